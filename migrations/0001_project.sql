@@ -1,0 +1,41 @@
+-- A project is a tenant: one carrier account, its numbers, agents and keys.
+-- All rows of a project live in one schema (its cell), so no name here is qualified.
+
+create table project (
+    id          uuid        not null constraint project_pk primary key,
+    name        text        not null constraint project_name_has_1_to_100_characters check (length(name) between 1 and 100),
+    -- Opaque and unguessable: it stands in the webhook address, so that a text finds its
+    -- project without a look at a payload that nobody has verified yet.
+    webhook_key text        not null constraint webhook_key_belongs_to_one_project unique,
+    created_at  timestamptz not null default now()
+);
+
+create table api_key (
+    id         uuid        not null constraint api_key_pk primary key,
+    project_id uuid        not null constraint api_key_belongs_to_a_project references project (id),
+    -- SHA-256 of a key with 256 random bits: nothing to guess, so no slow hash is needed.
+    hash       bytea       not null constraint api_key_hash_is_unique unique
+                                    constraint api_key_hash_is_sha256 check (octet_length(hash) = 32),
+    -- The first characters, by which a person recognises a key in a list.
+    prefix     text        not null,
+    scopes     text[]      not null default '{admin}'
+                                    constraint api_key_scopes_are_known check (scopes <@ '{admin,read}' and scopes <> '{}'),
+    created_at timestamptz not null default now(),
+    revoked_at timestamptz
+);
+
+create table carrier_account (
+    project_id      uuid        not null constraint a_project_has_one_carrier_account primary key
+                                         constraint carrier_account_belongs_to_a_project references project (id),
+    account_sid     text        not null constraint account_sid_has_the_carriers_shape check (account_sid ~ '^AC[0-9a-fA-F]{32}$'),
+    -- Secrets are sealed (AES-256-GCM) before they come here; key_id names the key that opens them.
+    key_id          text        not null,
+    auth_token      bytea       not null,
+    -- The token that will be promoted next: both are accepted on webhooks while it is set.
+    next_auth_token bytea,
+    -- An API key for REST calls. Without one the auth token serves for both.
+    api_key_sid     text        constraint api_key_sid_has_the_carriers_shape check (api_key_sid ~ '^SK[0-9a-fA-F]{32}$'),
+    api_key_secret  bytea,
+    updated_at      timestamptz not null default now(),
+    constraint api_key_sid_and_secret_come_together check ((api_key_sid is null) = (api_key_secret is null))
+);

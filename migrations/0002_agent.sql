@@ -1,0 +1,40 @@
+-- Who answers. A version never changes, and a session keeps the version it started with:
+-- so an edit can't change the rules in the middle of a conversation.
+
+create table agent (
+    id              uuid        not null constraint agent_pk primary key,
+    project_id      uuid        not null constraint agent_belongs_to_a_project references project (id),
+    name            text        not null constraint agent_name_has_1_to_100_characters check (length(name) between 1 and 100),
+    current_version integer     not null default 1,
+    created_at      timestamptz not null default now(),
+    constraint agent_name_is_unique_in_a_project unique (project_id, name)
+);
+
+create table agent_version (
+    agent_id         uuid        not null constraint agent_version_belongs_to_an_agent references agent (id),
+    version          integer     not null constraint agent_versions_count_from_one check (version >= 1),
+    kind             text        not null constraint agent_kind_is_known check (kind in ('script')),
+    source           text        not null constraint script_source_is_at_most_256_kb check (octet_length(source) <= 262144),
+    greeting         text        constraint greeting_fits_a_text check (length(greeting) <= 1600),
+    first_message    text        not null default 'greet'
+                                 constraint first_message_is_known check (first_message in ('greet', 'process', 'greet_then_process')),
+    debounce_seconds integer     not null default 0
+                                 constraint debounce_is_0_to_60_seconds check (debounce_seconds between 0 and 60),
+    -- What the person gets when the agent failed for good. Null: nothing is said.
+    error_message    text        constraint error_message_fits_a_text check (length(error_message) <= 1600),
+    created_at       timestamptz not null default now(),
+    constraint agent_version_pk primary key (agent_id, version)
+);
+
+alter table agent add constraint agents_current_version_exists
+    foreign key (id, current_version) references agent_version (agent_id, version) deferrable initially deferred;
+
+-- A version is what somebody's conversation runs on: nothing may rewrite it.
+create function refuse_change_of_agent_version() returns trigger language plpgsql as $$
+begin
+    raise exception 'agent versions never change: make a new version instead'
+        using errcode = 'TB001', constraint = 'agent_versions_never_change';
+end $$;
+
+create trigger agent_versions_never_change before update or delete on agent_version
+    for each row execute function refuse_change_of_agent_version();

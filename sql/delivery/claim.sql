@@ -1,0 +1,40 @@
+-- Claims deliveries that are due ($1 at most), for $2 seconds under the token $3. They are
+-- 'sending' before the carrier is called: whatever happens then, nobody believes them unsent.
+--
+-- A contact's texts leave in order: one is claimed only when no earlier one is live. A delivery
+-- whose worker died in the middle of the call becomes 'unknown', for the carrier may have it.
+with lost as (
+    update delivery
+       set status = 'unknown', due_at = null, lease_token = null, leased_until = null, updated_at = now(),
+           error_class = 'ambiguous', error_detail = 'the worker that was sending it did not come back'
+     where due_at is not null and status = 'sending' and leased_until < now()
+), due as (
+    select d.id from delivery d
+     where d.due_at <= now() and d.status = 'planned'
+       and not exists (
+           select 1 from delivery earlier
+            where earlier.number_id = d.number_id and earlier.contact = d.contact
+              and earlier.due_at is not null and earlier.seq < d.seq)
+     order by d.due_at
+     limit $1
+       for update of d skip locked
+), claimed as (
+    update delivery
+       set status = 'sending', lease_token = $3, leased_until = now() + make_interval(secs => $2),
+           attempts = delivery.attempts + 1, updated_at = now()
+      from due
+     where delivery.id = due.id
+    returning delivery.*
+)
+select claimed.id,
+       claimed.lease_token as token,
+       claimed.project_id,
+       claimed.session_id,
+       number.number as "from",
+       claimed.contact as "to",
+       message.body,
+       claimed.attempts as attempt
+  from claimed
+  join message on message.id = claimed.message_id
+  join number on number.id = claimed.number_id
+ order by claimed.seq

@@ -1,0 +1,5 @@
+-- How much work waits and for how long. The tables hold live rows only, or an index does.
+select (select count(*) from turn where due_at <= now()) as turns,
+       coalesce((select extract(epoch from now() - min(due_at)) from turn where due_at <= now()), 0)::float8 as oldest_turn_seconds,
+       (select count(*) from delivery where due_at <= now()) as deliveries,
+       coalesce((select extract(epoch from now() - min(due_at)) from delivery where due_at <= now()), 0)::float8 as oldest_delivery_seconds

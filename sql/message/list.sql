@@ -1,0 +1,17 @@
+-- The messages of a session ($2) of a project ($1), oldest first, after a seq ($3), at most $4.
+select message.id, message.session_id, message.seq, message.direction, message.kind, message.body, message.media,
+       case when message.direction = 'outbound' then delivery.status
+            when message.skip_reason is not null then 'skipped'
+            when message.seq <= session.handled_seq then 'handled'
+            else 'waiting' end as status,
+       coalesce(message.skip_reason, delivery.error_detail, delivery.error_class) as reason,
+       coalesce(message.carrier_sid, delivery.carrier_sid) as carrier_sid,
+       delivery.error_code,
+       message.created_at
+  from message
+  join session on session.id = message.session_id
+  left join delivery on delivery.message_id = message.id
+ where message.session_id = $2 and session.project_id = $1
+   and ($3::bigint is null or message.seq > $3)
+ order by message.seq
+ limit $4

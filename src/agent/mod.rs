@@ -1,0 +1,77 @@
+//! Who answers: one trait for all kinds of agents and the plain values between them and the worker; it reads and writes no row.
+
+pub mod script;
+
+use std::future::Future;
+use std::pin::Pin;
+
+use serde_json::{Map, Value};
+
+/// What an agent knows of the conversation: the `conv` of scripts.
+#[derive(Debug, Clone)]
+pub struct Conversation {
+    /// The session's id.
+    pub id: String,
+    /// `sms`, `webchat` or `voice`.
+    pub channel_type: String,
+    /// The contact, in E.164.
+    pub caller_number: String,
+    /// Our number, in E.164.
+    pub callee_number: String,
+    /// `live`, or `dev` in `textback dev`.
+    pub env: &'static str,
+    pub language: Option<String>,
+    /// What the agent remembers; it lasts with the session.
+    pub state: Map<String, Value>,
+    /// What was said before, oldest first.
+    pub history: Vec<Said>,
+}
+
+/// Something that was said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// `user` or `agent`.
+    pub role: &'static str,
+    pub text: String,
+}
+
+/// What an agent made of it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Answer {
+    /// The texts to send, in order.
+    pub texts: Vec<String>,
+    /// Whether the conversation ends with them.
+    pub hangup: bool,
+    /// What the agent remembers from now on.
+    pub state: Map<String, Value>,
+    pub language: Option<String>,
+}
+
+/// Why an agent gave no answer. The text is for the agent's author.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AgentError {
+    /// The script can't be read or run at all.
+    #[error("{0}")]
+    Unusable(String),
+    /// It ran and failed.
+    #[error("{0}")]
+    Failed(String),
+    /// It took too much time, steps or memory.
+    #[error("{0}")]
+    OverLimit(String),
+}
+
+/// The answer that an agent will give.
+pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<Answer, AgentError>> + Send + 'a>>;
+
+/// Something that can hold a conversation.
+pub trait Agent: Send + Sync {
+    /// Runs once when a session begins. Its text, if it gives one, takes the place of the greeting.
+    fn start(&self, conversation: Conversation) -> Answering<'_>;
+
+    /// Answers the texts that wait, all of them together.
+    fn reply(&self, conversation: Conversation, texts: Vec<String>) -> Answering<'_>;
+
+    /// Whether `reply` would say anything: an agent may only greet.
+    fn replies(&self) -> bool;
+}

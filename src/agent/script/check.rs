@@ -1,0 +1,86 @@
+//! Tells a script's faults with line and column, before anybody texts it; it runs no function of the script.
+
+use std::collections::HashSet;
+
+use starlark::analysis::{AstModuleLint, EvalSeverity};
+use starlark::syntax::AstModule;
+
+use super::{Script, dialect, globals, on_own_thread};
+use crate::agent::AgentError;
+
+/// Something that a script's author should know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// From 1; 0 when the fault has no place.
+    pub line: usize,
+    /// From 1; 0 when the fault has no place.
+    pub column: usize,
+    /// Whether the script can't be used with it.
+    pub fatal: bool,
+    pub message: String,
+}
+
+/// All faults of a script, in the order of their lines.
+pub fn check(source: &str) -> Vec<Fault> {
+    let text = source.to_owned();
+    let checked = on_own_thread(move || Ok(read(&text)));
+    let mut faults = checked.unwrap_or_else(|error| vec![unplaced(true, error.to_string())]);
+    if !faults.iter().any(|fault| fault.fatal) {
+        match Script::compile(source) {
+            Ok(script) if !script.has_reply => faults.push(unplaced(
+                false,
+                "the script has no reply(conv, text): after the greeting it says nothing".to_owned(),
+            )),
+            Ok(_) => {}
+            Err(AgentError::Unusable(message) | AgentError::Failed(message) | AgentError::OverLimit(message)) => {
+                faults.push(placed(&message));
+            }
+        }
+    }
+    faults.sort_by_key(|fault| (fault.line, fault.column));
+    faults
+}
+
+fn read(source: &str) -> Vec<Fault> {
+    if let Some((line, message)) = super::depth::too_deep(source) {
+        return vec![Fault { line, column: 1, fatal: true, message }];
+    }
+    let ast = match AstModule::parse("agent.star", source.to_owned(), &dialect()) {
+        Ok(ast) => ast,
+        Err(error) => return vec![fault_of(&error)],
+    };
+    let known: HashSet<String> = globals().names().map(|name| name.as_str().to_owned()).collect();
+    ast.lint(Some(&known))
+        .into_iter()
+        .filter(|lint| matches!(lint.severity, EvalSeverity::Error | EvalSeverity::Warning))
+        .map(|lint| {
+            let begin = lint.location.resolve_span().begin;
+            Fault { line: begin.line + 1, column: begin.column + 1, fatal: false, message: lint.problem }
+        })
+        .collect()
+}
+
+fn fault_of(error: &starlark::Error) -> Fault {
+    let message = error.without_diagnostic().to_string();
+    match error.span() {
+        Some(span) => {
+            let begin = span.resolve_span().begin;
+            Fault { line: begin.line + 1, column: begin.column + 1, fatal: true, message }
+        }
+        None => unplaced(true, message),
+    }
+}
+
+/// Takes "line 3, column 7: …" apart again.
+fn placed(message: &str) -> Fault {
+    let read = || {
+        let (line, rest) = message.strip_prefix("line ")?.split_once(", column ")?;
+        let (column, text) = rest.split_once(": ")?;
+        Some(Fault { line: line.parse().ok()?, column: column.parse().ok()?, fatal: true, message: text.to_owned() })
+    };
+    read().unwrap_or_else(|| unplaced(true, message.to_owned()))
+}
+
+fn unplaced(fatal: bool, message: String) -> Fault {
+    Fault { line: 0, column: 0, fatal, message }
+}

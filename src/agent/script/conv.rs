@@ -1,0 +1,341 @@
+//! The `conv` of scripts: what they read, write and say; it sends nothing and stores nothing.
+
+use std::cell::RefCell;
+use std::fmt;
+
+use allocative::Allocative;
+use serde_json::{Map, Value as Json};
+use starlark::any::ProvidesStaticType;
+use starlark::collections::SmallMap;
+use starlark::environment::{Methods, MethodsBuilder};
+use starlark::starlark_module;
+use starlark::values::dict::AllocDict;
+use starlark::values::none::NoneType;
+use starlark::values::structs::AllocStruct;
+use starlark::values::{Heap, NoSerialize, StarlarkValue, Trace, Value, ValueLike, starlark_value};
+
+use super::json::to_json;
+use crate::agent::Conversation;
+
+/// How many log lines of one run are kept; a loop must not fill the log.
+const MOST_LOG_LINES: usize = 100;
+/// How many texts one turn may say.
+const MOST_TEXTS: usize = 20;
+
+/// `conv`.
+#[derive(Debug, Trace, ProvidesStaticType, NoSerialize, Allocative)]
+pub struct Conv<'v> {
+    id: String,
+    channel_type: String,
+    caller_number: String,
+    callee_number: String,
+    env: String,
+    language: RefCell<Option<String>>,
+    state: Value<'v>,
+    history: Value<'v>,
+    messages: Value<'v>,
+    log: Value<'v>,
+    said: RefCell<Vec<String>>,
+}
+
+impl<'v> Conv<'v> {
+    /// Puts a conversation on the heap.
+    pub fn alloc(
+        conversation: Conversation,
+        messages: Vec<String>,
+        language: Option<String>,
+        state: Value<'v>,
+        heap: Heap<'v>,
+    ) -> Value<'v> {
+        let history: Vec<Value> = conversation
+            .history
+            .iter()
+            .map(|said| heap.alloc(AllocStruct([("role", heap.alloc(said.role)), ("text", heap.alloc(said.text.as_str()))])))
+            .collect();
+        let log = heap.alloc_complex_no_freeze(Log { session: conversation.id.clone(), lines: RefCell::new(0) });
+        heap.alloc_complex_no_freeze(Self {
+            id: conversation.id,
+            channel_type: conversation.channel_type,
+            caller_number: conversation.caller_number,
+            callee_number: conversation.callee_number,
+            env: conversation.env.to_owned(),
+            language: RefCell::new(language),
+            state,
+            history: heap.alloc(history),
+            messages: heap.alloc(messages),
+            log,
+            said: RefCell::default(),
+        })
+    }
+
+    /// The texts of `conv.say`, in order.
+    pub fn said(&self) -> Vec<String> {
+        self.said.borrow().clone()
+    }
+
+    /// The language as the script left it.
+    pub fn language(&self) -> Option<String> {
+        self.language.borrow().clone()
+    }
+}
+
+impl fmt::Display for Conv<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "conv({})", self.id)
+    }
+}
+
+const READABLE: &str = "id, channel_type, caller_number, callee_number, env, language, state, history, messages, log, say(text)";
+
+#[starlark_value(type = "conv")]
+impl<'v> StarlarkValue<'v> for Conv<'v> {
+    fn get_methods() -> Option<&'static Methods> {
+        Some(CONV_METHODS.methods())
+    }
+
+    fn get_attr(&self, attribute: &str, heap: Heap<'v>) -> Option<Value<'v>> {
+        Some(match attribute {
+            "id" => heap.alloc(self.id.as_str()),
+            "channel_type" => heap.alloc(self.channel_type.as_str()),
+            "caller_number" => heap.alloc(self.caller_number.as_str()),
+            "callee_number" => heap.alloc(self.callee_number.as_str()),
+            "env" => heap.alloc(self.env.as_str()),
+            "language" => self.language.borrow().as_deref().map_or(Value::new_none(), |language| heap.alloc(language)),
+            "state" => self.state,
+            "history" => self.history,
+            "messages" => self.messages,
+            "log" => self.log,
+            _ => return None,
+        })
+    }
+
+    fn set_attr(&self, attribute: &str, new_value: Value<'v>) -> starlark::Result<()> {
+        if attribute != "language" {
+            return Err(refused(format!("conv.{attribute} can't be set; conv.language and conv.state.<name> can")));
+        }
+        let language = match new_value.unpack_str() {
+            Some(text) if text.len() <= 35 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') => Some(text.to_owned()),
+            None if new_value.is_none() => None,
+            _ => return Err(refused("conv.language takes a language tag such as \"de\" or \"en-GB\", or None".to_owned())),
+        };
+        *self.language.borrow_mut() = language;
+        Ok(())
+    }
+
+    fn dir_attr(&self) -> Vec<String> {
+        READABLE.split(", ").filter(|name| !name.contains('(')).map(str::to_owned).collect()
+    }
+}
+
+starlark::methods_static!(CONV_METHODS = conv_methods);
+
+#[starlark_module]
+fn conv_methods(builder: &mut MethodsBuilder) {
+    /// Says a text, before the one that the function returns.
+    fn say(this: Value, #[starlark(require = pos)] text: &str) -> starlark::Result<NoneType> {
+        let conv = this.downcast_ref_err::<Conv>()?;
+        let mut said = conv.said.borrow_mut();
+        if said.len() >= MOST_TEXTS {
+            return Err(refused(format!("one turn says at most {MOST_TEXTS} texts")));
+        }
+        if !text.trim().is_empty() {
+            said.push(text.to_owned());
+        }
+        Ok(NoneType)
+    }
+}
+
+/// `conv.state`: a dict whose keys are attributes too. A missing one is None.
+#[derive(Debug, Trace, ProvidesStaticType, NoSerialize, Allocative)]
+pub struct State<'v> {
+    values: RefCell<SmallMap<String, Value<'v>>>,
+}
+
+impl<'v> State<'v> {
+    /// Puts a state on the heap.
+    pub fn alloc(state: &Map<String, Json>, heap: Heap<'v>) -> Value<'v> {
+        let values = state.iter().map(|(key, value)| (key.clone(), heap.alloc(value))).collect();
+        heap.alloc_complex_no_freeze(Self { values: RefCell::new(values) })
+    }
+
+    /// The state as JSON, or what in it can't be kept.
+    pub fn to_json(&self) -> Result<Map<String, Json>, String> {
+        self.values
+            .borrow()
+            .iter()
+            .map(|(key, value)| Ok((key.clone(), to_json(*value).map_err(|what| format!("conv.state.{key}: {what}"))?)))
+            .collect()
+    }
+
+    fn key(index: Value<'v>) -> starlark::Result<&'v str> {
+        index.unpack_str().ok_or_else(|| refused(format!("conv.state has strings as keys, not a {}", index.get_type())))
+    }
+
+    fn set(&self, key: &str, value: Value<'v>) -> starlark::Result<()> {
+        if key.contains('\0') {
+            return Err(refused("a key of conv.state holds the character NUL".to_owned()));
+        }
+        self.values.borrow_mut().insert(key.to_owned(), value);
+        Ok(())
+    }
+}
+
+impl fmt::Display for State<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("conv.state(")?;
+        for (position, (key, value)) in self.values.borrow().iter().enumerate() {
+            write!(f, "{}{key}={value}", if position > 0 { ", " } else { "" })?;
+        }
+        f.write_str(")")
+    }
+}
+
+#[starlark_value(type = "state")]
+impl<'v> StarlarkValue<'v> for State<'v> {
+    fn get_methods() -> Option<&'static Methods> {
+        Some(STATE_METHODS.methods())
+    }
+
+    fn get_attr(&self, attribute: &str, _heap: Heap<'v>) -> Option<Value<'v>> {
+        Some(self.values.borrow().get(attribute).copied().unwrap_or_else(Value::new_none))
+    }
+
+    fn set_attr(&self, attribute: &str, new_value: Value<'v>) -> starlark::Result<()> {
+        self.set(attribute, new_value)
+    }
+
+    fn at(&self, index: Value<'v>, _heap: Heap<'v>) -> starlark::Result<Value<'v>> {
+        let key = Self::key(index)?;
+        self.values
+            .borrow()
+            .get(key)
+            .copied()
+            .ok_or_else(|| refused(format!("conv.state has no key \"{key}\"; conv.state.get(\"{key}\") gives None instead")))
+    }
+
+    fn set_at(&self, index: Value<'v>, new_value: Value<'v>) -> starlark::Result<()> {
+        self.set(Self::key(index)?, new_value)
+    }
+
+    fn is_in(&self, other: Value<'v>) -> starlark::Result<bool> {
+        Ok(self.values.borrow().contains_key(Self::key(other)?))
+    }
+
+    fn dir_attr(&self) -> Vec<String> {
+        self.values.borrow().keys().cloned().collect()
+    }
+}
+
+starlark::methods_static!(STATE_METHODS = state_methods);
+
+#[starlark_module]
+fn state_methods(builder: &mut MethodsBuilder) {
+    /// The value of a key, or the default.
+    fn get<'v>(
+        this: Value<'v>,
+        #[starlark(require = pos)] key: &str,
+        #[starlark(require = pos)] default: Option<Value<'v>>,
+    ) -> starlark::Result<Value<'v>> {
+        let state = this.downcast_ref_err::<State>()?;
+        let found = state.values.borrow().get(key).copied();
+        Ok(found.or(default).unwrap_or_else(Value::new_none))
+    }
+
+    /// Takes a key away and gives its value, or the default.
+    fn pop<'v>(
+        this: Value<'v>,
+        #[starlark(require = pos)] key: &str,
+        #[starlark(require = pos)] default: Option<Value<'v>>,
+    ) -> starlark::Result<Value<'v>> {
+        let state = this.downcast_ref_err::<State>()?;
+        let taken = state.values.borrow_mut().shift_remove(key);
+        Ok(taken.or(default).unwrap_or_else(Value::new_none))
+    }
+
+    /// The state as a plain dict; changing it changes nothing.
+    fn items<'v>(this: Value<'v>, heap: Heap<'v>) -> starlark::Result<Value<'v>> {
+        let state = this.downcast_ref_err::<State>()?;
+        let values = state.values.borrow();
+        Ok(heap.alloc(AllocDict(values.iter().map(|(key, value)| (key.as_str(), *value)))))
+    }
+}
+
+/// `conv.log`.
+#[derive(Debug, Trace, ProvidesStaticType, NoSerialize, Allocative)]
+struct Log {
+    session: String,
+    lines: RefCell<usize>,
+}
+
+impl Log {
+    /// The fields as JSON text, unless there were too many lines.
+    fn line<'v>(&self, fields: SmallMap<String, Value<'v>>) -> Option<String> {
+        *self.lines.borrow_mut() += 1;
+        if *self.lines.borrow() > MOST_LOG_LINES {
+            return None;
+        }
+        let fields: Map<String, Json> = fields
+            .into_iter()
+            .map(|(key, value)| (key, to_json(value).unwrap_or_else(|_| Json::from(value.to_str()))))
+            .collect();
+        Some(Json::Object(fields).to_string())
+    }
+}
+
+impl fmt::Display for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("conv.log")
+    }
+}
+
+#[starlark_value(type = "log")]
+impl<'v> StarlarkValue<'v> for Log {
+    fn get_methods() -> Option<&'static Methods> {
+        Some(LOG_METHODS.methods())
+    }
+}
+
+starlark::methods_static!(LOG_METHODS = log_methods);
+
+#[starlark_module]
+fn log_methods(builder: &mut MethodsBuilder) {
+    fn info<'v>(
+        this: Value<'v>,
+        #[starlark(require = pos)] text: &str,
+        #[starlark(kwargs)] fields: SmallMap<String, Value<'v>>,
+    ) -> starlark::Result<NoneType> {
+        let log = this.downcast_ref_err::<Log>()?;
+        if let Some(fields) = log.line(fields) {
+            tracing::info!(target: "textback::agent", session_id = %log.session, %fields, "{text}");
+        }
+        Ok(NoneType)
+    }
+
+    fn warning<'v>(
+        this: Value<'v>,
+        #[starlark(require = pos)] text: &str,
+        #[starlark(kwargs)] fields: SmallMap<String, Value<'v>>,
+    ) -> starlark::Result<NoneType> {
+        let log = this.downcast_ref_err::<Log>()?;
+        if let Some(fields) = log.line(fields) {
+            tracing::warn!(target: "textback::agent", session_id = %log.session, %fields, "{text}");
+        }
+        Ok(NoneType)
+    }
+
+    fn error<'v>(
+        this: Value<'v>,
+        #[starlark(require = pos)] text: &str,
+        #[starlark(kwargs)] fields: SmallMap<String, Value<'v>>,
+    ) -> starlark::Result<NoneType> {
+        let log = this.downcast_ref_err::<Log>()?;
+        if let Some(fields) = log.line(fields) {
+            tracing::error!(target: "textback::agent", session_id = %log.session, %fields, "{text}");
+        }
+        Ok(NoneType)
+    }
+}
+
+fn refused(text: String) -> starlark::Error {
+    starlark::Error::new_kind(starlark::ErrorKind::Value(std::io::Error::other(text).into()))
+}

@@ -1,0 +1,245 @@
+//! Calls to Twilio's REST API over one HTTP client; it never retries and never decides what an answer means for a row.
+//!
+//! Resources: <https://www.twilio.com/docs/messaging/api/message-resource> and
+//! <https://www.twilio.com/docs/phone-numbers/api/incomingphonenumber-resource>.
+
+use std::time::Duration;
+
+use reqwest::{Response, StatusCode, header};
+use secrecy::ExposeSecret;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use url::Url;
+
+use crate::account::Account;
+
+/// Longer than Twilio needs on a bad day, shorter than a lease.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The most that we read of an answer. Lists of one number and single resources are far below it.
+const MOST_BYTES: usize = 1 << 20;
+
+/// A client of the carrier's API.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    api_url: Url,
+}
+
+/// What became of a text that was handed to the carrier.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Sent {
+    /// It is the carrier's now.
+    Accepted { sid: String },
+    /// The carrier answered that it did not take it.
+    Refused { code: Option<i32>, status: u16, detail: String, retry_after_seconds: Option<f64> },
+    /// The carrier was not reached: not a byte of the request was sent.
+    NotReached { detail: String },
+    /// The carrier may have taken it or not.
+    Unclear { detail: String },
+}
+
+/// A text to be sent.
+#[derive(Debug, Clone)]
+pub struct Outgoing<'a> {
+    pub from: &'a str,
+    pub to: &'a str,
+    pub body: &'a str,
+    /// Where the carrier reports what becomes of it.
+    pub status_callback: &'a str,
+}
+
+/// A number as the carrier knows it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct CarrierNumber {
+    pub sid: String,
+    pub phone_number: String,
+    #[serde(default)]
+    pub capabilities: Capabilities,
+    /// When it is set, the carrier ignores the number's own webhook addresses.
+    #[serde(default)]
+    pub sms_application_sid: Option<String>,
+}
+
+/// What a number can do.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Capabilities {
+    #[serde(default)]
+    pub sms: bool,
+}
+
+/// Where the carrier turns to for a number.
+#[derive(Debug, Clone)]
+pub struct WebhookUrls {
+    pub messages: String,
+    pub status: String,
+    pub fallback: String,
+}
+
+/// Why a call that reads or sets something failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CarrierError {
+    #[error("the carrier refused ({status}{}): {message}", .code.map(|code| format!(", error {code}")).unwrap_or_default())]
+    Refused { status: u16, code: Option<i32>, message: String },
+    #[error("the carrier could not be reached: {0}")]
+    NotReached(String),
+    #[error("the carrier's answer can't be read: {0}")]
+    Unreadable(String),
+}
+
+impl Client {
+    /// A client of the API at this base URL.
+    pub fn new(api_url: Url) -> Result<Self, reqwest::Error> {
+        let http = reqwest::Client::builder()
+            .user_agent(concat!("textback/", env!("CARGO_PKG_VERSION")))
+            // A redirected POST would be sent twice, or as a GET.
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(Duration::from_secs(5))
+            .timeout(TIMEOUT)
+            .pool_idle_timeout(Duration::from_secs(20))
+            .build()?;
+        Ok(Self { http, api_url })
+    }
+
+    /// Hands a text to the carrier, once.
+    pub async fn send(&self, account: &Account, outgoing: &Outgoing<'_>) -> Sent {
+        let fields = [
+            ("To", outgoing.to),
+            ("From", outgoing.from),
+            ("Body", outgoing.body),
+            ("StatusCallback", outgoing.status_callback),
+        ];
+        let request = self.request(reqwest::Method::POST, account, "Messages.json").form(&fields);
+        match request.send().await {
+            Ok(answer) => read_sent(answer).await,
+            Err(error) if error.is_connect() => Sent::NotReached { detail: describe(&error) },
+            Err(error) => Sent::Unclear { detail: describe(&error) },
+        }
+    }
+
+    /// The number as the carrier has it; `None` when the account does not own it.
+    pub async fn find_number(&self, account: &Account, number: &str) -> Result<Option<CarrierNumber>, CarrierError> {
+        #[derive(Deserialize)]
+        struct Found {
+            incoming_phone_numbers: Vec<CarrierNumber>,
+        }
+        let request = self
+            .request(reqwest::Method::GET, account, "IncomingPhoneNumbers.json")
+            .query(&[("PhoneNumber", number)]);
+        let found: Found = read(request.send().await).await?;
+        // The filter matches parts of numbers too.
+        Ok(found.incoming_phone_numbers.into_iter().find(|found| found.phone_number == number))
+    }
+
+    /// Points a number's webhooks at us.
+    pub async fn set_webhooks(&self, account: &Account, sid: &str, urls: &WebhookUrls) -> Result<CarrierNumber, CarrierError> {
+        let fields = [
+            ("SmsUrl", urls.messages.as_str()),
+            ("SmsMethod", "POST"),
+            ("SmsFallbackUrl", urls.fallback.as_str()),
+            ("SmsFallbackMethod", "POST"),
+            // An application on the number would outrank the addresses.
+            ("SmsApplicationSid", ""),
+        ];
+        let path = format!("IncomingPhoneNumbers/{sid}.json");
+        read(self.request(reqwest::Method::POST, account, &path).form(&fields).send().await).await
+    }
+
+    fn request(&self, method: reqwest::Method, account: &Account, path: &str) -> reqwest::RequestBuilder {
+        let base = self.api_url.as_str().trim_end_matches('/');
+        let (user, password) = account.login();
+        self.http
+            .request(method, format!("{base}/2010-04-01/Accounts/{}/{path}", account.account_sid))
+            .basic_auth(user, Some(password.expose_secret()))
+            .header(header::ACCEPT, "application/json")
+    }
+}
+
+/// Twilio's error body, of the 2010 API (`message`) and of newer ones (`title`, `detail`).
+#[derive(Deserialize, Default)]
+struct ErrorBody {
+    code: Option<i32>,
+    message: Option<String>,
+    detail: Option<String>,
+    title: Option<String>,
+}
+
+impl ErrorBody {
+    fn reason(self) -> Option<String> {
+        self.message.or(self.detail).or(self.title)
+    }
+}
+
+async fn read_sent(answer: Response) -> Sent {
+    #[derive(Deserialize)]
+    struct Created {
+        sid: String,
+    }
+    let status = answer.status();
+    let retry_after_seconds = retry_after(&answer);
+    let body = match bounded_body(answer).await {
+        Ok(body) => body,
+        // The status alone settles a refusal; a success without its body names no message.
+        Err(detail) if !status.is_client_error() => return Sent::Unclear { detail },
+        Err(_) => Vec::new(),
+    };
+    if status.is_success() {
+        return match serde_json::from_slice::<Created>(&body) {
+            Ok(created) => Sent::Accepted { sid: created.sid },
+            Err(error) => Sent::Unclear { detail: format!("the answer {status} names no message: {error}") },
+        };
+    }
+    let error: ErrorBody = serde_json::from_slice(&body).unwrap_or_default();
+    let code = error.code;
+    let detail = error.reason().unwrap_or_else(|| format!("the carrier answered {status}"));
+    if status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT {
+        return Sent::Refused { code, status: status.as_u16(), detail, retry_after_seconds };
+    }
+    Sent::Unclear { detail }
+}
+
+async fn read<T: DeserializeOwned>(answer: reqwest::Result<Response>) -> Result<T, CarrierError> {
+    let answer = answer.map_err(|error| CarrierError::NotReached(describe(&error)))?;
+    let status = answer.status();
+    let body = bounded_body(answer).await.map_err(CarrierError::Unreadable)?;
+    if status.is_success() {
+        return serde_json::from_slice(&body).map_err(|error| CarrierError::Unreadable(error.to_string()));
+    }
+    let error: ErrorBody = serde_json::from_slice(&body).unwrap_or_default();
+    Err(CarrierError::Refused {
+        status: status.as_u16(),
+        code: error.code,
+        message: error.reason().unwrap_or_else(|| "it gave no reason".to_owned()),
+    })
+}
+
+async fn bounded_body(mut answer: Response) -> Result<Vec<u8>, String> {
+    let mut body = Vec::new();
+    while let Some(part) = answer.chunk().await.map_err(|error| describe(&error))? {
+        if body.len() + part.len() > MOST_BYTES {
+            return Err("the answer is longer than 1 MiB".to_owned());
+        }
+        body.extend_from_slice(&part);
+    }
+    Ok(body)
+}
+
+/// Seconds of a Retry-After header. No page of Twilio's promises one; if it comes it counts.
+fn retry_after(answer: &Response) -> Option<f64> {
+    let seconds: f64 = answer.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    (0.0..=86_400.0).contains(&seconds).then_some(seconds)
+}
+
+/// The error with its causes; never its URL, which may tell more than a log should.
+fn describe(error: &reqwest::Error) -> String {
+    let mut text = if error.is_timeout() { "timed out".to_owned() } else { String::new() };
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    if text.is_empty() { "the connection broke".to_owned() } else { text }
+}

@@ -1,0 +1,96 @@
+//! A form body as it came: every pair, in order, as bytes; it judges none of them.
+//!
+//! Bytes and not text, because the signature covers what was sent, whatever encoding it is in.
+
+use percent_encoding::percent_decode;
+
+/// The pairs of an `application/x-www-form-urlencoded` body or query.
+#[derive(Debug, Clone, Default)]
+pub struct Form {
+    pairs: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Form {
+    /// Reads a form. Anything is a form: a key without `=` has an empty value, a `%` that begins
+    /// no escape stands for itself.
+    pub fn read(body: &[u8]) -> Self {
+        let pairs = body
+            .split(|byte| *byte == b'&')
+            .filter(|pair| !pair.is_empty())
+            .map(|pair| {
+                let (name, value) = match pair.iter().position(|byte| *byte == b'=') {
+                    Some(at) => (&pair[..at], &pair[at + 1..]),
+                    None => (pair, &[][..]),
+                };
+                (decode(name), decode(value))
+            })
+            .collect();
+        Self { pairs }
+    }
+
+    /// Makes a form of pairs, for a request that we send.
+    pub fn of<N: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
+        let bytes = |text: &str| text.as_bytes().to_vec();
+        Self { pairs: pairs.into_iter().map(|(name, value)| (bytes(name.as_ref()), bytes(value.as_ref()))).collect() }
+    }
+
+    /// The pairs, in the order they came.
+    pub fn pairs(&self) -> &[(Vec<u8>, Vec<u8>)] {
+        &self.pairs
+    }
+
+    /// The first value of a name as text that a database can hold: what is not UTF-8 and what is
+    /// NUL becomes U+FFFD. `None` when the name is missing.
+    pub fn text(&self, name: &str) -> Option<String> {
+        let (_, value) = self.pairs.iter().find(|(given, _)| given == name.as_bytes())?;
+        Some(String::from_utf8_lossy(value).replace('\0', "\u{fffd}"))
+    }
+
+    /// The first value of a name, if it is there and not empty.
+    pub fn filled(&self, name: &str) -> Option<String> {
+        self.text(name).filter(|value| !value.is_empty())
+    }
+}
+
+fn decode(part: &[u8]) -> Vec<u8> {
+    let spaced: Vec<u8> = part.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
+    percent_decode(&spaced).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_key_without_a_value_and_a_repeated_key_are_kept() {
+        let form = Form::read(b"a&b=1&b=2&=x&&c=%zz+%41");
+        let pairs: Vec<(&[u8], &[u8])> = form.pairs().iter().map(|(n, v)| (n.as_slice(), v.as_slice())).collect();
+        assert_eq!(pairs, [(&b"a"[..], &b""[..]), (b"b", b"1"), (b"b", b"2"), (b"", b"x"), (b"c", b"%zz A")]);
+    }
+
+    #[test]
+    fn what_a_database_cannot_hold_is_replaced() {
+        let form = Form::read(b"Body=a%00b%ff");
+        assert_eq!(form.text("Body").as_deref(), Some("a\u{fffd}b\u{fffd}"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_form(body: Vec<u8>) {
+            let form = Form::read(&body);
+            for (name, _) in form.pairs() {
+                if let Ok(name) = std::str::from_utf8(name) {
+                    prop_assert!(!form.text(name).unwrap_or_default().contains('\0'));
+                }
+            }
+        }
+
+        #[test]
+        fn what_is_encoded_comes_back(name: String, value: String) {
+            let body = url::form_urlencoded::Serializer::new(String::new()).append_pair(&name, &value).finish();
+            let form = Form::read(body.as_bytes());
+            prop_assert_eq!(form.pairs(), &[(name.into_bytes(), value.into_bytes())]);
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The carrier: the only room that knows Twilio's words; it never reads or writes our rows.
+//!
+//! Facts about Twilio come from its documentation; each module names the pages.
+
+pub mod client;
+pub mod error_class;
+pub mod form;
+pub mod signature;
+pub mod webhook;
+
+pub use client::{Client, Sent};
+pub use error_class::ErrorClass;

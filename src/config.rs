@@ -1,0 +1,149 @@
+//! The settings: each one a flag and a variable, explained where it is declared; it never reads a file or a database.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use url::Url;
+
+use crate::secret::SecretKey;
+
+/// Where the truth is kept.
+#[derive(Args, Clone)]
+pub struct DatabaseSettings {
+    /// The PostgreSQL to use, as a URL (postgres://user:password@host/database)
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+}
+
+impl DatabaseSettings {
+    /// The URL, or a sentence that says how to give one.
+    pub fn required(&self) -> Result<&str, MissingSetting> {
+        self.database_url
+            .as_deref()
+            .ok_or(MissingSetting("DATABASE_URL", "postgres://user:password@host/database"))
+    }
+}
+
+/// A setting that a command can't do without.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} is not set; give it as a variable or a flag, for example {0}={1}")]
+pub struct MissingSetting(pub &'static str, pub &'static str);
+
+/// How the outside reaches us, and what opens the sealed secrets.
+#[derive(Args, Clone)]
+pub struct ServerSettings {
+    /// Where the API listens
+    #[arg(long, env = "TEXTBACK_LISTEN", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// How the carrier reaches us from outside; signatures are checked over it [default: http://<listen>]
+    #[arg(long, env = "TEXTBACK_PUBLIC_URL", value_parser = parse_base_url)]
+    pub public_url: Option<Url>,
+}
+
+impl ServerSettings {
+    /// The public base URL, without a slash at its end.
+    pub fn public_base(&self) -> String {
+        match &self.public_url {
+            Some(url) => url.as_str().trim_end_matches('/').to_owned(),
+            None => format!("http://{}", self.listen),
+        }
+    }
+}
+
+/// What is needed to talk to the carrier.
+#[derive(Args, Clone)]
+pub struct CarrierSettings {
+    /// 32 bytes in base64 that seal the carrier secrets at rest (make one with: openssl rand -base64 32)
+    #[arg(long, env = "TEXTBACK_SECRET_KEY", hide_env_values = true)]
+    pub secret_key: Option<SecretKey>,
+    /// The base URL of Twilio's API; another one for a simulator
+    #[arg(long, env = "TEXTBACK_TWILIO_API_URL", default_value = "https://api.twilio.com", value_parser = parse_base_url)]
+    pub twilio_api_url: Url,
+}
+
+impl CarrierSettings {
+    /// The secret key, or a sentence that says how to make one.
+    pub fn required_key(&self) -> Result<SecretKey, MissingSetting> {
+        self.secret_key
+            .clone()
+            .ok_or(MissingSetting("TEXTBACK_SECRET_KEY", "\"$(openssl rand -base64 32)\""))
+    }
+}
+
+/// How the workers go about their work.
+#[derive(Args, Clone)]
+pub struct WorkerSettings {
+    /// How long a worker may hold a piece of work before others may take it over, in seconds; it is renewed while a turn runs
+    #[arg(long, env = "TEXTBACK_LEASE_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(3..=3600))]
+    pub lease_seconds: u32,
+    /// How often workers look for work that nobody told them of, in seconds
+    #[arg(long, env = "TEXTBACK_POLL_SECONDS", default_value_t = 1.0, value_parser = parse_seconds)]
+    pub poll_seconds: f64,
+    /// How many turns run at a time in this process
+    #[arg(long, env = "TEXTBACK_TURN_SLOTS", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub turn_slots: u16,
+    /// How many deliveries are on their way to the carrier at a time from this process
+    #[arg(long, env = "TEXTBACK_DELIVERY_SLOTS", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub delivery_slots: u16,
+}
+
+impl WorkerSettings {
+    /// The time between two looks for work.
+    pub fn poll_interval(&self) -> Duration {
+        Duration::from_secs_f64(self.poll_seconds)
+    }
+}
+
+/// The private database and the simulator of `textback dev`.
+#[derive(Args, Clone)]
+pub struct DevSettings {
+    /// Where `textback dev` keeps its database and its secret key
+    #[arg(long, env = "TEXTBACK_DATA_DIR", default_value = "./data")]
+    pub data_dir: PathBuf,
+    /// The folder of PostgreSQL's programs (initdb, postgres), if it is not found by itself
+    #[arg(long, env = "TEXTBACK_PG_BIN")]
+    pub pg_bin: Option<PathBuf>,
+    /// Where the simulated Twilio listens
+    #[arg(long, env = "TEXTBACK_SIMULATOR_LISTEN", default_value = "127.0.0.1:8081")]
+    pub simulator_listen: SocketAddr,
+}
+
+fn parse_base_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("{error}; give a full URL such as https://sms.example.com"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(format!("its scheme is {}; use http or https", url.scheme()));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("it has a query or a fragment; give only scheme, host, port and path".to_owned());
+    }
+    Ok(url)
+}
+
+fn parse_seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.05..=60.0).contains(&seconds) => Ok(seconds),
+        _ => Err("give seconds between 0.05 and 60".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_public_url_keeps_its_path_and_loses_the_last_slash() {
+        let settings = ServerSettings {
+            listen: "127.0.0.1:1".parse().expect("an address"),
+            public_url: Some(parse_base_url("https://sms.example.com/textback/").expect("a URL")),
+        };
+        assert_eq!(settings.public_base(), "https://sms.example.com/textback");
+    }
+
+    #[test]
+    fn a_base_url_with_a_query_is_refused_with_a_reason() {
+        assert!(parse_base_url("https://sms.example.com/?a=1").expect_err("refused").contains("query"));
+        assert!(parse_base_url("sms.example.com").expect_err("refused").contains("https://"));
+    }
+}

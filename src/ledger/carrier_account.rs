@@ -1,0 +1,143 @@
+//! The carrier account of a project: its secrets are sealed in the row and open only in memory, for a few seconds at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use moka::future::Cache;
+use secrecy::SecretString;
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use super::Ledger;
+use crate::account::Account;
+use crate::secret::{SecretError, SecretKey};
+
+/// How long an opened account is kept. A token that changed in another process is wrong for that
+/// long at the most; a signature that fails asks anew at once.
+const KEPT: Duration = Duration::from_secs(5);
+
+/// Why an account can't be had.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum AccountError {
+    #[error("the database does not answer: {0}")]
+    Database(Arc<sqlx::Error>),
+    #[error(transparent)]
+    Secret(Arc<SecretError>),
+}
+
+impl From<sqlx::Error> for AccountError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(Arc::new(error))
+    }
+}
+
+impl From<SecretError> for AccountError {
+    fn from(error: SecretError) -> Self {
+        Self::Secret(Arc::new(error))
+    }
+}
+
+/// Reads, opens and keeps carrier accounts.
+#[derive(Clone)]
+pub struct Accounts {
+    ledger: Ledger,
+    key: SecretKey,
+    by_project: Cache<Uuid, Option<Arc<Account>>>,
+    by_webhook_key: Cache<String, Option<Arc<Account>>>,
+}
+
+impl Accounts {
+    /// Opens accounts with this key.
+    pub fn new(ledger: Ledger, key: SecretKey) -> Self {
+        Self {
+            ledger,
+            key,
+            by_project: Cache::builder().max_capacity(10_000).time_to_live(KEPT).build(),
+            by_webhook_key: Cache::builder().max_capacity(10_000).time_to_live(KEPT).build(),
+        }
+    }
+
+    /// The account of a project.
+    pub async fn of_project(&self, project_id: Uuid) -> Result<Option<Arc<Account>>, AccountError> {
+        self.by_project
+            .try_get_with(project_id, async {
+                let row = sqlx::query_as(include_str!("../../sql/carrier_account/find.sql"))
+                    .bind(project_id)
+                    .fetch_optional(&self.ledger.pool)
+                    .await?;
+                self.open(row)
+            })
+            .await
+            .map_err(|error: Arc<AccountError>| (*error).clone())
+    }
+
+    /// The account of the project that a webhook key stands for.
+    pub async fn of_webhook_key(&self, webhook_key: &str) -> Result<Option<Arc<Account>>, AccountError> {
+        self.by_webhook_key
+            .try_get_with_by_ref(webhook_key, self.read_by_webhook_key(webhook_key))
+            .await
+            .map_err(|error: Arc<AccountError>| (*error).clone())
+    }
+
+    /// The same, asked anew: for a signature that fails, since the token may just have changed.
+    pub async fn of_webhook_key_anew(&self, webhook_key: &str) -> Result<Option<Arc<Account>>, AccountError> {
+        let account = self.read_by_webhook_key(webhook_key).await?;
+        self.by_webhook_key.insert(webhook_key.to_owned(), account.clone()).await;
+        Ok(account)
+    }
+
+    /// Seals and writes the account of a project, over the one it had.
+    pub async fn put(&self, account: &Account) -> Result<(), sqlx::Error> {
+        let seal = |secret: &SecretString| self.key.seal(secret);
+        sqlx::query(include_str!("../../sql/carrier_account/put.sql"))
+            .bind(account.project_id)
+            .bind(&account.account_sid)
+            .bind(self.key.id())
+            .bind(seal(&account.auth_token))
+            .bind(account.next_auth_token.as_ref().map(seal))
+            .bind(account.api_key.as_ref().map(|(sid, _)| sid))
+            .bind(account.api_key.as_ref().map(|(_, secret)| seal(secret)))
+            .execute(&self.ledger.pool)
+            .await?;
+        self.by_project.invalidate(&account.project_id).await;
+        self.by_webhook_key.invalidate_all();
+        Ok(())
+    }
+
+    async fn read_by_webhook_key(&self, webhook_key: &str) -> Result<Option<Arc<Account>>, AccountError> {
+        let row = sqlx::query_as(include_str!("../../sql/carrier_account/find_by_webhook_key.sql"))
+            .bind(webhook_key)
+            .fetch_optional(&self.ledger.pool)
+            .await?;
+        self.open(row)
+    }
+
+    fn open(&self, row: Option<Row>) -> Result<Option<Arc<Account>>, AccountError> {
+        let Some(row) = row else { return Ok(None) };
+        let open = |sealed: &[u8]| self.key.open(&row.key_id, sealed);
+        let api_key = match (row.api_key_sid, &row.api_key_secret) {
+            (Some(sid), Some(secret)) => Some((sid, open(secret)?)),
+            _ => None,
+        };
+        Ok(Some(Arc::new(Account {
+            project_id: row.project_id,
+            webhook_key: row.webhook_key,
+            auth_token: open(&row.auth_token)?,
+            next_auth_token: row.next_auth_token.as_deref().map(open).transpose()?,
+            api_key,
+            account_sid: row.account_sid,
+        })))
+    }
+}
+
+#[derive(FromRow)]
+struct Row {
+    project_id: Uuid,
+    webhook_key: String,
+    account_sid: String,
+    key_id: String,
+    auth_token: Vec<u8>,
+    next_auth_token: Option<Vec<u8>>,
+    api_key_sid: Option<String>,
+    api_key_secret: Option<Vec<u8>>,
+}

@@ -1,0 +1,184 @@
+//! Deliveries: claimed in order per contact, settled by what the carrier said, moved forward by its reports; nothing here calls the carrier.
+
+use serde::Serialize;
+use sqlx::types::Json;
+use sqlx::{FromRow, PgPool};
+use uuid::Uuid;
+
+use super::batch::BatchError;
+use super::wake::Work;
+use super::{Ledger, new_id};
+
+/// A delivery that this process is about to send. It is `sending` and committed as such.
+#[derive(Debug, Clone, FromRow)]
+pub struct Claim {
+    pub id: Uuid,
+    pub token: Uuid,
+    pub project_id: Uuid,
+    pub session_id: Uuid,
+    /// Our number.
+    pub from: String,
+    /// The contact.
+    pub to: String,
+    pub body: String,
+    /// Which attempt this is, from 1.
+    pub attempt: i32,
+}
+
+/// Claims up to `most` deliveries that are due, for `lease_seconds`.
+///
+/// What was `sending` past its lease becomes `unknown` on the way: the carrier may have it.
+pub async fn claim(ledger: &Ledger, most: usize, lease_seconds: u32) -> Result<Vec<Claim>, sqlx::Error> {
+    sqlx::query_as(include_str!("../../sql/delivery/claim.sql"))
+        .bind(i64::try_from(most).unwrap_or(i64::MAX))
+        .bind(f64::from(lease_seconds))
+        .bind(new_id())
+        .fetch_all(&ledger.pool)
+        .await
+}
+
+/// Gives back deliveries that were claimed and not begun; the attempt does not count.
+pub async fn give_back(ledger: &Ledger, claims: &[Claim]) -> Result<(), sqlx::Error> {
+    let ids: Vec<Uuid> = claims.iter().map(|claim| claim.id).collect();
+    let tokens: Vec<Uuid> = claims.iter().map(|claim| claim.token).collect();
+    sqlx::query(include_str!("../../sql/delivery/give_back.sql")).bind(ids).bind(tokens).execute(&ledger.pool).await?;
+    Ok(())
+}
+
+/// Why a delivery did not go out, as far as it is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The carrier's error code, when it gave one.
+    pub code: Option<i32>,
+    /// What kind of error it is (see `carrier::error_class`).
+    pub class: String,
+    pub detail: String,
+}
+
+/// What the carrier said to a delivery.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    Accepted { carrier_sid: String },
+    Failed(Refusal),
+    /// The carrier may have it or not. It is never sent again blindly.
+    Unknown(Refusal),
+    /// The carrier certainly does not have it: again later.
+    PutOff { seconds: f64, refusal: Refusal },
+}
+
+/// The outcome of a claimed delivery.
+#[derive(Debug, Clone)]
+pub struct Settlement {
+    pub id: Uuid,
+    pub token: Uuid,
+    pub outcome: Outcome,
+}
+
+/// Whether a settlement was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    Written,
+    /// The lease was lost, or a status callback was faster than the carrier's answer.
+    Stale,
+}
+
+/// Settles a delivery; when this answers, it is committed.
+pub async fn settle(ledger: &Ledger, settlement: Settlement) -> Result<Settled, BatchError> {
+    let settled = ledger.deliveries.submit(settlement).await?;
+    // The next text of the same contact may go now.
+    ledger.wakes.ring(Work::Delivery);
+    Ok(settled)
+}
+
+/// What the carrier reports about a message.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// Our delivery id, from the callback's address.
+    pub delivery_id: Option<Uuid>,
+    pub carrier_sid: String,
+    /// `accepted`, `sent`, `delivered` or `failed`.
+    pub status: &'static str,
+    pub error_code: Option<i32>,
+    pub error_class: Option<String>,
+}
+
+/// What a report changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recorded {
+    Moved,
+    Unchanged,
+    /// No delivery of the project fits it.
+    Unknown,
+}
+
+/// Moves a delivery forward by a report of the carrier.
+pub async fn record(ledger: &Ledger, project_id: Uuid, report: &Report) -> Result<Recorded, sqlx::Error> {
+    let recorded: String = sqlx::query_scalar(include_str!("../../sql/delivery/record.sql"))
+        .bind(project_id)
+        .bind(report.delivery_id)
+        .bind(&report.carrier_sid)
+        .bind(report.status)
+        .bind(report.error_code)
+        .bind(&report.error_class)
+        .fetch_one(&ledger.pool)
+        .await?;
+    Ok(match recorded.as_str() {
+        "moved" => {
+            ledger.wakes.ring(Work::Delivery);
+            Recorded::Moved
+        }
+        "unchanged" => Recorded::Unchanged,
+        _ => Recorded::Unknown,
+    })
+}
+
+#[derive(Serialize)]
+struct SettlementRow {
+    ordinal: i32,
+    id: Uuid,
+    token: Uuid,
+    status: &'static str,
+    carrier_sid: Option<String>,
+    error_code: Option<i32>,
+    error_class: Option<String>,
+    error_detail: Option<String>,
+    retry_after_seconds: Option<f64>,
+}
+
+/// One transaction, one round trip for all of them.
+pub(super) async fn flush(pool: PgPool, settlements: Vec<Settlement>) -> Result<Vec<Settled>, sqlx::Error> {
+    let rows: Vec<SettlementRow> =
+        settlements.into_iter().zip(0..).map(|(settlement, ordinal)| SettlementRow::of(ordinal, settlement)).collect();
+    let settled: Vec<String> =
+        sqlx::query_scalar(include_str!("../../sql/delivery/settle.sql")).bind(Json(rows)).fetch_all(&pool).await?;
+    Ok(settled
+        .into_iter()
+        .map(|outcome| if outcome == "settled" { Settled::Written } else { Settled::Stale })
+        .collect())
+}
+
+impl SettlementRow {
+    fn of(ordinal: i32, settlement: Settlement) -> Self {
+        let (status, carrier_sid, refusal, retry_after_seconds) = match settlement.outcome {
+            Outcome::Accepted { carrier_sid } => ("accepted", Some(carrier_sid), None, None),
+            Outcome::Failed(refusal) => ("failed", None, Some(refusal), None),
+            Outcome::Unknown(refusal) => ("unknown", None, Some(refusal), None),
+            Outcome::PutOff { seconds, refusal } => ("planned", None, Some(refusal), Some(seconds)),
+        };
+        let (error_code, error_class, error_detail) = match refusal {
+            Some(refusal) => (refusal.code, Some(refusal.class), Some(refusal.detail)),
+            None => (None, None, None),
+        };
+        Self {
+            ordinal,
+            id: settlement.id,
+            token: settlement.token,
+            status,
+            carrier_sid,
+            error_code,
+            error_class,
+            error_detail,
+            retry_after_seconds,
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Whether the database answers and has this binary's schema, and how much work waits; it mends nothing.
+
+use sqlx::FromRow;
+
+use super::Ledger;
+use crate::db;
+
+/// Why we can't serve.
+#[derive(Debug, thiserror::Error)]
+pub enum NotReady {
+    #[error("the database does not answer: {0}")]
+    Database(#[from] sqlx::Error),
+    #[error("the database has schema version {found}, this binary needs {needed}; run: textback migrate")]
+    Schema { found: i64, needed: i64 },
+}
+
+/// Checks that the database answers and has the schema we need, or a newer one.
+pub async fn check(ledger: &Ledger) -> Result<(), NotReady> {
+    let needed = db::MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
+    let found: Result<Option<i64>, sqlx::Error> =
+        sqlx::query_scalar(include_str!("../../sql/health/schema_version.sql")).fetch_one(&ledger.pool).await;
+    let found = match found {
+        Ok(found) => found.unwrap_or(0),
+        // No table of migrations: nothing was ever migrated.
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => 0,
+        Err(error) => return Err(error.into()),
+    };
+    if found < needed {
+        return Err(NotReady::Schema { found, needed });
+    }
+    Ok(())
+}
+
+/// How much waits, for the metrics.
+#[derive(Debug, Clone, FromRow)]
+pub struct Backlog {
+    pub turns: i64,
+    pub oldest_turn_seconds: f64,
+    pub deliveries: i64,
+    pub oldest_delivery_seconds: f64,
+}
+
+/// Counts the work that is due.
+pub async fn backlog(ledger: &Ledger) -> Result<Backlog, sqlx::Error> {
+    sqlx::query_as(include_str!("../../sql/health/backlog.sql")).fetch_one(&ledger.pool).await
+}

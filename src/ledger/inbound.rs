@@ -1,0 +1,144 @@
+//! Texts become rows: each one once, in its session, with work marked, or in quarantine; it never answers anybody.
+
+use serde::Serialize;
+use sqlx::types::Json;
+use sqlx::{FromRow, PgPool};
+use uuid::Uuid;
+
+use super::batch::BatchError;
+use super::wake::Work;
+use super::{Ledger, new_id};
+
+/// A text as the carrier's door understood it.
+#[derive(Debug, Clone)]
+pub struct Text {
+    pub project_id: Uuid,
+    /// The carrier's id of the message, by which a second delivery of it is known.
+    pub carrier_sid: Option<String>,
+    /// Our number.
+    pub to: String,
+    /// The contact.
+    pub from: String,
+    pub body: String,
+    pub media: Vec<Media>,
+    /// The form as it came, for quarantine.
+    pub form: Vec<u8>,
+    /// Why it fits no session, when the door knows already.
+    pub misfit: Option<&'static str>,
+}
+
+/// Something that came with a text.
+#[derive(Debug, Clone, Serialize)]
+pub struct Media {
+    pub url: String,
+    pub content_type: String,
+}
+
+/// What became of a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Taken {
+    Stored { session_id: Uuid, message_id: Uuid },
+    Duplicate { session_id: Uuid, message_id: Uuid },
+    Quarantined { reason: String },
+}
+
+impl Taken {
+    /// The word for logs and metrics.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Stored { .. } => "stored",
+            Self::Duplicate { .. } => "duplicate",
+            Self::Quarantined { .. } => "quarantined",
+        }
+    }
+}
+
+/// Takes a text in; when this answers, it is committed.
+pub async fn take_in(ledger: &Ledger, text: Text) -> Result<Taken, BatchError> {
+    let taken = ledger.intake.submit(text).await?;
+    if matches!(taken, Taken::Stored { .. }) {
+        ledger.wakes.ring(Work::Turn);
+    }
+    Ok(taken)
+}
+
+/// Keeps a status report that fits no delivery.
+pub async fn quarantine_status(
+    ledger: &Ledger,
+    project_id: Uuid,
+    reason: &str,
+    carrier_sid: Option<&str>,
+    form: &[u8],
+) -> Result<(), sqlx::Error> {
+    sqlx::query(include_str!("../../sql/inbound/quarantine_status.sql"))
+        .bind(new_id())
+        .bind(project_id)
+        .bind(reason)
+        .bind(carrier_sid)
+        .bind(form)
+        .execute(&ledger.pool)
+        .await?;
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct TextRow {
+    ordinal: i32,
+    project_id: Uuid,
+    to: String,
+    from: String,
+    carrier_sid: Option<String>,
+    body: String,
+    media: Option<Vec<Media>>,
+    form: Option<String>,
+    reason: Option<&'static str>,
+    message_id: Uuid,
+    session_id: Uuid,
+    turn_id: Uuid,
+    quarantine_id: Uuid,
+}
+
+#[derive(FromRow)]
+struct TakenRow {
+    outcome: String,
+    why: Option<String>,
+    message_id: Option<Uuid>,
+    session_id: Option<Uuid>,
+}
+
+/// One transaction, one round trip for all of them.
+pub(super) async fn flush(pool: PgPool, texts: Vec<Text>) -> Result<Vec<Taken>, sqlx::Error> {
+    let rows: Vec<TextRow> = texts
+        .into_iter()
+        .zip(0..)
+        .map(|(text, ordinal)| TextRow {
+            ordinal,
+            project_id: text.project_id,
+            to: text.to,
+            from: text.from,
+            carrier_sid: text.carrier_sid,
+            body: text.body,
+            media: (!text.media.is_empty()).then_some(text.media),
+            form: Some(hex::encode(text.form)),
+            reason: text.misfit,
+            message_id: new_id(),
+            session_id: new_id(),
+            turn_id: new_id(),
+            quarantine_id: new_id(),
+        })
+        .collect();
+    let taken: Vec<TakenRow> =
+        sqlx::query_as(include_str!("../../sql/inbound/take_in.sql")).bind(Json(rows)).fetch_all(&pool).await?;
+    taken.into_iter().map(TakenRow::read).collect()
+}
+
+impl TakenRow {
+    fn read(self) -> Result<Taken, sqlx::Error> {
+        match (self.outcome.as_str(), self.session_id, self.message_id) {
+            ("stored", Some(session_id), Some(message_id)) => Ok(Taken::Stored { session_id, message_id }),
+            ("duplicate", Some(session_id), Some(message_id)) => Ok(Taken::Duplicate { session_id, message_id }),
+            ("quarantined", _, _) => Ok(Taken::Quarantined { reason: self.why.unwrap_or_default() }),
+            (other, _, _) => Err(sqlx::Error::Decode(format!("take_in answered {other}").into())),
+        }
+    }
+}

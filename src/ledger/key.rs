@@ -1,0 +1,43 @@
+//! API keys: stored as hashes, always of one project; a key is told once, when it is made.
+
+use sqlx::{FromRow, PgConnection};
+use uuid::Uuid;
+
+use super::{Ledger, new_id};
+use crate::secret::{draw_token, sha256};
+
+/// Whom a key speaks for.
+#[derive(Debug, Clone, FromRow)]
+pub struct Key {
+    pub project_id: Uuid,
+    pub scopes: Vec<String>,
+}
+
+/// Makes a key for a project and tells it.
+pub(super) async fn create(connection: &mut PgConnection, project_id: Uuid) -> Result<String, sqlx::Error> {
+    let key = draw_token("tb_");
+    sqlx::query(include_str!("../../sql/api_key/create.sql"))
+        .bind(new_id())
+        .bind(project_id)
+        .bind(sha256(key.as_bytes()).as_slice())
+        .bind(key.chars().take(8).collect::<String>())
+        .execute(connection)
+        .await?;
+    Ok(key)
+}
+
+/// Makes another key for a project and tells it.
+pub async fn add(ledger: &Ledger, project_id: Uuid) -> Result<String, sqlx::Error> {
+    let mut connection = ledger.pool.acquire().await?;
+    create(&mut connection, project_id).await
+}
+
+/// Whom a key speaks for; `None` when it is not one of ours or was revoked.
+///
+/// The look-up is by hash, so its time tells nothing about how much of a guess was right.
+pub async fn find(ledger: &Ledger, key: &str) -> Result<Option<Key>, sqlx::Error> {
+    sqlx::query_as(include_str!("../../sql/api_key/find.sql"))
+        .bind(sha256(key.as_bytes()).as_slice())
+        .fetch_optional(&ledger.pool)
+        .await
+}

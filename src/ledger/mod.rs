@@ -1,0 +1,86 @@
+//! The only room that speaks SQL: a module per noun, a function per statement; it knows neither HTTP nor the carrier nor the queue runtime.
+
+pub mod agent;
+pub mod batch;
+pub mod carrier_account;
+pub mod delivery;
+pub mod health;
+pub mod inbound;
+pub mod key;
+pub mod message;
+pub mod number;
+pub mod page;
+pub mod project;
+pub mod session;
+pub mod turn;
+pub mod wake;
+
+use std::sync::Arc;
+
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::db;
+use batch::Batcher;
+use wake::Wakes;
+
+/// A handle on the truth: a pool, the batches that share commits, and the bells that wake workers.
+///
+/// Cheap to clone. Each part of a process opens its own, so that workers can't starve the
+/// webhook of connections.
+#[derive(Clone)]
+pub struct Ledger {
+    pool: PgPool,
+    wakes: Arc<Wakes>,
+    intake: Batcher<inbound::Text, inbound::Taken>,
+    turns: Batcher<turn::Settlement, turn::Settled>,
+    deliveries: Batcher<delivery::Settlement, delivery::Settled>,
+}
+
+impl Ledger {
+    /// Opens the ledger; connections are made when they are first needed. Needs a tokio runtime.
+    pub fn open(url: &str, max_connections: u32, wakes: Arc<Wakes>) -> Result<Self, sqlx::Error> {
+        let pool = db::pool(url, max_connections)?;
+        Ok(Self {
+            intake: Batcher::start({
+                let pool = pool.clone();
+                move |texts| inbound::flush(pool.clone(), texts)
+            }),
+            turns: Batcher::start({
+                let pool = pool.clone();
+                move |settlements| turn::flush(pool.clone(), settlements)
+            }),
+            deliveries: Batcher::start({
+                let pool = pool.clone();
+                move |settlements| delivery::flush(pool.clone(), settlements)
+            }),
+            pool,
+            wakes,
+        })
+    }
+
+    /// The bells of this process.
+    pub fn wakes(&self) -> &Arc<Wakes> {
+        &self.wakes
+    }
+
+    /// The pool, for tests and tools that look at rows.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Waits until running statements are done and closes the connections.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// A new id: a UUIDv7, so that ids of one process sort by time.
+pub fn new_id() -> Uuid {
+    Uuid::now_v7()
+}
+
+/// The name of the constraint that refused a statement, if one did.
+pub fn refused_by(error: &sqlx::Error) -> Option<&str> {
+    error.as_database_error()?.constraint()
+}

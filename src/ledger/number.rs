@@ -1,0 +1,68 @@
+//! Our numbers: attached to a project and an agent, read, listed; it never calls the carrier.
+
+use chrono::{DateTime, Utc};
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use super::page::Page;
+use super::{Ledger, new_id};
+
+/// A number that a project has attached.
+#[derive(Debug, Clone, FromRow)]
+pub struct Number {
+    pub id: Uuid,
+    pub number: String,
+    pub agent_id: Uuid,
+    pub carrier_sid: String,
+    pub webhook_set_at: Option<DateTime<Utc>>,
+    pub created_at: DateTime<Utc>,
+}
+
+/// Attaches a number, or changes the agent of one that is attached. Its webhooks count as not
+/// set until `mark_webhook_set`.
+pub async fn attach(
+    ledger: &Ledger,
+    project_id: Uuid,
+    number: &str,
+    agent_id: Uuid,
+    carrier_sid: &str,
+) -> Result<Number, sqlx::Error> {
+    sqlx::query_as(include_str!("../../sql/number/attach.sql"))
+        .bind(new_id())
+        .bind(project_id)
+        .bind(number)
+        .bind(agent_id)
+        .bind(carrier_sid)
+        .fetch_one(&ledger.pool)
+        .await
+}
+
+/// Notes that the carrier has confirmed the webhooks of a number.
+pub async fn mark_webhook_set(ledger: &Ledger, id: Uuid) -> Result<Number, sqlx::Error> {
+    sqlx::query_as(include_str!("../../sql/number/mark_webhook_set.sql")).bind(id).fetch_one(&ledger.pool).await
+}
+
+/// One attached number of a project.
+pub async fn find(ledger: &Ledger, project_id: Uuid, id: Uuid) -> Result<Option<Number>, sqlx::Error> {
+    sqlx::query_as(include_str!("../../sql/number/find.sql"))
+        .bind(project_id)
+        .bind(id)
+        .fetch_optional(&ledger.pool)
+        .await
+}
+
+/// The attached numbers of a project, newest first.
+pub async fn list(
+    ledger: &Ledger,
+    project_id: Uuid,
+    before: Option<Uuid>,
+    limit: u32,
+) -> Result<Page<Number>, sqlx::Error> {
+    let rows = sqlx::query_as(include_str!("../../sql/number/list.sql"))
+        .bind(project_id)
+        .bind(before)
+        .bind(i64::from(limit) + 1)
+        .fetch_all(&ledger.pool)
+        .await?;
+    Ok(Page::of(rows, limit, |number: &Number| number.id.to_string()))
+}

@@ -1,0 +1,215 @@
+//! Turns: claimed with a lease and a token, renewed while the agent thinks, settled all or nothing; nothing here runs an agent.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sqlx::types::Json;
+use sqlx::{FromRow, PgPool};
+use uuid::Uuid;
+
+use super::batch::BatchError;
+use super::wake::Work;
+use super::{Ledger, new_id};
+
+/// A turn that this process may run until its lease ends.
+#[derive(Debug, Clone, FromRow)]
+pub struct Claim {
+    pub turn_id: Uuid,
+    pub session_id: Uuid,
+    pub project_id: Uuid,
+    pub number_id: Uuid,
+    pub number: String,
+    pub contact: String,
+    pub channel: String,
+    /// The fencing token: without it nothing of this turn can be written.
+    pub token: Uuid,
+    /// Which attempt this is, from 1.
+    pub attempt: i32,
+    pub agent_id: Uuid,
+    pub agent_version: i32,
+    /// Whether `start` ran in an earlier turn of the session.
+    pub started: bool,
+    pub state: Json<Map<String, Value>>,
+    pub language: Option<String>,
+    pub handled_seq: i64,
+    /// The inbound messages that this turn answers, in order.
+    pub waiting: Json<Vec<WaitingMessage>>,
+    /// What was said before them, the newest 50.
+    pub history: Json<Vec<Said>>,
+}
+
+impl Claim {
+    /// The newest message that the turn knows of: what comes later is not covered by its answer.
+    pub fn seen_seq(&self) -> i64 {
+        self.waiting.iter().map(|message| message.seq).max().unwrap_or(self.handled_seq)
+    }
+}
+
+/// An inbound message that waits for its answer.
+#[derive(Debug, Clone, Deserialize)]
+pub struct WaitingMessage {
+    pub id: Uuid,
+    pub seq: i64,
+    pub text: String,
+}
+
+/// A message of the past.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Said {
+    pub direction: String,
+    pub text: String,
+}
+
+/// Claims up to `most` turns that are due, for `lease_seconds`.
+pub async fn claim(ledger: &Ledger, most: usize, lease_seconds: u32) -> Result<Vec<Claim>, sqlx::Error> {
+    sqlx::query_as(include_str!("../../sql/turn/claim.sql"))
+        .bind(i64::try_from(most).unwrap_or(i64::MAX))
+        .bind(f64::from(lease_seconds))
+        .bind(new_id())
+        .fetch_all(&ledger.pool)
+        .await
+}
+
+/// Prolongs the lease. False: it is lost, and what the turn makes will be thrown away.
+pub async fn renew(ledger: &Ledger, claim: &Claim, lease_seconds: u32) -> Result<bool, sqlx::Error> {
+    let renewed = sqlx::query(include_str!("../../sql/turn/renew.sql"))
+        .bind(claim.session_id)
+        .bind(claim.token)
+        .bind(f64::from(lease_seconds))
+        .execute(&ledger.pool)
+        .await?;
+    Ok(renewed.rows_affected() == 1)
+}
+
+/// Gives back turns that were claimed and not begun; the attempt does not count.
+pub async fn give_back(ledger: &Ledger, claims: &[Claim]) -> Result<(), sqlx::Error> {
+    let sessions: Vec<Uuid> = claims.iter().map(|claim| claim.session_id).collect();
+    let tokens: Vec<Uuid> = claims.iter().map(|claim| claim.token).collect();
+    sqlx::query(include_str!("../../sql/turn/give_back.sql")).bind(sessions).bind(tokens).execute(&ledger.pool).await?;
+    Ok(())
+}
+
+/// Puts a turn off after a failed attempt. False: the lease was lost.
+pub async fn put_off(ledger: &Ledger, claim: &Claim, seconds: f64, error: &str) -> Result<bool, sqlx::Error> {
+    let put_off = sqlx::query(include_str!("../../sql/turn/put_off.sql"))
+        .bind(claim.session_id)
+        .bind(claim.token)
+        .bind(seconds)
+        .bind(error)
+        .execute(&ledger.pool)
+        .await?;
+    Ok(put_off.rows_affected() == 1)
+}
+
+/// What a turn came to.
+#[derive(Debug, Clone, Serialize)]
+pub struct Settlement {
+    ordinal: i32,
+    turn_id: Uuid,
+    session_id: Uuid,
+    number_id: Uuid,
+    contact: String,
+    token: Uuid,
+    seen_seq: i64,
+    started: bool,
+    state: Map<String, Value>,
+    language: Option<String>,
+    close_reason: Option<&'static str>,
+    skip_reason: Option<&'static str>,
+    messages: Vec<PlannedMessage>,
+    next_turn_id: Uuid,
+    next_session_id: Uuid,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct PlannedMessage {
+    message_id: Uuid,
+    delivery_id: Uuid,
+    kind: &'static str,
+    body: String,
+}
+
+impl Settlement {
+    /// A settlement that handles what the claim has seen and changes nothing else.
+    pub fn of(claim: &Claim) -> Self {
+        Self {
+            ordinal: 0,
+            turn_id: claim.turn_id,
+            session_id: claim.session_id,
+            number_id: claim.number_id,
+            contact: claim.contact.clone(),
+            token: claim.token,
+            seen_seq: claim.seen_seq(),
+            started: claim.started,
+            state: claim.state.0.clone(),
+            language: claim.language.clone(),
+            close_reason: None,
+            skip_reason: None,
+            messages: Vec::new(),
+            next_turn_id: new_id(),
+            next_session_id: new_id(),
+        }
+    }
+
+    /// What the agent remembers from now on.
+    pub fn remember(mut self, state: Map<String, Value>, language: Option<String>) -> Self {
+        (self.state, self.language) = (state, language);
+        self.started = true;
+        self
+    }
+
+    /// Plans a message of the kind `greeting`, `reply` or `error`, after those planned before.
+    pub fn say(mut self, kind: &'static str, body: String) -> Self {
+        self.messages.push(PlannedMessage { message_id: new_id(), delivery_id: new_id(), kind, body });
+        self
+    }
+
+    /// Closes the session after what was said.
+    pub fn close(mut self, reason: &'static str) -> Self {
+        self.close_reason = Some(reason);
+        self
+    }
+
+    /// Says why the waiting messages get no answer.
+    pub fn skip(mut self, reason: &'static str) -> Self {
+        self.skip_reason = Some(reason);
+        self
+    }
+}
+
+/// Whether a settlement was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    Written { planned: i32, more_work: bool },
+    /// Somebody else holds the turn by now, or the session is closed: nothing was written.
+    Stale,
+}
+
+/// Settles a turn; when this answers, it is committed.
+pub async fn settle(ledger: &Ledger, settlement: Settlement) -> Result<Settled, BatchError> {
+    let settled = ledger.turns.submit(settlement).await?;
+    if let Settled::Written { planned, more_work } = settled {
+        if planned > 0 {
+            ledger.wakes.ring(Work::Delivery);
+        }
+        if more_work {
+            ledger.wakes.ring(Work::Turn);
+        }
+    }
+    Ok(settled)
+}
+
+/// One transaction, one round trip for all of them.
+pub(super) async fn flush(pool: PgPool, mut settlements: Vec<Settlement>) -> Result<Vec<Settled>, sqlx::Error> {
+    for (settlement, ordinal) in settlements.iter_mut().zip(0..) {
+        settlement.ordinal = ordinal;
+    }
+    let settled: Vec<(String, i32, bool)> =
+        sqlx::query_as(include_str!("../../sql/turn/settle.sql")).bind(Json(settlements)).fetch_all(&pool).await?;
+    Ok(settled
+        .into_iter()
+        .map(|(outcome, planned, more_work)| match outcome.as_str() {
+            "settled" => Settled::Written { planned, more_work },
+            _ => Settled::Stale,
+        })
+        .collect())
+}

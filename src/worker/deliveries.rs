@@ -1,0 +1,191 @@
+//! Deliveries: each is committed as `sending`, handed to the carrier once, and settled by what it said; unsure ones are never sent again from here.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use apalis_core::error::BoxDynError;
+use apalis_core::task::data::Data;
+
+use super::queue::Source;
+use crate::account::Account;
+use crate::carrier::client::Outgoing;
+use crate::carrier::{Client, ErrorClass, Sent};
+use crate::ledger::carrier_account::Accounts;
+use crate::ledger::delivery::{Claim, Outcome, Refusal, Settlement};
+use crate::ledger::wake::Work;
+use crate::ledger::{Ledger, delivery};
+
+/// How often a text is offered to a carrier that certainly did not take it: over half an hour.
+const MOST_ATTEMPTS: i32 = 10;
+
+/// Sends deliveries.
+#[derive(Clone)]
+pub struct Sender {
+    ledger: Ledger,
+    accounts: Accounts,
+    carrier: Client,
+    /// Where the carrier reaches us, without a slash at its end.
+    public_base: Arc<str>,
+    lease_seconds: u32,
+}
+
+impl Sender {
+    /// A sender that asks for reports at `public_base` and holds its leases this long.
+    pub fn new(ledger: Ledger, accounts: Accounts, carrier: Client, public_base: &str, lease_seconds: u32) -> Self {
+        Self { ledger, accounts, carrier, public_base: public_base.into(), lease_seconds }
+    }
+
+    /// Claims what is due and sends it; says how many there were. This is what the worker
+    /// does, without the worker: for tests.
+    pub async fn step(&self) -> Result<usize, sqlx::Error> {
+        let claims = self.claim(64).await?;
+        let count = claims.len();
+        futures::future::join_all(claims.into_iter().map(|claim| self.send(claim))).await;
+        Ok(count)
+    }
+
+    /// Sends one delivery and settles it.
+    #[tracing::instrument(name = "delivery.send", skip_all, fields(session_id = %claim.session_id, delivery_id = %claim.id, attempt = claim.attempt))]
+    async fn send(&self, claim: Claim) {
+        let began = Instant::now();
+        let outcome = match self.accounts.of_project(claim.project_id).await {
+            Ok(Some(account)) => {
+                let sent = self.hand_over(&account, &claim).await;
+                metrics::histogram!("textback_carrier_request_duration_seconds", "operation" => "send").record(began.elapsed().as_secs_f64());
+                judge(sent, claim.attempt)
+            }
+            Ok(None) => Outcome::Failed(refusal(ErrorClass::PermanentConfig, "the project has no carrier account; give it one: PUT /v1/carrier")),
+            // Nothing was sent, and an operator can mend it.
+            Err(error) => put_off(claim.attempt, None, refusal(ErrorClass::PermanentConfig, &error.to_string())),
+        };
+        self.settle(claim, outcome).await;
+    }
+
+    async fn hand_over(&self, account: &Account, claim: &Claim) -> Sent {
+        // Our id comes back with every report, even when the carrier's answer to this call is lost.
+        let status_callback =
+            format!("{}/webhooks/twilio/{}/status?delivery={}", self.public_base, account.webhook_key, claim.id);
+        let outgoing = Outgoing { from: &claim.from, to: &claim.to, body: &claim.body, status_callback: &status_callback };
+        let patience = Duration::from_secs(u64::from(self.lease_seconds)).mul_f64(0.8);
+        match tokio::time::timeout(patience, self.carrier.send(account, &outgoing)).await {
+            Ok(sent) => sent,
+            Err(_) => Sent::Unclear { detail: "no answer within the lease".to_owned() },
+        }
+    }
+
+    /// Writes the outcome, as long as the lease lasts: an accepted text that we forget would have
+    /// to be searched for.
+    async fn settle(&self, claim: Claim, outcome: Outcome) {
+        let word = word(&outcome);
+        match &outcome {
+            Outcome::Accepted { carrier_sid } => tracing::info!(carrier_sid, "the carrier accepted the text"),
+            Outcome::Failed(refusal) => tracing::error!(code = refusal.code, class = refusal.class, detail = refusal.detail, "the text can't be delivered"),
+            Outcome::Unknown(refusal) => tracing::error!(detail = refusal.detail, "the carrier may have the text or not; it is not sent again blindly"),
+            Outcome::PutOff { seconds, refusal } => tracing::warn!(seconds, code = refusal.code, detail = refusal.detail, "the carrier did not take the text; later"),
+        }
+        metrics::counter!("textback_deliveries_total", "outcome" => word).increment(1);
+        let until = Instant::now() + Duration::from_secs(u64::from(self.lease_seconds));
+        let settlement = Settlement { id: claim.id, token: claim.token, outcome };
+        while let Err(error) = delivery::settle(&self.ledger, settlement.clone()).await {
+            tracing::error!(%error, "a delivery could not be settled");
+            if Instant::now() > until {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+}
+
+/// What the carrier's word means for the delivery.
+fn judge(sent: Sent, attempt: i32) -> Outcome {
+    match sent {
+        Sent::Accepted { sid } => Outcome::Accepted { carrier_sid: sid },
+        Sent::Unclear { detail } => Outcome::Unknown(refusal(ErrorClass::Ambiguous, &detail)),
+        Sent::NotReached { detail } => put_off(attempt, None, refusal(ErrorClass::Transient, &detail)),
+        Sent::Refused { code, status, detail, retry_after_seconds } => {
+            let class = match (code, status) {
+                (_, 429) => ErrorClass::Throttled,
+                (Some(code), _) => ErrorClass::of(code),
+                (None, 401 | 403) => ErrorClass::Auth,
+                (None, _) => ErrorClass::PermanentConfig,
+            };
+            let refusal = Refusal { code, class: class.word().to_owned(), detail };
+            match class {
+                // Refused and not taken: it may be offered again when the cause is gone.
+                ErrorClass::Throttled | ErrorClass::Transient | ErrorClass::Auth | ErrorClass::Account => {
+                    put_off(attempt, retry_after_seconds, refusal)
+                }
+                _ => Outcome::Failed(refusal),
+            }
+        }
+    }
+}
+
+/// Later: after 1, 2, 4 … 300 seconds and a little more, or when the carrier says; at last never.
+fn put_off(attempt: i32, carrier_says: Option<f64>, refusal: Refusal) -> Outcome {
+    if attempt >= MOST_ATTEMPTS {
+        return Outcome::Failed(refusal);
+    }
+    let backoff = 2_f64.powi(attempt.clamp(1, 10) - 1).min(300.0);
+    // Texts that were refused together must not come back together.
+    let jitter = 1.0 + f64::from(crate::secret::random_bytes::<1>()[0]) / 1024.0;
+    Outcome::PutOff { seconds: carrier_says.unwrap_or(0.0).max(backoff * jitter), refusal }
+}
+
+fn refusal(class: ErrorClass, detail: &str) -> Refusal {
+    Refusal { code: None, class: class.word().to_owned(), detail: detail.to_owned() }
+}
+
+const fn word(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Accepted { .. } => "accepted",
+        Outcome::Failed(_) => "failed",
+        Outcome::Unknown(_) => "unknown",
+        Outcome::PutOff { .. } => "put_off",
+    }
+}
+
+impl Source for Sender {
+    type Claim = Claim;
+    const WORK: Work = Work::Delivery;
+
+    async fn claim(&self, most: usize) -> Result<Vec<Claim>, sqlx::Error> {
+        delivery::claim(&self.ledger, most, self.lease_seconds).await
+    }
+
+    async fn give_back(&self, claims: Vec<Claim>) -> Result<(), sqlx::Error> {
+        delivery::give_back(&self.ledger, &claims).await
+    }
+}
+
+/// The worker's function. The row says how it went, so this never fails.
+pub(super) async fn work(claim: Claim, sender: Data<Sender>) -> Result<(), BoxDynError> {
+    sender.send(claim).await;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(code: Option<i32>, status: u16) -> Sent {
+        Sent::Refused { code, status, detail: "no".to_owned(), retry_after_seconds: Some(7.0) }
+    }
+
+    #[test]
+    fn only_what_the_carrier_certainly_did_not_take_is_offered_again() {
+        for sent in [refused(Some(20429), 429), refused(None, 429), refused(Some(20003), 401), Sent::NotReached { detail: String::new() }] {
+            assert!(matches!(judge(sent.clone(), 1), Outcome::PutOff { .. }), "{sent:?}");
+        }
+        assert!(matches!(judge(Sent::Unclear { detail: String::new() }, 1), Outcome::Unknown(_)));
+        for sent in [refused(Some(21610), 400), refused(Some(21211), 400), refused(Some(99999), 400), refused(None, 404)] {
+            assert!(matches!(judge(sent.clone(), 1), Outcome::Failed(_)), "{sent:?}");
+        }
+    }
+
+    #[test]
+    fn the_carriers_retry_after_counts_and_patience_ends() {
+        assert!(matches!(judge(refused(Some(20429), 429), 1), Outcome::PutOff { seconds, .. } if seconds >= 7.0));
+        assert!(matches!(judge(refused(Some(20429), 429), MOST_ATTEMPTS), Outcome::Failed(_)));
+    }
+}

@@ -1,0 +1,72 @@
+//! The door of the queue: apalis workers over our rows; the only room that says apalis, and it decides nothing that a row could.
+
+pub mod deliveries;
+mod queue;
+pub mod turns;
+
+use std::future::Future;
+use std::time::Duration;
+
+use apalis::layers::WorkerBuilderExt;
+use apalis_core::monitor::Monitor;
+use apalis_core::worker::builder::WorkerBuilder;
+use uuid::Uuid;
+
+use crate::config::WorkerSettings;
+use crate::ledger::Ledger;
+use deliveries::Sender;
+use queue::RowQueue;
+use turns::Turns;
+
+/// How long running turns and deliveries may go on after the signal to stop. A carrier call ends
+/// within 15 seconds by itself.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// Runs the workers of this process until `stop`; then lets what runs come to its end, and gives
+/// back what was not begun.
+pub async fn run(
+    ledger: Ledger,
+    turns: Turns,
+    sender: Sender,
+    settings: &WorkerSettings,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), apalis_core::monitor::MonitorError> {
+    let process = Uuid::now_v7();
+    let interval = settings.poll_interval();
+    let turn_slots = usize::from(settings.turn_slots);
+    let delivery_slots = usize::from(settings.delivery_slots);
+    let wakes = ledger.wakes().clone();
+
+    let monitor = Monitor::new()
+        .register({
+            let wakes = wakes.clone();
+            move |restart| {
+                WorkerBuilder::new(format!("turns-{process}-{restart}"))
+                    .backend(RowQueue::new(turns.clone(), wakes.clone(), turn_slots, interval))
+                    .data(turns.clone())
+                    .concurrency(turn_slots)
+                    .catch_panic()
+                    .build(turns::work)
+            }
+        })
+        .register(move |restart| {
+            WorkerBuilder::new(format!("deliveries-{process}-{restart}"))
+                .backend(RowQueue::new(sender.clone(), wakes.clone(), delivery_slots, interval))
+                .data(sender.clone())
+                .concurrency(delivery_slots)
+                .catch_panic()
+                .build(deliveries::work)
+        })
+        // A worker that ended would leave a process that is alive and deaf.
+        .should_restart(|worker, error| {
+            tracing::error!(worker = worker.name(), %error, "a worker ended; it is started again");
+            true
+        })
+        .shutdown_timeout(GRACE);
+    monitor
+        .run_with_signal(async move {
+            stop.await;
+            Ok(())
+        })
+        .await
+}

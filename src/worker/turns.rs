@@ -1,0 +1,254 @@
+//! Turns: the agent answers what waits, and the outcome is settled under the token; no transaction is open while it thinks.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use apalis_core::error::BoxDynError;
+use apalis_core::task::data::Data;
+use moka::future::Cache;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::queue::Source;
+use crate::agent::script::{Script, ScriptAgent};
+use crate::agent::{Agent, AgentError, Answer, Conversation, Said};
+use crate::ledger::agent::Version;
+use crate::ledger::turn::{Claim, Settled, Settlement};
+use crate::ledger::wake::Work;
+use crate::ledger::{Ledger, agent, turn};
+
+/// How often a turn is tried before its texts are set aside.
+const MOST_ATTEMPTS: i32 = 3;
+
+/// Runs turns.
+#[derive(Clone)]
+pub struct Turns {
+    ledger: Ledger,
+    /// Versions never change, so what was read once is right for ever.
+    agents: Cache<(Uuid, i32), Arc<Loaded>>,
+    env: &'static str,
+    lease_seconds: u32,
+}
+
+struct Loaded {
+    version: Version,
+    agent: Result<Box<dyn Agent>, AgentError>,
+}
+
+impl Turns {
+    /// Turns whose agents are told that they run in `env`, and that hold their leases this long.
+    pub fn new(ledger: Ledger, env: &'static str, lease_seconds: u32) -> Self {
+        Self { ledger, agents: Cache::new(1_000), env, lease_seconds }
+    }
+
+    /// Claims what is due and runs it to its end; says how many turns there were. This is what
+    /// the worker does, without the worker: for tests.
+    pub async fn step(&self) -> Result<usize, sqlx::Error> {
+        let claims = self.claim(64).await?;
+        let count = claims.len();
+        futures::future::join_all(claims.into_iter().map(|claim| self.take(claim))).await;
+        Ok(count)
+    }
+
+    /// Runs one turn to its end.
+    #[tracing::instrument(name = "turn.take", skip_all, fields(session_id = %claim.session_id, turn_id = %claim.turn_id, attempt = claim.attempt))]
+    async fn take(&self, claim: Claim) {
+        let began = Instant::now();
+        let outcome = self.answer(&claim).await;
+        let (settlement, word) = match outcome {
+            Ok(settlement) => (settlement, "answered"),
+            Err(failure) if failure.gives_up(&claim) => {
+                tracing::error!(error = %failure, "the agent failed for good; its error message goes out");
+                (failure.settlement(&claim), "failed")
+            }
+            Err(failure) => {
+                tracing::warn!(error = %failure, "the agent failed; the turn is put off");
+                self.put_off(&claim, &failure).await;
+                metrics::counter!("textback_turns_total", "outcome" => "put_off").increment(1);
+                return;
+            }
+        };
+        match turn::settle(&self.ledger, settlement).await {
+            Ok(Settled::Written { planned, .. }) => {
+                tracing::info!(outcome = word, planned, "turn settled");
+                metrics::counter!("textback_turns_total", "outcome" => word).increment(1);
+            }
+            Ok(Settled::Stale) => {
+                tracing::warn!("the turn was lost to another worker or its session has ended; its outcome is thrown away");
+                metrics::counter!("textback_turns_total", "outcome" => "stale").increment(1);
+            }
+            // The lease runs out and the turn is run again: nothing of it was sent.
+            Err(error) => tracing::error!(%error, "the turn could not be settled"),
+        }
+        metrics::histogram!("textback_turn_duration_seconds").record(began.elapsed().as_secs_f64());
+    }
+
+    async fn answer(&self, claim: &Claim) -> Result<Settlement, Failure> {
+        let loaded = self.load(claim).await.map_err(|error| Failure { error, error_message: None, again_helps: true })?;
+        let failed = |error: AgentError| Failure {
+            // A script that can't be read will not be readable the next time.
+            again_helps: !matches!(error, AgentError::Unusable(_)),
+            error: error.to_string(),
+            error_message: loaded.version.error_message.clone(),
+        };
+        // Counted by the claim, before the agent runs: a text that takes its worker with it ends here.
+        if claim.attempt > MOST_ATTEMPTS {
+            return Err(failed(AgentError::Failed("the attempts before ended without a word".to_owned())));
+        }
+        let agent = loaded.agent.as_ref().map_err(|error| failed(error.clone()))?;
+        let conversing = converse(agent.as_ref(), &loaded.version, claim, self.env);
+        tokio::select! {
+            settlement = conversing => settlement.map_err(failed),
+            () = self.keep_lease(claim) => Err(Failure { error: "the lease was lost".to_owned(), error_message: None, again_helps: true }),
+        }
+    }
+
+    async fn load(&self, claim: &Claim) -> Result<Arc<Loaded>, String> {
+        let reading = async {
+            let version = agent::version(&self.ledger, claim.agent_id, claim.agent_version).await?;
+            let source = version.source.clone();
+            let compiled = tokio::task::spawn_blocking(move || Script::compile(&source)).await;
+            let agent = match compiled {
+                Ok(Ok(script)) => Ok(Box::new(ScriptAgent::new(script)) as Box<dyn Agent>),
+                Ok(Err(error)) => Err(error),
+                Err(panic) => Err(AgentError::Unusable(panic.to_string())),
+            };
+            Ok::<_, sqlx::Error>(Arc::new(Loaded { version, agent }))
+        };
+        self.agents
+            .try_get_with((claim.agent_id, claim.agent_version), reading)
+            .await
+            .map_err(|error: Arc<sqlx::Error>| format!("the agent can't be read: {error}"))
+    }
+
+    /// Renews the lease every third of it; ends when it is lost.
+    async fn keep_lease(&self, claim: &Claim) {
+        loop {
+            tokio::time::sleep(Duration::from_secs(u64::from(self.lease_seconds)) / 3).await;
+            match turn::renew(&self.ledger, claim, self.lease_seconds).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                // The settling will tell whether it is still ours.
+                Err(error) => tracing::warn!(%error, "the lease could not be renewed"),
+            }
+        }
+    }
+
+    async fn put_off(&self, claim: &Claim, failure: &Failure) {
+        let seconds = 0.5 * 2_f64.powi(claim.attempt.clamp(1, 10));
+        if let Err(error) = turn::put_off(&self.ledger, claim, seconds, &failure.error).await {
+            tracing::warn!(%error, "the turn could not be put off; its lease will run out");
+        }
+    }
+}
+
+/// Why a turn has no answer.
+struct Failure {
+    error: String,
+    error_message: Option<String>,
+    again_helps: bool,
+}
+
+impl Failure {
+    fn gives_up(&self, claim: &Claim) -> bool {
+        !self.again_helps || claim.attempt >= MOST_ATTEMPTS
+    }
+
+    /// The person gets the agent's error message if there is one, and the session goes on.
+    fn settlement(&self, claim: &Claim) -> Settlement {
+        let settlement = Settlement::of(claim);
+        match self.error_message.as_deref().filter(|text| !text.trim().is_empty()) {
+            Some(text) => settlement.say("error", text.to_owned()),
+            None => settlement.skip("agent_failed"),
+        }
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.error)
+    }
+}
+
+/// Greets, processes or both, as the agent's version says.
+async fn converse(agent: &dyn Agent, version: &Version, claim: &Claim, env: &'static str) -> Result<Settlement, AgentError> {
+    let mut conversation = conversation(claim, env);
+    let mut settlement = Settlement::of(claim);
+    let mut processes = true;
+    let mut hangup = false;
+
+    if !claim.started {
+        let begun = agent.start(conversation.clone()).await?;
+        let greeting = greeting(&begun, version);
+        // Without a greeting there is nothing to greet with: then the text is processed.
+        processes = version.first_message != "greet" || greeting.is_empty();
+        if version.first_message != "process" {
+            for text in greeting {
+                settlement = settlement.say("greeting", storable(text));
+            }
+        }
+        hangup = begun.hangup;
+        (conversation.state, conversation.language) = (begun.state, begun.language);
+    }
+    if processes && !hangup && !claim.waiting.is_empty() && agent.replies() {
+        let texts = claim.waiting.iter().map(|message| message.text.clone()).collect();
+        let answer = agent.reply(conversation.clone(), texts).await?;
+        for text in answer.texts {
+            settlement = settlement.say("reply", storable(text));
+        }
+        hangup = answer.hangup;
+        (conversation.state, conversation.language) = (answer.state, answer.language);
+    }
+    settlement = settlement.remember(conversation.state, conversation.language);
+    Ok(if hangup { settlement.close("agent_ended") } else { settlement })
+}
+
+/// What `start` said, else what it left in `conv.state.greet_message`, else the agent's setting.
+fn greeting(begun: &Answer, version: &Version) -> Vec<String> {
+    if !begun.texts.is_empty() {
+        return begun.texts.clone();
+    }
+    let from_state = begun.state.get("greet_message").and_then(Value::as_str).map(str::to_owned);
+    from_state.or_else(|| version.greeting.clone()).filter(|text| !text.trim().is_empty()).into_iter().collect()
+}
+
+/// A text as PostgreSQL can hold it.
+fn storable(text: String) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
+fn conversation(claim: &Claim, env: &'static str) -> Conversation {
+    Conversation {
+        id: claim.session_id.to_string(),
+        channel_type: claim.channel.clone(),
+        caller_number: claim.contact.clone(),
+        callee_number: claim.number.clone(),
+        env,
+        language: claim.language.clone(),
+        state: claim.state.0.clone(),
+        history: claim
+            .history
+            .iter()
+            .map(|said| Said { role: if said.direction == "inbound" { "user" } else { "agent" }, text: said.text.clone() })
+            .collect(),
+    }
+}
+
+impl Source for Turns {
+    type Claim = Claim;
+    const WORK: Work = Work::Turn;
+
+    async fn claim(&self, most: usize) -> Result<Vec<Claim>, sqlx::Error> {
+        turn::claim(&self.ledger, most, self.lease_seconds).await
+    }
+
+    async fn give_back(&self, claims: Vec<Claim>) -> Result<(), sqlx::Error> {
+        turn::give_back(&self.ledger, &claims).await
+    }
+}
+
+/// The worker's function. The row says how it went, so this never fails.
+pub(super) async fn work(claim: Claim, turns: Data<Turns>) -> Result<(), BoxDynError> {
+    turns.take(claim).await;
+    Ok(())
+}
