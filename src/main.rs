@@ -1,1 +1,87 @@
-fn main(){}
+//! The commands on one screen; each is carried out in `command`.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use textback::command::{self, agent, dev, project, serve, simulate};
+use textback::config::{CarrierSettings, DatabaseSettings, ServerSettings};
+use textback::telemetry::{self, LogFormat};
+
+/// Answers text messages: one binary, one PostgreSQL.
+#[derive(Parser)]
+#[command(version, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// The shape of log lines; how much is logged says RUST_LOG
+    #[arg(long, env = "TEXTBACK_LOG", value_enum, default_value = "text", global = true)]
+    log: LogFormat,
+}
+
+#[derive(Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it")]
+enum Command {
+    /// Everything in one process: a private PostgreSQL, the API, workers, a simulated carrier and a phone in the browser
+    Dev(dev::Options),
+    /// The API and the webhook
+    Serve {
+        #[command(flatten)]
+        database: DatabaseSettings,
+        #[command(flatten)]
+        server: ServerSettings,
+        #[command(flatten)]
+        carrier: CarrierSettings,
+    },
+    /// Workers: turns and deliveries
+    Work {
+        #[command(flatten)]
+        database: DatabaseSettings,
+        #[command(flatten)]
+        worker: serve::WorkOptions,
+    },
+    /// Bring the database to this binary's schema
+    Migrate {
+        #[command(flatten)]
+        database: DatabaseSettings,
+    },
+    /// Print the OpenAPI document
+    Openapi,
+    /// A simulated Twilio and its phones
+    Simulate {
+        #[command(subcommand)]
+        command: simulate::Command,
+    },
+    /// Projects, the tenants
+    Project {
+        #[command(subcommand)]
+        command: project::Command,
+    },
+    /// Agents, before anybody texts them
+    Agent {
+        #[command(subcommand)]
+        command: agent::Command,
+    },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    telemetry::log(cli.log);
+    let done = match cli.command {
+        Command::Dev(options) => dev::run(options).await,
+        Command::Serve { database, server, carrier } => serve::serve(&database, &server, &carrier).await,
+        Command::Work { database, worker } => serve::work(&database, worker).await,
+        Command::Migrate { database } => project::migrate(&database).await,
+        Command::Openapi => command::print(&textback::api::document()),
+        Command::Simulate { command } => simulate::run(command).await,
+        Command::Project { command } => project::run(command).await,
+        Command::Agent { command } => agent::run(command),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("textback: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

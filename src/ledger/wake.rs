@@ -80,7 +80,7 @@ impl Wakes {
         }
     }
 
-    /// Tells other processes of what was rung here, for ever.
+    /// Tells other processes of what was rung here, until the pool is closed.
     pub async fn tell_others(self: Arc<Self>, pool: PgPool) {
         loop {
             self.tell.notified().await;
@@ -93,6 +93,9 @@ impl Wakes {
             let notice = format!("{} {}", self.process, words.join(" "));
             let sent = sqlx::query(include_str!("../../sql/wake/tell.sql")).bind(CHANNEL).bind(notice).execute(&pool).await;
             if let Err(error) = sent {
+                if pool.is_closed() {
+                    return;
+                }
                 // They poll as well: a lost notice costs one interval.
                 tracing::debug!(%error, "other processes could not be told of work");
             }
@@ -100,11 +103,14 @@ impl Wakes {
         }
     }
 
-    /// Rings here what other processes tell, for ever. Keeps one connection of the pool, and gets
+    /// Rings here what other processes tell, until the pool is closed. Keeps one connection of the pool, and gets
     /// a new one when it breaks.
     pub async fn hear_others(self: Arc<Self>, pool: PgPool) {
         loop {
             if let Err(error) = self.hear_until_cut(&pool).await {
+                if pool.is_closed() {
+                    return;
+                }
                 tracing::warn!(%error, "listening for work was cut off; workers poll until it is back");
             }
             tokio::time::sleep(Duration::from_secs(1)).await;

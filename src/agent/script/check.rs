@@ -84,3 +84,13 @@ fn placed(message: &str) -> Fault {
 fn unplaced(fatal: bool, message: String) -> Fault {
     Fault { line: 0, column: 0, fatal, message }
 }
+
+impl std::fmt::Display for Fault {
+    /// `3:7: message`, or the message alone.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.line > 0 {
+            write!(f, "{}:{}: ", self.line, self.column)?;
+        }
+        f.write_str(&self.message)
+    }
+}

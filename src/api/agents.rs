@@ -1,0 +1,270 @@
+//! `/v1/agents`: who answers, in versions that never change; it checks scripts and runs none of their functions.
+
+use chrono::{DateTime, Utc};
+use poem::web::Data;
+use poem_openapi::param::{Path, Query};
+use poem_openapi::payload::Json;
+use poem_openapi::{ApiResponse, Enum, Object, OpenApi};
+use uuid::Uuid;
+
+use super::auth::Caller;
+use super::lists::{self, List};
+use super::{Door, Group};
+use crate::agent::script::check::check;
+use crate::ledger::agent::{self, NewVersion};
+use crate::ledger::refused_by;
+use crate::problem::Problem;
+
+/// `/v1/agents`
+pub struct Api;
+
+/// What kind of agent it is.
+#[derive(Enum, Clone, Copy)]
+#[oai(rename = "AgentKind", rename_all = "snake_case")]
+enum Kind {
+    /// A script in Starlark, Python's syntax.
+    Script,
+}
+
+/// What the first text of a session brings.
+#[derive(Enum, Clone, Copy)]
+#[oai(rename_all = "snake_case")]
+enum FirstMessage {
+    /// The greeting.
+    Greet,
+    /// An answer to it.
+    Process,
+    /// The greeting, then an answer to it.
+    GreetThenProcess,
+}
+
+impl FirstMessage {
+    const fn usual() -> Self {
+        Self::Greet
+    }
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Greet => "greet",
+            Self::Process => "process",
+            Self::GreetThenProcess => "greet_then_process",
+        }
+    }
+
+    fn of(word: &str) -> Self {
+        match word {
+            "process" => Self::Process,
+            "greet_then_process" => Self::GreetThenProcess,
+            _ => Self::Greet,
+        }
+    }
+}
+
+/// An agent to be made.
+#[derive(Object)]
+#[oai(deny_unknown_fields)]
+struct NewAgent {
+    /// Unique in the project.
+    #[oai(validator(min_length = 1, max_length = 100))]
+    name: String,
+    kind: Kind,
+    /// The script: `start(conv)` and `reply(conv, text)`, at least one of them.
+    #[oai(validator(max_length = 262144))]
+    source: String,
+    /// Said at the beginning of a session, unless `start` says something else.
+    #[oai(validator(max_length = 1600))]
+    greeting: Option<String>,
+    /// What the first text of a session brings.
+    #[oai(default = "FirstMessage::usual")]
+    first_message: FirstMessage,
+    /// How long to wait for more texts before answering, in seconds (0 to 60).
+    #[oai(default, validator(maximum(value = "60"), minimum(value = "0")))]
+    debounce_seconds: i32,
+    /// Said when the agent fails for good. Without it the person hears nothing, and the text is skipped.
+    #[oai(validator(max_length = 1600))]
+    error_message: Option<String>,
+}
+
+impl NewAgent {
+    /// The name, and what would be a version of it.
+    fn split(self) -> (String, Behaviour) {
+        let behaviour = Behaviour {
+            kind: self.kind,
+            source: self.source,
+            greeting: self.greeting,
+            first_message: self.first_message,
+            debounce_seconds: self.debounce_seconds,
+            error_message: self.error_message,
+        };
+        (self.name, behaviour)
+    }
+}
+
+/// What an agent does: the contents of a version.
+#[derive(Object)]
+#[oai(deny_unknown_fields)]
+struct Behaviour {
+    kind: Kind,
+    /// The script: `start(conv)` and `reply(conv, text)`, at least one of them.
+    #[oai(validator(max_length = 262144))]
+    source: String,
+    /// Said at the beginning of a session, unless `start` says something else.
+    #[oai(validator(max_length = 1600))]
+    greeting: Option<String>,
+    /// What the first text of a session brings.
+    #[oai(default = "FirstMessage::usual")]
+    first_message: FirstMessage,
+    /// How long to wait for more texts before answering, in seconds (0 to 60).
+    #[oai(default, validator(maximum(value = "60"), minimum(value = "0")))]
+    debounce_seconds: i32,
+    /// Said when the agent fails for good. Without it the person hears nothing, and the text is skipped.
+    #[oai(validator(max_length = 1600))]
+    error_message: Option<String>,
+}
+
+/// An agent with its current version.
+#[derive(Object)]
+struct Agent {
+    id: Uuid,
+    name: String,
+    created_at: DateTime<Utc>,
+    #[oai(flatten)]
+    current: AgentVersion,
+}
+
+/// A version of an agent. It never changes; sessions keep the version they started with.
+#[derive(Object)]
+struct AgentVersion {
+    version: i32,
+    kind: Kind,
+    source: String,
+    greeting: Option<String>,
+    first_message: FirstMessage,
+    debounce_seconds: i32,
+    error_message: Option<String>,
+    version_created_at: DateTime<Utc>,
+}
+
+#[derive(ApiResponse)]
+enum AgentCreated {
+    /// The agent was made
+    #[oai(status = 201)]
+    Created(Json<Agent>),
+}
+
+#[derive(ApiResponse)]
+enum VersionCreated {
+    /// The version was made and is current
+    #[oai(status = 201)]
+    Created(Json<Agent>),
+}
+
+#[OpenApi(tag = "Group::Agents")]
+impl Api {
+    /// Make an agent
+    #[oai(path = "/agents", method = "post", operation_id = "create_agent")]
+    async fn create(&self, door: Data<&Door>, caller: Caller, body: Json<NewAgent>) -> Result<AgentCreated, Problem> {
+        let project_id = caller.writer()?;
+        let (name, behaviour) = body.0.split();
+        let version = behaviour.read().await?;
+        let agent = agent::create(&door.ledger, project_id, &name, &version).await.map_err(|error| {
+            match refused_by(&error) {
+                Some("agent_name_is_unique_in_a_project") => Problem::conflict(
+                    "agent_name_taken",
+                    format!("an agent of this project is called {name} already; take another name, or add a version to that agent"),
+                ),
+                _ => error.into(),
+            }
+        })?;
+        Ok(AgentCreated::Created(Json(agent.into())))
+    }
+
+    /// Add a version to an agent and make it current
+    ///
+    /// Sessions that are open keep the version they started with.
+    #[oai(path = "/agents/:id/versions", method = "post", operation_id = "create_agent_version")]
+    async fn create_version(&self, door: Data<&Door>, caller: Caller, id: Path<Uuid>, body: Json<Behaviour>) -> Result<VersionCreated, Problem> {
+        let project_id = caller.writer()?;
+        let version = body.0.read().await?;
+        let agent = agent::add_version(&door.ledger, project_id, *id, &version).await?;
+        Ok(VersionCreated::Created(Json(agent.ok_or_else(|| Problem::not_found("agent"))?.into())))
+    }
+
+    /// List agents, newest first
+    #[oai(path = "/agents", method = "get", operation_id = "list_agents")]
+    async fn list(&self, door: Data<&Door>, caller: Caller, cursor: Query<Option<String>>, limit: Query<Option<u32>>) -> Result<Json<List<Agent>>, Problem> {
+        let (cursor, limit) = (lists::cursor(cursor.0)?, lists::limit(limit.0)?);
+        Ok(Json(List::of(agent::list(&door.ledger, caller.reader(), cursor, limit).await?)))
+    }
+
+    /// Read an agent
+    #[oai(path = "/agents/:id", method = "get", operation_id = "get_agent")]
+    async fn get(&self, door: Data<&Door>, caller: Caller, id: Path<Uuid>) -> Result<Json<Agent>, Problem> {
+        let agent = agent::find(&door.ledger, caller.reader(), *id).await?;
+        Ok(Json(agent.ok_or_else(|| Problem::not_found("agent"))?.into()))
+    }
+
+    /// List the versions of an agent, newest first
+    #[oai(path = "/agents/:id/versions", method = "get", operation_id = "list_agent_versions")]
+    async fn list_versions(
+        &self,
+        door: Data<&Door>,
+        caller: Caller,
+        id: Path<Uuid>,
+        cursor: Query<Option<String>>,
+        limit: Query<Option<u32>>,
+    ) -> Result<Json<List<AgentVersion>>, Problem> {
+        let (cursor, limit) = (lists::cursor(cursor.0)?, lists::limit(limit.0)?);
+        if agent::find(&door.ledger, caller.reader(), *id).await?.is_none() {
+            return Err(Problem::not_found("agent"));
+        }
+        Ok(Json(List::of(agent::list_versions(&door.ledger, caller.reader(), *id, cursor, limit).await?)))
+    }
+}
+
+impl Behaviour {
+    /// The version that it describes, if its script can be used.
+    async fn read(self) -> Result<NewVersion, Problem> {
+        let source = self.source.clone();
+        let faults = tokio::task::spawn_blocking(move || check(&source)).await.unwrap_or_default();
+        let fatal: Vec<String> = faults.iter().filter(|fault| fault.fatal).map(ToString::to_string).collect();
+        if !fatal.is_empty() {
+            return Err(Problem::invalid("script_has_faults", fatal.join("\n")));
+        }
+        for (name, text) in [("source", Some(&self.source)), ("greeting", self.greeting.as_ref()), ("error_message", self.error_message.as_ref())] {
+            if text.is_some_and(|text| text.contains('\0')) {
+                return Err(Problem::invalid("text_has_nul", format!("{name} holds the character NUL, which no text can carry; take it out")));
+            }
+        }
+        let Kind::Script = self.kind;
+        Ok(NewVersion {
+            kind: "script",
+            source: self.source,
+            greeting: self.greeting,
+            first_message: self.first_message.word(),
+            debounce_seconds: self.debounce_seconds,
+            error_message: self.error_message,
+        })
+    }
+}
+
+impl From<agent::Agent> for Agent {
+    fn from(agent: agent::Agent) -> Self {
+        Self { id: agent.id, name: agent.name, created_at: agent.created_at, current: agent.version.into() }
+    }
+}
+
+impl From<agent::Version> for AgentVersion {
+    fn from(version: agent::Version) -> Self {
+        Self {
+            version: version.version,
+            kind: Kind::Script,
+            source: version.source,
+            greeting: version.greeting,
+            first_message: FirstMessage::of(&version.first_message),
+            debounce_seconds: version.debounce_seconds,
+            error_message: version.error_message,
+            version_created_at: version.version_created_at,
+        }
+    }
+}

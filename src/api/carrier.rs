@@ -1,0 +1,83 @@
+//! `/v1/carrier`: the project's account at the carrier; what is secret goes in and never comes out.
+
+use poem::web::Data;
+use poem_openapi::payload::Json;
+use poem_openapi::{Object, OpenApi};
+use secrecy::SecretString;
+
+use super::auth::Caller;
+use super::{Door, Group};
+use crate::account::Account;
+use crate::ledger::project;
+use crate::problem::Problem;
+
+/// `/v1/carrier`
+pub struct Api;
+
+/// Credentials of the carrier account.
+#[derive(Object)]
+#[oai(deny_unknown_fields)]
+struct Credentials {
+    /// The account's id, AC and 32 hexadecimal digits.
+    #[oai(validator(pattern = "^AC[0-9a-fA-F]{32}$"))]
+    account_sid: String,
+    /// The primary auth token. It signs webhooks, and REST calls when there is no API key.
+    #[oai(validator(min_length = 1, max_length = 200))]
+    auth_token: String,
+    /// An API key (SK…) for REST calls, with its secret.
+    #[oai(validator(pattern = "^SK[0-9a-fA-F]{32}$"))]
+    api_key_sid: Option<String>,
+    #[oai(validator(min_length = 1, max_length = 200))]
+    api_key_secret: Option<String>,
+    /// The auth token that will be promoted next: while it is set, both may sign webhooks.
+    #[oai(validator(min_length = 1, max_length = 200))]
+    next_auth_token: Option<String>,
+}
+
+/// The carrier account, without its secrets.
+#[derive(Object)]
+struct Carrier {
+    account_sid: String,
+    webhook_urls: WebhookUrls,
+}
+
+/// Where the carrier turns to. Attaching a number sets them by itself.
+#[derive(Object)]
+struct WebhookUrls {
+    messages: String,
+    status: String,
+    fallback: String,
+}
+
+#[OpenApi(tag = "Group::Carrier")]
+impl Api {
+    /// Set the carrier account of the project
+    ///
+    /// Replaces the one it had. Secrets are sealed at rest and never returned.
+    #[oai(path = "/carrier", method = "put", operation_id = "put_carrier")]
+    async fn put(&self, door: Data<&Door>, caller: Caller, body: Json<Credentials>) -> Result<Json<Carrier>, Problem> {
+        let project_id = caller.writer()?;
+        let Json(given) = body;
+        let api_key = match (given.api_key_sid, given.api_key_secret) {
+            (Some(sid), Some(secret)) => Some((sid, SecretString::from(secret))),
+            (None, None) => None,
+            _ => return Err(Problem::invalid("api_key_incomplete", "give api_key_sid and api_key_secret together, or neither")),
+        };
+        let project = project::find(&door.ledger, project_id).await?.ok_or_else(|| Problem::not_found("project"))?;
+        let account = Account {
+            project_id,
+            webhook_key: project.webhook_key,
+            account_sid: given.account_sid,
+            auth_token: SecretString::from(given.auth_token),
+            next_auth_token: given.next_auth_token.map(SecretString::from),
+            api_key,
+        };
+        door.accounts.put(&account).await?;
+        tracing::info!(%project_id, account_sid = account.account_sid, "carrier account set");
+        let urls = super::webhook_urls(&door, &account);
+        Ok(Json(Carrier {
+            account_sid: account.account_sid,
+            webhook_urls: WebhookUrls { messages: urls.messages, status: urls.status, fallback: urls.fallback },
+        }))
+    }
+}

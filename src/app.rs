@@ -1,0 +1,49 @@
+//! Puts the doors together into what one address serves; it opens none of them itself.
+
+use std::sync::Arc;
+
+use poem::{Endpoint, EndpointExt, Request, Response, Route};
+
+use crate::api::health::{self, Draining};
+use crate::carrier::Client;
+use crate::ledger::Ledger;
+use crate::ledger::carrier_account::Accounts;
+use crate::{api, console, problem, webhook};
+
+/// What the doors share.
+#[derive(Clone)]
+pub struct App {
+    pub ledger: Ledger,
+    pub accounts: Accounts,
+    pub carrier: Client,
+    /// Where the carrier reaches us, without a slash at its end.
+    pub public_base: Arc<str>,
+    /// Set when the process is told to stop.
+    pub draining: Draining,
+    /// The console, where there is one.
+    pub console: Option<console::Door>,
+}
+
+/// Everything that `textback serve` answers.
+pub fn routes(app: App) -> impl Endpoint<Output = Response> + 'static {
+    let webhook = webhook::Door::new(app.ledger.clone(), app.accounts.clone(), &app.public_base);
+    let api = api::Door { ledger: app.ledger.clone(), accounts: app.accounts, carrier: app.carrier, public_base: app.public_base };
+    let mut routes = Route::new().nest("/webhooks/twilio", webhook::routes(webhook));
+    routes = api::add_to(routes, api);
+    if let Some(console) = app.console {
+        routes = routes.nest("/console", console::routes(console));
+    }
+    health::add_to(routes, app.ledger, app.draining).around(answer_errors)
+}
+
+/// Only health, for a process without doors.
+pub fn health_routes(ledger: Ledger, draining: Draining) -> impl Endpoint<Output = Response> + 'static {
+    health::add_to(Route::new(), ledger, draining).around(answer_errors)
+}
+
+async fn answer_errors<E: Endpoint<Output = Response>>(next: Arc<E>, request: Request) -> poem::Result<Response> {
+    match next.call(request).await {
+        Ok(response) => Ok(response),
+        Err(error) => Ok(problem::from_error(error).await),
+    }
+}

@@ -1,0 +1,151 @@
+//! `textback dev`: everything in one process, with a database, a carrier and a phone of its own.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use super::serve::{SERVE_CONNECTIONS, WORK_CONNECTIONS};
+use super::{Done, hear_of_work, tell_of_work, told_to_stop};
+use crate::api::health::Draining;
+use crate::app::{self, App};
+use crate::carrier::Client;
+use crate::config::{DatabaseSettings, DevSettings, ServerSettings, WorkerSettings};
+use crate::dev::demo;
+use crate::dev::folder::Folder;
+use crate::dev::postgres::Postgres;
+use crate::ledger::Ledger;
+use crate::ledger::carrier_account::Accounts;
+use crate::ledger::wake::Wakes;
+use crate::listen::Listening;
+use crate::secret::SecretKey;
+use crate::simulator::remote::Remote;
+use crate::simulator::{Behaviour, Simulator};
+use crate::worker::deliveries::Sender;
+use crate::worker::turns::Turns;
+use crate::{console, db, telemetry, worker};
+
+/// How long a text takes from one status to the next: long enough to be seen.
+const PACE: Duration = Duration::from_millis(300);
+
+/// What `textback dev` takes.
+#[derive(Args)]
+pub struct Options {
+    #[command(flatten)]
+    database: DatabaseSettings,
+    #[command(flatten)]
+    server: ServerSettings,
+    #[command(flatten)]
+    worker: WorkerSettings,
+    #[command(flatten)]
+    dev: DevSettings,
+    /// 32 bytes in base64 that seal the carrier secrets at rest [default: drawn at the first start]
+    #[arg(long, env = "TEXTBACK_SECRET_KEY", hide_env_values = true)]
+    secret_key: Option<SecretKey>,
+}
+
+/// Runs `textback dev` until Ctrl-C.
+pub async fn run(options: Options) -> Done {
+    telemetry::metrics();
+    let folder = Folder::take(&options.dev.data_dir)?;
+    let secret_key = match options.secret_key {
+        Some(key) => key,
+        None => folder.secret_key()?,
+    };
+    // The addresses first: nothing is started that could not be used.
+    let api = Listening::at(options.server.listen, "TEXTBACK_LISTEN").await?;
+    let carrier = Listening::at(options.dev.simulator_listen, "TEXTBACK_SIMULATOR_LISTEN").await?;
+    let carrier_url = Url::parse(&format!("http://{}", carrier.address()))?;
+    let public_base = match &options.server.public_url {
+        Some(_) => options.server.public_base(),
+        None => format!("http://{}", api.address()),
+    };
+
+    let postgres = match &options.database.database_url {
+        Some(_) => None,
+        None => Some(Postgres::start(folder.path(), options.dev.pg_bin.as_deref(), &[]).await?),
+    };
+    let url = match (&postgres, &options.database.database_url) {
+        (Some(postgres), _) => postgres.url().to_owned(),
+        (None, Some(url)) => url.clone(),
+        (None, None) => unreachable!("one of them is there"),
+    };
+    db::migrate(&url).await?;
+
+    // Two ledgers, one set of bells: workers can't take the webhook's connections.
+    let wakes = Arc::new(Wakes::default());
+    let serving = Ledger::open(&url, SERVE_CONNECTIONS, wakes.clone())?;
+    let working = Ledger::open(&url, WORK_CONNECTIONS, wakes)?;
+    tell_of_work(&working);
+    hear_of_work(&working);
+    let simulator = Simulator::new(Behaviour { pace: PACE })?;
+    let demo = demo::project(&serving, &folder).await?;
+    let draining = Draining::default();
+    let client = Client::new(carrier_url.clone())?;
+    let app = App {
+        accounts: Accounts::new(serving.clone(), secret_key.clone()),
+        carrier: client.clone(),
+        public_base: public_base.as_str().into(),
+        draining: draining.clone(),
+        console: Some(console::Door { ledger: serving.clone(), project_id: demo.project_id, simulator: Remote::new(carrier_url)? }),
+        ledger: serving.clone(),
+    };
+    let lease = options.worker.lease_seconds;
+    let turns = Turns::new(working.clone(), "dev", lease);
+    let sender = Sender::new(working.clone(), Accounts::new(working.clone(), secret_key.clone()), client, &public_base, lease);
+
+    let stop = CancellationToken::new();
+    let (api_address, carrier_address) = (api.address(), carrier.address());
+    let mut serves = tokio::spawn(api.serve(app::routes(app), stop.clone().cancelled_owned()));
+    let mut simulates = tokio::spawn(carrier.serve(simulator.routes(), stop.clone().cancelled_owned()));
+    let worker_settings = options.worker.clone();
+    let mut works = tokio::spawn({
+        let (working, stop) = (working.clone(), stop.clone());
+        async move { worker::run(working, turns, sender, &worker_settings, stop.cancelled_owned()).await }
+    });
+    demo::furnish(&demo, api_address, &simulator, &secret_key).await?;
+    println!(
+        "\n  textback is ready.\n\n  Console   http://{api_address}/console\n  API       http://{api_address}/docs   (key: {key})\n  From a shell\n            textback simulate send --from +14155550101 --to {number} \"hi\" --simulator-url http://{carrier_address}\n\n  Ctrl-C stops it. Data is kept in {data}.\n",
+        key = demo.api_key,
+        number = demo::NUMBER,
+        data = folder.path().display(),
+    );
+
+    let database_ended = async {
+        match &postgres {
+            Some(postgres) => postgres.ended().await,
+            None => std::future::pending().await,
+        }
+    };
+    // Whatever ends, all of it ends: half a textback would be alive and deaf.
+    let ended = tokio::select! {
+        () = told_to_stop() => None,
+        how = database_ended => Some(format!("PostgreSQL ended: {how}")),
+        how = &mut serves => Some(format!("the API ended: {how:?}")),
+        how = &mut simulates => Some(format!("the simulated carrier ended: {how:?}")),
+        how = &mut works => Some(format!("the workers ended: {how:?}")),
+    };
+    draining.store(true, Ordering::Relaxed);
+    stop.cancel();
+    for part in [serves, simulates] {
+        if !part.is_finished() {
+            let _ = part.await;
+        }
+    }
+    if !works.is_finished() {
+        let _ = works.await;
+    }
+    serving.close().await;
+    working.close().await;
+    if let Some(postgres) = postgres {
+        tokio::task::spawn_blocking(move || postgres.stop()).await?;
+    }
+    match ended {
+        None => Ok(ExitCode::SUCCESS),
+        Some(how) => Err(how.into()),
+    }
+}

@@ -1,0 +1,48 @@
+//! What the commands do: open the ledger, start doors and hands, wait for the signal; the only place that knows them all.
+
+pub mod agent;
+pub mod dev;
+pub mod project;
+pub mod serve;
+pub mod simulate;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::ledger::Ledger;
+
+/// How a command ended; an error is a sentence for whoever typed it.
+pub type Done = Result<ExitCode, Box<dyn std::error::Error>>;
+
+/// Prints a text to standard output. A reader that went away is no fault.
+pub fn print(text: &str) -> Done {
+    match writeln!(std::io::stdout(), "{}", text.trim_end()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Waits for SIGTERM or SIGINT (Ctrl-C).
+async fn told_to_stop() {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        tracing::error!("signals can't be heard; only SIGKILL will end this process");
+        return std::future::pending().await;
+    };
+    let name = tokio::select! {
+        _ = term.recv() => "SIGTERM",
+        _ = int.recv() => "SIGINT",
+    };
+    tracing::info!(signal = name, "stopping");
+}
+
+/// Starts telling other processes of work that is written here. Ends with the runtime.
+fn tell_of_work(ledger: &Ledger) {
+    tokio::spawn(ledger.wakes().clone().tell_others(ledger.pool().clone()));
+}
+
+/// Starts hearing of work that other processes write; keeps one connection. Ends with the runtime.
+fn hear_of_work(ledger: &Ledger) {
+    tokio::spawn(ledger.wakes().clone().hear_others(ledger.pool().clone()));
+}

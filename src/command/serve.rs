@@ -1,0 +1,113 @@
+//! `textback serve` and `textback work`: the API and the workers, as processes of their own.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+
+use super::{Done, hear_of_work, tell_of_work, told_to_stop};
+use crate::api::health::Draining;
+use crate::app::{self, App};
+use crate::carrier::Client;
+use crate::config::{CarrierSettings, DatabaseSettings, ServerSettings, WorkerSettings};
+use crate::ledger::carrier_account::Accounts;
+use crate::ledger::wake::Wakes;
+use crate::ledger::{Ledger, health};
+use crate::listen::Listening;
+use crate::worker::deliveries::Sender;
+use crate::worker::turns::Turns;
+use crate::{telemetry, worker};
+
+/// Connections of a serving process: two flush texts, the others serve the API.
+pub(super) const SERVE_CONNECTIONS: u32 = 8;
+/// Connections of a working process: claims, settlements, renewals, one that listens.
+pub(super) const WORK_CONNECTIONS: u32 = 12;
+
+/// What `textback work` takes.
+#[derive(Args)]
+pub struct WorkOptions {
+    #[command(flatten)]
+    pub worker: WorkerSettings,
+    #[command(flatten)]
+    pub carrier: CarrierSettings,
+    /// How the carrier reaches `textback serve` from outside; it reports deliveries there
+    #[arg(long, env = "TEXTBACK_PUBLIC_URL")]
+    pub public_url: url::Url,
+    /// Where /livez, /readyz and /metrics of this process are served, if anywhere
+    #[arg(long, env = "TEXTBACK_WORK_LISTEN")]
+    pub health_listen: Option<SocketAddr>,
+}
+
+/// Runs `textback serve`.
+pub async fn serve(database: &DatabaseSettings, server: &ServerSettings, carrier: &CarrierSettings) -> Done {
+    telemetry::metrics();
+    let ledger = Ledger::open(database.required()?, SERVE_CONNECTIONS, Arc::new(Wakes::default()))?;
+    let listening = Listening::at(server.listen, "TEXTBACK_LISTEN").await?;
+    let draining = Draining::default();
+    let app = App {
+        accounts: Accounts::new(ledger.clone(), carrier.required_key()?),
+        carrier: Client::new(carrier.twilio_api_url.clone())?,
+        public_base: server.public_base().into(),
+        draining: draining.clone(),
+        console: None,
+        ledger: ledger.clone(),
+    };
+    warn_if_not_ready(&ledger).await;
+    tell_of_work(&ledger);
+    tracing::info!(address = %listening.address(), public_url = %app.public_base, "serving");
+    listening
+        .serve(app::routes(app), async move {
+            told_to_stop().await;
+            draining.store(true, Ordering::Relaxed);
+        })
+        .await?;
+    ledger.close().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs `textback work`.
+pub async fn work(database: &DatabaseSettings, options: WorkOptions) -> Done {
+    telemetry::metrics();
+    let ledger = Ledger::open(database.required()?, WORK_CONNECTIONS, Arc::new(Wakes::default()))?;
+    let accounts = Accounts::new(ledger.clone(), options.carrier.required_key()?);
+    let client = Client::new(options.carrier.twilio_api_url.clone())?;
+    let lease = options.worker.lease_seconds;
+    let turns = Turns::new(ledger.clone(), "live", lease);
+    let sender = Sender::new(ledger.clone(), accounts, client, options.public_url.as_str().trim_end_matches('/'), lease);
+    warn_if_not_ready(&ledger).await;
+    tell_of_work(&ledger);
+    hear_of_work(&ledger);
+
+    let stop = CancellationToken::new();
+    let draining = Draining::default();
+    let health = match options.health_listen {
+        Some(address) => {
+            let listening = Listening::at(address, "TEXTBACK_WORK_LISTEN").await?;
+            let routes = app::health_routes(ledger.clone(), draining.clone());
+            Some(tokio::spawn(listening.serve(routes, stop.clone().cancelled_owned())))
+        }
+        None => None,
+    };
+    tracing::info!(turn_slots = options.worker.turn_slots, delivery_slots = options.worker.delivery_slots, "working");
+    worker::run(ledger.clone(), turns, sender, &options.worker, async move {
+        told_to_stop().await;
+        draining.store(true, Ordering::Relaxed);
+    })
+    .await?;
+    stop.cancel();
+    if let Some(health) = health {
+        health.await??;
+    }
+    ledger.close().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A database that is away or old is no reason not to start: it may come, and `/readyz` tells.
+async fn warn_if_not_ready(ledger: &Ledger) {
+    if let Err(not_ready) = health::check(ledger).await {
+        tracing::warn!(error = %not_ready, "started without being ready");
+    }
+}

@@ -1,0 +1,129 @@
+//! The people's door of `textback dev`: a phone and the sessions it makes; it reads the ledger and texts through the simulator like any phone.
+
+mod pages;
+
+use poem::http::{StatusCode, header};
+use poem::web::{Data, Form, Html, Query};
+use poem::{Endpoint, EndpointExt, IntoEndpoint, IntoResponse, Request, Response, Route, get, handler};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use crate::ledger::session::{self, Filter};
+use crate::ledger::{Ledger, message};
+use crate::simulator::phones::NewText;
+use crate::simulator::remote::Remote;
+
+/// What the door needs.
+#[derive(Clone)]
+pub struct Door {
+    pub ledger: Ledger,
+    /// The project whose sessions are shown.
+    pub project_id: Uuid,
+    /// The carrier whose phones text.
+    pub simulator: Remote,
+}
+
+/// The routes below `/console`.
+pub fn routes(door: Door) -> impl Endpoint<Output = Response> {
+    Route::new()
+        .at("/", get(page))
+        .at("/texts", get(show).post(send))
+        .at("/sessions", get(list))
+        .at("/htmx.js", get(htmx))
+        .at("/style.css", get(style))
+        .data(door)
+        .into_endpoint()
+        .map_to_response()
+}
+
+/// Which phone looks at which number.
+#[derive(Debug, Clone, Deserialize)]
+struct Pair {
+    phone: String,
+    number: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Typed {
+    phone: String,
+    number: String,
+    body: String,
+}
+
+#[handler]
+async fn page(door: Data<&Door>) -> Response {
+    match door.simulator.numbers().await {
+        Ok(numbers) => html(pages::console(&numbers)),
+        Err(error) => html(pages::trouble(&error.to_string())),
+    }
+}
+
+#[handler]
+async fn show(Query(pair): Query<Pair>, door: Data<&Door>) -> Response {
+    screen(&door, &pair, None).await
+}
+
+#[handler]
+async fn send(request: &Request, Form(typed): Form<Typed>, door: Data<&Door>) -> Response {
+    // Another site's page can post a form here, but it can't set this header.
+    if !request.headers().contains_key("HX-Request") {
+        return StatusCode::FORBIDDEN.into_response();
+    }
+    let pair = Pair { phone: typed.phone, number: typed.number };
+    if typed.body.is_empty() {
+        return screen(&door, &pair, None).await;
+    }
+    let text = NewText { from: pair.phone.clone(), to: pair.number.clone(), body: typed.body, media_urls: Vec::new(), sid: None };
+    let trouble = match door.simulator.text(&text).await {
+        Ok(texted) => texted.error,
+        Err(error) => Some(error.to_string()),
+    };
+    screen(&door, &pair, trouble.as_deref()).await
+}
+
+async fn screen(door: &Door, pair: &Pair, trouble: Option<&str>) -> Response {
+    match door.simulator.screen(&pair.phone).await {
+        Ok(texts) => {
+            let texts: Vec<_> = texts.into_iter().filter(|text| text.peer == pair.number).collect();
+            html(pages::screen(&texts, trouble))
+        }
+        Err(error) => html(pages::screen(&[], Some(&error.to_string()))),
+    }
+}
+
+#[handler]
+async fn list(door: Data<&Door>) -> Response {
+    let read = async {
+        let sessions = session::list(&door.ledger, door.project_id, &Filter::default(), None, 10).await?.items;
+        let newest = match sessions.first() {
+            Some(session) => message::list(&door.ledger, door.project_id, session.id, None, 100).await?.items,
+            None => Vec::new(),
+        };
+        Ok::<_, sqlx::Error>((sessions, newest))
+    };
+    match read.await {
+        Ok((sessions, newest)) => html(pages::sessions(&sessions, &newest)),
+        Err(error) => {
+            tracing::warn!(%error, "the console can't read sessions");
+            html(pages::trouble("the database does not answer"))
+        }
+    }
+}
+
+fn html(markup: maud::Markup) -> Response {
+    Html(markup.into_string()).with_header("Cache-Control", "no-store").into_response()
+}
+
+#[handler]
+fn htmx() -> Response {
+    asset("text/javascript", include_str!("assets/htmx.min.js"))
+}
+
+#[handler]
+fn style() -> Response {
+    asset("text/css", include_str!("assets/style.css"))
+}
+
+fn asset(content_type: &str, text: &'static str) -> Response {
+    Response::builder().header(header::CONTENT_TYPE, format!("{content_type}; charset=utf-8")).body(text)
+}

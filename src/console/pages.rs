@@ -1,0 +1,112 @@
+//! The console's pages; they show what they are given and ask nobody.
+
+use maud::{DOCTYPE, Markup, html};
+
+use crate::ledger::message::Message;
+use crate::ledger::session::Session;
+use crate::simulator::phones::PhoneText;
+
+/// A phone on the left, what it does to the ledger on the right.
+pub fn console(numbers: &[String]) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { "textback console" }
+                link rel="stylesheet" href="/console/style.css";
+                script src="/console/htmx.js" defer {}
+            }
+            body {
+                header {
+                    h1 { "textback" }
+                    p { "A simulated phone on the left. It texts through the same signed webhook as a real one." }
+                    nav { a href="/docs/" { "API" } " " a href="/metrics" { "Metrics" } }
+                }
+                main {
+                    section.phone aria-labelledby="phone-title" {
+                        h2 #phone-title { "Phone" }
+                        form #compose hx-post="/console/texts" hx-target="#screen" "hx-on:htmx:after:request"="this.body.value = ''; this.body.focus()" {
+                            div.who {
+                                label { "I am" input name="phone" value="+14155550101" pattern=r"\+[0-9]{7,15}" required; }
+                                label { "texting"
+                                    select name="number" { @for number in numbers { option { (number) } } }
+                                }
+                            }
+                            div #screen role="log" aria-live="polite" aria-label="Texts"
+                                hx-get="/console/texts" hx-include="#compose .who" hx-trigger="load, every 1s" {}
+                            div.send {
+                                label.hidden for="body" { "Text" }
+                                textarea #body name="body" rows="2" maxlength="1600" placeholder="Type a text"
+                                    onkeydown="if (event.key === 'Enter' && !event.shiftKey) { event.preventDefault(); this.form.requestSubmit() }" {}
+                                button { "Send" }
+                            }
+                        }
+                    }
+                    section.ledger aria-labelledby="sessions-title" {
+                        h2 #sessions-title { "Sessions" }
+                        div #sessions hx-get="/console/sessions" hx-trigger="load, every 1s" {}
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The texts on a phone's screen.
+pub fn screen(texts: &[PhoneText], trouble: Option<&str>) -> Markup {
+    html! {
+        @if texts.is_empty() { p.empty { "No texts yet. Say hello." } }
+        @for text in texts {
+            div.bubble.mine[text.mine] {
+                span.hidden { @if text.mine { "You: " } @else { "They: " } }
+                span.body { (text.body) }
+                small { (text.at.format("%H:%M:%S")) " " (text.status) }
+            }
+        }
+        @if let Some(trouble) = trouble { p.trouble role="alert" { "Your text did not get through: " (trouble) } }
+    }
+}
+
+/// The newest sessions, and the messages of the very newest.
+pub fn sessions(sessions: &[Session], newest: &[Message]) -> Markup {
+    html! {
+        table {
+            thead { tr { th { "Contact" } th { "Number" } th { "Status" } th { "Agent" } th { "Last message" } } }
+            tbody {
+                @for session in sessions {
+                    tr {
+                        td { (session.contact) } td { (session.number) }
+                        td { (session.status) @if let Some(reason) = &session.close_reason { " (" (reason) ")" } }
+                        td { "version " (session.agent_version) }
+                        td { (session.last_message_at.format("%H:%M:%S")) }
+                    }
+                }
+                @if sessions.is_empty() { tr { td colspan="5" { "No session yet." } } }
+            }
+        }
+        @if let Some(session) = sessions.first() {
+            h3 { "The newest" }
+            p { "State: " code { (session.state) } }
+            table {
+                thead { tr { th { "At" } th { "Kind" } th { "Text" } th { "Status" } } }
+                tbody {
+                    @for message in newest {
+                        tr {
+                            td { (message.created_at.format("%H:%M:%S%.3f")) }
+                            td { (message.direction) " " (message.kind) }
+                            td { (message.body) }
+                            td { (message.status) @if let Some(reason) = &message.reason { " (" (reason) ")" } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Something that keeps a page from being shown.
+pub fn trouble(what: &str) -> Markup {
+    html! { p.trouble role="alert" { (what) } }
+}

@@ -1,0 +1,112 @@
+//! The demo project of `textback dev`, made through our own API like anybody's; it has no way of its own into the ledger.
+
+use std::net::SocketAddr;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::folder::{Folder, FolderError};
+use crate::ledger::{Ledger, key, project};
+use crate::secret::{SecretKey, sha256};
+use crate::simulator::{Account, Simulator};
+
+/// The number that the demo agent answers.
+pub const NUMBER: &str = "+14155550199";
+const NAME: &str = "demo";
+const AGENT: &str = include_str!("../../examples/agents/demo.star");
+
+/// The demo project.
+pub struct Demo {
+    pub project_id: Uuid,
+    pub api_key: String,
+}
+
+/// Why there is no demo.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    #[error("the database: {0}")]
+    Database(#[from] sqlx::Error),
+    #[error("our own API does not answer: {0}")]
+    NotReached(#[from] reqwest::Error),
+    #[error("our own API refused {0}")]
+    Refused(String),
+}
+
+/// The project and its key: made at the first start, found again at the next.
+pub async fn project(ledger: &Ledger, folder: &Folder) -> Result<Demo, DemoError> {
+    let kept = folder.read("api.key")?;
+    let known = match &kept {
+        Some(api_key) => key::find(ledger, api_key).await?.map(|found| found.project_id),
+        None => None,
+    };
+    if let (Some(api_key), Some(project_id)) = (kept, known) {
+        return Ok(Demo { project_id, api_key });
+    }
+    let (project_id, api_key) = match project::find_by_name(ledger, NAME).await? {
+        Some(found) => (found.id, key::add(ledger, found.id).await?),
+        None => {
+            let (made, api_key) = project::create(ledger, NAME).await?;
+            (made.id, api_key)
+        }
+    };
+    folder.write("api.key", &api_key)?;
+    Ok(Demo { project_id, api_key })
+}
+
+/// Gives the project an account at the simulated carrier, an agent, and a number.
+pub async fn furnish(demo: &Demo, api: SocketAddr, simulator: &Simulator, secret_key: &SecretKey) -> Result<(), DemoError> {
+    // The same at each start, so that nothing that is on its way loses its signature.
+    let drawn = |what: &str| hex::encode(&sha256(format!("{what} {}", secret_key.id()).as_bytes())[..16]);
+    let account = Account::new(&format!("AC{}", drawn("account")), &drawn("token"));
+    simulator.add_account(account.clone());
+    simulator.add_number(&account.sid, NUMBER);
+
+    let api = Caller { http: reqwest::Client::new(), base: format!("http://{api}/v1"), key: &demo.api_key };
+    let credentials = json!({"account_sid": account.sid, "auth_token": account.auth_token});
+    api.call(reqwest::Method::PUT, "carrier", Some(credentials)).await?;
+    let agents: Agents = serde_json::from_value(api.call(reqwest::Method::GET, "agents?limit=200", None).await?).unwrap_or_default();
+    let agent_id = match agents.items.into_iter().find(|agent| agent.name == NAME) {
+        Some(agent) => agent.id,
+        None => {
+            let agent = json!({"name": NAME, "kind": "script", "source": AGENT, "error_message": "Sorry, something went wrong. Please try again."});
+            let made: Agent = serde_json::from_value(api.call(reqwest::Method::POST, "agents", Some(agent)).await?)
+                .map_err(|error| DemoError::Refused(error.to_string()))?;
+            made.id
+        }
+    };
+    api.call(reqwest::Method::POST, "numbers", Some(json!({"number": NUMBER, "agent_id": agent_id}))).await?;
+    Ok(())
+}
+
+#[derive(Deserialize, Default)]
+struct Agents {
+    items: Vec<Agent>,
+}
+
+#[derive(Deserialize)]
+struct Agent {
+    id: Uuid,
+    name: String,
+}
+
+struct Caller<'a> {
+    http: reqwest::Client,
+    base: String,
+    key: &'a str,
+}
+
+impl Caller<'_> {
+    async fn call(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> Result<Value, DemoError> {
+        let mut request = self.http.request(method, format!("{}/{path}", self.base)).bearer_auth(self.key);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer = request.send().await?;
+        let status = answer.status();
+        let body: Value = answer.json().await?;
+        if status.is_success() { Ok(body) } else { Err(DemoError::Refused(format!("{path} ({status}): {body}"))) }
+    }
+}

@@ -1,0 +1,141 @@
+//! Errors as RFC 9457 problem+json with a stable code: what went wrong, which value, what to do; never what a database said.
+
+use poem::error::ResponseError;
+use poem::http::{StatusCode, header};
+use poem::{Body, IntoResponse, Response};
+use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, Registry};
+use poem_openapi::types::Type;
+use poem_openapi::{ApiResponse, Object};
+
+const CONTENT_TYPE: &str = "application/problem+json";
+
+/// A refusal or a failure, as it is answered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {detail}")]
+pub struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    detail: String,
+}
+
+/// The body of every error (RFC 9457).
+#[derive(Object)]
+#[oai(rename = "Problem")]
+struct ProblemBody {
+    /// Always `about:blank`: the code says what kind of problem it is.
+    r#type: String,
+    /// The status in words.
+    title: String,
+    /// The HTTP status.
+    status: u16,
+    /// A stable name of the problem, for programs.
+    code: String,
+    /// What went wrong, with which value, and what to do, for people.
+    detail: String,
+}
+
+impl Problem {
+    /// A problem with a code of its own.
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, code, detail: detail.into() }
+    }
+
+    /// Something in the request is wrong (422).
+    pub fn invalid(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail)
+    }
+
+    /// The project has no such thing (404). Another project's things are as unknown as no thing.
+    pub fn not_found(what: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", format!("this project has no such {what}"))
+    }
+
+    /// It can't be done as things are (409).
+    pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, detail)
+    }
+
+    /// The database is away (503); the cause goes to the log.
+    pub fn unavailable(error: &dyn std::error::Error) -> Self {
+        tracing::error!(%error, "a request failed for want of the database");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", "the database does not answer; try again")
+    }
+
+    /// The stable code.
+    pub const fn code(&self) -> &'static str {
+        self.code
+    }
+}
+
+impl From<sqlx::Error> for Problem {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::Database(refused) => {
+                tracing::error!(error = %refused, constraint = refused.constraint(), "the database refused a statement");
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "something went wrong on our side; it is in the log")
+            }
+            _ => Self::unavailable(&error),
+        }
+    }
+}
+
+impl ResponseError for Problem {
+    fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    fn as_response(&self) -> Response {
+        let body = serde_json::json!({
+            "type": "about:blank",
+            "title": self.status.canonical_reason().unwrap_or("Error"),
+            "status": self.status.as_u16(),
+            "code": self.code,
+            "detail": self.detail,
+        });
+        Response::builder()
+            .status(self.status)
+            .header(header::CONTENT_TYPE, CONTENT_TYPE)
+            .body(Body::from_string(body.to_string()))
+    }
+}
+
+/// Documents the one shape of all errors, once per operation.
+impl ApiResponse for Problem {
+    fn meta() -> MetaResponses {
+        MetaResponses {
+            responses: vec![MetaResponse {
+                description: "What went wrong (RFC 9457)",
+                status: None,
+                status_range: None,
+                content: vec![MetaMediaType { content_type: CONTENT_TYPE, schema: ProblemBody::schema_ref() }],
+                headers: Vec::new(),
+            }],
+        }
+    }
+
+    fn register(registry: &mut Registry) {
+        ProblemBody::register(registry);
+    }
+}
+
+/// Turns every error that poem itself makes (routes, parameters, bodies, keys) into a problem.
+pub async fn from_error(error: poem::Error) -> Response {
+    if let Some(problem) = error.downcast_ref::<Problem>() {
+        return problem.as_response();
+    }
+    let status = error.status();
+    let detail = error.to_string();
+    let problem = match status {
+        StatusCode::NOT_FOUND => Problem::new(status, "not_found", "there is nothing at this address; see /docs"),
+        StatusCode::METHOD_NOT_ALLOWED => Problem::new(status, "method_not_allowed", "this address does not take this method; see /docs"),
+        StatusCode::UNAUTHORIZED => Problem::new(status, "api_key_missing", "give your API key: Authorization: Bearer tb_…"),
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(status, "body_too_large", detail),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => Problem::new(status, "content_type_unsupported", "send Content-Type: application/json"),
+        _ if status.is_client_error() => Problem::new(status, "request_invalid", detail),
+        _ => {
+            tracing::error!(error = %detail, "a request failed");
+            Problem::new(status, "internal_error", "something went wrong on our side; it is in the log")
+        }
+    };
+    problem.as_response().into_response()
+}

@@ -1,0 +1,94 @@
+//! A Twilio on loopback: accounts, numbers, messages, signed webhooks, status callbacks and phones, all in memory; it shares no code path with the product but the signature.
+//!
+//! The product talks to it through the same client and the same webhook door as in production.
+
+mod hooks;
+pub mod phones;
+pub mod remote;
+mod rest;
+mod state;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use poem::{Endpoint, EndpointExt, IntoEndpoint, Response, Route};
+use tokio::sync::watch;
+
+pub use phones::{PhoneText, Texted};
+pub use state::{Account, Number};
+use state::State;
+
+/// How a simulated Twilio behaves.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Behaviour {
+    /// How long a text takes from one status to the next.
+    pub pace: Duration,
+}
+
+/// A simulated Twilio. Cheap to clone; all clones are the same one.
+#[derive(Clone)]
+pub struct Simulator {
+    state: State,
+    http: reqwest::Client,
+    behaviour: Behaviour,
+    /// How many webhooks and callbacks are on their way.
+    under_way: Arc<watch::Sender<usize>>,
+}
+
+impl Simulator {
+    /// A Twilio without accounts.
+    pub fn new(behaviour: Behaviour) -> Result<Self, reqwest::Error> {
+        // Twilio follows redirects and loses the form on the way; a URL of ours must not redirect.
+        let http = reqwest::Client::builder()
+            .user_agent("TwilioProxy/1.1")
+            .redirect(reqwest::redirect::Policy::none())
+            .build()?;
+        Ok(Self { state: State::default(), http, behaviour, under_way: Arc::new(watch::Sender::new(0)) })
+    }
+
+    /// Opens an account.
+    pub fn add_account(&self, account: Account) {
+        self.state.lock().accounts.insert(account.sid.clone(), account);
+    }
+
+    /// Gives an account a number, as if it had been bought, and tells the number's id. One that is
+    /// there keeps its id and its webhooks.
+    pub fn add_number(&self, account_sid: &str, phone_number: &str) -> String {
+        self.state.lock().add_number(account_sid, phone_number)
+    }
+
+    /// The number as it is set up now.
+    pub fn number(&self, phone_number: &str) -> Option<Number> {
+        self.state.lock().numbers.iter().find(|number| number.phone_number == phone_number).cloned()
+    }
+
+    /// Waits until no webhook and no callback is on its way.
+    pub async fn idle(&self) {
+        // The sender lives as long as we do, so this can't fail.
+        let _ = self.under_way.subscribe().wait_for(|count| *count == 0).await;
+    }
+
+    /// Its REST API and its phones.
+    pub fn routes(&self) -> impl Endpoint<Output = Response> + 'static {
+        Route::new()
+            .nest("/2010-04-01", rest::routes())
+            .nest("/simulator", phones::routes())
+            .data(self.clone())
+            .into_endpoint()
+            .map_to_response()
+    }
+
+    /// Counts something that is on its way until the guard is dropped.
+    fn set_out(&self) -> UnderWay {
+        self.under_way.send_modify(|count| *count += 1);
+        UnderWay(self.under_way.clone())
+    }
+}
+
+struct UnderWay(Arc<watch::Sender<usize>>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}

@@ -1,0 +1,185 @@
+//! What the simulated Twilio remembers; it speaks to nobody.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+
+use crate::secret::random_bytes;
+
+/// An account and its keys.
+#[derive(Debug, Clone)]
+pub struct Account {
+    pub sid: String,
+    pub auth_token: String,
+    /// API keys (SK…) with their secrets.
+    pub api_keys: HashMap<String, String>,
+}
+
+impl Account {
+    /// An account with an auth token and no API keys.
+    pub fn new(sid: &str, auth_token: &str) -> Self {
+        Self { sid: sid.to_owned(), auth_token: auth_token.to_owned(), api_keys: HashMap::new() }
+    }
+}
+
+/// A number that an account owns.
+#[derive(Debug, Clone)]
+pub struct Number {
+    pub sid: String,
+    pub account_sid: String,
+    pub phone_number: String,
+    pub friendly_name: String,
+    pub sms_url: String,
+    pub sms_method: String,
+    pub sms_fallback_url: String,
+    pub sms_fallback_method: String,
+    pub sms_application_sid: String,
+    pub date_created: DateTime<Utc>,
+    pub date_updated: DateTime<Utc>,
+}
+
+/// A message, from or to a phone.
+#[derive(Debug, Clone)]
+pub struct Message {
+    pub sid: String,
+    pub account_sid: String,
+    pub from: String,
+    pub to: String,
+    pub body: String,
+    pub media: Vec<(String, String)>,
+    /// `inbound` or `outbound-api`.
+    pub direction: &'static str,
+    pub status: &'static str,
+    pub error_code: Option<i32>,
+    pub status_callback: Option<String>,
+    pub date_created: DateTime<Utc>,
+    pub date_sent: Option<DateTime<Utc>>,
+    pub date_updated: DateTime<Utc>,
+}
+
+/// Everything.
+#[derive(Debug, Default)]
+pub struct Memory {
+    pub accounts: HashMap<String, Account>,
+    pub numbers: Vec<Number>,
+    /// In the order they were made.
+    pub messages: Vec<Message>,
+    by_sid: HashMap<String, usize>,
+    /// Who sent STOP to which number: (number, phone).
+    pub opted_out: HashSet<(String, String)>,
+}
+
+impl Memory {
+    pub fn add_number(&mut self, account_sid: &str, phone_number: &str) -> String {
+        if let Some(number) = self.numbers.iter().find(|number| number.phone_number == phone_number) {
+            return number.sid.clone();
+        }
+        let now = Utc::now();
+        let sid = new_sid("PN");
+        self.numbers.push(Number {
+            sid: sid.clone(),
+            account_sid: account_sid.to_owned(),
+            phone_number: phone_number.to_owned(),
+            friendly_name: phone_number.to_owned(),
+            sms_url: String::new(),
+            sms_method: "POST".to_owned(),
+            sms_fallback_url: String::new(),
+            sms_fallback_method: "POST".to_owned(),
+            sms_application_sid: String::new(),
+            date_created: now,
+            date_updated: now,
+        });
+        sid
+    }
+
+    pub fn add_message(&mut self, message: Message) {
+        self.by_sid.insert(message.sid.clone(), self.messages.len());
+        self.messages.push(message);
+    }
+
+    pub fn message(&self, sid: &str) -> Option<&Message> {
+        self.by_sid.get(sid).and_then(|at| self.messages.get(*at))
+    }
+
+    pub fn message_mut(&mut self, sid: &str) -> Option<&mut Message> {
+        self.by_sid.get(sid).and_then(|at| self.messages.get_mut(*at))
+    }
+}
+
+/// The memory, shared.
+#[derive(Clone, Default)]
+pub struct State(Arc<Mutex<Memory>>);
+
+impl State {
+    pub fn lock(&self) -> MutexGuard<'_, Memory> {
+        // Nothing panics while it holds the lock; if something did, the memory is still worth reading.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A new id: two letters and 32 hexadecimal digits.
+pub fn new_sid(prefix: &str) -> String {
+    format!("{prefix}{}", hex::encode(random_bytes::<16>()))
+}
+
+impl Message {
+    /// The Message resource.
+    pub fn json(&self) -> Value {
+        json!({
+            "account_sid": self.account_sid,
+            "api_version": "2010-04-01",
+            "body": self.body,
+            "date_created": self.date_created.to_rfc2822(),
+            "date_sent": self.date_sent.map(|at| at.to_rfc2822()),
+            "date_updated": self.date_updated.to_rfc2822(),
+            "direction": self.direction,
+            "error_code": self.error_code,
+            "error_message": null,
+            "from": self.from,
+            "messaging_service_sid": null,
+            "num_media": self.media.len().to_string(),
+            "num_segments": "1",
+            "price": null,
+            "price_unit": "USD",
+            "sid": self.sid,
+            "status": self.status,
+            "subresource_uris": {"media": format!("/2010-04-01/Accounts/{}/Messages/{}/Media.json", self.account_sid, self.sid)},
+            "to": self.to,
+            "uri": format!("/2010-04-01/Accounts/{}/Messages/{}.json", self.account_sid, self.sid),
+        })
+    }
+}
+
+impl Number {
+    /// The IncomingPhoneNumber resource.
+    pub fn json(&self) -> Value {
+        json!({
+            "account_sid": self.account_sid,
+            "address_requirements": "none",
+            "address_sid": null,
+            "api_version": "2010-04-01",
+            "beta": false,
+            "bundle_sid": null,
+            "capabilities": {"voice": true, "sms": true, "mms": true, "fax": false},
+            "date_created": self.date_created.to_rfc2822(),
+            "date_updated": self.date_updated.to_rfc2822(),
+            "friendly_name": self.friendly_name,
+            "identity_sid": null,
+            "origin": "twilio",
+            "phone_number": self.phone_number,
+            "sid": self.sid,
+            "sms_application_sid": self.sms_application_sid,
+            "sms_fallback_method": self.sms_fallback_method,
+            "sms_fallback_url": self.sms_fallback_url,
+            "sms_method": self.sms_method,
+            "sms_url": self.sms_url,
+            "status": "in-use",
+            "status_callback": "",
+            "status_callback_method": "POST",
+            "type": "local",
+            "uri": format!("/2010-04-01/Accounts/{}/IncomingPhoneNumbers/{}.json", self.account_sid, self.sid),
+        })
+    }
+}

@@ -1,0 +1,201 @@
+//! The carrier's door: verify, write, acknowledge; it never waits for an agent and never acknowledges what is not committed.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use poem::error::{ReadBodyError, ResponseError};
+use poem::http::{StatusCode, header};
+use poem::web::{Data, Path};
+use poem::{Body, Endpoint, EndpointExt, IntoEndpoint, Request, Response, Route, handler, post};
+use uuid::Uuid;
+
+use crate::account::Account;
+use crate::carrier::form::Form;
+use crate::carrier::signature;
+use crate::carrier::webhook::{InboundText, StatusReport};
+use crate::ledger::carrier_account::Accounts;
+use crate::ledger::delivery::{Recorded, Report};
+use crate::ledger::inbound::{Media, Text};
+use crate::ledger::{Ledger, delivery, inbound};
+use crate::problem::Problem;
+use crate::telemetry::masked;
+
+/// The carrier's own limit is 64 kB too.
+const MOST_BYTES: usize = 64 * 1024;
+/// The carrier gives up after 15 seconds; who sends a small form slower than this is not the carrier.
+const READ_WITHIN: Duration = Duration::from_secs(10);
+
+/// What the door needs.
+#[derive(Clone)]
+pub struct Door {
+    ledger: Ledger,
+    accounts: Accounts,
+    /// Where the carrier reaches us, without a slash at its end: signatures are made over it.
+    public_base: Arc<str>,
+}
+
+impl Door {
+    /// A door that is known to the carrier by `public_base`.
+    pub fn new(ledger: Ledger, accounts: Accounts, public_base: &str) -> Self {
+        Self { ledger, accounts, public_base: public_base.into() }
+    }
+}
+
+/// The routes below `/webhooks/twilio`. The fallback address takes what the first one could not:
+/// the same text with the same id.
+pub fn routes(door: Door) -> impl Endpoint<Output = Response> {
+    Route::new()
+        .at("/:key/messages", post(messages))
+        .at("/:key/fallback", post(messages))
+        .at("/:key/status", post(status))
+        .data(door)
+        .into_endpoint()
+        .map_to_response()
+}
+
+#[handler]
+async fn messages(request: &Request, Path(key): Path<String>, door: Data<&Door>, body: Body) -> Response {
+    let began = Instant::now();
+    let answer = match verify(&door, request, &key, body).await {
+        Ok((account, form, raw)) => take_in(&door, &account, &form, raw).await,
+        Err(problem) => Err(problem),
+    };
+    metrics::histogram!("textback_webhook_duration_seconds", "hook" => "messages").record(began.elapsed().as_secs_f64());
+    acknowledge("messages", answer)
+}
+
+#[handler]
+async fn status(request: &Request, Path(key): Path<String>, door: Data<&Door>, body: Body) -> Response {
+    let answer = match verify(&door, request, &key, body).await {
+        Ok((account, form, raw)) => record(&door, &account, request, &form, &raw).await,
+        Err(problem) => Err(problem),
+    };
+    acknowledge("status", answer)
+}
+
+async fn take_in(door: &Door, account: &Account, form: &Form, raw: Vec<u8>) -> Result<&'static str, Problem> {
+    let text = InboundText::read(form, &account.account_sid);
+    let (from, to, carrier_sid) = (masked(&text.from), masked(&text.to), text.sid.clone());
+    let taken = inbound::take_in(
+        &door.ledger,
+        Text {
+            project_id: account.project_id,
+            carrier_sid: text.sid,
+            to: text.to,
+            from: text.from,
+            body: text.body,
+            media: text.media.into_iter().map(|(url, content_type)| Media { url, content_type }).collect(),
+            form: raw,
+            misfit: text.misfit,
+        },
+    )
+    .await
+    .map_err(|error| Problem::unavailable(&error))?;
+    match &taken {
+        inbound::Taken::Stored { session_id, .. } => {
+            tracing::info!(%session_id, carrier_sid, from, to, "text stored");
+        }
+        inbound::Taken::Duplicate { session_id, .. } => {
+            tracing::info!(%session_id, carrier_sid, from, to, "text was stored before");
+        }
+        inbound::Taken::Quarantined { reason } => {
+            tracing::warn!(project_id = %account.project_id, reason, carrier_sid, from, to, "text fits no session; it is kept in quarantine");
+        }
+    }
+    Ok(taken.word())
+}
+
+async fn record(door: &Door, account: &Account, request: &Request, form: &Form, raw: &[u8]) -> Result<&'static str, Problem> {
+    let delivery_id = request.uri().query().and_then(|query| {
+        let query = Form::read(query.as_bytes());
+        query.text("delivery").and_then(|id| Uuid::parse_str(&id).ok())
+    });
+    let Some(report) = StatusReport::read(form) else {
+        inbound::quarantine_status(&door.ledger, account.project_id, "status_not_understood", None, raw).await?;
+        return Ok("quarantined");
+    };
+    let report = Report {
+        delivery_id,
+        carrier_sid: report.sid,
+        status: report.status,
+        error_code: report.error_code,
+        error_class: report.error_class.map(|class| class.word().to_owned()),
+    };
+    Ok(match delivery::record(&door.ledger, account.project_id, &report).await? {
+        Recorded::Moved => {
+            tracing::info!(carrier_sid = report.carrier_sid, status = report.status, code = report.error_code, "delivery moved");
+            "moved"
+        }
+        Recorded::Unchanged => "unchanged",
+        Recorded::Unknown => {
+            let sid = Some(report.carrier_sid.as_str());
+            inbound::quarantine_status(&door.ledger, account.project_id, "delivery_unknown", sid, raw).await?;
+            tracing::warn!(carrier_sid = report.carrier_sid, status = report.status, "a status report fits no delivery; it is kept in quarantine");
+            "quarantined"
+        }
+    })
+}
+
+/// The account and the form of a request that the carrier signed.
+async fn verify(door: &Door, request: &Request, key: &str, body: Body) -> Result<(Arc<Account>, Form, Vec<u8>), Problem> {
+    let raw = read(body).await?;
+    let unavailable = |error: crate::ledger::carrier_account::AccountError| Problem::unavailable(&error);
+    let account = door.accounts.of_webhook_key(key).await.map_err(unavailable)?;
+    let Some(account) = account else {
+        return Err(Problem::new(
+            StatusCode::NOT_FOUND,
+            "webhook_key_unknown",
+            "no project with a carrier account has this webhook key; PUT /v1/carrier tells the right addresses",
+        ));
+    };
+    if request.headers().contains_key(signature::SETTINGS_HEADER) {
+        return Err(refuse(&account, "signed with a shared key of the carrier's webhook settings, which is not supported; take this address out of the setting"));
+    }
+    let Some(given) = request.headers().get(signature::HEADER).and_then(|value| value.to_str().ok()) else {
+        return Err(refuse(&account, "no X-Twilio-Signature; only the carrier may call this address"));
+    };
+    let url = format!("{}{}", door.public_base, request.original_uri().path_and_query().map_or("/", |path| path.as_str()));
+    let form = Form::read(&raw);
+    if signature::verify(account.signing_tokens(), &url, &form, given) {
+        return Ok((account, form, raw));
+    }
+    // The token may have changed in another process a moment ago.
+    if let Some(account) = door.accounts.of_webhook_key_anew(key).await.map_err(unavailable)?
+        && signature::verify(account.signing_tokens(), &url, &form, given)
+    {
+        return Ok((account, form, raw));
+    }
+    Err(refuse(&account, &format!("the signature does not fit; it is checked over the URL {}/… (TEXTBACK_PUBLIC_URL) with the account's auth token: both must be the carrier's", door.public_base)))
+}
+
+fn refuse(account: &Account, why: &str) -> Problem {
+    tracing::warn!(project_id = %account.project_id, why, "a webhook was refused");
+    Problem::new(StatusCode::FORBIDDEN, "signature_invalid", why)
+}
+
+async fn read(body: Body) -> Result<Vec<u8>, Problem> {
+    match tokio::time::timeout(READ_WITHIN, body.into_bytes_limit(MOST_BYTES)).await {
+        Ok(Ok(bytes)) => Ok(bytes.to_vec()),
+        Ok(Err(ReadBodyError::PayloadTooLarge)) => Err(Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body_too_large",
+            format!("the body is over {MOST_BYTES} bytes; no text is that long"),
+        )),
+        Ok(Err(error)) => Err(Problem::new(StatusCode::BAD_REQUEST, "body_unreadable", error.to_string())),
+        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", format!("the body did not come within {} s", READ_WITHIN.as_secs()))),
+    }
+}
+
+/// Empty TwiML: received, and nothing to say here. Never text/plain, which the carrier would text
+/// to the person; never 429, which it does not understand.
+fn acknowledge(hook: &'static str, answer: Result<&'static str, Problem>) -> Response {
+    let result = match &answer {
+        Ok(word) => *word,
+        Err(problem) => problem.code(),
+    };
+    metrics::counter!("textback_webhook_requests_total", "hook" => hook, "result" => result).increment(1);
+    match answer {
+        Ok(_) => Response::builder().header(header::CONTENT_TYPE, "text/xml; charset=utf-8").body("<Response/>"),
+        Err(problem) => problem.as_response(),
+    }
+}
