@@ -27,7 +27,12 @@ pub struct App {
 /// Everything that `textback serve` answers.
 pub fn routes(app: App) -> impl Endpoint<Output = Response> + 'static {
     let webhook = webhook::Door::new(app.ledger.clone(), app.accounts.clone(), &app.public_base);
-    let api = api::Door { ledger: app.ledger.clone(), accounts: app.accounts, carrier: app.carrier, public_base: app.public_base };
+    let api = api::Door {
+        ledger: app.ledger.clone(),
+        accounts: app.accounts,
+        carrier: app.carrier,
+        public_base: app.public_base,
+    };
     let mut routes = Route::new().nest("/webhooks/twilio", webhook::routes(webhook));
     routes = api::add_to(routes, api);
     if let Some(console) = app.console {

@@ -20,9 +20,7 @@ pub struct DatabaseSettings {
 impl DatabaseSettings {
     /// The URL, or a sentence that says how to give one.
     pub fn required(&self) -> Result<&str, MissingSetting> {
-        self.database_url
-            .as_deref()
-            .ok_or(MissingSetting("DATABASE_URL", "postgres://user:password@host/database"))
+        self.database_url.as_deref().ok_or(MissingSetting("DATABASE_URL", "postgres://user:password@host/database"))
     }
 }
 
@@ -66,9 +64,7 @@ pub struct CarrierSettings {
 impl CarrierSettings {
     /// The secret key, or a sentence that says how to make one.
     pub fn required_key(&self) -> Result<SecretKey, MissingSetting> {
-        self.secret_key
-            .clone()
-            .ok_or(MissingSetting("TEXTBACK_SECRET_KEY", "\"$(openssl rand -base64 32)\""))
+        self.secret_key.clone().ok_or(MissingSetting("TEXTBACK_SECRET_KEY", "\"$(openssl rand -base64 32)\""))
     }
 }
 

@@ -9,6 +9,8 @@ use poem::{Endpoint, Server};
 
 /// How long requests that run may go on after the signal to stop.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long a connection may be silent: who never finishes a request does not hold one for ever.
+const IDLE: Duration = Duration::from_secs(75);
 
 /// An address that is ours and does not serve yet.
 pub struct Listening {
@@ -30,7 +32,8 @@ impl Listening {
     pub async fn at(address: SocketAddr, setting: &'static str) -> Result<Self, AddressTaken> {
         let taken = |error| AddressTaken { address, setting, error };
         let acceptor = TcpListener::bind(address).into_acceptor().await.map_err(taken)?;
-        let address = acceptor.local_addr().into_iter().find_map(|bound| bound.as_socket_addr().copied()).unwrap_or(address);
+        let address =
+            acceptor.local_addr().into_iter().find_map(|bound| bound.as_socket_addr().copied()).unwrap_or(address);
         Ok(Self { acceptor, address })
     }
 
@@ -40,7 +43,14 @@ impl Listening {
     }
 
     /// Serves until `stop`, and lets running requests end.
-    pub async fn serve<E: Endpoint + 'static>(self, routes: E, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), std::io::Error> {
-        Server::new_with_acceptor(self.acceptor).run_with_graceful_shutdown(routes, stop, Some(GRACE)).await
+    pub async fn serve<E: Endpoint + 'static>(
+        self,
+        routes: E,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), std::io::Error> {
+        Server::new_with_acceptor(self.acceptor)
+            .idle_timeout(IDLE)
+            .run_with_graceful_shutdown(routes, stop, Some(GRACE))
+            .await
     }
 }

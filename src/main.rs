@@ -19,7 +19,6 @@ struct Cli {
 }
 
 #[derive(Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one of it")]
 enum Command {
     /// Everything in one process: a private PostgreSQL, the API, workers, a simulated carrier and a phone in the browser
     Dev(dev::Options),

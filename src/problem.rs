@@ -72,7 +72,11 @@ impl From<sqlx::Error> for Problem {
         match &error {
             sqlx::Error::Database(refused) => {
                 tracing::error!(error = %refused, constraint = refused.constraint(), "the database refused a statement");
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "something went wrong on our side; it is in the log")
+                Self::new(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "internal_error",
+                    "something went wrong on our side; it is in the log",
+                )
             }
             _ => Self::unavailable(&error),
         }
@@ -127,10 +131,16 @@ pub async fn from_error(error: poem::Error) -> Response {
     let detail = error.to_string();
     let problem = match status {
         StatusCode::NOT_FOUND => Problem::new(status, "not_found", "there is nothing at this address; see /docs"),
-        StatusCode::METHOD_NOT_ALLOWED => Problem::new(status, "method_not_allowed", "this address does not take this method; see /docs"),
-        StatusCode::UNAUTHORIZED => Problem::new(status, "api_key_missing", "give your API key: Authorization: Bearer tb_…"),
+        StatusCode::METHOD_NOT_ALLOWED => {
+            Problem::new(status, "method_not_allowed", "this address does not take this method; see /docs")
+        }
+        StatusCode::UNAUTHORIZED => {
+            Problem::new(status, "api_key_missing", "give your API key: Authorization: Bearer tb_…")
+        }
         StatusCode::PAYLOAD_TOO_LARGE => Problem::new(status, "body_too_large", detail),
-        StatusCode::UNSUPPORTED_MEDIA_TYPE => Problem::new(status, "content_type_unsupported", "send Content-Type: application/json"),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+            Problem::new(status, "content_type_unsupported", "send Content-Type: application/json")
+        }
         _ if status.is_client_error() => Problem::new(status, "request_invalid", detail),
         _ => {
             tracing::error!(error = %detail, "a request failed");

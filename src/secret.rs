@@ -22,7 +22,9 @@ pub struct SecretKey {
 pub enum SecretError {
     #[error("the secret key is not 32 bytes in base64; make one with: openssl rand -base64 32")]
     BadKey,
-    #[error("a stored secret was sealed with key {sealed_with}, but TEXTBACK_SECRET_KEY is key {ours}; set the key it was sealed with, or give the secret anew (PUT /v1/carrier)")]
+    #[error(
+        "a stored secret was sealed with key {sealed_with}, but TEXTBACK_SECRET_KEY is key {ours}; set the key it was sealed with, or give the secret anew (PUT /v1/carrier)"
+    )]
     OtherKey { sealed_with: String, ours: String },
     #[error("a stored secret can't be opened; it was changed in the database: give it anew (PUT /v1/carrier)")]
     Broken,

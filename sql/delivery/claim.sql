@@ -3,11 +3,16 @@
 --
 -- A contact's texts leave in order: one is claimed only when no earlier one is live. A delivery
 -- whose worker died in the middle of the call becomes 'unknown', for the carrier may have it.
-with lost as (
+with expired as (
+    select id from delivery
+     where due_at is not null and status = 'sending' and leased_until < now()
+       for update skip locked
+), lost as (
     update delivery
        set status = 'unknown', due_at = null, lease_token = null, leased_until = null, updated_at = now(),
            error_class = 'ambiguous', error_detail = 'the worker that was sending it did not come back'
-     where due_at is not null and status = 'sending' and leased_until < now()
+      from expired
+     where delivery.id = expired.id
 ), due as (
     select d.id from delivery d
      where d.due_at <= now() and d.status = 'planned'

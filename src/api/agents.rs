@@ -183,7 +183,13 @@ impl Api {
     ///
     /// Sessions that are open keep the version they started with.
     #[oai(path = "/agents/:id/versions", method = "post", operation_id = "create_agent_version")]
-    async fn create_version(&self, door: Data<&Door>, caller: Caller, id: Path<Uuid>, body: Json<Behaviour>) -> Result<VersionCreated, Problem> {
+    async fn create_version(
+        &self,
+        door: Data<&Door>,
+        caller: Caller,
+        id: Path<Uuid>,
+        body: Json<Behaviour>,
+    ) -> Result<VersionCreated, Problem> {
         let project_id = caller.writer()?;
         let version = body.0.read().await?;
         let agent = agent::add_version(&door.ledger, project_id, *id, &version).await?;
@@ -192,7 +198,13 @@ impl Api {
 
     /// List agents, newest first
     #[oai(path = "/agents", method = "get", operation_id = "list_agents")]
-    async fn list(&self, door: Data<&Door>, caller: Caller, cursor: Query<Option<String>>, limit: Query<Option<u32>>) -> Result<Json<List<Agent>>, Problem> {
+    async fn list(
+        &self,
+        door: Data<&Door>,
+        caller: Caller,
+        cursor: Query<Option<String>>,
+        limit: Query<Option<u32>>,
+    ) -> Result<Json<List<Agent>>, Problem> {
         let (cursor, limit) = (lists::cursor(cursor.0)?, lists::limit(limit.0)?);
         Ok(Json(List::of(agent::list(&door.ledger, caller.reader(), cursor, limit).await?)))
     }
@@ -231,9 +243,16 @@ impl Behaviour {
         if !fatal.is_empty() {
             return Err(Problem::invalid("script_has_faults", fatal.join("\n")));
         }
-        for (name, text) in [("source", Some(&self.source)), ("greeting", self.greeting.as_ref()), ("error_message", self.error_message.as_ref())] {
+        for (name, text) in [
+            ("source", Some(&self.source)),
+            ("greeting", self.greeting.as_ref()),
+            ("error_message", self.error_message.as_ref()),
+        ] {
             if text.is_some_and(|text| text.contains('\0')) {
-                return Err(Problem::invalid("text_has_nul", format!("{name} holds the character NUL, which no text can carry; take it out")));
+                return Err(Problem::invalid(
+                    "text_has_nul",
+                    format!("{name} holds the character NUL, which no text can carry; take it out"),
+                ));
             }
         }
         let Kind::Script = self.kind;

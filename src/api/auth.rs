@@ -26,7 +26,11 @@ impl Caller {
         if self.0.scopes.iter().any(|scope| scope == "admin") {
             Ok(self.0.project_id)
         } else {
-            Err(Problem::new(StatusCode::FORBIDDEN, "scope_missing", "this key may only read; use one with the scope admin"))
+            Err(Problem::new(
+                StatusCode::FORBIDDEN,
+                "scope_missing",
+                "this key may only read; use one with the scope admin",
+            ))
         }
     }
 }
@@ -37,7 +41,12 @@ async fn authenticate(request: &Request, bearer: Bearer) -> poem::Result<Key> {
     };
     match key::find(&door.ledger, &bearer.token).await {
         Ok(Some(key)) => Ok(key),
-        Ok(None) => Err(Problem::new(StatusCode::UNAUTHORIZED, "api_key_invalid", "this API key is not valid; textback project create makes one").into()),
+        Ok(None) => Err(Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "api_key_invalid",
+            "this API key is not valid; textback project create makes one",
+        )
+        .into()),
         Err(error) => Err(Problem::from(error).into()),
     }
 }

@@ -61,7 +61,12 @@ impl Api {
         let api_key = match (given.api_key_sid, given.api_key_secret) {
             (Some(sid), Some(secret)) => Some((sid, SecretString::from(secret))),
             (None, None) => None,
-            _ => return Err(Problem::invalid("api_key_incomplete", "give api_key_sid and api_key_secret together, or neither")),
+            _ => {
+                return Err(Problem::invalid(
+                    "api_key_incomplete",
+                    "give api_key_sid and api_key_secret together, or neither",
+                ));
+            }
         };
         let project = project::find(&door.ledger, project_id).await?.ok_or_else(|| Problem::not_found("project"))?;
         let account = Account {

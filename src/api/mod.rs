@@ -69,17 +69,18 @@ pub fn document() -> String {
 pub fn add_to(routes: Route, door: Door) -> Route {
     let service = service();
     let (docs, document) = (service.swagger_ui(), service.spec_endpoint_yaml());
-    routes
-        .nest("/v1", service.data(door).around(bounded))
-        .nest("/docs", docs)
-        .at("/openapi.yaml", document)
+    routes.nest("/v1", service.data(door).around(bounded)).nest("/docs", docs).at("/openapi.yaml", document)
 }
 
 /// Reads the body here, so that no request can make us hold more than it may.
 async fn bounded<E: Endpoint>(next: Arc<E>, mut request: Request) -> poem::Result<E::Output> {
     let body = request.take_body();
     let bytes = body.into_bytes_limit(MOST_BYTES).await.map_err(|_| {
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", format!("the body is over {MOST_BYTES} bytes or broke off"))
+        Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body_too_large",
+            format!("the body is over {MOST_BYTES} bytes or broke off"),
+        )
     })?;
     request.set_body(bytes);
     next.call(request).await

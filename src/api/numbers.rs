@@ -55,23 +55,44 @@ impl Api {
         let project_id = caller.writer()?;
         let Json(NewNumber { number, agent_id, buy }) = body;
         if buy {
-            return Err(Problem::invalid("buying_not_supported", "numbers can't be bought here yet; buy it at the carrier, then attach it with buy: false"));
+            return Err(Problem::invalid(
+                "buying_not_supported",
+                "numbers can't be bought here yet; buy it at the carrier, then attach it with buy: false",
+            ));
         }
         if !is_e164(&number) {
-            return Err(Problem::invalid("number_not_e164", format!("{number} is not in E.164; write + and the digits with the country code, such as +14155550199")));
+            return Err(Problem::invalid(
+                "number_not_e164",
+                format!("{number} is not in E.164; write + and the digits with the country code, such as +14155550199"),
+            ));
         }
         if agent::find(&door.ledger, project_id, agent_id).await?.is_none() {
-            return Err(Problem::invalid("agent_unknown", format!("this project has no agent {agent_id}; POST /v1/agents makes one")));
+            return Err(Problem::invalid(
+                "agent_unknown",
+                format!("this project has no agent {agent_id}; POST /v1/agents makes one"),
+            ));
         }
         let account = door.accounts.of_project(project_id).await.map_err(|error| Problem::unavailable(&error))?;
         let Some(account) = account else {
-            return Err(Problem::conflict("carrier_account_missing", "the project has no carrier account; give it one first: PUT /v1/carrier"));
+            return Err(Problem::conflict(
+                "carrier_account_missing",
+                "the project has no carrier account; give it one first: PUT /v1/carrier",
+            ));
         };
         let Some(found) = door.carrier.find_number(&account, &number).await.map_err(of_carrier)? else {
-            return Err(Problem::invalid("number_not_owned", format!("the carrier account {} does not own {number}; buy it at the carrier first", account.account_sid)));
+            return Err(Problem::invalid(
+                "number_not_owned",
+                format!(
+                    "the carrier account {} does not own {number}; buy it at the carrier first",
+                    account.account_sid
+                ),
+            ));
         };
         if !found.capabilities.sms {
-            return Err(Problem::invalid("number_without_sms", format!("{number} can't send or receive texts; attach one that can")));
+            return Err(Problem::invalid(
+                "number_without_sms",
+                format!("{number} can't send or receive texts; attach one that can"),
+            ));
         }
         // The row comes first: a text that the webhooks bring at once finds its number.
         let attached = number::attach(&door.ledger, project_id, &number, agent_id, &found.sid).await?;
@@ -84,7 +105,13 @@ impl Api {
 
     /// List attached numbers, newest first
     #[oai(path = "/numbers", method = "get", operation_id = "list_numbers")]
-    async fn list(&self, door: Data<&Door>, caller: Caller, cursor: Query<Option<String>>, limit: Query<Option<u32>>) -> Result<Json<List<Number>>, Problem> {
+    async fn list(
+        &self,
+        door: Data<&Door>,
+        caller: Caller,
+        cursor: Query<Option<String>>,
+        limit: Query<Option<u32>>,
+    ) -> Result<Json<List<Number>>, Problem> {
         let (cursor, limit) = (lists::cursor(cursor.0)?, lists::limit(limit.0)?);
         Ok(Json(List::of(number::list(&door.ledger, caller.reader(), cursor, limit).await?)))
     }

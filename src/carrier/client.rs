@@ -123,16 +123,20 @@ impl Client {
         struct Found {
             incoming_phone_numbers: Vec<CarrierNumber>,
         }
-        let request = self
-            .request(reqwest::Method::GET, account, "IncomingPhoneNumbers.json")
-            .query(&[("PhoneNumber", number)]);
+        let request =
+            self.request(reqwest::Method::GET, account, "IncomingPhoneNumbers.json").query(&[("PhoneNumber", number)]);
         let found: Found = read(request.send().await).await?;
         // The filter matches parts of numbers too.
         Ok(found.incoming_phone_numbers.into_iter().find(|found| found.phone_number == number))
     }
 
     /// Points a number's webhooks at us.
-    pub async fn set_webhooks(&self, account: &Account, sid: &str, urls: &WebhookUrls) -> Result<CarrierNumber, CarrierError> {
+    pub async fn set_webhooks(
+        &self,
+        account: &Account,
+        sid: &str,
+        urls: &WebhookUrls,
+    ) -> Result<CarrierNumber, CarrierError> {
         let fields = [
             ("SmsUrl", urls.messages.as_str()),
             ("SmsMethod", "POST"),

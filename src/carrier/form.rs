@@ -18,11 +18,9 @@ impl Form {
             .split(|byte| *byte == b'&')
             .filter(|pair| !pair.is_empty())
             .map(|pair| {
-                let (name, value) = match pair.iter().position(|byte| *byte == b'=') {
-                    Some(at) => (&pair[..at], &pair[at + 1..]),
-                    None => (pair, &[][..]),
-                };
-                (decode(name), decode(value))
+                let mut halves = pair.splitn(2, |byte| *byte == b'=');
+                let mut half = || decode(halves.next().unwrap_or_default());
+                (half(), half())
             })
             .collect();
         Self { pairs }

@@ -26,12 +26,7 @@ pub fn sign(token: &SecretString, url: &str, form: &Form) -> String {
 ///
 /// Twilio's own libraries accept the URL with its port and without, and so do we: which of them
 /// is signed depends on the product that sends.
-pub fn verify<'a>(
-    tokens: impl IntoIterator<Item = &'a SecretString>,
-    url: &str,
-    form: &Form,
-    signature: &str,
-) -> bool {
+pub fn verify<'a>(tokens: impl IntoIterator<Item = &'a SecretString>, url: &str, form: &Form, signature: &str) -> bool {
     let Ok(signature) = STANDARD.decode(signature) else { return false };
     let candidates: Vec<Vec<u8>> = spellings(url).iter().map(|url| signed_bytes(url, form)).collect();
     let mut right = false;

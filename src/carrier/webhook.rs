@@ -134,17 +134,29 @@ mod tests {
 
     #[test]
     fn media_are_read_as_far_as_they_are_there() {
-        let text = read(&[("NumMedia", "99"), ("MediaUrl0", "https://a/1"), ("MediaContentType0", "image/png"), ("MediaUrl2", "https://a/3")]);
-        assert_eq!(text.media, [
-            ("https://a/1".to_owned(), "image/png".to_owned()),
-            ("https://a/3".to_owned(), String::new()),
+        let text = read(&[
+            ("NumMedia", "99"),
+            ("MediaUrl0", "https://a/1"),
+            ("MediaContentType0", "image/png"),
+            ("MediaUrl2", "https://a/3"),
         ]);
+        assert_eq!(
+            text.media,
+            [("https://a/1".to_owned(), "image/png".to_owned()), ("https://a/3".to_owned(), String::new()),]
+        );
     }
 
     #[test]
     fn a_status_that_nobody_knows_changes_nothing() {
         assert_eq!(StatusReport::read(&Form::of([("MessageSid", "SM1"), ("MessageStatus", "pondering")])), None);
-        let report = StatusReport::read(&Form::of([("MessageSid", "SM1"), ("MessageStatus", "undelivered"), ("ErrorCode", "30003")]));
-        assert_eq!(report.map(|report| (report.status, report.error_code, report.error_class)), Some(("failed", Some(30003), Some(ErrorClass::Transient))));
+        let report = StatusReport::read(&Form::of([
+            ("MessageSid", "SM1"),
+            ("MessageStatus", "undelivered"),
+            ("ErrorCode", "30003"),
+        ]));
+        assert_eq!(
+            report.map(|report| (report.status, report.error_code, report.error_class)),
+            Some(("failed", Some(30003), Some(ErrorClass::Transient)))
+        );
     }
 }

@@ -91,12 +91,17 @@ pub async fn run(options: Options) -> Done {
         carrier: client.clone(),
         public_base: public_base.as_str().into(),
         draining: draining.clone(),
-        console: Some(console::Door { ledger: serving.clone(), project_id: demo.project_id, simulator: Remote::new(carrier_url)? }),
+        console: Some(console::Door {
+            ledger: serving.clone(),
+            project_id: demo.project_id,
+            simulator: Remote::new(carrier_url)?,
+        }),
         ledger: serving.clone(),
     };
     let lease = options.worker.lease_seconds;
     let turns = Turns::new(working.clone(), "dev", lease);
-    let sender = Sender::new(working.clone(), Accounts::new(working.clone(), secret_key.clone()), client, &public_base, lease);
+    let sender =
+        Sender::new(working.clone(), Accounts::new(working.clone(), secret_key.clone()), client, &public_base, lease);
 
     let stop = CancellationToken::new();
     let (api_address, carrier_address) = (api.address(), carrier.address());

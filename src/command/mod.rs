@@ -24,15 +24,17 @@ pub fn print(text: &str) -> Done {
     }
 }
 
-/// Waits for SIGTERM or SIGINT (Ctrl-C).
+/// Waits for SIGTERM, SIGINT (Ctrl-C) or SIGHUP (the terminal is closed).
 async fn told_to_stop() {
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let heard = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
+    let [Ok(mut term), Ok(mut int), Ok(mut hangup)] = heard else {
         tracing::error!("signals can't be heard; only SIGKILL will end this process");
         return std::future::pending().await;
     };
     let name = tokio::select! {
         _ = term.recv() => "SIGTERM",
         _ = int.recv() => "SIGINT",
+        _ = hangup.recv() => "SIGHUP",
     };
     tracing::info!(signal = name, "stopping");
 }

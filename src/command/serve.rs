@@ -76,7 +76,8 @@ pub async fn work(database: &DatabaseSettings, options: WorkOptions) -> Done {
     let client = Client::new(options.carrier.twilio_api_url.clone())?;
     let lease = options.worker.lease_seconds;
     let turns = Turns::new(ledger.clone(), "live", lease);
-    let sender = Sender::new(ledger.clone(), accounts, client, options.public_url.as_str().trim_end_matches('/'), lease);
+    let sender =
+        Sender::new(ledger.clone(), accounts, client, options.public_url.as_str().trim_end_matches('/'), lease);
     warn_if_not_ready(&ledger).await;
     tell_of_work(&ledger);
     hear_of_work(&ledger);

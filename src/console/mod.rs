@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::ledger::session::{self, Filter};
 use crate::ledger::{Ledger, message};
+use crate::secret::sha256;
 use crate::simulator::phones::NewText;
 use crate::simulator::remote::Remote;
 
@@ -41,6 +42,15 @@ pub fn routes(door: Door) -> impl Endpoint<Output = Response> {
 struct Pair {
     phone: String,
     number: String,
+    #[serde(default)]
+    seen: String,
+}
+
+/// What a part of the page shows already.
+#[derive(Debug, Clone, Deserialize)]
+struct Seen {
+    #[serde(default)]
+    seen: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -69,11 +79,17 @@ async fn send(request: &Request, Form(typed): Form<Typed>, door: Data<&Door>) ->
     if !request.headers().contains_key("HX-Request") {
         return StatusCode::FORBIDDEN.into_response();
     }
-    let pair = Pair { phone: typed.phone, number: typed.number };
+    let pair = Pair { phone: typed.phone, number: typed.number, seen: String::new() };
     if typed.body.is_empty() {
         return screen(&door, &pair, None).await;
     }
-    let text = NewText { from: pair.phone.clone(), to: pair.number.clone(), body: typed.body, media_urls: Vec::new(), sid: None };
+    let text = NewText {
+        from: pair.phone.clone(),
+        to: pair.number.clone(),
+        body: typed.body,
+        media_urls: Vec::new(),
+        sid: None,
+    };
     let trouble = match door.simulator.text(&text).await {
         Ok(texted) => texted.error,
         Err(error) => Some(error.to_string()),
@@ -85,14 +101,14 @@ async fn screen(door: &Door, pair: &Pair, trouble: Option<&str>) -> Response {
     match door.simulator.screen(&pair.phone).await {
         Ok(texts) => {
             let texts: Vec<_> = texts.into_iter().filter(|text| text.peer == pair.number).collect();
-            html(pages::screen(&texts, trouble))
+            part(&pages::screen(&texts, trouble), &pair.seen)
         }
         Err(error) => html(pages::screen(&[], Some(&error.to_string()))),
     }
 }
 
 #[handler]
-async fn list(door: Data<&Door>) -> Response {
+async fn list(Query(Seen { seen }): Query<Seen>, door: Data<&Door>) -> Response {
     let read = async {
         let sessions = session::list(&door.ledger, door.project_id, &Filter::default(), None, 10).await?.items;
         let newest = match sessions.first() {
@@ -102,12 +118,22 @@ async fn list(door: Data<&Door>) -> Response {
         Ok::<_, sqlx::Error>((sessions, newest))
     };
     match read.await {
-        Ok((sessions, newest)) => html(pages::sessions(&sessions, &newest)),
+        Ok((sessions, newest)) => part(&pages::sessions(&sessions, &newest), &seen),
         Err(error) => {
             tracing::warn!(%error, "the console can't read sessions");
             html(pages::trouble("the database does not answer"))
         }
     }
+}
+
+/// A part of the page, or nothing when it shows that already: what did not change is neither
+/// painted nor read aloud again.
+fn part(markup: &maud::Markup, seen: &str) -> Response {
+    let mark = hex::encode(&sha256(markup.0.as_bytes())[..8]);
+    if mark == seen {
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    html(pages::marked(markup, &mark))
 }
 
 fn html(markup: maud::Markup) -> Response {

@@ -27,26 +27,25 @@ pub fn console(numbers: &[String]) -> Markup {
                 main {
                     section.phone aria-labelledby="phone-title" {
                         h2 #phone-title { "Phone" }
+                        div.who {
+                            label { "I am" input form="compose" name="phone" value="+14155550101" pattern=r"\+[0-9]{7,15}" required; }
+                            label { "texting"
+                                select form="compose" name="number" { @for number in numbers { option { (number) } } }
+                            }
+                        }
+                        div #screen role="log" aria-live="polite" aria-label="Texts" tabindex="0"
+                            hx-get="/console/texts" hx-include=".who, #screen" hx-trigger="load, every 1s"
+                            "hx-on:htmx:after:swap"="this.scrollTop = this.scrollHeight" {}
                         form #compose hx-post="/console/texts" hx-target="#screen" "hx-on:htmx:after:request"="this.body.value = ''; this.body.focus()" {
-                            div.who {
-                                label { "I am" input name="phone" value="+14155550101" pattern=r"\+[0-9]{7,15}" required; }
-                                label { "texting"
-                                    select name="number" { @for number in numbers { option { (number) } } }
-                                }
-                            }
-                            div #screen role="log" aria-live="polite" aria-label="Texts"
-                                hx-get="/console/texts" hx-include="#compose .who" hx-trigger="load, every 1s" {}
-                            div.send {
-                                label.hidden for="body" { "Text" }
-                                textarea #body name="body" rows="2" maxlength="1600" placeholder="Type a text"
-                                    onkeydown="if (event.key === 'Enter' && !event.shiftKey) { event.preventDefault(); this.form.requestSubmit() }" {}
-                                button { "Send" }
-                            }
+                            label.hidden for="body" { "Text" }
+                            textarea #body name="body" rows="2" maxlength="1600" placeholder="Type a text"
+                                onkeydown="if (event.key === 'Enter' && !event.shiftKey) { event.preventDefault(); this.form.requestSubmit() }" {}
+                            button { "Send" }
                         }
                     }
                     section.ledger aria-labelledby="sessions-title" {
                         h2 #sessions-title { "Sessions" }
-                        div #sessions hx-get="/console/sessions" hx-trigger="load, every 1s" {}
+                        div #sessions hx-get="/console/sessions" hx-include="#sessions" hx-trigger="load, every 1s" {}
                     }
                 }
             }
@@ -78,9 +77,9 @@ pub fn sessions(sessions: &[Session], newest: &[Message]) -> Markup {
                 @for session in sessions {
                     tr {
                         td { (session.contact) } td { (session.number) }
-                        td { (session.status) @if let Some(reason) = &session.close_reason { " (" (reason) ")" } }
+                        td.short { (session.status) @if let Some(reason) = &session.close_reason { " (" (reason) ")" } }
                         td { "version " (session.agent_version) }
-                        td { (session.last_message_at.format("%H:%M:%S")) }
+                        td.short { (session.last_message_at.format("%H:%M:%S")) }
                     }
                 }
                 @if sessions.is_empty() { tr { td colspan="5" { "No session yet." } } }
@@ -94,10 +93,10 @@ pub fn sessions(sessions: &[Session], newest: &[Message]) -> Markup {
                 tbody {
                     @for message in newest {
                         tr {
-                            td { (message.created_at.format("%H:%M:%S%.3f")) }
+                            td.short { (message.created_at.format("%H:%M:%S%.3f")) }
                             td { (message.direction) " " (message.kind) }
                             td { (message.body) }
-                            td { (message.status) @if let Some(reason) = &message.reason { " (" (reason) ")" } }
+                            td.short { (message.status) @if let Some(reason) = &message.reason { " (" (reason) ")" } }
                         }
                     }
                 }
@@ -109,4 +108,9 @@ pub fn sessions(sessions: &[Session], newest: &[Message]) -> Markup {
 /// Something that keeps a page from being shown.
 pub fn trouble(what: &str) -> Markup {
     html! { p.trouble role="alert" { (what) } }
+}
+
+/// A part of a page with the mark of what it shows, by which the next request tells what it has.
+pub fn marked(part: &Markup, mark: &str) -> Markup {
+    html! { (part) input type="hidden" name="seen" value=(mark); }
 }

@@ -57,7 +57,12 @@ pub async fn project(ledger: &Ledger, folder: &Folder) -> Result<Demo, DemoError
 }
 
 /// Gives the project an account at the simulated carrier, an agent, and a number.
-pub async fn furnish(demo: &Demo, api: SocketAddr, simulator: &Simulator, secret_key: &SecretKey) -> Result<(), DemoError> {
+pub async fn furnish(
+    demo: &Demo,
+    api: SocketAddr,
+    simulator: &Simulator,
+    secret_key: &SecretKey,
+) -> Result<(), DemoError> {
     // The same at each start, so that nothing that is on its way loses its signature.
     let drawn = |what: &str| hex::encode(&sha256(format!("{what} {}", secret_key.id()).as_bytes())[..16]);
     let account = Account::new(&format!("AC{}", drawn("account")), &drawn("token"));
@@ -67,7 +72,8 @@ pub async fn furnish(demo: &Demo, api: SocketAddr, simulator: &Simulator, secret
     let api = Caller { http: reqwest::Client::new(), base: format!("http://{api}/v1"), key: &demo.api_key };
     let credentials = json!({"account_sid": account.sid, "auth_token": account.auth_token});
     api.call(reqwest::Method::PUT, "carrier", Some(credentials)).await?;
-    let agents: Agents = serde_json::from_value(api.call(reqwest::Method::GET, "agents?limit=200", None).await?).unwrap_or_default();
+    let agents: Agents =
+        serde_json::from_value(api.call(reqwest::Method::GET, "agents?limit=200", None).await?).unwrap_or_default();
     let agent_id = match agents.items.into_iter().find(|agent| agent.name == NAME) {
         Some(agent) => agent.id,
         None => {

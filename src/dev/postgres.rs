@@ -43,7 +43,9 @@ pub enum PostgresError {
     Io { what: String, error: std::io::Error },
     #[error("{program} failed: {output}")]
     Failed { program: String, output: String },
-    #[error("the data in {data} was made by PostgreSQL {found}, the programs in {bin} are {ours}; install PostgreSQL {found}, or delete the data folder to begin anew")]
+    #[error(
+        "the data in {data} was made by PostgreSQL {found}, the programs in {bin} are {ours}; install PostgreSQL {found}, or delete the data folder to begin anew"
+    )]
     OtherVersion { data: PathBuf, found: String, bin: PathBuf, ours: String },
     #[error("PostgreSQL ended at its start; its log is {log}: {tail}")]
     Ended { log: PathBuf, tail: String },
@@ -103,6 +105,9 @@ impl Drop for Postgres {
     }
 }
 
+/// The server's pid, the thread that keeps it, and the word of its end.
+type Spawned = (Pid, JoinHandle<()>, watch::Receiver<Option<String>>);
+
 /// Where everything is.
 struct Place {
     data: PathBuf,
@@ -142,7 +147,16 @@ impl Place {
             fs::remove_dir_all(&half).map_err(|error| io("remove a half-made database", error))?;
         }
         let mut initdb = self.program("initdb");
-        initdb.arg("-D").arg(&half).args(["-U", ROLE, "--auth-local=trust", "--auth-host=reject", "--no-sync", "-E", "UTF8", "--no-locale"]);
+        initdb.arg("-D").arg(&half).args([
+            "-U",
+            ROLE,
+            "--auth-local=trust",
+            "--auth-host=reject",
+            "--no-sync",
+            "-E",
+            "UTF8",
+            "--no-locale",
+        ]);
         run("initdb", &mut initdb)?;
         fs::rename(&half, &self.data).map_err(|error| io("move the new database into its place", error))
     }
@@ -155,7 +169,12 @@ impl Place {
         if found.trim() == ours {
             return Ok(());
         }
-        Err(PostgresError::OtherVersion { data: self.data.clone(), found: found.trim().to_owned(), bin: self.bin.clone(), ours: ours.to_owned() })
+        Err(PostgresError::OtherVersion {
+            data: self.data.clone(),
+            found: found.trim().to_owned(),
+            bin: self.bin.clone(),
+            ours: ours.to_owned(),
+        })
     }
 
     /// We hold the folder's lock, so a server that runs on this data was left behind.
@@ -174,8 +193,12 @@ impl Place {
 
     /// Spawns from a thread that lives as long as the server: Linux ties the "parent died" signal
     /// to the thread that spawned.
-    fn spawn(&self, settings: &[(&str, &str)]) -> Result<(Pid, JoinHandle<()>, watch::Receiver<Option<String>>), PostgresError> {
-        let log = File::options().create(true).append(true).open(&self.log).map_err(|error| io("open the log of PostgreSQL", error))?;
+    fn spawn(&self, settings: &[(&str, &str)]) -> Result<Spawned, PostgresError> {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(&self.log)
+            .map_err(|error| io("open the log of PostgreSQL", error))?;
         let log_again = log.try_clone().map_err(|error| io("open the log of PostgreSQL", error))?;
         let mut server = self.program("postgres");
         server.arg("-D").arg(&self.data).args(["-c", "listen_addresses=", "-c"]);
@@ -184,7 +207,10 @@ impl Place {
             server.arg("-c").arg(format!("{name}={value}"));
         }
         server.stdout(log).stderr(log_again);
-        #[expect(unsafe_code, reason = "there is no other way to be told of a parent's death; both calls are async-signal-safe")]
+        #[expect(
+            unsafe_code,
+            reason = "there is no other way to be told of a parent's death; both calls are async-signal-safe"
+        )]
         // SAFETY: between fork and exec only system calls run that neither allocate nor lock.
         unsafe {
             server.pre_exec(|| {
@@ -202,7 +228,8 @@ impl Place {
             .spawn(move || match server.spawn() {
                 Ok(mut child) => {
                     let _ = started.send(Ok(child.id()));
-                    let how = child.wait().map_or_else(|error| error.to_string(), |status: ExitStatus| status.to_string());
+                    let how =
+                        child.wait().map_or_else(|error| error.to_string(), |status: ExitStatus| status.to_string());
                     let _ = tell.send(Some(how));
                 }
                 Err(error) => {
@@ -223,7 +250,10 @@ impl Place {
                 Err(_) if ended.borrow().is_some() => {
                     let log = fs::read_to_string(&self.log).unwrap_or_default();
                     let tail: Vec<&str> = log.lines().rev().take(3).collect();
-                    return Err(PostgresError::Ended { log: self.log.clone(), tail: tail.into_iter().rev().collect::<Vec<_>>().join(" | ") });
+                    return Err(PostgresError::Ended {
+                        log: self.log.clone(),
+                        tail: tail.into_iter().rev().collect::<Vec<_>>().join(" | "),
+                    });
                 }
                 Err(error) if Instant::now() > until => return Err(PostgresError::Refused(error)),
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,

@@ -58,12 +58,17 @@ pub struct Refusal {
 /// What the carrier said to a delivery.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
-    Accepted { carrier_sid: String },
+    Accepted {
+        carrier_sid: String,
+    },
     Failed(Refusal),
     /// The carrier may have it or not. It is never sent again blindly.
     Unknown(Refusal),
     /// The carrier certainly does not have it: again later.
-    PutOff { seconds: f64, refusal: Refusal },
+    PutOff {
+        seconds: f64,
+        refusal: Refusal,
+    },
 }
 
 /// The outcome of a claimed delivery.

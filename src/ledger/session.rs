@@ -71,6 +71,10 @@ pub async fn end(ledger: &Ledger, project_id: Uuid, id: Uuid) -> Result<Option<S
     if find(ledger, project_id, id).await?.is_none() {
         return Ok(None);
     }
-    sqlx::query(include_str!("../../sql/session/end.sql")).bind(id).bind("operator_ended").execute(&ledger.pool).await?;
+    sqlx::query(include_str!("../../sql/session/end.sql"))
+        .bind(id)
+        .bind("operator_ended")
+        .execute(&ledger.pool)
+        .await?;
     find(ledger, project_id, id).await
 }

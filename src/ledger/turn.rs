@@ -179,7 +179,10 @@ impl Settlement {
 /// Whether a settlement was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled {
-    Written { planned: i32, more_work: bool },
+    Written {
+        planned: i32,
+        more_work: bool,
+    },
     /// Somebody else holds the turn by now, or the session is closed: nothing was written.
     Stale,
 }

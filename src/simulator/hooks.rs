@@ -58,8 +58,15 @@ impl Simulator {
             let number = memory.numbers.iter().find(|number| number.phone_number == message.to);
             let account = number.and_then(|number| memory.accounts.get(&number.account_sid));
             match (number, account) {
-                (Some(number), Some(account)) => (account.auth_token.clone(), number.sms_url.clone(), number.sms_fallback_url.clone()),
-                _ => return HookOutcome { error: Some(format!("nobody owns {}", message.to)), ..HookOutcome::default() },
+                (Some(number), Some(account)) => {
+                    (account.auth_token.clone(), number.sms_url.clone(), number.sms_fallback_url.clone())
+                }
+                _ => {
+                    return HookOutcome {
+                        error: Some(format!("nobody owns {}", message.to)),
+                        ..HookOutcome::default()
+                    };
+                }
             }
         };
         if url.is_empty() {
@@ -99,7 +106,11 @@ impl Simulator {
 
     async fn report(&self, message: &Message, status: &str) {
         let Some(url) = &message.status_callback else { return };
-        let Some(token) = self.state.lock().accounts.get(&message.account_sid).map(|account| account.auth_token.clone()) else { return };
+        let Some(token) =
+            self.state.lock().accounts.get(&message.account_sid).map(|account| account.auth_token.clone())
+        else {
+            return;
+        };
         let form = vec![
             ("SmsSid".to_owned(), message.sid.clone()),
             ("SmsStatus".to_owned(), status.to_owned()),

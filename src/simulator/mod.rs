@@ -15,8 +15,8 @@ use poem::{Endpoint, EndpointExt, IntoEndpoint, Response, Route};
 use tokio::sync::watch;
 
 pub use phones::{PhoneText, Texted};
-pub use state::{Account, Number};
 use state::State;
+pub use state::{Account, Number};
 
 /// How a simulated Twilio behaves.
 #[derive(Debug, Clone, Copy, Default)]

@@ -102,7 +102,13 @@ impl Simulator {
 
     /// Sends a plain text from a phone.
     pub async fn say(&self, from: &str, to: &str, body: &str) -> Texted {
-        let text = NewText { from: from.to_owned(), to: to.to_owned(), body: body.to_owned(), media_urls: Vec::new(), sid: None };
+        let text = NewText {
+            from: from.to_owned(),
+            to: to.to_owned(),
+            body: body.to_owned(),
+            media_urls: Vec::new(),
+            sid: None,
+        };
         self.text(text).await
     }
 
@@ -112,7 +118,10 @@ impl Simulator {
             .lock()
             .messages
             .iter()
-            .filter(|message| (message.direction == "inbound" && message.from == phone) || (message.direction != "inbound" && message.to == phone && message.status != "queued"))
+            .filter(|message| {
+                (message.direction == "inbound" && message.from == phone)
+                    || (message.direction != "inbound" && message.to == phone && message.status != "queued")
+            })
             .map(|message| {
                 let mine = message.direction == "inbound";
                 PhoneText {
@@ -127,6 +136,18 @@ impl Simulator {
             .collect()
     }
 
+    /// Waits until a phone has got this many texts from a number, and gives their bodies.
+    pub async fn until_received(&self, phone: &str, from: &str, count: usize) -> Vec<String> {
+        let mut steps = self.under_way.subscribe();
+        loop {
+            let received = self.received(phone, from);
+            // The sender lives as long as we do, so waiting can't fail.
+            if received.len() >= count || steps.changed().await.is_err() {
+                return received;
+            }
+        }
+    }
+
     /// The bodies of all texts that a phone got from a number, oldest first.
     pub fn received(&self, phone: &str, from: &str) -> Vec<String> {
         self.screen(phone).into_iter().filter(|text| !text.mine && text.peer == from).map(|text| text.body).collect()
@@ -135,17 +156,15 @@ impl Simulator {
 
 /// The routes below `/simulator`.
 pub fn routes() -> Route {
-    Route::new()
-        .at("/texts", post(send))
-        .at("/phones/:number", get(show))
-        .at("/numbers", get(list_numbers))
+    Route::new().at("/texts", post(send)).at("/phones/:number", get(show)).at("/numbers", get(list_numbers))
 }
 
 #[handler]
 async fn send(text: Json<NewText>, simulator: Data<&Simulator>) -> Response {
     let Json(text) = text;
     if !simulator.state.lock().numbers.iter().any(|number| number.phone_number == text.to) {
-        let numbers: Vec<String> = simulator.state.lock().numbers.iter().map(|number| number.phone_number.clone()).collect();
+        let numbers: Vec<String> =
+            simulator.state.lock().numbers.iter().map(|number| number.phone_number.clone()).collect();
         let detail = format!("the simulated carrier has no number {}; it has {}", text.to, numbers.join(", "));
         return Json(serde_json::json!({"detail": detail})).with_status(StatusCode::NOT_FOUND).into_response();
     }

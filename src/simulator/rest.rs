@@ -75,11 +75,21 @@ async fn form(body: poem::Body) -> Result<Form, Refusal> {
 }
 
 #[handler]
-async fn create_message(request: &Request, account: Path<String>, simulator: Data<&Simulator>, body: poem::Body) -> Response {
+async fn create_message(
+    request: &Request,
+    account: Path<String>,
+    simulator: Data<&Simulator>,
+    body: poem::Body,
+) -> Response {
     answer(create(request, &account, &simulator, body).await)
 }
 
-async fn create(request: &Request, account_sid: &str, simulator: &Simulator, body: poem::Body) -> Result<(StatusCode, Value), Refusal> {
+async fn create(
+    request: &Request,
+    account_sid: &str,
+    simulator: &Simulator,
+    body: poem::Body,
+) -> Result<(StatusCode, Value), Refusal> {
     authenticate(simulator, request, account_sid)?;
     let form = form(body).await?;
     let to = form.filled("To").ok_or_else(|| bad(21604, "A 'To' phone number is required."))?;
@@ -108,7 +118,10 @@ async fn create(request: &Request, account_sid: &str, simulator: &Simulator, bod
     let message = {
         let mut memory = simulator.state.lock();
         if !memory.numbers.iter().any(|number| number.phone_number == from && number.account_sid == account_sid) {
-            return Err(bad(21606, format!("The 'From' phone number {from} is not a valid, SMS-capable phone number for your account.")));
+            return Err(bad(
+                21606,
+                format!("The 'From' phone number {from} is not a valid, SMS-capable phone number for your account."),
+            ));
         }
         if memory.opted_out.contains(&(from.clone(), to.clone())) {
             return Err(bad(21610, "Attempt to send to unsubscribed recipient"));
@@ -138,7 +151,11 @@ async fn create(request: &Request, account_sid: &str, simulator: &Simulator, bod
 }
 
 #[handler]
-fn get_message(request: &Request, Path((account, sid)): Path<(String, String)>, simulator: Data<&Simulator>) -> Response {
+fn get_message(
+    request: &Request,
+    Path((account, sid)): Path<(String, String)>,
+    simulator: Data<&Simulator>,
+) -> Response {
     answer(authenticate(&simulator, request, &account).and_then(|()| {
         let sid = sid.trim_end_matches(".json");
         let memory = simulator.state.lock();
@@ -184,7 +201,11 @@ fn list_numbers(request: &Request, account: Path<String>, simulator: Data<&Simul
 }
 
 #[handler]
-fn get_number(request: &Request, Path((account, sid)): Path<(String, String)>, simulator: Data<&Simulator>) -> Response {
+fn get_number(
+    request: &Request,
+    Path((account, sid)): Path<(String, String)>,
+    simulator: Data<&Simulator>,
+) -> Response {
     answer(authenticate(&simulator, request, &account).and_then(|()| {
         let sid = sid.trim_end_matches(".json");
         let memory = simulator.state.lock();
@@ -194,11 +215,22 @@ fn get_number(request: &Request, Path((account, sid)): Path<(String, String)>, s
 }
 
 #[handler]
-async fn update_number(request: &Request, Path((account, sid)): Path<(String, String)>, simulator: Data<&Simulator>, body: poem::Body) -> Response {
+async fn update_number(
+    request: &Request,
+    Path((account, sid)): Path<(String, String)>,
+    simulator: Data<&Simulator>,
+    body: poem::Body,
+) -> Response {
     answer(update(request, &account, sid.trim_end_matches(".json"), &simulator, body).await)
 }
 
-async fn update(request: &Request, account: &str, sid: &str, simulator: &Simulator, body: poem::Body) -> Result<(StatusCode, Value), Refusal> {
+async fn update(
+    request: &Request,
+    account: &str,
+    sid: &str,
+    simulator: &Simulator,
+    body: poem::Body,
+) -> Result<(StatusCode, Value), Refusal> {
     authenticate(simulator, request, account)?;
     let form = form(body).await?;
     let mut memory = simulator.state.lock();

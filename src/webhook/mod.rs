@@ -60,7 +60,8 @@ async fn messages(request: &Request, Path(key): Path<String>, door: Data<&Door>,
         Ok((account, form, raw)) => take_in(&door, &account, &form, raw).await,
         Err(problem) => Err(problem),
     };
-    metrics::histogram!("textback_webhook_duration_seconds", "hook" => "messages").record(began.elapsed().as_secs_f64());
+    metrics::histogram!("textback_webhook_duration_seconds", "hook" => "messages")
+        .record(began.elapsed().as_secs_f64());
     acknowledge("messages", answer)
 }
 
@@ -105,7 +106,13 @@ async fn take_in(door: &Door, account: &Account, form: &Form, raw: Vec<u8>) -> R
     Ok(taken.word())
 }
 
-async fn record(door: &Door, account: &Account, request: &Request, form: &Form, raw: &[u8]) -> Result<&'static str, Problem> {
+async fn record(
+    door: &Door,
+    account: &Account,
+    request: &Request,
+    form: &Form,
+    raw: &[u8],
+) -> Result<&'static str, Problem> {
     let delivery_id = request.uri().query().and_then(|query| {
         let query = Form::read(query.as_bytes());
         query.text("delivery").and_then(|id| Uuid::parse_str(&id).ok())
@@ -123,21 +130,35 @@ async fn record(door: &Door, account: &Account, request: &Request, form: &Form, 
     };
     Ok(match delivery::record(&door.ledger, account.project_id, &report).await? {
         Recorded::Moved => {
-            tracing::info!(carrier_sid = report.carrier_sid, status = report.status, code = report.error_code, "delivery moved");
+            tracing::info!(
+                carrier_sid = report.carrier_sid,
+                status = report.status,
+                code = report.error_code,
+                "delivery moved"
+            );
             "moved"
         }
         Recorded::Unchanged => "unchanged",
         Recorded::Unknown => {
             let sid = Some(report.carrier_sid.as_str());
             inbound::quarantine_status(&door.ledger, account.project_id, "delivery_unknown", sid, raw).await?;
-            tracing::warn!(carrier_sid = report.carrier_sid, status = report.status, "a status report fits no delivery; it is kept in quarantine");
+            tracing::warn!(
+                carrier_sid = report.carrier_sid,
+                status = report.status,
+                "a status report fits no delivery; it is kept in quarantine"
+            );
             "quarantined"
         }
     })
 }
 
 /// The account and the form of a request that the carrier signed.
-async fn verify(door: &Door, request: &Request, key: &str, body: Body) -> Result<(Arc<Account>, Form, Vec<u8>), Problem> {
+async fn verify(
+    door: &Door,
+    request: &Request,
+    key: &str,
+    body: Body,
+) -> Result<(Arc<Account>, Form, Vec<u8>), Problem> {
     let raw = read(body).await?;
     let unavailable = |error: crate::ledger::carrier_account::AccountError| Problem::unavailable(&error);
     let account = door.accounts.of_webhook_key(key).await.map_err(unavailable)?;
@@ -149,12 +170,16 @@ async fn verify(door: &Door, request: &Request, key: &str, body: Body) -> Result
         ));
     };
     if request.headers().contains_key(signature::SETTINGS_HEADER) {
-        return Err(refuse(&account, "signed with a shared key of the carrier's webhook settings, which is not supported; take this address out of the setting"));
+        return Err(refuse(
+            &account,
+            "signed with a shared key of the carrier's webhook settings, which is not supported; take this address out of the setting",
+        ));
     }
     let Some(given) = request.headers().get(signature::HEADER).and_then(|value| value.to_str().ok()) else {
         return Err(refuse(&account, "no X-Twilio-Signature; only the carrier may call this address"));
     };
-    let url = format!("{}{}", door.public_base, request.original_uri().path_and_query().map_or("/", |path| path.as_str()));
+    let url =
+        format!("{}{}", door.public_base, request.original_uri().path_and_query().map_or("/", |path| path.as_str()));
     let form = Form::read(&raw);
     if signature::verify(account.signing_tokens(), &url, &form, given) {
         return Ok((account, form, raw));
@@ -165,7 +190,13 @@ async fn verify(door: &Door, request: &Request, key: &str, body: Body) -> Result
     {
         return Ok((account, form, raw));
     }
-    Err(refuse(&account, &format!("the signature does not fit; it is checked over the URL {}/… (TEXTBACK_PUBLIC_URL) with the account's auth token: both must be the carrier's", door.public_base)))
+    Err(refuse(
+        &account,
+        &format!(
+            "the signature does not fit; it is checked over the URL {}/… (TEXTBACK_PUBLIC_URL) with the account's auth token: both must be the carrier's",
+            door.public_base
+        ),
+    ))
 }
 
 fn refuse(account: &Account, why: &str) -> Problem {
@@ -182,7 +213,11 @@ async fn read(body: Body) -> Result<Vec<u8>, Problem> {
             format!("the body is over {MOST_BYTES} bytes; no text is that long"),
         )),
         Ok(Err(error)) => Err(Problem::new(StatusCode::BAD_REQUEST, "body_unreadable", error.to_string())),
-        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", format!("the body did not come within {} s", READ_WITHIN.as_secs()))),
+        Err(_) => Err(Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "body_too_slow",
+            format!("the body did not come within {} s", READ_WITHIN.as_secs()),
+        )),
     }
 }
 

@@ -51,10 +51,14 @@ impl Sender {
         let outcome = match self.accounts.of_project(claim.project_id).await {
             Ok(Some(account)) => {
                 let sent = self.hand_over(&account, &claim).await;
-                metrics::histogram!("textback_carrier_request_duration_seconds", "operation" => "send").record(began.elapsed().as_secs_f64());
+                metrics::histogram!("textback_carrier_request_duration_seconds", "operation" => "send")
+                    .record(began.elapsed().as_secs_f64());
                 judge(sent, claim.attempt)
             }
-            Ok(None) => Outcome::Failed(refusal(ErrorClass::PermanentConfig, "the project has no carrier account; give it one: PUT /v1/carrier")),
+            Ok(None) => Outcome::Failed(refusal(
+                ErrorClass::PermanentConfig,
+                "the project has no carrier account; give it one: PUT /v1/carrier",
+            )),
             // Nothing was sent, and an operator can mend it.
             Err(error) => put_off(claim.attempt, None, refusal(ErrorClass::PermanentConfig, &error.to_string())),
         };
@@ -65,7 +69,8 @@ impl Sender {
         // Our id comes back with every report, even when the carrier's answer to this call is lost.
         let status_callback =
             format!("{}/webhooks/twilio/{}/status?delivery={}", self.public_base, account.webhook_key, claim.id);
-        let outgoing = Outgoing { from: &claim.from, to: &claim.to, body: &claim.body, status_callback: &status_callback };
+        let outgoing =
+            Outgoing { from: &claim.from, to: &claim.to, body: &claim.body, status_callback: &status_callback };
         let patience = Duration::from_secs(u64::from(self.lease_seconds)).mul_f64(0.8);
         match tokio::time::timeout(patience, self.carrier.send(account, &outgoing)).await {
             Ok(sent) => sent,
@@ -79,9 +84,22 @@ impl Sender {
         let word = word(&outcome);
         match &outcome {
             Outcome::Accepted { carrier_sid } => tracing::info!(carrier_sid, "the carrier accepted the text"),
-            Outcome::Failed(refusal) => tracing::error!(code = refusal.code, class = refusal.class, detail = refusal.detail, "the text can't be delivered"),
-            Outcome::Unknown(refusal) => tracing::error!(detail = refusal.detail, "the carrier may have the text or not; it is not sent again blindly"),
-            Outcome::PutOff { seconds, refusal } => tracing::warn!(seconds, code = refusal.code, detail = refusal.detail, "the carrier did not take the text; later"),
+            Outcome::Failed(refusal) => tracing::error!(
+                code = refusal.code,
+                class = refusal.class,
+                detail = refusal.detail,
+                "the text can't be delivered"
+            ),
+            Outcome::Unknown(refusal) => tracing::error!(
+                detail = refusal.detail,
+                "the carrier may have the text or not; it is not sent again blindly"
+            ),
+            Outcome::PutOff { seconds, refusal } => tracing::warn!(
+                seconds,
+                code = refusal.code,
+                detail = refusal.detail,
+                "the carrier did not take the text; later"
+            ),
         }
         metrics::counter!("textback_deliveries_total", "outcome" => word).increment(1);
         let until = Instant::now() + Duration::from_secs(u64::from(self.lease_seconds));
@@ -174,11 +192,18 @@ mod tests {
 
     #[test]
     fn only_what_the_carrier_certainly_did_not_take_is_offered_again() {
-        for sent in [refused(Some(20429), 429), refused(None, 429), refused(Some(20003), 401), Sent::NotReached { detail: String::new() }] {
+        for sent in [
+            refused(Some(20429), 429),
+            refused(None, 429),
+            refused(Some(20003), 401),
+            Sent::NotReached { detail: String::new() },
+        ] {
             assert!(matches!(judge(sent.clone(), 1), Outcome::PutOff { .. }), "{sent:?}");
         }
         assert!(matches!(judge(Sent::Unclear { detail: String::new() }, 1), Outcome::Unknown(_)));
-        for sent in [refused(Some(21610), 400), refused(Some(21211), 400), refused(Some(99999), 400), refused(None, 404)] {
+        for sent in
+            [refused(Some(21610), 400), refused(Some(21211), 400), refused(Some(99999), 400), refused(None, 404)]
+        {
             assert!(matches!(judge(sent.clone(), 1), Outcome::Failed(_)), "{sent:?}");
         }
     }

@@ -42,7 +42,10 @@ type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 enum Phase<C> {
     /// Nothing is known to wait: until the bell rings or the interval is over.
     Resting(Boxed<()>),
-    Claiming { asked: usize, claimed: Boxed<Result<Vec<C>, sqlx::Error>> },
+    Claiming {
+        asked: usize,
+        claimed: Boxed<Result<Vec<C>, sqlx::Error>>,
+    },
     GivingBack(Boxed<Result<(), sqlx::Error>>),
     Closed,
 }
@@ -91,7 +94,11 @@ impl<S: Source> Backend for RowQueue<S> {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>, worker: &WorkerContext) -> Poll<Option<Result<Self::Task, Self::Error>>> {
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        worker: &WorkerContext,
+    ) -> Poll<Option<Result<Self::Task, Self::Error>>> {
         loop {
             if let Some(claim) = self.claimed.pop_front() {
                 return Poll::Ready(Some(Ok(TaskBuilder::new(claim).build())));

@@ -74,7 +74,9 @@ impl Turns {
                 metrics::counter!("textback_turns_total", "outcome" => word).increment(1);
             }
             Ok(Settled::Stale) => {
-                tracing::warn!("the turn was lost to another worker or its session has ended; its outcome is thrown away");
+                tracing::warn!(
+                    "the turn was lost to another worker or its session has ended; its outcome is thrown away"
+                );
                 metrics::counter!("textback_turns_total", "outcome" => "stale").increment(1);
             }
             // The lease runs out and the turn is run again: nothing of it was sent.
@@ -84,7 +86,8 @@ impl Turns {
     }
 
     async fn answer(&self, claim: &Claim) -> Result<Settlement, Failure> {
-        let loaded = self.load(claim).await.map_err(|error| Failure { error, error_message: None, again_helps: true })?;
+        let loaded =
+            self.load(claim).await.map_err(|error| Failure { error, error_message: None, again_helps: true })?;
         let failed = |error: AgentError| Failure {
             // A script that can't be read will not be readable the next time.
             again_helps: !matches!(error, AgentError::Unusable(_)),
@@ -171,7 +174,12 @@ impl std::fmt::Display for Failure {
 }
 
 /// Greets, processes or both, as the agent's version says.
-async fn converse(agent: &dyn Agent, version: &Version, claim: &Claim, env: &'static str) -> Result<Settlement, AgentError> {
+async fn converse(
+    agent: &dyn Agent,
+    version: &Version,
+    claim: &Claim,
+    env: &'static str,
+) -> Result<Settlement, AgentError> {
     let mut conversation = conversation(claim, env);
     let mut settlement = Settlement::of(claim);
     let mut processes = true;
@@ -229,7 +237,10 @@ fn conversation(claim: &Claim, env: &'static str) -> Conversation {
         history: claim
             .history
             .iter()
-            .map(|said| Said { role: if said.direction == "inbound" { "user" } else { "agent" }, text: said.text.clone() })
+            .map(|said| Said {
+                role: if said.direction == "inbound" { "user" } else { "agent" },
+                text: said.text.clone(),
+            })
             .collect(),
     }
 }

@@ -1,5 +1,10 @@
 //! The `conv` of scripts: what they read, write and say; it sends nothing and stores nothing.
 
+#![expect(
+    unsafe_code,
+    reason = "derive(Trace) implements the interpreter's unsafe trait; nothing here is written unsafe"
+)]
+
 use std::cell::RefCell;
 use std::fmt;
 
@@ -50,7 +55,9 @@ impl<'v> Conv<'v> {
         let history: Vec<Value> = conversation
             .history
             .iter()
-            .map(|said| heap.alloc(AllocStruct([("role", heap.alloc(said.role)), ("text", heap.alloc(said.text.as_str()))])))
+            .map(|said| {
+                heap.alloc(AllocStruct([("role", heap.alloc(said.role)), ("text", heap.alloc(said.text.as_str()))]))
+            })
             .collect();
         let log = heap.alloc_complex_no_freeze(Log { session: conversation.id.clone(), lines: RefCell::new(0) });
         heap.alloc_complex_no_freeze(Self {
@@ -85,7 +92,8 @@ impl fmt::Display for Conv<'_> {
     }
 }
 
-const READABLE: &str = "id, channel_type, caller_number, callee_number, env, language, state, history, messages, log, say(text)";
+const READABLE: &str =
+    "id, channel_type, caller_number, callee_number, env, language, state, history, messages, log, say(text)";
 
 #[starlark_value(type = "conv")]
 impl<'v> StarlarkValue<'v> for Conv<'v> {
@@ -114,9 +122,15 @@ impl<'v> StarlarkValue<'v> for Conv<'v> {
             return Err(refused(format!("conv.{attribute} can't be set; conv.language and conv.state.<name> can")));
         }
         let language = match new_value.unpack_str() {
-            Some(text) if text.len() <= 35 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') => Some(text.to_owned()),
+            Some(text) if text.len() <= 35 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') => {
+                Some(text.to_owned())
+            }
             None if new_value.is_none() => None,
-            _ => return Err(refused("conv.language takes a language tag such as \"de\" or \"en-GB\", or None".to_owned())),
+            _ => {
+                return Err(refused(
+                    "conv.language takes a language tag such as \"de\" or \"en-GB\", or None".to_owned(),
+                ));
+            }
         };
         *self.language.borrow_mut() = language;
         Ok(())
@@ -206,11 +220,9 @@ impl<'v> StarlarkValue<'v> for State<'v> {
 
     fn at(&self, index: Value<'v>, _heap: Heap<'v>) -> starlark::Result<Value<'v>> {
         let key = Self::key(index)?;
-        self.values
-            .borrow()
-            .get(key)
-            .copied()
-            .ok_or_else(|| refused(format!("conv.state has no key \"{key}\"; conv.state.get(\"{key}\") gives None instead")))
+        self.values.borrow().get(key).copied().ok_or_else(|| {
+            refused(format!("conv.state has no key \"{key}\"; conv.state.get(\"{key}\") gives None instead"))
+        })
     }
 
     fn set_at(&self, index: Value<'v>, new_value: Value<'v>) -> starlark::Result<()> {

@@ -126,7 +126,9 @@ mod tests {
 
     #[test]
     fn deep_is_told_with_its_line() {
-        for deep in ["(".repeat(2_000), "-".repeat(2_000), "not ".repeat(2_000), "f()".repeat(2_000), "1 + ".repeat(2_000)] {
+        for deep in
+            ["(".repeat(2_000), "-".repeat(2_000), "not ".repeat(2_000), "f()".repeat(2_000), "1 + ".repeat(2_000)]
+        {
             assert_eq!(too_deep(&format!("# one\nx = {deep}1")).map(|(line, _)| line), Some(2), "{}", &deep[..8]);
         }
         assert!(too_deep(&format!("if a:\n    b\n{}", "elif c:\n    d\n".repeat(2_000))).is_some());

@@ -27,13 +27,19 @@ fn to_json_at(value: Value, depth: usize) -> Result<Json, String> {
     }
     if let Some(text) = value.unpack_str() {
         // PostgreSQL's jsonb can't hold it either.
-        return if text.contains('\0') { Err("a text holds the character NUL".to_owned()) } else { Ok(Json::from(text)) };
+        return if text.contains('\0') {
+            Err("a text holds the character NUL".to_owned())
+        } else {
+            Ok(Json::from(text))
+        };
     }
     if let Some(number) = value.unpack_i32() {
         return Ok(Json::from(number));
     }
     if let Some(float) = value.downcast_ref::<StarlarkFloat>() {
-        return Number::from_f64(float.0).map(Json::Number).ok_or_else(|| format!("the number {} is not finite", float.0));
+        return Number::from_f64(float.0)
+            .map(Json::Number)
+            .ok_or_else(|| format!("the number {} is not finite", float.0));
     }
     if let Some(list) = ListRef::from_value(value) {
         return list.iter().map(|item| to_json_at(item, depth + 1)).collect();
@@ -45,7 +51,9 @@ fn to_json_at(value: Value, depth: usize) -> Result<Json, String> {
         let pairs: Result<Map<String, Json>, String> = dict
             .iter()
             .map(|(key, value)| {
-                let key = key.unpack_str().ok_or_else(|| format!("a dict has a key that is a {}, not a string", key.get_type()))?;
+                let key = key
+                    .unpack_str()
+                    .ok_or_else(|| format!("a dict has a key that is a {}, not a string", key.get_type()))?;
                 if key.contains('\0') {
                     return Err("a key holds the character NUL".to_owned());
                 }

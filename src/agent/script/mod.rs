@@ -47,7 +47,12 @@ impl Script {
         on_own_thread(move || compile_here(&source))
     }
 
-    fn call(&self, function: &'static str, conversation: Conversation, texts: Option<Vec<String>>) -> Result<Answer, AgentError> {
+    fn call(
+        &self,
+        function: &'static str,
+        conversation: Conversation,
+        texts: Option<Vec<String>>,
+    ) -> Result<Answer, AgentError> {
         Module::with_temp_heap(|module| {
             let heap = module.heap();
             let found = self.module.get(function).map_err(|error| AgentError::Unusable(error.to_string()))?;
@@ -61,9 +66,7 @@ impl Script {
             }
             let returned = {
                 let mut evaluator = bounded(&module)?;
-                evaluator
-                    .eval_function(function_value, &arguments, &[])
-                    .map_err(|error| readable(function, &error))?
+                evaluator.eval_function(function_value, &arguments, &[]).map_err(|error| readable(function, &error))?
             };
 
             let held = conv.downcast_ref::<Conv>().ok_or_else(|| AgentError::Failed("conv is gone".to_owned()))?;
@@ -100,7 +103,9 @@ fn compile_here(source: &str) -> Result<Script, AgentError> {
 }
 
 /// Runs on a thread with a stack that no script of the allowed depth can exhaust.
-fn on_own_thread<T: Send + 'static>(run: impl FnOnce() -> Result<T, AgentError> + Send + 'static) -> Result<T, AgentError> {
+fn on_own_thread<T: Send + 'static>(
+    run: impl FnOnce() -> Result<T, AgentError> + Send + 'static,
+) -> Result<T, AgentError> {
     std::thread::Builder::new()
         .name("script".to_owned())
         .stack_size(STACK)
@@ -154,17 +159,23 @@ fn read_returned(function: &str, returned: Value, answer: &mut Answer) -> Result
         answer.texts.extend(filled(text));
         return Ok(());
     }
-    let wrong = |what: String| AgentError::Failed(format!("{function} returned {what}; return a text, a dict with \"utterance\" and \"hangup\", or None"));
+    let wrong = |what: String| {
+        AgentError::Failed(format!(
+            "{function} returned {what}; return a text, a dict with \"utterance\" and \"hangup\", or None"
+        ))
+    };
     let Some(dict) = DictRef::from_value(returned) else { return Err(wrong(format!("a {}", returned.get_type()))) };
     for (key, value) in dict.iter() {
         match key.unpack_str() {
             Some("utterance") if value.is_none() => {}
             Some("utterance") => {
-                let text = value.unpack_str().ok_or_else(|| wrong(format!("an utterance that is a {}", value.get_type())))?;
+                let text =
+                    value.unpack_str().ok_or_else(|| wrong(format!("an utterance that is a {}", value.get_type())))?;
                 answer.texts.extend(filled(text));
             }
             Some("hangup") => {
-                answer.hangup = value.unpack_bool().ok_or_else(|| wrong(format!("a hangup that is a {}", value.get_type())))?;
+                answer.hangup =
+                    value.unpack_bool().ok_or_else(|| wrong(format!("a hangup that is a {}", value.get_type())))?;
             }
             _ => return Err(wrong(format!("a dict with the key {key}"))),
         }
@@ -195,7 +206,9 @@ fn readable(function: &str, error: &starlark::Error) -> AgentError {
         return AgentError::OverLimit(format!("{function} used over {} MiB of memory", MOST_HEAP >> 20));
     }
     match error.kind() {
-        ErrorKind::StackOverflow(_) => AgentError::OverLimit(format!("{function} called itself over {MOST_DEPTH} deep")),
+        ErrorKind::StackOverflow(_) => {
+            AgentError::OverLimit(format!("{function} called itself over {MOST_DEPTH} deep"))
+        }
         _ => AgentError::Failed(text),
     }
 }
@@ -226,7 +239,12 @@ impl ScriptAgent {
         Self { script: Arc::new(script) }
     }
 
-    async fn run(&self, function: &'static str, conversation: Conversation, texts: Option<Vec<String>>) -> Result<Answer, AgentError> {
+    async fn run(
+        &self,
+        function: &'static str,
+        conversation: Conversation,
+        texts: Option<Vec<String>>,
+    ) -> Result<Answer, AgentError> {
         let Ok(_permit) = RUNS.acquire().await else {
             return Err(AgentError::Failed("the process is stopping".to_owned()));
         };

@@ -40,7 +40,10 @@ fn said(source: &str, text: &str) -> Vec<String> {
 fn the_seeds_start_function_runs_verbatim() {
     let script = Script::compile(SEED).expect("compiles");
     let start = |channel| script.call("start", conversation(channel), None).expect("runs").state;
-    assert_eq!(start("sms"), *json!({"greet_message": "Hi, you've reached [Company]. How can I help?"}).as_object().expect("object"));
+    assert_eq!(
+        start("sms"),
+        *json!({"greet_message": "Hi, you've reached [Company]. How can I help?"}).as_object().expect("object")
+    );
     assert_eq!(start("voice")["greet_message"], "Thanks for calling. How can I help you today?");
     assert!(start("webchat").is_empty());
 }
@@ -56,7 +59,8 @@ fn start_function_is_start_by_its_other_name() {
 fn a_reply_is_a_text_or_a_dict() {
     assert_eq!(said("def reply(conv, text): return text.upper()", "hi"), ["HI"]);
     assert_eq!(said("def reply(conv, text): return None", "hi"), Vec::<String>::new());
-    let answer = reply("def reply(conv, text): return {\"utterance\": \"bye\", \"hangup\": True}", "hi").expect("an answer");
+    let answer =
+        reply("def reply(conv, text): return {\"utterance\": \"bye\", \"hangup\": True}", "hi").expect("an answer");
     assert_eq!((answer.texts, answer.hangup), (vec!["bye".to_owned()], true));
     for (source, word) in [("5", "int"), ("{\"uterance\": \"x\"}", "uterance"), ("{\"hangup\": \"yes\"}", "hangup")] {
         let error = reply(&format!("def reply(conv, text): return {source}"), "hi").expect_err("refused").to_string();
@@ -107,11 +111,16 @@ fn numbers_of_any_size_last() {
 
 #[test]
 fn a_state_that_json_cannot_say_is_refused_with_its_place() {
-    for (value, word) in [("lambda: 1", "function"), ("{1: 2}", "key"), ("\"a\\x00b\"", "NUL"), ("float(\"inf\")", "finite")] {
-        let error = reply(&format!("def reply(conv, text):\n    conv.state.kept = {value}"), "hi").expect_err("refused").to_string();
+    for (value, word) in
+        [("lambda: 1", "function"), ("{1: 2}", "key"), ("\"a\\x00b\"", "NUL"), ("float(\"inf\")", "finite")]
+    {
+        let error = reply(&format!("def reply(conv, text):\n    conv.state.kept = {value}"), "hi")
+            .expect_err("refused")
+            .to_string();
         assert!(error.contains("conv.state.kept") && error.contains(word), "{error}");
     }
-    let nested = "def reply(conv, text):\n    x = []\n    for i in range(5000):\n        x = [x]\n    conv.state.kept = x";
+    let nested =
+        "def reply(conv, text):\n    x = []\n    for i in range(5000):\n        x = [x]\n    conv.state.kept = x";
     assert!(reply(nested, "hi").expect_err("refused").to_string().contains("deep"));
 }
 
@@ -154,7 +163,11 @@ fn an_error_names_its_line() {
 #[test]
 fn check_tells_faults_with_line_and_column() {
     let faults = check("def reply(conv, text):\n    return txt\n");
-    assert_eq!(faults.iter().map(|fault| (fault.line, fault.column, fault.fatal)).collect::<Vec<_>>(), [(2, 12, true)], "{faults:?}");
+    assert_eq!(
+        faults.iter().map(|fault| (fault.line, fault.column, fault.fatal)).collect::<Vec<_>>(),
+        [(2, 12, true)],
+        "{faults:?}"
+    );
     let faults = check("def reply(conv, text)\n    return text\n");
     assert_eq!(faults.iter().map(|fault| (fault.line, fault.fatal)).collect::<Vec<_>>(), [(1, true)], "{faults:?}");
     assert!(check("def greet(conv): pass").iter().any(|fault| fault.fatal && fault.message.contains("neither")));

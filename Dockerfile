@@ -1,0 +1,21 @@
+# Two stages: build with cargo, run with nothing but the binary and the certificates it needs.
+ARG BUILD_BASE=rust:1.95-bookworm
+ARG RUN_BASE=debian:bookworm-slim
+
+FROM ${BUILD_BASE} AS build
+WORKDIR /src
+COPY . .
+RUN cargo build --locked --release
+
+FROM ${RUN_BASE}
+RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/*
+COPY --from=build /src/target/release/textback /usr/local/bin/textback
+COPY LICENSE /usr/share/doc/textback/LICENSE
+USER 10001
+ENV TEXTBACK_LISTEN=0.0.0.0:8080 TEXTBACK_LOG=json
+EXPOSE 8080
+LABEL org.opencontainers.image.title="textback" \
+      org.opencontainers.image.description="Answers text messages: one binary, one PostgreSQL" \
+      org.opencontainers.image.licenses="Apache-2.0"
+ENTRYPOINT ["textback"]
+CMD ["serve"]

@@ -1,0 +1,37 @@
+# The commands of this project. Each installs what it needs, where that can be done.
+
+CARGO ?= cargo
+
+.PHONY: help dev test check openapi bench build release postgres clean
+
+help: ## Tell what there is
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+dev: postgres build ## A working SMS agent on this machine, with a phone in the browser
+	@exec target/debug/textback dev
+
+test: postgres check ## Everything that must hold: format, lints, units, stories, house rules
+	$(CARGO) test --locked
+
+check: ## Format and lints
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+openapi: build ## Write openapi/textback.yaml anew from the code
+	target/debug/textback openapi > openapi/textback.yaml
+
+bench: postgres ## Measure the whole road on this machine
+	$(CARGO) bench --locked --bench road
+
+build: ## The binary, for development
+	$(CARGO) build --locked
+
+release: ## The binary, for production
+	$(CARGO) build --locked --release
+
+postgres: ## PostgreSQL's programs, if they are missing
+	@scripts/ensure-postgres.sh
+
+clean: ## Remove what was built, and the data of make dev
+	$(CARGO) clean
+	rm -rf data

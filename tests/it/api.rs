@@ -1,0 +1,258 @@
+//! The operators' API: who may, what comes back, and what is said to those who err.
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use textback::ledger::project;
+
+use crate::harness::{ACCOUNT_SID, ADA, ECHO, NUMBER, World};
+
+#[tokio::test]
+async fn every_refusal_is_a_problem_with_a_stable_code() {
+    let world = World::with_agent(ECHO, json!({})).await;
+    let agent = |change: Value| {
+        let mut agent = json!({"name": "other", "kind": "script", "source": ECHO});
+        agent.as_object_mut().expect("an object").extend(change.as_object().cloned().expect("an object"));
+        Some(agent)
+    };
+    let nobody = uuid::Uuid::now_v7();
+    for (method, path, body, status, code) in [
+        (Method::GET, "/v1/nothing".to_owned(), None, 404, "not_found"),
+        (Method::DELETE, "/v1/agents".to_owned(), None, 405, "method_not_allowed"),
+        (Method::POST, "/v1/agents".to_owned(), Some(json!({})), 400, "request_invalid"),
+        (Method::POST, "/v1/agents".to_owned(), Some(json!("text")), 400, "request_invalid"),
+        (Method::POST, "/v1/agents".to_owned(), agent(json!({"unheard": "of"})), 400, "request_invalid"),
+        (Method::POST, "/v1/agents".to_owned(), agent(json!({"name": ""})), 400, "request_invalid"),
+        (Method::POST, "/v1/agents".to_owned(), agent(json!({"debounce_seconds": 61})), 400, "request_invalid"),
+        (Method::POST, "/v1/agents".to_owned(), agent(json!({"source": "def reply(conv:"})), 422, "script_has_faults"),
+        (Method::POST, "/v1/agents".to_owned(), agent(json!({"greeting": "a\u{0}b"})), 422, "text_has_nul"),
+        (Method::POST, "/v1/agents".to_owned(), agent(json!({"name": "agent"})), 409, "agent_name_taken"),
+        (Method::GET, format!("/v1/agents/{nobody}"), None, 404, "not_found"),
+        (Method::GET, "/v1/agents/not-an-id".to_owned(), None, 400, "request_invalid"),
+        (Method::GET, "/v1/agents?limit=0".to_owned(), None, 422, "limit_out_of_range"),
+        (Method::GET, "/v1/agents?cursor=%25".to_owned(), None, 422, "cursor_invalid"),
+        (Method::GET, "/v1/sessions?status=asleep".to_owned(), None, 400, "request_invalid"),
+        (Method::GET, format!("/v1/sessions/{nobody}/messages"), None, 404, "not_found"),
+        (Method::POST, format!("/v1/sessions/{nobody}/end"), None, 404, "not_found"),
+        (
+            Method::PUT,
+            "/v1/carrier".to_owned(),
+            Some(json!({"account_sid": "AC1", "auth_token": "x"})),
+            400,
+            "request_invalid",
+        ),
+        (
+            Method::PUT,
+            "/v1/carrier".to_owned(),
+            Some(json!({"account_sid": ACCOUNT_SID, "auth_token": "x", "api_key_secret": "y"})),
+            422,
+            "api_key_incomplete",
+        ),
+        (
+            Method::POST,
+            "/v1/numbers".to_owned(),
+            Some(json!({"number": "0415", "agent_id": nobody})),
+            422,
+            "number_not_e164",
+        ),
+        (
+            Method::POST,
+            "/v1/numbers".to_owned(),
+            Some(json!({"number": NUMBER, "agent_id": nobody})),
+            422,
+            "agent_unknown",
+        ),
+        (
+            Method::POST,
+            "/v1/numbers".to_owned(),
+            Some(json!({"number": NUMBER, "agent_id": nobody, "buy": true})),
+            422,
+            "buying_not_supported",
+        ),
+    ] {
+        assert_eq!(world.refused(method.clone(), &path, body).await, (status, code.to_owned()), "{method} {path}");
+    }
+    let agent_id = world.ok(Method::GET, "/v1/agents", None).await["items"][0]["id"].clone();
+    let strange = json!({"number": "+14155550777", "agent_id": agent_id});
+    assert_eq!(world.refused(Method::POST, "/v1/numbers", Some(strange)).await, (422, "number_not_owned".to_owned()));
+    let huge =
+        world.http.post(format!("http://{}/v1/agents", world.api)).bearer_auth(&world.key).body("x".repeat(2 << 20));
+    assert_eq!(huge.send().await.expect("an answer").status(), 413);
+}
+
+#[tokio::test]
+async fn wrong_credentials_at_the_carrier_are_told_as_such() {
+    let world = World::with_agent(ECHO, json!({})).await;
+    world.ok(Method::PUT, "/v1/carrier", Some(json!({"account_sid": ACCOUNT_SID, "auth_token": "wrong"}))).await;
+    let agent_id = world.ok(Method::GET, "/v1/agents", None).await["items"][0]["id"].clone();
+    let (status, answer) =
+        world.ask(&world.key, Method::POST, "/v1/numbers", Some(json!({"number": NUMBER, "agent_id": agent_id}))).await;
+    assert_eq!((status, &answer["code"]), (StatusCode::BAD_GATEWAY, &json!("carrier_failed")));
+    assert!(answer["detail"].as_str().is_some_and(|detail| detail.contains("credentials")), "{answer}");
+}
+
+#[tokio::test]
+async fn without_a_carrier_account_no_number_can_be_attached() {
+    let world = World::new().await;
+    let (_, key) = project::create(&world.ledger, "bare").await.expect("a project");
+    let agent = json!({"name": "a", "kind": "script", "source": ECHO});
+    let (_, made) = world.ask(&key, Method::POST, "/v1/agents", Some(agent)).await;
+    let number = json!({"number": NUMBER, "agent_id": made["id"]});
+    let (status, answer) = world.ask(&key, Method::POST, "/v1/numbers", Some(number)).await;
+    assert_eq!((status, &answer["code"]), (StatusCode::CONFLICT, &json!("carrier_account_missing")));
+}
+
+#[tokio::test]
+async fn another_projects_things_are_as_unknown_as_no_things() {
+    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
+    world.answers(ADA, "hi").await;
+    let (_, stranger) = project::create(&world.ledger, "strangers").await.expect("a project");
+    let session = world.sessions().await.remove(0)["id"].as_str().expect("id").to_owned();
+    let agent = world.ok(Method::GET, "/v1/agents", None).await["items"][0]["id"].as_str().expect("id").to_owned();
+    let number = world.ok(Method::GET, "/v1/numbers", None).await["items"][0]["id"].as_str().expect("id").to_owned();
+    for (method, path) in [
+        (Method::GET, format!("/v1/sessions/{session}")),
+        (Method::GET, format!("/v1/sessions/{session}/messages")),
+        (Method::POST, format!("/v1/sessions/{session}/end")),
+        (Method::GET, format!("/v1/agents/{agent}")),
+        (Method::GET, format!("/v1/agents/{agent}/versions")),
+        (Method::GET, format!("/v1/numbers/{number}")),
+    ] {
+        let (status, answer) = world.ask(&stranger, method.clone(), &path, None).await;
+        assert_eq!((status, &answer["code"]), (StatusCode::NOT_FOUND, &json!("not_found")), "{method} {path}");
+    }
+    let version = json!({"kind": "script", "source": ECHO});
+    let (status, _) = world.ask(&stranger, Method::POST, &format!("/v1/agents/{agent}/versions"), Some(version)).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    for list in ["sessions", "agents", "numbers"] {
+        let (_, answer) = world.ask(&stranger, Method::GET, &format!("/v1/{list}"), None).await;
+        assert_eq!(answer, json!({"items": [], "next_cursor": null}));
+    }
+    assert_eq!(world.sessions().await[0]["status"], "open");
+}
+
+#[tokio::test]
+async fn a_key_is_needed_and_one_that_may_read_may_not_write() {
+    let world = World::with_agent(ECHO, json!({})).await;
+    let bare = world.http.get(format!("http://{}/v1/sessions", world.api)).send().await.expect("an answer");
+    assert_eq!(bare.status(), 401);
+    assert_eq!(bare.headers()["content-type"], "application/problem+json");
+    let (status, answer) = world.ask("tb_wrong", Method::GET, "/v1/sessions", None).await;
+    assert_eq!((status, &answer["code"]), (StatusCode::UNAUTHORIZED, &json!("api_key_invalid")));
+
+    world.sql("update api_key set scopes = '{read}'").await;
+    world.ok(Method::GET, "/v1/sessions", None).await;
+    assert_eq!(
+        world.refused(Method::POST, "/v1/agents", Some(json!({"name": "b", "kind": "script", "source": ECHO}))).await,
+        (403, "scope_missing".to_owned())
+    );
+    world.sql("update api_key set revoked_at = now()").await;
+    assert_eq!(world.refused(Method::GET, "/v1/sessions", None).await, (401, "api_key_invalid".to_owned()));
+}
+
+#[tokio::test]
+async fn secrets_are_neither_returned_nor_stored_in_the_clear() {
+    let world = World::with_agent(ECHO, json!({})).await;
+    let credentials = json!({"account_sid": ACCOUNT_SID, "auth_token": "very-secret-token", "next_auth_token": "very-secret-next",
+        "api_key_sid": format!("SK{}", "0".repeat(32)), "api_key_secret": "very-secret-api"});
+    let answer = world.ok(Method::PUT, "/v1/carrier", Some(credentials)).await;
+    assert!(!answer.to_string().contains("very-secret"));
+    let base = format!("http://{}/webhooks/twilio/{}", world.api, world.webhook_key);
+    assert_eq!(
+        answer["webhook_urls"],
+        json!({"messages": format!("{base}/messages"), "status": format!("{base}/status"), "fallback": format!("{base}/fallback")})
+    );
+    let row: String = sqlx::query_scalar("select encode(auth_token, 'escape') || encode(next_auth_token, 'escape') || encode(api_key_secret, 'escape') from carrier_account")
+        .fetch_one(world.ledger.pool())
+        .await
+        .expect("a row");
+    assert!(!row.contains("very-secret"));
+    let keys: Vec<Vec<u8>> =
+        sqlx::query_scalar("select hash from api_key").fetch_all(world.ledger.pool()).await.expect("keys");
+    assert!(keys.iter().all(|hash| hash.as_slice() != world.key.as_bytes()));
+}
+
+#[tokio::test]
+async fn lists_come_in_pages_without_gaps_or_repeats() {
+    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
+    for n in 0..7 {
+        world.text(&format!("+1415555010{n}"), "hi").await;
+    }
+    let mut seen = Vec::new();
+    let mut path = "/v1/sessions?limit=3".to_owned();
+    loop {
+        let page = world.ok(Method::GET, &path, None).await;
+        seen.extend(page["items"].as_array().expect("items").iter().map(|session| session["contact"].clone()));
+        match page["next_cursor"].as_str() {
+            Some(cursor) => path = format!("/v1/sessions?limit=3&cursor={cursor}"),
+            None => break,
+        }
+    }
+    let newest_first: Vec<Value> = (0..7).rev().map(|n| json!(format!("+1415555010{n}"))).collect();
+    assert_eq!(seen, newest_first);
+    let one = world.ok(Method::GET, "/v1/sessions?contact=%2B14155550103&status=open", None).await;
+    assert_eq!(one["items"].as_array().map(Vec::len), Some(1));
+    let none = world.ok(Method::GET, "/v1/sessions?status=closed", None).await;
+    assert_eq!(none["items"], json!([]));
+}
+
+#[tokio::test]
+async fn messages_come_oldest_first_page_by_page() {
+    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
+    for n in 0..3 {
+        world.answers(ADA, &n.to_string()).await;
+    }
+    let id = world.sessions().await.remove(0)["id"].as_str().expect("id").to_owned();
+    let first = world.ok(Method::GET, &format!("/v1/sessions/{id}/messages?limit=4"), None).await;
+    let rest = world
+        .ok(
+            Method::GET,
+            &format!("/v1/sessions/{id}/messages?limit=4&cursor={}", first["next_cursor"].as_str().expect("a cursor")),
+            None,
+        )
+        .await;
+    let bodies: Vec<&Value> = [&first, &rest]
+        .iter()
+        .flat_map(|page| page["items"].as_array().expect("items"))
+        .map(|message| &message["body"])
+        .collect();
+    assert_eq!(bodies, ["0", "1: 0", "1", "2: 1", "2", "3: 2"]);
+    assert_eq!(rest["next_cursor"], Value::Null);
+}
+
+#[tokio::test]
+async fn health_docs_and_metrics_answer_without_a_key() {
+    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
+    textback::telemetry::metrics();
+    world.answers(ADA, "hi").await;
+    for path in ["/livez", "/readyz", "/metrics", "/docs/", "/openapi.yaml"] {
+        let answer = world.http.get(format!("http://{}{path}", world.api)).send().await.expect("an answer");
+        assert_eq!(answer.status(), 200, "{path}");
+        let text = answer.text().await.expect("a body");
+        match path {
+            "/metrics" => {
+                assert!(
+                    text.contains("textback_webhook_requests_total{hook=\"messages\",result=\"stored\"}"),
+                    "{text}"
+                );
+                assert!(text.contains("textback_due{queue=\"turns\"} 0"), "{text}");
+                assert!(!text.contains("4155550101"), "no label carries a number");
+            }
+            "/docs/" => assert!(
+                !text.contains("https://cdn") && !text.contains("unpkg"),
+                "the docs load nothing from elsewhere"
+            ),
+            _ => {}
+        }
+    }
+}
+
+/// `make openapi` writes it anew.
+#[test]
+fn the_openapi_document_is_the_committed_one() {
+    let committed =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/openapi/textback.yaml")).unwrap_or_default();
+    assert!(
+        committed.trim_end() == textback::api::document().trim_end(),
+        "openapi/textback.yaml is not what the code says; run: make openapi"
+    );
+}

@@ -1,0 +1,241 @@
+//! Deliveries: what the carrier says, what it reports later, and in which order people get their texts.
+
+use serde_json::json;
+use textback::ledger::delivery;
+use url::Url;
+use wiremock::matchers::{method, path_regex};
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+use crate::harness::{ACCOUNT_SID, ADA, AUTH_TOKEN, ECHO, NUMBER, World};
+
+const MESSAGES: &str = "/2010-04-01/Accounts/[^/]+/Messages.json";
+
+/// A world whose carrier gives these answers to sent texts, one after the other, the last one for ever.
+async fn world_answered_by(answers: Vec<ResponseTemplate>) -> (World, MockServer) {
+    let carrier = MockServer::start().await;
+    let number =
+        json!({"incoming_phone_numbers": [{"sid": "PN1", "phone_number": NUMBER, "capabilities": {"sms": true}}]});
+    Mock::given(method("GET")).respond_with(ResponseTemplate::new(200).set_body_json(number)).mount(&carrier).await;
+    let set = json!({"sid": "PN1", "phone_number": NUMBER});
+    Mock::given(path_regex("IncomingPhoneNumbers/PN1.json"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(set))
+        .mount(&carrier)
+        .await;
+    let last = answers.len() - 1;
+    for (n, answer) in answers.into_iter().enumerate() {
+        let mock = Mock::given(method("POST")).and(path_regex(MESSAGES)).respond_with(answer);
+        let mock = if n < last { mock.up_to_n_times(1) } else { mock };
+        mock.mount(&carrier).await;
+    }
+    let world = World::with_carrier(Some(Url::parse(&carrier.uri()).expect("a URL"))).await;
+    world.attach(ECHO, json!({"first_message": "process"})).await;
+    (world, carrier)
+}
+
+fn accepted(sid: &str) -> ResponseTemplate {
+    ResponseTemplate::new(201).set_body_json(json!({"sid": sid, "status": "queued"}))
+}
+
+fn refused(status: u16, code: i32) -> ResponseTemplate {
+    ResponseTemplate::new(status).set_body_json(json!({"code": code, "message": "refused", "status": status}))
+}
+
+async fn sent_texts(carrier: &MockServer) -> Vec<String> {
+    let requests = carrier.received_requests().await.expect("recorded");
+    let sent =
+        requests.iter().filter(|request| request.method == "POST" && request.url.path().ends_with("/Messages.json"));
+    sent.map(|request| String::from_utf8_lossy(&request.body).into_owned()).collect()
+}
+
+/// A person texts, and everything that can happen now happens.
+async fn play(world: &World, body: &str) {
+    world.text_form(body).await;
+    world.settle().await;
+}
+
+impl World {
+    /// A text by webhook alone, where the carrier is not the simulator.
+    async fn text_form(&self, body: &str) {
+        let sid = format!("SM{}", uuid::Uuid::now_v7().simple());
+        let form =
+            format!("AccountSid={ACCOUNT_SID}&MessageSid={sid}&From=%2B14155550101&To=%2B14155550199&Body={body}");
+        assert_eq!(self.post("messages", &form, AUTH_TOKEN).await.status(), 200);
+    }
+
+    async fn delivery(&self) -> (String, Option<i32>, Option<String>) {
+        sqlx::query_as("select status, error_code, error_class from delivery order by seq desc limit 1")
+            .fetch_one(self.ledger.pool())
+            .await
+            .expect("a delivery")
+    }
+}
+
+#[tokio::test]
+async fn a_text_is_handed_over_once_with_an_address_for_reports_that_names_it() {
+    let (world, carrier) = world_answered_by(vec![accepted("SM90")]).await;
+    play(&world, "hi").await;
+    let sent = sent_texts(&carrier).await;
+    assert_eq!(sent.len(), 1);
+    let id: uuid::Uuid =
+        sqlx::query_scalar("select id from delivery").fetch_one(world.ledger.pool()).await.expect("an id");
+    assert!(sent[0].contains(&format!("status%3Fdelivery%3D{id}")), "{}", sent[0]);
+    assert_eq!(world.delivery().await, ("accepted".to_owned(), None, None));
+}
+
+#[tokio::test]
+async fn a_text_that_the_carrier_refuses_fails_with_code_and_class_and_the_next_one_goes() {
+    let (world, carrier) = world_answered_by(vec![refused(400, 21211), accepted("SM91")]).await;
+    play(&world, "one").await;
+    assert_eq!(world.delivery().await, ("failed".to_owned(), Some(21211), Some("permanent_recipient".to_owned())));
+    play(&world, "two").await;
+    assert_eq!(world.delivery().await.0, "accepted");
+    assert_eq!(sent_texts(&carrier).await.len(), 2);
+}
+
+#[tokio::test]
+async fn too_many_requests_is_tried_again_later_and_keeps_the_order() {
+    let throttled = refused(429, 20429).insert_header("Retry-After", "30");
+    let (world, carrier) = world_answered_by(vec![throttled, accepted("SM92"), accepted("SM93")]).await;
+    play(&world, "one").await;
+    assert_eq!(world.delivery().await, ("planned".to_owned(), Some(20429), Some("throttled".to_owned())));
+    let waits = world.count("select count(*) from delivery where due_at > now() + interval '29 seconds'").await;
+    assert_eq!(waits, 1, "the carrier's Retry-After counts");
+    play(&world, "two").await;
+    assert_eq!(sent_texts(&carrier).await.len(), 1, "the second text waits for the first");
+    world.sql("update delivery set due_at = now() where due_at is not null").await;
+    world.settle().await;
+    let bodies: Vec<bool> = sent_texts(&carrier).await.iter().map(|form| form.contains("Body=1%3A+one")).collect();
+    assert_eq!(bodies, [true, true, false]);
+}
+
+#[tokio::test]
+async fn an_answer_that_leaves_it_open_is_never_sent_again_and_a_report_settles_it() {
+    for unclear in
+        [ResponseTemplate::new(500), ResponseTemplate::new(503), ResponseTemplate::new(201).set_body_string("garbage")]
+    {
+        let (world, carrier) = world_answered_by(vec![unclear]).await;
+        play(&world, "hi").await;
+        assert_eq!(world.delivery().await, ("unknown".to_owned(), None, Some("ambiguous".to_owned())));
+        world.settle().await;
+        assert_eq!(sent_texts(&carrier).await.len(), 1);
+
+        let id: uuid::Uuid =
+            sqlx::query_scalar("select id from delivery").fetch_one(world.ledger.pool()).await.expect("an id");
+        let report = format!("AccountSid={ACCOUNT_SID}&MessageSid=SM94&MessageStatus=sent");
+        assert_eq!(world.post(&format!("status?delivery={id}"), &report, AUTH_TOKEN).await.status(), 200);
+        assert_eq!(world.delivery().await.0, "sent");
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_dies_while_sending_leaves_an_unknown_delivery_not_a_second_text() {
+    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
+    world.text(ADA, "hi").await;
+    while world.turns.step().await.expect("turns") > 0 {}
+    let claims = delivery::claim(&world.ledger, 10, 30).await.expect("claims");
+    assert_eq!(claims.len(), 1);
+    world.sql("update delivery set leased_until = now() - interval '1 second'").await;
+    world.settle().await;
+    assert_eq!(world.delivery().await.0, "unknown");
+    assert!(world.simulator.received(ADA, NUMBER).is_empty());
+    // The dead one was only slow: its word comes too late and changes nothing.
+    let late = delivery::Settlement {
+        id: claims[0].id,
+        token: claims[0].token,
+        outcome: delivery::Outcome::Accepted { carrier_sid: "SM95".to_owned() },
+    };
+    assert_eq!(delivery::settle(&world.ledger, late).await.expect("an answer"), delivery::Settled::Stale);
+}
+
+#[tokio::test]
+async fn a_carrier_that_is_not_there_gets_the_text_when_it_is_back() {
+    let (world, carrier) = world_answered_by(vec![accepted("SM96")]).await;
+    let nowhere = Url::parse("http://127.0.0.1:9").expect("a URL");
+    let sender = textback::worker::deliveries::Sender::new(
+        world.ledger.clone(),
+        textback::ledger::carrier_account::Accounts::new(
+            world.ledger.clone(),
+            world.secret_key.parse().expect("a key"),
+        ),
+        textback::carrier::Client::new(nowhere).expect("a client"),
+        "http://127.0.0.1:1",
+        30,
+    );
+    world.text_form("hi").await;
+    while world.turns.step().await.expect("turns") > 0 {}
+    assert_eq!(sender.step().await.expect("deliveries"), 1);
+    assert_eq!(world.delivery().await, ("planned".to_owned(), None, Some("transient".to_owned())));
+    world.sql("update delivery set due_at = now() where due_at is not null").await;
+    world.settle().await;
+    assert_eq!(world.delivery().await.0, "accepted");
+    assert_eq!(sent_texts(&carrier).await.len(), 1);
+}
+
+#[tokio::test]
+async fn reports_move_a_delivery_forward_only() {
+    let (world, _carrier) = world_answered_by(vec![accepted("SM97")]).await;
+    play(&world, "hi").await;
+    for (word, status) in [
+        ("sent", "sent"),
+        ("queued", "sent"),
+        ("delivered", "delivered"),
+        ("sent", "delivered"),
+        ("delivered", "delivered"),
+        ("failed", "delivered"),
+        ("pondering", "delivered"),
+    ] {
+        let report = format!("AccountSid={ACCOUNT_SID}&MessageSid=SM97&MessageStatus={word}");
+        assert_eq!(world.post("status", &report, AUTH_TOKEN).await.status(), 200);
+        assert_eq!(world.delivery().await.0, status, "after {word}");
+    }
+}
+
+#[tokio::test]
+async fn a_report_that_is_faster_than_the_carriers_answer_counts() {
+    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
+    world.text(ADA, "hi").await;
+    while world.turns.step().await.expect("turns") > 0 {}
+    let claim = delivery::claim(&world.ledger, 10, 30).await.expect("claims").remove(0);
+    let report = format!("AccountSid={ACCOUNT_SID}&MessageSid=SM98&MessageStatus=delivered");
+    world.post(&format!("status?delivery={}", claim.id), &report, AUTH_TOKEN).await;
+    let outcome = delivery::Outcome::Accepted { carrier_sid: "SM98".to_owned() };
+    delivery::settle(&world.ledger, delivery::Settlement { id: claim.id, token: claim.token, outcome })
+        .await
+        .expect("an answer");
+    assert_eq!(world.delivery().await.0, "delivered");
+}
+
+#[tokio::test]
+async fn a_failure_that_is_reported_later_is_told_with_its_code() {
+    let (world, _carrier) = world_answered_by(vec![accepted("SM99")]).await;
+    play(&world, "hi").await;
+    let report = format!("AccountSid={ACCOUNT_SID}&MessageSid=SM99&MessageStatus=undelivered&ErrorCode=30003");
+    world.post("status", &report, AUTH_TOKEN).await;
+    let session = world.sessions().await.remove(0);
+    let reply = world.messages(&session).await.remove(1);
+    assert_eq!(
+        (&reply["status"], &reply["error_code"], &reply["carrier_sid"]),
+        (&json!("failed"), &json!(30003), &json!("SM99"))
+    );
+}
+
+#[tokio::test]
+async fn a_report_that_fits_no_delivery_is_kept() {
+    let world = World::with_agent(ECHO, json!({})).await;
+    let report = format!("AccountSid={ACCOUNT_SID}&MessageSid=SM404&MessageStatus=sent");
+    for hook in ["status", "status?delivery=not-an-id"] {
+        assert_eq!(world.post(hook, &report, AUTH_TOKEN).await.status(), 200);
+    }
+    assert_eq!(world.count("select count(*) from quarantine where kind = 'status'").await, 2);
+}
+
+#[tokio::test]
+async fn several_texts_of_one_turn_arrive_in_order() {
+    let script = "
+def reply(conv, text):
+    for n in range(5):
+        conv.say(\"part \" + str(n))
+";
+    let world = World::with_agent(script, json!({"first_message": "process"})).await;
+    assert_eq!(world.answers(ADA, "hi").await, ["part 0", "part 1", "part 2", "part 3", "part 4"]);
+}

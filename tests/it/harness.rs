@@ -1,0 +1,292 @@
+//! The world that stories play in: a database, the doors, the workers' steps, a simulated carrier with phones.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use reqwest::{Method, StatusCode};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection, PgPool};
+use textback::app::{self, App};
+use textback::carrier::form::Form;
+use textback::carrier::{Client, signature};
+use textback::db;
+use textback::dev::postgres::Postgres;
+use textback::ledger::carrier_account::Accounts;
+use textback::ledger::wake::Wakes;
+use textback::ledger::{Ledger, project};
+use textback::listen::Listening;
+use textback::secret::SecretKey;
+use textback::simulator::{Account, Behaviour, Simulator, Texted};
+use textback::worker::deliveries::Sender;
+use textback::worker::turns::Turns;
+use url::Url;
+use uuid::Uuid;
+
+/// Our number in most stories.
+pub const NUMBER: &str = "+14155550199";
+/// A person's number in most stories.
+pub const ADA: &str = "+14155550101";
+pub const ACCOUNT_SID: &str = "AC0123456789abcdef0123456789abcdef";
+pub const AUTH_TOKEN: &str = "2b0f9c1d4e5a6b7c8d9e0f1a2b3c4d5e";
+/// Says back what it hears, with a count that lasts.
+pub const ECHO: &str = "
+def reply(conv, text):
+    conv.state.count = conv.state.get(\"count\", 0) + 1
+    return str(conv.state.count) + \": \" + text
+";
+const LEASE_SECONDS: u32 = 30;
+
+/// A world of its own.
+pub struct World {
+    pub database_url: String,
+    pub ledger: Ledger,
+    pub simulator: Simulator,
+    pub simulator_address: SocketAddr,
+    pub api: SocketAddr,
+    pub webhook_key: String,
+    pub key: String,
+    pub secret_key: String,
+    pub turns: Turns,
+    pub sender: Sender,
+    pub http: reqwest::Client,
+}
+
+impl World {
+    /// A world with a project that has a carrier account and nothing else.
+    pub async fn new() -> Self {
+        Self::with_carrier(None).await
+    }
+
+    /// The same with a carrier of the story's own at the REST side.
+    pub async fn with_carrier(carrier_url: Option<Url>) -> Self {
+        let database_url = new_database().await;
+        let wakes = Arc::new(Wakes::default());
+        let ledger = Ledger::open(&database_url, 10, wakes).expect("a ledger");
+        let (secret_key, secret_key_text) = SecretKey::draw();
+        let simulator = Simulator::new(Behaviour::default()).expect("a simulator");
+        let listening = loopback().await;
+        let simulator_address = listening.address();
+        tokio::spawn(listening.serve(simulator.routes(), std::future::pending()));
+        simulator.add_account(Account::new(ACCOUNT_SID, AUTH_TOKEN));
+        simulator.add_number(ACCOUNT_SID, NUMBER);
+
+        let listening = loopback().await;
+        let api = listening.address();
+        let public_base = format!("http://{api}");
+        let carrier_url =
+            carrier_url.unwrap_or_else(|| Url::parse(&format!("http://{simulator_address}")).expect("a URL"));
+        let client = Client::new(carrier_url).expect("a client");
+        let accounts = Accounts::new(ledger.clone(), secret_key);
+        let app = App {
+            ledger: ledger.clone(),
+            accounts: accounts.clone(),
+            carrier: client.clone(),
+            public_base: public_base.as_str().into(),
+            draining: textback::api::health::Draining::default(),
+            console: None,
+        };
+        tokio::spawn(listening.serve(app::routes(app), std::future::pending()));
+        let (project, key) = project::create(&ledger, "stories").await.expect("a project");
+        let world = Self {
+            turns: Turns::new(ledger.clone(), "live", LEASE_SECONDS),
+            sender: Sender::new(ledger.clone(), accounts, client, &public_base, LEASE_SECONDS),
+            database_url,
+            ledger,
+            simulator,
+            simulator_address,
+            api,
+            webhook_key: project.webhook_key,
+            key,
+            secret_key: secret_key_text,
+            http: reqwest::Client::new(),
+        };
+        let credentials = json!({"account_sid": ACCOUNT_SID, "auth_token": AUTH_TOKEN});
+        world.ok(Method::PUT, "/v1/carrier", Some(credentials)).await;
+        world
+    }
+
+    /// A world whose number is answered by a script.
+    pub async fn with_agent(source: &str, settings: Value) -> Self {
+        let world = Self::new().await;
+        world.attach(source, settings).await;
+        world
+    }
+
+    /// Makes an agent of a script and lets it answer our number.
+    pub async fn attach(&self, source: &str, settings: Value) -> Uuid {
+        let agent_id = self.agent("agent", source, settings).await;
+        self.ok(Method::POST, "/v1/numbers", Some(json!({"number": NUMBER, "agent_id": agent_id}))).await;
+        agent_id
+    }
+
+    /// Makes an agent of a script.
+    pub async fn agent(&self, name: &str, source: &str, settings: Value) -> Uuid {
+        let mut agent = json!({"name": name, "kind": "script", "source": source});
+        agent.as_object_mut().expect("an object").extend(settings.as_object().cloned().unwrap_or_default());
+        let made = self.ok(Method::POST, "/v1/agents", Some(agent)).await;
+        id(&made["id"])
+    }
+
+    /// Asks the API with a key.
+    pub async fn ask(&self, key: &str, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
+        let mut request = self.http.request(method, format!("http://{}{path}", self.api)).bearer_auth(key);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer = request.send().await.expect("an answer");
+        let status = answer.status();
+        (status, answer.json().await.unwrap_or(Value::Null))
+    }
+
+    /// Asks the API, which must agree.
+    pub async fn ok(&self, method: Method, path: &str, body: Option<Value>) -> Value {
+        let (status, answer) = self.ask(&self.key, method.clone(), path, body).await;
+        assert!(status.is_success(), "{method} {path}: {status} {answer}");
+        answer
+    }
+
+    /// Asks the API, which must refuse, and gives status and code.
+    pub async fn refused(&self, method: Method, path: &str, body: Option<Value>) -> (u16, String) {
+        let (status, answer) = self.ask(&self.key, method, path, body).await;
+        assert!(status.is_client_error(), "{status} {answer}");
+        assert_eq!(answer["status"], status.as_u16());
+        assert!(answer["detail"].as_str().is_some_and(|detail| !detail.is_empty()));
+        (status.as_u16(), answer["code"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// A person texts our number; the webhook must take it.
+    pub async fn text(&self, from: &str, body: &str) -> Texted {
+        let texted = self.simulator.say(from, NUMBER, body).await;
+        assert_eq!(texted.error, None);
+        texted
+    }
+
+    /// Lets the workers do all there is to do, and the carrier report it.
+    pub async fn settle(&self) {
+        loop {
+            let turns = self.turns.step().await.expect("turns");
+            let deliveries = self.sender.step().await.expect("deliveries");
+            self.simulator.idle().await;
+            if turns + deliveries == 0 {
+                return;
+            }
+        }
+    }
+
+    /// A person texts, everything happens, and these are all the answers the person has by then.
+    pub async fn answers(&self, from: &str, body: &str) -> Vec<String> {
+        self.text(from, body).await;
+        self.settle().await;
+        self.simulator.received(from, NUMBER)
+    }
+
+    /// The sessions of the project, newest first.
+    pub async fn sessions(&self) -> Vec<Value> {
+        self.ok(Method::GET, "/v1/sessions", None).await["items"].as_array().cloned().expect("items")
+    }
+
+    /// The messages of a session, oldest first.
+    pub async fn messages(&self, session: &Value) -> Vec<Value> {
+        let path = format!("/v1/sessions/{}/messages?limit=200", session["id"].as_str().expect("an id"));
+        self.ok(Method::GET, &path, None).await["items"].as_array().cloned().expect("items")
+    }
+
+    /// Posts a form to a webhook as the carrier would, signed with a token.
+    pub async fn post(&self, hook: &str, form: &str, token: &str) -> reqwest::Response {
+        let url = format!("http://{}/webhooks/twilio/{}/{hook}", self.api, self.webhook_key);
+        let signature = signature::sign(&SecretString::from(token.to_owned()), &url, &Form::read(form.as_bytes()));
+        let request = self.http.post(url).header(signature::HEADER, signature);
+        let request = request.header("Content-Type", "application/x-www-form-urlencoded");
+        request.body(form.to_owned()).send().await.expect("an answer")
+    }
+
+    /// One number out of the database.
+    pub async fn count(&self, sql: &'static str) -> i64 {
+        sqlx::query_scalar(sql).fetch_one(self.ledger.pool()).await.expect("a number")
+    }
+
+    /// Changes rows, as time or another process would.
+    pub async fn sql(&self, sql: &'static str) {
+        sqlx::query(sql).execute(self.ledger.pool()).await.expect("done");
+    }
+}
+
+/// An id out of JSON.
+pub fn id(value: &Value) -> Uuid {
+    value.as_str().and_then(|text| text.parse().ok()).expect("an id")
+}
+
+/// The bodies of messages of a direction.
+pub fn bodies(messages: &[Value], direction: &str) -> Vec<String> {
+    let of = |message: &&Value| message["direction"] == direction;
+    messages.iter().filter(of).map(|message| message["body"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+async fn loopback() -> Listening {
+    Listening::at(SocketAddr::from(([127, 0, 0, 1], 0)), "nothing").await.expect("a free port")
+}
+
+/// A connection to a database of the shared server, by name.
+async fn connect(database: &str) -> PgConnection {
+    PgConnection::connect(&server_url().replace("/textback?", &format!("/{database}?"))).await.expect("a connection")
+}
+
+/// A database of its own, with the schema.
+pub async fn new_database() -> String {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    let name = format!("story_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    let url = server_url().replace("/textback?", &format!("/{name}?"));
+    // A template may have no other visitor while it is copied.
+    let _turn = ONE_AT_A_TIME.lock().await;
+    let mut server = connect("postgres").await;
+    sqlx::raw_sql(sqlx::AssertSqlSafe(format!("create database {name} template textback")))
+        .execute(&mut server)
+        .await
+        .expect("a database");
+    url
+}
+
+/// An empty database without the schema.
+pub async fn empty_database(name: &str) -> String {
+    let mut server = connect("postgres").await;
+    sqlx::raw_sql(sqlx::AssertSqlSafe(format!("create database {name}")))
+        .execute(&mut server)
+        .await
+        .expect("a database");
+    server_url().replace("/textback?", &format!("/{name}?"))
+}
+
+/// The server that all stories share. It has no data worth a disk's patience, and ends with us.
+fn server_url() -> &'static str {
+    static SERVER: OnceLock<String> = OnceLock::new();
+    SERVER.get_or_init(|| {
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+            runtime.block_on(async {
+                let folder = std::env::temp_dir().join(format!("textback-stories-{}", std::process::id()));
+                std::fs::create_dir_all(&folder).expect("a folder");
+                let settings = [
+                    ("fsync", "off"),
+                    ("synchronous_commit", "off"),
+                    ("full_page_writes", "off"),
+                    ("max_connections", "400"),
+                ];
+                let postgres = Postgres::start(&folder, None, &settings).await.expect("PostgreSQL");
+                db::migrate(postgres.url()).await.expect("the schema");
+                tell.send(postgres.url().to_owned()).expect("somebody waits");
+                // Until the process ends, which takes the server with it.
+                std::future::pending::<()>().await;
+            });
+        });
+        told.recv().expect("a server")
+    })
+}
+
+/// A pool of plain connections to a database.
+pub async fn pool(url: &str) -> PgPool {
+    db::pool(url, 2).expect("a pool")
+}

@@ -1,0 +1,20 @@
+//! One binary of stories: each runs against a database of its own and a simulated carrier, on loopback.
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that stumbles has failed"
+)]
+
+mod agents;
+mod api;
+mod commands;
+mod deliveries;
+mod harness;
+mod inbound_sms;
+mod schema;
+mod sessions;
+mod tidy;
+mod webhook;

@@ -1,0 +1,131 @@
+//! Laws of the schema, asked of the catalogue: they hold for tables that nobody has thought of yet.
+
+use sqlx::Row;
+
+use crate::harness::{new_database, pool};
+
+#[tokio::test]
+async fn every_table_has_a_primary_key() {
+    let pool = pool(&new_database().await).await;
+    let without: Vec<String> = sqlx::query_scalar(
+        "select relname::text from pg_class
+          where relnamespace = 'textback'::regnamespace and relkind = 'r' and relname <> '_sqlx_migrations'
+            and not exists (select 1 from pg_constraint where conrelid = pg_class.oid and contype = 'p')",
+    )
+    .fetch_all(&pool)
+    .await
+    .expect("an answer");
+    assert_eq!(without, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn every_constraint_has_a_name_that_somebody_chose() {
+    let pool = pool(&new_database().await).await;
+    let generated: Vec<String> = sqlx::query_scalar(
+        "select conrelid::regclass || '.' || conname from pg_constraint
+          where connamespace = 'textback'::regnamespace and contype in ('c', 'f', 'p', 'u') and conrelid <> 0
+            and conrelid <> '_sqlx_migrations'::regclass
+            and conname ~ '(_check[0-9]*|_fkey[0-9]*|_key[0-9]*|_pkey)$'",
+    )
+    .fetch_all(&pool)
+    .await
+    .expect("an answer");
+    assert_eq!(generated, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn every_time_has_a_time_zone_and_no_text_a_length() {
+    let pool = pool(&new_database().await).await;
+    let odd: Vec<String> = sqlx::query_scalar(
+        "select table_name || '.' || column_name from information_schema.columns
+          where table_schema = 'textback' and table_name <> '_sqlx_migrations'
+            and data_type in ('timestamp without time zone', 'character varying', 'character')",
+    )
+    .fetch_all(&pool)
+    .await
+    .expect("an answer");
+    assert_eq!(odd, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn no_function_takes_a_lock_that_outlives_its_transaction() {
+    let pool = pool(&new_database().await).await;
+    let sources: Vec<String> =
+        sqlx::query_scalar("select prosrc from pg_proc where pronamespace = 'textback'::regnamespace")
+            .fetch_all(&pool)
+            .await
+            .expect("an answer");
+    for source in sources {
+        assert!(!source.contains("pg_advisory_lock") && !source.contains("pg_try_advisory_lock"), "{source}");
+        assert!(!source.to_lowercase().contains("pg_notify"), "NOTIFY stands in no transaction that writes");
+    }
+}
+
+/// What marks work and what moves on every message is touched without touching an index.
+#[tokio::test]
+async fn the_hot_columns_stand_in_no_index() {
+    let pool = pool(&new_database().await).await;
+    let indexes: Vec<(String, String)> = sqlx::query_as(
+        "select tablename::text, indexdef from pg_indexes where schemaname = 'textback' and tablename in ('session', 'turn', 'delivery')",
+    )
+    .fetch_all(&pool)
+    .await
+    .expect("an answer");
+    for (table, definition) in indexes {
+        for column in
+            ["last_message_at", "handled_seq", "state", "lease_token", "leased_until", "attempts", "updated_at"]
+        {
+            assert!(!definition.contains(column), "{table}: {definition}");
+        }
+        assert!(table != "delivery" || !definition.contains("status"), "a status callback would touch {definition}");
+    }
+}
+
+/// The schema as it is, committed, so that a migration shows what it changes.
+#[tokio::test]
+async fn the_schema_is_the_committed_one() {
+    let pool = pool(&new_database().await).await;
+    let rows = sqlx::query(
+        "select what from (
+             select 1 as part, c.relname::text || '.' || lpad(a.attnum::text, 2, '0') as place,
+                    'column ' || c.relname || '.' || a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
+                        || case when a.attnotnull then ' not null' else '' end
+                        || coalesce(' default ' || pg_get_expr(d.adbin, d.adrelid), '') as what
+               from pg_attribute a
+               join pg_class c on c.oid = a.attrelid and c.relkind = 'r'
+               left join pg_attrdef d on d.adrelid = c.oid and d.adnum = a.attnum
+              where c.relnamespace = 'textback'::regnamespace and a.attnum > 0 and not a.attisdropped
+             union all
+             select 2, conrelid::regclass || '.' || conname,
+                    'constraint ' || conrelid::regclass || '.' || conname || ' ' || pg_get_constraintdef(oid)
+               from pg_constraint where connamespace = 'textback'::regnamespace and contype in ('c', 'f', 'p', 'u') and conrelid <> 0
+             union all
+             select 3, tablename || '.' || indexname, replace(indexdef, 'textback.', '') from pg_indexes where schemaname = 'textback'
+             union all
+             select 4, p.proname, 'function ' || p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ') returns ' || pg_get_function_result(p.oid)
+               from pg_proc p where p.pronamespace = 'textback'::regnamespace
+             union all
+             select 5, tgname, 'trigger ' || tgname || ' on ' || tgrelid::regclass from pg_trigger where not tgisinternal
+         ) schema where place not like '\\_sqlx%' order by part, place",
+    )
+    .fetch_all(&pool)
+    .await
+    .expect("the schema");
+    let lines: Vec<String> = rows.iter().map(|row| row.get::<String, _>("what")).collect();
+    insta::with_settings!({snapshot_path => "../snapshots", prepend_module_to_snapshot => false}, {
+        insta::assert_snapshot!("schema", lines.join("\n"));
+    });
+}
+
+/// Every question in `sql/` fits the schema; the server itself reads them.
+#[tokio::test]
+async fn every_statement_fits_the_schema() {
+    let pool = pool(&new_database().await).await;
+    let mut connection = pool.acquire().await.expect("a connection");
+    for (path, text) in crate::tidy::files("sql", "sql") {
+        let statement = format!("prepare probe as {text}");
+        let prepared = sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut *connection).await;
+        assert!(prepared.is_ok(), "{path}: {prepared:?}");
+        sqlx::raw_sql("deallocate probe").execute(&mut *connection).await.expect("forgotten");
+    }
+}

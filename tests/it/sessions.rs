@@ -1,0 +1,150 @@
+//! Sessions under pressure: many texts at once, texts that come while the agent thinks, ends from both sides.
+
+use std::collections::HashSet;
+
+use reqwest::Method;
+use serde_json::json;
+use textback::ledger::turn;
+
+use crate::harness::{ADA, ECHO, NUMBER, World, bodies};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_hundred_parallel_first_texts_make_one_session_with_a_hundred_messages() {
+    let world =
+        World::with_agent("def reply(conv, text): return str(len(conv.messages))", json!({"first_message": "process"}))
+            .await;
+    let texts = (0..100).map(|n| {
+        let simulator = world.simulator.clone();
+        async move { simulator.say(ADA, NUMBER, &format!("text {n}")).await }
+    });
+    for texted in futures::future::join_all(texts).await {
+        assert_eq!(texted.webhook_status, Some(200));
+    }
+    let sessions = world.sessions().await;
+    assert_eq!(sessions.len(), 1);
+    let messages = world.messages(&sessions[0]).await;
+    let distinct: HashSet<String> = bodies(&messages, "inbound").into_iter().collect();
+    assert_eq!(distinct.len(), 100);
+    world.settle().await;
+    assert_eq!(world.simulator.received(ADA, NUMBER), ["100"], "one turn answers them all");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn fifty_posts_of_one_message_are_one_message_with_one_answer() {
+    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
+    let sid = "SM00000000000000000000000000000001";
+    let form = format!(
+        "AccountSid={}&MessageSid={sid}&From=%2B14155550101&To=%2B14155550199&Body=hi",
+        crate::harness::ACCOUNT_SID
+    );
+    let posts = (0..50).map(|_| world.post("messages", &form, crate::harness::AUTH_TOKEN));
+    for answer in futures::future::join_all(posts).await {
+        assert_eq!(answer.status(), 200);
+    }
+    world.settle().await;
+    assert_eq!(world.simulator.received(ADA, NUMBER), ["1: hi"]);
+    world.post("fallback", &form, crate::harness::AUTH_TOKEN).await;
+    world.settle().await;
+    assert_eq!(world.simulator.received(ADA, NUMBER), ["1: hi"], "the fallback brings the same text");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_people_at_once_get_a_session_and_an_answer_each() {
+    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
+    let phones: Vec<String> = (0..60).map(|n| format!("+1415555{n:04}")).collect();
+    for round in ["one", "two"] {
+        futures::future::join_all(phones.iter().map(|phone| world.text(phone, round))).await;
+        world.settle().await;
+    }
+    for phone in &phones {
+        assert_eq!(world.simulator.received(phone, NUMBER), ["1: one", "2: two"]);
+    }
+    assert_eq!(world.count("select count(*) from session").await, 60);
+    assert_eq!(world.count("select count(*) from turn").await, 0);
+}
+
+#[tokio::test]
+async fn a_text_that_comes_while_the_agent_thinks_gets_a_turn_of_its_own() {
+    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
+    world.text(ADA, "one").await;
+    let claims = turn::claim(&world.ledger, 10, 30).await.expect("claims");
+    assert_eq!(claims.len(), 1);
+    world.text(ADA, "two").await;
+    assert!(turn::claim(&world.ledger, 10, 30).await.expect("claims").is_empty(), "one turn of a session at a time");
+
+    let settlement = turn::Settlement::of(&claims[0]).say("reply", "to one".to_owned());
+    let settled = turn::settle(&world.ledger, settlement).await.expect("settled");
+    assert_eq!(settled, turn::Settled::Written { planned: 1, more_work: true });
+    world.settle().await;
+    assert_eq!(world.simulator.received(ADA, NUMBER), ["to one", "1: two"]);
+}
+
+#[tokio::test]
+async fn a_worker_that_lost_its_lease_writes_nothing() {
+    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
+    world.text(ADA, "one").await;
+    let zombie = turn::claim(&world.ledger, 10, 30).await.expect("claims").remove(0);
+    world.sql("update turn set leased_until = now() - interval '1 second'").await;
+    world.settle().await;
+    assert!(!turn::renew(&world.ledger, &zombie, 30).await.expect("an answer"));
+    let late = turn::Settlement::of(&zombie).say("reply", "too late".to_owned());
+    assert_eq!(turn::settle(&world.ledger, late).await.expect("an answer"), turn::Settled::Stale);
+    world.settle().await;
+    assert_eq!(world.simulator.received(ADA, NUMBER), ["1: one"]);
+}
+
+#[tokio::test]
+async fn the_agent_can_end_a_session_after_its_last_words() {
+    let script = "def reply(conv, text): return {\"utterance\": \"bye\", \"hangup\": True}";
+    let world = World::with_agent(script, json!({"first_message": "process"})).await;
+    assert_eq!(world.answers(ADA, "hi").await, ["bye"]);
+    let session = world.sessions().await.remove(0);
+    assert_eq!((&session["status"], &session["close_reason"]), (&json!("closed"), &json!("agent_ended")));
+}
+
+#[tokio::test]
+async fn a_text_that_crosses_the_agents_goodbye_opens_the_next_session() {
+    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
+    world.text(ADA, "one").await;
+    let claim = turn::claim(&world.ledger, 10, 30).await.expect("claims").remove(0);
+    world.text(ADA, "wait").await;
+    let goodbye = turn::Settlement::of(&claim).say("reply", "bye".to_owned()).close("agent_ended");
+    turn::settle(&world.ledger, goodbye).await.expect("settled");
+    world.settle().await;
+    assert_eq!(world.simulator.received(ADA, NUMBER), ["bye", "1: wait"]);
+    let sessions = world.sessions().await;
+    assert_eq!((&sessions[0]["status"], &sessions[1]["status"]), (&json!("open"), &json!("closed")));
+    assert_eq!(sessions[0]["previous_session_id"], sessions[1]["id"]);
+    assert_eq!(bodies(&world.messages(&sessions[0]).await, "inbound"), ["wait"]);
+}
+
+#[tokio::test]
+async fn ending_a_session_skips_what_nobody_answered_and_stops_its_turn() {
+    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
+    world.text(ADA, "one").await;
+    let running = turn::claim(&world.ledger, 10, 30).await.expect("claims").remove(0);
+    let session = world.sessions().await.remove(0);
+    let end = format!("/v1/sessions/{}/end", session["id"].as_str().expect("id"));
+    world.ok(Method::POST, &end, None).await;
+    let again = world.ok(Method::POST, &end, None).await;
+    assert_eq!(again["status"], "closed", "ending twice is ending once");
+
+    let late = turn::Settlement::of(&running).say("reply", "too late".to_owned());
+    assert_eq!(turn::settle(&world.ledger, late).await.expect("an answer"), turn::Settled::Stale);
+    world.settle().await;
+    assert_eq!(world.simulator.received(ADA, NUMBER), Vec::<String>::new());
+    let messages = world.messages(&session).await;
+    assert_eq!((&messages[0]["status"], &messages[0]["reason"]), (&json!("skipped"), &json!("session_ended")));
+}
+
+#[tokio::test]
+async fn a_debounced_agent_waits_for_more() {
+    let world = World::with_agent(ECHO, json!({"first_message": "process", "debounce_seconds": 5})).await;
+    world.text(ADA, "one").await;
+    world.text(ADA, "two").await;
+    world.settle().await;
+    assert!(world.simulator.received(ADA, NUMBER).is_empty());
+    world.sql("update turn set due_at = due_at - interval '5 seconds'").await;
+    world.settle().await;
+    assert_eq!(world.simulator.received(ADA, NUMBER), ["1: one\ntwo"]);
+}

@@ -1,0 +1,249 @@
+//! The carrier's door: what it takes, what it refuses, and that nothing it acknowledged is lost.
+
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::json;
+use textback::carrier::form::Form;
+
+use crate::harness::{ACCOUNT_SID, ADA, AUTH_TOKEN, ECHO, NUMBER, World, bodies};
+
+/// A real-looking webhook body. The signatures in the file hold for another address, so each is signed anew.
+#[derive(Deserialize)]
+struct Fixture {
+    name: String,
+    kind: String,
+    form: String,
+    params: Vec<(String, String)>,
+    signature: String,
+    url: String,
+    auth_token: String,
+}
+
+fn fixtures(kind: &str) -> Vec<Fixture> {
+    let lines = include_str!("../fixtures/twilio-webhooks.jsonl").lines();
+    let all = lines.map(|line| serde_json::from_str::<Fixture>(line).expect("a fixture"));
+    all.filter(|fixture| fixture.kind == kind).collect()
+}
+
+fn form(pairs: &[(&str, &str)]) -> String {
+    let given = |name: &str| pairs.iter().any(|(given, _)| *given == name);
+    let common = [("AccountSid", ACCOUNT_SID), ("MessageSid", "SM1"), ("From", ADA), ("To", NUMBER), ("Body", "hi")];
+    let mut form = url::form_urlencoded::Serializer::new(String::new());
+    form.extend_pairs(common.iter().filter(|(name, _)| !given(name)));
+    form.extend_pairs(pairs.iter());
+    form.finish()
+}
+
+#[test]
+fn every_body_of_the_collection_carries_a_signature_that_we_would_make() {
+    for fixture in fixtures("inbound").iter().chain(&fixtures("status")) {
+        let token = secrecy::SecretString::from(fixture.auth_token.clone());
+        let form = Form::read(fixture.form.as_bytes());
+        assert!(
+            textback::carrier::signature::verify([&token], &fixture.url, &form, &fixture.signature),
+            "{}",
+            fixture.name
+        );
+        let pairs: Vec<(Vec<u8>, Vec<u8>)> = fixture
+            .params
+            .iter()
+            .map(|(name, value)| (name.clone().into_bytes(), value.clone().into_bytes()))
+            .collect();
+        assert_eq!(form.pairs(), pairs, "{}", fixture.name);
+    }
+}
+
+#[tokio::test]
+async fn every_inbound_body_of_the_collection_is_stored_or_quarantined() {
+    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
+    for fixture in fixtures("inbound") {
+        let answer = world.post("messages", &fixture.form, AUTH_TOKEN).await;
+        assert_eq!(answer.status(), 200, "{}", fixture.name);
+        assert_eq!(answer.headers()["content-type"], "text/xml; charset=utf-8");
+        assert_eq!(answer.text().await.expect("a body"), "<Response/>");
+
+        let read = Form::read(fixture.form.as_bytes());
+        let sid = read.text("MessageSid").unwrap_or_default();
+        let body: Option<String> = sqlx::query_scalar("select body from message where carrier_sid = $1")
+            .bind(&sid)
+            .fetch_optional(world.ledger.pool())
+            .await
+            .expect("an answer");
+        match body {
+            Some(body) => assert_eq!(body, read.text("Body").unwrap_or_default(), "{}", fixture.name),
+            None => {
+                let kept: i64 = sqlx::query_scalar("select count(*) from quarantine where form = $1")
+                    .bind(fixture.form.as_bytes())
+                    .fetch_one(world.ledger.pool())
+                    .await
+                    .expect("an answer");
+                assert!(kept >= 1, "{} is in neither place", fixture.name);
+            }
+        }
+    }
+    let reasons: Vec<String> = sqlx::query_scalar("select distinct reason from quarantine order by 1")
+        .fetch_all(world.ledger.pool())
+        .await
+        .expect("reasons");
+    assert_eq!(
+        reasons,
+        [
+            "channel_not_supported",
+            "foreign_account",
+            "no_message_id",
+            "number_not_attached",
+            "sender_cannot_be_answered"
+        ]
+    );
+    world.settle().await;
+    assert_eq!(world.count("select count(*) from turn").await, 0);
+}
+
+#[tokio::test]
+async fn what_the_carrier_did_not_sign_is_refused_and_leaves_nothing() {
+    let world = World::with_agent(ECHO, json!({})).await;
+    let hook = format!("http://{}/webhooks/twilio/{}/messages", world.api, world.webhook_key);
+    let forged = world.post("messages", &form(&[]), "another-token").await;
+    assert_eq!(forged.status(), 403);
+    assert!(
+        !forged.headers()["content-type"].to_str().expect("text").starts_with("text/plain"),
+        "it would be texted to the person"
+    );
+    let unsigned = world.http.post(&hook).body(form(&[])).send().await.expect("an answer");
+    assert_eq!(unsigned.status(), 403);
+    let shared_key = world
+        .http
+        .post(&hook)
+        .header("X-Twilio-Signature", "AAAA")
+        .header("X-Twilio-Webhooks-Signature-Settings", "key=SK1,algorithm=HMAC_SHA256")
+        .body(form(&[]))
+        .send()
+        .await
+        .expect("an answer");
+    assert_eq!(shared_key.status(), 403);
+    let unknown =
+        world.http.post(hook.replace(&world.webhook_key, "nobody")).body(form(&[])).send().await.expect("an answer");
+    assert_eq!(unknown.status(), 404);
+    let get = world.http.get(&hook).send().await.expect("an answer");
+    assert_eq!(get.status(), 405);
+    assert_eq!(
+        world.count("select count(*) from message").await + world.count("select count(*) from quarantine").await,
+        0
+    );
+}
+
+#[tokio::test]
+async fn the_signature_covers_the_query_and_every_parameter() {
+    let world = World::with_agent(ECHO, json!({})).await;
+    let signed = form(&[("Unheard", "of"), ("Empty", "")]);
+    let url = format!("http://{}/webhooks/twilio/{}/messages?x=1&y=%20", world.api, world.webhook_key);
+    let token = secrecy::SecretString::from(AUTH_TOKEN.to_owned());
+    let signature = textback::carrier::signature::sign(&token, &url, &Form::read(signed.as_bytes()));
+    let post = |url: String, body: String| {
+        world.http.post(url).header("X-Twilio-Signature", signature.clone()).body(body).send()
+    };
+    assert_eq!(post(url.clone(), format!("{signed}&More=1")).await.expect("an answer").status(), 403);
+    assert_eq!(post(url.replace("x=1", "x=2"), signed.clone()).await.expect("an answer").status(), 403);
+    assert_eq!(post(url, signed).await.expect("an answer").status(), 200);
+}
+
+#[tokio::test]
+async fn both_tokens_count_while_the_token_is_rotated() {
+    let world = World::with_agent(ECHO, json!({})).await;
+    let put = |credentials| world.ok(Method::PUT, "/v1/carrier", Some(credentials));
+    put(json!({"account_sid": ACCOUNT_SID, "auth_token": AUTH_TOKEN, "next_auth_token": "the-next"})).await;
+    assert_eq!(world.post("messages", &form(&[("MessageSid", "SM2")]), "the-next").await.status(), 200);
+    assert_eq!(world.post("messages", &form(&[("MessageSid", "SM3")]), AUTH_TOKEN).await.status(), 200);
+    put(json!({"account_sid": ACCOUNT_SID, "auth_token": "the-next"})).await;
+    assert_eq!(world.post("messages", &form(&[("MessageSid", "SM4")]), AUTH_TOKEN).await.status(), 403);
+    assert_eq!(world.post("messages", &form(&[("MessageSid", "SM5")]), "the-next").await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_text_that_is_odd_is_stored_and_answered() {
+    let world =
+        World::with_agent("def reply(conv, text): return \"got it\"", json!({"first_message": "process"})).await;
+    let odd = [
+        form(&[("MessageSid", "SM10"), ("Body", "")]),
+        form(&[
+            ("MessageSid", "SM11"),
+            ("Body", ""),
+            ("NumMedia", "1"),
+            ("MediaUrl0", "https://media.example/1"),
+            ("MediaContentType0", "image/png"),
+        ]),
+        form(&[("MessageSid", "SM12")]).replace("Body=hi", "Body=a%00b%FF%FE"),
+        form(&[("MessageSid", "SM13"), ("Body", &"ä".repeat(1600))]),
+        form(&[("MessageSid", "SM14")]).replace("Body=hi", "Body"),
+        form(&[("MessageSid", "SM15")]).replace("Body=hi", "Body=one&Body=two&=x&%zz"),
+    ];
+    for (n, form) in odd.iter().enumerate() {
+        assert_eq!(world.post("messages", form, AUTH_TOKEN).await.status(), 200, "{n}");
+    }
+    world.settle().await;
+    assert_eq!(world.simulator.received(ADA, NUMBER), ["got it"]);
+    let session = world.sessions().await.remove(0);
+    let messages = world.messages(&session).await;
+    let stored = bodies(&messages, "inbound");
+    assert_eq!(stored.len(), odd.len());
+    assert_eq!(stored[2], "a\u{fffd}b\u{fffd}\u{fffd}");
+    assert_eq!(stored[5], "one");
+    assert_eq!(messages[1]["media"], json!([{"url": "https://media.example/1", "content_type": "image/png"}]));
+}
+
+#[tokio::test]
+async fn a_text_to_a_number_that_nobody_attached_waits_in_quarantine_once() {
+    let world = World::with_agent(ECHO, json!({})).await;
+    let stray = form(&[("To", "+14155550777")]);
+    for _ in 0..2 {
+        assert_eq!(world.post("messages", &stray, AUTH_TOKEN).await.status(), 200);
+    }
+    assert_eq!(world.count("select count(*) from quarantine where reason = 'number_not_attached'").await, 1);
+    assert_eq!(world.count("select count(*) from message").await, 0);
+}
+
+#[tokio::test]
+async fn a_body_that_is_no_text_is_refused_by_its_size() {
+    let world = World::with_agent(ECHO, json!({})).await;
+    let huge = form(&[("Body", &"x".repeat(70_000))]);
+    let answer = world.post("messages", &huge, AUTH_TOKEN).await;
+    assert_eq!(answer.status(), 413);
+    assert_eq!(answer.headers()["content-type"], "application/problem+json");
+    let just_fits = form(&[("Body", &"x".repeat(60_000))]);
+    assert_eq!(world.post("messages", &just_fits, AUTH_TOKEN).await.status(), 200);
+}
+
+#[tokio::test]
+async fn hostile_values_never_break_the_door() {
+    let world = World::with_agent(ECHO, json!({})).await;
+    let long = "9".repeat(50_000);
+    for (n, pairs) in [
+        [("From", long.as_str()), ("MessageSid", "SM20")],
+        [("To", long.as_str()), ("MessageSid", "SM21")],
+        [("MessageSid", long.as_str()), ("To", NUMBER)],
+        [("MessageSid", "' or 1=1 --"), ("To", NUMBER)],
+        [("NumMedia", "-1"), ("MessageSid", "SM22")],
+        [("NumMedia", "99999999999999999999"), ("MessageSid", "SM23")],
+    ]
+    .iter()
+    .enumerate()
+    {
+        assert_eq!(world.post("messages", &form(pairs), AUTH_TOKEN).await.status(), 200, "{n}");
+    }
+    let total = world.count("select (select count(*) from message) + (select count(*) from quarantine)").await;
+    assert_eq!(total, 6, "each is somewhere");
+}
+
+#[tokio::test]
+async fn without_the_database_nothing_is_acknowledged() {
+    let world = World::with_agent(ECHO, json!({})).await;
+    // The account is known for the next seconds; the row can't be written.
+    assert_eq!(world.post("messages", &form(&[("MessageSid", "SM30")]), AUTH_TOKEN).await.status(), 200);
+    world.ledger.close().await;
+    let answer = world.post("messages", &form(&[("MessageSid", "SM31")]), AUTH_TOKEN).await;
+    assert_eq!(answer.status(), 503);
+    let ready = world.http.get(format!("http://{}/readyz", world.api)).send().await.expect("an answer");
+    assert_eq!(ready.status(), 503);
+    let live = world.http.get(format!("http://{}/livez", world.api)).send().await.expect("an answer");
+    assert_eq!(live.status(), 200);
+}
