@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use textback::command::{self, agent, dev, project, serve, simulate};
+use textback::agent::script::runner;
+use textback::command::{self, Done, agent, dev, project, serve, simulate};
 use textback::config::{CarrierSettings, DatabaseSettings, ServerSettings};
 use textback::telemetry::{self, LogFormat};
 
@@ -60,13 +61,32 @@ enum Command {
         #[command(subcommand)]
         command: agent::Command,
     },
+    /// What runs scripts for the others; not for people
+    #[command(name = runner::COMMAND, hide = true)]
+    RunScripts,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let cli = Cli::parse();
-    telemetry::log(cli.log);
     let done = match cli.command {
+        // Needs neither log nor runtime: it is to be small.
+        Command::RunScripts => runner::serve().map(|()| ExitCode::SUCCESS).map_err(Into::into),
+        command => {
+            telemetry::log(cli.log);
+            tokio::runtime::Runtime::new().map_err(Into::into).and_then(|runtime| runtime.block_on(carry_out(command)))
+        }
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("textback: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn carry_out(command: Command) -> Done {
+    match command {
         Command::Dev(options) => dev::run(options).await,
         Command::Serve { database, server, carrier } => serve::serve(&database, &server, &carrier).await,
         Command::Work { database, worker } => serve::work(&database, worker).await,
@@ -75,12 +95,6 @@ async fn main() -> ExitCode {
         Command::Simulate { command } => simulate::run(command).await,
         Command::Project { command } => project::run(command).await,
         Command::Agent { command } => agent::run(command),
-    };
-    match done {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("textback: {error}");
-            ExitCode::FAILURE
-        }
+        Command::RunScripts => unreachable!("carried out without a runtime"),
     }
 }

@@ -5,10 +5,11 @@ pub mod script;
 use std::future::Future;
 use std::pin::Pin;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// What an agent knows of the conversation: the `conv` of scripts.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Conversation {
     /// The session's id.
     pub id: String,
@@ -19,7 +20,7 @@ pub struct Conversation {
     /// Our number, in E.164.
     pub callee_number: String,
     /// `live`, or `dev` in `textback dev`.
-    pub env: &'static str,
+    pub env: String,
     pub language: Option<String>,
     /// What the agent remembers; it lasts with the session.
     pub state: Map<String, Value>,
@@ -28,15 +29,15 @@ pub struct Conversation {
 }
 
 /// Something that was said.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Said {
     /// `user` or `agent`.
-    pub role: &'static str,
+    pub role: String,
     pub text: String,
 }
 
 /// What an agent made of it.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
     /// The texts to send, in order.
     pub texts: Vec<String>,
@@ -45,10 +46,21 @@ pub struct Answer {
     /// What the agent remembers from now on.
     pub state: Map<String, Value>,
     pub language: Option<String>,
+    /// What it wants in the log.
+    pub log: Vec<LogLine>,
+}
+
+/// A line for the log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// `info`, `warning` or `error`.
+    pub level: String,
+    pub text: String,
+    pub fields: Map<String, Value>,
 }
 
 /// Why an agent gave no answer. The text is for the agent's author.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum AgentError {
     /// The script can't be read or run at all.
     #[error("{0}")]

@@ -10,7 +10,6 @@ use uuid::Uuid;
 use super::auth::Caller;
 use super::lists::{self, List};
 use super::{Door, Group};
-use crate::agent::script::check::check;
 use crate::ledger::agent::{self, NewVersion};
 use crate::ledger::refused_by;
 use crate::problem::Problem;
@@ -166,7 +165,7 @@ impl Api {
     async fn create(&self, door: Data<&Door>, caller: Caller, body: Json<NewAgent>) -> Result<AgentCreated, Problem> {
         let project_id = caller.writer()?;
         let (name, behaviour) = body.0.split();
-        let version = behaviour.read().await?;
+        let version = behaviour.read(&door).await?;
         let agent = agent::create(&door.ledger, project_id, &name, &version).await.map_err(|error| {
             match refused_by(&error) {
                 Some("agent_name_is_unique_in_a_project") => Problem::conflict(
@@ -191,7 +190,7 @@ impl Api {
         body: Json<Behaviour>,
     ) -> Result<VersionCreated, Problem> {
         let project_id = caller.writer()?;
-        let version = body.0.read().await?;
+        let version = body.0.read(&door).await?;
         let agent = agent::add_version(&door.ledger, project_id, *id, &version).await?;
         Ok(VersionCreated::Created(Json(agent.ok_or_else(|| Problem::not_found("agent"))?.into())))
     }
@@ -236,9 +235,9 @@ impl Api {
 
 impl Behaviour {
     /// The version that it describes, if its script can be used.
-    async fn read(self) -> Result<NewVersion, Problem> {
-        let source = self.source.clone();
-        let faults = tokio::task::spawn_blocking(move || check(&source)).await.unwrap_or_default();
+    async fn read(self, door: &Door) -> Result<NewVersion, Problem> {
+        let faults = door.runners.check(&self.source).await;
+        let faults = faults.map_err(|error| Problem::invalid("script_has_faults", error.to_string()))?;
         let fatal: Vec<String> = faults.iter().filter(|fault| fault.fatal).map(ToString::to_string).collect();
         if !fatal.is_empty() {
             return Err(Problem::invalid("script_has_faults", fatal.join("\n")));

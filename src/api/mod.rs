@@ -15,6 +15,7 @@ use poem::{Endpoint, EndpointExt, Request, Route};
 use poem_openapi::{LicenseObject, OpenApiService, Tags};
 
 use crate::account::Account;
+use crate::agent::script::runner::Runners;
 use crate::carrier::Client;
 use crate::carrier::client::WebhookUrls;
 use crate::ledger::Ledger;
@@ -30,6 +31,8 @@ pub struct Door {
     pub ledger: Ledger,
     pub accounts: Accounts,
     pub carrier: Client,
+    /// What looks at scripts.
+    pub runners: Runners,
     /// Where the carrier reaches us, without a slash at its end.
     pub public_base: Arc<str>,
 }

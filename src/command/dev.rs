@@ -11,6 +11,7 @@ use url::Url;
 
 use super::serve::{SERVE_CONNECTIONS, WORK_CONNECTIONS};
 use super::{Done, hear_of_work, tell_of_work, told_to_stop};
+use crate::agent::script::runner::Runners;
 use crate::api::health::Draining;
 use crate::app::{self, App};
 use crate::carrier::Client;
@@ -86,9 +87,11 @@ pub async fn run(options: Options) -> Done {
     let demo = demo::project(&serving, &folder).await?;
     let draining = Draining::default();
     let client = Client::new(carrier_url.clone())?;
+    let runners = Runners::new()?;
     let app = App {
         accounts: Accounts::new(serving.clone(), secret_key.clone()),
         carrier: client.clone(),
+        runners: runners.clone(),
         public_base: public_base.as_str().into(),
         draining: draining.clone(),
         console: Some(console::Door {
@@ -99,7 +102,7 @@ pub async fn run(options: Options) -> Done {
         ledger: serving.clone(),
     };
     let lease = options.worker.lease_seconds;
-    let turns = Turns::new(working.clone(), "dev", lease);
+    let turns = Turns::new(working.clone(), runners, "dev", lease);
     let sender =
         Sender::new(working.clone(), Accounts::new(working.clone(), secret_key.clone()), client, &public_base, lease);
 

@@ -9,6 +9,7 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use super::{Done, hear_of_work, tell_of_work, told_to_stop};
+use crate::agent::script::runner::Runners;
 use crate::api::health::Draining;
 use crate::app::{self, App};
 use crate::carrier::Client;
@@ -50,6 +51,7 @@ pub async fn serve(database: &DatabaseSettings, server: &ServerSettings, carrier
     let app = App {
         accounts: Accounts::new(ledger.clone(), carrier.required_key()?),
         carrier: Client::new(carrier.twilio_api_url.clone())?,
+        runners: Runners::new()?,
         public_base: server.public_base().into(),
         draining: draining.clone(),
         console: None,
@@ -75,7 +77,7 @@ pub async fn work(database: &DatabaseSettings, options: WorkOptions) -> Done {
     let accounts = Accounts::new(ledger.clone(), options.carrier.required_key()?);
     let client = Client::new(options.carrier.twilio_api_url.clone())?;
     let lease = options.worker.lease_seconds;
-    let turns = Turns::new(ledger.clone(), "live", lease);
+    let turns = Turns::new(ledger.clone(), Runners::new()?, "live", lease);
     let sender =
         Sender::new(ledger.clone(), accounts, client, options.public_url.as_str().trim_end_matches('/'), lease);
     warn_if_not_ready(&ledger).await;

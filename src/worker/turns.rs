@@ -10,8 +10,9 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::queue::Source;
-use crate::agent::script::{Script, ScriptAgent};
-use crate::agent::{Agent, AgentError, Answer, Conversation, Said};
+use crate::agent::script::ScriptAgent;
+use crate::agent::script::runner::Runners;
+use crate::agent::{Agent, AgentError, Answer, Conversation, LogLine, Said};
 use crate::ledger::agent::Version;
 use crate::ledger::turn::{Claim, Settled, Settlement};
 use crate::ledger::wake::Work;
@@ -26,6 +27,7 @@ pub struct Turns {
     ledger: Ledger,
     /// Versions never change, so what was read once is right for ever.
     agents: Cache<(Uuid, i32), Arc<Loaded>>,
+    runners: Runners,
     env: &'static str,
     lease_seconds: u32,
 }
@@ -37,8 +39,8 @@ struct Loaded {
 
 impl Turns {
     /// Turns whose agents are told that they run in `env`, and that hold their leases this long.
-    pub fn new(ledger: Ledger, env: &'static str, lease_seconds: u32) -> Self {
-        Self { ledger, agents: Cache::new(1_000), env, lease_seconds }
+    pub fn new(ledger: Ledger, runners: Runners, env: &'static str, lease_seconds: u32) -> Self {
+        Self { ledger, agents: Cache::new(1_000), runners, env, lease_seconds }
     }
 
     /// Claims what is due and runs it to its end; says how many turns there were. This is what
@@ -109,13 +111,9 @@ impl Turns {
     async fn load(&self, claim: &Claim) -> Result<Arc<Loaded>, String> {
         let reading = async {
             let version = agent::version(&self.ledger, claim.agent_id, claim.agent_version).await?;
-            let source = version.source.clone();
-            let compiled = tokio::task::spawn_blocking(move || Script::compile(&source)).await;
-            let agent = match compiled {
-                Ok(Ok(script)) => Ok(Box::new(ScriptAgent::new(script)) as Box<dyn Agent>),
-                Ok(Err(error)) => Err(error),
-                Err(panic) => Err(AgentError::Unusable(panic.to_string())),
-            };
+            let key = format!("{} {}", claim.agent_id, claim.agent_version);
+            let agent = ScriptAgent::new(self.runners.clone(), key, version.source.clone()).await;
+            let agent = agent.map(|agent| Box::new(agent) as Box<dyn Agent>);
             Ok::<_, sqlx::Error>(Arc::new(Loaded { version, agent }))
         };
         self.agents
@@ -187,6 +185,7 @@ async fn converse(
 
     if !claim.started {
         let begun = agent.start(conversation.clone()).await?;
+        write_log(&begun.log);
         let greeting = greeting(&begun, version);
         // Without a greeting there is nothing to greet with: then the text is processed.
         processes = version.first_message != "greet" || greeting.is_empty();
@@ -201,6 +200,7 @@ async fn converse(
     if processes && !hangup && !claim.waiting.is_empty() && agent.replies() {
         let texts = claim.waiting.iter().map(|message| message.text.clone()).collect();
         let answer = agent.reply(conversation.clone(), texts).await?;
+        write_log(&answer.log);
         for text in answer.texts {
             settlement = settlement.say("reply", storable(text));
         }
@@ -209,6 +209,18 @@ async fn converse(
     }
     settlement = settlement.remember(conversation.state, conversation.language);
     Ok(if hangup { settlement.close("agent_ended") } else { settlement })
+}
+
+/// The agent's own lines, in the span of its turn.
+fn write_log(lines: &[LogLine]) {
+    for LogLine { level, text, fields } in lines {
+        let fields = Value::from(fields.clone());
+        match level.as_str() {
+            "error" => tracing::error!(target: "textback::agent", %fields, "{text}"),
+            "warning" => tracing::warn!(target: "textback::agent", %fields, "{text}"),
+            _ => tracing::info!(target: "textback::agent", %fields, "{text}"),
+        }
+    }
 }
 
 /// What `start` said, else what it left in `conv.state.greet_message`, else the agent's setting.
@@ -231,14 +243,14 @@ fn conversation(claim: &Claim, env: &'static str) -> Conversation {
         channel_type: claim.channel.clone(),
         caller_number: claim.contact.clone(),
         callee_number: claim.number.clone(),
-        env,
+        env: env.to_owned(),
         language: claim.language.clone(),
         state: claim.state.0.clone(),
         history: claim
             .history
             .iter()
             .map(|said| Said {
-                role: if said.direction == "inbound" { "user" } else { "agent" },
+                role: if said.direction == "inbound" { "user" } else { "agent" }.to_owned(),
                 text: said.text.clone(),
             })
             .collect(),

@@ -123,3 +123,48 @@ async fn a_version_can_never_be_rewritten() {
     let refused = sqlx::query("update agent_version set greeting = 'x'").execute(world.ledger.pool()).await;
     assert!(refused.expect_err("refused").to_string().contains("agent versions never change"));
 }
+
+#[tokio::test]
+async fn a_script_that_takes_its_process_down_takes_nobody_else_with_it() {
+    let script = "
+def reply(conv, text):
+    x = []
+    if text == \"deep\":
+        for i in range(900000):
+            x = [x]
+        return str(x)
+    if text == \"hungry\":
+        for i in range(40):
+            x.append((\"a\" + str(i)) * 100000000)
+    return \"fine\"
+";
+    let world = World::with_agent(script, json!({"first_message": "process", "error_message": "Sorry!"})).await;
+    for (phone, text) in [(ADA, "deep"), ("+14155550102", "hungry"), ("+14155550103", "hi")] {
+        world.text(phone, text).await;
+    }
+    world.settle().await;
+    assert_eq!(world.simulator.received("+14155550103", NUMBER), ["fine"]);
+    for _ in 0..2 {
+        no_waiting(&world).await;
+    }
+    for phone in [ADA, "+14155550102"] {
+        assert_eq!(world.simulator.received(phone, NUMBER), ["Sorry!"], "{phone}");
+    }
+}
+
+#[tokio::test]
+async fn a_state_that_grows_without_end_is_refused_and_the_old_one_stays() {
+    let script = "
+def reply(conv, text):
+    conv.state.kept = text if text != \"grow\" else \"x\" * 1000000
+    return conv.state.kept[:10]
+";
+    let world = World::with_agent(script, json!({"first_message": "process", "error_message": "Sorry!"})).await;
+    world.answers(ADA, "small").await;
+    world.text(ADA, "grow").await;
+    for _ in 0..3 {
+        no_waiting(&world).await;
+    }
+    assert_eq!(world.simulator.received(ADA, NUMBER), ["small", "Sorry!"]);
+    assert_eq!(world.sessions().await[0]["state"], json!({"kept": "small"}));
+}

@@ -8,6 +8,7 @@ use reqwest::{Method, StatusCode};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection, PgPool};
+use textback::agent::script::runner::Runners;
 use textback::app::{self, App};
 use textback::carrier::form::Form;
 use textback::carrier::{Client, signature};
@@ -81,10 +82,12 @@ impl World {
             carrier_url.unwrap_or_else(|| Url::parse(&format!("http://{simulator_address}")).expect("a URL"));
         let client = Client::new(carrier_url).expect("a client");
         let accounts = Accounts::new(ledger.clone(), secret_key);
+        let runners = Runners::of(env!("CARGO_BIN_EXE_textback").into());
         let app = App {
             ledger: ledger.clone(),
             accounts: accounts.clone(),
             carrier: client.clone(),
+            runners: runners.clone(),
             public_base: public_base.as_str().into(),
             draining: textback::api::health::Draining::default(),
             console: None,
@@ -92,7 +95,7 @@ impl World {
         tokio::spawn(listening.serve(app::routes(app), std::future::pending()));
         let (project, key) = project::create(&ledger, "stories").await.expect("a project");
         let world = Self {
-            turns: Turns::new(ledger.clone(), "live", LEASE_SECONDS),
+            turns: Turns::new(ledger.clone(), runners, "live", LEASE_SECONDS),
             sender: Sender::new(ledger.clone(), accounts, client, &public_base, LEASE_SECONDS),
             database_url,
             ledger,

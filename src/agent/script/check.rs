@@ -2,14 +2,15 @@
 
 use std::collections::HashSet;
 
+use serde::{Deserialize, Serialize};
 use starlark::analysis::{AstModuleLint, EvalSeverity};
 use starlark::syntax::AstModule;
 
-use super::{Script, dialect, globals, on_own_thread};
+use super::interpret::{Script, dialect, globals, on_own_thread};
 use crate::agent::AgentError;
 
 /// Something that a script's author should know.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
     /// From 1; 0 when the fault has no place.
     pub line: usize,

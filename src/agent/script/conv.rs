@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::fmt;
 
 use allocative::Allocative;
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 use starlark::any::ProvidesStaticType;
 use starlark::collections::SmallMap;
 use starlark::environment::{Methods, MethodsBuilder};
@@ -20,7 +20,7 @@ use starlark::values::structs::AllocStruct;
 use starlark::values::{Heap, NoSerialize, StarlarkValue, Trace, Value, ValueLike, starlark_value};
 
 use super::json::to_json;
-use crate::agent::Conversation;
+use crate::agent::{Conversation, LogLine};
 
 /// How many log lines of one run are kept; a loop must not fill the log.
 const MOST_LOG_LINES: usize = 100;
@@ -56,16 +56,19 @@ impl<'v> Conv<'v> {
             .history
             .iter()
             .map(|said| {
-                heap.alloc(AllocStruct([("role", heap.alloc(said.role)), ("text", heap.alloc(said.text.as_str()))]))
+                heap.alloc(AllocStruct([
+                    ("role", heap.alloc(said.role.as_str())),
+                    ("text", heap.alloc(said.text.as_str())),
+                ]))
             })
             .collect();
-        let log = heap.alloc_complex_no_freeze(Log { session: conversation.id.clone(), lines: RefCell::new(0) });
+        let log = heap.alloc_complex_no_freeze(Log { lines: RefCell::default() });
         heap.alloc_complex_no_freeze(Self {
             id: conversation.id,
             channel_type: conversation.channel_type,
             caller_number: conversation.caller_number,
             callee_number: conversation.callee_number,
-            env: conversation.env.to_owned(),
+            env: conversation.env,
             language: RefCell::new(language),
             state,
             history: heap.alloc(history),
@@ -78,6 +81,13 @@ impl<'v> Conv<'v> {
     /// The texts of `conv.say`, in order.
     pub fn said(&self) -> Vec<String> {
         self.said.borrow().clone()
+    }
+
+    /// What it logged.
+    pub fn log_lines(&self) -> Vec<LogLine> {
+        let log = self.log.downcast_ref::<Log>();
+        let lines = log.map(|log| log.lines.borrow().clone()).unwrap_or_default();
+        lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
     /// The language as the script left it.
@@ -275,22 +285,26 @@ fn state_methods(builder: &mut MethodsBuilder) {
 /// `conv.log`.
 #[derive(Debug, Trace, ProvidesStaticType, NoSerialize, Allocative)]
 struct Log {
-    session: String,
-    lines: RefCell<usize>,
+    /// Each line as JSON.
+    lines: RefCell<Vec<String>>,
 }
 
 impl Log {
-    /// The fields as JSON text, unless there were too many lines.
-    fn line<'v>(&self, fields: SmallMap<String, Value<'v>>) -> Option<String> {
-        *self.lines.borrow_mut() += 1;
-        if *self.lines.borrow() > MOST_LOG_LINES {
-            return None;
+    fn add<'v>(
+        this: Value<'v>,
+        level: &str,
+        text: &str,
+        fields: SmallMap<String, Value<'v>>,
+    ) -> starlark::Result<NoneType> {
+        let mut lines = this.downcast_ref_err::<Self>()?.lines.borrow_mut();
+        if lines.len() < MOST_LOG_LINES {
+            let fields: Map<String, Json> = fields
+                .into_iter()
+                .map(|(key, value)| (key, to_json(value).unwrap_or_else(|_| Json::from(value.to_str()))))
+                .collect();
+            lines.push(json!({"level": level, "text": text, "fields": fields}).to_string());
         }
-        let fields: Map<String, Json> = fields
-            .into_iter()
-            .map(|(key, value)| (key, to_json(value).unwrap_or_else(|_| Json::from(value.to_str()))))
-            .collect();
-        Some(Json::Object(fields).to_string())
+        Ok(NoneType)
     }
 }
 
@@ -316,11 +330,7 @@ fn log_methods(builder: &mut MethodsBuilder) {
         #[starlark(require = pos)] text: &str,
         #[starlark(kwargs)] fields: SmallMap<String, Value<'v>>,
     ) -> starlark::Result<NoneType> {
-        let log = this.downcast_ref_err::<Log>()?;
-        if let Some(fields) = log.line(fields) {
-            tracing::info!(target: "textback::agent", session_id = %log.session, %fields, "{text}");
-        }
-        Ok(NoneType)
+        Log::add(this, "info", text, fields)
     }
 
     fn warning<'v>(
@@ -328,11 +338,7 @@ fn log_methods(builder: &mut MethodsBuilder) {
         #[starlark(require = pos)] text: &str,
         #[starlark(kwargs)] fields: SmallMap<String, Value<'v>>,
     ) -> starlark::Result<NoneType> {
-        let log = this.downcast_ref_err::<Log>()?;
-        if let Some(fields) = log.line(fields) {
-            tracing::warn!(target: "textback::agent", session_id = %log.session, %fields, "{text}");
-        }
-        Ok(NoneType)
+        Log::add(this, "warning", text, fields)
     }
 
     fn error<'v>(
@@ -340,11 +346,7 @@ fn log_methods(builder: &mut MethodsBuilder) {
         #[starlark(require = pos)] text: &str,
         #[starlark(kwargs)] fields: SmallMap<String, Value<'v>>,
     ) -> starlark::Result<NoneType> {
-        let log = this.downcast_ref_err::<Log>()?;
-        if let Some(fields) = log.line(fields) {
-            tracing::error!(target: "textback::agent", session_id = %log.session, %fields, "{text}");
-        }
-        Ok(NoneType)
+        Log::add(this, "error", text, fields)
     }
 }
 

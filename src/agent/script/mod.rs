@@ -3,284 +3,62 @@
 pub mod check;
 mod conv;
 mod depth;
+mod interpret;
 mod json;
+pub mod runner;
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use serde_json::{Map, Value as Json};
-use starlark::ErrorKind;
-use starlark::environment::{FrozenModule, Globals, GlobalsBuilder, LibraryExtension, Module};
-use starlark::eval::Evaluator;
-use starlark::syntax::{AstModule, Dialect, DialectTypes};
-use starlark::values::dict::DictRef;
-use starlark::values::{Value, ValueLike};
 use tokio::sync::Semaphore;
 
 use super::{Agent, AgentError, Answer, Answering, Conversation};
-use conv::{Conv, State};
+use runner::{Facts, Runners};
 
-/// Function calls and loop rounds of one run. A tick is at the least some 50 ns.
-const MOST_TICKS: u64 = 2_000_000;
-/// Calls within calls.
-const MOST_DEPTH: usize = 64;
-/// Bytes of one run's values, checked now and then.
-const MOST_HEAP: usize = 64 << 20;
-/// Time of one run.
-const MOST_TIME: Duration = Duration::from_secs(3);
-/// Reading a script recurses into its expressions, `depth` says how far. The pages are only taken
-/// when they are touched.
-const STACK: usize = 64 << 20;
-
-/// A script that was read and can be run.
-#[derive(Debug)]
-pub struct Script {
-    module: FrozenModule,
-    has_start: Option<&'static str>,
-    has_reply: bool,
-}
-
-impl Script {
-    /// Reads a script and runs its top level. The error names line and column.
-    pub fn compile(source: &str) -> Result<Self, AgentError> {
-        let source = source.to_owned();
-        on_own_thread(move || compile_here(&source))
-    }
-
-    fn call(
-        &self,
-        function: &'static str,
-        conversation: Conversation,
-        texts: Option<Vec<String>>,
-    ) -> Result<Answer, AgentError> {
-        Module::with_temp_heap(|module| {
-            let heap = module.heap();
-            let found = self.module.get(function).map_err(|error| AgentError::Unusable(error.to_string()))?;
-            let function_value = heap.access_owned_frozen_value(&found);
-            let state = State::alloc(&conversation.state, heap);
-            let language = conversation.language.clone();
-            let conv = Conv::alloc(conversation, texts.clone().unwrap_or_default(), language, state, heap);
-            let mut arguments = vec![conv];
-            if let Some(texts) = &texts {
-                arguments.push(heap.alloc(texts.join("\n")));
-            }
-            let returned = {
-                let mut evaluator = bounded(&module)?;
-                evaluator.eval_function(function_value, &arguments, &[]).map_err(|error| readable(function, &error))?
-            };
-
-            let held = conv.downcast_ref::<Conv>().ok_or_else(|| AgentError::Failed("conv is gone".to_owned()))?;
-            let mut answer = Answer { texts: held.said(), language: held.language(), ..Answer::default() };
-            read_returned(function, returned, &mut answer)?;
-            answer.state = read_state(state)?;
-            Ok(answer)
-        })
-    }
-}
-
-fn compile_here(source: &str) -> Result<Script, AgentError> {
-    if let Some((line, what)) = depth::too_deep(source) {
-        return Err(AgentError::Unusable(format!("line {line}, column 1: {what}")));
-    }
-    let ast = AstModule::parse("agent.star", source.to_owned(), &dialect())
-        .map_err(|error| AgentError::Unusable(one_line(&error)))?;
-    Module::with_temp_heap(|module| {
-        {
-            let mut evaluator = bounded(&module)?;
-            evaluator.eval_module(ast, &globals()).map_err(|error| AgentError::Unusable(one_line(&error)))?;
-        }
-        let module = module.freeze().map_err(|error| AgentError::Unusable(format!("{error:?}")))?;
-        let defined = |name: &str| module.names().any(|given| given.as_str() == name);
-        let has_start = ["start", "start_function"].into_iter().find(|name| defined(name));
-        let has_reply = defined("reply");
-        if has_start.is_none() && !has_reply {
-            return Err(AgentError::Unusable(
-                "the script defines neither start(conv) nor reply(conv, text); define at least one of them".to_owned(),
-            ));
-        }
-        Ok(Script { module, has_start, has_reply })
-    })
-}
-
-/// Runs on a thread with a stack that no script of the allowed depth can exhaust.
-fn on_own_thread<T: Send + 'static>(
-    run: impl FnOnce() -> Result<T, AgentError> + Send + 'static,
-) -> Result<T, AgentError> {
-    std::thread::Builder::new()
-        .name("script".to_owned())
-        .stack_size(STACK)
-        .spawn(run)
-        .map_err(|error| AgentError::Failed(format!("no thread for the script: {error}")))?
-        .join()
-        .unwrap_or_else(|_| Err(AgentError::Failed("the script made its interpreter panic".to_owned())))
-}
-
-/// Python as far as Starlark goes: f-strings, lambdas, types that are read and ignored; no load.
-fn dialect() -> Dialect {
-    Dialect {
-        enable_load: false,
-        enable_keyword_only_arguments: true,
-        enable_types: DialectTypes::ParseOnly,
-        enable_top_level_stmt: true,
-        enable_f_strings: true,
-        ..Dialect::Standard
-    }
-}
-
-fn globals() -> Globals {
-    GlobalsBuilder::extended_by(&[
-        LibraryExtension::StructType,
-        LibraryExtension::Map,
-        LibraryExtension::Filter,
-        LibraryExtension::Json,
-        LibraryExtension::SetType,
-    ])
-    .build()
-}
-
-fn bounded<'v, 'a, 'e>(module: &'a Module<'v>) -> Result<Evaluator<'v, 'a, 'e>, AgentError> {
-    let mut evaluator = Evaluator::new(module);
-    let until = Instant::now() + MOST_TIME;
-    evaluator.set_check_cancelled(Box::new(move || Instant::now() > until));
-    evaluator
-        .set_max_tick_count(MOST_TICKS)
-        .and_then(|()| evaluator.set_max_callstack_size(MOST_DEPTH))
-        .and_then(|()| evaluator.set_max_heap_size(MOST_HEAP))
-        .map_err(|error| AgentError::Failed(error.to_string()))?;
-    Ok(evaluator)
-}
-
-/// A text, a dict with `utterance` and `hangup`, or nothing.
-fn read_returned(function: &str, returned: Value, answer: &mut Answer) -> Result<(), AgentError> {
-    if returned.is_none() {
-        return Ok(());
-    }
-    if let Some(text) = returned.unpack_str() {
-        answer.texts.extend(filled(text));
-        return Ok(());
-    }
-    let wrong = |what: String| {
-        AgentError::Failed(format!(
-            "{function} returned {what}; return a text, a dict with \"utterance\" and \"hangup\", or None"
-        ))
-    };
-    let Some(dict) = DictRef::from_value(returned) else { return Err(wrong(format!("a {}", returned.get_type()))) };
-    for (key, value) in dict.iter() {
-        match key.unpack_str() {
-            Some("utterance") if value.is_none() => {}
-            Some("utterance") => {
-                let text =
-                    value.unpack_str().ok_or_else(|| wrong(format!("an utterance that is a {}", value.get_type())))?;
-                answer.texts.extend(filled(text));
-            }
-            Some("hangup") => {
-                answer.hangup =
-                    value.unpack_bool().ok_or_else(|| wrong(format!("a hangup that is a {}", value.get_type())))?;
-            }
-            _ => return Err(wrong(format!("a dict with the key {key}"))),
-        }
-    }
-    Ok(())
-}
-
-fn filled(text: &str) -> Option<String> {
-    (!text.trim().is_empty()).then(|| text.to_owned())
-}
-
-fn read_state(state: Value) -> Result<Map<String, Json>, AgentError> {
-    let state = state.downcast_ref::<State>().ok_or_else(|| AgentError::Failed("conv.state is gone".to_owned()))?;
-    state.to_json().map_err(|what| AgentError::Failed(format!("conv.state can't be kept: {what}")))
-}
-
-/// An error of a run, told in the terms of our bounds where one of them ended it.
-fn readable(function: &str, error: &starlark::Error) -> AgentError {
-    let text = format!("{function}: {}", one_line(error));
-    // The interpreter tells its bounds only in words; a test holds them.
-    if text.contains("Execution duration limit") {
-        return AgentError::OverLimit(format!("{function} ran over {MOST_TICKS} calls and loop rounds"));
-    }
-    if text.contains("Evaluation cancelled") {
-        return AgentError::OverLimit(format!("{function} ran over {} seconds", MOST_TIME.as_secs()));
-    }
-    if text.contains("Heap memory limit") {
-        return AgentError::OverLimit(format!("{function} used over {} MiB of memory", MOST_HEAP >> 20));
-    }
-    match error.kind() {
-        ErrorKind::StackOverflow(_) => {
-            AgentError::OverLimit(format!("{function} called itself over {MOST_DEPTH} deep"))
-        }
-        _ => AgentError::Failed(text),
-    }
-}
-
-/// `agent.star:3:7: message`, lines and columns from 1.
-fn one_line(error: &starlark::Error) -> String {
-    let message = error.without_diagnostic().to_string();
-    match error.span() {
-        Some(span) => {
-            let begin = span.resolve_span().begin;
-            format!("line {}, column {}: {message}", begin.line + 1, begin.column + 1)
-        }
-        None => message,
-    }
-}
-
-/// A script as an agent: each run on a thread of its own, so that no run holds up a worker.
+/// A script as an agent.
 pub struct ScriptAgent {
-    script: Arc<Script>,
+    runners: Runners,
+    /// Names the script in its runner.
+    key: String,
+    source: String,
+    facts: Facts,
+    /// One script may take half of the runners at most: a slow one leaves room for the others.
+    share: Semaphore,
 }
-
-/// How many runs may be under way at once in a process; what waits costs nothing.
-static RUNS: Semaphore = Semaphore::const_new(64);
 
 impl ScriptAgent {
-    /// An agent that runs a script.
-    pub fn new(script: Script) -> Self {
-        Self { script: Arc::new(script) }
+    /// Reads a script. `key` names it: another script must have another key.
+    pub async fn new(runners: Runners, key: String, source: String) -> Result<Self, AgentError> {
+        let facts = runners.read(&key, &source).await?;
+        let share = Semaphore::new((runners.count() / 2).max(1));
+        Ok(Self { runners, key, source, facts, share })
     }
 
-    async fn run(
-        &self,
-        function: &'static str,
-        conversation: Conversation,
-        texts: Option<Vec<String>>,
-    ) -> Result<Answer, AgentError> {
-        let Ok(_permit) = RUNS.acquire().await else {
+    async fn run(&self, conversation: Conversation, texts: Option<Vec<String>>) -> Result<Answer, AgentError> {
+        let Ok(_share) = self.share.acquire().await else {
             return Err(AgentError::Failed("the process is stopping".to_owned()));
         };
-        let script = self.script.clone();
-        let running = tokio::task::spawn_blocking(move || script.call(function, conversation, texts));
-        // Now and then the interpreter looks at its bounds; one that does not is left to itself.
-        match tokio::time::timeout(MOST_TIME * 2, running).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(AgentError::Failed(format!("{function} made its interpreter panic"))),
-            Err(_) => Err(AgentError::OverLimit(format!("{function} ran over {} seconds", MOST_TIME.as_secs()))),
-        }
+        self.runners.run(&self.key, &self.source, conversation, texts).await
     }
+}
+
+/// What an agent without the function makes of a turn: nothing changes.
+fn silence(conversation: Conversation) -> Answer {
+    Answer { state: conversation.state, language: conversation.language, ..Answer::default() }
 }
 
 impl Agent for ScriptAgent {
     fn start(&self, conversation: Conversation) -> Answering<'_> {
         Box::pin(async move {
-            match self.script.has_start {
-                Some(function) => self.run(function, conversation, None).await,
-                None => Ok(Answer { state: conversation.state, language: conversation.language, ..Answer::default() }),
-            }
+            if self.facts.has_start { self.run(conversation, None).await } else { Ok(silence(conversation)) }
         })
     }
 
     fn reply(&self, conversation: Conversation, texts: Vec<String>) -> Answering<'_> {
         Box::pin(async move {
-            if self.script.has_reply {
-                self.run("reply", conversation, Some(texts)).await
-            } else {
-                Ok(Answer { state: conversation.state, language: conversation.language, ..Answer::default() })
-            }
+            if self.facts.has_reply { self.run(conversation, Some(texts)).await } else { Ok(silence(conversation)) }
         })
     }
 
     fn replies(&self) -> bool {
-        self.script.has_reply
+        self.facts.has_reply
     }
 }
 

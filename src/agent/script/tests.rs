@@ -1,10 +1,10 @@
 //! Stories of scripts: what authors write, and what becomes of those who write too much.
 
-use serde_json::json;
+use serde_json::{Map, Value as Json, json};
 
 use super::check::check;
-use super::*;
-use crate::agent::Said;
+use super::interpret::Script;
+use crate::agent::{AgentError, Answer, Conversation, Said};
 
 /// The start function of the page that the product began from, to the letter.
 const SEED: &str = include_str!("../../../examples/agents/seed.star");
@@ -15,10 +15,10 @@ fn conversation(channel: &str) -> Conversation {
         channel_type: channel.to_owned(),
         caller_number: "+14155550101".to_owned(),
         callee_number: "+14155550199".to_owned(),
-        env: "live",
+        env: "live".to_owned(),
         language: None,
         state: Map::new(),
-        history: vec![Said { role: "user", text: "before".to_owned() }],
+        history: vec![Said { role: "user".to_owned(), text: "before".to_owned() }],
     }
 }
 

@@ -1,0 +1,247 @@
+//! Reads and runs scripts, right here; it bounds steps, calls and memory as far as an interpreter can from within.
+//!
+//! A script can still exhaust the stack or the memory of its process. So those that serve people run in
+//! [`super::runner`], and only tools call this directly.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value as Json};
+use starlark::ErrorKind;
+use starlark::environment::{FrozenModule, Globals, GlobalsBuilder, LibraryExtension, Module};
+use starlark::eval::Evaluator;
+use starlark::syntax::{AstModule, Dialect, DialectTypes};
+use starlark::values::dict::DictRef;
+use starlark::values::{Value, ValueLike};
+
+use super::conv::{Conv, State};
+use super::depth;
+use crate::agent::{AgentError, Answer, Conversation};
+
+/// Function calls and loop rounds of one run. A tick is at the least some 50 ns.
+const MOST_TICKS: u64 = 2_000_000;
+/// Calls within calls.
+const MOST_DEPTH: usize = 64;
+/// Bytes of one run's values, checked now and then.
+const MOST_HEAP: usize = 64 << 20;
+/// Time of one run.
+pub(super) const MOST_TIME: Duration = Duration::from_secs(3);
+/// Bytes of the state as JSON: it is read and written with every turn.
+const MOST_STATE: usize = 256 << 10;
+/// Reading a script recurses into its expressions, `depth` says how far; comparing and printing values
+/// recurses into them. The pages are only taken when they are touched.
+const STACK: usize = 256 << 20;
+
+/// A script that was read and can be run.
+#[derive(Debug)]
+pub struct Script {
+    module: FrozenModule,
+    /// The name of its start function, if it has one.
+    pub(super) has_start: Option<&'static str>,
+    pub(super) has_reply: bool,
+}
+
+impl Script {
+    /// Reads a script and runs its top level. The error names line and column.
+    pub fn compile(source: &str) -> Result<Self, AgentError> {
+        let source = source.to_owned();
+        on_own_thread(move || compile_here(&source))
+    }
+
+    /// Runs `reply` with texts, else the start function, on a thread of its own.
+    pub fn run(self: &Arc<Self>, conversation: Conversation, texts: Option<Vec<String>>) -> Result<Answer, AgentError> {
+        let function = if texts.is_some() { "reply" } else { self.has_start.unwrap_or("start") };
+        let script = self.clone();
+        on_own_thread(move || script.call(function, conversation, texts))
+    }
+
+    /// Runs one of its functions, right here.
+    pub(super) fn call(
+        &self,
+        function: &str,
+        conversation: Conversation,
+        texts: Option<Vec<String>>,
+    ) -> Result<Answer, AgentError> {
+        Module::with_temp_heap(|module| {
+            let heap = module.heap();
+            let found = self.module.get(function).map_err(|error| AgentError::Unusable(error.to_string()))?;
+            let function_value = heap.access_owned_frozen_value(&found);
+            let state = State::alloc(&conversation.state, heap);
+            let language = conversation.language.clone();
+            let conv = Conv::alloc(conversation, texts.clone().unwrap_or_default(), language, state, heap);
+            let mut arguments = vec![conv];
+            if let Some(texts) = &texts {
+                arguments.push(heap.alloc(texts.join("\n")));
+            }
+            let returned = {
+                let mut evaluator = bounded(&module)?;
+                evaluator.eval_function(function_value, &arguments, &[]).map_err(|error| readable(function, &error))?
+            };
+
+            let held = conv.downcast_ref::<Conv>().ok_or_else(|| AgentError::Failed("conv is gone".to_owned()))?;
+            let mut answer =
+                Answer { texts: held.said(), language: held.language(), log: held.log_lines(), ..Answer::default() };
+            read_returned(function, returned, &mut answer)?;
+            answer.state = read_state(state)?;
+            Ok(answer)
+        })
+    }
+}
+
+fn compile_here(source: &str) -> Result<Script, AgentError> {
+    if let Some((line, what)) = depth::too_deep(source) {
+        return Err(AgentError::Unusable(format!("line {line}, column 1: {what}")));
+    }
+    let ast = AstModule::parse("agent.star", source.to_owned(), &dialect())
+        .map_err(|error| AgentError::Unusable(one_line(&error)))?;
+    Module::with_temp_heap(|module| {
+        {
+            let mut evaluator = bounded(&module)?;
+            evaluator.eval_module(ast, &globals()).map_err(|error| {
+                match readable("the script's top level", &error) {
+                    AgentError::OverLimit(text) => AgentError::Unusable(text),
+                    _ => AgentError::Unusable(one_line(&error)),
+                }
+            })?;
+        }
+        let module = module.freeze().map_err(|error| AgentError::Unusable(format!("{error:?}")))?;
+        let defined = |name: &str| module.names().any(|given| given.as_str() == name);
+        let has_start = ["start", "start_function"].into_iter().find(|name| defined(name));
+        let has_reply = defined("reply");
+        if has_start.is_none() && !has_reply {
+            return Err(AgentError::Unusable(
+                "the script defines neither start(conv) nor reply(conv, text); define at least one of them".to_owned(),
+            ));
+        }
+        Ok(Script { module, has_start, has_reply })
+    })
+}
+
+/// Runs on a thread with a stack for deep expressions and deep values.
+pub(super) fn on_own_thread<T: Send + 'static>(
+    run: impl FnOnce() -> Result<T, AgentError> + Send + 'static,
+) -> Result<T, AgentError> {
+    std::thread::Builder::new()
+        .name("script".to_owned())
+        .stack_size(STACK)
+        .spawn(run)
+        .map_err(|error| AgentError::Failed(format!("no thread for the script: {error}")))?
+        .join()
+        .unwrap_or_else(|_| Err(AgentError::Failed("the script made its interpreter panic".to_owned())))
+}
+
+/// Python as far as Starlark goes: f-strings, lambdas, types that are read and ignored; no load.
+pub(super) fn dialect() -> Dialect {
+    Dialect {
+        enable_load: false,
+        enable_keyword_only_arguments: true,
+        enable_types: DialectTypes::ParseOnly,
+        enable_top_level_stmt: true,
+        enable_f_strings: true,
+        ..Dialect::Standard
+    }
+}
+
+pub(super) fn globals() -> Globals {
+    GlobalsBuilder::extended_by(&[
+        LibraryExtension::StructType,
+        LibraryExtension::Map,
+        LibraryExtension::Filter,
+        LibraryExtension::Json,
+        LibraryExtension::SetType,
+    ])
+    .build()
+}
+
+fn bounded<'v, 'a, 'e>(module: &'a Module<'v>) -> Result<Evaluator<'v, 'a, 'e>, AgentError> {
+    let mut evaluator = Evaluator::new(module);
+    let until = Instant::now() + MOST_TIME;
+    evaluator.set_check_cancelled(Box::new(move || Instant::now() > until));
+    evaluator
+        .set_max_tick_count(MOST_TICKS)
+        .and_then(|()| evaluator.set_max_callstack_size(MOST_DEPTH))
+        .and_then(|()| evaluator.set_max_heap_size(MOST_HEAP))
+        .map_err(|error| AgentError::Failed(error.to_string()))?;
+    Ok(evaluator)
+}
+
+/// A text, a dict with `utterance` and `hangup`, or nothing.
+fn read_returned(function: &str, returned: Value, answer: &mut Answer) -> Result<(), AgentError> {
+    if returned.is_none() {
+        return Ok(());
+    }
+    if let Some(text) = returned.unpack_str() {
+        answer.texts.extend(filled(text));
+        return Ok(());
+    }
+    let wrong = |what: String| {
+        AgentError::Failed(format!(
+            "{function} returned {what}; return a text, a dict with \"utterance\" and \"hangup\", or None"
+        ))
+    };
+    let Some(dict) = DictRef::from_value(returned) else { return Err(wrong(format!("a {}", returned.get_type()))) };
+    for (key, value) in dict.iter() {
+        match key.unpack_str() {
+            Some("utterance") if value.is_none() => {}
+            Some("utterance") => {
+                let text =
+                    value.unpack_str().ok_or_else(|| wrong(format!("an utterance that is a {}", value.get_type())))?;
+                answer.texts.extend(filled(text));
+            }
+            Some("hangup") => {
+                answer.hangup =
+                    value.unpack_bool().ok_or_else(|| wrong(format!("a hangup that is a {}", value.get_type())))?;
+            }
+            _ => return Err(wrong(format!("a dict with the key {key}"))),
+        }
+    }
+    Ok(())
+}
+
+fn filled(text: &str) -> Option<String> {
+    (!text.trim().is_empty()).then(|| text.to_owned())
+}
+
+fn read_state(state: Value) -> Result<Map<String, Json>, AgentError> {
+    let state = state.downcast_ref::<State>().ok_or_else(|| AgentError::Failed("conv.state is gone".to_owned()))?;
+    let refused = |what: String| AgentError::Failed(format!("conv.state can't be kept: {what}"));
+    let state = state.to_json().map_err(refused)?;
+    let bytes = serde_json::to_string(&state).map_or(0, |text| text.len());
+    if bytes > MOST_STATE {
+        return Err(refused(format!("it is {bytes} bytes of JSON, and {MOST_STATE} is the most; keep less in it")));
+    }
+    Ok(state)
+}
+
+/// An error of a run, told in the terms of our bounds where one of them ended it.
+fn readable(function: &str, error: &starlark::Error) -> AgentError {
+    let text = format!("{function}: {}", one_line(error));
+    // The interpreter tells its bounds only in words; a test holds them.
+    if text.contains("Execution duration limit") {
+        return AgentError::OverLimit(format!("{function} ran over {MOST_TICKS} calls and loop rounds"));
+    }
+    if text.contains("Evaluation cancelled") {
+        return AgentError::OverLimit(format!("{function} ran over {} seconds", MOST_TIME.as_secs()));
+    }
+    if text.contains("Heap memory limit") {
+        return AgentError::OverLimit(format!("{function} used over {} MiB of memory", MOST_HEAP >> 20));
+    }
+    match error.kind() {
+        ErrorKind::StackOverflow(_) => {
+            AgentError::OverLimit(format!("{function} called itself over {MOST_DEPTH} deep"))
+        }
+        _ => AgentError::Failed(text),
+    }
+}
+
+/// `agent.star:3:7: message`, lines and columns from 1.
+fn one_line(error: &starlark::Error) -> String {
+    let message = error.without_diagnostic().to_string();
+    match error.span() {
+        Some(span) => {
+            let begin = span.resolve_span().begin;
+            format!("line {}, column {}: {message}", begin.line + 1, begin.column + 1)
+        }
+        None => message,
+    }
+}
