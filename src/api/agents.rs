@@ -242,18 +242,6 @@ impl Behaviour {
         if !fatal.is_empty() {
             return Err(Problem::invalid("script_has_faults", fatal.join("\n")));
         }
-        for (name, text) in [
-            ("source", Some(&self.source)),
-            ("greeting", self.greeting.as_ref()),
-            ("error_message", self.error_message.as_ref()),
-        ] {
-            if text.is_some_and(|text| text.contains('\0')) {
-                return Err(Problem::invalid(
-                    "text_has_nul",
-                    format!("{name} holds the character NUL, which no text can carry; take it out"),
-                ));
-            }
-        }
         let Kind::Script = self.kind;
         Ok(NewVersion {
             kind: "script",
