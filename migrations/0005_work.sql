@@ -38,6 +38,8 @@ create table delivery (
     attempts     integer     not null default 0,
     lease_token  uuid,
     leased_until timestamptz,
+    -- When the carrier was last about to be called: what it has of this text is not older.
+    attempted_at timestamptz,
     carrier_sid  text,
     error_code   integer,
     error_class  text,
@@ -46,8 +48,10 @@ create table delivery (
     accepted_at  timestamptz,
     updated_at   timestamptz not null default now(),
     constraint delivery_lease_has_token_and_end check ((lease_token is null) = (leased_until is null)),
-    constraint delivery_is_leased_exactly_while_it_is_sending check ((status = 'sending') = (lease_token is not null)),
-    constraint planned_delivery_is_due check (status <> 'planned' or due_at is not null),
+    constraint sending_delivery_is_leased check (status <> 'sending' or lease_token is not null),
+    constraint only_a_sending_or_unknown_delivery_is_leased check (lease_token is null or status in ('sending', 'unknown')),
+    constraint planned_sending_and_unknown_deliveries_are_due
+        check (status not in ('planned', 'sending', 'unknown') or due_at is not null),
     constraint accepted_delivery_has_the_carriers_id check (status not in ('accepted', 'sent', 'delivered') or carrier_sid is not null)
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
 

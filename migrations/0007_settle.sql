@@ -141,9 +141,10 @@ begin
          order by d.id
     loop
         ordinal := settling.ordinal;
-        if settling.status = 'planned' then
+        if settling.status in ('planned', 'unknown') then
+            -- Something is left to do: to send it again, or to find out whether the carrier has it.
             update delivery
-               set status = 'planned', due_at = now() + make_interval(secs => settling.retry_after_seconds),
+               set status = settling.status, due_at = now() + make_interval(secs => settling.retry_after_seconds),
                    lease_token = null, leased_until = null, updated_at = now(),
                    error_code = settling.error_code, error_class = settling.error_class, error_detail = settling.error_detail
              where id = settling.id and lease_token = settling.token;
@@ -189,4 +190,52 @@ begin
            error_code = code, error_class = class, error_detail = null, updated_at = now()
      where id = held.id;
     return 'moved';
+end $$;
+
+-- Settles an unknown delivery by what the carrier's list of messages shows. candidates are the ids of messages to the
+-- same contact with the same text that are not older than the attempt, the oldest first; null when the list could not
+-- be read. Only a list that was read long enough after the attempt makes an absence certain.
+-- Answers found, absent (it will be sent again), waiting, or stale when the token is no longer its own.
+create function resolve_unknown(of_delivery uuid, by_token uuid, candidates text[], settle_after_seconds double precision)
+returns text language plpgsql as $$
+declare
+    held      record;
+    found_sid text;
+    this_time timestamptz := now();
+begin
+    select id, project_id, status, attempted_at into held from delivery
+     where id = of_delivery and lease_token = by_token and status = 'unknown'
+       for update;
+    if not found then
+        return 'stale';
+    end if;
+
+    -- A message that is another delivery's is not this one's, however alike their texts are.
+    select candidate into found_sid
+      from unnest(candidates) with ordinality as listed (candidate, position)
+     where not exists (
+               select 1 from delivery other where other.project_id = held.project_id and other.carrier_sid = listed.candidate)
+     order by position
+     limit 1;
+    if found_sid is not null then
+        update delivery
+           set status = 'accepted', carrier_sid = found_sid, due_at = null, lease_token = null, leased_until = null,
+               accepted_at = this_time, error_class = null, error_detail = null, updated_at = this_time
+         where id = held.id;
+        return 'found';
+    end if;
+
+    if candidates is not null and held.attempted_at + make_interval(secs => settle_after_seconds) < this_time then
+        update delivery
+           set status = 'planned', due_at = this_time, lease_token = null, leased_until = null, updated_at = this_time,
+               error_detail = 'the carrier does not have it; it is sent again'
+         where id = held.id;
+        return 'absent';
+    end if;
+
+    update delivery
+       set due_at = this_time + make_interval(secs => least(settle_after_seconds / 4, 15)),
+           lease_token = null, leased_until = null, updated_at = this_time
+     where id = held.id;
+    return 'waiting';
 end $$;

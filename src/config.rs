@@ -74,6 +74,9 @@ pub struct WorkerSettings {
     /// How long a worker may hold a piece of work before others may take it over, in seconds; it is renewed while a turn runs
     #[arg(long, env = "TEXTBACK_LEASE_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(3..=3600))]
     pub lease_seconds: u32,
+    /// How long a delivery whose outcome is unknown is looked for at the carrier before its absence is held certain and it is sent again, in seconds
+    #[arg(long, env = "TEXTBACK_UNKNOWN_SETTLE_SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub unknown_settle_seconds: u32,
     /// How often workers look for work that nobody told them of, in seconds
     #[arg(long, env = "TEXTBACK_POLL_SECONDS", default_value_t = 1.0, value_parser = parse_seconds)]
     pub poll_seconds: f64,

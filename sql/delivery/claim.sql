@@ -9,7 +9,7 @@ with expired as (
        for update skip locked
 ), lost as (
     update delivery
-       set status = 'unknown', due_at = null, lease_token = null, leased_until = null, updated_at = now(),
+       set status = 'unknown', due_at = now(), lease_token = null, leased_until = null, updated_at = now(),
            error_class = 'ambiguous', error_detail = 'the worker that was sending it did not come back'
       from expired
      where delivery.id = expired.id
@@ -26,7 +26,7 @@ with expired as (
 ), claimed as (
     update delivery
        set status = 'sending', lease_token = $3, leased_until = now() + make_interval(secs => $2),
-           attempts = delivery.attempts + 1, updated_at = now()
+           attempts = delivery.attempts + 1, attempted_at = now(), updated_at = now()
       from due
      where delivery.id = due.id
     returning delivery.*

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use reqwest::{Response, StatusCode, header};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
@@ -68,6 +69,37 @@ pub struct Capabilities {
     pub sms: bool,
 }
 
+/// A message as the carrier lists it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Listed {
+    pub sid: String,
+    #[serde(default)]
+    pub body: Option<String>,
+    /// RFC 2822.
+    date_created: Option<String>,
+    direction: Option<String>,
+}
+
+impl Listed {
+    /// When the carrier took it, to the second, by the carrier's clock.
+    fn created_at(&self) -> Option<DateTime<Utc>> {
+        let text = self.date_created.as_deref()?;
+        DateTime::parse_from_rfc2822(text).ok().map(|at| at.with_timezone(&Utc))
+    }
+
+    /// Whether it was sent by the API, and with this text as far as the carrier leaves texts as they are: it may
+    /// put a trial account's words before them and exchange typographic characters.
+    pub fn may_be(&self, body: &str) -> bool {
+        let plain = |text: &str| -> String {
+            text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase()
+        };
+        let listed = self.body.as_deref().unwrap_or_default();
+        let (ours, theirs) = (plain(body), plain(listed));
+        let alike = if ours.is_empty() { listed.trim().ends_with(body.trim()) } else { theirs.ends_with(&ours) };
+        alike && self.direction.as_deref().is_none_or(|direction| direction.starts_with("outbound"))
+    }
+}
+
 /// Where the carrier turns to for a number.
 #[derive(Debug, Clone)]
 pub struct WebhookUrls {
@@ -117,6 +149,39 @@ impl Client {
         }
     }
 
+    /// The messages from a number of ours to a contact that are not older than `since`, the newest
+    /// first, as far as five pages tell.
+    ///
+    /// No filter by date: whether a message that was only just accepted has the date that the
+    /// filter looks at is not documented.
+    pub async fn list_sent(
+        &self,
+        account: &Account,
+        from: &str,
+        to: &str,
+        since: DateTime<Utc>,
+    ) -> Result<Vec<Listed>, CarrierError> {
+        #[derive(Deserialize)]
+        struct Page {
+            messages: Vec<Listed>,
+            next_page_uri: Option<String>,
+        }
+        let first = self.request(reqwest::Method::GET, account, "Messages.json");
+        let mut request = first.query(&[("From", from), ("To", to), ("PageSize", "100")]);
+        let mut listed = Vec::new();
+        for _ in 0..5 {
+            let page: Page = read(request.send().await).await?;
+            let reached = page.messages.iter().any(|message| message.created_at().is_some_and(|at| at < since));
+            listed
+                .extend(page.messages.into_iter().filter(|message| message.created_at().is_none_or(|at| at >= since)));
+            match page.next_page_uri {
+                Some(next) if !reached => request = self.request_at(reqwest::Method::GET, account, &next),
+                _ => break,
+            }
+        }
+        Ok(listed)
+    }
+
     /// The number as the carrier has it; `None` when the account does not own it.
     pub async fn find_number(&self, account: &Account, number: &str) -> Result<Option<CarrierNumber>, CarrierError> {
         #[derive(Deserialize)]
@@ -150,10 +215,15 @@ impl Client {
     }
 
     fn request(&self, method: reqwest::Method, account: &Account, path: &str) -> reqwest::RequestBuilder {
+        self.request_at(method, account, &format!("/2010-04-01/Accounts/{}/{path}", account.account_sid))
+    }
+
+    /// A request at a path of the API's, as its own pages name them.
+    fn request_at(&self, method: reqwest::Method, account: &Account, path: &str) -> reqwest::RequestBuilder {
         let base = self.api_url.as_str().trim_end_matches('/');
         let (user, password) = account.login();
         self.http
-            .request(method, format!("{base}/2010-04-01/Accounts/{}/{path}", account.account_sid))
+            .request(method, format!("{base}{path}"))
             .basic_auth(user, Some(password.expose_secret()))
             .header(header::ACCEPT, "application/json")
     }
@@ -189,7 +259,10 @@ async fn read_sent(answer: Response) -> Sent {
     };
     if status.is_success() {
         return match serde_json::from_slice::<Created>(&body) {
-            Ok(created) => Sent::Accepted { sid: created.sid },
+            Ok(Created { sid }) if is_message_sid(&sid) => Sent::Accepted { sid },
+            Ok(Created { sid }) => {
+                Sent::Unclear { detail: format!("the answer {status} names no message but {sid:?}") }
+            }
             Err(error) => Sent::Unclear { detail: format!("the answer {status} names no message: {error}") },
         };
     }
@@ -200,6 +273,13 @@ async fn read_sent(answer: Response) -> Sent {
         return Sent::Refused { code, status: status.as_u16(), detail, retry_after_seconds };
     }
     Sent::Unclear { detail }
+}
+
+/// SM… or MM…, letters and digits.
+fn is_message_sid(text: &str) -> bool {
+    (text.starts_with("SM") || text.starts_with("MM"))
+        && text.len() <= 64
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 async fn read<T: DeserializeOwned>(answer: reqwest::Result<Response>) -> Result<T, CarrierError> {

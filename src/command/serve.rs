@@ -19,6 +19,7 @@ use crate::ledger::wake::Wakes;
 use crate::ledger::{Ledger, health};
 use crate::listen::Listening;
 use crate::worker::deliveries::Sender;
+use crate::worker::reconcile::Reconciler;
 use crate::worker::turns::Turns;
 use crate::{telemetry, worker};
 
@@ -78,6 +79,8 @@ pub async fn work(database: &DatabaseSettings, options: WorkOptions) -> Done {
     let client = Client::new(options.carrier.twilio_api_url.clone())?;
     let lease = options.worker.lease_seconds;
     let turns = Turns::new(ledger.clone(), Runners::new()?, "live", lease);
+    let settle_after = options.worker.unknown_settle_seconds;
+    let reconciler = Reconciler::new(ledger.clone(), accounts.clone(), client.clone(), lease, settle_after);
     let sender =
         Sender::new(ledger.clone(), accounts, client, options.public_url.as_str().trim_end_matches('/'), lease);
     warn_if_not_ready(&ledger).await;
@@ -95,7 +98,7 @@ pub async fn work(database: &DatabaseSettings, options: WorkOptions) -> Done {
         None => None,
     };
     tracing::info!(turn_slots = options.worker.turn_slots, delivery_slots = options.worker.delivery_slots, "working");
-    worker::run(ledger.clone(), turns, sender, &options.worker, async move {
+    worker::run(ledger.clone(), turns, sender, reconciler, &options.worker, async move {
         told_to_stop().await;
         draining.store(true, Ordering::Relaxed);
     })

@@ -9,6 +9,9 @@ use super::batch::BatchError;
 use super::wake::Work;
 use super::{Ledger, new_id};
 
+/// How long an unknown delivery is left to the carrier's own report before it is looked for.
+const LOOK_AFTER_SECONDS: f64 = 3.0;
+
 /// A delivery that this process is about to send. It is `sending` and committed as such.
 #[derive(Debug, Clone, FromRow)]
 pub struct Claim {
@@ -167,7 +170,7 @@ impl SettlementRow {
         let (status, carrier_sid, refusal, retry_after_seconds) = match settlement.outcome {
             Outcome::Accepted { carrier_sid } => ("accepted", Some(carrier_sid), None, None),
             Outcome::Failed(refusal) => ("failed", None, Some(refusal), None),
-            Outcome::Unknown(refusal) => ("unknown", None, Some(refusal), None),
+            Outcome::Unknown(refusal) => ("unknown", None, Some(refusal), Some(LOOK_AFTER_SECONDS)),
             Outcome::PutOff { seconds, refusal } => ("planned", None, Some(refusal), Some(seconds)),
         };
         let (error_code, error_class, error_detail) = match refusal {

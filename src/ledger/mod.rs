@@ -13,6 +13,7 @@ pub mod page;
 pub mod project;
 pub mod session;
 pub mod turn;
+pub mod unknown;
 pub mod wake;
 
 use std::sync::Arc;

@@ -22,15 +22,18 @@ const DEBOUNCE: Duration = Duration::from_millis(5);
 pub enum Work {
     Turn,
     Delivery,
+    /// Deliveries to be looked for. Nobody rings for them: they are due after a while, and polled.
+    Unknown,
 }
 
 impl Work {
-    const ALL: [Self; 2] = [Self::Turn, Self::Delivery];
+    const ALL: [Self; 3] = [Self::Turn, Self::Delivery, Self::Unknown];
 
     const fn word(self) -> &'static str {
         match self {
             Self::Turn => "turn",
             Self::Delivery => "delivery",
+            Self::Unknown => "unknown",
         }
     }
 
@@ -45,6 +48,7 @@ pub struct Wakes {
     process: Uuid,
     turn: Notify,
     delivery: Notify,
+    unknown: Notify,
     untold: AtomicU8,
     tell: Notify,
 }
@@ -55,6 +59,7 @@ impl Default for Wakes {
             process: Uuid::now_v7(),
             turn: Notify::new(),
             delivery: Notify::new(),
+            unknown: Notify::new(),
             untold: AtomicU8::new(0),
             tell: Notify::new(),
         }
@@ -78,6 +83,7 @@ impl Wakes {
         match work {
             Work::Turn => &self.turn,
             Work::Delivery => &self.delivery,
+            Work::Unknown => &self.unknown,
         }
     }
 

@@ -106,6 +106,9 @@ impl Simulator {
 
     async fn report(&self, message: &Message, status: &str) {
         let Some(url) = &message.status_callback else { return };
+        if self.state.lock().silent {
+            return;
+        }
         let Some(token) =
             self.state.lock().accounts.get(&message.account_sid).map(|account| account.auth_token.clone())
         else {

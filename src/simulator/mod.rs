@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 pub use phones::{PhoneText, Texted};
 use state::State;
-pub use state::{Account, Number};
+pub use state::{Account, Fault, Number};
 
 /// How a simulated Twilio behaves.
 #[derive(Debug, Clone, Copy, Default)]
@@ -60,6 +60,16 @@ impl Simulator {
     /// The number as it is set up now.
     pub fn number(&self, phone_number: &str) -> Option<Number> {
         self.state.lock().numbers.iter().find(|number| number.phone_number == phone_number).cloned()
+    }
+
+    /// Lets the next messages that are created meet these faults, one each, after those planned before.
+    pub fn plan_faults(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.state.lock().faults.extend(faults);
+    }
+
+    /// Whether status callbacks are posted from now on.
+    pub fn report_statuses(&self, report: bool) {
+        self.state.lock().silent = !report;
     }
 
     /// Waits until no webhook and no callback is on its way.

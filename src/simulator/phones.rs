@@ -7,7 +7,7 @@ use poem::{IntoResponse, Response, Route, get, handler, post};
 use serde::{Deserialize, Serialize};
 
 use super::Simulator;
-use super::state::{Message, new_sid};
+use super::state::{Fault, Message, new_sid};
 
 /// Words by which a person stops and restarts texts from a number
 /// (<https://www.twilio.com/docs/messaging/tutorials/advanced-opt-out>).
@@ -179,4 +179,10 @@ fn show(number: Path<String>, simulator: Data<&Simulator>) -> Json<Vec<PhoneText
 #[handler]
 fn list_numbers(simulator: Data<&Simulator>) -> Json<Vec<String>> {
     Json(simulator.state.lock().numbers.iter().map(|number| number.phone_number.clone()).collect())
+}
+
+#[handler]
+fn plan_faults(faults: Json<Vec<Fault>>, simulator: Data<&Simulator>) -> StatusCode {
+    simulator.plan_faults(faults.0);
+    StatusCode::NO_CONTENT
 }

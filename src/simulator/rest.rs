@@ -12,7 +12,7 @@ use poem::{IntoResponse, Request, Response, Route, get, handler};
 use serde_json::{Value, json};
 
 use super::Simulator;
-use super::state::{Message, Number, new_sid};
+use super::state::{Fault, Message, Number, new_sid};
 use crate::carrier::form::Form;
 
 const MOST_CHARACTERS: usize = 1600;
@@ -45,6 +45,10 @@ impl IntoResponse for Refusal {
 
 fn bad(code: i32, message: impl Into<String>) -> Refusal {
     Refusal(StatusCode::BAD_REQUEST, code, message.into())
+}
+
+fn internal() -> Refusal {
+    Refusal(StatusCode::INTERNAL_SERVER_ERROR, 20500, "Internal Server Error".to_owned())
 }
 
 fn missing(path: &str) -> Refusal {
@@ -115,6 +119,14 @@ async fn create(
     if status_callback.as_deref().is_some_and(|url| url::Url::parse(url).is_err()) {
         return Err(bad(21609, "The 'StatusCallback' URL is not a valid URL."));
     }
+    let fault = simulator.state.lock().faults.pop_front();
+    match fault {
+        Some(Fault::Fail500) => return Err(internal()),
+        Some(Fault::TooManyRequests) => {
+            return Err(Refusal(StatusCode::TOO_MANY_REQUESTS, 20429, "Too Many Requests".to_owned()));
+        }
+        _ => {}
+    }
     let message = {
         let mut memory = simulator.state.lock();
         if !memory.numbers.iter().any(|number| number.phone_number == from && number.account_sid == account_sid) {
@@ -147,6 +159,12 @@ async fn create(
     };
     let created = message.json();
     simulator.deliver(message);
+    match fault {
+        Some(Fault::AcceptThen500) => return Err(internal()),
+        Some(Fault::AcceptThenGarbage) => return Ok((StatusCode::CREATED, json!(["garbage"]))),
+        Some(Fault::AcceptThenHang(ms)) => tokio::time::sleep(std::time::Duration::from_millis(ms)).await,
+        _ => {}
+    }
     Ok((StatusCode::CREATED, created))
 }
 

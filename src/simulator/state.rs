@@ -1,9 +1,10 @@
 //! What the simulated Twilio remembers; it speaks to nobody.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::secret::random_bytes;
@@ -59,6 +60,22 @@ pub struct Message {
     pub date_updated: DateTime<Utc>,
 }
 
+/// What can go wrong when a message is created.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// It is taken, and the answer is a 500.
+    AcceptThen500,
+    /// It is taken, and the answer comes after this many milliseconds.
+    AcceptThenHang(u64),
+    /// It is taken, and the answer is no JSON.
+    AcceptThenGarbage,
+    /// It is not taken, and the answer is a 500.
+    Fail500,
+    /// It is not taken: too many requests.
+    TooManyRequests,
+}
+
 /// Everything.
 #[derive(Debug, Default)]
 pub struct Memory {
@@ -67,6 +84,10 @@ pub struct Memory {
     /// In the order they were made.
     pub messages: Vec<Message>,
     by_sid: HashMap<String, usize>,
+    /// What the next messages that are created will meet, in this order.
+    pub faults: VecDeque<Fault>,
+    /// Whether status callbacks are kept back: they are best effort, and may never come.
+    pub silent: bool,
     /// Who sent STOP to which number: (number, phone).
     pub opted_out: HashSet<(String, String)>,
 }

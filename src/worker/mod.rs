@@ -2,6 +2,7 @@
 
 pub mod deliveries;
 mod queue;
+pub mod reconcile;
 pub mod turns;
 
 use std::future::Future;
@@ -16,11 +17,15 @@ use crate::config::WorkerSettings;
 use crate::ledger::Ledger;
 use deliveries::Sender;
 use queue::RowQueue;
+use reconcile::Reconciler;
 use turns::Turns;
 
 /// How long running turns and deliveries may go on after the signal to stop. A carrier call ends
 /// within 15 seconds by itself.
 const GRACE: Duration = Duration::from_secs(20);
+
+/// How many unknown deliveries are looked for at a time: they are few, and each is a list of the carrier's.
+const RECONCILE_SLOTS: usize = 4;
 
 /// Runs the workers of this process until `stop`; then lets what runs come to its end, and gives
 /// back what was not begun.
@@ -28,6 +33,7 @@ pub async fn run(
     ledger: Ledger,
     turns: Turns,
     sender: Sender,
+    reconciler: Reconciler,
     settings: &WorkerSettings,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), apalis_core::monitor::MonitorError> {
@@ -47,6 +53,17 @@ pub async fn run(
                     .concurrency(turn_slots)
                     .catch_panic()
                     .build(turns::work)
+            }
+        })
+        .register({
+            let wakes = wakes.clone();
+            move |restart| {
+                WorkerBuilder::new(format!("reconcile-{process}-{restart}"))
+                    .backend(RowQueue::new(reconciler.clone(), wakes.clone(), RECONCILE_SLOTS, interval))
+                    .data(reconciler.clone())
+                    .concurrency(RECONCILE_SLOTS)
+                    .catch_panic()
+                    .build(reconcile::work)
             }
         })
         .register(move |restart| {

@@ -21,6 +21,7 @@ use textback::listen::Listening;
 use textback::secret::SecretKey;
 use textback::simulator::{Account, Behaviour, Simulator, Texted};
 use textback::worker::deliveries::Sender;
+use textback::worker::reconcile::Reconciler;
 use textback::worker::turns::Turns;
 use url::Url;
 use uuid::Uuid;
@@ -53,6 +54,7 @@ pub struct World {
     pub secret_key: String,
     pub turns: Turns,
     pub sender: Sender,
+    pub reconciler: Reconciler,
     pub http: reqwest::Client,
 }
 
@@ -96,6 +98,7 @@ impl World {
         let (project, key) = project::create(&ledger, "stories").await.expect("a project");
         let world = Self {
             turns: Turns::new(ledger.clone(), runners, "live", LEASE_SECONDS),
+            reconciler: Reconciler::new(ledger.clone(), accounts.clone(), client.clone(), LEASE_SECONDS, 120),
             sender: Sender::new(ledger.clone(), accounts, client, &public_base, LEASE_SECONDS),
             database_url,
             ledger,
@@ -173,8 +176,9 @@ impl World {
         loop {
             let turns = self.turns.step().await.expect("turns");
             let deliveries = self.sender.step().await.expect("deliveries");
+            let unknown = self.reconciler.step().await.expect("unknown deliveries");
             self.simulator.idle().await;
-            if turns + deliveries == 0 {
+            if turns + deliveries + unknown == 0 {
                 return;
             }
         }

@@ -14,6 +14,7 @@ mod commands;
 mod deliveries;
 mod harness;
 mod inbound_sms;
+mod reconcile;
 mod schema;
 mod sessions;
 mod tidy;

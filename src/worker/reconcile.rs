@@ -1,0 +1,107 @@
+//! Unknown deliveries: looked for in the carrier's list of messages until they are found or certainly absent; it sends nothing itself.
+
+use apalis_core::error::BoxDynError;
+use apalis_core::task::data::Data;
+use chrono::TimeDelta;
+
+use super::queue::Source;
+use crate::carrier::Client;
+use crate::ledger::Ledger;
+use crate::ledger::carrier_account::Accounts;
+use crate::ledger::unknown::{self, Resolved, Unknown};
+use crate::ledger::wake::Work;
+
+/// How far the carrier's clock and the database's may be apart.
+const CLOCKS_APART: TimeDelta = TimeDelta::minutes(2);
+
+/// Looks for unknown deliveries.
+#[derive(Clone)]
+pub struct Reconciler {
+    ledger: Ledger,
+    accounts: Accounts,
+    carrier: Client,
+    lease_seconds: u32,
+    settle_after_seconds: u32,
+}
+
+impl Reconciler {
+    /// A reconciler that holds an absence certain `settle_after_seconds` after the attempt.
+    pub fn new(
+        ledger: Ledger,
+        accounts: Accounts,
+        carrier: Client,
+        lease_seconds: u32,
+        settle_after_seconds: u32,
+    ) -> Self {
+        Self { ledger, accounts, carrier, lease_seconds, settle_after_seconds }
+    }
+
+    /// Looks for all whose time has come; says how many there were. This is what the worker does,
+    /// without the worker: for tests.
+    pub async fn step(&self) -> Result<usize, sqlx::Error> {
+        let claims = self.claim(64).await?;
+        let count = claims.len();
+        futures::future::join_all(claims.iter().map(|claim| self.look_for(claim))).await;
+        Ok(count)
+    }
+
+    #[tracing::instrument(name = "delivery.reconcile", skip_all, fields(delivery_id = %claim.id))]
+    async fn look_for(&self, claim: &Unknown) {
+        let candidates = self.candidates(claim).await;
+        match unknown::resolve(&self.ledger, claim, candidates, self.settle_after_seconds).await {
+            Ok(resolved) => {
+                let word = match resolved {
+                    Resolved::Found => "found",
+                    Resolved::Absent => "absent",
+                    Resolved::Waiting => "waiting",
+                    Resolved::Stale => "stale",
+                };
+                tracing::info!(outcome = word, "looked for an unknown delivery at the carrier");
+                metrics::counter!("textback_reconciliations_total", "outcome" => word).increment(1);
+            }
+            // Its lease runs out, and it is looked for again.
+            Err(error) => tracing::error!(%error, "what was found of an unknown delivery could not be written"),
+        }
+    }
+
+    /// The carrier's messages that may be it, the oldest first; `None` when it could not be asked.
+    async fn candidates(&self, claim: &Unknown) -> Option<Vec<String>> {
+        let account = match self.accounts.of_project(claim.project_id).await {
+            Ok(account) => account?,
+            Err(error) => {
+                tracing::warn!(%error, "the carrier account can't be opened");
+                return None;
+            }
+        };
+        let since = claim.attempted_at - CLOCKS_APART;
+        match self.carrier.list_sent(&account, &claim.from, &claim.to, since).await {
+            Ok(listed) => {
+                let alike = listed.into_iter().rev().filter(|message| message.may_be(&claim.body));
+                Some(alike.map(|message| message.sid).collect())
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the carrier's list of messages can't be read");
+                None
+            }
+        }
+    }
+}
+
+impl Source for Reconciler {
+    type Claim = Unknown;
+    const WORK: Work = Work::Unknown;
+
+    async fn claim(&self, most: usize) -> Result<Vec<Unknown>, sqlx::Error> {
+        unknown::claim(&self.ledger, most, self.lease_seconds).await
+    }
+
+    async fn give_back(&self, claims: Vec<Unknown>) -> Result<(), sqlx::Error> {
+        unknown::give_back(&self.ledger, &claims).await
+    }
+}
+
+/// The worker's function. The row says how it went, so this never fails.
+pub(super) async fn work(claim: Unknown, reconciler: Data<Reconciler>) -> Result<(), BoxDynError> {
+    reconciler.look_for(&claim).await;
+    Ok(())
+}
