@@ -18,7 +18,6 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use textback::carrier::form::Form;
 use textback::carrier::signature;
-use textback::db;
 use textback::dev::postgres::Postgres;
 use textback::ledger::wake::Wakes;
 use textback::ledger::{Ledger, project};
@@ -92,7 +91,7 @@ async fn main() {
     let postgres = Postgres::start(&folder, None, &[("shared_buffers", "512MB"), ("max_wal_size", "4GB")])
         .await
         .expect("PostgreSQL");
-    db::migrate(postgres.url()).await.expect("the schema");
+    textback::ledger::migrate(postgres.url()).await.expect("the schema");
     let ledger = Ledger::open(postgres.url(), 4, Arc::new(Wakes::default())).expect("a ledger");
     let (made, key) = project::create(&ledger, "bench").await.expect("a project");
     let (_, secret_key) = SecretKey::draw();

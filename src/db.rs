@@ -32,16 +32,15 @@ pub fn pool(url: &str, max_connections: u32) -> Result<PgPool, sqlx::Error> {
         .connect_lazy_with(options(url)?))
 }
 
-/// Brings the database to this binary's schema.
+/// Applies the migrations that are missing, and gives the connection that did.
 ///
 /// Errors when the database can't be reached or a migration that was applied differs from ours.
-pub async fn migrate(url: &str) -> Result<(), MigrateError> {
+pub async fn migrate(url: &str) -> Result<PgConnection, MigrateError> {
     let mut connection = PgConnection::connect_with(&options(url)?).await?;
     // The name is a constant of ours: nothing from outside reaches this statement.
     sqlx::raw_sql("create schema if not exists textback").execute(&mut connection).await?;
     MIGRATIONS.run(&mut connection).await?;
-    connection.close().await?;
-    Ok(())
+    Ok(connection)
 }
 
 /// Why the schema could not be brought up to date.

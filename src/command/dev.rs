@@ -29,7 +29,7 @@ use crate::simulator::{Behaviour, Simulator};
 use crate::worker::deliveries::Sender;
 use crate::worker::reconcile::Reconciler;
 use crate::worker::turns::Turns;
-use crate::{console, db, telemetry, worker};
+use crate::{console, ledger, telemetry, worker};
 
 /// How long a text takes from one status to the next: long enough to be seen.
 const PACE: Duration = Duration::from_millis(300);
@@ -76,7 +76,7 @@ pub async fn run(options: Options) -> Done {
         (None, Some(url)) => url.clone(),
         (None, None) => unreachable!("one of them is there"),
     };
-    db::migrate(&url).await?;
+    ledger::migrate(&url).await?;
 
     // Two ledgers, one set of bells: workers can't take the webhook's connections.
     let wakes = Arc::new(Wakes::default());

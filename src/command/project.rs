@@ -8,9 +8,8 @@ use serde_json::json;
 
 use super::{Done, print};
 use crate::config::DatabaseSettings;
-use crate::db;
 use crate::ledger::wake::Wakes;
-use crate::ledger::{Ledger, project, refused_by};
+use crate::ledger::{self, Ledger, project, refused_by};
 
 /// What `textback project` can do.
 #[derive(Subcommand)]
@@ -43,7 +42,7 @@ pub async fn run(command: Command) -> Done {
 
 /// Runs `textback migrate`.
 pub async fn migrate(database: &DatabaseSettings) -> Done {
-    db::migrate(database.required()?).await?;
+    ledger::migrate(database.required()?).await?;
     tracing::info!("the database has this binary's schema");
     Ok(ExitCode::SUCCESS)
 }

@@ -15,6 +15,7 @@ pub fn console(numbers: &[String]) -> Markup {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 title { "textback console" }
+                link rel="icon" href="data:,";
                 link rel="stylesheet" href="/console/style.css";
                 script src="/console/htmx.js" defer {}
             }

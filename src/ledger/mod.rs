@@ -6,6 +6,7 @@ pub mod carrier_account;
 pub mod delivery;
 pub mod health;
 pub mod inbound;
+pub mod invariant;
 pub mod key;
 pub mod message;
 pub mod number;
@@ -18,7 +19,7 @@ pub mod wake;
 
 use std::sync::Arc;
 
-use sqlx::PgPool;
+use sqlx::{Connection, PgPool};
 use uuid::Uuid;
 
 use crate::db;
@@ -74,6 +75,16 @@ impl Ledger {
     pub async fn close(&self) {
         self.pool.close().await;
     }
+}
+
+/// Brings the database to this binary's schema: migrations, then the views of the invariants.
+///
+/// Errors when the database can't be reached or a migration that was applied differs from ours.
+pub async fn migrate(url: &str) -> Result<(), db::MigrateError> {
+    let mut connection = db::migrate(url).await?;
+    invariant::install(&mut connection).await?;
+    connection.close().await?;
+    Ok(())
 }
 
 /// A new id: a UUIDv7, so that ids of one process sort by time.

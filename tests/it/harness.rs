@@ -16,7 +16,7 @@ use textback::db;
 use textback::dev::postgres::Postgres;
 use textback::ledger::carrier_account::Accounts;
 use textback::ledger::wake::Wakes;
-use textback::ledger::{Ledger, project};
+use textback::ledger::{Ledger, invariant, project};
 use textback::listen::Listening;
 use textback::secret::SecretKey;
 use textback::simulator::{Account, Behaviour, Simulator, Texted};
@@ -179,6 +179,8 @@ impl World {
             let unknown = self.reconciler.step().await.expect("unknown deliveries");
             self.simulator.idle().await;
             if turns + deliveries + unknown == 0 {
+                let breaches = invariant::check(&self.ledger).await.expect("the invariants");
+                assert_eq!(breaches, [], "what must always hold does not");
                 return;
             }
         }
@@ -286,7 +288,7 @@ fn server_url() -> &'static str {
                     ("max_connections", "400"),
                 ];
                 let postgres = Postgres::start(&folder, None, &settings).await.expect("PostgreSQL");
-                db::migrate(postgres.url()).await.expect("the schema");
+                textback::ledger::migrate(postgres.url()).await.expect("the schema");
                 tell.send(postgres.url().to_owned()).expect("somebody waits");
                 // Until the process ends, which takes the server with it.
                 std::future::pending::<()>().await;

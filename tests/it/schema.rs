@@ -122,10 +122,46 @@ async fn the_schema_is_the_committed_one() {
 async fn every_statement_fits_the_schema() {
     let pool = pool(&new_database().await).await;
     let mut connection = pool.acquire().await.expect("a connection");
-    for (path, text) in crate::tidy::files("sql", "sql") {
+    let questions =
+        crate::tidy::files("sql", "sql").into_iter().filter(|(path, _)| !path.starts_with("sql/invariants/"));
+    for (path, text) in questions {
         let statement = format!("prepare probe as {text}");
         let prepared = sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut *connection).await;
         assert!(prepared.is_ok(), "{path}: {prepared:?}");
         sqlx::raw_sql("deallocate probe").execute(&mut *connection).await.expect("forgotten");
     }
+}
+
+/// A view that could not be broken would prove nothing: each is shown a row that breaks it.
+#[tokio::test]
+async fn every_invariant_notices_when_it_is_broken() {
+    let world =
+        crate::harness::World::with_agent(crate::harness::ECHO, serde_json::json!({"first_message": "process"})).await;
+    world.answers(crate::harness::ADA, "hi").await;
+    world.text("+14155550102", "waits").await;
+    for (view, breaking) in [
+        (
+            "01",
+            "drop index carrier_message_is_recorded_once; update message set carrier_sid = 'SM1' where direction = 'inbound'",
+        ),
+        ("02", "drop index one_session_not_closed_per_number_contact_and_channel; update session set contact = '+1'"),
+        ("03", "delete from turn"),
+        ("04", "update session set status = 'closed', closed_at = now(), close_reason = 'operator_ended'"),
+        ("05", "delete from delivery"),
+        ("06", "update delivery set due_at = now(), status = 'sent'"),
+        ("10", "update session set last_message_at = now() + interval '1 hour'"),
+    ] {
+        let mut connection = world.ledger.pool().begin().await.expect("a transaction");
+        sqlx::raw_sql(breaking).execute(&mut *connection).await.expect(view);
+        let name: String =
+            sqlx::query_scalar("select viewname::text from pg_views where viewname like 'invariant_' || $1 || '%'")
+                .bind(view)
+                .fetch_one(&mut *connection)
+                .await
+                .expect(view);
+        let statement = sqlx::AssertSqlSafe(format!("select count(*) from {name}"));
+        let rows: i64 = sqlx::query_scalar(statement).fetch_one(&mut *connection).await.expect(view);
+        assert!(rows > 0, "{name} does not notice");
+    }
+    world.settle().await;
 }

@@ -84,6 +84,8 @@ fn only_one_room_says_apalis_and_only_one_knows_the_carriers_words() {
 fn every_statement_is_used_and_lives_in_the_room_of_its_noun() {
     let sources = files("src", "rs");
     for (path, _) in files("sql", "sql") {
+        // Invariants are listed by their bare names.
+        let path = path.strip_prefix("sql/invariants/").map_or(path.clone(), |name| name.replace(".sql", "\""));
         let users: Vec<&str> =
             sources.iter().filter(|(_, text)| text.contains(&path)).map(|(user, _)| user.as_str()).collect();
         assert!(!users.is_empty(), "{path} is used nowhere");

@@ -1,0 +1,7 @@
+-- At most one session that is not closed per number, contact and channel.
+create or replace view invariant_02_one_session_not_closed as
+select number_id, contact, channel, count(*) as sessions
+  from session
+ where status <> 'closed'
+ group by number_id, contact, channel
+having count(*) > 1
