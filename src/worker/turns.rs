@@ -7,6 +7,7 @@ use apalis_core::error::BoxDynError;
 use apalis_core::task::data::Data;
 use moka::future::Cache;
 use serde_json::Value;
+use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use super::queue::Source;
@@ -34,7 +35,8 @@ pub struct Turns {
 
 struct Loaded {
     version: Version,
-    agent: Result<Box<dyn Agent>, AgentError>,
+    /// Made when it is first needed; a failure to make it is not kept.
+    agent: OnceCell<ScriptAgent>,
 }
 
 impl Turns {
@@ -100,8 +102,10 @@ impl Turns {
         if claim.attempt > MOST_ATTEMPTS {
             return Err(failed(AgentError::Failed("the attempts before ended without a word".to_owned())));
         }
-        let agent = loaded.agent.as_ref().map_err(|error| failed(error.clone()))?;
-        let conversing = converse(agent.as_ref(), &loaded.version, claim, self.env);
+        let key = format!("{} {}", claim.agent_id, claim.agent_version);
+        let made = || ScriptAgent::new(self.runners.clone(), key, loaded.version.source.clone());
+        let agent = loaded.agent.get_or_try_init(made).await.map_err(failed)?;
+        let conversing = converse(agent, &loaded.version, claim, self.env);
         tokio::select! {
             settlement = conversing => settlement.map_err(failed),
             () = self.keep_lease(claim) => Err(Failure { error: "the lease was lost".to_owned(), error_message: None, again_helps: true }),
@@ -111,10 +115,7 @@ impl Turns {
     async fn load(&self, claim: &Claim) -> Result<Arc<Loaded>, String> {
         let reading = async {
             let version = agent::version(&self.ledger, claim.agent_id, claim.agent_version).await?;
-            let key = format!("{} {}", claim.agent_id, claim.agent_version);
-            let agent = ScriptAgent::new(self.runners.clone(), key, version.source.clone()).await;
-            let agent = agent.map(|agent| Box::new(agent) as Box<dyn Agent>);
-            Ok::<_, sqlx::Error>(Arc::new(Loaded { version, agent }))
+            Ok::<_, sqlx::Error>(Arc::new(Loaded { version, agent: OnceCell::new() }))
         };
         self.agents
             .try_get_with((claim.agent_id, claim.agent_version), reading)

@@ -179,6 +179,8 @@ impl Runner {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
+            // Ctrl-C is for us: we end our runners when their work is done.
+            .process_group(0)
             .kill_on_drop(true)
             .spawn()?;
         let (Some(requests), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
