@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use textback::agent::script::runner;
-use textback::command::{self, Done, agent, dev, project, serve, simulate};
+use textback::command::{self, Done, agent, dev, doctor, project, serve, simulate};
 use textback::config::{CarrierSettings, DatabaseSettings, ServerSettings};
 use textback::telemetry::{self, LogFormat};
 
@@ -44,6 +44,8 @@ enum Command {
         #[command(flatten)]
         database: DatabaseSettings,
     },
+    /// Look at everything that keeps texts from being answered, and say how to mend it
+    Doctor(doctor::Options),
     /// Print the OpenAPI document
     Openapi,
     /// A simulated Twilio and its phones
@@ -91,6 +93,7 @@ async fn carry_out(command: Command) -> Done {
         Command::Serve { database, server, carrier } => serve::serve(&database, &server, &carrier).await,
         Command::Work { database, worker } => serve::work(&database, worker).await,
         Command::Migrate { database } => project::migrate(&database).await,
+        Command::Doctor(options) => doctor::run(options).await,
         Command::Openapi => command::print(&textback::api::document()),
         Command::Simulate { command } => simulate::run(command).await,
         Command::Project { command } => project::run(command).await,

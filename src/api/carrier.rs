@@ -8,6 +8,7 @@ use secrecy::SecretString;
 use super::auth::Caller;
 use super::{Door, Group};
 use crate::account::Account;
+use crate::carrier::client;
 use crate::ledger::project;
 use crate::problem::Problem;
 
@@ -79,7 +80,7 @@ impl Api {
         };
         door.accounts.put(&account).await?;
         tracing::info!(%project_id, account_sid = account.account_sid, "carrier account set");
-        let urls = super::webhook_urls(&door, &account);
+        let urls = client::WebhookUrls::of(&door.public_base, &account.webhook_key);
         Ok(Json(Carrier {
             account_sid: account.account_sid,
             webhook_urls: WebhookUrls { messages: urls.messages, status: urls.status, fallback: urls.fallback },

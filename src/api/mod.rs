@@ -14,10 +14,8 @@ use poem::http::StatusCode;
 use poem::{Endpoint, EndpointExt, Request, Route};
 use poem_openapi::{LicenseObject, OpenApiService, Tags};
 
-use crate::account::Account;
 use crate::agent::script::runner::Runners;
 use crate::carrier::Client;
-use crate::carrier::client::WebhookUrls;
 use crate::ledger::Ledger;
 use crate::ledger::carrier_account::Accounts;
 use crate::problem::Problem;
@@ -87,14 +85,4 @@ async fn bounded<E: Endpoint>(next: Arc<E>, mut request: Request) -> poem::Resul
     })?;
     request.set_body(bytes);
     next.call(request).await
-}
-
-/// Where the carrier turns to for an account.
-fn webhook_urls(door: &Door, account: &Account) -> WebhookUrls {
-    let base = format!("{}/webhooks/twilio/{}", door.public_base, account.webhook_key);
-    WebhookUrls {
-        messages: format!("{base}/messages"),
-        status: format!("{base}/status"),
-        fallback: format!("{base}/fallback"),
-    }
 }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::auth::Caller;
 use super::lists::{self, List};
 use super::{Door, Group};
-use crate::carrier::client::CarrierError;
+use crate::carrier::client::{self, CarrierError};
 use crate::ledger::{agent, number};
 use crate::problem::Problem;
 
@@ -96,7 +96,7 @@ impl Api {
         }
         // The row comes first: a text that the webhooks bring at once finds its number.
         let attached = number::attach(&door.ledger, project_id, &number, agent_id, &found.sid).await?;
-        let urls = super::webhook_urls(&door, &account);
+        let urls = client::WebhookUrls::of(&door.public_base, &account.webhook_key);
         door.carrier.set_webhooks(&account, &found.sid, &urls).await.map_err(of_carrier)?;
         let attached = number::mark_webhook_set(&door.ledger, attached.id).await?;
         tracing::info!(%project_id, number_id = %attached.id, "number attached");

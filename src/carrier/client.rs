@@ -57,6 +57,9 @@ pub struct CarrierNumber {
     pub phone_number: String,
     #[serde(default)]
     pub capabilities: Capabilities,
+    /// Where inbound texts are posted.
+    #[serde(default)]
+    pub sms_url: Option<String>,
     /// When it is set, the carrier ignores the number's own webhook addresses.
     #[serde(default)]
     pub sms_application_sid: Option<String>,
@@ -106,6 +109,18 @@ pub struct WebhookUrls {
     pub messages: String,
     pub status: String,
     pub fallback: String,
+}
+
+impl WebhookUrls {
+    /// The addresses of a webhook key below the address by which the carrier reaches us.
+    pub fn of(public_base: &str, webhook_key: &str) -> Self {
+        let base = format!("{public_base}/webhooks/twilio/{webhook_key}");
+        Self {
+            messages: format!("{base}/messages"),
+            status: format!("{base}/status"),
+            fallback: format!("{base}/fallback"),
+        }
+    }
 }
 
 /// Why a call that reads or sets something failed.

@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod dev;
+pub mod doctor;
 pub mod project;
 pub mod serve;
 pub mod simulate;

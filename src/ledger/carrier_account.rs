@@ -57,6 +57,11 @@ impl Accounts {
         }
     }
 
+    /// The projects that have an account, with their names.
+    pub async fn projects(&self) -> Result<Vec<(Uuid, String)>, sqlx::Error> {
+        sqlx::query_as(include_str!("../../sql/carrier_account/list.sql")).fetch_all(&self.ledger.pool).await
+    }
+
     /// The account of a project.
     pub async fn of_project(&self, project_id: Uuid) -> Result<Option<Arc<Account>>, AccountError> {
         self.by_project

@@ -1,5 +1,6 @@
 //! Whether the database answers and has this binary's schema, and how much work waits; it mends nothing.
 
+use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 
 use super::Ledger;
@@ -43,4 +44,9 @@ pub struct Backlog {
 /// Counts the work that is due.
 pub async fn backlog(ledger: &Ledger) -> Result<Backlog, sqlx::Error> {
     sqlx::query_as(include_str!("../../sql/health/backlog.sql")).fetch_one(&ledger.pool).await
+}
+
+/// The server's version and clock.
+pub async fn clock(ledger: &Ledger) -> Result<(String, DateTime<Utc>), sqlx::Error> {
+    sqlx::query_as(include_str!("../../sql/health/clock.sql")).fetch_one(&ledger.pool).await
 }

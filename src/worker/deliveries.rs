@@ -8,7 +8,7 @@ use apalis_core::task::data::Data;
 
 use super::queue::Source;
 use crate::account::Account;
-use crate::carrier::client::Outgoing;
+use crate::carrier::client::{Outgoing, WebhookUrls};
 use crate::carrier::{Client, ErrorClass, Sent};
 use crate::ledger::carrier_account::Accounts;
 use crate::ledger::delivery::{Claim, Outcome, Refusal, Settlement};
@@ -67,8 +67,8 @@ impl Sender {
 
     async fn hand_over(&self, account: &Account, claim: &Claim) -> Sent {
         // Our id comes back with every report, even when the carrier's answer to this call is lost.
-        let status_callback =
-            format!("{}/webhooks/twilio/{}/status?delivery={}", self.public_base, account.webhook_key, claim.id);
+        let status = WebhookUrls::of(&self.public_base, &account.webhook_key).status;
+        let status_callback = format!("{status}?delivery={}", claim.id);
         let outgoing =
             Outgoing { from: &claim.from, to: &claim.to, body: &claim.body, status_callback: &status_callback };
         let patience = Duration::from_secs(u64::from(self.lease_seconds)).mul_f64(0.8);
