@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help dev test check openapi bench build release postgres clean
+.PHONY: help dev test check chaos openapi bench build release postgres clean
 
 help: ## Tell what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -16,6 +16,10 @@ test: postgres check ## Everything that must hold: format, lints, units, stories
 check: ## Format and lints
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+chaos: postgres ## Everything dies while people text, 20 seeds (minutes; TEXTBACK_CHAOS_SEEDS, TEXTBACK_CHAOS_FIRST_SEED, TEXTBACK_CHAOS_TEXTS)
+	TEXTBACK_CHAOS_SEEDS=$${TEXTBACK_CHAOS_SEEDS:-20} TEXTBACK_CHAOS_TEXTS=$${TEXTBACK_CHAOS_TEXTS:-1200} \
+		$(CARGO) test --locked --test it chaos -- --nocapture
 
 openapi: build ## Write openapi/textback.yaml anew from the code
 	target/debug/textback openapi > openapi/textback.yaml

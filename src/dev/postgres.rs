@@ -87,13 +87,18 @@ impl Postgres {
 
     /// Stops it, and waits until its files are settled.
     pub fn stop(mut self) {
-        self.stop_and_wait();
+        // SIGINT is PostgreSQL's fast stop: sessions are cut, data is settled.
+        self.end_by(Signal::SIGINT);
     }
 
-    fn stop_and_wait(&mut self) {
+    /// Ends it as a crash would: nothing is settled, and the next start recovers.
+    pub fn crash(mut self) {
+        self.end_by(Signal::SIGQUIT);
+    }
+
+    fn end_by(&mut self, signal: Signal) {
         if let Some(keeper) = self.keeper.take() {
-            // SIGINT is PostgreSQL's fast stop: sessions are cut, data is settled.
-            let _ = kill(self.pid, Signal::SIGINT);
+            let _ = kill(self.pid, signal);
             let _ = keeper.join();
         }
     }
@@ -101,7 +106,7 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        self.stop_and_wait();
+        self.end_by(Signal::SIGINT);
     }
 }
 

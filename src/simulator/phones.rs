@@ -136,6 +136,12 @@ impl Simulator {
             .collect()
     }
 
+    /// Waits until something is sent or has arrived.
+    pub async fn step(&self) {
+        // The sender lives as long as we do, so this can't fail.
+        let _ = self.under_way.subscribe().changed().await;
+    }
+
     /// Waits until a phone has got this many texts from a number, and gives their bodies.
     pub async fn until_received(&self, phone: &str, from: &str, count: usize) -> Vec<String> {
         let mut steps = self.under_way.subscribe();

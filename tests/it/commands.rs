@@ -12,7 +12,7 @@ use sqlx::postgres::PgListener;
 
 use crate::harness::{ADA, ECHO, NUMBER, World, empty_database, id};
 
-fn textback() -> Command {
+pub fn textback() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_textback"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TEXTBACK_") || name == "DATABASE_URL") {
         command.env_remove(name);
@@ -22,7 +22,7 @@ fn textback() -> Command {
 }
 
 /// A process that ends with the story.
-struct Running {
+pub struct Running {
     child: Child,
     /// What it says, line by line.
     lines: Box<dyn Iterator<Item = String>>,
@@ -30,7 +30,7 @@ struct Running {
 
 impl Running {
     /// Starts a command and listens to its standard error or output.
-    fn start(command: &mut Command, to_output: bool) -> Self {
+    pub fn start(command: &mut Command, to_output: bool) -> Self {
         let mut child =
             if to_output { command.stderr(Stdio::null()).spawn() } else { command.stdout(Stdio::null()).spawn() }
                 .expect("it starts");
@@ -43,12 +43,12 @@ impl Running {
     }
 
     /// Reads on until a line holds a text.
-    fn until(&mut self, text: &str) -> String {
+    pub fn until(&mut self, text: &str) -> String {
         let found = self.lines.find(|line| line.contains(text));
         found.unwrap_or_else(|| panic!("it ended without saying {text}"))
     }
 
-    fn tell(&self, signal: Signal) {
+    pub fn tell(&self, signal: Signal) {
         kill(Pid::from_raw(i32::try_from(self.child.id()).expect("a pid")), signal).expect("it is there");
     }
 

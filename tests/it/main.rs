@@ -10,6 +10,7 @@
 
 mod agents;
 mod api;
+mod chaos;
 mod commands;
 mod deliveries;
 mod harness;
