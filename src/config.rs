@@ -77,6 +77,9 @@ pub struct WorkerSettings {
     /// How long a delivery whose outcome is unknown is looked for at the carrier before its absence is held certain and it is sent again, in seconds
     #[arg(long, env = "TEXTBACK_UNKNOWN_SETTLE_SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub unknown_settle_seconds: u32,
+    /// How often a number's inbound texts are read back from the carrier, for those whose webhook never came, in seconds
+    #[arg(long, env = "TEXTBACK_READ_BACK_SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub read_back_seconds: u32,
     /// How often workers look for work that nobody told them of, in seconds
     #[arg(long, env = "TEXTBACK_POLL_SECONDS", default_value_t = 1.0, value_parser = parse_seconds)]
     pub poll_seconds: f64,

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 
+use super::form::Form;
 use crate::account::Account;
 
 /// Longer than Twilio needs on a bad day, shorter than a lease.
@@ -19,6 +20,9 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The most that we read of an answer. Lists of one number and single resources are far below it.
 const MOST_BYTES: usize = 1 << 20;
+
+/// The most pages of 200 messages that we read of one list.
+const MOST_PAGES: usize = 50;
 
 /// A client of the carrier's API.
 #[derive(Clone)]
@@ -77,6 +81,10 @@ pub struct Capabilities {
 pub struct Listed {
     pub sid: String,
     #[serde(default)]
+    pub from: String,
+    #[serde(default)]
+    pub to: String,
+    #[serde(default)]
     pub body: Option<String>,
     /// RFC 2822.
     date_created: Option<String>,
@@ -85,9 +93,20 @@ pub struct Listed {
 
 impl Listed {
     /// When the carrier took it, to the second, by the carrier's clock.
-    fn created_at(&self) -> Option<DateTime<Utc>> {
+    pub fn created_at(&self) -> Option<DateTime<Utc>> {
         let text = self.date_created.as_deref()?;
         DateTime::parse_from_rfc2822(text).ok().map(|at| at.with_timezone(&Utc))
+    }
+
+    /// The form that its webhook would have brought, as far as a list tells.
+    pub fn webhook_form(&self, account_sid: &str) -> Form {
+        Form::of([
+            ("MessageSid", self.sid.as_str()),
+            ("AccountSid", account_sid),
+            ("From", &self.from),
+            ("To", &self.to),
+            ("Body", self.body.as_deref().unwrap_or_default()),
+        ])
     }
 
     /// Whether it was sent by the API, and with this text as far as the carrier leaves texts as they are: it may
@@ -164,16 +183,38 @@ impl Client {
         }
     }
 
-    /// The messages from a number of ours to a contact that are not older than `since`, the newest
-    /// first, as far as five pages tell.
-    ///
-    /// No filter by date: whether a message that was only just accepted has the date that the
-    /// filter looks at is not documented.
+    /// The messages from a number of ours to a contact that are not older than `since`, the newest first.
     pub async fn list_sent(
         &self,
         account: &Account,
         from: &str,
         to: &str,
+        since: DateTime<Utc>,
+    ) -> Result<Vec<Listed>, CarrierError> {
+        self.list(account, &[("From", from), ("To", to)], since).await
+    }
+
+    /// The messages that a number of ours has received and that are not older than `since`, the newest first.
+    pub async fn list_received(
+        &self,
+        account: &Account,
+        to: &str,
+        since: DateTime<Utc>,
+    ) -> Result<Vec<Listed>, CarrierError> {
+        let mut listed = self.list(account, &[("To", to)], since).await?;
+        listed.retain(|message| message.direction.as_deref() == Some("inbound"));
+        Ok(listed)
+    }
+
+    /// Messages that are not older than `since`, the newest first; an error when they are more than
+    /// the pages that we read.
+    ///
+    /// No filter by date: whether a message that was only just accepted has the date that the
+    /// filter looks at is not documented.
+    async fn list(
+        &self,
+        account: &Account,
+        filter: &[(&str, &str)],
         since: DateTime<Utc>,
     ) -> Result<Vec<Listed>, CarrierError> {
         #[derive(Deserialize)]
@@ -182,19 +223,19 @@ impl Client {
             next_page_uri: Option<String>,
         }
         let first = self.request(reqwest::Method::GET, account, "Messages.json");
-        let mut request = first.query(&[("From", from), ("To", to), ("PageSize", "100")]);
+        let mut request = first.query(filter).query(&[("PageSize", "200")]);
         let mut listed = Vec::new();
-        for _ in 0..5 {
+        for _ in 0..MOST_PAGES {
             let page: Page = read(request.send().await).await?;
             let reached = page.messages.iter().any(|message| message.created_at().is_some_and(|at| at < since));
             listed
                 .extend(page.messages.into_iter().filter(|message| message.created_at().is_none_or(|at| at >= since)));
             match page.next_page_uri {
                 Some(next) if !reached => request = self.request_at(reqwest::Method::GET, account, &next),
-                _ => break,
+                _ => return Ok(listed),
             }
         }
-        Ok(listed)
+        Err(CarrierError::Unreadable(format!("over {MOST_PAGES} pages of messages since {since}")))
     }
 
     /// The number as the carrier has it; `None` when the account does not own it.

@@ -32,6 +32,14 @@ impl Form {
         Self { pairs: pairs.into_iter().map(|(name, value)| (bytes(name.as_ref()), bytes(value.as_ref()))).collect() }
     }
 
+    /// The form as the body of a request.
+    pub fn encode(&self) -> String {
+        let part = |bytes: &[u8]| url::form_urlencoded::byte_serialize(bytes).collect::<String>();
+        let pairs: Vec<String> =
+            self.pairs.iter().map(|(name, value)| format!("{}={}", part(name), part(value))).collect();
+        pairs.join("&")
+    }
+
     /// The pairs, in the order they came.
     pub fn pairs(&self) -> &[(Vec<u8>, Vec<u8>)] {
         &self.pairs
@@ -88,6 +96,7 @@ mod tests {
         fn what_is_encoded_comes_back(name: String, value: String) {
             let body = url::form_urlencoded::Serializer::new(String::new()).append_pair(&name, &value).finish();
             let form = Form::read(body.as_bytes());
+            prop_assert_eq!(form.encode(), body);
             prop_assert_eq!(form.pairs(), &[(name.into_bytes(), value.into_bytes())]);
         }
     }

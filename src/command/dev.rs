@@ -26,9 +26,7 @@ use crate::listen::Listening;
 use crate::secret::SecretKey;
 use crate::simulator::remote::Remote;
 use crate::simulator::{Behaviour, Simulator};
-use crate::worker::deliveries::Sender;
-use crate::worker::reconcile::Reconciler;
-use crate::worker::turns::Turns;
+use crate::worker::Workers;
 use crate::{console, ledger, telemetry, worker};
 
 /// How long a text takes from one status to the next: long enough to be seen.
@@ -102,12 +100,8 @@ pub async fn run(options: Options) -> Done {
         }),
         ledger: serving.clone(),
     };
-    let lease = options.worker.lease_seconds;
-    let turns = Turns::new(working.clone(), runners, "dev", lease);
     let accounts = Accounts::new(working.clone(), secret_key.clone());
-    let settle_after = options.worker.unknown_settle_seconds;
-    let reconciler = Reconciler::new(working.clone(), accounts.clone(), client.clone(), lease, settle_after);
-    let sender = Sender::new(working.clone(), accounts, client, &public_base, lease);
+    let workers = Workers::new(&working, &accounts, &client, runners, "dev", &public_base, &options.worker);
 
     let stop = CancellationToken::new();
     let (api_address, carrier_address) = (api.address(), carrier.address());
@@ -116,7 +110,7 @@ pub async fn run(options: Options) -> Done {
     let worker_settings = options.worker.clone();
     let mut works = tokio::spawn({
         let (working, stop) = (working.clone(), stop.clone());
-        async move { worker::run(working, turns, sender, reconciler, &worker_settings, stop.cancelled_owned()).await }
+        async move { worker::run(working, workers, &worker_settings, stop.cancelled_owned()).await }
     });
     demo::furnish(&demo, api_address, &simulator, &secret_key).await?;
     println!(

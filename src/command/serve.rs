@@ -18,9 +18,7 @@ use crate::ledger::carrier_account::Accounts;
 use crate::ledger::wake::Wakes;
 use crate::ledger::{Ledger, health};
 use crate::listen::Listening;
-use crate::worker::deliveries::Sender;
-use crate::worker::reconcile::Reconciler;
-use crate::worker::turns::Turns;
+use crate::worker::Workers;
 use crate::{telemetry, worker};
 
 /// Connections of a serving process: two flush texts, the others serve the API.
@@ -77,12 +75,8 @@ pub async fn work(database: &DatabaseSettings, options: WorkOptions) -> Done {
     let ledger = Ledger::open(database.required()?, WORK_CONNECTIONS, Arc::new(Wakes::default()))?;
     let accounts = Accounts::new(ledger.clone(), options.carrier.required_key()?);
     let client = Client::new(options.carrier.twilio_api_url.clone())?;
-    let lease = options.worker.lease_seconds;
-    let turns = Turns::new(ledger.clone(), Runners::new()?, "live", lease);
-    let settle_after = options.worker.unknown_settle_seconds;
-    let reconciler = Reconciler::new(ledger.clone(), accounts.clone(), client.clone(), lease, settle_after);
-    let sender =
-        Sender::new(ledger.clone(), accounts, client, options.public_url.as_str().trim_end_matches('/'), lease);
+    let public_base = options.public_url.as_str().trim_end_matches('/');
+    let workers = Workers::new(&ledger, &accounts, &client, Runners::new()?, "live", public_base, &options.worker);
     warn_if_not_ready(&ledger).await;
     tell_of_work(&ledger);
     hear_of_work(&ledger);
@@ -98,7 +92,7 @@ pub async fn work(database: &DatabaseSettings, options: WorkOptions) -> Done {
         None => None,
     };
     tracing::info!(turn_slots = options.worker.turn_slots, delivery_slots = options.worker.delivery_slots, "working");
-    worker::run(ledger.clone(), turns, sender, reconciler, &options.worker, async move {
+    worker::run(ledger.clone(), workers, &options.worker, async move {
         told_to_stop().await;
         draining.store(true, Ordering::Relaxed);
     })

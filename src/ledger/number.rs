@@ -66,3 +66,30 @@ pub async fn list(
         .await?;
     Ok(Page::of(rows, limit, |number: &Number| number.id.to_string()))
 }
+
+/// A number whose inbound texts are to be read back from the carrier.
+#[derive(Debug, Clone, FromRow)]
+pub struct ReadBack {
+    pub id: Uuid,
+    pub project_id: Uuid,
+    pub number: String,
+    /// What came before that is not ours.
+    pub attached_at: DateTime<Utc>,
+    /// The texts up to then are known, by the carrier's clock.
+    pub heard_until: DateTime<Utc>,
+}
+
+/// Claims up to `most` numbers that are to be read back, and puts each off for `every_seconds`.
+pub async fn claim_read_back(ledger: &Ledger, most: usize, every_seconds: u32) -> Result<Vec<ReadBack>, sqlx::Error> {
+    sqlx::query_as(include_str!("../../sql/number/claim_read_back.sql"))
+        .bind(i64::try_from(most).unwrap_or(i64::MAX))
+        .bind(f64::from(every_seconds))
+        .fetch_all(&ledger.pool)
+        .await
+}
+
+/// Notes that the texts up to a time of the carrier's are known.
+pub async fn mark_heard(ledger: &Ledger, id: Uuid, until: DateTime<Utc>) -> Result<(), sqlx::Error> {
+    sqlx::query(include_str!("../../sql/number/mark_heard.sql")).bind(id).bind(until).execute(&ledger.pool).await?;
+    Ok(())
+}

@@ -24,16 +24,19 @@ pub enum Work {
     Delivery,
     /// Deliveries to be looked for. Nobody rings for them: they are due after a while, and polled.
     Unknown,
+    /// Numbers to be read back. They are due by the clock, and polled.
+    ReadBack,
 }
 
 impl Work {
-    const ALL: [Self; 3] = [Self::Turn, Self::Delivery, Self::Unknown];
+    const ALL: [Self; 4] = [Self::Turn, Self::Delivery, Self::Unknown, Self::ReadBack];
 
     const fn word(self) -> &'static str {
         match self {
             Self::Turn => "turn",
             Self::Delivery => "delivery",
             Self::Unknown => "unknown",
+            Self::ReadBack => "read_back",
         }
     }
 
@@ -49,6 +52,7 @@ pub struct Wakes {
     turn: Notify,
     delivery: Notify,
     unknown: Notify,
+    read_back: Notify,
     untold: AtomicU8,
     tell: Notify,
 }
@@ -60,6 +64,7 @@ impl Default for Wakes {
             turn: Notify::new(),
             delivery: Notify::new(),
             unknown: Notify::new(),
+            read_back: Notify::new(),
             untold: AtomicU8::new(0),
             tell: Notify::new(),
         }
@@ -84,6 +89,7 @@ impl Wakes {
             Work::Turn => &self.turn,
             Work::Delivery => &self.delivery,
             Work::Unknown => &self.unknown,
+            Work::ReadBack => &self.read_back,
         }
     }
 

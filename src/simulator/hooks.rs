@@ -55,6 +55,9 @@ impl Simulator {
         let _under_way = self.set_out();
         let (token, url, fallback) = {
             let memory = self.state.lock();
+            if memory.lost {
+                return HookOutcome { error: Some("lost on the way".to_owned()), ..HookOutcome::default() };
+            }
             let number = memory.numbers.iter().find(|number| number.phone_number == message.to);
             let account = number.and_then(|number| memory.accounts.get(&number.account_sid));
             match (number, account) {

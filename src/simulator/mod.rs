@@ -72,6 +72,11 @@ impl Simulator {
         self.state.lock().silent = !report;
     }
 
+    /// Whether webhooks of inbound texts are lost on the way from now on.
+    pub fn lose_webhooks(&self, lose: bool) {
+        self.state.lock().lost = lose;
+    }
+
     /// Waits until no webhook and no callback is on its way.
     pub async fn idle(&self) {
         // The sender lives as long as we do, so this can't fail.

@@ -88,6 +88,8 @@ pub struct Memory {
     pub faults: VecDeque<Fault>,
     /// Whether status callbacks are kept back: they are best effort, and may never come.
     pub silent: bool,
+    /// Whether webhooks of inbound texts are lost on the way.
+    pub lost: bool,
     /// Who sent STOP to which number: (number, phone).
     pub opted_out: HashSet<(String, String)>,
 }

@@ -2,6 +2,7 @@
 
 pub mod deliveries;
 mod queue;
+pub mod read_back;
 pub mod reconcile;
 pub mod turns;
 
@@ -13,10 +14,14 @@ use apalis_core::monitor::Monitor;
 use apalis_core::worker::builder::WorkerBuilder;
 use uuid::Uuid;
 
+use crate::agent::script::runner::Runners;
+use crate::carrier::Client;
 use crate::config::WorkerSettings;
 use crate::ledger::Ledger;
+use crate::ledger::carrier_account::Accounts;
 use deliveries::Sender;
 use queue::RowQueue;
+use read_back::Listener;
 use reconcile::Reconciler;
 use turns::Turns;
 
@@ -27,16 +32,49 @@ const GRACE: Duration = Duration::from_secs(20);
 /// How many unknown deliveries are looked for at a time: they are few, and each is a list of the carrier's.
 const RECONCILE_SLOTS: usize = 4;
 
+/// How many numbers are read back at a time.
+const READ_BACK_SLOTS: usize = 2;
+
+/// What the workers of a process do.
+#[derive(Clone)]
+pub struct Workers {
+    pub turns: Turns,
+    pub sender: Sender,
+    pub reconciler: Reconciler,
+    pub listener: Listener,
+}
+
+impl Workers {
+    /// Workers over a ledger, a carrier that knows us by `public_base`, and scripts that are told `env`.
+    pub fn new(
+        ledger: &Ledger,
+        accounts: &Accounts,
+        carrier: &Client,
+        runners: Runners,
+        env: &'static str,
+        public_base: &str,
+        settings: &WorkerSettings,
+    ) -> Self {
+        let (ledger, accounts, carrier) = (|| ledger.clone(), || accounts.clone(), || carrier.clone());
+        let lease = settings.lease_seconds;
+        Self {
+            turns: Turns::new(ledger(), runners, env, lease),
+            sender: Sender::new(ledger(), accounts(), carrier(), public_base, lease),
+            reconciler: Reconciler::new(ledger(), accounts(), carrier(), lease, settings.unknown_settle_seconds),
+            listener: Listener::new(ledger(), accounts(), carrier(), settings.read_back_seconds),
+        }
+    }
+}
+
 /// Runs the workers of this process until `stop`; then lets what runs come to its end, and gives
 /// back what was not begun.
 pub async fn run(
     ledger: Ledger,
-    turns: Turns,
-    sender: Sender,
-    reconciler: Reconciler,
+    workers: Workers,
     settings: &WorkerSettings,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), apalis_core::monitor::MonitorError> {
+    let Workers { turns, sender, reconciler, listener } = workers;
     let process = Uuid::now_v7();
     let interval = settings.poll_interval();
     let turn_slots = usize::from(settings.turn_slots);
@@ -64,6 +102,17 @@ pub async fn run(
                     .concurrency(RECONCILE_SLOTS)
                     .catch_panic()
                     .build(reconcile::work)
+            }
+        })
+        .register({
+            let wakes = wakes.clone();
+            move |restart| {
+                WorkerBuilder::new(format!("read-back-{process}-{restart}"))
+                    .backend(RowQueue::new(listener.clone(), wakes.clone(), READ_BACK_SLOTS, interval))
+                    .data(listener.clone())
+                    .concurrency(READ_BACK_SLOTS)
+                    .catch_panic()
+                    .build(read_back::work)
             }
         })
         .register(move |restart| {

@@ -131,7 +131,7 @@ async fn an_answer_that_leaves_it_open_is_never_sent_again_and_a_report_settles_
 async fn a_worker_that_dies_while_sending_leaves_an_unknown_delivery_not_a_second_text() {
     let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
     world.text(ADA, "hi").await;
-    while world.turns.step().await.expect("turns") > 0 {}
+    while world.workers.turns.step().await.expect("turns") > 0 {}
     let claims = delivery::claim(&world.ledger, 10, 30).await.expect("claims");
     assert_eq!(claims.len(), 1);
     world.sql("update delivery set leased_until = now() - interval '1 second'").await;
@@ -162,7 +162,7 @@ async fn a_carrier_that_is_not_there_gets_the_text_when_it_is_back() {
         30,
     );
     world.text_form("hi").await;
-    while world.turns.step().await.expect("turns") > 0 {}
+    while world.workers.turns.step().await.expect("turns") > 0 {}
     assert_eq!(sender.step().await.expect("deliveries"), 1);
     assert_eq!(world.delivery().await, ("planned".to_owned(), None, Some("transient".to_owned())));
     world.sql("update delivery set due_at = now() where due_at is not null").await;
@@ -194,7 +194,7 @@ async fn reports_move_a_delivery_forward_only() {
 async fn a_report_that_is_faster_than_the_carriers_answer_counts() {
     let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
     world.text(ADA, "hi").await;
-    while world.turns.step().await.expect("turns") > 0 {}
+    while world.workers.turns.step().await.expect("turns") > 0 {}
     let claim = delivery::claim(&world.ledger, 10, 30).await.expect("claims").remove(0);
     let report = format!("AccountSid={ACCOUNT_SID}&MessageSid=SM98&MessageStatus=delivered");
     world.post(&format!("status?delivery={}", claim.id), &report, AUTH_TOKEN).await;

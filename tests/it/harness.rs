@@ -12,6 +12,7 @@ use textback::agent::script::runner::Runners;
 use textback::app::{self, App};
 use textback::carrier::form::Form;
 use textback::carrier::{Client, signature};
+use textback::config::WorkerSettings;
 use textback::db;
 use textback::dev::postgres::Postgres;
 use textback::ledger::carrier_account::Accounts;
@@ -20,9 +21,7 @@ use textback::ledger::{Ledger, invariant, project};
 use textback::listen::Listening;
 use textback::secret::SecretKey;
 use textback::simulator::{Account, Behaviour, Simulator, Texted};
-use textback::worker::deliveries::Sender;
-use textback::worker::reconcile::Reconciler;
-use textback::worker::turns::Turns;
+use textback::worker::Workers;
 use url::Url;
 use uuid::Uuid;
 
@@ -52,9 +51,7 @@ pub struct World {
     pub webhook_key: String,
     pub key: String,
     pub secret_key: String,
-    pub turns: Turns,
-    pub sender: Sender,
-    pub reconciler: Reconciler,
+    pub workers: Workers,
     pub http: reqwest::Client,
 }
 
@@ -96,10 +93,16 @@ impl World {
         };
         tokio::spawn(listening.serve(app::routes(app), std::future::pending()));
         let (project, key) = project::create(&ledger, "stories").await.expect("a project");
+        let settings = WorkerSettings {
+            lease_seconds: LEASE_SECONDS,
+            unknown_settle_seconds: 120,
+            read_back_seconds: 300,
+            poll_seconds: 1.0,
+            turn_slots: 1,
+            delivery_slots: 1,
+        };
         let world = Self {
-            turns: Turns::new(ledger.clone(), runners, "live", LEASE_SECONDS),
-            reconciler: Reconciler::new(ledger.clone(), accounts.clone(), client.clone(), LEASE_SECONDS, 120),
-            sender: Sender::new(ledger.clone(), accounts, client, &public_base, LEASE_SECONDS),
+            workers: Workers::new(&ledger, &accounts, &client, runners, "live", &public_base, &settings),
             database_url,
             ledger,
             simulator,
@@ -174,9 +177,9 @@ impl World {
     /// Lets the workers do all there is to do, and the carrier report it.
     pub async fn settle(&self) {
         loop {
-            let turns = self.turns.step().await.expect("turns");
-            let deliveries = self.sender.step().await.expect("deliveries");
-            let unknown = self.reconciler.step().await.expect("unknown deliveries");
+            let turns = self.workers.turns.step().await.expect("turns");
+            let deliveries = self.workers.sender.step().await.expect("deliveries");
+            let unknown = self.workers.reconciler.step().await.expect("unknown deliveries");
             self.simulator.idle().await;
             if turns + deliveries + unknown == 0 {
                 let breaches = invariant::check(&self.ledger).await.expect("the invariants");

@@ -15,6 +15,7 @@ mod commands;
 mod deliveries;
 mod harness;
 mod inbound_sms;
+mod read_back;
 mod reconcile;
 mod schema;
 mod sessions;

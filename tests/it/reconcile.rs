@@ -65,7 +65,7 @@ async fn a_worker_that_died_in_the_middle_of_a_call_leaves_one_text_either_way()
     for taken in [true, false] {
         let world = silent_world().await;
         world.text(ADA, "hi").await;
-        while world.turns.step().await.expect("turns") > 0 {}
+        while world.workers.turns.step().await.expect("turns") > 0 {}
         let claim = delivery::claim(&world.ledger, 10, 30).await.expect("claims").remove(0);
         if taken {
             let url = format!(

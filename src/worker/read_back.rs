@@ -1,0 +1,116 @@
+//! Texts whose webhook never came: read back from the carrier's list, and entered like any other; it answers none of them.
+
+use apalis_core::error::BoxDynError;
+use apalis_core::task::data::Data;
+use chrono::TimeDelta;
+
+use super::queue::Source;
+use crate::account::Account;
+use crate::carrier::Client;
+use crate::carrier::client::Listed;
+use crate::carrier::webhook::InboundText;
+use crate::ledger::Ledger;
+use crate::ledger::batch::BatchError;
+use crate::ledger::carrier_account::Accounts;
+use crate::ledger::inbound::{self, Taken, Text};
+use crate::ledger::number::{self, ReadBack};
+use crate::ledger::wake::Work;
+
+/// What came shortly before the last text that is known is read again: lists are not in the order of arrival.
+const OVERLAP: TimeDelta = TimeDelta::minutes(5);
+
+/// Reads back the texts of numbers.
+#[derive(Clone)]
+pub struct Listener {
+    ledger: Ledger,
+    accounts: Accounts,
+    carrier: Client,
+    every_seconds: u32,
+}
+
+impl Listener {
+    /// A listener that reads each number's list every so many seconds.
+    pub fn new(ledger: Ledger, accounts: Accounts, carrier: Client, every_seconds: u32) -> Self {
+        Self { ledger, accounts, carrier, every_seconds }
+    }
+
+    /// Reads back all numbers that are due; says how many there were. This is what the worker does,
+    /// without the worker: for tests.
+    pub async fn step(&self) -> Result<usize, sqlx::Error> {
+        let claims = self.claim(64).await?;
+        for claim in &claims {
+            self.read_back(claim).await;
+        }
+        Ok(claims.len())
+    }
+
+    #[tracing::instrument(name = "number.read_back", skip_all, fields(number_id = %claim.id))]
+    async fn read_back(&self, claim: &ReadBack) {
+        let account = match self.accounts.of_project(claim.project_id).await {
+            Ok(Some(account)) => account,
+            Ok(None) => return,
+            Err(error) => return tracing::warn!(%error, "the carrier account can't be opened"),
+        };
+        let listed = match self.carrier.list_received(&account, &claim.number, claim.heard_until - OVERLAP).await {
+            Ok(listed) => listed,
+            Err(error) => return tracing::warn!(%error, "inbound texts can't be read back; again later"),
+        };
+        let mut newest = claim.heard_until;
+        let ours = |message: &&Listed| message.created_at().is_some_and(|at| at >= claim.attached_at);
+        for message in listed.iter().rev().filter(ours) {
+            match self.take_in(&account, message).await {
+                Ok(()) => newest = newest.max(message.created_at().unwrap_or(newest)),
+                Err(error) => return tracing::warn!(%error, "a text could not be read back; again later"),
+            }
+        }
+        if newest > claim.heard_until
+            && let Err(error) = number::mark_heard(&self.ledger, claim.id, newest).await
+        {
+            tracing::warn!(%error, "how far texts are known could not be written; they are read again");
+        }
+    }
+
+    async fn take_in(&self, account: &Account, message: &Listed) -> Result<(), BatchError> {
+        let form = message.webhook_form(&account.account_sid);
+        let text = InboundText::read(&form, &account.account_sid);
+        let taken = inbound::take_in(
+            &self.ledger,
+            Text {
+                project_id: account.project_id,
+                carrier_sid: text.sid,
+                to: text.to,
+                from: text.from,
+                body: text.body,
+                media: Vec::new(),
+                form: form.encode().into_bytes(),
+                misfit: text.misfit,
+            },
+        )
+        .await?;
+        if let Taken::Stored { session_id, .. } = &taken {
+            tracing::warn!(%session_id, carrier_sid = message.sid, "a text whose webhook never came was read back");
+        }
+        metrics::counter!("textback_read_back_total", "result" => taken.word()).increment(1);
+        Ok(())
+    }
+}
+
+impl Source for Listener {
+    type Claim = ReadBack;
+    const WORK: Work = Work::ReadBack;
+
+    async fn claim(&self, most: usize) -> Result<Vec<ReadBack>, sqlx::Error> {
+        number::claim_read_back(&self.ledger, most, self.every_seconds).await
+    }
+
+    /// Nothing to give back: each is due again soon, and no text is lost by then.
+    async fn give_back(&self, _: Vec<ReadBack>) -> Result<(), sqlx::Error> {
+        Ok(())
+    }
+}
+
+/// The worker's function. What failed is due again, so this never fails.
+pub(super) async fn work(claim: ReadBack, listener: Data<Listener>) -> Result<(), BoxDynError> {
+    listener.read_back(&claim).await;
+    Ok(())
+}

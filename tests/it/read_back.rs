@@ -1,0 +1,53 @@
+//! Texts that the carrier could not tell us of: they are read back, and answered once.
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::harness::{ADA, ECHO, NUMBER, World, bodies};
+
+impl World {
+    /// Lets the carrier's list be read now.
+    async fn read_back(&self) {
+        self.sql("update number set read_back_at = now()").await;
+        assert_eq!(self.workers.listener.step().await.expect("numbers"), 1);
+        self.settle().await;
+    }
+}
+
+#[tokio::test]
+async fn texts_that_were_missed_are_read_back_in_order_and_answered_once() {
+    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
+    // The carrier's clock counts whole seconds: these come in the second after the number was attached.
+    world.sql("update number set created_at = created_at - interval '2 seconds'").await;
+    world.answers(ADA, "heard").await;
+    world.simulator.lose_webhooks(true);
+    for text in ["missed one", "missed two"] {
+        assert!(world.simulator.say(ADA, NUMBER, text).await.error.is_some());
+    }
+    world.simulator.lose_webhooks(false);
+    for _ in 0..2 {
+        world.read_back().await;
+        assert_eq!(world.simulator.received(ADA, NUMBER), ["1: heard", "2: missed one\nmissed two"]);
+    }
+    let session = world.sessions().await.remove(0);
+    assert_eq!(bodies(&world.messages(&session).await, "inbound"), ["heard", "missed one", "missed two"]);
+}
+
+#[tokio::test]
+async fn what_came_before_the_number_was_attached_is_not_ours() {
+    let world = World::new().await;
+    assert!(world.simulator.say(ADA, NUMBER, "long ago").await.error.is_some(), "the number has no webhook yet");
+    world.attach(ECHO, json!({"first_message": "process"})).await;
+    // It came a minute before, by the carrier's clock, which counts whole seconds.
+    world.sql("update number set created_at = created_at + interval '1 minute'").await;
+    world.read_back().await;
+    assert!(world.simulator.received(ADA, NUMBER).is_empty());
+    assert_eq!(world.ok(Method::GET, "/v1/sessions", None).await["items"], json!([]));
+}
+
+#[tokio::test]
+async fn a_number_is_read_back_by_its_clock_only() {
+    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
+    assert_eq!(world.workers.listener.step().await.expect("numbers"), 1, "at once when it is attached");
+    assert_eq!(world.workers.listener.step().await.expect("numbers"), 0, "then after five minutes");
+}
