@@ -15,8 +15,9 @@ use crate::ledger::delivery::{Claim, Outcome, Refusal, Settlement};
 use crate::ledger::wake::Work;
 use crate::ledger::{Ledger, delivery};
 
-/// How often a text is offered to a carrier that certainly did not take it: over half an hour.
-const MOST_ATTEMPTS: i32 = 10;
+/// How often a text is offered to a carrier that certainly did not take it: with the backoff below, for some twelve
+/// hours. An outage or a wrong credential is mended by then, and an older answer helps nobody.
+const MOST_ATTEMPTS: i32 = 150;
 
 /// Sends deliveries.
 #[derive(Clone)]

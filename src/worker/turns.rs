@@ -19,8 +19,11 @@ use crate::ledger::turn::{Claim, Settled, Settlement};
 use crate::ledger::wake::Work;
 use crate::ledger::{Ledger, agent, turn};
 
-/// How often a turn is tried before its texts are set aside.
+/// How often an agent may fail before it is given up.
 const MOST_ATTEMPTS: i32 = 3;
+/// How often a turn may be claimed at all: one that takes its worker with it each time is set aside. More than
+/// the attempts, since workers also die for reasons that no text is to blame for.
+const MOST_CLAIMS: i32 = 8;
 
 /// Runs turns.
 #[derive(Clone)]
@@ -90,16 +93,18 @@ impl Turns {
     }
 
     async fn answer(&self, claim: &Claim) -> Result<Settlement, Failure> {
-        let loaded =
-            self.load(claim).await.map_err(|error| Failure { error, error_message: None, again_helps: true })?;
+        let loaded = self.load(claim).await.map_err(Failure::of_ours)?;
         let failed = |error: AgentError| Failure {
-            // A script that can't be read will not be readable the next time.
-            again_helps: !matches!(error, AgentError::Unusable(_)),
+            most_attempts: match error {
+                // A script that can't be read will not be readable the next time.
+                AgentError::Unusable(_) => 1,
+                AgentError::Failed(_) | AgentError::OverLimit(_) => MOST_ATTEMPTS,
+            },
             error: error.to_string(),
             error_message: loaded.version.error_message.clone(),
         };
         // Counted by the claim, before the agent runs: a text that takes its worker with it ends here.
-        if claim.attempt > MOST_ATTEMPTS {
+        if claim.attempt > MOST_CLAIMS {
             return Err(failed(AgentError::Failed("the attempts before ended without a word".to_owned())));
         }
         let key = format!("{} {}", claim.agent_id, claim.agent_version);
@@ -108,7 +113,7 @@ impl Turns {
         let conversing = converse(agent, &loaded.version, claim, self.env);
         tokio::select! {
             settlement = conversing => settlement.map_err(failed),
-            () = self.keep_lease(claim) => Err(Failure { error: "the lease was lost".to_owned(), error_message: None, again_helps: true }),
+            () = self.keep_lease(claim) => Err(Failure::of_ours("the lease was lost".to_owned())),
         }
     }
 
@@ -148,12 +153,18 @@ impl Turns {
 struct Failure {
     error: String,
     error_message: Option<String>,
-    again_helps: bool,
+    /// From which attempt on it is for good.
+    most_attempts: i32,
 }
 
 impl Failure {
+    /// A failure that the agent is not to blame for: its text waits until we are well again.
+    fn of_ours(error: String) -> Self {
+        Self { error, error_message: None, most_attempts: i32::MAX }
+    }
+
     fn gives_up(&self, claim: &Claim) -> bool {
-        !self.again_helps || claim.attempt >= MOST_ATTEMPTS
+        claim.attempt >= self.most_attempts
     }
 
     /// The person gets the agent's error message if there is one, and the session goes on.

@@ -70,7 +70,7 @@ def reply(conv, text):
 async fn a_text_that_takes_its_worker_with_it_is_set_aside() {
     let world = World::with_agent(ECHO, json!({"first_message": "process", "error_message": "Sorry!"})).await;
     world.text(ADA, "poison").await;
-    for attempt in 1..=3 {
+    for attempt in 1..=8 {
         let claims = turn::claim(&world.ledger, 10, 30).await.expect("claims");
         assert_eq!(claims[0].attempt, attempt, "counted before the agent runs");
         world.sql("update turn set leased_until = now() - interval '1 second'").await;
@@ -78,6 +78,18 @@ async fn a_text_that_takes_its_worker_with_it_is_set_aside() {
     world.settle().await;
     assert_eq!(world.simulator.received(ADA, NUMBER), ["Sorry!"]);
     assert_eq!(world.count("select count(*) from turn").await, 0);
+}
+
+#[tokio::test]
+async fn workers_that_die_for_other_reasons_do_not_cost_the_text_its_answer() {
+    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
+    world.text(ADA, "hi").await;
+    for _ in 0..5 {
+        assert_eq!(turn::claim(&world.ledger, 10, 30).await.expect("claims").len(), 1);
+        world.sql("update turn set leased_until = now() - interval '1 second'").await;
+    }
+    world.settle().await;
+    assert_eq!(world.simulator.received(ADA, NUMBER), ["1: hi"]);
 }
 
 #[tokio::test]
