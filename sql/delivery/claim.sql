@@ -1,5 +1,6 @@
--- Claims deliveries that are due ($1 at most), for $2 seconds under the token $3. They are
--- 'sending' before the carrier is called: whatever happens then, nobody believes them unsent.
+-- Claims deliveries that are due ($1 at most), for $6 seconds under the token $7: none of the projects $2, of those in
+-- $3 at most as many as $4 says, $5 of each other one. They are 'sending' before the carrier is called: whatever
+-- happens then, nobody believes them unsent.
 --
 -- A contact's texts leave in order: one is claimed only when no earlier one is live. A delivery
 -- whose worker died in the middle of the call becomes 'unknown', for the carrier may have it.
@@ -13,9 +14,10 @@ with expired as (
            error_class = 'ambiguous', error_detail = 'the worker that was sending it did not come back'
       from expired
      where delivery.id = expired.id
-), due as (
-    select d.id from delivery d
+), waiting as (
+    select d.id, d.project_id, d.due_at from delivery d
      where d.due_at <= now() and d.status = 'planned'
+       and d.project_id <> all ($2)
        and not exists (
            select 1 from delivery earlier
             where earlier.number_id = d.number_id and earlier.contact = d.contact
@@ -23,9 +25,14 @@ with expired as (
      order by d.due_at
      limit $1
        for update of d skip locked
+), due as (
+    select placed.id
+      from (select id, project_id, row_number() over (partition by project_id order by due_at) as place from waiting) placed
+      left join unnest($3::uuid[], $4::integer[]) as room (project_id, places) on room.project_id = placed.project_id
+     where placed.place <= coalesce(room.places, $5)
 ), claimed as (
     update delivery
-       set status = 'sending', lease_token = $3, leased_until = now() + make_interval(secs => $2),
+       set status = 'sending', lease_token = $7, leased_until = now() + make_interval(secs => $6),
            attempts = delivery.attempts + 1, attempted_at = now(), updated_at = now()
       from due
      where delivery.id = due.id

@@ -1,13 +1,20 @@
--- Claims numbers whose inbound texts are to be read back ($1 at most); the next time is $2 seconds from now. No lease:
--- reading twice does no harm, since a text is recorded once.
-with due as (
-    select id from number
+-- Claims numbers whose inbound texts are to be read back ($1 at most); the next time is $6 seconds from now. None of the
+-- projects $2, of those in $3 at most as many as $4 says, $5 of each other one. No lease: reading twice does no harm,
+-- since a text is recorded once.
+with waiting as (
+    select id, project_id, read_back_at from number
      where detached_at is null and read_back_at <= now()
+       and project_id <> all ($2)
      order by read_back_at
      limit $1
        for update skip locked
+), due as (
+    select placed.id
+      from (select id, project_id, row_number() over (partition by project_id order by read_back_at) as place from waiting) placed
+      left join unnest($3::uuid[], $4::integer[]) as room (project_id, places) on room.project_id = placed.project_id
+     where placed.place <= coalesce(room.places, $5)
 )
-update number set read_back_at = now() + make_interval(secs => $2)
+update number set read_back_at = now() + make_interval(secs => $6)
   from due
  where number.id = due.id
 returning number.id, number.project_id, number.number, number.created_at as attached_at, number.heard_until

@@ -1,12 +1,19 @@
--- Claims unknown deliveries whose time to be looked for has come ($1 at most), for $2 seconds under the token $3.
-with due as (
-    select id from delivery
+-- Claims unknown deliveries whose time to be looked for has come ($1 at most), for $6 seconds under the token $7:
+-- none of the projects $2, of those in $3 at most as many as $4 says, $5 of each other one.
+with waiting as (
+    select id, project_id, due_at from delivery
      where due_at <= now() and status = 'unknown' and (leased_until is null or leased_until < now())
+       and project_id <> all ($2)
      order by due_at
      limit $1
        for update skip locked
+), due as (
+    select placed.id
+      from (select id, project_id, row_number() over (partition by project_id order by due_at) as place from waiting) placed
+      left join unnest($3::uuid[], $4::integer[]) as room (project_id, places) on room.project_id = placed.project_id
+     where placed.place <= coalesce(room.places, $5)
 ), claimed as (
-    update delivery set lease_token = $3, leased_until = now() + make_interval(secs => $2)
+    update delivery set lease_token = $7, leased_until = now() + make_interval(secs => $6)
       from due
      where delivery.id = due.id
     returning delivery.*

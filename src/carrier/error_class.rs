@@ -41,6 +41,11 @@ impl ErrorClass {
         }
     }
 
+    /// Whether a text that was refused for it may be offered again when the cause is gone.
+    pub const fn may_pass(self) -> bool {
+        matches!(self, Self::Throttled | Self::Transient | Self::Auth | Self::Account)
+    }
+
     /// The class's name in rows and answers.
     pub const fn word(self) -> &'static str {
         match self {

@@ -57,6 +57,11 @@ impl Accounts {
         }
     }
 
+    /// The key that opens what is sealed.
+    pub const fn key(&self) -> &SecretKey {
+        &self.key
+    }
+
     /// The projects that have an account, with their names.
     pub async fn projects(&self) -> Result<Vec<(Uuid, String)>, sqlx::Error> {
         sqlx::query_as(include_str!("../../sql/carrier_account/list.sql")).fetch_all(&self.ledger.pool).await

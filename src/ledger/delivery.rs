@@ -6,6 +6,7 @@ use sqlx::{FromRow, PgPool};
 use uuid::Uuid;
 
 use super::batch::BatchError;
+use super::room::Room;
 use super::wake::Work;
 use super::{Ledger, new_id};
 
@@ -28,12 +29,11 @@ pub struct Claim {
     pub attempt: i32,
 }
 
-/// Claims up to `most` deliveries that are due, for `lease_seconds`.
+/// Claims deliveries that are due, as far as there is room, for `lease_seconds`.
 ///
 /// What was `sending` past its lease becomes `unknown` on the way: the carrier may have it.
-pub async fn claim(ledger: &Ledger, most: usize, lease_seconds: u32) -> Result<Vec<Claim>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/delivery/claim.sql"))
-        .bind(i64::try_from(most).unwrap_or(i64::MAX))
+pub async fn claim(ledger: &Ledger, room: Room, lease_seconds: u32) -> Result<Vec<Claim>, sqlx::Error> {
+    room.bind(sqlx::query_as(include_str!("../../sql/delivery/claim.sql")))
         .bind(f64::from(lease_seconds))
         .bind(new_id())
         .fetch_all(&ledger.pool)

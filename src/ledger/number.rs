@@ -5,6 +5,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::page::Page;
+use super::room::Room;
 use super::{Ledger, new_id};
 
 /// A number that a project has attached.
@@ -79,10 +80,9 @@ pub struct ReadBack {
     pub heard_until: DateTime<Utc>,
 }
 
-/// Claims up to `most` numbers that are to be read back, and puts each off for `every_seconds`.
-pub async fn claim_read_back(ledger: &Ledger, most: usize, every_seconds: u32) -> Result<Vec<ReadBack>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/number/claim_read_back.sql"))
-        .bind(i64::try_from(most).unwrap_or(i64::MAX))
+/// Claims numbers that are to be read back, as far as there is room, and puts each off for `every_seconds`.
+pub async fn claim_read_back(ledger: &Ledger, room: Room, every_seconds: u32) -> Result<Vec<ReadBack>, sqlx::Error> {
+    room.bind(sqlx::query_as(include_str!("../../sql/number/claim_read_back.sql")))
         .bind(f64::from(every_seconds))
         .fetch_all(&ledger.pool)
         .await

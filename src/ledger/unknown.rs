@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use super::room::Room;
 use super::wake::Work;
 use super::{Ledger, new_id};
 
@@ -35,10 +36,9 @@ pub enum Resolved {
     Stale,
 }
 
-/// Claims up to `most` unknown deliveries whose time has come, for `lease_seconds`.
-pub async fn claim(ledger: &Ledger, most: usize, lease_seconds: u32) -> Result<Vec<Unknown>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/unknown/claim.sql"))
-        .bind(i64::try_from(most).unwrap_or(i64::MAX))
+/// Claims unknown deliveries whose time has come, as far as there is room, for `lease_seconds`.
+pub async fn claim(ledger: &Ledger, room: Room, lease_seconds: u32) -> Result<Vec<Unknown>, sqlx::Error> {
+    room.bind(sqlx::query_as(include_str!("../../sql/unknown/claim.sql")))
         .bind(f64::from(lease_seconds))
         .bind(new_id())
         .fetch_all(&ledger.pool)

@@ -5,15 +5,18 @@ use std::time::{Duration, Instant};
 
 use apalis_core::error::BoxDynError;
 use apalis_core::task::data::Data;
+use uuid::Uuid;
 
-use super::queue::Source;
+use super::Carrier;
+use super::breaker::Gate;
+use super::queue::{Seated, Source, claim_at_once};
 use crate::account::Account;
 use crate::carrier::client::{Outgoing, WebhookUrls};
-use crate::carrier::{Client, ErrorClass, Sent};
-use crate::ledger::carrier_account::Accounts;
+use crate::carrier::{ErrorClass, Sent};
+use crate::ledger::delivery;
 use crate::ledger::delivery::{Claim, Outcome, Refusal, Settlement};
+use crate::ledger::room::Room;
 use crate::ledger::wake::Work;
-use crate::ledger::{Ledger, delivery};
 
 /// How often a text is offered to a carrier that certainly did not take it: with the backoff below, for some twelve
 /// hours. An outage or a wrong credential is mended by then, and an older answer helps nobody.
@@ -22,9 +25,7 @@ const MOST_ATTEMPTS: i32 = 150;
 /// Sends deliveries.
 #[derive(Clone)]
 pub struct Sender {
-    ledger: Ledger,
-    accounts: Accounts,
-    carrier: Client,
+    carrier: Carrier,
     /// Where the carrier reaches us, without a slash at its end.
     public_base: Arc<str>,
     lease_seconds: u32,
@@ -32,14 +33,14 @@ pub struct Sender {
 
 impl Sender {
     /// A sender that asks for reports at `public_base` and holds its leases this long.
-    pub fn new(ledger: Ledger, accounts: Accounts, carrier: Client, public_base: &str, lease_seconds: u32) -> Self {
-        Self { ledger, accounts, carrier, public_base: public_base.into(), lease_seconds }
+    pub(super) fn new(carrier: Carrier, public_base: &str, lease_seconds: u32) -> Self {
+        Self { carrier, public_base: public_base.into(), lease_seconds }
     }
 
     /// Claims what is due and sends it; says how many there were. This is what the worker
     /// does, without the worker: for tests.
     pub async fn step(&self) -> Result<usize, sqlx::Error> {
-        let claims = self.claim(64).await?;
+        let claims = claim_at_once(self, 64).await?;
         let count = claims.len();
         futures::future::join_all(claims.into_iter().map(|claim| self.send(claim))).await;
         Ok(count)
@@ -49,11 +50,15 @@ impl Sender {
     #[tracing::instrument(name = "delivery.send", skip_all, fields(session_id = %claim.session_id, delivery_id = %claim.id, attempt = claim.attempt))]
     async fn send(&self, claim: Claim) {
         let began = Instant::now();
-        let outcome = match self.accounts.of_project(claim.project_id).await {
+        let outcome = match self.carrier.accounts.of_project(claim.project_id).await {
             Ok(Some(account)) => {
                 let sent = self.hand_over(&account, &claim).await;
                 metrics::histogram!("textback_carrier_request_duration_seconds", "operation" => "send")
                     .record(began.elapsed().as_secs_f64());
+                match trouble(&sent) {
+                    Some(carrier_says) => self.carrier.breakers.failed(claim.project_id, carrier_says),
+                    None => self.carrier.breakers.answered(claim.project_id),
+                }
                 judge(sent, claim.attempt)
             }
             Ok(None) => Outcome::Failed(refusal(
@@ -73,7 +78,7 @@ impl Sender {
         let outgoing =
             Outgoing { from: &claim.from, to: &claim.to, body: &claim.body, status_callback: &status_callback };
         let patience = Duration::from_secs(u64::from(self.lease_seconds)).mul_f64(0.8);
-        match tokio::time::timeout(patience, self.carrier.send(account, &outgoing)).await {
+        match tokio::time::timeout(patience, self.carrier.client.send(account, &outgoing)).await {
             Ok(sent) => sent,
             Err(_) => Sent::Unclear { detail: "no answer within the lease".to_owned() },
         }
@@ -105,13 +110,34 @@ impl Sender {
         metrics::counter!("textback_deliveries_total", "outcome" => word).increment(1);
         let until = Instant::now() + Duration::from_secs(u64::from(self.lease_seconds));
         let settlement = Settlement { id: claim.id, token: claim.token, outcome };
-        while let Err(error) = delivery::settle(&self.ledger, settlement.clone()).await {
+        while let Err(error) = delivery::settle(&self.carrier.ledger, settlement.clone()).await {
             tracing::error!(%error, "a delivery could not be settled");
             if Instant::now() > until {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
+    }
+}
+
+/// Whether the account as a whole is in trouble, and how long the carrier asks to be left alone.
+fn trouble(sent: &Sent) -> Option<Option<f64>> {
+    match sent {
+        Sent::Accepted { .. } => None,
+        Sent::NotReached { .. } | Sent::Unclear { .. } => Some(None),
+        Sent::Refused { code, status, retry_after_seconds, .. } => {
+            class(*code, *status).may_pass().then_some(*retry_after_seconds)
+        }
+    }
+}
+
+/// The class of a refusal.
+fn class(code: Option<i32>, status: u16) -> ErrorClass {
+    match (code, status) {
+        (_, 429) => ErrorClass::Throttled,
+        (Some(code), _) => ErrorClass::of(code),
+        (None, 401 | 403) => ErrorClass::Auth,
+        (None, _) => ErrorClass::PermanentConfig,
     }
 }
 
@@ -122,18 +148,11 @@ fn judge(sent: Sent, attempt: i32) -> Outcome {
         Sent::Unclear { detail } => Outcome::Unknown(refusal(ErrorClass::Ambiguous, &detail)),
         Sent::NotReached { detail } => put_off(attempt, None, refusal(ErrorClass::Transient, &detail)),
         Sent::Refused { code, status, detail, retry_after_seconds } => {
-            let class = match (code, status) {
-                (_, 429) => ErrorClass::Throttled,
-                (Some(code), _) => ErrorClass::of(code),
-                (None, 401 | 403) => ErrorClass::Auth,
-                (None, _) => ErrorClass::PermanentConfig,
-            };
+            let class = class(code, status);
             let refusal = Refusal { code, class: class.word().to_owned(), detail };
             match class {
-                // Refused and not taken: it may be offered again when the cause is gone.
-                ErrorClass::Throttled | ErrorClass::Transient | ErrorClass::Auth | ErrorClass::Account => {
-                    put_off(attempt, retry_after_seconds, refusal)
-                }
+                _ if class.may_pass() => put_off(attempt, retry_after_seconds, refusal),
+                ErrorClass::Ambiguous => Outcome::Unknown(refusal),
                 _ => Outcome::Failed(refusal),
             }
         }
@@ -168,17 +187,26 @@ impl Source for Sender {
     type Claim = Claim;
     const WORK: Work = Work::Delivery;
 
-    async fn claim(&self, most: usize) -> Result<Vec<Claim>, sqlx::Error> {
-        delivery::claim(&self.ledger, most, self.lease_seconds).await
+    fn owner(claim: &Claim) -> Uuid {
+        claim.project_id
+    }
+
+    fn gates(&self) -> Vec<(Uuid, Gate)> {
+        self.carrier.breakers.gates()
+    }
+
+    async fn claim(&self, room: Room) -> Result<Vec<Claim>, sqlx::Error> {
+        delivery::claim(&self.carrier.ledger, room, self.lease_seconds).await
     }
 
     async fn give_back(&self, claims: Vec<Claim>) -> Result<(), sqlx::Error> {
-        delivery::give_back(&self.ledger, &claims).await
+        delivery::give_back(&self.carrier.ledger, &claims).await
     }
 }
 
 /// The worker's function. The row says how it went, so this never fails.
-pub(super) async fn work(claim: Claim, sender: Data<Sender>) -> Result<(), BoxDynError> {
+pub(super) async fn work(seated: Seated<Claim>, sender: Data<Sender>) -> Result<(), BoxDynError> {
+    let (claim, _seat) = seated.rise();
     sender.send(claim).await;
     Ok(())
 }

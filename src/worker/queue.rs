@@ -4,7 +4,7 @@
 //! database is away, never claims more than there are free slots, and never waits without
 //! having somebody who wakes it.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,7 +17,11 @@ use apalis_core::task::Task;
 use apalis_core::task::builder::TaskBuilder;
 use apalis_core::worker::context::WorkerContext;
 use tower::layer::util::Identity;
+use uuid::Uuid;
 
+use super::breaker::Gate;
+use super::shares::{Seat, Shares};
+use crate::ledger::room::Room;
 use crate::ledger::wake::{Wakes, Work};
 
 /// How long a source that failed is left alone.
@@ -30,20 +34,56 @@ pub trait Source: Clone + Send + Sync + Unpin + 'static {
     /// The bell that is rung for it.
     const WORK: Work;
 
-    /// Claims up to `most` pieces of work.
-    fn claim(&self, most: usize) -> impl Future<Output = Result<Vec<Self::Claim>, sqlx::Error>> + Send;
+    /// Whose work it is: who may crowd out others.
+    fn owner(claim: &Self::Claim) -> Uuid;
+
+    /// Owners who may not simply go on.
+    fn gates(&self) -> Vec<(Uuid, Gate)> {
+        Vec::new()
+    }
+
+    /// Claims work as far as there is room.
+    fn claim(&self, room: Room) -> impl Future<Output = Result<Vec<Self::Claim>, sqlx::Error>> + Send;
 
     /// Gives back what was claimed and not begun.
     fn give_back(&self, claims: Vec<Self::Claim>) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 }
 
+/// A claim with the slot that it holds.
+pub struct Seated<C> {
+    pub claim: C,
+    seat: Seat,
+}
+
+impl<C> Seated<C> {
+    /// The claim, and its slot to be held while it is worked on.
+    pub fn rise(self) -> (C, Seat) {
+        (self.claim, self.seat)
+    }
+}
+
+/// Claims as the worker would with this many slots, all free: for tests.
+pub async fn claim_at_once<S: Source>(source: &S, slots: usize) -> Result<Vec<S::Claim>, sqlx::Error> {
+    source.claim(gated(Room::of(slots), &source.gates(), &Shares::default())).await
+}
+
+/// The room without owners whose gate is shut, and with one place for those on trial.
+fn gated(room: Room, gates: &[(Uuid, Gate)], shares: &Shares) -> Room {
+    gates.iter().fold(room, |room, (owner, gate)| {
+        let trial = *gate == Gate::Trial && shares.held_by(*owner) == 0;
+        room.with(*owner, usize::from(trial))
+    })
+}
+
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 enum Phase<C> {
+    /// Work may wait: it is claimed when everything that was claimed is under way, for the slots that are free then.
+    Wanting,
     /// Nothing is known to wait: until the bell rings or the interval is over.
     Resting(Boxed<()>),
     Claiming {
-        asked: usize,
+        room: Room,
         claimed: Boxed<Result<Vec<C>, sqlx::Error>>,
     },
     GivingBack(Boxed<Result<(), sqlx::Error>>),
@@ -56,27 +96,52 @@ pub struct RowQueue<S: Source> {
     wakes: Arc<Wakes>,
     slots: usize,
     interval: Duration,
-    claimed: VecDeque<S::Claim>,
+    shares: Shares,
+    claimed: VecDeque<Seated<S::Claim>>,
     phase: Phase<S::Claim>,
 }
 
 impl<S: Source> RowQueue<S> {
     /// A queue for a worker with this many slots.
     pub fn new(source: S, wakes: Arc<Wakes>, slots: usize, interval: Duration) -> Self {
-        let mut queue = Self { source, wakes, slots, interval, claimed: VecDeque::new(), phase: Phase::Closed };
-        queue.claim(slots);
-        queue
+        let shares = Shares::default();
+        Self { source, wakes, slots, interval, shares, claimed: VecDeque::new(), phase: Phase::Wanting }
     }
 
     fn claim(&mut self, most: usize) {
         let source = self.source.clone();
-        self.phase = Phase::Claiming { asked: most, claimed: Box::pin(async move { source.claim(most).await }) };
+        let room = gated(self.shares.room(most), &source.gates(), &self.shares);
+        self.phase = Phase::Claiming { room: room.clone(), claimed: Box::pin(async move { source.claim(room).await }) };
+    }
+
+    /// Seats what was claimed; says whether more may wait.
+    fn seat(&mut self, room: &Room, claims: Vec<S::Claim>) -> bool {
+        let mut counts: HashMap<Uuid, usize> = HashMap::new();
+        let mut all_that_fit = i64::try_from(claims.len()).unwrap_or(i64::MAX) >= room.most;
+        for claim in claims {
+            let owner = S::owner(&claim);
+            let count = counts.entry(owner).or_default();
+            *count += 1;
+            // What its owner's share left no room for waits until a slot is free.
+            all_that_fit |= *count >= room.for_owner(owner);
+            self.claimed.push_back(Seated { claim, seat: self.shares.take(owner) });
+        }
+        if !room.full.is_empty() || all_that_fit {
+            self.shares.leave_behind();
+        }
+        all_that_fit
     }
 
     fn rest(&mut self, interval: Duration) {
-        let wakes = self.wakes.clone();
+        let (wakes, shares) = (self.wakes.clone(), self.shares.clone());
         self.phase = Phase::Resting(Box::pin(async move {
-            let _ = tokio::time::timeout(interval, wakes.rung(S::WORK)).await;
+            let _ = tokio::time::timeout(interval, async {
+                tokio::select! {
+                    () = wakes.rung(S::WORK) => {}
+                    () = shares.freed() => {}
+                }
+            })
+            .await;
         }));
     }
 
@@ -87,7 +152,7 @@ impl<S: Source> RowQueue<S> {
 }
 
 impl<S: Source> Backend for RowQueue<S> {
-    type Task = Task<S::Claim>;
+    type Task = Task<Seated<S::Claim>>;
     type Error = sqlx::Error;
 
     fn poll_ready(&mut self, _: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Self::Error>> {
@@ -103,21 +168,19 @@ impl<S: Source> Backend for RowQueue<S> {
             if let Some(claim) = self.claimed.pop_front() {
                 return Poll::Ready(Some(Ok(TaskBuilder::new(claim).build())));
             }
-            // Asked anew each time, since handlers end while a claim is under way.
-            let free = self.slots.saturating_sub(worker.task_count()).max(1);
             match &mut self.phase {
+                Phase::Wanting => self.claim(self.slots.saturating_sub(worker.task_count()).max(1)),
                 Phase::Resting(rest) => {
                     std::task::ready!(rest.as_mut().poll(cx));
-                    self.claim(free);
+                    self.phase = Phase::Wanting;
                 }
-                Phase::Claiming { asked, claimed } => match std::task::ready!(claimed.as_mut().poll(cx)) {
+                Phase::Claiming { room, claimed } => match std::task::ready!(claimed.as_mut().poll(cx)) {
                     Ok(claims) => {
-                        let all_there_was = claims.len() < *asked;
-                        self.claimed.extend(claims);
-                        if all_there_was {
-                            self.rest(self.interval);
+                        let room = room.clone();
+                        if self.seat(&room, claims) {
+                            self.phase = Phase::Wanting;
                         } else {
-                            self.claim(free);
+                            self.rest(self.interval);
                         }
                     }
                     Err(error) => {
@@ -134,15 +197,17 @@ impl<S: Source> Backend for RowQueue<S> {
     fn poll_close(&mut self, cx: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Self::Error>> {
         loop {
             match &mut self.phase {
-                Phase::Claiming { claimed, .. } => {
+                Phase::Claiming { room, claimed } => {
                     if let Ok(claims) = std::task::ready!(claimed.as_mut().poll(cx)) {
-                        self.claimed.extend(claims);
+                        let room = room.clone();
+                        self.seat(&room, claims);
                     }
-                    self.phase = Phase::Resting(Box::pin(std::future::ready(())));
+                    self.phase = Phase::Wanting;
                 }
-                Phase::Resting(_) if self.claimed.is_empty() => self.phase = Phase::Closed,
-                Phase::Resting(_) => {
-                    let (source, claims) = (self.source.clone(), self.claimed.drain(..).collect());
+                Phase::Wanting | Phase::Resting(_) if self.claimed.is_empty() => self.phase = Phase::Closed,
+                Phase::Wanting | Phase::Resting(_) => {
+                    let claims = self.claimed.drain(..).map(|seated| seated.claim).collect();
+                    let source = self.source.clone();
                     self.phase = Phase::GivingBack(Box::pin(async move { source.give_back(claims).await }));
                 }
                 Phase::GivingBack(given_back) => {
@@ -158,7 +223,7 @@ impl<S: Source> Backend for RowQueue<S> {
 }
 
 impl<S: Source> BackendConfig for RowQueue<S> {
-    type Args = S::Claim;
+    type Args = Seated<S::Claim>;
     type Id = u64;
     type Kind = Ephemeral;
     type Config = ();

@@ -3,17 +3,18 @@
 use apalis_core::error::BoxDynError;
 use apalis_core::task::data::Data;
 use chrono::TimeDelta;
+use uuid::Uuid;
 
-use super::queue::Source;
+use super::Carrier;
+use super::breaker::Gate;
+use super::queue::{Seated, Source, claim_at_once};
 use crate::account::Account;
-use crate::carrier::Client;
 use crate::carrier::client::Listed;
 use crate::carrier::webhook::InboundText;
-use crate::ledger::Ledger;
 use crate::ledger::batch::BatchError;
-use crate::ledger::carrier_account::Accounts;
 use crate::ledger::inbound::{self, Taken, Text};
 use crate::ledger::number::{self, ReadBack};
+use crate::ledger::room::Room;
 use crate::ledger::wake::Work;
 
 /// What came shortly before the last text that is known is read again: lists are not in the order of arrival.
@@ -22,22 +23,20 @@ const OVERLAP: TimeDelta = TimeDelta::minutes(5);
 /// Reads back the texts of numbers.
 #[derive(Clone)]
 pub struct Listener {
-    ledger: Ledger,
-    accounts: Accounts,
-    carrier: Client,
+    carrier: Carrier,
     every_seconds: u32,
 }
 
 impl Listener {
     /// A listener that reads each number's list every so many seconds.
-    pub fn new(ledger: Ledger, accounts: Accounts, carrier: Client, every_seconds: u32) -> Self {
-        Self { ledger, accounts, carrier, every_seconds }
+    pub(super) fn new(carrier: Carrier, every_seconds: u32) -> Self {
+        Self { carrier, every_seconds }
     }
 
     /// Reads back all numbers that are due; says how many there were. This is what the worker does,
     /// without the worker: for tests.
     pub async fn step(&self) -> Result<usize, sqlx::Error> {
-        let claims = self.claim(64).await?;
+        let claims = claim_at_once(self, 64).await?;
         for claim in &claims {
             self.read_back(claim).await;
         }
@@ -46,12 +45,15 @@ impl Listener {
 
     #[tracing::instrument(name = "number.read_back", skip_all, fields(number_id = %claim.id))]
     async fn read_back(&self, claim: &ReadBack) {
-        let account = match self.accounts.of_project(claim.project_id).await {
+        let account = match self.carrier.accounts.of_project(claim.project_id).await {
             Ok(Some(account)) => account,
             Ok(None) => return,
             Err(error) => return tracing::warn!(%error, "the carrier account can't be opened"),
         };
-        let listed = match self.carrier.list_received(&account, &claim.number, claim.heard_until - OVERLAP).await {
+        let since = claim.heard_until - OVERLAP;
+        let listed = self.carrier.client.list_received(&account, &claim.number, since).await;
+        self.carrier.note(claim.project_id, &listed);
+        let listed = match listed {
             Ok(listed) => listed,
             Err(error) => return tracing::warn!(%error, "inbound texts can't be read back; again later"),
         };
@@ -64,7 +66,7 @@ impl Listener {
             }
         }
         if newest > claim.heard_until
-            && let Err(error) = number::mark_heard(&self.ledger, claim.id, newest).await
+            && let Err(error) = number::mark_heard(&self.carrier.ledger, claim.id, newest).await
         {
             tracing::warn!(%error, "how far texts are known could not be written; they are read again");
         }
@@ -74,7 +76,7 @@ impl Listener {
         let form = message.webhook_form(&account.account_sid);
         let text = InboundText::read(&form, &account.account_sid);
         let taken = inbound::take_in(
-            &self.ledger,
+            &self.carrier.ledger,
             Text {
                 project_id: account.project_id,
                 carrier_sid: text.sid,
@@ -99,8 +101,16 @@ impl Source for Listener {
     type Claim = ReadBack;
     const WORK: Work = Work::ReadBack;
 
-    async fn claim(&self, most: usize) -> Result<Vec<ReadBack>, sqlx::Error> {
-        number::claim_read_back(&self.ledger, most, self.every_seconds).await
+    fn owner(claim: &ReadBack) -> Uuid {
+        claim.project_id
+    }
+
+    fn gates(&self) -> Vec<(Uuid, Gate)> {
+        self.carrier.breakers.gates()
+    }
+
+    async fn claim(&self, room: Room) -> Result<Vec<ReadBack>, sqlx::Error> {
+        number::claim_read_back(&self.carrier.ledger, room, self.every_seconds).await
     }
 
     /// Nothing to give back: each is due again soon, and no text is lost by then.
@@ -110,7 +120,8 @@ impl Source for Listener {
 }
 
 /// The worker's function. What failed is due again, so this never fails.
-pub(super) async fn work(claim: ReadBack, listener: Data<Listener>) -> Result<(), BoxDynError> {
+pub(super) async fn work(seated: Seated<ReadBack>, listener: Data<Listener>) -> Result<(), BoxDynError> {
+    let (claim, _seat) = seated.rise();
     listener.read_back(&claim).await;
     Ok(())
 }

@@ -3,11 +3,12 @@
 use apalis_core::error::BoxDynError;
 use apalis_core::task::data::Data;
 use chrono::TimeDelta;
+use uuid::Uuid;
 
-use super::queue::Source;
-use crate::carrier::Client;
-use crate::ledger::Ledger;
-use crate::ledger::carrier_account::Accounts;
+use super::Carrier;
+use super::breaker::Gate;
+use super::queue::{Seated, Source, claim_at_once};
+use crate::ledger::room::Room;
 use crate::ledger::unknown::{self, Resolved, Unknown};
 use crate::ledger::wake::Work;
 
@@ -17,29 +18,21 @@ const CLOCKS_APART: TimeDelta = TimeDelta::minutes(2);
 /// Looks for unknown deliveries.
 #[derive(Clone)]
 pub struct Reconciler {
-    ledger: Ledger,
-    accounts: Accounts,
-    carrier: Client,
+    carrier: Carrier,
     lease_seconds: u32,
     settle_after_seconds: u32,
 }
 
 impl Reconciler {
     /// A reconciler that holds an absence certain `settle_after_seconds` after the attempt.
-    pub fn new(
-        ledger: Ledger,
-        accounts: Accounts,
-        carrier: Client,
-        lease_seconds: u32,
-        settle_after_seconds: u32,
-    ) -> Self {
-        Self { ledger, accounts, carrier, lease_seconds, settle_after_seconds }
+    pub(super) fn new(carrier: Carrier, lease_seconds: u32, settle_after_seconds: u32) -> Self {
+        Self { carrier, lease_seconds, settle_after_seconds }
     }
 
     /// Looks for all whose time has come; says how many there were. This is what the worker does,
     /// without the worker: for tests.
     pub async fn step(&self) -> Result<usize, sqlx::Error> {
-        let claims = self.claim(64).await?;
+        let claims = claim_at_once(self, 64).await?;
         let count = claims.len();
         futures::future::join_all(claims.iter().map(|claim| self.look_for(claim))).await;
         Ok(count)
@@ -48,7 +41,7 @@ impl Reconciler {
     #[tracing::instrument(name = "delivery.reconcile", skip_all, fields(delivery_id = %claim.id))]
     async fn look_for(&self, claim: &Unknown) {
         let candidates = self.candidates(claim).await;
-        match unknown::resolve(&self.ledger, claim, candidates, self.settle_after_seconds).await {
+        match unknown::resolve(&self.carrier.ledger, claim, candidates, self.settle_after_seconds).await {
             Ok(resolved) => {
                 let word = match resolved {
                     Resolved::Found => "found",
@@ -66,7 +59,7 @@ impl Reconciler {
 
     /// The carrier's messages that may be it, the oldest first; `None` when it could not be asked.
     async fn candidates(&self, claim: &Unknown) -> Option<Vec<String>> {
-        let account = match self.accounts.of_project(claim.project_id).await {
+        let account = match self.carrier.accounts.of_project(claim.project_id).await {
             Ok(account) => account?,
             Err(error) => {
                 tracing::warn!(%error, "the carrier account can't be opened");
@@ -74,7 +67,9 @@ impl Reconciler {
             }
         };
         let since = claim.attempted_at - CLOCKS_APART;
-        match self.carrier.list_sent(&account, &claim.from, &claim.to, since).await {
+        let listed = self.carrier.client.list_sent(&account, &claim.from, &claim.to, since).await;
+        self.carrier.note(claim.project_id, &listed);
+        match listed {
             Ok(listed) => {
                 let alike = listed.into_iter().rev().filter(|message| message.may_be(&claim.body));
                 Some(alike.map(|message| message.sid).collect())
@@ -91,17 +86,26 @@ impl Source for Reconciler {
     type Claim = Unknown;
     const WORK: Work = Work::Unknown;
 
-    async fn claim(&self, most: usize) -> Result<Vec<Unknown>, sqlx::Error> {
-        unknown::claim(&self.ledger, most, self.lease_seconds).await
+    fn owner(claim: &Unknown) -> Uuid {
+        claim.project_id
+    }
+
+    fn gates(&self) -> Vec<(Uuid, Gate)> {
+        self.carrier.breakers.gates()
+    }
+
+    async fn claim(&self, room: Room) -> Result<Vec<Unknown>, sqlx::Error> {
+        unknown::claim(&self.carrier.ledger, room, self.lease_seconds).await
     }
 
     async fn give_back(&self, claims: Vec<Unknown>) -> Result<(), sqlx::Error> {
-        unknown::give_back(&self.ledger, &claims).await
+        unknown::give_back(&self.carrier.ledger, &claims).await
     }
 }
 
 /// The worker's function. The row says how it went, so this never fails.
-pub(super) async fn work(claim: Unknown, reconciler: Data<Reconciler>) -> Result<(), BoxDynError> {
+pub(super) async fn work(seated: Seated<Unknown>, reconciler: Data<Reconciler>) -> Result<(), BoxDynError> {
+    let (claim, _seat) = seated.rise();
     reconciler.look_for(&claim).await;
     Ok(())
 }

@@ -1,7 +1,13 @@
 //! Deliveries: what the carrier says, what it reports later, and in which order people get their texts.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use reqwest::Method;
 use serde_json::json;
-use textback::ledger::delivery;
+use textback::ledger::room::Room;
+use textback::ledger::{delivery, inbound, project};
 use url::Url;
 use wiremock::matchers::{method, path_regex};
 use wiremock::{Mock, MockServer, ResponseTemplate};
@@ -132,7 +138,7 @@ async fn a_worker_that_dies_while_sending_leaves_an_unknown_delivery_not_a_secon
     let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
     world.text(ADA, "hi").await;
     while world.workers.turns.step().await.expect("turns") > 0 {}
-    let claims = delivery::claim(&world.ledger, 10, 30).await.expect("claims");
+    let claims = delivery::claim(&world.ledger, Room::of(10), 30).await.expect("claims");
     assert_eq!(claims.len(), 1);
     world.sql("update delivery set leased_until = now() - interval '1 second'").await;
     world.settle().await;
@@ -151,16 +157,7 @@ async fn a_worker_that_dies_while_sending_leaves_an_unknown_delivery_not_a_secon
 async fn a_carrier_that_is_not_there_gets_the_text_when_it_is_back() {
     let (world, carrier) = world_answered_by(vec![accepted("SM96")]).await;
     let nowhere = Url::parse("http://127.0.0.1:9").expect("a URL");
-    let sender = textback::worker::deliveries::Sender::new(
-        world.ledger.clone(),
-        textback::ledger::carrier_account::Accounts::new(
-            world.ledger.clone(),
-            world.secret_key.parse().expect("a key"),
-        ),
-        textback::carrier::Client::new(nowhere).expect("a client"),
-        "http://127.0.0.1:1",
-        30,
-    );
+    let sender = world.workers_at(nowhere).sender;
     world.text_form("hi").await;
     while world.workers.turns.step().await.expect("turns") > 0 {}
     assert_eq!(sender.step().await.expect("deliveries"), 1);
@@ -195,7 +192,7 @@ async fn a_report_that_is_faster_than_the_carriers_answer_counts() {
     let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
     world.text(ADA, "hi").await;
     while world.workers.turns.step().await.expect("turns") > 0 {}
-    let claim = delivery::claim(&world.ledger, 10, 30).await.expect("claims").remove(0);
+    let claim = delivery::claim(&world.ledger, Room::of(10), 30).await.expect("claims").remove(0);
     let report = format!("AccountSid={ACCOUNT_SID}&MessageSid=SM98&MessageStatus=delivered");
     world.post(&format!("status?delivery={}", claim.id), &report, AUTH_TOKEN).await;
     let outcome = delivery::Outcome::Accepted { carrier_sid: "SM98".to_owned() };
@@ -238,4 +235,72 @@ def reply(conv, text):
 ";
     let world = World::with_agent(script, json!({"first_message": "process"})).await;
     assert_eq!(world.answers(ADA, "hi").await, ["part 0", "part 1", "part 2", "part 3", "part 4"]);
+}
+
+#[tokio::test]
+async fn an_account_that_keeps_failing_rests_and_anothers_texts_leave() {
+    const OTHER_ACCOUNT: &str = "ACfedcba9876543210fedcba9876543210";
+    let (world, carrier) = world_answered_by(vec![accepted("SM990")]).await;
+    let (well, sid) = (Arc::new(AtomicBool::new(false)), AtomicUsize::new(0));
+    let answer = {
+        let well = Arc::clone(&well);
+        move |_: &wiremock::Request| match well.load(Ordering::Relaxed) {
+            true => accepted(&format!("SM99{}", sid.fetch_add(1, Ordering::Relaxed) + 1)),
+            false => refused(401, 20003),
+        }
+    };
+    let of_ours = Mock::given(method("POST")).and(path_regex(format!("{ACCOUNT_SID}/Messages.json")));
+    of_ours.respond_with(answer).with_priority(1).mount(&carrier).await;
+    let (other, other_key) = project::create(&world.ledger, "other").await.expect("a project");
+    let call = async |method: Method, path: &str, body: serde_json::Value| {
+        let (status, answer) = world.ask(&other_key, method, path, Some(body)).await;
+        assert!(status.is_success(), "{answer}");
+        answer
+    };
+    call(Method::PUT, "/v1/carrier", json!({"account_sid": OTHER_ACCOUNT, "auth_token": AUTH_TOKEN})).await;
+    let agent = json!({"name": "echo", "kind": "script", "source": ECHO, "first_message": "process"});
+    let agent = call(Method::POST, "/v1/agents", agent).await;
+    call(Method::POST, "/v1/numbers", json!({"number": NUMBER, "agent_id": agent["id"]})).await;
+
+    let text = async |project: &textback::ledger::project::Project, account: &str, n: usize| {
+        let taken = inbound::take_in(
+            &world.ledger,
+            inbound::Text {
+                project_id: project.id,
+                carrier_sid: Some(format!("SM{}{n}", &account[2..4])),
+                to: NUMBER.to_owned(),
+                from: format!("+1415555020{n}"),
+                body: "hi".to_owned(),
+                media: Vec::new(),
+                form: Vec::new(),
+                misfit: None,
+            },
+        );
+        taken.await.expect("taken in");
+        world.workers.turns.step().await.expect("turns");
+    };
+    let ours = project::find_by_name(&world.ledger, "stories").await.expect("an answer").expect("a project");
+    for n in 0..5 {
+        text(&ours, ACCOUNT_SID, n).await;
+    }
+    assert_eq!(world.workers.sender.step().await.expect("deliveries"), 5);
+    world.sql("update delivery set due_at = now() where due_at is not null").await;
+    assert_eq!(world.workers.sender.step().await.expect("deliveries"), 0, "the account rests");
+    text(&other, OTHER_ACCOUNT, 0).await;
+    assert_eq!(world.workers.sender.step().await.expect("deliveries"), 1, "another's text leaves");
+    assert_eq!(world.count("select count(*) from delivery where status = 'accepted'").await, 1);
+
+    // When it works again, one text goes first, and then all.
+    well.store(true, Ordering::Relaxed);
+    let mut steps = Vec::new();
+    let all = async {
+        while world.count("select count(*) from delivery where status = 'planned'").await > 0 {
+            match world.workers.sender.step().await.expect("deliveries") {
+                0 => tokio::task::yield_now().await,
+                count => steps.push(count),
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), all).await.expect("the rest ends");
+    assert_eq!(steps, [1, 4]);
 }

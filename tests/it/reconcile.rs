@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use textback::ledger::delivery;
+use textback::ledger::room::Room;
 use textback::simulator::Fault;
 
 use crate::harness::{ADA, ECHO, NUMBER, World};
@@ -66,7 +67,7 @@ async fn a_worker_that_died_in_the_middle_of_a_call_leaves_one_text_either_way()
         let world = silent_world().await;
         world.text(ADA, "hi").await;
         while world.workers.turns.step().await.expect("turns") > 0 {}
-        let claim = delivery::claim(&world.ledger, 10, 30).await.expect("claims").remove(0);
+        let claim = delivery::claim(&world.ledger, Room::of(10), 30).await.expect("claims").remove(0);
         if taken {
             let url = format!(
                 "http://{}/2010-04-01/Accounts/{}/Messages.json",
