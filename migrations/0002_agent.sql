@@ -6,15 +6,26 @@ create table agent (
     project_id      uuid        not null constraint agent_belongs_to_a_project references project (id),
     name            text        not null constraint agent_name_has_1_to_100_characters check (length(name) between 1 and 100),
     current_version integer     not null default 1,
+    -- What signs requests to an http agent, sealed; drawn with its first http version. After a change the one before
+    -- signs too for a day, so that the service can take the new one over.
+    signing_key_id            text,
+    signing_secret            bytea,
+    previous_signing_secret   bytea,
+    signing_secret_changed_at timestamptz,
     created_at      timestamptz not null default now(),
-    constraint agent_name_is_unique_in_a_project unique (project_id, name)
+    constraint agent_name_is_unique_in_a_project unique (project_id, name),
+    constraint signing_secret_names_the_key_that_opens_it check ((signing_secret is null) = (signing_key_id is null))
 );
 
 create table agent_version (
     agent_id         uuid        not null constraint agent_version_belongs_to_an_agent references agent (id),
     version          integer     not null constraint agent_versions_count_from_one check (version >= 1),
-    kind             text        not null constraint agent_kind_is_known check (kind in ('script')),
-    source           text        not null constraint script_source_is_at_most_256_kb check (octet_length(source) <= 262144),
+    kind             text        not null constraint agent_kind_is_known check (kind in ('script', 'http')),
+    source           text        constraint script_source_is_at_most_256_kb check (octet_length(source) <= 262144),
+    -- Where an http agent's service is, and how long it has for an answer.
+    url              text        constraint url_has_at_most_2048_characters check (length(url) <= 2048),
+    timeout_seconds  integer     not null default 30
+                                 constraint timeout_is_1_to_120_seconds check (timeout_seconds between 1 and 120),
     greeting         text        constraint greeting_fits_a_text check (length(greeting) <= 1600),
     first_message    text        not null default 'greet'
                                  constraint first_message_is_known check (first_message in ('greet', 'process', 'greet_then_process')),
@@ -23,7 +34,9 @@ create table agent_version (
     -- What the person gets when the agent failed for good. Null: nothing is said.
     error_message    text        constraint error_message_fits_a_text check (length(error_message) <= 1600),
     created_at       timestamptz not null default now(),
-    constraint agent_version_pk primary key (agent_id, version)
+    constraint agent_version_pk primary key (agent_id, version),
+    constraint script_agent_has_a_source check ((kind = 'script') = (source is not null)),
+    constraint http_agent_has_a_url check ((kind = 'http') = (url is not null))
 );
 
 alter table agent add constraint agents_current_version_exists

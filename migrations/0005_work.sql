@@ -8,6 +8,10 @@ create table turn (
                                       constraint turn_belongs_to_a_session references session (id),
     -- Stays the same over all attempts.
     id           uuid        not null,
+    -- The session's agent: a claim takes only so many turns of one agent.
+    agent_id     uuid        not null,
+    -- The newest message that this turn answers, fixed when it is claimed first.
+    seen_seq     bigint,
     due_at       timestamptz not null,
     -- Counted when it is claimed, before the agent runs: a text that kills its worker counts too.
     attempts     integer     not null default 0,

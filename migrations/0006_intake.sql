@@ -41,8 +41,8 @@ end $$;
 -- Marks that a session has work: its turn. While one is there it also covers what came later.
 create function want_turn(new_id uuid, of_session uuid) returns void language plpgsql as $$
 begin
-    insert into turn (id, session_id, due_at)
-    select new_id, session.id, now() + make_interval(secs => version.debounce_seconds)
+    insert into turn (id, session_id, agent_id, due_at)
+    select new_id, session.id, session.agent_id, now() + make_interval(secs => version.debounce_seconds)
       from session
       join agent_version version on version.agent_id = session.agent_id and version.version = session.agent_version
      where session.id = of_session

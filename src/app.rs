@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use poem::{Endpoint, EndpointExt, Request, Response, Route};
 
-use crate::agent::script::runner::Runners;
+use crate::agent::Means;
 use crate::api::health::{self, Draining};
 use crate::carrier::Client;
 use crate::ledger::Ledger;
@@ -17,7 +17,7 @@ pub struct App {
     pub ledger: Ledger,
     pub accounts: Accounts,
     pub carrier: Client,
-    pub runners: Runners,
+    pub means: Means,
     /// Where the carrier reaches us, without a slash at its end.
     pub public_base: Arc<str>,
     /// Set when the process is told to stop.
@@ -33,7 +33,7 @@ pub fn routes(app: App) -> impl Endpoint<Output = Response> + 'static {
         ledger: app.ledger.clone(),
         accounts: app.accounts,
         carrier: app.carrier,
-        runners: app.runners,
+        means: app.means,
         public_base: app.public_base,
     };
     let mut routes = Route::new().nest("/webhooks/twilio", webhook::routes(webhook));

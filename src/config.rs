@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use url::Url;
 
+use crate::agent::http::Network;
 use crate::secret::SecretKey;
 
 /// Where the truth is kept.
@@ -68,6 +69,14 @@ impl CarrierSettings {
     }
 }
 
+/// Where agents' services may be.
+#[derive(Args, Clone, Default)]
+pub struct AgentSettings {
+    /// Networks that the URLs of http agents may lead to besides public addresses, with commas between them (10.1.0.0/16,192.168.7.2)
+    #[arg(long, env = "TEXTBACK_ALLOW_HOSTS", value_delimiter = ',')]
+    pub allow_hosts: Vec<Network>,
+}
+
 /// How the workers go about their work.
 #[derive(Args, Clone)]
 pub struct WorkerSettings {
@@ -83,11 +92,11 @@ pub struct WorkerSettings {
     /// How often workers look for work that nobody told them of, in seconds
     #[arg(long, env = "TEXTBACK_POLL_SECONDS", default_value_t = 1.0, value_parser = parse_seconds)]
     pub poll_seconds: f64,
-    /// How many turns run at a time in this process
-    #[arg(long, env = "TEXTBACK_TURN_SLOTS", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    /// How many turns run at a time in this process; one agent holds at most as many as are left free
+    #[arg(long, env = "TEXTBACK_TURN_SLOTS", default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub turn_slots: u16,
-    /// How many deliveries are on their way to the carrier at a time from this process
-    #[arg(long, env = "TEXTBACK_DELIVERY_SLOTS", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    /// How many deliveries are on their way to the carrier at a time from this process; one carrier account holds at most as many as are left free
+    #[arg(long, env = "TEXTBACK_DELIVERY_SLOTS", default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub delivery_slots: u16,
 }
 

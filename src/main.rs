@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use textback::agent::script::runner;
 use textback::command::{self, Done, agent, dev, doctor, project, serve, simulate};
-use textback::config::{CarrierSettings, DatabaseSettings, ServerSettings};
+use textback::config::{AgentSettings, CarrierSettings, DatabaseSettings, ServerSettings};
 use textback::telemetry::{self, LogFormat};
 
 /// Answers text messages: one binary, one PostgreSQL.
@@ -31,6 +31,8 @@ enum Command {
         server: ServerSettings,
         #[command(flatten)]
         carrier: CarrierSettings,
+        #[command(flatten)]
+        agents: AgentSettings,
     },
     /// Workers: turns and deliveries
     Work {
@@ -90,7 +92,9 @@ fn main() -> ExitCode {
 async fn carry_out(command: Command) -> Done {
     match command {
         Command::Dev(options) => dev::run(options).await,
-        Command::Serve { database, server, carrier } => serve::serve(&database, &server, &carrier).await,
+        Command::Serve { database, server, carrier, agents } => {
+            serve::serve(&database, &server, &carrier, &agents).await
+        }
         Command::Work { database, worker } => serve::work(&database, worker).await,
         Command::Migrate { database } => project::migrate(&database).await,
         Command::Doctor(options) => doctor::run(options).await,

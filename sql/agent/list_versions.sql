@@ -1,5 +1,5 @@
 -- The versions of an agent ($2) of a project ($1), newest first, before one ($3), at most $4.
-select version.version, version.kind, version.source, version.greeting, version.first_message,
+select version.version, version.kind, version.source, version.url, version.timeout_seconds, version.greeting, version.first_message,
        version.debounce_seconds, version.error_message, version.created_at as version_created_at
   from agent_version version
   join agent on agent.id = version.agent_id

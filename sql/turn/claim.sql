@@ -1,21 +1,31 @@
--- Claims turns that are due and nobody holds ($1 at most), for $2 seconds under the token $3, and
--- reads all that the agent needs with them.
+-- Claims turns that are due and nobody holds ($1 at most), for $6 seconds under the token $7, and reads all that the
+-- agent needs with them: none of the agents $2, of those in $3 at most as many as $4 says, $5 of each other one.
 --
--- The attempt is counted here, before the agent runs, so that a text which kills its worker is
--- counted too. A message that is not in this statement's snapshot has a higher seq than
--- those that are (seq is drawn under the session's row lock): the settling turn finds it.
-with due as (
-    select turn.session_id from turn
+-- The attempt is counted here, before the agent runs, so that a text which kills its worker is counted too. What the
+-- turn answers is fixed by its first claim: an agent that is asked again is asked the same, or an answer that it
+-- remembers would pass for one to texts it never saw. A message that is not in this statement's snapshot has a higher
+-- seq than those that are (seq is drawn under the session's row lock): the settling turn finds it.
+with waiting_turn as (
+    select turn.session_id, turn.agent_id, turn.due_at from turn
      where turn.due_at <= now() and (turn.leased_until is null or turn.leased_until < now())
+       and turn.agent_id <> all ($2)
      order by turn.due_at
      limit $1
        for update skip locked
+), due as (
+    select placed.session_id
+      from (select session_id, agent_id, row_number() over (partition by agent_id order by due_at) as place
+              from waiting_turn) placed
+      left join unnest($3::uuid[], $4::integer[]) as room (agent_id, places) on room.agent_id = placed.agent_id
+     where placed.place <= coalesce(room.places, $5)
 ), claimed as (
     update turn
-       set lease_token = $3, leased_until = now() + make_interval(secs => $2), attempts = turn.attempts + 1
+       set lease_token = $7, leased_until = now() + make_interval(secs => $6), attempts = turn.attempts + 1,
+           seen_seq = coalesce(turn.seen_seq, (
+               select max(seq) from message where message.session_id = turn.session_id and direction = 'inbound'), 0)
       from due
      where turn.session_id = due.session_id
-    returning turn.id, turn.session_id, turn.lease_token, turn.attempts, turn.due_at
+    returning turn.id, turn.session_id, turn.lease_token, turn.attempts, turn.due_at, turn.seen_seq
 )
 select claimed.id as turn_id,
        session.id as session_id,
@@ -26,6 +36,7 @@ select claimed.id as turn_id,
        session.channel,
        claimed.lease_token as token,
        claimed.attempts as attempt,
+       now() as claimed_at,
        session.agent_id,
        session.agent_version,
        session.started_at is not null as started,
@@ -38,13 +49,15 @@ select claimed.id as turn_id,
   join session on session.id = claimed.session_id
   join number on number.id = session.number_id
   left join lateral (
-      select jsonb_agg(jsonb_build_object('id', m.id, 'seq', m.seq, 'text', m.body) order by m.seq) as messages
+      select jsonb_agg(jsonb_build_object('id', m.id, 'seq', m.seq, 'text', m.body, 'media', coalesce(m.media, '[]'))
+                       order by m.seq) as messages
         from message m
-       where m.session_id = session.id and m.seq > session.handled_seq and m.skip_reason is null and m.direction = 'inbound'
+       where m.session_id = session.id and m.seq > session.handled_seq and m.seq <= claimed.seen_seq
+         and m.skip_reason is null and m.direction = 'inbound'
   ) waiting on true
   left join lateral (
-      select jsonb_agg(jsonb_build_object('direction', m.direction, 'text', m.body) order by m.seq) as messages
-        from (select seq, direction, body from message
+      select jsonb_agg(jsonb_build_object('direction', m.direction, 'text', m.body, 'at', m.created_at) order by m.seq) as messages
+        from (select seq, direction, body, created_at from message
                where session_id = session.id and (seq <= session.handled_seq or direction = 'outbound')
                order by seq desc limit 50) m
   ) past on true

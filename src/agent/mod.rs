@@ -1,12 +1,24 @@
 //! Who answers: one trait for all kinds of agents and the plain values between them and the worker; it reads and writes no row.
 
+pub mod http;
 pub mod script;
 
 use std::future::Future;
 use std::pin::Pin;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+/// How many texts one turn may say.
+const MOST_TEXTS: usize = 20;
+
+/// What agents run with, shared by all of a process. Cheap to clone.
+#[derive(Clone)]
+pub struct Means {
+    pub runners: script::runner::Runners,
+    pub caller: http::Caller,
+}
 
 /// What an agent knows of the conversation: the `conv` of scripts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -34,6 +46,29 @@ pub struct Said {
     /// `user` or `agent`.
     pub role: String,
     pub text: String,
+    pub at: DateTime<Utc>,
+}
+
+/// What an agent is asked: the texts that wait.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// The same for each attempt at the same texts.
+    pub turn_id: String,
+    /// Which attempt it is, from 1.
+    pub attempt: i32,
+    /// When it is asked, by the database's clock.
+    pub at: DateTime<Utc>,
+    /// In the order in which they came.
+    pub messages: Vec<Heard>,
+}
+
+/// A text of the person's.
+#[derive(Debug, Clone, Serialize)]
+pub struct Heard {
+    pub id: String,
+    pub text: String,
+    /// What came with it: `[{"url", "content_type"}]`.
+    pub media: Value,
 }
 
 /// What an agent made of it.
@@ -82,7 +117,7 @@ pub trait Agent: Send + Sync {
     fn start(&self, conversation: Conversation) -> Answering<'_>;
 
     /// Answers the texts that wait, all of them together.
-    fn reply(&self, conversation: Conversation, texts: Vec<String>) -> Answering<'_>;
+    fn reply(&self, conversation: Conversation, asked: Asked) -> Answering<'_>;
 
     /// Whether `reply` would say anything: an agent may only greet.
     fn replies(&self) -> bool;

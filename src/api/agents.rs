@@ -5,12 +5,14 @@ use poem::web::Data;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Enum, Object, OpenApi};
+use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
 use super::auth::Caller;
 use super::lists::{self, List};
 use super::{Door, Group};
-use crate::ledger::agent::{self, NewVersion};
+use crate::agent::http::signature;
+use crate::ledger::agent::{self, NewVersion, SealedSecret};
 use crate::ledger::refused_by;
 use crate::problem::Problem;
 
@@ -23,6 +25,8 @@ pub struct Api;
 enum Kind {
     /// A script in Starlark, Python's syntax.
     Script,
+    /// A service of your own, asked by a signed POST.
+    Http,
 }
 
 /// What the first text of a session brings.
@@ -59,6 +63,10 @@ impl FirstMessage {
     }
 }
 
+const fn usual_timeout() -> i32 {
+    30
+}
+
 /// An agent to be made.
 #[derive(Object)]
 #[oai(deny_unknown_fields)]
@@ -67,9 +75,18 @@ struct NewAgent {
     #[oai(validator(min_length = 1, max_length = 100))]
     name: String,
     kind: Kind,
-    /// The script: `start(conv)` and `reply(conv, text)`, at least one of them.
+    /// Of a `script`: its source, with `start(conv)` and `reply(conv, text)`, at least one of them.
     #[oai(validator(max_length = 262144))]
-    source: String,
+    source: Option<String>,
+    /// Of an `http` agent: where its service is. It is sent
+    /// `{turn_id, attempt, conv, messages: [{id, text, media}], history: [{role, text, at}]}`, signed as Standard Webhooks
+    /// says, and answers `{utterance | messages: [text], state?, hangup?}`, or 204 to say nothing. A request that fails
+    /// comes again with the same `turn_id` and messages, five times at most.
+    #[oai(validator(max_length = 2048))]
+    url: Option<String>,
+    /// Of an `http` agent: how long its service has for an answer, in seconds (1 to 120).
+    #[oai(default = "usual_timeout", validator(maximum(value = "120"), minimum(value = "1")))]
+    timeout_seconds: i32,
     /// Said at the beginning of a session, unless `start` says something else.
     #[oai(validator(max_length = 1600))]
     greeting: Option<String>,
@@ -90,6 +107,8 @@ impl NewAgent {
         let behaviour = Behaviour {
             kind: self.kind,
             source: self.source,
+            url: self.url,
+            timeout_seconds: self.timeout_seconds,
             greeting: self.greeting,
             first_message: self.first_message,
             debounce_seconds: self.debounce_seconds,
@@ -104,9 +123,18 @@ impl NewAgent {
 #[oai(deny_unknown_fields)]
 struct Behaviour {
     kind: Kind,
-    /// The script: `start(conv)` and `reply(conv, text)`, at least one of them.
+    /// Of a `script`: its source, with `start(conv)` and `reply(conv, text)`, at least one of them.
     #[oai(validator(max_length = 262144))]
-    source: String,
+    source: Option<String>,
+    /// Of an `http` agent: where its service is. It is sent
+    /// `{turn_id, attempt, conv, messages: [{id, text, media}], history: [{role, text, at}]}`, signed as Standard Webhooks
+    /// says, and answers `{utterance | messages: [text], state?, hangup?}`, or 204 to say nothing. A request that fails
+    /// comes again with the same `turn_id` and messages, five times at most.
+    #[oai(validator(max_length = 2048))]
+    url: Option<String>,
+    /// Of an `http` agent: how long its service has for an answer, in seconds (1 to 120).
+    #[oai(default = "usual_timeout", validator(maximum(value = "120"), minimum(value = "1")))]
+    timeout_seconds: i32,
     /// Said at the beginning of a session, unless `start` says something else.
     #[oai(validator(max_length = 1600))]
     greeting: Option<String>,
@@ -127,6 +155,9 @@ struct Agent {
     id: Uuid,
     name: String,
     created_at: DateTime<Utc>,
+    /// What signs the requests to an `http` agent (`whsec_…`): given this once, when it is drawn.
+    #[oai(skip_serializing_if_is_none)]
+    signing_secret: Option<String>,
     #[oai(flatten)]
     current: AgentVersion,
 }
@@ -136,12 +167,21 @@ struct Agent {
 struct AgentVersion {
     version: i32,
     kind: Kind,
-    source: String,
+    source: Option<String>,
+    url: Option<String>,
+    timeout_seconds: i32,
     greeting: Option<String>,
     first_message: FirstMessage,
     debounce_seconds: i32,
     error_message: Option<String>,
     version_created_at: DateTime<Utc>,
+}
+
+/// What signs the requests to an `http` agent from now on.
+#[derive(Object)]
+struct SigningSecret {
+    /// Given this once.
+    signing_secret: String,
 }
 
 #[derive(ApiResponse)]
@@ -166,7 +206,10 @@ impl Api {
         let project_id = caller.writer()?;
         let (name, behaviour) = body.0.split();
         let version = behaviour.read(&door).await?;
-        let agent = agent::create(&door.ledger, project_id, &name, &version).await.map_err(|error| {
+        let secret = needed_secret(&version);
+        let sealed = secret.as_ref().map(|secret| SealedSecret::of(secret, door.accounts.key()));
+        let made = agent::create(&door.ledger, project_id, &name, &version, sealed.as_ref()).await;
+        let agent = made.map_err(|error| {
             match refused_by(&error) {
                 Some("agent_name_is_unique_in_a_project") => Problem::conflict(
                     "agent_name_taken",
@@ -175,7 +218,7 @@ impl Api {
                 _ => error.into(),
             }
         })?;
-        Ok(AgentCreated::Created(Json(agent.into())))
+        Ok(AgentCreated::Created(Json(Agent::with_secret(agent, secret))))
     }
 
     /// Add a version to an agent and make it current
@@ -191,8 +234,35 @@ impl Api {
     ) -> Result<VersionCreated, Problem> {
         let project_id = caller.writer()?;
         let version = body.0.read(&door).await?;
-        let agent = agent::add_version(&door.ledger, project_id, *id, &version).await?;
-        Ok(VersionCreated::Created(Json(agent.ok_or_else(|| Problem::not_found("agent"))?.into())))
+        let secret = needed_secret(&version);
+        let sealed = secret.as_ref().map(|secret| SealedSecret::of(secret, door.accounts.key()));
+        let added = agent::add_version(&door.ledger, project_id, *id, &version, sealed.as_ref()).await?;
+        let (agent, taken) = added.ok_or_else(|| Problem::not_found("agent"))?;
+        Ok(VersionCreated::Created(Json(Agent::with_secret(agent, secret.filter(|_| taken)))))
+    }
+
+    /// Change the secret that signs requests to an `http` agent
+    ///
+    /// The one before signs too for 24 hours: the header then holds two signatures, and either is right.
+    #[oai(path = "/agents/:id/signing-secret", method = "post", operation_id = "change_signing_secret")]
+    async fn change_signing_secret(
+        &self,
+        door: Data<&Door>,
+        caller: Caller,
+        id: Path<Uuid>,
+    ) -> Result<Json<SigningSecret>, Problem> {
+        let project_id = caller.writer()?;
+        let secret = signature::draw_secret();
+        let sealed = SealedSecret::of(&secret, door.accounts.key());
+        if !agent::change_signing_secret(&door.ledger, project_id, *id, &sealed).await? {
+            return Err(match agent::find(&door.ledger, project_id, *id).await? {
+                None => Problem::not_found("agent"),
+                Some(_) => {
+                    Problem::conflict("agent_signs_nothing", "this agent has no http version, so nothing is signed")
+                }
+            });
+        }
+        Ok(Json(SigningSecret { signing_secret: secret.expose_secret().to_owned() }))
     }
 
     /// List agents, newest first
@@ -234,18 +304,30 @@ impl Api {
 }
 
 impl Behaviour {
-    /// The version that it describes, if its script can be used.
+    /// The version that it describes, if its script or its service can be used.
     async fn read(self, door: &Door) -> Result<NewVersion, Problem> {
-        let faults = door.runners.check(&self.source).await;
-        let faults = faults.map_err(|error| Problem::invalid("script_has_faults", error.to_string()))?;
-        let fatal: Vec<String> = faults.iter().filter(|fault| fault.fatal).map(ToString::to_string).collect();
-        if !fatal.is_empty() {
-            return Err(Problem::invalid("script_has_faults", fatal.join("\n")));
+        let misfit = |detail: &str| Problem::invalid("agent_kind_misfit", detail);
+        match (self.kind, &self.source, &self.url) {
+            (Kind::Script, Some(source), None) => {
+                let faults = door.means.runners.check(source).await;
+                let faults = faults.map_err(|error| Problem::invalid("script_has_faults", error.to_string()))?;
+                let fatal: Vec<String> = faults.iter().filter(|fault| fault.fatal).map(ToString::to_string).collect();
+                if !fatal.is_empty() {
+                    return Err(Problem::invalid("script_has_faults", fatal.join("\n")));
+                }
+            }
+            (Kind::Http, None, Some(url)) => {
+                let read = door.means.caller.read_url(url);
+                read.map_err(|what| Problem::invalid("agent_url_refused", format!("url {url} can't be used: {what}")))?;
+            }
+            (Kind::Script, ..) => return Err(misfit("an agent of the kind script has a source and no url")),
+            (Kind::Http, ..) => return Err(misfit("an agent of the kind http has a url and no source")),
         }
-        let Kind::Script = self.kind;
         Ok(NewVersion {
-            kind: "script",
+            kind: self.kind.word(),
             source: self.source,
+            url: self.url,
+            timeout_seconds: self.timeout_seconds,
             greeting: self.greeting,
             first_message: self.first_message.word(),
             debounce_seconds: self.debounce_seconds,
@@ -254,9 +336,35 @@ impl Behaviour {
     }
 }
 
+/// A secret for an agent whose requests are signed.
+fn needed_secret(version: &NewVersion) -> Option<SecretString> {
+    version.url.as_ref().map(|_| signature::draw_secret())
+}
+
+impl Kind {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Script => "script",
+            Self::Http => "http",
+        }
+    }
+}
+
+impl Agent {
+    fn with_secret(agent: agent::Agent, secret: Option<SecretString>) -> Self {
+        Self { signing_secret: secret.map(|secret| secret.expose_secret().to_owned()), ..agent.into() }
+    }
+}
+
 impl From<agent::Agent> for Agent {
     fn from(agent: agent::Agent) -> Self {
-        Self { id: agent.id, name: agent.name, created_at: agent.created_at, current: agent.version.into() }
+        Self {
+            id: agent.id,
+            name: agent.name,
+            created_at: agent.created_at,
+            signing_secret: None,
+            current: agent.version.into(),
+        }
     }
 }
 
@@ -264,8 +372,10 @@ impl From<agent::Version> for AgentVersion {
     fn from(version: agent::Version) -> Self {
         Self {
             version: version.version,
-            kind: Kind::Script,
+            kind: if version.kind == "http" { Kind::Http } else { Kind::Script },
             source: version.source,
+            url: version.url,
+            timeout_seconds: version.timeout_seconds,
             greeting: version.greeting,
             first_message: FirstMessage::of(&version.first_message),
             debounce_seconds: version.debounce_seconds,

@@ -14,7 +14,7 @@ use poem::http::StatusCode;
 use poem::{Endpoint, EndpointExt, Request, Route};
 use poem_openapi::{LicenseObject, OpenApiService, Tags};
 
-use crate::agent::script::runner::Runners;
+use crate::agent::Means;
 use crate::carrier::Client;
 use crate::ledger::Ledger;
 use crate::ledger::carrier_account::Accounts;
@@ -29,8 +29,8 @@ pub struct Door {
     pub ledger: Ledger,
     pub accounts: Accounts,
     pub carrier: Client,
-    /// What looks at scripts.
-    pub runners: Runners,
+    /// What looks at scripts and services.
+    pub means: Means,
     /// Where the carrier reaches us, without a slash at its end.
     pub public_base: Arc<str>,
 }

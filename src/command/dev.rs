@@ -11,11 +11,13 @@ use url::Url;
 
 use super::serve::{SERVE_CONNECTIONS, WORK_CONNECTIONS};
 use super::{Done, hear_of_work, tell_of_work, told_to_stop};
+use crate::agent::Means;
+use crate::agent::http::{Caller, Network, Networks};
 use crate::agent::script::runner::Runners;
 use crate::api::health::Draining;
 use crate::app::{self, App};
 use crate::carrier::Client;
-use crate::config::{DatabaseSettings, DevSettings, ServerSettings, WorkerSettings};
+use crate::config::{AgentSettings, DatabaseSettings, DevSettings, ServerSettings, WorkerSettings};
 use crate::dev::demo;
 use crate::dev::folder::Folder;
 use crate::dev::postgres::Postgres;
@@ -41,6 +43,8 @@ pub struct Options {
     server: ServerSettings,
     #[command(flatten)]
     worker: WorkerSettings,
+    #[command(flatten)]
+    agents: AgentSettings,
     #[command(flatten)]
     dev: DevSettings,
     /// 32 bytes in base64 that seal the carrier secrets at rest [default: drawn at the first start]
@@ -86,11 +90,11 @@ pub async fn run(options: Options) -> Done {
     let demo = demo::project(&serving, &folder).await?;
     let draining = Draining::default();
     let client = Client::new(carrier_url.clone())?;
-    let runners = Runners::new()?;
+    let means = Means { runners: Runners::new()?, caller: Caller::new(networks(&options.agents)?)? };
     let app = App {
         accounts: Accounts::new(serving.clone(), secret_key.clone()),
         carrier: client.clone(),
-        runners: runners.clone(),
+        means: means.clone(),
         public_base: public_base.as_str().into(),
         draining: draining.clone(),
         console: Some(console::Door {
@@ -101,7 +105,7 @@ pub async fn run(options: Options) -> Done {
         ledger: serving.clone(),
     };
     let accounts = Accounts::new(working.clone(), secret_key.clone());
-    let workers = Workers::new(&working, &accounts, &client, runners, "dev", &public_base, &options.worker);
+    let workers = Workers::new(&working, &accounts, &client, means, "dev", &public_base, &options.worker);
 
     let stop = CancellationToken::new();
     let (api_address, carrier_address) = (api.address(), carrier.address());
@@ -153,4 +157,13 @@ pub async fn run(options: Options) -> Done {
         None => Ok(ExitCode::SUCCESS),
         Some(how) => Err(how.into()),
     }
+}
+
+/// What was allowed, and this machine: in development an agent's service runs beside us.
+fn networks(agents: &AgentSettings) -> Result<Networks, String> {
+    let mut allowed = agents.allow_hosts.clone();
+    for this_machine in ["127.0.0.0/8", "::1"] {
+        allowed.push(this_machine.parse::<Network>()?);
+    }
+    Ok(Networks::public_and(&allowed))
 }

@@ -9,11 +9,13 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use super::{Done, hear_of_work, tell_of_work, told_to_stop};
+use crate::agent::Means;
+use crate::agent::http::{Caller, Networks};
 use crate::agent::script::runner::Runners;
 use crate::api::health::Draining;
 use crate::app::{self, App};
 use crate::carrier::Client;
-use crate::config::{CarrierSettings, DatabaseSettings, ServerSettings, WorkerSettings};
+use crate::config::{AgentSettings, CarrierSettings, DatabaseSettings, ServerSettings, WorkerSettings};
 use crate::ledger::carrier_account::Accounts;
 use crate::ledger::wake::Wakes;
 use crate::ledger::{Ledger, health};
@@ -33,6 +35,8 @@ pub struct WorkOptions {
     pub worker: WorkerSettings,
     #[command(flatten)]
     pub carrier: CarrierSettings,
+    #[command(flatten)]
+    pub agents: AgentSettings,
     /// How the carrier reaches `textback serve` from outside; it reports deliveries there
     #[arg(long, env = "TEXTBACK_PUBLIC_URL")]
     pub public_url: url::Url,
@@ -42,7 +46,12 @@ pub struct WorkOptions {
 }
 
 /// Runs `textback serve`.
-pub async fn serve(database: &DatabaseSettings, server: &ServerSettings, carrier: &CarrierSettings) -> Done {
+pub async fn serve(
+    database: &DatabaseSettings,
+    server: &ServerSettings,
+    carrier: &CarrierSettings,
+    agents: &AgentSettings,
+) -> Done {
     telemetry::metrics();
     let ledger = Ledger::open(database.required()?, SERVE_CONNECTIONS, Arc::new(Wakes::default()))?;
     let listening = Listening::at(server.listen, "TEXTBACK_LISTEN").await?;
@@ -50,7 +59,7 @@ pub async fn serve(database: &DatabaseSettings, server: &ServerSettings, carrier
     let app = App {
         accounts: Accounts::new(ledger.clone(), carrier.required_key()?),
         carrier: Client::new(carrier.twilio_api_url.clone())?,
-        runners: Runners::new()?,
+        means: means(agents)?,
         public_base: server.public_base().into(),
         draining: draining.clone(),
         console: None,
@@ -76,7 +85,8 @@ pub async fn work(database: &DatabaseSettings, options: WorkOptions) -> Done {
     let accounts = Accounts::new(ledger.clone(), options.carrier.required_key()?);
     let client = Client::new(options.carrier.twilio_api_url.clone())?;
     let public_base = options.public_url.as_str().trim_end_matches('/');
-    let workers = Workers::new(&ledger, &accounts, &client, Runners::new()?, "live", public_base, &options.worker);
+    let workers =
+        Workers::new(&ledger, &accounts, &client, means(&options.agents)?, "live", public_base, &options.worker);
     warn_if_not_ready(&ledger).await;
     tell_of_work(&ledger);
     hear_of_work(&ledger);
@@ -103,6 +113,11 @@ pub async fn work(database: &DatabaseSettings, options: WorkOptions) -> Done {
     }
     ledger.close().await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What agents run with.
+fn means(agents: &AgentSettings) -> Result<Means, Box<dyn std::error::Error>> {
+    Ok(Means { runners: Runners::new()?, caller: Caller::new(Networks::public_and(&agents.allow_hosts))? })
 }
 
 /// A database that is away or old is no reason not to start: it may come, and `/readyz` tells.

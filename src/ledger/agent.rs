@@ -1,11 +1,14 @@
 //! Agents and their versions: made, listed, read; a version never changes, and nothing here runs one.
 
 use chrono::{DateTime, Utc};
+use secrecy::SecretString;
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use super::carrier_account::AccountError;
 use super::page::Page;
 use super::{Ledger, new_id};
+use crate::secret::{SecretError, SecretKey};
 
 /// An agent with its current version.
 #[derive(Debug, Clone, FromRow)]
@@ -21,8 +24,14 @@ pub struct Agent {
 #[derive(Debug, Clone, FromRow)]
 pub struct Version {
     pub version: i32,
+    /// `script` or `http`.
     pub kind: String,
-    pub source: String,
+    /// The script of a `script` agent.
+    pub source: Option<String>,
+    /// Where the service of an `http` agent is.
+    pub url: Option<String>,
+    /// How long the service has for an answer.
+    pub timeout_seconds: i32,
     pub greeting: Option<String>,
     pub first_message: String,
     pub debounce_seconds: i32,
@@ -34,16 +43,38 @@ pub struct Version {
 #[derive(Debug, Clone)]
 pub struct NewVersion {
     pub kind: &'static str,
-    pub source: String,
+    pub source: Option<String>,
+    pub url: Option<String>,
+    pub timeout_seconds: i32,
     pub greeting: Option<String>,
     pub first_message: &'static str,
     pub debounce_seconds: i32,
     pub error_message: Option<String>,
 }
 
-/// Makes an agent with its first version. The constraint `agent_name_is_unique_in_a_project`
-/// refuses a name that is taken.
-pub async fn create(ledger: &Ledger, project_id: Uuid, name: &str, version: &NewVersion) -> Result<Agent, sqlx::Error> {
+/// A signing secret as it is kept.
+#[derive(Debug, Clone)]
+pub struct SealedSecret {
+    pub key_id: String,
+    pub sealed: Vec<u8>,
+}
+
+impl SealedSecret {
+    /// Seals a secret with a key.
+    pub fn of(secret: &SecretString, key: &SecretKey) -> Self {
+        Self { key_id: key.id().to_owned(), sealed: key.seal(secret) }
+    }
+}
+
+/// Makes an agent with its first version, and a signing secret if it needs one. The constraint
+/// `agent_name_is_unique_in_a_project` refuses a name that is taken.
+pub async fn create(
+    ledger: &Ledger,
+    project_id: Uuid,
+    name: &str,
+    version: &NewVersion,
+    secret: Option<&SealedSecret>,
+) -> Result<Agent, sqlx::Error> {
     let mut transaction = ledger.pool.begin().await?;
     let id = new_id();
     sqlx::query(include_str!("../../sql/agent/create.sql"))
@@ -53,6 +84,9 @@ pub async fn create(ledger: &Ledger, project_id: Uuid, name: &str, version: &New
         .execute(&mut *transaction)
         .await?;
     insert_version(&mut transaction, id, 1, version).await?;
+    if let Some(secret) = secret {
+        give_signing_secret(&mut transaction, id, secret).await?;
+    }
     let agent = sqlx::query_as(include_str!("../../sql/agent/find.sql"))
         .bind(project_id)
         .bind(id)
@@ -62,13 +96,15 @@ pub async fn create(ledger: &Ledger, project_id: Uuid, name: &str, version: &New
     Ok(agent)
 }
 
-/// Adds a version and makes it current: sessions opened from now on run it. `None`: no such agent.
+/// Adds a version and makes it current: sessions opened from now on run it. It takes the secret if it needs one and
+/// has none, and says so. `None`: no such agent.
 pub async fn add_version(
     ledger: &Ledger,
     project_id: Uuid,
     id: Uuid,
     version: &NewVersion,
-) -> Result<Option<Agent>, sqlx::Error> {
+    secret: Option<&SealedSecret>,
+) -> Result<Option<(Agent, bool)>, sqlx::Error> {
     let mut transaction = ledger.pool.begin().await?;
     let next: Option<i32> = sqlx::query_scalar(include_str!("../../sql/agent/advance.sql"))
         .bind(project_id)
@@ -77,13 +113,65 @@ pub async fn add_version(
         .await?;
     let Some(next) = next else { return Ok(None) };
     insert_version(&mut transaction, id, next, version).await?;
+    let taken = match secret {
+        Some(secret) => give_signing_secret(&mut transaction, id, secret).await?,
+        None => false,
+    };
     let agent = sqlx::query_as(include_str!("../../sql/agent/find.sql"))
         .bind(project_id)
         .bind(id)
         .fetch_one(&mut *transaction)
         .await?;
     transaction.commit().await?;
-    Ok(Some(agent))
+    Ok(Some((agent, taken)))
+}
+
+async fn give_signing_secret(
+    connection: &mut sqlx::PgConnection,
+    agent_id: Uuid,
+    secret: &SealedSecret,
+) -> Result<bool, sqlx::Error> {
+    let given = sqlx::query(include_str!("../../sql/agent/give_signing_secret.sql"))
+        .bind(agent_id)
+        .bind(&secret.key_id)
+        .bind(&secret.sealed)
+        .execute(connection)
+        .await?;
+    Ok(given.rows_affected() == 1)
+}
+
+/// Changes the signing secret of an agent; the one before signs on for a day. False: no such agent, or it has none.
+pub async fn change_signing_secret(
+    ledger: &Ledger,
+    project_id: Uuid,
+    id: Uuid,
+    secret: &SealedSecret,
+) -> Result<bool, sqlx::Error> {
+    let changed = sqlx::query(include_str!("../../sql/agent/change_signing_secret.sql"))
+        .bind(project_id)
+        .bind(id)
+        .bind(&secret.key_id)
+        .bind(&secret.sealed)
+        .execute(&ledger.pool)
+        .await?;
+    Ok(changed.rows_affected() == 1)
+}
+
+/// What signs requests to an agent now, the newest first.
+pub async fn signing_secrets(
+    ledger: &Ledger,
+    key: &SecretKey,
+    agent_id: Uuid,
+) -> Result<Vec<SecretString>, AccountError> {
+    let found: Option<(String, Vec<u8>, Option<Vec<u8>>)> =
+        sqlx::query_as(include_str!("../../sql/agent/signing_secrets.sql"))
+            .bind(agent_id)
+            .fetch_optional(&ledger.pool)
+            .await?;
+    let Some((key_id, newest, previous)) = found else { return Ok(Vec::new()) };
+    let opened: Result<_, SecretError> =
+        std::iter::once(newest).chain(previous).map(|sealed| key.open(&key_id, &sealed)).collect();
+    Ok(opened?)
 }
 
 async fn insert_version(
@@ -97,6 +185,8 @@ async fn insert_version(
         .bind(number)
         .bind(version.kind)
         .bind(&version.source)
+        .bind(&version.url)
+        .bind(version.timeout_seconds)
         .bind(&version.greeting)
         .bind(version.first_message)
         .bind(version.debounce_seconds)

@@ -12,6 +12,7 @@ pub mod message;
 pub mod number;
 pub mod page;
 pub mod project;
+pub mod room;
 pub mod session;
 pub mod turn;
 pub mod unknown;

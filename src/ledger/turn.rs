@@ -1,5 +1,6 @@
 //! Turns: claimed with a lease and a token, renewed while the agent thinks, settled all or nothing; nothing here runs an agent.
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sqlx::types::Json;
@@ -7,6 +8,7 @@ use sqlx::{FromRow, PgPool};
 use uuid::Uuid;
 
 use super::batch::BatchError;
+use super::room::Room;
 use super::wake::Work;
 use super::{Ledger, new_id};
 
@@ -24,6 +26,7 @@ pub struct Claim {
     pub token: Uuid,
     /// Which attempt this is, from 1.
     pub attempt: i32,
+    pub claimed_at: DateTime<Utc>,
     pub agent_id: Uuid,
     pub agent_version: i32,
     /// Whether `start` ran in an earlier turn of the session.
@@ -50,6 +53,8 @@ pub struct WaitingMessage {
     pub id: Uuid,
     pub seq: i64,
     pub text: String,
+    /// `[{"url", "content_type"}]`
+    pub media: Value,
 }
 
 /// A message of the past.
@@ -57,12 +62,12 @@ pub struct WaitingMessage {
 pub struct Said {
     pub direction: String,
     pub text: String,
+    pub at: DateTime<Utc>,
 }
 
-/// Claims up to `most` turns that are due, for `lease_seconds`.
-pub async fn claim(ledger: &Ledger, most: usize, lease_seconds: u32) -> Result<Vec<Claim>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/turn/claim.sql"))
-        .bind(i64::try_from(most).unwrap_or(i64::MAX))
+/// Claims turns that are due, as far as there is room, for `lease_seconds`.
+pub async fn claim(ledger: &Ledger, room: Room, lease_seconds: u32) -> Result<Vec<Claim>, sqlx::Error> {
+    room.bind(sqlx::query_as(include_str!("../../sql/turn/claim.sql")))
         .bind(f64::from(lease_seconds))
         .bind(new_id())
         .fetch_all(&ledger.pool)

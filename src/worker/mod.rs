@@ -1,9 +1,11 @@
 //! The door of the queue: apalis workers over our rows; the only room that says apalis, and it decides nothing that a row could.
 
+mod breaker;
 pub mod deliveries;
 mod queue;
 pub mod read_back;
 pub mod reconcile;
+mod shares;
 pub mod turns;
 
 use std::future::Future;
@@ -14,11 +16,13 @@ use apalis_core::monitor::Monitor;
 use apalis_core::worker::builder::WorkerBuilder;
 use uuid::Uuid;
 
-use crate::agent::script::runner::Runners;
+use crate::agent::Means;
 use crate::carrier::Client;
+use crate::carrier::client::CarrierError;
 use crate::config::WorkerSettings;
 use crate::ledger::Ledger;
 use crate::ledger::carrier_account::Accounts;
+use breaker::Breakers;
 use deliveries::Sender;
 use queue::RowQueue;
 use read_back::Listener;
@@ -30,10 +34,34 @@ use turns::Turns;
 const GRACE: Duration = Duration::from_secs(20);
 
 /// How many unknown deliveries are looked for at a time: they are few, and each is a list of the carrier's.
-const RECONCILE_SLOTS: usize = 4;
+const RECONCILE_SLOTS: usize = 8;
 
 /// How many numbers are read back at a time.
-const READ_BACK_SLOTS: usize = 2;
+const READ_BACK_SLOTS: usize = 8;
+
+/// What all need who talk to the carrier.
+#[derive(Clone)]
+struct Carrier {
+    ledger: Ledger,
+    accounts: Accounts,
+    client: Client,
+    /// An account that fails one of them rests for all.
+    breakers: Breakers,
+}
+
+impl Carrier {
+    /// Lets the breaker of an account know how a reading went.
+    fn note<T>(&self, project_id: Uuid, read: &Result<T, CarrierError>) {
+        match read {
+            Ok(_) => self.breakers.answered(project_id),
+            Err(CarrierError::NotReached(_) | CarrierError::Unreadable(_)) => self.breakers.failed(project_id, None),
+            Err(CarrierError::Refused { status, .. }) if *status == 429 || *status >= 500 => {
+                self.breakers.failed(project_id, None);
+            }
+            Err(CarrierError::Refused { .. }) => {}
+        }
+    }
+}
 
 /// What the workers of a process do.
 #[derive(Clone)]
@@ -45,23 +73,28 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Workers over a ledger, a carrier that knows us by `public_base`, and scripts that are told `env`.
+    /// Workers over a ledger, a carrier that knows us by `public_base`, and agents that are told `env`.
     pub fn new(
         ledger: &Ledger,
         accounts: &Accounts,
         carrier: &Client,
-        runners: Runners,
+        means: Means,
         env: &'static str,
         public_base: &str,
         settings: &WorkerSettings,
     ) -> Self {
-        let (ledger, accounts, carrier) = (|| ledger.clone(), || accounts.clone(), || carrier.clone());
         let lease = settings.lease_seconds;
+        let carrier = Carrier {
+            ledger: ledger.clone(),
+            accounts: accounts.clone(),
+            client: carrier.clone(),
+            breakers: Breakers::default(),
+        };
         Self {
-            turns: Turns::new(ledger(), runners, env, lease),
-            sender: Sender::new(ledger(), accounts(), carrier(), public_base, lease),
-            reconciler: Reconciler::new(ledger(), accounts(), carrier(), lease, settings.unknown_settle_seconds),
-            listener: Listener::new(ledger(), accounts(), carrier(), settings.read_back_seconds),
+            turns: Turns::new(ledger.clone(), means, accounts.key().clone(), env, lease),
+            sender: Sender::new(carrier.clone(), public_base, lease),
+            reconciler: Reconciler::new(carrier.clone(), lease, settings.unknown_settle_seconds),
+            listener: Listener::new(carrier, settings.read_back_seconds),
         }
     }
 }

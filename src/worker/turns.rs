@@ -10,17 +10,21 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-use super::queue::Source;
+use super::queue::{Seated, Source, claim_at_once};
+use crate::agent::http::HttpAgent;
 use crate::agent::script::ScriptAgent;
-use crate::agent::script::runner::Runners;
-use crate::agent::{Agent, AgentError, Answer, Conversation, LogLine, Said};
+use crate::agent::{Agent, AgentError, Answer, Asked, Conversation, Heard, LogLine, Means, Said};
 use crate::ledger::agent::Version;
-use crate::ledger::turn::{Claim, Settled, Settlement};
+use crate::ledger::room::Room;
+use crate::ledger::turn::{Claim, Settled, Settlement, WaitingMessage};
 use crate::ledger::wake::Work;
 use crate::ledger::{Ledger, agent, turn};
+use crate::secret::SecretKey;
 
-/// How often an agent may fail before it is given up.
+/// How often an agent may fail before it is given up: with the backoff below within some four seconds.
 const MOST_ATTEMPTS: i32 = 3;
+/// The same of a service, which may be starting anew: with the backoff below within some 15 seconds and its time-outs.
+const MOST_ATTEMPTS_OF_A_SERVICE: i32 = 5;
 /// How often a turn may be claimed at all: one that takes its worker with it each time is set aside. More than
 /// the attempts, since workers also die for reasons that no text is to blame for.
 const MOST_CLAIMS: i32 = 8;
@@ -31,7 +35,9 @@ pub struct Turns {
     ledger: Ledger,
     /// Versions never change, so what was read once is right for ever.
     agents: Cache<(Uuid, i32), Arc<Loaded>>,
-    runners: Runners,
+    means: Means,
+    /// What opens the secrets that sign requests to services.
+    key: SecretKey,
     env: &'static str,
     lease_seconds: u32,
 }
@@ -39,19 +45,19 @@ pub struct Turns {
 struct Loaded {
     version: Version,
     /// Made when it is first needed; a failure to make it is not kept.
-    agent: OnceCell<ScriptAgent>,
+    script: OnceCell<ScriptAgent>,
 }
 
 impl Turns {
     /// Turns whose agents are told that they run in `env`, and that hold their leases this long.
-    pub fn new(ledger: Ledger, runners: Runners, env: &'static str, lease_seconds: u32) -> Self {
-        Self { ledger, agents: Cache::new(1_000), runners, env, lease_seconds }
+    pub fn new(ledger: Ledger, means: Means, key: SecretKey, env: &'static str, lease_seconds: u32) -> Self {
+        Self { ledger, agents: Cache::new(1_000), means, key, env, lease_seconds }
     }
 
     /// Claims what is due and runs it to its end; says how many turns there were. This is what
     /// the worker does, without the worker: for tests.
     pub async fn step(&self) -> Result<usize, sqlx::Error> {
-        let claims = self.claim(64).await?;
+        let claims = claim_at_once(self, 64).await?;
         let count = claims.len();
         futures::future::join_all(claims.into_iter().map(|claim| self.take(claim))).await;
         Ok(count)
@@ -94,25 +100,42 @@ impl Turns {
 
     async fn answer(&self, claim: &Claim) -> Result<Settlement, Failure> {
         let loaded = self.load(claim).await.map_err(Failure::of_ours)?;
+        let version = &loaded.version;
         let failed = |error: AgentError| Failure {
-            most_attempts: match error {
+            most_attempts: match (&error, &version.url) {
                 // A script that can't be read will not be readable the next time.
-                AgentError::Unusable(_) => 1,
-                AgentError::Failed(_) | AgentError::OverLimit(_) => MOST_ATTEMPTS,
+                (AgentError::Unusable(_), _) => 1,
+                (_, None) => MOST_ATTEMPTS,
+                (_, Some(_)) => MOST_ATTEMPTS_OF_A_SERVICE,
             },
             error: error.to_string(),
-            error_message: loaded.version.error_message.clone(),
+            error_message: version.error_message.clone(),
         };
         // Counted by the claim, before the agent runs: a text that takes its worker with it ends here.
         if claim.attempt > MOST_CLAIMS {
             return Err(failed(AgentError::Failed("the attempts before ended without a word".to_owned())));
         }
-        let key = format!("{} {}", claim.agent_id, claim.agent_version);
-        let made = || ScriptAgent::new(self.runners.clone(), key, loaded.version.source.clone());
-        let agent = loaded.agent.get_or_try_init(made).await.map_err(failed)?;
-        let conversing = converse(agent, &loaded.version, claim, self.env);
+        let answering = async {
+            match &version.url {
+                Some(url) => {
+                    // Read for each turn: a secret may be changed, and from then on the new one signs.
+                    let secrets = agent::signing_secrets(&self.ledger, &self.key, claim.agent_id).await;
+                    let secrets = secrets.map_err(|error| Failure::of_ours(error.to_string()))?;
+                    let timeout = Duration::from_secs(u64::try_from(version.timeout_seconds).unwrap_or_default());
+                    let service = HttpAgent::new(self.means.caller.clone(), url.clone(), timeout, secrets);
+                    converse(&service, version, claim, self.env).await.map_err(failed)
+                }
+                None => {
+                    let key = format!("{} {}", claim.agent_id, claim.agent_version);
+                    let source = version.source.clone().unwrap_or_default();
+                    let made = || ScriptAgent::new(self.means.runners.clone(), key, source);
+                    let script = loaded.script.get_or_try_init(made).await.map_err(failed)?;
+                    converse(script, version, claim, self.env).await.map_err(failed)
+                }
+            }
+        };
         tokio::select! {
-            settlement = conversing => settlement.map_err(failed),
+            settlement = answering => settlement,
             () = self.keep_lease(claim) => Err(Failure::of_ours("the lease was lost".to_owned())),
         }
     }
@@ -120,7 +143,7 @@ impl Turns {
     async fn load(&self, claim: &Claim) -> Result<Arc<Loaded>, String> {
         let reading = async {
             let version = agent::version(&self.ledger, claim.agent_id, claim.agent_version).await?;
-            Ok::<_, sqlx::Error>(Arc::new(Loaded { version, agent: OnceCell::new() }))
+            Ok::<_, sqlx::Error>(Arc::new(Loaded { version, script: OnceCell::new() }))
         };
         self.agents
             .try_get_with((claim.agent_id, claim.agent_version), reading)
@@ -210,8 +233,7 @@ async fn converse(
         (conversation.state, conversation.language) = (begun.state, begun.language);
     }
     if processes && !hangup && !claim.waiting.is_empty() && agent.replies() {
-        let texts = claim.waiting.iter().map(|message| message.text.clone()).collect();
-        let answer = agent.reply(conversation.clone(), texts).await?;
+        let answer = agent.reply(conversation.clone(), asked(claim)).await?;
         write_log(&answer.log);
         for text in answer.texts {
             settlement = settlement.say("reply", storable(text));
@@ -264,8 +286,23 @@ fn conversation(claim: &Claim, env: &'static str) -> Conversation {
             .map(|said| Said {
                 role: if said.direction == "inbound" { "user" } else { "agent" }.to_owned(),
                 text: said.text.clone(),
+                at: said.at,
             })
             .collect(),
+    }
+}
+
+fn asked(claim: &Claim) -> Asked {
+    let heard = |message: &WaitingMessage| Heard {
+        id: message.id.to_string(),
+        text: message.text.clone(),
+        media: message.media.clone(),
+    };
+    Asked {
+        turn_id: claim.turn_id.to_string(),
+        attempt: claim.attempt,
+        at: claim.claimed_at,
+        messages: claim.waiting.iter().map(heard).collect(),
     }
 }
 
@@ -273,8 +310,12 @@ impl Source for Turns {
     type Claim = Claim;
     const WORK: Work = Work::Turn;
 
-    async fn claim(&self, most: usize) -> Result<Vec<Claim>, sqlx::Error> {
-        turn::claim(&self.ledger, most, self.lease_seconds).await
+    fn owner(claim: &Claim) -> Uuid {
+        claim.agent_id
+    }
+
+    async fn claim(&self, room: Room) -> Result<Vec<Claim>, sqlx::Error> {
+        turn::claim(&self.ledger, room, self.lease_seconds).await
     }
 
     async fn give_back(&self, claims: Vec<Claim>) -> Result<(), sqlx::Error> {
@@ -283,7 +324,8 @@ impl Source for Turns {
 }
 
 /// The worker's function. The row says how it went, so this never fails.
-pub(super) async fn work(claim: Claim, turns: Data<Turns>) -> Result<(), BoxDynError> {
+pub(super) async fn work(seated: Seated<Claim>, turns: Data<Turns>) -> Result<(), BoxDynError> {
+    let (claim, _seat) = seated.rise();
     turns.take(claim).await;
     Ok(())
 }

@@ -8,6 +8,8 @@ use reqwest::{Method, StatusCode};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection, PgPool};
+use textback::agent::Means;
+use textback::agent::http::{Caller, Networks};
 use textback::agent::script::runner::Runners;
 use textback::app::{self, App};
 use textback::carrier::form::Form;
@@ -81,28 +83,20 @@ impl World {
             carrier_url.unwrap_or_else(|| Url::parse(&format!("http://{simulator_address}")).expect("a URL"));
         let client = Client::new(carrier_url).expect("a client");
         let accounts = Accounts::new(ledger.clone(), secret_key);
-        let runners = Runners::of(env!("CARGO_BIN_EXE_textback").into());
+        let means = means();
         let app = App {
             ledger: ledger.clone(),
             accounts: accounts.clone(),
             carrier: client.clone(),
-            runners: runners.clone(),
+            means: means.clone(),
             public_base: public_base.as_str().into(),
             draining: textback::api::health::Draining::default(),
             console: None,
         };
         tokio::spawn(listening.serve(app::routes(app), std::future::pending()));
         let (project, key) = project::create(&ledger, "stories").await.expect("a project");
-        let settings = WorkerSettings {
-            lease_seconds: LEASE_SECONDS,
-            unknown_settle_seconds: 120,
-            read_back_seconds: 300,
-            poll_seconds: 1.0,
-            turn_slots: 1,
-            delivery_slots: 1,
-        };
         let world = Self {
-            workers: Workers::new(&ledger, &accounts, &client, runners, "live", &public_base, &settings),
+            workers: Workers::new(&ledger, &accounts, &client, means, "live", &public_base, &settings()),
             database_url,
             ledger,
             simulator,
@@ -123,6 +117,14 @@ impl World {
         let world = Self::new().await;
         world.attach(source, settings).await;
         world
+    }
+
+    /// Workers of another process, whose carrier is somewhere else.
+    pub fn workers_at(&self, carrier_url: Url) -> Workers {
+        let accounts = Accounts::new(self.ledger.clone(), self.secret_key.parse().expect("a key"));
+        let client = Client::new(carrier_url).expect("a client");
+        let public_base = format!("http://{}", self.api);
+        Workers::new(&self.ledger, &accounts, &client, means(), "live", &public_base, &settings())
     }
 
     /// Makes an agent of a script and lets it answer our number.
@@ -224,6 +226,27 @@ impl World {
     /// Changes rows, as time or another process would.
     pub async fn sql(&self, sql: &'static str) {
         sqlx::query(sql).execute(self.ledger.pool()).await.expect("done");
+    }
+}
+
+/// Workers as stories have them.
+pub fn settings() -> WorkerSettings {
+    WorkerSettings {
+        lease_seconds: LEASE_SECONDS,
+        unknown_settle_seconds: 120,
+        read_back_seconds: 300,
+        poll_seconds: 1.0,
+        turn_slots: 1,
+        delivery_slots: 1,
+    }
+}
+
+/// Agents may be on loopback.
+fn means() -> Means {
+    let loopback = ["127.0.0.0/8".parse().expect("a network")];
+    Means {
+        runners: Runners::of(env!("CARGO_BIN_EXE_textback").into()),
+        caller: Caller::new(Networks::public_and(&loopback)).expect("a caller"),
     }
 }
 

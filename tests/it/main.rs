@@ -14,6 +14,7 @@ mod chaos;
 mod commands;
 mod deliveries;
 mod harness;
+mod http_agents;
 mod inbound_sms;
 mod read_back;
 mod reconcile;

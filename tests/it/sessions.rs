@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use reqwest::Method;
 use serde_json::json;
+use textback::ledger::room::Room;
 use textback::ledger::turn;
 
 use crate::harness::{ADA, ECHO, NUMBER, World, bodies};
@@ -67,10 +68,13 @@ async fn many_people_at_once_get_a_session_and_an_answer_each() {
 async fn a_text_that_comes_while_the_agent_thinks_gets_a_turn_of_its_own() {
     let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
     world.text(ADA, "one").await;
-    let claims = turn::claim(&world.ledger, 10, 30).await.expect("claims");
+    let claims = turn::claim(&world.ledger, Room::of(10), 30).await.expect("claims");
     assert_eq!(claims.len(), 1);
     world.text(ADA, "two").await;
-    assert!(turn::claim(&world.ledger, 10, 30).await.expect("claims").is_empty(), "one turn of a session at a time");
+    assert!(
+        turn::claim(&world.ledger, Room::of(10), 30).await.expect("claims").is_empty(),
+        "one turn of a session at a time"
+    );
 
     let settlement = turn::Settlement::of(&claims[0]).say("reply", "to one".to_owned());
     let settled = turn::settle(&world.ledger, settlement).await.expect("settled");
@@ -83,7 +87,7 @@ async fn a_text_that_comes_while_the_agent_thinks_gets_a_turn_of_its_own() {
 async fn a_worker_that_lost_its_lease_writes_nothing() {
     let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
     world.text(ADA, "one").await;
-    let zombie = turn::claim(&world.ledger, 10, 30).await.expect("claims").remove(0);
+    let zombie = turn::claim(&world.ledger, Room::of(10), 30).await.expect("claims").remove(0);
     world.sql("update turn set leased_until = now() - interval '1 second'").await;
     world.settle().await;
     assert!(!turn::renew(&world.ledger, &zombie, 30).await.expect("an answer"));
@@ -106,7 +110,7 @@ async fn the_agent_can_end_a_session_after_its_last_words() {
 async fn a_text_that_crosses_the_agents_goodbye_opens_the_next_session() {
     let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
     world.text(ADA, "one").await;
-    let claim = turn::claim(&world.ledger, 10, 30).await.expect("claims").remove(0);
+    let claim = turn::claim(&world.ledger, Room::of(10), 30).await.expect("claims").remove(0);
     world.text(ADA, "wait").await;
     let goodbye = turn::Settlement::of(&claim).say("reply", "bye".to_owned()).close("agent_ended");
     turn::settle(&world.ledger, goodbye).await.expect("settled");
@@ -122,7 +126,7 @@ async fn a_text_that_crosses_the_agents_goodbye_opens_the_next_session() {
 async fn ending_a_session_skips_what_nobody_answered_and_stops_its_turn() {
     let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
     world.text(ADA, "one").await;
-    let running = turn::claim(&world.ledger, 10, 30).await.expect("claims").remove(0);
+    let running = turn::claim(&world.ledger, Room::of(10), 30).await.expect("claims").remove(0);
     let session = world.sessions().await.remove(0);
     let end = format!("/v1/sessions/{}/end", session["id"].as_str().expect("id"));
     world.ok(Method::POST, &end, None).await;

@@ -27,7 +27,7 @@ pub fn files(folder: &str, ending: &str) -> Vec<(String, String)> {
 /// What a room may use of ours (`crate::…`), and which crates it must not know.
 const ROOMS: [(&str, &[&str], &[&str]); 9] = [
     ("src/ledger/", &["account", "db", "secret", "ledger"], &["poem", "apalis", "reqwest", "starlark", "maud"]),
-    ("src/agent/", &["agent"], &["poem", "apalis", "sqlx", "maud"]),
+    ("src/agent/", &["agent", "secret"], &["poem", "apalis", "sqlx", "maud"]),
     ("src/carrier/", &["account", "carrier"], &["poem", "apalis", "sqlx", "maud"]),
     ("src/simulator/", &["carrier", "secret", "simulator"], &["apalis", "sqlx", "starlark"]),
     ("src/dev/", &["ledger", "secret", "simulator", "dev"], &["poem", "apalis", "starlark"]),

@@ -20,12 +20,10 @@ use starlark::values::structs::AllocStruct;
 use starlark::values::{Heap, NoSerialize, StarlarkValue, Trace, Value, ValueLike, starlark_value};
 
 use super::json::to_json;
-use crate::agent::{Conversation, LogLine};
+use crate::agent::{Conversation, LogLine, MOST_TEXTS};
 
 /// How many log lines of one run are kept; a loop must not fill the log.
 const MOST_LOG_LINES: usize = 100;
-/// How many texts one turn may say.
-const MOST_TEXTS: usize = 20;
 
 /// `conv`.
 #[derive(Debug, Trace, ProvidesStaticType, NoSerialize, Allocative)]
@@ -59,6 +57,7 @@ impl<'v> Conv<'v> {
                 heap.alloc(AllocStruct([
                     ("role", heap.alloc(said.role.as_str())),
                     ("text", heap.alloc(said.text.as_str())),
+                    ("at", heap.alloc(said.at.to_rfc3339())),
                 ]))
             })
             .collect();

@@ -9,7 +9,7 @@ pub mod runner;
 
 use tokio::sync::Semaphore;
 
-use super::{Agent, AgentError, Answer, Answering, Conversation};
+use super::{Agent, AgentError, Answer, Answering, Asked, Conversation};
 use runner::{Facts, Runners};
 
 /// A script as an agent.
@@ -51,8 +51,9 @@ impl Agent for ScriptAgent {
         })
     }
 
-    fn reply(&self, conversation: Conversation, texts: Vec<String>) -> Answering<'_> {
+    fn reply(&self, conversation: Conversation, asked: Asked) -> Answering<'_> {
         Box::pin(async move {
+            let texts = asked.messages.into_iter().map(|message| message.text).collect();
             if self.facts.has_reply { self.run(conversation, Some(texts)).await } else { Ok(silence(conversation)) }
         })
     }

@@ -18,7 +18,7 @@ fn conversation(channel: &str) -> Conversation {
         env: "live".to_owned(),
         language: None,
         state: Map::new(),
-        history: vec![Said { role: "user".to_owned(), text: "before".to_owned() }],
+        history: vec![Said { role: "user".to_owned(), text: "before".to_owned(), at: chrono::DateTime::UNIX_EPOCH }],
     }
 }
 

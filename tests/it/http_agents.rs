@@ -1,0 +1,272 @@
+//! Agents that are services of their own: asked once signed, and lied to, kept waiting or led astray by none of them.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use aws_lc_rs::hmac;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::Method;
+use serde_json::{Value, json};
+use textback::worker;
+use wiremock::{Mock, MockServer, Request, ResponseTemplate};
+
+use crate::harness::{ADA, ECHO, NUMBER, World, settings};
+
+const BEN: &str = "+14155550102";
+const SECOND_NUMBER: &str = "+14155550198";
+
+/// A service that gives these answers, one after the other, the last one for ever.
+async fn service(answers: Vec<ResponseTemplate>) -> MockServer {
+    let service = MockServer::start().await;
+    let last = answers.len() - 1;
+    for (n, answer) in answers.into_iter().enumerate() {
+        let mock = Mock::given(wiremock::matchers::method("POST")).respond_with(answer);
+        let mock = if n < last { mock.up_to_n_times(1) } else { mock };
+        mock.mount(&service).await;
+    }
+    service
+}
+
+fn says(text: &str) -> ResponseTemplate {
+    ResponseTemplate::new(200).set_body_json(json!({"utterance": text}))
+}
+
+/// A world whose number is answered by a service; with what the making of the agent answered.
+async fn world_with(service: &MockServer, settings: Value) -> (World, Value) {
+    let world = World::new().await;
+    let made = make_agent(&world, "service", &format!("{}/texts?tenant=7", service.uri()), settings).await;
+    let number = json!({"number": NUMBER, "agent_id": made["id"]});
+    world.ok(Method::POST, "/v1/numbers", Some(number)).await;
+    (world, made)
+}
+
+async fn make_agent(world: &World, name: &str, url: &str, settings: Value) -> Value {
+    let mut agent = json!({"name": name, "kind": "http", "url": url, "first_message": "process"});
+    agent.as_object_mut().expect("an object").extend(settings.as_object().cloned().unwrap_or_default());
+    world.ok(Method::POST, "/v1/agents", Some(agent)).await
+}
+
+async fn requests(service: &MockServer) -> Vec<Request> {
+    service.received_requests().await.expect("recorded")
+}
+
+fn body(request: &Request) -> Value {
+    serde_json::from_slice(&request.body).expect("JSON")
+}
+
+fn header<'a>(request: &'a Request, name: &str) -> &'a str {
+    request.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+/// Checks a request as a receiver would who knows only the convention and the secret.
+fn signed_by(secret: &Value, request: &Request) -> bool {
+    let secret = secret.as_str().and_then(|text| text.strip_prefix("whsec_")).expect("a secret");
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &STANDARD.decode(secret).expect("base64"));
+    let signed = [header(request, "webhook-id"), ".", header(request, "webhook-timestamp"), "."].concat().into_bytes();
+    let signed = [signed, request.body.clone()].concat();
+    header(request, "webhook-signature").split(' ').any(|signature| {
+        let tag = signature.strip_prefix("v1,").and_then(|tag| STANDARD.decode(tag).ok()).expect("v1 and base64");
+        hmac::verify(&key, &signed, &tag).is_ok()
+    })
+}
+
+/// Turns that were put off are due now.
+async fn no_waiting(world: &World) {
+    world.sql("update turn set due_at = now()").await;
+    world.settle().await;
+}
+
+#[tokio::test]
+async fn a_service_is_asked_with_the_whole_conversation_and_its_answer_is_texted() {
+    let remembers = json!({"messages": ["hello", "what is your name?"], "state": {"asked": "name"}});
+    let service = service(vec![ResponseTemplate::new(200).set_body_json(remembers), says("hi Ada")]).await;
+    let (world, made) = world_with(&service, json!({})).await;
+    assert_eq!(world.answers(ADA, "hi").await, ["hello", "what is your name?"]);
+    assert_eq!(world.answers(ADA, "Ada").await.last().map(String::as_str), Some("hi Ada"));
+
+    let asked = requests(&service).await;
+    let (first, second) = (body(&asked[0]), body(&asked[1]));
+    assert_eq!(asked[0].url.path(), "/texts");
+    assert_eq!(asked[0].url.query(), Some("tenant=7"));
+    assert_eq!((&first["attempt"], &first["messages"][0]["text"]), (&json!(1), &json!("hi")));
+    assert_eq!((&first["messages"][0]["media"], &first["history"]), (&json!([]), &json!([])));
+    assert_eq!(first["conv"]["caller_number"], ADA);
+    assert_eq!(first["conv"]["callee_number"], NUMBER);
+    assert_eq!((&first["conv"]["channel_type"], &first["conv"]["env"]), (&json!("sms"), &json!("live")));
+    assert_eq!(first["conv"]["id"], world.sessions().await[0]["id"]);
+    assert_eq!(second["conv"]["state"], json!({"asked": "name"}), "what it remembered lasts");
+    let said: Vec<(&Value, &Value)> =
+        second["history"].as_array().expect("a list").iter().map(|said| (&said["role"], &said["text"])).collect();
+    assert_eq!(
+        said,
+        [
+            (&json!("user"), &json!("hi")),
+            (&json!("agent"), &json!("hello")),
+            (&json!("agent"), &json!("what is your name?"))
+        ]
+    );
+    assert!(second["history"][0]["at"].as_str().is_some_and(|at| at.contains('T')));
+    assert_eq!(header(&asked[0], "webhook-id"), first["turn_id"]);
+    assert!(asked.iter().all(|request| signed_by(&made["signing_secret"], request)));
+}
+
+#[tokio::test]
+async fn the_signing_secret_is_told_once_and_can_be_changed_without_a_gap() {
+    let service = service(vec![says("ok")]).await;
+    let (world, made) = world_with(&service, json!({})).await;
+    let path = format!("/v1/agents/{}", made["id"].as_str().expect("an id"));
+    assert!(world.ok(Method::GET, &path, None).await.get("signing_secret").is_none());
+    let (sealed,): (Vec<u8>,) =
+        sqlx::query_as("select signing_secret from agent").fetch_one(world.ledger.pool()).await.expect("a secret");
+    let secret = made["signing_secret"].as_str().expect("a secret");
+    assert!(!sealed.windows(8).any(|part| secret.as_bytes().windows(8).any(|other| other == part)), "it is sealed");
+
+    let changed = world.ok(Method::POST, &format!("{path}/signing-secret"), None).await;
+    world.answers(ADA, "one").await;
+    let asked = requests(&service).await;
+    assert!(signed_by(&made["signing_secret"], &asked[0]), "the old one signs for a day");
+    assert!(signed_by(&changed["signing_secret"], &asked[0]));
+    world.sql("update agent set signing_secret_changed_at = now() - interval '25 hours'").await;
+    world.answers(ADA, "two").await;
+    let asked = requests(&service).await;
+    assert!(!signed_by(&made["signing_secret"], &asked[1]));
+    assert!(signed_by(&changed["signing_secret"], &asked[1]));
+
+    let next = json!({"kind": "http", "url": format!("{}/v2", service.uri())});
+    let next = world.ok(Method::POST, &format!("{path}/versions"), Some(next)).await;
+    assert!(next.get("signing_secret").is_none(), "a new version keeps the agent's secret");
+    let script = world.agent("script", ECHO, json!({})).await;
+    let path = format!("/v1/agents/{script}");
+    let refused = world.refused(Method::POST, &format!("{path}/signing-secret"), None).await;
+    assert_eq!(refused, (409, "agent_signs_nothing".to_owned()));
+    let becomes_a_service = json!({"kind": "http", "url": service.uri()});
+    let made = world.ok(Method::POST, &format!("{path}/versions"), Some(becomes_a_service)).await;
+    assert!(made["signing_secret"].as_str().is_some_and(|secret| secret.starts_with("whsec_")));
+}
+
+#[tokio::test]
+async fn a_service_that_fails_is_asked_the_same_again_and_later_texts_wait_for_their_own_turn() {
+    let service = service(vec![ResponseTemplate::new(503), says("first"), says("second")]).await;
+    let (world, _) = world_with(&service, json!({})).await;
+    world.text(ADA, "one").await;
+    world.settle().await;
+    world.text(ADA, "two").await;
+    no_waiting(&world).await;
+    assert_eq!(world.simulator.received(ADA, NUMBER), ["first", "second"]);
+    let asked: Vec<Value> = requests(&service).await.iter().map(body).collect();
+    assert_eq!(asked[0]["turn_id"], asked[1]["turn_id"]);
+    assert_eq!(asked[0]["messages"], asked[1]["messages"], "what it may have answered already is not mixed with more");
+    assert_eq!((&asked[0]["attempt"], &asked[1]["attempt"]), (&json!(1), &json!(2)));
+    assert_ne!(asked[1]["turn_id"], asked[2]["turn_id"]);
+    assert_eq!(asked[2]["messages"][0]["text"], "two");
+}
+
+#[tokio::test]
+async fn a_service_that_lies_or_fails_for_good_costs_its_error_message_and_the_session_goes_on() {
+    let answers = vec![
+        ResponseTemplate::new(500),
+        ResponseTemplate::new(200).set_body_string("<html>I am not JSON</html>"),
+        ResponseTemplate::new(302).insert_header("Location", "http://127.0.0.1:1/"),
+        ResponseTemplate::new(200).set_body_string("x".repeat(300 * 1024)),
+        ResponseTemplate::new(200).set_body_json(json!({"state": {"a": "\0"}})),
+        says("well again"),
+    ];
+    let service = service(answers).await;
+    let (world, _) = world_with(&service, json!({"error_message": "Sorry!"})).await;
+    world.text(ADA, "one").await;
+    let mut errors = HashSet::new();
+    for _ in 0..4 {
+        no_waiting(&world).await;
+        let (error,): (String,) =
+            sqlx::query_as("select last_error from turn").fetch_one(world.ledger.pool()).await.expect("a turn");
+        errors.insert(error);
+        assert!(world.simulator.received(ADA, NUMBER).is_empty());
+    }
+    for error in ["500", "no {utterance", "302", "256 KiB"] {
+        assert!(errors.iter().any(|told| told.contains(error)), "{error} in {errors:?}");
+    }
+    no_waiting(&world).await;
+    assert_eq!(world.simulator.received(ADA, NUMBER), ["Sorry!"]);
+    assert_eq!(requests(&service).await.len(), 5);
+    assert_eq!(world.answers(ADA, "two").await, ["Sorry!", "well again"]);
+}
+
+#[tokio::test]
+async fn a_service_may_say_nothing_and_may_end_the_session() {
+    let ends = ResponseTemplate::new(200).set_body_json(json!({"utterance": "bye", "hangup": true}));
+    let service = service(vec![ResponseTemplate::new(204), ends]).await;
+    let (world, _) = world_with(&service, json!({})).await;
+    assert!(world.answers(ADA, "hm").await.is_empty());
+    assert_eq!(world.answers(ADA, "bye").await, ["bye"]);
+    assert_eq!(world.sessions().await[0]["close_reason"], "agent_ended");
+}
+
+#[tokio::test]
+async fn addresses_that_are_not_for_agents_are_refused() {
+    let world = World::new().await;
+    for (url, why) in [
+        ("http://10.0.0.7/x", "TEXTBACK_ALLOW_HOSTS=10.0.0.7"),
+        ("http://169.254.169.254/latest", "not a public address"),
+        ("http://[::1]:80/", "not a public address"),
+        ("https://user:secret@example.com/", "password"),
+        ("ftp://example.com/", "scheme"),
+        ("https://example.com/#a", "fragment"),
+        ("example.com", "full URL"),
+    ] {
+        let agent = json!({"name": "a", "kind": "http", "url": url});
+        let (status, answer) = world.ask(&world.key, Method::POST, "/v1/agents", Some(agent)).await;
+        assert_eq!((status.as_u16(), &answer["code"]), (422, &json!("agent_url_refused")), "{answer}");
+        assert!(answer["detail"].as_str().is_some_and(|detail| detail.contains(why)), "{answer}");
+    }
+    for misfit in [
+        json!({"name": "a", "kind": "http"}),
+        json!({"name": "a", "kind": "script"}),
+        json!({"name": "a", "kind": "http", "url": "https://example.com/", "source": ECHO}),
+        json!({"name": "a", "kind": "script", "url": "https://example.com/", "source": ECHO}),
+    ] {
+        let refused = world.refused(Method::POST, "/v1/agents", Some(misfit)).await;
+        assert_eq!(refused, (422, "agent_kind_misfit".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_hangs_holds_up_nobody_but_its_own_sessions() {
+    let hangs = service(vec![says("late").set_delay(Duration::from_secs(60))]).await;
+    let (world, _) = world_with(&hangs, json!({"timeout_seconds": 60})).await;
+    world.simulator.add_number(crate::harness::ACCOUNT_SID, SECOND_NUMBER);
+    let echo = world.agent("echo", ECHO, json!({"first_message": "process"})).await;
+    world.ok(Method::POST, "/v1/numbers", Some(json!({"number": SECOND_NUMBER, "agent_id": echo}))).await;
+    // Far more sessions wait for the service than the worker has slots.
+    for n in 0..40 {
+        world.text(&format!("+141555503{n:02}"), "hi").await;
+    }
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let mut slots = settings();
+    (slots.turn_slots, slots.delivery_slots, slots.poll_seconds) = (8, 8, 60.0);
+    let working = tokio::spawn({
+        let (ledger, workers) = (world.ledger.clone(), world.workers.clone());
+        async move {
+            let stop = async move {
+                let _ = stopped.await;
+            };
+            worker::run(ledger, workers, &slots, stop).await
+        }
+    });
+    let asked = async {
+        // Four of eight slots is what one agent gets.
+        while requests(&hangs).await.len() < 4 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), asked).await.expect("the service is asked");
+    let began = std::time::Instant::now();
+    assert_eq!(world.simulator.say(BEN, SECOND_NUMBER, "hello").await.error, None);
+    let answered = world.simulator.until_received(BEN, SECOND_NUMBER, 1);
+    let answered = tokio::time::timeout(Duration::from_secs(20), answered).await;
+    assert_eq!(answered.expect("another agent's session is answered"), ["1: hello"]);
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert_eq!(requests(&hangs).await.len(), 4, "the others wait for a slot");
+    drop(stop);
+    working.abort();
+}
