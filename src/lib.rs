@@ -35,6 +35,7 @@ pub mod config;
 pub mod console;
 pub mod db;
 pub mod dev;
+pub mod failpoint;
 pub mod ledger;
 pub mod listen;
 pub mod problem;

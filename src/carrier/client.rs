@@ -21,8 +21,8 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 /// The most that we read of an answer. Lists of one number and single resources are far below it.
 const MOST_BYTES: usize = 1 << 20;
 
-/// The most pages of 200 messages that we read of one list.
-const MOST_PAGES: usize = 50;
+/// The most pages of 200 messages that we read of one list: enough for 80 texts a second over ten minutes.
+const MOST_PAGES: usize = 250;
 
 /// A client of the carrier's API.
 #[derive(Clone)]
@@ -89,6 +89,8 @@ pub struct Listed {
     /// RFC 2822.
     date_created: Option<String>,
     direction: Option<String>,
+    /// A number in a string.
+    num_media: Option<String>,
 }
 
 impl Listed {
@@ -98,15 +100,26 @@ impl Listed {
         DateTime::parse_from_rfc2822(text).ok().map(|at| at.with_timezone(&Utc))
     }
 
-    /// The form that its webhook would have brought, as far as a list tells.
-    pub fn webhook_form(&self, account_sid: &str) -> Form {
-        Form::of([
+    /// Whether there is more to it than its words.
+    pub fn has_media(&self) -> bool {
+        self.num_media.as_deref().is_some_and(|count| count != "0")
+    }
+
+    /// The form that its webhook would have brought, as far as lists tell; `media` are addresses and content types.
+    pub fn webhook_form(&self, account_sid: &str, media: &[(String, String)]) -> Form {
+        let plain = [
             ("MessageSid", self.sid.as_str()),
             ("AccountSid", account_sid),
             ("From", &self.from),
             ("To", &self.to),
             ("Body", self.body.as_deref().unwrap_or_default()),
-        ])
+            ("NumMedia", &media.len().to_string()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let media = media.iter().enumerate().flat_map(|(n, (url, content_type))| {
+            [(format!("MediaUrl{n}"), url.clone()), (format!("MediaContentType{n}"), content_type.clone())]
+        });
+        Form::of(plain.into_iter().chain(media))
     }
 
     /// Whether it was sent by the API, and with this text as far as the carrier leaves texts as they are: it may
@@ -204,6 +217,26 @@ impl Client {
         let mut listed = self.list(account, &[("To", to)], since).await?;
         listed.retain(|message| message.direction.as_deref() == Some("inbound"));
         Ok(listed)
+    }
+
+    /// The addresses and content types of a message's media, as its webhook would have told them.
+    ///
+    /// <https://www.twilio.com/docs/messaging/api/media-resource>
+    pub async fn list_media(&self, account: &Account, sid: &str) -> Result<Vec<(String, String)>, CarrierError> {
+        #[derive(Deserialize)]
+        struct Page {
+            media_list: Vec<Medium>,
+        }
+        #[derive(Deserialize)]
+        struct Medium {
+            uri: String,
+            content_type: String,
+        }
+        let request = self.request(reqwest::Method::GET, account, &format!("Messages/{sid}/Media.json"));
+        let page: Page = read(request.send().await).await?;
+        let base = self.api_url.as_str().trim_end_matches('/');
+        let address = |uri: &str| format!("{base}{}", uri.trim_end_matches(".json"));
+        Ok(page.media_list.into_iter().map(|medium| (address(&medium.uri), medium.content_type)).collect())
     }
 
     /// Messages that are not older than `since`, the newest first; an error when they are more than

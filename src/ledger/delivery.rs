@@ -9,6 +9,7 @@ use super::batch::BatchError;
 use super::room::Room;
 use super::wake::Work;
 use super::{Ledger, new_id};
+use crate::failpoint;
 
 /// How long an unknown delivery is left to the carrier's own report before it is looked for.
 const LOOK_AFTER_SECONDS: f64 = 3.0;
@@ -121,15 +122,15 @@ pub enum Recorded {
 
 /// Moves a delivery forward by a report of the carrier.
 pub async fn record(ledger: &Ledger, project_id: Uuid, report: &Report) -> Result<Recorded, sqlx::Error> {
-    let recorded: String = sqlx::query_scalar(include_str!("../../sql/delivery/record.sql"))
+    let recording = sqlx::query_scalar(include_str!("../../sql/delivery/record.sql"))
         .bind(project_id)
         .bind(report.delivery_id)
         .bind(&report.carrier_sid)
         .bind(report.status)
         .bind(report.error_code)
         .bind(&report.error_class)
-        .fetch_one(&ledger.pool)
-        .await?;
+        .fetch_one(&ledger.pool);
+    let recorded: String = failpoint::during("status.in_commit", recording).await?;
     Ok(match recorded.as_str() {
         "moved" => {
             ledger.wakes.ring(Work::Delivery);
@@ -157,8 +158,9 @@ struct SettlementRow {
 pub(super) async fn flush(pool: PgPool, settlements: Vec<Settlement>) -> Result<Vec<Settled>, sqlx::Error> {
     let rows: Vec<SettlementRow> =
         settlements.into_iter().zip(0..).map(|(settlement, ordinal)| SettlementRow::of(ordinal, settlement)).collect();
-    let settled: Vec<String> =
-        sqlx::query_scalar(include_str!("../../sql/delivery/settle.sql")).bind(Json(rows)).fetch_all(&pool).await?;
+    let settling = sqlx::query_scalar(include_str!("../../sql/delivery/settle.sql")).bind(Json(rows)).fetch_all(&pool);
+    let settled: Vec<String> = failpoint::during("delivery.in_commit", settling).await?;
+    failpoint::reach("delivery.after_settle");
     Ok(settled
         .into_iter()
         .map(|outcome| if outcome == "settled" { Settled::Written } else { Settled::Stale })

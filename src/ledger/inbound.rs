@@ -1,5 +1,7 @@
 //! Texts become rows: each one once, in its session, with work marked, or in quarantine; it never answers anybody.
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 use sqlx::types::Json;
 use sqlx::{FromRow, PgPool};
@@ -8,6 +10,7 @@ use uuid::Uuid;
 use super::batch::BatchError;
 use super::wake::Work;
 use super::{Ledger, new_id};
+use crate::failpoint;
 
 /// A text as the carrier's door understood it.
 #[derive(Debug, Clone)]
@@ -60,6 +63,20 @@ pub async fn take_in(ledger: &Ledger, text: Text) -> Result<Taken, BatchError> {
         ledger.wakes.ring(Work::Turn);
     }
     Ok(taken)
+}
+
+/// Those of the carrier's message ids that are not recorded yet.
+pub async fn unrecorded(
+    ledger: &Ledger,
+    project_id: Uuid,
+    carrier_sids: &[&str],
+) -> Result<HashSet<String>, sqlx::Error> {
+    let unrecorded: Vec<String> = sqlx::query_scalar(include_str!("../../sql/inbound/unrecorded.sql"))
+        .bind(project_id)
+        .bind(carrier_sids)
+        .fetch_all(&ledger.pool)
+        .await?;
+    Ok(unrecorded.into_iter().collect())
 }
 
 /// Keeps a status report that fits no delivery.
@@ -127,8 +144,10 @@ pub(super) async fn flush(pool: PgPool, texts: Vec<Text>) -> Result<Vec<Taken>, 
             quarantine_id: new_id(),
         })
         .collect();
-    let taken: Vec<TakenRow> =
-        sqlx::query_as(include_str!("../../sql/inbound/take_in.sql")).bind(Json(rows)).fetch_all(&pool).await?;
+    failpoint::reach("intake.before_insert");
+    let taking = sqlx::query_as(include_str!("../../sql/inbound/take_in.sql")).bind(Json(rows)).fetch_all(&pool);
+    let taken: Vec<TakenRow> = failpoint::during("intake.in_commit", taking).await?;
+    failpoint::reach("intake.after_commit");
     taken.into_iter().map(TakenRow::read).collect()
 }
 

@@ -11,6 +11,7 @@ use super::batch::BatchError;
 use super::room::Room;
 use super::wake::Work;
 use super::{Ledger, new_id};
+use crate::failpoint;
 
 /// A turn that this process may run until its lease ends.
 #[derive(Debug, Clone, FromRow)]
@@ -211,8 +212,9 @@ pub(super) async fn flush(pool: PgPool, mut settlements: Vec<Settlement>) -> Res
     for (settlement, ordinal) in settlements.iter_mut().zip(0..) {
         settlement.ordinal = ordinal;
     }
-    let settled: Vec<(String, i32, bool)> =
-        sqlx::query_as(include_str!("../../sql/turn/settle.sql")).bind(Json(settlements)).fetch_all(&pool).await?;
+    let settling = sqlx::query_as(include_str!("../../sql/turn/settle.sql")).bind(Json(settlements)).fetch_all(&pool);
+    let settled: Vec<(String, i32, bool)> = failpoint::during("turn.in_commit", settling).await?;
+    failpoint::reach("turn.after_settle");
     Ok(settled
         .into_iter()
         .map(|(outcome, planned, more_work)| match outcome.as_str() {

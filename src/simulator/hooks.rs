@@ -87,17 +87,22 @@ impl Simulator {
         outcome
     }
 
-    /// Carries a text to its phone, and reports each step to the callback.
-    pub(super) fn deliver(&self, message: Message) {
+    /// Carries a text to its phone, and reports each step to the callback; ends when the call that created it may
+    /// be answered.
+    pub(super) async fn deliver(&self, message: Message) {
         let under_way = self.set_out();
         let simulator = self.clone();
-        tokio::spawn(async move {
+        let (statuses, early, pause) = self.manner();
+        let delivering = tokio::spawn(async move {
             let _under_way = under_way;
-            for status in ["sent", "delivered"] {
-                if !simulator.behaviour.pace.is_zero() {
-                    tokio::time::sleep(simulator.behaviour.pace).await;
+            for status in statuses {
+                let pause = simulator.behaviour.pace + pause;
+                if !pause.is_zero() {
+                    tokio::time::sleep(pause).await;
                 }
-                if let Some(held) = simulator.state.lock().message_mut(&message.sid) {
+                if let Some(held) = simulator.state.lock().message_mut(&message.sid)
+                    && held.status != "delivered"
+                {
                     held.status = status;
                     held.date_updated = Utc::now();
                     held.date_sent.get_or_insert(held.date_updated);
@@ -105,6 +110,22 @@ impl Simulator {
                 simulator.report(&message, status).await;
             }
         });
+        if early {
+            let _ = delivering.await;
+        }
+    }
+
+    /// How the steps of the next text are reported: which, whether before the call is answered, and how late.
+    fn manner(&self) -> (&'static [&'static str], bool, Duration) {
+        const IN_ORDER: &[&str] = &["sent", "delivered"];
+        let memory = self.state.lock();
+        match memory.messages.len() % 5 {
+            1 if memory.unruly => (IN_ORDER, true, Duration::ZERO),
+            2 if memory.unruly => (&["delivered", "sent"], false, Duration::ZERO),
+            3 if memory.unruly => (&["sent", "sent", "delivered", "delivered"], false, Duration::ZERO),
+            4 if memory.unruly => (IN_ORDER, false, Duration::from_secs(2)),
+            _ => (IN_ORDER, false, Duration::ZERO),
+        }
     }
 
     async fn report(&self, message: &Message, status: &str) {

@@ -3,6 +3,7 @@
 //! The product talks to it through the same client and the same webhook door as in production.
 
 mod hooks;
+mod media;
 pub mod phones;
 pub mod remote;
 mod rest;
@@ -70,6 +71,12 @@ impl Simulator {
     /// Whether status callbacks are posted from now on.
     pub fn report_statuses(&self, report: bool) {
         self.state.lock().silent = !report;
+    }
+
+    /// Whether status callbacks come as they like from now on: before the answer to the call, in the wrong order,
+    /// twice, late.
+    pub fn shuffle_statuses(&self, shuffle: bool) {
+        self.state.lock().unruly = shuffle;
     }
 
     /// Whether webhooks of inbound texts are lost on the way from now on.

@@ -12,6 +12,7 @@ use poem::{IntoResponse, Request, Response, Route, get, handler};
 use serde_json::{Value, json};
 
 use super::Simulator;
+use super::media::{get_medium, list_media};
 use super::state::{Fault, Message, Number, new_sid};
 use crate::carrier::form::Form;
 
@@ -23,12 +24,14 @@ pub fn routes() -> Route {
     Route::new()
         .at("/Accounts/:account/Messages.json", get(list_messages).post(create_message))
         .at("/Accounts/:account/Messages/:sid", get(get_message))
+        .at("/Accounts/:account/Messages/:sid/Media.json", get(list_media))
+        .at("/Accounts/:account/Messages/:sid/Media/:medium", get(get_medium))
         .at("/Accounts/:account/IncomingPhoneNumbers.json", get(list_numbers))
         .at("/Accounts/:account/IncomingPhoneNumbers/:sid", get(get_number).post(update_number))
 }
 
 /// Twilio's error body.
-struct Refusal(StatusCode, i32, String);
+pub(super) struct Refusal(StatusCode, i32, String);
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
@@ -51,11 +54,11 @@ fn internal() -> Refusal {
     Refusal(StatusCode::INTERNAL_SERVER_ERROR, 20500, "Internal Server Error".to_owned())
 }
 
-fn missing(path: &str) -> Refusal {
+pub(super) fn missing(path: &str) -> Refusal {
     Refusal(StatusCode::NOT_FOUND, 20404, format!("The requested resource {path} was not found"))
 }
 
-fn answer(result: Result<(StatusCode, Value), Refusal>) -> Response {
+pub(super) fn answer(result: Result<(StatusCode, Value), Refusal>) -> Response {
     match result {
         Ok((status, body)) => Json(body).with_status(status).into_response(),
         Err(refusal) => refusal.into_response(),
@@ -63,7 +66,7 @@ fn answer(result: Result<(StatusCode, Value), Refusal>) -> Response {
 }
 
 /// Basic auth with the account's token or one of its API keys.
-fn authenticate(simulator: &Simulator, request: &Request, account_sid: &str) -> Result<(), Refusal> {
+pub(super) fn authenticate(simulator: &Simulator, request: &Request, account_sid: &str) -> Result<(), Refusal> {
     let refused = || Refusal(StatusCode::UNAUTHORIZED, 20003, "Authenticate".to_owned());
     let login = request.headers().typed_get::<Authorization<Basic>>().ok_or_else(refused)?;
     let memory = simulator.state.lock();
@@ -158,7 +161,7 @@ async fn create(
         message
     };
     let created = message.json();
-    simulator.deliver(message);
+    simulator.deliver(message).await;
     match fault {
         Some(Fault::AcceptThen500) => return Err(internal()),
         Some(Fault::AcceptThenGarbage) => return Ok((StatusCode::CREATED, json!(["garbage"]))),

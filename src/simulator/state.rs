@@ -61,7 +61,7 @@ pub struct Message {
 }
 
 /// What can go wrong when a message is created.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {
     /// It is taken, and the answer is a 500.
@@ -88,6 +88,8 @@ pub struct Memory {
     pub faults: VecDeque<Fault>,
     /// Whether status callbacks are kept back: they are best effort, and may never come.
     pub silent: bool,
+    /// Whether status callbacks come as they like: before the answer to the call, out of order, twice, late.
+    pub unruly: bool,
     /// Whether webhooks of inbound texts are lost on the way.
     pub lost: bool,
     /// Who sent STOP to which number: (number, phone).

@@ -13,6 +13,7 @@ use super::queue::{Seated, Source, claim_at_once};
 use crate::account::Account;
 use crate::carrier::client::{Outgoing, WebhookUrls};
 use crate::carrier::{ErrorClass, Sent};
+use crate::failpoint;
 use crate::ledger::delivery;
 use crate::ledger::delivery::{Claim, Outcome, Refusal, Settlement};
 use crate::ledger::room::Room;
@@ -50,9 +51,11 @@ impl Sender {
     #[tracing::instrument(name = "delivery.send", skip_all, fields(session_id = %claim.session_id, delivery_id = %claim.id, attempt = claim.attempt))]
     async fn send(&self, claim: Claim) {
         let began = Instant::now();
+        failpoint::reach("delivery.after_claim");
         let outcome = match self.carrier.accounts.of_project(claim.project_id).await {
             Ok(Some(account)) => {
-                let sent = self.hand_over(&account, &claim).await;
+                let sent = failpoint::during("delivery.in_call", self.hand_over(&account, &claim)).await;
+                failpoint::reach("delivery.before_settle");
                 metrics::histogram!("textback_carrier_request_duration_seconds", "operation" => "send")
                     .record(began.elapsed().as_secs_f64());
                 match trouble(&sent) {

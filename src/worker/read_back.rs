@@ -11,8 +11,8 @@ use super::queue::{Seated, Source, claim_at_once};
 use crate::account::Account;
 use crate::carrier::client::Listed;
 use crate::carrier::webhook::InboundText;
-use crate::ledger::batch::BatchError;
-use crate::ledger::inbound::{self, Taken, Text};
+use crate::failpoint;
+use crate::ledger::inbound::{self, Media, Taken, Text};
 use crate::ledger::number::{self, ReadBack};
 use crate::ledger::room::Room;
 use crate::ledger::wake::Work;
@@ -59,11 +59,20 @@ impl Listener {
         };
         let mut newest = claim.heard_until;
         let ours = |message: &&Listed| message.created_at().is_some_and(|at| at >= claim.attached_at);
-        for message in listed.iter().rev().filter(ours) {
-            match self.take_in(&account, message).await {
-                Ok(()) => newest = newest.max(message.created_at().unwrap_or(newest)),
-                Err(error) => return tracing::warn!(%error, "a text could not be read back; again later"),
+        let listed: Vec<&Listed> = listed.iter().rev().filter(ours).collect();
+        let sids: Vec<&str> = listed.iter().map(|message| message.sid.as_str()).collect();
+        // Nearly all are known, and a busy number has many: they are not entered to find that out.
+        let unrecorded = match inbound::unrecorded(&self.carrier.ledger, claim.project_id, &sids).await {
+            Ok(unrecorded) => unrecorded,
+            Err(error) => return tracing::warn!(%error, "what is known can't be read; again later"),
+        };
+        for message in listed {
+            if unrecorded.contains(&message.sid)
+                && let Err(error) = self.take_in(&account, message).await
+            {
+                return tracing::warn!(error, "a text could not be read back; again later");
             }
+            newest = newest.max(message.created_at().unwrap_or(newest));
         }
         if newest > claim.heard_until
             && let Err(error) = number::mark_heard(&self.carrier.ledger, claim.id, newest).await
@@ -72,10 +81,14 @@ impl Listener {
         }
     }
 
-    async fn take_in(&self, account: &Account, message: &Listed) -> Result<(), BatchError> {
-        let form = message.webhook_form(&account.account_sid);
+    async fn take_in(&self, account: &Account, message: &Listed) -> Result<(), String> {
+        let media = match message.has_media() {
+            true => self.carrier.client.list_media(account, &message.sid).await.map_err(|error| error.to_string())?,
+            false => Vec::new(),
+        };
+        let form = message.webhook_form(&account.account_sid, &media);
         let text = InboundText::read(&form, &account.account_sid);
-        let taken = inbound::take_in(
+        let taking = inbound::take_in(
             &self.carrier.ledger,
             Text {
                 project_id: account.project_id,
@@ -83,12 +96,12 @@ impl Listener {
                 to: text.to,
                 from: text.from,
                 body: text.body,
-                media: Vec::new(),
+                media: text.media.into_iter().map(|(url, content_type)| Media { url, content_type }).collect(),
                 form: form.encode().into_bytes(),
                 misfit: text.misfit,
             },
-        )
-        .await?;
+        );
+        let taken = failpoint::during("read_back.in_commit", taking).await.map_err(|error| error.to_string())?;
         if let Taken::Stored { session_id, .. } = &taken {
             tracing::warn!(%session_id, carrier_sid = message.sid, "a text whose webhook never came was read back");
         }

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::Carrier;
 use super::breaker::Gate;
 use super::queue::{Seated, Source, claim_at_once};
+use crate::failpoint;
 use crate::ledger::room::Room;
 use crate::ledger::unknown::{self, Resolved, Unknown};
 use crate::ledger::wake::Work;
@@ -41,7 +42,8 @@ impl Reconciler {
     #[tracing::instrument(name = "delivery.reconcile", skip_all, fields(delivery_id = %claim.id))]
     async fn look_for(&self, claim: &Unknown) {
         let candidates = self.candidates(claim).await;
-        match unknown::resolve(&self.carrier.ledger, claim, candidates, self.settle_after_seconds).await {
+        let resolving = unknown::resolve(&self.carrier.ledger, claim, candidates, self.settle_after_seconds);
+        match failpoint::during("reconcile.in_commit", resolving).await {
             Ok(resolved) => {
                 let word = match resolved {
                     Resolved::Found => "found",

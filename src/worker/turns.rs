@@ -14,6 +14,7 @@ use super::queue::{Seated, Source, claim_at_once};
 use crate::agent::http::HttpAgent;
 use crate::agent::script::ScriptAgent;
 use crate::agent::{Agent, AgentError, Answer, Asked, Conversation, Heard, LogLine, Means, Said};
+use crate::failpoint;
 use crate::ledger::agent::Version;
 use crate::ledger::room::Room;
 use crate::ledger::turn::{Claim, Settled, Settlement, WaitingMessage};
@@ -67,7 +68,9 @@ impl Turns {
     #[tracing::instrument(name = "turn.take", skip_all, fields(session_id = %claim.session_id, turn_id = %claim.turn_id, attempt = claim.attempt))]
     async fn take(&self, claim: Claim) {
         let began = Instant::now();
-        let outcome = self.answer(&claim).await;
+        failpoint::reach("turn.after_claim");
+        let outcome = failpoint::during("turn.in_agent", self.answer(&claim)).await;
+        failpoint::reach("turn.after_agent");
         let (settlement, word) = match outcome {
             Ok(settlement) => (settlement, "answered"),
             Err(failure) if failure.gives_up(&claim) => {

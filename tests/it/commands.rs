@@ -1,6 +1,7 @@
 //! The binary as people run it: separate processes, signals, a private database that ends with its parent.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -25,7 +26,7 @@ pub fn textback() -> Command {
 pub struct Running {
     child: Child,
     /// What it says, line by line.
-    lines: Box<dyn Iterator<Item = String>>,
+    lines: Box<dyn Iterator<Item = String> + Send>,
 }
 
 impl Running {
@@ -50,6 +51,16 @@ impl Running {
 
     pub fn tell(&self, signal: Signal) {
         kill(Pid::from_raw(i32::try_from(self.child.id()).expect("a pid")), signal).expect("it is there");
+    }
+
+    /// Waits until it aborts; whether it did. One that lives on is ended.
+    pub async fn aborts_within(mut self, patience: std::time::Duration) -> bool {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a pid"));
+        let ended = tokio::task::spawn_blocking(move || self.child.wait().expect("it ended").signal());
+        tokio::select! {
+            signal = ended => signal.expect("waited") == Some(Signal::SIGABRT as i32),
+            () = tokio::time::sleep(patience) => kill(pid, Signal::SIGKILL).is_err(),
+        }
     }
 
     /// Reads what is left, so that it can end, and gives its exit code.

@@ -34,6 +34,27 @@ async fn texts_that_were_missed_are_read_back_in_order_and_answered_once() {
 }
 
 #[tokio::test]
+async fn a_picture_that_was_missed_is_read_back_with_its_address() {
+    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
+    world.sql("update number set created_at = created_at - interval '2 seconds'").await;
+    world.simulator.lose_webhooks(true);
+    let picture = "https://pictures.example/cat.jpg";
+    let text = json!({"from": ADA, "to": NUMBER, "body": "look", "media_urls": [picture]});
+    let texted = world.simulator.text(serde_json::from_value(text).expect("a text")).await;
+    world.simulator.lose_webhooks(false);
+    world.read_back().await;
+    let session = world.sessions().await.remove(0);
+    let message = &world.messages(&session).await[0];
+    let medium = &message["media"][0];
+    assert_eq!((&message["body"], &medium["content_type"]), (&json!("look"), &json!("image/jpeg")));
+    let address = medium["url"].as_str().expect("an address");
+    assert!(address.contains(&format!("/Messages/{}/Media/ME", texted.sid)), "{address}");
+    let asking = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a client");
+    let answer = asking.get(address).send().await.expect("an answer");
+    assert_eq!(answer.headers()["location"], picture);
+}
+
+#[tokio::test]
 async fn what_came_before_the_number_was_attached_is_not_ours() {
     let world = World::new().await;
     assert!(world.simulator.say(ADA, NUMBER, "long ago").await.error.is_some(), "the number has no webhook yet");

@@ -1,0 +1,85 @@
+//! Points on the road where a test lets the process die; it does nothing at all in a release build.
+//!
+//! `TEXTBACK_FAILPOINT=turn.in_commit:3:800` aborts at the third time that point is reached, 800 µs later. An abort is
+//! what kill -9 is to us: no destructor runs, no connection is closed in good order.
+
+use std::future::Future;
+#[cfg(debug_assertions)]
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicU32, Ordering},
+};
+#[cfg(debug_assertions)]
+use std::time::{Duration, Instant};
+
+/// Every point, in the order of the road.
+pub const POINTS: [&str; 16] = [
+    "intake.before_insert",
+    "intake.in_commit",
+    "intake.after_commit",
+    "turn.after_claim",
+    "turn.in_agent",
+    "turn.after_agent",
+    "turn.in_commit",
+    "turn.after_settle",
+    "delivery.after_claim",
+    "delivery.in_call",
+    "delivery.before_settle",
+    "delivery.in_commit",
+    "delivery.after_settle",
+    "status.in_commit",
+    "reconcile.in_commit",
+    "read_back.in_commit",
+];
+
+#[cfg(debug_assertions)]
+struct Armed {
+    point: String,
+    /// How often it is passed before it strikes.
+    spared: u32,
+    delay: Duration,
+    reached: AtomicU32,
+}
+
+#[cfg(debug_assertions)]
+fn armed(point: &str) -> Option<Duration> {
+    static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
+    let armed = ARMED.get_or_init(|| {
+        let setting = std::env::var("TEXTBACK_FAILPOINT").ok()?;
+        let mut parts = setting.split(':');
+        let point = parts.next().filter(|point| POINTS.contains(point))?.to_owned();
+        let mut number = || parts.next().and_then(|number| number.parse::<u32>().ok());
+        let (time, micros) = (number().unwrap_or(1), number().unwrap_or(0));
+        let delay = Duration::from_micros(u64::from(micros));
+        Some(Armed { point, spared: time.saturating_sub(1), delay, reached: AtomicU32::new(0) })
+    });
+    let armed = armed.as_ref().filter(|armed| armed.point == point)?;
+    (armed.reached.fetch_add(1, Ordering::Relaxed) >= armed.spared).then_some(armed.delay)
+}
+
+/// Dies here, if this point is armed.
+pub fn reach(point: &str) {
+    debug_assert!(POINTS.contains(&point), "{point} is not listed");
+    #[cfg(debug_assertions)]
+    if armed(point).is_some() {
+        std::process::abort();
+    }
+}
+
+/// Runs a future, and dies while it is under way, if this point is armed. One that is faster than the delay lives on.
+pub async fn during<F: Future>(point: &str, future: F) -> F::Output {
+    debug_assert!(POINTS.contains(&point), "{point} is not listed");
+    #[cfg(debug_assertions)]
+    if let Some(delay) = armed(point) {
+        let until = Instant::now() + delay;
+        let dying = async {
+            // Not a timer: those are good for milliseconds, and a commit takes less.
+            while Instant::now() < until {
+                tokio::task::yield_now().await;
+            }
+            std::process::abort()
+        };
+        return tokio::select! { biased; output = future => output, () = dying => unreachable!("it died") };
+    }
+    future.await
+}

@@ -1,0 +1,336 @@
+//! A stage for faults: real processes over a PostgreSQL and a carrier of their own, wires between them that can be cut, and the checker.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use sqlx::Connection;
+use textback::dev::postgres::Postgres;
+use textback::ledger::wake::Wakes;
+use textback::ledger::{Ledger, invariant, project};
+use textback::listen::Listening;
+use textback::secret::SecretKey;
+use textback::simulator::{Account, Behaviour, Simulator};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use crate::commands::{Running, textback};
+use crate::harness::{ACCOUNT_SID, AUTH_TOKEN, NUMBER, id};
+use crate::proxy::{Upstream, Wire};
+
+/// Says back each text of the turn, so that none can hide among others.
+pub const ECHO_ALL: &str = "def reply(conv, text): return \"|\".join(conv.messages)";
+
+/// A small generator (xorshift64*): the same seed gives the same story.
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn of(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    pub fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % sides
+    }
+}
+
+/// Real processes over a database of their own.
+pub struct Stage {
+    folder: PathBuf,
+    pub postgres: Option<Postgres>,
+    pub simulator: Simulator,
+    pub api: SocketAddr,
+    /// The key of the project that owns the number.
+    pub key: String,
+    secret_key: String,
+    /// The database itself.
+    pub url: String,
+    /// The wires by which the processes reach the database and the carrier.
+    pub to_database: Wire,
+    pub to_carrier: Wire,
+    /// Variables of the processes that are started from now on.
+    pub variables: Vec<(&'static str, String)>,
+    pub serve: Option<Running>,
+    pub work: Vec<Running>,
+}
+
+impl Stage {
+    /// A stage on which nothing runs yet but the database and the carrier.
+    pub async fn set(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("textback-stage-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let postgres = start_postgres(&folder).await;
+        textback::ledger::migrate(postgres.url()).await.expect("the schema");
+        let simulator = Simulator::new(Behaviour::default()).expect("a simulator");
+        simulator.add_account(Account::new(ACCOUNT_SID, AUTH_TOKEN));
+        simulator.add_number(ACCOUNT_SID, NUMBER);
+        let listening = Listening::at(SocketAddr::from(([127, 0, 0, 1], 0)), "nothing").await.expect("a port");
+        let to_carrier = Wire::to(Upstream::Port(listening.address())).await;
+        tokio::spawn(listening.serve(simulator.routes(), std::future::pending()));
+        let to_database = Wire::to(Upstream::Socket(socket_of(postgres.url()))).await;
+        let api = std::net::TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a port");
+        Self {
+            folder,
+            url: postgres.url().to_owned(),
+            postgres: Some(postgres),
+            simulator,
+            api,
+            key: String::new(),
+            secret_key: SecretKey::draw().1,
+            to_database,
+            to_carrier,
+            variables: Vec::new(),
+            serve: None,
+            work: Vec::new(),
+        }
+    }
+
+    /// Starts one `serve` and so many `work`, and makes the number's project and agent through the API.
+    pub async fn open(&mut self, workers: usize, agent: Value) {
+        self.serve = Some(self.start_serve(&[]));
+        self.work = (0..workers).map(|_| self.start_work(&[])).collect();
+        let ledger = self.ledger();
+        self.key = project::create(&ledger, "stage").await.expect("a project").1;
+        ledger.close().await;
+        self.ask(Method::PUT, "carrier", json!({"account_sid": ACCOUNT_SID, "auth_token": AUTH_TOKEN})).await;
+        let agent = self.ask(Method::POST, "agents", agent).await;
+        self.ask(Method::POST, "numbers", json!({"number": NUMBER, "agent_id": id(&agent["id"])})).await;
+    }
+
+    /// The agent of most stories.
+    pub fn echo() -> Value {
+        json!({"name": "echo", "kind": "script", "source": ECHO_ALL, "first_message": "process"})
+    }
+
+    pub async fn ask(&self, method: Method, path: &str, body: Value) -> Value {
+        let url = format!("http://{}/v1/{path}", self.api);
+        let request = reqwest::Client::new().request(method, url).bearer_auth(&self.key).json(&body);
+        let answer = request.send().await.expect("an answer");
+        assert!(answer.status().is_success(), "{path} answered {}", answer.status());
+        answer.json().await.expect("JSON")
+    }
+
+    pub fn start_serve(&self, more: &[(&str, &str)]) -> Running {
+        self.start("serve", "serving", more)
+    }
+
+    pub fn start_work(&self, more: &[(&str, &str)]) -> Running {
+        self.start("work", "working", more)
+    }
+
+    fn start(&self, command: &str, ready: &str, more: &[(&str, &str)]) -> Running {
+        let mut process = textback();
+        process
+            .arg(command)
+            .env("DATABASE_URL", self.wired_url())
+            .env("TEXTBACK_SECRET_KEY", &self.secret_key)
+            .env("TEXTBACK_TWILIO_API_URL", format!("http://{}", self.to_carrier.address()))
+            .env("TEXTBACK_PUBLIC_URL", format!("http://{}", self.api))
+            .env("TEXTBACK_LISTEN", self.api.to_string())
+            .env("TEXTBACK_LEASE_SECONDS", "3")
+            .env("TEXTBACK_UNKNOWN_SETTLE_SECONDS", "3")
+            .env("TEXTBACK_READ_BACK_SECONDS", "1")
+            .env("TEXTBACK_POLL_SECONDS", "0.3")
+            // Only the word that it is ready: nobody reads on, and a full pipe would hold it up.
+            .env("RUST_LOG", "off,textback::command=info")
+            .envs(self.variables.iter().map(|(name, value)| (*name, value)))
+            .envs(more.iter().copied())
+            .stdout(Stdio::null());
+        let mut running = Running::start(&mut process, false);
+        running.until(ready);
+        running
+    }
+
+    /// The database as the processes reach it: by the wire.
+    fn wired_url(&self) -> String {
+        let mut url = url::Url::parse(&self.url).expect("a URL");
+        url.set_query(Some("sslmode=disable"));
+        url.set_host(Some("127.0.0.1")).expect("a host");
+        url.set_port(Some(self.to_database.address().port())).expect("a port");
+        url.into()
+    }
+
+    pub fn ledger(&self) -> Ledger {
+        Ledger::open(&self.url, 2, Arc::new(Wakes::default())).expect("a ledger")
+    }
+
+    /// Runs a statement in the database, past the processes.
+    pub async fn sql(&self, statement: &'static str) {
+        let options = textback::db::options(&self.url).expect("a URL");
+        let mut connection = sqlx::PgConnection::connect_with(&options).await.expect("a connection");
+        sqlx::raw_sql(statement).execute(&mut connection).await.expect("it runs");
+    }
+
+    /// The database crashes and recovers.
+    pub async fn crash_database(&mut self) {
+        if let Some(postgres) = self.postgres.take() {
+            tokio::task::spawn_blocking(move || postgres.crash()).await.expect("crashed");
+        }
+        self.postgres = Some(start_postgres(&self.folder).await);
+    }
+
+    /// The status of `/readyz`, and the code of its problem.
+    pub async fn readiness(&self) -> (u16, String) {
+        let answer = reqwest::get(format!("http://{}/readyz", self.api)).await.expect("an answer");
+        let status = answer.status().as_u16();
+        let problem: Value = answer.json().await.unwrap_or_default();
+        (status, problem["code"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// So many phones text, each one text after the other with a pause between them, until each has sent `most`
+    /// or nobody listens.
+    pub fn phones(&self, phones: u64, most: u64, pause: Duration) -> UnboundedReceiver<Texted> {
+        let (tell, told) = unbounded_channel();
+        for phone in 0..phones {
+            let (simulator, tell) = (self.simulator.clone(), tell.clone());
+            tokio::spawn(async move {
+                let mut pace = tokio::time::interval(pause.max(Duration::from_micros(1)));
+                pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+                for n in 0..most {
+                    pace.tick().await;
+                    let (from, body) = (format!("+1415555{phone:04}"), format!("{phone}-{n}"));
+                    let texted = simulator.say(&from, NUMBER, &body).await;
+                    let acknowledged = texted.webhook_status == Some(200) && texted.error.is_none();
+                    if tell.send(Texted { from, body, acknowledged }).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        told
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.serve = None;
+        self.work.clear();
+        self.postgres = None;
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+async fn start_postgres(folder: &Path) -> Postgres {
+    Postgres::start(folder, None, &[("max_connections", "80")]).await.expect("PostgreSQL")
+}
+
+fn socket_of(url: &str) -> PathBuf {
+    let url = url::Url::parse(url).expect("a URL");
+    let folder = url.query_pairs().find(|(name, _)| name == "host").expect("a socket").1.into_owned();
+    Path::new(&folder).join(".s.PGSQL.5432")
+}
+
+/// A text that a phone sent.
+pub struct Texted {
+    pub from: String,
+    pub body: String,
+    pub acknowledged: bool,
+}
+
+/// What was texted: compared with what the phones got, and with the invariants.
+#[derive(Default)]
+pub struct Tally {
+    /// By phone, in the order it was texted.
+    texts: HashMap<String, Vec<(String, bool)>>,
+}
+
+/// What the comparison found.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Verdict {
+    pub texts: usize,
+    pub acknowledged: usize,
+    pub lost: usize,
+    pub doubled: usize,
+    pub phones_out_of_order: usize,
+    pub invariants_broken: Vec<&'static str>,
+}
+
+impl Tally {
+    pub fn note(&mut self, texted: Texted) {
+        self.texts.entry(texted.from).or_default().push((texted.body, texted.acknowledged));
+    }
+
+    /// Waits until every acknowledged text is answered, as long as anybody may reasonably take, and compares.
+    pub async fn verdict(&self, stage: &Stage) -> Verdict {
+        let until = Instant::now() + Duration::from_secs(60);
+        loop {
+            let (lost, ..) = self.compare(&stage.simulator);
+            if lost == 0 || Instant::now() > until {
+                break;
+            }
+            let _ = tokio::time::timeout(Duration::from_secs(1), stage.simulator.step()).await;
+        }
+        stage.simulator.idle().await;
+        let (lost, doubled, phones_out_of_order) = self.compare(&stage.simulator);
+        let ledger = stage.ledger();
+        let breaches = invariant::check(&ledger).await.expect("the invariants");
+        ledger.close().await;
+        let all = || self.texts.values().flatten();
+        Verdict {
+            texts: all().count(),
+            acknowledged: all().filter(|(_, acknowledged)| *acknowledged).count(),
+            lost,
+            doubled,
+            phones_out_of_order,
+            invariants_broken: breaches.into_iter().map(|breach| breach.view).collect(),
+        }
+    }
+
+    /// How many texts are lost, how many doubled, how many phones have their answers in another order.
+    ///
+    /// A text that was not acknowledged may be answered or not, but never twice.
+    fn compare(&self, simulator: &Simulator) -> (usize, usize, usize) {
+        let (mut lost, mut doubled, mut disordered) = (0, 0, 0);
+        for (phone, texts) in &self.texts {
+            let answers = simulator.received(phone, NUMBER);
+            let mut places: HashMap<&str, Vec<usize>> = HashMap::new();
+            for (place, answer) in answers.iter().flat_map(|reply| reply.split('|')).enumerate() {
+                places.entry(answer).or_default().push(place);
+            }
+            let places_of = |text: &String| places.get(text.as_str()).map(Vec::as_slice).unwrap_or_default();
+            doubled += texts.iter().filter(|(text, _)| places_of(text).len() > 1).count();
+            let acknowledged = || texts.iter().filter(|(_, acknowledged)| *acknowledged);
+            lost += acknowledged().filter(|(text, _)| places_of(text).is_empty()).count();
+            let order: Vec<usize> = acknowledged().filter_map(|(text, _)| places_of(text).first().copied()).collect();
+            disordered += usize::from(!order.is_sorted());
+        }
+        (lost, doubled, disordered)
+    }
+}
+
+impl Verdict {
+    /// Fails unless every acknowledged text was answered once, in order, and all invariants hold.
+    pub fn must_be_clean(&self, story: &str) {
+        let faults = (self.lost, self.doubled, self.phones_out_of_order, self.invariants_broken.as_slice());
+        assert_eq!(faults, (0, 0, 0, [].as_slice()), "{story}");
+        assert!(self.acknowledged > 0, "{story}: nothing was acknowledged");
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} texts, {} acknowledged, {} lost, {} doubled, {} phones out of order, {} invariants broken",
+            self.texts,
+            self.acknowledged,
+            self.lost,
+            self.doubled,
+            self.phones_out_of_order,
+            self.invariants_broken.len()
+        )
+    }
+}
+
+/// A number from the environment.
+pub fn setting(name: &str, usual: u64) -> u64 {
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(usual)
+}
