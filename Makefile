@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help dev test check chaos openapi bench build release postgres clean
+.PHONY: help dev test check chaos openapi bench build release postgres faketime clean
 
 help: ## Tell what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -10,7 +10,7 @@ help: ## Tell what there is
 dev: postgres build ## A working SMS agent on this machine, with a phone in the browser
 	@exec target/debug/textback dev
 
-test: postgres check ## Everything that must hold: format, lints, units, stories, house rules
+test: postgres faketime check ## Everything that must hold: format, lints, units, stories, house rules
 	$(CARGO) test --locked
 
 check: ## Format and lints
@@ -19,7 +19,8 @@ check: ## Format and lints
 
 chaos: postgres ## Everything dies while people text, 20 seeds (minutes; TEXTBACK_CHAOS_SEEDS, TEXTBACK_CHAOS_FIRST_SEED, TEXTBACK_CHAOS_TEXTS)
 	TEXTBACK_CHAOS_SEEDS=$${TEXTBACK_CHAOS_SEEDS:-20} TEXTBACK_CHAOS_TEXTS=$${TEXTBACK_CHAOS_TEXTS:-1200} \
-		$(CARGO) test --locked --test it chaos -- --nocapture
+		TEXTBACK_FAILPOINT_SEEDS=$${TEXTBACK_FAILPOINT_SEEDS:-10} \
+		$(CARGO) test --locked --test it -- chaos failpoints --nocapture --test-threads 1
 
 openapi: build ## Write openapi/textback.yaml anew from the code
 	target/debug/textback openapi > openapi/textback.yaml
@@ -35,6 +36,9 @@ release: ## The binary, for production
 
 postgres: ## PostgreSQL's programs, if they are missing
 	@scripts/ensure-postgres.sh
+
+faketime: ## The library that gives a story's workers other clocks, if it is missing
+	@scripts/ensure-libfaketime.sh
 
 clean: ## Remove what was built, and the data of make dev
 	$(CARGO) clean

@@ -1,7 +1,10 @@
 //! Puts the doors together into what one address serves; it opens none of them itself.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use poem::error::ResponseError;
+use poem::http::StatusCode;
 use poem::{Endpoint, EndpointExt, Request, Response, Route};
 
 use crate::agent::Means;
@@ -9,7 +12,11 @@ use crate::api::health::{self, Draining};
 use crate::carrier::Client;
 use crate::ledger::Ledger;
 use crate::ledger::carrier_account::Accounts;
+use crate::problem::Problem;
 use crate::{api, console, problem, webhook};
+
+/// Longer than two calls to the carrier and a statement; what still waits then waits for something that is gone.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// What the doors share.
 #[derive(Clone)]
@@ -50,8 +57,14 @@ pub fn health_routes(ledger: Ledger, draining: Draining) -> impl Endpoint<Output
 }
 
 async fn answer_errors<E: Endpoint<Output = Response>>(next: Arc<E>, request: Request) -> poem::Result<Response> {
-    match next.call(request).await {
-        Ok(response) => Ok(response),
-        Err(error) => Ok(problem::from_error(error).await),
+    match tokio::time::timeout(ANSWER_WITHIN, next.call(request)).await {
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(error)) => Ok(problem::from_error(error).await),
+        Err(_) => Ok(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too_slow",
+            format!("this took longer than {} s and was given up; try again", ANSWER_WITHIN.as_secs()),
+        )
+        .as_response()),
     }
 }

@@ -1,8 +1,10 @@
 //! Opens the database: connections with their limits, the schema, the migrations; it never asks the product's questions.
 
+use std::future::Future;
 use std::str::FromStr;
 use std::time::Duration;
 
+use sqlx::error::DatabaseError;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{Connection, PgConnection};
@@ -24,11 +26,46 @@ pub fn options(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
     ]))
 }
 
+/// How long a statement may take by our own watch. A server that vanished without a word never answers, and nothing
+/// else would end the waiting: the time-outs above are its.
+pub const PATIENCE: Duration = Duration::from_secs(13);
+/// How long a connection that is given back may take to say that it is well.
+const WELL_WITHIN: Duration = Duration::from_secs(3);
+
+/// Waits for the database no longer than [`PATIENCE`].
+pub async fn patiently<T, E: From<sqlx::Error>>(asking: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    match tokio::time::timeout(PATIENCE, asking).await {
+        Ok(answer) => answer,
+        Err(_) => Err(silent().into()),
+    }
+}
+
+fn silent() -> sqlx::Error {
+    sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "the database does not answer"))
+}
+
+/// Whether it is not the statement's fault: the database only reads (25006), it has no room (class 53), somebody
+/// holds a table (55P03), it refuses connections (55000), it is stopping or out of time (class 57).
+///
+/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+pub fn is_unwell(error: &dyn DatabaseError) -> bool {
+    let code = error.code().unwrap_or_default();
+    ["25006", "53", "55000", "55P03", "57"].iter().any(|class| code.starts_with(class))
+}
+
 /// A pool that connects when it is first used, so a process starts while its database is away.
 pub fn pool(url: &str, max_connections: u32) -> Result<PgPool, sqlx::Error> {
     Ok(PgPoolOptions::new()
         .max_connections(max_connections)
         .acquire_timeout(Duration::from_secs(3))
+        // A statement that nobody waits for any more leaves its connection behind: it comes back only when it is well,
+        // and one that says nothing must not keep its place for ever.
+        .after_release(|connection, _| {
+            Box::pin(async move {
+                let pinged = tokio::time::timeout(WELL_WITHIN, connection.ping()).await;
+                pinged.unwrap_or_else(|_| Err(silent())).map(|()| true)
+            })
+        })
         .connect_lazy_with(options(url)?))
 }
 

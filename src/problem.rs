@@ -7,6 +7,8 @@ use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, Registr
 use poem_openapi::types::Type;
 use poem_openapi::{ApiResponse, Object};
 
+use crate::db;
+
 const CONTENT_TYPE: &str = "application/problem+json";
 
 /// A refusal or a failure, as it is answered.
@@ -80,7 +82,7 @@ impl From<sqlx::Error> for Problem {
                 let rule = refused.constraint().unwrap_or("a rule").replace('_', " ");
                 Self::invalid("value_refused", format!("a value breaks a rule: {rule}"))
             }
-            sqlx::Error::Database(refused) => {
+            sqlx::Error::Database(refused) if !db::is_unwell(refused.as_ref()) => {
                 tracing::error!(error = %refused, constraint = refused.constraint(), "the database refused a statement");
                 Self::new(
                     StatusCode::INTERNAL_SERVER_ERROR,

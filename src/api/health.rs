@@ -42,10 +42,11 @@ async fn readyz(ledger: Data<&Ledger>, draining: Data<&Draining>) -> Response {
             let code = match not_ready {
                 health::NotReady::Database(_) => "database_unavailable",
                 health::NotReady::Schema { .. } => "schema_outdated",
+                health::NotReady::ReadOnly => "database_read_only",
             };
             let detail = match not_ready {
                 health::NotReady::Database(_) => "the database does not answer".to_owned(),
-                outdated @ health::NotReady::Schema { .. } => outdated.to_string(),
+                told => told.to_string(),
             };
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail).as_response()
         }

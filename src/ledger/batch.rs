@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use tokio::sync::{Mutex, mpsc, oneshot};
 
+use crate::db;
+
 /// The most that one flush takes along. Fifty rows per commit reached the limit of two cores
 /// (9.1k texts/s in pgbench); more only makes the first of them wait longer.
 const MOST: usize = 64;
@@ -91,7 +93,7 @@ where
     Fut: Future<Output = Result<Vec<R>, sqlx::Error>>,
 {
     let (items, answers): (Vec<T>, Vec<_>) = batch.into_iter().unzip();
-    match flush(items.clone()).await {
+    match db::patiently(flush(items.clone())).await {
         Ok(results) => {
             for (answer, result) in answers.into_iter().zip(results) {
                 // Nobody waits any more when the request was cut off: the row is committed all the same.
@@ -99,13 +101,13 @@ where
             }
         }
         // The database refused some row: the others must not suffer for it, so each goes alone.
-        Err(sqlx::Error::Database(error)) => {
+        Err(sqlx::Error::Database(error)) if !db::is_unwell(error.as_ref()) => {
             tracing::debug!(%error, items = items.len(), "a batch was refused; its items go one by one");
             for (item, answer) in items.into_iter().zip(answers) {
                 let _ = answer.send(flush_alone(flush, item).await);
             }
         }
-        // The database is away: it would be away for each of them too.
+        // The database is away or not itself: it would be away for each of them too.
         Err(error) => {
             let error = BatchError::Database(Arc::new(error));
             for answer in answers {
@@ -123,7 +125,7 @@ where
 {
     let mut retries = 0;
     loop {
-        match flush(vec![item.clone()]).await {
+        match db::patiently(flush(vec![item.clone()])).await {
             Ok(results) => return results.into_iter().next().ok_or(BatchError::Stopped),
             Err(error) if retries < RETRIES && helps_to_retry(&error) => retries += 1,
             Err(error) => return Err(BatchError::Database(Arc::new(error))),

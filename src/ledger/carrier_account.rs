@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::Ledger;
 use crate::account::Account;
+use crate::db;
 use crate::secret::{SecretError, SecretKey};
 
 /// How long an opened account is kept. A token that changed in another process is wrong for that
@@ -71,11 +72,10 @@ impl Accounts {
     pub async fn of_project(&self, project_id: Uuid) -> Result<Option<Arc<Account>>, AccountError> {
         self.by_project
             .try_get_with(project_id, async {
-                let row = sqlx::query_as(include_str!("../../sql/carrier_account/find.sql"))
+                let reading = sqlx::query_as(include_str!("../../sql/carrier_account/find.sql"))
                     .bind(project_id)
-                    .fetch_optional(&self.ledger.pool)
-                    .await?;
-                self.open(row)
+                    .fetch_optional(&self.ledger.pool);
+                self.open(db::patiently(reading).await?)
             })
             .await
             .map_err(|error: Arc<AccountError>| (*error).clone())
@@ -115,11 +115,10 @@ impl Accounts {
     }
 
     async fn read_by_webhook_key(&self, webhook_key: &str) -> Result<Option<Arc<Account>>, AccountError> {
-        let row = sqlx::query_as(include_str!("../../sql/carrier_account/find_by_webhook_key.sql"))
+        let reading = sqlx::query_as(include_str!("../../sql/carrier_account/find_by_webhook_key.sql"))
             .bind(webhook_key)
-            .fetch_optional(&self.ledger.pool)
-            .await?;
-        self.open(row)
+            .fetch_optional(&self.ledger.pool);
+        self.open(db::patiently(reading).await?)
     }
 
     fn open(&self, row: Option<Row>) -> Result<Option<Arc<Account>>, AccountError> {

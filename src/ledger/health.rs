@@ -13,23 +13,25 @@ pub enum NotReady {
     Database(#[from] sqlx::Error),
     #[error("the database has schema version {found}, this binary needs {needed}; run: textback migrate")]
     Schema { found: i64, needed: i64 },
+    #[error("the database only reads; is DATABASE_URL a standby's, or is default_transaction_read_only set?")]
+    ReadOnly,
 }
 
-/// Checks that the database answers and has the schema we need, or a newer one.
+/// Checks that the database answers, has the schema we need, or a newer one, and can be written.
 pub async fn check(ledger: &Ledger) -> Result<(), NotReady> {
     let needed = db::MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
-    let found: Result<Option<i64>, sqlx::Error> =
-        sqlx::query_scalar(include_str!("../../sql/health/schema_version.sql")).fetch_one(&ledger.pool).await;
-    let found = match found {
-        Ok(found) => found.unwrap_or(0),
+    let asking = sqlx::query_as(include_str!("../../sql/health/state.sql")).fetch_one(&ledger.pool);
+    let state: Result<(Option<i64>, bool), sqlx::Error> = db::patiently(asking).await;
+    let (found, read_only) = match state {
+        Ok((found, read_only)) => (found.unwrap_or(0), read_only),
         // No table of migrations: nothing was ever migrated.
-        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => 0,
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => (0, false),
         Err(error) => return Err(error.into()),
     };
     if found < needed {
         return Err(NotReady::Schema { found, needed });
     }
-    Ok(())
+    if read_only { Err(NotReady::ReadOnly) } else { Ok(()) }
 }
 
 /// How much waits, for the metrics.

@@ -13,9 +13,14 @@ use sqlx::postgres::PgListener;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use crate::db;
+
 const CHANNEL: &str = "textback_work";
 /// With 20 ms half of a text's way to its reply was waiting for this.
 const DEBOUNCE: Duration = Duration::from_millis(5);
+
+/// After which silence a listener asks whether it is still connected.
+const QUIET: Duration = Duration::from_secs(30);
 
 /// What kind of work waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,9 +109,9 @@ impl Wakes {
                 continue;
             }
             let notice = format!("{} {}", self.process, words.join(" "));
-            let sent =
-                sqlx::query(include_str!("../../sql/wake/tell.sql")).bind(CHANNEL).bind(notice).execute(&pool).await;
-            if let Err(error) = sent {
+            let telling =
+                sqlx::query(include_str!("../../sql/wake/tell.sql")).bind(CHANNEL).bind(notice).execute(&pool);
+            if let Err(error) = db::patiently(telling).await {
                 if pool.is_closed() {
                     return;
                 }
@@ -132,14 +137,20 @@ impl Wakes {
     }
 
     async fn hear_until_cut(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
-        let mut listener = PgListener::connect_with(pool).await?;
-        listener.listen(CHANNEL).await?;
+        let mut listener = db::patiently(PgListener::connect_with(pool)).await?;
+        db::patiently(listener.listen(CHANNEL)).await?;
         // What was told while nobody listened.
         for work in Work::ALL {
             self.bell(work).notify_one();
         }
         loop {
-            let notice = listener.recv().await?;
+            let Ok(notice) = tokio::time::timeout(QUIET, listener.recv()).await else {
+                // Nobody rings, or the server vanished without a word.
+                let asking = sqlx::query(include_str!("../../sql/wake/listens.sql")).execute(&mut listener);
+                db::patiently(asking).await?;
+                continue;
+            };
+            let notice = notice?;
             let mut words = notice.payload().split(' ');
             if words.next() == Some(self.process.to_string().as_str()) {
                 continue;

@@ -162,7 +162,11 @@ impl Simulator {
 
 /// The routes below `/simulator`.
 pub fn routes() -> Route {
-    Route::new().at("/texts", post(send)).at("/phones/:number", get(show)).at("/numbers", get(list_numbers)).at("/faults", post(plan_faults))
+    Route::new()
+        .at("/texts", post(send))
+        .at("/phones/:number", get(show))
+        .at("/numbers", get(list_numbers))
+        .at("/faults", post(plan_faults))
 }
 
 #[handler]

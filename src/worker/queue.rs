@@ -21,6 +21,7 @@ use uuid::Uuid;
 
 use super::breaker::Gate;
 use super::shares::{Seat, Shares};
+use crate::db;
 use crate::ledger::room::Room;
 use crate::ledger::wake::{Wakes, Work};
 
@@ -111,7 +112,10 @@ impl<S: Source> RowQueue<S> {
     fn claim(&mut self, most: usize) {
         let source = self.source.clone();
         let room = gated(self.shares.room(most), &source.gates(), &self.shares);
-        self.phase = Phase::Claiming { room: room.clone(), claimed: Box::pin(async move { source.claim(room).await }) };
+        self.phase = Phase::Claiming {
+            room: room.clone(),
+            claimed: Box::pin(async move { db::patiently(source.claim(room)).await }),
+        };
     }
 
     /// Seats what was claimed; says whether more may wait.
@@ -208,7 +212,8 @@ impl<S: Source> Backend for RowQueue<S> {
                 Phase::Wanting | Phase::Resting(_) => {
                     let claims = self.claimed.drain(..).map(|seated| seated.claim).collect();
                     let source = self.source.clone();
-                    self.phase = Phase::GivingBack(Box::pin(async move { source.give_back(claims).await }));
+                    self.phase =
+                        Phase::GivingBack(Box::pin(async move { db::patiently(source.give_back(claims)).await }));
                 }
                 Phase::GivingBack(given_back) => {
                     if let Err(error) = std::task::ready!(given_back.as_mut().poll(cx)) {

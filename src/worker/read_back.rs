@@ -11,6 +11,7 @@ use super::queue::{Seated, Source, claim_at_once};
 use crate::account::Account;
 use crate::carrier::client::Listed;
 use crate::carrier::webhook::InboundText;
+use crate::db;
 use crate::failpoint;
 use crate::ledger::inbound::{self, Media, Taken, Text};
 use crate::ledger::number::{self, ReadBack};
@@ -62,7 +63,7 @@ impl Listener {
         let listed: Vec<&Listed> = listed.iter().rev().filter(ours).collect();
         let sids: Vec<&str> = listed.iter().map(|message| message.sid.as_str()).collect();
         // Nearly all are known, and a busy number has many: they are not entered to find that out.
-        let unrecorded = match inbound::unrecorded(&self.carrier.ledger, claim.project_id, &sids).await {
+        let unrecorded = match db::patiently(inbound::unrecorded(&self.carrier.ledger, claim.project_id, &sids)).await {
             Ok(unrecorded) => unrecorded,
             Err(error) => return tracing::warn!(%error, "what is known can't be read; again later"),
         };
@@ -75,7 +76,7 @@ impl Listener {
             newest = newest.max(message.created_at().unwrap_or(newest));
         }
         if newest > claim.heard_until
-            && let Err(error) = number::mark_heard(&self.carrier.ledger, claim.id, newest).await
+            && let Err(error) = db::patiently(number::mark_heard(&self.carrier.ledger, claim.id, newest)).await
         {
             tracing::warn!(%error, "how far texts are known could not be written; they are read again");
         }

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::Carrier;
 use super::breaker::Gate;
 use super::queue::{Seated, Source, claim_at_once};
+use crate::db;
 use crate::failpoint;
 use crate::ledger::room::Room;
 use crate::ledger::unknown::{self, Resolved, Unknown};
@@ -43,7 +44,7 @@ impl Reconciler {
     async fn look_for(&self, claim: &Unknown) {
         let candidates = self.candidates(claim).await;
         let resolving = unknown::resolve(&self.carrier.ledger, claim, candidates, self.settle_after_seconds);
-        match failpoint::during("reconcile.in_commit", resolving).await {
+        match failpoint::during("reconcile.in_commit", db::patiently(resolving)).await {
             Ok(resolved) => {
                 let word = match resolved {
                     Resolved::Found => "found",

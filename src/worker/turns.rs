@@ -14,6 +14,7 @@ use super::queue::{Seated, Source, claim_at_once};
 use crate::agent::http::HttpAgent;
 use crate::agent::script::ScriptAgent;
 use crate::agent::{Agent, AgentError, Answer, Asked, Conversation, Heard, LogLine, Means, Said};
+use crate::db;
 use crate::failpoint;
 use crate::ledger::agent::Version;
 use crate::ledger::room::Room;
@@ -122,7 +123,8 @@ impl Turns {
             match &version.url {
                 Some(url) => {
                     // Read for each turn: a secret may be changed, and from then on the new one signs.
-                    let secrets = agent::signing_secrets(&self.ledger, &self.key, claim.agent_id).await;
+                    let secrets = agent::signing_secrets(&self.ledger, &self.key, claim.agent_id);
+                    let secrets = db::patiently(secrets).await;
                     let secrets = secrets.map_err(|error| Failure::of_ours(error.to_string()))?;
                     let timeout = Duration::from_secs(u64::try_from(version.timeout_seconds).unwrap_or_default());
                     let service = HttpAgent::new(self.means.caller.clone(), url.clone(), timeout, secrets);
@@ -145,7 +147,8 @@ impl Turns {
 
     async fn load(&self, claim: &Claim) -> Result<Arc<Loaded>, String> {
         let reading = async {
-            let version = agent::version(&self.ledger, claim.agent_id, claim.agent_version).await?;
+            let reading = agent::version(&self.ledger, claim.agent_id, claim.agent_version);
+            let version = db::patiently(reading).await?;
             Ok::<_, sqlx::Error>(Arc::new(Loaded { version, script: OnceCell::new() }))
         };
         self.agents
@@ -158,7 +161,7 @@ impl Turns {
     async fn keep_lease(&self, claim: &Claim) {
         loop {
             tokio::time::sleep(Duration::from_secs(u64::from(self.lease_seconds)) / 3).await;
-            match turn::renew(&self.ledger, claim, self.lease_seconds).await {
+            match db::patiently(turn::renew(&self.ledger, claim, self.lease_seconds)).await {
                 Ok(true) => {}
                 Ok(false) => return,
                 // The settling will tell whether it is still ours.
@@ -169,7 +172,7 @@ impl Turns {
 
     async fn put_off(&self, claim: &Claim, failure: &Failure) {
         let seconds = 0.5 * 2_f64.powi(claim.attempt.clamp(1, 10));
-        if let Err(error) = turn::put_off(&self.ledger, claim, seconds, &failure.error).await {
+        if let Err(error) = db::patiently(turn::put_off(&self.ledger, claim, seconds, &failure.error)).await {
             tracing::warn!(%error, "the turn could not be put off; its lease will run out");
         }
     }

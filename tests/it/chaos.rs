@@ -32,9 +32,7 @@ async fn befall(stage: &mut Stage, dice: &mut Dice) -> &'static str {
             "database crash"
         }
         3 => {
-            stage
-                .sql("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'textback' and pid <> pg_backend_pid()")
-                .await;
+            stage.cut_connections().await;
             "all connections cut"
         }
         4 => {

@@ -53,6 +53,11 @@ impl Running {
         kill(Pid::from_raw(i32::try_from(self.child.id()).expect("a pid")), signal).expect("it is there");
     }
 
+    /// Whether it still runs.
+    pub fn runs(&mut self) -> bool {
+        self.child.try_wait().expect("ours").is_none()
+    }
+
     /// Waits until it aborts; whether it did. One that lives on is ended.
     pub async fn aborts_within(mut self, patience: std::time::Duration) -> bool {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a pid"));

@@ -14,6 +14,7 @@ mod chaos;
 mod commands;
 mod deliveries;
 mod failpoints;
+mod faults;
 mod harness;
 mod http_agents;
 mod inbound_sms;

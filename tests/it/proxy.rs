@@ -38,13 +38,15 @@ pub struct Wire {
     address: SocketAddr,
     plan: Arc<Mutex<Option<Plan>>>,
     cuts: Arc<watch::Sender<usize>>,
+    /// How often the wire has swallowed all that was connected, and whether it swallows what connects now.
+    swallowed: Arc<watch::Sender<(usize, bool)>>,
 }
 
 impl Wire {
     pub async fn to(upstream: Upstream) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = port.local_addr().expect("an address");
-        let wire = Self { address, plan: Arc::default(), cuts: Arc::new(watch::Sender::new(0)) };
+        let wire = Self { address, plan: Arc::default(), cuts: Arc::default(), swallowed: Arc::default() };
         let serving = wire.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = port.accept().await {
@@ -77,6 +79,17 @@ impl Wire {
         *self.plan.lock().expect("sound") = Some(Plan { words: words.as_bytes().to_vec(), cut });
     }
 
+    /// From now on nothing passes and nobody is told: what is connected stays so for ever, what connects is not
+    /// answered until the wire is mended. A firewall that forgot its connections does this.
+    pub fn swallow(&self) {
+        self.swallowed.send_modify(|(times, now)| (*times, *now) = (*times + 1, true));
+    }
+
+    /// What connects from now on passes.
+    pub fn mend(&self) {
+        self.swallowed.send_modify(|(_, now)| *now = false);
+    }
+
     /// Waits until so many connections were cut since the beginning.
     pub async fn until_cut(&self, count: usize) {
         self.cuts.subscribe().wait_for(|cuts| *cuts >= count).await.expect("we hold the sender");
@@ -90,11 +103,17 @@ impl Wire {
     }
 
     async fn carry<S: AsyncRead + AsyncWrite + Unpin>(&self, mut client: TcpStream, mut server: S) {
+        let mut swallowed = self.swallowed.subscribe();
+        let times = { swallowed.borrow().0 };
+        if swallowed.wait_for(|(_, now)| !now).await.is_err() {
+            return;
+        }
         let (mut asked, mut answered) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
         // What was said since the server last answered: words may come in two parts.
         let (mut said, mut cut) = (Vec::new(), None);
         let resets = loop {
             tokio::select! {
+                () = again(&mut swallowed, times) => std::future::pending().await,
                 read = client.read(&mut asked) => {
                     let Some(part) = read.ok().filter(|count| *count > 0).and_then(|count| asked.get(..count)) else { break false };
                     said.extend_from_slice(part);
@@ -127,5 +146,12 @@ impl Wire {
             drop(client);
             self.cuts.send_modify(|cuts| *cuts += 1);
         }
+    }
+}
+
+/// Waits until the wire swallows once more.
+async fn again(swallowed: &mut watch::Receiver<(usize, bool)>, times: usize) {
+    if swallowed.wait_for(|(now, _)| *now > times).await.is_err() {
+        std::future::pending().await
     }
 }

@@ -37,7 +37,7 @@ impl World {
 async fn a_text_that_was_taken_under_an_error_is_found_and_not_sent_again() {
     for fault in [Fault::AcceptThen500, Fault::AcceptThenGarbage] {
         let world = silent_world().await;
-        world.simulator.plan_faults([fault.clone()]);
+        world.simulator.plan_faults([fault]);
         assert_eq!(world.answers(ADA, "hi").await, ["1: hi"]);
         assert_eq!(world.statuses().await, ["unknown"], "{fault:?}");
         world.later(5).await;

@@ -149,6 +149,14 @@ impl Stage {
         running
     }
 
+    /// What `textback doctor` says, as the processes would say it.
+    pub fn doctor(&self) -> String {
+        let mut doctor = textback();
+        doctor.arg("doctor").envs(self.variables.iter().map(|(name, value)| (*name, value)));
+        let output = doctor.env("DATABASE_URL", self.wired_url()).output().expect("it runs");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     /// The database as the processes reach it: by the wire.
     fn wired_url(&self) -> String {
         let mut url = url::Url::parse(&self.url).expect("a URL");
@@ -169,12 +177,34 @@ impl Stage {
         sqlx::raw_sql(statement).execute(&mut connection).await.expect("it runs");
     }
 
+    /// Runs a statement from another database of the same server.
+    pub async fn sql_elsewhere(&self, statement: &'static str) {
+        let options = textback::db::options(&self.url).expect("a URL").database("postgres");
+        let mut connection = sqlx::PgConnection::connect_with(&options).await.expect("a connection");
+        sqlx::raw_sql(statement).execute(&mut connection).await.expect("it runs");
+    }
+
     /// The database crashes and recovers.
     pub async fn crash_database(&mut self) {
         if let Some(postgres) = self.postgres.take() {
             tokio::task::spawn_blocking(move || postgres.crash()).await.expect("crashed");
         }
         self.postgres = Some(start_postgres(&self.folder).await);
+    }
+
+    /// Ends every connection of the processes to the database.
+    pub async fn cut_connections(&self) {
+        self.sql("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'textback' and pid <> pg_backend_pid()")
+            .await;
+    }
+
+    /// Waits until `serve` says that it is ready.
+    pub async fn until_ready(&self) {
+        let until = Instant::now() + Duration::from_secs(60);
+        while self.readiness().await.0 != 200 {
+            assert!(Instant::now() < until, "it is never ready again");
+            tokio::task::yield_now().await;
+        }
     }
 
     /// The status of `/readyz`, and the code of its problem.

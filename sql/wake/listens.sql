@@ -1,0 +1,2 @@
+-- Whether this connection still listens.
+select true

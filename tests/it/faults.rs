@@ -1,0 +1,271 @@
+//! One fault at a time, through real processes: a cut wire, a database that is gone, full, mute or read-only, workers
+//! that sleep through their lease. Each story says what the outside sees meanwhile.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use reqwest::Method;
+use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+use crate::harness::{ADA, NUMBER};
+use crate::proxy::Cut;
+use crate::stage::{Stage, Tally, Texted};
+
+/// A text that is noted for the verdict.
+async fn say(stage: &Stage, tally: &mut Tally, body: &str) -> bool {
+    let texted = stage.simulator.say(ADA, NUMBER, body).await;
+    let acknowledged = texted.webhook_status == Some(200) && texted.error.is_none();
+    tally.note(Texted { from: ADA.to_owned(), body: body.to_owned(), acknowledged });
+    acknowledged
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wire_that_is_cut_at_any_moment_costs_no_text() {
+    let mut stage = Stage::set("cuts").await;
+    stage.open(2, Stage::echo()).await;
+    let (mut tally, mut cuts) = (Tally::default(), 0);
+    for cut in [Cut::Before, Cut::During, Cut::After] {
+        // What each statement alone says: taking in, settling a turn, settling a delivery.
+        for words in ["\"carrier_sid\":\"SM", "\"kind\":\"reply\"", "\"status\":\"accepted\""] {
+            stage.to_database.cut(words, cut);
+            say(&stage, &mut tally, &format!("{cut:?} {words}").replace('"', "")).await;
+            cuts += 1;
+            stage.to_database.until_cut(cuts).await;
+        }
+    }
+    // The call that hands a text over: refused before a byte, taken or not, and taken with the answer lost.
+    for (count, cut) in [Cut::Before, Cut::During, Cut::After].into_iter().enumerate() {
+        stage.to_carrier.cut("POST /2010-04-01/Accounts/", cut);
+        assert!(say(&stage, &mut tally, &format!("{cut:?} the call")).await);
+        stage.to_carrier.until_cut(count + 1).await;
+    }
+    let verdict = tally.verdict(&stage).await;
+    println!("cut wires: {cuts} at the database, 3 at the carrier; {verdict}");
+    verdict.must_be_clean("cut wires");
+}
+
+/// What may happen to a database, and how it ends.
+#[derive(Debug, Clone, Copy)]
+enum Trouble {
+    Gone,
+    Mute,
+    ReadOnly,
+    NoConnections,
+    TableHeld,
+}
+
+impl Trouble {
+    /// Lets it happen; gives what must be kept meanwhile.
+    async fn begin(self, stage: &mut Stage) -> Vec<PgConnection> {
+        match self {
+            Self::Gone => {
+                let postgres = stage.postgres.take().expect("it runs");
+                tokio::task::spawn_blocking(move || postgres.crash()).await.expect("crashed");
+                Vec::new()
+            }
+            Self::Mute => {
+                stage.to_database.swallow();
+                Vec::new()
+            }
+            Self::ReadOnly => {
+                stage.sql("alter role current_user set default_transaction_read_only = on").await;
+                stage.cut_connections().await;
+                Vec::new()
+            }
+            Self::NoConnections => {
+                stage.sql_elsewhere("alter database textback allow_connections false").await;
+                let cut = "select pg_terminate_backend(pid) from pg_stat_activity where datname = 'textback'";
+                stage.sql_elsewhere(cut).await;
+                Vec::new()
+            }
+            Self::TableHeld => {
+                let mut holder = PgConnection::connect(&stage.url).await.expect("a connection");
+                let lock = "begin; lock table textback.message in access exclusive mode";
+                sqlx::raw_sql(lock).execute(&mut holder).await.expect("held");
+                vec![holder]
+            }
+        }
+    }
+
+    async fn end(self, stage: &mut Stage) {
+        match self {
+            Self::Gone => stage.crash_database().await,
+            Self::Mute => stage.to_database.mend(),
+            Self::ReadOnly => {
+                stage
+                    .sql("begin read write; alter role current_user reset default_transaction_read_only; commit")
+                    .await;
+                stage.cut_connections().await;
+            }
+            Self::NoConnections => stage.sql_elsewhere("alter database textback allow_connections true").await,
+            Self::TableHeld => {}
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_in_trouble_is_told_and_everybody_works_again_after_it() {
+    let mut stage = Stage::set("troubles").await;
+    stage.open(2, Stage::echo()).await;
+    let mut tally = Tally::default();
+    assert!(say(&stage, &mut tally, "before").await);
+    let session = loop {
+        let sessions = stage.ask(Method::GET, "sessions", Value::Null).await;
+        if let Some(id) = sessions["items"][0]["id"].as_str() {
+            break id.to_owned();
+        }
+    };
+    for trouble in [Trouble::Gone, Trouble::Mute, Trouble::ReadOnly, Trouble::NoConnections, Trouble::TableHeld] {
+        let held = trouble.begin(&mut stage).await;
+        // Who reads what is held takes all connections of the API.
+        let readers = (0..if matches!(trouble, Trouble::TableHeld) { 64 } else { 0 }).map(|_| {
+            let url = format!("http://{}/v1/sessions/{session}/messages", stage.api);
+            tokio::spawn(reqwest::Client::new().get(url).bearer_auth(&stage.key).send())
+        });
+        let readers: Vec<_> = readers.collect();
+        let during = format!("during {trouble:?}");
+        let (acknowledged, (ready, code)) = tokio::join!(say(&stage, &mut tally, &during), stage.readiness());
+        assert!(!acknowledged, "{trouble:?}");
+        let wanted = if matches!(trouble, Trouble::ReadOnly) { "database_read_only" } else { "database_unavailable" };
+        assert_eq!((ready, code.as_str()), (503, wanted), "{trouble:?}");
+        drop(held);
+        trouble.end(&mut stage).await;
+        for reader in readers {
+            let status = reader.await.expect("no panic").expect("an answer").status();
+            assert!([200, 503].contains(&status.as_u16()), "{status}");
+        }
+        stage.until_ready().await;
+        // Nobody was started anew.
+        assert!(say(&stage, &mut tally, &format!("after {trouble:?}")).await);
+        let verdict = tally.verdict(&stage).await;
+        println!("{trouble:?}: {verdict}");
+        verdict.must_be_clean(&format!("{trouble:?}"));
+    }
+    for process in stage.work.iter_mut().chain(&mut stage.serve) {
+        assert!(process.runs(), "no process dies of its database");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_first_texts_at_once_meet_four_workers() {
+    let mut stage = Stage::set("hundred").await;
+    stage.open(4, Stage::echo()).await;
+    let mut told = stage.phones(100, 1, Duration::ZERO);
+    let mut tally = Tally::default();
+    while let Some(texted) = told.recv().await {
+        tally.note(texted);
+    }
+    let same = (0..100).map(|n| stage.simulator.say(ADA, NUMBER, if n < 10 { "a" } else { "b" }));
+    for texted in futures::future::join_all(same).await {
+        assert_eq!(texted.webhook_status, Some(200));
+    }
+    let verdict = tally.verdict(&stage).await;
+    assert_eq!(verdict.acknowledged, 100);
+    verdict.must_be_clean("a hundred first texts");
+    let sessions = stage.ask(Method::GET, "sessions?limit=200", Value::Null).await;
+    assert_eq!(
+        sessions["items"].as_array().map(Vec::len),
+        Some(101),
+        "one each, and one of the hundred that are Ada's"
+    );
+}
+
+/// What gives a process another clock, and the monotonic one of everybody.
+#[cfg(target_os = "linux")]
+fn clock(offset: &str) -> Vec<(&'static str, String)> {
+    let folders = std::fs::read_dir("/usr/lib").expect("a folder").flatten().map(|entry| entry.path());
+    let library = folders
+        .chain(["/usr/lib".into(), "/usr/lib64".into()])
+        .map(|folder| folder.join("faketime/libfaketime.so.1"))
+        .find(|library| library.exists())
+        .expect("libfaketime; run scripts/ensure-libfaketime.sh");
+    vec![
+        ("LD_PRELOAD", library.display().to_string()),
+        ("FAKETIME", offset.to_owned()),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+        ("DONT_FAKE_MONOTONIC", "1".to_owned()),
+    ]
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_whose_clocks_are_five_minutes_apart_agree() {
+    let mut stage = Stage::set("clocks").await;
+    stage.open(0, Stage::echo()).await;
+    for offset in ["-150s", "+150s"] {
+        stage.variables = clock(offset);
+        let (worker, doctor) = (stage.start_work(&[]), stage.doctor());
+        assert!(doctor.contains("150 s apart"), "the clock is another one: {doctor}");
+        stage.work.push(worker);
+    }
+    let mut told = stage.phones(24, 20, Duration::from_millis(50));
+    let (mut tally, mut count) = (Tally::default(), 0);
+    while let Some(texted) = told.recv().await {
+        tally.note(texted);
+        count += 1;
+        // Each one dies once, and what it held waits for the end of its lease by the database's clock.
+        if count % 160 == 0 {
+            let offset = ["-150s", "+150s"][count / 160 % 2];
+            stage.variables = clock(offset);
+            stage.work.remove(0);
+            stage.work.push(stage.start_work(&[]));
+        }
+    }
+    let verdict = tally.verdict(&stage).await;
+    println!("clocks five minutes apart: {verdict}");
+    assert_eq!(verdict.acknowledged, 480);
+    verdict.must_be_clean("clocks");
+}
+
+/// A service that answers so late, and the agent that it is.
+async fn late_service(seconds: u64) -> (MockServer, Value) {
+    let service = MockServer::start().await;
+    let answer = ResponseTemplate::new(200).set_body_json(json!({"messages": ["at last"]}));
+    Mock::given(wiremock::matchers::any())
+        .respond_with(answer.set_delay(Duration::from_secs(seconds)))
+        .mount(&service)
+        .await;
+    let agent = json!({
+        "name": "late", "kind": "http", "url": service.uri(), "timeout_seconds": 60, "first_message": "process",
+    });
+    (service, agent)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_takes_twenty_seconds_outlives_its_lease_of_three() {
+    let (service, agent) = late_service(20).await;
+    let mut stage = Stage::set("late").await;
+    stage.variables.push(("TEXTBACK_ALLOW_HOSTS", "127.0.0.0/8".to_owned()));
+    stage.open(2, agent).await;
+    assert_eq!(stage.simulator.say(ADA, NUMBER, "hi").await.webhook_status, Some(200));
+    assert_eq!(stage.simulator.until_received(ADA, NUMBER, 1).await, ["at last"]);
+    assert_eq!(service.received_requests().await.expect("recorded").len(), 1, "nobody else asked meanwhile");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_sleeps_through_its_lease_changes_nothing_when_it_wakes() {
+    let (service, agent) = late_service(2).await;
+    let mut stage = Stage::set("zombie").await;
+    stage.variables.push(("TEXTBACK_ALLOW_HOSTS", "127.0.0.0/8".to_owned()));
+    stage.open(1, agent).await;
+    assert_eq!(stage.simulator.say(ADA, NUMBER, "hi").await.webhook_status, Some(200));
+    let asked = async |times: usize| {
+        while service.received_requests().await.expect("recorded").len() < times {
+            tokio::task::yield_now().await;
+        }
+    };
+    asked(1).await;
+    stage.work[0].tell(Signal::SIGSTOP);
+    stage.work.push(stage.start_work(&[]));
+    asked(2).await;
+    stage.work[0].tell(Signal::SIGCONT);
+    assert_eq!(stage.simulator.until_received(ADA, NUMBER, 1).await, ["at last"]);
+    // The next text finds both awake, and the first one's late answer nowhere.
+    assert_eq!(stage.simulator.say(ADA, NUMBER, "and now?").await.webhook_status, Some(200));
+    assert_eq!(stage.simulator.until_received(ADA, NUMBER, 2).await, ["at last"; 2]);
+    let requests = service.received_requests().await.expect("recorded");
+    let ids: Vec<_> = requests.iter().map(|request| request.headers["webhook-id"].to_str().expect("text")).collect();
+    assert_eq!((ids[0] == ids[1], ids[1] == ids[2], ids.len()), (true, false, 3), "one id over both attempts");
+}
