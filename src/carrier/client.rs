@@ -141,6 +141,8 @@ pub struct WebhookUrls {
     pub messages: String,
     pub status: String,
     pub fallback: String,
+    /// Where a signature can be tried; the carrier never calls it.
+    pub check: String,
 }
 
 impl WebhookUrls {
@@ -151,6 +153,7 @@ impl WebhookUrls {
             messages: format!("{base}/messages"),
             status: format!("{base}/status"),
             fallback: format!("{base}/fallback"),
+            check: format!("{base}/check"),
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
 use sqlx::postgres::PgListener;
@@ -19,6 +19,8 @@ const CHANNEL: &str = "textback_work";
 /// With 20 ms half of a text's way to its reply was waiting for this.
 const DEBOUNCE: Duration = Duration::from_millis(5);
 
+/// A notice that takes longer does not come.
+const HEARD_WITHIN: Duration = Duration::from_secs(3);
 /// After which silence a listener asks whether it is still connected.
 const QUIET: Duration = Duration::from_secs(30);
 
@@ -133,6 +135,20 @@ impl Wakes {
                 tracing::warn!(%error, "listening for work was cut off; workers poll until it is back");
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    /// How long a notice takes from one connection of a pool to another; `None` when it does not come.
+    pub async fn round_trip(&self, pool: &PgPool) -> Result<Option<Duration>, sqlx::Error> {
+        let channel = format!("textback_check_{}", self.process.simple());
+        let mut listener = db::patiently(PgListener::connect_with(pool)).await?;
+        db::patiently(listener.listen(&channel)).await?;
+        let began = Instant::now();
+        let telling = sqlx::query(include_str!("../../sql/wake/tell.sql")).bind(&channel).bind("").execute(pool);
+        db::patiently(telling).await?;
+        match tokio::time::timeout(HEARD_WITHIN, listener.recv()).await {
+            Ok(heard) => heard.map(|_| Some(began.elapsed())),
+            Err(_) => Ok(None),
         }
     }
 

@@ -48,6 +48,7 @@ pub fn routes(door: Door) -> impl Endpoint<Output = Response> {
         .at("/:key/messages", post(messages))
         .at("/:key/fallback", post(messages))
         .at("/:key/status", post(status))
+        .at("/:key/check", post(check))
         .data(door)
         .into_endpoint()
         .map_to_response()
@@ -72,6 +73,17 @@ async fn status(request: &Request, Path(key): Path<String>, door: Data<&Door>, b
         Err(problem) => Err(problem),
     };
     acknowledge("status", answer)
+}
+
+/// Whether a signature is right, and nothing else: for `textback doctor`.
+#[handler]
+async fn check(
+    request: &Request,
+    Path(key): Path<String>,
+    door: Data<&Door>,
+    body: Body,
+) -> Result<StatusCode, Problem> {
+    verify(&door, request, &key, body).await.map(|_| StatusCode::NO_CONTENT)
 }
 
 async fn take_in(door: &Door, account: &Account, form: &Form, raw: Vec<u8>) -> Result<&'static str, Problem> {

@@ -164,46 +164,6 @@ async fn migrate_and_project_create_make_an_empty_database_usable() {
     assert!(said(&run(textback().args(["project", "create", ""]).env("DATABASE_URL", &url))).contains("1 to 100"));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn doctor_finds_what_is_wrong_and_says_how_to_mend_it() {
-    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
-    let doctor = |public: &str| {
-        let mut command = textback();
-        command
-            .arg("doctor")
-            .env("DATABASE_URL", &world.database_url)
-            .env("TEXTBACK_SECRET_KEY", &world.secret_key)
-            .env("TEXTBACK_TWILIO_API_URL", format!("http://{}", world.simulator_address))
-            .env("TEXTBACK_PUBLIC_URL", public);
-        async move { tokio::task::spawn_blocking(move || run(&mut command)).await.expect("it runs") }
-    };
-    let well = format!("http://{}", world.api);
-    let output = doctor(&well).await;
-    assert!(output.status.success() && said(&output).contains("all is well"), "{}", said(&output));
-
-    let output = doctor("http://127.0.0.1:9").await;
-    assert_eq!(output.status.code(), Some(1));
-    assert!(
-        said(&output).contains("can't be reached") && said(&output).contains("attach it again"),
-        "{}",
-        said(&output)
-    );
-
-    world.text(ADA, "hi").await;
-    world.sql("update turn set due_at = now() - interval '10 minutes'").await;
-    assert!(said(&doctor(&well).await).contains("is textback work running"));
-    world.sql("delete from turn").await;
-    assert!(said(&doctor(&well).await).contains("invariant_03_no_message_forgotten has 1 rows"));
-    world
-        .ok(
-            Method::PUT,
-            "/v1/carrier",
-            Some(json!({"account_sid": crate::harness::ACCOUNT_SID, "auth_token": "wrong"})),
-        )
-        .await;
-    assert!(said(&doctor(&well).await).contains("check the credentials"));
-}
-
 #[test]
 fn a_missing_setting_is_named_with_an_example() {
     for (arguments, setting) in [

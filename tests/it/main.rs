@@ -13,6 +13,7 @@ mod api;
 mod chaos;
 mod commands;
 mod deliveries;
+mod doctor;
 mod failpoints;
 mod faults;
 mod harness;

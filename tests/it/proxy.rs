@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -38,6 +39,8 @@ pub struct Wire {
     address: SocketAddr,
     plan: Arc<Mutex<Option<Plan>>>,
     cuts: Arc<watch::Sender<usize>>,
+    /// Whether notices of PostgreSQL are dropped, as by a pooler in transaction mode.
+    deaf: Arc<AtomicBool>,
     /// How often the wire has swallowed all that was connected, and whether it swallows what connects now.
     swallowed: Arc<watch::Sender<(usize, bool)>>,
 }
@@ -46,7 +49,13 @@ impl Wire {
     pub async fn to(upstream: Upstream) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = port.local_addr().expect("an address");
-        let wire = Self { address, plan: Arc::default(), cuts: Arc::default(), swallowed: Arc::default() };
+        let wire = Self {
+            address,
+            plan: Arc::default(),
+            cuts: Arc::default(),
+            deaf: Arc::default(),
+            swallowed: Arc::default(),
+        };
         let serving = wire.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = port.accept().await {
@@ -83,6 +92,11 @@ impl Wire {
     /// answered until the wire is mended. A firewall that forgot its connections does this.
     pub fn swallow(&self) {
         self.swallowed.send_modify(|(times, now)| (*times, *now) = (*times + 1, true));
+    }
+
+    /// From now on notices of PostgreSQL (messages of type A) don't pass.
+    pub fn deafen(&self) {
+        self.deaf.store(true, Ordering::Relaxed);
     }
 
     /// What connects from now on passes.
@@ -134,6 +148,9 @@ impl Wire {
                         break true;
                     }
                     said.clear();
+                    if self.deaf.load(Ordering::Relaxed) && part.first() == Some(&b'A') {
+                        continue;
+                    }
                     if client.write_all(part).await.is_err() {
                         break false;
                     }

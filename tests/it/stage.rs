@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -127,6 +127,13 @@ impl Stage {
     }
 
     fn start(&self, command: &str, ready: &str, more: &[(&str, &str)]) -> Running {
+        let mut running = Running::start(self.command(command, more).stdout(Stdio::null()), false);
+        running.until(ready);
+        running
+    }
+
+    /// A command with the settings of the stage.
+    fn command(&self, command: &str, more: &[(&str, &str)]) -> Command {
         let mut process = textback();
         process
             .arg(command)
@@ -142,19 +149,23 @@ impl Stage {
             // Only the word that it is ready: nobody reads on, and a full pipe would hold it up.
             .env("RUST_LOG", "off,textback::command=info")
             .envs(self.variables.iter().map(|(name, value)| (*name, value)))
-            .envs(more.iter().copied())
-            .stdout(Stdio::null());
-        let mut running = Running::start(&mut process, false);
-        running.until(ready);
-        running
+            .envs(more.iter().copied());
+        process
     }
 
-    /// What `textback doctor` says, as the processes would say it.
+    /// What `textback doctor` says with the settings of the processes.
     pub fn doctor(&self) -> String {
-        let mut doctor = textback();
-        doctor.arg("doctor").envs(self.variables.iter().map(|(name, value)| (*name, value)));
-        let output = doctor.env("DATABASE_URL", self.wired_url()).output().expect("it runs");
+        self.doctor_with(&[])
+    }
+
+    pub fn doctor_with(&self, more: &[(&str, &str)]) -> String {
+        let output = self.command("doctor", more).output().expect("it runs");
         String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Another address of `serve`.
+    pub async fn to_api(&self) -> SocketAddr {
+        Wire::to(Upstream::Port(self.api)).await.address()
     }
 
     /// The database as the processes reach it: by the wire.

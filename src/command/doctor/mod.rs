@@ -1,0 +1,147 @@
+//! `textback doctor`: looks at everything that keeps texts from being answered, and says how to mend it; it mends nothing.
+
+mod outside;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use chrono::Utc;
+use clap::Args;
+use url::Url;
+
+use super::{Done, print};
+use crate::config::{CarrierSettings, DatabaseSettings};
+use crate::ledger::wake::Wakes;
+use crate::ledger::{Ledger, health, invariant};
+
+/// Work that waits longer than this is stuck: a lease and a retry are over by then.
+const STUCK_SECONDS: f64 = 120.0;
+/// Clocks that are further apart make logs hard to read; nothing else depends on ours.
+const CLOCKS_APART_SECONDS: f64 = 2.0;
+
+/// What `textback doctor` takes.
+#[derive(Args)]
+pub struct Options {
+    #[command(flatten)]
+    database: DatabaseSettings,
+    #[command(flatten)]
+    carrier: CarrierSettings,
+    /// How the carrier reaches `textback serve` from outside
+    #[arg(long, env = "TEXTBACK_PUBLIC_URL")]
+    public_url: Option<Url>,
+}
+
+/// What was found so far.
+#[derive(Default)]
+struct Findings {
+    bad: usize,
+}
+
+impl Findings {
+    fn ok(&self, what: &str, found: &str) {
+        let _ = print(&format!("ok    {what:<12} {found}"));
+    }
+
+    /// Something that is wrong, and how it is mended.
+    fn bad(&mut self, what: &str, found: &str, mend: &str) {
+        self.bad += 1;
+        let _ = print(&format!("BAD   {what:<12} {found}\n      {:<12} -> {mend}", ""));
+    }
+
+    fn skipped(&self, what: &str, why: &str) {
+        let _ = print(&format!("-     {what:<12} {why}"));
+    }
+}
+
+/// Runs `textback doctor`; exits with 1 when something is wrong.
+pub async fn run(options: Options) -> Done {
+    let mut findings = Findings::default();
+    let ledger = Ledger::open(options.database.required()?, 2, Arc::new(Wakes::default()))?;
+    if look_at_database(&ledger, &mut findings).await {
+        look_at_work(&ledger, &mut findings).await?;
+        outside::look_at_carrier(&ledger, &options, &mut findings).await?;
+    }
+    outside::look_at_public_url(options.public_url.as_ref(), &mut findings).await;
+    print(&match findings.bad {
+        0 => "all is well".to_owned(),
+        1 => "1 thing is wrong".to_owned(),
+        bad => format!("{bad} things are wrong"),
+    })?;
+    Ok(if findings.bad == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Whether there is a database to look further into.
+async fn look_at_database(ledger: &Ledger, findings: &mut Findings) -> bool {
+    let asked = Instant::now();
+    let (version, now) = match health::clock(ledger).await {
+        Ok(told) => told,
+        Err(error) => {
+            findings.bad("database", &error.to_string(), "is it running, and is DATABASE_URL right?");
+            return false;
+        }
+    };
+    findings.ok("database", &format!("PostgreSQL {version} answers in {:.1} ms", asked.elapsed().as_secs_f64() * 1e3));
+    let apart = (Utc::now() - now).as_seconds_f64().abs();
+    if apart > CLOCKS_APART_SECONDS {
+        let found = format!("this machine's clock and the database's are {apart:.0} s apart");
+        findings.bad("clock", &found, "let both keep time (chrony, ntpd); rows use the database's, logs use ours");
+    } else {
+        findings.ok("clock", &format!("within {apart:.1} s of the database's"));
+    }
+    let fit = match health::check(ledger).await {
+        Ok(()) => {
+            findings.ok("schema", "is this binary's");
+            true
+        }
+        Err(error @ health::NotReady::ReadOnly) => {
+            findings.bad("database", &error.to_string(), "give the URL of the server that writes");
+            true
+        }
+        Err(error) => {
+            findings.bad("schema", &error.to_string(), "run: textback migrate");
+            false
+        }
+    };
+    match ledger.wakes().round_trip(ledger.pool()).await {
+        Ok(Some(took)) => {
+            findings.ok("notices", &format!("reach another connection in {:.1} ms", took.as_secs_f64() * 1e3))
+        }
+        Ok(None) => findings.bad(
+            "notices",
+            "NOTIFY on one connection is not heard on another: a pooler in transaction mode is in between",
+            "let DATABASE_URL lead to PostgreSQL itself, or to a pooler in session mode; meanwhile work is only polled",
+        ),
+        Err(error) => findings.bad("notices", &error.to_string(), "let the role listen, without a pooler in between"),
+    }
+    fit
+}
+
+async fn look_at_work(ledger: &Ledger, findings: &mut Findings) -> Result<(), sqlx::Error> {
+    match invariant::check(ledger).await {
+        Ok(breaches) if breaches.is_empty() => findings.ok("invariants", "all hold"),
+        Ok(breaches) => {
+            for breach in breaches {
+                let found = format!("{} has {} rows", breach.view, breach.rows);
+                let mend = "this is a fault of textback: please report it with the rows of that view";
+                findings.bad("invariants", &found, mend);
+            }
+        }
+        Err(error) => {
+            findings.bad("invariants", &format!("their views can't be read: {error}"), "run: textback migrate");
+        }
+    }
+    let backlog = health::backlog(ledger).await?;
+    for (what, count, oldest) in [
+        ("turns", backlog.turns, backlog.oldest_turn_seconds),
+        ("deliveries", backlog.deliveries, backlog.oldest_delivery_seconds),
+    ] {
+        if oldest > STUCK_SECONDS {
+            let found = format!("{count} are due, the oldest for {oldest:.0} s");
+            findings.bad(what, &found, "is textback work running? its log says what it meets");
+        } else {
+            findings.ok(what, &format!("{count} are due"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,133 @@
+//! What keeps texts from coming in and going out: credentials, numbers, the public address and its signature; it changes none of them.
+
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use url::Url;
+
+use super::{Findings, Options};
+use crate::account::Account;
+use crate::carrier::client::{Client, WebhookUrls};
+use crate::carrier::form::Form;
+use crate::carrier::signature;
+use crate::ledger::carrier_account::Accounts;
+use crate::ledger::{Ledger, number};
+
+pub(super) async fn look_at_carrier(
+    ledger: &Ledger,
+    options: &Options,
+    findings: &mut Findings,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let Some(key) = options.carrier.secret_key.clone() else {
+        findings.skipped("carrier", "TEXTBACK_SECRET_KEY is not set, so accounts and numbers were not looked at");
+        return Ok(());
+    };
+    let accounts = Accounts::new(ledger.clone(), key);
+    let client = Client::new(options.carrier.twilio_api_url.clone())?;
+    let projects = accounts.projects().await?;
+    if projects.is_empty() {
+        findings.skipped("carrier", "no project has a carrier account yet: PUT /v1/carrier");
+    }
+    for (project_id, project) in projects {
+        match accounts.of_project(project_id).await {
+            Ok(Some(account)) => {
+                look_at_signature(&account, &project, options.public_url.as_ref(), findings).await;
+                let numbers = number::list(ledger, project_id, None, crate::ledger::page::HIGHEST_LIMIT).await?.items;
+                if numbers.is_empty() {
+                    findings.skipped("number", &format!("{project} has none: POST /v1/numbers"));
+                }
+                for number in numbers {
+                    look_at_number(&client, &account, &number, options.public_url.as_ref(), findings).await;
+                }
+            }
+            Ok(None) => {}
+            Err(error) => findings.bad(
+                "carrier",
+                &format!("{project}: {error}"),
+                "set the key that sealed it, or PUT /v1/carrier again",
+            ),
+        }
+    }
+    Ok(())
+}
+
+/// Calls ourselves as the carrier would: by the public address, with a signature over it.
+async fn look_at_signature(account: &Account, project: &str, public_url: Option<&Url>, findings: &mut Findings) {
+    let Some(public_url) = public_url else {
+        return findings.skipped("signature", "TEXTBACK_PUBLIC_URL is not set");
+    };
+    let url = WebhookUrls::of(public_url.as_str().trim_end_matches('/'), &account.webhook_key).check;
+    let signature = signature::sign(&account.auth_token, &url, &Form::read(b""));
+    let posted = async { http()?.post(&url).header(signature::HEADER, signature).send().await };
+    let mend = "textback serve must have the same TEXTBACK_PUBLIC_URL, TEXTBACK_SECRET_KEY and DATABASE_URL as this command, and a proxy must pass the path and the headers on as they came";
+    match posted.await {
+        Ok(answer) if answer.status() == StatusCode::NO_CONTENT => {
+            findings.ok("signature", &format!("what the carrier signs for {project} is taken"));
+        }
+        Ok(answer) => {
+            let found = format!("what the carrier signs for {project} is answered with {}", answer.status());
+            findings.bad("signature", &found, mend);
+        }
+        Err(_) => findings.skipped("signature", &format!("not tried for {project}: the public URL can't be reached")),
+    }
+}
+
+fn http() -> reqwest::Result<reqwest::Client> {
+    reqwest::Client::builder().timeout(Duration::from_secs(10)).redirect(reqwest::redirect::Policy::none()).build()
+}
+
+/// The credentials are tried by what they are for: reading a number's webhooks.
+async fn look_at_number(
+    client: &Client,
+    account: &Account,
+    number: &number::Number,
+    public_url: Option<&Url>,
+    findings: &mut Findings,
+) {
+    let name = &number.number;
+    let found = match client.find_number(account, name).await {
+        Ok(Some(found)) => found,
+        Ok(None) => {
+            let found = format!("{name} is not the account's any more");
+            return findings.bad("number", &found, "get it back at the carrier, or attach another one");
+        }
+        Err(error) => {
+            let mend = "check the credentials (PUT /v1/carrier) and TEXTBACK_TWILIO_API_URL";
+            return findings.bad("carrier", &format!("{name}: {error}"), mend);
+        }
+    };
+    let again = "attach it again: POST /v1/numbers sets its webhooks";
+    if found.sms_application_sid.as_deref().is_some_and(|sid| !sid.is_empty()) {
+        let found = format!("{name} has an application at the carrier, which outranks its webhooks");
+        return findings.bad("number", &found, again);
+    }
+    let Some(public_url) = public_url else {
+        return findings.skipped("number", "TEXTBACK_PUBLIC_URL is not set, so webhooks were not compared");
+    };
+    let ours = WebhookUrls::of(public_url.as_str().trim_end_matches('/'), &account.webhook_key).messages;
+    match found.sms_url.as_deref() {
+        Some(theirs) if theirs.split('#').next() == Some(ours.as_str()) => {
+            findings.ok("number", &format!("{name} is the account's, and its texts come here"));
+        }
+        theirs => {
+            let theirs = theirs.filter(|url| !url.is_empty()).unwrap_or("nowhere");
+            findings.bad("number", &format!("the texts of {name} go to {theirs}"), again);
+        }
+    }
+}
+
+pub(super) async fn look_at_public_url(public_url: Option<&Url>, findings: &mut Findings) {
+    let Some(public_url) = public_url else {
+        return findings.skipped("public URL", "TEXTBACK_PUBLIC_URL is not set");
+    };
+    let base = public_url.as_str().trim_end_matches('/');
+    let answered = async { http()?.get(format!("{base}/readyz")).send().await };
+    let mend = "start textback serve behind it; it must pass the path on as it came, and not redirect";
+    match answered.await {
+        Ok(answer) if answer.status().is_success() => {
+            findings.ok("public URL", &format!("{base} leads to a textback that is ready"))
+        }
+        Ok(answer) => findings.bad("public URL", &format!("{base}/readyz answers {}", answer.status()), mend),
+        Err(_) => findings.bad("public URL", &format!("{base} can't be reached from here"), mend),
+    }
+}

@@ -1,0 +1,79 @@
+//! `textback doctor`: everything that keeps texts from being answered is found, with a line on how to mend it.
+
+use std::process::Output;
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::commands::textback;
+use crate::harness::{ADA, ECHO, World};
+use crate::stage::Stage;
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_finds_what_is_wrong_and_says_how_to_mend_it() {
+    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
+    let doctor = |public: &str| {
+        let mut command = textback();
+        command
+            .arg("doctor")
+            .env("DATABASE_URL", &world.database_url)
+            .env("TEXTBACK_SECRET_KEY", &world.secret_key)
+            .env("TEXTBACK_TWILIO_API_URL", format!("http://{}", world.simulator_address))
+            .env("TEXTBACK_PUBLIC_URL", public);
+        async move { tokio::task::spawn_blocking(move || command.output().expect("it runs")).await.expect("it runs") }
+    };
+    let well = format!("http://{}", world.api);
+    let output = doctor(&well).await;
+    assert!(output.status.success() && said(&output).contains("all is well"), "{}", said(&output));
+
+    let output = doctor("http://127.0.0.1:9").await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        said(&output).contains("can't be reached") && said(&output).contains("attach it again"),
+        "{}",
+        said(&output)
+    );
+
+    world.text(ADA, "hi").await;
+    world.sql("update turn set due_at = now() - interval '10 minutes'").await;
+    assert!(said(&doctor(&well).await).contains("is textback work running"));
+    world.sql("delete from turn").await;
+    assert!(said(&doctor(&well).await).contains("invariant_03_no_message_forgotten has 1 rows"));
+    world
+        .ok(
+            Method::PUT,
+            "/v1/carrier",
+            Some(json!({"account_sid": crate::harness::ACCOUNT_SID, "auth_token": "wrong"})),
+        )
+        .await;
+    assert!(said(&doctor(&well).await).contains("check the credentials"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_notices_a_pooler_a_wrong_address_and_a_database_that_only_reads() {
+    let mut stage = Stage::set("doctor").await;
+    stage.open(1, Stage::echo()).await;
+    let well = stage.doctor();
+    assert!(well.contains("all is well") && well.contains("what the carrier signs for stage is taken"), "{well}");
+    assert!(well.contains("reach another connection"), "{well}");
+
+    // The carrier signs over another address than serve believes to have: as by a proxy that is not told of.
+    let other = stage.to_api().await;
+    let wrong = stage.doctor_with(&[("TEXTBACK_PUBLIC_URL", &format!("http://{other}"))]);
+    assert!(wrong.contains("for stage is answered with 403") && wrong.contains("TEXTBACK_SECRET_KEY"), "{wrong}");
+
+    stage.to_database.deafen();
+    let deaf = stage.doctor();
+    assert!(deaf.contains("a pooler in transaction mode is in between"), "{deaf}");
+    // Its texts are answered all the same, by polling.
+    assert_eq!(stage.simulator.say(ADA, crate::harness::NUMBER, "hi").await.webhook_status, Some(200));
+    assert_eq!(stage.simulator.until_received(ADA, crate::harness::NUMBER, 1).await, ["hi"]);
+
+    stage.sql("alter role current_user set default_transaction_read_only = on").await;
+    let reads = stage.doctor();
+    assert!(reads.contains("the database only reads") && reads.contains("the server that writes"), "{reads}");
+}
