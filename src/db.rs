@@ -69,6 +69,11 @@ pub fn pool(url: &str, max_connections: u32) -> Result<PgPool, sqlx::Error> {
         .connect_lazy_with(options(url)?))
 }
 
+/// Whether the database takes a connection, and if not the reason.
+pub async fn reach(url: &str) -> Result<(), sqlx::Error> {
+    patiently(PgConnection::connect_with(&options(url)?)).await?.close().await
+}
+
 /// Applies the migrations that are missing, and gives the connection that did.
 ///
 /// Errors when the database can't be reached or a migration that was applied differs from ours.

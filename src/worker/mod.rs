@@ -29,8 +29,8 @@ use read_back::Listener;
 use reconcile::Reconciler;
 use turns::Turns;
 
-/// How long running turns and deliveries may go on after the signal to stop. A carrier call ends
-/// within 15 seconds by itself.
+/// How long deliveries that run may go on after the signal to stop: a call to the carrier ends within 15 seconds by
+/// itself. Turns are given up earlier, since another worker can run them again.
 const GRACE: Duration = Duration::from_secs(20);
 
 /// How many unknown deliveries are looked for at a time: they are few, and each is a list of the carrier's.
@@ -108,6 +108,7 @@ pub async fn run(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), apalis_core::monitor::MonitorError> {
     let Workers { turns, sender, reconciler, listener } = workers;
+    let stopping = turns.stopping.clone();
     let process = Uuid::now_v7();
     let interval = settings.poll_interval();
     let turn_slots = usize::from(settings.turn_slots);
@@ -165,6 +166,7 @@ pub async fn run(
     monitor
         .run_with_signal(async move {
             stop.await;
+            stopping.cancel();
             Ok(())
         })
         .await

@@ -8,6 +8,7 @@ use apalis_core::task::data::Data;
 use moka::future::Cache;
 use serde_json::Value;
 use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::queue::{Seated, Source, claim_at_once};
@@ -31,6 +32,9 @@ const MOST_ATTEMPTS_OF_A_SERVICE: i32 = 5;
 /// the attempts, since workers also die for reasons that no text is to blame for.
 const MOST_CLAIMS: i32 = 8;
 
+/// How long a turn may go on after the signal to stop; then another worker takes it over.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// Runs turns.
 #[derive(Clone)]
 pub struct Turns {
@@ -42,6 +46,8 @@ pub struct Turns {
     key: SecretKey,
     env: &'static str,
     lease_seconds: u32,
+    /// Cancelled when the process is told to stop.
+    pub(super) stopping: CancellationToken,
 }
 
 struct Loaded {
@@ -53,7 +59,8 @@ struct Loaded {
 impl Turns {
     /// Turns whose agents are told that they run in `env`, and that hold their leases this long.
     pub fn new(ledger: Ledger, means: Means, key: SecretKey, env: &'static str, lease_seconds: u32) -> Self {
-        Self { ledger, agents: Cache::new(1_000), means, key, env, lease_seconds }
+        let (agents, stopping) = (Cache::new(1_000), CancellationToken::new());
+        Self { ledger, agents, means, key, env, lease_seconds, stopping }
     }
 
     /// Claims what is due and runs it to its end; says how many turns there were. This is what
@@ -114,6 +121,7 @@ impl Turns {
             },
             error: error.to_string(),
             error_message: version.error_message.clone(),
+            at_once: false,
         };
         // Counted by the claim, before the agent runs: a text that takes its worker with it ends here.
         if claim.attempt > MOST_CLAIMS {
@@ -142,7 +150,14 @@ impl Turns {
         tokio::select! {
             settlement = answering => settlement,
             () = self.keep_lease(claim) => Err(Failure::of_ours("the lease was lost".to_owned())),
+            () = self.grace() => Err(Failure { at_once: true, ..Failure::of_ours("the worker stopped".to_owned()) }),
         }
+    }
+
+    /// Ends when a turn that runs can't be waited for any longer.
+    async fn grace(&self) {
+        self.stopping.cancelled().await;
+        tokio::time::sleep(GRACE).await;
     }
 
     async fn load(&self, claim: &Claim) -> Result<Arc<Loaded>, String> {
@@ -171,7 +186,7 @@ impl Turns {
     }
 
     async fn put_off(&self, claim: &Claim, failure: &Failure) {
-        let seconds = 0.5 * 2_f64.powi(claim.attempt.clamp(1, 10));
+        let seconds = if failure.at_once { 0.0 } else { 0.5 * 2_f64.powi(claim.attempt.clamp(1, 10)) };
         if let Err(error) = db::patiently(turn::put_off(&self.ledger, claim, seconds, &failure.error)).await {
             tracing::warn!(%error, "the turn could not be put off; its lease will run out");
         }
@@ -184,12 +199,14 @@ struct Failure {
     error_message: Option<String>,
     /// From which attempt on it is for good.
     most_attempts: i32,
+    /// Whether somebody else may try without delay.
+    at_once: bool,
 }
 
 impl Failure {
     /// A failure that the agent is not to blame for: its text waits until we are well again.
     fn of_ours(error: String) -> Self {
-        Self { error, error_message: None, most_attempts: i32::MAX }
+        Self { error, error_message: None, most_attempts: i32::MAX, at_once: false }
     }
 
     fn gives_up(&self, claim: &Claim) -> bool {

@@ -69,7 +69,7 @@ impl Running {
     }
 
     /// Reads what is left, so that it can end, and gives its exit code.
-    fn ended(mut self) -> Option<i32> {
+    pub fn ended(mut self) -> Option<i32> {
         for _ in self.lines.by_ref() {}
         self.child.wait().expect("it ended").code()
     }

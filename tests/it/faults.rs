@@ -245,6 +245,31 @@ async fn an_agent_that_takes_twenty_seconds_outlives_its_lease_of_three() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_told_to_stop_hands_its_turn_to_another_within_seconds() {
+    // So late, and a lease so long, that nobody gets its answer by waiting.
+    let (service, agent) = late_service(50).await;
+    let mut stage = Stage::set("handover").await;
+    stage.variables.push(("TEXTBACK_ALLOW_HOSTS", "127.0.0.0/8".to_owned()));
+    stage.variables.push(("TEXTBACK_LEASE_SECONDS", "600".to_owned()));
+    stage.open(1, agent).await;
+    assert_eq!(stage.simulator.say(ADA, NUMBER, "hi").await.webhook_status, Some(200));
+    while service.received_requests().await.expect("recorded").is_empty() {
+        tokio::task::yield_now().await;
+    }
+    service.reset().await;
+    let answer = ResponseTemplate::new(200).set_body_json(json!({"messages": ["at once"]}));
+    Mock::given(wiremock::matchers::any()).respond_with(answer).mount(&service).await;
+    let stopping = stage.work.remove(0);
+    stage.work.push(stage.start_work(&[]));
+    let told = std::time::Instant::now();
+    stopping.tell(Signal::SIGTERM);
+    let code = tokio::task::spawn_blocking(|| stopping.ended()).await.expect("no panic");
+    assert_eq!(stage.simulator.until_received(ADA, NUMBER, 1).await, ["at once"]);
+    assert_eq!(code, Some(0), "it ends in good order");
+    assert!(told.elapsed() < Duration::from_secs(15), "{:?}", told.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_sleeps_through_its_lease_changes_nothing_when_it_wakes() {
     let (service, agent) = late_service(2).await;
     let mut stage = Stage::set("zombie").await;

@@ -49,6 +49,25 @@ async fn fifty_posts_of_one_message_are_one_message_with_one_answer() {
     assert_eq!(world.simulator.received(ADA, NUMBER), ["1: hi"], "the fallback brings the same text");
 }
 
+#[tokio::test]
+async fn a_message_that_is_posted_again_a_day_later_is_still_the_same_one() {
+    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
+    let form = format!(
+        "AccountSid={}&MessageSid=SM00000000000000000000000000000002&From=%2B14155550101&To=%2B14155550199&Body=hi",
+        crate::harness::ACCOUNT_SID
+    );
+    world.post("messages", &form, crate::harness::AUTH_TOKEN).await;
+    world.settle().await;
+    let session = world.sessions().await.remove(0);
+    world.ok(Method::POST, &format!("/v1/sessions/{}/end", session["id"].as_str().expect("an id")), None).await;
+    world.sql("update message set created_at = created_at - interval '1 day'").await;
+    world.sql("update session set last_message_at = last_message_at - interval '1 day', closed_at = closed_at - interval '1 day'").await;
+    assert_eq!(world.post("messages", &form, crate::harness::AUTH_TOKEN).await.status(), 200);
+    world.settle().await;
+    assert_eq!(world.simulator.received(ADA, NUMBER), ["1: hi"]);
+    assert_eq!(world.sessions().await.len(), 1, "no session was opened for it");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_people_at_once_get_a_session_and_an_answer_each() {
     let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
