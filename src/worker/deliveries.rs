@@ -59,8 +59,8 @@ impl Sender {
                 metrics::histogram!("textback_carrier_request_duration_seconds", "operation" => "send")
                     .record(began.elapsed().as_secs_f64());
                 match trouble(&sent) {
-                    Some(carrier_says) => self.carrier.breakers.failed(claim.project_id, carrier_says),
-                    None => self.carrier.breakers.answered(claim.project_id),
+                    Some(carrier_says) => self.carrier.sends.failed(claim.project_id, carrier_says),
+                    None => self.carrier.sends.answered(claim.project_id),
                 }
                 judge(sent, claim.attempt)
             }
@@ -195,7 +195,7 @@ impl Source for Sender {
     }
 
     fn gates(&self) -> Vec<(Uuid, Gate)> {
-        self.carrier.breakers.gates()
+        self.carrier.sends.gates()
     }
 
     async fn claim(&self, room: Room) -> Result<Vec<Claim>, sqlx::Error> {

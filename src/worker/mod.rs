@@ -45,18 +45,20 @@ struct Carrier {
     ledger: Ledger,
     accounts: Accounts,
     client: Client,
-    /// An account that fails one of them rests for all.
-    breakers: Breakers,
+    /// Calls that send: an account that fails them rests.
+    sends: Breakers,
+    /// Calls that read: they go on while sending fails, since by them it is known what became of what was sent.
+    reads: Breakers,
 }
 
 impl Carrier {
     /// Lets the breaker of an account know how a reading went.
     fn note<T>(&self, project_id: Uuid, read: &Result<T, CarrierError>) {
         match read {
-            Ok(_) => self.breakers.answered(project_id),
-            Err(CarrierError::NotReached(_) | CarrierError::Unreadable(_)) => self.breakers.failed(project_id, None),
+            Ok(_) => self.reads.answered(project_id),
+            Err(CarrierError::NotReached(_) | CarrierError::Unreadable(_)) => self.reads.failed(project_id, None),
             Err(CarrierError::Refused { status, .. }) if *status == 429 || *status >= 500 => {
-                self.breakers.failed(project_id, None);
+                self.reads.failed(project_id, None);
             }
             Err(CarrierError::Refused { .. }) => {}
         }
@@ -88,7 +90,8 @@ impl Workers {
             ledger: ledger.clone(),
             accounts: accounts.clone(),
             client: carrier.clone(),
-            breakers: Breakers::default(),
+            sends: Breakers::default(),
+            reads: Breakers::default(),
         };
         Self {
             turns: Turns::new(ledger.clone(), means, accounts.key().clone(), env, lease),

@@ -120,7 +120,7 @@ impl Source for Listener {
     }
 
     fn gates(&self) -> Vec<(Uuid, Gate)> {
-        self.carrier.breakers.gates()
+        self.carrier.reads.gates()
     }
 
     async fn claim(&self, room: Room) -> Result<Vec<ReadBack>, sqlx::Error> {

@@ -94,7 +94,7 @@ impl Source for Reconciler {
     }
 
     fn gates(&self) -> Vec<(Uuid, Gate)> {
-        self.carrier.breakers.gates()
+        self.carrier.reads.gates()
     }
 
     async fn claim(&self, room: Room) -> Result<Vec<Unknown>, sqlx::Error> {

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use textback::worker;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
+use crate::commands::Running;
 use crate::harness::{ADA, ECHO, NUMBER, World, settings};
 
 const BEN: &str = "+14155550102";
@@ -269,4 +270,26 @@ async fn a_service_that_hangs_holds_up_nobody_but_its_own_sessions() {
     assert_eq!(requests(&hangs).await.len(), 4, "the others wait for a slot");
     drop(stop);
     working.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_example_service_checks_signatures_and_answers() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a port").port();
+    let world = World::new().await;
+    let made = make_agent(&world, "example", &format!("http://127.0.0.1:{port}/"), json!({})).await;
+    world.ok(Method::POST, "/v1/numbers", Some(json!({"number": NUMBER, "agent_id": made["id"]}))).await;
+    let mut python = std::process::Command::new("python3");
+    python
+        .args(["examples/agents/service.py", "--port", &port.to_string()])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("TEXTBACK_SIGNING_SECRET", made["signing_secret"].as_str().expect("a secret"))
+        .stdout(std::process::Stdio::piped());
+    let mut example = Running::start(&mut python, true);
+    example.until("listening");
+    let unsigned = world.http.post(format!("http://127.0.0.1:{port}/")).json(&json!({"turn_id": "1"})).send().await;
+    assert_eq!(unsigned.expect("an answer").status(), 401);
+    assert_eq!(world.answers(ADA, "hi").await, ["1: hi"]);
+    assert_eq!(world.answers(ADA, "again").await, ["1: hi", "2: again"]);
+    assert_eq!(world.answers(ADA, "bye").await, ["1: hi", "2: again", "Bye!"]);
+    assert_eq!(world.sessions().await[0]["status"], "closed");
 }

@@ -31,7 +31,12 @@ pub struct Dice(u64);
 
 impl Dice {
     pub fn of(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+        let mut dice = Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        // Seeds that are near each other are told apart only after some rolls.
+        for _ in 0..8 {
+            dice.roll(2);
+        }
+        dice
     }
 
     pub fn roll(&mut self, sides: u64) -> u64 {
