@@ -108,12 +108,17 @@ async fn a_worker_that_lost_its_lease_writes_nothing() {
     world.text(ADA, "one").await;
     let zombie = turn::claim(&world.ledger, Room::of(10), 30).await.expect("claims").remove(0);
     world.sql("update turn set leased_until = now() - interval '1 second'").await;
-    world.settle().await;
+    let holder = turn::claim(&world.ledger, Room::of(10), 30).await.expect("claims").remove(0);
     assert!(!turn::renew(&world.ledger, &zombie, 30).await.expect("an answer"));
-    let late = turn::Settlement::of(&zombie).say("reply", "too late".to_owned());
-    assert_eq!(turn::settle(&world.ledger, late).await.expect("an answer"), turn::Settled::Stale);
+    let settled = async |claim: &turn::Claim, text: &str| {
+        let settlement = turn::Settlement::of(claim).say("reply", text.to_owned());
+        turn::settle(&world.ledger, settlement).await.expect("an answer")
+    };
+    assert_eq!(settled(&zombie, "too late").await, turn::Settled::Stale, "somebody else holds it");
+    assert!(matches!(settled(&holder, "in time").await, turn::Settled::Written { planned: 1, .. }));
+    assert_eq!(settled(&zombie, "far too late").await, turn::Settled::Stale, "it is settled");
     world.settle().await;
-    assert_eq!(world.simulator.received(ADA, NUMBER), ["1: one"]);
+    assert_eq!(world.simulator.received(ADA, NUMBER), ["in time"]);
 }
 
 #[tokio::test]
