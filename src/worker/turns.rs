@@ -82,7 +82,7 @@ impl Turns {
         let (settlement, word) = match outcome {
             Ok(settlement) => (settlement, "answered"),
             Err(failure) if failure.gives_up(&claim) => {
-                tracing::error!(error = %failure, "the agent failed for good; its error message goes out");
+                tracing::error!(error = %failure, "the agent failed for good; the person gets its error message if it has one");
                 (failure.settlement(&claim), "failed")
             }
             Err(failure) => {
