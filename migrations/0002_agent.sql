@@ -31,6 +31,14 @@ create table agent_version (
                                  constraint first_message_is_known check (first_message in ('greet', 'process', 'greet_then_process')),
     debounce_seconds integer     not null default 0
                                  constraint debounce_is_0_to_60_seconds check (debounce_seconds between 0 and 60),
+    -- After how long a silence the person is warned, how long they then have, and what they are told: these are read
+    -- from the agent's current version, also for sessions that run on an older one.
+    warn_after_seconds integer   not null default 86400
+                                 constraint warn_after_is_1_second_to_30_days check (warn_after_seconds between 1 and 2592000),
+    grace_seconds    integer     not null default 600
+                                 constraint grace_is_1_second_to_30_days check (grace_seconds between 1 and 2592000),
+    warning          text        not null constraint warning_fits_a_text check (length(warning) between 1 and 1600),
+    closing          text        constraint closing_fits_a_text check (length(closing) between 1 and 1600),
     -- What the person gets when the agent failed for good. Null: nothing is said.
     error_message    text        constraint error_message_fits_a_text check (length(error_message) <= 1600),
     created_at       timestamptz not null default now(),

@@ -25,7 +25,7 @@ create table session (
     warned_at           timestamptz,
     closed_at           timestamptz,
     close_reason        text        constraint session_close_reason_is_known
-                                    check (close_reason in ('agent_ended', 'operator_ended')),
+                                    check (close_reason in ('agent_ended', 'operator_ended', 'timed_out', 'opted_out')),
     previous_session_id uuid        constraint session_follows_a_session references session (id),
     constraint session_runs_an_agent_version foreign key (agent_id, agent_version) references agent_version (agent_id, version),
     constraint session_is_closed_when_it_has_a_closing_time check ((status = 'closed') = (closed_at is not null)),
@@ -48,7 +48,7 @@ create table message (
     project_id  uuid        not null,
     session_id  uuid        not null constraint message_belongs_to_a_session references session (id),
     direction   text        not null constraint message_direction_is_known check (direction in ('inbound', 'outbound')),
-    kind        text        not null constraint message_kind_is_known check (kind in ('text', 'greeting', 'reply', 'error')),
+    kind        text        not null constraint message_kind_is_known check (kind in ('text', 'greeting', 'reply', 'error', 'warning', 'closing')),
     body        text        not null,
     -- What came with an inbound text: [{"url", "content_type"}].
     media       jsonb       constraint message_media_is_a_list check (jsonb_typeof(media) = 'array'),
@@ -58,15 +58,19 @@ create table message (
     turn_id     uuid,
     -- Inbound: why no turn will answer it.
     skip_reason text        constraint message_skip_reason_is_known check (skip_reason in ('session_ended', 'agent_failed')),
+    -- A warning: the silence that it was sent for.
+    silence_seconds integer,
     created_at  timestamptz not null default now(),
+    constraint warning_tells_its_silence check ((kind = 'warning') = (silence_seconds is not null)),
     constraint inbound_message_has_the_carriers_id check (direction = 'outbound' or carrier_sid is not null),
-    constraint reply_has_the_turn_that_made_it check (direction = 'inbound' or turn_id is not null),
+    constraint reply_has_the_turn_that_made_it check (direction = 'inbound' or kind in ('warning', 'closing') or turn_id is not null),
     constraint only_inbound_messages_are_skipped check (direction = 'inbound' or skip_reason is null)
 );
 
 -- The carrier's id decides whether a text is new: a webhook that comes twice is one message.
 create unique index carrier_message_is_recorded_once on message (project_id, carrier_sid) where direction = 'inbound';
 create index message_in_order_of_a_session on message (session_id, seq);
+create index message_of_silence on message (session_id, seq) where kind in ('warning', 'closing');
 
 -- What came through the verified door and fits no session. Nothing that was acknowledged is
 -- thrown away: it waits here for a person, as it came.

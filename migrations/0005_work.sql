@@ -24,6 +24,17 @@ create table turn (
 
 create index turn_that_is_due on turn (due_at);
 
+-- The scheduled job of an engaged session: to look, when it is due, whether the session is silent. Texts don't move it:
+-- it moves itself when it comes too early, so a session costs one write here a period and not one a text.
+create table silence (
+    session_id uuid        not null constraint a_session_has_one_silence_job primary key
+                                    constraint silence_belongs_to_a_session references session (id),
+    project_id uuid        not null,
+    due_at     timestamptz not null
+) with (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.02);
+
+create index silence_that_is_due on silence (due_at);
+
 -- The sending of one outbound message.
 create table delivery (
     id           uuid        not null constraint delivery_pk primary key,

@@ -49,6 +49,35 @@ begin
     on conflict on constraint a_session_has_one_turn_at_a_time do nothing;
 end $$;
 
+-- Sees to it that a session in which somebody just said something is looked at when it may be silent. It writes for the
+-- first text, and for the first after the agent's time was made shorter: any job that is there else comes early enough
+-- and moves itself.
+create function arm_silence(of_session uuid, is_new boolean) returns void language plpgsql as $$
+declare
+    rules record;
+begin
+    select session.project_id, now() + make_interval(secs => version.warn_after_seconds) as silent_at into rules
+      from session
+      join agent on agent.id = session.agent_id
+      join agent_version version on version.agent_id = agent.id and version.version = agent.current_version
+     where session.id = of_session;
+    if is_new then
+        insert into silence (session_id, project_id, due_at) values (of_session, rules.project_id, rules.silent_at)
+        on conflict on constraint a_session_has_one_silence_job do nothing;
+    else
+        update silence set due_at = rules.silent_at where session_id = of_session and due_at > rules.silent_at;
+    end if;
+end $$;
+
+-- Takes back a warning that nobody began to send.
+create function withdraw_warning(of_session uuid) returns void language plpgsql as $$
+begin
+    update delivery set status = 'suppressed', due_at = null, updated_at = now()
+      from message
+     where message.session_id = of_session and message.kind = 'warning'
+       and delivery.message_id = message.id and delivery.status = 'planned';
+end $$;
+
 -- texts: [{ordinal, project_id, to, from, carrier_sid, body, media, form (hex), reason,
 --          message_id, session_id, turn_id, quarantine_id}], the ids new ones to be used if needed.
 -- reason is set when the door already knows that the text fits no session.
@@ -57,6 +86,7 @@ create function take_in(texts jsonb)
 returns table (ordinal integer, outcome text, why text, message_id uuid, session_id uuid) language plpgsql as $$
 declare
     text_in   record;
+    held      record;
     opened_id uuid;
 begin
     for text_in in
@@ -99,9 +129,14 @@ begin
 
         opened_id := find_or_open_session(text_in.session_id, text_in.project_id, text_in.number_id,
                                           text_in."from", 'sms', text_in.agent_id, 'inbound');
+        select engaged, status into held from session where id = opened_id;
         update session
            set last_message_at = now(), engaged = true, status = 'open', warned_at = null
          where id = opened_id;
+        perform arm_silence(opened_id, not held.engaged);
+        if held.status = 'warned' then
+            perform withdraw_warning(opened_id);
+        end if;
 
         -- No "on conflict" here: the same id under another contact must not leave an empty
         -- session behind. It fails the batch, and the caller's second try meets the duplicate.

@@ -1,11 +1,14 @@
 -- Step 4 of the road: a turn's outcome becomes rows, all or nothing, and only for the worker
 -- that still holds the token.
 
--- Closes a session and takes away its turn. The caller holds the session's row.
+-- Closes a session and takes away its turn, its scheduled job and a warning that was not sent. The caller holds the
+-- session's row.
 create function close_session(of_session uuid, for_reason text) returns void language plpgsql as $$
 begin
     update session set status = 'closed', closed_at = now(), close_reason = for_reason where id = of_session;
     delete from turn where turn.session_id = of_session;
+    delete from silence where silence.session_id = of_session;
+    perform withdraw_warning(of_session);
 end $$;
 
 -- turns: [{ordinal, turn_id, session_id, number_id, contact, token, seen_seq, started, state, language,
@@ -70,8 +73,13 @@ begin
                language = settling.language,
                handled_seq = settling.seen_seq,
                started_at = case when settling.started then coalesce(held.started_at, this_time) else held.started_at end,
-               last_message_at = case when planned > 0 then this_time else last_message_at end
+               last_message_at = case when planned > 0 then this_time else last_message_at end,
+               status = case when planned > 0 then 'open' else status end,
+               warned_at = case when planned > 0 then null else warned_at end
          where id = held.id;
+        if planned > 0 then
+            perform arm_silence(held.id, false);
+        end if;
         delete from turn where turn.session_id = held.id;
 
         -- What came while the agent was thinking is not covered by what it said.
@@ -86,6 +94,7 @@ begin
                 opened_id := find_or_open_session(settling.next_session_id, held.project_id, settling.number_id,
                                                   settling.contact, 'sms', held.agent_id, 'inbound');
                 update session set engaged = true where id = opened_id;
+                perform arm_silence(opened_id, true);
                 update message set session_id = opened_id
                  where message.session_id = held.id and direction = 'inbound' and seq > settling.seen_seq;
                 perform want_turn(settling.next_turn_id, opened_id);
@@ -124,6 +133,15 @@ create function delivery_rank(status text) returns integer language sql immutabl
                        when 'accepted' then 3 when 'sent' then 4 else 5 end
 $$;
 
+-- A warning that can't be delivered: its session is looked at now.
+create function hasten_silence(of_delivery uuid) returns void language plpgsql as $$
+begin
+    update silence set due_at = now()
+      from delivery join message on message.id = delivery.message_id
+     where delivery.id = of_delivery and message.kind = 'warning'
+       and silence.session_id = delivery.session_id and silence.due_at > now();
+end $$;
+
 -- deliveries: [{ordinal, id, token, status, carrier_sid, error_code, error_class, error_detail, retry_after_seconds}]
 -- Answers one row a delivery: settled, or stale when the token is no longer its own. A status
 -- callback may have been faster than the carrier's answer: then what it said stays.
@@ -157,6 +175,9 @@ begin
              where id = settling.id and lease_token = settling.token;
         end if;
         outcome := case when found then 'settled' else 'stale' end;
+        if settling.status = 'failed' then
+            perform hasten_silence(settling.id);
+        end if;
         return next;
     end loop;
 end $$;
@@ -189,6 +210,9 @@ begin
            accepted_at = case when accepted_at is null then this_time else accepted_at end,
            error_code = code, error_class = class, error_detail = null, updated_at = now()
      where id = held.id;
+    if to_status = 'failed' then
+        perform hasten_silence(held.id);
+    end if;
     return 'moved';
 end $$;
 

@@ -1,7 +1,8 @@
 -- One agent of a project ($1), by its id ($2), with its current version.
 select agent.id, agent.name, agent.created_at,
        version.version, version.kind, version.source, version.url, version.timeout_seconds, version.greeting, version.first_message,
-       version.debounce_seconds, version.error_message, version.created_at as version_created_at
+       version.debounce_seconds, version.warn_after_seconds, version.grace_seconds, version.warning, version.closing,
+       version.error_message, version.created_at as version_created_at
   from agent
   join agent_version version on version.agent_id = agent.id and version.version = agent.current_version
  where agent.project_id = $1 and agent.id = $2

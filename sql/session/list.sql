@@ -2,9 +2,24 @@
 -- status ($4), before a session ($5), at most $6. A filter that is null lets all pass.
 select session.id, number.number, session.contact, session.channel, session.status, session.state, session.origin,
        session.engaged, session.agent_id, session.agent_version, session.opened_at, session.last_message_at,
-       session.warned_at, session.closed_at, session.close_reason, session.previous_session_id
+       session.warned_at, session.closed_at, session.close_reason, session.previous_session_id,
+       case when session.status = 'open' and session.engaged
+            then session.last_message_at + make_interval(secs => version.warn_after_seconds) end as warning_due_at,
+       case when session.status = 'open' and session.engaged
+            then session.last_message_at + make_interval(secs => version.warn_after_seconds + version.grace_seconds)
+            when session.status = 'warned'
+            then coalesce(warning.accepted_at, now()) + make_interval(secs => version.grace_seconds) end as end_due_at
   from session
   join number on number.id = session.number_id
+  join agent on agent.id = session.agent_id
+  join agent_version version on version.agent_id = agent.id and version.version = agent.current_version
+  left join lateral (
+      select delivery.accepted_at
+        from message join delivery on delivery.message_id = message.id
+       where session.status = 'warned' and message.session_id = session.id and message.kind = 'warning'
+       order by message.seq desc
+       limit 1
+  ) warning on true
  where session.project_id = $1
    and ($2::text is null or number.number = $2)
    and ($3::text is null or session.contact = $3)

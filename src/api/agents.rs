@@ -67,6 +67,51 @@ const fn usual_timeout() -> i32 {
     30
 }
 
+const fn usual_warn_after() -> i32 {
+    86_400
+}
+
+const fn usual_grace() -> i32 {
+    600
+}
+
+fn usual_warning() -> String {
+    "Are you still there? If we don't hear from you, this conversation will end soon.".to_owned()
+}
+
+/// What becomes of a session in which nobody says anything. A new version's settings count for all sessions of the agent,
+/// those that are open too, from their next message on.
+#[derive(Object)]
+#[oai(deny_unknown_fields)]
+struct Silence {
+    /// After how many seconds without a message of either side the person is warned (1 to 2592000, which is 30 days).
+    #[oai(default = "usual_warn_after", validator(maximum(value = "2592000"), minimum(value = "1")))]
+    warn_after_seconds: i32,
+    /// How many seconds they then have to answer, counted from the carrier's acceptance of the warning.
+    #[oai(default = "usual_grace", validator(maximum(value = "2592000"), minimum(value = "1")))]
+    grace_seconds: i32,
+    /// The warning.
+    #[oai(default = "usual_warning", validator(min_length = 1, max_length = 1600))]
+    warning: String,
+    /// Said at the end. Without it the session ends without a word.
+    #[oai(validator(min_length = 1, max_length = 1600))]
+    closing: Option<String>,
+}
+
+impl Default for Silence {
+    fn default() -> Self {
+        let (warn_after_seconds, grace_seconds) = (usual_warn_after(), usual_grace());
+        Self { warn_after_seconds, grace_seconds, warning: usual_warning(), closing: None }
+    }
+}
+
+impl From<agent::Silence> for Silence {
+    fn from(silence: agent::Silence) -> Self {
+        let agent::Silence { warn_after_seconds, grace_seconds, warning, closing } = silence;
+        Self { warn_after_seconds, grace_seconds, warning, closing }
+    }
+}
+
 /// An agent to be made.
 #[derive(Object)]
 #[oai(deny_unknown_fields)]
@@ -96,6 +141,8 @@ struct NewAgent {
     /// How long to wait for more texts before answering, in seconds (0 to 60).
     #[oai(default, validator(maximum(value = "60"), minimum(value = "0")))]
     debounce_seconds: i32,
+    #[oai(default)]
+    silence: Silence,
     /// Said when the agent fails for good. Without it the person hears nothing, and the text is skipped.
     #[oai(validator(max_length = 1600))]
     error_message: Option<String>,
@@ -112,6 +159,7 @@ impl NewAgent {
             greeting: self.greeting,
             first_message: self.first_message,
             debounce_seconds: self.debounce_seconds,
+            silence: self.silence,
             error_message: self.error_message,
         };
         (self.name, behaviour)
@@ -144,6 +192,8 @@ struct Behaviour {
     /// How long to wait for more texts before answering, in seconds (0 to 60).
     #[oai(default, validator(maximum(value = "60"), minimum(value = "0")))]
     debounce_seconds: i32,
+    #[oai(default)]
+    silence: Silence,
     /// Said when the agent fails for good. Without it the person hears nothing, and the text is skipped.
     #[oai(validator(max_length = 1600))]
     error_message: Option<String>,
@@ -173,6 +223,7 @@ struct AgentVersion {
     greeting: Option<String>,
     first_message: FirstMessage,
     debounce_seconds: i32,
+    silence: Silence,
     error_message: Option<String>,
     version_created_at: DateTime<Utc>,
 }
@@ -331,6 +382,12 @@ impl Behaviour {
             greeting: self.greeting,
             first_message: self.first_message.word(),
             debounce_seconds: self.debounce_seconds,
+            silence: agent::Silence {
+                warn_after_seconds: self.silence.warn_after_seconds,
+                grace_seconds: self.silence.grace_seconds,
+                warning: self.silence.warning,
+                closing: self.silence.closing,
+            },
             error_message: self.error_message,
         })
     }
@@ -379,6 +436,7 @@ impl From<agent::Version> for AgentVersion {
             greeting: version.greeting,
             first_message: FirstMessage::of(&version.first_message),
             debounce_seconds: version.debounce_seconds,
+            silence: version.silence.into(),
             error_message: version.error_message,
             version_created_at: version.version_created_at,
         }

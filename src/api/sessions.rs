@@ -63,10 +63,15 @@ struct Session {
     last_message_at: DateTime<Utc>,
     warned_at: Option<DateTime<Utc>>,
     closed_at: Option<DateTime<Utc>>,
-    /// `agent_ended` or `operator_ended`.
+    /// `agent_ended`, `operator_ended`, `timed_out` or `opted_out`.
     close_reason: Option<String>,
     /// The contact's session before this one.
     previous_session_id: Option<Uuid>,
+    /// When the contact is warned of the end, if nobody says anything until then.
+    warning_due_at: Option<DateTime<Utc>>,
+    /// When the session ends, if nobody says anything until then. Not before the grace is over, which begins when the
+    /// carrier accepts the warning.
+    end_due_at: Option<DateTime<Utc>>,
 }
 
 /// A text in a session.
@@ -76,7 +81,7 @@ struct Message {
     session_id: Uuid,
     /// `inbound` or `outbound`.
     direction: String,
-    /// `text`, `greeting`, `reply` or `error`.
+    /// `text`, `greeting`, `reply`, `error`, `warning` or `closing`.
     kind: String,
     body: String,
     /// What came with it: `[{url, content_type}]`.
@@ -174,6 +179,8 @@ impl From<session::Session> for Session {
             closed_at: session.closed_at,
             close_reason: session.close_reason,
             previous_session_id: session.previous_session_id,
+            warning_due_at: session.warning_due_at,
+            end_due_at: session.end_due_at,
         }
     }
 }

@@ -35,6 +35,8 @@ pub struct Version {
     pub greeting: Option<String>,
     pub first_message: String,
     pub debounce_seconds: i32,
+    #[sqlx(flatten)]
+    pub silence: Silence,
     pub error_message: Option<String>,
     pub version_created_at: DateTime<Utc>,
 }
@@ -49,7 +51,21 @@ pub struct NewVersion {
     pub greeting: Option<String>,
     pub first_message: &'static str,
     pub debounce_seconds: i32,
+    pub silence: Silence,
     pub error_message: Option<String>,
+}
+
+/// What becomes of a session in which nobody says anything. Read from the agent's current version, also for sessions
+/// that run on an older one.
+#[derive(Debug, Clone, FromRow)]
+pub struct Silence {
+    /// After how many seconds of it the person is warned.
+    pub warn_after_seconds: i32,
+    /// How many seconds they then have, from the carrier's acceptance of the warning.
+    pub grace_seconds: i32,
+    pub warning: String,
+    /// Said at the end, if anything.
+    pub closing: Option<String>,
 }
 
 /// A signing secret as it is kept.
@@ -191,6 +207,10 @@ async fn insert_version(
         .bind(version.first_message)
         .bind(version.debounce_seconds)
         .bind(&version.error_message)
+        .bind(version.silence.warn_after_seconds)
+        .bind(version.silence.grace_seconds)
+        .bind(&version.silence.warning)
+        .bind(&version.silence.closing)
         .execute(connection)
         .await?;
     Ok(())

@@ -14,6 +14,7 @@ pub mod page;
 pub mod project;
 pub mod room;
 pub mod session;
+pub mod silence;
 pub mod turn;
 pub mod unknown;
 pub mod wake;

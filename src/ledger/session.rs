@@ -27,6 +27,10 @@ pub struct Session {
     pub closed_at: Option<DateTime<Utc>>,
     pub close_reason: Option<String>,
     pub previous_session_id: Option<Uuid>,
+    /// When the contact will be warned, if nobody says anything.
+    pub warning_due_at: Option<DateTime<Utc>>,
+    /// When it will end, if nobody says anything.
+    pub end_due_at: Option<DateTime<Utc>>,
 }
 
 /// Which sessions to list.
@@ -77,4 +81,15 @@ pub async fn end(ledger: &Ledger, project_id: Uuid, id: Uuid) -> Result<Option<S
         .execute(&ledger.pool)
         .await?;
     find(ledger, project_id, id).await
+}
+
+/// Moves the clock of a session that is not closed: everything in it happened so much earlier. For people who can't wait.
+/// Says whether there was one.
+pub async fn skip(ledger: &Ledger, project_id: Uuid, id: Uuid, seconds: u32) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(include_str!("../../sql/session/skip.sql"))
+        .bind(project_id)
+        .bind(id)
+        .bind(f64::from(seconds))
+        .fetch_one(&ledger.pool)
+        .await
 }

@@ -33,10 +33,12 @@ pub enum Work {
     Unknown,
     /// Numbers to be read back. They are due by the clock, and polled.
     ReadBack,
+    /// Sessions that may be silent. They are due by the clock, and polled.
+    Silence,
 }
 
 impl Work {
-    const ALL: [Self; 4] = [Self::Turn, Self::Delivery, Self::Unknown, Self::ReadBack];
+    const ALL: [Self; 5] = [Self::Turn, Self::Delivery, Self::Unknown, Self::ReadBack, Self::Silence];
 
     const fn word(self) -> &'static str {
         match self {
@@ -44,6 +46,7 @@ impl Work {
             Self::Delivery => "delivery",
             Self::Unknown => "unknown",
             Self::ReadBack => "read_back",
+            Self::Silence => "silence",
         }
     }
 
@@ -60,6 +63,7 @@ pub struct Wakes {
     delivery: Notify,
     unknown: Notify,
     read_back: Notify,
+    silence: Notify,
     untold: AtomicU8,
     tell: Notify,
 }
@@ -72,6 +76,7 @@ impl Default for Wakes {
             delivery: Notify::new(),
             unknown: Notify::new(),
             read_back: Notify::new(),
+            silence: Notify::new(),
             untold: AtomicU8::new(0),
             tell: Notify::new(),
         }
@@ -97,6 +102,7 @@ impl Wakes {
             Work::Delivery => &self.delivery,
             Work::Unknown => &self.unknown,
             Work::ReadBack => &self.read_back,
+            Work::Silence => &self.silence,
         }
     }
 

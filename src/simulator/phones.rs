@@ -112,6 +112,11 @@ impl Simulator {
         self.text(text).await
     }
 
+    /// Lets a phone be opted out at the carrier without a text.
+    pub fn opt_out(&self, phone: &str, number: &str) {
+        self.state.lock().opted_out.insert((number.to_owned(), phone.to_owned()));
+    }
+
     /// What is on a phone's screen, oldest first.
     pub fn screen(&self, phone: &str) -> Vec<PhoneText> {
         self.state

@@ -6,6 +6,7 @@ mod queue;
 pub mod read_back;
 pub mod reconcile;
 mod shares;
+pub mod silences;
 pub mod turns;
 
 use std::future::Future;
@@ -27,6 +28,7 @@ use deliveries::Sender;
 use queue::RowQueue;
 use read_back::Listener;
 use reconcile::Reconciler;
+use silences::Silences;
 use turns::Turns;
 
 /// How long deliveries that run may go on after the signal to stop: a call to the carrier ends within 15 seconds by
@@ -38,6 +40,9 @@ const RECONCILE_SLOTS: usize = 8;
 
 /// How many numbers are read back at a time.
 const READ_BACK_SLOTS: usize = 8;
+
+/// How many silent sessions are decided about in one transaction.
+const SILENCE_SLOTS: usize = 500;
 
 /// What all need who talk to the carrier.
 #[derive(Clone)]
@@ -72,6 +77,7 @@ pub struct Workers {
     pub sender: Sender,
     pub reconciler: Reconciler,
     pub listener: Listener,
+    pub silences: Silences,
 }
 
 impl Workers {
@@ -98,6 +104,7 @@ impl Workers {
             sender: Sender::new(carrier.clone(), public_base, lease),
             reconciler: Reconciler::new(carrier.clone(), lease, settings.unknown_settle_seconds),
             listener: Listener::new(carrier, settings.read_back_seconds),
+            silences: Silences::new(ledger.clone()),
         }
     }
 }
@@ -110,7 +117,7 @@ pub async fn run(
     settings: &WorkerSettings,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), apalis_core::monitor::MonitorError> {
-    let Workers { turns, sender, reconciler, listener } = workers;
+    let Workers { turns, sender, reconciler, listener, silences } = workers;
     let stopping = turns.stopping.clone();
     let process = Uuid::now_v7();
     let interval = settings.poll_interval();
@@ -150,6 +157,16 @@ pub async fn run(
                     .concurrency(READ_BACK_SLOTS)
                     .catch_panic()
                     .build(read_back::work)
+            }
+        })
+        .register({
+            let wakes = wakes.clone();
+            move |restart| {
+                WorkerBuilder::new(format!("silences-{process}-{restart}"))
+                    .backend(RowQueue::new(silences.clone(), wakes.clone(), SILENCE_SLOTS, interval))
+                    .concurrency(SILENCE_SLOTS)
+                    .catch_panic()
+                    .build(silences::work)
             }
         })
         .register(move |restart| {

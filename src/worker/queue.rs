@@ -25,6 +25,9 @@ use crate::db;
 use crate::ledger::room::Room;
 use crate::ledger::wake::{Wakes, Work};
 
+/// The shortest rest: what is due and could not be claimed is somebody else's for that long.
+const SOON: Duration = Duration::from_millis(20);
+
 /// How long a source that failed is left alone.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
@@ -45,6 +48,11 @@ pub trait Source: Clone + Send + Sync + Unpin + 'static {
 
     /// Claims work as far as there is room.
     fn claim(&self, room: Room) -> impl Future<Output = Result<Vec<Self::Claim>, sqlx::Error>> + Send;
+
+    /// In how long work is due that nobody will ring for, if that is known.
+    fn next(&self) -> Option<Duration> {
+        None
+    }
 
     /// Gives back what was claimed and not begun.
     fn give_back(&self, claims: Vec<Self::Claim>) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
@@ -137,6 +145,7 @@ impl<S: Source> RowQueue<S> {
     }
 
     fn rest(&mut self, interval: Duration) {
+        let interval = self.source.next().map_or(interval, |next| next.clamp(SOON, interval));
         let (wakes, shares) = (self.wakes.clone(), self.shares.clone());
         self.phase = Phase::Resting(Box::pin(async move {
             let _ = tokio::time::timeout(interval, async {

@@ -180,10 +180,11 @@ impl World {
     pub async fn settle(&self) {
         loop {
             let turns = self.workers.turns.step().await.expect("turns");
+            let silences = self.workers.silences.step().await.expect("silences");
             let deliveries = self.workers.sender.step().await.expect("deliveries");
             let unknown = self.workers.reconciler.step().await.expect("unknown deliveries");
             self.simulator.idle().await;
-            if turns + deliveries + unknown == 0 {
+            if turns + silences + deliveries + unknown == 0 {
                 let breaches = invariant::check(&self.ledger).await.expect("the invariants");
                 assert_eq!(breaches, [], "what must always hold does not");
                 return;

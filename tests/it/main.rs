@@ -24,6 +24,7 @@ mod read_back;
 mod reconcile;
 mod schema;
 mod sessions;
+mod silence;
 mod stage;
 mod tidy;
 mod webhook;

@@ -139,6 +139,15 @@ async fn every_invariant_notices_when_it_is_broken() {
         crate::harness::World::with_agent(crate::harness::ECHO, serde_json::json!({"first_message": "process"})).await;
     world.answers(crate::harness::ADA, "hi").await;
     world.text("+14155550102", "waits").await;
+    // Something is said in every session; a warning for so long a silence.
+    let said = |kind: &str, silence: u32| {
+        let (direction, sid) = if kind == "text" { ("inbound", "gen_random_uuid()") } else { ("outbound", "null") };
+        let silence = if kind == "warning" { silence.to_string() } else { "null".to_owned() };
+        format!(
+            "insert into message (id, project_id, session_id, direction, kind, body, carrier_sid, silence_seconds)
+             select gen_random_uuid(), project_id, id, '{direction}', '{kind}', 'x', {sid}, {silence} from session"
+        )
+    };
     for (view, breaking) in [
         (
             "01",
@@ -149,10 +158,23 @@ async fn every_invariant_notices_when_it_is_broken() {
         ("04", "update session set status = 'closed', closed_at = now(), close_reason = 'operator_ended'"),
         ("05", "delete from delivery"),
         ("06", "update delivery set due_at = now(), status = 'sent'"),
+        ("08", &said("warning", 3600)),
+        (
+            "08",
+            &format!(
+                "{}; {}; update session set status = 'closed', closed_at = now(), close_reason = 'timed_out'",
+                said("warning", 0),
+                said("text", 0)
+            ),
+        ),
+        ("09", &format!("{0}; {0}", said("warning", 0))),
+        ("09", &format!("{}; {}", said("closing", 0), said("text", 0))),
+        ("09", "update session set status = 'closed', closed_at = now(), close_reason = 'operator_ended'"),
+        ("09", "delete from silence"),
         ("10", "update session set last_message_at = now() + interval '1 hour'"),
     ] {
         let mut connection = world.ledger.pool().begin().await.expect("a transaction");
-        sqlx::raw_sql(breaking).execute(&mut *connection).await.expect(view);
+        sqlx::raw_sql(sqlx::AssertSqlSafe(breaking)).execute(&mut *connection).await.expect(view);
         let name: String =
             sqlx::query_scalar("select viewname::text from pg_views where viewname like 'invariant_' || $1 || '%'")
                 .bind(view)

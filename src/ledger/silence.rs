@@ -1,0 +1,38 @@
+//! Silence: scheduled jobs that look whether a session is silent, and warn or end it; the rows decide, and nothing is sent from here.
+
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use super::wake::Work;
+use super::{Ledger, new_id};
+
+/// What was decided about one session, and is committed.
+#[derive(Debug, Clone, FromRow)]
+pub struct Decided {
+    pub session_id: Uuid,
+    pub project_id: Uuid,
+    /// `warned`, `ended`, or `moved` when it was too early.
+    pub outcome: String,
+    /// How long after its time it was warned or ended.
+    pub late_seconds: f64,
+    planned: bool,
+}
+
+/// Decides about the sessions whose job is due, so many at most.
+pub async fn decide(ledger: &Ledger, most: u32) -> Result<Vec<Decided>, sqlx::Error> {
+    let new_ids: Vec<Uuid> = (0..most).flat_map(|_| [new_id(), new_id()]).collect();
+    let decided: Vec<Decided> = sqlx::query_as(include_str!("../../sql/silence/decide.sql"))
+        .bind(i32::try_from(most).unwrap_or(i32::MAX))
+        .bind(new_ids)
+        .fetch_all(&ledger.pool)
+        .await?;
+    if decided.iter().any(|decided| decided.planned) {
+        ledger.wakes.ring(Work::Delivery);
+    }
+    Ok(decided)
+}
+
+/// In how many seconds the next job is due; less than nothing when it is already, `None` when there is none.
+pub async fn next_due(ledger: &Ledger) -> Result<Option<f64>, sqlx::Error> {
+    sqlx::query_scalar(include_str!("../../sql/silence/next_due.sql")).fetch_one(&ledger.pool).await
+}
