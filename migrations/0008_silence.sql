@@ -63,8 +63,9 @@ begin
                    or exists (select from delivery
                                where delivery.number_id = job.number_id and delivery.contact = job.contact
                                  and delivery.due_at is not null) then
-                    -- It is not the person who is silent: we owe them an answer.
-                    due := this_time + least(held.warn_after, interval '1 minute');
+                    -- It is not the person who is silent: we owe them an answer. The longer already, the longer it may
+                    -- take: so a carrier that is away for hours makes no storm of looks.
+                    due := this_time + least(greatest(this_time - due, interval '1 second'), interval '1 minute');
                 else
                     outcome := 'warned';
                     text_kind := 'warning';

@@ -25,6 +25,7 @@ mod reconcile;
 mod schema;
 mod sessions;
 mod silence;
+mod silence_races;
 mod stage;
 mod tidy;
 mod webhook;

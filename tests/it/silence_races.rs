@@ -1,0 +1,176 @@
+//! The very moment: texts that cross a warning or an end, with four workers, and a hundred thousand jobs that are due together.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use textback::ledger::session::Filter;
+use textback::ledger::{invariant, project, session};
+
+use crate::harness::{NUMBER, World};
+use crate::stage::{Dice, ECHO_ALL, Stage, setting};
+
+const PHONES: u64 = 12;
+const ROUNDS: u64 = 6;
+
+/// Lets time pass in the open session of a phone, if it has one.
+async fn pass(world: &World, project_id: uuid::Uuid, phone: &str, seconds: u32) {
+    let filter = Filter { contact: Some(phone.to_owned()), ..Filter::default() };
+    let sessions = session::list(&world.ledger, project_id, &filter, None, 1).await.expect("sessions");
+    if let Some(session) = sessions.items.first() {
+        session::skip(&world.ledger, project_id, session.id, seconds).await.expect("an answer");
+    }
+}
+
+/// Waits until a phone shows a text that fits.
+async fn until_shown(world: &World, phone: &str, fits: impl Fn(&[String]) -> bool) {
+    let until = Instant::now() + Duration::from_secs(30);
+    while !fits(&world.simulator.received(phone, NUMBER)) {
+        assert!(Instant::now() < until, "{phone} waits in vain: {:?}", world.simulator.received(phone, NUMBER));
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A person who answers at the worst of moments.
+async fn text_at_the_moment(world: &World, project_id: uuid::Uuid, phone: &str, mut dice: Dice) -> Vec<String> {
+    let mut texts = Vec::new();
+    let warnings = |shown: &[String]| shown.iter().filter(|text| *text == "Hello?").count();
+    for round in 0..ROUNDS {
+        let warned = warnings(&world.simulator.received(phone, NUMBER));
+        match dice.roll(4) {
+            // While the warning is decided about.
+            0 => pass(world, project_id, phone, 86_400).await,
+            // While the end is.
+            1 if round > 0 => {
+                pass(world, project_id, phone, 86_400).await;
+                until_shown(world, phone, |shown| warnings(shown) > warned).await;
+                pass(world, project_id, phone, 600).await;
+            }
+            // While the warning is on its way.
+            2 if round > 0 => {
+                pass(world, project_id, phone, 86_400).await;
+                until_shown(world, phone, |shown| warnings(shown) > warned).await;
+            }
+            _ => {}
+        }
+        for _ in 0..dice.roll(60) {
+            tokio::task::yield_now().await;
+        }
+        let text = format!("{phone} {round}");
+        world.text(phone, &text).await;
+        texts.push(text.clone());
+        until_shown(world, phone, |shown| shown.iter().any(|reply| reply.split('|').any(|said| said == text))).await;
+    }
+    texts
+}
+
+async fn race(seed: u64) {
+    let silence = json!({"warning": "Hello?"});
+    let world = World::with_agent(ECHO_ALL, json!({"first_message": "process", "silence": silence})).await;
+    let world = Arc::new(world);
+    let project_id = project::find_by_name(&world.ledger, "stories").await.expect("an answer").expect("a project").id;
+    let over = Arc::new(AtomicBool::new(false));
+    let workers: Vec<_> = (0..4)
+        .map(|_| {
+            let (world, over) = (world.clone(), over.clone());
+            tokio::spawn(async move {
+                while !over.load(Ordering::Relaxed) {
+                    let done = world.workers.silences.step().await.expect("silences")
+                        + world.workers.turns.step().await.expect("turns")
+                        + world.workers.sender.step().await.expect("deliveries");
+                    if done == 0 {
+                        tokio::task::yield_now().await;
+                    }
+                }
+            })
+        })
+        .collect();
+    let people: Vec<_> = (0..PHONES)
+        .map(|n| {
+            let world = world.clone();
+            tokio::spawn(async move {
+                let phone = format!("+1415555{n:04}");
+                let texts = text_at_the_moment(&world, project_id, &phone, Dice::of(seed * PHONES + n)).await;
+                (phone, texts)
+            })
+        })
+        .collect();
+    let mut texts = 0;
+    for person in people {
+        let (phone, said) = person.await.expect("no panic");
+        texts += said.len();
+        let mut answered: HashMap<String, usize> = HashMap::new();
+        for answer in world.simulator.received(&phone, NUMBER).iter().flat_map(|reply| reply.split('|')) {
+            *answered.entry(answer.to_owned()).or_default() += 1;
+        }
+        for text in said {
+            assert_eq!(answered.get(&text), Some(&1), "seed {seed}: {text} is answered once");
+        }
+    }
+    over.store(true, Ordering::Relaxed);
+    for worker in workers {
+        worker.await.expect("no panic");
+    }
+    world.simulator.idle().await;
+    assert_eq!(invariant::check(&world.ledger).await.expect("the invariants"), [], "seed {seed}");
+    let late = "select count(*) from message join session on session.id = session_id
+                 where message.created_at > session.closed_at and kind <> 'closing'";
+    assert_eq!(world.count(late).await, 0, "seed {seed}: nothing is said in a session after its end");
+    let warned = world.count("select count(*) from message where kind = 'warning'").await;
+    let ended = world.count("select count(*) from session where close_reason = 'timed_out'").await;
+    println!(
+        "silence seed {seed}: {texts} texts at the moment, {warned} warnings, {ended} ends; each text answered once"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_text_at_the_very_moment_is_answered_in_the_old_session_or_in_a_new_one() {
+    let first = setting("TEXTBACK_CHAOS_FIRST_SEED", 10);
+    for seed in first..first + setting("TEXTBACK_RACE_SEEDS", 3) {
+        race(seed).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_thousand_jobs_that_are_due_together_are_done_once_each_whatever_dies() {
+    let mut stage = Stage::set("storm").await;
+    // What is planned leaves one by one: the story is about what is decided.
+    stage.variables.push(("TEXTBACK_DELIVERY_SLOTS", "1".to_owned()));
+    stage.open(0, Stage::echo()).await;
+    stage
+        .sql(
+            "insert into session (id, project_id, number_id, contact, channel, status, origin, engaged, agent_id, agent_version,
+                                  opened_at, last_message_at)
+             select gen_random_uuid(), number.project_id, number.id, '+1' || (4000000000 + n), 'sms', 'open', 'inbound', true,
+                    number.agent_id, 1, now() - interval '2 days', now() - interval '1 day'
+               from number, generate_series(1, 100000) n;
+             insert into silence (session_id, project_id, due_at) select id, project_id, last_message_at + interval '1 day' from session;
+             analyze",
+        )
+        .await;
+    let ledger = stage.ledger();
+    let count = async |statement: &'static str| -> i64 {
+        sqlx::query_scalar(statement).fetch_one(ledger.pool()).await.expect("a number")
+    };
+    const WARNED: &str = "select count(*) from message where kind = 'warning'";
+    let began = Instant::now();
+    let mut kills = 0;
+    stage.work = vec![stage.start_work(&[]), stage.start_work(&[])];
+    while count("select count(*) from session where status = 'open'").await > 0 {
+        assert!(began.elapsed() < Duration::from_secs(120), "{} are warned", count(WARNED).await);
+        if kills < 6 && count(WARNED).await > 12_000 * (kills + 1) {
+            drop(stage.work.remove(0));
+            stage.work.push(stage.start_work(&[]));
+            kills += 1;
+        }
+    }
+    let took = began.elapsed();
+    let sessions = count("select count(distinct session_id) from message where kind = 'warning'").await;
+    assert_eq!((count(WARNED).await, sessions), (100_000, 100_000));
+    assert_eq!(count("select count(*) from delivery").await, 100_000);
+    assert_eq!(invariant::check(&ledger).await.expect("the invariants"), []);
+    println!("storm: 100000 jobs due together, {kills} workers killed, each done once in {:.1} s", took.as_secs_f64());
+    ledger.close().await;
+}
