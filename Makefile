@@ -19,14 +19,15 @@ check: ## Format and lints
 
 chaos: postgres ## Everything dies while people text, 20 seeds (minutes; TEXTBACK_CHAOS_SEEDS, TEXTBACK_CHAOS_FIRST_SEED, TEXTBACK_CHAOS_TEXTS)
 	TEXTBACK_CHAOS_SEEDS=$${TEXTBACK_CHAOS_SEEDS:-20} TEXTBACK_CHAOS_TEXTS=$${TEXTBACK_CHAOS_TEXTS:-1200} \
-		TEXTBACK_FAILPOINT_SEEDS=$${TEXTBACK_FAILPOINT_SEEDS:-10} \
-		$(CARGO) test --locked --test it -- chaos failpoints --nocapture --test-threads 1
+		TEXTBACK_FAILPOINT_SEEDS=$${TEXTBACK_FAILPOINT_SEEDS:-10} TEXTBACK_RACE_SEEDS=$${TEXTBACK_RACE_SEEDS:-20} \
+		$(CARGO) test --locked --test it -- chaos failpoints silence_races --nocapture --test-threads 1
 
 openapi: build ## Write openapi/textback.yaml anew from the code
 	target/debug/textback openapi > openapi/textback.yaml
 
-bench: postgres ## Measure the whole road on this machine
+bench: postgres ## Measure the whole road on this machine, and scheduled jobs among millions (TEXTBACK_BENCH_SESSIONS)
 	$(CARGO) bench --locked --bench road
+	$(CARGO) bench --locked --bench silence
 
 build: ## The binary, for development
 	$(CARGO) build --locked

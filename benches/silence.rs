@@ -1,0 +1,305 @@
+//! Scheduled jobs among a million and ten million open sessions: what an empty poll costs, a claim, a burst, how late a
+//! warning is, and what a timer adds to a text. It prints what it measured and judges nothing. It ends by itself.
+//!
+//! `make bench` runs it. TEXTBACK_BENCH_SESSIONS (numbers with commas between them, default 1000000,10000000); a number
+//! for which the disk has no room is left out, and said so.
+
+#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a measurement that stumbles is no measurement")]
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use textback::dev::postgres::Postgres;
+use textback::ledger::wake::Wakes;
+use textback::ledger::{Ledger, inbound, project, silence};
+use textback::secret::SecretKey;
+use uuid::Uuid;
+
+const NUMBER: &str = "+14155550199";
+/// What a session takes on the disk with its job and all indexes, and some more for WAL and sorting.
+const BYTES_A_SESSION: u64 = 2_000;
+const BURST: u64 = 100_000;
+
+/// A process of ours that ends with the measurement.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::main]
+async fn main() {
+    let counts = std::env::var("TEXTBACK_BENCH_SESSIONS").unwrap_or_else(|_| "1000000,10000000".to_owned());
+    for count in counts.split(',').map(|count| count.trim().parse::<u64>().expect("a number of sessions")) {
+        let folder = std::env::temp_dir().join(format!("textback-bench-{}-{count}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        assert!(count >= 300_000, "each measurement has sessions of its own; {count} are too few");
+        println!("--- {count} open sessions");
+        if free_bytes(&folder) < count * BYTES_A_SESSION {
+            println!("left out: the disk has no {} GB free", count * BYTES_A_SESSION / 1_000_000_000);
+        } else {
+            measure(&folder, count).await;
+        }
+        let _ = std::fs::remove_dir_all(&folder);
+    }
+}
+
+fn free_bytes(folder: &Path) -> u64 {
+    let told = nix::sys::statvfs::statvfs(folder).expect("a file system");
+    told.blocks_available() * told.fragment_size()
+}
+
+async fn measure(folder: &Path, count: u64) {
+    // fsync stays on: what is decided and not on the disk is decided again.
+    let settings = [("shared_buffers", "1GB"), ("max_wal_size", "8GB"), ("maintenance_work_mem", "512MB")];
+    let postgres = Postgres::start(folder, None, &settings).await.expect("PostgreSQL");
+    textback::ledger::migrate(postgres.url()).await.expect("the schema");
+    let ledger = Ledger::open(postgres.url(), 6, Arc::new(Wakes::default())).expect("a ledger");
+    let made = project::create(&ledger, "bench").await.expect("a project").0;
+    let bench = Bench { ledger, url: postgres.url().to_owned(), project_id: made.id, count };
+    bench.fill().await;
+    bench.empty_poll().await;
+    bench.claim().await;
+    bench.burst().await;
+    bench.lateness().await;
+    bench.texts().await;
+    bench.ledger.close().await;
+    postgres.stop();
+}
+
+struct Bench {
+    ledger: Ledger,
+    url: String,
+    project_id: Uuid,
+    count: u64,
+}
+
+impl Bench {
+    async fn sql(&self, statements: String) {
+        // A connection without our limits: filling takes minutes.
+        let mut connection = PgConnection::connect(&self.url).await.expect("a connection");
+        sqlx::raw_sql("set search_path = textback").execute(&mut connection).await.expect("it runs");
+        sqlx::raw_sql(AssertSqlSafe(statements)).execute(&mut connection).await.expect("it runs");
+    }
+
+    async fn number(&self, statement: &'static str) -> f64 {
+        sqlx::query_scalar(statement).fetch_one(self.ledger.pool()).await.expect("a number")
+    }
+
+    /// Open sessions that have been silent for up to a day, with their jobs.
+    async fn fill(&self) {
+        let began = Instant::now();
+        let (agent, project) = (Uuid::now_v7(), self.project_id);
+        self.sql(format!(
+            "begin;
+             insert into agent (id, project_id, name) values ('{agent}', '{project}', 'bench');
+             insert into agent_version (agent_id, version, kind, source, warning)
+             values ('{agent}', 1, 'script', 'def reply(conv, text): return text', 'Are you still there?');
+             commit;
+             insert into number (id, project_id, number, agent_id, carrier_sid)
+             values ('{}', '{project}', '{NUMBER}', '{agent}', 'PN1')",
+            Uuid::now_v7()
+        ))
+        .await;
+        // Foreign keys are not checked while it is filled: that is none of what is measured.
+        self.sql(format!(
+            "set session_replication_role = replica; set synchronous_commit = off;
+             insert into session (id, project_id, number_id, contact, channel, status, origin, engaged, agent_id,
+                                  agent_version, opened_at, last_message_at)
+             select ('01900000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, number.project_id, number.id,
+                    '+1' || (2000000000 + n), 'sms', 'open', 'inbound', true, number.agent_id, 1,
+                    now() - interval '3 days', now() - make_interval(secs => 60 + n::float8 * 79200 / {count})
+               from number, generate_series(1, {count}) n;
+             insert into silence (session_id, project_id, due_at)
+             select id, project_id, last_message_at + interval '1 day' from session",
+            count = self.count
+        ))
+        .await;
+        for table in ["session", "silence", "message", "delivery"] {
+            self.sql(format!("vacuum analyze {table}")).await;
+        }
+        self.sql("checkpoint".to_owned()).await;
+        let size = "select sum(pg_total_relation_size(oid))::float8 / 1e9 from pg_class where relname in ('session', 'silence')";
+        println!("filled in             {:>9.1} s, {:.2} GB", began.elapsed().as_secs_f64(), self.number(size).await);
+    }
+
+    async fn empty_poll(&self) {
+        let mut took = Vec::new();
+        for _ in 0..200 {
+            let began = Instant::now();
+            assert!(silence::decide(&self.ledger, 500).await.expect("decided").is_empty());
+            took.push(began.elapsed());
+        }
+        let [p50, p99] = percentiles(took);
+        let plan: Value = sqlx::query_scalar(
+            "explain (analyze, buffers, format json)
+             select silence.session_id, session.number_id, session.contact
+               from silence join session on session.id = silence.session_id
+              where silence.due_at <= now() order by silence.due_at limit 500 for update of silence skip locked",
+        )
+        .fetch_one(self.ledger.pool())
+        .await
+        .expect("a plan");
+        let (plan, time) = (&plan[0]["Plan"], &plan[0]["Execution Time"]);
+        println!(
+            "empty poll            {p50:>9.2} ms p50 {p99:>8.2} ms p99 with the round trip; {time} ms and {} buffers in the server",
+            plan["Shared Hit Blocks"].as_u64().unwrap_or(0) + plan["Shared Read Blocks"].as_u64().unwrap_or(0)
+        );
+    }
+
+    /// Lets the jobs of so many sessions be due, from the one on that is named by its place.
+    async fn let_be_due(&self, from: u64, many: u64, silent: bool) {
+        let range = format!(
+            "between ('01900000-0000-7000-8000-' || lpad(to_hex({from}), 12, '0'))::uuid
+                 and ('01900000-0000-7000-8000-' || lpad(to_hex({}), 12, '0'))::uuid",
+            from + many - 1
+        );
+        if silent {
+            self.sql(format!("update session set last_message_at = now() - interval '1 day' where id {range}")).await;
+        }
+        self.sql(format!("update silence set due_at = now() where session_id {range}")).await;
+        self.sql("vacuum analyze silence".to_owned()).await;
+    }
+
+    async fn claim(&self) {
+        for (what, silent, from) in [("moved", false, 1), ("warned", true, 10_001)] {
+            let mut took = Vec::new();
+            for n in 0..10 {
+                self.let_be_due(from + n * 500, 500, silent).await;
+                let began = Instant::now();
+                let decided = silence::decide(&self.ledger, 500).await.expect("decided");
+                took.push(began.elapsed());
+                assert!(decided.len() == 500 && decided.iter().all(|decided| decided.outcome == what));
+            }
+            let [p50, p99] = percentiles(took);
+            println!("500 jobs, {what:<12}{p50:>9.1} ms p50 {p99:>8.1} ms p99");
+        }
+    }
+
+    /// A hundred thousand that are due together, by two workers.
+    async fn burst(&self) {
+        self.let_be_due(100_001, BURST, true).await;
+        let began = Instant::now();
+        let workers = (0..2).map(|_| {
+            let ledger = self.ledger.clone();
+            tokio::spawn(async move {
+                let mut done = 0;
+                loop {
+                    match silence::decide(&ledger, 500).await.expect("decided").len() {
+                        0 => return done,
+                        some => done += some,
+                    }
+                }
+            })
+        });
+        let mut done = 0;
+        for worker in workers.collect::<Vec<_>>() {
+            done += worker.await.expect("no panic");
+        }
+        let seconds = began.elapsed().as_secs_f64();
+        assert_eq!(done as u64, BURST);
+        println!(
+            "burst                 {:>9.0} warnings a second, {BURST} in {seconds:.1} s by two workers",
+            done as f64 / seconds
+        );
+    }
+
+    /// A hundred warnings a second, by a worker of its own process.
+    async fn lateness(&self) {
+        self.sql("delete from delivery; delete from message where kind = 'warning'".to_owned()).await;
+        self.sql(
+            "with spread as (
+                 select id, row_number() over (order by id) as n
+                   from (select id from session order by id desc limit 1000) last
+             ), moved as (
+                 update session set last_message_at = now() + make_interval(secs => 3 + n::float8 / 100) - interval '1 day'
+                   from spread where spread.id = session.id returning session.id, last_message_at
+             )
+             update silence set due_at = last_message_at + interval '1 day' from moved where session_id = moved.id"
+                .to_owned(),
+        )
+        .await;
+        let _worker = Process(
+            Command::new(env!("CARGO_BIN_EXE_textback"))
+                .arg("work")
+                .env("DATABASE_URL", &self.url)
+                .env("TEXTBACK_SECRET_KEY", SecretKey::draw().1)
+                .env("TEXTBACK_PUBLIC_URL", "http://127.0.0.1:9")
+                .env("TEXTBACK_TWILIO_API_URL", "http://127.0.0.1:9")
+                .env("RUST_LOG", "off")
+                .stdout(Stdio::null())
+                .spawn()
+                .expect("it starts"),
+        );
+        let warned = "select count(*)::float8 from message where kind = 'warning'";
+        let until = Instant::now() + Duration::from_secs(60);
+        while self.number(warned).await < 1000.0 {
+            assert!(Instant::now() < until, "warnings are missing");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        let late = "select percentile_cont(array[0.5, 0.99, 1]) within group (order by
+                        extract(epoch from message.created_at - (session.last_message_at + interval '1 day')))::float8[]
+                      from message join session on session.id = session_id where kind = 'warning'";
+        let late: Vec<f64> = sqlx::query_scalar(late).fetch_one(self.ledger.pool()).await.expect("numbers");
+        let [p50, p99, max] = [late[0] * 1e3, late[1] * 1e3, late[2] * 1e3];
+        println!("lateness              {p50:>9.1} ms p50 {p99:>8.1} ms p99 {max:>8.1} ms max, 100 a second");
+    }
+
+    /// What texts write into the log with timers and without.
+    async fn texts(&self) {
+        // Whole pages after a checkpoint would drown the difference.
+        self.sql("alter system set full_page_writes = off".to_owned()).await;
+        self.sql("select pg_reload_conf()".to_owned()).await;
+        let arming = "select pg_get_functiondef('textback.arm_silence'::regproc)";
+        let armed: String = sqlx::query_scalar(arming).fetch_one(self.ledger.pool()).await.expect("a function");
+        let unarmed = "create or replace function textback.arm_silence(of_session uuid, is_new boolean) returns void
+                       language plpgsql as $$ begin end $$";
+        let (mut with, mut without) = (Vec::new(), Vec::new());
+        for round in 0..3 {
+            for (timers, bytes) in [(true, &mut with), (false, &mut without)] {
+                self.sql(if timers { armed.clone() } else { unarmed.to_owned() }).await;
+                // Both text the same people; the first round only makes the pages alike.
+                let texts = self.wal_of_texts(&format!("{round} {timers}")).await;
+                if round > 0 {
+                    bytes.push(texts);
+                }
+            }
+        }
+        let mean = |bytes: &[f64]| bytes.iter().sum::<f64>() / bytes.len() as f64;
+        println!("WAL a text            {:>9.0} bytes with timers, {:.0} without", mean(&with), mean(&without));
+    }
+
+    async fn wal_of_texts(&self, mark: &str) -> f64 {
+        const TEXTS: u64 = 2_000;
+        self.sql("delete from turn".to_owned()).await;
+        let before = self.number("select (pg_current_wal_lsn() - '0/0')::float8").await;
+        for n in 0..TEXTS {
+            let text = inbound::Text {
+                project_id: self.project_id,
+                carrier_sid: Some(format!("SM{}", Uuid::now_v7().simple())),
+                to: NUMBER.to_owned(),
+                from: format!("+1{}", 2_000_000_000 + self.count - 10_000 + n),
+                body: format!("a text of {mark}"),
+                media: Vec::new(),
+                form: Vec::new(),
+                misfit: None,
+            };
+            inbound::take_in(&self.ledger, text).await.expect("taken in");
+        }
+        let after = self.number("select (pg_current_wal_lsn() - '0/0')::float8").await;
+        (after - before) / TEXTS as f64
+    }
+}
+
+fn percentiles(mut durations: Vec<Duration>) -> [f64; 2] {
+    durations.sort();
+    let at = |part: f64| durations[((durations.len() - 1) as f64 * part) as usize].as_secs_f64() * 1e3;
+    [at(0.5), at(0.99)]
+}
