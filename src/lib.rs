@@ -11,6 +11,8 @@
 //! 7. [`worker`] claims deliveries in order per contact; they are `sending` before anybody calls.
 //! 8. [`carrier`] is called, once; the answer is accepted, refused, or unknown, and unknown is never sent again blindly.
 //! 9. Status callbacks come in by [`webhook`] and move a delivery forward only.
+//! 10. [`ledger::silence`] looks at sessions whose scheduled job is due and decides, under the lock of step 2, whether to
+//!     warn, to end, or to look again later.
 //!
 //! # The rooms
 //!

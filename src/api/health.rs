@@ -63,6 +63,7 @@ async fn numbers(ledger: Data<&Ledger>) -> Response {
         for (queue, count, oldest) in [
             ("turns", backlog.turns as f64, backlog.oldest_turn_seconds),
             ("deliveries", backlog.deliveries as f64, backlog.oldest_delivery_seconds),
+            ("silences", backlog.silences as f64, backlog.oldest_silence_seconds),
         ] {
             metrics::gauge!("textback_due", "queue" => queue).set(count);
             metrics::gauge!("textback_oldest_due_age_seconds", "queue" => queue).set(oldest);

@@ -60,6 +60,21 @@ pub enum Command {
         /// The phone
         number: String,
     },
+    /// Let time pass in a session of `textback dev`: everything in it happened so much earlier
+    Skip {
+        /// The console of `textback dev`
+        #[arg(long, env = "TEXTBACK_CONSOLE_URL", default_value = "http://127.0.0.1:8080/console")]
+        console_url: Url,
+        /// The phone
+        #[arg(long)]
+        from: String,
+        /// The number that it texted
+        #[arg(long)]
+        to: String,
+        /// How many seconds; a day unless you say otherwise
+        #[arg(long, default_value_t = 24 * 3600)]
+        seconds: u32,
+    },
 }
 
 /// Which simulator.
@@ -94,6 +109,17 @@ pub async fn run(command: Command) -> Done {
                 let way = if text.mine { "->" } else { "<-" };
                 print(&format!("{} {way} {} [{}] {}", text.at.format("%H:%M:%S"), text.peer, text.status, text.body))?;
             }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Skip { console_url, from, to, seconds } => {
+            let form = [("contact", &from), ("number", &to), ("seconds", &seconds.to_string())];
+            let url = format!("{}/skip", console_url.as_str().trim_end_matches('/'));
+            let answer = reqwest::Client::new().post(&url).header("HX-Request", "true").form(&form).send().await;
+            let answer = answer.map_err(|_| format!("no console answers at {console_url}; textback dev has one"))?;
+            if !answer.status().is_success() {
+                return Err(format!("the console refused: {}", answer.text().await?).into());
+            }
+            print(&format!("{seconds} seconds have passed between {from} and {to}"))?;
             Ok(ExitCode::SUCCESS)
         }
     }

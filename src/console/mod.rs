@@ -14,6 +14,9 @@ use crate::secret::sha256;
 use crate::simulator::phones::NewText;
 use crate::simulator::remote::Remote;
 
+/// The longest silence that an agent may have.
+const FARTHEST_SKIP_SECONDS: u32 = 30 * 24 * 3600;
+
 /// What the door needs.
 #[derive(Clone)]
 pub struct Door {
@@ -30,6 +33,7 @@ pub fn routes(door: Door) -> impl Endpoint<Output = Response> {
         .at("/", get(page))
         .at("/texts", get(show).post(send))
         .at("/sessions", get(list))
+        .at("/skip", poem::post(skip))
         .at("/htmx.js", get(htmx))
         .at("/style.css", get(style))
         .data(door)
@@ -51,6 +55,14 @@ struct Pair {
 struct Seen {
     #[serde(default)]
     seen: String,
+}
+
+/// Whose session is moved, and how far.
+#[derive(Debug, Clone, Deserialize)]
+struct Skip {
+    contact: String,
+    number: String,
+    seconds: u32,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -75,8 +87,7 @@ async fn show(Query(pair): Query<Pair>, door: Data<&Door>) -> Response {
 
 #[handler]
 async fn send(request: &Request, Form(typed): Form<Typed>, door: Data<&Door>) -> Response {
-    // Another site's page can post a form here, but it can't set this header.
-    if !request.headers().contains_key("HX-Request") {
+    if !from_our_page(request) {
         return StatusCode::FORBIDDEN.into_response();
     }
     let pair = Pair { phone: typed.phone, number: typed.number, seen: String::new() };
@@ -97,6 +108,11 @@ async fn send(request: &Request, Form(typed): Form<Typed>, door: Data<&Door>) ->
     screen(&door, &pair, trouble.as_deref()).await
 }
 
+/// Another site's page can post a form here, but it can't set this header.
+fn from_our_page(request: &Request) -> bool {
+    request.headers().contains_key("HX-Request")
+}
+
 async fn screen(door: &Door, pair: &Pair, trouble: Option<&str>) -> Response {
     match door.simulator.screen(&pair.phone).await {
         Ok(texts) => {
@@ -109,21 +125,52 @@ async fn screen(door: &Door, pair: &Pair, trouble: Option<&str>) -> Response {
 
 #[handler]
 async fn list(Query(Seen { seen }): Query<Seen>, door: Data<&Door>) -> Response {
-    let read = async {
-        let sessions = session::list(&door.ledger, door.project_id, &Filter::default(), None, 10).await?.items;
-        let newest = match sessions.first() {
-            Some(session) => message::list(&door.ledger, door.project_id, session.id, None, 100).await?.items,
-            None => Vec::new(),
-        };
-        Ok::<_, sqlx::Error>((sessions, newest))
-    };
-    match read.await {
-        Ok((sessions, newest)) => part(&pages::sessions(&sessions, &newest), &seen),
-        Err(error) => {
-            tracing::warn!(%error, "the console can't read sessions");
-            html(pages::trouble("the database does not answer"))
-        }
+    match sessions(&door).await {
+        Ok(markup) => part(&markup, &seen),
+        Err(error) => unreadable(&error),
     }
+}
+
+#[handler]
+async fn skip(request: &Request, Form(asked): Form<Skip>, door: Data<&Door>) -> Response {
+    if !from_our_page(request) {
+        return StatusCode::FORBIDDEN.into_response();
+    }
+    if asked.seconds > FARTHEST_SKIP_SECONDS {
+        return (StatusCode::BAD_REQUEST, "30 days (2592000 seconds) at most").into_response();
+    }
+    let of_the_pair = Filter { number: Some(asked.number), contact: Some(asked.contact), status: None };
+    let moved = async {
+        let newest = session::list(&door.ledger, door.project_id, &of_the_pair, None, 1).await?.items;
+        match newest.first() {
+            Some(newest) => session::skip(&door.ledger, door.project_id, newest.id, asked.seconds).await,
+            None => Ok(false),
+        }
+    };
+    match moved.await {
+        Ok(true) => {}
+        Ok(false) => return (StatusCode::NOT_FOUND, "no session is open between the two").into_response(),
+        Err(error) => return unreadable(&error),
+    }
+    match sessions(&door).await {
+        Ok(markup) => part(&markup, ""),
+        Err(error) => unreadable(&error),
+    }
+}
+
+/// The newest sessions, and the messages of the very newest.
+async fn sessions(door: &Door) -> Result<maud::Markup, sqlx::Error> {
+    let sessions = session::list(&door.ledger, door.project_id, &Filter::default(), None, 10).await?.items;
+    let newest = match sessions.first() {
+        Some(session) => message::list(&door.ledger, door.project_id, session.id, None, 100).await?.items,
+        None => Vec::new(),
+    };
+    Ok(pages::sessions(&sessions, &newest))
+}
+
+fn unreadable(error: &sqlx::Error) -> Response {
+    tracing::warn!(%error, "the console can't read sessions");
+    html(pages::trouble("the database does not answer"))
 }
 
 /// A part of the page, or nothing when it shows that already: what did not change is neither

@@ -1,6 +1,7 @@
 //! The console's pages; they show what they are given and ask nobody.
 
 use maud::{DOCTYPE, Markup, html};
+use serde_json::json;
 
 use crate::ledger::message::Message;
 use crate::ledger::session::Session;
@@ -80,7 +81,7 @@ pub fn sessions(sessions: &[Session], newest: &[Message]) -> Markup {
                         td { (session.contact) } td { (session.number) }
                         td.short { (session.status) @if let Some(reason) = &session.close_reason { " (" (reason) ")" } }
                         td { "version " (session.agent_version) }
-                        td.short { (session.last_message_at.format("%H:%M:%S")) }
+                        td.short { (session.last_message_at.format("%F %H:%M:%S")) }
                     }
                 }
                 @if sessions.is_empty() { tr { td colspan="5" { "No session yet." } } }
@@ -89,6 +90,7 @@ pub fn sessions(sessions: &[Session], newest: &[Message]) -> Markup {
         @if let Some(session) = sessions.first() {
             h3 { "The newest" }
             p { "State: " code { (session.state) } }
+            @if session.status != "closed" { (clock(session)) }
             table {
                 thead { tr { th { "At" } th { "Kind" } th { "Text" } th { "Status" } } }
                 tbody {
@@ -101,6 +103,28 @@ pub fn sessions(sessions: &[Session], newest: &[Message]) -> Markup {
                         }
                     }
                 }
+            }
+        }
+    }
+}
+
+/// When the session's silence is over, and buttons for people who can't wait for it.
+fn clock(session: &Session) -> Markup {
+    html! {
+        div.clock {
+            p {
+                @match (session.warning_due_at, session.end_due_at) {
+                    (Some(warning), Some(end)) => {
+                        "If nobody says anything: the warning at " (warning.format("%F %H:%M:%S")) ", the end at " (end.format("%F %H:%M:%S")) "."
+                    }
+                    (None, Some(end)) => { "Warned. The end at " (end.format("%F %H:%M:%S")) ", unless somebody says something." }
+                    _ => { "Nobody has texted in it yet, so no silence counts." }
+                }
+            }
+            @for (seconds, says) in [(24 * 3600, "Skip 24 hours"), (600, "Skip 10 minutes")] {
+                button type="button" hx-post="/console/skip" hx-target="#sessions" title="Moves this session's clock, and no other's"
+                    hx-vals=(json!({"contact": session.contact, "number": session.number, "seconds": seconds})) { (says) }
+                " "
             }
         }
     }

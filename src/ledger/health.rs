@@ -41,6 +41,8 @@ pub struct Backlog {
     pub oldest_turn_seconds: f64,
     pub deliveries: i64,
     pub oldest_delivery_seconds: f64,
+    pub silences: i64,
+    pub oldest_silence_seconds: f64,
 }
 
 /// Counts the work that is due.

@@ -7,9 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use reqwest::Method;
 use serde_json::{Value, json};
-use sqlx::postgres::PgListener;
 
 use crate::harness::{ADA, ECHO, NUMBER, World, empty_database, id};
 
@@ -82,11 +80,11 @@ impl Drop for Running {
     }
 }
 
-fn run(command: &mut Command) -> Output {
+pub fn run(command: &mut Command) -> Output {
     command.output().expect("it runs")
 }
 
-fn said(output: &Output) -> String {
+pub fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
@@ -193,133 +191,4 @@ fn agent_check_tells_faults_with_line_and_column() {
         assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     }
     std::fs::remove_dir_all(&folder).expect("removed");
-}
-
-/// `textback dev` on a data folder of its own and free ports, when it is ready.
-struct Dev {
-    running: Running,
-    console: String,
-    simulator: String,
-    key: String,
-    folder: PathBuf,
-}
-
-impl Dev {
-    fn start(folder: &PathBuf) -> Self {
-        let mut command = textback();
-        command.args(["dev", "--listen", "127.0.0.1:0", "--simulator-listen", "127.0.0.1:0", "--data-dir"]).arg(folder);
-        let mut running = Running::start(&mut command, true);
-        let last_word = |line: String| line.split_whitespace().last().expect("a word").to_owned();
-        let console = last_word(running.until("Console"));
-        let key = last_word(running.until("key:")).trim_end_matches(')').to_owned();
-        let simulator = last_word(running.until("--simulator-url"));
-        running.until("Ctrl-C");
-        Self { running, console, simulator, key, folder: folder.clone() }
-    }
-
-    /// A connection to its database that notices when the server is gone.
-    async fn witness(&self) -> PgListener {
-        let socket = self.folder.join("postgres/socket");
-        let mut listener =
-            PgListener::connect(&format!("postgres://textback@localhost/textback?host={}", socket.display()))
-                .await
-                .expect("its database");
-        listener.ignore_pool_close_event(true);
-        listener
-    }
-}
-
-/// Below the system's folder for such things, which the database's own user can enter.
-fn data_folder(name: &str) -> PathBuf {
-    let folder = std::env::temp_dir().join(format!("textback-dev-{name}-{}", std::process::id()));
-    let _ = std::fs::remove_dir_all(&folder);
-    folder
-}
-
-/// Waits until the server behind a connection has gone.
-async fn gone(mut witness: PgListener) {
-    // None: the connection broke. It is not made again, since nobody asks twice.
-    while let Ok(Some(_)) = witness.try_recv().await {}
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn dev_is_a_working_agent_from_one_command_and_keeps_its_data() {
-    let folder = data_folder("works");
-    let dev = Dev::start(&folder);
-    let http = reqwest::Client::new();
-    let page = http.get(&dev.console).send().await.expect("the console").text().await.expect("a page");
-    assert!(page.contains("Phone") && page.contains(NUMBER), "{page}");
-
-    let form = [("phone", ADA), ("number", NUMBER), ("body", "hi")];
-    let elsewhere = http.post(format!("{}/texts", dev.console)).form(&form).send().await.expect("an answer");
-    assert_eq!(elsewhere.status(), 403, "a page of another site can't text");
-    let texted = http
-        .post(format!("{}/texts", dev.console))
-        .header("HX-Request", "true")
-        .form(&form)
-        .send()
-        .await
-        .expect("an answer");
-    assert_eq!(texted.status(), 200);
-    let sent = run(textback().args([
-        "simulate",
-        "send",
-        "--from",
-        ADA,
-        "--to",
-        NUMBER,
-        "--simulator-url",
-        &dev.simulator,
-        "Ada",
-    ]));
-    assert!(sent.status.success(), "{}", said(&sent));
-    let api = dev.console.replace("/console", "/v1/sessions");
-    let sessions = async || -> Value {
-        http.get(&api).bearer_auth(&dev.key).send().await.expect("an answer").json().await.expect("JSON")
-    };
-    assert_eq!(sessions().await["items"].as_array().map(Vec::len), Some(1));
-
-    let second = run(textback()
-        .args(["dev", "--listen", "127.0.0.1:0", "--simulator-listen", "127.0.0.1:0", "--data-dir"])
-        .arg(&folder));
-    assert!(!second.status.success() && said(&second).contains("another textback dev"), "{}", said(&second));
-
-    let witness = dev.witness().await;
-    dev.running.tell(Signal::SIGINT);
-    let key = dev.key.clone();
-    assert_eq!(dev.running.ended(), Some(0));
-    gone(witness).await;
-
-    let again = Dev::start(&folder);
-    assert_eq!(again.key, key, "the same project with the same key");
-    let kept: Value = http
-        .get(again.console.replace("/console", "/v1/sessions"))
-        .bearer_auth(&key)
-        .send()
-        .await
-        .expect("an answer")
-        .json()
-        .await
-        .expect("JSON");
-    assert_eq!(kept["items"].as_array().map(Vec::len), Some(1));
-    drop(again);
-    let _ = std::fs::remove_dir_all(&folder);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_killed_dev_takes_its_database_with_it_and_the_next_start_is_well() {
-    let folder = data_folder("killed");
-    let dev = Dev::start(&folder);
-    let witness = dev.witness().await;
-    dev.running.tell(Signal::SIGKILL);
-    gone(witness).await;
-    let again = Dev::start(&folder);
-    let answer = reqwest::Client::new()
-        .request(Method::GET, again.console.replace("/console", "/readyz"))
-        .send()
-        .await
-        .expect("an answer");
-    assert_eq!(answer.status(), 200);
-    drop(again);
-    let _ = std::fs::remove_dir_all(&folder);
 }

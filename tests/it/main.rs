@@ -13,6 +13,7 @@ mod api;
 mod chaos;
 mod commands;
 mod deliveries;
+mod dev;
 mod doctor;
 mod failpoints;
 mod faults;

@@ -151,6 +151,7 @@ async fn look_at_work(ledger: &Ledger, findings: &mut Findings) -> Result<(), sq
     for (what, count, oldest) in [
         ("turns", backlog.turns, backlog.oldest_turn_seconds),
         ("deliveries", backlog.deliveries, backlog.oldest_delivery_seconds),
+        ("silences", backlog.silences, backlog.oldest_silence_seconds),
     ] {
         if oldest > STUCK_SECONDS {
             let found = format!("{count} are due, the oldest for {oldest:.0} s");
