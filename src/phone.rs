@@ -1,0 +1,58 @@
+//! Phone numbers by their digits: whether they are E.164, and in which country they are; it asks nobody.
+
+/// A plus, then 7 to 15 digits that don't begin with 0 (ITU-T E.164).
+pub fn is_e164(text: &str) -> bool {
+    text.strip_prefix('+').is_some_and(|digits| {
+        (7..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0')
+    })
+}
+
+/// The country of an E.164 number (ISO 3166-1 alpha-2), when its digits tell: +1 is shared by 25 of them.
+pub fn country(number: &str) -> Option<String> {
+    let number = phonenumber::parse(None, number).ok()?;
+    let code = number.country().code();
+    let country = match number.country().id() {
+        Some(country) => format!("{country:?}"),
+        // A number that is given to nobody; the first country of a code is its main one. Of +1 the digits behind it tell.
+        None if code != 1 => phonenumber::metadata::DATABASE.by_code(&code)?.first()?.id().to_owned(),
+        None => return None,
+    };
+    (country.len() == 2).then_some(country)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digits_tell_the_country() {
+        for (number, of) in [
+            ("+14155550101", Some("US")),
+            ("+16135550123", Some("CA")),
+            ("+18765550123", Some("JM")),
+            ("+447700900123", Some("GB")),
+            ("+4915112345678", Some("DE")),
+            ("+999123456789", None),
+            ("72975", None),
+            ("", None),
+        ] {
+            assert_eq!(country(number).as_deref(), of, "{number}");
+        }
+    }
+
+    #[test]
+    fn e164_is_a_plus_and_digits() {
+        assert!(is_e164("+14155550101"));
+        for text in [
+            "14155550101",
+            "+0415555010",
+            "+123456",
+            "+1234567890123456",
+            "+1415555o101",
+            "+",
+            "+１４１５５５５０１０１",
+        ] {
+            assert!(!is_e164(text), "{text}");
+        }
+    }
+}

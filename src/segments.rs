@@ -1,0 +1,263 @@
+//! How long a text is as the carrier counts it, and how to make it fit: segments, plain characters, parts; it sends nothing.
+//!
+//! GSM-7 and its extension are those of 3GPP TS 23.038, 6.2.1. The function `sms_segments` of the schema counts the same
+//! in another way; a test compares the two.
+
+/// The longest text that the carrier takes (<https://www.twilio.com/docs/api/errors/21617>), in UTF-16 code units: its
+/// page says that emoji may count as more than one character.
+const MOST_UNITS: usize = 1600;
+
+/// In which alphabet a text leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// 7 bits a character, 14 for those of the extension.
+    Gsm7,
+    /// 16 bits a character, 32 for those beyond the basic plane.
+    Ucs2,
+}
+
+/// How many septets a character has in GSM-7; `None` when it is not in it.
+const fn septets(character: char) -> Option<usize> {
+    match character {
+        '\u{c}' | '^' | '{' | '}' | '\\' | '[' | ']' | '~' | '|' | '€' => Some(2),
+        '\n' | '\r' | ' '..='Z' if character != '`' => Some(1),
+        'a'..='z' | '_' => Some(1),
+        '£' | '¥' | 'è' | 'é' | 'ù' | 'ì' | 'ò' | 'Ç' | 'Ø' | 'ø' | 'Å' | 'å' | 'Δ' | 'Φ' | 'Γ' | 'Λ' | 'Ω' | 'Π'
+        | 'Ψ' | 'Σ' | 'Θ' | 'Ξ' | 'Æ' | 'æ' | 'ß' | 'É' | '¤' | '¡' | 'Ä' | 'Ö' | 'Ñ' | 'Ü' | '§' | '¿' | 'ä' | 'ö'
+        | 'ñ' | 'ü' | 'à' => Some(1),
+        _ => None,
+    }
+}
+
+/// The alphabet that a text needs.
+pub fn encoding(text: &str) -> Encoding {
+    if text.chars().all(|character| septets(character).is_some()) { Encoding::Gsm7 } else { Encoding::Ucs2 }
+}
+
+/// How many segments a text costs: one of 160 septets or 70 code units, else as many of 153 or 67 as it takes. A
+/// character is never split between two.
+pub fn segments(text: &str) -> usize {
+    let (one, many, sizes): (usize, usize, Vec<usize>) = match encoding(text) {
+        Encoding::Gsm7 => (160, 153, text.chars().map(|character| septets(character).unwrap_or(1)).collect()),
+        Encoding::Ucs2 => (70, 67, text.chars().map(char::len_utf16).collect()),
+    };
+    if sizes.iter().sum::<usize>() <= one {
+        return 1;
+    }
+    let (count, _) =
+        sizes.into_iter().fold(
+            (1, 0),
+            |(count, filled), size| {
+                if filled + size > many { (count + 1, size) } else { (count, filled + size) }
+            },
+        );
+    count
+}
+
+/// What a typographic character is in plain characters.
+const fn plain_character(character: char) -> Option<&'static str> {
+    Some(match character {
+        '‘' | '’' | '‚' | '‛' | '′' | '´' | '`' | 'ʼ' => "'",
+        '“' | '”' | '„' | '‟' | '″' | '«' | '»' => "\"",
+        '‐' | '‑' | '‒' | '–' | '—' | '―' | '−' => "-",
+        '…' => "...",
+        '•' | '·' => "*",
+        '‹' => "<",
+        '›' => ">",
+        '⁄' => "/",
+        '\t' | '\u{a0}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}' => " ",
+        '\u{ad}' | '\u{200b}' | '\u{2060}' | '\u{feff}' => "",
+        _ => return None,
+    })
+}
+
+/// The text with plain characters for typographic ones, if that makes it GSM-7; else as it is, since then nothing is won.
+pub fn plain(text: String) -> String {
+    if encoding(&text) == Encoding::Gsm7 {
+        return text;
+    }
+    let mut plain = String::with_capacity(text.len());
+    for character in text.chars() {
+        match (septets(character), plain_character(character)) {
+            (None, Some(instead)) => plain.push_str(instead),
+            _ => plain.push(character),
+        }
+    }
+    if encoding(&plain) == Encoding::Gsm7 { plain } else { text }
+}
+
+/// The text in parts that the carrier takes, cut between words where there are any.
+pub fn parts(text: &str) -> Vec<String> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while rest.encode_utf16().count() > MOST_UNITS {
+        let end = end_of(rest, MOST_UNITS);
+        let (part, after) = rest.split_at(end);
+        // A word that ends exactly here needs no earlier cut.
+        let at = match after.chars().next() {
+            Some(next) if next.is_whitespace() => end,
+            _ => part.char_indices().rev().find(|(_, letter)| letter.is_whitespace()).map_or(end, |(at, _)| at),
+        };
+        let (part, after) = rest.split_at(if rest[..at].trim().is_empty() { end } else { at });
+        parts.extend(filled(part.trim_end()));
+        rest = after.trim_start();
+    }
+    parts.extend(filled(rest));
+    parts
+}
+
+fn filled(text: &str) -> Option<String> {
+    (!text.trim().is_empty()).then(|| text.to_owned())
+}
+
+/// Where the longest beginning of a text ends that has at most so many code units.
+fn end_of(text: &str, most: usize) -> usize {
+    let mut units = 0;
+    for (at, character) in text.char_indices() {
+        units += character.len_utf16();
+        if units > most {
+            return at;
+        }
+    }
+    text.len()
+}
+
+/// The text, or its beginning up to the end of a word and three dots, so that it costs at most so many segments.
+pub fn cut(text: String, most_segments: usize) -> String {
+    if segments(&text) <= most_segments {
+        return text;
+    }
+    let ends: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+    // More characters never cost fewer segments.
+    let fitting = ends.partition_point(|end| segments(&format!("{}...", &text[..*end])) <= most_segments);
+    let end = ends.get(fitting.saturating_sub(1)).copied().unwrap_or(0);
+    let beginning = &text[..end];
+    let word_ends = beginning.char_indices().rev().find(|(_, letter)| letter.is_whitespace()).map(|(at, _)| at);
+    let beginning = word_ends.map(|at| text[..at].trim_end()).filter(|kept| !kept.is_empty()).unwrap_or(beginning);
+    format!("{beginning}...")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_limits_are_those_of_the_carriers_page() {
+        for (text, count) in [
+            (String::new(), 1),
+            ("a".repeat(160), 1),
+            ("a".repeat(161), 2),
+            ("a".repeat(306), 2),
+            ("a".repeat(307), 3),
+            ("€".repeat(80), 1),
+            ("€".repeat(81), 2),
+            // 153 is odd: the last septet of a segment stays empty.
+            ("€".repeat(153), 3),
+            ("я".repeat(70), 1),
+            ("я".repeat(71), 2),
+            ("я".repeat(134), 2),
+            ("🎉".repeat(35), 1),
+            ("🎉".repeat(36), 2),
+            // 67 is odd too.
+            ("🎉".repeat(67), 3),
+        ] {
+            assert_eq!(segments(&text), count, "{} of {:?}", text.chars().count(), text.chars().next());
+        }
+        assert_eq!(encoding("Crème brûlée"), Encoding::Ucs2, "û is not in it");
+        assert_eq!(encoding("é à ñ ß Ω €"), Encoding::Gsm7);
+        assert_eq!(encoding("`"), Encoding::Ucs2);
+    }
+
+    #[test]
+    fn typographic_characters_are_replaced_where_they_alone_cost() {
+        assert_eq!(plain("“It’s – well… fine”".to_owned()), "\"It's - well... fine\"");
+        assert_eq!(plain("It’s 🎉".to_owned()), "It’s 🎉", "it stays UCS-2 either way");
+        assert_eq!(plain("plain".to_owned()), "plain");
+    }
+
+    #[test]
+    fn a_text_that_costs_too_much_is_cut_behind_a_word() {
+        let text = "word ".repeat(100);
+        let short = cut(text, 2);
+        assert!(short.ends_with("word..."), "{short}");
+        assert!(segments(&short) <= 2 && short.len() > 290, "{}", short.len());
+        assert_eq!(cut("short".to_owned(), 1), "short");
+        assert_eq!(cut("x".repeat(500), 1), format!("{}...", "x".repeat(157)));
+    }
+
+    /// The count once more, from the bits of the standard: a header of 6 bytes leaves 134 of the 140 bytes of a segment.
+    fn by_bits(text: &str) -> usize {
+        const BASIC: &str = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà";
+        const EXTENSION: &str = "\u{c}^{}\\[~]|€";
+        let gsm = text.chars().all(|c| BASIC.contains(c) || EXTENSION.contains(c));
+        let bits: Vec<usize> = text
+            .chars()
+            .map(|c| match gsm {
+                true => 7 * if BASIC.contains(c) { 1 } else { 2 },
+                false => 8 * c.to_string().encode_utf16().flat_map(u16::to_be_bytes).count(),
+            })
+            .collect();
+        if bits.iter().sum::<usize>() <= 140 * 8 {
+            return 1;
+        }
+        let mut free = vec![134 * 8];
+        for needed in bits {
+            match free.last_mut() {
+                Some(left) if *left >= needed => *left -= needed,
+                _ => free.push(134 * 8 - needed),
+            }
+        }
+        free.len()
+    }
+
+    fn texts() -> impl Strategy<Value = String> {
+        let letters = prop_oneof![
+            6 => Just("plain".to_owned()),
+            2 => Just(" ".to_owned()),
+            2 => Just("€".to_owned()),
+            1 => Just("[{^~}]".to_owned()),
+            1 => Just("ñü".to_owned()),
+            1 => Just("\n".to_owned()),
+        ];
+        let wild = prop_oneof![
+            Just("я".to_owned()),
+            Just("🎉".to_owned()),
+            Just("’".to_owned()),
+            any::<char>().prop_map(String::from)
+        ];
+        prop_oneof![
+            proptest::collection::vec(letters.clone(), 0..120).prop_map(|parts| parts.concat()),
+            proptest::collection::vec(prop_oneof![3 => letters, 1 => wild], 0..400).prop_map(|parts| parts.concat()),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn the_count_is_that_of_the_standards_bits(text in texts()) {
+            prop_assert_eq!(segments(&text), by_bits(&text));
+        }
+
+        #[test]
+        fn parts_fit_and_hold_every_word(text in proptest::collection::vec(texts(), 0..12).prop_map(|texts| texts.join(" "))) {
+            let parts = parts(&text);
+            for part in &parts {
+                prop_assert!(part.encode_utf16().count() <= MOST_UNITS && !part.trim().is_empty());
+            }
+            let letters = |text: &str| text.chars().filter(|letter| !letter.is_whitespace()).collect::<String>();
+            prop_assert_eq!(letters(&parts.concat()), letters(&text));
+            if text.split_whitespace().all(|word| word.encode_utf16().count() <= MOST_UNITS) {
+                let words: Vec<&str> = parts.iter().flat_map(|part| part.split_whitespace()).collect();
+                prop_assert_eq!(words, text.split_whitespace().collect::<Vec<_>>(), "no word is cut that fits");
+            }
+        }
+
+        #[test]
+        fn a_cut_text_costs_what_it_may(text in texts(), most in 1_usize..5) {
+            let cut = cut(text.clone(), most);
+            prop_assert!(segments(&cut) <= most);
+            prop_assert!(cut == text || text.starts_with(cut.trim_end_matches("...").trim_end_matches('.')));
+        }
+    }
+}
