@@ -112,10 +112,10 @@ impl Bench {
         self.sql(format!(
             "set session_replication_role = replica; set synchronous_commit = off;
              insert into session (id, project_id, number_id, contact, channel, status, origin, engaged, agent_id,
-                                  agent_version, opened_at, last_message_at)
+                                  agent_version, opened_at, last_message_at, warn_after_seconds)
              select ('01900000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, number.project_id, number.id,
                     '+1' || (2000000000 + n), 'sms', 'open', 'inbound', true, number.agent_id, 1,
-                    now() - interval '3 days', now() - make_interval(secs => 60 + n::float8 * 79200 / {count})
+                    now() - interval '3 days', now() - make_interval(secs => 60 + n::float8 * 79200 / {count}), 86400
                from number, generate_series(1, {count}) n;
              insert into silence (session_id, project_id, due_at)
              select id, project_id, last_message_at + interval '1 day' from session",
@@ -290,6 +290,8 @@ impl Bench {
                 media: Vec::new(),
                 form: Vec::new(),
                 misfit: None,
+                keyword: None,
+                said_at: None,
             };
             inbound::take_in(&self.ledger, text).await.expect("taken in");
         }

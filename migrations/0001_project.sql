@@ -7,7 +7,23 @@ create table project (
     -- Opaque and unguessable: it stands in the webhook address, so that a text finds its
     -- project without a look at a payload that nobody has verified yet.
     webhook_key text        not null constraint webhook_key_belongs_to_one_project unique,
-    created_at  timestamptz not null default now()
+    created_at  timestamptz not null default now(),
+    -- Guards: what is over them is stored and held, and no agent sees it. 0 is off.
+    texts_per_contact_per_minute integer not null default 10
+        constraint texts_per_contact_per_minute_is_0_to_1000 check (texts_per_contact_per_minute between 0 and 1000),
+    repeats_in_five_minutes      integer not null default 5
+        constraint repeats_in_five_minutes_is_0_or_2_to_100 check (repeats_in_five_minutes = 0 or repeats_in_five_minutes between 2 and 100),
+    texts_per_project_per_minute integer not null default 0
+        constraint texts_per_project_per_minute_is_0_to_1000000 check (texts_per_project_per_minute between 0 and 1000000),
+    -- What somebody gets who texts HELP. Null: nothing of ours; the carrier has an answer of its own.
+    help_message   text constraint help_message_fits_a_text check (length(help_message) between 1 and 1600),
+    -- Which number sends when nothing else says so (E.164).
+    default_number text,
+    -- Between these, by the contact's own clock, no warning and no scheduled text leaves. They may span midnight.
+    quiet_from     time,
+    quiet_until    time,
+    constraint quiet_hours_have_a_begin_and_an_end check ((quiet_from is null) = (quiet_until is null)),
+    constraint quiet_hours_are_not_all_day check (quiet_from <> quiet_until)
 );
 
 create table api_key (

@@ -39,6 +39,10 @@ create table agent_version (
                                  constraint grace_is_1_second_to_30_days check (grace_seconds between 1 and 2592000),
     warning          text        not null constraint warning_fits_a_text check (length(warning) between 1 and 1600),
     closing          text        constraint closing_fits_a_text check (length(closing) between 1 and 1600),
+    -- How many segments one answer may cost; a longer one is cut. Null: as many as it takes.
+    max_segments     integer     constraint max_segments_is_1_to_100 check (max_segments between 1 and 100),
+    -- Whether typographic characters are replaced by plain ones where they alone make a text UCS-2.
+    smart_encoding   boolean     not null default false,
     -- What the person gets when the agent failed for good. Null: nothing is said.
     error_message    text        constraint error_message_fits_a_text check (length(error_message) <= 1600),
     created_at       timestamptz not null default now(),

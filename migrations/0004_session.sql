@@ -22,10 +22,15 @@ create table session (
     opened_at           timestamptz not null default now(),
     -- Moves with every message of either side; no index on it, so that the update stays HOT.
     last_message_at     timestamptz not null default now(),
+    -- For how long nobody may say anything from then on: the agent's setting of that moment, so that a change of it counts
+    -- from the next message.
+    warn_after_seconds  integer     not null,
+    -- Until when the contact's texts are held, because the same one came again and again.
+    paused_until        timestamptz,
     warned_at           timestamptz,
     closed_at           timestamptz,
     close_reason        text        constraint session_close_reason_is_known
-                                    check (close_reason in ('agent_ended', 'operator_ended', 'timed_out', 'opted_out')),
+                                    check (close_reason in ('agent_ended', 'operator_ended', 'timed_out', 'opted_out', 'superseded')),
     previous_session_id uuid        constraint session_follows_a_session references session (id),
     constraint session_runs_an_agent_version foreign key (agent_id, agent_version) references agent_version (agent_id, version),
     constraint session_is_closed_when_it_has_a_closing_time check ((status = 'closed') = (closed_at is not null)),
@@ -40,6 +45,55 @@ create unique index one_session_not_closed_per_number_contact_and_channel
 create index session_newest_of_a_project on session (project_id, id);
 create index session_newest_of_a_contact on session (project_id, contact, id);
 
+-- In which alphabet a text leaves: GSM-7 if each of its characters is in it (3GPP TS 23.038, 6.2.1), else UCS-2.
+create function sms_encoding(body text) returns text language sql immutable parallel safe as $fn$
+    select case when translate(body, E'@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !"#¤%&''()*+,-./0123456789:;<=>?¡'
+                                     'ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà' || E'\f^{}\\[~]|€', '') = ''
+                then 'gsm7' else 'ucs2' end
+$fn$;
+
+-- How many segments a text costs: one of 160 septets or 70 UTF-16 code units, else as many of 153 or 67 as it takes,
+-- since each then carries a header of 6 bytes. A character is never split: those of GSM-7's extension are two septets,
+-- those beyond the basic plane two code units. src/segments.rs counts the same in another way; a test compares both.
+create function sms_segments(body text) returns integer language plpgsql immutable parallel safe as $fn$
+declare
+    is_gsm    boolean := sms_encoding(body) = 'gsm7';
+    doubles   text := E'\f^{}\\[~]|€';
+    units     integer := length(body);
+    letter    text;
+    size      integer;
+    filled    integer := 0;
+    segments  integer := 1;
+begin
+    if is_gsm then
+        units := units + length(body) - length(translate(body, doubles, ''));
+        if units <= 160 then
+            return 1;
+        end if;
+    else
+        units := units + length(body) - length(regexp_replace(body, '[\U00010000-\U0010FFFF]', '', 'g'));
+        if units <= 70 then
+            return 1;
+        end if;
+    end if;
+    foreach letter in array string_to_array(body, null) loop
+        size := case when is_gsm then 1 + (position(letter in doubles) > 0)::integer
+                     else 1 + (ascii(letter) > 65535)::integer end;
+        if filled + size > (case when is_gsm then 153 else 67 end) then
+            segments := segments + 1;
+            filled := 0;
+        end if;
+        filled := filled + size;
+    end loop;
+    return segments;
+end $fn$;
+
+-- Whether a message is one that breaks a silence: keywords, what is held or dropped, and what the clock says are not.
+create function breaks_silence(kind text, skip_reason text) returns boolean language sql immutable parallel safe as $$
+    select kind not in ('keyword', 'help', 'warning', 'closing')
+       and coalesce(skip_reason, '') not in ('opted_out', 'contact_too_fast', 'repeats', 'paused', 'project_too_fast')
+$$;
+
 -- A text in a session. Append-only but for the reason of a skip.
 create table message (
     id          uuid        not null constraint message_pk primary key,
@@ -48,22 +102,25 @@ create table message (
     project_id  uuid        not null,
     session_id  uuid        not null constraint message_belongs_to_a_session references session (id),
     direction   text        not null constraint message_direction_is_known check (direction in ('inbound', 'outbound')),
-    kind        text        not null constraint message_kind_is_known check (kind in ('text', 'greeting', 'reply', 'error', 'warning', 'closing')),
+    kind        text        not null constraint message_kind_is_known check (kind in ('text', 'keyword', 'greeting', 'reply', 'error', 'warning', 'closing', 'help')),
     body        text        not null,
-    -- What came with an inbound text: [{"url", "content_type"}].
-    media       jsonb       constraint message_media_is_a_list check (jsonb_typeof(media) = 'array'),
+    encoding    text        not null generated always as (sms_encoding(body)) stored,
+    segments    integer     not null generated always as (sms_segments(body)) stored,
     -- Inbound: the carrier's id of the message. Outbound: see delivery.
     carrier_sid text,
     -- Outbound: the turn that made it.
     turn_id     uuid,
-    -- Inbound: why no turn will answer it.
-    skip_reason text        constraint message_skip_reason_is_known check (skip_reason in ('session_ended', 'agent_failed')),
+    -- Inbound: why no turn will answer it. A keyword is answered by what it does; the last four are held by a guard.
+    skip_reason text        constraint message_skip_reason_is_known
+                            check (skip_reason in ('session_ended', 'agent_failed', 'keyword', 'opted_out',
+                                                   'contact_too_fast', 'repeats', 'paused', 'project_too_fast')),
     -- A warning: the silence that it was sent for.
     silence_seconds integer,
     created_at  timestamptz not null default now(),
     constraint warning_tells_its_silence check ((kind = 'warning') = (silence_seconds is not null)),
     constraint inbound_message_has_the_carriers_id check (direction = 'outbound' or carrier_sid is not null),
-    constraint reply_has_the_turn_that_made_it check (direction = 'inbound' or kind in ('warning', 'closing') or turn_id is not null),
+    constraint reply_has_the_turn_that_made_it check (direction = 'inbound' or kind in ('text', 'warning', 'closing', 'help') or turn_id is not null),
+    constraint keywords_are_inbound_and_skipped check (kind <> 'keyword' or (direction = 'inbound' and skip_reason = 'keyword')),
     constraint only_inbound_messages_are_skipped check (direction = 'inbound' or skip_reason is null)
 );
 
@@ -71,6 +128,27 @@ create table message (
 create unique index carrier_message_is_recorded_once on message (project_id, carrier_sid) where direction = 'inbound';
 create index message_in_order_of_a_session on message (session_id, seq);
 create index message_of_silence on message (session_id, seq) where kind in ('warning', 'closing');
+
+-- Something that came with a text or goes out with one: a picture, a sound, a contact card. The bytes stay where they
+-- are, at the carrier or on the web, and are fetched when somebody asks.
+create table medium (
+    id           uuid        not null constraint medium_pk primary key,
+    project_id   uuid        not null,
+    message_id   uuid        not null constraint medium_belongs_to_a_message references message (id),
+    position     integer     not null constraint a_message_has_at_most_10_media check (position between 0 and 9),
+    url          text        not null constraint medium_url_has_at_most_4000_characters check (length(url) <= 4000),
+    -- What the carrier says it is; null for what we send, until it was fetched.
+    content_type text,
+    -- Known once it was fetched.
+    bytes        bigint,
+    constraint media_of_a_message_have_an_order unique (message_id, position)
+);
+
+-- The media of a message as agents and operators see them.
+create function media_of(of_message uuid) returns jsonb language sql stable as $$
+    select jsonb_agg(jsonb_build_object('id', id, 'url', url, 'content_type', content_type, 'bytes', bytes) order by position)
+      from medium where message_id = of_message
+$$;
 
 -- What came through the verified door and fits no session. Nothing that was acknowledged is
 -- thrown away: it waits here for a person, as it came.

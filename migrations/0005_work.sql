@@ -59,6 +59,9 @@ create table delivery (
     error_code   integer,
     error_class  text,
     error_detail text,
+    -- Each step it took, oldest first: [{"at", "status", "attempt"?, "code"?, "class"?, "detail"?, "by"?}]. In the row,
+    -- since every step writes it anyway: rows of their own would cost a second write and an index.
+    history      jsonb       not null default '[]' constraint delivery_history_is_a_list check (jsonb_typeof(history) = 'array'),
     created_at   timestamptz not null default now(),
     accepted_at  timestamptz,
     updated_at   timestamptz not null default now(),
@@ -74,3 +77,66 @@ create index delivery_that_is_due on delivery (due_at) where due_at is not null;
 -- A contact's texts leave in order: the claim looks here for an earlier one.
 create index delivery_in_order_of_a_contact on delivery (number_id, contact, seq) where due_at is not null;
 create unique index delivery_has_one_carrier_message on delivery (project_id, carrier_sid) where carrier_sid is not null;
+
+-- One step of a delivery, for its history.
+create function delivery_step(status text, by_whom text, code integer, class text, detail text) returns jsonb language sql stable as $$
+    select jsonb_build_array(jsonb_strip_nulls(jsonb_build_object(
+               'at', now(), 'status', status, 'by', by_whom, 'code', code, 'class', class, 'detail', detail)))
+$$;
+
+-- A history with one step more. Of a delivery that was put off for half a day the beginning and the end are kept.
+create function with_step(history jsonb, step jsonb) returns jsonb language sql immutable as $$
+    select case when jsonb_array_length(history) >= 64 then history - 16 else history end || step
+$$;
+
+-- Writes a message of ours and plans its delivery. The caller holds the session's row and the lock of its contact.
+create function plan_message(
+    new_message uuid, new_delivery uuid, of_project uuid, of_session uuid, from_number uuid, to_contact text,
+    of_kind text, saying text, by_turn uuid, silence integer
+) returns void language plpgsql as $$
+declare
+    message_seq bigint;
+begin
+    insert into message (id, project_id, session_id, direction, kind, body, turn_id, silence_seconds)
+    values (new_message, of_project, of_session, 'outbound', of_kind, saying, by_turn, silence)
+    returning seq into message_seq;
+    insert into delivery (id, message_id, project_id, session_id, number_id, contact, seq, due_at)
+    values (new_delivery, new_message, of_project, of_session, from_number, to_contact, message_seq, now());
+end $$;
+
+-- A text that is to be sent later, or after the turn that wants it: a scheduled job. When it is due it becomes a message
+-- of the same id, in the transaction that removes it here.
+create table scheduled_message (
+    id                uuid        not null constraint scheduled_message_pk primary key,
+    project_id        uuid        not null constraint scheduled_message_belongs_to_a_project references project (id),
+    number_id         uuid        not null constraint scheduled_message_leaves_from_a_number references number (id),
+    contact           text        not null,
+    body              text        not null constraint scheduled_message_fits_a_text check (length(body) <= 1600),
+    media_urls        text[]      not null default '{}' constraint scheduled_message_has_at_most_10_media check (cardinality(media_urls) <= 10),
+    on_active_session text        not null constraint scheduled_message_knows_what_to_do_with_a_session
+                                  check (on_active_session in ('supersede', 'join', 'reject')),
+    -- Quiet hours put off what was scheduled, not what an agent says now.
+    heeds_quiet_hours boolean     not null,
+    -- The turn whose agent wants it.
+    turn_id           uuid,
+    send_at           timestamptz not null,
+    -- Null once it was refused or cancelled.
+    due_at            timestamptz,
+    -- Why it will not be sent.
+    refused           text        constraint scheduled_message_refusal_is_known
+                                  check (refused in ('cancelled', 'contact_opted_out', 'session_active', 'number_detached')),
+    created_at        timestamptz not null default now(),
+    constraint scheduled_message_is_due_or_refused check ((due_at is null) = (refused is not null))
+);
+
+create index scheduled_message_that_is_due on scheduled_message (due_at) where due_at is not null;
+create index scheduled_message_to_a_contact on scheduled_message (number_id, contact) where due_at is not null;
+create index scheduled_message_newest_of_a_project on scheduled_message (project_id, id);
+
+-- How many texts of a project came in this minute of the clock. Written only where their number is limited.
+create table project_pace (
+    project_id uuid        not null constraint a_project_has_one_pace primary key
+                                    constraint project_pace_belongs_to_a_project references project (id),
+    minute     timestamptz not null,
+    texts      integer     not null
+) with (fillfactor = 50);

@@ -16,8 +16,8 @@ create function find_or_open_session(
     new_id uuid, of_project uuid, of_number uuid, of_contact text, on_channel text, by_agent uuid, from_origin text
 ) returns uuid language plpgsql as $$
 declare
-    found_id    uuid;
-    previous_id uuid;
+    found_id uuid;
+    previous record;
 begin
     select id into found_id from session
      where number_id = of_number and contact = of_contact and channel = on_channel and status <> 'closed'
@@ -26,15 +26,21 @@ begin
         return found_id;
     end if;
 
-    select id into previous_id from session
+    select id, paused_until into previous from session
      where project_id = of_project and contact = of_contact and number_id = of_number and channel = on_channel
      order by id desc limit 1;
 
     insert into session (id, project_id, number_id, contact, channel, status, origin, engaged,
-                         agent_id, agent_version, previous_session_id)
+                         agent_id, agent_version, warn_after_seconds, previous_session_id, paused_until)
     select new_id, of_project, of_number, of_contact, on_channel, 'open', from_origin, false,
-           agent.id, agent.current_version, previous_id
-      from agent where agent.id = by_agent;
+           agent.id, agent.current_version, version.warn_after_seconds, previous.id, previous.paused_until
+      from agent
+      join agent_version version on version.agent_id = agent.id and version.version = agent.current_version
+     where agent.id = by_agent;
+    if previous.id is not null then
+        -- A farewell that did not leave yet would come after a new beginning.
+        perform withdraw_stale(of_number, of_contact, '{warning,closing}');
+    end if;
     return new_id;
 end $$;
 
@@ -49,51 +55,151 @@ begin
     on conflict on constraint a_session_has_one_turn_at_a_time do nothing;
 end $$;
 
--- Sees to it that a session in which somebody just said something is looked at when it may be silent. It writes for the
--- first text, and for the first after the agent's time was made shorter: any job that is there else comes early enough
--- and moves itself.
-create function arm_silence(of_session uuid, is_new boolean) returns void language plpgsql as $$
-declare
-    rules record;
-begin
-    select session.project_id, now() + make_interval(secs => version.warn_after_seconds) as silent_at into rules
+-- The silence that the agent of a session allows from now on.
+create function allowed_silence(of_session uuid) returns integer language sql stable as $$
+    select version.warn_after_seconds
       from session
       join agent on agent.id = session.agent_id
       join agent_version version on version.agent_id = agent.id and version.version = agent.current_version
-     where session.id = of_session;
+     where session.id = of_session
+$$;
+
+-- Sees to it that a session in which somebody just said something is looked at when it may be silent. It writes for the
+-- first text, and for the first after the agent's time was made shorter: any job that is there else comes early enough
+-- and moves itself.
+create function arm_silence(of_session uuid, silent_after integer, is_new boolean) returns void language plpgsql as $$
+declare
+    silent_at timestamptz := now() + make_interval(secs => silent_after);
+begin
     if is_new then
-        insert into silence (session_id, project_id, due_at) values (of_session, rules.project_id, rules.silent_at)
+        insert into silence (session_id, project_id, due_at)
+        select id, project_id, silent_at from session where id = of_session
         on conflict on constraint a_session_has_one_silence_job do nothing;
     else
-        update silence set due_at = rules.silent_at where session_id = of_session and due_at > rules.silent_at;
+        update silence set due_at = silent_at where session_id = of_session and due_at > silent_at;
     end if;
 end $$;
 
--- Takes back a warning that nobody began to send.
-create function withdraw_warning(of_session uuid) returns void language plpgsql as $$
+-- Takes back warnings and farewells to a contact that are not true any more and that nobody began to send.
+-- The caller holds lock_contact.
+create function withdraw_stale(from_number uuid, to_contact text, kinds text[]) returns void language plpgsql as $$
 begin
-    update delivery set status = 'suppressed', due_at = null, updated_at = now()
+    update delivery
+       set status = 'suppressed', due_at = null, updated_at = now(), error_detail = 'it is no longer true',
+           history = with_step(history, delivery_step('suppressed', null, null, null, 'it is no longer true'))
       from message
-     where message.session_id = of_session and message.kind = 'warning'
-       and delivery.message_id = message.id and delivery.status = 'planned';
+     where delivery.number_id = from_number and delivery.contact = to_contact
+       and delivery.due_at is not null and delivery.status = 'planned'
+       and message.id = delivery.message_id and message.kind = any (kinds);
 end $$;
 
--- texts: [{ordinal, project_id, to, from, carrier_sid, body, media, form (hex), reason,
---          message_id, session_id, turn_id, quarantine_id}], the ids new ones to be used if needed.
--- reason is set when the door already knows that the text fits no session.
--- Answers one row a text: stored, duplicate, or quarantined (then with the reason).
+-- The same for one delivery that is planned again: while it was away, somebody may have spoken. A warning is true while its
+-- session is warned, a farewell until the contact's next session. The caller holds lock_contact.
+create function withdraw_if_stale(of_delivery uuid) returns void language plpgsql as $$
+begin
+    update delivery
+       set status = 'suppressed', due_at = null, updated_at = now(), error_detail = 'it is no longer true',
+           history = with_step(history, delivery_step('suppressed', null, null, null, 'it is no longer true'))
+      from message join session on session.id = message.session_id
+     where delivery.id = of_delivery and delivery.status = 'planned' and message.id = delivery.message_id
+       and ((message.kind = 'warning' and session.status <> 'warned')
+            or (message.kind = 'closing'
+                and exists (select from session later
+                             where later.project_id = session.project_id and later.contact = session.contact
+                               and later.number_id = session.number_id and later.previous_session_id = session.id)));
+end $$;
+
+-- Why a guard holds a text that a session is about to get; null when it may pass. Only texts of the last five minutes
+-- are looked at, and those of the contact's sessions just before this one: an agent that hangs up each time must not
+-- hide a loop.
+create function hold_reason(of_session uuid, said text) returns text language plpgsql as $$
+declare
+    held   record;
+    recent uuid[] := array[of_session];
+    alike  integer;
+    passed integer;
+begin
+    select session.project_id, session.number_id, session.contact, session.paused_until, session.opened_at,
+           session.last_message_at, session.previous_session_id,
+           project.texts_per_contact_per_minute as most_a_minute, project.repeats_in_five_minutes as most_repeats
+      into held
+      from session join project on project.id = session.project_id
+     where session.id = of_session;
+    if held.paused_until > now() and held.most_repeats > 0 then
+        return 'paused';
+    end if;
+    if held.last_message_at < now() - interval '5 minutes' then
+        return null;
+    end if;
+    if held.previous_session_id is not null and held.opened_at > now() - interval '5 minutes' then
+        recent := array(
+            select id
+              from (select id, number_id, last_message_at from session
+                     where project_id = held.project_id and contact = held.contact order by id desc limit 100) latest
+             where number_id = held.number_id and last_message_at > now() - interval '5 minutes');
+    end if;
+
+    select count(*) filter (where body = said),
+           count(*) filter (where skip_reason is null and created_at > now() - interval '1 minute')
+      into alike, passed
+      from unnest(recent) as of_recent (id)
+      cross join lateral (
+          select body, skip_reason, created_at from message
+           where session_id = of_recent.id and direction = 'inbound' and kind = 'text'
+           order by seq desc limit greatest(held.most_a_minute, 200)) latest
+     where created_at > now() - interval '5 minutes';
+    return case when held.most_repeats > 0 and alike + 1 >= held.most_repeats then 'repeats'
+                when held.most_a_minute > 0 and passed >= held.most_a_minute then 'contact_too_fast' end;
+end $$;
+
+-- Counts texts of a project in this minute of the clock; answers how many of them may still pass.
+create function count_pace(of_project uuid, more integer, most integer) returns integer language plpgsql as $$
+declare
+    counted integer;
+begin
+    insert into project_pace as pace (project_id, minute, texts) values (of_project, date_trunc('minute', now()), more)
+    on conflict on constraint a_project_has_one_pace do update
+       set texts = case when pace.minute = excluded.minute then pace.texts + more else more end, minute = excluded.minute
+    returning texts into counted;
+    return least(more, most - (counted - more));
+end $$;
+
+-- texts: [{ordinal, project_id, to, from, carrier_sid, body, media: [{id, url, content_type}], form (hex), reason, keyword, said_at,
+--          message_id, session_id, turn_id, quarantine_id, consent_id, help_message_id, help_delivery_id}],
+-- the ids new ones to be used if needed.
+-- reason is set when the door already knows that the text fits no session. keyword is stop, start, help, or yes, which
+-- means start only to somebody who has opted out. said_at is set when the text was read back, long after it was said.
+-- Answers one row a text: stored, noted (no turn answers it; why says so), duplicate, or quarantined (then with the reason).
 create function take_in(texts jsonb)
 returns table (ordinal integer, outcome text, why text, message_id uuid, session_id uuid) language plpgsql as $$
 declare
     text_in   record;
     held      record;
+    pace      record;
     opened_id uuid;
+    word      text;
+    is_out    boolean;
+    -- How many texts of a project may still pass, where that is limited.
+    rooms     jsonb := '{}';
 begin
+    -- Before any contact's lock, and in one order: two batches that count can't wait for each other.
+    for pace in
+        select t.project_id, count(*)::integer as texts, project.texts_per_project_per_minute as most
+          from jsonb_to_recordset(texts) as t (project_id uuid, keyword text, reason text)
+          join project on project.id = t.project_id and project.texts_per_project_per_minute > 0
+         where t.keyword is null and t.reason is null
+         group by t.project_id, project.texts_per_project_per_minute
+         order by t.project_id
+    loop
+        rooms := rooms || jsonb_build_object(pace.project_id, count_pace(pace.project_id, pace.texts, pace.most));
+    end loop;
+
     for text_in in
         select t.*, number.id as number_id, number.agent_id
           from jsonb_to_recordset(texts) as t (
                    ordinal integer, project_id uuid, "to" text, "from" text, carrier_sid text, body text, media jsonb,
-                   form text, reason text, message_id uuid, session_id uuid, turn_id uuid, quarantine_id uuid)
+                   form text, reason text, keyword text, said_at timestamptz, message_id uuid, session_id uuid, turn_id uuid,
+                   quarantine_id uuid, consent_id uuid, help_message_id uuid, help_delivery_id uuid)
           left join number on number.project_id = t.project_id and number.number = t."to"
                           and number.detached_at is null and t.reason is null
          -- Every batch takes its locks in this order, so two batches can't wait for each other.
@@ -127,27 +233,65 @@ begin
             continue;
         end if;
 
+        is_out := has_opted_out(text_in.number_id, text_in."from");
+        word := text_in.keyword;
+        if word = 'yes' then
+            word := case when is_out then 'start' end;
+        end if;
+
         opened_id := find_or_open_session(text_in.session_id, text_in.project_id, text_in.number_id,
                                           text_in."from", 'sms', text_in.agent_id, 'inbound');
-        select engaged, status into held from session where id = opened_id;
-        update session
-           set last_message_at = now(), engaged = true, status = 'open', warned_at = null
-         where id = opened_id;
-        perform arm_silence(opened_id, not held.engaged);
-        if held.status = 'warned' then
-            perform withdraw_warning(opened_id);
+        if word is not null then
+            why := 'keyword';
+        elsif is_out then
+            -- An ordinary text restores nothing: it is kept, and nobody answers.
+            why := 'opted_out';
+        else
+            why := hold_reason(opened_id, text_in.body);
+            if why = 'repeats' then
+                update session set paused_until = now() + interval '10 minutes' where id = opened_id;
+            elsif why is null and rooms ? text_in.project_id::text then
+                rooms := rooms || jsonb_build_object(text_in.project_id, (rooms ->> text_in.project_id::text)::integer - 1);
+                if (rooms ->> text_in.project_id::text)::integer < 0 then
+                    why := 'project_too_fast';
+                end if;
+            end if;
+        end if;
+
+        if why is null then
+            select engaged, status, allowed_silence(id) as silent_after into held from session where id = opened_id;
+            update session
+               set last_message_at = greatest(last_message_at, now()), warn_after_seconds = held.silent_after,
+                   engaged = true, status = 'open', warned_at = null
+             where id = opened_id;
+            perform arm_silence(opened_id, held.silent_after, not held.engaged);
+            if held.status = 'warned' then
+                perform withdraw_stale(text_in.number_id, text_in."from", '{warning}');
+            end if;
         end if;
 
         -- No "on conflict" here: the same id under another contact must not leave an empty
         -- session behind. It fails the batch, and the caller's second try meets the duplicate.
-        insert into message (id, project_id, session_id, direction, kind, body, media, carrier_sid)
-        values (text_in.message_id, text_in.project_id, opened_id, 'inbound', 'text', text_in.body, text_in.media, text_in.carrier_sid);
+        insert into message (id, project_id, session_id, direction, kind, body, carrier_sid, skip_reason)
+        values (text_in.message_id, text_in.project_id, opened_id, 'inbound',
+                case when word is null then 'text' else 'keyword' end, text_in.body, text_in.carrier_sid, why);
+        if text_in.media is not null then
+            insert into medium (id, project_id, message_id, position, url, content_type)
+            select (item ->> 'id')::uuid, text_in.project_id, text_in.message_id, place - 1, item ->> 'url', item ->> 'content_type'
+              from jsonb_array_elements(text_in.media) with ordinality as media (item, place);
+        end if;
 
-        perform want_turn(text_in.turn_id, opened_id);
+        if why is null then
+            perform want_turn(text_in.turn_id, opened_id);
+        elsif word is not null then
+            perform obey_keyword(word, opened_id, text_in.number_id, text_in.project_id, text_in."from", text_in.body,
+                                 text_in.message_id, text_in.said_at, text_in.consent_id, text_in.help_message_id,
+                                 text_in.help_delivery_id);
+        end if;
 
         message_id := text_in.message_id;
         session_id := opened_id;
-        outcome := 'stored';
+        outcome := case when why is null then 'stored' else 'noted' end;
         return next;
     end loop;
 end $$;

@@ -21,9 +21,9 @@ declare
     place       integer := 0;
     text_kind   text;
     text_body   text;
-    message_seq bigint;
     -- When what is to be done has to be done, or is worth looking at again.
     due         timestamptz;
+    quiet_to    timestamptz;
     this_time   timestamptz := now();
 begin
     for job in
@@ -41,7 +41,7 @@ begin
         end if;
 
         select session.id, session.project_id, session.status, session.last_message_at,
-               version.warn_after_seconds, make_interval(secs => version.warn_after_seconds) as warn_after,
+               session.warn_after_seconds, make_interval(secs => session.warn_after_seconds) as warn_after,
                make_interval(secs => version.grace_seconds) as grace, version.warning, version.closing
           into held
           from session
@@ -67,13 +67,18 @@ begin
                     -- take: so a carrier that is away for hours makes no storm of looks.
                     due := this_time + least(greatest(this_time - due, interval '1 second'), interval '1 minute');
                 else
-                    outcome := 'warned';
-                    text_kind := 'warning';
-                    text_body := held.warning;
+                    quiet_to := end_of_quiet(held.project_id, job.contact);
+                    if quiet_to is null then
+                        outcome := 'warned';
+                        text_kind := 'warning';
+                        text_body := held.warning;
+                    else
+                        due := quiet_to;
+                    end if;
                 end if;
             end if;
         else
-            select delivery.status, delivery.accepted_at, delivery.error_class into warning
+            select delivery.status, delivery.accepted_at into warning
               from message join delivery on delivery.message_id = message.id
              where message.session_id = held.id and message.kind = 'warning'
              order by message.seq desc
@@ -87,7 +92,8 @@ begin
                 due := coalesce(warning.accepted_at, this_time) + held.grace;
                 if due <= this_time then
                     outcome := 'ended';
-                    if held.closing is not null then
+                    -- The end keeps its time; a word that would wake somebody is not said.
+                    if held.closing is not null and end_of_quiet(held.project_id, job.contact) is null then
                         text_kind := 'closing';
                         text_body := held.closing;
                     end if;
@@ -96,13 +102,8 @@ begin
         end if;
 
         if text_kind is not null then
-            insert into message (id, project_id, session_id, direction, kind, body, silence_seconds)
-            values (new_ids[place * 2 - 1], held.project_id, held.id, 'outbound', text_kind, text_body,
-                    case when text_kind = 'warning' then held.warn_after_seconds end)
-            returning seq into message_seq;
-            insert into delivery (id, message_id, project_id, session_id, number_id, contact, seq, due_at)
-            values (new_ids[place * 2], new_ids[place * 2 - 1], held.project_id, held.id, job.number_id, job.contact,
-                    message_seq, now());
+            perform plan_message(new_ids[place * 2 - 1], new_ids[place * 2], held.project_id, held.id, job.number_id, job.contact,
+                                 text_kind, text_body, null, case when text_kind = 'warning' then held.warn_after_seconds end);
             planned := true;
         end if;
 
@@ -114,9 +115,38 @@ begin
                 update session set status = 'warned', warned_at = now() where id = held.id;
                 update silence set due_at = now() + held.grace where silence.session_id = held.id;
             else
-                perform close_session(held.id, case when warning.error_class = 'opted_out' then 'opted_out' else 'timed_out' end);
+                perform close_session(held.id, 'timed_out');
             end if;
         end if;
         return next;
     end loop;
+end $$;
+
+-- Moves the clock of one session that is not closed: everything in it happened so much earlier. For people and stories who
+-- can't wait; no clock of any machine is touched. Answers whether there was one.
+create function skip_session(of_project uuid, of_session uuid, by_seconds double precision) returns boolean language plpgsql as $$
+declare
+    held    record;
+    by_time interval := make_interval(secs => by_seconds);
+begin
+    select number_id, contact into held from session where project_id = of_project and id = of_session;
+    if not found then
+        return false;
+    end if;
+    -- As everybody who is about to change what is between a number and a contact.
+    perform lock_contact(held.number_id, held.contact);
+    update session
+       set opened_at = opened_at - by_time, started_at = started_at - by_time,
+           last_message_at = last_message_at - by_time, warned_at = warned_at - by_time
+     where id = of_session and status <> 'closed';
+    if not found then
+        return false;
+    end if;
+    update message set created_at = created_at - by_time where message.session_id = of_session;
+    update delivery
+       set created_at = created_at - by_time, accepted_at = accepted_at - by_time,
+           attempted_at = attempted_at - by_time, updated_at = updated_at - by_time
+     where delivery.session_id = of_session;
+    update silence set due_at = due_at - by_time where silence.session_id = of_session;
+    return true;
 end $$;

@@ -2,8 +2,9 @@
 -- $3 at most as many as $4 says, $5 of each other one. They are 'sending' before the carrier is called: whatever
 -- happens then, nobody believes them unsent.
 --
--- A contact's texts leave in order: one is claimed only when no earlier one is live. A delivery
--- whose worker died in the middle of the call becomes 'unknown', for the carrier may have it.
+-- A contact's texts leave in order: one is claimed only when no earlier one is live. One to a contact who has opted out
+-- is suppressed here instead, by the same snapshot (see the function opt_out). A delivery whose worker died in
+-- the middle of the call becomes 'unknown', for the carrier may have it.
 with expired as (
     select id from delivery
      where due_at is not null and status = 'sending' and leased_until < now()
@@ -11,11 +12,12 @@ with expired as (
 ), lost as (
     update delivery
        set status = 'unknown', due_at = now(), lease_token = null, leased_until = null, updated_at = now(),
-           error_class = 'ambiguous', error_detail = 'the worker that was sending it did not come back'
+           error_class = 'ambiguous', error_detail = 'the worker that was sending it did not come back',
+           history = with_step(history, delivery_step('unknown', null, null, 'ambiguous', 'the worker that was sending it did not come back'))
       from expired
      where delivery.id = expired.id
 ), waiting as (
-    select d.id, d.project_id, d.due_at from delivery d
+    select d.id, d.project_id, d.due_at, has_opted_out(d.number_id, d.contact) as is_out from delivery d
      where d.due_at <= now() and d.status = 'planned'
        and d.project_id <> all ($2)
        and not exists (
@@ -25,15 +27,24 @@ with expired as (
      order by d.due_at
      limit $1
        for update of d skip locked
+), barred as (
+    update delivery
+       set status = 'suppressed', due_at = null, updated_at = now(),
+           error_class = 'opted_out', error_detail = 'the contact has opted out',
+           history = with_step(history, delivery_step('suppressed', null, null, 'opted_out', 'the contact has opted out'))
+      from waiting
+     where delivery.id = waiting.id and waiting.is_out
 ), due as (
     select placed.id
-      from (select id, project_id, row_number() over (partition by project_id order by due_at) as place from waiting) placed
+      from (select id, project_id, row_number() over (partition by project_id order by due_at) as place
+              from waiting where not is_out) placed
       left join unnest($3::uuid[], $4::integer[]) as room (project_id, places) on room.project_id = placed.project_id
      where placed.place <= coalesce(room.places, $5)
 ), claimed as (
     update delivery
        set status = 'sending', lease_token = $7, leased_until = now() + make_interval(secs => $6),
-           attempts = delivery.attempts + 1, attempted_at = now(), updated_at = now()
+           attempts = delivery.attempts + 1, attempted_at = now(), updated_at = now(),
+           history = with_step(history, delivery_step('sending', null, null, null, null))
       from due
      where delivery.id = due.id
     returning delivery.*
@@ -45,6 +56,7 @@ select claimed.id,
        number.number as "from",
        claimed.contact as "to",
        message.body,
+       coalesce((select array_agg(url order by position) from medium where medium.message_id = claimed.message_id), '{}') as media_urls,
        claimed.attempts as attempt
   from claimed
   join message on message.id = claimed.message_id

@@ -8,4 +8,4 @@ select turn.id as turn_id, turn.session_id, session.status
     or (session.started_at is not null
         and not exists (
             select 1 from message
-             where message.session_id = session.id and message.direction = 'inbound' and message.seq > session.handled_seq))
+             where message.session_id = session.id and message.direction = 'inbound' and message.skip_reason is null and message.seq > session.handled_seq))

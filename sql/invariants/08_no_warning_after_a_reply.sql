@@ -7,7 +7,7 @@ select warning.id as message_id, warning.session_id, 'warned though somebody spo
    and exists (
        select from message spoken
         where spoken.session_id = warning.session_id and spoken.seq < warning.seq
-          and spoken.kind not in ('warning', 'closing')
+          and breaks_silence(spoken.kind, spoken.skip_reason)
           and spoken.created_at > warning.created_at - make_interval(secs => warning.silence_seconds))
 union all
 select spoken.id, session.id, 'ended though somebody spoke'
@@ -15,5 +15,5 @@ select spoken.id, session.id, 'ended though somebody spoke'
   join lateral (
       select seq from message where message.session_id = session.id and kind = 'warning' order by seq desc limit 1
   ) warning on true
-  join message spoken on spoken.session_id = session.id and spoken.seq > warning.seq and spoken.kind <> 'closing'
+  join message spoken on spoken.session_id = session.id and spoken.seq > warning.seq and breaks_silence(spoken.kind, spoken.skip_reason)
  where session.close_reason = 'timed_out'

@@ -4,7 +4,8 @@ create or replace view invariant_09_one_warning_and_one_end as
 select session_id, 'warned twice in one silence' as what
   from (select session_id, kind, lag(kind) over (partition by session_id order by seq) as before
           from message
-         where session_id in (select message.session_id from message where message.kind = 'warning')) said
+         where session_id in (select message.session_id from message where message.kind = 'warning')
+           and (kind in ('warning', 'closing') or breaks_silence(kind, skip_reason))) said
  where kind = 'warning' and before = 'warning'
 union all
 select closing.session_id, 'something was said after the end'

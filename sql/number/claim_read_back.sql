@@ -17,4 +17,4 @@ with waiting as (
 update number set read_back_at = now() + make_interval(secs => $6)
   from due
  where number.id = due.id
-returning number.id, number.project_id, number.number, number.created_at as attached_at, number.heard_until
+returning number.id, number.project_id, number.number, number.attached_at, number.heard_until

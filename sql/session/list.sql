@@ -4,9 +4,9 @@ select session.id, number.number, session.contact, session.channel, session.stat
        session.engaged, session.agent_id, session.agent_version, session.opened_at, session.last_message_at,
        session.warned_at, session.closed_at, session.close_reason, session.previous_session_id,
        case when session.status = 'open' and session.engaged
-            then session.last_message_at + make_interval(secs => version.warn_after_seconds) end as warning_due_at,
+            then session.last_message_at + make_interval(secs => session.warn_after_seconds) end as warning_due_at,
        case when session.status = 'open' and session.engaged
-            then session.last_message_at + make_interval(secs => version.warn_after_seconds + version.grace_seconds)
+            then session.last_message_at + make_interval(secs => session.warn_after_seconds + version.grace_seconds)
             when session.status = 'warned'
             then coalesce(warning.accepted_at, now()) + make_interval(secs => version.grace_seconds) end as end_due_at
   from session

@@ -22,7 +22,8 @@ with waiting_turn as (
     update turn
        set lease_token = $7, leased_until = now() + make_interval(secs => $6), attempts = turn.attempts + 1,
            seen_seq = coalesce(turn.seen_seq, (
-               select max(seq) from message where message.session_id = turn.session_id and direction = 'inbound'), 0)
+               select max(seq) from message
+                where message.session_id = turn.session_id and direction = 'inbound' and skip_reason is null), 0)
       from due
      where turn.session_id = due.session_id
     returning turn.id, turn.session_id, turn.lease_token, turn.attempts, turn.due_at, turn.seen_seq
@@ -31,6 +32,7 @@ select claimed.id as turn_id,
        session.id as session_id,
        session.project_id,
        session.number_id,
+       session.origin,
        number.number,
        session.contact,
        session.channel,
@@ -49,7 +51,7 @@ select claimed.id as turn_id,
   join session on session.id = claimed.session_id
   join number on number.id = session.number_id
   left join lateral (
-      select jsonb_agg(jsonb_build_object('id', m.id, 'seq', m.seq, 'text', m.body, 'media', coalesce(m.media, '[]'))
+      select jsonb_agg(jsonb_build_object('id', m.id, 'seq', m.seq, 'text', m.body, 'media', coalesce(media_of(m.id), '[]'))
                        order by m.seq) as messages
         from message m
        where m.session_id = session.id and m.seq > session.handled_seq and m.seq <= claimed.seen_seq
@@ -58,7 +60,8 @@ select claimed.id as turn_id,
   left join lateral (
       select jsonb_agg(jsonb_build_object('direction', m.direction, 'text', m.body, 'at', m.created_at) order by m.seq) as messages
         from (select seq, direction, body, created_at from message
-               where session_id = session.id and (seq <= session.handled_seq or direction = 'outbound')
+               where session_id = session.id and kind not in ('keyword', 'help')
+                 and (seq <= session.handled_seq or direction = 'outbound' or skip_reason is not null)
                order by seq desc limit 50) m
   ) past on true
  order by claimed.due_at

@@ -13,6 +13,9 @@ use serde_json::{Map, Value};
 /// How many texts one turn may say.
 const MOST_TEXTS: usize = 20;
 
+/// How many texts outside its answer one run may send.
+const MOST_SENDS: usize = 10;
+
 /// What agents run with, shared by all of a process. Cheap to clone.
 #[derive(Clone)]
 pub struct Means {
@@ -38,6 +41,9 @@ pub struct Conversation {
     pub state: Map<String, Value>,
     /// What was said before, oldest first.
     pub history: Vec<Said>,
+    /// What came with the texts that wait: `[{"id", "url", "content_type", "bytes"}]`.
+    #[serde(default)]
+    pub media: Vec<Value>,
 }
 
 /// Something that was said.
@@ -67,7 +73,7 @@ pub struct Asked {
 pub struct Heard {
     pub id: String,
     pub text: String,
-    /// What came with it: `[{"url", "content_type"}]`.
+    /// What came with it: `[{"id", "url", "content_type", "bytes"}]`.
     pub media: Value,
 }
 
@@ -81,8 +87,32 @@ pub struct Answer {
     /// What the agent remembers from now on.
     pub state: Map<String, Value>,
     pub language: Option<String>,
+    /// What it wants sent outside the answer, when the turn is over.
+    #[serde(default)]
+    pub sends: Vec<Outside>,
     /// What it wants in the log.
     pub log: Vec<LogLine>,
+}
+
+/// A text outside the answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outside {
+    /// In E.164.
+    pub to: String,
+    /// A number of ours; without one the session's.
+    pub from: Option<String>,
+    pub wording: Wording,
+}
+
+/// What a text says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Wording {
+    Text(String),
+    /// A template of the project's, with its variables.
+    Template {
+        name: String,
+        variables: Map<String, Value>,
+    },
 }
 
 /// A line for the log.

@@ -15,6 +15,7 @@ use crate::agent::http::signature;
 use crate::ledger::agent::{self, NewVersion, SealedSecret};
 use crate::ledger::refused_by;
 use crate::problem::Problem;
+use crate::segments;
 
 /// `/v1/agents`
 pub struct Api;
@@ -143,6 +144,14 @@ struct NewAgent {
     debounce_seconds: i32,
     #[oai(default)]
     silence: Silence,
+    /// How many segments one text of the agent may cost (1 to 100); a longer one is cut behind a word. Null: as many as it
+    /// takes.
+    #[oai(validator(maximum(value = "100"), minimum(value = "1")))]
+    max_segments: Option<i32>,
+    /// Whether typographic characters (curly quotes, dashes, the ellipsis) are replaced by plain ones where they alone
+    /// make a text UCS-2, which has 70 characters in a segment instead of 160.
+    #[oai(default)]
+    smart_encoding: bool,
     /// Said when the agent fails for good. Without it the person hears nothing, and the text is skipped.
     #[oai(validator(max_length = 1600))]
     error_message: Option<String>,
@@ -160,6 +169,8 @@ impl NewAgent {
             first_message: self.first_message,
             debounce_seconds: self.debounce_seconds,
             silence: self.silence,
+            max_segments: self.max_segments,
+            smart_encoding: self.smart_encoding,
             error_message: self.error_message,
         };
         (self.name, behaviour)
@@ -194,6 +205,14 @@ struct Behaviour {
     debounce_seconds: i32,
     #[oai(default)]
     silence: Silence,
+    /// How many segments one text of the agent may cost (1 to 100); a longer one is cut behind a word. Null: as many as it
+    /// takes.
+    #[oai(validator(maximum(value = "100"), minimum(value = "1")))]
+    max_segments: Option<i32>,
+    /// Whether typographic characters (curly quotes, dashes, the ellipsis) are replaced by plain ones where they alone
+    /// make a text UCS-2, which has 70 characters in a segment instead of 160.
+    #[oai(default)]
+    smart_encoding: bool,
     /// Said when the agent fails for good. Without it the person hears nothing, and the text is skipped.
     #[oai(validator(max_length = 1600))]
     error_message: Option<String>,
@@ -224,6 +243,8 @@ struct AgentVersion {
     first_message: FirstMessage,
     debounce_seconds: i32,
     silence: Silence,
+    max_segments: Option<i32>,
+    smart_encoding: bool,
     error_message: Option<String>,
     version_created_at: DateTime<Utc>,
 }
@@ -374,6 +395,15 @@ impl Behaviour {
             (Kind::Script, ..) => return Err(misfit("an agent of the kind script has a source and no url")),
             (Kind::Http, ..) => return Err(misfit("an agent of the kind http has a url and no source")),
         }
+        let blank = |text: &str| text.trim().is_empty();
+        if blank(&self.silence.warning) || self.silence.closing.as_deref().is_some_and(blank) {
+            return Err(Problem::invalid(
+                "text_is_blank",
+                "the warning or the closing text is blank; say something, or leave closing out",
+            ));
+        }
+        // The clock says these, and asks nobody then.
+        let worded = |text: String| if self.smart_encoding { segments::plain(text) } else { text };
         Ok(NewVersion {
             kind: self.kind.word(),
             source: self.source,
@@ -385,9 +415,11 @@ impl Behaviour {
             silence: agent::Silence {
                 warn_after_seconds: self.silence.warn_after_seconds,
                 grace_seconds: self.silence.grace_seconds,
-                warning: self.silence.warning,
-                closing: self.silence.closing,
+                warning: worded(self.silence.warning),
+                closing: self.silence.closing.map(worded),
             },
+            max_segments: self.max_segments,
+            smart_encoding: self.smart_encoding,
             error_message: self.error_message,
         })
     }
@@ -437,6 +469,8 @@ impl From<agent::Version> for AgentVersion {
             first_message: FirstMessage::of(&version.first_message),
             debounce_seconds: version.debounce_seconds,
             silence: version.silence.into(),
+            max_segments: version.max_segments,
+            smart_encoding: version.smart_encoding,
             error_message: version.error_message,
             version_created_at: version.version_created_at,
         }

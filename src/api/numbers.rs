@@ -13,6 +13,7 @@ use super::lists::{self, List};
 use super::{Door, Group};
 use crate::carrier::client::{self, CarrierError};
 use crate::ledger::{agent, number};
+use crate::phone;
 use crate::problem::Problem;
 
 /// `/v1/numbers`
@@ -60,7 +61,7 @@ impl Api {
                 "numbers can't be bought here yet; buy it at the carrier, then attach it with buy: false",
             ));
         }
-        if !is_e164(&number) {
+        if !phone::is_e164(&number) {
             return Err(Problem::invalid(
                 "number_not_e164",
                 format!("{number} is not in E.164; write + and the digits with the country code, such as +14155550199"),
@@ -94,8 +95,10 @@ impl Api {
                 format!("{number} can't send or receive texts; attach one that can"),
             ));
         }
+        let country = phone::country(&number);
         // The row comes first: a text that the webhooks bring at once finds its number.
-        let attached = number::attach(&door.ledger, project_id, &number, agent_id, &found.sid).await?;
+        let attached =
+            number::attach(&door.ledger, project_id, &number, agent_id, &found.sid, country.as_deref()).await?;
         let urls = client::WebhookUrls::of(&door.public_base, &account.webhook_key);
         door.carrier.set_webhooks(&account, &found.sid, &urls).await.map_err(of_carrier)?;
         let attached = number::mark_webhook_set(&door.ledger, attached.id).await?;
@@ -122,13 +125,6 @@ impl Api {
         let number = number::find(&door.ledger, caller.reader(), *id).await?;
         Ok(Json(number.ok_or_else(|| Problem::not_found("number"))?.into()))
     }
-}
-
-/// A plus, then 7 to 15 digits that don't begin with 0 (ITU-T E.164).
-fn is_e164(text: &str) -> bool {
-    text.strip_prefix('+').is_some_and(|digits| {
-        (7..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0')
-    })
 }
 
 /// The carrier's word on it, with what an operator can do.

@@ -63,7 +63,7 @@ struct Session {
     last_message_at: DateTime<Utc>,
     warned_at: Option<DateTime<Utc>>,
     closed_at: Option<DateTime<Utc>>,
-    /// `agent_ended`, `operator_ended`, `timed_out` or `opted_out`.
+    /// `agent_ended`, `operator_ended`, `timed_out`, `opted_out` or `superseded`.
     close_reason: Option<String>,
     /// The contact's session before this one.
     previous_session_id: Option<Uuid>,
@@ -76,20 +76,24 @@ struct Session {
 
 /// A text in a session.
 #[derive(Object)]
-struct Message {
+pub(super) struct Message {
     id: Uuid,
     session_id: Uuid,
     /// `inbound` or `outbound`.
     direction: String,
-    /// `text`, `greeting`, `reply`, `error`, `warning` or `closing`.
+    /// `text` (of the contact, or sent by request), `keyword`, `greeting`, `reply`, `error`, `warning`, `closing` or `help`.
     kind: String,
     body: String,
-    /// What came with it: `[{url, content_type}]`.
+    /// `gsm7` or `ucs2`.
+    encoding: String,
+    /// How many segments it costs.
+    segments: i32,
+    /// What came or goes with it: `[{id, url, content_type, bytes}]`. `GET /v1/media/{id}` fetches what came.
     media: Option<Any<Value>>,
-    /// Inbound: `waiting`, `handled` or `skipped`. Outbound: `planned`, `sending`, `accepted`, `sent`,
+    /// Inbound: `waiting`, `handled`, `held` (by a guard) or `skipped`. Outbound: `planned`, `sending`, `accepted`, `sent`,
     /// `delivered`, `failed`, `unknown` or `suppressed`.
     status: String,
-    /// Why it was skipped, or why it failed.
+    /// Why it is held or was skipped, or why it failed.
     reason: Option<String>,
     /// The carrier's id of the message.
     carrier_sid: Option<String>,
@@ -193,6 +197,8 @@ impl From<message::Message> for Message {
             direction: message.direction,
             kind: message.kind,
             body: message.body,
+            encoding: message.encoding,
+            segments: message.segments,
             media: message.media.map(Any),
             status: message.status,
             reason: message.reason,

@@ -27,8 +27,8 @@ const MOST_PAGES: usize = 250;
 /// A client of the carrier's API.
 #[derive(Clone)]
 pub struct Client {
-    http: reqwest::Client,
-    api_url: Url,
+    pub(super) http: reqwest::Client,
+    pub(super) api_url: Url,
 }
 
 /// What became of a text that was handed to the carrier.
@@ -50,6 +50,8 @@ pub struct Outgoing<'a> {
     pub from: &'a str,
     pub to: &'a str,
     pub body: &'a str,
+    /// Pictures and the like, which the carrier fetches itself; ten at most.
+    pub media_urls: &'a [String],
     /// Where the carrier reports what becomes of it.
     pub status_callback: &'a str,
 }
@@ -185,12 +187,12 @@ impl Client {
 
     /// Hands a text to the carrier, once.
     pub async fn send(&self, account: &Account, outgoing: &Outgoing<'_>) -> Sent {
-        let fields = [
-            ("To", outgoing.to),
-            ("From", outgoing.from),
-            ("Body", outgoing.body),
-            ("StatusCallback", outgoing.status_callback),
-        ];
+        let mut fields =
+            vec![("To", outgoing.to), ("From", outgoing.from), ("StatusCallback", outgoing.status_callback)];
+        if !outgoing.body.is_empty() {
+            fields.push(("Body", outgoing.body));
+        }
+        fields.extend(outgoing.media_urls.iter().map(|url| ("MediaUrl", url.as_str())));
         let request = self.request(reqwest::Method::POST, account, "Messages.json").form(&fields);
         match request.send().await {
             Ok(answer) => read_sent(answer).await,
@@ -407,7 +409,7 @@ fn retry_after(answer: &Response) -> Option<f64> {
 }
 
 /// The error with its causes; never its URL, which may tell more than a log should.
-fn describe(error: &reqwest::Error) -> String {
+pub(super) fn describe(error: &reqwest::Error) -> String {
     let mut text = if error.is_timeout() { "timed out".to_owned() } else { String::new() };
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {

@@ -5,6 +5,7 @@
 pub mod client;
 pub mod error_class;
 pub mod form;
+pub mod media;
 pub mod signature;
 pub mod webhook;
 

@@ -18,6 +18,17 @@ pub struct InboundText {
     pub media: Vec<(String, String)>,
     /// Why no session can hold it, if so.
     pub misfit: Option<&'static str>,
+    /// What the carrier itself took the text for. It says so where Advanced Opt-Out is on; then its word counts, since the
+    /// words may be the customer's own.
+    pub opt_out: Option<OptOut>,
+}
+
+/// What the carrier did with a keyword (<https://www.twilio.com/docs/messaging/tutorials/advanced-opt-out>).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OptOut {
+    Stop,
+    Start,
+    Help,
 }
 
 impl InboundText {
@@ -41,7 +52,13 @@ impl InboundText {
         } else {
             None
         };
-        Self { sid, from, to, body: form.text("Body").unwrap_or_default(), media: media(form), misfit }
+        let opt_out = match form.text("OptOutType").unwrap_or_default().trim().to_ascii_uppercase().as_str() {
+            "STOP" => Some(OptOut::Stop),
+            "START" => Some(OptOut::Start),
+            "HELP" => Some(OptOut::Help),
+            _ => None,
+        };
+        Self { sid, from, to, body: form.text("Body").unwrap_or_default(), media: media(form), misfit, opt_out }
     }
 }
 

@@ -37,6 +37,10 @@ pub struct Version {
     pub debounce_seconds: i32,
     #[sqlx(flatten)]
     pub silence: Silence,
+    /// How many segments one text of it may cost; a longer one is cut.
+    pub max_segments: Option<i32>,
+    /// Whether typographic characters are replaced where they alone make a text UCS-2.
+    pub smart_encoding: bool,
     pub error_message: Option<String>,
     pub version_created_at: DateTime<Utc>,
 }
@@ -52,6 +56,8 @@ pub struct NewVersion {
     pub first_message: &'static str,
     pub debounce_seconds: i32,
     pub silence: Silence,
+    pub max_segments: Option<i32>,
+    pub smart_encoding: bool,
     pub error_message: Option<String>,
 }
 
@@ -211,6 +217,8 @@ async fn insert_version(
         .bind(version.silence.grace_seconds)
         .bind(&version.silence.warning)
         .bind(&version.silence.closing)
+        .bind(version.max_segments)
+        .bind(version.smart_encoding)
         .execute(connection)
         .await?;
     Ok(())

@@ -26,6 +26,8 @@ pub struct Claim {
     /// The contact.
     pub to: String,
     pub body: String,
+    /// Pictures and the like that go with it.
+    pub media_urls: Vec<String>,
     /// Which attempt this is, from 1.
     pub attempt: i32,
 }
@@ -129,6 +131,7 @@ pub async fn record(ledger: &Ledger, project_id: Uuid, report: &Report) -> Resul
         .bind(report.status)
         .bind(report.error_code)
         .bind(&report.error_class)
+        .bind(new_id())
         .fetch_one(&ledger.pool);
     let recorded: String = failpoint::during("status.in_commit", recording).await?;
     Ok(match recorded.as_str() {
@@ -152,6 +155,7 @@ struct SettlementRow {
     error_class: Option<String>,
     error_detail: Option<String>,
     retry_after_seconds: Option<f64>,
+    consent_id: Uuid,
 }
 
 /// One transaction, one round trip for all of them.
@@ -189,6 +193,7 @@ impl SettlementRow {
             error_class,
             error_detail,
             retry_after_seconds,
+            consent_id: new_id(),
         }
     }
 }

@@ -2,12 +2,14 @@
 
 use std::collections::HashSet;
 
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::types::Json;
 use sqlx::{FromRow, PgPool};
 use uuid::Uuid;
 
 use super::batch::BatchError;
+use super::consent::Keyword;
 use super::wake::Work;
 use super::{Ledger, new_id};
 use crate::failpoint;
@@ -23,26 +25,53 @@ pub struct Text {
     /// The contact.
     pub from: String,
     pub body: String,
-    pub media: Vec<Media>,
+    pub media: Vec<Medium>,
     /// The form as it came, for quarantine.
     pub form: Vec<u8>,
     /// Why it fits no session, when the door knows already.
     pub misfit: Option<&'static str>,
+    /// When it is not for the agent.
+    pub keyword: Option<Keyword>,
+    /// When it was said, by the carrier's clock, if that is long ago: a text that was read back.
+    pub said_at: Option<DateTime<Utc>>,
 }
 
 /// Something that came with a text.
 #[derive(Debug, Clone, Serialize)]
-pub struct Media {
-    pub url: String,
-    pub content_type: String,
+pub struct Medium {
+    id: Uuid,
+    url: String,
+    content_type: Option<String>,
+}
+
+impl Medium {
+    /// A medium at an address, and what the carrier says it is.
+    pub fn at(url: String, content_type: Option<String>) -> Self {
+        Self { id: new_id(), url, content_type }
+    }
 }
 
 /// What became of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Taken {
-    Stored { session_id: Uuid, message_id: Uuid },
-    Duplicate { session_id: Uuid, message_id: Uuid },
-    Quarantined { reason: String },
+    Stored {
+        session_id: Uuid,
+        message_id: Uuid,
+    },
+    /// It is stored, and no turn will answer it: a keyword, a text of somebody who has opted out, or one that is held by
+    /// a guard.
+    Noted {
+        session_id: Uuid,
+        message_id: Uuid,
+        reason: String,
+    },
+    Duplicate {
+        session_id: Uuid,
+        message_id: Uuid,
+    },
+    Quarantined {
+        reason: String,
+    },
 }
 
 impl Taken {
@@ -50,6 +79,7 @@ impl Taken {
     pub const fn word(&self) -> &'static str {
         match self {
             Self::Stored { .. } => "stored",
+            Self::Noted { .. } => "noted",
             Self::Duplicate { .. } => "duplicate",
             Self::Quarantined { .. } => "quarantined",
         }
@@ -59,8 +89,11 @@ impl Taken {
 /// Takes a text in; when this answers, it is committed.
 pub async fn take_in(ledger: &Ledger, text: Text) -> Result<Taken, BatchError> {
     let taken = ledger.intake.submit(text).await?;
-    if matches!(taken, Taken::Stored { .. }) {
-        ledger.wakes.ring(Work::Turn);
+    match &taken {
+        Taken::Stored { .. } => ledger.wakes.ring(Work::Turn),
+        // HELP may have an answer.
+        Taken::Noted { reason, .. } if reason == "keyword" => ledger.wakes.ring(Work::Delivery),
+        _ => {}
     }
     Ok(taken)
 }
@@ -106,13 +139,18 @@ struct TextRow {
     from: String,
     carrier_sid: Option<String>,
     body: String,
-    media: Option<Vec<Media>>,
+    media: Option<Vec<Medium>>,
     form: Option<String>,
     reason: Option<&'static str>,
+    keyword: Option<Keyword>,
+    said_at: Option<DateTime<Utc>>,
     message_id: Uuid,
     session_id: Uuid,
     turn_id: Uuid,
     quarantine_id: Uuid,
+    consent_id: Uuid,
+    help_message_id: Uuid,
+    help_delivery_id: Uuid,
 }
 
 #[derive(FromRow)]
@@ -138,10 +176,15 @@ pub(super) async fn flush(pool: PgPool, texts: Vec<Text>) -> Result<Vec<Taken>, 
             media: (!text.media.is_empty()).then_some(text.media),
             form: Some(hex::encode(text.form)),
             reason: text.misfit,
+            keyword: text.keyword,
+            said_at: text.said_at,
             message_id: new_id(),
             session_id: new_id(),
             turn_id: new_id(),
             quarantine_id: new_id(),
+            consent_id: new_id(),
+            help_message_id: new_id(),
+            help_delivery_id: new_id(),
         })
         .collect();
     failpoint::reach("intake.before_insert");
@@ -155,6 +198,9 @@ impl TakenRow {
     fn read(self) -> Result<Taken, sqlx::Error> {
         match (self.outcome.as_str(), self.session_id, self.message_id) {
             ("stored", Some(session_id), Some(message_id)) => Ok(Taken::Stored { session_id, message_id }),
+            ("noted", Some(session_id), Some(message_id)) => {
+                Ok(Taken::Noted { session_id, message_id, reason: self.why.unwrap_or_default() })
+            }
             ("duplicate", Some(session_id), Some(message_id)) => Ok(Taken::Duplicate { session_id, message_id }),
             ("quarantined", _, _) => Ok(Taken::Quarantined { reason: self.why.unwrap_or_default() }),
             (other, _, _) => Err(sqlx::Error::Decode(format!("take_in answered {other}").into())),

@@ -1,7 +1,6 @@
 //! What must always be true, as views that must be empty; it mends nothing.
 //!
-//! The views are made anew after the migrations, so that they are always this binary's. Invariant 7 speaks of
-//! consent and comes with it; 11 and 12 are laws of the schema, which `tests/it/schema.rs` holds.
+//! The views are made anew after the migrations, so that they are always this binary's. 11 and 12 are laws of the schema, which `tests/it/schema.rs` holds.
 
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
@@ -22,13 +21,14 @@ macro_rules! invariants {
     };
 }
 
-const INVARIANTS: [Invariant; 9] = invariants![
+const INVARIANTS: [Invariant; 10] = invariants![
     "01_one_row_per_carrier_message",
     "02_one_session_not_closed",
     "03_no_message_forgotten",
     "04_no_turn_without_an_open_session",
     "05_a_reply_has_its_turn_and_its_delivery",
     "06_no_delivery_in_the_dark",
+    "07_no_delivery_to_who_opted_out",
     "08_no_warning_after_a_reply",
     "09_one_warning_and_one_end",
     "10_no_time_from_the_future",

@@ -27,6 +27,7 @@ pub async fn attach(
     number: &str,
     agent_id: Uuid,
     carrier_sid: &str,
+    country: Option<&str>,
 ) -> Result<Number, sqlx::Error> {
     sqlx::query_as(include_str!("../../sql/number/attach.sql"))
         .bind(new_id())
@@ -34,6 +35,7 @@ pub async fn attach(
         .bind(number)
         .bind(agent_id)
         .bind(carrier_sid)
+        .bind(country)
         .fetch_one(&ledger.pool)
         .await
 }
@@ -92,4 +94,39 @@ pub async fn claim_read_back(ledger: &Ledger, room: Room, every_seconds: u32) ->
 pub async fn mark_heard(ledger: &Ledger, id: Uuid, until: DateTime<Utc>) -> Result<(), sqlx::Error> {
     sqlx::query(include_str!("../../sql/number/mark_heard.sql")).bind(id).bind(until).execute(&ledger.pool).await?;
     Ok(())
+}
+
+/// A number that a text can leave from.
+#[derive(Debug, Clone, FromRow)]
+pub struct Sender {
+    pub id: Uuid,
+    pub number: String,
+    /// ISO 3166-1 alpha-2, when the digits tell.
+    pub country: Option<String>,
+    /// Whether it may not send for want of its registration.
+    pub unregistered: bool,
+}
+
+/// An attached number of a project, by its digits.
+pub async fn find_by_number(ledger: &Ledger, project_id: Uuid, number: &str) -> Result<Option<Sender>, sqlx::Error> {
+    sqlx::query_as(include_str!("../../sql/number/find_by_number.sql"))
+        .bind(project_id)
+        .bind(number)
+        .fetch_optional(&ledger.pool)
+        .await
+}
+
+/// The number that texts a contact when nobody names one; `None` when the project has none.
+pub async fn choose(
+    ledger: &Ledger,
+    project_id: Uuid,
+    contact: &str,
+    country: Option<&str>,
+) -> Result<Option<Sender>, sqlx::Error> {
+    sqlx::query_as(include_str!("../../sql/number/choose.sql"))
+        .bind(project_id)
+        .bind(contact)
+        .bind(country)
+        .fetch_optional(&ledger.pool)
+        .await
 }

@@ -20,6 +20,8 @@ pub struct Claim {
     pub session_id: Uuid,
     pub project_id: Uuid,
     pub number_id: Uuid,
+    /// Who began: `inbound` or `outbound`.
+    pub origin: String,
     pub number: String,
     pub contact: String,
     pub channel: String,
@@ -54,7 +56,7 @@ pub struct WaitingMessage {
     pub id: Uuid,
     pub seq: i64,
     pub text: String,
-    /// `[{"url", "content_type"}]`
+    /// `[{"id", "url", "content_type", "bytes"}]`
     pub media: Value,
 }
 
@@ -122,6 +124,7 @@ pub struct Settlement {
     close_reason: Option<&'static str>,
     skip_reason: Option<&'static str>,
     messages: Vec<PlannedMessage>,
+    sends: Vec<PlannedSend>,
     next_turn_id: Uuid,
     next_session_id: Uuid,
 }
@@ -131,6 +134,15 @@ struct PlannedMessage {
     message_id: Uuid,
     delivery_id: Uuid,
     kind: &'static str,
+    body: String,
+}
+
+/// A text outside the answer.
+#[derive(Debug, Clone, Serialize)]
+struct PlannedSend {
+    message_id: Uuid,
+    number: Option<String>,
+    contact: String,
     body: String,
 }
 
@@ -151,6 +163,7 @@ impl Settlement {
             close_reason: None,
             skip_reason: None,
             messages: Vec::new(),
+            sends: Vec::new(),
             next_turn_id: new_id(),
             next_session_id: new_id(),
         }
@@ -166,6 +179,12 @@ impl Settlement {
     /// Plans a message of the kind `greeting`, `reply` or `error`, after those planned before.
     pub fn say(mut self, kind: &'static str, body: String) -> Self {
         self.messages.push(PlannedMessage { message_id: new_id(), delivery_id: new_id(), kind, body });
+        self
+    }
+
+    /// Sends a text outside the answer, when the turn is over: from a number of ours, else from the session's.
+    pub fn send(mut self, number: Option<String>, contact: String, body: String) -> Self {
+        self.sends.push(PlannedSend { message_id: new_id(), number, contact, body });
         self
     }
 
@@ -195,6 +214,7 @@ pub enum Settled {
 
 /// Settles a turn; when this answers, it is committed.
 pub async fn settle(ledger: &Ledger, settlement: Settlement) -> Result<Settled, BatchError> {
+    let sends = !settlement.sends.is_empty();
     let settled = ledger.turns.submit(settlement).await?;
     if let Settled::Written { planned, more_work } = settled {
         if planned > 0 {
@@ -202,6 +222,9 @@ pub async fn settle(ledger: &Ledger, settlement: Settlement) -> Result<Settled, 
         }
         if more_work {
             ledger.wakes.ring(Work::Turn);
+        }
+        if sends {
+            ledger.wakes.ring(Work::ScheduledMessage);
         }
     }
     Ok(settled)

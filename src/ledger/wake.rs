@@ -35,10 +35,13 @@ pub enum Work {
     ReadBack,
     /// Sessions that may be silent. They are due by the clock, and polled.
     Silence,
+    /// Texts that are to be sent later, or after a turn.
+    ScheduledMessage,
 }
 
 impl Work {
-    const ALL: [Self; 5] = [Self::Turn, Self::Delivery, Self::Unknown, Self::ReadBack, Self::Silence];
+    const ALL: [Self; 6] =
+        [Self::Turn, Self::Delivery, Self::Unknown, Self::ReadBack, Self::Silence, Self::ScheduledMessage];
 
     const fn word(self) -> &'static str {
         match self {
@@ -47,6 +50,7 @@ impl Work {
             Self::Unknown => "unknown",
             Self::ReadBack => "read_back",
             Self::Silence => "silence",
+            Self::ScheduledMessage => "scheduled_message",
         }
     }
 
@@ -64,6 +68,7 @@ pub struct Wakes {
     unknown: Notify,
     read_back: Notify,
     silence: Notify,
+    scheduled_message: Notify,
     untold: AtomicU8,
     tell: Notify,
 }
@@ -77,6 +82,7 @@ impl Default for Wakes {
             unknown: Notify::new(),
             read_back: Notify::new(),
             silence: Notify::new(),
+            scheduled_message: Notify::new(),
             untold: AtomicU8::new(0),
             tell: Notify::new(),
         }
@@ -103,6 +109,7 @@ impl Wakes {
             Work::Unknown => &self.unknown,
             Work::ReadBack => &self.read_back,
             Work::Silence => &self.silence,
+            Work::ScheduledMessage => &self.scheduled_message,
         }
     }
 

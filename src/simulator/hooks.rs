@@ -8,8 +8,8 @@ use std::time::Duration;
 use chrono::Utc;
 use secrecy::SecretString;
 
-use super::Simulator;
 use super::state::Message;
+use super::{Simulator, media};
 use crate::carrier::form::Form;
 use crate::carrier::signature;
 
@@ -75,7 +75,8 @@ impl Simulator {
         if url.is_empty() {
             return HookOutcome { error: Some(format!("{} has no SmsUrl", message.to)), ..HookOutcome::default() };
         }
-        let form = inbound_form(message);
+        let api_base = self.state.lock().api_base.clone();
+        let form = inbound_form(message, api_base.as_deref());
         let mut outcome = self.post(&token, &url, &form).await;
         if outcome.error.is_some() && !fallback.is_empty() {
             let mut form = form;
@@ -192,7 +193,7 @@ impl Simulator {
     }
 }
 
-fn inbound_form(message: &Message) -> Vec<(String, String)> {
+fn inbound_form(message: &Message, api_base: Option<&str>) -> Vec<(String, String)> {
     let mut form: Vec<(String, String)> = [
         ("ToCountry", "US"),
         ("SmsMessageSid", &message.sid),
@@ -212,7 +213,8 @@ fn inbound_form(message: &Message) -> Vec<(String, String)> {
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .to_vec();
     for (n, (url, content_type)) in message.media.iter().enumerate() {
-        form.push((format!("MediaUrl{n}"), url.clone()));
+        let at_the_carrier = api_base.map(|base| format!("{base}{}", media::path(message, n)));
+        form.push((format!("MediaUrl{n}"), at_the_carrier.unwrap_or_else(|| url.clone())));
         form.push((format!("MediaContentType{n}"), content_type.clone()));
     }
     form

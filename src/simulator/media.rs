@@ -2,6 +2,7 @@
 //!
 //! <https://www.twilio.com/docs/messaging/api/media-resource>.
 
+use base64::Engine;
 use poem::http::{StatusCode, header};
 use poem::web::{Data, Path};
 use poem::{Request, Response, handler};
@@ -9,9 +10,27 @@ use serde_json::json;
 
 use super::Simulator;
 use super::rest::{answer, authenticate, missing};
+use super::state::Message;
 
 fn sid(place: usize) -> String {
     format!("ME{place:032x}")
+}
+
+/// Where the API has a medium of a message.
+pub(super) fn path(message: &Message, place: usize) -> String {
+    format!("/2010-04-01/Accounts/{}/Messages/{}/Media/{}", message.account_sid, message.sid, sid(place))
+}
+
+/// What a phone's medium is: a `data:` address says it, anything else passes for a photo.
+pub(super) fn content_type(url: &str) -> String {
+    let said = url.strip_prefix("data:").and_then(|data| data.split([';', ',']).next()).filter(|said| !said.is_empty());
+    said.unwrap_or("image/jpeg").to_owned()
+}
+
+/// The bytes of a `data:` address (RFC 2397) in base64.
+fn bytes(url: &str) -> Option<Vec<u8>> {
+    let (_, data) = url.strip_prefix("data:")?.split_once(";base64,")?;
+    base64::engine::general_purpose::STANDARD.decode(data).ok()
 }
 
 /// The media of a message.
@@ -46,7 +65,7 @@ pub fn list_media(
     }))
 }
 
-/// Leads to the medium itself. Anybody may ask, as at Twilio unless an account forbids it.
+/// The medium, or where it is. Anybody may ask, as at Twilio unless an account forbids it.
 #[handler]
 pub fn get_medium(
     request: &Request,
@@ -57,6 +76,10 @@ pub fn get_medium(
     let found = memory.message(&message).filter(|found| found.account_sid == account);
     let medium = found.and_then(|found| found.media.iter().zip(0..).find(|(_, place)| sid(*place) == medium));
     match medium {
+        Some(((url, content_type), _)) if url.starts_with("data:") => match bytes(url) {
+            Some(bytes) => Response::builder().content_type(content_type).body(bytes),
+            None => answer(Err(missing(request.uri().path()))),
+        },
         Some(((url, _), _)) => {
             Response::builder().status(StatusCode::TEMPORARY_REDIRECT).header(header::LOCATION, url).finish()
         }

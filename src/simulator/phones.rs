@@ -6,8 +6,8 @@ use poem::web::{Data, Json, Path};
 use poem::{IntoResponse, Response, Route, get, handler, post};
 use serde::{Deserialize, Serialize};
 
-use super::Simulator;
 use super::state::{Fault, Message, new_sid};
+use super::{Simulator, media};
 
 /// Words by which a person stops and restarts texts from a number
 /// (<https://www.twilio.com/docs/messaging/tutorials/advanced-opt-out>).
@@ -74,7 +74,12 @@ impl Simulator {
                 from: text.from,
                 to: text.to,
                 body: text.body,
-                media: text.media_urls.into_iter().map(|url| (url, "image/jpeg".to_owned())).collect(),
+                media: text
+                    .media_urls
+                    .into_iter()
+                    .map(|url| (media::content_type(&url), url))
+                    .map(|(is, url)| (url, is))
+                    .collect(),
                 direction: "inbound",
                 status: "received",
                 error_code: None,
@@ -85,7 +90,7 @@ impl Simulator {
             };
             // Twilio keeps the words itself, and posts the text all the same.
             let pair = (message.to.clone(), message.from.clone());
-            let word = message.body.trim().to_uppercase();
+            let word = message.body.trim().trim_end_matches(['.', '!', '?', ',', ';']).to_uppercase();
             if STOP.contains(&word.as_str()) {
                 memory.opted_out.insert(pair);
             } else if START.contains(&word.as_str()) {
@@ -115,6 +120,11 @@ impl Simulator {
     /// Lets a phone be opted out at the carrier without a text.
     pub fn opt_out(&self, phone: &str, number: &str) {
         self.state.lock().opted_out.insert((number.to_owned(), phone.to_owned()));
+    }
+
+    /// The reverse of it.
+    pub fn opt_in(&self, phone: &str, number: &str) {
+        self.state.lock().opted_out.remove(&(number.to_owned(), phone.to_owned()));
     }
 
     /// What is on a phone's screen, oldest first.

@@ -69,7 +69,9 @@ pub(super) fn answer(result: Result<(StatusCode, Value), Refusal>) -> Response {
 pub(super) fn authenticate(simulator: &Simulator, request: &Request, account_sid: &str) -> Result<(), Refusal> {
     let refused = || Refusal(StatusCode::UNAUTHORIZED, 20003, "Authenticate".to_owned());
     let login = request.headers().typed_get::<Authorization<Basic>>().ok_or_else(refused)?;
-    let memory = simulator.state.lock();
+    let mut memory = simulator.state.lock();
+    memory.api_base =
+        request.headers().get("Host").and_then(|host| host.to_str().ok()).map(|host| format!("http://{host}"));
     let account = memory.accounts.get(account_sid).ok_or_else(refused)?;
     let by_token = login.username() == account.sid && login.password() == account.auth_token;
     let by_key = account.api_keys.get(login.username()).is_some_and(|secret| secret == login.password());

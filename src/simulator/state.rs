@@ -92,6 +92,8 @@ pub struct Memory {
     pub unruly: bool,
     /// Whether webhooks of inbound texts are lost on the way.
     pub lost: bool,
+    /// How the product last called the API: addresses of media begin with it, as Twilio's do with its own.
+    pub api_base: Option<String>,
     /// Who sent STOP to which number: (number, phone).
     pub opted_out: HashSet<(String, String)>,
 }

@@ -12,10 +12,11 @@ use uuid::Uuid;
 use crate::account::Account;
 use crate::carrier::form::Form;
 use crate::carrier::signature;
-use crate::carrier::webhook::{InboundText, StatusReport};
+use crate::carrier::webhook::{InboundText, OptOut, StatusReport};
 use crate::ledger::carrier_account::Accounts;
+use crate::ledger::consent::Keyword;
 use crate::ledger::delivery::{Recorded, Report};
-use crate::ledger::inbound::{Media, Text};
+use crate::ledger::inbound::{Medium, Text};
 use crate::ledger::{Ledger, delivery, inbound};
 use crate::problem::Problem;
 use crate::telemetry::masked;
@@ -88,6 +89,12 @@ async fn check(
 
 async fn take_in(door: &Door, account: &Account, form: &Form, raw: Vec<u8>) -> Result<&'static str, Problem> {
     let text = InboundText::read(form, &account.account_sid);
+    let keyword = match text.opt_out {
+        Some(OptOut::Stop) => Some(Keyword::Stop),
+        Some(OptOut::Start) => Some(Keyword::Start),
+        Some(OptOut::Help) => Some(Keyword::Help),
+        None => Keyword::of(&text.body),
+    };
     let (from, to, carrier_sid) = (masked(&text.from), masked(&text.to), text.sid.clone());
     let taken = inbound::take_in(
         &door.ledger,
@@ -97,9 +104,11 @@ async fn take_in(door: &Door, account: &Account, form: &Form, raw: Vec<u8>) -> R
             to: text.to,
             from: text.from,
             body: text.body,
-            media: text.media.into_iter().map(|(url, content_type)| Media { url, content_type }).collect(),
+            media: text.media.into_iter().map(|(url, content_type)| Medium::at(url, Some(content_type))).collect(),
             form: raw,
             misfit: text.misfit,
+            keyword,
+            said_at: None,
         },
     )
     .await
@@ -107,6 +116,10 @@ async fn take_in(door: &Door, account: &Account, form: &Form, raw: Vec<u8>) -> R
     match &taken {
         inbound::Taken::Stored { session_id, .. } => {
             tracing::info!(%session_id, carrier_sid, from, to, "text stored");
+        }
+        inbound::Taken::Noted { session_id, reason, .. } => {
+            metrics::counter!("textback_texts_noted_total", "reason" => reason.clone()).increment(1);
+            tracing::info!(%session_id, carrier_sid, from, to, reason, "text stored; no agent answers it");
         }
         inbound::Taken::Duplicate { session_id, .. } => {
             tracing::info!(%session_id, carrier_sid, from, to, "text was stored before");

@@ -78,8 +78,8 @@ impl Sender {
         // Our id comes back with every report, even when the carrier's answer to this call is lost.
         let status = WebhookUrls::of(&self.public_base, &account.webhook_key).status;
         let status_callback = format!("{status}?delivery={}", claim.id);
-        let outgoing =
-            Outgoing { from: &claim.from, to: &claim.to, body: &claim.body, status_callback: &status_callback };
+        let Claim { from, to, body, media_urls, .. } = claim;
+        let outgoing = Outgoing { from, to, body, media_urls, status_callback: &status_callback };
         let patience = Duration::from_secs(u64::from(self.lease_seconds)).mul_f64(0.8);
         match tokio::time::timeout(patience, self.carrier.client.send(account, &outgoing)).await {
             Ok(sent) => sent,

@@ -5,6 +5,7 @@ pub mod deliveries;
 mod queue;
 pub mod read_back;
 pub mod reconcile;
+pub mod scheduled_messages;
 mod shares;
 pub mod silences;
 pub mod turns;
@@ -28,6 +29,7 @@ use deliveries::Sender;
 use queue::RowQueue;
 use read_back::Listener;
 use reconcile::Reconciler;
+use scheduled_messages::ScheduledMessages;
 use silences::Silences;
 use turns::Turns;
 
@@ -43,6 +45,15 @@ const READ_BACK_SLOTS: usize = 8;
 
 /// How many silent sessions are decided about in one transaction.
 const SILENCE_SLOTS: usize = 500;
+
+/// How many scheduled texts become messages in one transaction.
+const SCHEDULED_SLOTS: usize = 100;
+
+/// Seconds until something is due, if anything is, as milliseconds.
+fn milliseconds(seconds: Option<f64>) -> u64 {
+    let wait = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).ok());
+    wait.and_then(|wait| u64::try_from(wait.as_millis()).ok()).unwrap_or(u64::MAX)
+}
 
 /// What all need who talk to the carrier.
 #[derive(Clone)]
@@ -78,6 +89,7 @@ pub struct Workers {
     pub reconciler: Reconciler,
     pub listener: Listener,
     pub silences: Silences,
+    pub scheduled_messages: ScheduledMessages,
 }
 
 impl Workers {
@@ -105,6 +117,7 @@ impl Workers {
             reconciler: Reconciler::new(carrier.clone(), lease, settings.unknown_settle_seconds),
             listener: Listener::new(carrier, settings.read_back_seconds),
             silences: Silences::new(ledger.clone()),
+            scheduled_messages: ScheduledMessages::new(ledger.clone()),
         }
     }
 }
@@ -117,7 +130,7 @@ pub async fn run(
     settings: &WorkerSettings,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), apalis_core::monitor::MonitorError> {
-    let Workers { turns, sender, reconciler, listener, silences } = workers;
+    let Workers { turns, sender, reconciler, listener, silences, scheduled_messages } = workers;
     let stopping = turns.stopping.clone();
     let process = Uuid::now_v7();
     let interval = settings.poll_interval();
@@ -167,6 +180,16 @@ pub async fn run(
                     .concurrency(SILENCE_SLOTS)
                     .catch_panic()
                     .build(silences::work)
+            }
+        })
+        .register({
+            let wakes = wakes.clone();
+            move |restart| {
+                WorkerBuilder::new(format!("scheduled-messages-{process}-{restart}"))
+                    .backend(RowQueue::new(scheduled_messages.clone(), wakes.clone(), SCHEDULED_SLOTS, interval))
+                    .concurrency(SCHEDULED_SLOTS)
+                    .catch_panic()
+                    .build(scheduled_messages::work)
             }
         })
         .register(move |restart| {

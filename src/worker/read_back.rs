@@ -13,7 +13,8 @@ use crate::carrier::client::Listed;
 use crate::carrier::webhook::InboundText;
 use crate::db;
 use crate::failpoint;
-use crate::ledger::inbound::{self, Media, Taken, Text};
+use crate::ledger::consent::Keyword;
+use crate::ledger::inbound::{self, Medium, Taken, Text};
 use crate::ledger::number::{self, ReadBack};
 use crate::ledger::room::Room;
 use crate::ledger::wake::Work;
@@ -89,6 +90,7 @@ impl Listener {
         };
         let form = message.webhook_form(&account.account_sid, &media);
         let text = InboundText::read(&form, &account.account_sid);
+        let keyword = Keyword::of(&text.body);
         let taking = inbound::take_in(
             &self.carrier.ledger,
             Text {
@@ -97,13 +99,15 @@ impl Listener {
                 to: text.to,
                 from: text.from,
                 body: text.body,
-                media: text.media.into_iter().map(|(url, content_type)| Media { url, content_type }).collect(),
+                media: text.media.into_iter().map(|(url, content_type)| Medium::at(url, Some(content_type))).collect(),
                 form: form.encode().into_bytes(),
                 misfit: text.misfit,
+                keyword,
+                said_at: message.created_at(),
             },
         );
         let taken = failpoint::during("read_back.in_commit", taking).await.map_err(|error| error.to_string())?;
-        if let Taken::Stored { session_id, .. } = &taken {
+        if let Taken::Stored { session_id, .. } | Taken::Noted { session_id, .. } = &taken {
             tracing::warn!(%session_id, carrier_sid = message.sid, "a text whose webhook never came was read back");
         }
         metrics::counter!("textback_read_back_total", "result" => taken.word()).increment(1);

@@ -44,10 +44,8 @@ impl Source for Silences {
 
     async fn claim(&self, room: Room) -> Result<Vec<Decided>, sqlx::Error> {
         let decided = silence::decide(&self.ledger, u32::try_from(room.most).unwrap_or(0)).await?;
-        let next = silence::next_due(&self.ledger)
-            .await?
-            .map_or(Duration::MAX, |seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX));
-        self.next.store(u64::try_from(next.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        let next = silence::next_due(&self.ledger).await?;
+        self.next.store(super::milliseconds(next), Ordering::Relaxed);
         Ok(decided)
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use apalis_core::error::BoxDynError;
 use apalis_core::task::data::Data;
 use moka::future::Cache;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -14,15 +14,17 @@ use uuid::Uuid;
 use super::queue::{Seated, Source, claim_at_once};
 use crate::agent::http::HttpAgent;
 use crate::agent::script::ScriptAgent;
-use crate::agent::{Agent, AgentError, Answer, Asked, Conversation, Heard, LogLine, Means, Said};
+use crate::agent::{Agent, AgentError, Answer, Asked, Conversation, Heard, LogLine, Means, Outside, Said, Wording};
 use crate::db;
 use crate::failpoint;
 use crate::ledger::agent::Version;
 use crate::ledger::room::Room;
 use crate::ledger::turn::{Claim, Settled, Settlement, WaitingMessage};
 use crate::ledger::wake::Work;
-use crate::ledger::{Ledger, agent, turn};
+use crate::ledger::{self, Ledger, agent, turn};
 use crate::secret::SecretKey;
+use crate::segments;
+use crate::template;
 
 /// How often an agent may fail before it is given up: with the backoff below within some four seconds.
 const MOST_ATTEMPTS: i32 = 3;
@@ -128,7 +130,7 @@ impl Turns {
             return Err(failed(AgentError::Failed("the attempts before ended without a word".to_owned())));
         }
         let answering = async {
-            match &version.url {
+            let (settlement, sends) = match &version.url {
                 Some(url) => {
                     // Read for each turn: a secret may be changed, and from then on the new one signs.
                     let secrets = agent::signing_secrets(&self.ledger, &self.key, claim.agent_id);
@@ -136,22 +138,48 @@ impl Turns {
                     let secrets = secrets.map_err(|error| Failure::of_ours(error.to_string()))?;
                     let timeout = Duration::from_secs(u64::try_from(version.timeout_seconds).unwrap_or_default());
                     let service = HttpAgent::new(self.means.caller.clone(), url.clone(), timeout, secrets);
-                    converse(&service, version, claim, self.env).await.map_err(failed)
+                    converse(&service, version, claim, self.env).await.map_err(failed)?
                 }
                 None => {
                     let key = format!("{} {}", claim.agent_id, claim.agent_version);
                     let source = version.source.clone().unwrap_or_default();
                     let made = || ScriptAgent::new(self.means.runners.clone(), key, source);
                     let script = loaded.script.get_or_try_init(made).await.map_err(failed)?;
-                    converse(script, version, claim, self.env).await.map_err(failed)
+                    converse(script, version, claim, self.env).await.map_err(failed)?
                 }
+            };
+            let mut settlement = settlement;
+            for Outside { to, from, wording } in sends {
+                let body = match wording {
+                    Wording::Text(text) => text,
+                    Wording::Template { name, variables } => {
+                        self.fill(claim, &name, &variables).await?.map_err(failed)?
+                    }
+                };
+                settlement = settlement.send(from, to, storable(body));
             }
+            Ok(settlement)
         };
         tokio::select! {
             settlement = answering => settlement,
             () = self.keep_lease(claim) => Err(Failure::of_ours("the lease was lost".to_owned())),
             () = self.grace() => Err(Failure { at_once: true, ..Failure::of_ours("the worker stopped".to_owned()) }),
         }
+    }
+
+    /// A template of the project, filled in. What is wrong with it is the agent's fault, like any other.
+    async fn fill(
+        &self,
+        claim: &Claim,
+        name: &str,
+        variables: &Map<String, Value>,
+    ) -> Result<Result<String, AgentError>, Failure> {
+        let finding = db::patiently(ledger::template::find(&self.ledger, claim.project_id, name)).await;
+        let found = finding.map_err(|error| Failure::of_ours(error.to_string()))?;
+        let filled = found
+            .ok_or_else(|| "the project has no such template; PUT /v1/templates makes one".to_owned())
+            .and_then(|found| template::fill(&found.body, variables));
+        Ok(filled.map_err(|what| AgentError::Failed(format!("conv.send_sms_template, {name:?}: {what}"))))
     }
 
     /// Ends when a turn that runs can't be waited for any longer.
@@ -216,6 +244,10 @@ impl Failure {
     /// The person gets the agent's error message if there is one, and the session goes on.
     fn settlement(&self, claim: &Claim) -> Settlement {
         let settlement = Settlement::of(claim);
+        if claim.waiting.is_empty() {
+            // Nobody asked anything: a session that we began could not be started. It is tried again with the reply.
+            return settlement;
+        }
         match self.error_message.as_deref().filter(|text| !text.trim().is_empty()) {
             Some(text) => settlement.say("error", text.to_owned()),
             None => settlement.skip("agent_failed"),
@@ -229,43 +261,68 @@ impl std::fmt::Display for Failure {
     }
 }
 
-/// Greets, processes or both, as the agent's version says.
+/// Greets, processes or both, as the agent's version says. In a session that we began with a text, that text is the
+/// greeting.
 async fn converse(
     agent: &dyn Agent,
     version: &Version,
     claim: &Claim,
     env: &'static str,
-) -> Result<Settlement, AgentError> {
+) -> Result<(Settlement, Vec<Outside>), AgentError> {
     let mut conversation = conversation(claim, env);
     let mut settlement = Settlement::of(claim);
+    let mut sends = Vec::new();
     let mut processes = true;
     let mut hangup = false;
 
     if !claim.started {
         let begun = agent.start(conversation.clone()).await?;
         write_log(&begun.log);
-        let greeting = greeting(&begun, version);
-        // Without a greeting there is nothing to greet with: then the text is processed.
-        processes = version.first_message != "greet" || greeting.is_empty();
-        if version.first_message != "process" {
-            for text in greeting {
-                settlement = settlement.say("greeting", storable(text));
+        if claim.origin != "outbound" {
+            let greeting = greeting(&begun, version);
+            // Without a greeting there is nothing to greet with: then the text is processed.
+            processes = version.first_message != "greet" || greeting.is_empty();
+            if version.first_message != "process" {
+                settlement = say(settlement, version, "greeting", greeting);
             }
         }
         hangup = begun.hangup;
+        sends = begun.sends;
         (conversation.state, conversation.language) = (begun.state, begun.language);
     }
     if processes && !hangup && !claim.waiting.is_empty() && agent.replies() {
         let answer = agent.reply(conversation.clone(), asked(claim)).await?;
         write_log(&answer.log);
-        for text in answer.texts {
-            settlement = settlement.say("reply", storable(text));
-        }
+        settlement = say(settlement, version, "reply", answer.texts);
         hangup = answer.hangup;
+        sends.extend(answer.sends);
         (conversation.state, conversation.language) = (answer.state, answer.language);
     }
     settlement = settlement.remember(conversation.state, conversation.language);
-    Ok(if hangup { settlement.close("agent_ended") } else { settlement })
+    Ok((if hangup { settlement.close("agent_ended") } else { settlement }, sends))
+}
+
+/// Plans texts as the agent's version wants them, in parts that the carrier takes.
+fn say(settlement: Settlement, version: &Version, kind: &'static str, texts: Vec<String>) -> Settlement {
+    texts
+        .into_iter()
+        .flat_map(|text| {
+            let text = storable(text);
+            let text = if version.smart_encoding { segments::plain(text) } else { text };
+            let text = match version.max_segments.and_then(|most| usize::try_from(most).ok()) {
+                Some(most) if segments::segments(&text) > most => {
+                    tracing::warn!(
+                        most,
+                        segments = segments::segments(&text),
+                        "the agent's text costs too much; it is cut"
+                    );
+                    segments::cut(text, most)
+                }
+                _ => text,
+            };
+            segments::parts(&text)
+        })
+        .fold(settlement, |settlement, part| settlement.say(kind, part))
 }
 
 /// The agent's own lines, in the span of its turn.
@@ -312,6 +369,7 @@ fn conversation(claim: &Claim, env: &'static str) -> Conversation {
                 at: said.at,
             })
             .collect(),
+        media: claim.waiting.iter().flat_map(|message| message.media.as_array().cloned().unwrap_or_default()).collect(),
     }
 }
 

@@ -264,4 +264,5 @@ fn the_openapi_document_is_the_committed_one() {
         committed.trim_end() == textback::api::document().trim_end(),
         "openapi/textback.yaml is not what the code says; run: make openapi"
     );
+    assert!(!committed.contains("serde_json"), "a default is an object");
 }

@@ -137,7 +137,7 @@ async fn serve_and_work_as_separate_processes_answer_a_text() {
         world.http.post(api("numbers")).bearer_auth(&world.key).json(&number).send().await.expect("an answer");
     assert_eq!(attached.status(), 200);
     for n in 1..=5 {
-        world.text(ADA, "hi").await;
+        world.text(ADA, &format!("hi {n}")).await;
         assert_eq!(world.simulator.until_received(ADA, NUMBER, n).await.len(), n);
     }
     for process in workers.drain(..).chain([serve]) {

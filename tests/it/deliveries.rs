@@ -274,6 +274,8 @@ async fn an_account_that_keeps_failing_rests_and_anothers_texts_leave() {
                 media: Vec::new(),
                 form: Vec::new(),
                 misfit: None,
+                keyword: None,
+                said_at: None,
             },
         );
         taken.await.expect("taken in");

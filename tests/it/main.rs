@@ -12,6 +12,7 @@ mod agents;
 mod api;
 mod chaos;
 mod commands;
+mod consent;
 mod deliveries;
 mod dev;
 mod doctor;

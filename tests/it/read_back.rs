@@ -18,7 +18,7 @@ impl World {
 async fn texts_that_were_missed_are_read_back_in_order_and_answered_once() {
     let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
     // The carrier's clock counts whole seconds: these come in the second after the number was attached.
-    world.sql("update number set created_at = created_at - interval '2 seconds'").await;
+    world.sql("update number set attached_at = attached_at - interval '2 seconds'").await;
     world.answers(ADA, "heard").await;
     world.simulator.lose_webhooks(true);
     for text in ["missed one", "missed two"] {
@@ -36,7 +36,7 @@ async fn texts_that_were_missed_are_read_back_in_order_and_answered_once() {
 #[tokio::test]
 async fn a_picture_that_was_missed_is_read_back_with_its_address() {
     let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
-    world.sql("update number set created_at = created_at - interval '2 seconds'").await;
+    world.sql("update number set attached_at = attached_at - interval '2 seconds'").await;
     world.simulator.lose_webhooks(true);
     let picture = "https://pictures.example/cat.jpg";
     let text = json!({"from": ADA, "to": NUMBER, "body": "look", "media_urls": [picture]});
@@ -60,7 +60,7 @@ async fn what_came_before_the_number_was_attached_is_not_ours() {
     assert!(world.simulator.say(ADA, NUMBER, "long ago").await.error.is_some(), "the number has no webhook yet");
     world.attach(ECHO, json!({"first_message": "process"})).await;
     // It came a minute before, by the carrier's clock, which counts whole seconds.
-    world.sql("update number set created_at = created_at + interval '1 minute'").await;
+    world.sql("update number set attached_at = attached_at + interval '1 minute'").await;
     world.read_back().await;
     assert!(world.simulator.received(ADA, NUMBER).is_empty());
     assert_eq!(world.ok(Method::GET, "/v1/sessions", None).await["items"], json!([]));

@@ -158,6 +158,12 @@ async fn every_invariant_notices_when_it_is_broken() {
         ("04", "update session set status = 'closed', closed_at = now(), close_reason = 'operator_ended'"),
         ("05", "delete from delivery"),
         ("06", "update delivery set due_at = now(), status = 'sent'"),
+        (
+            "07",
+            "insert into consent (id, project_id, number_id, contact, kind, source, recorded_at)
+             select gen_random_uuid(), project_id, number_id, contact, 'opted_out', 'operator', attempted_at - interval '1 second'
+               from delivery where attempted_at is not null",
+        ),
         ("08", &said("warning", 3600)),
         (
             "08",

@@ -14,6 +14,7 @@ async fn a_hundred_parallel_first_texts_make_one_session_with_a_hundred_messages
     let world =
         World::with_agent("def reply(conv, text): return str(len(conv.messages))", json!({"first_message": "process"}))
             .await;
+    world.unguarded().await;
     let texts = (0..100).map(|n| {
         let simulator = world.simulator.clone();
         async move { simulator.say(ADA, NUMBER, &format!("text {n}")).await }

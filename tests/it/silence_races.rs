@@ -66,8 +66,8 @@ async fn text_at_the_moment(world: &World, project_id: uuid::Uuid, phone: &str, 
     texts
 }
 
-async fn race(seed: u64) {
-    let silence = json!({"warning": "Hello?"});
+async fn race(seed: u64) -> (i64, i64) {
+    let silence = json!({"warning": "Hello?", "closing": "Bye!"});
     let world = World::with_agent(ECHO_ALL, json!({"first_message": "process", "silence": silence})).await;
     let world = Arc::new(world);
     let project_id = project::find_by_name(&world.ledger, "stories").await.expect("an answer").expect("a project").id;
@@ -123,14 +123,20 @@ async fn race(seed: u64) {
     println!(
         "silence seed {seed}: {texts} texts at the moment, {warned} warnings, {ended} ends; each text answered once"
     );
+    let closings = world.count("select count(*) from message where kind = 'closing'").await;
+    assert_eq!(closings, ended, "seed {seed}: one farewell for each end");
+    (warned, ended)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_text_at_the_very_moment_is_answered_in_the_old_session_or_in_a_new_one() {
     let first = setting("TEXTBACK_CHAOS_FIRST_SEED", 10);
+    let (mut warnings, mut ends) = (0, 0);
     for seed in first..first + setting("TEXTBACK_RACE_SEEDS", 3) {
-        race(seed).await;
+        let (warned, ended) = race(seed).await;
+        (warnings, ends) = (warnings + warned, ends + ended);
     }
+    assert!(warnings > 0 && ends > 0, "{warnings} warnings and {ends} ends: nothing was at its moment");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -138,13 +144,15 @@ async fn a_hundred_thousand_jobs_that_are_due_together_are_done_once_each_whatev
     let mut stage = Stage::set("storm").await;
     // What is planned leaves one by one: the story is about what is decided.
     stage.variables.push(("TEXTBACK_DELIVERY_SLOTS", "1".to_owned()));
-    stage.open(0, Stage::echo()).await;
+    let mut agent = Stage::echo();
+    agent["silence"] = json!({"closing": "Bye!"});
+    stage.open(0, agent).await;
     stage
         .sql(
             "insert into session (id, project_id, number_id, contact, channel, status, origin, engaged, agent_id, agent_version,
-                                  opened_at, last_message_at)
+                                  opened_at, last_message_at, warn_after_seconds)
              select gen_random_uuid(), number.project_id, number.id, '+1' || (4000000000 + n), 'sms', 'open', 'inbound', true,
-                    number.agent_id, 1, now() - interval '2 days', now() - interval '1 day'
+                    number.agent_id, 1, now() - interval '2 days', now() - interval '1 day', 86400
                from number, generate_series(1, 100000) n;
              insert into silence (session_id, project_id, due_at) select id, project_id, last_message_at + interval '1 day' from session;
              analyze",
@@ -155,22 +163,52 @@ async fn a_hundred_thousand_jobs_that_are_due_together_are_done_once_each_whatev
         sqlx::query_scalar(statement).fetch_one(ledger.pool()).await.expect("a number")
     };
     const WARNED: &str = "select count(*) from message where kind = 'warning'";
-    let began = Instant::now();
-    let mut kills = 0;
-    stage.work = vec![stage.start_work(&[]), stage.start_work(&[])];
-    while count("select count(*) from session where status = 'open'").await > 0 {
-        assert!(began.elapsed() < Duration::from_secs(120), "{} are warned", count(WARNED).await);
-        if kills < 6 && count(WARNED).await > 12_000 * (kills + 1) {
-            drop(stage.work.remove(0));
-            stage.work.push(stage.start_work(&[]));
-            kills += 1;
-        }
-    }
-    let took = began.elapsed();
+    const OPEN: &str = "select count(*) from session where status = 'open'";
+    const NOT_CLOSED: &str = "select count(*) from session where status <> 'closed'";
+    let (took, kills) = storm(&mut stage, &count, OPEN).await;
     let sessions = count("select count(distinct session_id) from message where kind = 'warning'").await;
     assert_eq!((count(WARNED).await, sessions), (100_000, 100_000));
     assert_eq!(count("select count(*) from delivery").await, 100_000);
     assert_eq!(invariant::check(&ledger).await.expect("the invariants"), []);
-    println!("storm: 100000 jobs due together, {kills} workers killed, each done once in {:.1} s", took.as_secs_f64());
+    println!("storm: 100000 warnings due together, {kills} workers killed, each once in {:.1} s", took.as_secs_f64());
+
+    // All of them got the warning an hour ago, and nobody answered.
+    stage
+        .sql(
+            "update delivery set status = 'accepted', due_at = null, lease_token = null, leased_until = null,
+                                 accepted_at = now() - interval '1 hour', carrier_sid = 'SM' || id where carrier_sid is null;
+             update delivery set accepted_at = now() - interval '1 hour';
+             update silence set due_at = now() - interval '1 second'; analyze",
+        )
+        .await;
+    let (took, kills) = storm(&mut stage, &count, NOT_CLOSED).await;
+    let closings = count("select count(*) from message where kind = 'closing'").await;
+    let ended = count("select count(*) from session where close_reason = 'timed_out'").await;
+    assert_eq!((ended, closings, count("select count(*) from silence").await), (100_000, 100_000, 0));
+    assert_eq!(count("select count(distinct session_id) from message where kind = 'closing'").await, 100_000);
+    assert_eq!(invariant::check(&ledger).await.expect("the invariants"), []);
+    println!("storm: 100000 ends due together, {kills} workers killed, each once in {:.1} s", took.as_secs_f64());
     ledger.close().await;
+}
+
+/// Two workers until nothing is left, of whom six are killed on the way; then none.
+async fn storm(stage: &mut Stage, count: &impl AsyncFn(&'static str) -> i64, left: &'static str) -> (Duration, i64) {
+    let began = Instant::now();
+    let mut kills = 0;
+    stage.work = vec![stage.start_work(&[]), stage.start_work(&[])];
+    loop {
+        let left = count(left).await;
+        if kills < 6 && 100_000 - left > 12_000 * (kills + 1) {
+            drop(stage.work.remove(0));
+            stage.work.push(stage.start_work(&[]));
+            kills += 1;
+        }
+        if left == 0 {
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(120), "{left} are left");
+    }
+    assert!(kills > 0, "nobody died");
+    stage.work.clear();
+    (began.elapsed(), kills)
 }

@@ -20,7 +20,7 @@ use textback::simulator::{Account, Behaviour, Simulator};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::commands::{Running, textback};
-use crate::harness::{ACCOUNT_SID, AUTH_TOKEN, NUMBER, id};
+use crate::harness::{ACCOUNT_SID, AUTH_TOKEN, NUMBER, id, unguarded};
 use crate::proxy::{Upstream, Wire};
 
 /// Says back each text of the turn, so that none can hide among others.
@@ -106,6 +106,7 @@ impl Stage {
         self.key = project::create(&ledger, "stage").await.expect("a project").1;
         ledger.close().await;
         self.ask(Method::PUT, "carrier", json!({"account_sid": ACCOUNT_SID, "auth_token": AUTH_TOKEN})).await;
+        self.ask(Method::PATCH, "project", unguarded()).await;
         let agent = self.ask(Method::POST, "agents", agent).await;
         self.ask(Method::POST, "numbers", json!({"number": NUMBER, "agent_id": id(&agent["id"])})).await;
     }

@@ -159,7 +159,8 @@ struct Request<'a> {
 }
 
 fn request_body(conversation: &Conversation, asked: &Asked) -> serde_json::Result<Vec<u8>> {
-    let Conversation { id, channel_type, caller_number, callee_number, env, language, state, history } = conversation;
+    let Conversation { id, channel_type, caller_number, callee_number, env, language, state, history, .. } =
+        conversation;
     serde_json::to_vec(&Request {
         turn_id: &asked.turn_id,
         attempt: asked.attempt,
@@ -211,6 +212,7 @@ fn read_answer(bytes: &[u8], conversation: Conversation) -> Result<Answer, Strin
         hangup: said.hangup.unwrap_or(false),
         state,
         language: conversation.language,
+        sends: Vec::new(),
         log: Vec::new(),
     })
 }
@@ -241,6 +243,7 @@ mod tests {
             language: None,
             state: Map::from_iter([("kept".to_owned(), json!(1))]),
             history: Vec::new(),
+            media: Vec::new(),
         }
     }
 

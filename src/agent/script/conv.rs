@@ -15,15 +15,19 @@ use starlark::collections::SmallMap;
 use starlark::environment::{Methods, MethodsBuilder};
 use starlark::starlark_module;
 use starlark::values::dict::AllocDict;
-use starlark::values::none::NoneType;
+use starlark::values::none::{NoneOr, NoneType};
 use starlark::values::structs::AllocStruct;
 use starlark::values::{Heap, NoSerialize, StarlarkValue, Trace, Value, ValueLike, starlark_value};
 
 use super::json::to_json;
-use crate::agent::{Conversation, LogLine, MOST_TEXTS};
+use crate::agent::{Conversation, LogLine, MOST_SENDS, MOST_TEXTS, Outside, Wording};
+use crate::phone;
 
 /// How many log lines of one run are kept; a loop must not fill the log.
 const MOST_LOG_LINES: usize = 100;
+
+/// The longest text that a carrier takes.
+const MOST_CHARACTERS: usize = 1600;
 
 /// `conv`.
 #[derive(Debug, Trace, ProvidesStaticType, NoSerialize, Allocative)]
@@ -37,8 +41,11 @@ pub struct Conv<'v> {
     state: Value<'v>,
     history: Value<'v>,
     messages: Value<'v>,
+    media: Value<'v>,
     log: Value<'v>,
     said: RefCell<Vec<String>>,
+    /// Each as JSON, like the lines of the log.
+    sends: RefCell<Vec<String>>,
 }
 
 impl<'v> Conv<'v> {
@@ -61,6 +68,7 @@ impl<'v> Conv<'v> {
                 ]))
             })
             .collect();
+        let media: Vec<Value> = conversation.media.iter().map(|medium| heap.alloc(medium)).collect();
         let log = heap.alloc_complex_no_freeze(Log { lines: RefCell::default() });
         heap.alloc_complex_no_freeze(Self {
             id: conversation.id,
@@ -72,14 +80,35 @@ impl<'v> Conv<'v> {
             state,
             history: heap.alloc(history),
             messages: heap.alloc(messages),
+            media: heap.alloc(media),
             log,
             said: RefCell::default(),
+            sends: RefCell::default(),
         })
     }
 
     /// The texts of `conv.say`, in order.
     pub fn said(&self) -> Vec<String> {
         self.said.borrow().clone()
+    }
+
+    /// The texts of `conv.send_sms` and `conv.send_sms_template`, in order.
+    pub fn sends(&self) -> Vec<Outside> {
+        self.sends.borrow().iter().filter_map(|send| serde_json::from_str(send).ok()).collect()
+    }
+
+    fn send(&self, send: &Outside) -> starlark::Result<NoneType> {
+        for number in [Some(&send.to), send.from.as_ref()].into_iter().flatten() {
+            if !phone::is_e164(number) {
+                return Err(refused(format!("{number:?} is not in E.164, such as +14155550101")));
+            }
+        }
+        let mut sends = self.sends.borrow_mut();
+        if sends.len() >= MOST_SENDS {
+            return Err(refused(format!("one turn sends at most {MOST_SENDS} texts outside its answer")));
+        }
+        sends.push(serde_json::to_string(send).map_err(|error| refused(error.to_string()))?);
+        Ok(NoneType)
     }
 
     /// What it logged.
@@ -101,8 +130,8 @@ impl fmt::Display for Conv<'_> {
     }
 }
 
-const READABLE: &str =
-    "id, channel_type, caller_number, callee_number, env, language, state, history, messages, log, say(text)";
+const READABLE: &str = "id, channel_type, caller_number, callee_number, env, language, state, history, messages, media, log, say(text), \
+     send_sms(to, from_number, content), send_sms_template(to, template, variables)";
 
 #[starlark_value(type = "conv")]
 impl<'v> StarlarkValue<'v> for Conv<'v> {
@@ -121,6 +150,7 @@ impl<'v> StarlarkValue<'v> for Conv<'v> {
             "state" => self.state,
             "history" => self.history,
             "messages" => self.messages,
+            "media" => self.media,
             "log" => self.log,
             _ => return None,
         })
@@ -165,6 +195,40 @@ fn conv_methods(builder: &mut MethodsBuilder) {
             said.push(text.to_owned());
         }
         Ok(NoneType)
+    }
+
+    /// Sends a text outside the answer, when the turn is over: to a number, from one of ours (None: the session's).
+    fn send_sms(this: Value, to: &str, from_number: NoneOr<&str>, content: &str) -> starlark::Result<NoneType> {
+        let length = content.chars().count();
+        if content.trim().is_empty() || length > MOST_CHARACTERS {
+            return Err(refused(format!("conv.send_sms takes 1 to {MOST_CHARACTERS} characters, not {length}")));
+        }
+        let from = from_number.into_option().map(str::to_owned);
+        this.downcast_ref_err::<Conv>()?.send(&Outside {
+            to: to.to_owned(),
+            from,
+            wording: Wording::Text(content.to_owned()),
+        })
+    }
+
+    /// Sends a template of the project, with its variables filled in, when the turn is over.
+    fn send_sms_template<'v>(
+        this: Value<'v>,
+        to: &str,
+        template: &str,
+        #[starlark(default = NoneOr::None)] variables: NoneOr<Value<'v>>,
+    ) -> starlark::Result<NoneType> {
+        let variables = match variables.into_option().map(to_json) {
+            None => Map::new(),
+            Some(Ok(Json::Object(fields))) => fields,
+            Some(Ok(_)) => return Err(refused("the variables of a template are a dict".to_owned())),
+            Some(Err(what)) => return Err(refused(format!("the variables of a template: {what}"))),
+        };
+        this.downcast_ref_err::<Conv>()?.send(&Outside {
+            to: to.to_owned(),
+            from: None,
+            wording: Wording::Template { name: template.to_owned(), variables },
+        })
     }
 }
 

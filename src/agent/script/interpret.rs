@@ -79,8 +79,13 @@ impl Script {
             };
 
             let held = conv.downcast_ref::<Conv>().ok_or_else(|| AgentError::Failed("conv is gone".to_owned()))?;
-            let mut answer =
-                Answer { texts: held.said(), language: held.language(), log: held.log_lines(), ..Answer::default() };
+            let mut answer = Answer {
+                texts: held.said(),
+                sends: held.sends(),
+                language: held.language(),
+                log: held.log_lines(),
+                ..Answer::default()
+            };
             read_returned(function, returned, &mut answer)?;
             answer.state = read_state(state)?;
             Ok(answer)

@@ -19,6 +19,7 @@ fn conversation(channel: &str) -> Conversation {
         language: None,
         state: Map::new(),
         history: vec![Said { role: "user".to_owned(), text: "before".to_owned(), at: chrono::DateTime::UNIX_EPOCH }],
+        media: Vec::new(),
     }
 }
 

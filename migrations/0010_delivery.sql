@@ -1,0 +1,207 @@
+-- Steps 5 to 7 of the road: what became of deliveries, by the carrier's answer, its reports and its list.
+
+-- How far a delivery has come; it only moves to a higher rank.
+create function delivery_rank(status text) returns integer language sql immutable as $$
+    select case status when 'planned' then 0 when 'sending' then 1 when 'unknown' then 2
+                       when 'accepted' then 3 when 'sent' then 4 else 5 end
+$$;
+
+-- A warning that can't be delivered: its session is looked at now. Whatever its job's time: somebody may be moving it.
+create function hasten_silence(of_delivery uuid) returns void language plpgsql as $$
+begin
+    update silence set due_at = now()
+      from delivery join message on message.id = delivery.message_id
+     where delivery.id = of_delivery and message.kind = 'warning'
+       and silence.session_id = delivery.session_id;
+end $$;
+
+-- Codes by which the carrier tells that a number lacks its registration: 30034 (A2P 10DLC) and 30032 (toll-free). Attaching
+-- it anew asks again.
+create function note_registration(of_delivery uuid, code integer) returns void language plpgsql as $$
+begin
+    if code in (30032, 30034) then
+        update number set registration = 'unregistered'
+          from delivery where delivery.id = of_delivery and number.id = delivery.number_id and registration <> 'unregistered';
+    end if;
+end $$;
+
+-- deliveries: [{ordinal, id, token, status, carrier_sid, error_code, error_class, error_detail, retry_after_seconds, consent_id}]
+-- Answers one row a delivery: settled, or stale when the token is no longer its own. A status
+-- callback may have been faster than the carrier's answer: then what it said stays.
+create function settle_deliveries(deliveries jsonb)
+returns table (ordinal integer, outcome text) language plpgsql as $$
+declare
+    settling  record;
+    lock_of   record;
+    this_time timestamptz := now();
+begin
+    -- What is planned again, and what tells of an opt-out, queues with the contact's consent (see opt_out), before any
+    -- delivery is locked and in everybody's order.
+    for lock_of in
+        select distinct delivery.number_id, delivery.contact
+          from jsonb_to_recordset(deliveries) as d (id uuid, status text, error_class text)
+          join delivery on delivery.id = d.id
+         where d.status = 'planned' or d.error_class = 'opted_out'
+         order by delivery.number_id, delivery.contact
+    loop
+        perform lock_contact(lock_of.number_id, lock_of.contact);
+    end loop;
+
+    for settling in
+        select d.*
+          from jsonb_to_recordset(deliveries) as d (
+                   ordinal integer, id uuid, token uuid, status text, carrier_sid text, error_code integer,
+                   error_class text, error_detail text, retry_after_seconds double precision, consent_id uuid)
+         order by d.id
+    loop
+        ordinal := settling.ordinal;
+        if settling.status in ('planned', 'unknown') then
+            -- Something is left to do: to send it again, or to find out whether the carrier has it.
+            update delivery
+               set status = settling.status, due_at = now() + make_interval(secs => settling.retry_after_seconds),
+                   lease_token = null, leased_until = null, updated_at = now(),
+                   error_code = settling.error_code, error_class = settling.error_class, error_detail = settling.error_detail,
+                   history = with_step(history, delivery_step(settling.status, 'carrier', settling.error_code, settling.error_class, settling.error_detail))
+             where id = settling.id and lease_token = settling.token;
+        else
+            update delivery
+               set status = settling.status, due_at = null, lease_token = null, leased_until = null,
+                   carrier_sid = settling.carrier_sid, updated_at = now(),
+                   accepted_at = case when settling.status = 'accepted' then this_time else accepted_at end,
+                   error_code = settling.error_code, error_class = settling.error_class, error_detail = settling.error_detail,
+                   history = with_step(history, delivery_step(settling.status, 'carrier', settling.error_code, settling.error_class, settling.error_detail))
+             where id = settling.id and lease_token = settling.token;
+        end if;
+        outcome := case when found then 'settled' else 'stale' end;
+        if settling.status = 'planned' then
+            perform withdraw_if_stale(settling.id);
+        elsif settling.status = 'failed' and outcome = 'settled' then
+            perform hasten_silence(settling.id);
+            perform note_registration(settling.id, settling.error_code);
+            if settling.error_class = 'opted_out' then
+                perform believe_refusal(settling.consent_id, settling.id);
+            end if;
+        end if;
+        return next;
+    end loop;
+end $$;
+
+-- Step 7: the carrier reports. Forward only; late and doubled reports change nothing.
+-- Answers moved, unchanged, or unknown when no delivery of the project fits.
+create function record_status(
+    of_project uuid, of_delivery uuid, of_carrier_sid text, to_status text, code integer, class text, new_consent uuid
+) returns text language plpgsql as $$
+declare
+    held      record;
+    this_time timestamptz := now();
+begin
+    select id, number_id, contact into held from delivery
+     where project_id = of_project
+       and id = of_delivery and (carrier_sid is null or carrier_sid = of_carrier_sid);
+    if not found then
+        select id, number_id, contact into held from delivery
+         where project_id = of_project and carrier_sid = of_carrier_sid;
+    end if;
+    if not found then
+        return 'unknown';
+    end if;
+    if class = 'opted_out' then
+        -- First, as everybody does.
+        perform lock_contact(held.number_id, held.contact);
+    end if;
+    select id, status, carrier_sid into held from delivery
+     where id = held.id and (carrier_sid is null or carrier_sid = of_carrier_sid)
+       for update;
+    if not found then
+        return 'unknown';
+    end if;
+    if delivery_rank(to_status) <= delivery_rank(held.status) then
+        return 'unchanged';
+    end if;
+    update delivery
+       set status = to_status, carrier_sid = of_carrier_sid, due_at = null, lease_token = null, leased_until = null,
+           accepted_at = case when accepted_at is null then this_time else accepted_at end,
+           error_code = code, error_class = class, error_detail = null, updated_at = now(),
+           history = with_step(history, delivery_step(to_status, 'report', code, class, null))
+     where id = held.id;
+    if to_status = 'failed' then
+        perform hasten_silence(held.id);
+        perform note_registration(held.id, code);
+        if class = 'opted_out' then
+            perform believe_refusal(new_consent, held.id);
+        end if;
+    end if;
+    return 'moved';
+end $$;
+
+-- Settles an unknown delivery by what the carrier's list of messages shows. candidates are the ids of messages to the
+-- same contact with the same text that are not older than the attempt, the oldest first; null when the list could not
+-- be read. Only a list that was read long enough after the attempt makes an absence certain.
+-- Answers found, absent (it will be sent again), waiting, or stale when the token is no longer its own.
+create function resolve_unknown(of_delivery uuid, by_token uuid, candidates text[], settle_after_seconds double precision)
+returns text language plpgsql as $$
+declare
+    held      record;
+    found_sid text;
+    this_time timestamptz := now();
+begin
+    -- It may be planned again: see opt_out.
+    select number_id, contact into held from delivery where id = of_delivery;
+    perform lock_contact(held.number_id, held.contact);
+    select id, project_id, status, attempted_at into held from delivery
+     where id = of_delivery and lease_token = by_token and status = 'unknown'
+       for update;
+    if not found then
+        return 'stale';
+    end if;
+
+    -- A message that is another delivery's is not this one's, however alike their texts are.
+    select candidate into found_sid
+      from unnest(candidates) with ordinality as listed (candidate, position)
+     where not exists (
+               select 1 from delivery other where other.project_id = held.project_id and other.carrier_sid = listed.candidate)
+     order by position
+     limit 1;
+    if found_sid is not null then
+        update delivery
+           set status = 'accepted', carrier_sid = found_sid, due_at = null, lease_token = null, leased_until = null,
+               accepted_at = this_time, error_class = null, error_detail = null, updated_at = this_time,
+               history = with_step(history, delivery_step('accepted', 'list', null, null, null))
+         where id = held.id;
+        return 'found';
+    end if;
+
+    if candidates is not null and held.attempted_at + make_interval(secs => settle_after_seconds) < this_time then
+        update delivery
+           set status = 'planned', due_at = this_time, lease_token = null, leased_until = null, updated_at = this_time,
+               error_detail = 'the carrier does not have it; it is sent again',
+               history = with_step(history, delivery_step('planned', 'list', null, null, 'the carrier does not have it; it is sent again'))
+         where id = held.id;
+        perform withdraw_if_stale(held.id);
+        return 'absent';
+    end if;
+
+    update delivery
+       set due_at = this_time + make_interval(secs => least(settle_after_seconds / 4, 15)),
+           lease_token = null, leased_until = null, updated_at = this_time
+     where id = held.id;
+    return 'waiting';
+end $$;
+
+-- Gives back deliveries that were claimed and not begun, in their contacts' queue (see opt_out).
+create function give_back_deliveries(ids uuid[], tokens uuid[]) returns void language plpgsql as $$
+declare
+    lock_of record;
+begin
+    for lock_of in
+        select distinct number_id, contact from delivery where id = any (ids) order by number_id, contact
+    loop
+        perform lock_contact(lock_of.number_id, lock_of.contact);
+    end loop;
+    update delivery
+       set status = 'planned', lease_token = null, leased_until = null, attempts = attempts - 1, updated_at = now(),
+           history = history - (-1)
+      from unnest(ids, tokens) as given (id, token)
+     where delivery.id = given.id and delivery.lease_token = given.token;
+    perform withdraw_if_stale(id) from unnest(ids) as id;
+end $$;

@@ -1,0 +1,197 @@
+-- Texts that we begin: by an operator's request, once however often it is repeated, or when a scheduled one is due.
+
+-- A request that may come again: the same key with the same request gets the first answer. Kept for a week.
+create table idempotency_key (
+    project_id   uuid        not null constraint idempotency_key_belongs_to_a_project references project (id),
+    key          text        not null constraint idempotency_key_has_1_to_255_characters check (length(key) between 1 and 255),
+    request_hash bytea       not null constraint request_hash_is_sha256 check (octet_length(request_hash) = 32),
+    message_id   uuid        not null,
+    -- Null when the text was scheduled.
+    session_id   uuid,
+    send_at      timestamptz,
+    created_at   timestamptz not null default now(),
+    constraint idempotency_key_pk primary key (project_id, key)
+);
+
+create index idempotency_key_oldest on idempotency_key (created_at);
+
+-- A named text with variables.
+create table template (
+    project_id uuid        not null constraint template_belongs_to_a_project references project (id),
+    name       text        not null constraint template_name_is_a_word check (name ~ '^[A-Za-z0-9_.-]{1,100}$'),
+    body       text        not null constraint template_has_1_to_500_characters check (length(body) between 1 and 500),
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now(),
+    constraint template_pk primary key (project_id, name)
+);
+
+-- Says something to a contact of our own accord: in a new session, whose start function is then run, or in the one that
+-- is there. media: [{id, url}].
+-- Answers sent, or why not: number_detached, contact_opted_out, session_active.
+create function send_text(
+    of_project uuid, from_number uuid, to_contact text, saying text, media jsonb, on_active text, by_turn uuid,
+    new_message uuid, new_delivery uuid, new_session uuid, new_turn uuid
+) returns table (outcome text, session_id uuid) language plpgsql as $$
+declare
+    by_agent uuid;
+    held     record;
+    is_there boolean;
+begin
+    perform lock_contact(from_number, to_contact);
+    select agent_id into by_agent from number where id = from_number and project_id = of_project and detached_at is null;
+    if not found then
+        outcome := 'number_detached';
+        return next;
+        return;
+    end if;
+    if has_opted_out(from_number, to_contact) then
+        outcome := 'contact_opted_out';
+        return next;
+        return;
+    end if;
+
+    select id, handled_seq, status, engaged, allowed_silence(id) as silent_after into held from session
+     where number_id = from_number and contact = to_contact and channel = 'sms' and status <> 'closed'
+       for update;
+    is_there := found;
+    if is_there and on_active = 'reject' then
+        outcome := 'session_active';
+        session_id := held.id;
+        return next;
+        return;
+    end if;
+    if is_there and on_active = 'join' then
+        session_id := held.id;
+        update session
+           set last_message_at = greatest(last_message_at, now()), warn_after_seconds = held.silent_after,
+               status = 'open', warned_at = null
+         where id = held.id;
+        if held.status = 'warned' then
+            perform withdraw_stale(from_number, to_contact, '{warning}');
+        end if;
+        if held.engaged then
+            perform arm_silence(held.id, held.silent_after, false);
+        end if;
+    else
+        if is_there then
+            perform close_session(held.id, 'superseded');
+        end if;
+        session_id := find_or_open_session(new_session, of_project, from_number, to_contact, 'sms', by_agent, 'outbound');
+        if is_there then
+            -- Nobody's text is lost: who waits for an answer gets it in the new session.
+            perform take_over_waiting(held.id, held.handled_seq, session_id);
+        end if;
+        -- It runs the start function.
+        perform want_turn(new_turn, session_id);
+    end if;
+
+    perform plan_message(new_message, new_delivery, of_project, session_id, from_number, to_contact, 'text', saying, by_turn, null);
+    insert into medium (id, project_id, message_id, position, url)
+    select (item ->> 'id')::uuid, of_project, new_message, place - 1, item ->> 'url'
+      from jsonb_array_elements(media) with ordinality as media (item, place);
+    outcome := 'sent';
+    return next;
+end $$;
+
+-- An operator's request to send a text, now or at a time, once for an idempotency key.
+-- Answers sent or scheduled; replayed when the key was used for the same request before; else why nothing was done:
+-- key_reused, or what send_text says.
+create function send_once(
+    of_project uuid, by_key text, hash bytea, at_time timestamptz, from_number uuid, to_contact text, saying text, media jsonb,
+    on_active text, new_message uuid, new_delivery uuid, new_session uuid, new_turn uuid
+) returns table (outcome text, message_id uuid, session_id uuid, send_at timestamptz) language plpgsql as $$
+declare
+    kept record;
+begin
+    if by_key is not null then
+        delete from idempotency_key
+         where ctid = any (array(select ctid from idempotency_key where created_at < now() - interval '7 days'
+                                  order by created_at limit 10 for update skip locked));
+        insert into idempotency_key (project_id, key, request_hash, message_id) values (of_project, by_key, hash, new_message)
+        on conflict on constraint idempotency_key_pk do nothing;
+        if not found then
+            -- Who came first has committed: the insert waited for it.
+            select k.request_hash, k.message_id, k.session_id, k.send_at into kept
+              from idempotency_key k where k.project_id = of_project and k.key = by_key;
+            message_id := kept.message_id;
+            session_id := kept.session_id;
+            send_at := kept.send_at;
+            outcome := case when kept.request_hash = hash then 'replayed' else 'key_reused' end;
+            return next;
+            return;
+        end if;
+    end if;
+
+    message_id := new_message;
+    if at_time > now() then
+        perform lock_contact(from_number, to_contact);
+        if has_opted_out(from_number, to_contact) then
+            outcome := 'contact_opted_out';
+        else
+            insert into scheduled_message (id, project_id, number_id, contact, body, media_urls, on_active_session,
+                                           heeds_quiet_hours, send_at, due_at)
+            values (new_message, of_project, from_number, to_contact, saying,
+                    array(select item ->> 'url' from jsonb_array_elements(media) as media (item)), on_active, true, at_time, at_time);
+            outcome := 'scheduled';
+            send_at := at_time;
+        end if;
+    else
+        select s.outcome, s.session_id into outcome, session_id
+          from send_text(of_project, from_number, to_contact, saying, media, on_active, null,
+                         new_message, new_delivery, new_session, new_turn) s;
+    end if;
+
+    if outcome in ('sent', 'scheduled') then
+        update idempotency_key k set session_id = send_once.session_id, send_at = send_once.send_at
+         where k.project_id = of_project and k.key = by_key;
+    else
+        -- Nothing was done, so the key is free: the reason may be gone next time.
+        delete from idempotency_key k where k.project_id = of_project and k.key = by_key;
+    end if;
+    return next;
+end $$;
+
+-- Sends scheduled messages that are due, `most` at a time. new_ids are three for each: of a delivery, a session and a turn.
+-- As in decide_silences the contact's lock is only tried, since the job's row is locked first.
+-- Answers one row a job: sent, put_off (quiet hours), or why it is refused.
+create function send_due(most integer, new_ids uuid[])
+returns table (message_id uuid, project_id uuid, session_id uuid, outcome text, late_seconds double precision) language plpgsql as $$
+declare
+    job      record;
+    place    integer := 0;
+    quiet_to timestamptz;
+begin
+    for job in
+        select s.* from scheduled_message s
+         where s.due_at <= now()
+         order by s.due_at
+         limit most
+           for update skip locked
+    loop
+        place := place + 1;
+        if not try_lock_contact(job.number_id, job.contact) then
+            continue;
+        end if;
+        message_id := job.id;
+        project_id := job.project_id;
+        session_id := null;
+        late_seconds := extract(epoch from now() - job.due_at);
+        quiet_to := case when job.heeds_quiet_hours then end_of_quiet(job.project_id, job.contact) end;
+        if quiet_to is not null then
+            outcome := 'put_off';
+            update scheduled_message set due_at = quiet_to where id = job.id;
+            return next;
+            continue;
+        end if;
+        select s.outcome, s.session_id into outcome, session_id
+          from send_text(job.project_id, job.number_id, job.contact, job.body,
+                         (select coalesce(jsonb_agg(jsonb_build_object('id', gen_random_uuid(), 'url', url)), '[]') from unnest(job.media_urls) url),
+                         job.on_active_session, job.turn_id, job.id, new_ids[place * 3 - 2], new_ids[place * 3 - 1], new_ids[place * 3]) s;
+        if outcome = 'sent' then
+            delete from scheduled_message where id = job.id;
+        else
+            update scheduled_message set due_at = null, refused = outcome where id = job.id;
+        end if;
+        return next;
+    end loop;
+end $$;

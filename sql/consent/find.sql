@@ -1,0 +1,6 @@
+-- One record of a project ($1), by its id ($2).
+select consent.id, number.number, consent.contact, consent.kind, consent.source, consent.said, consent.message_id,
+       consent.recorded_at
+  from consent
+  join number on number.id = consent.number_id
+ where consent.project_id = $1 and consent.id = $2

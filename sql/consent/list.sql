@@ -1,0 +1,12 @@
+-- What was said about texts in a project ($1), newest first: to a number ($2), by a contact ($3), before a record ($4), at
+-- most $5. A filter that is null lets all pass.
+select consent.id, number.number, consent.contact, consent.kind, consent.source, consent.said, consent.message_id,
+       consent.recorded_at
+  from consent
+  join number on number.id = consent.number_id
+ where consent.project_id = $1
+   and ($2::text is null or number.number = $2)
+   and ($3::text is null or consent.contact = $3)
+   and ($4::uuid is null or consent.id < $4)
+ order by consent.id desc
+ limit $5

@@ -1,0 +1,10 @@
+-- No delivery is claimed for a contact who had opted out before the claim and not in again.
+create or replace view invariant_07_no_delivery_to_who_opted_out as
+select delivery.id as delivery_id, delivery.session_id, delivery.attempted_at, before.recorded_at as opted_out_at
+  from delivery
+  join lateral (
+      select kind, recorded_at from consent
+       where consent.number_id = delivery.number_id and consent.contact = delivery.contact
+         and consent.recorded_at < delivery.attempted_at
+       order by seq desc limit 1
+  ) before on before.kind = 'opted_out'

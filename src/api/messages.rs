@@ -1,0 +1,382 @@
+//! `/v1/messages`: texts that the project begins (Send SMS), and what became of each; it calls no carrier.
+
+use chrono::{DateTime, Duration, Utc};
+use poem::web::Data;
+use poem_openapi::param::{Header, Path, Query};
+use poem_openapi::payload::Json;
+use poem_openapi::types::{Any, ToJSON};
+use poem_openapi::{ApiResponse, Enum, Object, OpenApi};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::auth::Caller;
+use super::lists::{self, List};
+use super::sessions::Message;
+use super::{Door, Group};
+use crate::ledger::message::{self, Begun, Idempotency, NewText};
+use crate::ledger::number::Sender;
+use crate::ledger::scheduled_message::{self, ScheduledMessage};
+use crate::ledger::{country, number};
+use crate::phone;
+use crate::problem::Problem;
+use crate::secret::sha256;
+use crate::template;
+
+/// The longest text that the carrier takes.
+const MOST_CHARACTERS: usize = 1600;
+/// As far ahead as a text can be scheduled.
+const FARTHEST: Duration = Duration::days(366);
+
+/// `/v1/messages`
+pub struct Api;
+
+/// What becomes of a session that the contact has already.
+#[derive(Enum, Clone, Copy, Default)]
+#[oai(rename_all = "snake_case")]
+enum OnActiveSession {
+    /// It ends without a word, and a new one begins with this text. Texts that wait for an answer move along.
+    #[default]
+    Supersede,
+    /// The text is said in it.
+    Join,
+    /// Nothing is sent (409 `session_active`).
+    Reject,
+}
+
+impl OnActiveSession {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Supersede => "supersede",
+            Self::Join => "join",
+            Self::Reject => "reject",
+        }
+    }
+}
+
+/// A text to be sent.
+#[derive(Object)]
+#[oai(deny_unknown_fields)]
+struct NewMessage {
+    /// The contact, in E.164, such as +14155550101.
+    to: String,
+    /// What it says, 1 to 1600 characters. Either this or a template; with media it may be left out.
+    body: Option<String>,
+    /// A number of the project's. Left out, it is the number that the contact had to do with last, else one of the
+    /// contact's country, else the project's `default_number`, else the oldest.
+    from: Option<String>,
+    #[oai(default)]
+    on_active_session: OnActiveSession,
+    /// Pictures and the like, which the carrier fetches: up to ten addresses.
+    #[oai(default, validator(max_items = 10))]
+    media_urls: Vec<String>,
+    /// The name of a template, instead of a body.
+    template: Option<String>,
+    /// The template's variables.
+    variables: Option<Any<Map<String, Value>>>,
+    /// Not before this time, up to a year ahead, and not in the contact's quiet hours. A time that has passed is now.
+    send_at: Option<DateTime<Utc>>,
+}
+
+/// A text that is on its way or waits for its time.
+#[derive(Object)]
+struct MessageAccepted {
+    /// What `GET /v1/messages/{id}` tells about it.
+    message_id: Uuid,
+    /// The session that it is in; null while it is scheduled.
+    session_id: Option<Uuid>,
+    /// When it is to be sent, if not now.
+    send_at: Option<DateTime<Utc>>,
+}
+
+#[derive(ApiResponse)]
+enum Accepted {
+    /// It is planned, or was before under this key
+    #[oai(status = 202)]
+    Accepted(Json<MessageAccepted>),
+}
+
+/// A message with every step of its delivery.
+#[derive(Object)]
+struct TracedMessage {
+    #[oai(flatten)]
+    message: Message,
+    /// Our number.
+    number: String,
+    contact: String,
+    /// What kind of failure it was: `opted_out`, `permanent_recipient`, `permanent_config`, `content`, `auth`, `account`,
+    /// `throttled`, `transient` or `ambiguous`.
+    error_class: Option<String>,
+    /// Each step of its delivery, oldest first.
+    history: Vec<Any<Value>>,
+}
+
+/// A text that waits for its time, or will not be sent.
+#[derive(Object)]
+struct Scheduled {
+    /// The id that its message will have.
+    id: Uuid,
+    /// `scheduled` or `refused`.
+    status: String,
+    /// Why it will not be sent: `cancelled`, `contact_opted_out`, `session_active` or `number_detached`.
+    reason: Option<String>,
+    /// Our number.
+    number: String,
+    contact: String,
+    body: String,
+    media_urls: Vec<String>,
+    on_active_session: String,
+    send_at: DateTime<Utc>,
+    /// Later than `send_at` when the contact's quiet hours put it off.
+    due_at: Option<DateTime<Utc>>,
+    /// The turn whose agent wanted it.
+    turn_id: Option<Uuid>,
+    created_at: DateTime<Utc>,
+}
+
+#[derive(ApiResponse)]
+enum Found {
+    /// A message
+    #[oai(status = 200)]
+    Message(Json<TracedMessage>),
+    /// It waits for its time or was refused: there is no message yet
+    #[oai(status = 202)]
+    Scheduled(Json<Scheduled>),
+}
+
+#[OpenApi(tag = "Group::Messages")]
+impl Api {
+    /// Send a text
+    ///
+    /// Opens a session that the contact's reply continues, with this text in its history; the agent's `start` runs in it.
+    #[oai(path = "/messages", method = "post", operation_id = "send_message")]
+    async fn send(
+        &self,
+        door: Data<&Door>,
+        caller: Caller,
+        /// The same key with the same request gets the first answer, for a week; with another request it is refused.
+        #[oai(name = "Idempotency-Key")]
+        key: Header<Option<String>>,
+        body: Json<NewMessage>,
+    ) -> Result<Accepted, Problem> {
+        let project_id = caller.writer()?;
+        let idempotency = idempotency(key.0, &body.0)?;
+        if let Some(idempotency) = &idempotency
+            && let Some(begun) = message::replay(&door.ledger, project_id, idempotency).await?
+        {
+            return accepted(begun);
+        }
+        let text = read(&door, project_id, body.0).await?;
+        accepted(message::send(&door.ledger, &text, idempotency.as_ref()).await?)
+    }
+
+    /// Read a message, with every step of its delivery
+    #[oai(path = "/messages/:id", method = "get", operation_id = "get_message")]
+    async fn get(&self, door: Data<&Door>, caller: Caller, id: Path<Uuid>) -> Result<Found, Problem> {
+        // The scheduled one first: while we look it may become a message, and never the other way round.
+        if let Some(scheduled) = scheduled_message::find(&door.ledger, caller.reader(), *id).await? {
+            return Ok(Found::Scheduled(Json(scheduled.into())));
+        }
+        let traced = message::find(&door.ledger, caller.reader(), *id).await?;
+        let traced = traced.ok_or_else(|| Problem::not_found("message"))?;
+        Ok(Found::Message(Json(TracedMessage {
+            message: traced.message.into(),
+            number: traced.number,
+            contact: traced.contact,
+            error_class: traced.error_class,
+            history: traced.history.as_array().into_iter().flatten().cloned().map(Any).collect(),
+        })))
+    }
+
+    /// Cancel a scheduled text
+    #[oai(path = "/messages/:id", method = "delete", operation_id = "cancel_message")]
+    async fn cancel(&self, door: Data<&Door>, caller: Caller, id: Path<Uuid>) -> Result<Json<Scheduled>, Problem> {
+        let project_id = caller.writer()?;
+        let cancelled = scheduled_message::cancel(&door.ledger, project_id, *id).await?;
+        match scheduled_message::find(&door.ledger, project_id, *id).await? {
+            Some(scheduled) if cancelled || scheduled.refused.is_some() => Ok(Json(scheduled.into())),
+            _ if message::find(&door.ledger, project_id, *id).await?.is_some() => Err(Problem::conflict(
+                "message_not_scheduled",
+                "this text does not wait for a time any more; only a scheduled one can be cancelled",
+            )),
+            _ => Err(Problem::not_found("message")),
+        }
+    }
+
+    /// List scheduled texts that wait or were refused, newest first
+    #[oai(path = "/scheduled-messages", method = "get", operation_id = "list_scheduled_messages")]
+    async fn list(
+        &self,
+        door: Data<&Door>,
+        caller: Caller,
+        cursor: Query<Option<String>>,
+        limit: Query<Option<u32>>,
+    ) -> Result<Json<List<Scheduled>>, Problem> {
+        let (cursor, limit) = (lists::cursor(cursor.0)?, lists::limit(limit.0)?);
+        Ok(Json(List::of(scheduled_message::list(&door.ledger, caller.reader(), cursor, limit).await?)))
+    }
+}
+
+/// By what the request is known if it comes again.
+fn idempotency(key: Option<String>, request: &NewMessage) -> Result<Option<Idempotency>, Problem> {
+    let Some(key) = key else { return Ok(None) };
+    if key.is_empty() || key.chars().count() > 255 {
+        return Err(Problem::invalid("idempotency_key_invalid", "an Idempotency-Key has 1 to 255 characters"));
+    }
+    let request = request.to_json().unwrap_or_default().to_string();
+    Ok(Some(Idempotency { key, request_hash: sha256(request.as_bytes()).to_vec() }))
+}
+
+/// The text that a request asks for, if it can be sent.
+async fn read(door: &Door, project_id: Uuid, request: NewMessage) -> Result<NewText, Problem> {
+    let contact = request.to.clone();
+    if !phone::is_e164(&contact) {
+        return Err(Problem::invalid(
+            "to_not_e164",
+            format!(
+                "to is {contact:?}, which is not in E.164; write + and the digits with the country code, such as +14155550101"
+            ),
+        ));
+    }
+    let now = Utc::now();
+    if request.send_at.is_some_and(|at| at > now + FARTHEST) {
+        return Err(Problem::invalid("send_at_too_far", "send_at is more than 366 days ahead"));
+    }
+    for url in &request.media_urls {
+        if !url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https")) || url.len() > 4000 {
+            return Err(Problem::invalid(
+                "media_url_invalid",
+                format!("{url:?} is no http or https address that a carrier could fetch"),
+            ));
+        }
+    }
+    let (send_at, on_active_session) = (request.send_at, request.on_active_session.word());
+    let media_urls = request.media_urls.clone();
+    let body = wording(door, project_id, &request).await?;
+    let in_country = phone::country(&contact);
+    if let Some(iso2) = &in_country
+        && let Some(country) = country::find(&door.ledger, iso2).await?
+        && country.two_way == Some(false)
+    {
+        let as_of = country.as_of.map(|date| format!(", {date}")).unwrap_or_default();
+        return Err(Problem::invalid(
+            "country_without_sms",
+            format!(
+                "{} ({iso2}) has no texts in both directions, so nobody could answer (source: {}{as_of}); where that is wrong, correct its row in sms_country",
+                country.name,
+                country.sources.join(", ")
+            ),
+        ));
+    }
+    let sender = sender(door, project_id, &contact, request.from, in_country.as_deref()).await?;
+    if sender.number == contact {
+        return Err(Problem::invalid("to_is_from", format!("{contact} can't text itself")));
+    }
+    if sender.unregistered {
+        return Err(Problem::conflict(
+            "number_not_registered",
+            format!(
+                "the carrier blocks texts from {} until it is registered (A2P 10DLC, or toll-free verification); register it at the carrier, then attach it anew",
+                sender.number
+            ),
+        ));
+    }
+    Ok(NewText { project_id, number_id: sender.id, contact, body, media_urls, on_active_session, send_at })
+}
+
+/// What the text says.
+async fn wording(door: &Door, project_id: Uuid, request: &NewMessage) -> Result<String, Problem> {
+    let body = match (&request.body, &request.template) {
+        (Some(_), Some(_)) => {
+            return Err(Problem::invalid("body_and_template", "give a body or a template, not both"));
+        }
+        (None, Some(name)) => {
+            let found = crate::ledger::template::find(&door.ledger, project_id, name).await?;
+            let found = found.ok_or_else(|| {
+                Problem::invalid(
+                    "template_unknown",
+                    format!("this project has no template {name:?}; PUT /v1/templates/{{name}} makes one"),
+                )
+            })?;
+            let variables = request.variables.as_ref().map(|variables| variables.0.clone()).unwrap_or_default();
+            template::fill(&found.body, &variables)
+                .map_err(|what| Problem::invalid("template_not_filled", format!("the template {name:?}: {what}")))?
+        }
+        (body, None) => body.clone().unwrap_or_default(),
+    };
+    let length = body.chars().count();
+    if length > MOST_CHARACTERS {
+        return Err(Problem::invalid(
+            "body_too_long",
+            format!("the text has {length} characters, and the carrier takes {MOST_CHARACTERS}; send it in parts"),
+        ));
+    }
+    if body.trim().is_empty() && request.media_urls.is_empty() {
+        return Err(Problem::invalid("body_empty", "the text says nothing; give a body, a template or media_urls"));
+    }
+    Ok(body)
+}
+
+/// The number that the text leaves from.
+async fn sender(
+    door: &Door,
+    project_id: Uuid,
+    contact: &str,
+    from: Option<String>,
+    country: Option<&str>,
+) -> Result<Sender, Problem> {
+    match from {
+        Some(from) => number::find_by_number(&door.ledger, project_id, &from).await?.ok_or_else(|| {
+            Problem::invalid(
+                "number_not_ours",
+                format!("{from:?} is not a number of this project; GET /v1/numbers lists them, POST /v1/numbers attaches one"),
+            )
+        }),
+        None => number::choose(&door.ledger, project_id, contact, country).await?.ok_or_else(|| {
+            Problem::conflict("number_missing", "this project has no number to send from; attach one: POST /v1/numbers")
+        }),
+    }
+}
+
+fn accepted(begun: Begun) -> Result<Accepted, Problem> {
+    let Begun { outcome, message_id, session_id, send_at } = begun;
+    Err(match outcome.as_str() {
+        "sent" | "scheduled" | "replayed" => {
+            return Ok(Accepted::Accepted(Json(MessageAccepted { message_id, session_id, send_at })));
+        }
+        "key_reused" => Problem::invalid(
+            "idempotency_key_reused",
+            "this Idempotency-Key was used for another request; take a new key for a new text",
+        ),
+        "contact_opted_out" => Problem::conflict(
+            "contact_opted_out",
+            "the contact wants no texts from this number (GET /v1/consents tells since when); nothing is sent until they text START",
+        ),
+        "session_active" => Problem::conflict(
+            "session_active",
+            format!(
+                "the contact has a session already{}; send with on_active_session join or supersede",
+                session_id.map(|id| format!(", {id}")).unwrap_or_default()
+            ),
+        ),
+        _ => Problem::conflict("number_detached", "the number was detached a moment ago; choose another one"),
+    })
+}
+
+impl From<ScheduledMessage> for Scheduled {
+    fn from(message: ScheduledMessage) -> Self {
+        Self {
+            id: message.id,
+            status: if message.refused.is_some() { "refused" } else { "scheduled" }.to_owned(),
+            reason: message.refused,
+            number: message.number,
+            contact: message.contact,
+            body: message.body,
+            media_urls: message.media_urls,
+            on_active_session: message.on_active_session,
+            send_at: message.send_at,
+            due_at: message.due_at,
+            turn_id: message.turn_id,
+            created_at: message.created_at,
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Scheduled texts: when one is due it becomes a message with its delivery; what is decided is committed before anybody here hears of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use apalis_core::error::BoxDynError;
+use uuid::Uuid;
+
+use super::queue::{Seated, Source};
+use crate::ledger::Ledger;
+use crate::ledger::room::Room;
+use crate::ledger::scheduled_message::{self, Due};
+use crate::ledger::wake::Work;
+
+/// Sends what was scheduled.
+#[derive(Clone)]
+pub struct ScheduledMessages {
+    ledger: Ledger,
+    /// In how many milliseconds the next one is due, as far as is known.
+    next: Arc<AtomicU64>,
+}
+
+impl ScheduledMessages {
+    pub(super) fn new(ledger: Ledger) -> Self {
+        Self { ledger, next: Arc::new(AtomicU64::new(u64::MAX)) }
+    }
+
+    /// Sends all that are due; says how many there were. This is what the worker does, without the worker: for tests.
+    pub async fn step(&self) -> Result<usize, sqlx::Error> {
+        Ok(scheduled_message::send_due(&self.ledger, 100).await?.len())
+    }
+}
+
+impl Source for ScheduledMessages {
+    type Claim = Due;
+    const WORK: Work = Work::ScheduledMessage;
+
+    fn owner(claim: &Due) -> Uuid {
+        claim.message_id
+    }
+
+    async fn claim(&self, room: Room) -> Result<Vec<Due>, sqlx::Error> {
+        let due = scheduled_message::send_due(&self.ledger, u32::try_from(room.most).unwrap_or(0)).await?;
+        let next = scheduled_message::next_due(&self.ledger).await?;
+        self.next.store(super::milliseconds(next), Ordering::Relaxed);
+        Ok(due)
+    }
+
+    /// What was sent is done.
+    async fn give_back(&self, _: Vec<Due>) -> Result<(), sqlx::Error> {
+        Ok(())
+    }
+
+    fn next(&self) -> Option<Duration> {
+        Some(Duration::from_millis(self.next.load(Ordering::Relaxed)))
+    }
+}
+
+/// The worker's function: tells what became of it.
+pub(super) async fn work(seated: Seated<Due>) -> Result<(), BoxDynError> {
+    let (due, _seat) = seated.rise();
+    let Due { message_id, session_id, outcome, late_seconds, .. } = due;
+    match outcome.as_str() {
+        "sent" => tracing::info!(%message_id, session_id = ?session_id, late_seconds, "a scheduled text is on its way"),
+        "put_off" => tracing::info!(%message_id, "a scheduled text waits until the contact's quiet hours are over"),
+        why => tracing::warn!(%message_id, why, "a scheduled text is not sent"),
+    }
+    metrics::counter!("textback_scheduled_messages_total", "outcome" => outcome).increment(1);
+    Ok(())
+}
