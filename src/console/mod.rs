@@ -150,7 +150,10 @@ async fn skip(request: &Request, Form(asked): Form<Skip>, door: Data<&Door>) -> 
     match moved.await {
         Ok(true) => {}
         Ok(false) => return (StatusCode::NOT_FOUND, "no session is open between the two").into_response(),
-        Err(error) => return unreadable(&error),
+        Err(error) => {
+            // Not 200: nothing was moved, and a program may have asked.
+            return unreadable(&error).with_status(StatusCode::SERVICE_UNAVAILABLE).into_response();
+        }
     }
     match sessions(&door).await {
         Ok(markup) => part(&markup, ""),

@@ -4,6 +4,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 use textback::ledger::{project, session};
+use textback::simulator::Fault;
 use uuid::Uuid;
 
 use crate::harness::{ADA, AUTH_TOKEN, ECHO, NUMBER, World, bodies};
@@ -217,7 +218,12 @@ async fn changed_settings_count_from_the_next_period_on_in_open_sessions_too() {
     let change = async |seconds: u32| {
         world.ok(Method::POST, &format!("/v1/agents/{agent}/versions"), Some(version(seconds))).await;
     };
+    world.pass(20 * HOUR).await;
+    let before = world.newest().await["warning_due_at"].clone();
     change(HOUR).await;
+    assert_eq!(world.newest().await["warning_due_at"], before, "this period keeps its time");
+    world.pass(3 * HOUR).await;
+    assert_eq!(world.newest().await["status"], "open");
     world.answers(ADA, "a new period").await;
     world.pass(HOUR).await;
     assert_eq!(world.newest().await["status"], "warned", "an hour is enough now");
@@ -248,6 +254,66 @@ async fn the_api_tells_when_the_warning_and_the_end_are_due() {
     assert!(world.refused(Method::GET, "/v1/sessions/01900000-0000-7000-8000-000000000000", None).await.0 == 404);
 }
 
+/// The carrier did not take the warning, and nobody knows that for two minutes.
+async fn warned_into_the_dark() -> World {
+    let world = world().await;
+    world.answers(ADA, "hi").await;
+    world.pass_unsettled(24 * HOUR).await;
+    world.workers.silences.step().await.expect("silences");
+    world.simulator.plan_faults([Fault::Fail500]);
+    world.workers.sender.step().await.expect("deliveries");
+    assert_eq!(world.newest().await["status"], "warned");
+    world
+}
+
+/// So much later it is certain that the carrier does not have it.
+async fn light(world: &World) {
+    world.sql("update delivery set attempted_at = attempted_at - interval '5 minutes', due_at = now() where status = 'unknown'").await;
+    world.settle().await;
+}
+
+#[tokio::test]
+async fn an_unsure_warning_is_not_sent_again_after_somebody_spoke() {
+    let world = warned_into_the_dark().await;
+    world.text(ADA, "I am here").await;
+    light(&world).await;
+    assert_eq!(world.simulator.received(ADA, NUMBER), ["1: hi", "2: I am here"]);
+}
+
+#[tokio::test]
+async fn an_unsure_warning_is_not_sent_again_after_the_sessions_end() {
+    let world = warned_into_the_dark().await;
+    let session = world.newest().await["id"].as_str().expect("an id").to_owned();
+    world.ok(Method::POST, &format!("/v1/sessions/{session}/end"), None).await;
+    light(&world).await;
+    assert_eq!(world.simulator.received(ADA, NUMBER), ["1: hi"]);
+}
+
+#[tokio::test]
+async fn an_unsure_warning_is_sent_again_while_it_is_still_true() {
+    let world = warned_into_the_dark().await;
+    light(&world).await;
+    assert_eq!(world.simulator.received(ADA, NUMBER), ["1: hi", WARNING]);
+}
+
+#[tokio::test]
+async fn a_farewell_that_did_not_leave_does_not_follow_a_new_beginning() {
+    for fault in [Fault::TooManyRequests, Fault::Fail500] {
+        let world = World::new().await;
+        world.attach_echo_with(json!({"closing": "Bye!"})).await;
+        world.answers(ADA, "hi").await;
+        world.pass(24 * HOUR).await;
+        world.pass_unsettled(10 * MINUTE).await;
+        world.workers.silences.step().await.expect("silences");
+        world.simulator.plan_faults([fault]);
+        world.workers.sender.step().await.expect("deliveries");
+        world.text(ADA, "hello again").await;
+        world.sql("update delivery set due_at = now() where due_at is not null").await;
+        light(&world).await;
+        assert_eq!(world.simulator.received(ADA, NUMBER), ["1: hi", WARNING, "1: hello again"], "{fault:?}");
+    }
+}
+
 #[tokio::test]
 async fn limits_are_checked() {
     let world = World::new().await;
@@ -258,11 +324,19 @@ async fn limits_are_checked() {
         json!({"warning": ""}),
         json!({"warning": "x".repeat(1601)}),
         json!({"closing": ""}),
+        json!({"closing": "  "}),
+        json!({"closing": "x".repeat(1601)}),
+        json!({"warning": " "}),
+        json!({"grace_seconds": 2_592_001}),
         json!({"patience": 1}),
     ] {
         let agent = json!({"name": "a", "kind": "script", "source": ECHO, "silence": silence});
         let (status, _) = world.refused(Method::POST, "/v1/agents", Some(agent)).await;
         assert!([400, 422].contains(&status), "{silence}");
+    }
+    for (name, seconds) in [("short", 1), ("long", 2_592_000)] {
+        let silence = json!({"warn_after_seconds": seconds, "grace_seconds": seconds});
+        world.agent(name, ECHO, json!({"silence": silence})).await;
     }
 }
 

@@ -1,0 +1,149 @@
+//! Guards: floods and loops are held, visibly, and the words of consent always pass.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::{ADA, ECHO, NUMBER, World};
+
+async fn world() -> World {
+    World::with_agent(ECHO, json!({"first_message": "process"})).await
+}
+
+impl World {
+    async fn held(&self) -> Vec<String> {
+        let mut held = Vec::new();
+        for session in self.sessions().await.into_iter().rev() {
+            let messages = self.messages(&session).await;
+            let held_ones = messages.iter().filter(|message| message["status"] == "held");
+            held.extend(held_ones.map(|message| message["reason"].as_str().unwrap_or_default().to_owned()));
+        }
+        held
+    }
+
+    async fn guard(&self, guards: Value) {
+        self.ok(Method::PATCH, "/v1/project", Some(json!({"guards": guards}))).await;
+    }
+}
+
+#[tokio::test]
+async fn over_ten_texts_a_minute_are_stored_and_held_and_the_agent_does_not_run() {
+    let world = world().await;
+    for n in 1..=13 {
+        world.text(ADA, &format!("text {n}")).await;
+        world.settle().await;
+    }
+    assert_eq!(world.simulator.received(ADA, NUMBER).len(), 10);
+    assert_eq!(world.held().await, ["contact_too_fast"; 3]);
+    assert_eq!(world.answers("+14155550102", "me too").await, ["1: me too"], "nobody else is held");
+    world.sql("update message set created_at = created_at - interval '61 seconds'").await;
+    assert_eq!(world.answers(ADA, "later").await.pop().as_deref(), Some("11: later"), "it passes by itself");
+}
+
+#[tokio::test]
+async fn the_agent_sees_later_what_was_held() {
+    let agent = "def reply(conv, text): return str([line.text for line in conv.history if line.role == \"user\"])";
+    let world = World::with_agent(agent, json!({"first_message": "process"})).await;
+    world.guard(json!({"texts_per_contact_per_minute": 1})).await;
+    world.answers(ADA, "one").await;
+    world.answers(ADA, "two").await;
+    world.guard(json!({"texts_per_contact_per_minute": 0})).await;
+    assert_eq!(world.answers(ADA, "three").await.pop().as_deref(), Some("[\"one\", \"two\"]"));
+}
+
+#[tokio::test]
+async fn the_same_text_five_times_in_five_minutes_pauses_the_contact_for_ten() {
+    let world = world().await;
+    for _ in 0..5 {
+        world.answers(ADA, "buy now").await;
+    }
+    assert_eq!(world.simulator.received(ADA, NUMBER).len(), 4);
+    world.answers(ADA, "something else").await;
+    assert_eq!(world.held().await, ["repeats", "paused"]);
+    world.sql("update session set paused_until = paused_until - interval '10 minutes'").await;
+    world.sql("update message set created_at = created_at - interval '10 minutes'").await;
+    assert_eq!(world.answers(ADA, "buy now").await.len(), 5, "it lifts by itself");
+}
+
+/// Two robots answer each other, and ours hangs up each time: without a memory beyond the session that goes on for ever.
+#[tokio::test]
+async fn a_loop_between_two_robots_ends_though_each_turn_ends_the_session() {
+    let agent = "def reply(conv, text): return {\"utterance\": \"I am out of office.\", \"hangup\": True}";
+    let world = World::with_agent(agent, json!({"first_message": "process"})).await;
+    let mut answers = 0;
+    for _ in 0..20 {
+        let received = world.answers(ADA, "I am away until Monday.").await.len();
+        if received == answers {
+            break;
+        }
+        answers = received;
+    }
+    assert_eq!(answers, 4);
+    assert!(world.answers(ADA, "I am away until Tuesday.").await.len() == 4, "the pause outlives the session");
+    assert_eq!(world.held().await, ["repeats", "paused"]);
+}
+
+#[tokio::test]
+async fn stop_start_and_help_always_pass() {
+    let world = world().await;
+    world.guard(json!({"texts_per_contact_per_minute": 1, "repeats_in_five_minutes": 2})).await;
+    for text in ["a", "a", "HELP", "HELP", "HELP", "STOP", "STOP", "START"] {
+        world.answers(ADA, text).await;
+    }
+    let consents = world.ok(Method::GET, "/v1/consents", None).await;
+    let kinds: Vec<&str> =
+        consents["items"].as_array().expect("items").iter().filter_map(|item| item["kind"].as_str()).collect();
+    assert_eq!(kinds, ["opted_in", "opted_out", "opted_out"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_projects_limit_holds_what_is_over_it_in_a_minute_of_the_clock() {
+    let world = world().await;
+    world.guard(json!({"texts_per_project_per_minute": 20})).await;
+    // Not across the turn of a minute, which begins a new count.
+    let second: f64 = sqlx::query_scalar("select extract(second from now())::float8")
+        .fetch_one(world.ledger.pool())
+        .await
+        .expect("a time");
+    if second > 50.0 {
+        world.sql("select pg_sleep(61 - extract(second from now()))").await;
+    }
+    let texts = (0..50).map(|n| {
+        let simulator = world.simulator.clone();
+        async move { simulator.say(&format!("+141555505{n:02}"), NUMBER, "hi").await }
+    });
+    for texted in futures::future::join_all(texts).await {
+        assert_eq!(texted.webhook_status, Some(200), "each is acknowledged");
+    }
+    world.settle().await;
+    let answered = world.count("select count(*) from delivery").await;
+    let held = world.count("select count(*) from message where skip_reason = 'project_too_fast'").await;
+    assert_eq!((answered, held), (20, 30));
+}
+
+#[tokio::test]
+async fn held_texts_are_counted_and_guards_can_be_changed_and_switched_off() {
+    let world = world().await;
+    textback::telemetry::metrics();
+    let project = world.ok(Method::GET, "/v1/project", None).await;
+    let usual =
+        json!({"texts_per_contact_per_minute": 10, "repeats_in_five_minutes": 5, "texts_per_project_per_minute": 0});
+    assert_eq!(project["guards"], usual);
+    world.guard(json!({"repeats_in_five_minutes": 2})).await;
+    world.answers(ADA, "a").await;
+    world.answers(ADA, "a").await;
+    let metrics = world
+        .http
+        .get(format!("http://{}/metrics", world.api))
+        .send()
+        .await
+        .expect("an answer")
+        .text()
+        .await
+        .expect("text");
+    assert!(metrics.contains("textback_texts_noted_total{reason=\"repeats\"}"), "{metrics}");
+    world.guard(json!({"repeats_in_five_minutes": 0})).await;
+    assert_eq!(world.answers(ADA, "a").await.pop().as_deref(), Some("2: a"));
+    for wrong in [json!({"repeats_in_five_minutes": 1}), json!({"texts_per_contact_per_minute": -1}), json!({"x": 1})] {
+        world.refused(Method::PATCH, "/v1/project", Some(json!({"guards": wrong}))).await;
+    }
+}
