@@ -112,7 +112,7 @@ create table message (
     turn_id     uuid,
     -- Inbound: why no turn will answer it. A keyword is answered by what it does; the last four are held by a guard.
     skip_reason text        constraint message_skip_reason_is_known
-                            check (skip_reason in ('session_ended', 'agent_failed', 'keyword', 'opted_out',
+                            check (skip_reason in ('session_ended', 'agent_failed', 'worker_lost', 'keyword', 'opted_out',
                                                    'contact_too_fast', 'repeats', 'paused', 'project_too_fast')),
     -- A warning: the silence that it was sent for.
     silence_seconds integer,

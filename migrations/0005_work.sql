@@ -15,6 +15,8 @@ create table turn (
     due_at       timestamptz not null,
     -- Counted when it is claimed, before the agent runs: a text that kills its worker counts too.
     attempts     integer     not null default 0,
+    -- How often the agent failed at it: what else ended an attempt is not its fault.
+    failures     integer     not null default 0,
     lease_token  uuid,
     leased_until timestamptz,
     last_error   text,

@@ -137,18 +137,20 @@ end $$;
 -- Settles an unknown delivery by what the carrier's list of messages shows. candidates are the ids of messages to the
 -- same contact with the same text that are not older than the attempt, the oldest first; null when the list could not
 -- be read. Only a list that was read long enough after the attempt makes an absence certain.
--- Answers found, absent (it will be sent again), waiting, or stale when the token is no longer its own.
+-- Answers found, absent (it will be sent again), given_up (it was absent too often), waiting, or stale when the token is no
+-- longer its own.
 create function resolve_unknown(of_delivery uuid, by_token uuid, candidates text[], settle_after_seconds double precision)
 returns text language plpgsql as $$
 declare
     held      record;
     found_sid text;
+    absences  integer;
     this_time timestamptz := now();
 begin
     -- It may be planned again: see opt_out.
     select number_id, contact into held from delivery where id = of_delivery;
     perform lock_contact(held.number_id, held.contact);
-    select id, project_id, status, attempted_at into held from delivery
+    select id, project_id, status, attempted_at, history into held from delivery
      where id = of_delivery and lease_token = by_token and status = 'unknown'
        for update;
     if not found then
@@ -172,6 +174,18 @@ begin
     end if;
 
     if candidates is not null and held.attempted_at + make_interval(secs => settle_after_seconds) < this_time then
+        select count(*) into absences from jsonb_array_elements(held.history) step
+         where step ->> 'by' = 'list' and step ->> 'status' = 'planned';
+        if absences >= 3 then
+            -- A text that the carrier stumbles over each time must not hold up what follows it for ever.
+            update delivery
+               set status = 'failed', due_at = null, lease_token = null, leased_until = null, updated_at = this_time,
+                   error_class = 'ambiguous', error_detail = 'the carrier never had it, four times',
+                   history = with_step(history, delivery_step('failed', 'list', null, 'ambiguous', 'the carrier never had it, four times'))
+             where id = held.id;
+            perform hasten_silence(held.id);
+            return 'given_up';
+        end if;
         update delivery
            set status = 'planned', due_at = this_time, lease_token = null, leased_until = null, updated_at = this_time,
                error_detail = 'the carrier does not have it; it is sent again',

@@ -1,7 +1,8 @@
 //! Points on the road where a test lets the process die; it does nothing at all in a release build.
 //!
 //! `TEXTBACK_FAILPOINT=turn.in_commit:3:800` aborts at the third time that point is reached, 800 µs later. An abort is
-//! what kill -9 is to us: no destructor runs, no connection is closed in good order.
+//! what kill -9 is to us: no destructor runs, no connection is closed in good order. With `:stop` behind it the process
+//! is halted there instead, once, as if its machine slept, until it gets SIGCONT.
 
 use std::future::Future;
 #[cfg(debug_assertions)]
@@ -38,11 +39,12 @@ struct Armed {
     /// How often it is passed before it strikes.
     spared: u32,
     delay: Duration,
+    stops: bool,
     reached: AtomicU32,
 }
 
 #[cfg(debug_assertions)]
-fn armed(point: &str) -> Option<Duration> {
+fn armed(point: &str) -> Option<(Duration, bool)> {
     static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
     let armed = ARMED.get_or_init(|| {
         let setting = std::env::var("TEXTBACK_FAILPOINT").ok()?;
@@ -50,19 +52,24 @@ fn armed(point: &str) -> Option<Duration> {
         let point = parts.next().filter(|point| POINTS.contains(point))?.to_owned();
         let mut number = || parts.next().and_then(|number| number.parse::<u32>().ok());
         let (time, micros) = (number().unwrap_or(1), number().unwrap_or(0));
-        let delay = Duration::from_micros(u64::from(micros));
-        Some(Armed { point, spared: time.saturating_sub(1), delay, reached: AtomicU32::new(0) })
+        let (delay, stops) = (Duration::from_micros(u64::from(micros)), setting.ends_with(":stop"));
+        Some(Armed { point, spared: time.saturating_sub(1), delay, stops, reached: AtomicU32::new(0) })
     });
     let armed = armed.as_ref().filter(|armed| armed.point == point)?;
-    (armed.reached.fetch_add(1, Ordering::Relaxed) >= armed.spared).then_some(armed.delay)
+    let times = armed.reached.fetch_add(1, Ordering::Relaxed);
+    let strikes = if armed.stops { times == armed.spared } else { times >= armed.spared };
+    strikes.then_some((armed.delay, armed.stops))
 }
 
 /// Dies here, if this point is armed.
 pub fn reach(point: &str) {
     debug_assert!(POINTS.contains(&point), "{point} is not listed");
     #[cfg(debug_assertions)]
-    if armed(point).is_some() {
-        std::process::abort();
+    match armed(point) {
+        // Who can't be halted goes on, and its test fails.
+        Some((_, true)) => _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP),
+        Some(_) => std::process::abort(),
+        None => {}
     }
 }
 
@@ -70,7 +77,7 @@ pub fn reach(point: &str) {
 pub async fn during<F: Future>(point: &str, future: F) -> F::Output {
     debug_assert!(POINTS.contains(&point), "{point} is not listed");
     #[cfg(debug_assertions)]
-    if let Some(delay) = armed(point) {
+    if let Some((delay, _)) = armed(point) {
         let until = Instant::now() + delay;
         let dying = async {
             // Not a timer: those are good for milliseconds, and a commit takes less.

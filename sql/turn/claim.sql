@@ -26,7 +26,7 @@ with waiting_turn as (
                 where message.session_id = turn.session_id and direction = 'inbound' and skip_reason is null), 0)
       from due
      where turn.session_id = due.session_id
-    returning turn.id, turn.session_id, turn.lease_token, turn.attempts, turn.due_at, turn.seen_seq
+    returning turn.id, turn.session_id, turn.lease_token, turn.attempts, turn.failures, turn.due_at, turn.seen_seq
 )
 select claimed.id as turn_id,
        session.id as session_id,
@@ -38,6 +38,7 @@ select claimed.id as turn_id,
        session.channel,
        claimed.lease_token as token,
        claimed.attempts as attempt,
+       claimed.failures,
        now() as claimed_at,
        session.agent_id,
        session.agent_version,

@@ -64,6 +64,7 @@ async fn numbers(ledger: Data<&Ledger>) -> Response {
             ("turns", backlog.turns as f64, backlog.oldest_turn_seconds),
             ("deliveries", backlog.deliveries as f64, backlog.oldest_delivery_seconds),
             ("silences", backlog.silences as f64, backlog.oldest_silence_seconds),
+            ("scheduled_messages", backlog.scheduled_messages as f64, backlog.oldest_scheduled_message_seconds),
         ] {
             metrics::gauge!("textback_due", "queue" => queue).set(count);
             metrics::gauge!("textback_oldest_due_age_seconds", "queue" => queue).set(oldest);

@@ -224,6 +224,17 @@ impl Client {
         Ok(listed)
     }
 
+    /// How many messages the first page of the account's list has: whether it can be read at all.
+    pub async fn list_newest(&self, account: &Account) -> Result<usize, CarrierError> {
+        #[derive(Deserialize)]
+        struct Page {
+            messages: Vec<serde::de::IgnoredAny>,
+        }
+        let request = self.request(reqwest::Method::GET, account, "Messages.json").query(&[("PageSize", "20")]);
+        let page: Page = read(request.send().await).await?;
+        Ok(page.messages.len())
+    }
+
     /// The addresses and content types of a message's media, as its webhook would have told them.
     ///
     /// <https://www.twilio.com/docs/messaging/api/media-resource>
@@ -402,9 +413,16 @@ async fn bounded_body(mut answer: Response) -> Result<Vec<u8>, String> {
     Ok(body)
 }
 
-/// Seconds of a Retry-After header. No page of Twilio's promises one; if it comes it counts.
+/// Seconds of a Retry-After header, which tells seconds or a date (RFC 9110, 10.2.3); a date is read by the carrier's own
+/// clock. No page of Twilio's promises the header; if it comes it counts.
 fn retry_after(answer: &Response) -> Option<f64> {
-    let seconds: f64 = answer.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    let text = |name: header::HeaderName| answer.headers().get(name)?.to_str().ok().map(str::trim);
+    let told = text(header::RETRY_AFTER)?;
+    let date = |text: &str| DateTime::parse_from_rfc2822(text).ok();
+    let seconds: f64 = match told.parse() {
+        Ok(seconds) => seconds,
+        Err(_) => (date(told)? - date(text(header::DATE)?)?).as_seconds_f64(),
+    };
     (0.0..=86_400.0).contains(&seconds).then_some(seconds)
 }
 

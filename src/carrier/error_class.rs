@@ -41,9 +41,10 @@ impl ErrorClass {
         }
     }
 
-    /// Whether a text that was refused for it may be offered again when the cause is gone.
-    pub const fn may_pass(self) -> bool {
-        matches!(self, Self::Throttled | Self::Transient | Self::Auth | Self::Account)
+    /// Whether a text that was refused for it, with a code, may be offered again when the cause is gone. A trial account's
+    /// unverified contact (21608) is one of the account's matters, and no time mends it.
+    pub const fn may_pass(self, code: Option<i32>) -> bool {
+        matches!(self, Self::Throttled | Self::Transient | Self::Auth | Self::Account) && !matches!(code, Some(21608))
     }
 
     /// The class's name in rows and answers.
@@ -59,5 +60,27 @@ impl ErrorClass {
             Self::Transient => "transient",
             Self::Ambiguous => "ambiguous",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    /// The collection of codes with their classes, of which those about our own webhooks are none of deliveries.
+    #[test]
+    fn every_code_of_the_collection_has_its_class() {
+        let collected: Value =
+            serde_json::from_str(include_str!("../../tests/fixtures/twilio-error-codes.json")).expect("JSON");
+        let mut compared = 0;
+        for entry in collected["codes"].as_array().expect("codes").iter().filter(|entry| entry["class"] != "webhook") {
+            let code = entry["code"].as_i64().and_then(|code| i32::try_from(code).ok()).expect("a code");
+            assert_eq!(entry["class"], ErrorClass::of(code).word(), "{code}");
+            compared += 1;
+        }
+        assert!(compared >= 60, "{compared}");
+        assert_eq!(ErrorClass::of(1), ErrorClass::PermanentConfig, "what nobody knows is ours, and permanent");
     }
 }

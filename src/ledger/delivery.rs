@@ -1,5 +1,8 @@
 //! Deliveries: claimed in order per contact, settled by what the carrier said, moved forward by its reports; nothing here calls the carrier.
 
+use std::time::Duration;
+
+use nix::time::ClockId;
 use serde::Serialize;
 use sqlx::types::Json;
 use sqlx::{FromRow, PgPool};
@@ -13,6 +16,33 @@ use crate::failpoint;
 
 /// How long an unknown delivery is left to the carrier's own report before it is looked for.
 const LOOK_AFTER_SECONDS: f64 = 3.0;
+
+/// A moment by a clock that goes on while the process or the whole machine sleeps. It decides nothing but whether to let a
+/// claim go that may be somebody else's by now.
+#[derive(Debug, Clone, Copy)]
+pub struct Awake(Duration);
+
+impl Awake {
+    /// This moment.
+    pub fn now() -> Self {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let clock = ClockId::CLOCK_BOOTTIME;
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        let clock = ClockId::CLOCK_MONOTONIC;
+        Self(clock.now().map_or(Duration::ZERO, Duration::from))
+    }
+
+    /// How long ago it is.
+    pub fn elapsed(self) -> Duration {
+        Self::now().0.saturating_sub(self.0)
+    }
+}
+
+impl Default for Awake {
+    fn default() -> Self {
+        Self::now()
+    }
+}
 
 /// A delivery that this process is about to send. It is `sending` and committed as such.
 #[derive(Debug, Clone, FromRow)]
@@ -30,17 +60,26 @@ pub struct Claim {
     pub media_urls: Vec<String>,
     /// Which attempt this is, from 1.
     pub attempt: i32,
+    /// By this machine's clock, before the claim was asked for: its lease can't have begun earlier.
+    #[sqlx(skip)]
+    pub asked_at: Awake,
 }
 
 /// Claims deliveries that are due, as far as there is room, for `lease_seconds`.
 ///
 /// What was `sending` past its lease becomes `unknown` on the way: the carrier may have it.
 pub async fn claim(ledger: &Ledger, room: Room, lease_seconds: u32) -> Result<Vec<Claim>, sqlx::Error> {
-    room.bind(sqlx::query_as(include_str!("../../sql/delivery/claim.sql")))
+    let asked_at = Awake::now();
+    let mut claims: Vec<Claim> = room
+        .bind(sqlx::query_as(include_str!("../../sql/delivery/claim.sql")))
         .bind(f64::from(lease_seconds))
         .bind(new_id())
         .fetch_all(&ledger.pool)
-        .await
+        .await?;
+    for claim in &mut claims {
+        claim.asked_at = asked_at;
+    }
+    Ok(claims)
 }
 
 /// Gives back deliveries that were claimed and not begun; the attempt does not count.

@@ -43,6 +43,8 @@ pub struct Backlog {
     pub oldest_delivery_seconds: f64,
     pub silences: i64,
     pub oldest_silence_seconds: f64,
+    pub scheduled_messages: i64,
+    pub oldest_scheduled_message_seconds: f64,
 }
 
 /// Counts the work that is due.
@@ -53,4 +55,21 @@ pub async fn backlog(ledger: &Ledger) -> Result<Backlog, sqlx::Error> {
 /// The server's version and clock.
 pub async fn clock(ledger: &Ledger) -> Result<(String, DateTime<Utc>), sqlx::Error> {
     sqlx::query_as(include_str!("../../sql/health/clock.sql")).fetch_one(&ledger.pool).await
+}
+
+/// A piece of work that is on its way for too long.
+#[derive(Debug, Clone, FromRow)]
+pub struct Stuck {
+    /// `turn` or `delivery`.
+    pub kind: String,
+    /// How long it has been on its way.
+    pub seconds: f64,
+    pub contact: String,
+    /// The last thing that went wrong with it.
+    pub error: String,
+}
+
+/// What has been on its way for longer than `seconds`, the oldest first, ten at most.
+pub async fn stuck(ledger: &Ledger, seconds: f64) -> Result<Vec<Stuck>, sqlx::Error> {
+    sqlx::query_as(include_str!("../../sql/health/stuck.sql")).bind(seconds).fetch_all(&ledger.pool).await
 }

@@ -29,6 +29,8 @@ pub struct Claim {
     pub token: Uuid,
     /// Which attempt this is, from 1.
     pub attempt: i32,
+    /// How often the agent has failed at it.
+    pub failures: i32,
     pub claimed_at: DateTime<Utc>,
     pub agent_id: Uuid,
     pub agent_version: i32,
@@ -96,13 +98,32 @@ pub async fn give_back(ledger: &Ledger, claims: &[Claim]) -> Result<(), sqlx::Er
     Ok(())
 }
 
-/// Puts a turn off after a failed attempt. False: the lease was lost.
-pub async fn put_off(ledger: &Ledger, claim: &Claim, seconds: f64, error: &str) -> Result<bool, sqlx::Error> {
+/// Why an attempt came to nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// The agent failed.
+    Failed,
+    /// We did, or the database.
+    Ours,
+    /// The process is stopping: somebody else takes it over, and it does not count.
+    HandedOver,
+}
+
+/// Puts a turn off after an attempt that came to nothing. False: the lease was lost.
+pub async fn put_off(
+    ledger: &Ledger,
+    claim: &Claim,
+    seconds: f64,
+    error: &str,
+    reason: Reason,
+) -> Result<bool, sqlx::Error> {
     let put_off = sqlx::query(include_str!("../../sql/turn/put_off.sql"))
         .bind(claim.session_id)
         .bind(claim.token)
         .bind(seconds)
         .bind(error)
+        .bind(reason == Reason::Failed)
+        .bind(reason == Reason::HandedOver)
         .execute(&ledger.pool)
         .await?;
     Ok(put_off.rows_affected() == 1)

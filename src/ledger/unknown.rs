@@ -30,6 +30,8 @@ pub enum Resolved {
     Found,
     /// The carrier certainly does not have it: it is planned again.
     Absent,
+    /// The same once too often: it failed.
+    GivenUp,
     /// It is too early to say.
     Waiting,
     /// Somebody else has settled it.
@@ -74,6 +76,10 @@ pub async fn resolve(
             // This text or the next one of the contact may go now.
             ledger.wakes.ring(Work::Delivery);
             if resolved == "found" { Resolved::Found } else { Resolved::Absent }
+        }
+        "given_up" => {
+            ledger.wakes.ring(Work::Delivery);
+            Resolved::GivenUp
         }
         "waiting" => Resolved::Waiting,
         _ => Resolved::Stale,

@@ -9,7 +9,7 @@ use poem::{Request, Response, handler};
 use serde_json::json;
 
 use super::Simulator;
-use super::rest::{answer, authenticate, missing};
+use super::rest::{answer, authenticate, missing, refused};
 use super::state::Message;
 
 fn sid(place: usize) -> String {
@@ -42,6 +42,9 @@ pub fn list_media(
 ) -> Response {
     answer(authenticate(&simulator, request, &account).and_then(|()| {
         let memory = simulator.state.lock();
+        if let Some(status) = memory.media_refused {
+            return Err(refused(status));
+        }
         let found = memory.message(&message).filter(|found| found.account_sid == account);
         let found = found.ok_or_else(|| missing(request.uri().path()))?;
         let media: Vec<_> = found

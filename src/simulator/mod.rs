@@ -84,6 +84,11 @@ impl Simulator {
         self.state.lock().lost = lose;
     }
 
+    /// Refuses lists of media with a status from now on, or no more.
+    pub fn refuse_media(&self, status: Option<u16>) {
+        self.state.lock().media_refused = status;
+    }
+
     /// Waits until no webhook and no callback is on its way.
     pub async fn idle(&self) {
         // The sender lives as long as we do, so this can't fail.

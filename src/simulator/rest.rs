@@ -58,6 +58,11 @@ pub(super) fn missing(path: &str) -> Refusal {
     Refusal(StatusCode::NOT_FOUND, 20404, format!("The requested resource {path} was not found"))
 }
 
+pub(super) fn refused(status: u16) -> Refusal {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    Refusal(status, i32::from(status.as_u16()) + 20_000, "refused".to_owned())
+}
+
 pub(super) fn answer(result: Result<(StatusCode, Value), Refusal>) -> Response {
     match result {
         Ok((status, body)) => Json(body).with_status(status).into_response(),

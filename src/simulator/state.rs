@@ -90,6 +90,8 @@ pub struct Memory {
     pub silent: bool,
     /// Whether status callbacks come as they like: before the answer to the call, out of order, twice, late.
     pub unruly: bool,
+    /// With what lists of media are refused, if they are.
+    pub media_refused: Option<u16>,
     /// Whether webhooks of inbound texts are lost on the way.
     pub lost: bool,
     /// How the product last called the API: addresses of media begin with it, as Twilio's do with its own.

@@ -53,6 +53,13 @@ impl Sender {
         let began = Instant::now();
         failpoint::reach("delivery.after_claim");
         let outcome = match self.carrier.accounts.of_project(claim.project_id).await {
+            // Who was asleep since the claim may no longer hold it, and another worker may be sending: then nobody is
+            // called, and the settling finds out whose it is.
+            _ if claim.asked_at.elapsed() > self.lease() / 2 => put_off(
+                claim.attempt,
+                None,
+                refusal(ErrorClass::Transient, "the worker was held up between the claim and the call"),
+            ),
             Ok(Some(account)) => {
                 let sent = failpoint::during("delivery.in_call", self.hand_over(&account, &claim)).await;
                 failpoint::reach("delivery.before_settle");
@@ -74,13 +81,17 @@ impl Sender {
         self.settle(claim, outcome).await;
     }
 
+    fn lease(&self) -> Duration {
+        Duration::from_secs(u64::from(self.lease_seconds))
+    }
+
     async fn hand_over(&self, account: &Account, claim: &Claim) -> Sent {
         // Our id comes back with every report, even when the carrier's answer to this call is lost.
         let status = WebhookUrls::of(&self.public_base, &account.webhook_key).status;
         let status_callback = format!("{status}?delivery={}", claim.id);
         let Claim { from, to, body, media_urls, .. } = claim;
         let outgoing = Outgoing { from, to, body, media_urls, status_callback: &status_callback };
-        let patience = Duration::from_secs(u64::from(self.lease_seconds)).mul_f64(0.8);
+        let patience = self.lease().mul_f64(0.8).saturating_sub(claim.asked_at.elapsed());
         match tokio::time::timeout(patience, self.carrier.client.send(account, &outgoing)).await {
             Ok(sent) => sent,
             Err(_) => Sent::Unclear { detail: "no answer within the lease".to_owned() },
@@ -123,13 +134,16 @@ impl Sender {
     }
 }
 
-/// Whether the account as a whole is in trouble, and how long the carrier asks to be left alone.
+/// Whether the account as a whole is in trouble, and how long the carrier asks to be left alone. One number's full queue
+/// (21611) is not: the others' texts leave.
 fn trouble(sent: &Sent) -> Option<Option<f64>> {
     match sent {
         Sent::Accepted { .. } => None,
         Sent::NotReached { .. } | Sent::Unclear { .. } => Some(None),
         Sent::Refused { code, status, retry_after_seconds, .. } => {
-            class(*code, *status).may_pass().then_some(*retry_after_seconds)
+            let class = class(*code, *status);
+            let of_all = class != ErrorClass::Throttled || *status == 429;
+            (class.may_pass(*code) && of_all).then_some(*retry_after_seconds)
         }
     }
 }
@@ -154,7 +168,7 @@ fn judge(sent: Sent, attempt: i32) -> Outcome {
             let class = class(code, status);
             let refusal = Refusal { code, class: class.word().to_owned(), detail };
             match class {
-                _ if class.may_pass() => put_off(attempt, retry_after_seconds, refusal),
+                _ if class.may_pass(code) => put_off(attempt, retry_after_seconds, refusal),
                 ErrorClass::Ambiguous => Outcome::Unknown(refusal),
                 _ => Outcome::Failed(refusal),
             }
@@ -170,7 +184,7 @@ fn put_off(attempt: i32, carrier_says: Option<f64>, refusal: Refusal) -> Outcome
     let backoff = 2_f64.powi(attempt.clamp(1, 10) - 1).min(300.0);
     // Texts that were refused together must not come back together.
     let jitter = 1.0 + f64::from(crate::secret::random_bytes::<1>()[0]) / 1024.0;
-    Outcome::PutOff { seconds: carrier_says.unwrap_or(0.0).max(backoff * jitter), refusal }
+    Outcome::PutOff { seconds: carrier_says.unwrap_or(0.0).max(backoff) * jitter, refusal }
 }
 
 fn refusal(class: ErrorClass, detail: &str) -> Refusal {
@@ -233,11 +247,39 @@ mod tests {
             assert!(matches!(judge(sent.clone(), 1), Outcome::PutOff { .. }), "{sent:?}");
         }
         assert!(matches!(judge(Sent::Unclear { detail: String::new() }, 1), Outcome::Unknown(_)));
-        for sent in
-            [refused(Some(21610), 400), refused(Some(21211), 400), refused(Some(99999), 400), refused(None, 404)]
-        {
+        for sent in [
+            refused(Some(21610), 400),
+            refused(Some(21211), 400),
+            refused(Some(99999), 400),
+            refused(None, 404),
+            refused(Some(21608), 400),
+        ] {
             assert!(matches!(judge(sent.clone(), 1), Outcome::Failed(_)), "{sent:?}");
         }
+    }
+
+    #[test]
+    fn only_what_concerns_the_whole_account_rests_it() {
+        for (sent, rests) in [
+            (refused(Some(20429), 429), true),
+            (refused(Some(20003), 401), true),
+            (Sent::NotReached { detail: String::new() }, true),
+            (refused(Some(21611), 400), false),
+            (refused(Some(21608), 400), false),
+            (refused(Some(21610), 400), false),
+        ] {
+            assert_eq!(trouble(&sent).is_some(), rests, "{sent:?}");
+        }
+    }
+
+    #[test]
+    fn texts_that_were_refused_together_do_not_come_back_together() {
+        let seconds = |_| match judge(refused(Some(20429), 429), 1) {
+            Outcome::PutOff { seconds, .. } => seconds.to_bits(),
+            other => panic!("{other:?}"),
+        };
+        let times: std::collections::HashSet<u64> = (0..50).map(seconds).collect();
+        assert!(times.len() > 10, "{}", times.len());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::Carrier;
 use super::breaker::Gate;
 use super::queue::{Seated, Source, claim_at_once};
 use crate::account::Account;
-use crate::carrier::client::Listed;
+use crate::carrier::client::{CarrierError, Listed};
 use crate::carrier::webhook::InboundText;
 use crate::db;
 use crate::failpoint;
@@ -68,13 +68,18 @@ impl Listener {
             Ok(unrecorded) => unrecorded,
             Err(error) => return tracing::warn!(%error, "what is known can't be read; again later"),
         };
+        let mut behind = false;
         for message in listed {
             if unrecorded.contains(&message.sid)
                 && let Err(error) = self.take_in(&account, message).await
             {
-                return tracing::warn!(error, "a text could not be read back; again later");
+                // The others must not wait for it; how far texts are known stays before it, so that it is tried again.
+                tracing::warn!(error, carrier_sid = message.sid, "a text could not be read back; again later");
+                metrics::counter!("textback_read_back_total", "result" => "failed").increment(1);
+                behind = true;
+            } else if !behind {
+                newest = newest.max(message.created_at().unwrap_or(newest));
             }
-            newest = newest.max(message.created_at().unwrap_or(newest));
         }
         if newest > claim.heard_until
             && let Err(error) = db::patiently(number::mark_heard(&self.carrier.ledger, claim.id, newest)).await
@@ -85,7 +90,12 @@ impl Listener {
 
     async fn take_in(&self, account: &Account, message: &Listed) -> Result<(), String> {
         let media = match message.has_media() {
-            true => self.carrier.client.list_media(account, &message.sid).await.map_err(|error| error.to_string())?,
+            true => match self.carrier.client.list_media(account, &message.sid).await {
+                Ok(media) => media,
+                // They are gone, or not for us: the words are answered all the same.
+                Err(CarrierError::Refused { status, .. }) if status != 429 && status < 500 => Vec::new(),
+                Err(error) => return Err(error.to_string()),
+            },
             false => Vec::new(),
         };
         let form = message.webhook_form(&account.account_sid, &media);

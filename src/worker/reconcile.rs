@@ -28,7 +28,8 @@ pub struct Reconciler {
 impl Reconciler {
     /// A reconciler that holds an absence certain `settle_after_seconds` after the attempt.
     pub(super) fn new(carrier: Carrier, lease_seconds: u32, settle_after_seconds: u32) -> Self {
-        Self { carrier, lease_seconds, settle_after_seconds }
+        // Nobody calls for a delivery after its lease: an absence before that says nothing.
+        Self { carrier, lease_seconds, settle_after_seconds: settle_after_seconds.max(lease_seconds) }
     }
 
     /// Looks for all whose time has come; says how many there were. This is what the worker does,
@@ -49,6 +50,7 @@ impl Reconciler {
                 let word = match resolved {
                     Resolved::Found => "found",
                     Resolved::Absent => "absent",
+                    Resolved::GivenUp => "given_up",
                     Resolved::Waiting => "waiting",
                     Resolved::Stale => "stale",
                 };

@@ -19,7 +19,7 @@ use crate::db;
 use crate::failpoint;
 use crate::ledger::agent::Version;
 use crate::ledger::room::Room;
-use crate::ledger::turn::{Claim, Settled, Settlement, WaitingMessage};
+use crate::ledger::turn::{Claim, Reason, Settled, Settlement, WaitingMessage};
 use crate::ledger::wake::Work;
 use crate::ledger::{self, Ledger, agent, turn};
 use crate::secret::SecretKey;
@@ -123,11 +123,13 @@ impl Turns {
             },
             error: error.to_string(),
             error_message: version.error_message.clone(),
-            at_once: false,
+            reason: Reason::Failed,
+            skip: "agent_failed",
         };
         // Counted by the claim, before the agent runs: a text that takes its worker with it ends here.
         if claim.attempt > MOST_CLAIMS {
-            return Err(failed(AgentError::Failed("the attempts before ended without a word".to_owned())));
+            let lost = failed(AgentError::Failed("the workers that tried it did not come back".to_owned()));
+            return Err(Failure { most_attempts: 0, skip: "worker_lost", ..lost });
         }
         let answering = async {
             let (settlement, sends) = match &version.url {
@@ -163,7 +165,7 @@ impl Turns {
         tokio::select! {
             settlement = answering => settlement,
             () = self.keep_lease(claim) => Err(Failure::of_ours("the lease was lost".to_owned())),
-            () = self.grace() => Err(Failure { at_once: true, ..Failure::of_ours("the worker stopped".to_owned()) }),
+            () = self.grace() => Err(Failure { reason: Reason::HandedOver, ..Failure::of_ours("the worker stopped".to_owned()) }),
         }
     }
 
@@ -214,8 +216,13 @@ impl Turns {
     }
 
     async fn put_off(&self, claim: &Claim, failure: &Failure) {
-        let seconds = if failure.at_once { 0.0 } else { 0.5 * 2_f64.powi(claim.attempt.clamp(1, 10)) };
-        if let Err(error) = db::patiently(turn::put_off(&self.ledger, claim, seconds, &failure.error)).await {
+        let seconds = match failure.reason {
+            Reason::HandedOver => 0.0,
+            Reason::Failed => 0.5 * 2_f64.powi((claim.failures + 1).clamp(1, 10)),
+            Reason::Ours => 0.5 * 2_f64.powi(claim.attempt.clamp(1, 10)),
+        };
+        let putting_off = turn::put_off(&self.ledger, claim, seconds, &failure.error, failure.reason);
+        if let Err(error) = db::patiently(putting_off).await {
             tracing::warn!(%error, "the turn could not be put off; its lease will run out");
         }
     }
@@ -225,20 +232,21 @@ impl Turns {
 struct Failure {
     error: String,
     error_message: Option<String>,
-    /// From which attempt on it is for good.
+    /// With which failure of the agent it is for good.
     most_attempts: i32,
-    /// Whether somebody else may try without delay.
-    at_once: bool,
+    reason: Reason,
+    /// What its texts are skipped for when it is for good.
+    skip: &'static str,
 }
 
 impl Failure {
     /// A failure that the agent is not to blame for: its text waits until we are well again.
     fn of_ours(error: String) -> Self {
-        Self { error, error_message: None, most_attempts: i32::MAX, at_once: false }
+        Self { error, error_message: None, most_attempts: i32::MAX, reason: Reason::Ours, skip: "agent_failed" }
     }
 
     fn gives_up(&self, claim: &Claim) -> bool {
-        claim.attempt >= self.most_attempts
+        claim.failures + 1 >= self.most_attempts
     }
 
     /// The person gets the agent's error message if there is one, and the session goes on.
@@ -250,7 +258,7 @@ impl Failure {
         }
         match self.error_message.as_deref().filter(|text| !text.trim().is_empty()) {
             Some(text) => settlement.say("error", text.to_owned()),
-            None => settlement.skip("agent_failed"),
+            None => settlement.skip(self.skip),
         }
     }
 }

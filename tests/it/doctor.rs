@@ -39,8 +39,20 @@ async fn doctor_finds_what_is_wrong_and_says_how_to_mend_it() {
     );
 
     world.text(ADA, "hi").await;
-    world.sql("update turn set due_at = now() - interval '10 minutes'").await;
-    assert!(said(&doctor(&well).await).contains("is textback work running"));
+    world.sql("update turn set created_at = now() - interval '10 minutes', last_error = 'no answer'").await;
+    let stuck = said(&doctor(&well).await);
+    assert!(stuck.contains("a turn for …0101 is 600 s old; the last that was heard of it: no answer"), "{stuck}");
+    assert!(stuck.contains("is textback work running") && !stuck.contains(ADA), "{stuck}");
+    world.sql("update turn set created_at = now()").await;
+    world.simulator.plan_faults([textback::simulator::Fault::Fail500]);
+    world.text("+14155550102", "hi").await;
+    world.workers.turns.step().await.expect("turns");
+    world.workers.sender.step().await.expect("deliveries");
+    world.sql("update delivery set created_at = now() - interval '10 minutes' where status = 'unknown'").await;
+    let unsure = said(&doctor(&well).await);
+    assert!(unsure.contains("a delivery for") && unsure.contains("unknown: "), "{unsure}");
+
+    world.text("+14155550103", "hi").await;
     world.sql("delete from turn").await;
     assert!(said(&doctor(&well).await).contains("invariant_03_no_message_forgotten has 1 rows"));
     world
@@ -50,7 +62,8 @@ async fn doctor_finds_what_is_wrong_and_says_how_to_mend_it() {
             Some(json!({"account_sid": crate::harness::ACCOUNT_SID, "auth_token": "wrong"})),
         )
         .await;
-    assert!(said(&doctor(&well).await).contains("check the credentials"));
+    let wrong = said(&doctor(&well).await);
+    assert!(wrong.contains("messages can't be listed") && wrong.contains("check the credentials"), "{wrong}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,7 @@
 //! One fault at a time, through real processes: a cut wire, a database that is gone, full, mute or read-only, workers
 //! that sleep through their lease. Each story says what the outside sees meanwhile.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use reqwest::Method;
@@ -295,4 +295,31 @@ async fn a_worker_that_sleeps_through_its_lease_changes_nothing_when_it_wakes() 
     let requests = service.received_requests().await.expect("recorded");
     let ids: Vec<_> = requests.iter().map(|request| request.headers["webhook-id"].to_str().expect("text")).collect();
     assert_eq!((ids[0] == ids[1], ids[1] == ids[2], ids.len()), (true, false, 3), "one id over both attempts");
+}
+
+/// A laptop that sleeps, a machine that is moved: the worker has a claim, and when it wakes another has sent the text.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_sleeps_between_its_claim_and_its_call_sends_nothing_when_it_wakes() {
+    let mut stage = Stage::set("sleeper").await;
+    stage.open(0, Stage::echo()).await;
+    stage.work.push(stage.start_work(&[("TEXTBACK_FAILPOINT", "delivery.after_claim:1:0:stop")]));
+    assert_eq!(stage.simulator.say(ADA, NUMBER, "hi").await.webhook_status, Some(200));
+    let until = Instant::now() + Duration::from_secs(20);
+    while !stage.work[0].is_halted() {
+        assert!(Instant::now() < until, "it does not sleep");
+        tokio::task::yield_now().await;
+    }
+    stage.work.push(stage.start_work(&[]));
+    assert_eq!(stage.simulator.until_received(ADA, NUMBER, 1).await, ["hi"]);
+    stage.work[0].tell(Signal::SIGCONT);
+    let mut tally = Tally::default();
+    for n in 0..10 {
+        let body = format!("awake {n}");
+        let acknowledged = stage.simulator.say(ADA, NUMBER, &body).await.webhook_status == Some(200);
+        tally.note(Texted { from: ADA.to_owned(), body, acknowledged });
+    }
+    let verdict = tally.verdict(&stage).await;
+    verdict.must_be_clean("a worker that slept");
+    let received = stage.simulator.received(ADA, NUMBER);
+    assert_eq!(received.iter().filter(|text| *text == "hi").count(), 1, "{received:?}");
 }

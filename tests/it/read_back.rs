@@ -72,3 +72,22 @@ async fn a_number_is_read_back_by_its_clock_only() {
     assert_eq!(world.workers.listener.step().await.expect("numbers"), 1, "at once when it is attached");
     assert_eq!(world.workers.listener.step().await.expect("numbers"), 0, "then after five minutes");
 }
+
+#[tokio::test]
+async fn a_picture_that_cannot_be_listed_holds_up_no_other_text() {
+    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
+    world.sql("update number set attached_at = attached_at - interval '5 seconds', heard_until = heard_until - interval '5 seconds'").await;
+    world.simulator.lose_webhooks(true);
+    let text = json!({"from": ADA, "to": NUMBER, "body": "look", "media_urls": ["https://pictures.example/cat.jpg"]});
+    world.simulator.text(serde_json::from_value(text).expect("a text")).await;
+    world.simulator.say("+14155550102", NUMBER, "hi").await;
+    world.simulator.lose_webhooks(false);
+    world.simulator.refuse_media(Some(503));
+    world.read_back().await;
+    assert_eq!(world.simulator.received("+14155550102", NUMBER), ["1: hi"]);
+    assert!(world.simulator.received(ADA, NUMBER).is_empty(), "it is tried again");
+    // Then the carrier has deleted it: the words are answered all the same.
+    world.simulator.refuse_media(Some(404));
+    world.read_back().await;
+    assert_eq!(world.simulator.received(ADA, NUMBER), ["1: look"]);
+}

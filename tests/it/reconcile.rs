@@ -141,3 +141,16 @@ async fn a_storm_of_refusals_ends_with_each_text_once() {
     }
     assert_eq!(world.count("select count(*) from delivery where status <> 'delivered'").await, 0);
 }
+
+#[tokio::test]
+async fn a_text_that_the_carrier_stumbles_over_each_time_is_given_up_and_the_next_one_leaves() {
+    let world = silent_world().await;
+    world.simulator.plan_faults([Fault::Fail500; 4]);
+    world.answers(ADA, "poison").await;
+    world.text(ADA, "harmless").await;
+    for _ in 0..4 {
+        world.later(500).await;
+    }
+    assert_eq!(world.statuses().await, ["failed", "accepted"]);
+    assert_eq!(world.simulator.received(ADA, NUMBER), ["2: harmless"]);
+}

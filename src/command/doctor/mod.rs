@@ -15,9 +15,10 @@ use crate::config::{CarrierSettings, DatabaseSettings};
 use crate::db;
 use crate::ledger::wake::Wakes;
 use crate::ledger::{Ledger, health, invariant};
+use crate::telemetry::masked;
 
-/// Work that waits longer than this is stuck: a lease and a retry are over by then.
-const STUCK_SECONDS: f64 = 120.0;
+/// Work that is older than this is stuck: a lease, the search for an unsure text and a second try are over by then.
+const STUCK_SECONDS: f64 = 300.0;
 /// Clocks that are further apart make logs hard to read; nothing else depends on ours.
 const CLOCKS_APART_SECONDS: f64 = 2.0;
 
@@ -148,10 +149,22 @@ async fn look_at_work(ledger: &Ledger, findings: &mut Findings) -> Result<(), sq
         }
     }
     let backlog = health::backlog(ledger).await?;
+    for (what, count) in [("turns", backlog.turns), ("deliveries", backlog.deliveries)] {
+        findings.ok(what, &format!("{count} are due"));
+    }
+    for stuck in health::stuck(ledger, STUCK_SECONDS).await? {
+        let found = format!(
+            "a {} for {} is {:.0} s old; the last that was heard of it: {}",
+            stuck.kind,
+            masked(&stuck.contact),
+            stuck.seconds,
+            stuck.error
+        );
+        findings.bad("stuck", &found, "is textback work running? its log says what it meets");
+    }
     for (what, count, oldest) in [
-        ("turns", backlog.turns, backlog.oldest_turn_seconds),
-        ("deliveries", backlog.deliveries, backlog.oldest_delivery_seconds),
         ("silences", backlog.silences, backlog.oldest_silence_seconds),
+        ("scheduled", backlog.scheduled_messages, backlog.oldest_scheduled_message_seconds),
     ] {
         if oldest > STUCK_SECONDS {
             let found = format!("{count} are due, the oldest for {oldest:.0} s");

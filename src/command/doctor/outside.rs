@@ -32,6 +32,7 @@ pub(super) async fn look_at_carrier(
         match accounts.of_project(project_id).await {
             Ok(Some(account)) => {
                 look_at_signature(&account, &project, options.public_url.as_ref(), findings).await;
+                look_at_credentials(&client, &account, &project, findings).await;
                 let numbers = number::list(ledger, project_id, None, crate::ledger::page::HIGHEST_LIMIT).await?.items;
                 if numbers.is_empty() {
                     findings.skipped("number", &format!("{project} has none: POST /v1/numbers"));
@@ -76,7 +77,26 @@ fn http() -> reqwest::Result<reqwest::Client> {
     reqwest::Client::builder().timeout(Duration::from_secs(10)).redirect(reqwest::redirect::Policy::none()).build()
 }
 
-/// The credentials are tried by what they are for: reading a number's webhooks.
+/// The credentials are tried by what they are for. The list of messages is what tells of an unsure text whether it was
+/// sent: a key that may send and not read it would let such texts wait for ever.
+async fn look_at_credentials(client: &Client, account: &Account, project: &str, findings: &mut Findings) {
+    let since = chrono::Utc::now();
+    match client.list_newest(account).await {
+        Ok(count) => {
+            let took = (chrono::Utc::now() - since).num_milliseconds();
+            findings.ok(
+                "carrier",
+                &format!("the account of {project} lists its messages ({count} on a page) in {took} ms"),
+            );
+        }
+        Err(error) => {
+            let found = format!("{project}: the account's messages can't be listed: {error}");
+            let mend = "check the credentials (PUT /v1/carrier); a restricted key needs to read messages, and TEXTBACK_TWILIO_API_URL must be the carrier's";
+            findings.bad("carrier", &found, mend);
+        }
+    }
+}
+
 async fn look_at_number(
     client: &Client,
     account: &Account,
