@@ -68,6 +68,16 @@ impl Simulator {
         self.state.lock().faults.extend(faults);
     }
 
+    /// How many planned faults nobody has met yet.
+    pub fn faults_left(&self) -> usize {
+        self.state.lock().faults.len()
+    }
+
+    /// Takes planned faults back.
+    pub fn clear_faults(&self) {
+        self.state.lock().faults.clear();
+    }
+
     /// Whether status callbacks are posted from now on.
     pub fn report_statuses(&self, report: bool) {
         self.state.lock().silent = !report;

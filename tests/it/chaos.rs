@@ -59,6 +59,8 @@ async fn befall(stage: &mut Stage, dice: &mut Dice) -> &'static str {
 }
 
 async fn run(seed: u64, texts: u64) {
+    // Said before, so that a run that never comes to its verdict can be played again.
+    println!("chaos seed {seed} begins");
     let mut dice = Dice::of(seed);
     let mut stage = Stage::set(&format!("chaos-{seed}")).await;
     stage.open(2, Stage::echo()).await;

@@ -44,6 +44,8 @@ async fn die_at(stage: &mut Stage, point: &'static str, dice: &mut Dice) {
 }
 
 async fn run(seed: u64) {
+    // Said before, so that a run that never comes to its verdict can be played again.
+    println!("failpoints seed {seed} begins");
     let mut dice = Dice::of(seed);
     let mut stage = Stage::set(&format!("failpoints-{seed}")).await;
     stage.open(2, Stage::echo()).await;

@@ -10,6 +10,7 @@
 
 mod agents;
 mod api;
+mod carrier_faults;
 mod chaos;
 mod commands;
 mod consent;
