@@ -118,7 +118,7 @@ pub async fn run(options: Options) -> Done {
     });
     demo::furnish(&demo, api_address, &simulator, &secret_key).await?;
     println!(
-        "\n  textback is ready.\n\n  Console   http://{api_address}/console\n  API       http://{api_address}/docs   (key: {key})\n  From a shell\n            textback simulate send --from +14155550101 --to {number} \"hi\" --simulator-url http://{carrier_address}\n\n  Ctrl-C stops it. Data is kept in {data}.\n",
+        "\n  textback is ready.\n\n  Console   http://{api_address}/console\n  API       http://{api_address}/docs   (key: {key})\n  From a shell\n            textback simulate send --from +14155550101 --to {number} \"hi\" --simulator-url http://{carrier_address}\n            textback simulate skip --from +14155550101 --to {number} --console-url http://{api_address}/console\n            curl http://{api_address}/v1/messages -H \"Authorization: Bearer {key}\" -H \"Content-Type: application/json\" \\\n                 -d '{{\"to\": \"+14155550101\", \"body\": \"Your table is ready.\"}}'\n\n  Ctrl-C stops it. Data is kept in {data}.\n",
         key = demo.api_key,
         number = demo::NUMBER,
         data = folder.path().display(),
