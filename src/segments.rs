@@ -16,6 +16,16 @@ pub enum Encoding {
     Ucs2,
 }
 
+impl Encoding {
+    /// The word for it in rows and answers.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Gsm7 => "gsm7",
+            Self::Ucs2 => "ucs2",
+        }
+    }
+}
+
 /// How many septets a character has in GSM-7; `None` when it is not in it.
 const fn septets(character: char) -> Option<usize> {
     match character {

@@ -11,15 +11,15 @@ use uuid::Uuid;
 
 use super::auth::Caller;
 use super::lists::{self, List};
-use super::sessions::Message;
 use super::{Door, Group};
-use crate::ledger::message::{self, Begun, Idempotency, NewText};
+use crate::ledger::message::{self, Begun, Idempotency, NewText, Traced};
 use crate::ledger::number::Sender;
 use crate::ledger::scheduled_message::{self, ScheduledMessage};
 use crate::ledger::{country, number};
 use crate::phone;
 use crate::problem::Problem;
 use crate::secret::sha256;
+use crate::segments;
 use crate::template;
 
 /// The longest text that the carrier takes.
@@ -98,15 +98,38 @@ enum Accepted {
 /// A message with every step of its delivery.
 #[derive(Object)]
 struct TracedMessage {
-    #[oai(flatten)]
-    message: Message,
+    id: Uuid,
+    /// Null while it is scheduled.
+    session_id: Option<Uuid>,
+    /// `inbound` or `outbound`.
+    direction: String,
+    /// As in the list of a session's messages.
+    kind: String,
     /// Our number.
     number: String,
     contact: String,
+    body: String,
+    /// `gsm7` or `ucs2`.
+    encoding: String,
+    /// How many segments it costs.
+    segments: i32,
+    /// What came or goes with it.
+    media: Option<Any<Value>>,
+    /// As in the list of a session's messages; before that `scheduled`, or `refused` if it will not be sent.
+    status: String,
+    /// Why it is held, skipped, refused or failed. Of a scheduled one: `cancelled`, `contact_opted_out`, `session_active` or
+    /// `number_detached`.
+    reason: Option<String>,
+    carrier_sid: Option<String>,
+    /// The carrier's error code.
+    error_code: Option<i32>,
     /// What kind of failure it was: `opted_out`, `permanent_recipient`, `permanent_config`, `content`, `auth`, `account`,
     /// `throttled`, `transient` or `ambiguous`.
     error_class: Option<String>,
-    /// Each step of its delivery, oldest first.
+    /// When a scheduled one is to be sent.
+    send_at: Option<DateTime<Utc>>,
+    created_at: DateTime<Utc>,
+    /// Each step of its delivery, oldest first: `{at, status, by?, code?, class?, detail?}`.
     history: Vec<Any<Value>>,
 }
 
@@ -131,16 +154,6 @@ struct Scheduled {
     /// The turn whose agent wanted it.
     turn_id: Option<Uuid>,
     created_at: DateTime<Utc>,
-}
-
-#[derive(ApiResponse)]
-enum Found {
-    /// A message
-    #[oai(status = 200)]
-    Message(Json<TracedMessage>),
-    /// It waits for its time or was refused: there is no message yet
-    #[oai(status = 202)]
-    Scheduled(Json<Scheduled>),
 }
 
 #[OpenApi(tag = "Group::Messages")]
@@ -171,25 +184,18 @@ impl Api {
 
     /// Read a message, with every step of its delivery
     #[oai(path = "/messages/:id", method = "get", operation_id = "get_message")]
-    async fn get(&self, door: Data<&Door>, caller: Caller, id: Path<Uuid>) -> Result<Found, Problem> {
+    async fn get(&self, door: Data<&Door>, caller: Caller, id: Path<Uuid>) -> Result<Json<TracedMessage>, Problem> {
         // The scheduled one first: while we look it may become a message, and never the other way round.
         if let Some(scheduled) = scheduled_message::find(&door.ledger, caller.reader(), *id).await? {
-            return Ok(Found::Scheduled(Json(scheduled.into())));
+            return Ok(Json(scheduled.into()));
         }
         let traced = message::find(&door.ledger, caller.reader(), *id).await?;
-        let traced = traced.ok_or_else(|| Problem::not_found("message"))?;
-        Ok(Found::Message(Json(TracedMessage {
-            message: traced.message.into(),
-            number: traced.number,
-            contact: traced.contact,
-            error_class: traced.error_class,
-            history: traced.history.as_array().into_iter().flatten().cloned().map(Any).collect(),
-        })))
+        Ok(Json(traced.ok_or_else(|| Problem::not_found("message"))?.into()))
     }
 
     /// Cancel a scheduled text
     #[oai(path = "/messages/:id", method = "delete", operation_id = "cancel_message")]
-    async fn cancel(&self, door: Data<&Door>, caller: Caller, id: Path<Uuid>) -> Result<Json<Scheduled>, Problem> {
+    async fn cancel(&self, door: Data<&Door>, caller: Caller, id: Path<Uuid>) -> Result<Json<TracedMessage>, Problem> {
         let project_id = caller.writer()?;
         let cancelled = scheduled_message::cancel(&door.ledger, project_id, *id).await?;
         match scheduled_message::find(&door.ledger, project_id, *id).await? {
@@ -360,6 +366,58 @@ fn accepted(begun: Begun) -> Result<Accepted, Problem> {
         ),
         _ => Problem::conflict("number_detached", "the number was detached a moment ago; choose another one"),
     })
+}
+
+impl From<Traced> for TracedMessage {
+    fn from(traced: Traced) -> Self {
+        let Traced { message, number, contact, error_class, history } = traced;
+        Self {
+            id: message.id,
+            session_id: Some(message.session_id),
+            direction: message.direction,
+            kind: message.kind,
+            number,
+            contact,
+            body: message.body,
+            encoding: message.encoding,
+            segments: message.segments,
+            media: message.media.map(Any),
+            status: message.status,
+            reason: message.reason,
+            carrier_sid: message.carrier_sid,
+            error_code: message.error_code,
+            error_class,
+            send_at: None,
+            created_at: message.created_at,
+            history: history.as_array().into_iter().flatten().cloned().map(Any).collect(),
+        }
+    }
+}
+
+impl From<ScheduledMessage> for TracedMessage {
+    fn from(message: ScheduledMessage) -> Self {
+        let media: Vec<Value> = message.media_urls.iter().map(|url| serde_json::json!({"url": url})).collect();
+        Self {
+            id: message.id,
+            session_id: None,
+            direction: "outbound".to_owned(),
+            kind: "text".to_owned(),
+            number: message.number,
+            contact: message.contact,
+            encoding: segments::encoding(&message.body).word().to_owned(),
+            segments: i32::try_from(segments::segments(&message.body)).unwrap_or(i32::MAX),
+            body: message.body,
+            media: (!media.is_empty()).then(|| Any(Value::from(media))),
+            status: if message.refused.is_some() { "refused" } else { "scheduled" }.to_owned(),
+            reason: message.refused,
+            carrier_sid: None,
+            error_code: None,
+            error_class: None,
+            send_at: Some(message.send_at),
+            created_at: message.created_at,
+            history: Vec::new(),
+        }
+    }
 }
 
 impl From<ScheduledMessage> for Scheduled {

@@ -76,7 +76,7 @@ struct Session {
 
 /// A text in a session.
 #[derive(Object)]
-pub(super) struct Message {
+struct Message {
     id: Uuid,
     session_id: Uuid,
     /// `inbound` or `outbound`.

@@ -52,10 +52,7 @@ fn the_schema_counts_segments_as_the_program_does() {
                 .await
                 .expect("a count")
         });
-        let encoding = match segments::encoding(&text) {
-            segments::Encoding::Gsm7 => "gsm7",
-            segments::Encoding::Ucs2 => "ucs2",
-        };
+        let encoding = segments::encoding(&text).word();
         prop_assert_eq!(counted, (encoding.to_owned(), i32::try_from(segments::segments(&text)).expect("few")));
         Ok(())
     });
