@@ -114,6 +114,7 @@ async fn main() {
             .env("DATABASE_URL", postgres.url())
             .env("TEXTBACK_SECRET_KEY", &secret_key)
             .env("TEXTBACK_TWILIO_API_URL", &carrier_url)
+            .env("TEXTBACK_TWILIO_MESSAGING_URL", &carrier_url)
             .env("TEXTBACK_PUBLIC_URL", format!("http://{address}"))
             .env("TEXTBACK_LISTEN", address.to_string())
             .env("RUST_LOG", "error")

@@ -251,6 +251,7 @@ impl Bench {
                 .env("TEXTBACK_SECRET_KEY", SecretKey::draw().1)
                 .env("TEXTBACK_PUBLIC_URL", "http://127.0.0.1:9")
                 .env("TEXTBACK_TWILIO_API_URL", "http://127.0.0.1:9")
+                .env("TEXTBACK_TWILIO_MESSAGING_URL", "http://127.0.0.1:9")
                 .env("RUST_LOG", "off")
                 .stdout(Stdio::null())
                 .spawn()

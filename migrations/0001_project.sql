@@ -16,7 +16,7 @@ create table project (
     texts_per_project_per_minute integer not null default 0
         constraint texts_per_project_per_minute_is_0_to_1000000 check (texts_per_project_per_minute between 0 and 1000000),
     -- What somebody gets who texts HELP. Null: nothing of ours; the carrier has an answer of its own.
-    help_message   text constraint help_message_fits_a_text check (length(help_message) between 1 and 1600),
+    help_message   text constraint help_message_fits_a_text check (length(btrim(help_message)) between 1 and 1600 and length(help_message) <= 1600),
     -- Which number sends when nothing else says so (E.164).
     default_number text,
     -- Between these, by the contact's own clock, no warning and no scheduled text leaves. They may span midnight.

@@ -8,6 +8,8 @@ create table session (
     channel             text        not null constraint session_channel_is_known check (channel in ('sms', 'webchat', 'voice')),
     status              text        not null constraint session_status_is_known check (status in ('open', 'warned', 'closed')),
     origin              text        not null constraint session_origin_is_known check (origin in ('inbound', 'outbound')),
+    -- The turn whose agent began it with a text outside its answer.
+    begun_by_turn       uuid,
     engaged             boolean     not null,
     agent_id            uuid        not null,
     agent_version       integer     not null,
@@ -127,7 +129,7 @@ create table message (
 -- The carrier's id decides whether a text is new: a webhook that comes twice is one message.
 create unique index carrier_message_is_recorded_once on message (project_id, carrier_sid) where direction = 'inbound';
 create index message_in_order_of_a_session on message (session_id, seq);
-create index message_of_silence on message (session_id, seq) where kind in ('warning', 'closing');
+create index message_of_the_clock on message (session_id, seq) where kind in ('warning', 'closing', 'help');
 
 -- Something that came with a text or goes out with one: a picture, a sound, a contact card. The bytes stay where they
 -- are, at the carrier or on the web, and are fetched when somebody asks.

@@ -92,18 +92,32 @@ create function with_step(history jsonb, step jsonb) returns jsonb language sql 
 $$;
 
 -- Writes a message of ours and plans its delivery. The caller holds the session's row and the lock of its contact.
+-- Whether its number may send is looked at here: while its registration is pending, what it would send waits for ever,
+-- until settle_registration lets it go; without one it fails at once and says why, since the carrier would block it.
 create function plan_message(
     new_message uuid, new_delivery uuid, of_project uuid, of_session uuid, from_number uuid, to_contact text,
     of_kind text, saying text, by_turn uuid, silence integer
 ) returns void language plpgsql as $$
 declare
     message_seq bigint;
+    way         text;
+    why         text;
 begin
+    select sends into way from number where id = from_number;
+    if way <> 'open' then
+        -- It may be changing at this moment: then we wait for what it comes to. Nearly all numbers are open, and not locked.
+        select sends into way from number where id = from_number for share;
+    end if;
+    why := case way when 'held' then 'held until the registration of its number is approved'
+                    when 'blocked' then 'number_not_registered: the carrier blocks texts from this number' end;
     insert into message (id, project_id, session_id, direction, kind, body, turn_id, silence_seconds)
     values (new_message, of_project, of_session, 'outbound', of_kind, saying, by_turn, silence)
     returning seq into message_seq;
-    insert into delivery (id, message_id, project_id, session_id, number_id, contact, seq, due_at)
-    values (new_delivery, new_message, of_project, of_session, from_number, to_contact, message_seq, now());
+    insert into delivery (id, message_id, project_id, session_id, number_id, contact, seq, status, due_at, error_class, error_detail)
+    values (new_delivery, new_message, of_project, of_session, from_number, to_contact, message_seq,
+            case when way = 'blocked' then 'failed' else 'planned' end,
+            case way when 'open' then now() when 'held' then 'infinity' end,
+            case when way = 'blocked' then 'permanent_config' end, why);
 end $$;
 
 -- A text that is to be sent later, or after the turn that wants it: a scheduled job. When it is due it becomes a message

@@ -109,15 +109,19 @@ begin
                                and later.number_id = session.number_id and later.previous_session_id = session.id)));
 end $$;
 
--- Why a guard holds a text that a session is about to get; null when it may pass. Only texts of the last five minutes
+-- Why a guard holds a text that a session is about to get; null when it may pass. said is null for one that can't be a
+-- repetition: pictures come without words. Only texts of the last five minutes
 -- are looked at, and those of the contact's sessions just before this one: an agent that hangs up each time must not
 -- hide a loop.
 create function hold_reason(of_session uuid, said text) returns text language plpgsql as $$
 declare
     held   record;
     recent uuid[] := array[of_session];
-    alike  integer;
-    passed integer;
+    of_recent uuid;
+    seen   record;
+    alike  integer := 0;
+    passed integer := 0;
+    in_all integer := 0;
 begin
     select session.project_id, session.number_id, session.contact, session.paused_until, session.opened_at,
            session.last_message_at, session.previous_session_id,
@@ -139,17 +143,24 @@ begin
              where number_id = held.number_id and last_message_at > now() - interval '5 minutes');
     end if;
 
-    select count(*) filter (where body = said),
-           count(*) filter (where skip_reason is null and created_at > now() - interval '1 minute')
-      into alike, passed
-      from unnest(recent) as of_recent (id)
-      cross join lateral (
-          select body, skip_reason, created_at from message
-           where session_id = of_recent.id and direction = 'inbound' and kind = 'text'
-           order by seq desc limit greatest(held.most_a_minute, 200)) latest
-     where created_at > now() - interval '5 minutes';
+    -- Row by row, the newest first, so that a long conversation costs no more than its last five minutes; and never more
+    -- than a thousand: whoever sends so much in a minute is held for that alone.
+    foreach of_recent in array recent loop
+        for seen in
+            select body, skip_reason, created_at from message
+             where session_id = of_recent and direction = 'inbound' and kind = 'text'
+             order by seq desc limit 1000
+        loop
+            exit when seen.created_at <= now() - interval '5 minutes';
+            alike := alike + coalesce(seen.body = said, false)::integer;
+            if seen.created_at > now() - interval '1 minute' then
+                in_all := in_all + 1;
+                passed := passed + (seen.skip_reason is null)::integer;
+            end if;
+        end loop;
+    end loop;
     return case when held.most_repeats > 0 and alike + 1 >= held.most_repeats then 'repeats'
-                when held.most_a_minute > 0 and passed >= held.most_a_minute then 'contact_too_fast' end;
+                when held.most_a_minute > 0 and (passed >= held.most_a_minute or in_all >= 1000) then 'contact_too_fast' end;
 end $$;
 
 -- Counts texts of a project in this minute of the clock; answers how many of them may still pass.
@@ -187,7 +198,7 @@ begin
         select t.project_id, count(*)::integer as texts, project.texts_per_project_per_minute as most
           from jsonb_to_recordset(texts) as t (project_id uuid, keyword text, reason text)
           join project on project.id = t.project_id and project.texts_per_project_per_minute > 0
-         where t.keyword is null and t.reason is null
+         where coalesce(t.keyword, 'yes') = 'yes' and t.reason is null
          group by t.project_id, project.texts_per_project_per_minute
          order by t.project_id
     loop
@@ -247,7 +258,7 @@ begin
             -- An ordinary text restores nothing: it is kept, and nobody answers.
             why := 'opted_out';
         else
-            why := hold_reason(opened_id, text_in.body);
+            why := hold_reason(opened_id, case when text_in.media is null and text_in.body <> '' then text_in.body end);
             if why = 'repeats' then
                 update session set paused_until = now() + interval '10 minutes' where id = opened_id;
             elsif why is null and rooms ? text_in.project_id::text then

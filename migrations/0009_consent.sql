@@ -102,7 +102,10 @@ begin
         values (new_consent, of_project, to_number, of_contact, 'opted_in', 'keyword', was_said, in_message, clock_timestamp());
     elsif word = 'help' then
         select help_message into help from project where id = of_project;
-        if help is not null then
+        -- Once a minute: two robots must not explain themselves to each other for ever.
+        if help is not null
+           and not exists (select from message
+                            where session_id = of_session and kind = 'help' and created_at > now() - interval '1 minute') then
             perform plan_message(help_message_id, help_delivery_id, of_project, of_session, to_number, of_contact, 'help', help, null, null);
         end if;
     end if;

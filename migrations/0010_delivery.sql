@@ -15,13 +15,12 @@ begin
        and silence.session_id = delivery.session_id;
 end $$;
 
--- Codes by which the carrier tells that a number lacks its registration: 30034 (A2P 10DLC) and 30032 (toll-free). Attaching
--- it anew asks again.
+-- Codes by which the carrier tells that a number lacks its registration: 30034 (A2P 10DLC) and 30032 (toll-free).
 create function note_registration(of_delivery uuid, code integer) returns void language plpgsql as $$
 begin
     if code in (30032, 30034) then
-        update number set registration = 'unregistered'
-          from delivery where delivery.id = of_delivery and number.id = delivery.number_id and registration <> 'unregistered';
+        perform settle_registration(number_id, 'unregistered', 'the carrier blocked a text for it (error ' || code || ')')
+           from delivery where id = of_delivery;
     end if;
 end $$;
 
@@ -115,7 +114,9 @@ begin
     if not found then
         return 'unknown';
     end if;
-    if delivery_rank(to_status) <= delivery_rank(held.status) then
+    -- What we gave up or took back without the carrier's word is open to that word.
+    if delivery_rank(to_status) <= delivery_rank(held.status)
+       and not (held.carrier_sid is null and held.status in ('failed', 'suppressed') and to_status <> 'failed') then
         return 'unchanged';
     end if;
     update delivery

@@ -18,12 +18,24 @@ create index idempotency_key_oldest on idempotency_key (created_at);
 -- A named text with variables.
 create table template (
     project_id uuid        not null constraint template_belongs_to_a_project references project (id),
-    name       text        not null constraint template_name_is_a_word check (name ~ '^[A-Za-z0-9_.-]{1,100}$'),
+    name       text        not null constraint template_name_is_a_word check (name ~ '^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$'),
     body       text        not null constraint template_has_1_to_500_characters check (length(body) between 1 and 500),
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
     constraint template_pk primary key (project_id, name)
 );
+
+-- The message of a text that we begin, with what goes with it.
+create function begin_text(
+    of_project uuid, from_number uuid, to_contact text, in_session uuid, saying text, media jsonb, by_turn uuid,
+    new_message uuid, new_delivery uuid
+) returns void language plpgsql as $$
+begin
+    perform plan_message(new_message, new_delivery, of_project, in_session, from_number, to_contact, 'text', saying, by_turn, null);
+    insert into medium (id, project_id, message_id, position, url)
+    select (item ->> 'id')::uuid, of_project, new_message, place - 1, item ->> 'url'
+      from jsonb_array_elements(media) with ordinality as media (item, place);
+end $$;
 
 -- Says something to a contact of our own accord: in a new session, whose start function is then run, or in the one that
 -- is there. media: [{id, url}].
@@ -50,10 +62,22 @@ begin
         return;
     end if;
 
-    select id, handled_seq, status, engaged, allowed_silence(id) as silent_after into held from session
+    select id, handled_seq, status, engaged, allowed_silence(id) as silent_after,
+           not engaged and started_at is null and origin = 'inbound' as is_idle into held from session
      where number_id = from_number and contact = to_contact and channel = 'sms' and status <> 'closed'
        for update;
     is_there := found;
+    if is_there and held.is_idle then
+        -- It holds keywords, or texts that nobody was to answer: no conversation yet. This text begins it.
+        session_id := held.id;
+        update session set origin = 'outbound', begun_by_turn = by_turn, last_message_at = now(), warn_after_seconds = held.silent_after
+         where id = held.id;
+        perform want_turn(new_turn, held.id);
+        perform begin_text(of_project, from_number, to_contact, session_id, saying, media, by_turn, new_message, new_delivery);
+        outcome := 'sent';
+        return next;
+        return;
+    end if;
     if is_there and on_active = 'reject' then
         outcome := 'session_active';
         session_id := held.id;
@@ -77,6 +101,7 @@ begin
             perform close_session(held.id, 'superseded');
         end if;
         session_id := find_or_open_session(new_session, of_project, from_number, to_contact, 'sms', by_agent, 'outbound');
+        update session set begun_by_turn = by_turn where id = session_id and by_turn is not null;
         if is_there then
             -- Nobody's text is lost: who waits for an answer gets it in the new session.
             perform take_over_waiting(held.id, held.handled_seq, session_id);
@@ -85,10 +110,7 @@ begin
         perform want_turn(new_turn, session_id);
     end if;
 
-    perform plan_message(new_message, new_delivery, of_project, session_id, from_number, to_contact, 'text', saying, by_turn, null);
-    insert into medium (id, project_id, message_id, position, url)
-    select (item ->> 'id')::uuid, of_project, new_message, place - 1, item ->> 'url'
-      from jsonb_array_elements(media) with ordinality as media (item, place);
+    perform begin_text(of_project, from_number, to_contact, session_id, saying, media, by_turn, new_message, new_delivery);
     outcome := 'sent';
     return next;
 end $$;

@@ -2,7 +2,8 @@
 
 -- Which time zones a number can be in, by its first digits without the plus; the longest prefix counts. The facts are those
 -- of libphonenumber's time zone metadata (https://github.com/google/libphonenumber, release 9.0.43, prefixes of up to
--- four digits). Operators may correct them.
+-- four digits), but for +1 alone: a number of no area, as toll-free ones are, goes by the clocks of the mainland, since one
+-- that is quiet in all of Guam, Hawaii and Maine would hardly ever be texted. Operators may correct them.
 create table time_zone_of_prefix (
     prefix text   not null constraint time_zone_of_prefix_pk primary key
                            constraint time_zone_prefix_has_1_to_4_digits check (prefix ~ '^[1-9][0-9]{0,3}$'),
@@ -58,7 +59,7 @@ select prefix, zones::text[]
     ('{Africa/Tunis}', '{216}'),
     ('{Africa/Windhoek}', '{264}'),
     ('{America/Adak,America/Anchorage}', '{1907}'),
-    ('{America/Adak,America/Anchorage,America/Anguilla,America/Antigua,America/Barbados,America/Boise,America/Cayman,America/Chicago,America/Denver,America/Dominica,America/Edmonton,America/Fort_Nelson,America/Grand_Turk,America/Grenada,America/Halifax,America/Jamaica,America/Juneau,America/Los_Angeles,America/Lower_Princes,America/Montserrat,America/Nassau,America/New_York,America/North_Dakota/Center,America/Phoenix,America/Port_of_Spain,America/Puerto_Rico,America/Regina,America/Santo_Domingo,America/St_Johns,America/St_Kitts,America/St_Lucia,America/St_Thomas,America/St_Vincent,America/Toronto,America/Tortola,America/Vancouver,America/Winnipeg,Atlantic/Bermuda,Pacific/Guam,Pacific/Honolulu,Pacific/Pago_Pago,Pacific/Saipan}', '{1}'),
+    ('{America/Chicago,America/Denver,America/Los_Angeles,America/New_York}', '{1}'),
     ('{America/Anguilla}', '{1264}'),
     ('{America/Antigua}', '{1268}'),
     ('{America/Aruba}', '{297}'),

@@ -274,9 +274,20 @@ values
     ('ZM', 'Zambia', false, false, '{}', 'unknown', 'unknown', null, '{"aws-2023"}', 'low', '2023-04-28'),
     ('ZW', 'Zimbabwe', false, false, '{}', 'unknown', 'unknown', null, '{"aws-2023"}', 'low', '2023-04-28');
 
--- Whether a number may send as far as its registration goes: see number.registration.
-create function is_registration_missing(of_number uuid) returns boolean language sql stable as $$
-    select exists (select from number join sms_country on sms_country.iso2 = number.country
-                    where number.id = of_number and number.registration in ('unregistered', 'rejected')
-                      and sms_country.registration_policy = 'required')
+-- What a project holds to be right instead.
+create table country_rule (
+    project_id          uuid        not null constraint country_rule_belongs_to_a_project references project (id),
+    iso2                text        not null constraint country_rule_is_about_a_country references sms_country (iso2),
+    two_way             boolean,
+    registration_policy text        constraint ruled_registration_policy_is_known
+                                    check (registration_policy in ('required', 'advised', 'none', 'unknown')),
+    note                text        constraint country_note_has_at_most_1000_characters check (length(note) <= 1000),
+    changed_at          timestamptz not null default now(),
+    constraint country_rule_pk primary key (project_id, iso2)
+);
+
+-- What counts for a project's numbers of a country: its own rule, else what is known.
+create function registration_policy_of(of_project uuid, in_country text) returns text language sql stable as $$
+    select coalesce((select registration_policy from country_rule where project_id = of_project and iso2 = in_country),
+                    (select registration_policy from sms_country where iso2 = in_country), 'unknown')
 $$;

@@ -60,6 +60,9 @@ pub struct CarrierSettings {
     /// The base URL of Twilio's API; another one for a simulator
     #[arg(long, env = "TEXTBACK_TWILIO_API_URL", default_value = "https://api.twilio.com", value_parser = parse_base_url)]
     pub twilio_api_url: Url,
+    /// The base URL of Twilio's messaging services and registrations; another one for a simulator
+    #[arg(long, env = "TEXTBACK_TWILIO_MESSAGING_URL", default_value = "https://messaging.twilio.com", value_parser = parse_base_url)]
+    pub twilio_messaging_url: Url,
 }
 
 impl CarrierSettings {

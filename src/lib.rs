@@ -42,6 +42,7 @@ pub mod ledger;
 pub mod listen;
 pub mod phone;
 pub mod problem;
+pub mod provision;
 pub mod secret;
 pub mod segments;
 pub mod simulator;

@@ -73,10 +73,12 @@ impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
         match &error {
             // PostgreSQL's class 22: data that it can't hold, which is NUL in a text.
-            sqlx::Error::Database(refused) if refused.code().as_deref() == Some("22021") => Self::invalid(
-                "text_has_nul",
-                "a text in the request holds the character NUL (U+0000), which can't be stored; take it out",
-            ),
+            sqlx::Error::Database(refused) if matches!(refused.code().as_deref(), Some("22021" | "22P05")) => {
+                Self::invalid(
+                    "text_has_nul",
+                    "a text in the request holds the character NUL (U+0000), which can't be stored; take it out",
+                )
+            }
             // The names of our constraints are sentences.
             sqlx::Error::Database(refused) if refused.is_check_violation() => {
                 let rule = refused.constraint().unwrap_or("a rule").replace('_', " ");

@@ -5,7 +5,19 @@
 
 /// The longest text that the carrier takes (<https://www.twilio.com/docs/api/errors/21617>), in UTF-16 code units: its
 /// page says that emoji may count as more than one character.
-const MOST_UNITS: usize = 1600;
+pub const MOST_UNITS: usize = 1600;
+
+/// How long a text is as the carrier counts it.
+pub fn units(text: &str) -> usize {
+    text.encode_utf16().count()
+}
+
+/// Whether a text shows nothing: blanks, and characters that have no width.
+pub fn is_blank(text: &str) -> bool {
+    text.chars().all(|letter| {
+        letter.is_whitespace() || matches!(letter, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}')
+    })
+}
 
 /// In which alphabet a text leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,7 +112,7 @@ pub fn plain(text: String) -> String {
 pub fn parts(text: &str) -> Vec<String> {
     let mut parts = Vec::new();
     let mut rest = text;
-    while rest.encode_utf16().count() > MOST_UNITS {
+    while units(rest) > MOST_UNITS {
         let end = end_of(rest, MOST_UNITS);
         let (part, after) = rest.split_at(end);
         // A word that ends exactly here needs no earlier cut.

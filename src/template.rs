@@ -3,8 +3,8 @@
 use minijinja::{Environment, UndefinedBehavior};
 use serde_json::{Map, Value};
 
-/// The longest text that a carrier takes.
-const MOST_CHARACTERS: usize = 1600;
+use crate::segments;
+
 /// Steps of one filling: far more than 500 characters of template need.
 const MOST_STEPS: u64 = 10_000;
 
@@ -13,11 +13,12 @@ const MOST_STEPS: u64 = 10_000;
 pub fn fill(body: &str, variables: &Map<String, Value>) -> Result<String, String> {
     let environment = environment();
     let filled = environment.render_str(body, of_fields(variables)).map_err(|error| readable(&error))?;
-    match filled.chars().count() {
-        _ if filled.trim().is_empty() => Err("the text comes out empty".to_owned()),
-        count if count > MOST_CHARACTERS => {
-            Err(format!("the text comes out {count} characters long; {MOST_CHARACTERS} is the most"))
-        }
+    match segments::units(&filled) {
+        _ if segments::is_blank(&filled) => Err("the text comes out empty".to_owned()),
+        units if units > segments::MOST_UNITS => Err(format!(
+            "the text comes out {units} characters long (an emoji counts as two); {} is the most",
+            segments::MOST_UNITS
+        )),
         _ => Ok(filled),
     }
 }
@@ -43,7 +44,9 @@ fn of_json(value: &Value) -> minijinja::Value {
 }
 
 fn of_fields(fields: &Map<String, Value>) -> minijinja::Value {
-    minijinja::Value::from_pairs(fields.iter().map(|(name, value)| (name.as_str(), of_json(value))))
+    // Null is as missing as nothing: a text must not say None.
+    let given = fields.iter().filter(|(_, value)| !value.is_null());
+    minijinja::Value::from_pairs(given.map(|(name, value)| (name.as_str(), of_json(value))))
 }
 
 fn environment() -> Environment<'static> {
@@ -83,6 +86,8 @@ mod tests {
             ("Hi {{ a.b }}", json!({"a": {}}), "undefined"),
             ("Hi {{ name", json!({"name": "x"}), "syntax"),
             ("{{ name }}", json!({"name": "  "}), "empty"),
+            ("{{ name }}", json!({"name": "\u{200b}"}), "empty"),
+            ("Hi {{ name }}", json!({"name": null}), "undefined"),
             ("{{ name }}", json!({"name": "x".repeat(1601)}), "1601"),
         ] {
             let error = with(body, variables).expect_err(body);

@@ -1,2 +1,7 @@
--- What is known of texting in a country ($1).
-select iso2, name, two_way, sources, as_of from sms_country where iso2 = $1
+-- What counts for texting in a country ($2) in a project ($1).
+select country.iso2, country.name, coalesce(rule.two_way, country.two_way) as two_way, country.two_way_long_code, country.number_types,
+       coalesce(rule.registration_policy, country.registration_policy) as registration_policy, country.registration,
+       country.registration_detail, country.sources, country.confidence, country.as_of, rule.note, rule.changed_at
+  from sms_country country
+  left join country_rule rule on rule.iso2 = country.iso2 and rule.project_id = $1
+ where country.iso2 = $2

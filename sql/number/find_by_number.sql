@@ -1,3 +1,3 @@
 -- An attached number of a project ($1), by its digits ($2), and whether it may not send for want of its registration.
-select id, number, country, is_registration_missing(id) as unregistered
+select id, number, country, sends = 'blocked' as unregistered
   from number where project_id = $1 and number = $2 and detached_at is null

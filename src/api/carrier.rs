@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use super::auth::Caller;
 use super::{Door, Group};
 use crate::account::Account;
-use crate::carrier::client;
+use crate::carrier::client::{self, CarrierError};
 use crate::ledger::project;
 use crate::problem::Problem;
 
@@ -50,11 +50,27 @@ struct WebhookUrls {
     fallback: String,
 }
 
+/// Why credentials can't be used, and what can be done.
+fn refused(error: CarrierError, by_key: bool) -> Problem {
+    match error {
+        CarrierError::Refused { status: 401, .. } if by_key => Problem::invalid(
+            "credentials_refused",
+            "the carrier does not take the API key; give the SK… and the secret of a key of this very account, or leave both out",
+        ),
+        CarrierError::Refused { status: 401, .. } => Problem::invalid(
+            "credentials_refused",
+            "the carrier does not take account_sid and auth_token; both are on the first page of its console, and the token must be the primary one",
+        ),
+        error => super::numbers::of_carrier(error),
+    }
+}
+
 #[OpenApi(tag = "Group::Carrier")]
 impl Api {
     /// Set the carrier account of the project
     ///
-    /// Replaces the one it had. Secrets are sealed at rest and never returned.
+    /// Tries the credentials at the carrier, and replaces the account the project had. Secrets are sealed at rest and never
+    /// returned. A subaccount has an id and a token of its own.
     #[oai(path = "/carrier", method = "put", operation_id = "put_carrier")]
     async fn put(&self, door: Data<&Door>, caller: Caller, body: Json<Credentials>) -> Result<Json<Carrier>, Problem> {
         let project_id = caller.writer()?;
@@ -78,6 +94,12 @@ impl Api {
             next_auth_token: given.next_auth_token.map(SecretString::from),
             api_key,
         };
+        // The token signs, and calls when there is no key: both are tried.
+        door.carrier.try_credentials(&account).await.map_err(|error| refused(error, account.api_key.is_some()))?;
+        if account.api_key.is_some() {
+            let by_token = Account { api_key: None, ..account.clone() };
+            door.carrier.try_credentials(&by_token).await.map_err(|error| refused(error, false))?;
+        }
         door.accounts.put(&account).await?;
         tracing::info!(%project_id, account_sid = account.account_sid, "carrier account set");
         let urls = client::WebhookUrls::of(&door.public_base, &account.webhook_key);

@@ -22,8 +22,6 @@ use crate::secret::sha256;
 use crate::segments;
 use crate::template;
 
-/// The longest text that the carrier takes.
-const MOST_CHARACTERS: usize = 1600;
 /// As far ahead as a text can be scheduled.
 const FARTHEST: Duration = Duration::days(366);
 
@@ -260,18 +258,10 @@ async fn read(door: &Door, project_id: Uuid, request: NewMessage) -> Result<NewT
     let body = wording(door, project_id, &request).await?;
     let in_country = phone::country(&contact);
     if let Some(iso2) = &in_country
-        && let Some(country) = country::find(&door.ledger, iso2).await?
+        && let Some(country) = country::find(&door.ledger, project_id, iso2).await?
         && country.two_way == Some(false)
     {
-        let as_of = country.as_of.map(|date| format!(", {date}")).unwrap_or_default();
-        return Err(Problem::invalid(
-            "country_without_sms",
-            format!(
-                "{} ({iso2}) has no texts in both directions, so nobody could answer (source: {}{as_of}); where that is wrong, correct its row in sms_country",
-                country.name,
-                country.sources.join(", ")
-            ),
-        ));
+        return Err(super::numbers::without_sms(&country));
     }
     let sender = sender(door, project_id, &contact, request.from, in_country.as_deref()).await?;
     if sender.number == contact {
@@ -295,6 +285,12 @@ async fn wording(door: &Door, project_id: Uuid, request: &NewMessage) -> Result<
         (Some(_), Some(_)) => {
             return Err(Problem::invalid("body_and_template", "give a body or a template, not both"));
         }
+        (_, None) if request.variables.is_some() => {
+            return Err(Problem::invalid(
+                "variables_without_template",
+                "variables fill in a template; name it, or leave them out",
+            ));
+        }
         (None, Some(name)) => {
             let found = crate::ledger::template::find(&door.ledger, project_id, name).await?;
             let found = found.ok_or_else(|| {
@@ -309,14 +305,17 @@ async fn wording(door: &Door, project_id: Uuid, request: &NewMessage) -> Result<
         }
         (body, None) => body.clone().unwrap_or_default(),
     };
-    let length = body.chars().count();
-    if length > MOST_CHARACTERS {
+    let length = segments::units(&body);
+    if length > segments::MOST_UNITS {
         return Err(Problem::invalid(
             "body_too_long",
-            format!("the text has {length} characters, and the carrier takes {MOST_CHARACTERS}; send it in parts"),
+            format!(
+                "the text has {length} characters (an emoji counts as two), and the carrier takes {}; send it in parts",
+                segments::MOST_UNITS
+            ),
         ));
     }
-    if body.trim().is_empty() && request.media_urls.is_empty() {
+    if segments::is_blank(&body) && request.media_urls.is_empty() {
         return Err(Problem::invalid("body_empty", "the text says nothing; give a body, a template or media_urls"));
     }
     Ok(body)

@@ -4,6 +4,7 @@ mod agents;
 mod auth;
 mod carrier;
 mod consents;
+mod countries;
 pub mod health;
 mod lists;
 mod media;
@@ -66,6 +67,7 @@ type Apis = (
     carrier::Api,
     agents::Api,
     numbers::Api,
+    countries::Api,
     sessions::Api,
     messages::Api,
     templates::Api,
@@ -80,6 +82,7 @@ fn service() -> Service {
         carrier::Api,
         agents::Api,
         numbers::Api,
+        countries::Api,
         sessions::Api,
         messages::Api,
         templates::Api,

@@ -1,35 +1,78 @@
-//! `/v1/numbers`: what people text to; attaching one points its webhooks here.
+//! `/v1/numbers`: what people text to; found, bought, pointed here, looked after and let go.
 
 use chrono::{DateTime, Utc};
 use poem::http::StatusCode;
 use poem::web::Data;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
-use poem_openapi::{Object, OpenApi};
+use poem_openapi::types::Any;
+use poem_openapi::{ApiResponse, Enum, Object, OpenApi};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::auth::Caller;
 use super::lists::{self, List};
 use super::{Door, Group};
+use crate::account::Account;
 use crate::carrier::client::{self, CarrierError};
-use crate::ledger::{agent, number};
+use crate::carrier::numbers::{self as at_the_carrier, Wanted};
+use crate::ledger::country::{self, Country};
+use crate::ledger::number::{self, Wish};
+use crate::ledger::{agent, wake::Work};
 use crate::phone;
 use crate::problem::Problem;
+use crate::provision::{self, Looked, Refused};
 
 /// `/v1/numbers`
 pub struct Api;
+
+/// What kind of number is looked for.
+#[derive(Enum, Clone, Copy, Default)]
+#[oai(rename_all = "snake_case")]
+enum NumberType {
+    #[default]
+    Local,
+    Mobile,
+    TollFree,
+}
+
+/// What becomes of a number at the carrier.
+#[derive(Enum, Clone, Copy)]
+#[oai(rename_all = "snake_case")]
+enum Parting {
+    /// The account keeps it; our webhooks are taken off.
+    Keep,
+    /// It is given back for good, and costs nothing any more. Nobody can promise to get it again.
+    Release,
+}
 
 /// A number to be attached.
 #[derive(Object)]
 #[oai(deny_unknown_fields)]
 struct NewNumber {
-    /// In E.164, such as +14155550199. The carrier account must own it.
+    /// In E.164, such as +14155550199.
     number: String,
     /// The agent that answers it.
     agent_id: Uuid,
-    /// Whether to buy the number. Buying is not there yet: buy it at the carrier and attach it.
+    /// Whether to buy the number if the account does not own it.
     #[oai(default)]
     buy: bool,
+    /// Whether its webhooks are set right again when somebody else changes them.
+    #[oai(default = "yes")]
+    mend_drift: bool,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// Changes to a number. What is left out stays.
+#[derive(Object)]
+#[oai(deny_unknown_fields)]
+struct NumberChanges {
+    /// Who answers it: in sessions that are opened from now on.
+    agent_id: Option<Uuid>,
+    mend_drift: Option<bool>,
 }
 
 /// A number that is attached.
@@ -38,72 +81,169 @@ struct Number {
     id: Uuid,
     number: String,
     agent_id: Uuid,
-    /// The carrier's id of the number.
-    carrier_sid: String,
-    /// When the carrier confirmed the number's webhooks; null when that did not work: attach it again.
+    /// By its digits, ISO 3166-1 alpha-2.
+    country: Option<String>,
+    /// `attached`; `detached` or `released` while that is under way.
+    wanted: String,
+    /// The carrier's id of the number; null until it was found or bought.
+    carrier_sid: Option<String>,
+    /// `local`, `mobile`, `toll-free` and the like, as the carrier says.
+    number_type: Option<String>,
+    /// Whether its texts come here, as was seen last: `pending`, `ok`, `drifted` or `unreachable`.
+    webhook: String,
+    /// What is set there instead, or why nothing was seen.
+    webhook_detail: Option<String>,
+    /// When the webhooks were set last; null while that has not worked.
     webhook_set_at: Option<DateTime<Utc>>,
+    mend_drift: bool,
+    /// Whether it is registered as its country asks: `not_required`, `unregistered`, `pending`, `approved`, `rejected` or
+    /// `unknown`.
+    registration: String,
+    /// The carrier's reason.
+    registration_detail: Option<String>,
+    /// What that means for its texts: `open`, `held` until the approval, or `blocked` (`number_not_registered`).
+    sends: String,
+    /// What may keep texts from coming or going, in plain words.
+    warnings: Vec<String>,
+    /// What was done at the carrier, the newest last: `{at, step, detail?}`.
+    steps: Vec<Any<Value>>,
+    checked_at: Option<DateTime<Utc>>,
     created_at: DateTime<Utc>,
+}
+
+/// A number that can be bought.
+#[derive(Object)]
+struct AvailableNumber {
+    number: String,
+    locality: Option<String>,
+    region: Option<String>,
+    country: Option<String>,
+    sms: bool,
+    mms: bool,
+    voice: bool,
+    /// Which address the carrier wants to know before it sells: `none`, `any`, `local` or `foreign`.
+    address_requirements: Option<String>,
+}
+
+/// Numbers that can be bought.
+#[derive(Object)]
+struct AvailableNumbers {
+    items: Vec<AvailableNumber>,
+}
+
+/// Something that keeps texts from coming or going, and how it is mended.
+#[derive(Object)]
+struct Finding {
+    /// `blocked`: texts don't come or go. `at_risk`: they may not. `ok`.
+    severity: String,
+    what: String,
+    mend: Option<String>,
+}
+
+/// Whether people can text a number and are answered.
+#[derive(Object)]
+struct NumberHealth {
+    /// The worst of the findings.
+    status: String,
+    findings: Vec<Finding>,
+    checked_at: Option<DateTime<Utc>>,
+}
+
+#[derive(ApiResponse)]
+enum Parted {
+    /// It is gone
+    #[oai(status = 204)]
+    Gone,
 }
 
 #[OpenApi(tag = "Group::Numbers")]
 impl Api {
-    /// Attach a number of the carrier account
+    /// Search for numbers that can be bought
+    #[oai(path = "/available-numbers", method = "get", operation_id = "search_numbers")]
+    #[expect(clippy::too_many_arguments, reason = "each one is a query parameter")]
+    async fn search(
+        &self,
+        door: Data<&Door>,
+        caller: Caller,
+        /// ISO 3166-1 alpha-2, such as US.
+        country: Query<String>,
+        /// `local` unless you say otherwise.
+        r#type: Query<Option<NumberType>>,
+        /// 2 to 16 digits, with `*` for any digit.
+        contains: Query<Option<String>>,
+        /// Only numbers that can text; true unless you say otherwise.
+        sms: Query<Option<bool>>,
+        /// 1 to 50; 20 unless you say otherwise.
+        limit: Query<Option<u32>>,
+    ) -> Result<Json<AvailableNumbers>, Problem> {
+        let account = account(&door, caller.reader()).await?;
+        let iso2 = country.0.to_ascii_uppercase();
+        if iso2.len() != 2 || !iso2.bytes().all(|byte| byte.is_ascii_uppercase()) {
+            return Err(Problem::invalid(
+                "country_invalid",
+                format!("{:?} is no code of a country such as US", country.0),
+            ));
+        }
+        let contains = contains.0.filter(|contains| !contains.is_empty());
+        if contains.as_deref().is_some_and(|pattern| {
+            !(2..=16).contains(&pattern.len())
+                || !pattern.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'*' || byte == b'+')
+        }) {
+            return Err(Problem::invalid(
+                "contains_invalid",
+                "contains takes 2 to 16 digits, letters of a keypad, and * for any digit",
+            ));
+        }
+        let limit = limit.0.unwrap_or(20);
+        if !(1..=50).contains(&limit) {
+            return Err(Problem::invalid("limit_out_of_range", format!("limit is {limit}; give 1 to 50")));
+        }
+        let number_type = match r#type.0.unwrap_or_default() {
+            NumberType::Local => at_the_carrier::NumberType::Local,
+            NumberType::Mobile => at_the_carrier::NumberType::Mobile,
+            NumberType::TollFree => at_the_carrier::NumberType::TollFree,
+        };
+        let wanted = Wanted { country: iso2.clone(), number_type, contains, sms: sms.0.unwrap_or(true), limit };
+        let found = match door.carrier.search_numbers(&account, &wanted).await {
+            Ok(found) => found,
+            Err(CarrierError::Refused { status: 404, .. }) => {
+                return Err(Problem::invalid(
+                    "numbers_not_sold",
+                    format!("the carrier sells no numbers of this type in {iso2}; try another type"),
+                ));
+            }
+            Err(error) => return Err(of_carrier(error)),
+        };
+        Ok(Json(AvailableNumbers { items: found.into_iter().map(Into::into).collect() }))
+    }
+
+    /// Attach a number, buying it if that is wanted
     ///
-    /// Reads the number from the carrier and points its webhooks here. Doing it again changes the
-    /// agent and sets the webhooks anew.
+    /// Finds the number in the carrier account, or buys it, and points its webhooks here. What it did is told in `steps`. Doing
+    /// it again is safe: it goes on where it was interrupted, buys nothing twice, and may change the agent.
     #[oai(path = "/numbers", method = "post", operation_id = "attach_number")]
     async fn attach(&self, door: Data<&Door>, caller: Caller, body: Json<NewNumber>) -> Result<Json<Number>, Problem> {
         let project_id = caller.writer()?;
-        let Json(NewNumber { number, agent_id, buy }) = body;
-        if buy {
-            return Err(Problem::invalid(
-                "buying_not_supported",
-                "numbers can't be bought here yet; buy it at the carrier, then attach it with buy: false",
-            ));
-        }
+        let Json(NewNumber { number, agent_id, buy, mend_drift }) = body;
         if !phone::is_e164(&number) {
             return Err(Problem::invalid(
                 "number_not_e164",
                 format!("{number} is not in E.164; write + and the digits with the country code, such as +14155550199"),
             ));
         }
-        if agent::find(&door.ledger, project_id, agent_id).await?.is_none() {
-            return Err(Problem::invalid(
-                "agent_unknown",
-                format!("this project has no agent {agent_id}; POST /v1/agents makes one"),
-            ));
-        }
-        let account = door.accounts.of_project(project_id).await.map_err(|error| Problem::unavailable(&error))?;
-        let Some(account) = account else {
-            return Err(Problem::conflict(
-                "carrier_account_missing",
-                "the project has no carrier account; give it one first: PUT /v1/carrier",
-            ));
-        };
-        let Some(found) = door.carrier.find_number(&account, &number).await.map_err(of_carrier)? else {
-            return Err(Problem::invalid(
-                "number_not_owned",
-                format!(
-                    "the carrier account {} does not own {number}; buy it at the carrier first",
-                    account.account_sid
-                ),
-            ));
-        };
-        if !found.capabilities.sms {
-            return Err(Problem::invalid(
-                "number_without_sms",
-                format!("{number} can't send or receive texts; attach one that can"),
-            ));
-        }
+        known_agent(&door, project_id, agent_id).await?;
+        let account = account(&door, project_id).await?;
         let country = phone::country(&number);
-        // The row comes first: a text that the webhooks bring at once finds its number.
-        let attached =
-            number::attach(&door.ledger, project_id, &number, agent_id, &found.sid, country.as_deref()).await?;
-        let urls = client::WebhookUrls::of(&door.public_base, &account.webhook_key);
-        door.carrier.set_webhooks(&account, &found.sid, &urls).await.map_err(of_carrier)?;
-        let attached = number::mark_webhook_set(&door.ledger, attached.id).await?;
-        tracing::info!(%project_id, number_id = %attached.id, "number attached");
-        Ok(Json(attached.into()))
+        if let Some(iso2) = &country
+            && let Some(known) = country::find(&door.ledger, project_id, iso2).await?
+            && known.two_way == Some(false)
+        {
+            return Err(without_sms(&known));
+        }
+        let wish = Wish { project_id, number, agent_id, country, may_buy: buy, mend_drift };
+        let id = number::want(&door.ledger, &wish).await?;
+        look_after(&door, &account, project_id, id).await?;
+        read(&door, project_id, id).await
     }
 
     /// List attached numbers, newest first
@@ -122,17 +262,188 @@ impl Api {
     /// Read an attached number
     #[oai(path = "/numbers/:id", method = "get", operation_id = "get_number")]
     async fn get(&self, door: Data<&Door>, caller: Caller, id: Path<Uuid>) -> Result<Json<Number>, Problem> {
-        let number = number::find(&door.ledger, caller.reader(), *id).await?;
-        Ok(Json(number.ok_or_else(|| Problem::not_found("number"))?.into()))
+        read(&door, caller.reader(), *id).await
+    }
+
+    /// Change the agent of a number, or whether its webhooks are mended
+    #[oai(path = "/numbers/:id", method = "patch", operation_id = "change_number")]
+    async fn change(
+        &self,
+        door: Data<&Door>,
+        caller: Caller,
+        id: Path<Uuid>,
+        body: Json<NumberChanges>,
+    ) -> Result<Json<Number>, Problem> {
+        let project_id = caller.writer()?;
+        if let Some(agent_id) = body.agent_id {
+            known_agent(&door, project_id, agent_id).await?;
+        }
+        if !number::change(&door.ledger, project_id, *id, body.agent_id, body.mend_drift).await? {
+            return Err(Problem::not_found("number"));
+        }
+        read(&door, project_id, *id).await
+    }
+
+    /// Detach a number, and keep it at the carrier or release it
+    #[oai(path = "/numbers/:id", method = "delete", operation_id = "detach_number")]
+    async fn part(
+        &self,
+        door: Data<&Door>,
+        caller: Caller,
+        id: Path<Uuid>,
+        /// What becomes of it at the carrier; it has to be said.
+        at_carrier: Query<Option<Parting>>,
+    ) -> Result<Parted, Problem> {
+        let project_id = caller.writer()?;
+        let wanted = match at_carrier.0 {
+            Some(Parting::Keep) => "detached",
+            Some(Parting::Release) => "released",
+            None => {
+                return Err(Problem::invalid(
+                    "parting_unsaid",
+                    "say what becomes of the number at the carrier: ?at_carrier=keep, or ?at_carrier=release, which gives it back for good",
+                ));
+            }
+        };
+        let account = account(&door, project_id).await?;
+        if !number::part(&door.ledger, project_id, *id, wanted).await? {
+            return Err(Problem::not_found("number"));
+        }
+        look_after(&door, &account, project_id, *id).await?;
+        Ok(Parted::Gone)
+    }
+
+    /// Tell in plain words what keeps texts of a number from coming or going
+    #[oai(path = "/numbers/:id/health", method = "get", operation_id = "get_number_health")]
+    async fn health(
+        &self,
+        door: Data<&Door>,
+        caller: Caller,
+        id: Path<Uuid>,
+        /// Whether to look at the carrier now, and not only at what was seen last.
+        refresh: Query<Option<bool>>,
+    ) -> Result<Json<NumberHealth>, Problem> {
+        let project_id = caller.reader();
+        if refresh.0 == Some(true) {
+            let account = account(&door, caller.writer()?).await?;
+            look_after(&door, &account, project_id, *id).await?;
+        }
+        let number = number::find(&door.ledger, project_id, *id).await?.ok_or_else(|| Problem::not_found("number"))?;
+        let country = match &number.country {
+            Some(iso2) => country::find(&door.ledger, project_id, iso2).await?,
+            None => None,
+        };
+        let mut findings: Vec<Finding> = number
+            .findings(country.as_ref())
+            .into_iter()
+            .map(|finding| Finding {
+                severity: finding.severity.to_owned(),
+                what: finding.what,
+                mend: Some(finding.mend),
+            })
+            .collect();
+        let status =
+            ["blocked", "at_risk"].into_iter().find(|word| findings.iter().any(|finding| finding.severity == *word));
+        if findings.is_empty() {
+            let what = format!("texts to {} come here, and its answers may leave", number.number);
+            findings.push(Finding { severity: "ok".to_owned(), what, mend: None });
+        }
+        Ok(Json(NumberHealth { status: status.unwrap_or("ok").to_owned(), findings, checked_at: number.checked_at }))
     }
 }
 
+async fn known_agent(door: &Door, project_id: Uuid, agent_id: Uuid) -> Result<(), Problem> {
+    match agent::find(&door.ledger, project_id, agent_id).await? {
+        Some(_) => Ok(()),
+        None => Err(Problem::invalid(
+            "agent_unknown",
+            format!("this project has no agent {agent_id}; POST /v1/agents makes one"),
+        )),
+    }
+}
+
+async fn account(door: &Door, project_id: Uuid) -> Result<std::sync::Arc<Account>, Problem> {
+    let account = door.accounts.of_project(project_id).await.map_err(|error| Problem::unavailable(&error))?;
+    account.ok_or_else(|| {
+        Problem::conflict(
+            "carrier_account_missing",
+            "the project has no carrier account; give it one first: PUT /v1/carrier",
+        )
+    })
+}
+
+async fn read(door: &Door, project_id: Uuid, id: Uuid) -> Result<Json<Number>, Problem> {
+    let number = number::find(&door.ledger, project_id, id).await?.ok_or_else(|| Problem::not_found("number"))?;
+    let country = match &number.country {
+        Some(iso2) => country::find(&door.ledger, project_id, iso2).await?,
+        None => None,
+    };
+    let warnings = number.findings(country.as_ref()).into_iter().map(|finding| finding.what).collect();
+    Ok(Json(Number { warnings, ..number.into() }))
+}
+
+/// Looks after a number here and now, as a worker would later.
+async fn look_after(door: &Door, account: &Account, project_id: Uuid, id: Uuid) -> Result<(), Problem> {
+    let Some(claim) = number::take(&door.ledger, project_id, id, provision::LEASE_SECONDS).await? else {
+        return match number::find(&door.ledger, project_id, id).await? {
+            Some(_) => Err(Problem::conflict(
+                "number_busy",
+                "somebody is looking after this number at this moment; ask again in a few seconds",
+            )),
+            None => Err(Problem::not_found("number")),
+        };
+    };
+    let urls = client::WebhookUrls::of(&door.public_base, &account.webhook_key);
+    match provision::look_after(&door.carrier, account, &urls, &claim.number).await {
+        Looked::Seen { facts, trouble } => {
+            number::settle(&door.ledger, &claim, &facts).await?;
+            match trouble {
+                None => Ok(()),
+                Some(error) => {
+                    // Workers go on with it; what is asked again goes on too.
+                    door.ledger.wakes().ring(Work::Number);
+                    Err(of_carrier(error))
+                }
+            }
+        }
+        Looked::Refused(refused) => {
+            number::forget(&door.ledger, &claim).await?;
+            let code = match refused {
+                Refused::NotOwned { .. } => "number_not_owned",
+                Refused::NotForSale(..) => "number_not_available",
+                Refused::NoTexts(_) => "number_without_sms",
+            };
+            Err(Problem::invalid(code, refused.to_string()))
+        }
+    }
+}
+
+/// Why a number of a country is refused.
+pub(super) fn without_sms(country: &Country) -> Problem {
+    let as_of = country.as_of.map(|date| format!(", {date}")).unwrap_or_default();
+    Problem::invalid(
+        "country_without_sms",
+        format!(
+            "{} ({}) has no texts in both directions, so nobody could answer (source: {}{as_of}); where that is wrong, say so: PATCH /v1/countries/{}",
+            country.name,
+            country.iso2,
+            country.sources.join(", "),
+            country.iso2
+        ),
+    )
+}
+
 /// The carrier's word on it, with what an operator can do.
-fn of_carrier(error: CarrierError) -> Problem {
+pub(super) fn of_carrier(error: CarrierError) -> Problem {
     let advice = match &error {
-        CarrierError::Refused { status: 401 | 403, .. } => "; check the credentials: PUT /v1/carrier",
+        CarrierError::Refused { status: 401, .. } => "; check the credentials: PUT /v1/carrier",
+        CarrierError::Refused { status: 403, .. } => {
+            "; the API key lacks a permission: a restricted key needs to read and write phone numbers and messages, and to read messaging services"
+        }
         CarrierError::Refused { .. } => "",
-        CarrierError::NotReached(_) | CarrierError::Unreadable(_) => "; try again, and check TEXTBACK_TWILIO_API_URL",
+        CarrierError::NotReached(_) | CarrierError::Unreadable(_) => {
+            "; what was begun goes on by itself, and asking again is safe; check TEXTBACK_TWILIO_API_URL if it stays so"
+        }
     };
     Problem::new(StatusCode::BAD_GATEWAY, "carrier_failed", format!("{error}{advice}"))
 }
@@ -140,12 +451,39 @@ fn of_carrier(error: CarrierError) -> Problem {
 impl From<number::Number> for Number {
     fn from(number: number::Number) -> Self {
         Self {
+            warnings: number.findings(None).into_iter().map(|finding| finding.what).collect(),
             id: number.id,
             number: number.number,
             agent_id: number.agent_id,
+            country: number.country,
+            wanted: number.wanted,
             carrier_sid: number.carrier_sid,
+            number_type: number.number_type,
+            webhook: number.webhook,
+            webhook_detail: number.webhook_detail,
             webhook_set_at: number.webhook_set_at,
+            mend_drift: number.mend_drift,
+            registration: number.registration,
+            registration_detail: number.registration_detail,
+            sends: number.sends,
+            steps: number.steps.as_array().into_iter().flatten().cloned().map(Any).collect(),
+            checked_at: number.checked_at,
             created_at: number.created_at,
+        }
+    }
+}
+
+impl From<at_the_carrier::Available> for AvailableNumber {
+    fn from(available: at_the_carrier::Available) -> Self {
+        Self {
+            number: available.phone_number,
+            locality: available.locality,
+            region: available.region,
+            country: available.iso_country,
+            sms: available.capabilities.sms,
+            mms: available.capabilities.mms,
+            voice: available.capabilities.voice,
+            address_requirements: available.address_requirements,
         }
     }
 }

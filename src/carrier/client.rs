@@ -29,6 +29,7 @@ const MOST_PAGES: usize = 250;
 pub struct Client {
     pub(super) http: reqwest::Client,
     pub(super) api_url: Url,
+    messaging_url: Url,
 }
 
 /// What became of a text that was handed to the carrier.
@@ -54,28 +55,6 @@ pub struct Outgoing<'a> {
     pub media_urls: &'a [String],
     /// Where the carrier reports what becomes of it.
     pub status_callback: &'a str,
-}
-
-/// A number as the carrier knows it.
-#[derive(Debug, Clone, Deserialize)]
-pub struct CarrierNumber {
-    pub sid: String,
-    pub phone_number: String,
-    #[serde(default)]
-    pub capabilities: Capabilities,
-    /// Where inbound texts are posted.
-    #[serde(default)]
-    pub sms_url: Option<String>,
-    /// When it is set, the carrier ignores the number's own webhook addresses.
-    #[serde(default)]
-    pub sms_application_sid: Option<String>,
-}
-
-/// What a number can do.
-#[derive(Debug, Clone, Default, Deserialize)]
-pub struct Capabilities {
-    #[serde(default)]
-    pub sms: bool,
 }
 
 /// A message as the carrier lists it.
@@ -161,7 +140,7 @@ impl WebhookUrls {
 }
 
 /// Why a call that reads or sets something failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum CarrierError {
     #[error("the carrier refused ({status}{}): {message}", .code.map(|code| format!(", error {code}")).unwrap_or_default())]
     Refused { status: u16, code: Option<i32>, message: String },
@@ -172,8 +151,9 @@ pub enum CarrierError {
 }
 
 impl Client {
-    /// A client of the API at this base URL.
-    pub fn new(api_url: Url) -> Result<Self, reqwest::Error> {
+    /// A client of the API at these base URLs: messages and numbers have one host, messaging services and registration
+    /// another.
+    pub fn new(api_url: Url, messaging_url: Url) -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder()
             .user_agent(concat!("textback/", env!("CARGO_PKG_VERSION")))
             // A redirected POST would be sent twice, or as a GET.
@@ -182,7 +162,7 @@ impl Client {
             .timeout(TIMEOUT)
             .pool_idle_timeout(Duration::from_secs(20))
             .build()?;
-        Ok(Self { http, api_url })
+        Ok(Self { http, api_url, messaging_url })
     }
 
     /// Hands a text to the carrier, once.
@@ -287,45 +267,33 @@ impl Client {
         Err(CarrierError::Unreadable(format!("over {MOST_PAGES} pages of messages since {since}")))
     }
 
-    /// The number as the carrier has it; `None` when the account does not own it.
-    pub async fn find_number(&self, account: &Account, number: &str) -> Result<Option<CarrierNumber>, CarrierError> {
-        #[derive(Deserialize)]
-        struct Found {
-            incoming_phone_numbers: Vec<CarrierNumber>,
-        }
-        let request =
-            self.request(reqwest::Method::GET, account, "IncomingPhoneNumbers.json").query(&[("PhoneNumber", number)]);
-        let found: Found = read(request.send().await).await?;
-        // The filter matches parts of numbers too.
-        Ok(found.incoming_phone_numbers.into_iter().find(|found| found.phone_number == number))
-    }
-
-    /// Points a number's webhooks at us.
-    pub async fn set_webhooks(
-        &self,
-        account: &Account,
-        sid: &str,
-        urls: &WebhookUrls,
-    ) -> Result<CarrierNumber, CarrierError> {
-        let fields = [
-            ("SmsUrl", urls.messages.as_str()),
-            ("SmsMethod", "POST"),
-            ("SmsFallbackUrl", urls.fallback.as_str()),
-            ("SmsFallbackMethod", "POST"),
-            // An application on the number would outrank the addresses.
-            ("SmsApplicationSid", ""),
-        ];
-        let path = format!("IncomingPhoneNumbers/{sid}.json");
-        read(self.request(reqwest::Method::POST, account, &path).form(&fields).send().await).await
-    }
-
-    fn request(&self, method: reqwest::Method, account: &Account, path: &str) -> reqwest::RequestBuilder {
+    pub(super) fn request(&self, method: reqwest::Method, account: &Account, path: &str) -> reqwest::RequestBuilder {
         self.request_at(method, account, &format!("/2010-04-01/Accounts/{}/{path}", account.account_sid))
     }
 
     /// A request at a path of the API's, as its own pages name them.
     fn request_at(&self, method: reqwest::Method, account: &Account, path: &str) -> reqwest::RequestBuilder {
-        let base = self.api_url.as_str().trim_end_matches('/');
+        self.request_of(&self.api_url, method, account, path)
+    }
+
+    /// The same at the host of messaging services.
+    pub(super) fn request_messaging(
+        &self,
+        method: reqwest::Method,
+        account: &Account,
+        path: &str,
+    ) -> reqwest::RequestBuilder {
+        self.request_of(&self.messaging_url, method, account, path)
+    }
+
+    fn request_of(
+        &self,
+        base: &Url,
+        method: reqwest::Method,
+        account: &Account,
+        path: &str,
+    ) -> reqwest::RequestBuilder {
+        let base = base.as_str().trim_end_matches('/');
         let (user, password) = account.login();
         self.http
             .request(method, format!("{base}{path}"))
@@ -387,7 +355,7 @@ fn is_message_sid(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-async fn read<T: DeserializeOwned>(answer: reqwest::Result<Response>) -> Result<T, CarrierError> {
+pub(super) async fn read<T: DeserializeOwned>(answer: reqwest::Result<Response>) -> Result<T, CarrierError> {
     let answer = answer.map_err(|error| CarrierError::NotReached(describe(&error)))?;
     let status = answer.status();
     let body = bounded_body(answer).await.map_err(CarrierError::Unreadable)?;
@@ -400,6 +368,14 @@ async fn read<T: DeserializeOwned>(answer: reqwest::Result<Response>) -> Result<
         code: error.code,
         message: error.reason().unwrap_or_else(|| "it gave no reason".to_owned()),
     })
+}
+
+/// An answer without a body.
+pub(super) async fn expect_nothing(answer: reqwest::Result<Response>) -> Result<(), CarrierError> {
+    match answer {
+        Ok(answer) if answer.status().is_success() => Ok(()),
+        answer => read::<serde::de::IgnoredAny>(answer).await.map(|_| ()),
+    }
 }
 
 async fn bounded_body(mut answer: Response) -> Result<Vec<u8>, String> {

@@ -6,6 +6,8 @@ pub mod client;
 pub mod error_class;
 pub mod form;
 pub mod media;
+pub mod numbers;
+pub mod registration;
 pub mod signature;
 pub mod webhook;
 

@@ -89,7 +89,7 @@ pub async fn run(options: Options) -> Done {
     let simulator = Simulator::new(Behaviour { pace: PACE })?;
     let demo = demo::project(&serving, &folder).await?;
     let draining = Draining::default();
-    let client = Client::new(carrier_url.clone())?;
+    let client = Client::new(carrier_url.clone(), carrier_url.clone())?;
     let means = Means { runners: Runners::new()?, caller: Caller::new(networks(&options.agents)?)? };
     let app = App {
         accounts: Accounts::new(serving.clone(), secret_key.clone()),

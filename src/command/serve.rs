@@ -58,7 +58,7 @@ pub async fn serve(
     let draining = Draining::default();
     let app = App {
         accounts: Accounts::new(ledger.clone(), carrier.required_key()?),
-        carrier: Client::new(carrier.twilio_api_url.clone())?,
+        carrier: Client::new(carrier.twilio_api_url.clone(), carrier.twilio_messaging_url.clone())?,
         means: means(agents)?,
         public_base: server.public_base().into(),
         draining: draining.clone(),
@@ -83,7 +83,7 @@ pub async fn work(database: &DatabaseSettings, options: WorkOptions) -> Done {
     telemetry::metrics();
     let ledger = Ledger::open(database.required()?, WORK_CONNECTIONS, Arc::new(Wakes::default()))?;
     let accounts = Accounts::new(ledger.clone(), options.carrier.required_key()?);
-    let client = Client::new(options.carrier.twilio_api_url.clone())?;
+    let client = Client::new(options.carrier.twilio_api_url.clone(), options.carrier.twilio_messaging_url.clone())?;
     let public_base = options.public_url.as_str().trim_end_matches('/');
     let workers =
         Workers::new(&ledger, &accounts, &client, means(&options.agents)?, "live", public_base, &options.worker);

@@ -1,11 +1,15 @@
-//! Countries: whether people there can text and be texted; data that operators may correct.
+//! Countries: whether people there can text and be texted, and what has to be registered; data that a project may correct for itself.
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
+use serde_json::{Map, Value};
 use sqlx::FromRow;
+use sqlx::types::Json;
+use uuid::Uuid;
 
 use super::Ledger;
+use super::page::Page;
 
-/// What is known of texting in a country.
+/// What counts for texting in a country, in a project.
 #[derive(Debug, Clone, FromRow)]
 pub struct Country {
     /// ISO 3166-1 alpha-2.
@@ -13,12 +17,63 @@ pub struct Country {
     pub name: String,
     /// Whether any kind of sender can both send and receive there; null when nobody knows.
     pub two_way: Option<bool>,
+    /// The same for an ordinary number.
+    pub two_way_long_code: Option<bool>,
+    /// Kinds of numbers that the carrier lists as capable of texts.
+    pub number_types: Vec<String>,
+    /// `required`, `advised`, `none` or `unknown`.
+    pub registration_policy: String,
+    /// What sources say of registration.
+    pub registration: String,
+    pub registration_detail: Option<String>,
     /// Who says so.
     pub sources: Vec<String>,
+    pub confidence: Option<String>,
     pub as_of: Option<NaiveDate>,
+    /// Why the project has a rule of its own.
+    pub note: Option<String>,
+    /// When it made that rule.
+    pub changed_at: Option<DateTime<Utc>>,
 }
 
 /// A country by its ISO 3166-1 alpha-2 code.
-pub async fn find(ledger: &Ledger, iso2: &str) -> Result<Option<Country>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/country/find.sql")).bind(iso2).fetch_optional(&ledger.pool).await
+pub async fn find(ledger: &Ledger, project_id: Uuid, iso2: &str) -> Result<Option<Country>, sqlx::Error> {
+    sqlx::query_as(include_str!("../../sql/country/find.sql"))
+        .bind(project_id)
+        .bind(iso2)
+        .fetch_optional(&ledger.pool)
+        .await
+}
+
+/// All countries by their codes, after the one named by the cursor.
+pub async fn list(
+    ledger: &Ledger,
+    project_id: Uuid,
+    after: Option<String>,
+    limit: u32,
+) -> Result<Page<Country>, sqlx::Error> {
+    let rows = sqlx::query_as(include_str!("../../sql/country/list.sql"))
+        .bind(project_id)
+        .bind(after)
+        .bind(i64::from(limit) + 1)
+        .fetch_all(&ledger.pool)
+        .await?;
+    Ok(Page::of(rows, limit, |country: &Country| country.iso2.clone()))
+}
+
+/// Writes a project's own rule for a country: what is named of `two_way`, `registration_policy` and `note`. Its numbers
+/// there follow at once.
+pub async fn rule(
+    ledger: &Ledger,
+    project_id: Uuid,
+    iso2: &str,
+    changes: &Map<String, Value>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(include_str!("../../sql/country/rule.sql"))
+        .bind(project_id)
+        .bind(iso2)
+        .bind(Json(changes))
+        .execute(&ledger.pool)
+        .await?;
+    Ok(())
 }

@@ -1,48 +1,198 @@
-//! Our numbers: attached to a project and an agent, read, listed; it never calls the carrier.
+//! Our numbers: wanted, claimed to be looked after, and settled by what was seen and done at the carrier; nothing here calls it.
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::Value;
 use sqlx::FromRow;
+use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::page::Page;
 use super::room::Room;
+use super::wake::Work;
 use super::{Ledger, new_id};
 
-/// A number that a project has attached.
+/// A number that a project has or wants.
 #[derive(Debug, Clone, FromRow)]
 pub struct Number {
     pub id: Uuid,
+    pub project_id: Uuid,
     pub number: String,
     pub agent_id: Uuid,
-    pub carrier_sid: String,
+    /// ISO 3166-1 alpha-2, when the digits tell.
+    pub country: Option<String>,
+    /// `attached`, or `detached` or `released` while that is under way.
+    pub wanted: String,
+    pub may_buy: bool,
+    /// The carrier's id; none until it was found or bought.
+    pub carrier_sid: Option<String>,
+    /// `local`, `mobile`, `toll-free` and the like, as the carrier says.
+    pub number_type: Option<String>,
+    /// `pending`, `ok`, `drifted` or `unreachable`.
+    pub webhook: String,
+    pub webhook_detail: Option<String>,
+    pub mend_drift: bool,
     pub webhook_set_at: Option<DateTime<Utc>>,
+    /// Why inbound texts vanish though the webhook is right.
+    pub trap: Option<String>,
+    /// `not_required`, `unregistered`, `pending`, `approved`, `rejected` or `unknown`.
+    pub registration: String,
+    pub registration_detail: Option<String>,
+    /// `open`, `held` or `blocked`: what its registration means for its texts.
+    pub sends: String,
+    /// `[{"at", "step", "detail"?}]`, the newest last.
+    pub steps: Value,
+    pub checked_at: Option<DateTime<Utc>>,
     pub created_at: DateTime<Utc>,
+    /// `required`, `advised`, `none` or `unknown`, as its country has it in this project.
+    pub registration_policy: String,
 }
 
-/// Attaches a number, or changes the agent of one that is attached. Its webhooks count as not
-/// set until `mark_webhook_set`.
-pub async fn attach(
-    ledger: &Ledger,
-    project_id: Uuid,
-    number: &str,
-    agent_id: Uuid,
-    carrier_sid: &str,
-    country: Option<&str>,
-) -> Result<Number, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/number/attach.sql"))
+/// A number that this process may look after until its lease ends.
+#[derive(Debug, Clone, FromRow)]
+pub struct Claim {
+    #[sqlx(flatten)]
+    pub number: Number,
+    /// Without it nothing that was seen can be written.
+    pub token: Uuid,
+}
+
+/// A number to be attached.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    pub project_id: Uuid,
+    pub number: String,
+    pub agent_id: Uuid,
+    pub country: Option<String>,
+    pub may_buy: bool,
+    pub mend_drift: bool,
+}
+
+/// What was seen and done about a number. What is `None` was not looked at.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Facts {
+    pub carrier_sid: Option<String>,
+    pub number_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<&'static str>,
+    pub webhook_detail: Option<String>,
+    pub webhook_was_set: bool,
+    /// The inner one: there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trap: Option<Option<String>>,
+    pub registration: Option<&'static str>,
+    pub registration_detail: Option<String>,
+    /// It was detached or released.
+    pub gone: bool,
+    pub steps: Vec<Step>,
+    /// When it is to be looked at next.
+    pub check_in_seconds: f64,
+}
+
+/// Something that was done at the carrier.
+#[derive(Debug, Clone, Serialize)]
+pub struct Step {
+    pub step: &'static str,
+    pub detail: Option<String>,
+}
+
+/// Notes that a number is wanted, before anything is asked of the carrier: what a crash interrupts goes on from here.
+pub async fn want(ledger: &Ledger, wish: &Wish) -> Result<Uuid, sqlx::Error> {
+    sqlx::query_scalar(include_str!("../../sql/number/want.sql"))
         .bind(new_id())
-        .bind(project_id)
-        .bind(number)
-        .bind(agent_id)
-        .bind(carrier_sid)
-        .bind(country)
+        .bind(wish.project_id)
+        .bind(&wish.number)
+        .bind(wish.agent_id)
+        .bind(&wish.country)
+        .bind(wish.may_buy)
+        .bind(wish.mend_drift)
         .fetch_one(&ledger.pool)
         .await
 }
 
-/// Notes that the carrier has confirmed the webhooks of a number.
-pub async fn mark_webhook_set(ledger: &Ledger, id: Uuid) -> Result<Number, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/number/mark_webhook_set.sql")).bind(id).fetch_one(&ledger.pool).await
+/// Changes the agent of a number, or whether its webhooks are mended. False: the project has no such number.
+pub async fn change(
+    ledger: &Ledger,
+    project_id: Uuid,
+    id: Uuid,
+    agent_id: Option<Uuid>,
+    mend_drift: Option<bool>,
+) -> Result<bool, sqlx::Error> {
+    let changed = sqlx::query(include_str!("../../sql/number/change.sql"))
+        .bind(project_id)
+        .bind(id)
+        .bind(agent_id)
+        .bind(mend_drift)
+        .execute(&ledger.pool)
+        .await?;
+    Ok(changed.rows_affected() == 1)
+}
+
+/// Notes that a number is to be `detached` or `released`. False: the project has no such number.
+pub async fn part(ledger: &Ledger, project_id: Uuid, id: Uuid, wanted: &str) -> Result<bool, sqlx::Error> {
+    let noted = sqlx::query(include_str!("../../sql/number/part.sql"))
+        .bind(project_id)
+        .bind(id)
+        .bind(wanted)
+        .execute(&ledger.pool)
+        .await?;
+    Ok(noted.rows_affected() == 1)
+}
+
+/// Takes a number to look after it, for `lease_seconds`; `None` when somebody else does, or there is none.
+pub async fn take(
+    ledger: &Ledger,
+    project_id: Uuid,
+    id: Uuid,
+    lease_seconds: u32,
+) -> Result<Option<Claim>, sqlx::Error> {
+    sqlx::query_as(include_str!("../../sql/number/take.sql"))
+        .bind(project_id)
+        .bind(id)
+        .bind(f64::from(lease_seconds))
+        .bind(new_id())
+        .fetch_optional(&ledger.pool)
+        .await
+}
+
+/// Claims numbers that are to be looked after, as far as there is room, for `lease_seconds`.
+pub async fn claim_check(ledger: &Ledger, room: Room, lease_seconds: u32) -> Result<Vec<Claim>, sqlx::Error> {
+    room.bind(sqlx::query_as(include_str!("../../sql/number/claim_check.sql")))
+        .bind(f64::from(lease_seconds))
+        .bind(new_id())
+        .fetch_all(&ledger.pool)
+        .await
+}
+
+/// Gives back numbers that were claimed and not looked after.
+pub async fn give_back(ledger: &Ledger, claims: &[Claim]) -> Result<(), sqlx::Error> {
+    let ids: Vec<Uuid> = claims.iter().map(|claim| claim.number.id).collect();
+    let tokens: Vec<Uuid> = claims.iter().map(|claim| claim.token).collect();
+    sqlx::query(include_str!("../../sql/number/give_back.sql")).bind(ids).bind(tokens).execute(&ledger.pool).await?;
+    Ok(())
+}
+
+/// Writes what was seen and done about a number. False: the lease was lost.
+pub async fn settle(ledger: &Ledger, claim: &Claim, facts: &Facts) -> Result<bool, sqlx::Error> {
+    let settled = sqlx::query_scalar(include_str!("../../sql/number/settle.sql"))
+        .bind(claim.number.id)
+        .bind(claim.token)
+        .bind(Json(facts))
+        .fetch_one(&ledger.pool)
+        .await?;
+    // An approval lets go what was held.
+    ledger.wakes.ring(Work::Delivery);
+    Ok(settled)
+}
+
+/// Takes back that a number is wanted: the carrier will never have it for us.
+pub async fn forget(ledger: &Ledger, claim: &Claim) -> Result<(), sqlx::Error> {
+    sqlx::query(include_str!("../../sql/number/forget.sql"))
+        .bind(claim.number.id)
+        .bind(claim.token)
+        .execute(&ledger.pool)
+        .await?;
+    Ok(())
 }
 
 /// One attached number of a project.
@@ -129,4 +279,96 @@ pub async fn choose(
         .bind(country)
         .fetch_optional(&ledger.pool)
         .await
+}
+
+/// Something that keeps texts of a number from coming or going.
+#[derive(Debug, Clone)]
+pub struct Finding {
+    /// `blocked` or `at_risk`.
+    pub severity: &'static str,
+    pub what: String,
+    pub mend: String,
+}
+
+impl Number {
+    /// What keeps its texts from coming or going, in plain words, as far as was seen last.
+    pub fn findings(&self, country: Option<&super::country::Country>) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let mut found =
+            |severity, what: String, mend: &str| findings.push(Finding { severity, what, mend: mend.to_owned() });
+        let (number, detail) = (&self.number, |detail: &Option<String>| {
+            detail.as_deref().map(|detail| format!(": {detail}")).unwrap_or_default()
+        });
+        match self.webhook.as_str() {
+            "ok" => {}
+            "drifted" => found(
+                "blocked",
+                format!("texts to {number} don't come here{}", detail(&self.webhook_detail)),
+                "attach it again: POST /v1/numbers sets its webhooks; mend_drift lets that happen by itself",
+            ),
+            "unreachable" => found(
+                "at_risk",
+                format!("the carrier could not be asked about {number}{}", detail(&self.webhook_detail)),
+                "it is asked again every minute; check the credentials (PUT /v1/carrier)",
+            ),
+            _ => found(
+                "blocked",
+                format!("{number} is not set up at the carrier yet"),
+                "it goes on by itself while textback work runs; asking again (POST /v1/numbers) is safe",
+            ),
+        }
+        if let Some(trap) = &self.trap {
+            found(
+                "blocked",
+                format!("texts to {number} vanish: {trap}"),
+                "in the carrier's console: Messaging, Services, Integration, Defer to sender's webhook",
+            );
+        }
+        let why = detail(&self.registration_detail);
+        let toll_free = self.number_type.as_deref() == Some("toll-free");
+        let register = if toll_free {
+            "ask for its toll-free verification at the carrier; it is looked at again every ten minutes"
+        } else {
+            "register a brand and a campaign (A2P 10DLC) at the carrier and put the number into its messaging service; it is looked at again every ten minutes"
+        };
+        match (self.registration_policy.as_str(), self.registration.as_str()) {
+            ("required", "unregistered" | "rejected") => {
+                found(
+                    "blocked",
+                    format!("texts from {number} are not sent: its registration is {}{why}", self.registration),
+                    register,
+                );
+                found(
+                    "at_risk",
+                    format!("texts to {number} may be blocked on their way, since it is not registered"),
+                    register,
+                );
+            }
+            ("required", "pending") => found(
+                "blocked",
+                format!("texts from {number} wait for its registration, which is pending{why}"),
+                "nothing but patience: they leave in order when it is approved",
+            ),
+            ("required", "unknown") => {
+                found("at_risk", format!("whether {number} is registered is not known{why}"), register);
+            }
+            ("advised", "unregistered" | "rejected" | "pending") => {
+                found(
+                    "at_risk",
+                    format!("texts from {number} may be blocked: its registration is {}{why}", self.registration),
+                    register,
+                );
+            }
+            _ => {}
+        }
+        if country.is_some_and(|country| country.two_way.is_none()) {
+            let name = country.map(|country| country.name.as_str()).unwrap_or_default();
+            found(
+                "at_risk",
+                format!("nobody knows whether texts go both ways in {name}"),
+                "try it with a phone there, and tell what you find: PATCH /v1/countries/{iso2}",
+            );
+        }
+        findings
+    }
 }

@@ -22,6 +22,8 @@ pub struct Claim {
     pub number_id: Uuid,
     /// Who began: `inbound` or `outbound`.
     pub origin: String,
+    /// Whether an agent began it, with a text outside its answer.
+    pub begun_by_agent: bool,
     pub number: String,
     pub contact: String,
     pub channel: String,

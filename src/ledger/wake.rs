@@ -37,11 +37,20 @@ pub enum Work {
     Silence,
     /// Texts that are to be sent later, or after a turn.
     ScheduledMessage,
+    /// Numbers to be looked after. They are due by the clock, and polled.
+    Number,
 }
 
 impl Work {
-    const ALL: [Self; 6] =
-        [Self::Turn, Self::Delivery, Self::Unknown, Self::ReadBack, Self::Silence, Self::ScheduledMessage];
+    const ALL: [Self; 7] = [
+        Self::Turn,
+        Self::Delivery,
+        Self::Unknown,
+        Self::ReadBack,
+        Self::Silence,
+        Self::ScheduledMessage,
+        Self::Number,
+    ];
 
     const fn word(self) -> &'static str {
         match self {
@@ -51,6 +60,7 @@ impl Work {
             Self::ReadBack => "read_back",
             Self::Silence => "silence",
             Self::ScheduledMessage => "scheduled_message",
+            Self::Number => "number",
         }
     }
 
@@ -69,6 +79,7 @@ pub struct Wakes {
     read_back: Notify,
     silence: Notify,
     scheduled_message: Notify,
+    number: Notify,
     untold: AtomicU8,
     tell: Notify,
 }
@@ -83,6 +94,7 @@ impl Default for Wakes {
             read_back: Notify::new(),
             silence: Notify::new(),
             scheduled_message: Notify::new(),
+            number: Notify::new(),
             untold: AtomicU8::new(0),
             tell: Notify::new(),
         }
@@ -110,6 +122,7 @@ impl Wakes {
             Work::ReadBack => &self.read_back,
             Work::Silence => &self.silence,
             Work::ScheduledMessage => &self.scheduled_message,
+            Work::Number => &self.number,
         }
     }
 

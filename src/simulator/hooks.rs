@@ -62,7 +62,14 @@ impl Simulator {
             let account = number.and_then(|number| memory.accounts.get(&number.account_sid));
             match (number, account) {
                 (Some(number), Some(account)) => {
-                    (account.auth_token.clone(), number.sms_url.clone(), number.sms_fallback_url.clone())
+                    let service = number.service_sid.as_ref();
+                    let service = memory.services.iter().find(|held| Some(&held.sid) == service);
+                    // In a messaging service that does not defer to it, a number's own webhook is not asked.
+                    let url = match service.filter(|service| !service.use_inbound_webhook_on_number) {
+                        Some(service) => service.inbound_request_url.clone().unwrap_or_default(),
+                        None => number.sms_url.clone(),
+                    };
+                    (account.auth_token.clone(), url, number.sms_fallback_url.clone())
                 }
                 _ => {
                     return HookOutcome {
@@ -93,7 +100,11 @@ impl Simulator {
     pub(super) async fn deliver(&self, message: Message) {
         let under_way = self.set_out();
         let simulator = self.clone();
-        let (statuses, early, pause) = self.manner();
+        let (mut statuses, early, pause) = self.manner();
+        let blocked = self.state.lock().blocked(&message.from);
+        if blocked.is_some() {
+            statuses = &["sent", "undelivered"];
+        }
         let delivering = tokio::spawn(async move {
             let _under_way = under_way;
             for status in statuses {
@@ -105,10 +116,11 @@ impl Simulator {
                     && held.status != "delivered"
                 {
                     held.status = status;
+                    held.error_code = blocked;
                     held.date_updated = Utc::now();
                     held.date_sent.get_or_insert(held.date_updated);
                 }
-                simulator.report(&message, status).await;
+                simulator.report(&message, status, blocked).await;
             }
         });
         if early {
@@ -129,7 +141,7 @@ impl Simulator {
         }
     }
 
-    async fn report(&self, message: &Message, status: &str) {
+    async fn report(&self, message: &Message, status: &str, error_code: Option<i32>) {
         let Some(url) = &message.status_callback else { return };
         if self.state.lock().silent {
             return;
@@ -139,7 +151,7 @@ impl Simulator {
         else {
             return;
         };
-        let form = vec![
+        let mut form = vec![
             ("SmsSid".to_owned(), message.sid.clone()),
             ("SmsStatus".to_owned(), status.to_owned()),
             ("MessageStatus".to_owned(), status.to_owned()),
@@ -149,6 +161,9 @@ impl Simulator {
             ("From".to_owned(), message.from.clone()),
             ("ApiVersion".to_owned(), "2010-04-01".to_owned()),
         ];
+        if let Some(code) = error_code.filter(|_| status == "undelivered") {
+            form.push(("ErrorCode".to_owned(), code.to_string()));
+        }
         self.post(&token, url, &form).await;
     }
 

@@ -4,7 +4,9 @@
 
 mod hooks;
 mod media;
+mod numbers;
 pub mod phones;
+pub mod registration;
 pub mod remote;
 mod rest;
 mod state;
@@ -68,6 +70,28 @@ impl Simulator {
         self.state.lock().faults.extend(faults);
     }
 
+    /// Lets the next calls about numbers meet these faults, one each.
+    pub fn plan_number_faults(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.state.lock().number_faults.extend(faults);
+    }
+
+    /// Whether messaging services and registrations are refused from now on, as to a key that may not read them.
+    pub fn refuse_messaging(&self, refuse: bool) {
+        self.state.lock().messaging_refused = refuse;
+    }
+
+    /// Every number that was bought, in that order: twice if twice.
+    pub fn bought(&self) -> Vec<String> {
+        self.state.lock().bought.clone()
+    }
+
+    /// Changes a number's set-up, as somebody at the carrier's console would.
+    pub fn change_number(&self, phone_number: &str, change: impl FnOnce(&mut Number)) {
+        if let Some(number) = self.state.lock().numbers.iter_mut().find(|number| number.phone_number == phone_number) {
+            change(number);
+        }
+    }
+
     /// How many planned faults nobody has met yet.
     pub fn faults_left(&self) -> usize {
         self.state.lock().faults.len()
@@ -75,7 +99,9 @@ impl Simulator {
 
     /// Takes planned faults back.
     pub fn clear_faults(&self) {
-        self.state.lock().faults.clear();
+        let mut memory = self.state.lock();
+        memory.faults.clear();
+        memory.number_faults.clear();
     }
 
     /// Whether status callbacks are posted from now on.
@@ -109,6 +135,7 @@ impl Simulator {
     pub fn routes(&self) -> impl Endpoint<Output = Response> + 'static {
         Route::new()
             .nest("/2010-04-01", rest::routes())
+            .nest("/v1", registration::routes())
             .nest("/simulator", phones::routes())
             .data(self.clone())
             .into_endpoint()

@@ -135,7 +135,9 @@ impl Simulator {
             .iter()
             .filter(|message| {
                 (message.direction == "inbound" && message.from == phone)
-                    || (message.direction != "inbound" && message.to == phone && message.status != "queued")
+                    || (message.direction != "inbound"
+                        && message.to == phone
+                        && !matches!(message.status, "queued" | "undelivered"))
             })
             .map(|message| {
                 let mine = message.direction == "inbound";

@@ -11,9 +11,9 @@ use poem::web::{Data, Json, Path};
 use poem::{IntoResponse, Request, Response, Route, get, handler};
 use serde_json::{Value, json};
 
-use super::Simulator;
 use super::media::{get_medium, list_media};
-use super::state::{Fault, Message, Number, new_sid};
+use super::state::{Fault, Message, new_sid};
+use super::{Simulator, numbers};
 use crate::carrier::form::Form;
 
 const MOST_CHARACTERS: usize = 1600;
@@ -21,13 +21,12 @@ const MOST_FORM_BYTES: usize = 256 * 1024;
 
 /// The routes below `/2010-04-01`.
 pub fn routes() -> Route {
-    Route::new()
+    let routes = Route::new()
         .at("/Accounts/:account/Messages.json", get(list_messages).post(create_message))
         .at("/Accounts/:account/Messages/:sid", get(get_message))
         .at("/Accounts/:account/Messages/:sid/Media.json", get(list_media))
-        .at("/Accounts/:account/Messages/:sid/Media/:medium", get(get_medium))
-        .at("/Accounts/:account/IncomingPhoneNumbers.json", get(list_numbers))
-        .at("/Accounts/:account/IncomingPhoneNumbers/:sid", get(get_number).post(update_number))
+        .at("/Accounts/:account/Messages/:sid/Media/:medium", get(get_medium));
+    numbers::add_to(routes)
 }
 
 /// Twilio's error body.
@@ -46,12 +45,22 @@ impl IntoResponse for Refusal {
     }
 }
 
-fn bad(code: i32, message: impl Into<String>) -> Refusal {
+pub(super) fn bad(code: i32, message: impl Into<String>) -> Refusal {
     Refusal(StatusCode::BAD_REQUEST, code, message.into())
 }
 
-fn internal() -> Refusal {
+pub(super) fn internal() -> Refusal {
     Refusal(StatusCode::INTERNAL_SERVER_ERROR, 20500, "Internal Server Error".to_owned())
+}
+
+pub(super) fn too_many() -> Refusal {
+    Refusal(StatusCode::TOO_MANY_REQUESTS, 20429, "Too Many Requests".to_owned())
+}
+
+/// What a restricted key hears that lacks a permission.
+pub(super) fn forbidden() -> Refusal {
+    let message = "The key lacks the permission for this resource".to_owned();
+    Refusal(StatusCode::FORBIDDEN, 70051, message)
 }
 
 pub(super) fn missing(path: &str) -> Refusal {
@@ -65,6 +74,7 @@ pub(super) fn refused(status: u16) -> Refusal {
 
 pub(super) fn answer(result: Result<(StatusCode, Value), Refusal>) -> Response {
     match result {
+        Ok((StatusCode::NO_CONTENT, _)) => StatusCode::NO_CONTENT.into_response(),
         Ok((status, body)) => Json(body).with_status(status).into_response(),
         Err(refusal) => refusal.into_response(),
     }
@@ -72,18 +82,28 @@ pub(super) fn answer(result: Result<(StatusCode, Value), Refusal>) -> Response {
 
 /// Basic auth with the account's token or one of its API keys.
 pub(super) fn authenticate(simulator: &Simulator, request: &Request, account_sid: &str) -> Result<(), Refusal> {
-    let refused = || Refusal(StatusCode::UNAUTHORIZED, 20003, "Authenticate".to_owned());
-    let login = request.headers().typed_get::<Authorization<Basic>>().ok_or_else(refused)?;
+    let asking = login(simulator, request)?;
+    if asking == account_sid { Ok(()) } else { Err(unauthenticated()) }
+}
+
+fn unauthenticated() -> Refusal {
+    Refusal(StatusCode::UNAUTHORIZED, 20003, "Authenticate".to_owned())
+}
+
+/// The account that a login is of.
+pub(super) fn login(simulator: &Simulator, request: &Request) -> Result<String, Refusal> {
+    let login = request.headers().typed_get::<Authorization<Basic>>().ok_or_else(unauthenticated)?;
     let mut memory = simulator.state.lock();
     memory.api_base =
         request.headers().get("Host").and_then(|host| host.to_str().ok()).map(|host| format!("http://{host}"));
-    let account = memory.accounts.get(account_sid).ok_or_else(refused)?;
-    let by_token = login.username() == account.sid && login.password() == account.auth_token;
-    let by_key = account.api_keys.get(login.username()).is_some_and(|secret| secret == login.password());
-    if by_token || by_key { Ok(()) } else { Err(refused()) }
+    let fits = |account: &&super::Account| {
+        (login.username() == account.sid && login.password() == account.auth_token)
+            || account.api_keys.get(login.username()).is_some_and(|secret| secret == login.password())
+    };
+    memory.accounts.values().find(fits).map(|account| account.sid.clone()).ok_or_else(unauthenticated)
 }
 
-async fn form(body: poem::Body) -> Result<Form, Refusal> {
+pub(super) async fn form(body: poem::Body) -> Result<Form, Refusal> {
     let bytes = body.into_bytes_limit(MOST_FORM_BYTES).await.map_err(|error| bad(20001, error.to_string()))?;
     Ok(Form::read(&bytes))
 }
@@ -118,7 +138,7 @@ async fn create(
     if body.is_empty() && media.is_empty() {
         return Err(bad(21602, "Message body is required."));
     }
-    if body.chars().count() > MOST_CHARACTERS {
+    if body.encode_utf16().count() > MOST_CHARACTERS {
         return Err(bad(21617, "The concatenated message body exceeds the 1600 character limit."));
     }
     let digits = to.strip_prefix('+').unwrap_or(&to);
@@ -133,7 +153,7 @@ async fn create(
     match fault {
         Some(Fault::Fail500) => return Err(internal()),
         Some(Fault::TooManyRequests) => {
-            return Err(Refusal(StatusCode::TOO_MANY_REQUESTS, 20429, "Too Many Requests".to_owned()));
+            return Err(too_many());
         }
         _ => {}
     }
@@ -210,88 +230,12 @@ fn list_messages(request: &Request, account: Path<String>, simulator: Data<&Simu
     }))
 }
 
-#[handler]
-fn list_numbers(request: &Request, account: Path<String>, simulator: Data<&Simulator>) -> Response {
-    answer(authenticate(&simulator, request, &account).map(|()| {
-        let query = query(request);
-        let memory = simulator.state.lock();
-        let found: Vec<Value> = memory
-            .numbers
-            .iter()
-            .filter(|number| number.account_sid == *account)
-            // The filter matches parts of numbers, as Twilio's does.
-            .filter(|number| query.filled("PhoneNumber").is_none_or(|part| number.phone_number.contains(&part)))
-            .map(Number::json)
-            .collect();
-        let path = format!("/2010-04-01/Accounts/{}/IncomingPhoneNumbers.json", *account);
-        (StatusCode::OK, page("incoming_phone_numbers", &path, &query, found))
-    }))
-}
-
-#[handler]
-fn get_number(
-    request: &Request,
-    Path((account, sid)): Path<(String, String)>,
-    simulator: Data<&Simulator>,
-) -> Response {
-    answer(authenticate(&simulator, request, &account).and_then(|()| {
-        let sid = sid.trim_end_matches(".json");
-        let memory = simulator.state.lock();
-        let number = memory.numbers.iter().find(|number| number.sid == sid && number.account_sid == account);
-        number.map(|number| (StatusCode::OK, number.json())).ok_or_else(|| missing(request.uri().path()))
-    }))
-}
-
-#[handler]
-async fn update_number(
-    request: &Request,
-    Path((account, sid)): Path<(String, String)>,
-    simulator: Data<&Simulator>,
-    body: poem::Body,
-) -> Response {
-    answer(update(request, &account, sid.trim_end_matches(".json"), &simulator, body).await)
-}
-
-async fn update(
-    request: &Request,
-    account: &str,
-    sid: &str,
-    simulator: &Simulator,
-    body: poem::Body,
-) -> Result<(StatusCode, Value), Refusal> {
-    authenticate(simulator, request, account)?;
-    let form = form(body).await?;
-    let mut memory = simulator.state.lock();
-    let number = memory
-        .numbers
-        .iter_mut()
-        .find(|number| number.sid == sid && number.account_sid == account)
-        .ok_or_else(|| missing(request.uri().path()))?;
-    let after = |name: &str, before: &str| form.text(name).unwrap_or_else(|| before.to_owned());
-    let (sms_url, fallback_url) = (after("SmsUrl", &number.sms_url), after("SmsFallbackUrl", &number.sms_fallback_url));
-    for (name, url) in [("SmsUrl", &sms_url), ("SmsFallbackUrl", &fallback_url)] {
-        if !url.is_empty() && url::Url::parse(url).is_err() {
-            return Err(bad(21402, format!("{name} is not a valid URL: {url}")));
-        }
-    }
-    if sms_url.is_empty() && !fallback_url.is_empty() {
-        return Err(bad(21406, "An SMS fallback URL needs an SMS URL."));
-    }
-    number.sms_method = after("SmsMethod", &number.sms_method);
-    number.sms_fallback_method = after("SmsFallbackMethod", &number.sms_fallback_method);
-    number.sms_application_sid = after("SmsApplicationSid", &number.sms_application_sid);
-    number.friendly_name = after("FriendlyName", &number.friendly_name);
-    (number.sms_url, number.sms_fallback_url) = (sms_url, fallback_url);
-    number.date_updated = Utc::now();
-    Ok((StatusCode::OK, number.json()))
-}
-
-fn query(request: &Request) -> Form {
+pub(super) fn query(request: &Request) -> Form {
     Form::read(request.uri().query().unwrap_or_default().as_bytes())
 }
 
 /// A page of a list, as the 2010 API gives it: 50 items unless PageSize says otherwise.
-fn page(key: &str, path: &str, query: &Form, items: Vec<Value>) -> Value {
+pub(super) fn page(key: &str, path: &str, query: &Form, items: Vec<Value>) -> Value {
     let number = |name: &str| query.filled(name).and_then(|value| value.parse::<usize>().ok());
     let size = number("PageSize").unwrap_or(50).clamp(1, 1000);
     let at = number("Page").unwrap_or(0);

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::registration::Service;
 use crate::secret::random_bytes;
 
 /// An account and its keys.
@@ -37,8 +38,37 @@ pub struct Number {
     pub sms_fallback_url: String,
     pub sms_fallback_method: String,
     pub sms_application_sid: String,
+    pub status_callback: String,
+    /// `local`, `mobile` or `toll-free`.
+    pub number_type: &'static str,
+    /// The messaging service it is in.
+    pub service_sid: Option<String>,
+    /// A toll-free number's verification: its status and why.
+    pub verification: Option<(String, Option<String>)>,
     pub date_created: DateTime<Utc>,
     pub date_updated: DateTime<Utc>,
+}
+
+/// A number that can be bought.
+#[derive(Debug, Clone)]
+pub struct Sale {
+    pub phone_number: String,
+    pub country: &'static str,
+    pub number_type: &'static str,
+}
+
+/// Some of each kind, from the ranges that are kept free for stories.
+fn on_sale() -> Vec<Sale> {
+    let some = |country, number_type, prefix: &'static str| {
+        (20..40).map(move |n| Sale { phone_number: format!("{prefix}{n}"), country, number_type })
+    };
+    some("US", "local", "+141555501")
+        .chain(some("US", "toll-free", "+180055501"))
+        .chain(some("CA", "local", "+161355501"))
+        .chain(some("GB", "mobile", "+4477009001"))
+        .chain(some("DE", "mobile", "+49151123456"))
+        .chain(some("HR", "mobile", "+38591234567"))
+        .collect()
 }
 
 /// A message, from or to a phone.
@@ -77,13 +107,21 @@ pub enum Fault {
 }
 
 /// Everything.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Memory {
     pub accounts: HashMap<String, Account>,
     pub numbers: Vec<Number>,
     /// In the order they were made.
     pub messages: Vec<Message>,
     by_sid: HashMap<String, usize>,
+    pub services: Vec<Service>,
+    pub for_sale: Vec<Sale>,
+    /// What was bought, in that order.
+    pub bought: Vec<String>,
+    /// What the next calls about numbers will meet, in this order.
+    pub number_faults: VecDeque<Fault>,
+    /// Whether messaging services and registrations are refused, as to a key that may not read them.
+    pub messaging_refused: bool,
     /// What the next messages that are created will meet, in this order.
     pub faults: VecDeque<Fault>,
     /// Whether status callbacks are kept back: they are best effort, and may never come.
@@ -100,6 +138,29 @@ pub struct Memory {
     pub opted_out: HashSet<(String, String)>,
 }
 
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            accounts: HashMap::new(),
+            numbers: Vec::new(),
+            messages: Vec::new(),
+            by_sid: HashMap::new(),
+            services: Vec::new(),
+            for_sale: on_sale(),
+            bought: Vec::new(),
+            number_faults: VecDeque::new(),
+            messaging_refused: false,
+            faults: VecDeque::new(),
+            silent: false,
+            unruly: false,
+            media_refused: None,
+            lost: false,
+            api_base: None,
+            opted_out: HashSet::new(),
+        }
+    }
+}
+
 impl Memory {
     pub fn add_number(&mut self, account_sid: &str, phone_number: &str) -> String {
         if let Some(number) = self.numbers.iter().find(|number| number.phone_number == phone_number) {
@@ -107,6 +168,17 @@ impl Memory {
         }
         let now = Utc::now();
         let sid = new_sid("PN");
+        // All of an account's numbers are in one approved pool, unless a story says otherwise.
+        let pool =
+            self.services.iter().find(|service| service.account_sid == account_sid).map(|service| service.sid.clone());
+        let service_sid = pool.unwrap_or_else(|| {
+            let service = Service::approved(account_sid);
+            self.services.push(service.clone());
+            service.sid
+        });
+        let toll_free = ["+1800", "+1833", "+1844", "+1855", "+1866", "+1877", "+1888"]
+            .iter()
+            .any(|code| phone_number.starts_with(code));
         self.numbers.push(Number {
             sid: sid.clone(),
             account_sid: account_sid.to_owned(),
@@ -117,10 +189,27 @@ impl Memory {
             sms_fallback_url: String::new(),
             sms_fallback_method: "POST".to_owned(),
             sms_application_sid: String::new(),
+            status_callback: String::new(),
+            number_type: if toll_free { "toll-free" } else { "local" },
+            service_sid: Some(service_sid),
+            verification: toll_free.then(|| ("TWILIO_APPROVED".to_owned(), None)),
             date_created: now,
             date_updated: now,
         });
         sid
+    }
+
+    /// Why carriers don't deliver what a number sends: it lacks its registration (30034), or its verification (30032).
+    pub fn blocked(&self, phone_number: &str) -> Option<i32> {
+        let number = self.numbers.iter().find(|number| number.phone_number == phone_number)?;
+        if number.number_type == "toll-free" {
+            let approved = number.verification.as_ref().is_some_and(|(status, _)| status == "TWILIO_APPROVED");
+            return (!approved).then_some(30032);
+        }
+        let service = self.services.iter().find(|service| Some(&service.sid) == number.service_sid.as_ref());
+        let verified =
+            service.and_then(|service| service.campaign.as_ref()).is_some_and(|(status, _)| status == "VERIFIED");
+        (phone_number.starts_with("+1") && !verified).then_some(30034)
     }
 
     pub fn add_message(&mut self, message: Message) {
@@ -205,9 +294,9 @@ impl Number {
             "sms_method": self.sms_method,
             "sms_url": self.sms_url,
             "status": "in-use",
-            "status_callback": "",
+            "status_callback": self.status_callback,
             "status_callback_method": "POST",
-            "type": "local",
+            "type": self.number_type,
             "uri": format!("/2010-04-01/Accounts/{}/IncomingPhoneNumbers/{}.json", self.account_sid, self.sid),
         })
     }

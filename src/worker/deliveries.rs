@@ -12,6 +12,7 @@ use super::breaker::Gate;
 use super::queue::{Seated, Source, claim_at_once};
 use crate::account::Account;
 use crate::carrier::client::{Outgoing, WebhookUrls};
+use crate::carrier::numbers::OVERRIDES;
 use crate::carrier::{ErrorClass, Sent};
 use crate::failpoint;
 use crate::ledger::delivery;
@@ -88,7 +89,7 @@ impl Sender {
     async fn hand_over(&self, account: &Account, claim: &Claim) -> Sent {
         // Our id comes back with every report, even when the carrier's answer to this call is lost.
         let status = WebhookUrls::of(&self.public_base, &account.webhook_key).status;
-        let status_callback = format!("{status}?delivery={}", claim.id);
+        let status_callback = format!("{status}?delivery={}{OVERRIDES}", claim.id);
         let Claim { from, to, body, media_urls, .. } = claim;
         let outgoing = Outgoing { from, to, body, media_urls, status_callback: &status_callback };
         let patience = self.lease().mul_f64(0.8).saturating_sub(claim.asked_at.elapsed());

@@ -2,6 +2,7 @@
 
 mod breaker;
 pub mod deliveries;
+pub mod numbers;
 mod queue;
 pub mod read_back;
 pub mod reconcile;
@@ -26,6 +27,7 @@ use crate::ledger::Ledger;
 use crate::ledger::carrier_account::Accounts;
 use breaker::Breakers;
 use deliveries::Sender;
+use numbers::Numbers;
 use queue::RowQueue;
 use read_back::Listener;
 use reconcile::Reconciler;
@@ -42,6 +44,9 @@ const RECONCILE_SLOTS: usize = 8;
 
 /// How many numbers are read back at a time.
 const READ_BACK_SLOTS: usize = 8;
+
+/// How many numbers are looked after at a time.
+const NUMBER_SLOTS: usize = 8;
 
 /// How many silent sessions are decided about in one transaction.
 const SILENCE_SLOTS: usize = 500;
@@ -90,6 +95,7 @@ pub struct Workers {
     pub listener: Listener,
     pub silences: Silences,
     pub scheduled_messages: ScheduledMessages,
+    pub numbers: Numbers,
 }
 
 impl Workers {
@@ -115,7 +121,8 @@ impl Workers {
             turns: Turns::new(ledger.clone(), means, accounts.key().clone(), env, lease),
             sender: Sender::new(carrier.clone(), public_base, lease),
             reconciler: Reconciler::new(carrier.clone(), lease, settings.unknown_settle_seconds),
-            listener: Listener::new(carrier, settings.read_back_seconds),
+            listener: Listener::new(carrier.clone(), settings.read_back_seconds),
+            numbers: Numbers::new(carrier, public_base),
             silences: Silences::new(ledger.clone()),
             scheduled_messages: ScheduledMessages::new(ledger.clone()),
         }
@@ -130,7 +137,7 @@ pub async fn run(
     settings: &WorkerSettings,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), apalis_core::monitor::MonitorError> {
-    let Workers { turns, sender, reconciler, listener, silences, scheduled_messages } = workers;
+    let Workers { turns, sender, reconciler, listener, silences, scheduled_messages, numbers } = workers;
     let stopping = turns.stopping.clone();
     let process = Uuid::now_v7();
     let interval = settings.poll_interval();
@@ -190,6 +197,17 @@ pub async fn run(
                     .concurrency(SCHEDULED_SLOTS)
                     .catch_panic()
                     .build(scheduled_messages::work)
+            }
+        })
+        .register({
+            let wakes = wakes.clone();
+            move |restart| {
+                WorkerBuilder::new(format!("numbers-{process}-{restart}"))
+                    .backend(RowQueue::new(numbers.clone(), wakes.clone(), NUMBER_SLOTS, interval))
+                    .data(numbers.clone())
+                    .concurrency(NUMBER_SLOTS)
+                    .catch_panic()
+                    .build(numbers::work)
             }
         })
         .register(move |restart| {

@@ -294,8 +294,16 @@ async fn converse(
                 settlement = say(settlement, version, "greeting", greeting);
             }
         }
-        hangup = begun.hangup;
-        sends = begun.sends;
+        (hangup, sends) = (begun.hangup, begun.sends);
+        if claim.begun_by_agent && (hangup || !sends.is_empty()) {
+            // What an agent's text begins must not begin the next one, and so on for ever.
+            tracing::warn!(
+                sends = sends.len(),
+                hangup,
+                "start ran for a text of an agent: what it sends, and its hangup, is left out"
+            );
+            (hangup, sends) = (false, Vec::new());
+        }
         (conversation.state, conversation.language) = (begun.state, begun.language);
     }
     if processes && !hangup && !claim.waiting.is_empty() && agent.replies() {

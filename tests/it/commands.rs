@@ -105,6 +105,7 @@ async fn serve_and_work_as_separate_processes_answer_a_text() {
             .env("DATABASE_URL", &world.database_url)
             .env("TEXTBACK_SECRET_KEY", &world.secret_key)
             .env("TEXTBACK_TWILIO_API_URL", &carrier)
+            .env("TEXTBACK_TWILIO_MESSAGING_URL", &carrier)
             .env("TEXTBACK_PUBLIC_URL", &public)
             .env("TEXTBACK_LISTEN", free.to_string());
     };

@@ -180,6 +180,7 @@ async fn a_stop_that_races_a_claimed_reply_is_before_it_or_after_it_and_never_bo
     let suppressed = world.count("select count(*) from delivery where status = 'suppressed'").await;
     println!("40 replies that raced a STOP: {left} had left, {kept} were not claimed, {suppressed} are suppressed");
     assert_eq!((left + kept, kept), (40, usize::try_from(suppressed).expect("a count")));
+    assert!(left > 0 && kept > 0, "{left} left and {kept} did not: nothing was at its moment");
     let live = "select count(*) from delivery where due_at is not null";
     assert_eq!(world.count(live).await, 0);
     let never_sent = world.count("select count(*) from delivery where status = 'suppressed' and attempts > 0").await;
@@ -196,6 +197,22 @@ async fn a_refusal_of_the_carrier_is_recorded_as_an_opt_out() {
     assert_eq!(session["close_reason"], "opted_out");
     let message = world.messages(&session).await.remove(1);
     assert_eq!((&message["status"], &message["error_code"]), (&json!("failed"), &json!(21610)));
+}
+
+#[tokio::test]
+async fn an_opt_out_that_the_carrier_reports_afterwards_is_recorded_too() {
+    let world = world().await;
+    world.simulator.report_statuses(false);
+    world.answers(ADA, "hi").await;
+    let session = world.sessions().await.remove(0);
+    let sid = world.messages(&session).await[1]["carrier_sid"].as_str().expect("a sid").to_owned();
+    let report =
+        format!("AccountSid={}&MessageSid={sid}&MessageStatus=failed&ErrorCode=21610", crate::harness::ACCOUNT_SID);
+    for _ in 0..2 {
+        assert_eq!(world.post("status", &report, AUTH_TOKEN).await.status(), 200);
+    }
+    assert_eq!(world.consents().await, [pair("opted_out", "carrier")]);
+    assert_eq!(world.sessions().await.remove(0)["close_reason"], "opted_out");
 }
 
 #[tokio::test]

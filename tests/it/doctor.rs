@@ -2,7 +2,6 @@
 
 use std::process::Output;
 
-use reqwest::Method;
 use serde_json::json;
 
 use crate::commands::textback;
@@ -23,6 +22,7 @@ async fn doctor_finds_what_is_wrong_and_says_how_to_mend_it() {
             .env("DATABASE_URL", &world.database_url)
             .env("TEXTBACK_SECRET_KEY", &world.secret_key)
             .env("TEXTBACK_TWILIO_API_URL", format!("http://{}", world.simulator_address))
+            .env("TEXTBACK_TWILIO_MESSAGING_URL", format!("http://{}", world.simulator_address))
             .env("TEXTBACK_PUBLIC_URL", public);
         async move { tokio::task::spawn_blocking(move || command.output().expect("it runs")).await.expect("it runs") }
     };
@@ -55,13 +55,8 @@ async fn doctor_finds_what_is_wrong_and_says_how_to_mend_it() {
     world.text("+14155550103", "hi").await;
     world.sql("delete from turn").await;
     assert!(said(&doctor(&well).await).contains("invariant_03_no_message_forgotten has 1 rows"));
-    world
-        .ok(
-            Method::PUT,
-            "/v1/carrier",
-            Some(json!({"account_sid": crate::harness::ACCOUNT_SID, "auth_token": "wrong"})),
-        )
-        .await;
+    // Somebody changed the token at the carrier.
+    world.simulator.add_account(textback::simulator::Account::new(crate::harness::ACCOUNT_SID, "another token"));
     let wrong = said(&doctor(&well).await);
     assert!(wrong.contains("messages can't be listed") && wrong.contains("check the credentials"), "{wrong}");
 }

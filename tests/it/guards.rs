@@ -39,6 +39,32 @@ async fn over_ten_texts_a_minute_are_stored_and_held_and_the_agent_does_not_run(
     assert_eq!(world.answers(ADA, "later").await.pop().as_deref(), Some("11: later"), "it passes by itself");
 }
 
+/// The guard must not forget what passed when so much is held that it lies far back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_flood_gets_ten_texts_through_and_no_more() {
+    let world = world().await;
+    let texts = (0..500).map(|n| {
+        let simulator = world.simulator.clone();
+        async move { simulator.say(ADA, NUMBER, &format!("flood {n}")).await.webhook_status }
+    });
+    let answered = futures::stream::StreamExt::buffer_unordered(futures::stream::iter(texts), 32);
+    let statuses: Vec<_> = futures::StreamExt::collect(answered).await;
+    assert_eq!(statuses, [Some(200); 500]);
+    assert_eq!(world.count("select count(*) from message where skip_reason is null").await, 10);
+}
+
+#[tokio::test]
+async fn pictures_without_words_are_no_repetition() {
+    let world = world().await;
+    for n in 0..6 {
+        let picture = format!("https://pictures.example/{n}.jpg");
+        let text = json!({"from": ADA, "to": NUMBER, "body": "", "media_urls": [picture]});
+        world.simulator.text(serde_json::from_value(text).expect("a text")).await;
+    }
+    world.settle().await;
+    assert_eq!(world.held().await, Vec::<String>::new());
+}
+
 #[tokio::test]
 async fn the_agent_sees_later_what_was_held() {
     let agent = "def reply(conv, text): return str([line.text for line in conv.history if line.role == \"user\"])";
@@ -86,6 +112,7 @@ async fn a_loop_between_two_robots_ends_though_each_turn_ends_the_session() {
 async fn stop_start_and_help_always_pass() {
     let world = world().await;
     world.guard(json!({"texts_per_contact_per_minute": 1, "repeats_in_five_minutes": 2})).await;
+    world.ok(Method::PATCH, "/v1/project", Some(json!({"help_message": "Acme."}))).await;
     for text in ["a", "a", "HELP", "HELP", "HELP", "STOP", "STOP", "START"] {
         world.answers(ADA, text).await;
     }
@@ -93,12 +120,21 @@ async fn stop_start_and_help_always_pass() {
     let kinds: Vec<&str> =
         consents["items"].as_array().expect("items").iter().filter_map(|item| item["kind"].as_str()).collect();
     assert_eq!(kinds, ["opted_in", "opted_out", "opted_out"]);
+    let explained = |shown: Vec<String>| shown.iter().filter(|text| *text == "Acme.").count();
+    assert_eq!(
+        explained(world.simulator.received(ADA, NUMBER)),
+        1,
+        "HELP is answered once a minute, however often it comes"
+    );
+    assert_eq!(world.count("select count(*) from message where kind = 'keyword' and skip_reason = 'keyword'").await, 6);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_projects_limit_holds_what_is_over_it_in_a_minute_of_the_clock() {
     let world = world().await;
     world.guard(json!({"texts_per_project_per_minute": 20})).await;
+    // An ordinary yes is a text like any other.
+    let says = |n: usize| if n.is_multiple_of(2) { "yes" } else { "hi" };
     // Not across the turn of a minute, which begins a new count.
     let second: f64 = sqlx::query_scalar("select extract(second from now())::float8")
         .fetch_one(world.ledger.pool())
@@ -109,7 +145,7 @@ async fn a_projects_limit_holds_what_is_over_it_in_a_minute_of_the_clock() {
     }
     let texts = (0..50).map(|n| {
         let simulator = world.simulator.clone();
-        async move { simulator.say(&format!("+141555505{n:02}"), NUMBER, "hi").await }
+        async move { simulator.say(&format!("+141555505{n:02}"), NUMBER, says(n)).await }
     });
     for texted in futures::future::join_all(texts).await {
         assert_eq!(texted.webhook_status, Some(200), "each is acknowledged");
@@ -131,6 +167,7 @@ async fn held_texts_are_counted_and_guards_can_be_changed_and_switched_off() {
     world.guard(json!({"repeats_in_five_minutes": 2})).await;
     world.answers(ADA, "a").await;
     world.answers(ADA, "a").await;
+    assert_eq!(world.held().await, ["repeats"]);
     let metrics = world
         .http
         .get(format!("http://{}/metrics", world.api))

@@ -81,7 +81,7 @@ impl World {
         let public_base = format!("http://{api}");
         let carrier_url =
             carrier_url.unwrap_or_else(|| Url::parse(&format!("http://{simulator_address}")).expect("a URL"));
-        let client = Client::new(carrier_url).expect("a client");
+        let client = Client::new(carrier_url.clone(), carrier_url).expect("a client");
         let accounts = Accounts::new(ledger.clone(), secret_key);
         let means = means();
         let app = App {
@@ -122,7 +122,7 @@ impl World {
     /// Workers of another process, whose carrier is somewhere else.
     pub fn workers_at(&self, carrier_url: Url) -> Workers {
         let accounts = Accounts::new(self.ledger.clone(), self.secret_key.parse().expect("a key"));
-        let client = Client::new(carrier_url).expect("a client");
+        let client = Client::new(carrier_url.clone(), carrier_url).expect("a client");
         let public_base = format!("http://{}", self.api);
         Workers::new(&self.ledger, &accounts, &client, means(), "live", &public_base, &settings())
     }

@@ -23,6 +23,7 @@ mod guards;
 mod harness;
 mod http_agents;
 mod inbound_sms;
+mod numbers;
 mod proxy;
 mod read_back;
 mod reconcile;

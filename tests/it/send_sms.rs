@@ -171,6 +171,45 @@ async fn one_key_is_one_text_however_often_and_however_parallel_it_is_asked() {
     assert_eq!(world.count("select count(*) from idempotency_key").await, 1, "old keys are forgotten");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn one_key_with_two_requests_at_once_is_one_text_and_one_refusal_each() {
+    let world = world().await;
+    let bodies: Vec<Value> = (0..4).map(|n| json!({"to": ADA, "body": format!("code {n}")})).collect();
+    let asked = (0..24).map(|n| world.send_once("order-9", &bodies[n % 4]));
+    let answers = futures::future::join_all(asked).await;
+    let taken: Vec<usize> =
+        answers.iter().enumerate().filter(|(_, answer)| answer.0 == 202).map(|(n, _)| n % 4).collect();
+    assert_eq!(taken.len(), 6);
+    assert!(taken.iter().all(|request| *request == taken[0]), "only the first request's: {taken:?}");
+    world.settle().await;
+    assert_eq!(world.simulator.received(ADA, NUMBER), [format!("code {}", taken[0])]);
+}
+
+#[tokio::test]
+async fn a_text_after_a_keyword_alone_begins_the_conversation_and_its_answer_is_processed() {
+    for policy in ["join", "reject", "supersede"] {
+        let world = World::with_agent(KNOWING, json!({})).await;
+        world.answers(ADA, "START").await;
+        world.send(json!({"to": ADA, "body": "Reply 1 to confirm", "on_active_session": policy})).await;
+        world.settle().await;
+        let answers = world.answers(ADA, "1").await;
+        assert_eq!(answers, ["Reply 1 to confirm", "start 1; agent: Reply 1 to confirm -> 1"], "{policy}");
+    }
+}
+
+/// Whom a script texts has a session whose start runs too: that must not text the next one, and so on.
+#[tokio::test]
+async fn a_script_that_texts_from_its_start_texts_once() {
+    for to in ["\"+14155550177\"", "conv.caller_number"] {
+        let agent = format!(
+            "def start(conv):\n    conv.send_sms({to}, None, \"New text\")\n    return {{\"utterance\": \"We are closed\", \"hangup\": True}}\n"
+        );
+        let world = World::with_agent(&agent, json!({})).await;
+        world.answers(ADA, "hello").await;
+        assert_eq!(world.count("select count(*) from delivery").await, 2, "{to}: an answer and a text");
+    }
+}
+
 #[tokio::test]
 async fn a_key_whose_request_was_refused_is_free() {
     let world = world().await;
@@ -217,6 +256,10 @@ async fn what_cannot_be_sent_says_why() {
         (json!({"to": ADA, "body": "x", "from": "+14155559999"}), 422, "number_not_ours"),
         (json!({"to": ADA, "body": "x".repeat(1601)}), 422, "body_too_long"),
         (json!({"to": ADA, "body": "  "}), 422, "body_empty"),
+        (json!({"to": ADA, "body": "\u{200b}"}), 422, "body_empty"),
+        (json!({"to": ADA, "body": "🎉".repeat(801)}), 422, "body_too_long"),
+        (json!({"to": ADA, "body": "x", "variables": {}}), 422, "variables_without_template"),
+        (json!({"to": ADA, "body": "x", "media_urls": ["https://a.example/\u{0}"]}), 422, "text_has_nul"),
         (json!({"to": ADA}), 422, "body_empty"),
         (json!({"to": ADA, "body": "x", "template": "y"}), 422, "body_and_template"),
         (json!({"to": ADA, "template": "nothing"}), 422, "template_unknown"),

@@ -146,6 +146,7 @@ impl Stage {
             .env("DATABASE_URL", self.wired_url())
             .env("TEXTBACK_SECRET_KEY", &self.secret_key)
             .env("TEXTBACK_TWILIO_API_URL", format!("http://{}", self.to_carrier.address()))
+            .env("TEXTBACK_TWILIO_MESSAGING_URL", format!("http://{}", self.to_carrier.address()))
             .env("TEXTBACK_PUBLIC_URL", format!("http://{}", self.api))
             .env("TEXTBACK_LISTEN", self.api.to_string())
             .env("TEXTBACK_LEASE_SECONDS", "3")

@@ -154,6 +154,8 @@ async fn both_tokens_count_while_the_token_is_rotated() {
     put(json!({"account_sid": ACCOUNT_SID, "auth_token": AUTH_TOKEN, "next_auth_token": "the-next"})).await;
     assert_eq!(world.post("messages", &form(&[("MessageSid", "SM2")]), "the-next").await.status(), 200);
     assert_eq!(world.post("messages", &form(&[("MessageSid", "SM3")]), AUTH_TOKEN).await.status(), 200);
+    // It is promoted at the carrier, and then told here.
+    world.simulator.add_account(textback::simulator::Account::new(ACCOUNT_SID, "the-next"));
     put(json!({"account_sid": ACCOUNT_SID, "auth_token": "the-next"})).await;
     assert_eq!(world.post("messages", &form(&[("MessageSid", "SM4")]), AUTH_TOKEN).await.status(), 403);
     assert_eq!(world.post("messages", &form(&[("MessageSid", "SM5")]), "the-next").await.status(), 200);

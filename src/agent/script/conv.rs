@@ -22,12 +22,10 @@ use starlark::values::{Heap, NoSerialize, StarlarkValue, Trace, Value, ValueLike
 use super::json::to_json;
 use crate::agent::{Conversation, LogLine, MOST_SENDS, MOST_TEXTS, Outside, Wording};
 use crate::phone;
+use crate::segments;
 
 /// How many log lines of one run are kept; a loop must not fill the log.
 const MOST_LOG_LINES: usize = 100;
-
-/// The longest text that a carrier takes.
-const MOST_CHARACTERS: usize = 1600;
 
 /// `conv`.
 #[derive(Debug, Trace, ProvidesStaticType, NoSerialize, Allocative)]
@@ -199,9 +197,9 @@ fn conv_methods(builder: &mut MethodsBuilder) {
 
     /// Sends a text outside the answer, when the turn is over: to a number, from one of ours (None: the session's).
     fn send_sms(this: Value, to: &str, from_number: NoneOr<&str>, content: &str) -> starlark::Result<NoneType> {
-        let length = content.chars().count();
-        if content.trim().is_empty() || length > MOST_CHARACTERS {
-            return Err(refused(format!("conv.send_sms takes 1 to {MOST_CHARACTERS} characters, not {length}")));
+        let length = segments::units(content);
+        if segments::is_blank(content) || length > segments::MOST_UNITS {
+            return Err(refused(format!("conv.send_sms takes 1 to {} characters, not {length}", segments::MOST_UNITS)));
         }
         let from = from_number.into_option().map(str::to_owned);
         this.downcast_ref_err::<Conv>()?.send(&Outside {

@@ -23,7 +23,7 @@ pub(super) async fn look_at_carrier(
         return Ok(());
     };
     let accounts = Accounts::new(ledger.clone(), key);
-    let client = Client::new(options.carrier.twilio_api_url.clone())?;
+    let client = Client::new(options.carrier.twilio_api_url.clone(), options.carrier.twilio_messaging_url.clone())?;
     let projects = accounts.projects().await?;
     if projects.is_empty() {
         findings.skipped("carrier", "no project has a carrier account yet: PUT /v1/carrier");
@@ -38,6 +38,14 @@ pub(super) async fn look_at_carrier(
                     findings.skipped("number", &format!("{project} has none: POST /v1/numbers"));
                 }
                 for number in numbers {
+                    // What its webhooks are is looked at now; of the rest, what was seen last.
+                    let seen = number.findings(None).into_iter().filter(|_| number.webhook == "ok");
+                    for finding in seen {
+                        match finding.severity {
+                            "blocked" => findings.bad("number", &finding.what, &finding.mend),
+                            _ => findings.skipped("number", &finding.what),
+                        }
+                    }
                     look_at_number(&client, &account, &number, options.public_url.as_ref(), findings).await;
                 }
             }

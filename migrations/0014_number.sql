@@ -1,0 +1,73 @@
+-- Numbers at the carrier: what was seen and done there becomes rows, and what it means for texts.
+
+-- What the carrier tells of a number's registration, and what follows for its texts by its country's policy. Texts that were
+-- held leave in order when it is approved, and fail when it is rejected.
+create function settle_registration(of_number uuid, to_registration text, detail text) returns void language plpgsql as $$
+declare
+    held  record;
+    after text;
+begin
+    select project_id, country, sends into held from number where id = of_number for update;
+    after := case when registration_policy_of(held.project_id, held.country) <> 'required' then 'open'
+                  when to_registration = 'pending' then 'held'
+                  when to_registration in ('unregistered', 'rejected') then 'blocked'
+                  else 'open' end;
+    update number set registration = to_registration, registration_detail = detail, sends = after where id = of_number;
+    if after = 'open' then
+        update delivery set due_at = now(), error_detail = null, updated_at = now()
+         where number_id = of_number and status = 'planned' and due_at = 'infinity';
+    elsif after = 'blocked' then
+        update delivery
+           set status = 'failed', due_at = null, updated_at = now(), error_class = 'permanent_config',
+               error_detail = 'number_not_registered: the carrier blocks texts from this number',
+               history = with_step(history, delivery_step('failed', null, null, 'permanent_config', 'number_not_registered'))
+         where number_id = of_number and status = 'planned' and due_at = 'infinity';
+    end if;
+end $$;
+
+-- What was seen and done about a number, for who holds its token.
+-- facts: {carrier_sid, number_type, webhook, webhook_detail, webhook_was_set, trap, registration, registration_detail, gone,
+--         steps: [{step, detail}], check_in_seconds}; what is left out was not looked at.
+create function settle_number(of_number uuid, by_token uuid, facts jsonb) returns boolean language plpgsql as $$
+declare
+    this_time timestamptz := now();
+begin
+    update number
+       set carrier_sid = coalesce(facts ->> 'carrier_sid', carrier_sid),
+           number_type = coalesce(facts ->> 'number_type', number_type),
+           webhook = coalesce(facts ->> 'webhook', webhook),
+           webhook_detail = case when facts ? 'webhook' then facts ->> 'webhook_detail' else webhook_detail end,
+           webhook_set_at = case when (facts ->> 'webhook_was_set')::boolean then this_time else webhook_set_at end,
+           trap = case when facts ? 'trap' then facts ->> 'trap' else trap end,
+           detached_at = case when (facts ->> 'gone')::boolean then this_time else detached_at end,
+           steps = (select coalesce(jsonb_agg(step order by place), '[]')
+                      from (select step, place from jsonb_array_elements(
+                                steps || (select coalesce(jsonb_agg(step || jsonb_build_object('at', this_time)), '[]')
+                                            from jsonb_array_elements(facts -> 'steps') step)) with ordinality as all_steps (step, place)
+                             order by place desc limit 30) newest),
+           checked_at = this_time, check_at = this_time + make_interval(secs => (facts ->> 'check_in_seconds')::double precision),
+           lease_token = null, leased_until = null
+     where id = of_number and lease_token = by_token;
+    if not found then
+        return false;
+    end if;
+    if facts ->> 'registration' is not null then
+        perform settle_registration(of_number, facts ->> 'registration', facts ->> 'registration_detail');
+    end if;
+    return true;
+end $$;
+
+-- A project's own rule for a country; null takes what is known. Its numbers there follow at once.
+create function rule_country(of_project uuid, in_country text, changes jsonb) returns void language plpgsql as $$
+begin
+    insert into country_rule (project_id, iso2) values (of_project, in_country)
+    on conflict on constraint country_rule_pk do nothing;
+    update country_rule
+       set two_way = case when changes ? 'two_way' then (changes ->> 'two_way')::boolean else two_way end,
+           registration_policy = case when changes ? 'registration_policy' then changes ->> 'registration_policy' else registration_policy end,
+           note = case when changes ? 'note' then changes ->> 'note' else note end,
+           changed_at = now()
+     where project_id = of_project and iso2 = in_country;
+    perform settle_registration(id, registration, registration_detail) from number
+      where project_id = of_project and country = in_country and detached_at is null;
+end $$;

@@ -1,0 +1,22 @@
+-- Claims numbers that are to be looked after ($1 at most), for $6 seconds under the token $7. None of the projects $2, of
+-- those in $3 at most as many as $4 says, $5 of each other one.
+with waiting as (
+    select id, project_id, check_at from number
+     where detached_at is null and check_at <= now() and (leased_until is null or leased_until < now())
+       and project_id <> all ($2)
+     order by check_at
+     limit $1
+       for update skip locked
+), due as (
+    select placed.id
+      from (select id, project_id, row_number() over (partition by project_id order by check_at) as place from waiting) placed
+      left join unnest($3::uuid[], $4::integer[]) as room (project_id, places) on room.project_id = placed.project_id
+     where placed.place <= coalesce(room.places, $5)
+)
+update number set lease_token = $7, leased_until = now() + make_interval(secs => $6)
+  from due
+ where number.id = due.id
+returning number.id, number.project_id, number.number, number.agent_id, number.country, number.wanted, number.may_buy, number.carrier_sid,
+       number.number_type, number.webhook, number.webhook_detail, number.mend_drift, number.webhook_set_at, number.trap, number.registration,
+       number.registration_detail, number.sends, number.steps, number.checked_at, number.created_at,
+       registration_policy_of(number.project_id, number.country) as registration_policy, number.lease_token as token

@@ -1,0 +1,13 @@
+-- Notes that a project ($2) wants a number ($3) answered by an agent ($4), in a country ($5), bought if need be ($6), its
+-- webhooks mended when they drift ($7). One that was detached comes back with all that is known of it; what was texted in
+-- between is not ours. The new id is $1.
+insert into number (id, project_id, number, agent_id, country, may_buy, mend_drift)
+values ($1, $2, $3, $4, $5, $6, $7)
+on conflict (project_id, number)
+do update set agent_id = excluded.agent_id, country = excluded.country, may_buy = excluded.may_buy, mend_drift = excluded.mend_drift,
+              wanted = 'attached', check_at = now(),
+              webhook = case when number.detached_at is null then number.webhook else 'pending' end,
+              attached_at = case when number.detached_at is null then number.attached_at else now() end,
+              heard_until = case when number.detached_at is null then number.heard_until else now() end,
+              detached_at = null
+returning id

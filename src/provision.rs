@@ -1,0 +1,247 @@
+//! Looks after one number at the carrier until it is as it is wanted, and tells what it saw and did; it writes no row, and each step can be taken again.
+//!
+//! A crash between two calls loses nothing: the next look begins with what the account owns. A number is bought only when it
+//! is not among that, and the carrier sells a number once.
+
+use crate::account::Account;
+use crate::carrier::Client;
+use crate::carrier::client::{CarrierError, WebhookUrls};
+use crate::carrier::numbers::CarrierNumber;
+use crate::carrier::registration::Registration;
+use crate::ledger::number::{Facts, Number, Step};
+
+/// How often a number is looked at that is well.
+const WELL: f64 = 3600.0;
+/// One that waits for its registration.
+const WAITING: f64 = 600.0;
+/// One about which the carrier could not be asked.
+const TROUBLED: f64 = 60.0;
+
+/// How long a lease must be: the calls of one look with their time-outs.
+pub const LEASE_SECONDS: u32 = 120;
+
+/// Why a number will never be ours.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Refused {
+    #[error("the carrier account {account} does not own {number}; buy it first, here with buy: true or at the carrier")]
+    NotOwned { account: String, number: String },
+    #[error("{0} can't be bought: {1}")]
+    NotForSale(String, String),
+    #[error("{0} can't send or receive texts; attach one that can")]
+    NoTexts(String),
+}
+
+/// What a look came to.
+pub enum Looked {
+    /// As far as it came; `trouble` when the carrier stopped it: it goes on later.
+    Seen {
+        facts: Facts,
+        trouble: Option<CarrierError>,
+    },
+    Refused(Refused),
+}
+
+/// Looks after a number.
+pub async fn look_after(carrier: &Client, account: &Account, urls: &WebhookUrls, number: &Number) -> Looked {
+    let mut look = Look { carrier, account, urls, number, facts: Facts { check_in_seconds: WELL, ..Facts::default() } };
+    let looked = match number.wanted.as_str() {
+        "attached" => look.attach().await,
+        wanted => look.part(wanted == "released").await,
+    };
+    let trouble = match looked {
+        Ok(None) => None,
+        Ok(Some(refused)) => return Looked::Refused(refused),
+        Err(error) => {
+            look.facts.check_in_seconds = TROUBLED;
+            Some(error)
+        }
+    };
+    Looked::Seen { facts: look.facts, trouble }
+}
+
+struct Look<'a> {
+    carrier: &'a Client,
+    account: &'a Account,
+    urls: &'a WebhookUrls,
+    number: &'a Number,
+    facts: Facts,
+}
+
+impl Look<'_> {
+    fn did(&mut self, step: &'static str, detail: Option<String>) {
+        self.facts.steps.push(Step { step, detail });
+    }
+
+    async fn attach(&mut self) -> Result<Option<Refused>, CarrierError> {
+        let owned = match self.own().await {
+            Ok(Ok(owned)) => owned,
+            Ok(Err(refused)) => return Ok(Some(refused)),
+            Err(error) => {
+                if self.number.carrier_sid.is_some() {
+                    self.facts.webhook = Some("unreachable");
+                    self.facts.webhook_detail = Some(error.to_string());
+                }
+                return Err(error);
+            }
+        };
+        self.facts.carrier_sid = Some(owned.sid.clone());
+        self.facts.number_type = owned.number_type.clone();
+        if !owned.capabilities.sms {
+            return Ok(Some(Refused::NoTexts(self.number.number.clone())));
+        }
+        self.point_here(&owned).await?;
+        self.look_for_trap(&owned.sid).await
+    }
+
+    /// The number as the account has it, bought if need be.
+    async fn own(&mut self) -> Result<Result<CarrierNumber, Refused>, CarrierError> {
+        let number = &self.number.number;
+        if let Some(owned) = self.carrier.find_number(self.account, number).await? {
+            if self.number.carrier_sid.is_none() {
+                self.did("found", Some(format!("the account owns it ({})", owned.sid)));
+            }
+            return Ok(Ok(owned));
+        }
+        if !self.number.may_buy || self.number.carrier_sid.is_some() {
+            let (account, number) = (self.account.account_sid.clone(), number.clone());
+            return Ok(Err(Refused::NotOwned { account, number }));
+        }
+        match self.carrier.buy_number(self.account, number, self.urls).await {
+            Ok(bought) => {
+                self.did("bought", Some(bought.sid.clone()));
+                self.facts.webhook_was_set = true;
+                Ok(Ok(bought))
+            }
+            // Somebody has it. That may be us: the answer to an earlier purchase was lost.
+            Err(CarrierError::Refused { status: 400 | 404, message, .. }) => {
+                match self.carrier.find_number(self.account, number).await? {
+                    Some(owned) => {
+                        self.did("found", Some(format!("the account owns it ({})", owned.sid)));
+                        Ok(Ok(owned))
+                    }
+                    None => Ok(Err(Refused::NotForSale(number.clone(), message))),
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sets the webhooks where they are not ours, unless somebody changed them who was to be left alone.
+    async fn point_here(&mut self, owned: &CarrierNumber) -> Result<(), CarrierError> {
+        let Some(drift) = owned.drift(self.urls) else {
+            self.facts.webhook = Some("ok");
+            return Ok(());
+        };
+        let ours_once = self.number.webhook_set_at.is_some();
+        if ours_once && !self.number.mend_drift {
+            if self.number.webhook != "drifted" {
+                self.did("webhook drifted", Some(drift.clone()));
+            }
+            self.facts.webhook = Some("drifted");
+            self.facts.webhook_detail = Some(drift);
+            return Ok(());
+        }
+        if ours_once {
+            self.did("webhook drifted", Some(drift.clone()));
+            // What is seen stays seen, should the mending fail.
+            self.facts.webhook = Some("drifted");
+            self.facts.webhook_detail = Some(drift);
+        }
+        self.carrier.set_webhooks(self.account, owned, self.urls).await?;
+        self.did("webhook set", Some(self.urls.messages.clone()));
+        self.facts.webhook = Some("ok");
+        self.facts.webhook_detail = None;
+        self.facts.webhook_was_set = true;
+        Ok(())
+    }
+
+    /// Messaging services and registration. What can't be read is no reason to give up the number: it is told, and what was
+    /// known of it stays.
+    async fn look_for_trap(&mut self, sid: &str) -> Result<Option<Refused>, CarrierError> {
+        let service = match self.carrier.find_service(self.account, sid).await {
+            Ok(service) => service,
+            Err(error) => return self.unread(&error),
+        };
+        let trap = service.as_ref().and_then(|service| service.trap());
+        if trap.is_some() && self.number.trap != trap {
+            self.did("a messaging service takes its texts", trap.clone());
+        }
+        self.facts.trap = Some(trap);
+        let toll_free = self.facts.number_type.as_deref() == Some("toll-free") || is_toll_free(&self.number.number);
+        let registered = match (toll_free, self.number.country.as_deref(), &service) {
+            (true, ..) => self.carrier.verification(self.account, sid).await,
+            // A2P 10DLC is a matter of numbers that text as people do in the United States, and by the strict reading in
+            // Canada: what follows from it is the policy of the country.
+            (false, Some("US" | "CA"), Some(service)) => self.carrier.campaign(self.account, &service.sid).await,
+            (false, Some("US" | "CA"), None) => {
+                Ok((Registration::Unregistered, Some("it is in no messaging service, so in no campaign".to_owned())))
+            }
+            _ => {
+                let known = self.number.registration_policy == "none";
+                self.facts.registration = Some(if known { "not_required" } else { "unknown" });
+                return Ok(None);
+            }
+        };
+        match registered {
+            Ok((registration, detail)) => {
+                let word = registration.word();
+                if self.number.registration != word {
+                    self.did(
+                        "registration",
+                        Some(detail.clone().map_or(word.to_owned(), |detail| format!("{word}: {detail}"))),
+                    );
+                }
+                self.facts.registration = Some(word);
+                self.facts.registration_detail = detail;
+                if registration != Registration::Approved {
+                    self.facts.check_in_seconds = WAITING;
+                }
+                Ok(None)
+            }
+            Err(error) => self.unread(&error),
+        }
+    }
+
+    fn unread(&mut self, error: &CarrierError) -> Result<Option<Refused>, CarrierError> {
+        let why = match error {
+            CarrierError::Refused { status: 401 | 403, .. } => format!(
+                "the key may not read messaging services and registrations ({error}); give it read permission for Messaging, or PUT /v1/carrier without a key"
+            ),
+            error => error.to_string(),
+        };
+        self.facts.registration = Some(known(&self.number.registration));
+        self.facts.registration_detail = Some(format!("not looked at: {why}"));
+        self.facts.check_in_seconds = WAITING;
+        Ok(None)
+    }
+
+    /// Lets a number go: back to the carrier for good, or only from us.
+    async fn part(&mut self, release: bool) -> Result<Option<Refused>, CarrierError> {
+        if let Some(owned) = self.carrier.find_number(self.account, &self.number.number).await? {
+            if release {
+                self.carrier.release_number(self.account, &owned.sid).await?;
+                self.did("released", Some(owned.sid));
+            } else if owned.drift(self.urls).is_none() {
+                self.carrier.clear_webhooks(self.account, &owned.sid).await?;
+                self.did("webhook taken off", None);
+            }
+        }
+        self.facts.gone = true;
+        Ok(None)
+    }
+}
+
+/// The word of a registration that a row has, which came from a list of words.
+fn known(word: &str) -> &'static str {
+    ["not_required", "unregistered", "pending", "approved", "rejected"]
+        .into_iter()
+        .find(|known| *known == word)
+        .unwrap_or("unknown")
+}
+
+/// Toll-free codes of the North American plan (<https://www.nanpa.com/numbering/toll-free>).
+fn is_toll_free(number: &str) -> bool {
+    ["800", "833", "844", "855", "866", "877", "888"]
+        .iter()
+        .any(|code| number.strip_prefix("+1").is_some_and(|rest| rest.starts_with(code)))
+}

@@ -1,0 +1,459 @@
+//! Numbers: found, bought, pointed here, looked after, let go; and what their registration means for texts.
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use textback::simulator::Fault;
+
+use crate::harness::{ACCOUNT_SID, ADA, AUTH_TOKEN, ECHO, NUMBER, World};
+
+const FOR_SALE: &str = "+14155550120";
+
+impl World {
+    async fn an_agent(&self) -> Value {
+        let agents = self.ok(Method::GET, "/v1/agents", None).await;
+        match agents["items"].as_array().and_then(|items| items.first()) {
+            Some(agent) => agent["id"].clone(),
+            None => json!(self.agent("agent", ECHO, json!({"first_message": "process"})).await),
+        }
+    }
+
+    async fn buy(&self, number: &str) -> (StatusCode, Value) {
+        let body = json!({"number": number, "agent_id": self.an_agent().await, "buy": true});
+        self.ask(&self.key, Method::POST, "/v1/numbers", Some(body)).await
+    }
+
+    /// The first number of the list.
+    async fn number(&self) -> Value {
+        self.ok(Method::GET, "/v1/numbers", None).await["items"][0].clone()
+    }
+
+    /// Lets the workers look after all numbers, as after an hour.
+    async fn look_after_numbers(&self) {
+        self.sql("update number set check_at = now()").await;
+        self.workers.numbers.step().await.expect("numbers");
+    }
+
+    async fn health(&self) -> (String, String) {
+        let id = self.number().await["id"].as_str().expect("an id").to_owned();
+        let health = self.ok(Method::GET, &format!("/v1/numbers/{id}/health"), None).await;
+        let findings = health["findings"].as_array().expect("findings").iter();
+        let told = findings
+            .map(|finding| format!("{} -> {}", finding["what"], finding["mend"]))
+            .collect::<Vec<_>>()
+            .join("\n");
+        (health["status"].as_str().expect("a status").to_owned(), told)
+    }
+}
+
+async fn world() -> World {
+    World::with_agent(ECHO, json!({"first_message": "process"})).await
+}
+
+fn steps(number: &Value) -> Vec<String> {
+    let steps = number["steps"].as_array().expect("steps").iter();
+    steps.map(|step| step["step"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_number_is_found_bought_and_answers_from_the_first_text_on() {
+    let world = World::new().await;
+    let path = "/v1/available-numbers?country=us&contains=55501*&limit=5";
+    let found = world.ok(Method::GET, path, None).await;
+    assert_eq!(found["items"].as_array().expect("items").len(), 5);
+    assert_eq!((&found["items"][0]["number"], &found["items"][0]["sms"]), (&json!(FOR_SALE), &json!(true)));
+    let (status, bought) = world.buy(FOR_SALE).await;
+    assert_eq!(status, 200, "{bought}");
+    assert_eq!(steps(&bought), ["bought", "registration"]);
+    assert_eq!(
+        (&bought["webhook"], &bought["registration"], &bought["sends"]),
+        (&json!("ok"), &json!("approved"), &json!("open"))
+    );
+    assert_eq!(bought["warnings"], json!([]));
+    world.simulator.say(ADA, FOR_SALE, "hi").await;
+    world.settle().await;
+    assert_eq!(world.simulator.received(ADA, FOR_SALE), ["1: hi"]);
+    assert_eq!(world.health().await.0, "ok");
+}
+
+#[tokio::test]
+async fn what_cannot_be_searched_or_bought_says_why() {
+    let world = World::new().await;
+    for (path, code) in [
+        ("/v1/available-numbers?country=USA", "country_invalid"),
+        ("/v1/available-numbers?country=US&contains=1", "contains_invalid"),
+        ("/v1/available-numbers?country=US&limit=51", "limit_out_of_range"),
+        ("/v1/available-numbers?country=US&type=mobile", "numbers_not_sold"),
+        ("/v1/available-numbers?country=US&type=pigeon", "request_invalid"),
+    ] {
+        assert_eq!(world.refused(Method::GET, path, None).await.1, code, "{path}");
+    }
+    for (number, code) in [("+15005550000", "number_not_available"), ("+385912345670", "country_without_sms")] {
+        let (status, answer) = world.buy(number).await;
+        assert_eq!((status.as_u16(), &answer["code"]), (422, &json!(code)), "{answer}");
+    }
+    let not_ours = json!({"number": "+14155550777", "agent_id": world.an_agent().await});
+    assert_eq!(world.refused(Method::POST, "/v1/numbers", Some(not_ours)).await.1, "number_not_owned");
+    assert_eq!(world.ok(Method::GET, "/v1/numbers", None).await["items"], json!([]), "none of them is left behind");
+}
+
+/// Each call about a number fails once in each way, and what was asked is asked again by whoever asked, or goes on by itself.
+#[tokio::test]
+async fn a_fault_between_any_two_calls_neither_buys_twice_nor_loses_a_bought_number() {
+    for fault in [Fault::Fail500, Fault::AcceptThen500, Fault::AcceptThenGarbage, Fault::TooManyRequests] {
+        for calls_before in 0..4 {
+            for asks_again in [true, false] {
+                let world = World::new().await;
+                let agent = world.an_agent().await;
+                // The first calls are answered as they should be.
+                let well = std::iter::repeat_n(Fault::AcceptThenHang(0), calls_before);
+                world.simulator.plan_number_faults(well.chain([fault]));
+                let body = json!({"number": FOR_SALE, "agent_id": agent, "buy": true});
+                let (status, answer) = world.ask(&world.key, Method::POST, "/v1/numbers", Some(body.clone())).await;
+                assert!(status == 200 || status == 502, "{answer}");
+                // Where there were fewer calls, nobody met the fault.
+                world.simulator.clear_faults();
+                if asks_again {
+                    world.ok(Method::POST, "/v1/numbers", Some(body)).await;
+                } else {
+                    world.look_after_numbers().await;
+                }
+                let number = world.number().await;
+                let told = format!("{fault:?} after {calls_before} calls, asked again: {asks_again}: {number}");
+                assert_eq!(world.simulator.bought(), [FOR_SALE], "{told}");
+                assert_eq!((&number["webhook"], &number["carrier_sid"].is_string()), (&json!("ok"), &true), "{told}");
+                world.simulator.say(ADA, FOR_SALE, "hi").await;
+                world.settle().await;
+                assert_eq!(world.simulator.received(ADA, FOR_SALE), ["1: hi"], "{told}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_purchase_that_a_crash_interrupted_goes_on_by_itself() {
+    let world = World::new().await;
+    let agent_id = crate::harness::id(&world.an_agent().await);
+    let project_id =
+        textback::ledger::project::find_by_name(&world.ledger, "stories").await.expect("an answer").expect("one").id;
+    // The process died after it noted the wish: with the lease, before any call.
+    let wish = textback::ledger::number::Wish {
+        project_id,
+        number: FOR_SALE.to_owned(),
+        agent_id,
+        country: Some("US".to_owned()),
+        may_buy: true,
+        mend_drift: true,
+    };
+    let id = textback::ledger::number::want(&world.ledger, &wish).await.expect("noted");
+    textback::ledger::number::take(&world.ledger, project_id, id, 120).await.expect("an answer").expect("a lease");
+    world.workers.numbers.step().await.expect("numbers");
+    assert!(world.simulator.bought().is_empty(), "the lease still holds");
+    world.sql("update number set leased_until = now() - interval '1 second'").await;
+    world.workers.numbers.step().await.expect("numbers");
+    assert_eq!(world.simulator.bought(), [FOR_SALE]);
+    assert_eq!(world.number().await["webhook"], "ok");
+    assert_eq!(
+        world.refused(Method::GET, "/v1/numbers/01900000-0000-7000-8000-000000000000/health", None).await.0,
+        404
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn ten_at_once_buy_a_number_once() {
+    let world = World::new().await;
+    world.an_agent().await;
+    let answers = futures::future::join_all((0..10).map(|_| world.buy(FOR_SALE))).await;
+    for (status, answer) in answers {
+        assert!(status == 200 || answer["code"] == "number_busy", "{answer}");
+    }
+    assert_eq!(world.simulator.bought(), [FOR_SALE]);
+    assert_eq!(world.number().await["webhook"], "ok");
+}
+
+#[tokio::test]
+async fn drift_is_seen_and_mended_when_that_is_allowed() {
+    let world = world().await;
+    let elsewhere = "https://elsewhere.example/sms";
+    world.simulator.change_number(NUMBER, |number| number.sms_url = elsewhere.to_owned());
+    world.look_after_numbers().await;
+    let number = world.number().await;
+    assert_eq!(number["webhook"], "ok");
+    assert!(steps(&number).ends_with(&["webhook drifted".to_owned(), "webhook set".to_owned()]), "{number}");
+    assert_eq!(world.answers(ADA, "hi").await, ["1: hi"]);
+
+    let path = format!("/v1/numbers/{}", number["id"].as_str().expect("an id"));
+    world.ok(Method::PATCH, &path, Some(json!({"mend_drift": false}))).await;
+    world.simulator.change_number(NUMBER, |number| number.sms_url = elsewhere.to_owned());
+    world.look_after_numbers().await;
+    let number = world.number().await;
+    assert_eq!(number["webhook"], "drifted");
+    assert!(number["webhook_detail"].as_str().is_some_and(|detail| detail.contains(elsewhere)));
+    let (status, told) = world.health().await;
+    assert!(status == "blocked" && told.contains("attach it again"), "{told}");
+
+    world.simulator.plan_number_faults([Fault::Fail500]);
+    world.look_after_numbers().await;
+    assert_eq!(world.number().await["webhook"], "unreachable");
+    world.look_after_numbers().await;
+    assert_eq!(world.number().await["webhook"], "drifted", "and then it is seen again");
+}
+
+#[tokio::test]
+async fn an_application_or_a_callback_of_somebody_elses_is_told_from_ours() {
+    let world = World::new().await;
+    world.simulator.change_number(NUMBER, |number| {
+        number.sms_application_sid = "AP1".to_owned();
+        number.status_callback = "https://calls.example/status".to_owned();
+    });
+    world.attach(ECHO, json!({"first_message": "process"})).await;
+    let number = world.simulator.number(NUMBER).expect("a number");
+    assert_eq!(
+        (number.sms_application_sid.as_str(), number.status_callback.as_str()),
+        ("", "https://calls.example/status")
+    );
+}
+
+#[tokio::test]
+async fn a_messaging_service_that_swallows_texts_is_found_before_it_hurts() {
+    let world = World::new().await;
+    world.simulator.change_service(NUMBER, |service| service.use_inbound_webhook_on_number = false);
+    world.attach(ECHO, json!({"first_message": "process"})).await;
+    assert!(world.simulator.say(ADA, NUMBER, "hi").await.error.is_some(), "the carrier drops it");
+    let number = world.number().await;
+    assert!(number["warnings"][0].as_str().is_some_and(|told| told.contains("drops inbound texts")), "{number}");
+    let (status, told) = world.health().await;
+    assert!(status == "blocked" && told.contains("Defer to sender's webhook"), "{told}");
+    let id = number["id"].as_str().expect("an id").to_owned();
+    world.simulator.change_service(NUMBER, |service| service.use_inbound_webhook_on_number = true);
+    let health = world.ok(Method::GET, &format!("/v1/numbers/{id}/health?refresh=true"), None).await;
+    assert_eq!(health["status"], "ok");
+    assert_eq!(world.answers(ADA, "hi").await, ["1: hi"]);
+}
+
+#[tokio::test]
+async fn a_number_without_its_registration_sends_nothing_and_says_so() {
+    let world = World::new().await;
+    world.simulator.leave_service(NUMBER);
+    world.attach(ECHO, json!({"first_message": "process"})).await;
+    let number = world.number().await;
+    assert_eq!((&number["registration"], &number["sends"]), (&json!("unregistered"), &json!("blocked")));
+    let refused = world.refused(Method::POST, "/v1/messages", Some(json!({"to": ADA, "body": "x"}))).await;
+    assert_eq!(refused, (409, "number_not_registered".to_owned()));
+    assert!(world.answers(ADA, "hi").await.is_empty());
+    let reply = world.messages(&world.sessions().await[0]).await.remove(1);
+    assert_eq!(reply["status"], "failed");
+    assert!(reply["reason"].as_str().is_some_and(|reason| reason.starts_with("number_not_registered")), "{reply}");
+    let (status, told) = world.health().await;
+    assert!(
+        status == "blocked" && told.contains("may be blocked on their way") && told.contains("A2P 10DLC"),
+        "{told}"
+    );
+
+    // Where the policy only advises it, it is a warning, and texts leave.
+    world.simulator.change_service(NUMBER, |_| {});
+    world.ok(Method::PATCH, "/v1/countries/us", Some(json!({"registration_policy": "advised", "note": "ours"}))).await;
+    assert_eq!(world.number().await["sends"], "open");
+    assert_eq!(world.answers(ADA, "again").await, ["2: again"]);
+    assert_eq!(world.health().await.0, "at_risk");
+}
+
+#[tokio::test]
+async fn texts_wait_while_the_registration_is_pending_and_leave_in_order_when_it_is_approved() {
+    let world = World::new().await;
+    world.simulator.change_service(NUMBER, |service| service.campaign = Some(("IN_PROGRESS".to_owned(), None)));
+    world.attach(ECHO, json!({"first_message": "process"})).await;
+    let number = world.number().await;
+    assert_eq!((&number["registration"], &number["sends"]), (&json!("pending"), &json!("held")));
+    assert!(number["registration_detail"].as_str().is_some_and(|detail| detail.contains("in progress")));
+    for text in ["one", "two", "three"] {
+        assert!(world.answers(ADA, text).await.is_empty());
+    }
+    let held = world.messages(&world.sessions().await[0]).await.remove(1);
+    assert!(held["reason"].as_str().is_some_and(|reason| reason.contains("held until the registration")), "{held}");
+    world.simulator.change_service(NUMBER, |service| service.campaign = Some(("VERIFIED".to_owned(), None)));
+    world.look_after_numbers().await;
+    world.settle().await;
+    assert_eq!(world.simulator.received(ADA, NUMBER), ["1: one", "2: two", "3: three"]);
+}
+
+#[tokio::test]
+async fn texts_that_wait_fail_when_the_registration_is_rejected_and_the_carriers_reason_is_told() {
+    let world = World::new().await;
+    world.simulator.change_service(NUMBER, |service| service.campaign = Some(("PENDING".to_owned(), None)));
+    world.attach(ECHO, json!({"first_message": "process"})).await;
+    assert!(world.answers(ADA, "hi").await.is_empty());
+    let why = "the website shows no privacy policy";
+    world
+        .simulator
+        .change_service(NUMBER, |service| service.campaign = Some(("FAILED".to_owned(), Some(why.to_owned()))));
+    world.look_after_numbers().await;
+    world.settle().await;
+    let number = world.number().await;
+    assert_eq!((&number["registration"], &number["registration_detail"]), (&json!("rejected"), &json!(why)));
+    assert_eq!(world.messages(&world.sessions().await[0]).await.remove(1)["status"], "failed");
+    // A brand that failed lets its campaign wait for ever.
+    world.simulator.change_service(NUMBER, |service| {
+        service.campaign = Some(("PENDING".to_owned(), None));
+        service.brand_status = "FAILED".to_owned();
+    });
+    world.look_after_numbers().await;
+    let number = world.number().await;
+    assert_eq!(number["registration"], "rejected");
+    assert!(number["registration_detail"].as_str().is_some_and(|detail| detail.contains("tax id")), "{number}");
+}
+
+#[tokio::test]
+async fn a_toll_free_number_needs_its_verification() {
+    let world = World::new().await;
+    let number = "+18005550120";
+    let (status, bought) = world.buy(number).await;
+    assert_eq!((status.as_u16(), &bought["registration"]), (200, &json!("approved")), "{bought}");
+    for (verification, registration) in [
+        (Some(("PENDING_REVIEW", None)), "pending"),
+        (Some(("TWILIO_REJECTED", Some("the opt-in is not shown"))), "rejected"),
+        (None, "unregistered"),
+        (Some(("TWILIO_APPROVED", None)), "approved"),
+    ] {
+        world.simulator.verify_toll_free(number, verification);
+        world.look_after_numbers().await;
+        assert_eq!(world.number().await["registration"], registration, "{verification:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_report_of_the_carrier_updates_the_number_at_once() {
+    for (number, code) in [(NUMBER, 30034), ("+18005550121", 30032)] {
+        let world = World::new().await;
+        if number != NUMBER {
+            world.buy(number).await;
+        } else {
+            world.attach(ECHO, json!({"first_message": "process"})).await;
+        }
+        world.simulator.leave_service(number);
+        world.simulator.verify_toll_free(number, None);
+        // Nobody has looked since; the text is sent, and blocked on its way.
+        world.simulator.say(ADA, number, "hi").await;
+        world.settle().await;
+        let held = world.number().await;
+        assert_eq!(held["registration"], "unregistered");
+        assert!(
+            held["registration_detail"].as_str().is_some_and(|detail| detail.contains(&code.to_string())),
+            "{held}"
+        );
+        assert_eq!(held["sends"], "blocked");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_may_not_read_registrations_is_told_what_it_lacks_and_nothing_is_blocked() {
+    let world = World::new().await;
+    world.simulator.refuse_messaging(true);
+    world.attach(ECHO, json!({"first_message": "process"})).await;
+    let number = world.number().await;
+    assert_eq!(
+        (&number["webhook"], &number["registration"], &number["sends"]),
+        (&json!("ok"), &json!("unknown"), &json!("open"))
+    );
+    assert!(
+        number["registration_detail"].as_str().is_some_and(|detail| detail.contains("give it read permission")),
+        "{number}"
+    );
+    assert_eq!(world.answers(ADA, "hi").await, ["1: hi"]);
+    assert_eq!(world.health().await.0, "at_risk");
+}
+
+#[tokio::test]
+async fn a_number_is_let_go_as_it_is_said_and_only_when_it_is_said() {
+    let world = world().await;
+    let path = format!("/v1/numbers/{}", world.number().await["id"].as_str().expect("an id"));
+    assert_eq!(world.refused(Method::DELETE, &path, None).await, (422, "parting_unsaid".to_owned()));
+    world.simulator.plan_number_faults([Fault::Fail500]);
+    let keep = format!("{path}?at_carrier=keep");
+    assert_eq!(world.ask(&world.key, Method::DELETE, &keep, None).await.0, 502);
+    world.look_after_numbers().await;
+    assert_eq!(world.refused(Method::GET, &path, None).await.0, 404, "it went on by itself");
+    let kept = world.simulator.number(NUMBER).expect("the account keeps it");
+    assert_eq!((kept.sms_url.as_str(), kept.sms_fallback_url.as_str()), ("", ""));
+
+    let (_, bought) = world.buy(FOR_SALE).await;
+    let release = format!("/v1/numbers/{}?at_carrier=release", bought["id"].as_str().expect("an id"));
+    world.simulator.plan_number_faults([Fault::AcceptThenHang(0), Fault::AcceptThen500]);
+    assert_eq!(world.ask(&world.key, Method::DELETE, &release, None).await.0, 502, "the answer was lost");
+    assert_eq!(world.ask(&world.key, Method::DELETE, &release, None).await.0, 204);
+    assert!(world.simulator.number(FOR_SALE).is_none());
+}
+
+#[tokio::test]
+async fn a_number_that_comes_back_knows_who_opted_out() {
+    let world = world().await;
+    world.answers(ADA, "STOP").await;
+    let path = format!("/v1/numbers/{}?at_carrier=keep", world.number().await["id"].as_str().expect("an id"));
+    assert_eq!(world.ask(&world.key, Method::DELETE, &path, None).await.0, 204);
+    let again = json!({"number": NUMBER, "agent_id": world.an_agent().await});
+    world.ok(Method::POST, "/v1/numbers", Some(again)).await;
+    let refused = world.refused(Method::POST, "/v1/messages", Some(json!({"to": ADA, "body": "x"}))).await;
+    assert_eq!(refused.1, "contact_opted_out");
+}
+
+#[tokio::test]
+async fn the_agent_of_a_number_can_be_changed_for_sessions_to_come() {
+    let world = world().await;
+    world.answers(ADA, "hi").await;
+    let other =
+        world.agent("other", "def reply(conv, text): return \"other\"", json!({"first_message": "process"})).await;
+    let path = format!("/v1/numbers/{}", world.number().await["id"].as_str().expect("an id"));
+    let changed = world.ok(Method::PATCH, &path, Some(json!({"agent_id": other}))).await;
+    assert_eq!(changed["agent_id"], json!(other));
+    assert_eq!(world.answers(ADA, "again").await.pop().as_deref(), Some("2: again"));
+    assert_eq!(world.answers("+14155550102", "hi").await, ["other"]);
+    let nobody = json!({"agent_id": uuid::Uuid::now_v7()});
+    assert_eq!(world.refused(Method::PATCH, &path, Some(nobody)).await.1, "agent_unknown");
+}
+
+#[tokio::test]
+async fn countries_are_listed_with_their_sources_and_corrected_for_one_project() {
+    let world = World::new().await;
+    let us = world.ok(Method::GET, "/v1/countries/us", None).await;
+    assert_eq!((&us["two_way"], &us["registration_policy"]), (&json!(true), &json!("required")));
+    assert!(us["sources"].as_array().is_some_and(|sources| !sources.is_empty()) && us["as_of"].is_string());
+    let mut cursor = String::new();
+    let mut countries = 0;
+    loop {
+        let page = world.ok(Method::GET, &format!("/v1/countries?limit=100{cursor}"), None).await;
+        countries += page["items"].as_array().expect("items").len();
+        let Some(next) = page["next_cursor"].as_str() else { break };
+        cursor = format!("&cursor={next}");
+    }
+    assert_eq!(countries, 245);
+    let ruled = world.ok(Method::PATCH, "/v1/countries/HR", Some(json!({"two_way": true, "note": "tried it"}))).await;
+    assert_eq!((&ruled["two_way"], &ruled["note"]), (&json!(true), &json!("tried it")));
+    let (status, bought) = world.buy("+3859123456720").await;
+    assert_eq!(status, 200, "{bought}");
+    let (_, stranger) = textback::ledger::project::create(&world.ledger, "strangers").await.expect("a project");
+    let theirs = world.ask(&stranger, Method::GET, "/v1/countries/HR", None).await.1;
+    assert_eq!(theirs["two_way"], false, "what one project holds is its own");
+    let cleared = world.ok(Method::PATCH, "/v1/countries/HR", Some(json!({"two_way": null}))).await;
+    assert_eq!(cleared["two_way"], false);
+}
+
+#[tokio::test]
+async fn credentials_are_tried_before_they_are_kept() {
+    let world = World::new().await;
+    let key = format!("SK{}", "1".repeat(32));
+    let wrong_key =
+        json!({"account_sid": ACCOUNT_SID, "auth_token": AUTH_TOKEN, "api_key_sid": key, "api_key_secret": "no"});
+    let (status, answer) = world.ask(&world.key, Method::PUT, "/v1/carrier", Some(wrong_key)).await;
+    assert_eq!((status.as_u16(), &answer["code"]), (422, &json!("credentials_refused")));
+    assert!(answer["detail"].as_str().is_some_and(|detail| detail.contains("API key")), "{answer}");
+    let mut account = textback::simulator::Account::new(ACCOUNT_SID, AUTH_TOKEN);
+    account.api_keys.insert(key.clone(), "yes".to_owned());
+    world.simulator.add_account(account);
+    let right =
+        json!({"account_sid": ACCOUNT_SID, "auth_token": AUTH_TOKEN, "api_key_sid": key, "api_key_secret": "yes"});
+    world.ok(Method::PUT, "/v1/carrier", Some(right)).await;
+    let wrong_token =
+        json!({"account_sid": ACCOUNT_SID, "auth_token": "no", "api_key_sid": key, "api_key_secret": "yes"});
+    assert_eq!(world.refused(Method::PUT, "/v1/carrier", Some(wrong_token)).await.1, "credentials_refused");
+    world.attach(ECHO, json!({"first_message": "process"})).await;
+    assert_eq!(world.answers(ADA, "hi").await, ["1: hi"], "the key calls, the token signs");
+}
