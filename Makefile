@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help dev test check chaos openapi bench build release postgres faketime clean
+.PHONY: help dev test check chaos conformance openapi bench build release postgres faketime clean
 
 help: ## Tell what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -21,6 +21,9 @@ chaos: postgres ## Everything dies while people text, 20 seeds (minutes; TEXTBAC
 	TEXTBACK_CHAOS_SEEDS=$${TEXTBACK_CHAOS_SEEDS:-20} TEXTBACK_CHAOS_TEXTS=$${TEXTBACK_CHAOS_TEXTS:-1200} \
 		TEXTBACK_FAILPOINT_SEEDS=$${TEXTBACK_FAILPOINT_SEEDS:-10} TEXTBACK_RACE_SEEDS=$${TEXTBACK_RACE_SEEDS:-20} \
 		$(CARGO) test --locked --test it -- chaos failpoints silence_races --nocapture --test-threads 1
+
+conformance: postgres ## The client and the simulator against Twilio's documents and its Python client (node 20, TEXTBACK_TWILIO_SPEC)
+	scripts/conformance.sh
 
 openapi: build ## Write openapi/textback.yaml anew from the code
 	target/debug/textback openapi > openapi/textback.yaml

@@ -125,19 +125,22 @@ pub struct Capabilities {
     pub voice: bool,
 }
 
-/// The fields that point a number at us. A status callback of somebody else's, for calls, stays.
-fn webhook_fields<'a>(urls: &'a Addresses, callback: Option<&str>) -> Vec<(&'static str, &'a str)> {
+/// The fields that point a number at us. Of a number that we know, an application is taken off, which would outrank the
+/// addresses; and a status callback of somebody else's, for calls, stays.
+fn webhook_fields<'a>(urls: &'a Addresses, known: Option<&CarrierNumber>) -> Vec<(&'static str, &'a str)> {
     let mut fields = vec![
         ("SmsUrl", urls.messages.as_str()),
         ("SmsMethod", "POST"),
         ("SmsFallbackUrl", urls.fallback.as_str()),
         ("SmsFallbackMethod", "POST"),
-        // An application on the number would outrank the addresses.
-        ("SmsApplicationSid", ""),
     ];
-    if callback
-        .is_none_or(|callback| callback.is_empty() || callback.split('#').next() == urls.status.split('#').next())
-    {
+    let filled = |value: &Option<String>| value.as_deref().is_some_and(|value| !value.is_empty());
+    if known.is_some_and(|known| filled(&known.sms_application_sid)) {
+        fields.push(("SmsApplicationSid", ""));
+    }
+    let bare = |url: &str| url.split('#').next().unwrap_or_default().to_owned();
+    let theirs = known.and_then(|known| known.status_callback.as_deref()).unwrap_or_default();
+    if theirs.is_empty() || bare(theirs) == bare(&urls.status) {
         fields.push(("StatusCallback", urls.status.as_str()));
         fields.push(("StatusCallbackMethod", "POST"));
     }
@@ -217,7 +220,7 @@ impl Client {
         urls: &WebhookUrls,
     ) -> Result<CarrierNumber, CarrierError> {
         let urls = Addresses::of(urls);
-        let fields = webhook_fields(&urls, number.status_callback.as_deref());
+        let fields = webhook_fields(&urls, Some(number));
         let path = format!("IncomingPhoneNumbers/{}.json", number.sid);
         read(self.request(Method::POST, account, &path).form(&fields).send().await).await
     }

@@ -457,3 +457,15 @@ async fn credentials_are_tried_before_they_are_kept() {
     world.attach(ECHO, json!({"first_message": "process"})).await;
     assert_eq!(world.answers(ADA, "hi").await, ["1: hi"], "the key calls, the token signs");
 }
+
+#[tokio::test]
+async fn a_country_of_which_nobody_knows_is_a_warning_on_its_number() {
+    let world = World::new().await;
+    world.sql("update sms_country set two_way = null where iso2 = 'US'").await;
+    world.attach(ECHO, json!({"first_message": "process"})).await;
+    let number = world.number().await;
+    let id = number["id"].as_str().expect("an id");
+    let told = world.ok(Method::GET, &format!("/v1/numbers/{id}"), None).await;
+    assert!(told["warnings"][0].as_str().is_some_and(|told| told.contains("nobody knows")), "{told}");
+    assert_eq!(world.health().await.0, "at_risk");
+}

@@ -1,0 +1,234 @@
+//! The client and the simulator against Twilio's own documents and Twilio's own client; `make conformance` runs it, and it ends by itself.
+//!
+//! Two validating mocks made of Twilio's OpenAPI documents judge every call that our client can make; the same tool as a proxy
+//! judges what our simulator answers; the official Python client drives the simulator, and its validator judges the
+//! simulator's signatures and our door's verdicts. Prints a line for each check, and exits with 1 when one fails.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a check that stumbles has failed")]
+#![allow(dead_code, reason = "the harness serves the stories too")]
+
+#[path = "../it/harness.rs"]
+mod harness;
+
+use std::fmt::Debug;
+use std::net::SocketAddr;
+use std::process::{Command, ExitCode};
+
+use reqwest::Method;
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use textback::account::Account;
+use textback::carrier::Sent;
+use textback::carrier::client::{CarrierError, Client, Outgoing, WebhookUrls};
+use textback::carrier::numbers::{NumberType, Wanted};
+use textback::listen::Listening;
+use url::Url;
+
+use harness::{ACCOUNT_SID, ADA, AUTH_TOKEN, ECHO, NUMBER, World};
+
+/// What was checked so far.
+#[derive(Default)]
+struct Checks {
+    passed: usize,
+    failed: usize,
+}
+
+impl Checks {
+    fn note(&mut self, what: &str, went_well: bool, told: impl Debug) {
+        if went_well {
+            self.passed += 1;
+            println!("ok    {what}");
+        } else {
+            self.failed += 1;
+            println!("BAD   {what}: {told:?}");
+        }
+    }
+
+    /// A call that the document allows: its answer can be read, or is one that our bounds refuse.
+    fn allowed<T: Debug>(&mut self, what: &str, answer: Result<T, CarrierError>) {
+        self.note(what, answer.is_ok(), answer);
+    }
+
+    /// A list of a mock's: its example of a page names a next one, for ever, and we end that.
+    fn endless<T: Debug>(&mut self, what: &str, answer: Result<T, CarrierError>) {
+        let ended = matches!(&answer, Err(CarrierError::Unreadable(why)) if why.contains("pages of"));
+        self.note(what, answer.is_ok() || ended, answer);
+    }
+
+    /// A call that the document forbids.
+    fn forbidden<T: Debug>(&mut self, what: &str, answer: Result<T, CarrierError>, status: u16) {
+        let refused = matches!(&answer, Err(CarrierError::Refused { status: told, .. }) if *told == status);
+        self.note(what, refused, answer);
+    }
+}
+
+fn account(sid: &str) -> Account {
+    Account {
+        project_id: uuid::Uuid::nil(),
+        webhook_key: "key".to_owned(),
+        account_sid: sid.to_owned(),
+        auth_token: SecretString::from(AUTH_TOKEN.to_owned()),
+        next_auth_token: None,
+        api_key: None,
+    }
+}
+
+fn url_of(variable: &str) -> Url {
+    let text = std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set; run: make conformance"));
+    Url::parse(&text).expect("a URL")
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let mut checks = Checks::default();
+    let world = World::new().await;
+    println!("--- every call of the client, before mocks made of Twilio's documents");
+    let mocks = Client::new(url_of("TEXTBACK_MOCK_API"), url_of("TEXTBACK_MOCK_MESSAGING")).expect("a client");
+    every_call(&mut checks, &mocks, "mock").await;
+    invalid_calls(&mut checks, &mocks).await;
+    println!("--- every answer of the simulator, through the same tool as a proxy");
+    answers_of_the_simulator(&mut checks, &world).await;
+    println!("--- Twilio's Python client and its validator");
+    python(&mut checks, &world).await;
+    println!("{} passed, {} failed", checks.passed, checks.failed);
+    if checks.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+const SID: &str = "PN0123456789abcdef0123456789abcdef";
+const SERVICE: &str = "MG0123456789abcdef0123456789abcdef";
+
+async fn send(client: &Client, account: &Account, body: &str, media_urls: &[String]) -> Result<String, CarrierError> {
+    let status_callback =
+        "https://sms.example.com/webhooks/twilio/key/status?delivery=1#rc=3&rp=ct,rt,5xx&ct=2000&rt=3000";
+    let outgoing = Outgoing { from: NUMBER, to: ADA, body, media_urls, status_callback };
+    match client.send(account, &outgoing).await {
+        Sent::Accepted { sid } => Ok(sid),
+        Sent::Refused { code, status, detail, .. } => Err(CarrierError::Refused { status, code, message: detail }),
+        Sent::NotReached { detail } => Err(CarrierError::NotReached(detail)),
+        // The mock's example of a message has an id that is none.
+        Sent::Unclear { detail } if detail.contains("names no message but") => Ok(detail),
+        Sent::Unclear { detail } => Err(CarrierError::Unreadable(detail)),
+    }
+}
+
+/// Each call that our client can make, as it makes it.
+async fn every_call(checks: &mut Checks, client: &Client, who: &str) {
+    let account = account(ACCOUNT_SID);
+    let urls = WebhookUrls::of("https://sms.example.com", "key");
+    let long_ago = chrono::DateTime::UNIX_EPOCH;
+    let pictures = ["https://pictures.example/1.jpg".to_owned(), "https://pictures.example/2.jpg".to_owned()];
+    checks.allowed(&format!("{who}: send a text"), send(client, &account, "Héllo 🎉", &[]).await);
+    checks.allowed(&format!("{who}: send 1600 characters"), send(client, &account, &"a".repeat(1600), &[]).await);
+    checks.allowed(&format!("{who}: send pictures"), send(client, &account, "", &pictures).await);
+    checks.endless(&format!("{who}: list what was sent"), client.list_sent(&account, NUMBER, ADA, long_ago).await);
+    checks.endless(&format!("{who}: list what was received"), client.list_received(&account, NUMBER, long_ago).await);
+    checks.allowed(&format!("{who}: list the newest"), client.list_newest(&account).await);
+    let message = "MM0123456789abcdef0123456789abcdef";
+    checks.allowed(&format!("{who}: list media"), client.list_media(&account, message).await);
+    checks.allowed(&format!("{who}: try credentials"), client.try_credentials(&account).await);
+    for number_type in [NumberType::Local, NumberType::Mobile, NumberType::TollFree] {
+        let contains = Some("555****".to_owned());
+        let country = if number_type == NumberType::Mobile { "GB" } else { "US" }.to_owned();
+        let wanted = Wanted { country, number_type, contains, sms: true, limit: 20 };
+        checks
+            .allowed(&format!("{who}: search {number_type:?} numbers"), client.search_numbers(&account, &wanted).await);
+    }
+    checks.allowed(&format!("{who}: find a number"), client.find_number(&account, NUMBER).await);
+    checks.allowed(&format!("{who}: buy a number"), client.buy_number(&account, "+14155550120", &urls).await);
+    let number = json!({"sid": SID, "phone_number": NUMBER});
+    let number = serde_json::from_value(number).expect("a number");
+    checks.allowed(&format!("{who}: set webhooks"), client.set_webhooks(&account, &number, &urls).await);
+    // The document gives addresses the format of a URI, which an empty one has not; the carrier takes it to clear them.
+    let cleared = client.clear_webhooks(&account, SID).await;
+    checks.forbidden(
+        &format!("{who}: clearing webhooks is the one call that the document has no shape for"),
+        cleared,
+        400,
+    );
+    checks.allowed(&format!("{who}: release a number"), client.release_number(&account, SID).await);
+    checks.allowed(&format!("{who}: find a messaging service"), client.find_service(&account, SID).await);
+    checks.allowed(&format!("{who}: read a campaign"), client.campaign(&account, SERVICE).await);
+    checks.allowed(&format!("{who}: read a verification"), client.verification(&account, SID).await);
+}
+
+/// Calls that nobody should make: the mock must be seen to notice.
+async fn invalid_calls(checks: &mut Checks, client: &Client) {
+    let well = account(ACCOUNT_SID);
+    checks.forbidden("mock: 1601 characters are refused", send(client, &well, &"a".repeat(1601), &[]).await, 400);
+    checks.forbidden("mock: a text that says nothing is refused", send(client, &well, "", &[]).await, 400);
+    let strange = account("AC1");
+    checks.forbidden("mock: an account that is none is refused", client.find_number(&strange, NUMBER).await, 400);
+    checks.forbidden("mock: a number that is none is refused", client.clear_webhooks(&well, "PN1").await, 400);
+    let wanted =
+        Wanted { country: "US".to_owned(), number_type: NumberType::Local, contains: None, sms: true, limit: 5_000 };
+    checks.forbidden("mock: 5000 numbers on a page are refused", client.search_numbers(&well, &wanted).await, 400);
+}
+
+/// The whole life of a number and a text, each answer of the simulator judged on its way to the client.
+async fn answers_of_the_simulator(checks: &mut Checks, world: &World) {
+    // Where the proxies lead to.
+    let port: u16 = std::env::var("TEXTBACK_SIMULATOR_PORT").ok().and_then(|port| port.parse().ok()).expect("a port");
+    let listening =
+        Listening::at(SocketAddr::from(([127, 0, 0, 1], port)), "TEXTBACK_SIMULATOR_PORT").await.expect("a free port");
+    tokio::spawn(listening.serve(world.simulator.routes(), std::future::pending()));
+    let client = Client::new(url_of("TEXTBACK_PROXY_API"), url_of("TEXTBACK_PROXY_MESSAGING")).expect("a client");
+    let account = account(ACCOUNT_SID);
+    let urls = WebhookUrls::of(&format!("http://{}", world.api), &world.webhook_key);
+    let long_ago = chrono::DateTime::UNIX_EPOCH;
+    let wanted =
+        Wanted { country: "US".to_owned(), number_type: NumberType::Local, contains: None, sms: true, limit: 5 };
+    checks.allowed("simulator: search", client.search_numbers(&account, &wanted).await);
+    let bought = client.buy_number(&account, "+14155550120", &urls).await;
+    let sid = bought.as_ref().map(|bought| bought.sid.clone()).unwrap_or_default();
+    checks.allowed("simulator: buy", bought);
+    checks.forbidden(
+        "simulator: what is sold is not sold twice",
+        client.buy_number(&account, "+14155550120", &urls).await,
+        400,
+    );
+    let found = client.find_number(&account, "+14155550120").await;
+    if let Ok(Some(found)) = &found {
+        checks.allowed("simulator: set webhooks", client.set_webhooks(&account, found, &urls).await);
+    }
+    checks.note("simulator: find", matches!(found, Ok(Some(_))), &found);
+    let service = client.find_service(&account, &sid).await;
+    let service_sid = service.as_ref().ok().and_then(|service| service.as_ref()).map(|service| service.sid.clone());
+    checks.note("simulator: find the messaging service", service_sid.is_some(), &service);
+    checks.allowed("simulator: read its campaign", client.campaign(&account, &service_sid.unwrap_or_default()).await);
+    checks.allowed("simulator: read a verification", client.verification(&account, &sid).await);
+    checks.allowed("simulator: send", send(&client, &account, "hi", &[]).await);
+    checks.allowed("simulator: list what was sent", client.list_sent(&account, NUMBER, ADA, long_ago).await);
+    let text =
+        json!({"from": ADA, "to": "+14155550120", "body": "look", "media_urls": ["https://pictures.example/1.jpg"]});
+    let texted = world.simulator.text(serde_json::from_value(text).expect("a text")).await;
+    checks.allowed("simulator: list what was received", client.list_received(&account, "+14155550120", long_ago).await);
+    checks.allowed("simulator: list media", client.list_media(&account, &texted.sid).await);
+    checks.allowed("simulator: release", client.release_number(&account, &sid).await);
+    let mut stranger = account.clone();
+    stranger.auth_token = SecretString::from("wrong".to_owned());
+    checks.forbidden("simulator: a wrong token is refused", client.try_credentials(&stranger).await, 401);
+}
+
+/// The official client and its validator, in a script of their own that prints a line for each check.
+async fn python(checks: &mut Checks, world: &World) {
+    world.attach(ECHO, json!({"first_message": "process"})).await;
+    world.ok(Method::PATCH, "/v1/project", Some(harness::unguarded())).await;
+    let mut script = Command::new(std::env::var("TEXTBACK_PYTHON").expect("TEXTBACK_PYTHON; run: make conformance"));
+    script
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/official_client.py"))
+        .env("SIMULATOR", format!("http://{}", world.simulator_address))
+        .env("DOOR", format!("http://{}/webhooks/twilio/{}", world.api, world.webhook_key))
+        .env("ACCOUNT_SID", ACCOUNT_SID)
+        .env("AUTH_TOKEN", AUTH_TOKEN)
+        .env("NUMBER", NUMBER);
+    let output = tokio::task::spawn_blocking(move || script.output()).await.expect("it ran").expect("it ran");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    for line in said.lines() {
+        match serde_json::from_str::<Value>(line) {
+            Ok(check) => checks.note(check["what"].as_str().unwrap_or_default(), check["ok"] == true, &check["told"]),
+            Err(_) => println!("      {line}"),
+        }
+    }
+    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+    checks.note("python: the script came to its end", output.status.success(), complaint);
+}
