@@ -96,6 +96,17 @@ create function breaks_silence(kind text, skip_reason text) returns boolean lang
        and coalesce(skip_reason, '') not in ('opted_out', 'contact_too_fast', 'repeats', 'paused', 'project_too_fast')
 $$;
 
+-- How far a message has come: an outbound one as far as its delivery, an inbound one by the session's watermark.
+create function message_status(skip_reason text, seq bigint, handled_seq bigint, delivery_status text)
+returns text language sql immutable parallel safe as $$
+    select case when delivery_status is not null then delivery_status
+                when skip_reason = 'keyword' then 'handled'
+                when skip_reason in ('contact_too_fast', 'repeats', 'paused', 'project_too_fast') then 'held'
+                when skip_reason is not null then 'skipped'
+                when seq <= handled_seq then 'handled'
+                else 'waiting' end
+$$;
+
 -- A text in a session. Append-only but for the reason of a skip.
 create table message (
     id          uuid        not null constraint message_pk primary key,

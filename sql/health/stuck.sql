@@ -1,5 +1,5 @@
 -- Work that has been on its way for over $1 seconds and that nobody holds, and the last thing that went wrong with it, the
--- oldest first, ten at most. A text that waits for one to the same contact waits with it, and is not told of.
+-- oldest first, ten at most. What a registration holds is told with its number. A text that waits for one to the same contact waits with it, and is not told of.
 select 'turn' as kind, extract(epoch from now() - turn.created_at)::float8 as seconds, session.contact,
        coalesce(turn.last_error, 'nobody has taken it') as error
   from turn join session on session.id = turn.session_id
@@ -9,7 +9,7 @@ union all
 select 'delivery', extract(epoch from now() - delivery.created_at)::float8, delivery.contact,
        delivery.status || ': ' || coalesce(delivery.error_detail, 'nobody has taken it')
   from delivery
- where delivery.due_at is not null and delivery.created_at < now() - make_interval(secs => $1)
+ where delivery.due_at < now() + interval '1 day' and delivery.created_at < now() - make_interval(secs => $1)
    and (delivery.leased_until is null or delivery.leased_until < now())
    and not exists (
        select from delivery earlier

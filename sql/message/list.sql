@@ -1,12 +1,7 @@
 -- The messages of a session ($2) of a project ($1), oldest first, after a seq ($3), at most $4.
 select message.id, message.session_id, message.seq, message.direction, message.kind, message.body, message.encoding, message.segments,
        media_of(message.id) as media,
-       case when message.direction = 'outbound' then delivery.status
-            when message.skip_reason = 'keyword' then 'handled'
-            when message.skip_reason in ('contact_too_fast', 'repeats', 'paused', 'project_too_fast') then 'held'
-            when message.skip_reason is not null then 'skipped'
-            when message.seq <= session.handled_seq then 'handled'
-            else 'waiting' end as status,
+       message_status(message.skip_reason, message.seq, session.handled_seq, delivery.status) as status,
        coalesce(message.skip_reason, delivery.error_detail, delivery.error_class) as reason,
        coalesce(message.carrier_sid, delivery.carrier_sid) as carrier_sid,
        delivery.error_code,
