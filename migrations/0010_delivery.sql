@@ -21,6 +21,8 @@ begin
     if code in (30032, 30034) then
         perform settle_registration(number_id, 'unregistered', 'the carrier blocked a text for it (error ' || code || ')')
            from delivery where id = of_delivery;
+        -- It may be the echo of a time before its approval: the carrier is asked at once.
+        update number set check_at = now() from delivery where delivery.id = of_delivery and number.id = delivery.number_id;
     end if;
 end $$;
 

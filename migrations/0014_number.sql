@@ -1,13 +1,18 @@
 -- Numbers at the carrier: what was seen and done there becomes rows, and what it means for texts.
 
--- What the carrier tells of a number's registration, and what follows for its texts by its country's policy. Texts that were
+-- What the carrier tells of a number's registration (null: nothing new), and what follows for its texts by its country's policy. Texts that were
 -- held leave in order when it is approved, and fail when it is rejected.
 create function settle_registration(of_number uuid, to_registration text, detail text) returns void language plpgsql as $$
 declare
     held  record;
     after text;
 begin
-    select project_id, country, sends into held from number where id = of_number for update;
+    select project_id, country, sends, registration, registration_detail into held from number where id = of_number for update;
+    if to_registration is null then
+        -- Nothing new was heard; the policy may be another.
+        to_registration := held.registration;
+        detail := coalesce(detail, held.registration_detail);
+    end if;
     after := case when registration_policy_of(held.project_id, held.country) <> 'required' then 'open'
                   when to_registration = 'pending' then 'held'
                   when to_registration in ('unregistered', 'rejected') then 'blocked'
@@ -26,32 +31,55 @@ begin
 end $$;
 
 -- What was seen and done about a number, for who holds its token.
--- facts: {carrier_sid, number_type, webhook, webhook_detail, webhook_was_set, trap, registration, registration_detail, gone,
+-- facts: {wanted (what was wanted when it was looked at), carrier_sid, number_type, webhook, webhook_detail, webhook_was_set, trap, registration, registration_detail, gone,
 --         steps: [{step, detail}], check_in_seconds}; what is left out was not looked at.
 create function settle_number(of_number uuid, by_token uuid, facts jsonb) returns boolean language plpgsql as $$
 declare
     this_time timestamptz := now();
+    held      record;
+    is_gone   boolean;
 begin
+    select wanted into held from number where id = of_number and lease_token = by_token for update;
+    if not found then
+        return false;
+    end if;
+    is_gone := (facts ->> 'gone')::boolean and held.wanted <> 'attached';
     update number
-       set carrier_sid = coalesce(facts ->> 'carrier_sid', carrier_sid),
+       set carrier_sid = case when not (facts ->> 'gone')::boolean then coalesce(facts ->> 'carrier_sid', carrier_sid) end,
            number_type = coalesce(facts ->> 'number_type', number_type),
            webhook = coalesce(facts ->> 'webhook', webhook),
            webhook_detail = case when facts ? 'webhook' then facts ->> 'webhook_detail' else webhook_detail end,
-           webhook_set_at = case when (facts ->> 'webhook_was_set')::boolean then this_time else webhook_set_at end,
+           -- Ours from when it was seen to be right, whoever set it.
+           webhook_set_at = case when (facts ->> 'webhook_was_set')::boolean then this_time
+                                 when facts ->> 'webhook' = 'ok' then coalesce(webhook_set_at, this_time)
+                                 else webhook_set_at end,
            trap = case when facts ? 'trap' then facts ->> 'trap' else trap end,
-           detached_at = case when (facts ->> 'gone')::boolean then this_time else detached_at end,
+           -- A wish that came while we looked counts: then it is looked at again at once.
+           detached_at = case when is_gone then this_time end,
            steps = (select coalesce(jsonb_agg(step order by place), '[]')
                       from (select step, place from jsonb_array_elements(
                                 steps || (select coalesce(jsonb_agg(step || jsonb_build_object('at', this_time)), '[]')
                                             from jsonb_array_elements(facts -> 'steps') step)) with ordinality as all_steps (step, place)
                              order by place desc limit 30) newest),
-           checked_at = this_time, check_at = this_time + make_interval(secs => (facts ->> 'check_in_seconds')::double precision),
+           checked_at = this_time,
+           check_at = case when held.wanted = facts ->> 'wanted'
+                           then this_time + make_interval(secs => (facts ->> 'check_in_seconds')::double precision) else this_time end,
+           sends = case when is_gone then 'open' else sends end,
+           registration = case when is_gone then 'unknown' else registration end,
            lease_token = null, leased_until = null
-     where id = of_number and lease_token = by_token;
-    if not found then
-        return false;
+     where id = of_number;
+    if is_gone then
+        -- What its registration held would otherwise leave years later, when it comes back.
+        update delivery
+           set status = 'failed', due_at = null, updated_at = this_time, error_class = 'permanent_config',
+               error_detail = 'number_detached: its number was let go before it was sent',
+               history = with_step(history, delivery_step('failed', null, null, 'permanent_config', 'number_detached'))
+         where number_id = of_number and status = 'planned' and due_at = 'infinity';
+        update scheduled_message set due_at = null, refused = 'number_detached'
+         where number_id = of_number and due_at is not null;
+        return true;
     end if;
-    if facts ->> 'registration' is not null then
+    if facts ->> 'registration' is not null or facts ->> 'registration_detail' is not null then
         perform settle_registration(of_number, facts ->> 'registration', facts ->> 'registration_detail');
     end if;
     return true;
@@ -68,6 +96,6 @@ begin
            note = case when changes ? 'note' then changes ->> 'note' else note end,
            changed_at = now()
      where project_id = of_project and iso2 = in_country;
-    perform settle_registration(id, registration, registration_detail) from number
-      where project_id = of_project and country = in_country and detached_at is null;
+    perform settle_registration(id, null, null)
+       from (select id from number where project_id = of_project and country = in_country and detached_at is null order by id) theirs;
 end $$;

@@ -34,23 +34,32 @@ pub enum Refused {
 /// What a look came to.
 pub enum Looked {
     /// As far as it came; `trouble` when the carrier stopped it: it goes on later.
-    Seen {
-        facts: Facts,
-        trouble: Option<CarrierError>,
-    },
-    Refused(Refused),
+    Seen { facts: Facts, trouble: Option<CarrierError> },
+    /// It can't serve us; with what was seen of it all the same.
+    Refused { refused: Refused, facts: Facts },
 }
 
 /// Looks after a number.
 pub async fn look_after(carrier: &Client, account: &Account, urls: &WebhookUrls, number: &Number) -> Looked {
-    let mut look = Look { carrier, account, urls, number, facts: Facts { check_in_seconds: WELL, ..Facts::default() } };
+    let mut look = Look {
+        carrier,
+        account,
+        urls,
+        number,
+        facts: Facts { wanted: number.wanted.clone(), check_in_seconds: WELL, ..Facts::default() },
+    };
     let looked = match number.wanted.as_str() {
         "attached" => look.attach().await,
         wanted => look.part(wanted == "released").await,
     };
     let trouble = match looked {
         Ok(None) => None,
-        Ok(Some(refused)) => return Looked::Refused(refused),
+        Ok(Some(refused)) => {
+            look.facts.webhook = Some("drifted");
+            look.facts.webhook_detail = Some(refused.to_string());
+            look.facts.check_in_seconds = WAITING;
+            return Looked::Refused { refused, facts: look.facts };
+        }
         Err(error) => {
             look.facts.check_in_seconds = TROUBLED;
             Some(error)
@@ -209,7 +218,6 @@ impl Look<'_> {
             ),
             error => error.to_string(),
         };
-        self.facts.registration = Some(known(&self.number.registration));
         self.facts.registration_detail = Some(format!("not looked at: {why}"));
         self.facts.check_in_seconds = WAITING;
         Ok(None)
@@ -229,14 +237,6 @@ impl Look<'_> {
         self.facts.gone = true;
         Ok(None)
     }
-}
-
-/// The word of a registration that a row has, which came from a list of words.
-fn known(word: &str) -> &'static str {
-    ["not_required", "unregistered", "pending", "approved", "rejected"]
-        .into_iter()
-        .find(|known| *known == word)
-        .unwrap_or("unknown")
 }
 
 /// Toll-free codes of the North American plan (<https://www.nanpa.com/numbering/toll-free>).

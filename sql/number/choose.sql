@@ -1,5 +1,5 @@
 -- The attached number of a project ($1) that texts a contact ($2) in a country ($3) when nobody names one: the one that the
--- contact had to do with last, else one of the same country, else the project's default, else the oldest.
+-- contact had to do with last, else one of the same country, else the project's default, else the oldest; one that may not send only if all are.
 select number.id, number.number, number.country, number.sends = 'blocked' as unregistered
   from number
   join project on project.id = number.project_id
@@ -7,6 +7,6 @@ select number.id, number.number, number.country, number.sends = 'blocked' as unr
       select session.number_id from session where session.project_id = $1 and session.contact = $2 order by session.id desc limit 1
   ) last on true
  where number.project_id = $1 and number.detached_at is null
- order by number.id = last.number_id desc nulls last, number.country = $3 desc nulls last,
+ order by number.sends = 'blocked', number.id = last.number_id desc nulls last, number.country = $3 desc nulls last,
           number.number = project.default_number desc nulls last, number.id
  limit 1

@@ -2,10 +2,13 @@
 -- webhooks mended when they drift ($7). One that was detached comes back with all that is known of it; what was texted in
 -- between is not ours. The new id is $1.
 insert into number (id, project_id, number, agent_id, country, may_buy, mend_drift)
-values ($1, $2, $3, $4, $5, $6, $7)
+values ($1, $2, $3, $4, $5, $6, coalesce($7, true))
 on conflict (project_id, number)
-do update set agent_id = excluded.agent_id, country = excluded.country, may_buy = excluded.may_buy, mend_drift = excluded.mend_drift,
+do update set agent_id = excluded.agent_id, country = excluded.country, may_buy = excluded.may_buy, mend_drift = coalesce($7, number.mend_drift),
               wanted = 'attached', check_at = now(),
+              -- What it was at the carrier then says nothing now; and who asks to buy it knows that it is not owned.
+              carrier_sid = case when number.detached_at is null and not excluded.may_buy then number.carrier_sid end,
+              webhook_set_at = case when number.detached_at is null then number.webhook_set_at end,
               webhook = case when number.detached_at is null then number.webhook else 'pending' end,
               attached_at = case when number.detached_at is null then number.attached_at else now() end,
               heard_until = case when number.detached_at is null then number.heard_until else now() end,

@@ -271,7 +271,7 @@ async fn read(door: &Door, project_id: Uuid, request: NewMessage) -> Result<NewT
         return Err(Problem::conflict(
             "number_not_registered",
             format!(
-                "the carrier blocks texts from {} until it is registered (A2P 10DLC, or toll-free verification); register it at the carrier, then attach it anew",
+                "the carrier blocks texts from {} until it is registered (A2P 10DLC, or toll-free verification); register it at the carrier; it is looked at again every ten minutes",
                 sender.number
             ),
         ));

@@ -58,12 +58,8 @@ struct NewNumber {
     #[oai(default)]
     buy: bool,
     /// Whether its webhooks are set right again when somebody else changes them.
-    #[oai(default = "yes")]
-    mend_drift: bool,
-}
-
-const fn yes() -> bool {
-    true
+    /// True unless you say otherwise; a number that is attached already keeps what it has.
+    mend_drift: Option<bool>,
 }
 
 /// Changes to a number. What is left out stays.
@@ -326,7 +322,11 @@ impl Api {
         let project_id = caller.reader();
         if refresh.0 == Some(true) {
             let account = account(&door, caller.writer()?).await?;
-            look_after(&door, &account, project_id, *id).await?;
+            match look_after(&door, &account, project_id, *id).await {
+                // What keeps it from serving us is among the findings.
+                Err(problem) if problem.code().starts_with("number_") && problem.code() != "number_busy" => {}
+                looked => looked?,
+            }
         }
         let number = number::find(&door.ledger, project_id, *id).await?.ok_or_else(|| Problem::not_found("number"))?;
         let country = match &number.country {
@@ -406,8 +406,15 @@ async fn look_after(door: &Door, account: &Account, project_id: Uuid, id: Uuid) 
                 }
             }
         }
-        Looked::Refused(refused) => {
-            number::forget(&door.ledger, &claim).await?;
+        Looked::Refused { refused, facts } => {
+            let bought = claim.number.may_buy && facts.carrier_sid.is_some();
+            if claim.number.carrier_sid.is_none() && !bought {
+                // It was never ours: the wish is taken back.
+                number::forget(&door.ledger, &claim).await?;
+            } else {
+                // It is, or was a moment ago: the row stays, so that a person sees what became of it.
+                number::settle(&door.ledger, &claim, &facts).await?;
+            }
             let code = match refused {
                 Refused::NotOwned { .. } => "number_not_owned",
                 Refused::NotForSale(..) => "number_not_available",

@@ -83,6 +83,8 @@ pub struct CarrierNumber {
     #[serde(default)]
     pub sms_fallback_url: Option<String>,
     #[serde(default)]
+    pub sms_fallback_method: Option<String>,
+    #[serde(default)]
     pub status_callback: Option<String>,
     /// When it is set, the carrier ignores the number's own webhook addresses.
     #[serde(default)]
@@ -104,11 +106,15 @@ impl CarrierNumber {
         if bare(&self.sms_url) != urls.messages {
             return Some(format!("its texts go to {}", told(bare(&self.sms_url))));
         }
-        if self.sms_method.as_deref().is_some_and(|method| method != "POST") {
+        let methods = [&self.sms_method, &self.sms_fallback_method];
+        if methods.into_iter().any(|method| method.as_deref().is_some_and(|method| method != "POST")) {
             return Some("its texts are not posted".to_owned());
         }
         if bare(&self.sms_fallback_url) != urls.fallback {
             return Some(format!("its fallback is {}", told(bare(&self.sms_fallback_url))));
+        }
+        if !self.sms_url.as_deref().unwrap_or_default().ends_with(OVERRIDES) {
+            return Some("the carrier would not try again when we don't answer".to_owned());
         }
         None
     }
@@ -264,7 +270,11 @@ mod tests {
     fn drift_is_told_and_how_the_carrier_calls_us_is_none() {
         let urls = WebhookUrls::of("https://sms.example.com", "k");
         assert_eq!(number(&format!("{}{OVERRIDES}", urls.messages)).drift(&urls), None);
-        assert_eq!(number(&urls.messages).drift(&urls), None);
+        let bare = number(&urls.messages).drift(&urls);
+        assert!(
+            bare.is_some_and(|drift| drift.contains("not try again")),
+            "without the overrides a text is lost at the first fault"
+        );
         assert_eq!(number("").drift(&urls).as_deref(), Some("its texts go to nowhere"));
         let other = number("https://other.example.com/sms").drift(&urls);
         assert_eq!(other.as_deref(), Some("its texts go to https://other.example.com/sms"));

@@ -65,12 +65,15 @@ pub struct Wish {
     pub agent_id: Uuid,
     pub country: Option<String>,
     pub may_buy: bool,
-    pub mend_drift: bool,
+    /// None: as it is, or true.
+    pub mend_drift: Option<bool>,
 }
 
 /// What was seen and done about a number. What is `None` was not looked at.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Facts {
+    /// What was wanted when it was looked at.
+    pub wanted: String,
     pub carrier_sid: Option<String>,
     pub number_type: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

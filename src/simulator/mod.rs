@@ -92,6 +92,25 @@ impl Simulator {
         }
     }
 
+    /// Lets a number that is for sale be one that can't text.
+    pub fn sell_without_sms(&self, phone_number: &str) {
+        if let Some(sale) = self.state.lock().for_sale.iter_mut().find(|sale| sale.phone_number == phone_number) {
+            sale.sms = false;
+        }
+    }
+
+    /// Puts a number of the United States up for sale again.
+    pub fn put_up_for_sale(&self, phone_number: &str) {
+        let sale =
+            state::Sale { phone_number: phone_number.to_owned(), country: "US", number_type: "local", sms: true };
+        self.state.lock().for_sale.push(sale);
+    }
+
+    /// Takes a number away from its account, as if it had been released elsewhere.
+    pub fn take_away(&self, phone_number: &str) {
+        self.state.lock().numbers.retain(|number| number.phone_number != phone_number);
+    }
+
     /// How many planned faults nobody has met yet.
     pub fn faults_left(&self) -> usize {
         self.state.lock().faults.len()

@@ -139,6 +139,7 @@ async fn buy_number(
         memory.bought.push(sale.phone_number.clone());
         let Some(number) = memory.numbers.iter_mut().find(|number| number.sid == sid) else { return Err(internal()) };
         number.number_type = sale.number_type;
+        number.sms = sale.sms;
         change(number, &form)?;
         Ok((StatusCode::CREATED, number.json()))
     };

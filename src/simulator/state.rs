@@ -41,6 +41,8 @@ pub struct Number {
     pub status_callback: String,
     /// `local`, `mobile` or `toll-free`.
     pub number_type: &'static str,
+    /// Whether it can text.
+    pub sms: bool,
     /// The messaging service it is in.
     pub service_sid: Option<String>,
     /// A toll-free number's verification: its status and why.
@@ -55,12 +57,14 @@ pub struct Sale {
     pub phone_number: String,
     pub country: &'static str,
     pub number_type: &'static str,
+    /// Whether it can text.
+    pub sms: bool,
 }
 
 /// Some of each kind, from the ranges that are kept free for stories.
 fn on_sale() -> Vec<Sale> {
     let some = |country, number_type, prefix: &'static str| {
-        (20..40).map(move |n| Sale { phone_number: format!("{prefix}{n}"), country, number_type })
+        (20..40).map(move |n| Sale { phone_number: format!("{prefix}{n}"), country, number_type, sms: true })
     };
     some("US", "local", "+141555501")
         .chain(some("US", "toll-free", "+180055501"))
@@ -191,6 +195,7 @@ impl Memory {
             sms_application_sid: String::new(),
             status_callback: String::new(),
             number_type: if toll_free { "toll-free" } else { "local" },
+            sms: true,
             service_sid: Some(service_sid),
             verification: toll_free.then(|| ("TWILIO_APPROVED".to_owned(), None)),
             date_created: now,
@@ -280,7 +285,7 @@ impl Number {
             "api_version": "2010-04-01",
             "beta": false,
             "bundle_sid": null,
-            "capabilities": {"voice": true, "sms": true, "mms": true, "fax": false},
+            "capabilities": {"voice": true, "sms": self.sms, "mms": self.sms, "fax": false},
             "date_created": self.date_created.to_rfc2822(),
             "date_updated": self.date_updated.to_rfc2822(),
             "friendly_name": self.friendly_name,

@@ -40,10 +40,10 @@ impl Numbers {
     async fn look_after(&self, claim: &Claim) {
         let account = match self.carrier.accounts.of_project(claim.number.project_id).await {
             Ok(Some(account)) => account,
-            Ok(None) => return self.settle(claim, &later()).await,
+            Ok(None) => return self.settle(claim, &later(claim)).await,
             Err(error) => {
                 tracing::warn!(%error, "the carrier account can't be had; the number is looked at later");
-                return self.settle(claim, &later()).await;
+                return self.settle(claim, &later(claim)).await;
             }
         };
         let urls = WebhookUrls::of(&self.public_base, &account.webhook_key);
@@ -58,10 +58,9 @@ impl Numbers {
                 }
                 self.settle(claim, &facts).await;
             }
-            // It was ours, and is not any more: the row stays, so that a person sees it.
-            Looked::Refused(refused) => {
-                tracing::error!(error = %refused, "the number is lost");
-                let facts = Facts { webhook: Some("drifted"), webhook_detail: Some(refused.to_string()), ..later() };
+            // The row stays, so that a person sees what became of it.
+            Looked::Refused { refused, facts } => {
+                tracing::error!(error = %refused, "the number can't serve us");
                 self.settle(claim, &facts).await;
             }
         }
@@ -79,8 +78,8 @@ impl Numbers {
 }
 
 /// Nothing was seen.
-fn later() -> Facts {
-    Facts { check_in_seconds: 600.0, ..Facts::default() }
+fn later(claim: &Claim) -> Facts {
+    Facts { wanted: claim.number.wanted.clone(), check_in_seconds: 600.0, ..Facts::default() }
 }
 
 impl Source for Numbers {

@@ -27,6 +27,7 @@ mod numbers;
 mod proxy;
 mod read_back;
 mod reconcile;
+mod registrations;
 mod schema;
 mod send_sms;
 mod sessions;

@@ -1,4 +1,4 @@
-//! Numbers: found, bought, pointed here, looked after, let go; and what their registration means for texts.
+//! Numbers: found, bought, pointed here, looked after, let go.
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use crate::harness::{ACCOUNT_SID, ADA, AUTH_TOKEN, ECHO, NUMBER, World};
 const FOR_SALE: &str = "+14155550120";
 
 impl World {
-    async fn an_agent(&self) -> Value {
+    pub async fn an_agent(&self) -> Value {
         let agents = self.ok(Method::GET, "/v1/agents", None).await;
         match agents["items"].as_array().and_then(|items| items.first()) {
             Some(agent) => agent["id"].clone(),
@@ -17,23 +17,23 @@ impl World {
         }
     }
 
-    async fn buy(&self, number: &str) -> (StatusCode, Value) {
+    pub async fn buy(&self, number: &str) -> (StatusCode, Value) {
         let body = json!({"number": number, "agent_id": self.an_agent().await, "buy": true});
         self.ask(&self.key, Method::POST, "/v1/numbers", Some(body)).await
     }
 
     /// The first number of the list.
-    async fn number(&self) -> Value {
+    pub async fn number(&self) -> Value {
         self.ok(Method::GET, "/v1/numbers", None).await["items"][0].clone()
     }
 
     /// Lets the workers look after all numbers, as after an hour.
-    async fn look_after_numbers(&self) {
+    pub async fn look_after_numbers(&self) {
         self.sql("update number set check_at = now()").await;
         self.workers.numbers.step().await.expect("numbers");
     }
 
-    async fn health(&self) -> (String, String) {
+    pub async fn health(&self) -> (String, String) {
         let id = self.number().await["id"].as_str().expect("an id").to_owned();
         let health = self.ok(Method::GET, &format!("/v1/numbers/{id}/health"), None).await;
         let findings = health["findings"].as_array().expect("findings").iter();
@@ -45,7 +45,7 @@ impl World {
     }
 }
 
-async fn world() -> World {
+pub async fn world() -> World {
     World::with_agent(ECHO, json!({"first_message": "process"})).await
 }
 
@@ -142,7 +142,7 @@ async fn a_purchase_that_a_crash_interrupted_goes_on_by_itself() {
         agent_id,
         country: Some("US".to_owned()),
         may_buy: true,
-        mend_drift: true,
+        mend_drift: None,
     };
     let id = textback::ledger::number::want(&world.ledger, &wish).await.expect("noted");
     textback::ledger::number::take(&world.ledger, project_id, id, 120).await.expect("an answer").expect("a lease");
@@ -231,138 +231,6 @@ async fn a_messaging_service_that_swallows_texts_is_found_before_it_hurts() {
 }
 
 #[tokio::test]
-async fn a_number_without_its_registration_sends_nothing_and_says_so() {
-    let world = World::new().await;
-    world.simulator.leave_service(NUMBER);
-    world.attach(ECHO, json!({"first_message": "process"})).await;
-    let number = world.number().await;
-    assert_eq!((&number["registration"], &number["sends"]), (&json!("unregistered"), &json!("blocked")));
-    let refused = world.refused(Method::POST, "/v1/messages", Some(json!({"to": ADA, "body": "x"}))).await;
-    assert_eq!(refused, (409, "number_not_registered".to_owned()));
-    assert!(world.answers(ADA, "hi").await.is_empty());
-    let reply = world.messages(&world.sessions().await[0]).await.remove(1);
-    assert_eq!(reply["status"], "failed");
-    assert!(reply["reason"].as_str().is_some_and(|reason| reason.starts_with("number_not_registered")), "{reply}");
-    let (status, told) = world.health().await;
-    assert!(
-        status == "blocked" && told.contains("may be blocked on their way") && told.contains("A2P 10DLC"),
-        "{told}"
-    );
-
-    // Where the policy only advises it, it is a warning, and texts leave.
-    world.simulator.change_service(NUMBER, |_| {});
-    world.ok(Method::PATCH, "/v1/countries/us", Some(json!({"registration_policy": "advised", "note": "ours"}))).await;
-    assert_eq!(world.number().await["sends"], "open");
-    assert_eq!(world.answers(ADA, "again").await, ["2: again"]);
-    assert_eq!(world.health().await.0, "at_risk");
-}
-
-#[tokio::test]
-async fn texts_wait_while_the_registration_is_pending_and_leave_in_order_when_it_is_approved() {
-    let world = World::new().await;
-    world.simulator.change_service(NUMBER, |service| service.campaign = Some(("IN_PROGRESS".to_owned(), None)));
-    world.attach(ECHO, json!({"first_message": "process"})).await;
-    let number = world.number().await;
-    assert_eq!((&number["registration"], &number["sends"]), (&json!("pending"), &json!("held")));
-    assert!(number["registration_detail"].as_str().is_some_and(|detail| detail.contains("in progress")));
-    for text in ["one", "two", "three"] {
-        assert!(world.answers(ADA, text).await.is_empty());
-    }
-    let held = world.messages(&world.sessions().await[0]).await.remove(1);
-    assert!(held["reason"].as_str().is_some_and(|reason| reason.contains("held until the registration")), "{held}");
-    world.simulator.change_service(NUMBER, |service| service.campaign = Some(("VERIFIED".to_owned(), None)));
-    world.look_after_numbers().await;
-    world.settle().await;
-    assert_eq!(world.simulator.received(ADA, NUMBER), ["1: one", "2: two", "3: three"]);
-}
-
-#[tokio::test]
-async fn texts_that_wait_fail_when_the_registration_is_rejected_and_the_carriers_reason_is_told() {
-    let world = World::new().await;
-    world.simulator.change_service(NUMBER, |service| service.campaign = Some(("PENDING".to_owned(), None)));
-    world.attach(ECHO, json!({"first_message": "process"})).await;
-    assert!(world.answers(ADA, "hi").await.is_empty());
-    let why = "the website shows no privacy policy";
-    world
-        .simulator
-        .change_service(NUMBER, |service| service.campaign = Some(("FAILED".to_owned(), Some(why.to_owned()))));
-    world.look_after_numbers().await;
-    world.settle().await;
-    let number = world.number().await;
-    assert_eq!((&number["registration"], &number["registration_detail"]), (&json!("rejected"), &json!(why)));
-    assert_eq!(world.messages(&world.sessions().await[0]).await.remove(1)["status"], "failed");
-    // A brand that failed lets its campaign wait for ever.
-    world.simulator.change_service(NUMBER, |service| {
-        service.campaign = Some(("PENDING".to_owned(), None));
-        service.brand_status = "FAILED".to_owned();
-    });
-    world.look_after_numbers().await;
-    let number = world.number().await;
-    assert_eq!(number["registration"], "rejected");
-    assert!(number["registration_detail"].as_str().is_some_and(|detail| detail.contains("tax id")), "{number}");
-}
-
-#[tokio::test]
-async fn a_toll_free_number_needs_its_verification() {
-    let world = World::new().await;
-    let number = "+18005550120";
-    let (status, bought) = world.buy(number).await;
-    assert_eq!((status.as_u16(), &bought["registration"]), (200, &json!("approved")), "{bought}");
-    for (verification, registration) in [
-        (Some(("PENDING_REVIEW", None)), "pending"),
-        (Some(("TWILIO_REJECTED", Some("the opt-in is not shown"))), "rejected"),
-        (None, "unregistered"),
-        (Some(("TWILIO_APPROVED", None)), "approved"),
-    ] {
-        world.simulator.verify_toll_free(number, verification);
-        world.look_after_numbers().await;
-        assert_eq!(world.number().await["registration"], registration, "{verification:?}");
-    }
-}
-
-#[tokio::test]
-async fn a_report_of_the_carrier_updates_the_number_at_once() {
-    for (number, code) in [(NUMBER, 30034), ("+18005550121", 30032)] {
-        let world = World::new().await;
-        if number != NUMBER {
-            world.buy(number).await;
-        } else {
-            world.attach(ECHO, json!({"first_message": "process"})).await;
-        }
-        world.simulator.leave_service(number);
-        world.simulator.verify_toll_free(number, None);
-        // Nobody has looked since; the text is sent, and blocked on its way.
-        world.simulator.say(ADA, number, "hi").await;
-        world.settle().await;
-        let held = world.number().await;
-        assert_eq!(held["registration"], "unregistered");
-        assert!(
-            held["registration_detail"].as_str().is_some_and(|detail| detail.contains(&code.to_string())),
-            "{held}"
-        );
-        assert_eq!(held["sends"], "blocked");
-    }
-}
-
-#[tokio::test]
-async fn a_key_that_may_not_read_registrations_is_told_what_it_lacks_and_nothing_is_blocked() {
-    let world = World::new().await;
-    world.simulator.refuse_messaging(true);
-    world.attach(ECHO, json!({"first_message": "process"})).await;
-    let number = world.number().await;
-    assert_eq!(
-        (&number["webhook"], &number["registration"], &number["sends"]),
-        (&json!("ok"), &json!("unknown"), &json!("open"))
-    );
-    assert!(
-        number["registration_detail"].as_str().is_some_and(|detail| detail.contains("give it read permission")),
-        "{number}"
-    );
-    assert_eq!(world.answers(ADA, "hi").await, ["1: hi"]);
-    assert_eq!(world.health().await.0, "at_risk");
-}
-
-#[tokio::test]
 async fn a_number_is_let_go_as_it_is_said_and_only_when_it_is_said() {
     let world = world().await;
     let path = format!("/v1/numbers/{}", world.number().await["id"].as_str().expect("an id"));
@@ -411,32 +279,6 @@ async fn the_agent_of_a_number_can_be_changed_for_sessions_to_come() {
 }
 
 #[tokio::test]
-async fn countries_are_listed_with_their_sources_and_corrected_for_one_project() {
-    let world = World::new().await;
-    let us = world.ok(Method::GET, "/v1/countries/us", None).await;
-    assert_eq!((&us["two_way"], &us["registration_policy"]), (&json!(true), &json!("required")));
-    assert!(us["sources"].as_array().is_some_and(|sources| !sources.is_empty()) && us["as_of"].is_string());
-    let mut cursor = String::new();
-    let mut countries = 0;
-    loop {
-        let page = world.ok(Method::GET, &format!("/v1/countries?limit=100{cursor}"), None).await;
-        countries += page["items"].as_array().expect("items").len();
-        let Some(next) = page["next_cursor"].as_str() else { break };
-        cursor = format!("&cursor={next}");
-    }
-    assert_eq!(countries, 245);
-    let ruled = world.ok(Method::PATCH, "/v1/countries/HR", Some(json!({"two_way": true, "note": "tried it"}))).await;
-    assert_eq!((&ruled["two_way"], &ruled["note"]), (&json!(true), &json!("tried it")));
-    let (status, bought) = world.buy("+3859123456720").await;
-    assert_eq!(status, 200, "{bought}");
-    let (_, stranger) = textback::ledger::project::create(&world.ledger, "strangers").await.expect("a project");
-    let theirs = world.ask(&stranger, Method::GET, "/v1/countries/HR", None).await.1;
-    assert_eq!(theirs["two_way"], false, "what one project holds is its own");
-    let cleared = world.ok(Method::PATCH, "/v1/countries/HR", Some(json!({"two_way": null}))).await;
-    assert_eq!(cleared["two_way"], false);
-}
-
-#[tokio::test]
 async fn credentials_are_tried_before_they_are_kept() {
     let world = World::new().await;
     let key = format!("SK{}", "1".repeat(32));
@@ -459,13 +301,76 @@ async fn credentials_are_tried_before_they_are_kept() {
 }
 
 #[tokio::test]
-async fn a_country_of_which_nobody_knows_is_a_warning_on_its_number() {
+async fn a_number_that_was_bought_and_cannot_text_is_not_forgotten() {
     let world = World::new().await;
-    world.sql("update sms_country set two_way = null where iso2 = 'US'").await;
-    world.attach(ECHO, json!({"first_message": "process"})).await;
+    world.simulator.sell_without_sms(FOR_SALE);
+    let (status, answer) = world.buy(FOR_SALE).await;
+    assert_eq!((status.as_u16(), &answer["code"]), (422, &json!("number_without_sms")));
     let number = world.number().await;
-    let id = number["id"].as_str().expect("an id");
-    let told = world.ok(Method::GET, &format!("/v1/numbers/{id}"), None).await;
-    assert!(told["warnings"][0].as_str().is_some_and(|told| told.contains("nobody knows")), "{told}");
-    assert_eq!(world.health().await.0, "at_risk");
+    assert_eq!(
+        (&number["number"], number["carrier_sid"].is_string()),
+        (&json!(FOR_SALE), true),
+        "it costs money, and is seen"
+    );
+    assert!(world.health().await.1.contains("can't send or receive texts"));
+    let path = format!("/v1/numbers/{}?at_carrier=release", number["id"].as_str().expect("an id"));
+    assert_eq!(world.ask(&world.key, Method::DELETE, &path, None).await.0, 204);
+    // One that was only to be attached is not ours, and leaves nothing behind.
+    world.simulator.change_number(NUMBER, |number| number.sms = false);
+    let attach = json!({"number": NUMBER, "agent_id": world.an_agent().await});
+    assert_eq!(world.refused(Method::POST, "/v1/numbers", Some(attach)).await.1, "number_without_sms");
+    assert_eq!(world.ok(Method::GET, "/v1/numbers", None).await["items"], json!([]));
+}
+
+#[tokio::test]
+async fn a_number_that_the_account_lost_stays_visible_and_comes_back_when_the_account_has_it_again() {
+    let world = world().await;
+    let held = world.simulator.number(NUMBER).expect("a number");
+    world.simulator.take_away(NUMBER);
+    let id = world.number().await["id"].as_str().expect("an id").to_owned();
+    let health = world.ok(Method::GET, &format!("/v1/numbers/{id}/health?refresh=true"), None).await;
+    assert_eq!(health["status"], "blocked");
+    assert_eq!(world.number().await["webhook"], "drifted", "a look detaches nothing");
+    world.simulator.add_number(ACCOUNT_SID, NUMBER);
+    world.simulator.change_number(NUMBER, |number| number.sid = held.sid);
+    world.look_after_numbers().await;
+    assert_eq!(world.number().await["webhook"], "ok");
+    assert_eq!(world.answers(ADA, "hi").await, ["1: hi"]);
+}
+
+#[tokio::test]
+async fn a_number_can_be_bought_again_after_it_was_released() {
+    let world = World::new().await;
+    let (_, bought) = world.buy(FOR_SALE).await;
+    let path = format!("/v1/numbers/{}?at_carrier=release", bought["id"].as_str().expect("an id"));
+    assert_eq!(world.ask(&world.key, Method::DELETE, &path, None).await.0, 204);
+    world.simulator.put_up_for_sale(FOR_SALE);
+    let (status, again) = world.buy(FOR_SALE).await;
+    assert_eq!(status, 200, "{again}");
+    assert_eq!((&again["webhook"], world.simulator.bought().len()), (&json!("ok"), 2));
+}
+
+#[tokio::test]
+async fn a_wish_that_comes_during_a_look_is_not_lost() {
+    let world = world().await;
+    let project =
+        textback::ledger::project::find_by_name(&world.ledger, "stories").await.expect("an answer").expect("one");
+    let id = crate::harness::id(&world.number().await["id"]);
+    textback::ledger::number::part(&world.ledger, project.id, id, "detached").await.expect("noted");
+    let claim =
+        textback::ledger::number::take(&world.ledger, project.id, id, 120).await.expect("an answer").expect("a lease");
+    // While it is being let go, somebody wants it again.
+    let again = json!({"number": NUMBER, "agent_id": world.an_agent().await});
+    assert_eq!(world.refused(Method::POST, "/v1/numbers", Some(again)).await.1, "number_busy");
+    let gone = textback::ledger::number::Facts {
+        wanted: "detached".to_owned(),
+        gone: true,
+        check_in_seconds: 3600.0,
+        ..Default::default()
+    };
+    assert!(textback::ledger::number::settle(&world.ledger, &claim, &gone).await.expect("settled"));
+    world.workers.numbers.step().await.expect("numbers");
+    let number = world.number().await;
+    assert_eq!((&number["wanted"], &number["webhook"]), (&json!("attached"), &json!("ok")), "{number}");
+    assert_eq!(world.answers(ADA, "hi").await, ["1: hi"]);
 }

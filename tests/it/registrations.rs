@@ -1,0 +1,223 @@
+//! Registrations and countries: what they mean for the texts of a number, and how that is told.
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::harness::{ACCOUNT_SID, ADA, AUTH_TOKEN, ECHO, NUMBER, World};
+use crate::numbers::world;
+
+#[tokio::test]
+async fn a_number_without_its_registration_sends_nothing_and_says_so() {
+    let world = World::new().await;
+    world.simulator.leave_service(NUMBER);
+    world.attach(ECHO, json!({"first_message": "process"})).await;
+    let number = world.number().await;
+    assert_eq!((&number["registration"], &number["sends"]), (&json!("unregistered"), &json!("blocked")));
+    let refused = world.refused(Method::POST, "/v1/messages", Some(json!({"to": ADA, "body": "x"}))).await;
+    assert_eq!(refused, (409, "number_not_registered".to_owned()));
+    assert!(world.answers(ADA, "hi").await.is_empty());
+    let reply = world.messages(&world.sessions().await[0]).await.remove(1);
+    assert_eq!(reply["status"], "failed");
+    assert!(reply["reason"].as_str().is_some_and(|reason| reason.starts_with("number_not_registered")), "{reply}");
+    let (status, told) = world.health().await;
+    assert!(
+        status == "blocked" && told.contains("may be blocked on their way") && told.contains("A2P 10DLC"),
+        "{told}"
+    );
+
+    // Where the policy only advises it, it is a warning, and texts leave.
+    world.simulator.change_service(NUMBER, |_| {});
+    world.ok(Method::PATCH, "/v1/countries/us", Some(json!({"registration_policy": "advised", "note": "ours"}))).await;
+    assert_eq!(world.number().await["sends"], "open");
+    assert_eq!(world.answers(ADA, "again").await, ["2: again"]);
+    assert_eq!(world.health().await.0, "at_risk");
+}
+
+#[tokio::test]
+async fn texts_wait_while_the_registration_is_pending_and_leave_in_order_when_it_is_approved() {
+    let world = World::new().await;
+    world.simulator.change_service(NUMBER, |service| service.campaign = Some(("IN_PROGRESS".to_owned(), None)));
+    world.attach(ECHO, json!({"first_message": "process"})).await;
+    let number = world.number().await;
+    assert_eq!((&number["registration"], &number["sends"]), (&json!("pending"), &json!("held")));
+    assert!(number["registration_detail"].as_str().is_some_and(|detail| detail.contains("in progress")));
+    for text in ["one", "two", "three"] {
+        assert!(world.answers(ADA, text).await.is_empty());
+    }
+    let held = world.messages(&world.sessions().await[0]).await.remove(1);
+    assert!(held["reason"].as_str().is_some_and(|reason| reason.contains("held until the registration")), "{held}");
+    world.simulator.change_service(NUMBER, |service| service.campaign = Some(("VERIFIED".to_owned(), None)));
+    world.look_after_numbers().await;
+    world.settle().await;
+    assert_eq!(world.simulator.received(ADA, NUMBER), ["1: one", "2: two", "3: three"]);
+}
+
+#[tokio::test]
+async fn texts_that_wait_fail_when_the_registration_is_rejected_and_the_carriers_reason_is_told() {
+    let world = World::new().await;
+    world.simulator.change_service(NUMBER, |service| service.campaign = Some(("PENDING".to_owned(), None)));
+    world.attach(ECHO, json!({"first_message": "process"})).await;
+    assert!(world.answers(ADA, "hi").await.is_empty());
+    let why = "the website shows no privacy policy";
+    world
+        .simulator
+        .change_service(NUMBER, |service| service.campaign = Some(("FAILED".to_owned(), Some(why.to_owned()))));
+    world.look_after_numbers().await;
+    world.settle().await;
+    let number = world.number().await;
+    assert_eq!((&number["registration"], &number["registration_detail"]), (&json!("rejected"), &json!(why)));
+    assert_eq!(world.messages(&world.sessions().await[0]).await.remove(1)["status"], "failed");
+    // A brand that failed lets its campaign wait for ever.
+    world.simulator.change_service(NUMBER, |service| {
+        service.campaign = Some(("PENDING".to_owned(), None));
+        service.brand_status = "FAILED".to_owned();
+    });
+    world.look_after_numbers().await;
+    let number = world.number().await;
+    assert_eq!(number["registration"], "rejected");
+    assert!(number["registration_detail"].as_str().is_some_and(|detail| detail.contains("tax id")), "{number}");
+}
+
+#[tokio::test]
+async fn a_toll_free_number_needs_its_verification() {
+    let world = World::new().await;
+    let number = "+18005550120";
+    let (status, bought) = world.buy(number).await;
+    assert_eq!((status.as_u16(), &bought["registration"]), (200, &json!("approved")), "{bought}");
+    for (verification, registration) in [
+        (Some(("PENDING_REVIEW", None)), "pending"),
+        (Some(("TWILIO_REJECTED", Some("the opt-in is not shown"))), "rejected"),
+        (None, "unregistered"),
+        (Some(("TWILIO_APPROVED", None)), "approved"),
+    ] {
+        world.simulator.verify_toll_free(number, verification);
+        world.look_after_numbers().await;
+        assert_eq!(world.number().await["registration"], registration, "{verification:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_report_of_the_carrier_updates_the_number_at_once() {
+    for (number, code) in [(NUMBER, 30034), ("+18005550121", 30032)] {
+        let world = World::new().await;
+        if number != NUMBER {
+            world.buy(number).await;
+        } else {
+            world.attach(ECHO, json!({"first_message": "process"})).await;
+        }
+        world.simulator.leave_service(number);
+        world.simulator.verify_toll_free(number, None);
+        // Nobody has looked since; the text is sent, and blocked on its way.
+        world.simulator.say(ADA, number, "hi").await;
+        world.settle().await;
+        let held = world.number().await;
+        assert_eq!(held["registration"], "unregistered");
+        assert!(
+            held["registration_detail"].as_str().is_some_and(|detail| detail.contains(&code.to_string())),
+            "{held}"
+        );
+        assert_eq!(held["sends"], "blocked");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_may_not_read_registrations_is_told_what_it_lacks_and_nothing_is_blocked() {
+    let world = World::new().await;
+    world.simulator.refuse_messaging(true);
+    world.attach(ECHO, json!({"first_message": "process"})).await;
+    let number = world.number().await;
+    assert_eq!(
+        (&number["webhook"], &number["registration"], &number["sends"]),
+        (&json!("ok"), &json!("unknown"), &json!("open"))
+    );
+    assert!(
+        number["registration_detail"].as_str().is_some_and(|detail| detail.contains("give it read permission")),
+        "{number}"
+    );
+    assert_eq!(world.answers(ADA, "hi").await, ["1: hi"]);
+    assert_eq!(world.health().await.0, "at_risk");
+}
+
+#[tokio::test]
+async fn countries_are_listed_with_their_sources_and_corrected_for_one_project() {
+    let world = World::new().await;
+    let us = world.ok(Method::GET, "/v1/countries/us", None).await;
+    assert_eq!((&us["two_way"], &us["registration_policy"]), (&json!(true), &json!("required")));
+    assert!(us["sources"].as_array().is_some_and(|sources| !sources.is_empty()) && us["as_of"].is_string());
+    let mut cursor = String::new();
+    let mut countries = 0;
+    loop {
+        let page = world.ok(Method::GET, &format!("/v1/countries?limit=100{cursor}"), None).await;
+        countries += page["items"].as_array().expect("items").len();
+        let Some(next) = page["next_cursor"].as_str() else { break };
+        cursor = format!("&cursor={next}");
+    }
+    assert_eq!(countries, 245);
+    let ruled = world.ok(Method::PATCH, "/v1/countries/HR", Some(json!({"two_way": true, "note": "tried it"}))).await;
+    assert_eq!((&ruled["two_way"], &ruled["note"]), (&json!(true), &json!("tried it")));
+    let (status, bought) = world.buy("+3859123456720").await;
+    assert_eq!(status, 200, "{bought}");
+    let (_, stranger) = textback::ledger::project::create(&world.ledger, "strangers").await.expect("a project");
+    let theirs = world.ask(&stranger, Method::GET, "/v1/countries/HR", None).await.1;
+    assert_eq!(theirs["two_way"], false, "what one project holds is its own");
+    let cleared = world.ok(Method::PATCH, "/v1/countries/HR", Some(json!({"two_way": null}))).await;
+    assert_eq!(cleared["two_way"], false);
+}
+
+#[tokio::test]
+async fn a_country_of_which_nobody_knows_is_a_warning_on_its_number() {
+    let world = World::new().await;
+    world.sql("update sms_country set two_way = null where iso2 = 'US'").await;
+    world.attach(ECHO, json!({"first_message": "process"})).await;
+    let number = world.number().await;
+    let id = number["id"].as_str().expect("an id");
+    let told = world.ok(Method::GET, &format!("/v1/numbers/{id}"), None).await;
+    assert!(told["warnings"][0].as_str().is_some_and(|told| told.contains("nobody knows")), "{told}");
+    assert_eq!(world.health().await.0, "at_risk");
+}
+
+#[tokio::test]
+async fn texts_that_wait_for_a_registration_do_not_outlive_their_number() {
+    let world = World::new().await;
+    world.simulator.change_service(NUMBER, |service| service.campaign = Some(("PENDING".to_owned(), None)));
+    world.attach(ECHO, json!({"first_message": "process"})).await;
+    let sent = world.ok(Method::POST, "/v1/messages", Some(json!({"to": ADA, "body": "old news"}))).await;
+    let path = format!("/v1/numbers/{}?at_carrier=keep", world.number().await["id"].as_str().expect("an id"));
+    assert_eq!(world.ask(&world.key, Method::DELETE, &path, None).await.0, 204);
+    let message = format!("/v1/messages/{}", sent["message_id"].as_str().expect("an id"));
+    let told = world.ok(Method::GET, &message, None).await;
+    assert_eq!(told["status"], "failed");
+    assert!(told["reason"].as_str().is_some_and(|reason| reason.starts_with("number_detached")), "{told}");
+    world.simulator.change_service(NUMBER, |service| service.campaign = Some(("VERIFIED".to_owned(), None)));
+    world.ok(Method::POST, "/v1/numbers", Some(json!({"number": NUMBER, "agent_id": world.an_agent().await}))).await;
+    world.settle().await;
+    assert!(world.simulator.received(ADA, NUMBER).is_empty(), "nobody gets old news");
+}
+
+#[tokio::test]
+async fn an_echo_of_a_time_before_the_approval_is_put_right_at_once() {
+    let world = world().await;
+    world.answers(ADA, "hi").await;
+    let session = world.sessions().await.remove(0);
+    let sid = world.messages(&session).await[1]["carrier_sid"].as_str().expect("a sid").to_owned();
+    world.sql("update delivery set status = 'sent'").await;
+    let report = format!("AccountSid={ACCOUNT_SID}&MessageSid={sid}&MessageStatus=undelivered&ErrorCode=30034");
+    world.post("status", &report, AUTH_TOKEN).await;
+    assert_eq!(world.number().await["sends"], "blocked");
+    assert_eq!(world.workers.numbers.step().await.expect("numbers"), 1, "it is due at once");
+    assert_eq!(world.number().await["sends"], "open");
+}
+
+#[tokio::test]
+async fn bare_addresses_get_the_overrides_and_a_note_about_a_country_changes_no_registration() {
+    let world = World::new().await;
+    let base = format!("http://{}/webhooks/twilio/{}", world.api, world.webhook_key);
+    world.simulator.change_number(NUMBER, |number| {
+        number.sms_url = format!("{base}/messages");
+        number.sms_fallback_url = format!("{base}/fallback");
+    });
+    world.attach(ECHO, json!({"first_message": "process"})).await;
+    assert!(world.simulator.number(NUMBER).expect("a number").sms_url.contains("#rc=3"));
+    world.ok(Method::PATCH, "/v1/countries/US", Some(json!({"note": "checked"}))).await;
+    assert_eq!(world.number().await["registration"], "approved");
+}
