@@ -61,6 +61,27 @@ async fn no_function_takes_a_lock_that_outlives_its_transaction() {
     }
 }
 
+/// Invariant 12: ids, tokens and other volatile values are parameters, since an UPDATE of a distributed table takes none.
+#[test]
+fn no_volatile_function_stands_in_an_update() {
+    let volatile = ["gen_random_uuid(", "clock_timestamp(", "random(", "nextval("];
+    let mut updates = 0;
+    for (path, text) in crate::tidy::files("migrations", "sql").into_iter().chain(crate::tidy::files("sql", "sql")) {
+        let code: String =
+            text.lines().filter(|line| !line.trim_start().starts_with("--")).collect::<Vec<_>>().join("\n");
+        for statement in code
+            .to_lowercase()
+            .split(';')
+            .filter(|statement| statement.contains("update ") && statement.contains(" set "))
+        {
+            updates += 1;
+            let found = volatile.iter().find(|name| statement.contains(**name));
+            assert!(found.is_none(), "{path}: {found:?} in {statement}");
+        }
+    }
+    assert!(updates > 40, "{updates}");
+}
+
 /// What marks work and what moves on every message is touched without touching an index.
 #[tokio::test]
 async fn the_hot_columns_stand_in_no_index() {
