@@ -113,11 +113,13 @@ begin
     insert into message (id, project_id, session_id, direction, kind, body, turn_id, silence_seconds)
     values (new_message, of_project, of_session, 'outbound', of_kind, saying, by_turn, silence)
     returning seq into message_seq;
-    insert into delivery (id, message_id, project_id, session_id, number_id, contact, seq, status, due_at, error_class, error_detail)
+    insert into delivery (id, message_id, project_id, session_id, number_id, contact, seq, status, due_at, error_class, error_detail,
+                          history)
     values (new_delivery, new_message, of_project, of_session, from_number, to_contact, message_seq,
             case when way = 'blocked' then 'failed' else 'planned' end,
             case way when 'open' then now() when 'held' then 'infinity' end,
-            case when way = 'blocked' then 'permanent_config' end, why);
+            case when way = 'blocked' then 'permanent_config' end, why,
+            case when way = 'blocked' then delivery_step('failed', null, null, 'permanent_config', why) else '[]' end);
 end $$;
 
 -- A text that is to be sent later, or after the turn that wants it: a scheduled job. When it is due it becomes a message

@@ -113,7 +113,11 @@ begin
             late_seconds := extract(epoch from this_time - due);
             if outcome = 'warned' then
                 update session set status = 'warned', warned_at = now() where id = held.id;
-                update silence set due_at = now() + held.grace where silence.session_id = held.id;
+                -- A warning that may not leave at all ends the session as one that can't arrive does: at once.
+                update silence
+                   set due_at = case when exists (select from delivery where id = new_ids[place * 2] and status = 'failed')
+                                     then this_time else this_time + held.grace end
+                 where silence.session_id = held.id;
             else
                 perform close_session(held.id, 'timed_out');
             end if;

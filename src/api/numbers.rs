@@ -323,7 +323,6 @@ impl Api {
         if refresh.0 == Some(true) {
             let account = account(&door, caller.writer()?).await?;
             match look_after(&door, &account, project_id, *id).await {
-                // What keeps it from serving us is among the findings.
                 Err(problem) if problem.code().starts_with("number_") && problem.code() != "number_busy" => {}
                 looked => looked?,
             }
@@ -378,29 +377,35 @@ async fn read(door: &Door, project_id: Uuid, id: Uuid) -> Result<Json<Number>, P
         Some(iso2) => country::find(&door.ledger, project_id, iso2).await?,
         None => None,
     };
-    let warnings = number.findings(country.as_ref()).into_iter().map(|finding| finding.what).collect();
+    let warnings = number.findings(country.as_ref()).into_iter().map(|found| found.what).collect();
     Ok(Json(Number { warnings, ..number.into() }))
+}
+
+/// What was asked is noted all the same, and is done with the next look.
+fn busy() -> Problem {
+    Problem::conflict(
+        "number_busy",
+        "this number is being looked after at this moment; what you ask is noted and done next, and asking again is safe",
+    )
 }
 
 /// Looks after a number here and now, as a worker would later.
 async fn look_after(door: &Door, account: &Account, project_id: Uuid, id: Uuid) -> Result<(), Problem> {
     let Some(claim) = number::take(&door.ledger, project_id, id, provision::LEASE_SECONDS).await? else {
         return match number::find(&door.ledger, project_id, id).await? {
-            Some(_) => Err(Problem::conflict(
-                "number_busy",
-                "somebody is looking after this number at this moment; ask again in a few seconds",
-            )),
+            Some(_) => Err(busy()),
             None => Err(Problem::not_found("number")),
         };
     };
     let urls = client::WebhookUrls::of(&door.public_base, &account.webhook_key);
     match provision::look_after(&door.carrier, account, &urls, &claim.number).await {
         Looked::Seen { facts, trouble } => {
-            number::settle(&door.ledger, &claim, &facts).await?;
+            if !number::settle(&door.ledger, &claim, &facts).await? {
+                return Err(busy());
+            }
             match trouble {
                 None => Ok(()),
                 Some(error) => {
-                    // Workers go on with it; what is asked again goes on too.
                     door.ledger.wakes().ring(Work::Number);
                     Err(of_carrier(error))
                 }
@@ -409,10 +414,9 @@ async fn look_after(door: &Door, account: &Account, project_id: Uuid, id: Uuid) 
         Looked::Refused { refused, facts } => {
             let bought = claim.number.may_buy && facts.carrier_sid.is_some();
             if claim.number.carrier_sid.is_none() && !bought {
-                // It was never ours: the wish is taken back.
                 number::forget(&door.ledger, &claim).await?;
             } else {
-                // It is, or was a moment ago: the row stays, so that a person sees what became of it.
+                // It is ours, or was a moment ago: a person should see what became of it.
                 number::settle(&door.ledger, &claim, &facts).await?;
             }
             let code = match refused {

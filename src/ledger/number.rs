@@ -347,11 +347,13 @@ impl Number {
                     register,
                 );
             }
-            ("required", "pending") => found(
-                "blocked",
-                format!("texts from {number} wait for its registration, which is pending{why}"),
-                "nothing but patience: they leave in order when it is approved",
-            ),
+            ("required", "pending") => {
+                let unread =
+                    self.registration_detail.as_deref().is_some_and(|detail| detail.starts_with("not looked at"));
+                let mend =
+                    if unread { register } else { "nothing but patience: they leave in order when it is approved" };
+                found("blocked", format!("texts from {number} wait for its registration, which is pending{why}"), mend);
+            }
             ("required", "unknown") => {
                 found("at_risk", format!("whether {number} is registered is not known{why}"), register);
             }
