@@ -1,5 +1,6 @@
 //! `/v1/carrier`: the project's account at the carrier; what is secret goes in and never comes out.
 
+use poem::http::StatusCode;
 use poem::web::Data;
 use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
@@ -50,6 +51,21 @@ struct WebhookUrls {
     fallback: String,
 }
 
+/// The carrier's word on it, with what an operator can do.
+pub(super) fn of_carrier(error: CarrierError) -> Problem {
+    let advice = match &error {
+        CarrierError::Refused { status: 401, .. } => "; check the credentials: PUT /v1/carrier",
+        CarrierError::Refused { status: 403, .. } => {
+            "; the API key lacks a permission: a restricted key needs to read and write phone numbers and messages, and to read messaging services"
+        }
+        CarrierError::Refused { .. } => "",
+        CarrierError::NotReached(_) | CarrierError::Unreadable(_) => {
+            "; what was begun goes on by itself, and asking again is safe; check TEXTBACK_TWILIO_API_URL if it stays so"
+        }
+    };
+    Problem::new(StatusCode::BAD_GATEWAY, "carrier_failed", format!("{error}{advice}"))
+}
+
 /// Why credentials can't be used, and what can be done.
 fn refused(error: CarrierError, by_key: bool) -> Problem {
     match error {
@@ -61,7 +77,7 @@ fn refused(error: CarrierError, by_key: bool) -> Problem {
             "credentials_refused",
             "the carrier does not take account_sid and auth_token; both are on the first page of its console, and the token must be the primary one",
         ),
-        error => super::numbers::of_carrier(error),
+        error => of_carrier(error),
     }
 }
 

@@ -1,7 +1,6 @@
 //! `/v1/numbers`: what people text to; found, bought, pointed here, looked after and let go.
 
 use chrono::{DateTime, Utc};
-use poem::http::StatusCode;
 use poem::web::Data;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
@@ -11,6 +10,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::auth::Caller;
+use super::carrier::of_carrier;
 use super::lists::{self, List};
 use super::{Door, Group};
 use crate::account::Account;
@@ -22,6 +22,9 @@ use crate::ledger::{agent, wake::Work};
 use crate::phone;
 use crate::problem::Problem;
 use crate::provision::{self, Looked, Refused};
+
+/// How long somebody who wants a number waits for who is looking after it.
+const BUSY: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// `/v1/numbers`
 pub struct Api;
@@ -391,11 +394,17 @@ fn busy() -> Problem {
 
 /// Looks after a number here and now, as a worker would later.
 async fn look_after(door: &Door, account: &Account, project_id: Uuid, id: Uuid) -> Result<(), Problem> {
-    let Some(claim) = number::take(&door.ledger, project_id, id, provision::LEASE_SECONDS).await? else {
-        return match number::find(&door.ledger, project_id, id).await? {
-            Some(_) => Err(busy()),
-            None => Err(Problem::not_found("number")),
-        };
+    // A look of a worker's is over in a moment, and nobody should hear of it.
+    let until = tokio::time::Instant::now() + BUSY;
+    let claim = loop {
+        match number::take(&door.ledger, project_id, id, provision::LEASE_SECONDS).await? {
+            Some(claim) => break claim,
+            None if number::find(&door.ledger, project_id, id).await?.is_none() => {
+                return Err(Problem::not_found("number"));
+            }
+            None if tokio::time::Instant::now() > until => return Err(busy()),
+            None => tokio::time::sleep(BUSY / 30).await,
+        }
     };
     let urls = client::WebhookUrls::of(&door.public_base, &account.webhook_key);
     match provision::look_after(&door.carrier, account, &urls, &claim.number).await {
@@ -442,21 +451,6 @@ pub(super) fn without_sms(country: &Country) -> Problem {
             country.iso2
         ),
     )
-}
-
-/// The carrier's word on it, with what an operator can do.
-pub(super) fn of_carrier(error: CarrierError) -> Problem {
-    let advice = match &error {
-        CarrierError::Refused { status: 401, .. } => "; check the credentials: PUT /v1/carrier",
-        CarrierError::Refused { status: 403, .. } => {
-            "; the API key lacks a permission: a restricted key needs to read and write phone numbers and messages, and to read messaging services"
-        }
-        CarrierError::Refused { .. } => "",
-        CarrierError::NotReached(_) | CarrierError::Unreadable(_) => {
-            "; what was begun goes on by itself, and asking again is safe; check TEXTBACK_TWILIO_API_URL if it stays so"
-        }
-    };
-    Problem::new(StatusCode::BAD_GATEWAY, "carrier_failed", format!("{error}{advice}"))
 }
 
 impl From<number::Number> for Number {

@@ -148,7 +148,7 @@ async fn a_purchase_that_a_crash_interrupted_goes_on_by_itself() {
     textback::ledger::number::take(&world.ledger, project_id, id, 120).await.expect("an answer").expect("a lease");
     world.workers.numbers.step().await.expect("numbers");
     assert!(world.simulator.bought().is_empty(), "the lease still holds");
-    world.sql("update number set leased_until = now() - interval '1 second'").await;
+    world.sql("update number set leased_until = now() - interval '1 second', check_at = now()").await;
     world.workers.numbers.step().await.expect("numbers");
     assert_eq!(world.simulator.bought(), [FOR_SALE]);
     assert_eq!(world.number().await["webhook"], "ok");
