@@ -22,7 +22,7 @@ use textback::dev::postgres::Postgres;
 use textback::ledger::wake::Wakes;
 use textback::ledger::{Ledger, project};
 use textback::listen::Listening;
-use textback::secret::SecretKey;
+use textback::secret::SecretKeys;
 
 const ACCOUNT_SID: &str = "AC00000000000000000000000000000000";
 const AUTH_TOKEN: &str = "bench-token";
@@ -94,7 +94,7 @@ async fn main() {
     textback::ledger::migrate(postgres.url()).await.expect("the schema");
     let ledger = Ledger::open(postgres.url(), 4, Arc::new(Wakes::default())).expect("a ledger");
     let (made, key) = project::create(&ledger, "bench").await.expect("a project");
-    let (_, secret_key) = SecretKey::draw();
+    let (_, secret_key) = SecretKeys::draw();
 
     let clocks = Shared::default();
     let carrier = Listening::at(SocketAddr::from(([127, 0, 0, 1], 0)), "nothing").await.expect("a port");

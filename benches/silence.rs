@@ -16,7 +16,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use textback::dev::postgres::Postgres;
 use textback::ledger::wake::Wakes;
 use textback::ledger::{Ledger, inbound, project, silence};
-use textback::secret::SecretKey;
+use textback::secret::SecretKeys;
 use uuid::Uuid;
 
 const NUMBER: &str = "+14155550199";
@@ -250,7 +250,7 @@ impl Bench {
             Command::new(env!("CARGO_BIN_EXE_textback"))
                 .arg("work")
                 .env("DATABASE_URL", &self.url)
-                .env("TEXTBACK_SECRET_KEY", SecretKey::draw().1)
+                .env("TEXTBACK_SECRET_KEY", SecretKeys::draw().1)
                 .env("TEXTBACK_PUBLIC_URL", "http://127.0.0.1:9")
                 .env("TEXTBACK_TWILIO_API_URL", "http://127.0.0.1:9")
                 .env("TEXTBACK_TWILIO_MESSAGING_URL", "http://127.0.0.1:9")

@@ -24,7 +24,8 @@ create table sms_country (
 );
 
 -- Collected on 2026-11-23 from Twilio's guidelines and number list, PolyAI's number availability page and AWS's tables; which of
--- them says what stands in each row.
+-- them says what stands in each row. Of the territories that Twilio counts as bound for the United States (PR, VI, GU, AS), sources
+-- say nothing of numbers there: a warning is right, and a block would be too much.
 insert into sms_country (iso2, name, two_way, two_way_long_code, number_types, registration_policy, registration,
                          registration_detail, sources, confidence, as_of)
 values
@@ -38,7 +39,7 @@ values
     ('AM', 'Armenia', false, false, '{}', 'unknown', 'unknown', null, '{"twilio-guideline","aws-2023","aws-2026"}', 'high', null),
     ('AO', 'Angola', null, null, '{}', 'unknown', 'unknown', null, '{}', null, null),
     ('AR', 'Argentina', true, null, '{}', 'unknown', 'unknown', null, '{"twilio-guideline","aws-2023"}', null, null),
-    ('AS', 'American Samoa', false, false, '{}', 'unknown', 'required', 'Twilio counts US, PR, VI, GU and AS as US-bound for A2P 10DLC', '{"twilio-guideline"}', 'medium', null),
+    ('AS', 'American Samoa', false, false, '{}', 'advised', 'required', 'Twilio counts US, PR, VI, GU and AS as US-bound for A2P 10DLC', '{"twilio-guideline"}', 'medium', null),
     ('AT', 'Austria', true, true, '{"Mobile"}', 'unknown', 'unknown', null, '{"twilio-numbers","aws-2023"}', 'medium', '2026-04-14'),
     ('AU', 'Australia', true, true, '{"Mobile"}', 'unknown', 'unknown', null, '{"twilio-guideline","twilio-numbers","aws-2023"}', 'high', '2026-04-14'),
     ('AW', 'Aruba', false, false, '{}', 'unknown', 'unknown', null, '{"aws-2023","aws-2026"}', 'medium', '2026-11-23'),
@@ -117,7 +118,7 @@ values
     ('GQ', 'Equatorial Guinea', false, false, '{}', 'unknown', 'unknown', null, '{"twilio-guideline","aws-2023"}', 'high', null),
     ('GR', 'Greece', false, false, '{}', 'unknown', 'unknown', null, '{"aws-2023"}', 'low', '2023-04-28'),
     ('GT', 'Guatemala', false, false, '{}', 'unknown', 'unknown', null, '{"twilio-guideline","aws-2023"}', 'high', null),
-    ('GU', 'Guam', false, false, '{}', 'unknown', 'required', 'Twilio counts US, PR, VI, GU and AS as US-bound for A2P 10DLC', '{"aws-2023"}', 'low', '2023-04-28'),
+    ('GU', 'Guam', false, false, '{}', 'advised', 'required', 'Twilio counts US, PR, VI, GU and AS as US-bound for A2P 10DLC', '{"aws-2023"}', 'low', '2023-04-28'),
     ('GW', 'Guinea-Bissau', false, false, '{}', 'unknown', 'unknown', null, '{"aws-2023"}', 'low', '2023-04-28'),
     ('GY', 'Guyana', false, false, '{}', 'unknown', 'unknown', null, '{"aws-2023"}', 'low', '2023-04-28'),
     ('HK', 'Hong Kong', true, true, '{"Mobile"}', 'unknown', 'unknown', null, '{"twilio-guideline","twilio-numbers","aws-2023","aws-2026"}', 'high', '2026-04-14'),
@@ -205,7 +206,7 @@ values
     ('PK', 'Pakistan', false, false, '{}', 'unknown', 'unknown', null, '{"aws-2023"}', 'low', '2023-04-28'),
     ('PL', 'Poland', true, true, '{"Mobile"}', 'unknown', 'unknown', null, '{"twilio-numbers","aws-2023"}', 'medium', '2026-04-14'),
     ('PM', 'Saint Pierre and Miquelon', null, null, '{}', 'unknown', 'unknown', null, '{}', null, null),
-    ('PR', 'Puerto Rico', true, true, '{"Local"}', 'unknown', 'required', 'Twilio counts US, PR, VI, GU and AS as US-bound for A2P 10DLC', '{"twilio-numbers","aws-2023"}', 'medium', '2026-04-14'),
+    ('PR', 'Puerto Rico', true, true, '{"Local"}', 'advised', 'required', 'Twilio counts US, PR, VI, GU and AS as US-bound for A2P 10DLC', '{"twilio-numbers","aws-2023"}', 'medium', '2026-04-14'),
     ('PS', 'Palestine', false, false, '{}', 'unknown', 'unknown', null, '{"aws-2023"}', 'low', '2023-04-28'),
     ('PT', 'Portugal', true, true, '{"Mobile"}', 'unknown', 'unknown', null, '{"twilio-numbers","aws-2023"}', 'medium', '2026-04-14'),
     ('PW', 'Palau', null, null, '{}', 'unknown', 'unknown', null, '{}', null, null),
@@ -262,7 +263,7 @@ values
     ('VC', 'Saint Vincent and the Grenadines', null, null, '{}', 'unknown', 'unknown', null, '{}', null, null),
     ('VE', 'Venezuela', false, false, '{}', 'unknown', 'unknown', null, '{"twilio-guideline","aws-2023"}', 'high', null),
     ('VG', 'British Virgin Islands', false, false, '{}', 'unknown', 'unknown', null, '{"aws-2023"}', 'low', '2023-04-28'),
-    ('VI', 'US Virgin Islands', false, false, '{}', 'unknown', 'required', 'Twilio counts US, PR, VI, GU and AS as US-bound for A2P 10DLC', '{"twilio-guideline","aws-2023"}', 'high', null),
+    ('VI', 'US Virgin Islands', false, false, '{}', 'advised', 'required', 'Twilio counts US, PR, VI, GU and AS as US-bound for A2P 10DLC', '{"twilio-guideline","aws-2023"}', 'high', null),
     ('VN', 'Vietnam', false, false, '{}', 'unknown', 'required', 'alphanumeric sender ID must be registered', '{"twilio-guideline","aws-2023"}', 'high', null),
     ('VU', 'Vanuatu', false, false, '{}', 'unknown', 'unknown', null, '{"twilio-guideline","aws-2023"}', 'high', null),
     ('WF', 'Wallis and Futuna', null, null, '{}', 'unknown', 'unknown', null, '{}', null, null),

@@ -8,7 +8,7 @@ use clap::Args;
 use url::Url;
 
 use crate::agent::http::Network;
-use crate::secret::SecretKey;
+use crate::secret::SecretKeys;
 
 /// Where the truth is kept.
 #[derive(Args, Clone)]
@@ -54,9 +54,9 @@ impl ServerSettings {
 /// What is needed to talk to the carrier.
 #[derive(Args, Clone)]
 pub struct CarrierSettings {
-    /// 32 bytes in base64 that seal the carrier secrets at rest (make one with: openssl rand -base64 32)
+    /// 32 bytes in base64 that seal secrets at rest (make one with: openssl rand -base64 32); while it is changed, the new one, a comma, and the one before
     #[arg(long, env = "TEXTBACK_SECRET_KEY", hide_env_values = true)]
-    pub secret_key: Option<SecretKey>,
+    pub secret_key: Option<SecretKeys>,
     /// The base URL of Twilio's API; another one for a simulator
     #[arg(long, env = "TEXTBACK_TWILIO_API_URL", default_value = "https://api.twilio.com", value_parser = parse_base_url)]
     pub twilio_api_url: Url,
@@ -67,7 +67,7 @@ pub struct CarrierSettings {
 
 impl CarrierSettings {
     /// The secret key, or a sentence that says how to make one.
-    pub fn required_key(&self) -> Result<SecretKey, MissingSetting> {
+    pub fn required_key(&self) -> Result<SecretKeys, MissingSetting> {
         self.secret_key.clone().ok_or(MissingSetting("TEXTBACK_SECRET_KEY", "\"$(openssl rand -base64 32)\""))
     }
 }

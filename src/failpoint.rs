@@ -13,7 +13,7 @@ use std::sync::{
 #[cfg(debug_assertions)]
 use std::time::{Duration, Instant};
 
-/// Every point, in the order of the road.
+/// The points of the road, in its order.
 pub const POINTS: [&str; 16] = [
     "intake.before_insert",
     "intake.in_commit",
@@ -33,6 +33,13 @@ pub const POINTS: [&str; 16] = [
     "read_back.in_commit",
 ];
 
+/// The points on which a number is looked after.
+pub const NUMBER_POINTS: [&str; 2] = ["number.after_call", "number.before_settle"];
+
+fn is_known(point: &str) -> bool {
+    POINTS.contains(&point) || NUMBER_POINTS.contains(&point)
+}
+
 #[cfg(debug_assertions)]
 struct Armed {
     point: String,
@@ -49,7 +56,7 @@ fn armed(point: &str) -> Option<(Duration, bool)> {
     let armed = ARMED.get_or_init(|| {
         let setting = std::env::var("TEXTBACK_FAILPOINT").ok()?;
         let mut parts = setting.split(':');
-        let point = parts.next().filter(|point| POINTS.contains(point))?.to_owned();
+        let point = parts.next().filter(|point| is_known(point))?.to_owned();
         let mut number = || parts.next().and_then(|number| number.parse::<u32>().ok());
         let (time, micros) = (number().unwrap_or(1), number().unwrap_or(0));
         let (delay, stops) = (Duration::from_micros(u64::from(micros)), setting.ends_with(":stop"));
@@ -63,7 +70,7 @@ fn armed(point: &str) -> Option<(Duration, bool)> {
 
 /// Dies here, if this point is armed.
 pub fn reach(point: &str) {
-    debug_assert!(POINTS.contains(&point), "{point} is not listed");
+    debug_assert!(is_known(point), "{point} is not listed");
     #[cfg(debug_assertions)]
     match armed(point) {
         // Who can't be halted goes on, and its test fails.
@@ -75,7 +82,7 @@ pub fn reach(point: &str) {
 
 /// Runs a future, and dies while it is under way, if this point is armed. One that is faster than the delay lives on.
 pub async fn during<F: Future>(point: &str, future: F) -> F::Output {
-    debug_assert!(POINTS.contains(&point), "{point} is not listed");
+    debug_assert!(is_known(point), "{point} is not listed");
     #[cfg(debug_assertions)]
     if let Some((delay, _)) = armed(point) {
         let until = Instant::now() + delay;

@@ -6,8 +6,9 @@
 use crate::account::Account;
 use crate::carrier::Client;
 use crate::carrier::client::{CarrierError, WebhookUrls};
-use crate::carrier::numbers::CarrierNumber;
-use crate::carrier::registration::Registration;
+use crate::carrier::numbers::{CarrierNumber, NumberType, Wanted};
+use crate::carrier::registration::{Pools, Registration};
+use crate::failpoint;
 use crate::ledger::number::{Facts, Number, Step};
 
 /// How often a number is looked at that is well.
@@ -17,8 +18,12 @@ const WAITING: f64 = 600.0;
 /// One about which the carrier could not be asked.
 const TROUBLED: f64 = 60.0;
 
-/// How long a lease must be: the calls of one look with their time-outs.
+/// How long a number is held without a sign of life; it is renewed while somebody looks.
 pub const LEASE_SECONDS: u32 = 120;
+
+/// Where A2P 10DLC counts: numbers that text as people do in the United States and what belongs to them
+/// (support.twilio.com, article 14910496447771), and by the strict reading in Canada. What follows is the country's policy.
+const A2P: [&str; 6] = ["US", "CA", "PR", "VI", "GU", "AS"];
 
 /// Why a number will never be ours.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -40,9 +45,16 @@ pub enum Looked {
 }
 
 /// Looks after a number.
-pub async fn look_after(carrier: &Client, account: &Account, urls: &WebhookUrls, number: &Number) -> Looked {
+pub async fn look_after(
+    carrier: &Client,
+    pools: &Pools,
+    account: &Account,
+    urls: &WebhookUrls,
+    number: &Number,
+) -> Looked {
     let mut look = Look {
         carrier,
+        pools,
         account,
         urls,
         number,
@@ -61,15 +73,19 @@ pub async fn look_after(carrier: &Client, account: &Account, urls: &WebhookUrls,
             return Looked::Refused { refused, facts: look.facts };
         }
         Err(error) => {
-            look.facts.check_in_seconds = TROUBLED;
+            // What is forbidden is so in a minute too.
+            let forbidden = matches!(error, CarrierError::Refused { status: 401 | 403, .. });
+            look.facts.check_in_seconds = if forbidden { WAITING } else { TROUBLED };
             Some(error)
         }
     };
+    failpoint::reach("number.before_settle");
     Looked::Seen { facts: look.facts, trouble }
 }
 
 struct Look<'a> {
     carrier: &'a Client,
+    pools: &'a Pools,
     account: &'a Account,
     urls: &'a WebhookUrls,
     number: &'a Number,
@@ -105,7 +121,7 @@ impl Look<'_> {
     /// The number as the account has it, bought if need be.
     async fn own(&mut self) -> Result<Result<CarrierNumber, Refused>, CarrierError> {
         let number = &self.number.number;
-        if let Some(owned) = self.carrier.find_number(self.account, number).await? {
+        if let Some(owned) = done(self.carrier.find_number(self.account, number)).await? {
             if self.number.carrier_sid.is_none() {
                 self.did("found", Some(format!("the account owns it ({})", owned.sid)));
             }
@@ -115,7 +131,10 @@ impl Look<'_> {
             let (account, number) = (self.account.account_sid.clone(), number.clone());
             return Ok(Err(Refused::NotOwned { account, number }));
         }
-        match self.carrier.buy_number(self.account, number, self.urls).await {
+        if !self.may_text_if_bought().await? {
+            return Ok(Err(Refused::NoTexts(number.clone())));
+        }
+        match done(self.carrier.buy_number(self.account, number, self.urls)).await {
             Ok(bought) => {
                 self.did("bought", Some(bought.sid.clone()));
                 self.facts.webhook_was_set = true;
@@ -123,7 +142,7 @@ impl Look<'_> {
             }
             // Somebody has it. That may be us: the answer to an earlier purchase was lost.
             Err(CarrierError::Refused { status: 400 | 404, message, .. }) => {
-                match self.carrier.find_number(self.account, number).await? {
+                match done(self.carrier.find_number(self.account, number)).await? {
                     Some(owned) => {
                         self.did("found", Some(format!("the account owns it ({})", owned.sid)));
                         Ok(Ok(owned))
@@ -135,6 +154,31 @@ impl Look<'_> {
         }
     }
 
+    /// Whether a number that is for sale can text, so that none is paid for that can't. One that is not found is nobody's
+    /// yet to judge: the purchase tells.
+    async fn may_text_if_bought(&self) -> Result<bool, CarrierError> {
+        let number = &self.number.number;
+        let Some(country) = self.number.country.clone() else { return Ok(true) };
+        let types =
+            if is_toll_free(number) { &[NumberType::TollFree][..] } else { &[NumberType::Local, NumberType::Mobile] };
+        for number_type in types {
+            let contains = Some(number.trim_start_matches('+').to_owned());
+            let wanted =
+                Wanted { country: country.clone(), number_type: *number_type, contains, sms: false, limit: 20 };
+            match done(self.carrier.search_numbers(self.account, &wanted)).await {
+                Ok(found) => {
+                    if let Some(found) = found.iter().find(|found| found.phone_number == *number) {
+                        return Ok(found.capabilities.sms);
+                    }
+                }
+                // No numbers of this type are sold there.
+                Err(CarrierError::Refused { status: 404, .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
     /// Sets the webhooks where they are not ours, unless somebody changed them who was to be left alone.
     async fn point_here(&mut self, owned: &CarrierNumber) -> Result<(), CarrierError> {
         let Some(drift) = owned.drift(self.urls) else {
@@ -142,7 +186,16 @@ impl Look<'_> {
             return Ok(());
         };
         let ours_once = self.number.webhook_set_at.is_some();
-        if ours_once && !self.number.mend_drift {
+        // Two projects must not take a number from each other for ever: the last one that asked has it.
+        let another_project = self.urls.lead_to_another_project(owned.sms_url.as_deref().unwrap_or_default());
+        if ours_once && (!self.number.mend_drift || another_project) {
+            let drift = if another_project {
+                format!(
+                    "another project of this installation has it now ({drift}); whoever attaches it last gets its texts"
+                )
+            } else {
+                drift
+            };
             if self.number.webhook != "drifted" {
                 self.did("webhook drifted", Some(drift.clone()));
             }
@@ -156,7 +209,7 @@ impl Look<'_> {
             self.facts.webhook = Some("drifted");
             self.facts.webhook_detail = Some(drift);
         }
-        self.carrier.set_webhooks(self.account, owned, self.urls).await?;
+        done(self.carrier.set_webhooks(self.account, owned, self.urls)).await?;
         self.did("webhook set", Some(self.urls.messages.clone()));
         self.facts.webhook = Some("ok");
         self.facts.webhook_detail = None;
@@ -167,7 +220,7 @@ impl Look<'_> {
     /// Messaging services and registration. What can't be read is no reason to give up the number: it is told, and what was
     /// known of it stays.
     async fn look_for_trap(&mut self, sid: &str) -> Result<Option<Refused>, CarrierError> {
-        let service = match self.carrier.find_service(self.account, sid).await {
+        let service = match done(self.pools.service(self.carrier, self.account, sid)).await {
             Ok(service) => service,
             Err(error) => return self.unread(&error),
         };
@@ -178,11 +231,11 @@ impl Look<'_> {
         self.facts.trap = Some(trap);
         let toll_free = self.facts.number_type.as_deref() == Some("toll-free") || is_toll_free(&self.number.number);
         let registered = match (toll_free, self.number.country.as_deref(), &service) {
-            (true, ..) => self.carrier.verification(self.account, sid).await,
-            // A2P 10DLC is a matter of numbers that text as people do in the United States, and by the strict reading in
-            // Canada: what follows from it is the policy of the country.
-            (false, Some("US" | "CA"), Some(service)) => self.carrier.campaign(self.account, &service.sid).await,
-            (false, Some("US" | "CA"), None) => {
+            (true, ..) => done(self.carrier.verification(self.account, sid)).await,
+            (false, Some(country), Some(service)) if A2P.contains(&country) => {
+                done(self.carrier.campaign(self.account, &service.sid)).await
+            }
+            (false, Some(country), None) if A2P.contains(&country) => {
                 Ok((Registration::Unregistered, Some("it is in no messaging service, so in no campaign".to_owned())))
             }
             _ => {
@@ -225,18 +278,25 @@ impl Look<'_> {
 
     /// Lets a number go: back to the carrier for good, or only from us.
     async fn part(&mut self, release: bool) -> Result<Option<Refused>, CarrierError> {
-        if let Some(owned) = self.carrier.find_number(self.account, &self.number.number).await? {
+        if let Some(owned) = done(self.carrier.find_number(self.account, &self.number.number)).await? {
             if release {
-                self.carrier.release_number(self.account, &owned.sid).await?;
+                done(self.carrier.release_number(self.account, &owned.sid)).await?;
                 self.did("released", Some(owned.sid));
             } else if owned.drift(self.urls).is_none() {
-                self.carrier.clear_webhooks(self.account, &owned.sid).await?;
+                done(self.carrier.clear_webhooks(self.account, &owned.sid)).await?;
                 self.did("webhook taken off", None);
             }
         }
         self.facts.gone = true;
         Ok(None)
     }
+}
+
+/// A call to the carrier that came to its end: here a test lets the process die.
+async fn done<T>(call: impl Future<Output = T>) -> T {
+    let answer = call.await;
+    failpoint::reach("number.after_call");
+    answer
 }
 
 /// Toll-free codes of the North American plan (<https://www.nanpa.com/numbering/toll-free>).

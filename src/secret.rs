@@ -10,52 +10,81 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret, SecretString};
 
-/// The key of `TEXTBACK_SECRET_KEY`: 32 bytes that seal carrier secrets at rest.
+/// The keys of `TEXTBACK_SECRET_KEY`, each 32 bytes: the first one seals secrets at rest, all of them open.
 #[derive(Clone)]
-pub struct SecretKey {
-    key: Arc<LessSafeKey>,
+pub struct SecretKeys {
+    keys: Arc<[SecretKey]>,
+}
+
+struct SecretKey {
+    key: LessSafeKey,
+    /// Names the key without telling it, so that a wrong key is told from a broken secret.
     id: String,
+}
+
+impl SecretKey {
+    fn from_bytes(bytes: &[u8]) -> Result<Self, SecretError> {
+        let key = UnboundKey::new(&AES_256_GCM, bytes).map_err(|_| SecretError::BadKey)?;
+        let id = hex::encode(&sha256(&[b"textback key id", bytes].concat())[..4]);
+        Ok(Self { key: LessSafeKey::new(key), id })
+    }
 }
 
 /// Why a secret could not be sealed or opened.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
-    #[error("the secret key is not 32 bytes in base64; make one with: openssl rand -base64 32")]
+    #[error(
+        "a secret key is not 32 bytes in base64; make one with: openssl rand -base64 32 (while keys are changed, several with commas between them: the first one seals)"
+    )]
     BadKey,
     #[error(
-        "a stored secret was sealed with key {sealed_with}, but TEXTBACK_SECRET_KEY is key {ours}; set the key it was sealed with, or give the secret anew (PUT /v1/carrier)"
+        "a stored secret was sealed with key {sealed_with}, but TEXTBACK_SECRET_KEY is key {ours}; add the key it was sealed with behind a comma, or give the secret anew (PUT /v1/carrier)"
     )]
     OtherKey { sealed_with: String, ours: String },
     #[error("a stored secret can't be opened; it was changed in the database: give it anew (PUT /v1/carrier)")]
     Broken,
 }
 
-impl SecretKey {
+impl SecretKeys {
     /// Draws a new key and gives it with its text form (base64).
     pub fn draw() -> (Self, String) {
         let bytes = random_bytes::<32>();
         let text = STANDARD.encode(bytes);
-        let key = Self::from_bytes(&bytes).unwrap_or_else(|_| unreachable!("32 bytes make a key"));
-        (key, text)
+        let key = SecretKey::from_bytes(&bytes).unwrap_or_else(|_| unreachable!("32 bytes make a key"));
+        (Self { keys: Arc::new([key]) }, text)
     }
 
-    fn from_bytes(bytes: &[u8]) -> Result<Self, SecretError> {
-        let key = UnboundKey::new(&AES_256_GCM, bytes).map_err(|_| SecretError::BadKey)?;
-        // Names the key without telling it, so that a wrong key is told from a broken secret.
-        let id = hex::encode(&sha256(&[b"textback key id", bytes].concat())[..4]);
-        Ok(Self { key: Arc::new(LessSafeKey::new(key)), id })
+    /// The key that seals.
+    fn first(&self) -> &SecretKey {
+        self.keys.first().unwrap_or_else(|| unreachable!("there is always a key"))
     }
 
-    /// The key's name: it stands beside what was sealed with it.
+    /// How many keys there are besides the one that seals.
+    pub fn others(&self) -> usize {
+        self.keys.len() - 1
+    }
+
+    /// Whether one of the keys has this name.
+    pub fn opens(&self, key_id: &str) -> bool {
+        self.keys.iter().any(|key| key.id == key_id)
+    }
+
+    /// The name of the key that seals: it stands beside what was sealed with it.
     pub fn id(&self) -> &str {
-        &self.id
+        &self.first().id
+    }
+
+    /// The names of all keys.
+    fn names(&self) -> String {
+        self.keys.iter().map(|key| key.id.as_str()).collect::<Vec<_>>().join(", ")
     }
 
     /// Seals a secret: a random 12-byte nonce, then ciphertext and tag.
     pub fn seal(&self, secret: &SecretString) -> Vec<u8> {
         let nonce = random_bytes::<NONCE_LEN>();
         let mut sealed = secret.expose_secret().as_bytes().to_vec();
-        self.key
+        self.first()
+            .key
             .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::empty(), &mut sealed)
             .unwrap_or_else(|_| unreachable!("AES-GCM seals anything shorter than 64 GiB"));
         [nonce.as_slice(), &sealed].concat()
@@ -63,30 +92,33 @@ impl SecretKey {
 
     /// Opens what `seal` made with the key of this id.
     pub fn open(&self, key_id: &str, sealed: &[u8]) -> Result<SecretString, SecretError> {
-        if key_id != self.id {
-            return Err(SecretError::OtherKey { sealed_with: key_id.to_owned(), ours: self.id.clone() });
-        }
+        let Some(key) = self.keys.iter().find(|key| key.id == key_id) else {
+            return Err(SecretError::OtherKey { sealed_with: key_id.to_owned(), ours: self.names() });
+        };
         let (nonce, ciphertext) = sealed.split_at_checked(NONCE_LEN).ok_or(SecretError::Broken)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| SecretError::Broken)?;
         let mut buffer = ciphertext.to_vec();
-        let opened = self.key.open_in_place(nonce, Aad::empty(), &mut buffer).map_err(|_| SecretError::Broken)?;
+        let opened = key.key.open_in_place(nonce, Aad::empty(), &mut buffer).map_err(|_| SecretError::Broken)?;
         let text = std::str::from_utf8(opened).map_err(|_| SecretError::Broken)?;
         Ok(SecretString::from(text.to_owned()))
     }
 }
 
-impl FromStr for SecretKey {
+impl FromStr for SecretKeys {
     type Err = SecretError;
 
     fn from_str(text: &str) -> Result<Self, SecretError> {
-        let bytes = STANDARD.decode(text.trim()).map_err(|_| SecretError::BadKey)?;
-        Self::from_bytes(&bytes)
+        let key = |part: &str| {
+            let bytes = STANDARD.decode(part.trim()).map_err(|_| SecretError::BadKey)?;
+            SecretKey::from_bytes(&bytes)
+        };
+        Ok(Self { keys: text.split(',').map(key).collect::<Result<_, _>>()? })
     }
 }
 
-impl fmt::Debug for SecretKey {
+impl fmt::Debug for SecretKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SecretKey({})", self.id)
+        write!(f, "SecretKeys({})", self.names())
     }
 }
 
@@ -115,19 +147,30 @@ mod tests {
 
     #[test]
     fn what_is_sealed_opens_with_the_same_key_only() {
-        let (key, text) = SecretKey::draw();
-        let (other, _) = SecretKey::draw();
+        let (key, text) = SecretKeys::draw();
+        let (other, _) = SecretKeys::draw();
         let sealed = key.seal(&SecretString::from("token"));
 
-        let again: SecretKey = text.parse().expect("its own text form");
+        let again: SecretKeys = text.parse().expect("its own text form");
         assert_eq!(again.open(key.id(), &sealed).expect("opens").expose_secret(), "token");
         assert!(matches!(other.open(key.id(), &sealed), Err(SecretError::OtherKey { .. })));
         assert!(!sealed.windows(5).any(|part| part == b"token"));
     }
 
     #[test]
+    fn the_first_key_seals_and_all_open() {
+        let ((old, old_text), (new, new_text)) = (SecretKeys::draw(), SecretKeys::draw());
+        let secret = SecretString::from("token");
+        let both: SecretKeys = format!("{new_text}, {old_text}").parse().expect("two keys");
+        assert_eq!((both.id(), both.others(), both.opens(old.id())), (new.id(), 1, true));
+        assert_eq!(both.open(old.id(), &old.seal(&secret)).expect("opens").expose_secret(), "token");
+        assert_eq!(new.open(new.id(), &both.seal(&secret)).expect("opens").expose_secret(), "token");
+        assert!(matches!(old.open(both.id(), &both.seal(&secret)), Err(SecretError::OtherKey { .. })));
+    }
+
+    #[test]
     fn a_changed_secret_does_not_open() {
-        let (key, _) = SecretKey::draw();
+        let (key, _) = SecretKeys::draw();
         let mut sealed = key.seal(&SecretString::from("token"));
         if let Some(last) = sealed.last_mut() {
             *last ^= 1;
@@ -138,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_key_of_another_length_is_refused() {
-        assert!(matches!("c2hvcnQ=".parse::<SecretKey>(), Err(SecretError::BadKey)));
-        assert!(matches!("not base64!".parse::<SecretKey>(), Err(SecretError::BadKey)));
+        assert!(matches!("c2hvcnQ=".parse::<SecretKeys>(), Err(SecretError::BadKey)));
+        assert!(matches!("not base64!".parse::<SecretKeys>(), Err(SecretError::BadKey)));
     }
 }

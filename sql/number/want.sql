@@ -9,7 +9,8 @@ do update set agent_id = excluded.agent_id, country = excluded.country, may_buy 
               wanted = 'attached', check_at = now() + interval '2 minutes',
               -- What it was at the carrier then says nothing now; and who asks to buy it knows that it is not owned.
               carrier_sid = case when number.detached_at is null and not excluded.may_buy then number.carrier_sid end,
-              webhook_set_at = case when number.detached_at is null then number.webhook_set_at end,
+              -- Who asks for it wants its texts here, whatever became of its webhooks since they were set.
+              webhook_set_at = null,
               webhook = case when number.detached_at is null then number.webhook else 'pending' end,
               attached_at = case when number.detached_at is null then number.attached_at else now() end,
               heard_until = case when number.detached_at is null then number.heard_until else now() end,

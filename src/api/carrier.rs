@@ -7,6 +7,7 @@ use poem_openapi::{Object, OpenApi};
 use secrecy::SecretString;
 
 use super::auth::Caller;
+use super::numbers::account;
 use super::{Door, Group};
 use crate::account::Account;
 use crate::carrier::client::{self, CarrierError};
@@ -40,7 +41,23 @@ struct Credentials {
 #[derive(Object)]
 struct Carrier {
     account_sid: String,
+    /// The API key (SK…) of REST calls; null when the auth token serves for them too.
+    api_key_sid: Option<String>,
+    /// Whether a second token may sign webhooks as well.
+    has_next_auth_token: bool,
     webhook_urls: WebhookUrls,
+}
+
+impl Carrier {
+    fn of(account: &Account, door: &Door) -> Self {
+        let urls = client::WebhookUrls::of(&door.public_base, &account.webhook_key);
+        Self {
+            account_sid: account.account_sid.clone(),
+            api_key_sid: account.api_key.as_ref().map(|(sid, _)| sid.clone()),
+            has_next_auth_token: account.next_auth_token.is_some(),
+            webhook_urls: WebhookUrls { messages: urls.messages, status: urls.status, fallback: urls.fallback },
+        }
+    }
 }
 
 /// Where the carrier turns to. Attaching a number sets them by itself.
@@ -110,18 +127,32 @@ impl Api {
             next_auth_token: given.next_auth_token.map(SecretString::from),
             api_key,
         };
-        // The token signs, and calls when there is no key: both are tried.
+        // The token signs, and calls when there is no key: each is tried.
         door.carrier.try_credentials(&account).await.map_err(|error| refused(error, account.api_key.is_some()))?;
         if account.api_key.is_some() {
             let by_token = Account { api_key: None, ..account.clone() };
             door.carrier.try_credentials(&by_token).await.map_err(|error| refused(error, false))?;
         }
+        // The carrier takes the next token too, from when it was made.
+        if let Some(next) = &account.next_auth_token {
+            let by_next = Account { api_key: None, auth_token: next.clone(), ..account.clone() };
+            door.carrier.try_credentials(&by_next).await.map_err(|error| match error {
+                CarrierError::Refused { status: 401, .. } => Problem::invalid(
+                    "credentials_refused",
+                    "the carrier does not take next_auth_token; make a secondary token in its console first, or leave it out",
+                ),
+                error => of_carrier(error),
+            })?;
+        }
         door.accounts.put(&account).await?;
         tracing::info!(%project_id, account_sid = account.account_sid, "carrier account set");
-        let urls = client::WebhookUrls::of(&door.public_base, &account.webhook_key);
-        Ok(Json(Carrier {
-            account_sid: account.account_sid,
-            webhook_urls: WebhookUrls { messages: urls.messages, status: urls.status, fallback: urls.fallback },
-        }))
+        Ok(Json(Carrier::of(&account, &door)))
+    }
+
+    /// Read the carrier account of the project, without its secrets
+    #[oai(path = "/carrier", method = "get", operation_id = "get_carrier")]
+    async fn get(&self, door: Data<&Door>, caller: Caller) -> Result<Json<Carrier>, Problem> {
+        let account = account(&door, caller.reader()).await?;
+        Ok(Json(Carrier::of(&account, &door)))
     }
 }

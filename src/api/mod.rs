@@ -2,6 +2,7 @@
 
 mod agents;
 mod auth;
+mod available_numbers;
 mod carrier;
 mod consents;
 mod countries;
@@ -66,6 +67,7 @@ type Apis = (
     project::Api,
     carrier::Api,
     agents::Api,
+    available_numbers::Api,
     numbers::Api,
     countries::Api,
     sessions::Api,
@@ -81,6 +83,7 @@ fn service() -> Service {
         project::Api,
         carrier::Api,
         agents::Api,
+        available_numbers::Api,
         numbers::Api,
         countries::Api,
         sessions::Api,

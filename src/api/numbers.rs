@@ -14,8 +14,8 @@ use super::carrier::of_carrier;
 use super::lists::{self, List};
 use super::{Door, Group};
 use crate::account::Account;
-use crate::carrier::client::{self, CarrierError};
-use crate::carrier::numbers::{self as at_the_carrier, Wanted};
+use crate::carrier::client;
+use crate::carrier::registration::Pools;
 use crate::ledger::country::{self, Country};
 use crate::ledger::number::{self, Wish};
 use crate::ledger::{agent, wake::Work};
@@ -28,16 +28,6 @@ const BUSY: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// `/v1/numbers`
 pub struct Api;
-
-/// What kind of number is looked for.
-#[derive(Enum, Clone, Copy, Default)]
-#[oai(rename_all = "snake_case")]
-enum NumberType {
-    #[default]
-    Local,
-    Mobile,
-    TollFree,
-}
 
 /// What becomes of a number at the carrier.
 #[derive(Enum, Clone, Copy)]
@@ -110,26 +100,6 @@ struct Number {
     created_at: DateTime<Utc>,
 }
 
-/// A number that can be bought.
-#[derive(Object)]
-struct AvailableNumber {
-    number: String,
-    locality: Option<String>,
-    region: Option<String>,
-    country: Option<String>,
-    sms: bool,
-    mms: bool,
-    voice: bool,
-    /// Which address the carrier wants to know before it sells: `none`, `any`, `local` or `foreign`.
-    address_requirements: Option<String>,
-}
-
-/// Numbers that can be bought.
-#[derive(Object)]
-struct AvailableNumbers {
-    items: Vec<AvailableNumber>,
-}
-
 /// Something that keeps texts from coming or going, and how it is mended.
 #[derive(Object)]
 struct Finding {
@@ -157,65 +127,6 @@ enum Parted {
 
 #[OpenApi(tag = "Group::Numbers")]
 impl Api {
-    /// Search for numbers that can be bought
-    #[oai(path = "/available-numbers", method = "get", operation_id = "search_numbers")]
-    #[expect(clippy::too_many_arguments, reason = "each one is a query parameter")]
-    async fn search(
-        &self,
-        door: Data<&Door>,
-        caller: Caller,
-        /// ISO 3166-1 alpha-2, such as US.
-        country: Query<String>,
-        /// `local` unless you say otherwise.
-        r#type: Query<Option<NumberType>>,
-        /// 2 to 16 digits, with `*` for any digit.
-        contains: Query<Option<String>>,
-        /// Only numbers that can text; true unless you say otherwise.
-        sms: Query<Option<bool>>,
-        /// 1 to 50; 20 unless you say otherwise.
-        limit: Query<Option<u32>>,
-    ) -> Result<Json<AvailableNumbers>, Problem> {
-        let account = account(&door, caller.reader()).await?;
-        let iso2 = country.0.to_ascii_uppercase();
-        if iso2.len() != 2 || !iso2.bytes().all(|byte| byte.is_ascii_uppercase()) {
-            return Err(Problem::invalid(
-                "country_invalid",
-                format!("{:?} is no code of a country such as US", country.0),
-            ));
-        }
-        let contains = contains.0.filter(|contains| !contains.is_empty());
-        if contains.as_deref().is_some_and(|pattern| {
-            !(2..=16).contains(&pattern.len())
-                || !pattern.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'*' || byte == b'+')
-        }) {
-            return Err(Problem::invalid(
-                "contains_invalid",
-                "contains takes 2 to 16 digits, letters of a keypad, and * for any digit",
-            ));
-        }
-        let limit = limit.0.unwrap_or(20);
-        if !(1..=50).contains(&limit) {
-            return Err(Problem::invalid("limit_out_of_range", format!("limit is {limit}; give 1 to 50")));
-        }
-        let number_type = match r#type.0.unwrap_or_default() {
-            NumberType::Local => at_the_carrier::NumberType::Local,
-            NumberType::Mobile => at_the_carrier::NumberType::Mobile,
-            NumberType::TollFree => at_the_carrier::NumberType::TollFree,
-        };
-        let wanted = Wanted { country: iso2.clone(), number_type, contains, sms: sms.0.unwrap_or(true), limit };
-        let found = match door.carrier.search_numbers(&account, &wanted).await {
-            Ok(found) => found,
-            Err(CarrierError::Refused { status: 404, .. }) => {
-                return Err(Problem::invalid(
-                    "numbers_not_sold",
-                    format!("the carrier sells no numbers of this type in {iso2}; try another type"),
-                ));
-            }
-            Err(error) => return Err(of_carrier(error)),
-        };
-        Ok(Json(AvailableNumbers { items: found.into_iter().map(Into::into).collect() }))
-    }
-
     /// Attach a number, buying it if that is wanted
     ///
     /// Finds the number in the carrier account, or buys it, and points its webhooks here. What it did is told in `steps`. Doing
@@ -255,7 +166,14 @@ impl Api {
         limit: Query<Option<u32>>,
     ) -> Result<Json<List<Number>>, Problem> {
         let (cursor, limit) = (lists::cursor(cursor.0)?, lists::limit(limit.0)?);
-        Ok(Json(List::of(number::list(&door.ledger, caller.reader(), cursor, limit).await?)))
+        let project_id = caller.reader();
+        let page = number::list(&door.ledger, project_id, cursor, limit).await?;
+        let countries = country::of_numbers(&door.ledger, project_id, &page.items).await?;
+        let told = |number: number::Number| {
+            let country = number.country.as_ref().and_then(|iso2| countries.get(iso2));
+            Number::of(number, country)
+        };
+        Ok(Json(List { items: page.items.into_iter().map(told).collect(), next_cursor: page.next_cursor }))
     }
 
     /// Read an attached number
@@ -364,7 +282,7 @@ async fn known_agent(door: &Door, project_id: Uuid, agent_id: Uuid) -> Result<()
     }
 }
 
-async fn account(door: &Door, project_id: Uuid) -> Result<std::sync::Arc<Account>, Problem> {
+pub(super) async fn account(door: &Door, project_id: Uuid) -> Result<std::sync::Arc<Account>, Problem> {
     let account = door.accounts.of_project(project_id).await.map_err(|error| Problem::unavailable(&error))?;
     account.ok_or_else(|| {
         Problem::conflict(
@@ -380,8 +298,7 @@ async fn read(door: &Door, project_id: Uuid, id: Uuid) -> Result<Json<Number>, P
         Some(iso2) => country::find(&door.ledger, project_id, iso2).await?,
         None => None,
     };
-    let warnings = number.findings(country.as_ref()).into_iter().map(|found| found.what).collect();
-    Ok(Json(Number { warnings, ..number.into() }))
+    Ok(Json(Number::of(number, country.as_ref())))
 }
 
 /// What was asked is noted all the same, and is done with the next look.
@@ -407,7 +324,10 @@ async fn look_after(door: &Door, account: &Account, project_id: Uuid, id: Uuid) 
         }
     };
     let urls = client::WebhookUrls::of(&door.public_base, &account.webhook_key);
-    match provision::look_after(&door.carrier, account, &urls, &claim.number).await {
+    // Who asks wants to know how it is now.
+    let pools = Pools::default();
+    let look = provision::look_after(&door.carrier, &pools, account, &urls, &claim.number);
+    match number::while_held(&door.ledger, &claim, provision::LEASE_SECONDS, look).await {
         Looked::Seen { facts, trouble } => {
             if !number::settle(&door.ledger, &claim, &facts).await? {
                 return Err(busy());
@@ -453,10 +373,10 @@ pub(super) fn without_sms(country: &Country) -> Problem {
     )
 }
 
-impl From<number::Number> for Number {
-    fn from(number: number::Number) -> Self {
+impl Number {
+    fn of(number: number::Number, country: Option<&Country>) -> Self {
         Self {
-            warnings: number.findings(None).into_iter().map(|finding| finding.what).collect(),
+            warnings: number.findings(country).into_iter().map(|finding| finding.what).collect(),
             id: number.id,
             number: number.number,
             agent_id: number.agent_id,
@@ -474,21 +394,6 @@ impl From<number::Number> for Number {
             steps: number.steps.as_array().into_iter().flatten().cloned().map(Any).collect(),
             checked_at: number.checked_at,
             created_at: number.created_at,
-        }
-    }
-}
-
-impl From<at_the_carrier::Available> for AvailableNumber {
-    fn from(available: at_the_carrier::Available) -> Self {
-        Self {
-            number: available.phone_number,
-            locality: available.locality,
-            region: available.region,
-            country: available.iso_country,
-            sms: available.capabilities.sms,
-            mms: available.capabilities.mms,
-            voice: available.capabilities.voice,
-            address_requirements: available.address_requirements,
         }
     }
 }

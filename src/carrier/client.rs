@@ -124,18 +124,27 @@ pub struct WebhookUrls {
     pub fallback: String,
     /// Where a signature can be tried; the carrier never calls it.
     pub check: String,
+    /// What the addresses of all projects here begin with.
+    door: String,
 }
 
 impl WebhookUrls {
     /// The addresses of a webhook key below the address by which the carrier reaches us.
     pub fn of(public_base: &str, webhook_key: &str) -> Self {
-        let base = format!("{public_base}/webhooks/twilio/{webhook_key}");
+        let door = format!("{public_base}/webhooks/twilio/");
+        let base = format!("{door}{webhook_key}");
         Self {
             messages: format!("{base}/messages"),
             status: format!("{base}/status"),
             fallback: format!("{base}/fallback"),
             check: format!("{base}/check"),
+            door,
         }
+    }
+
+    /// Whether an address is one of ours, of another project.
+    pub fn lead_to_another_project(&self, url: &str) -> bool {
+        url.starts_with(&self.door) && url.split('#').next() != Some(self.messages.as_str())
     }
 }
 

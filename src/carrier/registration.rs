@@ -4,6 +4,12 @@
 //! <https://www.twilio.com/docs/messaging/compliance/toll-free/api-onboarding>. These resources live at another host than
 //! the 2010 API and tell pages and errors in another shape.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use moka::future::Cache;
 use reqwest::Method;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -12,8 +18,14 @@ use serde_json::Value;
 use super::client::{CarrierError, Client, read};
 use crate::account::Account;
 
-/// The most pages of fifty that we read of a list.
+/// The most pages that we read of a list.
 const MOST_PAGES: usize = 20;
+/// How many items a page has, where we may ask for that.
+const ON_A_PAGE: &str = "PageSize=1000";
+/// How many services are read at a time.
+const AT_A_TIME: usize = 8;
+/// How long the reading of all services of an account may take.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A messaging service: a pool of senders with a webhook of its own.
 #[derive(Debug, Clone, Deserialize)]
@@ -43,6 +55,48 @@ impl Service {
                 "it is in the messaging service {name}, whose own address {url} gets its texts; let the service defer to the sender's webhook"
             ),
         })
+    }
+}
+
+/// Which messaging service each number of an account is in. Services list their numbers, and not the other way round, so
+/// all of an account are read at once, and serve all of its numbers that are looked after within a minute.
+#[derive(Clone)]
+pub struct Pools {
+    by_account: Cache<String, Arc<HashMap<String, Service>>>,
+}
+
+impl Default for Pools {
+    fn default() -> Self {
+        Self { by_account: Cache::builder().max_capacity(1_000).time_to_live(Duration::from_secs(60)).build() }
+    }
+}
+
+impl Pools {
+    /// The messaging service that a number (PN…) is in, if any.
+    pub async fn service(
+        &self,
+        client: &Client,
+        account: &Account,
+        number_sid: &str,
+    ) -> Result<Option<Service>, CarrierError> {
+        // A key that may not read them must not live on what another one has read.
+        let login = format!("{} {}", account.account_sid, account.login().0);
+        let pools = self.by_account.try_get_with(login, async {
+            let reading = tokio::time::timeout(PATIENCE, client.pools(account)).await;
+            reading.unwrap_or_else(|_| {
+                Err(CarrierError::Unreadable(format!(
+                    "its messaging services take over {} s to read",
+                    PATIENCE.as_secs()
+                )))
+            })
+        });
+        let pools = pools.await.map_err(|error: Arc<CarrierError>| (*error).clone())?;
+        Ok(pools.get(number_sid).cloned())
+    }
+
+    /// Lets the next question be asked of the carrier.
+    pub fn forget(&self) {
+        self.by_account.invalidate_all();
     }
 }
 
@@ -105,16 +159,24 @@ struct Meta {
 }
 
 impl Client {
-    /// The messaging service that a number is in, if any: services list their numbers, and not the other way round.
-    pub async fn find_service(&self, account: &Account, number_sid: &str) -> Result<Option<Service>, CarrierError> {
-        for service in self.pages::<Service>(account, "/v1/Services", "services").await? {
-            let path = format!("/v1/Services/{}/PhoneNumbers", service.sid);
-            let members: Vec<Member> = self.pages(account, &path, "phone_numbers").await?;
-            if members.iter().any(|member| member.sid == number_sid) {
-                return Ok(Some(service));
+    /// The messaging service of each number of an account, by the number's id. Of two, the first counts.
+    pub async fn pools(&self, account: &Account) -> Result<Arc<HashMap<String, Service>>, CarrierError> {
+        let services: Vec<Service> = self.pages(account, &format!("/v1/Services?{ON_A_PAGE}"), "services").await?;
+        let members = stream::iter(services)
+            .map(|service| async move {
+                let path = format!("/v1/Services/{}/PhoneNumbers?{ON_A_PAGE}", service.sid);
+                let members: Vec<Member> = self.pages(account, &path, "phone_numbers").await?;
+                Ok::<_, CarrierError>((service, members))
+            })
+            .buffered(AT_A_TIME);
+        let members: Vec<(Service, Vec<Member>)> = members.try_collect().await?;
+        let mut pools = HashMap::new();
+        for (service, members) in members {
+            for member in members {
+                pools.entry(member.sid).or_insert_with(|| service.clone());
             }
         }
-        Ok(None)
+        Ok(Arc::new(pools))
     }
 
     /// The state of A2P 10DLC for numbers of a messaging service, and the carrier's reason.

@@ -25,7 +25,7 @@ use crate::ledger::Ledger;
 use crate::ledger::carrier_account::Accounts;
 use crate::ledger::wake::Wakes;
 use crate::listen::Listening;
-use crate::secret::SecretKey;
+use crate::secret::SecretKeys;
 use crate::simulator::remote::Remote;
 use crate::simulator::{Behaviour, Simulator};
 use crate::worker::Workers;
@@ -49,7 +49,7 @@ pub struct Options {
     dev: DevSettings,
     /// 32 bytes in base64 that seal the carrier secrets at rest [default: drawn at the first start]
     #[arg(long, env = "TEXTBACK_SECRET_KEY", hide_env_values = true)]
-    secret_key: Option<SecretKey>,
+    secret_key: Option<SecretKeys>,
 }
 
 /// Runs `textback dev` until Ctrl-C.

@@ -18,7 +18,7 @@ use crate::carrier::Client;
 use crate::config::{AgentSettings, CarrierSettings, DatabaseSettings, ServerSettings, WorkerSettings};
 use crate::ledger::carrier_account::Accounts;
 use crate::ledger::wake::Wakes;
-use crate::ledger::{Ledger, health};
+use crate::ledger::{Ledger, health, seal};
 use crate::listen::Listening;
 use crate::worker::Workers;
 use crate::{telemetry, worker};
@@ -66,6 +66,7 @@ pub async fn serve(
         ledger: ledger.clone(),
     };
     warn_if_not_ready(&ledger).await;
+    seal::seal_anew_beside(&ledger, &carrier.required_key()?);
     tell_of_work(&ledger);
     tracing::info!(address = %listening.address(), public_url = %app.public_base, "serving");
     listening
@@ -88,6 +89,7 @@ pub async fn work(database: &DatabaseSettings, options: WorkOptions) -> Done {
     let workers =
         Workers::new(&ledger, &accounts, &client, means(&options.agents)?, "live", public_base, &options.worker);
     warn_if_not_ready(&ledger).await;
+    seal::seal_anew_beside(&ledger, accounts.key());
     tell_of_work(&ledger);
     hear_of_work(&ledger);
 

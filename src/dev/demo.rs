@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::folder::{Folder, FolderError};
 use crate::ledger::{Ledger, key, project};
-use crate::secret::{SecretKey, sha256};
+use crate::secret::{SecretKeys, sha256};
 use crate::simulator::{Account, Simulator};
 
 /// The number that the demo agent answers.
@@ -61,7 +61,7 @@ pub async fn furnish(
     demo: &Demo,
     api: SocketAddr,
     simulator: &Simulator,
-    secret_key: &SecretKey,
+    secret_key: &SecretKeys,
 ) -> Result<(), DemoError> {
     // The same at each start, so that nothing that is on its way loses its signature.
     let drawn = |what: &str| hex::encode(&sha256(format!("{what} {}", secret_key.id()).as_bytes())[..16]);

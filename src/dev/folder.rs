@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::secret::SecretKey;
+use crate::secret::SecretKeys;
 
 /// A data folder that is ours as long as this lives.
 pub struct Folder {
@@ -44,11 +44,11 @@ impl Folder {
     }
 
     /// The secret key of this folder, drawn at the first start.
-    pub fn secret_key(&self) -> Result<SecretKey, FolderError> {
+    pub fn secret_key(&self) -> Result<SecretKeys, FolderError> {
         match self.read("secret.key")? {
             Some(text) => text.parse().map_err(|_| FolderError::BadKey(self.path.join("secret.key"))),
             None => {
-                let (key, text) = SecretKey::draw();
+                let (key, text) = SecretKeys::draw();
                 self.write("secret.key", &text)?;
                 Ok(key)
             }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::carrier_account::AccountError;
 use super::page::Page;
 use super::{Ledger, new_id};
-use crate::secret::{SecretError, SecretKey};
+use crate::secret::{SecretError, SecretKeys};
 
 /// An agent with its current version.
 #[derive(Debug, Clone, FromRow)]
@@ -83,7 +83,7 @@ pub struct SealedSecret {
 
 impl SealedSecret {
     /// Seals a secret with a key.
-    pub fn of(secret: &SecretString, key: &SecretKey) -> Self {
+    pub fn of(secret: &SecretString, key: &SecretKeys) -> Self {
         Self { key_id: key.id().to_owned(), sealed: key.seal(secret) }
     }
 }
@@ -182,7 +182,7 @@ pub async fn change_signing_secret(
 /// What signs requests to an agent now, the newest first.
 pub async fn signing_secrets(
     ledger: &Ledger,
-    key: &SecretKey,
+    key: &SecretKeys,
     agent_id: Uuid,
 ) -> Result<Vec<SecretString>, AccountError> {
     let found: Option<(String, Vec<u8>, Option<Vec<u8>>)> =

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::Ledger;
 use crate::account::Account;
 use crate::db;
-use crate::secret::{SecretError, SecretKey};
+use crate::secret::{SecretError, SecretKeys};
 
 /// How long an opened account is kept. A token that changed in another process is wrong for that
 /// long at the most; a signature that fails asks anew at once.
@@ -42,14 +42,14 @@ impl From<SecretError> for AccountError {
 #[derive(Clone)]
 pub struct Accounts {
     ledger: Ledger,
-    key: SecretKey,
+    key: SecretKeys,
     by_project: Cache<Uuid, Option<Arc<Account>>>,
     by_webhook_key: Cache<String, Option<Arc<Account>>>,
 }
 
 impl Accounts {
     /// Opens accounts with this key.
-    pub fn new(ledger: Ledger, key: SecretKey) -> Self {
+    pub fn new(ledger: Ledger, key: SecretKeys) -> Self {
         Self {
             ledger,
             key,
@@ -58,8 +58,8 @@ impl Accounts {
         }
     }
 
-    /// The key that opens what is sealed.
-    pub const fn key(&self) -> &SecretKey {
+    /// The keys that open what is sealed.
+    pub const fn key(&self) -> &SecretKeys {
         &self.key
     }
 

@@ -1,5 +1,7 @@
 //! Countries: whether people there can text and be texted, and what has to be registered; data that a project may correct for itself.
 
+use std::collections::{HashMap, HashSet};
+
 use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::{Map, Value};
 use sqlx::FromRow;
@@ -7,6 +9,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::Ledger;
+use super::number::Number;
 use super::page::Page;
 
 /// What counts for texting in a country, in a project.
@@ -43,6 +46,21 @@ pub async fn find(ledger: &Ledger, project_id: Uuid, iso2: &str) -> Result<Optio
         .bind(iso2)
         .fetch_optional(&ledger.pool)
         .await
+}
+
+/// The countries of numbers, by their codes.
+pub async fn of_numbers(
+    ledger: &Ledger,
+    project_id: Uuid,
+    numbers: &[Number],
+) -> Result<HashMap<String, Country>, sqlx::Error> {
+    let codes: HashSet<&str> = numbers.iter().filter_map(|number| number.country.as_deref()).collect();
+    let mut countries = HashMap::new();
+    // A project's numbers are of a handful of countries.
+    for iso2 in codes {
+        countries.extend(find(ledger, project_id, iso2).await?.map(|country| (iso2.to_owned(), country)));
+    }
+    Ok(countries)
 }
 
 /// All countries by their codes, after the one named by the cursor.

@@ -17,6 +17,7 @@ pub mod page;
 pub mod project;
 pub mod room;
 pub mod scheduled_message;
+pub mod seal;
 pub mod session;
 pub mod silence;
 pub mod template;

@@ -1,5 +1,7 @@
 //! Our numbers: wanted, claimed to be looked after, and settled by what was seen and done at the carrier; nothing here calls it.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
@@ -165,6 +167,28 @@ pub async fn claim_check(ledger: &Ledger, room: Room, lease_seconds: u32) -> Res
         .bind(new_id())
         .fetch_all(&ledger.pool)
         .await
+}
+
+/// Holds a number while somebody looks after it, however long that takes. Should it be lost all the same, what was seen
+/// can't be written.
+pub async fn while_held<F: Future>(ledger: &Ledger, claim: &Claim, lease_seconds: u32, look: F) -> F::Output {
+    let mut look = std::pin::pin!(look);
+    loop {
+        tokio::select! {
+            looked = &mut look => return looked,
+            () = tokio::time::sleep(Duration::from_secs(u64::from(lease_seconds)) / 3) => {
+                let renewed = sqlx::query(include_str!("../../sql/number/renew.sql"))
+                    .bind(claim.number.id)
+                    .bind(claim.token)
+                    .bind(f64::from(lease_seconds))
+                    .execute(&ledger.pool)
+                    .await;
+                if let Err(error) = renewed {
+                    tracing::warn!(%error, number_id = %claim.number.id, "the number's lease could not be renewed");
+                }
+            }
+        }
+    }
 }
 
 /// Gives back numbers that were claimed and not looked after.
@@ -366,12 +390,18 @@ impl Number {
             }
             _ => {}
         }
-        if country.is_some_and(|country| country.two_way.is_none()) {
-            let name = country.map(|country| country.name.as_str()).unwrap_or_default();
+        let Some(country) = country else { return findings };
+        let tell = format!("try it with a phone there, and tell what you find: PATCH /v1/countries/{}", country.iso2);
+        if country.two_way.is_none() {
+            found("at_risk", format!("nobody knows whether texts go both ways in {}", country.name), &tell);
+        } else if country.two_way_long_code == Some(false) && country.changed_at.is_none() {
             found(
                 "at_risk",
-                format!("nobody knows whether texts go both ways in {name}"),
-                "try it with a phone there, and tell what you find: PATCH /v1/countries/{iso2}",
+                format!(
+                    "in {} texts go both ways with short codes and the like, but not with an ordinary number",
+                    country.name
+                ),
+                &tell,
             );
         }
         findings

@@ -92,23 +92,38 @@ impl Simulator {
         }
     }
 
-    /// Lets a number that is for sale be one that can't text.
-    pub fn sell_without_sms(&self, phone_number: &str) {
+    /// Lets a number that is for sale be one that can't text, whether searches tell it or don't know it at all.
+    pub fn sell_without_sms(&self, phone_number: &str, told: bool) {
         if let Some(sale) = self.state.lock().for_sale.iter_mut().find(|sale| sale.phone_number == phone_number) {
-            sale.sms = false;
+            (sale.sms, sale.hidden) = (false, !told);
         }
     }
 
     /// Puts a number of the United States up for sale again.
     pub fn put_up_for_sale(&self, phone_number: &str) {
-        let sale =
-            state::Sale { phone_number: phone_number.to_owned(), country: "US", number_type: "local", sms: true };
+        let sale = state::Sale {
+            phone_number: phone_number.to_owned(),
+            country: "US",
+            number_type: "local",
+            sms: true,
+            hidden: false,
+        };
         self.state.lock().for_sale.push(sale);
     }
 
     /// Takes a number away from its account, as if it had been released elsewhere.
     pub fn take_away(&self, phone_number: &str) {
         self.state.lock().numbers.retain(|number| number.phone_number != phone_number);
+    }
+
+    /// How many planned faults no call about numbers has met yet.
+    pub fn number_faults_left(&self) -> usize {
+        self.state.lock().number_faults.len()
+    }
+
+    /// How many calls about services and registrations there were.
+    pub fn messaging_calls(&self) -> usize {
+        self.state.lock().messaging_calls
     }
 
     /// How many planned faults nobody has met yet.
@@ -153,8 +168,8 @@ impl Simulator {
     /// Its REST API and its phones.
     pub fn routes(&self) -> impl Endpoint<Output = Response> + 'static {
         Route::new()
-            .nest("/2010-04-01", rest::routes())
-            .nest("/v1", registration::routes())
+            .nest("/2010-04-01", rest::routes().around(rest::or_not_offered))
+            .nest("/v1", registration::routes().around(rest::or_not_offered))
             .nest("/simulator", phones::routes())
             .data(self.clone())
             .into_endpoint()

@@ -11,19 +11,24 @@ use serde_json::{Value, json};
 
 use super::Simulator;
 use super::rest::{Refusal, answer, authenticate, bad, form, internal, missing, page, query};
-use super::state::{Fault, Number};
+use super::state::{Fault, Number, Sale};
 use crate::carrier::form::Form;
 
 /// Adds the routes below `/2010-04-01`.
 pub fn add_to(routes: Route) -> Route {
     routes
+        .at("/Accounts/:account/AvailablePhoneNumbers.json", get(list_countries))
+        .at("/Accounts/:account/AvailablePhoneNumbers/:country", get(get_country))
         .at("/Accounts/:account/AvailablePhoneNumbers/:country/:kind", get(search))
         .at("/Accounts/:account/IncomingPhoneNumbers.json", get(list_numbers).post(buy_number))
+        .at("/Accounts/:account/IncomingPhoneNumbers/Local.json", get(list_local))
+        .at("/Accounts/:account/IncomingPhoneNumbers/Mobile.json", get(list_mobile))
+        .at("/Accounts/:account/IncomingPhoneNumbers/TollFree.json", get(list_toll_free))
         .at("/Accounts/:account/IncomingPhoneNumbers/:sid", get(get_number).post(update_number).delete(release_number))
 }
 
 /// Does what is asked unless a fault is planned for it; some faults let it be done and only spoil the answer.
-async fn unless_faulty(
+pub(super) async fn unless_faulty(
     simulator: &Simulator,
     doing: impl FnOnce() -> Result<(StatusCode, Value), Refusal>,
 ) -> Result<(StatusCode, Value), Refusal> {
@@ -43,6 +48,53 @@ async fn unless_faulty(
         }
         _ => done,
     }
+}
+
+/// A country in which numbers are sold, and where its numbers are found.
+fn country(account: &str, code: &str, sales: &[Sale]) -> Option<Value> {
+    let base = format!("/2010-04-01/Accounts/{account}/AvailablePhoneNumbers/{code}");
+    let mut kinds = serde_json::Map::new();
+    for sale in sales.iter().filter(|sale| sale.country == code) {
+        let (name, path) = match sale.number_type {
+            "toll-free" => ("toll_free", "TollFree"),
+            "mobile" => ("mobile", "Mobile"),
+            _ => ("local", "Local"),
+        };
+        kinds.insert(name.to_owned(), json!(format!("{base}/{path}.json")));
+    }
+    let sells = !kinds.is_empty();
+    sells.then(|| {
+        json!({
+            "country_code": code, "country": code, "uri": format!("{base}.json"), "beta": false, "subresource_uris": kinds,
+        })
+    })
+}
+
+#[handler]
+async fn list_countries(request: &Request, account: Path<String>, simulator: Data<&Simulator>) -> Response {
+    let listing = || {
+        authenticate(&simulator, request, &account)?;
+        let memory = simulator.state.lock();
+        let codes: std::collections::BTreeSet<_> = memory.for_sale.iter().map(|sale| sale.country).collect();
+        let countries: Vec<Value> =
+            codes.into_iter().filter_map(|code| country(&account, code, &memory.for_sale)).collect();
+        Ok((StatusCode::OK, json!({"countries": countries, "uri": request.original_uri().path()})))
+    };
+    answer(unless_faulty(&simulator, listing).await)
+}
+
+#[handler]
+async fn get_country(
+    request: &Request,
+    Path((account, code)): Path<(String, String)>,
+    simulator: Data<&Simulator>,
+) -> Response {
+    let reading = || {
+        authenticate(&simulator, request, &account)?;
+        let found = country(&account, code.trim_end_matches(".json"), &simulator.state.lock().for_sale);
+        found.map(|found| (StatusCode::OK, found)).ok_or_else(|| missing(request.original_uri().path()))
+    };
+    answer(unless_faulty(&simulator, reading).await)
 }
 
 #[handler]
@@ -69,13 +121,14 @@ async fn search(
         let found: Vec<Value> = memory
             .for_sale
             .iter()
-            .filter(|sale| sale.country == country && sale.number_type == kind)
+            .filter(|sale| sale.country == country && sale.number_type == kind && !sale.hidden)
             .filter(|sale| contains.as_deref().is_none_or(|pattern| fits(&sale.phone_number, pattern)))
+            .filter(|sale| sale.sms || query.filled("SmsEnabled").as_deref() != Some("true"))
             .take(limit)
             .map(|sale| {
                 json!({
                     "address_requirements": "none", "beta": false, "friendly_name": sale.phone_number,
-                    "capabilities": {"voice": true, "SMS": true, "MMS": true, "fax": false},
+                    "capabilities": {"voice": true, "SMS": sale.sms, "MMS": sale.sms, "fax": false},
                     "iso_country": sale.country, "lata": null, "latitude": null, "locality": null, "longitude": null,
                     "phone_number": sale.phone_number, "postal_code": null, "rate_center": null, "region": null,
                 })
@@ -94,24 +147,44 @@ fn fits(number: &str, pattern: &str) -> bool {
         .any(|part| part.iter().zip(&pattern).all(|(digit, wanted)| *wanted == '*' || digit == wanted))
 }
 
-#[handler]
-async fn list_numbers(request: &Request, account: Path<String>, simulator: Data<&Simulator>) -> Response {
+/// The account's numbers, all or of one type.
+async fn list(request: &Request, account: &str, simulator: &Simulator, number_type: Option<&str>) -> Response {
     let listing = || {
-        authenticate(&simulator, request, &account)?;
+        authenticate(simulator, request, account)?;
         let query = query(request);
         let memory = simulator.state.lock();
         let found: Vec<Value> = memory
             .numbers
             .iter()
-            .filter(|number| number.account_sid == *account)
+            .filter(|number| number.account_sid == account)
+            .filter(|number| number_type.is_none_or(|wanted| number.number_type == wanted))
             // The filter matches parts of numbers, as Twilio's does.
             .filter(|number| query.filled("PhoneNumber").is_none_or(|part| number.phone_number.contains(&part)))
             .map(Number::json)
             .collect();
-        let path = format!("/2010-04-01/Accounts/{}/IncomingPhoneNumbers.json", *account);
-        Ok((StatusCode::OK, page("incoming_phone_numbers", &path, &query, found)))
+        Ok((StatusCode::OK, page("incoming_phone_numbers", request.original_uri().path(), &query, found)))
     };
-    answer(unless_faulty(&simulator, listing).await)
+    answer(unless_faulty(simulator, listing).await)
+}
+
+#[handler]
+async fn list_numbers(request: &Request, account: Path<String>, simulator: Data<&Simulator>) -> Response {
+    list(request, &account, &simulator, None).await
+}
+
+#[handler]
+async fn list_local(request: &Request, account: Path<String>, simulator: Data<&Simulator>) -> Response {
+    list(request, &account, &simulator, Some("local")).await
+}
+
+#[handler]
+async fn list_mobile(request: &Request, account: Path<String>, simulator: Data<&Simulator>) -> Response {
+    list(request, &account, &simulator, Some("mobile")).await
+}
+
+#[handler]
+async fn list_toll_free(request: &Request, account: Path<String>, simulator: Data<&Simulator>) -> Response {
+    list(request, &account, &simulator, Some("toll-free")).await
 }
 
 #[handler]

@@ -3,12 +3,15 @@
 //! <https://www.twilio.com/docs/messaging/api/message-resource>,
 //! <https://www.twilio.com/docs/phone-numbers/api/incomingphonenumber-resource>.
 
+use std::sync::Arc;
+
 use chrono::Utc;
+use poem::error::{MethodNotAllowedError, NotFoundError};
 use poem::http::StatusCode;
 use poem::web::headers::authorization::Basic;
 use poem::web::headers::{Authorization, HeaderMapExt};
 use poem::web::{Data, Json, Path};
-use poem::{IntoResponse, Request, Response, Route, get, handler};
+use poem::{Endpoint, IntoResponse, Request, Response, Route, get, handler};
 use serde_json::{Value, json};
 
 use super::media::{get_medium, list_media};
@@ -67,6 +70,18 @@ pub(super) fn missing(path: &str) -> Refusal {
     Refusal(StatusCode::NOT_FOUND, 20404, format!("The requested resource {path} was not found"))
 }
 
+/// What this Twilio does not offer is answered in Twilio's words, and says so.
+pub(super) async fn or_not_offered<E: Endpoint>(next: Arc<E>, request: Request) -> poem::Result<Response> {
+    let asked = format!("{} {}", request.method(), request.original_uri().path());
+    match next.call(request).await {
+        Ok(answer) => Ok(answer.into_response()),
+        Err(error) if error.is::<NotFoundError>() || error.is::<MethodNotAllowedError>() => {
+            Ok(missing(&format!("{asked} (the simulator does not offer it)")).into_response())
+        }
+        Err(error) => Err(error),
+    }
+}
+
 pub(super) fn refused(status: u16) -> Refusal {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     Refusal(status, i32::from(status.as_u16()) + 20_000, "refused".to_owned())
@@ -97,7 +112,8 @@ pub(super) fn login(simulator: &Simulator, request: &Request) -> Result<String, 
     memory.api_base =
         request.headers().get("Host").and_then(|host| host.to_str().ok()).map(|host| format!("http://{host}"));
     let fits = |account: &&super::Account| {
-        (login.username() == account.sid && login.password() == account.auth_token)
+        let tokens = [Some(&account.auth_token), account.next_auth_token.as_ref()];
+        (login.username() == account.sid && tokens.into_iter().flatten().any(|token| token == login.password()))
             || account.api_keys.get(login.username()).is_some_and(|secret| secret == login.password())
     };
     memory.accounts.values().find(fits).map(|account| account.sid.clone()).ok_or_else(unauthenticated)

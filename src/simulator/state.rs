@@ -15,6 +15,8 @@ use crate::secret::random_bytes;
 pub struct Account {
     pub sid: String,
     pub auth_token: String,
+    /// A secondary token, which is taken as well.
+    pub next_auth_token: Option<String>,
     /// API keys (SK…) with their secrets.
     pub api_keys: HashMap<String, String>,
 }
@@ -22,7 +24,7 @@ pub struct Account {
 impl Account {
     /// An account with an auth token and no API keys.
     pub fn new(sid: &str, auth_token: &str) -> Self {
-        Self { sid: sid.to_owned(), auth_token: auth_token.to_owned(), api_keys: HashMap::new() }
+        Self { sid: sid.to_owned(), auth_token: auth_token.to_owned(), next_auth_token: None, api_keys: HashMap::new() }
     }
 }
 
@@ -59,12 +61,20 @@ pub struct Sale {
     pub number_type: &'static str,
     /// Whether it can text.
     pub sms: bool,
+    /// Whether searches don't tell of it.
+    pub hidden: bool,
 }
 
 /// Some of each kind, from the ranges that are kept free for stories.
 fn on_sale() -> Vec<Sale> {
     let some = |country, number_type, prefix: &'static str| {
-        (20..40).map(move |n| Sale { phone_number: format!("{prefix}{n}"), country, number_type, sms: true })
+        (20..40).map(move |n| Sale {
+            phone_number: format!("{prefix}{n}"),
+            country,
+            number_type,
+            sms: true,
+            hidden: false,
+        })
     };
     some("US", "local", "+141555501")
         .chain(some("US", "toll-free", "+180055501"))
@@ -124,6 +134,8 @@ pub struct Memory {
     pub bought: Vec<String>,
     /// What the next calls about numbers will meet, in this order.
     pub number_faults: VecDeque<Fault>,
+    /// How many calls about services and registrations there were.
+    pub messaging_calls: usize,
     /// Whether messaging services and registrations are refused, as to a key that may not read them.
     pub messaging_refused: bool,
     /// What the next messages that are created will meet, in this order.
@@ -153,6 +165,7 @@ impl Default for Memory {
             for_sale: on_sale(),
             bought: Vec::new(),
             number_faults: VecDeque::new(),
+            messaging_calls: 0,
             messaging_refused: false,
             faults: VecDeque::new(),
             silent: false,

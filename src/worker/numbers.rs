@@ -9,6 +9,7 @@ use super::Carrier;
 use super::breaker::Gate;
 use super::queue::{Seated, Source, claim_at_once};
 use crate::carrier::client::WebhookUrls;
+use crate::carrier::registration::Pools;
 use crate::db;
 use crate::ledger::number::{self, Claim, Facts};
 use crate::ledger::room::Room;
@@ -21,16 +22,23 @@ pub struct Numbers {
     carrier: Carrier,
     /// Where the carrier reaches us, without a slash at its end.
     public_base: Arc<str>,
+    pools: Pools,
 }
 
 impl Numbers {
     pub(super) fn new(carrier: Carrier, public_base: &str) -> Self {
-        Self { carrier, public_base: public_base.into() }
+        Self { carrier, public_base: public_base.into(), pools: Pools::default() }
     }
 
-    /// Looks after all whose time has come; says how many there were. This is what the worker does, without the worker: for
-    /// tests.
+    /// Looks after all whose time has come; says how many there were. This is what the worker does, without the worker and
+    /// as if the last time was long ago: for tests.
     pub async fn step(&self) -> Result<usize, sqlx::Error> {
+        self.pools.forget();
+        self.go_on().await
+    }
+
+    /// The same right after the last time.
+    pub async fn go_on(&self) -> Result<usize, sqlx::Error> {
         let claims = claim_at_once(self, 8).await?;
         futures::future::join_all(claims.iter().map(|claim| self.look_after(claim))).await;
         Ok(claims.len())
@@ -47,7 +55,8 @@ impl Numbers {
             }
         };
         let urls = WebhookUrls::of(&self.public_base, &account.webhook_key);
-        match provision::look_after(&self.carrier.client, &account, &urls, &claim.number).await {
+        let look = provision::look_after(&self.carrier.client, &self.pools, &account, &urls, &claim.number);
+        match number::while_held(&self.carrier.ledger, claim, provision::LEASE_SECONDS, look).await {
             Looked::Seen { facts, trouble } => {
                 if let Some(error) = trouble {
                     self.carrier.note::<()>(claim.number.project_id, &Err(error.clone()));

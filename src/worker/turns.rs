@@ -22,7 +22,7 @@ use crate::ledger::room::Room;
 use crate::ledger::turn::{Claim, Reason, Settled, Settlement, WaitingMessage};
 use crate::ledger::wake::Work;
 use crate::ledger::{self, Ledger, agent, turn};
-use crate::secret::SecretKey;
+use crate::secret::SecretKeys;
 use crate::segments;
 use crate::template;
 
@@ -45,7 +45,7 @@ pub struct Turns {
     agents: Cache<(Uuid, i32), Arc<Loaded>>,
     means: Means,
     /// What opens the secrets that sign requests to services.
-    key: SecretKey,
+    key: SecretKeys,
     env: &'static str,
     lease_seconds: u32,
     /// Cancelled when the process is told to stop.
@@ -60,7 +60,7 @@ struct Loaded {
 
 impl Turns {
     /// Turns whose agents are told that they run in `env`, and that hold their leases this long.
-    pub fn new(ledger: Ledger, means: Means, key: SecretKey, env: &'static str, lease_seconds: u32) -> Self {
+    pub fn new(ledger: Ledger, means: Means, key: SecretKeys, env: &'static str, lease_seconds: u32) -> Self {
         let (agents, stopping) = (Cache::new(1_000), CancellationToken::new());
         Self { ledger, agents, means, key, env, lease_seconds, stopping }
     }

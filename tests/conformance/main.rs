@@ -21,6 +21,7 @@ use textback::account::Account;
 use textback::carrier::Sent;
 use textback::carrier::client::{CarrierError, Client, Outgoing, WebhookUrls};
 use textback::carrier::numbers::{NumberType, Wanted};
+use textback::carrier::registration::Pools;
 use textback::listen::Listening;
 use url::Url;
 
@@ -146,7 +147,7 @@ async fn every_call(checks: &mut Checks, client: &Client, who: &str) {
         400,
     );
     checks.allowed(&format!("{who}: release a number"), client.release_number(&account, SID).await);
-    checks.allowed(&format!("{who}: find a messaging service"), client.find_service(&account, SID).await);
+    checks.endless(&format!("{who}: read the messaging services"), client.pools(&account).await);
     checks.allowed(&format!("{who}: read a campaign"), client.campaign(&account, SERVICE).await);
     checks.allowed(&format!("{who}: read a verification"), client.verification(&account, SID).await);
 }
@@ -191,7 +192,7 @@ async fn answers_of_the_simulator(checks: &mut Checks, world: &World) {
         checks.allowed("simulator: set webhooks", client.set_webhooks(&account, found, &urls).await);
     }
     checks.note("simulator: find", matches!(found, Ok(Some(_))), &found);
-    let service = client.find_service(&account, &sid).await;
+    let service = Pools::default().service(&client, &account, &sid).await;
     let service_sid = service.as_ref().ok().and_then(|service| service.as_ref()).map(|service| service.sid.clone());
     checks.note("simulator: find the messaging service", service_sid.is_some(), &service);
     checks.allowed("simulator: read its campaign", client.campaign(&account, &service_sid.unwrap_or_default()).await);

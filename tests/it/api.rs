@@ -159,11 +159,17 @@ async fn secrets_are_neither_returned_nor_stored_in_the_clear() {
     let world = World::with_agent(ECHO, json!({})).await;
     let mut account = textback::simulator::Account::new(ACCOUNT_SID, "very-secret-token");
     account.api_keys.insert(format!("SK{}", "0".repeat(32)), "very-secret-api".to_owned());
+    account.next_auth_token = Some("very-secret-next".to_owned());
     world.simulator.add_account(account);
     let credentials = json!({"account_sid": ACCOUNT_SID, "auth_token": "very-secret-token", "next_auth_token": "very-secret-next",
         "api_key_sid": format!("SK{}", "0".repeat(32)), "api_key_secret": "very-secret-api"});
     let answer = world.ok(Method::PUT, "/v1/carrier", Some(credentials)).await;
     assert!(!answer.to_string().contains("very-secret"));
+    assert_eq!(world.ok(Method::GET, "/v1/carrier", None).await, answer, "and is read again as it was told");
+    assert_eq!(
+        (&answer["api_key_sid"], &answer["has_next_auth_token"]),
+        (&json!(format!("SK{}", "0".repeat(32))), &json!(true))
+    );
     let base = format!("http://{}/webhooks/twilio/{}", world.api, world.webhook_key);
     assert_eq!(
         answer["webhook_urls"],

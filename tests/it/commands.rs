@@ -20,6 +20,22 @@ pub fn textback() -> Command {
     command
 }
 
+impl World {
+    /// A command of the binary with the settings of this world, and a secret key of the story's.
+    pub fn command(&self, command: &str, secret_key: &str) -> Command {
+        let carrier = format!("http://{}", self.simulator_address);
+        let mut process = textback();
+        process
+            .arg(command)
+            .env("DATABASE_URL", &self.database_url)
+            .env("TEXTBACK_SECRET_KEY", secret_key)
+            .env("TEXTBACK_TWILIO_API_URL", &carrier)
+            .env("TEXTBACK_TWILIO_MESSAGING_URL", &carrier)
+            .env("TEXTBACK_PUBLIC_URL", format!("http://{}", self.api));
+        process
+    }
+}
+
 /// A process that ends with the story.
 pub struct Running {
     child: Child,

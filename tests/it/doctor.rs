@@ -4,7 +4,6 @@ use std::process::Output;
 
 use serde_json::json;
 
-use crate::commands::textback;
 use crate::harness::{ADA, ECHO, World};
 use crate::stage::Stage;
 
@@ -16,14 +15,8 @@ fn said(output: &Output) -> String {
 async fn doctor_finds_what_is_wrong_and_says_how_to_mend_it() {
     let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
     let doctor = |public: &str| {
-        let mut command = textback();
-        command
-            .arg("doctor")
-            .env("DATABASE_URL", &world.database_url)
-            .env("TEXTBACK_SECRET_KEY", &world.secret_key)
-            .env("TEXTBACK_TWILIO_API_URL", format!("http://{}", world.simulator_address))
-            .env("TEXTBACK_TWILIO_MESSAGING_URL", format!("http://{}", world.simulator_address))
-            .env("TEXTBACK_PUBLIC_URL", public);
+        let mut command = world.command("doctor", &world.secret_key);
+        command.env("TEXTBACK_PUBLIC_URL", public);
         async move { tokio::task::spawn_blocking(move || command.output().expect("it runs")).await.expect("it runs") }
     };
     let well = format!("http://{}", world.api);

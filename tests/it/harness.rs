@@ -21,7 +21,7 @@ use textback::ledger::carrier_account::Accounts;
 use textback::ledger::wake::Wakes;
 use textback::ledger::{Ledger, invariant, project};
 use textback::listen::Listening;
-use textback::secret::SecretKey;
+use textback::secret::SecretKeys;
 use textback::simulator::{Account, Behaviour, Simulator, Texted};
 use textback::worker::Workers;
 use url::Url;
@@ -68,7 +68,7 @@ impl World {
         let database_url = new_database().await;
         let wakes = Arc::new(Wakes::default());
         let ledger = Ledger::open(&database_url, 10, wakes).expect("a ledger");
-        let (secret_key, secret_key_text) = SecretKey::draw();
+        let (secret_key, secret_key_text) = SecretKeys::draw();
         let simulator = Simulator::new(Behaviour::default()).expect("a simulator");
         let listening = loopback().await;
         let simulator_address = listening.address();
@@ -117,6 +117,11 @@ impl World {
         let world = Self::new().await;
         world.attach(source, settings).await;
         world
+    }
+
+    /// Gives its connections back: for stories that see many worlds.
+    pub async fn end(self) {
+        self.ledger.close().await;
     }
 
     /// Workers of another process, whose carrier is somewhere else.

@@ -6,7 +6,7 @@ use textback::simulator::Fault;
 
 use crate::harness::{ACCOUNT_SID, ADA, AUTH_TOKEN, ECHO, NUMBER, World};
 
-const FOR_SALE: &str = "+14155550120";
+pub const FOR_SALE: &str = "+14155550120";
 
 impl World {
     pub async fn an_agent(&self) -> Value {
@@ -94,68 +94,6 @@ async fn what_cannot_be_searched_or_bought_says_why() {
     let not_ours = json!({"number": "+14155550777", "agent_id": world.an_agent().await});
     assert_eq!(world.refused(Method::POST, "/v1/numbers", Some(not_ours)).await.1, "number_not_owned");
     assert_eq!(world.ok(Method::GET, "/v1/numbers", None).await["items"], json!([]), "none of them is left behind");
-}
-
-/// Each call about a number fails once in each way, and what was asked is asked again by whoever asked, or goes on by itself.
-#[tokio::test]
-async fn a_fault_between_any_two_calls_neither_buys_twice_nor_loses_a_bought_number() {
-    for fault in [Fault::Fail500, Fault::AcceptThen500, Fault::AcceptThenGarbage, Fault::TooManyRequests] {
-        for calls_before in 0..4 {
-            for asks_again in [true, false] {
-                let world = World::new().await;
-                let agent = world.an_agent().await;
-                // The first calls are answered as they should be.
-                let well = std::iter::repeat_n(Fault::AcceptThenHang(0), calls_before);
-                world.simulator.plan_number_faults(well.chain([fault]));
-                let body = json!({"number": FOR_SALE, "agent_id": agent, "buy": true});
-                let (status, answer) = world.ask(&world.key, Method::POST, "/v1/numbers", Some(body.clone())).await;
-                assert!(status == 200 || status == 502, "{answer}");
-                // Where there were fewer calls, nobody met the fault.
-                world.simulator.clear_faults();
-                if asks_again {
-                    world.ok(Method::POST, "/v1/numbers", Some(body)).await;
-                } else {
-                    world.look_after_numbers().await;
-                }
-                let number = world.number().await;
-                let told = format!("{fault:?} after {calls_before} calls, asked again: {asks_again}: {number}");
-                assert_eq!(world.simulator.bought(), [FOR_SALE], "{told}");
-                assert_eq!((&number["webhook"], &number["carrier_sid"].is_string()), (&json!("ok"), &true), "{told}");
-                world.simulator.say(ADA, FOR_SALE, "hi").await;
-                world.settle().await;
-                assert_eq!(world.simulator.received(ADA, FOR_SALE), ["1: hi"], "{told}");
-            }
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_purchase_that_a_crash_interrupted_goes_on_by_itself() {
-    let world = World::new().await;
-    let agent_id = crate::harness::id(&world.an_agent().await);
-    let project_id =
-        textback::ledger::project::find_by_name(&world.ledger, "stories").await.expect("an answer").expect("one").id;
-    // The process died after it noted the wish: with the lease, before any call.
-    let wish = textback::ledger::number::Wish {
-        project_id,
-        number: FOR_SALE.to_owned(),
-        agent_id,
-        country: Some("US".to_owned()),
-        may_buy: true,
-        mend_drift: None,
-    };
-    let id = textback::ledger::number::want(&world.ledger, &wish).await.expect("noted");
-    textback::ledger::number::take(&world.ledger, project_id, id, 120).await.expect("an answer").expect("a lease");
-    world.workers.numbers.step().await.expect("numbers");
-    assert!(world.simulator.bought().is_empty(), "the lease still holds");
-    world.sql("update number set leased_until = now() - interval '1 second', check_at = now()").await;
-    world.workers.numbers.step().await.expect("numbers");
-    assert_eq!(world.simulator.bought(), [FOR_SALE]);
-    assert_eq!(world.number().await["webhook"], "ok");
-    assert_eq!(
-        world.refused(Method::GET, "/v1/numbers/01900000-0000-7000-8000-000000000000/health", None).await.0,
-        404
-    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -301,9 +239,15 @@ async fn credentials_are_tried_before_they_are_kept() {
 }
 
 #[tokio::test]
-async fn a_number_that_was_bought_and_cannot_text_is_not_forgotten() {
+async fn a_number_that_cannot_text_is_not_paid_for_and_one_that_was_is_not_forgotten() {
     let world = World::new().await;
-    world.simulator.sell_without_sms(FOR_SALE);
+    world.simulator.sell_without_sms(FOR_SALE, true);
+    let (status, answer) = world.buy(FOR_SALE).await;
+    assert_eq!((status.as_u16(), &answer["code"]), (422, &json!("number_without_sms")));
+    assert!(world.simulator.bought().is_empty(), "the search tells before the purchase");
+    assert_eq!(world.ok(Method::GET, "/v1/numbers", None).await["items"], json!([]));
+    // One that no search tells of is bought, and turns out to be mute.
+    world.simulator.sell_without_sms(FOR_SALE, false);
     let (status, answer) = world.buy(FOR_SALE).await;
     assert_eq!((status.as_u16(), &answer["code"]), (422, &json!("number_without_sms")));
     let number = world.number().await;
@@ -372,5 +316,48 @@ async fn a_wish_that_comes_during_a_look_is_not_lost() {
     world.workers.numbers.step().await.expect("numbers");
     let number = world.number().await;
     assert_eq!((&number["wanted"], &number["webhook"]), (&json!("attached"), &json!("ok")), "{number}");
+    assert_eq!(world.answers(ADA, "hi").await, ["1: hi"]);
+}
+
+#[tokio::test]
+async fn two_projects_do_not_take_a_number_from_each_other_for_ever() {
+    let world = world().await;
+    let (_, second_key) = textback::ledger::project::create(&world.ledger, "second").await.expect("a project");
+    let ask = |method, path: &'static str, body| world.ask(&second_key, method, path, Some(body));
+    let credentials = json!({"account_sid": ACCOUNT_SID, "auth_token": AUTH_TOKEN});
+    assert_eq!(ask(Method::PUT, "/v1/carrier", credentials).await.0, 200);
+    let agent = json!({"name": "second", "kind": "script", "source": ECHO, "first_message": "process"});
+    let agent_id = ask(Method::POST, "/v1/agents", agent).await.1["id"].clone();
+    let (status, taken) = ask(Method::POST, "/v1/numbers", json!({"number": NUMBER, "agent_id": agent_id})).await;
+    assert_eq!((status.as_u16(), &taken["webhook"]), (200, &json!("ok")), "who asks last has it");
+    for _ in 0..3 {
+        world.look_after_numbers().await;
+    }
+    let number = world.number().await;
+    assert_eq!(number["webhook"], "drifted");
+    assert!(
+        number["warnings"][0].as_str().is_some_and(|told| told.contains("another project of this installation")),
+        "{number}"
+    );
+    let (_, seconds) = world.ask(&second_key, Method::GET, "/v1/numbers", None).await;
+    assert_eq!(seconds["items"][0]["webhook"], "ok", "nobody took it back");
+    // Who asks for it has it again.
+    let again = json!({"number": NUMBER, "agent_id": number["agent_id"]});
+    assert_eq!(world.ok(Method::POST, "/v1/numbers", Some(again)).await["webhook"], "ok");
+    assert_eq!(world.answers(ADA, "hi").await, ["1: hi"]);
+}
+
+#[tokio::test]
+async fn who_asks_again_for_a_number_gets_its_texts_whoever_may_mend() {
+    let world = world().await;
+    let number = world.number().await;
+    let path = format!("/v1/numbers/{}", number["id"].as_str().expect("an id"));
+    world.ok(Method::PATCH, &path, Some(json!({"mend_drift": false}))).await;
+    world.simulator.change_number(NUMBER, |number| number.sms_url = "https://elsewhere.example/sms".to_owned());
+    world.look_after_numbers().await;
+    assert_eq!(world.number().await["webhook"], "drifted");
+    let again = json!({"number": NUMBER, "agent_id": number["agent_id"]});
+    let number = world.ok(Method::POST, "/v1/numbers", Some(again)).await;
+    assert_eq!((&number["webhook"], &number["mend_drift"]), (&json!("ok"), &json!(false)));
     assert_eq!(world.answers(ADA, "hi").await, ["1: hi"]);
 }

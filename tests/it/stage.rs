@@ -15,7 +15,7 @@ use textback::dev::postgres::Postgres;
 use textback::ledger::wake::Wakes;
 use textback::ledger::{Ledger, invariant, project};
 use textback::listen::Listening;
-use textback::secret::SecretKey;
+use textback::secret::SecretKeys;
 use textback::simulator::{Account, Behaviour, Simulator};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -89,7 +89,7 @@ impl Stage {
             simulator,
             api,
             key: String::new(),
-            secret_key: SecretKey::draw().1,
+            secret_key: SecretKeys::draw().1,
             to_database,
             to_carrier,
             variables: Vec::new(),

@@ -151,7 +151,13 @@ async fn the_signature_covers_the_query_and_every_parameter() {
 async fn both_tokens_count_while_the_token_is_rotated() {
     let world = World::with_agent(ECHO, json!({})).await;
     let put = |credentials| world.ok(Method::PUT, "/v1/carrier", Some(credentials));
-    put(json!({"account_sid": ACCOUNT_SID, "auth_token": AUTH_TOKEN, "next_auth_token": "the-next"})).await;
+    let both = json!({"account_sid": ACCOUNT_SID, "auth_token": AUTH_TOKEN, "next_auth_token": "the-next"});
+    let unknown = world.ask(&world.key, Method::PUT, "/v1/carrier", Some(both.clone())).await.1;
+    assert!(unknown["detail"].as_str().is_some_and(|told| told.contains("next_auth_token")), "it is tried: {unknown}");
+    let mut account = textback::simulator::Account::new(ACCOUNT_SID, AUTH_TOKEN);
+    account.next_auth_token = Some("the-next".to_owned());
+    world.simulator.add_account(account);
+    put(both).await;
     assert_eq!(world.post("messages", &form(&[("MessageSid", "SM2")]), "the-next").await.status(), 200);
     assert_eq!(world.post("messages", &form(&[("MessageSid", "SM3")]), AUTH_TOKEN).await.status(), 200);
     // It is promoted at the carrier, and then told here.

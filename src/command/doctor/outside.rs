@@ -11,7 +11,9 @@ use crate::carrier::client::{Client, WebhookUrls};
 use crate::carrier::form::Form;
 use crate::carrier::signature;
 use crate::ledger::carrier_account::Accounts;
-use crate::ledger::{Ledger, number};
+use crate::ledger::page::HIGHEST_LIMIT;
+use crate::ledger::{Ledger, country, number, seal};
+use crate::secret::SecretKeys;
 
 pub(super) async fn look_at_carrier(
     ledger: &Ledger,
@@ -22,6 +24,7 @@ pub(super) async fn look_at_carrier(
         findings.skipped("carrier", "TEXTBACK_SECRET_KEY is not set, so accounts and numbers were not looked at");
         return Ok(());
     };
+    look_at_keys(ledger, &key, findings).await?;
     let accounts = Accounts::new(ledger.clone(), key);
     let client = Client::new(options.carrier.twilio_api_url.clone(), options.carrier.twilio_messaging_url.clone())?;
     let projects = accounts.projects().await?;
@@ -33,21 +36,7 @@ pub(super) async fn look_at_carrier(
             Ok(Some(account)) => {
                 look_at_signature(&account, &project, options.public_url.as_ref(), findings).await;
                 look_at_credentials(&client, &account, &project, findings).await;
-                let numbers = number::list(ledger, project_id, None, crate::ledger::page::HIGHEST_LIMIT).await?.items;
-                if numbers.is_empty() {
-                    findings.skipped("number", &format!("{project} has none: POST /v1/numbers"));
-                }
-                for number in numbers {
-                    // What its webhooks are is looked at now; of the rest, what was seen last.
-                    let seen = number.findings(None).into_iter().filter(|_| number.webhook == "ok");
-                    for finding in seen {
-                        match finding.severity {
-                            "blocked" => findings.bad("number", &finding.what, &finding.mend),
-                            _ => findings.skipped("number", &finding.what),
-                        }
-                    }
-                    look_at_number(&client, &account, &number, options.public_url.as_ref(), findings).await;
-                }
+                look_at_numbers(ledger, &client, &account, &project, options.public_url.as_ref(), findings).await?;
             }
             Ok(None) => {}
             Err(error) => findings.bad(
@@ -58,6 +47,68 @@ pub(super) async fn look_at_carrier(
         }
     }
     Ok(())
+}
+
+/// Whether the keys open what is stored, and whether an earlier one is still needed.
+async fn look_at_keys(ledger: &Ledger, keys: &SecretKeys, findings: &mut Findings) -> Result<(), sqlx::Error> {
+    let mut waiting = 0;
+    for sealed in seal::count(ledger).await? {
+        if !keys.opens(&sealed.key_id) {
+            let found =
+                format!("{} stored secrets were sealed with key {}, which is not given", sealed.rows, sealed.key_id);
+            findings.bad(
+                "secret key",
+                &found,
+                "add that key to TEXTBACK_SECRET_KEY behind a comma, or give the secrets anew",
+            );
+        } else if sealed.key_id != keys.id() {
+            waiting += sealed.rows;
+        }
+    }
+    match (waiting, keys.others()) {
+        (0, 0) => {}
+        (0, _) => findings.ok("secret key", &format!("key {} opens all: the other ones can be taken out", keys.id())),
+        (waiting, _) => findings.skipped(
+            "secret key",
+            &format!("{waiting} stored secrets wait for the new key: it seals them when textback serve or work starts with it"),
+        ),
+    }
+    Ok(())
+}
+
+/// All numbers of a project: their webhooks as they are at the carrier now; of the rest, what was seen last.
+async fn look_at_numbers(
+    ledger: &Ledger,
+    client: &Client,
+    account: &Account,
+    project: &str,
+    public_url: Option<&Url>,
+    findings: &mut Findings,
+) -> Result<(), sqlx::Error> {
+    let mut before = None;
+    loop {
+        let numbers = number::list(ledger, account.project_id, before, HIGHEST_LIMIT).await?;
+        if numbers.items.is_empty() && before.is_none() {
+            findings.skipped("number", &format!("{project} has none: POST /v1/numbers"));
+        }
+        let countries = country::of_numbers(ledger, account.project_id, &numbers.items).await?;
+        for number in &numbers.items {
+            let country = number.country.as_ref().and_then(|iso2| countries.get(iso2));
+            // What was seen of its webhooks may be over; they are looked at now.
+            let seen = number::Number { webhook: "ok".to_owned(), ..number.clone() };
+            for finding in seen.findings(country) {
+                match finding.severity {
+                    "blocked" => findings.bad("number", &finding.what, &finding.mend),
+                    _ => findings.skipped("number", &format!("{} -> {}", finding.what, finding.mend)),
+                }
+            }
+            look_at_number(client, account, number, public_url, findings).await;
+        }
+        before = numbers.items.last().map(|number| number.id);
+        if numbers.next_cursor.is_none() {
+            return Ok(());
+        }
+    }
 }
 
 /// Calls ourselves as the carrier would: by the public address, with a signature over it.

@@ -1,0 +1,76 @@
+//! What is sealed in rows is sealed anew when the first key changes; it opens nothing for anybody else.
+
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use super::Ledger;
+use super::carrier_account::AccountError;
+use crate::secret::{SecretError, SecretKeys};
+
+/// Secrets of a row that one key sealed: of a project's carrier account or of an agent.
+#[derive(FromRow)]
+struct Sealed {
+    id: Uuid,
+    key_id: String,
+    /// Null where there is none.
+    secrets: Vec<Option<Vec<u8>>>,
+}
+
+/// How many rows each key has sealed.
+#[derive(Debug, FromRow)]
+pub struct Count {
+    pub key_id: String,
+    pub rows: i64,
+}
+
+/// Counts what is sealed, by the name of the key.
+pub async fn count(ledger: &Ledger) -> Result<Vec<Count>, sqlx::Error> {
+    sqlx::query_as(include_str!("../../sql/seal/count.sql")).fetch_all(&ledger.pool).await
+}
+
+/// Seals with the first key what the others sealed, and says how many rows that were. What none of them opens stays. Several
+/// processes may do it at once: a row is written only as it was read.
+pub async fn seal_anew(ledger: &Ledger, keys: &SecretKeys) -> Result<usize, AccountError> {
+    let mut renewed = 0;
+    for (find, write) in [
+        (include_str!("../../sql/seal/accounts.sql"), include_str!("../../sql/seal/account.sql")),
+        (include_str!("../../sql/seal/agents.sql"), include_str!("../../sql/seal/agent.sql")),
+    ] {
+        let rows: Vec<Sealed> = sqlx::query_as(find).bind(keys.id()).fetch_all(&ledger.pool).await?;
+        for row in rows.into_iter().filter(|row| keys.opens(&row.key_id)) {
+            let anew: Result<Vec<Option<Vec<u8>>>, SecretError> = row
+                .secrets
+                .iter()
+                .map(|sealed| {
+                    sealed.as_deref().map(|sealed| keys.open(&row.key_id, sealed).map(|it| keys.seal(&it))).transpose()
+                })
+                .collect();
+            let written = sqlx::query(write)
+                .bind(row.id)
+                .bind(&row.secrets)
+                .bind(keys.id())
+                .bind(anew?)
+                .execute(&ledger.pool)
+                .await?;
+            renewed += usize::from(written.rows_affected() == 1);
+        }
+    }
+    Ok(renewed)
+}
+
+/// Does that beside the beginning of a process; what fails is told, and done at the next start.
+pub fn seal_anew_beside(ledger: &Ledger, keys: &SecretKeys) {
+    if keys.others() == 0 {
+        return;
+    }
+    let (ledger, keys) = (ledger.clone(), keys.clone());
+    tokio::spawn(async move {
+        match seal_anew(&ledger, &keys).await {
+            Ok(0) => {}
+            Ok(rows) => tracing::info!(rows, key_id = keys.id(), "stored secrets are sealed with the new key"),
+            Err(error) => {
+                tracing::warn!(%error, "stored secrets could not be sealed anew; the earlier key is still needed")
+            }
+        }
+    });
+}

@@ -1,0 +1,247 @@
+//! Numbers while the carrier fails and processes die: nothing is bought twice, nothing that was bought is lost, and what was asked is done.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use textback::simulator::Fault;
+
+use crate::commands::Running;
+use crate::harness::{ACCOUNT_SID, ADA, NUMBER, World};
+use crate::numbers::FOR_SALE;
+
+/// The ways in which a call can fail.
+const FAULTS: [Fault; 4] = [Fault::Fail500, Fault::AcceptThen500, Fault::AcceptThenGarbage, Fault::TooManyRequests];
+/// More than one look has calls: two searches, the purchase, the number, services, their numbers, the campaign.
+const CALLS: usize = 9;
+
+impl World {
+    /// Lets one call fail, after some that are answered as they should be.
+    fn fail_after(&self, calls: usize, fault: Fault) {
+        let well = std::iter::repeat_n(Fault::AcceptThenHang(0), calls);
+        self.simulator.plan_number_faults(well.chain([fault]));
+    }
+
+    /// The number is ours, well, registered, and answers.
+    async fn must_answer_at(&self, number: &str, told: &str) {
+        let row = self.number().await;
+        let told = format!("{told}: {row}");
+        assert_eq!(
+            (&row["number"], &row["webhook"], &row["registration"], &row["sends"], row["carrier_sid"].is_string()),
+            (&json!(number), &json!("ok"), &json!("approved"), &json!("open"), true),
+            "{told}"
+        );
+        self.simulator.say(ADA, number, "hi").await;
+        self.settle().await;
+        assert_eq!(self.simulator.received(ADA, number), ["1: hi"], "{told}");
+    }
+
+    fn wish(&self, project_id: uuid::Uuid, agent_id: &Value) -> textback::ledger::number::Wish {
+        textback::ledger::number::Wish {
+            project_id,
+            number: FOR_SALE.to_owned(),
+            agent_id: crate::harness::id(agent_id),
+            country: Some("US".to_owned()),
+            may_buy: true,
+            mend_drift: None,
+        }
+    }
+}
+
+async fn project_id(world: &World) -> uuid::Uuid {
+    textback::ledger::project::find_by_name(&world.ledger, "stories").await.expect("an answer").expect("one").id
+}
+
+/// Each call about a number fails once in each way, and what was asked is asked again by whoever asked, or goes on by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fault_at_any_call_of_a_purchase_neither_buys_twice_nor_loses_a_bought_number() {
+    let mut met = 0;
+    for fault in FAULTS {
+        for calls in 0..CALLS {
+            for asks_again in [true, false] {
+                let world = World::new().await;
+                let agent = world.an_agent().await;
+                world.fail_after(calls, fault);
+                let body = json!({"number": FOR_SALE, "agent_id": agent, "buy": true});
+                let (status, answer) = world.ask(&world.key, Method::POST, "/v1/numbers", Some(body.clone())).await;
+                assert!(status == 200 || status == 502, "{answer}");
+                met += usize::from(world.simulator.number_faults_left() == 0);
+                world.simulator.clear_faults();
+                if asks_again {
+                    world.ok(Method::POST, "/v1/numbers", Some(body)).await;
+                } else {
+                    world.look_after_numbers().await;
+                }
+                assert_eq!(world.simulator.bought(), [FOR_SALE]);
+                world.must_answer_at(FOR_SALE, &format!("{fault:?} after {calls}, asked again: {asks_again}")).await;
+                world.end().await;
+            }
+        }
+    }
+    // The number's list, a search, the purchase, services, their numbers, the campaign.
+    assert_eq!(met, FAULTS.len() * 6 * 2, "each call met each fault");
+}
+
+/// The same for a number that the account has: found, pointed here, its service and its campaign read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fault_at_any_call_of_an_attachment_or_a_mending_only_puts_it_off() {
+    for fault in FAULTS {
+        for calls in 0..CALLS {
+            let world = World::new().await;
+            let agent = world.an_agent().await;
+            world.fail_after(calls, fault);
+            let attach = json!({"number": NUMBER, "agent_id": agent});
+            world.ask(&world.key, Method::POST, "/v1/numbers", Some(attach)).await;
+            world.simulator.clear_faults();
+            world.look_after_numbers().await;
+            world.must_answer_at(NUMBER, &format!("attached, {fault:?} after {calls}")).await;
+
+            world.simulator.change_number(NUMBER, |number| number.sms_url = "https://elsewhere.example/sms".to_owned());
+            world.fail_after(calls, fault);
+            world.look_after_numbers().await;
+            world.simulator.clear_faults();
+            world.look_after_numbers().await;
+            assert_eq!(world.number().await["webhook"], "ok", "mended, {fault:?} after {calls}");
+            assert_eq!(
+                world.answers(ADA, "hi").await.last().map(String::as_str),
+                Some("2: hi"),
+                "{fault:?} after {calls}"
+            );
+            world.end().await;
+        }
+    }
+}
+
+/// What was seen before the webhooks could not be set stays seen.
+#[tokio::test]
+async fn drift_that_cannot_be_mended_is_told_until_it_is() {
+    let world = crate::numbers::world().await;
+    world.simulator.change_number(NUMBER, |number| number.sms_url = "https://elsewhere.example/sms".to_owned());
+    world.fail_after(1, Fault::Fail500);
+    world.look_after_numbers().await;
+    let number = world.number().await;
+    assert_eq!(number["webhook"], "drifted");
+    assert!(number["webhook_detail"].as_str().is_some_and(|told| told.contains("elsewhere.example")), "{number}");
+    assert_eq!(world.health().await.0, "blocked");
+    world.look_after_numbers().await;
+    assert_eq!(world.health().await.0, "ok");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fault_at_any_call_of_a_parting_only_puts_it_off() {
+    for (parting, calls, fault) in ["keep", "release"]
+        .into_iter()
+        .flat_map(|parting| (0..2).flat_map(move |calls| FAULTS.map(move |fault| (parting, calls, fault))))
+    {
+        let world = crate::numbers::world().await;
+        let path = format!("/v1/numbers/{}", world.number().await["id"].as_str().expect("an id"));
+        world.fail_after(calls, fault);
+        let part = format!("{path}?at_carrier={parting}");
+        let status = world.ask(&world.key, Method::DELETE, &part, None).await.0;
+        // Of a release nothing is read but its status.
+        assert!(
+            status == 502 || (fault == Fault::AcceptThenGarbage && status == 204),
+            "{status} {parting} {calls} {fault:?}"
+        );
+        world.look_after_numbers().await;
+        assert_eq!(world.refused(Method::GET, &path, None).await.0, 404, "{parting} {calls} {fault:?}");
+        let left = world.simulator.number(NUMBER).map(|number| number.sms_url);
+        assert_eq!(left, (parting == "keep").then(String::new), "{parting} {calls} {fault:?}");
+        world.end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_purchase_that_is_forbidden_is_not_tried_each_minute() {
+    let world = World::new().await;
+    world.simulator.add_account(textback::simulator::Account::new(ACCOUNT_SID, "another token"));
+    let (status, answer) = world.buy(FOR_SALE).await;
+    assert_eq!((status.as_u16(), &answer["code"]), (502, &json!("carrier_failed")), "{answer}");
+    assert!(answer["detail"].as_str().is_some_and(|told| told.contains("PUT /v1/carrier")), "{answer}");
+    let due = world.count("select count(*) from number where check_at > now() + interval '9 minutes'").await;
+    assert_eq!(due, 1, "it waits for somebody to give other credentials");
+}
+
+/// The worker dies after each call of a purchase in turn; another one goes on from what the carrier has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_dies_at_any_step_of_a_purchase_buys_once_and_loses_nothing() {
+    let mut died = 0;
+    let after_each_call = (1..=CALLS).map(|call| format!("number.after_call:{call}"));
+    for failpoint in after_each_call.chain(["number.before_settle:1".to_owned()]) {
+        let world = World::new().await;
+        let agent = world.an_agent().await;
+        let wish = world.wish(project_id(&world).await, &agent);
+        textback::ledger::number::want(&world.ledger, &wish).await.expect("noted");
+        world.sql("update number set check_at = now()").await;
+        let mut work = world.command("work", &world.secret_key);
+        work.env("TEXTBACK_FAILPOINT", &failpoint).env("RUST_LOG", "off,textback::command=info").stdout(Stdio::null());
+        let mut dying = Running::start(&mut work, false);
+        dying.until("working");
+        let has_died = dying.aborts_within(Duration::from_secs(3)).await;
+        died += usize::from(has_died);
+        let calls_of_a_purchase = 5;
+        let must_die = failpoint.ends_with("settle:1")
+            || failpoint
+                .rsplit(':')
+                .next()
+                .and_then(|call| call.parse().ok())
+                .is_some_and(|call: usize| call <= calls_of_a_purchase);
+        assert_eq!(has_died, must_die, "{failpoint}");
+        // Its lease ends, and the next worker comes.
+        world.sql("update number set leased_until = now() - interval '1 second' where leased_until is not null").await;
+        world.look_after_numbers().await;
+        assert_eq!(world.simulator.bought(), [FOR_SALE], "{failpoint}");
+        world.must_answer_at(FOR_SALE, &failpoint).await;
+        world.end().await;
+    }
+    assert_eq!(died, 6);
+}
+
+/// Forty numbers in twenty services: all are looked after with one reading of the account's services.
+#[tokio::test]
+async fn an_account_with_many_numbers_is_read_once() {
+    let world = World::new().await;
+    let agent = world.an_agent().await;
+    for n in 0..20 {
+        let number = format!("+141555502{n:02}");
+        world.simulator.add_number(ACCOUNT_SID, &number);
+        world.simulator.change_service(&number, |_| {});
+        world.ok(Method::POST, "/v1/numbers", Some(json!({"number": number, "agent_id": agent}))).await;
+    }
+    let before = world.simulator.messaging_calls();
+    world.sql("update number set check_at = now()").await;
+    while world.workers.numbers.go_on().await.expect("numbers") > 0 {}
+    // The list of services, the numbers of each of 21, and the campaign of each number.
+    assert_eq!(world.simulator.messaging_calls() - before, 1 + 21 + 20);
+    assert_eq!(world.count("select count(*) from number where registration = 'approved'").await, 20);
+}
+
+#[tokio::test]
+async fn a_purchase_that_a_crash_interrupted_goes_on_by_itself() {
+    let world = World::new().await;
+    let agent_id = crate::harness::id(&world.an_agent().await);
+    let project_id =
+        textback::ledger::project::find_by_name(&world.ledger, "stories").await.expect("an answer").expect("one").id;
+    // The process died after it noted the wish: with the lease, before any call.
+    let wish = textback::ledger::number::Wish {
+        project_id,
+        number: FOR_SALE.to_owned(),
+        agent_id,
+        country: Some("US".to_owned()),
+        may_buy: true,
+        mend_drift: None,
+    };
+    let id = textback::ledger::number::want(&world.ledger, &wish).await.expect("noted");
+    textback::ledger::number::take(&world.ledger, project_id, id, 120).await.expect("an answer").expect("a lease");
+    world.workers.numbers.step().await.expect("numbers");
+    assert!(world.simulator.bought().is_empty(), "the lease still holds");
+    world.sql("update number set leased_until = now() - interval '1 second', check_at = now()").await;
+    world.workers.numbers.step().await.expect("numbers");
+    assert_eq!(world.simulator.bought(), [FOR_SALE]);
+    assert_eq!(world.number().await["webhook"], "ok");
+    assert_eq!(
+        world.refused(Method::GET, "/v1/numbers/01900000-0000-7000-8000-000000000000/health", None).await.0,
+        404
+    );
+}

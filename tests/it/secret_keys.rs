@@ -1,0 +1,78 @@
+//! The key that seals secrets is changed while people text: nothing that was sealed is lost, and the old key can be thrown away.
+
+use reqwest::Method;
+use secrecy::ExposeSecret;
+use serde_json::json;
+use textback::ledger::agent;
+use textback::ledger::carrier_account::Accounts;
+use textback::secret::SecretKeys;
+
+use crate::commands::{Running, run, said};
+use crate::harness::{AUTH_TOKEN, World, id};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_key_takes_over_what_the_old_one_sealed() {
+    let world = World::new().await;
+    let service = json!({"name": "service", "kind": "http", "url": "https://agent.example.com/"});
+    let made = world.ok(Method::POST, "/v1/agents", Some(service)).await;
+    let (agent_id, first) = (id(&made["id"]), made["signing_secret"].as_str().expect("a secret").to_owned());
+    let path = format!("/v1/agents/{agent_id}/signing-secret");
+    let changed = world.ok(Method::POST, &path, None).await;
+    let second = changed["signing_secret"].as_str().expect("a secret").to_owned();
+
+    let (old, (new, new_text)) = (world.secret_key.clone(), SecretKeys::draw());
+    let alone = said(&run(&mut world.command("doctor", &new_text)));
+    assert!(alone.contains("2 stored secrets were sealed with key"), "{alone}");
+    assert!(alone.contains("behind a comma"), "{alone}");
+    let both = format!("{new_text},{old}");
+    let waiting = said(&run(&mut world.command("doctor", &both)));
+    assert!(waiting.contains("2 stored secrets wait for the new key"), "{waiting}");
+
+    // A process that starts with both seals everything anew.
+    let mut work = Running::start(&mut world.command("work", &both), false);
+    work.until("sealed with the new key");
+    drop(work);
+    let done = said(&run(&mut world.command("doctor", &both)));
+    assert!(done.contains("the other ones can be taken out"), "{done}");
+    let accounts = Accounts::new(world.ledger.clone(), new.clone());
+    let account = accounts.of_webhook_key(&world.webhook_key).await.expect("opens").expect("an account");
+    assert_eq!(account.auth_token.expose_secret(), AUTH_TOKEN);
+    let secrets = agent::signing_secrets(&world.ledger, &new, agent_id).await.expect("opens");
+    let secrets: Vec<&str> = secrets.iter().map(ExposeSecret::expose_secret).collect();
+    assert_eq!(secrets, [second.as_str(), first.as_str()], "the one before signs on");
+    let again =
+        textback::ledger::seal::seal_anew(&world.ledger, &both.parse().expect("keys")).await.expect("an answer");
+    assert_eq!(again, 0, "once is enough");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_that_are_given_while_secrets_are_sealed_anew_are_not_overwritten() {
+    let world = World::new().await;
+    let (new, new_text) = SecretKeys::draw();
+    let both: SecretKeys = format!("{new_text},{}", world.secret_key).parse().expect("keys");
+    // Between reading and writing somebody puts other credentials.
+    let read: (Vec<Option<Vec<u8>>>,) =
+        sqlx::query_as("select array[auth_token, next_auth_token, api_key_secret] from carrier_account")
+            .fetch_one(world.ledger.pool())
+            .await
+            .expect("a row");
+    let project_id: uuid::Uuid =
+        sqlx::query_scalar("select id from project").fetch_one(world.ledger.pool()).await.expect("a project");
+    let mut account = (*Accounts::new(world.ledger.clone(), both.clone())
+        .of_project(project_id)
+        .await
+        .expect("opens")
+        .expect("an account"))
+    .clone();
+    account.auth_token = "given-since".to_owned().into();
+    Accounts::new(world.ledger.clone(), both).put(&account).await.expect("written");
+    let late = sqlx::query(include_str!("../../sql/seal/account.sql"))
+        .bind(project_id)
+        .bind(&read.0)
+        .bind(new.id())
+        .bind(&read.0)
+        .execute(world.ledger.pool())
+        .await
+        .expect("an answer");
+    assert_eq!(late.rows_affected(), 0, "what is not as it was read is left alone");
+}
