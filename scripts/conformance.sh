@@ -15,6 +15,8 @@ for program in node npm python3; do
     command -v "$program" >/dev/null 2>&1 || { echo "$program is missing; the mocks need node 20, the client Python 3.9" >&2; exit 1; }
 done
 
+TEXTBACK_TWILIO_SPEC=$(cd "$spec" && pwd)
+export TEXTBACK_TWILIO_SPEC
 tools=target/conformance
 mkdir -p "$tools"
 prism="$tools/node_modules/.bin/prism"
@@ -35,6 +37,26 @@ else
     export PYTHONPATH="$PWD/$tools/packages"
 fi
 export TEXTBACK_PYTHON
+
+# A field that may come several times has to be said to: Prism does not see it of fields whose shape stands elsewhere or may be null.
+for document in twilio_api_v2010 twilio_messaging_v1; do
+    python3 - "$spec/$document.prism.json" "$tools/$document.json" <<'PYTHON'
+import json, sys
+
+document = json.load(open(sys.argv[1]))
+for path in document["paths"].values():
+    for operation in path.values():
+        content = operation.get("requestBody", {}).get("content", {}) if isinstance(operation, dict) else {}
+        for form in content.values():
+            for name, schema in list(form["schema"].get("properties", {}).items()):
+                while "$ref" in schema:
+                    schema = document["components"]["schemas"][schema["$ref"].split("/")[-1]]
+                if schema.get("type") == "array":
+                    form["schema"]["properties"][name] = {key: value for key, value in schema.items() if key != "nullable"}
+                    form.setdefault("encoding", {}).setdefault(name, {"style": "form", "explode": True})
+json.dump(document, open(sys.argv[2], "w"))
+PYTHON
+done
 
 free_port() {
     python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
@@ -62,13 +84,13 @@ start() {
 
 cargo test --locked --no-run --test conformance
 simulator=$(free_port)
-port=$(free_port); start mock-api "$port" mock "$spec/twilio_api_v2010.prism.json"
+port=$(free_port); start mock-api "$port" mock "$tools/twilio_api_v2010.json"
 export TEXTBACK_MOCK_API="http://127.0.0.1:$port"
-port=$(free_port); start mock-messaging "$port" mock "$spec/twilio_messaging_v1.prism.json"
+port=$(free_port); start mock-messaging "$port" mock "$tools/twilio_messaging_v1.json"
 export TEXTBACK_MOCK_MESSAGING="http://127.0.0.1:$port"
-port=$(free_port); start proxy-api "$port" proxy "$spec/twilio_api_v2010.prism.json" "http://127.0.0.1:$simulator"
+port=$(free_port); start proxy-api "$port" proxy "$tools/twilio_api_v2010.json" "http://127.0.0.1:$simulator"
 export TEXTBACK_PROXY_API="http://127.0.0.1:$port"
-port=$(free_port); start proxy-messaging "$port" proxy "$spec/twilio_messaging_v1.prism.json" "http://127.0.0.1:$simulator"
+port=$(free_port); start proxy-messaging "$port" proxy "$tools/twilio_messaging_v1.json" "http://127.0.0.1:$simulator"
 export TEXTBACK_PROXY_MESSAGING="http://127.0.0.1:$port"
 export TEXTBACK_SIMULATOR_PORT="$simulator"
 cargo test --locked --test conformance

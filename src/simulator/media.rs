@@ -6,7 +6,7 @@ use base64::Engine;
 use poem::http::{StatusCode, header};
 use poem::web::{Data, Path};
 use poem::{Request, Response, handler};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Simulator;
 use super::rest::{answer, authenticate, missing, refused};
@@ -33,6 +33,20 @@ fn bytes(url: &str) -> Option<Vec<u8>> {
     base64::engine::general_purpose::STANDARD.decode(data).ok()
 }
 
+/// The Media resource.
+fn resource(message: &Message, place: usize) -> Option<Value> {
+    let (_, content_type) = message.media.get(place)?;
+    Some(json!({
+        "account_sid": message.account_sid,
+        "content_type": content_type,
+        "date_created": message.date_created.to_rfc2822(),
+        "date_updated": message.date_updated.to_rfc2822(),
+        "parent_sid": message.sid,
+        "sid": sid(place),
+        "uri": format!("{}.json", path(message, place)),
+    }))
+}
+
 /// The media of a message.
 #[handler]
 pub fn list_media(
@@ -47,28 +61,12 @@ pub fn list_media(
         }
         let found = memory.message(&message).filter(|found| found.account_sid == account);
         let found = found.ok_or_else(|| missing(request.uri().path()))?;
-        let media: Vec<_> = found
-            .media
-            .iter()
-            .enumerate()
-            .map(|(place, (_, content_type))| {
-                let uri = format!("/2010-04-01/Accounts/{account}/Messages/{message}/Media/{}.json", sid(place));
-                json!({
-                    "account_sid": account,
-                    "content_type": content_type,
-                    "date_created": found.date_created.to_rfc2822(),
-                    "date_updated": found.date_updated.to_rfc2822(),
-                    "parent_sid": message,
-                    "sid": sid(place),
-                    "uri": uri,
-                })
-            })
-            .collect();
+        let media: Vec<Value> = (0..found.media.len()).filter_map(|place| resource(found, place)).collect();
         Ok((StatusCode::OK, json!({"media_list": media, "page": 0, "page_size": 50, "next_page_uri": null})))
     }))
 }
 
-/// The medium, or where it is. Anybody may ask, as at Twilio unless an account forbids it.
+/// The medium, or where it is; with `.json` what is known of it. Anybody may ask, as at Twilio unless an account forbids it.
 #[handler]
 pub fn get_medium(
     request: &Request,
@@ -77,6 +75,14 @@ pub fn get_medium(
 ) -> Response {
     let memory = simulator.state.lock();
     let found = memory.message(&message).filter(|found| found.account_sid == account);
+    if let Some(wanted) = medium.strip_suffix(".json") {
+        let known = found.and_then(|found| {
+            (0..found.media.len()).find(|place| sid(*place) == wanted).and_then(|place| resource(found, place))
+        });
+        return answer(
+            known.map(|known| (StatusCode::OK, known)).ok_or_else(|| missing(request.original_uri().path())),
+        );
+    }
     let medium = found.and_then(|found| found.media.iter().zip(0..).find(|(_, place)| sid(*place) == medium));
     match medium {
         Some(((url, content_type), _)) if url.starts_with("data:") => match bytes(url) {

@@ -89,6 +89,8 @@ async fn main() -> ExitCode {
     invalid_calls(&mut checks, &mocks).await;
     println!("--- every answer of the simulator, through the same tool as a proxy");
     answers_of_the_simulator(&mut checks, &world).await;
+    println!("--- every operation of the documents, before the mocks and to the simulator");
+    every_path(&mut checks).await;
     println!("--- Twilio's Python client and its validator");
     python(&mut checks, &world).await;
     println!("{} passed, {} failed", checks.passed, checks.failed);
@@ -152,17 +154,52 @@ async fn every_call(checks: &mut Checks, client: &Client, who: &str) {
     checks.allowed(&format!("{who}: read a verification"), client.verification(&account, SID).await);
 }
 
-/// Calls that nobody should make: the mock must be seen to notice.
+/// Calls that nobody should make, one at least of each that the client can make: the mock must be seen to notice.
 async fn invalid_calls(checks: &mut Checks, client: &Client) {
     let well = account(ACCOUNT_SID);
+    let urls = WebhookUrls::of("https://sms.example.com", "key");
+    let long_ago = chrono::DateTime::UNIX_EPOCH;
     checks.forbidden("mock: 1601 characters are refused", send(client, &well, &"a".repeat(1601), &[]).await, 400);
     checks.forbidden("mock: a text that says nothing is refused", send(client, &well, "", &[]).await, 400);
-    let strange = account("AC1");
-    checks.forbidden("mock: an account that is none is refused", client.find_number(&strange, NUMBER).await, 400);
-    checks.forbidden("mock: a number that is none is refused", client.clear_webhooks(&well, "PN1").await, 400);
     let wanted =
-        Wanted { country: "US".to_owned(), number_type: NumberType::Local, contains: None, sms: true, limit: 5_000 };
-    checks.forbidden("mock: 5000 numbers on a page are refused", client.search_numbers(&well, &wanted).await, 400);
+        |limit| Wanted { country: "US".to_owned(), number_type: NumberType::Local, contains: None, sms: true, limit };
+    checks.forbidden(
+        "mock: 5000 numbers on a page are refused",
+        client.search_numbers(&well, &wanted(5_000)).await,
+        400,
+    );
+    let relative = WebhookUrls::of("", "key");
+    checks.forbidden(
+        "mock: a webhook that leads nowhere is refused",
+        client.buy_number(&well, NUMBER, &relative).await,
+        400,
+    );
+    let strange = account("AC1");
+    let of_nobody = "mock: of an account that is none:";
+    checks.forbidden(&format!("{of_nobody} send"), send(client, &strange, "hi", &[]).await, 400);
+    checks.forbidden(
+        &format!("{of_nobody} what was sent"),
+        client.list_sent(&strange, NUMBER, ADA, long_ago).await,
+        400,
+    );
+    checks.forbidden(
+        &format!("{of_nobody} what was received"),
+        client.list_received(&strange, NUMBER, long_ago).await,
+        400,
+    );
+    checks.forbidden(&format!("{of_nobody} the newest"), client.list_newest(&strange).await, 400);
+    checks.forbidden(&format!("{of_nobody} credentials"), client.try_credentials(&strange).await, 400);
+    checks.forbidden(&format!("{of_nobody} search"), client.search_numbers(&strange, &wanted(5)).await, 400);
+    checks.forbidden(&format!("{of_nobody} find"), client.find_number(&strange, NUMBER).await, 400);
+    checks.forbidden(&format!("{of_nobody} buy"), client.buy_number(&strange, NUMBER, &urls).await, 400);
+    let of_nothing = "mock: of an id that is none:";
+    let number = serde_json::from_value(json!({"sid": "PN1", "phone_number": NUMBER})).expect("a number");
+    checks.forbidden(&format!("{of_nothing} media"), client.list_media(&well, "MM1").await, 400);
+    checks.forbidden(&format!("{of_nothing} set webhooks"), client.set_webhooks(&well, &number, &urls).await, 400);
+    checks.forbidden(&format!("{of_nothing} clear webhooks"), client.clear_webhooks(&well, "PN1").await, 400);
+    checks.forbidden(&format!("{of_nothing} release"), client.release_number(&well, "PN1").await, 400);
+    checks.forbidden(&format!("{of_nothing} campaign"), client.campaign(&well, "MG1").await, 400);
+    checks.forbidden(&format!("{of_nothing} verification"), client.verification(&well, "PN1").await, 400);
 }
 
 /// The whole life of a number and a text, each answer of the simulator judged on its way to the client.
@@ -210,18 +247,38 @@ async fn answers_of_the_simulator(checks: &mut Checks, world: &World) {
     checks.forbidden("simulator: a wrong token is refused", client.try_credentials(&stranger).await, 401);
 }
 
-/// The official client and its validator, in a script of their own that prints a line for each check.
+/// The official client and its validator.
 async fn python(checks: &mut Checks, world: &World) {
     world.attach(ECHO, json!({"first_message": "process"})).await;
     world.ok(Method::PATCH, "/v1/project", Some(harness::unguarded())).await;
+    let door = format!("http://{}/webhooks/twilio/{}", world.api, world.webhook_key);
+    let simulator = format!("http://{}", world.simulator_address);
+    script(checks, "official_client.py", &[("SIMULATOR", simulator), ("DOOR", door), ("NUMBER", NUMBER.to_owned())])
+        .await;
+}
+
+/// All paths of the documents, whether our client calls them or not.
+async fn every_path(checks: &mut Checks) {
+    let spec = std::env::var("TEXTBACK_TWILIO_SPEC").expect("TEXTBACK_TWILIO_SPEC; run: make conformance");
+    let at = |variable| url_of(variable).to_string();
+    let settings = [
+        ("SPEC", spec),
+        ("MOCK_API", at("TEXTBACK_MOCK_API")),
+        ("MOCK_MESSAGING", at("TEXTBACK_MOCK_MESSAGING")),
+        ("PROXY_API", at("TEXTBACK_PROXY_API")),
+        ("PROXY_MESSAGING", at("TEXTBACK_PROXY_MESSAGING")),
+    ];
+    script(checks, "every_path.py", &settings).await;
+}
+
+/// Runs a script of this folder, and notes its checks.
+async fn script(checks: &mut Checks, name: &str, settings: &[(&str, String)]) {
     let mut script = Command::new(std::env::var("TEXTBACK_PYTHON").expect("TEXTBACK_PYTHON; run: make conformance"));
     script
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/official_client.py"))
-        .env("SIMULATOR", format!("http://{}", world.simulator_address))
-        .env("DOOR", format!("http://{}/webhooks/twilio/{}", world.api, world.webhook_key))
+        .arg(format!("{}/tests/conformance/{name}", env!("CARGO_MANIFEST_DIR")))
+        .envs(settings.iter().map(|(name, value)| (name, value)))
         .env("ACCOUNT_SID", ACCOUNT_SID)
-        .env("AUTH_TOKEN", AUTH_TOKEN)
-        .env("NUMBER", NUMBER);
+        .env("AUTH_TOKEN", AUTH_TOKEN);
     let output = tokio::task::spawn_blocking(move || script.output()).await.expect("it ran").expect("it ran");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     for line in said.lines() {
@@ -231,5 +288,5 @@ async fn python(checks: &mut Checks, world: &World) {
         }
     }
     let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
-    checks.note("python: the script came to its end", output.status.success(), complaint);
+    checks.note(&format!("python: {name} came to its end"), output.status.success(), complaint);
 }
