@@ -112,8 +112,8 @@ impl Bench {
              insert into agent_version (agent_id, version, kind, source, warning)
              values ('{agent}', 1, 'script', 'def reply(conv, text): return text', 'Are you still there?');
              commit;
-             insert into number (id, project_id, number, agent_id, carrier_sid)
-             values ('{}', '{project}', '{NUMBER}', '{agent}', 'PN1')",
+             insert into number (id, project_id, number, agent_id, carrier_sid, wish)
+             values ('{}', '{project}', '{NUMBER}', '{agent}', 'PN1', gen_random_uuid())",
             Uuid::now_v7()
         ))
         .await;

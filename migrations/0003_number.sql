@@ -11,10 +11,15 @@ create table number (
     -- What is to become of it. Written before anything is asked of the carrier, so that what a crash interrupts goes on.
     wanted         text        not null default 'attached' constraint number_wish_is_known
                                check (wanted in ('attached', 'detached', 'released')),
-    -- Whether it may be bought if the account does not own it.
+    -- Another one with each wish, so that who looked after an earlier wish knows that there is a new one.
+    wish           uuid        not null,
+    -- Whether it may be bought if the account does not own it; not any more once it was found, bought, or refused.
     may_buy        boolean     not null default false,
-    -- The carrier's id of the number (PN…); null until it was found or bought.
+    -- The carrier's id of the number (PN…); null until it was found or bought. And the account that has it.
     carrier_sid    text,
+    account_sid    text,
+    -- Why it can't serve us, as was seen last.
+    refused        text        constraint number_refusal_is_known check (refused in ('not_owned', 'not_for_sale', 'no_texts')),
     -- local, mobile, toll-free and the like, as the carrier says.
     number_type    text,
 

@@ -29,6 +29,12 @@ impl Account {
         }
     }
 
+    /// The login that counts once the next token was promoted; none where a key calls.
+    pub fn next_login(&self) -> Option<(&str, &SecretString)> {
+        let next = self.next_auth_token.as_ref().filter(|_| self.api_key.is_none());
+        next.map(|token| (self.account_sid.as_str(), token))
+    }
+
     /// The tokens that may sign a webhook.
     pub fn signing_tokens(&self) -> impl Iterator<Item = &SecretString> {
         std::iter::once(&self.auth_token).chain(&self.next_auth_token)

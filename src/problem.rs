@@ -8,6 +8,7 @@ use poem_openapi::types::Type;
 use poem_openapi::{ApiResponse, Object};
 
 use crate::db;
+use crate::ledger::carrier_account::AccountError;
 
 const CONTENT_TYPE: &str = "application/problem+json";
 
@@ -63,9 +64,27 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", "the database does not answer; try again")
     }
 
+    /// What went wrong, for people.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// The stable code.
     pub const fn code(&self) -> &'static str {
         self.code
+    }
+}
+
+impl From<AccountError> for Problem {
+    fn from(error: AccountError) -> Self {
+        match error {
+            AccountError::Database(_) => Self::unavailable(&error),
+            // Names of keys, and no key.
+            AccountError::Secret(error) => {
+                tracing::error!(%error, "a stored secret can't be opened");
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "secret_unreadable", error.to_string())
+            }
+        }
     }
 }
 

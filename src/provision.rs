@@ -10,6 +10,7 @@ use crate::carrier::numbers::{CarrierNumber, NumberType, Wanted};
 use crate::carrier::registration::{Pools, Registration};
 use crate::failpoint;
 use crate::ledger::number::{Facts, Number, Step};
+use crate::ledger::number_finding::NOT_LOOKED_AT;
 
 /// How often a number is looked at that is well.
 const WELL: f64 = 3600.0;
@@ -34,6 +35,26 @@ pub enum Refused {
     NotForSale(String, String),
     #[error("{0} can't send or receive texts; attach one that can")]
     NoTexts(String),
+    #[error(
+        "{number} was detached here and not released: another project of this installation has it; release it there"
+    )]
+    UsedElsewhere { number: String },
+    #[error(
+        "{number} was detached here and not released: it belongs to the carrier account {account}, which is not the project's any more; release it there"
+    )]
+    OtherAccount { number: String, account: String },
+}
+
+impl Refused {
+    /// The word for it in the number's row; none when it is not the number's fault.
+    const fn word(&self) -> Option<&'static str> {
+        match self {
+            Self::NotOwned { .. } => Some("not_owned"),
+            Self::NotForSale(..) => Some("not_for_sale"),
+            Self::NoTexts(_) => Some("no_texts"),
+            Self::UsedElsewhere { .. } | Self::OtherAccount { .. } => None,
+        }
+    }
 }
 
 /// What a look came to.
@@ -58,7 +79,7 @@ pub async fn look_after(
         account,
         urls,
         number,
-        facts: Facts { wanted: number.wanted.clone(), check_in_seconds: WELL, ..Facts::default() },
+        facts: Facts { wish: number.wish, check_in_seconds: WELL, ..Facts::default() },
     };
     let looked = match number.wanted.as_str() {
         "attached" => look.attach().await,
@@ -67,15 +88,17 @@ pub async fn look_after(
     let trouble = match looked {
         Ok(None) => None,
         Ok(Some(refused)) => {
-            look.facts.webhook = Some("drifted");
-            look.facts.webhook_detail = Some(refused.to_string());
-            look.facts.check_in_seconds = WAITING;
+            look.facts.refused = refused.word();
+            if !look.facts.gone {
+                look.facts.webhook = Some("drifted");
+                look.facts.webhook_detail = Some(refused.to_string());
+                look.facts.check_in_seconds = WAITING;
+            }
+            failpoint::reach("number.before_settle");
             return Looked::Refused { refused, facts: look.facts };
         }
         Err(error) => {
-            // What is forbidden is so in a minute too.
-            let forbidden = matches!(error, CarrierError::Refused { status: 401 | 403, .. });
-            look.facts.check_in_seconds = if forbidden { WAITING } else { TROUBLED };
+            look.stopped_by(&error);
             Some(error)
         }
     };
@@ -97,19 +120,32 @@ impl Look<'_> {
         self.facts.steps.push(Step { step, detail });
     }
 
+    /// Notes what stopped us, so that the number tells it.
+    fn stopped_by(&mut self, error: &CarrierError) {
+        // What is forbidden is so in a minute too.
+        let forbidden = matches!(error, CarrierError::Refused { status: 401 | 403, .. });
+        self.facts.check_in_seconds = if forbidden { WAITING } else { TROUBLED };
+        let told = format!("{error}{}", error.advice());
+        let drift = self.facts.webhook_detail.take().filter(|_| self.facts.webhook == Some("drifted"));
+        let known = self.facts.carrier_sid.is_some() || self.number.carrier_sid.is_some();
+        self.facts.webhook = Some(match &drift {
+            Some(_) => "drifted",
+            None if known && self.number.webhook != "pending" => "unreachable",
+            None => "pending",
+        });
+        self.facts.webhook_detail = Some(match drift {
+            Some(drift) => format!("{drift}, and it can't be set right: {told}"),
+            None => told,
+        });
+    }
+
     async fn attach(&mut self) -> Result<Option<Refused>, CarrierError> {
-        let owned = match self.own().await {
-            Ok(Ok(owned)) => owned,
-            Ok(Err(refused)) => return Ok(Some(refused)),
-            Err(error) => {
-                if self.number.carrier_sid.is_some() {
-                    self.facts.webhook = Some("unreachable");
-                    self.facts.webhook_detail = Some(error.to_string());
-                }
-                return Err(error);
-            }
+        let owned = match self.own().await? {
+            Ok(owned) => owned,
+            Err(refused) => return Ok(Some(refused)),
         };
         self.facts.carrier_sid = Some(owned.sid.clone());
+        self.facts.account_sid = Some(self.account.account_sid.clone());
         self.facts.number_type = owned.number_type.clone();
         if !owned.capabilities.sms {
             return Ok(Some(Refused::NoTexts(self.number.number.clone())));
@@ -127,7 +163,7 @@ impl Look<'_> {
             }
             return Ok(Ok(owned));
         }
-        if !self.number.may_buy || self.number.carrier_sid.is_some() {
+        if !self.number.may_buy {
             let (account, number) = (self.account.account_sid.clone(), number.clone());
             return Ok(Err(Refused::NotOwned { account, number }));
         }
@@ -224,7 +260,7 @@ impl Look<'_> {
             Ok(service) => service,
             Err(error) => return self.unread(&error),
         };
-        let trap = service.as_ref().and_then(|service| service.trap());
+        let trap = service.as_ref().and_then(|service| service.trap(self.urls));
         if trap.is_some() && self.number.trap != trap {
             self.did("a messaging service takes its texts", trap.clone());
         }
@@ -271,24 +307,30 @@ impl Look<'_> {
             ),
             error => error.to_string(),
         };
-        self.facts.registration_detail = Some(format!("not looked at: {why}"));
+        self.facts.registration_detail = Some(format!("{NOT_LOOKED_AT}: {why}"));
         self.facts.check_in_seconds = WAITING;
         Ok(None)
     }
 
     /// Lets a number go: back to the carrier for good, or only from us.
     async fn part(&mut self, release: bool) -> Result<Option<Refused>, CarrierError> {
-        if let Some(owned) = done(self.carrier.find_number(self.account, &self.number.number)).await? {
-            if release {
-                done(self.carrier.release_number(self.account, &owned.sid)).await?;
-                self.did("released", Some(owned.sid));
-            } else if owned.drift(self.urls).is_none() {
-                done(self.carrier.clear_webhooks(self.account, &owned.sid)).await?;
-                self.did("webhook taken off", None);
-            }
+        let number = self.number.number.clone();
+        let Some(owned) = done(self.carrier.find_number(self.account, &number)).await? else {
+            self.facts.gone = true;
+            // An account that had it and is not ours any more goes on paying for it.
+            let other =
+                self.number.account_sid.clone().filter(|account| release && *account != self.account.account_sid);
+            return Ok(other.map(|account| Refused::OtherAccount { number, account }));
+        };
+        let elsewhere = self.urls.lead_to_another_project(owned.sms_url.as_deref().unwrap_or_default());
+        if release && !elsewhere {
+            done(self.carrier.release_number(self.account, &owned.sid)).await?;
+            self.did("released", Some(owned.sid));
+        } else if done(self.carrier.clear_webhooks(self.account, &owned, self.urls)).await? {
+            self.did("webhook taken off", None);
         }
         self.facts.gone = true;
-        Ok(None)
+        Ok((release && elsewhere).then_some(Refused::UsedElsewhere { number }))
     }
 }
 

@@ -1,2 +1,2 @@
--- Takes back that a number ($1, token $2) is wanted: the carrier will never have it for us.
-update number set detached_at = now(), carrier_sid = null, lease_token = null, leased_until = null where id = $1 and lease_token = $2
+-- Takes back that a number ($1, token $2) is wanted, unless there is another wish than $3 by now: see the function forget_number.
+select forget_number($1, $2, $3)

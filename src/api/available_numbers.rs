@@ -7,10 +7,11 @@ use poem_openapi::{Enum, Object, OpenApi};
 
 use super::auth::Caller;
 use super::carrier::of_carrier;
-use super::numbers::account;
+use super::numbers::{account, without_sms};
 use super::{Door, Group};
 use crate::carrier::client::CarrierError;
 use crate::carrier::numbers::{self as at_the_carrier, Wanted};
+use crate::ledger::country;
 use crate::problem::Problem;
 
 /// `/v1/available-numbers`
@@ -73,6 +74,16 @@ impl Api {
                 "country_invalid",
                 format!("{:?} is no code of a country such as US", country.0),
             ));
+        }
+        match country::find(&door.ledger, account.project_id, &iso2).await? {
+            Some(known) if known.two_way == Some(false) => return Err(without_sms(&known)),
+            Some(_) => {}
+            None => {
+                return Err(Problem::invalid(
+                    "country_invalid",
+                    format!("{iso2} is no country; GET /v1/countries lists them"),
+                ));
+            }
         }
         let contains = contains.0.filter(|contains| !contains.is_empty());
         if contains.as_deref().is_some_and(|pattern| {

@@ -70,16 +70,7 @@ struct WebhookUrls {
 
 /// The carrier's word on it, with what an operator can do.
 pub(super) fn of_carrier(error: CarrierError) -> Problem {
-    let advice = match &error {
-        CarrierError::Refused { status: 401, .. } => "; check the credentials: PUT /v1/carrier",
-        CarrierError::Refused { status: 403, .. } => {
-            "; the API key lacks a permission: a restricted key needs to read and write phone numbers and messages, and to read messaging services"
-        }
-        CarrierError::Refused { .. } => "",
-        CarrierError::NotReached(_) | CarrierError::Unreadable(_) => {
-            "; what was begun goes on by itself, and asking again is safe; check TEXTBACK_TWILIO_API_URL if it stays so"
-        }
-    };
+    let advice = error.advice();
     Problem::new(StatusCode::BAD_GATEWAY, "carrier_failed", format!("{error}{advice}"))
 }
 

@@ -44,7 +44,7 @@ impl Api {
     async fn get(&self, door: Data<&Door>, caller: Caller, id: Path<Uuid>) -> Result<Fetched, Problem> {
         let found = medium::find(&door.ledger, caller.reader(), *id).await?;
         let found = found.filter(|found| found.direction == "inbound").ok_or_else(|| Problem::not_found("medium"))?;
-        let account = door.accounts.of_project(caller.reader()).await.map_err(|error| Problem::unavailable(&error))?;
+        let account = door.accounts.of_project(caller.reader()).await?;
         let account = account.ok_or_else(|| {
             Problem::conflict(
                 "carrier_account_missing",

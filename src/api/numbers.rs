@@ -151,7 +151,15 @@ impl Api {
             return Err(without_sms(&known));
         }
         let wish = Wish { project_id, number, agent_id, country, may_buy: buy, mend_drift };
-        let id = number::want(&door.ledger, &wish).await?;
+        let Some(id) = number::want(&door.ledger, &wish).await? else {
+            return Err(Problem::conflict(
+                "number_busy",
+                format!(
+                    "{} is being released at this moment, which can't be taken back; ask again when that is done",
+                    wish.number
+                ),
+            ));
+        };
         look_after(&door, &account, project_id, id).await?;
         read(&door, project_id, id).await
     }
@@ -242,10 +250,14 @@ impl Api {
     ) -> Result<Json<NumberHealth>, Problem> {
         let project_id = caller.reader();
         if refresh.0 == Some(true) {
-            let account = account(&door, caller.writer()?).await?;
-            match look_after(&door, &account, project_id, *id).await {
-                Err(problem) if problem.code().starts_with("number_") && problem.code() != "number_busy" => {}
-                looked => looked?,
+            let looked = match account(&door, caller.writer()?).await {
+                Ok(account) => look_after(&door, &account, project_id, *id).await,
+                Err(problem) => Err(problem),
+            };
+            match looked.as_ref().map_err(Problem::code) {
+                Ok(()) | Err("carrier_failed" | "carrier_account_missing" | "secret_unreadable") => {}
+                Err(code) if code.starts_with("number_") && code != "number_busy" => {}
+                Err(_) => looked?,
             }
         }
         let number = number::find(&door.ledger, project_id, *id).await?.ok_or_else(|| Problem::not_found("number"))?;
@@ -262,6 +274,13 @@ impl Api {
                 mend: Some(finding.mend),
             })
             .collect();
+        if let Err(problem) = account(&door, project_id).await {
+            findings.push(Finding {
+                severity: "blocked".to_owned(),
+                what: format!("the carrier account can't be used: {}", problem.detail()),
+                mend: Some("give it, or the key that sealed it: PUT /v1/carrier, TEXTBACK_SECRET_KEY".to_owned()),
+            });
+        }
         let status =
             ["blocked", "at_risk"].into_iter().find(|word| findings.iter().any(|finding| finding.severity == *word));
         if findings.is_empty() {
@@ -283,7 +302,7 @@ async fn known_agent(door: &Door, project_id: Uuid, agent_id: Uuid) -> Result<()
 }
 
 pub(super) async fn account(door: &Door, project_id: Uuid) -> Result<std::sync::Arc<Account>, Problem> {
-    let account = door.accounts.of_project(project_id).await.map_err(|error| Problem::unavailable(&error))?;
+    let account = door.accounts.of_project(project_id).await?;
     account.ok_or_else(|| {
         Problem::conflict(
             "carrier_account_missing",
@@ -341,17 +360,21 @@ async fn look_after(door: &Door, account: &Account, project_id: Uuid, id: Uuid) 
             }
         }
         Looked::Refused { refused, facts } => {
+            // One that was ours once stays, so that a person sees what became of it.
             let bought = claim.number.may_buy && facts.carrier_sid.is_some();
-            if claim.number.carrier_sid.is_none() && !bought {
+            let never_ours = claim.number.carrier_sid.is_none() && !bought && !facts.gone;
+            if never_ours {
                 number::forget(&door.ledger, &claim).await?;
             } else {
-                // It is ours, or was a moment ago: a person should see what became of it.
                 number::settle(&door.ledger, &claim, &facts).await?;
             }
             let code = match refused {
                 Refused::NotOwned { .. } => "number_not_owned",
                 Refused::NotForSale(..) => "number_not_available",
                 Refused::NoTexts(_) => "number_without_sms",
+                Refused::UsedElsewhere { .. } | Refused::OtherAccount { .. } => {
+                    return Err(Problem::conflict("number_not_released", refused.to_string()));
+                }
             };
             Err(Problem::invalid(code, refused.to_string()))
         }
@@ -360,14 +383,13 @@ async fn look_after(door: &Door, account: &Account, project_id: Uuid, id: Uuid) 
 
 /// Why a number of a country is refused.
 pub(super) fn without_sms(country: &Country) -> Problem {
-    let as_of = country.as_of.map(|date| format!(", {date}")).unwrap_or_default();
     Problem::invalid(
         "country_without_sms",
         format!(
-            "{} ({}) has no texts in both directions, so nobody could answer (source: {}{as_of}); where that is wrong, say so: PATCH /v1/countries/{}",
+            "{} ({}) has no texts in both directions, so nobody could answer ({}); where that is wrong, say so: PATCH /v1/countries/{}",
             country.name,
             country.iso2,
-            country.sources.join(", "),
+            country.source_of_two_way(),
             country.iso2
         ),
     )

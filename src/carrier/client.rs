@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
 use reqwest::{Response, StatusCode, header};
 use secrecy::ExposeSecret;
@@ -126,12 +128,15 @@ pub struct WebhookUrls {
     pub check: String,
     /// What the addresses of all projects here begin with.
     door: String,
+    /// What stands in all addresses of this one, whatever public address we had when they were set: nobody guesses a key.
+    path: String,
 }
 
 impl WebhookUrls {
     /// The addresses of a webhook key below the address by which the carrier reaches us.
     pub fn of(public_base: &str, webhook_key: &str) -> Self {
         let door = format!("{public_base}/webhooks/twilio/");
+        let path = format!("/webhooks/twilio/{webhook_key}/");
         let base = format!("{door}{webhook_key}");
         Self {
             messages: format!("{base}/messages"),
@@ -139,12 +144,18 @@ impl WebhookUrls {
             fallback: format!("{base}/fallback"),
             check: format!("{base}/check"),
             door,
+            path,
         }
     }
 
-    /// Whether an address is one of ours, of another project.
+    /// Whether an address is this project's.
+    pub fn has(&self, url: &str) -> bool {
+        url.contains(&self.path)
+    }
+
+    /// Whether an address leads here, to another project.
     pub fn lead_to_another_project(&self, url: &str) -> bool {
-        url.starts_with(&self.door) && url.split('#').next() != Some(self.messages.as_str())
+        url.starts_with(&self.door) && !self.has(url)
     }
 }
 
@@ -157,6 +168,22 @@ pub enum CarrierError {
     NotReached(String),
     #[error("the carrier's answer can't be read: {0}")]
     Unreadable(String),
+}
+
+impl CarrierError {
+    /// What an operator can do about it; empty where the error says it.
+    pub const fn advice(&self) -> &'static str {
+        match self {
+            Self::Refused { status: 401, .. } => "; check the credentials: PUT /v1/carrier",
+            Self::Refused { status: 403, .. } => {
+                "; the API key lacks a permission: a restricted key needs to read and write phone numbers and messages, and to read messaging services"
+            }
+            Self::Refused { .. } => "",
+            Self::NotReached(_) | Self::Unreadable(_) => {
+                "; what was begun goes on by itself, and asking again is safe; check TEXTBACK_TWILIO_API_URL if it stays so"
+            }
+        }
+    }
 }
 
 impl Client {
@@ -183,7 +210,7 @@ impl Client {
         }
         fields.extend(outgoing.media_urls.iter().map(|url| ("MediaUrl", url.as_str())));
         let request = self.request(reqwest::Method::POST, account, "Messages.json").form(&fields);
-        match request.send().await {
+        match answered(account, request).await {
             Ok(answer) => read_sent(answer).await,
             Err(error) if error.is_connect() => Sent::NotReached { detail: describe(&error) },
             Err(error) => Sent::Unclear { detail: describe(&error) },
@@ -220,7 +247,7 @@ impl Client {
             messages: Vec<serde::de::IgnoredAny>,
         }
         let request = self.request(reqwest::Method::GET, account, "Messages.json").query(&[("PageSize", "20")]);
-        let page: Page = read(request.send().await).await?;
+        let page: Page = read(answered(account, request).await).await?;
         Ok(page.messages.len())
     }
 
@@ -238,7 +265,7 @@ impl Client {
             content_type: String,
         }
         let request = self.request(reqwest::Method::GET, account, &format!("Messages/{sid}/Media.json"));
-        let page: Page = read(request.send().await).await?;
+        let page: Page = read(answered(account, request).await).await?;
         let base = self.api_url.as_str().trim_end_matches('/');
         let address = |uri: &str| format!("{base}{}", uri.trim_end_matches(".json"));
         Ok(page.media_list.into_iter().map(|medium| (address(&medium.uri), medium.content_type)).collect())
@@ -264,7 +291,7 @@ impl Client {
         let mut request = first.query(filter).query(&[("PageSize", "200")]);
         let mut listed = Vec::new();
         for _ in 0..MOST_PAGES {
-            let page: Page = read(request.send().await).await?;
+            let page: Page = read(answered(account, request).await).await?;
             let reached = page.messages.iter().any(|message| message.created_at().is_some_and(|at| at < since));
             listed
                 .extend(page.messages.into_iter().filter(|message| message.created_at().is_none_or(|at| at >= since)));
@@ -308,6 +335,26 @@ impl Client {
             .request(method, format!("{base}{path}"))
             .basic_auth(user, Some(password.expose_secret()))
             .header(header::ACCEPT, "application/json")
+    }
+}
+
+/// Sends a request. While an auth token is rotated the one before may end at any moment: what it is refused for (401), so that
+/// nothing was done, is asked again with the next one.
+pub(super) async fn answered(account: &Account, request: reqwest::RequestBuilder) -> reqwest::Result<Response> {
+    let next = account.next_login().and_then(|login| Some((login, request.try_clone()?)));
+    let answer = request.send().await?;
+    match next {
+        Some(((user, password), again)) if answer.status() == StatusCode::UNAUTHORIZED => {
+            let (http, again) = again.build_split();
+            let mut again = again?;
+            let login = STANDARD.encode(format!("{user}:{}", password.expose_secret()));
+            if let Ok(mut login) = header::HeaderValue::try_from(format!("Basic {login}")) {
+                login.set_sensitive(true);
+                again.headers_mut().insert(header::AUTHORIZATION, login);
+            }
+            http.execute(again).await
+        }
+        _ => Ok(answer),
     }
 }
 

@@ -6,7 +6,7 @@
 use reqwest::Method;
 use serde::Deserialize;
 
-use super::client::{CarrierError, Client, WebhookUrls, read};
+use super::client::{CarrierError, Client, WebhookUrls, answered, read};
 use crate::account::Account;
 
 /// How the carrier is to call us, behind an address (<https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides>).
@@ -113,7 +113,11 @@ impl CarrierNumber {
         if bare(&self.sms_fallback_url) != urls.fallback {
             return Some(format!("its fallback is {}", told(bare(&self.sms_fallback_url))));
         }
-        if !self.sms_url.as_deref().unwrap_or_default().ends_with(OVERRIDES) {
+        if bare(&self.status_callback).is_empty() {
+            return Some("its status callback is nowhere".to_owned());
+        }
+        let retried = |url: &Option<String>| url.as_deref().unwrap_or_default().ends_with(OVERRIDES);
+        if !retried(&self.sms_url) || !retried(&self.sms_fallback_url) {
             return Some("the carrier would not try again when we don't answer".to_owned());
         }
         None
@@ -187,7 +191,7 @@ impl Client {
         if let Some(contains) = &wanted.contains {
             request = request.query(&[("Contains", contains)]);
         }
-        let found: Found = read(request.send().await).await?;
+        let found: Found = read(answered(account, request).await).await?;
         Ok(found.available_phone_numbers)
     }
 
@@ -201,13 +205,14 @@ impl Client {
         let urls = Addresses::of(urls);
         let mut fields = webhook_fields(&urls, None);
         fields.push(("PhoneNumber", number));
-        read(self.request(Method::POST, account, "IncomingPhoneNumbers.json").form(&fields).send().await).await
+        let request = self.request(Method::POST, account, "IncomingPhoneNumbers.json").form(&fields);
+        read(answered(account, request).await).await
     }
 
     /// The number as the carrier has it; `None` when the account does not own it.
     pub async fn find_number(&self, account: &Account, number: &str) -> Result<Option<CarrierNumber>, CarrierError> {
         let request = self.request(Method::GET, account, "IncomingPhoneNumbers.json").query(&[("PhoneNumber", number)]);
-        let found: Owned = read(request.send().await).await?;
+        let found: Owned = read(answered(account, request).await).await?;
         // The filter matches parts of numbers too.
         Ok(found.incoming_phone_numbers.into_iter().find(|found| found.phone_number == number))
     }
@@ -215,7 +220,7 @@ impl Client {
     /// Whether the account's credentials are taken: by reading one of its numbers, which every key that serves us may.
     pub async fn try_credentials(&self, account: &Account) -> Result<(), CarrierError> {
         let request = self.request(Method::GET, account, "IncomingPhoneNumbers.json").query(&[("PageSize", "1")]);
-        read::<Owned>(request.send().await).await.map(|_| ())
+        read::<Owned>(answered(account, request).await).await.map(|_| ())
     }
 
     /// Points a number's webhooks at us.
@@ -228,21 +233,40 @@ impl Client {
         let urls = Addresses::of(urls);
         let fields = webhook_fields(&urls, Some(number));
         let path = format!("IncomingPhoneNumbers/{}.json", number.sid);
-        read(self.request(Method::POST, account, &path).form(&fields).send().await).await
+        read(answered(account, self.request(Method::POST, account, &path).form(&fields)).await).await
     }
 
-    /// Takes our webhooks off a number that stays the account's.
-    pub async fn clear_webhooks(&self, account: &Account, sid: &str) -> Result<(), CarrierError> {
-        let fields = [("SmsFallbackUrl", ""), ("SmsUrl", ""), ("StatusCallback", "")];
-        let path = format!("IncomingPhoneNumbers/{sid}.json");
-        let cleared = self.request(Method::POST, account, &path).form(&fields).send().await;
-        read::<CarrierNumber>(cleared).await.map(|_| ())
+    /// Takes our webhooks off a number that stays the account's, and leaves what is somebody else's. False: none was ours.
+    pub async fn clear_webhooks(
+        &self,
+        account: &Account,
+        number: &CarrierNumber,
+        urls: &WebhookUrls,
+    ) -> Result<bool, CarrierError> {
+        let ours = |url: &Option<String>| url.as_deref().is_some_and(|url| urls.has(url));
+        let mut fields = Vec::new();
+        if ours(&number.sms_url) {
+            // The carrier takes no fallback without the address that it falls back from (21406).
+            fields.extend([("SmsFallbackUrl", ""), ("SmsUrl", "")]);
+        } else if ours(&number.sms_fallback_url) {
+            fields.push(("SmsFallbackUrl", ""));
+        }
+        if ours(&number.status_callback) {
+            fields.push(("StatusCallback", ""));
+        }
+        if fields.is_empty() {
+            return Ok(false);
+        }
+        let path = format!("IncomingPhoneNumbers/{}.json", number.sid);
+        let cleared = answered(account, self.request(Method::POST, account, &path).form(&fields)).await;
+        read::<CarrierNumber>(cleared).await.map(|_| true)
     }
 
     /// Gives a number back to the carrier for good. One that is gone already is no error.
     pub async fn release_number(&self, account: &Account, sid: &str) -> Result<(), CarrierError> {
         let path = format!("IncomingPhoneNumbers/{sid}.json");
-        match super::client::expect_nothing(self.request(Method::DELETE, account, &path).send().await).await {
+        match super::client::expect_nothing(answered(account, self.request(Method::DELETE, account, &path)).await).await
+        {
             Err(CarrierError::Refused { status: 404, .. }) => Ok(()),
             released => released,
         }
@@ -261,7 +285,8 @@ mod tests {
     fn number(sms_url: &str) -> CarrierNumber {
         let json = serde_json::json!({
             "sid": "PN1", "phone_number": "+14155550199", "sms_url": sms_url, "sms_method": "POST",
-            "sms_fallback_url": "https://sms.example.com/webhooks/twilio/k/fallback#rc=3", "sms_application_sid": "",
+            "sms_fallback_url": format!("https://sms.example.com/webhooks/twilio/k/fallback{OVERRIDES}"),
+            "status_callback": "https://calls.example/status", "sms_application_sid": "",
         });
         serde_json::from_value(json).expect("a number")
     }

@@ -8,20 +8,22 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use moka::future::Cache;
 use reqwest::Method;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::client::{CarrierError, Client, read};
+use super::client::{CarrierError, Client, WebhookUrls, answered, read};
 use crate::account::Account;
 
 /// The most pages that we read of a list.
 const MOST_PAGES: usize = 20;
-/// How many items a page has, where we may ask for that.
-const ON_A_PAGE: &str = "PageSize=1000";
+/// How many services we ask for at a time: one takes up to 2 kB, and we read 1 MiB at the most.
+const SERVICES: &str = "PageSize=200";
+/// How many of its numbers: one takes half a kB.
+const MEMBERS: &str = "PageSize=1000";
 /// How many services are read at a time.
 const AT_A_TIME: usize = 8;
 /// How long the reading of all services of an account may take.
@@ -41,9 +43,11 @@ pub struct Service {
 }
 
 impl Service {
-    /// Why texts to a number in this service don't reach the number's webhook; `None` when they do.
-    pub fn trap(&self) -> Option<String> {
-        if self.use_inbound_webhook_on_number {
+    /// Why texts to a number in this service don't come to us; `None` when they do: by the number's webhook or the service's.
+    pub fn trap(&self, urls: &WebhookUrls) -> Option<String> {
+        let comes_here =
+            self.inbound_request_url.as_deref().is_some_and(|url| url.split('#').next() == Some(&urls.messages));
+        if self.use_inbound_webhook_on_number || comes_here {
             return None;
         }
         let name = if self.friendly_name.is_empty() { &self.sid } else { &self.friendly_name };
@@ -62,7 +66,15 @@ impl Service {
 /// all of an account are read at once, and serve all of its numbers that are looked after within a minute.
 #[derive(Clone)]
 pub struct Pools {
-    by_account: Cache<String, Arc<HashMap<String, Service>>>,
+    by_account: Cache<String, Arc<Members>>,
+}
+
+/// The messaging service of each number of an account, by the number's id.
+#[derive(Debug, Default)]
+pub struct Members {
+    service: HashMap<String, Service>,
+    /// Why some services could not be read: a number that is in none of the others may be in one of those.
+    missing: Option<CarrierError>,
 }
 
 impl Default for Pools {
@@ -91,7 +103,11 @@ impl Pools {
             })
         });
         let pools = pools.await.map_err(|error: Arc<CarrierError>| (*error).clone())?;
-        Ok(pools.get(number_sid).cloned())
+        match (pools.service.get(number_sid), &pools.missing) {
+            (Some(service), _) => Ok(Some(service.clone())),
+            (None, Some(error)) => Err(error.clone()),
+            (None, None) => Ok(None),
+        }
     }
 
     /// Lets the next question be asked of the carrier.
@@ -131,6 +147,8 @@ struct Campaign {
     #[serde(default)]
     campaign_status: String,
     #[serde(default)]
+    date_created: Option<String>,
+    #[serde(default)]
     brand_registration_sid: Option<String>,
     #[serde(default)]
     errors: Vec<Value>,
@@ -149,6 +167,8 @@ struct Verification {
     #[serde(default)]
     status: String,
     #[serde(default)]
+    date_created: Option<String>,
+    #[serde(default)]
     rejection_reason: Option<String>,
 }
 
@@ -159,21 +179,29 @@ struct Meta {
 }
 
 impl Client {
-    /// The messaging service of each number of an account, by the number's id. Of two, the first counts.
-    pub async fn pools(&self, account: &Account) -> Result<Arc<HashMap<String, Service>>, CarrierError> {
-        let services: Vec<Service> = self.pages(account, &format!("/v1/Services?{ON_A_PAGE}"), "services").await?;
-        let members = stream::iter(services)
+    /// Which messaging service each number of an account is in. Of two, the first counts.
+    pub async fn pools(&self, account: &Account) -> Result<Arc<Members>, CarrierError> {
+        let services: Vec<Service> = self.pages(account, &format!("/v1/Services?{SERVICES}"), "services").await?;
+        let read: Vec<(Service, Result<Vec<Member>, CarrierError>)> = stream::iter(services)
             .map(|service| async move {
-                let path = format!("/v1/Services/{}/PhoneNumbers?{ON_A_PAGE}", service.sid);
-                let members: Vec<Member> = self.pages(account, &path, "phone_numbers").await?;
-                Ok::<_, CarrierError>((service, members))
+                let path = format!("/v1/Services/{}/PhoneNumbers?{MEMBERS}", service.sid);
+                let members = self.pages(account, &path, "phone_numbers").await;
+                (service, members)
             })
-            .buffered(AT_A_TIME);
-        let members: Vec<(Service, Vec<Member>)> = members.try_collect().await?;
-        let mut pools = HashMap::new();
-        for (service, members) in members {
-            for member in members {
-                pools.entry(member.sid).or_insert_with(|| service.clone());
+            .buffered(AT_A_TIME)
+            .collect()
+            .await;
+        let mut pools = Members::default();
+        for (service, members) in read {
+            match members {
+                Ok(members) => {
+                    for member in members {
+                        pools.service.entry(member.sid).or_insert_with(|| service.clone());
+                    }
+                }
+                // It was deleted since it was listed.
+                Err(CarrierError::Refused { status: 404, .. }) => {}
+                Err(error) => pools.missing = Some(error),
             }
         }
         Ok(Arc::new(pools))
@@ -187,7 +215,11 @@ impl Client {
     ) -> Result<(Registration, Option<String>), CarrierError> {
         let path = format!("/v1/Services/{service_sid}/Compliance/Usa2p");
         let campaigns: Vec<Campaign> = self.pages(account, &path, "compliance").await?;
-        let Some(campaign) = campaigns.into_iter().max_by_key(|campaign| campaign.campaign_status == "VERIFIED") else {
+        // One that is approved counts, else the newest; times of this API sort as texts.
+        let newest = campaigns
+            .into_iter()
+            .max_by_key(|campaign| (campaign.campaign_status == "VERIFIED", campaign.date_created.clone()));
+        let Some(campaign) = newest else {
             return Ok((Registration::Unregistered, Some("its messaging service has no campaign".to_owned())));
         };
         let reason = campaign.errors.iter().filter_map(told).next();
@@ -224,7 +256,9 @@ impl Client {
     ) -> Result<(Registration, Option<String>), CarrierError> {
         let path = format!("/v1/Tollfree/Verifications?TollfreePhoneNumberSid={number_sid}");
         let found: Vec<Verification> = self.pages(account, &path, "verifications").await?;
-        let Some(verification) = found.into_iter().max_by_key(|found| found.status == "TWILIO_APPROVED") else {
+        let newest =
+            found.into_iter().max_by_key(|found| (found.status == "TWILIO_APPROVED", found.date_created.clone()));
+        let Some(verification) = newest else {
             return Ok((Registration::Unregistered, Some("nobody has asked for its verification".to_owned())));
         };
         Ok(match verification.status.as_str() {
@@ -272,7 +306,7 @@ impl Client {
     }
 
     async fn read_messaging<T: DeserializeOwned>(&self, account: &Account, path: &str) -> Result<T, CarrierError> {
-        read(self.request_messaging(Method::GET, account, path).send().await).await
+        read(answered(account, self.request_messaging(Method::GET, account, path)).await).await
     }
 }
 

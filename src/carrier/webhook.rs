@@ -84,6 +84,12 @@ pub struct StatusReport {
 }
 
 impl StatusReport {
+    /// Whether it tells of a phone call: a number's status callback is for those too, and they are nobody's here
+    /// (<https://www.twilio.com/docs/phone-numbers/api/incomingphonenumber-resource>).
+    pub fn is_of_a_call(form: &Form) -> bool {
+        form.filled("CallSid").is_some() && form.filled("MessageSid").is_none()
+    }
+
     /// Reads the form of a status callback; `None` when it names no message or no status that we know.
     pub fn read(form: &Form) -> Option<Self> {
         let sid = ["MessageSid", "SmsSid"].iter().find_map(|name| form.filled(name)).filter(|sid| is_sid(sid))?;

@@ -20,6 +20,8 @@ pub struct Country {
     pub name: String,
     /// Whether any kind of sender can both send and receive there; null when nobody knows.
     pub two_way: Option<bool>,
+    /// Whether that is the project's own rule.
+    pub two_way_ruled: bool,
     /// The same for an ordinary number.
     pub two_way_long_code: Option<bool>,
     /// Kinds of numbers that the carrier lists as capable of texts.
@@ -37,6 +39,19 @@ pub struct Country {
     pub note: Option<String>,
     /// When it made that rule.
     pub changed_at: Option<DateTime<Utc>>,
+}
+
+impl Country {
+    /// Who says whether texts go both ways, and since when.
+    pub fn source_of_two_way(&self) -> String {
+        if self.two_way_ruled {
+            let since = self.changed_at.map(|at| format!(" of {}", at.date_naive())).unwrap_or_default();
+            let note = self.note.as_deref().map(|note| format!(", {note:?}")).unwrap_or_default();
+            return format!("your own rule{since}{note}");
+        }
+        let as_of = self.as_of.map(|date| format!(", {date}")).unwrap_or_default();
+        format!("source: {}{as_of}", self.sources.join(", "))
+    }
 }
 
 /// A country by its ISO 3166-1 alpha-2 code.

@@ -13,6 +13,7 @@ pub mod key;
 pub mod medium;
 pub mod message;
 pub mod number;
+pub mod number_finding;
 pub mod page;
 pub mod project;
 pub mod room;

@@ -25,9 +25,15 @@ pub struct Number {
     pub country: Option<String>,
     /// `attached`, or `detached` or `released` while that is under way.
     pub wanted: String,
+    /// Another one with each wish.
+    pub wish: Uuid,
     pub may_buy: bool,
     /// The carrier's id; none until it was found or bought.
     pub carrier_sid: Option<String>,
+    /// The carrier account that has it, as was seen last.
+    pub account_sid: Option<String>,
+    /// Why it can't serve us: `not_owned`, `not_for_sale` or `no_texts`.
+    pub refused: Option<String>,
     /// `local`, `mobile`, `toll-free` and the like, as the carrier says.
     pub number_type: Option<String>,
     /// `pending`, `ok`, `drifted` or `unreachable`.
@@ -74,9 +80,13 @@ pub struct Wish {
 /// What was seen and done about a number. What is `None` was not looked at.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Facts {
-    /// What was wanted when it was looked at.
-    pub wanted: String,
+    /// The wish that was looked after.
+    pub wish: Uuid,
     pub carrier_sid: Option<String>,
+    /// The account that has it.
+    pub account_sid: Option<String>,
+    /// Why it can't serve us.
+    pub refused: Option<&'static str>,
     pub number_type: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub webhook: Option<&'static str>,
@@ -101,8 +111,9 @@ pub struct Step {
     pub detail: Option<String>,
 }
 
-/// Notes that a number is wanted, before anything is asked of the carrier: what a crash interrupts goes on from here.
-pub async fn want(ledger: &Ledger, wish: &Wish) -> Result<Uuid, sqlx::Error> {
+/// Notes that a number is wanted, before anything is asked of the carrier: what a crash interrupts goes on from here. `None`:
+/// it is being released at this moment.
+pub async fn want(ledger: &Ledger, wish: &Wish) -> Result<Option<Uuid>, sqlx::Error> {
     sqlx::query_scalar(include_str!("../../sql/number/want.sql"))
         .bind(new_id())
         .bind(wish.project_id)
@@ -111,7 +122,8 @@ pub async fn want(ledger: &Ledger, wish: &Wish) -> Result<Uuid, sqlx::Error> {
         .bind(&wish.country)
         .bind(wish.may_buy)
         .bind(wish.mend_drift)
-        .fetch_one(&ledger.pool)
+        .bind(new_id())
+        .fetch_optional(&ledger.pool)
         .await
 }
 
@@ -139,6 +151,7 @@ pub async fn part(ledger: &Ledger, project_id: Uuid, id: Uuid, wanted: &str) -> 
         .bind(project_id)
         .bind(id)
         .bind(wanted)
+        .bind(new_id())
         .execute(&ledger.pool)
         .await?;
     Ok(noted.rows_affected() == 1)
@@ -212,14 +225,15 @@ pub async fn settle(ledger: &Ledger, claim: &Claim, facts: &Facts) -> Result<boo
     Ok(settled)
 }
 
-/// Takes back that a number is wanted: the carrier will never have it for us.
-pub async fn forget(ledger: &Ledger, claim: &Claim) -> Result<(), sqlx::Error> {
-    sqlx::query(include_str!("../../sql/number/forget.sql"))
+/// Takes back that a number is wanted which was never ours: the carrier will never have it for us. False: somebody wished for
+/// it anew, or the lease was lost.
+pub async fn forget(ledger: &Ledger, claim: &Claim) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(include_str!("../../sql/number/forget.sql"))
         .bind(claim.number.id)
         .bind(claim.token)
-        .execute(&ledger.pool)
-        .await?;
-    Ok(())
+        .bind(claim.number.wish)
+        .fetch_one(&ledger.pool)
+        .await
 }
 
 /// One attached number of a project.
@@ -306,104 +320,4 @@ pub async fn choose(
         .bind(country)
         .fetch_optional(&ledger.pool)
         .await
-}
-
-/// Something that keeps texts of a number from coming or going.
-#[derive(Debug, Clone)]
-pub struct Finding {
-    /// `blocked` or `at_risk`.
-    pub severity: &'static str,
-    pub what: String,
-    pub mend: String,
-}
-
-impl Number {
-    /// What keeps its texts from coming or going, in plain words, as far as was seen last.
-    pub fn findings(&self, country: Option<&super::country::Country>) -> Vec<Finding> {
-        let mut findings = Vec::new();
-        let mut found =
-            |severity, what: String, mend: &str| findings.push(Finding { severity, what, mend: mend.to_owned() });
-        let (number, detail) = (&self.number, |detail: &Option<String>| {
-            detail.as_deref().map(|detail| format!(": {detail}")).unwrap_or_default()
-        });
-        match self.webhook.as_str() {
-            "ok" => {}
-            "drifted" => found(
-                "blocked",
-                format!("texts to {number} don't come here{}", detail(&self.webhook_detail)),
-                "attach it again: POST /v1/numbers sets its webhooks; mend_drift lets that happen by itself",
-            ),
-            "unreachable" => found(
-                "at_risk",
-                format!("the carrier could not be asked about {number}{}", detail(&self.webhook_detail)),
-                "it is asked again every minute; check the credentials (PUT /v1/carrier)",
-            ),
-            _ => found(
-                "blocked",
-                format!("{number} is not set up at the carrier yet"),
-                "it goes on by itself while textback work runs; asking again (POST /v1/numbers) is safe",
-            ),
-        }
-        if let Some(trap) = &self.trap {
-            found(
-                "blocked",
-                format!("texts to {number} vanish: {trap}"),
-                "in the carrier's console: Messaging, Services, Integration, Defer to sender's webhook",
-            );
-        }
-        let why = detail(&self.registration_detail);
-        let toll_free = self.number_type.as_deref() == Some("toll-free");
-        let register = if toll_free {
-            "ask for its toll-free verification at the carrier; it is looked at again every ten minutes"
-        } else {
-            "register a brand and a campaign (A2P 10DLC) at the carrier and put the number into its messaging service; it is looked at again every ten minutes"
-        };
-        match (self.registration_policy.as_str(), self.registration.as_str()) {
-            ("required", "unregistered" | "rejected") => {
-                found(
-                    "blocked",
-                    format!("texts from {number} are not sent: its registration is {}{why}", self.registration),
-                    register,
-                );
-                found(
-                    "at_risk",
-                    format!("texts to {number} may be blocked on their way, since it is not registered"),
-                    register,
-                );
-            }
-            ("required", "pending") => {
-                let unread =
-                    self.registration_detail.as_deref().is_some_and(|detail| detail.starts_with("not looked at"));
-                let mend =
-                    if unread { register } else { "nothing but patience: they leave in order when it is approved" };
-                found("blocked", format!("texts from {number} wait for its registration, which is pending{why}"), mend);
-            }
-            ("required", "unknown") => {
-                found("at_risk", format!("whether {number} is registered is not known{why}"), register);
-            }
-            ("advised", "unregistered" | "rejected" | "pending") => {
-                found(
-                    "at_risk",
-                    format!("texts from {number} may be blocked: its registration is {}{why}", self.registration),
-                    register,
-                );
-            }
-            _ => {}
-        }
-        let Some(country) = country else { return findings };
-        let tell = format!("try it with a phone there, and tell what you find: PATCH /v1/countries/{}", country.iso2);
-        if country.two_way.is_none() {
-            found("at_risk", format!("nobody knows whether texts go both ways in {}", country.name), &tell);
-        } else if country.two_way_long_code == Some(false) && country.changed_at.is_none() {
-            found(
-                "at_risk",
-                format!(
-                    "in {} texts go both ways with short codes and the like, but not with an ordinary number",
-                    country.name
-                ),
-                &tell,
-            );
-        }
-        findings
-    }
 }

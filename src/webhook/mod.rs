@@ -142,6 +142,9 @@ async fn record(
         let query = Form::read(query.as_bytes());
         query.text("delivery").and_then(|id| Uuid::parse_str(&id).ok())
     });
+    if StatusReport::is_of_a_call(form) {
+        return Ok("of_a_call");
+    }
     let Some(report) = StatusReport::read(form) else {
         inbound::quarantine_status(&door.ledger, account.project_id, "status_not_understood", None, raw).await?;
         return Ok("quarantined");
@@ -185,8 +188,7 @@ async fn verify(
     body: Body,
 ) -> Result<(Arc<Account>, Form, Vec<u8>), Problem> {
     let raw = read(body).await?;
-    let unavailable = |error: crate::ledger::carrier_account::AccountError| Problem::unavailable(&error);
-    let account = door.accounts.of_webhook_key(key).await.map_err(unavailable)?;
+    let account = door.accounts.of_webhook_key(key).await?;
     let Some(account) = account else {
         return Err(Problem::new(
             StatusCode::NOT_FOUND,
@@ -210,7 +212,7 @@ async fn verify(
         return Ok((account, form, raw));
     }
     // The token may have changed in another process a moment ago.
-    if let Some(account) = door.accounts.of_webhook_key_anew(key).await.map_err(unavailable)?
+    if let Some(account) = door.accounts.of_webhook_key_anew(key).await?
         && signature::verify(account.signing_tokens(), &url, &form, given)
     {
         return Ok((account, form, raw));

@@ -88,7 +88,7 @@ impl Numbers {
 
 /// Nothing was seen.
 fn later(claim: &Claim) -> Facts {
-    Facts { wanted: claim.number.wanted.clone(), check_in_seconds: 600.0, ..Facts::default() }
+    Facts { wish: claim.number.wish, check_in_seconds: 600.0, ..Facts::default() }
 }
 
 impl Source for Numbers {

@@ -142,7 +142,9 @@ async fn every_call(checks: &mut Checks, client: &Client, who: &str) {
     let number = serde_json::from_value(number).expect("a number");
     checks.allowed(&format!("{who}: set webhooks"), client.set_webhooks(&account, &number, &urls).await);
     // The document gives addresses the format of a URI, which an empty one has not; the carrier takes it to clear them.
-    let cleared = client.clear_webhooks(&account, SID).await;
+    let ours = json!({"sid": SID, "phone_number": NUMBER, "sms_url": urls.messages, "status_callback": urls.status});
+    let ours = serde_json::from_value(ours).expect("a number");
+    let cleared = client.clear_webhooks(&account, &ours, &urls).await;
     checks.forbidden(
         &format!("{who}: clearing webhooks is the one call that the document has no shape for"),
         cleared,
@@ -193,10 +195,11 @@ async fn invalid_calls(checks: &mut Checks, client: &Client) {
     checks.forbidden(&format!("{of_nobody} find"), client.find_number(&strange, NUMBER).await, 400);
     checks.forbidden(&format!("{of_nobody} buy"), client.buy_number(&strange, NUMBER, &urls).await, 400);
     let of_nothing = "mock: of an id that is none:";
-    let number = serde_json::from_value(json!({"sid": "PN1", "phone_number": NUMBER})).expect("a number");
+    let number = json!({"sid": "PN1", "phone_number": NUMBER, "status_callback": urls.status});
+    let number = serde_json::from_value(number).expect("a number");
     checks.forbidden(&format!("{of_nothing} media"), client.list_media(&well, "MM1").await, 400);
     checks.forbidden(&format!("{of_nothing} set webhooks"), client.set_webhooks(&well, &number, &urls).await, 400);
-    checks.forbidden(&format!("{of_nothing} clear webhooks"), client.clear_webhooks(&well, "PN1").await, 400);
+    checks.forbidden(&format!("{of_nothing} clear webhooks"), client.clear_webhooks(&well, &number, &urls).await, 400);
     checks.forbidden(&format!("{of_nothing} release"), client.release_number(&well, "PN1").await, 400);
     checks.forbidden(&format!("{of_nothing} campaign"), client.campaign(&well, "MG1").await, 400);
     checks.forbidden(&format!("{of_nothing} verification"), client.verification(&well, "PN1").await, 400);

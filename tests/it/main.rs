@@ -24,6 +24,7 @@ mod harness;
 mod http_agents;
 mod inbound_sms;
 mod number_faults;
+mod number_wishes;
 mod numbers;
 mod proxy;
 mod read_back;

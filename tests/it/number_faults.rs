@@ -163,39 +163,100 @@ async fn a_purchase_that_is_forbidden_is_not_tried_each_minute() {
     assert_eq!(due, 1, "it waits for somebody to give other credentials");
 }
 
+impl World {
+    /// A worker looks after the numbers and dies at a point; says whether it did. Then its lease ends, and the next one comes.
+    async fn die_at(&self, failpoint: &str) -> bool {
+        self.sql("update number set check_at = now()").await;
+        let mut work = self.command("work", &self.secret_key);
+        work.env("TEXTBACK_FAILPOINT", failpoint).env("RUST_LOG", "off,textback::command=info").stdout(Stdio::null());
+        let mut dying = Running::start(&mut work, false);
+        dying.until("working");
+        let has_died = dying.aborts_within(Duration::from_secs(2)).await;
+        self.sql("update number set leased_until = now() - interval '1 second' where leased_until is not null").await;
+        self.look_after_numbers().await;
+        has_died
+    }
+}
+
+/// The points at which a worker can die: after each of so many calls, and before it writes what it saw.
+fn points(calls: usize) -> impl Iterator<Item = String> {
+    let after_calls = (1..=calls).map(|call| format!("number.after_call:{call}"));
+    after_calls.chain(["number.before_settle:1".to_owned()])
+}
+
 /// The worker dies after each call of a purchase in turn; another one goes on from what the carrier has.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_dies_at_any_step_of_a_purchase_buys_once_and_loses_nothing() {
-    let mut died = 0;
-    let after_each_call = (1..=CALLS).map(|call| format!("number.after_call:{call}"));
-    for failpoint in after_each_call.chain(["number.before_settle:1".to_owned()]) {
+    // The number's list, a search, the purchase, the services with their numbers, the campaign; there is no sixth call.
+    for failpoint in points(6) {
         let world = World::new().await;
         let agent = world.an_agent().await;
         let wish = world.wish(project_id(&world).await, &agent);
         textback::ledger::number::want(&world.ledger, &wish).await.expect("noted");
-        world.sql("update number set check_at = now()").await;
-        let mut work = world.command("work", &world.secret_key);
-        work.env("TEXTBACK_FAILPOINT", &failpoint).env("RUST_LOG", "off,textback::command=info").stdout(Stdio::null());
-        let mut dying = Running::start(&mut work, false);
-        dying.until("working");
-        let has_died = dying.aborts_within(Duration::from_secs(3)).await;
-        died += usize::from(has_died);
-        let calls_of_a_purchase = 5;
-        let must_die = failpoint.ends_with("settle:1")
-            || failpoint
-                .rsplit(':')
-                .next()
-                .and_then(|call| call.parse().ok())
-                .is_some_and(|call: usize| call <= calls_of_a_purchase);
-        assert_eq!(has_died, must_die, "{failpoint}");
-        // Its lease ends, and the next worker comes.
-        world.sql("update number set leased_until = now() - interval '1 second' where leased_until is not null").await;
-        world.look_after_numbers().await;
+        assert_eq!(world.die_at(&failpoint).await, failpoint != "number.after_call:6", "{failpoint}");
         assert_eq!(world.simulator.bought(), [FOR_SALE], "{failpoint}");
         world.must_answer_at(FOR_SALE, &failpoint).await;
         world.end().await;
     }
-    assert_eq!(died, 6);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_dies_at_any_step_of_an_attachment_is_followed_by_one_that_goes_on() {
+    // The number's list, its webhooks, the services with their numbers, the campaign.
+    for failpoint in points(4) {
+        let world = World::new().await;
+        let agent = world.an_agent().await;
+        let wish = textback::ledger::number::Wish {
+            number: NUMBER.to_owned(),
+            may_buy: false,
+            ..world.wish(project_id(&world).await, &agent)
+        };
+        textback::ledger::number::want(&world.ledger, &wish).await.expect("noted");
+        assert!(world.die_at(&failpoint).await, "{failpoint}");
+        world.must_answer_at(NUMBER, &failpoint).await;
+        world.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_dies_while_a_number_is_let_go_is_followed_by_one_that_goes_on() {
+    for (wanted, failpoint) in
+        ["detached", "released"].into_iter().flat_map(|wanted| points(2).map(move |at| (wanted, at)))
+    {
+        let world = crate::numbers::world().await;
+        let number_id = crate::harness::id(&world.number().await["id"]);
+        let project_id = project_id(&world).await;
+        textback::ledger::number::part(&world.ledger, project_id, number_id, wanted).await.expect("noted");
+        assert!(world.die_at(&failpoint).await, "{failpoint}");
+        assert_eq!(world.ok(Method::GET, "/v1/numbers", None).await["items"], json!([]), "{wanted} {failpoint}");
+        let left = world.simulator.number(NUMBER).map(|number| number.sms_url);
+        assert_eq!(left, (wanted == "detached").then(String::new), "{wanted} {failpoint}");
+        world.end().await;
+    }
+}
+
+/// A toll-free number's verification is read elsewhere, and the carrier may hang for longer than we wait.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_toll_free_purchase_survives_a_fault_at_any_call_and_any_purchase_a_carrier_that_hangs() {
+    let toll_free = "+18005550120";
+    for (fault, calls) in FAULTS.into_iter().flat_map(|fault| (0..CALLS).map(move |calls| (fault, calls))) {
+        let world = World::new().await;
+        world.fail_after(calls, fault);
+        world.buy(toll_free).await;
+        world.simulator.clear_faults();
+        world.look_after_numbers().await;
+        assert_eq!(world.simulator.bought(), [toll_free], "{fault:?} after {calls}");
+        world.must_answer_at(toll_free, &format!("{fault:?} after {calls}")).await;
+        world.end().await;
+    }
+    let world = World::new().await;
+    world.an_agent().await;
+    world.fail_after(2, Fault::AcceptThenHang(20_000));
+    let (status, answer) = world.buy(FOR_SALE).await;
+    assert_eq!((status.as_u16(), &answer["code"]), (502, &json!("carrier_failed")), "{answer}");
+    world.look_after_numbers().await;
+    assert_eq!(world.simulator.bought(), [FOR_SALE]);
+    world.must_answer_at(FOR_SALE, "the purchase hung").await;
 }
 
 /// Forty numbers in twenty services: all are looked after with one reading of the account's services.
@@ -232,7 +293,7 @@ async fn a_purchase_that_a_crash_interrupted_goes_on_by_itself() {
         may_buy: true,
         mend_drift: None,
     };
-    let id = textback::ledger::number::want(&world.ledger, &wish).await.expect("noted");
+    let id = textback::ledger::number::want(&world.ledger, &wish).await.expect("noted").expect("not being released");
     textback::ledger::number::take(&world.ledger, project_id, id, 120).await.expect("an answer").expect("a lease");
     world.workers.numbers.step().await.expect("numbers");
     assert!(world.simulator.bought().is_empty(), "the lease still holds");

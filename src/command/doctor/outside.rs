@@ -95,7 +95,7 @@ async fn look_at_numbers(
         for number in &numbers.items {
             let country = number.country.as_ref().and_then(|iso2| countries.get(iso2));
             // What was seen of its webhooks may be over; they are looked at now.
-            let seen = number::Number { webhook: "ok".to_owned(), ..number.clone() };
+            let seen = number::Number { webhook: "ok".to_owned(), refused: None, ..number.clone() };
             for finding in seen.findings(country) {
                 match finding.severity {
                     "blocked" => findings.bad("number", &finding.what, &finding.mend),
@@ -175,22 +175,15 @@ async fn look_at_number(
             return findings.bad("carrier", &format!("{name}: {error}"), mend);
         }
     };
-    let again = "attach it again: POST /v1/numbers sets its webhooks";
-    if found.sms_application_sid.as_deref().is_some_and(|sid| !sid.is_empty()) {
-        let found = format!("{name} has an application at the carrier, which outranks its webhooks");
-        return findings.bad("number", &found, again);
-    }
     let Some(public_url) = public_url else {
         return findings.skipped("number", "TEXTBACK_PUBLIC_URL is not set, so webhooks were not compared");
     };
-    let ours = WebhookUrls::of(public_url.as_str().trim_end_matches('/'), &account.webhook_key).messages;
-    match found.sms_url.as_deref() {
-        Some(theirs) if theirs.split('#').next() == Some(ours.as_str()) => {
-            findings.ok("number", &format!("{name} is the account's, and its texts come here"));
-        }
-        theirs => {
-            let theirs = theirs.filter(|url| !url.is_empty()).unwrap_or("nowhere");
-            findings.bad("number", &format!("the texts of {name} go to {theirs}"), again);
+    let urls = WebhookUrls::of(public_url.as_str().trim_end_matches('/'), &account.webhook_key);
+    match found.drift(&urls) {
+        None => findings.ok("number", &format!("{name} is the account's, and its texts come here")),
+        Some(drift) => {
+            let mend = "attach it again: POST /v1/numbers sets its webhooks";
+            findings.bad("number", &format!("{name} is not as it should be at the carrier: {drift}"), mend);
         }
     }
 }
