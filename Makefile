@@ -28,8 +28,8 @@ conformance: postgres ## The client and the simulator against Twilio's documents
 openapi: build ## Write openapi/textback.yaml anew from the code
 	target/debug/textback openapi > openapi/textback.yaml
 
-bench: postgres ## Measure the whole road on this machine, and scheduled jobs among millions (TEXTBACK_BENCH_SESSIONS)
-	$(CARGO) bench --locked --bench road
+bench: postgres ## Measure speed against pgbench's bound (writes benches/RESULTS.md), and scheduled jobs among millions (TEXTBACK_BENCH_SESSIONS)
+	$(CARGO) bench --locked --bench speed
 	$(CARGO) bench --locked --bench silence
 
 build: ## The binary, for development

@@ -78,6 +78,11 @@ impl Postgres {
         &self.url
     }
 
+    /// The server's process.
+    pub fn pid(&self) -> i32 {
+        self.pid.as_raw()
+    }
+
     /// Waits until it has ended, and tells how.
     pub async fn ended(&self) -> String {
         let mut ended = self.ended.clone();

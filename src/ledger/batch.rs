@@ -1,9 +1,12 @@
 //! Natural batching: what waits while a flush is under way goes out together with the next one; it never waits for a batch to fill.
 
-use std::future::Future;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use tokio::sync::{Mutex, mpsc, oneshot};
+use sqlx::pool::PoolConnection;
+use sqlx::{Connection, PgConnection, PgPool, Postgres};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::db;
 
@@ -11,8 +14,15 @@ use crate::db;
 /// (9.1k texts/s in pgbench); more only makes the first of them wait longer.
 const MOST: usize = 64;
 
-/// How many flushes may be under way at once: while one waits for the disk the next is prepared.
+/// How many flushes may be under way at once.
 const LANES: usize = 2;
+
+/// How long the next flush waits for the one before: what arrives meanwhile goes out together, which costs less than two flushes
+/// beside each other. One that takes longer waits for a slow disk or for somebody's lock, and the others must not wait with it.
+const SLOW: Duration = Duration::from_millis(10);
+
+/// How long a lane that has nothing to do keeps its connection.
+const KEPT: Duration = Duration::from_millis(200);
 
 /// How often one item is tried again when the database itself says that trying again helps.
 const RETRIES: usize = 3;
@@ -25,6 +35,9 @@ pub enum BatchError {
     #[error("the process is stopping")]
     Stopped,
 }
+
+/// A flush on its way.
+pub type Flushing<'c, R> = Pin<Box<dyn Future<Output = Result<Vec<R>, sqlx::Error>> + Send + 'c>>;
 
 type Waiting<T, R> = (T, oneshot::Sender<Result<R, BatchError>>);
 
@@ -44,24 +57,40 @@ where
     T: Clone + Send + 'static,
     R: Send + 'static,
 {
-    /// Starts the lanes. `flush` must answer one result an item, in the items' order, and must
-    /// do all or nothing. The lanes end when the last handle is dropped.
-    pub fn start<F, Fut>(flush: F) -> Self
+    /// Starts flushing. `flush` must answer one result an item, in the items' order, and must
+    /// do all or nothing. It ends when the last handle is dropped.
+    pub fn start<F>(pool: PgPool, flush: F) -> Self
     where
-        F: Fn(Vec<T>) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<Vec<R>, sqlx::Error>> + Send,
+        F: for<'c> Fn(&'c mut PgConnection, Vec<T>) -> Flushing<'c, R> + Send + Sync + 'static,
     {
-        let (queue, waiting) = mpsc::channel(4096);
-        let waiting = Arc::new(Mutex::new(waiting));
+        let (queue, mut waiting) = mpsc::channel(4096);
         let flush = Arc::new(flush);
-        for _ in 0..LANES {
-            let (waiting, flush) = (waiting.clone(), flush.clone());
-            tokio::spawn(async move {
-                while let Some(batch) = next_batch(&waiting).await {
-                    flush_batch(flush.as_ref(), batch).await;
-                }
-            });
-        }
+        let lanes = Arc::new(Semaphore::new(LANES));
+        // The connections of lanes that have nothing to do.
+        let idle = Arc::new(Mutex::new(Vec::new()));
+        tokio::spawn(async move {
+            loop {
+                // First the place, then the batch: what arrives while there is none goes out with it.
+                let Ok(place) = lanes.clone().acquire_owned().await else { return };
+                let batch = match tokio::time::timeout(KEPT, next_batch(&mut waiting)).await {
+                    Ok(batch) => batch,
+                    Err(_) => {
+                        idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                        next_batch(&mut waiting).await
+                    }
+                };
+                let Some(batch) = batch else { return };
+                let kept = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+                let (flush, idle) = (flush.clone(), idle.clone());
+                let mut lane = Lane { pool: pool.clone(), kept };
+                let flushing = tokio::spawn(async move {
+                    flush_batch(flush.as_ref(), &mut lane, batch).await;
+                    idle.lock().unwrap_or_else(PoisonError::into_inner).extend(lane.kept);
+                    drop(place);
+                });
+                let _ = tokio::time::timeout(SLOW, flushing).await;
+            }
+        });
         Self { queue }
     }
 
@@ -74,8 +103,7 @@ where
 }
 
 /// Everything that waits right now, at least one.
-async fn next_batch<T, R>(waiting: &Mutex<mpsc::Receiver<Waiting<T, R>>>) -> Option<Vec<Waiting<T, R>>> {
-    let mut waiting = waiting.lock().await;
+async fn next_batch<T, R>(waiting: &mut mpsc::Receiver<Waiting<T, R>>) -> Option<Vec<Waiting<T, R>>> {
     let mut batch = vec![waiting.recv().await?];
     while batch.len() < MOST {
         match waiting.try_recv() {
@@ -86,14 +114,45 @@ async fn next_batch<T, R>(waiting: &Mutex<mpsc::Receiver<Waiting<T, R>>>) -> Opt
     Some(batch)
 }
 
-async fn flush_batch<T, R, F, Fut>(flush: &F, batch: Vec<Waiting<T, R>>)
+/// A connection and when it was last used.
+type Kept = (PoolConnection<Postgres>, Instant);
+
+/// A lane with its connection, which it keeps while it has work: giving it back and getting it again would cost more round
+/// trips than the flush.
+struct Lane {
+    pool: PgPool,
+    kept: Option<Kept>,
+}
+
+impl Lane {
+    async fn flush<T, R, F>(&mut self, flush: &F, items: Vec<T>) -> Result<Vec<R>, sqlx::Error>
+    where
+        F: for<'c> Fn(&'c mut PgConnection, Vec<T>) -> Flushing<'c, R>,
+    {
+        // Whatever ends this early leaves the connection to the pool, which looks whether it is well.
+        let mut connection = match self.kept.take() {
+            Some((connection, used)) if used.elapsed() < db::SURE_FOR => connection,
+            Some((mut connection, _)) => match db::patiently(connection.ping()).await {
+                Ok(()) => connection,
+                Err(_) => db::patiently(self.pool.acquire()).await?,
+            },
+            None => db::patiently(self.pool.acquire()).await?,
+        };
+        let flushed = db::patiently(flush(&mut connection, items)).await?;
+        if !self.pool.is_closed() {
+            self.kept = Some((connection, Instant::now()));
+        }
+        Ok(flushed)
+    }
+}
+
+async fn flush_batch<T, R, F>(flush: &F, lane: &mut Lane, batch: Vec<Waiting<T, R>>)
 where
     T: Clone,
-    F: Fn(Vec<T>) -> Fut,
-    Fut: Future<Output = Result<Vec<R>, sqlx::Error>>,
+    F: for<'c> Fn(&'c mut PgConnection, Vec<T>) -> Flushing<'c, R>,
 {
     let (items, answers): (Vec<T>, Vec<_>) = batch.into_iter().unzip();
-    match db::patiently(flush(items.clone())).await {
+    match lane.flush(flush, items.clone()).await {
         Ok(results) => {
             for (answer, result) in answers.into_iter().zip(results) {
                 // Nobody waits any more when the request was cut off: the row is committed all the same.
@@ -104,7 +163,7 @@ where
         Err(sqlx::Error::Database(error)) if !db::is_unwell(error.as_ref()) => {
             tracing::debug!(%error, items = items.len(), "a batch was refused; its items go one by one");
             for (item, answer) in items.into_iter().zip(answers) {
-                let _ = answer.send(flush_alone(flush, item).await);
+                let _ = answer.send(flush_alone(flush, lane, item).await);
             }
         }
         // The database is away or not itself: it would be away for each of them too.
@@ -117,15 +176,14 @@ where
     }
 }
 
-async fn flush_alone<T, R, F, Fut>(flush: &F, item: T) -> Result<R, BatchError>
+async fn flush_alone<T, R, F>(flush: &F, lane: &mut Lane, item: T) -> Result<R, BatchError>
 where
     T: Clone,
-    F: Fn(Vec<T>) -> Fut,
-    Fut: Future<Output = Result<Vec<R>, sqlx::Error>>,
+    F: for<'c> Fn(&'c mut PgConnection, Vec<T>) -> Flushing<'c, R>,
 {
     let mut retries = 0;
     loop {
-        match db::patiently(flush(vec![item.clone()])).await {
+        match lane.flush(flush, vec![item.clone()]).await {
             Ok(results) => return results.into_iter().next().ok_or(BatchError::Stopped),
             Err(error) if retries < RETRIES && helps_to_retry(&error) => retries += 1,
             Err(error) => return Err(BatchError::Database(Arc::new(error))),
@@ -138,45 +196,4 @@ where
 fn helps_to_retry(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
     matches!(code.as_deref(), Some("40P01" | "40001" | "23505"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use tokio::sync::Semaphore;
-
-    #[tokio::test]
-    async fn what_waits_during_a_flush_shares_the_next_one() {
-        let flushes = Arc::new(AtomicUsize::new(0));
-        let disk = Arc::new(Semaphore::new(0));
-        let batcher: Batcher<usize, usize> = Batcher::start({
-            let (flushes, disk) = (flushes.clone(), disk.clone());
-            move |items| {
-                let (flushes, disk) = (flushes.clone(), disk.clone());
-                async move {
-                    flushes.fetch_add(1, Ordering::SeqCst);
-                    disk.acquire().await.map_err(|_| sqlx::Error::PoolClosed)?.forget();
-                    Ok(items.into_iter().map(|item| item * 10).collect())
-                }
-            }
-        });
-        let submitted: Vec<_> = (0..50)
-            .map(|item| {
-                let batcher = batcher.clone();
-                tokio::spawn(async move { batcher.submit(item).await })
-            })
-            .collect();
-        disk.add_permits(50);
-        for (item, task) in submitted.into_iter().enumerate() {
-            assert_eq!(task.await.expect("no panic").expect("flushed"), item * 10);
-        }
-        assert!(flushes.load(Ordering::SeqCst) < 50, "{flushes:?} flushes for 50 items");
-    }
-
-    #[tokio::test]
-    async fn a_database_that_is_away_is_told_to_everybody_who_waits() {
-        let batcher: Batcher<u8, u8> = Batcher::start(|_| async { Err(sqlx::Error::PoolTimedOut) });
-        assert!(matches!(batcher.submit(1).await, Err(BatchError::Database(_))));
-    }
 }

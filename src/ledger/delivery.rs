@@ -5,7 +5,7 @@ use std::time::Duration;
 use nix::time::ClockId;
 use serde::Serialize;
 use sqlx::types::Json;
-use sqlx::{FromRow, PgPool};
+use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
 use super::batch::BatchError;
@@ -198,10 +198,14 @@ struct SettlementRow {
 }
 
 /// One transaction, one round trip for all of them.
-pub(super) async fn flush(pool: PgPool, settlements: Vec<Settlement>) -> Result<Vec<Settled>, sqlx::Error> {
+pub(super) async fn flush(
+    connection: &mut PgConnection,
+    settlements: Vec<Settlement>,
+) -> Result<Vec<Settled>, sqlx::Error> {
     let rows: Vec<SettlementRow> =
         settlements.into_iter().zip(0..).map(|(settlement, ordinal)| SettlementRow::of(ordinal, settlement)).collect();
-    let settling = sqlx::query_scalar(include_str!("../../sql/delivery/settle.sql")).bind(Json(rows)).fetch_all(&pool);
+    let settling =
+        sqlx::query_scalar(include_str!("../../sql/delivery/settle.sql")).bind(Json(rows)).fetch_all(connection);
     let settled: Vec<String> = failpoint::during("delivery.in_commit", settling).await?;
     failpoint::reach("delivery.after_settle");
     Ok(settled

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::types::Json;
-use sqlx::{FromRow, PgPool};
+use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
 use super::batch::BatchError;
@@ -162,7 +162,7 @@ struct TakenRow {
 }
 
 /// One transaction, one round trip for all of them.
-pub(super) async fn flush(pool: PgPool, texts: Vec<Text>) -> Result<Vec<Taken>, sqlx::Error> {
+pub(super) async fn flush(connection: &mut PgConnection, texts: Vec<Text>) -> Result<Vec<Taken>, sqlx::Error> {
     let rows: Vec<TextRow> = texts
         .into_iter()
         .zip(0..)
@@ -188,7 +188,7 @@ pub(super) async fn flush(pool: PgPool, texts: Vec<Text>) -> Result<Vec<Taken>, 
         })
         .collect();
     failpoint::reach("intake.before_insert");
-    let taking = sqlx::query_as(include_str!("../../sql/inbound/take_in.sql")).bind(Json(rows)).fetch_all(&pool);
+    let taking = sqlx::query_as(include_str!("../../sql/inbound/take_in.sql")).bind(Json(rows)).fetch_all(connection);
     let taken: Vec<TakenRow> = failpoint::during("intake.in_commit", taking).await?;
     failpoint::reach("intake.after_commit");
     taken.into_iter().map(TakenRow::read).collect()

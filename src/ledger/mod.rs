@@ -53,17 +53,12 @@ impl Ledger {
     pub fn open(url: &str, max_connections: u32, wakes: Arc<Wakes>) -> Result<Self, sqlx::Error> {
         let pool = db::pool(url, max_connections)?;
         Ok(Self {
-            intake: Batcher::start({
-                let pool = pool.clone();
-                move |texts| inbound::flush(pool.clone(), texts)
+            intake: Batcher::start(pool.clone(), |connection, texts| Box::pin(inbound::flush(connection, texts))),
+            turns: Batcher::start(pool.clone(), |connection, settlements| {
+                Box::pin(turn::flush(connection, settlements))
             }),
-            turns: Batcher::start({
-                let pool = pool.clone();
-                move |settlements| turn::flush(pool.clone(), settlements)
-            }),
-            deliveries: Batcher::start({
-                let pool = pool.clone();
-                move |settlements| delivery::flush(pool.clone(), settlements)
+            deliveries: Batcher::start(pool.clone(), |connection, settlements| {
+                Box::pin(delivery::flush(connection, settlements))
             }),
             pool,
             wakes,

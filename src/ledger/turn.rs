@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sqlx::types::Json;
-use sqlx::{FromRow, PgPool};
+use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
 use super::batch::BatchError;
@@ -254,11 +254,15 @@ pub async fn settle(ledger: &Ledger, settlement: Settlement) -> Result<Settled, 
 }
 
 /// One transaction, one round trip for all of them.
-pub(super) async fn flush(pool: PgPool, mut settlements: Vec<Settlement>) -> Result<Vec<Settled>, sqlx::Error> {
+pub(super) async fn flush(
+    connection: &mut PgConnection,
+    mut settlements: Vec<Settlement>,
+) -> Result<Vec<Settled>, sqlx::Error> {
     for (settlement, ordinal) in settlements.iter_mut().zip(0..) {
         settlement.ordinal = ordinal;
     }
-    let settling = sqlx::query_as(include_str!("../../sql/turn/settle.sql")).bind(Json(settlements)).fetch_all(&pool);
+    let settling =
+        sqlx::query_as(include_str!("../../sql/turn/settle.sql")).bind(Json(settlements)).fetch_all(connection);
     let settled: Vec<(String, i32, bool)> = failpoint::during("turn.in_commit", settling).await?;
     failpoint::reach("turn.after_settle");
     Ok(settled

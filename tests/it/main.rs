@@ -10,6 +10,7 @@
 
 mod agents;
 mod api;
+mod batches;
 mod carrier_faults;
 mod chaos;
 mod commands;
@@ -26,6 +27,7 @@ mod inbound_sms;
 mod number_faults;
 mod number_wishes;
 mod numbers;
+mod plans;
 mod proxy;
 mod read_back;
 mod reconcile;

@@ -1,0 +1,311 @@
+//! What is measured: a PostgreSQL of its own with fsync on, and textback as its users run it, processes beside each other; it judges nothing.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use textback::dev::postgres::Postgres;
+use textback::ledger::wake::Wakes;
+use textback::ledger::{Ledger, project};
+use textback::secret::SecretKeys;
+
+use crate::wire::{self, ACCOUNT_SID, AUTH_TOKEN, Current, NUMBER, Target};
+
+/// The server's settings: fsync stays on, since an acknowledgement that is not on the disk is none.
+pub const SETTINGS: [(&str, &str); 4] =
+    [("shared_buffers", "1GB"), ("max_wal_size", "8GB"), ("checkpoint_timeout", "30min"), ("max_connections", "200")];
+
+/// A PostgreSQL of its own, whose data goes with it.
+pub struct Server {
+    postgres: Option<Postgres>,
+    folder: PathBuf,
+}
+
+impl Server {
+    pub async fn start() -> Self {
+        let folder = std::env::temp_dir().join(format!("textback-bench-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let mut settings = SETTINGS.to_vec();
+        if profiling() {
+            settings.extend([
+                ("shared_preload_libraries", "pg_stat_statements,auto_explain"),
+                ("pg_stat_statements.track", "all"),
+                ("auto_explain.log_min_duration", "10ms"),
+                ("auto_explain.log_analyze", "on"),
+                ("auto_explain.log_nested_statements", "on"),
+            ]);
+        }
+        let postgres = Postgres::start(&folder, None, &settings).await.expect("PostgreSQL");
+        Self { postgres: Some(postgres), folder }
+    }
+
+    pub fn url(&self) -> &str {
+        self.postgres.as_ref().expect("it runs").url()
+    }
+
+    /// The process of the server.
+    pub fn pid(&self) -> i32 {
+        self.postgres.as_ref().expect("it runs").pid()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(postgres) = self.postgres.take() {
+            postgres.stop();
+        }
+        if profiling() {
+            let kept = std::env::temp_dir().join("textback-bench-plans.log");
+            if let Some(log) = find_log(&self.folder) {
+                let _ = std::fs::copy(log, &kept);
+                println!("plans of what took over 10 ms: {}", kept.display());
+            }
+        }
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// The server's log, somewhere below a folder.
+fn find_log(folder: &std::path::Path) -> Option<PathBuf> {
+    std::fs::read_dir(folder).ok()?.flatten().find_map(|entry| {
+        let path = entry.path();
+        match path.file_name().and_then(|name| name.to_str()) {
+            Some("log") if path.is_file() => Some(path),
+            Some("data") => None,
+            _ if path.is_dir() => find_log(&path),
+            _ => None,
+        }
+    })
+}
+
+/// Whether statements are counted as well (TEXTBACK_BENCH_PROFILE=1), which costs some speed.
+pub fn profiling() -> bool {
+    std::env::var("TEXTBACK_BENCH_PROFILE").is_ok_and(|value| value == "1")
+}
+
+/// Forgets what was counted of statements so far.
+pub async fn forget_statements(ledger: &Ledger) {
+    let forget =
+        "create extension if not exists pg_stat_statements schema public; select public.pg_stat_statements_reset()";
+    sqlx::raw_sql(forget).execute(ledger.pool()).await.expect("forgotten");
+}
+
+/// The statements that took longest, those inside functions too: calls and microseconds a text, and how they begin.
+pub async fn print_statements(ledger: &Ledger, texts: usize) {
+    let read = "select calls::float8, total_exec_time * 1000, toplevel, left(regexp_replace(regexp_replace(query, '--[^\n]*', '', 'g'), '[[:space:]]+', ' ', 'g'), 130)
+                  from public.pg_stat_statements order by total_exec_time desc limit 45";
+    let rows: Vec<(f64, f64, bool, String)> = sqlx::query_as(read).fetch_all(ledger.pool()).await.expect("statements");
+    for (calls, micros, top, query) in rows {
+        let texts = texts as f64;
+        println!(
+            "  {:>7.3} calls {:>7.1} us a text {} {query}",
+            calls / texts,
+            micros / texts,
+            if top { "TOP" } else { "   " }
+        );
+    }
+}
+
+/// A process that ends with the measurement.
+pub struct Process(pub Child);
+
+impl Process {
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.0.id()).expect("a pid")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// textback on a database that was made for it.
+pub struct Stage {
+    pub ledger: Ledger,
+    pub target: Target,
+    pub carrier: Current,
+    carrier_url: String,
+    secret_key: String,
+    database_url: String,
+    address: SocketAddr,
+    pub serve: Option<Process>,
+    pub work: Vec<Process>,
+    pub http: reqwest::Client,
+    key: String,
+    pub ready_after: Duration,
+}
+
+impl Stage {
+    /// A project with a number that echoes, served and worked for.
+    pub async fn set(server: &Server, workers: usize) -> Self {
+        textback::ledger::migrate(server.url()).await.expect("the schema");
+        let ledger = Ledger::open(server.url(), 4, Arc::new(Wakes::default())).expect("a ledger");
+        let (made, key) = project::create(&ledger, "bench").await.expect("a project");
+        let current = wire::nothing();
+        let carrier = wire::carrier(current.clone()).await;
+        let address = std::net::TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a port");
+        let path = format!("/webhooks/twilio/{}/messages", made.webhook_key);
+        let mut stage = Self {
+            ledger,
+            target: Target { address, url: format!("http://{address}{path}"), path },
+            carrier: current,
+            carrier_url: format!("http://{carrier}"),
+            secret_key: SecretKeys::draw().1,
+            database_url: server.url().to_owned(),
+            address,
+            serve: None,
+            work: Vec::new(),
+            http: reqwest::Client::new(),
+            key,
+            ready_after: Duration::ZERO,
+        };
+        stage.start_serve().await;
+        stage.work_with(workers);
+        stage.furnish().await;
+        stage
+    }
+
+    /// Starts `serve` and waits until it is ready.
+    pub async fn start_serve(&mut self) {
+        drop(self.serve.take());
+        let began = Instant::now();
+        self.serve = Some(self.start("serve"));
+        loop {
+            let answer = self.http.get(format!("http://{}/readyz", self.address)).send().await;
+            if answer.is_ok_and(|answer| answer.status().is_success()) {
+                break;
+            }
+            assert!(began.elapsed() < Duration::from_secs(20), "serve is not ready");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        self.ready_after = began.elapsed();
+    }
+
+    /// As many workers as this.
+    pub fn work_with(&mut self, workers: usize) {
+        self.work.clear();
+        for _ in 0..workers {
+            self.work.push(self.start("work"));
+        }
+    }
+
+    fn start(&self, command: &str) -> Process {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_textback"));
+        process
+            .arg(command)
+            .env("DATABASE_URL", &self.database_url)
+            .env("TEXTBACK_SECRET_KEY", &self.secret_key)
+            .env("TEXTBACK_TWILIO_API_URL", &self.carrier_url)
+            .env("TEXTBACK_TWILIO_MESSAGING_URL", &self.carrier_url)
+            .env("TEXTBACK_PUBLIC_URL", format!("http://{}", self.address))
+            .env("TEXTBACK_LISTEN", self.address.to_string())
+            .env("RUST_LOG", "error")
+            .stdout(Stdio::null());
+        Process(process.spawn().expect("it starts"))
+    }
+
+    async fn furnish(&self) {
+        let call = async |method: reqwest::Method, path: &str, body: Value| -> Value {
+            let url = format!("http://{}/v1/{path}", self.address);
+            let answer =
+                self.http.request(method, url).bearer_auth(&self.key).json(&body).send().await.expect("an answer");
+            let status = answer.status();
+            let told: Value = answer.json().await.expect("JSON");
+            assert!(status.is_success(), "{path}: {status} {told}");
+            told
+        };
+        call(reqwest::Method::PUT, "carrier", json!({"account_sid": ACCOUNT_SID, "auth_token": AUTH_TOKEN})).await;
+        // People of the bench text faster than any person.
+        let guards = json!({"texts_per_contact_per_minute": 0, "repeats_in_five_minutes": 0});
+        call(reqwest::Method::PATCH, "project", json!({"guards": guards})).await;
+        // Nobody is registered at this carrier, and nobody needs to be.
+        call(reqwest::Method::PATCH, "countries/US", json!({"registration_policy": "none"})).await;
+        let agent = json!({"name": "echo", "kind": "script", "source": "def reply(conv, text): return text", "first_message": "process"});
+        let made = call(reqwest::Method::POST, "agents", agent).await;
+        call(reqwest::Method::POST, "numbers", json!({"number": NUMBER, "agent_id": made["id"]})).await;
+    }
+
+    /// Waits until everything that was texted is answered.
+    pub async fn settle(&self, expected: usize) {
+        let clocks = self.carrier.lock().expect("no panic holds it").clone();
+        let until = Instant::now() + Duration::from_secs(120);
+        while clocks.answers() < expected {
+            assert!(Instant::now() < until, "{} of {expected} texts were answered", clocks.answers());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Waits until nothing is left to be answered.
+    pub async fn drain(&self) {
+        let until = Instant::now() + Duration::from_secs(180);
+        let left = "select (select count(*) from turn) + (select count(*) from delivery where due_at is not null)";
+        while sqlx::query_scalar::<_, i64>(left).fetch_one(self.ledger.pool()).await.expect("a count") > 0 {
+            assert!(Instant::now() < until, "texts were not answered");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Whether each flush takes 1.5 ms longer from now on.
+    pub async fn slow_disk(&self, slow: bool) {
+        for setting in [
+            format!("alter system set commit_delay = {}", if slow { 1_500 } else { 0 }),
+            format!("alter system set commit_siblings = {}", if slow { 0 } else { 5 }),
+            "select pg_reload_conf()".to_owned(),
+        ] {
+            sqlx::query(sqlx::AssertSqlSafe(setting)).execute(self.ledger.pool()).await.expect("it is set");
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+
+    /// The processes of textback.
+    pub fn pids(&self) -> Vec<i32> {
+        self.serve.iter().chain(&self.work).map(Process::pid).collect()
+    }
+}
+
+/// Commits and bytes of WAL so far, when the server has counted all.
+pub async fn statistics(ledger: &Ledger) -> [f64; 2] {
+    // Statistics are written about once a second.
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    let read = "select sum(xact_commit)::float8, (select wal_bytes::float8 from pg_stat_wal) from pg_stat_database";
+    let (commits, wal): (f64, f64) = sqlx::query_as(read).fetch_one(ledger.pool()).await.expect("statistics");
+    [commits, wal]
+}
+
+/// Seconds of CPU that processes and all their children have used so far. Children that have ended count as well.
+pub fn cpu_seconds(roots: &[i32]) -> f64 {
+    let mut parents: HashMap<i32, (i32, f64)> = HashMap::new();
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
+        let Some((_, rest)) = stat.rsplit_once(") ") else { continue };
+        let fields: Vec<&str> = rest.split(' ').collect();
+        let number = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or_default();
+        // utime, stime, and those of children that were waited for; 100 a second on Linux.
+        parents.insert(pid, (number(1) as i32, (number(11) + number(12) + number(13) + number(14)) / 100.0));
+    }
+    let within = |mut pid: i32| {
+        while let Some((parent, _)) = parents.get(&pid) {
+            if roots.contains(&pid) {
+                return true;
+            }
+            pid = *parent;
+        }
+        false
+    };
+    parents.iter().filter(|(pid, _)| within(**pid)).map(|(_, (_, seconds))| seconds).sum()
+}
+
+/// Resident memory of processes and their children, in megabytes.
+pub fn memory_megabytes(pid: i32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap_or_default() / 1024.0
+}

@@ -1,0 +1,317 @@
+//! The lean ends of the road: people whose texts are posted over plain sockets, and a carrier that takes everything; neither is ever the limit.
+//!
+//! Both speak just enough HTTP/1.1 for this: requests and answers with a Content-Length on connections that stay. A text
+//! says its number (`t42`), and an answer that begins with it ends its clock.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use secrecy::SecretString;
+use textback::carrier::form::Form;
+use textback::carrier::signature;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+pub const ACCOUNT_SID: &str = "AC00000000000000000000000000000000";
+pub const AUTH_TOKEN: &str = "bench-token";
+pub const NUMBER: &str = "+14155550199";
+/// How many people text. The bound draws its contacts from as many.
+pub const PEOPLE: u64 = 20_000;
+
+/// How many texts there were in all runs: people take turns, so that each has a session after as many texts as there are people.
+static TEXTED: AtomicU64 = AtomicU64::new(0);
+
+/// Whether everybody has texted.
+pub fn everybody_has_texted() -> bool {
+    TEXTED.load(Ordering::Relaxed) >= PEOPLE
+}
+
+/// When each text of a run was due, acknowledged and answered, in microseconds of the run; 0: not yet.
+pub struct Clocks {
+    began: Instant,
+    due: Vec<AtomicU64>,
+    acknowledged: Vec<AtomicU64>,
+    answered: Vec<AtomicU64>,
+    answers: AtomicUsize,
+    /// Answers to texts that had one.
+    pub doubled: AtomicUsize,
+    /// Texts that may be on the road at a time; each answer lets the next one go.
+    room: Semaphore,
+}
+
+impl Clocks {
+    fn of(texts: usize, room: usize) -> Self {
+        let clocks = || (0..texts).map(|_| AtomicU64::new(0)).collect();
+        Self {
+            began: Instant::now(),
+            due: clocks(),
+            acknowledged: clocks(),
+            answered: clocks(),
+            answers: AtomicUsize::new(0),
+            doubled: AtomicUsize::new(0),
+            room: Semaphore::new(room),
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX).max(1)
+    }
+
+    fn answer(&self, text: usize) {
+        let Some(answered) = self.answered.get(text) else { return };
+        if answered.swap(self.now(), Ordering::Relaxed) == 0 {
+            self.answers.fetch_add(1, Ordering::Relaxed);
+            self.room.add_permits(1);
+        } else {
+            self.doubled.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many texts have their answer.
+    pub fn answers(&self) -> usize {
+        self.answers.load(Ordering::Relaxed)
+    }
+
+    fn since_due(&self, clocks: &[AtomicU64]) -> Vec<f64> {
+        let took = |(due, at): (&AtomicU64, &AtomicU64)| {
+            let (due, at) = (due.load(Ordering::Relaxed), at.load(Ordering::Relaxed));
+            (at != 0).then(|| at.saturating_sub(due) as f64 / 1e3)
+        };
+        self.due.iter().zip(clocks).filter_map(took).collect()
+    }
+
+    /// Milliseconds from when a text was due to its acknowledgement.
+    pub fn acknowledgements(&self) -> Vec<f64> {
+        self.since_due(&self.acknowledged)
+    }
+
+    /// Milliseconds from when a text was due to the carrier's acceptance of its answer.
+    pub fn replies(&self) -> Vec<f64> {
+        self.since_due(&self.answered)
+    }
+
+    /// How many of a kind happened a second between two seconds of the run.
+    pub fn rate(&self, acknowledged: bool, from: f64, until: f64) -> f64 {
+        let clocks = if acknowledged { &self.acknowledged } else { &self.answered };
+        let seconds = |clock: &AtomicU64| clock.load(Ordering::Relaxed) as f64 / 1e6;
+        let within = clocks.iter().map(seconds).filter(|at| *at > from && *at <= until).count();
+        within as f64 / (until - from)
+    }
+}
+
+/// What the carrier is asked for now.
+pub type Current = Arc<Mutex<Arc<Clocks>>>;
+
+/// No run.
+pub fn nothing() -> Current {
+    Arc::new(Mutex::new(Arc::new(Clocks::of(0, 0))))
+}
+
+/// Where texts are posted, and what signs them.
+#[derive(Clone)]
+pub struct Target {
+    pub address: SocketAddr,
+    pub path: String,
+    /// The address that is signed over.
+    pub url: String,
+}
+
+/// How texts come.
+#[derive(Debug, Clone, Copy)]
+pub enum Pace {
+    /// Each at its time, whether or not the ones before are answered (an open loop).
+    Rate(u64),
+    /// As many as are let on the road at a time, the next when one is answered by the agent.
+    Window(usize),
+    /// As many as there are connections, the next when one is acknowledged.
+    Acknowledged,
+}
+
+impl std::fmt::Display for Pace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Rate(rate) => write!(f, "{rate}/s"),
+            Self::Window(_) | Self::Acknowledged => f.write_str("saturated"),
+        }
+    }
+}
+
+/// Posts texts for some seconds; ends when all are acknowledged. The clocks tell the rest.
+pub async fn text(target: &Target, current: &Current, pace: Pace, seconds: f64, connections: usize) -> Arc<Clocks> {
+    let most = match pace {
+        Pace::Rate(rate) => (rate as f64 * seconds) as usize,
+        // More than any disk here could take.
+        Pace::Window(_) | Pace::Acknowledged => (seconds * 25_000.0) as usize,
+    };
+    let room = if let Pace::Window(window) = pace { window } else { 0 };
+    let clocks = Arc::new(Clocks::of(most, room));
+    *current.lock().expect("no panic holds it") = clocks.clone();
+    let next = Arc::new(AtomicUsize::new(0));
+    let posting: Vec<_> = (0..connections)
+        .map(|_| tokio::spawn(post_texts(target.clone(), clocks.clone(), next.clone(), most, pace, seconds)))
+        .collect();
+    for connection in posting {
+        connection.await.expect("a connection");
+    }
+    clocks
+}
+
+async fn post_texts(
+    target: Target,
+    clocks: Arc<Clocks>,
+    next: Arc<AtomicUsize>,
+    most: usize,
+    pace: Pace,
+    seconds: f64,
+) {
+    let token = SecretString::from(AUTH_TOKEN.to_owned());
+    let mut wire = Wire::open(target.address).await;
+    let run = uuid::Uuid::now_v7().simple().to_string();
+    loop {
+        if let Pace::Window(_) = pace {
+            clocks.room.acquire().await.expect("open").forget();
+        }
+        let text = next.fetch_add(1, Ordering::Relaxed);
+        let over = !matches!(pace, Pace::Rate(_)) && clocks.began.elapsed().as_secs_f64() > seconds;
+        if text >= most || over {
+            // The next ones that wait for room see the same.
+            clocks.room.add_permits(1);
+            return;
+        }
+        let due = match pace {
+            Pace::Rate(rate) => {
+                let due = text as f64 / rate as f64;
+                tokio::time::sleep_until((clocks.began + Duration::from_secs_f64(due)).into()).await;
+                (due * 1e6) as u64
+            }
+            Pace::Window(_) | Pace::Acknowledged => clocks.now(),
+        };
+        clocks.due[text].store(due, Ordering::Relaxed);
+        let from = format!("+1212{:07}", TEXTED.fetch_add(1, Ordering::Relaxed) % PEOPLE * 7919 % PEOPLE);
+        let sid = format!("SM{}{text:08}", &run[8..]);
+        let body = format!("t{text} hello from the bench");
+        let pairs = [
+            ("MessageSid", sid.as_str()),
+            ("AccountSid", ACCOUNT_SID),
+            ("From", &from),
+            ("To", NUMBER),
+            ("Body", &body),
+            ("NumMedia", "0"),
+        ];
+        let form = Form::of(pairs);
+        let signature = signature::sign(&token, &target.url, &form);
+        let form = form.encode();
+        let request = format!(
+            "POST {} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/x-www-form-urlencoded\r\nX-Twilio-Signature: {signature}\r\nContent-Length: {}\r\n\r\n{form}",
+            target.path,
+            form.len()
+        );
+        let status = wire.ask(request.as_bytes()).await;
+        assert!((200..300).contains(&status), "a text was answered with {status}");
+        clocks.acknowledged[text].store(clocks.now(), Ordering::Relaxed);
+    }
+}
+
+/// A connection that stays.
+pub struct Wire {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Wire {
+    pub async fn open(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.expect("a connection");
+        stream.set_nodelay(true).expect("no delay");
+        Self { stream, buffer: Vec::with_capacity(4096) }
+    }
+
+    /// Asks and gives the status of the answer.
+    pub async fn ask(&mut self, request: &[u8]) -> u16 {
+        self.stream.write_all(request).await.expect("it is sent");
+        let (head, _) = read(&mut self.stream, &mut self.buffer).await.expect("an answer");
+        head.get(9..12).and_then(|status| status.parse().ok()).unwrap_or_default()
+    }
+}
+
+/// Reads one request or answer: its head and its body.
+async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<(String, Vec<u8>)> {
+    loop {
+        if let Some(end) = buffer.windows(4).position(|part| part == b"\r\n\r\n") {
+            let head = String::from_utf8_lossy(&buffer[..end]).into_owned();
+            let length = head
+                .lines()
+                .find_map(|line| line.split_once(':').filter(|(name, _)| name.eq_ignore_ascii_case("content-length")))
+                .and_then(|(_, length)| length.trim().parse().ok())
+                .unwrap_or(0_usize);
+            while buffer.len() < end + 4 + length {
+                if stream.read_buf(buffer).await.ok()? == 0 {
+                    return None;
+                }
+            }
+            let body = buffer[end + 4..end + 4 + length].to_vec();
+            buffer.drain(..end + 4 + length);
+            return Some((head, body));
+        }
+        if stream.read_buf(buffer).await.ok()? == 0 {
+            return None;
+        }
+    }
+}
+
+/// A carrier that takes every text and remembers when; what else is asked of it, it answers so that a number can be attached.
+pub async fn carrier(current: Current) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(serve(stream, current.clone()));
+        }
+    });
+    address
+}
+
+async fn serve(mut stream: TcpStream, current: Current) {
+    let _ = stream.set_nodelay(true);
+    let mut buffer = Vec::with_capacity(4096);
+    let sids = uuid::Uuid::now_v7().simple().to_string();
+    let mut taken = 0_u64;
+    while let Some((head, body)) = read(&mut stream, &mut buffer).await {
+        let (status, answer) =
+            if head.starts_with("POST ") && head.lines().next().is_some_and(|line| line.contains("/Messages")) {
+                if let Some(text) = said(&body) {
+                    let clocks = current.lock().expect("no panic holds it").clone();
+                    clocks.answer(text);
+                }
+                taken += 1;
+                ("201 Created", format!("{{\"sid\":\"SM{}{taken:012}\",\"status\":\"queued\"}}", &sids[12..]))
+            } else if head.starts_with("GET ") && head.contains("/IncomingPhoneNumbers.json") {
+                ("200 OK", format!("{{\"incoming_phone_numbers\":[{}]}}", number()))
+            } else if head.contains("/v1/Services") {
+                ("200 OK", "{\"services\":[],\"meta\":{}}".to_owned())
+            } else {
+                ("200 OK", number())
+            };
+        let answer = format!(
+            "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{answer}",
+            answer.len()
+        );
+        if stream.write_all(answer.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn number() -> String {
+    format!("{{\"sid\":\"PN1\",\"phone_number\":\"{NUMBER}\",\"capabilities\":{{\"sms\":true}}}}")
+}
+
+/// The number that a text to be sent says.
+fn said(form: &[u8]) -> Option<usize> {
+    let body = form.split(|byte| *byte == b'&').find_map(|pair| pair.strip_prefix(b"Body="))?;
+    let digits = body.strip_prefix(b"t")?;
+    let end = digits.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(digits.len());
+    std::str::from_utf8(&digits[..end]).ok()?.parse().ok()
+}

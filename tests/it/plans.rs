@@ -1,0 +1,94 @@
+//! The plans of the statements that every text passes, as they are made before any statistics are there: each finds its rows by their own index.
+
+use crate::harness::World;
+
+/// The plan of a statement that was prepared, on connections as the product opens them.
+async fn plan(world: &World, statement: &str, parameters: &str) -> String {
+    let mut connection = world.ledger.pool().acquire().await.expect("a connection");
+    for preparing in ["deallocate all".to_owned(), format!("prepare hot as {statement}")] {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(preparing)).execute(&mut *connection).await.expect("prepared");
+    }
+    let explain = format!("explain (costs off) execute hot({parameters})");
+    let lines: Vec<String> =
+        sqlx::query_scalar(sqlx::AssertSqlSafe(explain)).fetch_all(&mut *connection).await.expect("a plan");
+    lines.join("\n")
+}
+
+/// Every table that a plan reads is found by these indexes and no others, and nothing is read whole.
+fn must_use(plan: &str, indexes: &[&str]) {
+    for line in plan.lines() {
+        assert!(!line.contains("Seq Scan on") && !line.contains("Bitmap"), "{line}\n\n{plan}");
+        if let Some((_, rest)) = line.split_once("Scan using ") {
+            let index = rest.split(' ').next().unwrap_or_default();
+            assert!(indexes.contains(&index), "{index}\n\n{plan}");
+        }
+    }
+    for index in indexes {
+        assert!(plan.contains(index), "{index} is not used\n\n{plan}");
+    }
+}
+
+#[tokio::test]
+async fn a_claim_of_turns_finds_each_sessions_messages_by_their_order() {
+    let world = World::new().await;
+    let room = "10, '{}', '{}', '{}', 10, 30, '01900000-0000-7000-8000-000000000000'";
+    let plan = plan(&world, include_str!("../../sql/turn/claim.sql"), room).await;
+    must_use(
+        &plan,
+        &[
+            "turn_that_is_due",
+            "a_session_has_one_turn_at_a_time",
+            "message_in_order_of_a_session",
+            "session_pk",
+            "number_pk",
+        ],
+    );
+}
+
+#[tokio::test]
+async fn a_claim_of_deliveries_reads_live_rows_alone() {
+    let world = World::new().await;
+    let room = "10, '{}', '{}', '{}', 10, 30, '01900000-0000-7000-8000-000000000000'";
+    let plan = plan(&world, include_str!("../../sql/delivery/claim.sql"), room).await;
+    // Both hold live rows alone.
+    for index in ["delivery_that_is_due", "delivery_in_order_of_a_contact", "message_pk"] {
+        assert!(plan.contains(index), "{index} is not used\n\n{plan}");
+    }
+    assert!(!plan.contains("Seq Scan on") && !plan.contains("Bitmap"), "{plan}");
+}
+
+/// Statements inside functions, in their words.
+#[tokio::test]
+async fn what_functions_ask_for_each_text_is_found_at_once() {
+    let world = World::new().await;
+    let id = "'01900000-0000-7000-8000-000000000000'::uuid";
+    for (statement, parameters, index) in [
+        (
+            "select exists (select 1 from message where session_id = $1 and direction = 'inbound' and skip_reason is null and seq > $2)",
+            format!("{id}, 1"),
+            "message_in_order_of_a_session",
+        ),
+        (
+            "select id, session_id from message where project_id = $1 and carrier_sid = $2 and direction = 'inbound'",
+            format!("{id}, 'SM1'"),
+            "carrier_message_is_recorded_once",
+        ),
+        (
+            "select id from session where number_id = $1 and contact = $2 and channel = 'sms' and status <> 'closed' for update",
+            format!("{id}, '+1'"),
+            "one_session_not_closed_per_number_contact_and_channel",
+        ),
+        (
+            "select id, paused_until from session where project_id = $1 and contact = $2 and number_id = $3 and channel = 'sms' order by id desc limit 1",
+            format!("{id}, '+1', {id}"),
+            "session_newest_of_a_contact",
+        ),
+        (
+            "select body, skip_reason, created_at from message where session_id = $1 and direction = 'inbound' and kind = 'text' order by seq desc limit 1000",
+            id.to_owned(),
+            "message_in_order_of_a_session",
+        ),
+    ] {
+        must_use(&plan(&world, statement, &parameters).await, &[index]);
+    }
+}
