@@ -15,14 +15,14 @@ begin
        and silence.session_id = delivery.session_id;
 end $$;
 
--- Codes by which the carrier tells that a number lacks its registration: 30034 (A2P 10DLC) and 30032 (toll-free). One that
--- waits for its approval goes on waiting: the report is no news of it.
+-- Codes by which the carrier tells that a number lacks its registration: 30034 (A2P 10DLC) and 30032 (toll-free). Of one
+-- that waits for its approval, or did not get it, the report is no news.
 create function note_registration(of_delivery uuid, code integer) returns void language plpgsql as $$
 begin
     if code in (30032, 30034) then
         perform settle_registration(number.id, 'unregistered', 'the carrier blocked a text for it (error ' || code || ')')
            from delivery join number on number.id = delivery.number_id
-          where delivery.id = of_delivery and number.registration <> 'pending';
+          where delivery.id = of_delivery and number.registration not in ('pending', 'rejected');
         -- It may be the echo of a time before its approval: the carrier is asked at once.
         update number set check_at = now() from delivery where delivery.id = of_delivery and number.id = delivery.number_id;
     end if;

@@ -91,7 +91,8 @@ begin
            webhook = coalesce(facts ->> 'webhook', webhook),
            webhook_detail = case when facts ? 'webhook' then facts ->> 'webhook_detail' else webhook_detail end,
            -- Ours from when it was seen to be right, whoever set it.
-           webhook_set_at = case when (facts ->> 'webhook_was_set')::boolean then this_time
+           webhook_set_at = case when not is_same then webhook_set_at
+                                 when (facts ->> 'webhook_was_set')::boolean then this_time
                                  when facts ->> 'webhook' = 'ok' then coalesce(webhook_set_at, this_time)
                                  else webhook_set_at end,
            trap = case when facts ? 'trap' then facts ->> 'trap' else trap end,
@@ -107,7 +108,8 @@ begin
            lease_token = null, leased_until = null
      where id = of_number;
     if (facts ->> 'gone')::boolean then
-        if held.wanted <> 'attached' then
+        -- Who wants it released since has not got that yet: then it is looked after once more.
+        if held.wanted = 'detached' or (held.wanted = 'released' and is_same) then
             perform let_number_go(of_number);
         end if;
     elsif facts ->> 'registration' is not null or facts ->> 'registration_detail' is not null then

@@ -60,6 +60,19 @@ pub fn is_unwell(error: &dyn DatabaseError) -> bool {
     ["25006", "53", "55000", "55P03", "57"].iter().any(|class| code.starts_with(class))
 }
 
+/// Asks again when the database ended a statement because it and another one waited for each other (40P01): nothing of it was done.
+pub async fn despite_deadlocks<T, F: Future<Output = Result<T, sqlx::Error>>>(
+    ask: impl Fn() -> F,
+) -> Result<T, sqlx::Error> {
+    for _ in 0..3 {
+        match ask().await {
+            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("40P01") => {}
+            answer => return answer,
+        }
+    }
+    ask().await
+}
+
 /// A pool that connects when it is first used, so a process starts while its database is away.
 pub fn pool(url: &str, max_connections: u32) -> Result<PgPool, sqlx::Error> {
     Ok(PgPoolOptions::new()

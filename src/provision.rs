@@ -22,6 +22,9 @@ const TROUBLED: f64 = 60.0;
 /// How long a number is held without a sign of life; it is renewed while somebody looks.
 pub const LEASE_SECONDS: u32 = 120;
 
+/// What a registration's detail begins with when a report of the carrier's told it (see the function note_registration).
+const BLOCKED_A_TEXT: &str = "the carrier blocked a text";
+
 /// Where A2P 10DLC counts: numbers that text as people do in the United States and what belongs to them
 /// (support.twilio.com, article 14910496447771), and by the strict reading in Canada. What follows is the country's policy.
 const A2P: [&str; 6] = ["US", "CA", "PR", "VI", "GU", "AS"];
@@ -35,6 +38,9 @@ pub enum Refused {
     NotForSale(String, String),
     #[error("{0} can't send or receive texts; attach one that can")]
     NoTexts(String),
+    /// It was refused before, in these words, and nobody has asked again since.
+    #[error("{1}")]
+    AsBefore(&'static str, String),
     #[error(
         "{number} was detached here and not released: another project of this installation has it; release it there"
     )]
@@ -52,6 +58,7 @@ impl Refused {
             Self::NotOwned { .. } => Some("not_owned"),
             Self::NotForSale(..) => Some("not_for_sale"),
             Self::NoTexts(_) => Some("no_texts"),
+            Self::AsBefore(word, _) => Some(word),
             Self::UsedElsewhere { .. } | Self::OtherAccount { .. } => None,
         }
     }
@@ -164,6 +171,12 @@ impl Look<'_> {
             return Ok(Ok(owned));
         }
         if !self.number.may_buy {
+            let before = self.number.webhook_detail.clone().filter(|_| self.number.carrier_sid.is_none());
+            let word =
+                ["not_for_sale", "no_texts"].into_iter().find(|word| self.number.refused.as_deref() == Some(*word));
+            if let (Some(word), Some(told)) = (word, before) {
+                return Ok(Err(Refused::AsBefore(word, told)));
+            }
             let (account, number) = (self.account.account_sid.clone(), number.clone());
             return Ok(Err(Refused::NotOwned { account, number }));
         }
@@ -207,8 +220,8 @@ impl Look<'_> {
                         return Ok(found.capabilities.sms);
                     }
                 }
-                // No numbers of this type are sold there.
-                Err(CarrierError::Refused { status: 404, .. }) => {}
+                // No numbers of this type are sold there, or nobody may look: the purchase tells.
+                Err(CarrierError::Refused { status: 400 | 403 | 404, .. }) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -226,9 +239,7 @@ impl Look<'_> {
         let another_project = self.urls.lead_to_another_project(owned.sms_url.as_deref().unwrap_or_default());
         if ours_once && (!self.number.mend_drift || another_project) {
             let drift = if another_project {
-                format!(
-                    "another project of this installation has it now ({drift}); whoever attaches it last gets its texts"
-                )
+                "another project of this installation has it now; whoever attaches it last gets its texts".to_owned()
             } else {
                 drift
             };
@@ -307,6 +318,12 @@ impl Look<'_> {
             ),
             error => error.to_string(),
         };
+        // What a report said is no more than a suspicion while nobody can ask: texts are tried again.
+        let suspected = self.number.registration == "unregistered"
+            && self.number.registration_detail.as_deref().is_some_and(|detail| detail.starts_with(BLOCKED_A_TEXT));
+        if suspected {
+            self.facts.registration = Some("unknown");
+        }
         self.facts.registration_detail = Some(format!("{NOT_LOOKED_AT}: {why}"));
         self.facts.check_in_seconds = WAITING;
         Ok(None)

@@ -118,15 +118,16 @@ impl Api {
             next_auth_token: given.next_auth_token.map(SecretString::from),
             api_key,
         };
-        // The token signs, and calls when there is no key: each is tried.
-        door.carrier.try_credentials(&account).await.map_err(|error| refused(error, account.api_key.is_some()))?;
+        // The token signs, and calls when there is no key: each is tried, and none in place of another.
+        let alone = Account { next_auth_token: None, ..account.clone() };
+        door.carrier.try_credentials(&alone).await.map_err(|error| refused(error, account.api_key.is_some()))?;
         if account.api_key.is_some() {
-            let by_token = Account { api_key: None, ..account.clone() };
+            let by_token = Account { api_key: None, ..alone.clone() };
             door.carrier.try_credentials(&by_token).await.map_err(|error| refused(error, false))?;
         }
         // The carrier takes the next token too, from when it was made.
         if let Some(next) = &account.next_auth_token {
-            let by_next = Account { api_key: None, auth_token: next.clone(), ..account.clone() };
+            let by_next = Account { api_key: None, auth_token: next.clone(), ..alone };
             door.carrier.try_credentials(&by_next).await.map_err(|error| match error {
                 CarrierError::Refused { status: 401, .. } => Problem::invalid(
                     "credentials_refused",

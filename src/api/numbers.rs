@@ -160,7 +160,7 @@ impl Api {
                 ),
             ));
         };
-        look_after(&door, &account, project_id, id).await?;
+        look_after(&door, &account, project_id, id, true).await?;
         read(&door, project_id, id).await
     }
 
@@ -234,7 +234,7 @@ impl Api {
         if !number::part(&door.ledger, project_id, *id, wanted).await? {
             return Err(Problem::not_found("number"));
         }
-        look_after(&door, &account, project_id, *id).await?;
+        look_after(&door, &account, project_id, *id, false).await?;
         Ok(Parted::Gone)
     }
 
@@ -251,7 +251,7 @@ impl Api {
         let project_id = caller.reader();
         if refresh.0 == Some(true) {
             let looked = match account(&door, caller.writer()?).await {
-                Ok(account) => look_after(&door, &account, project_id, *id).await,
+                Ok(account) => look_after(&door, &account, project_id, *id, false).await,
                 Err(problem) => Err(problem),
             };
             match looked.as_ref().map_err(Problem::code) {
@@ -328,8 +328,9 @@ fn busy() -> Problem {
     )
 }
 
-/// Looks after a number here and now, as a worker would later.
-async fn look_after(door: &Door, account: &Account, project_id: Uuid, id: Uuid) -> Result<(), Problem> {
+/// Looks after a number here and now, as a worker would later. `is_new`: who asks wants it to be attached, and is told at once if
+/// it can't be; then nothing is left behind.
+async fn look_after(door: &Door, account: &Account, project_id: Uuid, id: Uuid, is_new: bool) -> Result<(), Problem> {
     // A look of a worker's is over in a moment, and nobody should hear of it.
     let until = tokio::time::Instant::now() + BUSY;
     let claim = loop {
@@ -362,7 +363,7 @@ async fn look_after(door: &Door, account: &Account, project_id: Uuid, id: Uuid) 
         Looked::Refused { refused, facts } => {
             // One that was ours once stays, so that a person sees what became of it.
             let bought = claim.number.may_buy && facts.carrier_sid.is_some();
-            let never_ours = claim.number.carrier_sid.is_none() && !bought && !facts.gone;
+            let never_ours = is_new && claim.number.carrier_sid.is_none() && !bought;
             if never_ours {
                 number::forget(&door.ledger, &claim).await?;
             } else {
@@ -370,7 +371,7 @@ async fn look_after(door: &Door, account: &Account, project_id: Uuid, id: Uuid) 
             }
             let code = match refused {
                 Refused::NotOwned { .. } => "number_not_owned",
-                Refused::NotForSale(..) => "number_not_available",
+                Refused::NotForSale(..) | Refused::AsBefore(..) => "number_not_available",
                 Refused::NoTexts(_) => "number_without_sms",
                 Refused::UsedElsewhere { .. } | Refused::OtherAccount { .. } => {
                     return Err(Problem::conflict("number_not_released", refused.to_string()));

@@ -159,6 +159,17 @@ impl WebhookUrls {
     }
 }
 
+/// An address as it may be told to anybody: without the login and the query, which may hold secrets of others.
+pub(super) fn plain(url: &str) -> String {
+    let Ok(mut url) = Url::parse(url) else { return "an address that can't be read".to_owned() };
+    url.set_query(None);
+    url.set_fragment(None);
+    // An address that can't have a login has none.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.to_string()
+}
+
 /// Why a call that reads or sets something failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum CarrierError {
@@ -296,7 +307,9 @@ impl Client {
             listed
                 .extend(page.messages.into_iter().filter(|message| message.created_at().is_none_or(|at| at >= since)));
             match page.next_page_uri {
-                Some(next) if !reached => request = self.request_at(reqwest::Method::GET, account, &next),
+                Some(next) if !reached && next.starts_with('/') => {
+                    request = self.request_at(reqwest::Method::GET, account, &next)
+                }
                 _ => return Ok(listed),
             }
         }

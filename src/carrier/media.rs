@@ -9,6 +9,7 @@ use secrecy::ExposeSecret;
 use url::Url;
 
 use super::Client;
+use super::client::answered;
 use crate::account::Account;
 
 /// More than the 5 MB that a carrier takes in one text, and little enough to be held.
@@ -58,14 +59,14 @@ impl Client {
         for _ in 0..3 {
             let request = self.http.request(Method::GET, url.clone());
             // Whoever else is asked gets no credentials.
-            let request = match self.media_url(account, url.as_str()) {
+            let asking = match self.media_url(account, url.as_str()) {
                 Ok(_) => {
                     let (user, password) = account.login();
-                    request.basic_auth(user, Some(password.expose_secret()))
+                    answered(account, request.basic_auth(user, Some(password.expose_secret()))).await
                 }
-                Err(_) => request,
+                Err(_) => request.send().await,
             };
-            let mut answer = request.send().await.map_err(|error| failed(&error))?;
+            let mut answer = asking.map_err(|error| failed(&error))?;
             let status = answer.status();
             if status.is_redirection() {
                 let to = answer.headers().get(header::LOCATION).and_then(|to| to.to_str().ok()).unwrap_or_default();

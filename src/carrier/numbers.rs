@@ -6,7 +6,7 @@
 use reqwest::Method;
 use serde::Deserialize;
 
-use super::client::{CarrierError, Client, WebhookUrls, answered, read};
+use super::client::{CarrierError, Client, WebhookUrls, answered, plain, read};
 use crate::account::Account;
 
 /// How the carrier is to call us, behind an address (<https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides>).
@@ -99,7 +99,7 @@ impl CarrierNumber {
     pub fn drift(&self, urls: &WebhookUrls) -> Option<String> {
         let bare =
             |url: &Option<String>| url.as_deref().unwrap_or_default().split('#').next().unwrap_or_default().to_owned();
-        let told = |url: String| if url.is_empty() { "nowhere".to_owned() } else { url };
+        let told = |url: String| if url.is_empty() { "nowhere".to_owned() } else { plain(&url) };
         if self.sms_application_sid.as_deref().is_some_and(|sid| !sid.is_empty()) {
             return Some("an application is set on it, which outranks its webhooks".to_owned());
         }

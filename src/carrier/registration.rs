@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::client::{CarrierError, Client, WebhookUrls, answered, read};
+use super::client::{CarrierError, Client, WebhookUrls, answered, plain, read};
 use crate::account::Account;
 
 /// The most pages that we read of a list.
@@ -56,7 +56,8 @@ impl Service {
                 "it is in the messaging service {name}, which drops inbound texts without a trace; let the service defer to the sender's webhook"
             ),
             Some(url) => format!(
-                "it is in the messaging service {name}, whose own address {url} gets its texts; let the service defer to the sender's webhook"
+                "it is in the messaging service {name}, whose own address {} gets its texts; let the service defer to the sender's webhook",
+                plain(url)
             ),
         })
     }

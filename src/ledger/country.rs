@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::Ledger;
 use super::number::Number;
 use super::page::Page;
+use crate::db;
 
 /// What counts for texting in a country, in a project.
 #[derive(Debug, Clone, FromRow)]
@@ -102,11 +103,14 @@ pub async fn rule(
     iso2: &str,
     changes: &Map<String, Value>,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query(include_str!("../../sql/country/rule.sql"))
-        .bind(project_id)
-        .bind(iso2)
-        .bind(Json(changes))
-        .execute(&ledger.pool)
-        .await?;
+    // It locks numbers and then their texts: see number::settle.
+    db::despite_deadlocks(|| {
+        sqlx::query(include_str!("../../sql/country/rule.sql"))
+            .bind(project_id)
+            .bind(iso2)
+            .bind(Json(changes))
+            .execute(&ledger.pool)
+    })
+    .await?;
     Ok(())
 }

@@ -13,6 +13,7 @@ use super::page::Page;
 use super::room::Room;
 use super::wake::Work;
 use super::{Ledger, new_id};
+use crate::db;
 
 /// A number that a project has or wants.
 #[derive(Debug, Clone, FromRow)]
@@ -214,12 +215,15 @@ pub async fn give_back(ledger: &Ledger, claims: &[Claim]) -> Result<(), sqlx::Er
 
 /// Writes what was seen and done about a number. False: the lease was lost.
 pub async fn settle(ledger: &Ledger, claim: &Claim, facts: &Facts) -> Result<bool, sqlx::Error> {
-    let settled = sqlx::query_scalar(include_str!("../../sql/number/settle.sql"))
-        .bind(claim.number.id)
-        .bind(claim.token)
-        .bind(Json(facts))
-        .fetch_one(&ledger.pool)
-        .await?;
+    // It locks the number first, and then its texts; who sends one holds it and may look at the number.
+    let settled = db::despite_deadlocks(|| {
+        sqlx::query_scalar(include_str!("../../sql/number/settle.sql"))
+            .bind(claim.number.id)
+            .bind(claim.token)
+            .bind(Json(facts))
+            .fetch_one(&ledger.pool)
+    })
+    .await?;
     // An approval lets go what was held.
     ledger.wakes.ring(Work::Delivery);
     Ok(settled)

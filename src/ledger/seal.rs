@@ -45,11 +45,18 @@ pub async fn seal_anew(ledger: &Ledger, keys: &SecretKeys) -> Result<usize, Acco
                     sealed.as_deref().map(|sealed| keys.open(&row.key_id, sealed).map(|it| keys.seal(&it))).transpose()
                 })
                 .collect();
+            let anew = match anew {
+                Ok(anew) => anew,
+                Err(error) => {
+                    tracing::error!(%error, id = %row.id, "a stored secret can't be opened; give it anew");
+                    continue;
+                }
+            };
             let written = sqlx::query(write)
                 .bind(row.id)
                 .bind(&row.secrets)
                 .bind(keys.id())
-                .bind(anew?)
+                .bind(anew)
                 .execute(&ledger.pool)
                 .await?;
             renewed += usize::from(written.rows_affected() == 1);

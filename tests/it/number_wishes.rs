@@ -66,6 +66,62 @@ async fn a_wish_for_what_is_attached_already_is_looked_after_at_once() {
 }
 
 #[tokio::test]
+async fn a_look_for_an_earlier_wish_does_not_answer_the_next_one() {
+    let world = world().await;
+    world.ok(Method::PATCH, &world.number_path().await, Some(json!({"mend_drift": false}))).await;
+    let claim = world.held_by_a_look().await;
+    world
+        .simulator
+        .change_number(NUMBER, |number| number.sms_url = "https://me:secret@elsewhere.example/sms?key=1".to_owned());
+    assert_eq!(world.attach_again(false).await.1["code"], "number_busy");
+    // The look had seen the webhooks before they were changed.
+    let seen = Facts { wish: claim.number.wish, webhook: Some("ok"), check_in_seconds: 3600.0, ..Facts::default() };
+    assert!(number::settle(&world.ledger, &claim, &seen).await.expect("settled"));
+    world.workers.numbers.step().await.expect("numbers");
+    assert_eq!(world.number().await["webhook"], "ok");
+    assert!(world.simulator.number(NUMBER).is_some_and(|number| number.sms_url.contains("/webhooks/twilio/")));
+    // What somebody else's address holds is not told.
+    world
+        .simulator
+        .change_number(NUMBER, |number| number.sms_url = "https://me:secret@elsewhere.example/sms?key=1".to_owned());
+    world.look_after_numbers().await;
+    let told = world.number().await.to_string();
+    assert!(
+        told.contains("https://elsewhere.example/sms") && !told.contains("secret") && !told.contains("key=1"),
+        "{told}"
+    );
+}
+
+#[tokio::test]
+async fn a_release_that_is_asked_for_while_it_is_only_detached_is_done() {
+    let world = world().await;
+    world.sql("update number set wanted = 'detached'").await;
+    let claim = world.held_by_a_look().await;
+    assert_eq!(world.part("release").await.1["code"], "number_busy");
+    let gone = Facts { wish: claim.number.wish, gone: true, check_in_seconds: 3600.0, ..Facts::default() };
+    assert!(number::settle(&world.ledger, &claim, &gone).await.expect("settled"));
+    world.workers.numbers.step().await.expect("numbers");
+    assert!(world.simulator.number(NUMBER).is_none(), "it is released");
+    assert_eq!(world.ok(Method::GET, "/v1/numbers", None).await["items"], json!([]));
+}
+
+#[tokio::test]
+async fn a_report_is_a_suspicion_while_the_key_may_not_ask() {
+    let world = world().await;
+    world.simulator.refuse_messaging(true);
+    world.answers(ADA, "hi").await;
+    let session = world.sessions().await.remove(0);
+    let sid = world.messages(&session).await[1]["carrier_sid"].as_str().expect("a sid").to_owned();
+    world.sql("update delivery set status = 'sent'").await;
+    let report = format!("AccountSid={ACCOUNT_SID}&MessageSid={sid}&MessageStatus=undelivered&ErrorCode=30034");
+    world.post("status", &report, AUTH_TOKEN).await;
+    assert_eq!(world.number().await["sends"], "blocked");
+    world.workers.numbers.step().await.expect("numbers");
+    assert_eq!(world.number().await["sends"], "open", "texts are tried again");
+    assert!(world.health().await.1.contains("give it read permission"));
+}
+
+#[tokio::test]
 async fn a_number_that_is_being_released_is_not_promised_to_anybody() {
     let world = world().await;
     let claim = world.held_by_a_look().await;
@@ -105,8 +161,16 @@ async fn what_was_not_for_sale_is_not_bought_months_later_unasked() {
     world.buy("+14155550190").await;
     world.simulator.clear_faults();
     world.look_after_numbers().await;
-    let (health, told) = world.health().await;
-    assert!(health == "blocked" && told.contains("search for another one"), "{told}");
+    for _ in 0..2 {
+        let (health, told) = world.health().await;
+        assert!(
+            health == "blocked" && told.contains("is not available") && told.contains("search for another one"),
+            "{told}"
+        );
+        let refreshed = format!("{}/health?refresh=true", world.number_path().await);
+        assert_eq!(world.ok(Method::GET, &refreshed, None).await["status"], "blocked", "asking takes nothing away");
+        world.look_after_numbers().await;
+    }
     world.simulator.put_up_for_sale("+14155550190");
     world.look_after_numbers().await;
     assert!(world.simulator.bought().is_empty(), "{:?}", world.simulator.bought());

@@ -157,6 +157,9 @@ async fn both_tokens_count_while_the_token_is_rotated() {
     let mut account = textback::simulator::Account::new(ACCOUNT_SID, AUTH_TOKEN);
     account.next_auth_token = Some("the-next".to_owned());
     world.simulator.add_account(account);
+    let wrong_first = json!({"account_sid": ACCOUNT_SID, "auth_token": "wrong", "next_auth_token": "the-next"});
+    let refused = world.refused(Method::PUT, "/v1/carrier", Some(wrong_first)).await;
+    assert_eq!(refused.1, "credentials_refused", "the next one does not stand in for the first");
     put(both).await;
     assert_eq!(world.post("messages", &form(&[("MessageSid", "SM2")]), "the-next").await.status(), 200);
     assert_eq!(world.post("messages", &form(&[("MessageSid", "SM3")]), AUTH_TOKEN).await.status(), 200);
