@@ -10,7 +10,7 @@ use crate::carrier::numbers::{CarrierNumber, NumberType, Wanted};
 use crate::carrier::registration::{Pools, Registration};
 use crate::failpoint;
 use crate::ledger::number::{Facts, Number, Step};
-use crate::ledger::number_finding::NOT_LOOKED_AT;
+use crate::ledger::number_finding::{A2P, NOT_LOOKED_AT};
 
 /// How often a number is looked at that is well.
 const WELL: f64 = 3600.0;
@@ -24,10 +24,6 @@ pub const LEASE_SECONDS: u32 = 120;
 
 /// What a registration's detail begins with when a report of the carrier's told it (see the function note_registration).
 const BLOCKED_A_TEXT: &str = "the carrier blocked a text";
-
-/// Where A2P 10DLC counts: numbers that text as people do in the United States and what belongs to them
-/// (support.twilio.com, article 14910496447771), and by the strict reading in Canada. What follows is the country's policy.
-const A2P: [&str; 6] = ["US", "CA", "PR", "VI", "GU", "AS"];
 
 /// Why a number will never be ours.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -244,10 +244,11 @@ async fn measure_rest(report: &mut Report, stage: &mut Stage) {
     }
     stage.work_with(1);
     tokio::time::sleep(Duration::from_secs(3)).await;
-    let (before, pids) = (stage.pids().map_cpu(), stage.pids());
+    let pids = stage.pids();
+    let before = cpu_of_each(&pids);
     tokio::time::sleep(Duration::from_secs(20)).await;
     let idle: Vec<f64> =
-        pids.map_cpu().iter().zip(before).map(|(after, before)| (after - before) / 20.0 * 100.0).collect();
+        cpu_of_each(&pids).iter().zip(before).map(|(after, before)| (after - before) / 20.0 * 100.0).collect();
     let megabytes: Vec<f64> = pids.iter().map(|pid| memory_megabytes(*pid)).collect();
     report.table("At rest", "On the database that all of the above has filled.", &["what", "serve", "work"]);
     let both = |name: &str, values: &[f64], unit: &str| {
@@ -264,12 +265,6 @@ async fn measure_rest(report: &mut Report, stage: &mut Stage) {
 }
 
 /// CPU seconds of each process with its children.
-trait MapCpu {
-    fn map_cpu(&self) -> Vec<f64>;
-}
-
-impl MapCpu for Vec<i32> {
-    fn map_cpu(&self) -> Vec<f64> {
-        self.iter().map(|pid| cpu_seconds(&[*pid])).collect()
-    }
+fn cpu_of_each(pids: &[i32]) -> Vec<f64> {
+    pids.iter().map(|pid| cpu_seconds(&[*pid])).collect()
 }

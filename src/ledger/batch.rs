@@ -72,11 +72,15 @@ where
             loop {
                 // First the place, then the batch: what arrives while there is none goes out with it.
                 let Ok(place) = lanes.clone().acquire_owned().await else { return };
-                let batch = match tokio::time::timeout(KEPT, next_batch(&mut waiting)).await {
-                    Ok(batch) => batch,
-                    Err(_) => {
-                        idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
-                        next_batch(&mut waiting).await
+                let batch = loop {
+                    if let Ok(batch) = tokio::time::timeout(KEPT, next_batch(&mut waiting)).await {
+                        break batch;
+                    }
+                    // Asked before the connections go: one of a flush that is still under way would stay for ever.
+                    let nothing_under_way = lanes.available_permits() == LANES - 1;
+                    idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                    if nothing_under_way {
+                        break next_batch(&mut waiting).await;
                     }
                 };
                 let Some(batch) = batch else { return };

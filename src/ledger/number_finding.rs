@@ -12,6 +12,10 @@ pub struct Finding {
     pub mend: String,
 }
 
+/// Where A2P 10DLC counts: numbers that text as people do in the United States and what belongs to them
+/// (support.twilio.com, article 14910496447771), and by the strict reading in Canada. What follows is the country's policy.
+pub const A2P: [&str; 6] = ["US", "CA", "PR", "VI", "GU", "AS"];
+
 /// What a registration's detail begins with when it could not be read.
 pub const NOT_LOOKED_AT: &str = "not looked at";
 
@@ -93,13 +97,13 @@ impl Number {
             (Some("toll-free"), ..) => {
                 "ask for its toll-free verification at the carrier; it is looked at again every ten minutes".to_owned()
             }
-            (_, Some("US" | "CA" | "PR" | "VI" | "GU" | "AS"), _) | (_, None, _) => {
+            (_, iso2, _) if iso2.is_none_or(|iso2| A2P.contains(&iso2)) => {
                 "register a brand and a campaign (A2P 10DLC) at the carrier and put the number into its messaging service; it is looked at again every ten minutes".to_owned()
             }
-            (_, Some(iso2), country) => format!(
+            (_, iso2, country) => format!(
                 "the carrier does not tell it for numbers of {}: see its guidelines, https://www.twilio.com/en-us/guidelines/{}/sms",
-                country.map_or(iso2, |country| &country.name),
-                iso2.to_lowercase()
+                country.map_or("this country", |country| &country.name),
+                iso2.unwrap_or_default().to_lowercase()
             ),
         };
         let policy = self.registration_policy.as_str();

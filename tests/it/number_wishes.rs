@@ -110,11 +110,7 @@ async fn a_report_is_a_suspicion_while_the_key_may_not_ask() {
     let world = world().await;
     world.simulator.refuse_messaging(true);
     world.answers(ADA, "hi").await;
-    let session = world.sessions().await.remove(0);
-    let sid = world.messages(&session).await[1]["carrier_sid"].as_str().expect("a sid").to_owned();
-    world.sql("update delivery set status = 'sent'").await;
-    let report = format!("AccountSid={ACCOUNT_SID}&MessageSid={sid}&MessageStatus=undelivered&ErrorCode=30034");
-    world.post("status", &report, AUTH_TOKEN).await;
+    world.report_blocked().await;
     assert_eq!(world.number().await["sends"], "blocked");
     world.workers.numbers.step().await.expect("numbers");
     assert_eq!(world.number().await["sends"], "open", "texts are tried again");
@@ -182,14 +178,10 @@ async fn what_was_not_for_sale_is_not_bought_months_later_unasked() {
 async fn a_late_report_about_a_pending_number_fails_nothing_that_waits() {
     let world = world().await;
     world.answers(ADA, "hi").await;
-    let session = world.sessions().await.remove(0);
-    let sid = world.messages(&session).await[1]["carrier_sid"].as_str().expect("a sid").to_owned();
-    world.sql("update delivery set status = 'sent'").await;
     world.simulator.change_service(NUMBER, |service| service.campaign = Some(("PENDING".to_owned(), None)));
     world.look_after_numbers().await;
     assert_eq!(world.answers(ADA, "wait").await, ["1: hi"]);
-    let report = format!("AccountSid={ACCOUNT_SID}&MessageSid={sid}&MessageStatus=undelivered&ErrorCode=30034");
-    world.post("status", &report, AUTH_TOKEN).await;
+    world.report_blocked().await;
     assert_eq!(world.number().await["registration"], "pending");
     // Nor does a look at the moment in which it moves from one messaging service to another.
     world.simulator.leave_service(NUMBER);

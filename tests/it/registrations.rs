@@ -6,6 +6,17 @@ use serde_json::json;
 use crate::harness::{ACCOUNT_SID, ADA, AUTH_TOKEN, ECHO, NUMBER, World};
 use crate::numbers::world;
 
+impl World {
+    /// The carrier reports, late, that it blocked the first answer for want of a registration.
+    pub async fn report_blocked(&self) {
+        let session = self.sessions().await.remove(0);
+        let sid = self.messages(&session).await[1]["carrier_sid"].as_str().expect("a sid").to_owned();
+        self.sql("update delivery set status = 'sent' where carrier_sid is not null").await;
+        let report = format!("AccountSid={ACCOUNT_SID}&MessageSid={sid}&MessageStatus=undelivered&ErrorCode=30034");
+        self.post("status", &report, AUTH_TOKEN).await;
+    }
+}
+
 #[tokio::test]
 async fn a_number_without_its_registration_sends_nothing_and_says_so() {
     let world = World::new().await;
@@ -198,11 +209,7 @@ async fn texts_that_wait_for_a_registration_do_not_outlive_their_number() {
 async fn an_echo_of_a_time_before_the_approval_is_put_right_at_once() {
     let world = world().await;
     world.answers(ADA, "hi").await;
-    let session = world.sessions().await.remove(0);
-    let sid = world.messages(&session).await[1]["carrier_sid"].as_str().expect("a sid").to_owned();
-    world.sql("update delivery set status = 'sent'").await;
-    let report = format!("AccountSid={ACCOUNT_SID}&MessageSid={sid}&MessageStatus=undelivered&ErrorCode=30034");
-    world.post("status", &report, AUTH_TOKEN).await;
+    world.report_blocked().await;
     assert_eq!(world.number().await["sends"], "blocked");
     assert_eq!(world.workers.numbers.step().await.expect("numbers"), 1, "it is due at once");
     assert_eq!(world.number().await["sends"], "open");
