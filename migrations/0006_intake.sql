@@ -180,6 +180,57 @@ begin
     return least(more, most - (counted - more));
 end $$;
 
+-- Those texts of a batch that are like nearly all: the first of its contact there, in a session that is open and engaged, without
+-- pictures, keyword or guard in its way. In one statement for all of them, which costs a third of one after the other; what is not
+-- answered here, take_in handles one by one. The caller holds the locks of all contacts.
+create function take_in_together(texts jsonb) returns table (ordinal integer, message_id uuid, session_id uuid) language plpgsql as $$
+begin
+    return query
+    with usual as (
+        -- "for update": a seq is drawn while the session's row is locked.
+        select t.ordinal, t.project_id, t.message_id, t.turn_id, t.body, t.carrier_sid, session.id as session_id, session.agent_id,
+               current.warn_after_seconds as silent_after, running.debounce_seconds
+          from (select distinct on (project_id, "to", "from") *
+                  from jsonb_to_recordset(texts) as t (
+                           ordinal integer, project_id uuid, "to" text, "from" text, carrier_sid text, body text, media jsonb,
+                           reason text, keyword text, message_id uuid, turn_id uuid)
+                 order by project_id, "to", "from", t.ordinal) t
+          join project on project.id = t.project_id
+          join number on number.project_id = t.project_id and number.number = t."to" and number.detached_at is null
+          join session on session.number_id = number.id and session.contact = t."from" and session.channel = 'sms'
+                      and session.status <> 'closed'
+          join agent on agent.id = session.agent_id
+          join agent_version current on current.agent_id = agent.id and current.version = agent.current_version
+          join agent_version running on running.agent_id = session.agent_id and running.version = session.agent_version
+         where t.reason is null and t.keyword is null and t.media is null
+           and session.status = 'open' and session.engaged
+           and project.texts_per_project_per_minute = 0
+           and (project.repeats_in_five_minutes = 0 and project.texts_per_contact_per_minute = 0
+                or hold_reason(session.id, nullif(t.body, '')) is null)
+           and not exists (select from message where message.project_id = t.project_id and message.carrier_sid = t.carrier_sid)
+           and not coalesce((select consent.kind = 'opted_out' from consent
+                              where consent.number_id = number.id and consent.contact = t."from"
+                              order by consent.seq desc limit 1), false)
+           for update of session
+    ), touched as (
+        update session
+           set last_message_at = greatest(last_message_at, now()), warn_after_seconds = usual.silent_after
+          from usual where session.id = usual.session_id
+    ), armed as (
+        update silence set due_at = now() + make_interval(secs => usual.silent_after)
+          from usual
+         where silence.session_id = usual.session_id and silence.due_at > now() + make_interval(secs => usual.silent_after)
+    ), written as (
+        insert into message (id, project_id, session_id, direction, kind, body, carrier_sid)
+        select usual.message_id, usual.project_id, usual.session_id, 'inbound', 'text', usual.body, usual.carrier_sid from usual
+    ), marked as (
+        insert into turn (id, session_id, agent_id, due_at)
+        select usual.turn_id, usual.session_id, usual.agent_id, now() + make_interval(secs => usual.debounce_seconds) from usual
+        on conflict on constraint a_session_has_one_turn_at_a_time do nothing
+    )
+    select usual.ordinal, usual.message_id, usual.session_id from usual;
+end $$;
+
 -- texts: [{ordinal, project_id, to, from, carrier_sid, body, media: [{id, url, content_type}], form (hex), reason, keyword, said_at,
 --          message_id, session_id, turn_id, quarantine_id, consent_id, help_message_id, help_delivery_id}],
 -- the ids new ones to be used if needed.
@@ -197,6 +248,7 @@ declare
     is_out    boolean;
     -- How many texts of a project may still pass, where that is limited.
     rooms     jsonb := '{}';
+    taken     integer[] := '{}';
 begin
     -- Before any contact's lock, and in one order: two batches that count can't wait for each other.
     for pace in
@@ -210,6 +262,24 @@ begin
         rooms := rooms || jsonb_build_object(pace.project_id, count_pace(pace.project_id, pace.texts, pace.most));
     end loop;
 
+    -- Every batch takes its locks in this order, so two batches can't wait for each other.
+    perform lock_contact(contact.number_id, contact."from")
+       from (select number.id as number_id, t."from"
+               from jsonb_to_recordset(texts) as t (project_id uuid, "to" text, "from" text, reason text)
+               join number on number.project_id = t.project_id and number.number = t."to" and number.detached_at is null
+              where t.reason is null
+              order by number.id, t."from") contact;
+
+    for ordinal, message_id, session_id in select * from take_in_together(texts)
+    loop
+        outcome := 'stored';
+        taken := taken || ordinal;
+        return next;
+    end loop;
+    if cardinality(taken) = jsonb_array_length(texts) then
+        return;
+    end if;
+
     for text_in in
         select t.*, number.id as number_id, number.agent_id
           from jsonb_to_recordset(texts) as t (
@@ -218,7 +288,7 @@ begin
                    quarantine_id uuid, consent_id uuid, help_message_id uuid, help_delivery_id uuid)
           left join number on number.project_id = t.project_id and number.number = t."to"
                           and number.detached_at is null and t.reason is null
-         -- Every batch takes its locks in this order, so two batches can't wait for each other.
+         where t.ordinal <> all (taken)
          order by number.id, t."from", t.ordinal
     loop
         ordinal := text_in.ordinal;
@@ -238,6 +308,7 @@ begin
             continue;
         end if;
 
+        -- Held already, unless its number was attached since.
         perform lock_contact(text_in.number_id, text_in."from");
 
         select message.id, message.session_id into message_id, session_id from message

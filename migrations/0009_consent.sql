@@ -30,10 +30,11 @@ create trigger consent_is_append_only before update or delete on consent
     for each row execute function refuse_change_of_consent();
 
 -- Whether a contact does not want texts from a number, as far as the asking statement sees.
-create function has_opted_out(from_number uuid, to_contact text) returns boolean language sql stable as $$
-    select coalesce((select kind = 'opted_out' from consent
-                      where number_id = from_number and contact = to_contact order by seq desc limit 1), false)
-$$;
+create function has_opted_out(from_number uuid, to_contact text) returns boolean language plpgsql stable as $$
+begin
+    return coalesce((select kind = 'opted_out' from consent
+                      where number_id = from_number and contact = to_contact order by seq desc limit 1), false);
+end $$;
 
 -- A contact wants no more texts: what is planned and scheduled is cancelled, the session ends without a word, and the
 -- consent is written. The caller holds lock_contact.

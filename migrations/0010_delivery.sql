@@ -36,7 +36,7 @@ returns table (ordinal integer, outcome text) language plpgsql as $$
 declare
     settling  record;
     lock_of   record;
-    this_time timestamptz := now();
+    done      integer[] := '{}';
 begin
     -- What is planned again, and what tells of an opt-out, queues with the contact's consent (see opt_out), before any
     -- delivery is locked and in everybody's order.
@@ -50,11 +50,27 @@ begin
         perform lock_contact(lock_of.number_id, lock_of.contact);
     end loop;
 
+    -- Nearly all are accepted: these in one statement.
+    for ordinal in
+        update delivery
+           set status = 'accepted', due_at = null, lease_token = null, leased_until = null, carrier_sid = d.carrier_sid,
+               accepted_at = now(), updated_at = now(), error_code = null, error_class = null, error_detail = null,
+               history = with_step(history, delivery_step('accepted', 'carrier', null, null, null))
+          from jsonb_to_recordset(deliveries) as d (ordinal integer, id uuid, token uuid, status text, carrier_sid text)
+         where d.status = 'accepted' and delivery.id = d.id and delivery.lease_token = d.token
+        returning d.ordinal
+    loop
+        outcome := 'settled';
+        done := done || ordinal;
+        return next;
+    end loop;
+
     for settling in
         select d.*
           from jsonb_to_recordset(deliveries) as d (
                    ordinal integer, id uuid, token uuid, status text, carrier_sid text, error_code integer,
                    error_class text, error_detail text, retry_after_seconds double precision, consent_id uuid)
+         where d.ordinal <> all (done)
          order by d.id
     loop
         ordinal := settling.ordinal;
@@ -68,12 +84,10 @@ begin
              where id = settling.id and lease_token = settling.token;
         else
             update delivery
-               set status = settling.status, due_at = null, lease_token = null, leased_until = null,
-                   carrier_sid = settling.carrier_sid, updated_at = now(),
-                   accepted_at = case when settling.status = 'accepted' then this_time else accepted_at end,
+               set status = settling.status, due_at = null, lease_token = null, leased_until = null, updated_at = now(),
                    error_code = settling.error_code, error_class = settling.error_class, error_detail = settling.error_detail,
                    history = with_step(history, delivery_step(settling.status, 'carrier', settling.error_code, settling.error_class, settling.error_detail))
-             where id = settling.id and lease_token = settling.token;
+             where id = settling.id and lease_token = settling.token and settling.status = 'failed';
         end if;
         outcome := case when found then 'settled' else 'stale' end;
         if settling.status = 'planned' then
