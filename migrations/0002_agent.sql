@@ -43,6 +43,9 @@ create table agent_version (
     max_segments     integer     constraint max_segments_is_1_to_100 check (max_segments between 1 and 100),
     -- Whether typographic characters are replaced by plain ones where they alone make a text UCS-2.
     smart_encoding   boolean     not null default false,
+    -- Whether it may look at what was said before: a script only if it says so. Reading that for each turn costs more than all the
+    -- rest of a claim.
+    reads_history    boolean     not null generated always as (kind = 'http' or source ~ 'history|getattr') stored,
     -- What the person gets when the agent failed for good. Null: nothing is said.
     error_message    text        constraint error_message_fits_a_text check (length(error_message) <= 1600),
     created_at       timestamptz not null default now(),

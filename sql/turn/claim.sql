@@ -52,6 +52,7 @@ select claimed.id as turn_id,
   from claimed
   join session on session.id = claimed.session_id
   join number on number.id = session.number_id
+  join agent_version on agent_version.agent_id = session.agent_id and agent_version.version = session.agent_version
   left join lateral (
       select jsonb_agg(jsonb_build_object('id', m.id, 'seq', m.seq, 'text', m.body, 'media', coalesce(media_of(m.id), '[]'))
                        order by m.seq) as messages
@@ -62,7 +63,7 @@ select claimed.id as turn_id,
   left join lateral (
       select jsonb_agg(jsonb_build_object('direction', m.direction, 'text', m.body, 'at', m.created_at) order by m.seq) as messages
         from (select seq, direction, body, created_at from message
-               where session_id = session.id and kind not in ('keyword', 'help')
+               where agent_version.reads_history and session_id = session.id and kind not in ('keyword', 'help')
                  and (seq <= session.handled_seq or direction = 'outbound' or skip_reason is not null)
                order by seq desc limit 50) m
   ) past on true

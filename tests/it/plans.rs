@@ -38,6 +38,7 @@ async fn a_claim_of_turns_finds_each_sessions_messages_by_their_order() {
         &[
             "turn_that_is_due",
             "a_session_has_one_turn_at_a_time",
+            "agent_version_pk",
             "message_in_order_of_a_session",
             "session_pk",
             "number_pk",
