@@ -22,37 +22,143 @@ begin
     end if;
 end $$;
 
+-- Those turns of a batch that are like nearly all: their token holds, the session goes on, nothing is skipped or sent elsewhere, and
+-- their number may send. In one statement for all of them; what is not answered here, settle_turns handles one by one.
+-- Where a turn asks for it, its first text is claimed for its worker at once, under send_token for send_seconds: nothing of the
+-- contact's waits before it, and nobody can opt out meanwhile, since the caller holds the locks of all contacts.
+create function settle_together(turns jsonb)
+returns table (ordinal integer, planned integer, more_work boolean, leaving boolean, session_id uuid, next_turn_id uuid)
+language plpgsql as $$
+declare
+    -- A variable, because a distributed table refuses now() inside case and coalesce.
+    this_time timestamptz := now();
+begin
+    return query
+    with usual as (
+        select t.*, session.project_id, session.started_at, current.warn_after_seconds as silent_after,
+               jsonb_array_length(t.messages) as planned
+          from jsonb_to_recordset(turns) as t (
+                   ordinal integer, turn_id uuid, session_id uuid, number_id uuid, contact text, token uuid,
+                   seen_seq bigint, started boolean, state jsonb, language text, close_reason text, skip_reason text,
+                   messages jsonb, sends jsonb, send_token uuid, send_seconds double precision,
+                   next_turn_id uuid)
+          join turn on turn.session_id = t.session_id and turn.id = t.turn_id and turn.lease_token = t.token
+          join session on session.id = t.session_id
+          join number on number.id = t.number_id
+          join agent on agent.id = session.agent_id
+          join agent_version current on current.agent_id = agent.id and current.version = agent.current_version
+         where t.close_reason is null and t.skip_reason is null and t.sends = '[]' and number.sends = 'open'
+           for update of session, turn
+    ), said as (
+        select reply.*, usual.ordinal, usual.project_id, usual.session_id, usual.number_id, usual.contact, usual.turn_id,
+               usual.send_token, usual.send_seconds,
+               usual.send_token is not null and reply.place = 1
+               and not exists (select from delivery earlier
+                                where earlier.number_id = usual.number_id and earlier.contact = usual.contact
+                                  and earlier.due_at is not null)
+               and not coalesce((select consent.kind = 'opted_out' from consent
+                                  where consent.number_id = usual.number_id and consent.contact = usual.contact
+                                  order by consent.seq desc limit 1), false) as leaving
+          from usual
+         cross join lateral rows from (
+               jsonb_to_recordset(usual.messages) as (message_id uuid, delivery_id uuid, kind text, body text))
+               with ordinality as reply (message_id, delivery_id, kind, body, place)
+    ), written as (
+        insert into message (id, project_id, session_id, direction, kind, body, turn_id)
+        select said.message_id, said.project_id, said.session_id, 'outbound', said.kind, said.body, said.turn_id
+          from said order by said.ordinal, said.place
+        returning id, seq
+    ), delivered as (
+        insert into delivery (id, message_id, project_id, session_id, number_id, contact, seq, status, due_at,
+                              lease_token, leased_until, attempts, attempted_at, history)
+        select said.delivery_id, said.message_id, said.project_id, said.session_id, said.number_id, said.contact, written.seq,
+               case when said.leaving then 'sending' else 'planned' end, now(),
+               case when said.leaving then said.send_token end,
+               case when said.leaving then this_time + make_interval(secs => said.send_seconds) end,
+               said.leaving::integer, case when said.leaving then this_time end,
+               case when said.leaving then delivery_step('sending', null, null, null, null) else '[]' end
+          from said join written on written.id = said.message_id
+    ), touched as (
+        update session
+           set state = usual.state, language = usual.language, handled_seq = usual.seen_seq,
+               started_at = case when usual.started then coalesce(usual.started_at, this_time) else usual.started_at end,
+               last_message_at = case when usual.planned > 0 then greatest(last_message_at, this_time) else last_message_at end,
+               warn_after_seconds = case when usual.planned > 0 then usual.silent_after else warn_after_seconds end,
+               status = case when usual.planned > 0 then 'open' else status end,
+               warned_at = case when usual.planned > 0 then null else warned_at end
+          from usual where session.id = usual.session_id
+    ), armed as (
+        update silence set due_at = now() + make_interval(secs => usual.silent_after)
+          from usual
+         where usual.planned > 0 and silence.session_id = usual.session_id
+           and silence.due_at > now() + make_interval(secs => usual.silent_after)
+    ), done as (
+        delete from turn using usual where turn.session_id = usual.session_id
+    )
+    -- What came while the agent was thinking is not covered by what it said.
+    select usual.ordinal, usual.planned,
+           exists (select from message
+                    where message.session_id = usual.session_id and direction = 'inbound' and skip_reason is null
+                      and seq > usual.seen_seq),
+           usual.turn_id = any (array(select said.turn_id from said where said.leaving)),
+           usual.session_id, usual.next_turn_id
+      from usual;
+end $$;
+
 -- turns: [{ordinal, turn_id, session_id, number_id, contact, token, seen_seq, started, state, language,
 --          close_reason, skip_reason, messages: [{message_id, delivery_id, kind, body}],
---          sends: [{message_id, number, contact, body}], next_turn_id, next_session_id}]
+--          sends: [{message_id, number, contact, body}], send_token, send_seconds, next_turn_id, next_session_id}]
 -- sends are texts outside the answer: they become scheduled messages that are due at once, and leave after the turn.
--- Answers one row a turn: settled, or stale when the token is no longer the turn's.
+-- send_token: the worker would send the first text itself, under this token for send_seconds.
+-- Answers one row a turn: settled (leaving tells whether the first text is claimed so), or stale when the token is no longer
+-- the turn's.
 create function settle_turns(turns jsonb)
-returns table (ordinal integer, outcome text, planned integer, more_work boolean) language plpgsql as $$
+returns table (ordinal integer, outcome text, planned integer, more_work boolean, leaving boolean) language plpgsql as $$
 declare
     settling  record;
     held      record;
     reply     record;
     opened_id uuid;
     silent_after integer;
+    going_on  uuid;
+    next_id   uuid;
+    done      integer[] := '{}';
     -- A variable, because a distributed table refuses now() inside case and coalesce.
     this_time timestamptz := now();
 begin
+    -- The same order as take_in.
+    perform lock_contact(contact.number_id, contact.contact)
+       from (select number_id, contact from jsonb_to_recordset(turns) as t (number_id uuid, contact text)
+              order by number_id, contact) contact;
+
+    for ordinal, planned, more_work, leaving, going_on, next_id in select * from settle_together(turns)
+    loop
+        if more_work then
+            perform want_turn(next_id, going_on);
+        end if;
+        outcome := 'settled';
+        done := done || ordinal;
+        return next;
+    end loop;
+    if cardinality(done) = jsonb_array_length(turns) then
+        return;
+    end if;
+
     for settling in
         select t.*
           from jsonb_to_recordset(turns) as t (
                    ordinal integer, turn_id uuid, session_id uuid, number_id uuid, contact text, token uuid,
                    seen_seq bigint, started boolean, state jsonb, language text, close_reason text, skip_reason text,
                    messages jsonb, sends jsonb, next_turn_id uuid, next_session_id uuid)
-         -- The same order as take_in.
+         where t.ordinal <> all (done)
          order by t.number_id, t.contact, t.ordinal
     loop
         ordinal := settling.ordinal;
         outcome := 'stale';
         planned := 0;
         more_work := false;
+        leaving := false;
 
-        perform lock_contact(settling.number_id, settling.contact);
         select s.id, s.project_id, s.handled_seq, s.started_at, s.agent_id into held
           from session s where s.id = settling.session_id for update;
         perform 1 from turn

@@ -8,6 +8,7 @@ use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
 use super::batch::BatchError;
+use super::delivery::{self, Awake};
 use super::room::Room;
 use super::wake::Work;
 use super::{Ledger, new_id};
@@ -148,6 +149,9 @@ pub struct Settlement {
     skip_reason: Option<&'static str>,
     messages: Vec<PlannedMessage>,
     sends: Vec<PlannedSend>,
+    /// Under which token and for how long the first text is claimed at once, if its worker has a slot for it.
+    send_token: Option<Uuid>,
+    send_seconds: Option<f64>,
     next_turn_id: Uuid,
     next_session_id: Uuid,
 }
@@ -187,6 +191,8 @@ impl Settlement {
             skip_reason: None,
             messages: Vec::new(),
             sends: Vec::new(),
+            send_token: None,
+            send_seconds: None,
             next_turn_id: new_id(),
             next_session_id: new_id(),
         }
@@ -211,6 +217,30 @@ impl Settlement {
         self
     }
 
+    /// Claims the first text for the worker that settles, for `lease_seconds`; what its delivery will be, if there is a text.
+    pub fn send_first(&mut self, claim: &Claim, lease_seconds: u32) -> Option<delivery::Claim> {
+        let first = self.messages.first()?;
+        let token = new_id();
+        (self.send_token, self.send_seconds) = (Some(token), Some(f64::from(lease_seconds)));
+        Some(delivery::Claim {
+            id: first.delivery_id,
+            token,
+            project_id: claim.project_id,
+            session_id: claim.session_id,
+            from: claim.number.clone(),
+            to: claim.contact.clone(),
+            body: first.body.clone(),
+            media_urls: Vec::new(),
+            attempt: 1,
+            asked_at: Awake::now(),
+        })
+    }
+
+    /// Whether there is a text to be sent.
+    pub const fn speaks(&self) -> bool {
+        !self.messages.is_empty()
+    }
+
     /// Closes the session after what was said.
     pub fn close(mut self, reason: &'static str) -> Self {
         self.close_reason = Some(reason);
@@ -230,6 +260,8 @@ pub enum Settled {
     Written {
         planned: i32,
         more_work: bool,
+        /// The first text is claimed as was asked for.
+        leaving: bool,
     },
     /// Somebody else holds the turn by now, or the session is closed: nothing was written.
     Stale,
@@ -239,8 +271,8 @@ pub enum Settled {
 pub async fn settle(ledger: &Ledger, settlement: Settlement) -> Result<Settled, BatchError> {
     let sends = !settlement.sends.is_empty();
     let settled = ledger.turns.submit(settlement).await?;
-    if let Settled::Written { planned, more_work } = settled {
-        if planned > 0 {
+    if let Settled::Written { planned, more_work, leaving } = settled {
+        if planned > i32::from(leaving) {
             ledger.wakes.ring(Work::Delivery);
         }
         if more_work {
@@ -263,12 +295,12 @@ pub(super) async fn flush(
     }
     let settling =
         sqlx::query_as(include_str!("../../sql/turn/settle.sql")).bind(Json(settlements)).fetch_all(connection);
-    let settled: Vec<(String, i32, bool)> = failpoint::during("turn.in_commit", settling).await?;
+    let settled: Vec<(String, i32, bool, bool)> = failpoint::during("turn.in_commit", settling).await?;
     failpoint::reach("turn.after_settle");
     Ok(settled
         .into_iter()
-        .map(|(outcome, planned, more_work)| match outcome.as_str() {
-            "settled" => Settled::Written { planned, more_work },
+        .map(|(outcome, planned, more_work, leaving)| match outcome.as_str() {
+            "settled" => Settled::Written { planned, more_work, leaving },
             _ => Settled::Stale,
         })
         .collect())

@@ -39,6 +39,11 @@ impl Sender {
         Self { carrier, public_base: public_base.into(), lease_seconds }
     }
 
+    /// Whether nothing keeps a project's account from sending.
+    pub(super) fn may_send(&self, project_id: Uuid) -> bool {
+        self.carrier.sends.gates().iter().all(|(shut, _)| *shut != project_id)
+    }
+
     /// Claims what is due and sends it; says how many there were. This is what the worker
     /// does, without the worker: for tests.
     pub async fn step(&self) -> Result<usize, sqlx::Error> {

@@ -2,6 +2,7 @@
 
 mod breaker;
 pub mod deliveries;
+mod handover;
 pub mod numbers;
 mod queue;
 pub mod read_back;
@@ -27,6 +28,7 @@ use crate::ledger::Ledger;
 use crate::ledger::carrier_account::Accounts;
 use breaker::Breakers;
 use deliveries::Sender;
+use handover::Handover;
 use numbers::Numbers;
 use queue::RowQueue;
 use read_back::Listener;
@@ -144,6 +146,8 @@ pub async fn run(
     let turn_slots = usize::from(settings.turn_slots);
     let delivery_slots = usize::from(settings.delivery_slots);
     let wakes = ledger.wakes().clone();
+    let handover = Handover::new(delivery_slots);
+    let turns = turns.hand_over_to(sender.clone(), handover.clone());
 
     let monitor = Monitor::new()
         .register({
@@ -212,7 +216,13 @@ pub async fn run(
         })
         .register(move |restart| {
             WorkerBuilder::new(format!("deliveries-{process}-{restart}"))
-                .backend(RowQueue::new(sender.clone(), wakes.clone(), delivery_slots, interval))
+                .backend(RowQueue::with_handover(
+                    sender.clone(),
+                    wakes.clone(),
+                    delivery_slots,
+                    interval,
+                    handover.clone(),
+                ))
                 .data(sender.clone())
                 .concurrency(delivery_slots)
                 .catch_panic()

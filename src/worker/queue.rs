@@ -9,17 +9,19 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use apalis_core::backend::finalize::Ephemeral;
 use apalis_core::backend::{Backend, BackendConfig};
 use apalis_core::task::Task;
 use apalis_core::task::builder::TaskBuilder;
 use apalis_core::worker::context::WorkerContext;
+use tokio::sync::oneshot;
 use tower::layer::util::Identity;
 use uuid::Uuid;
 
 use super::breaker::Gate;
+use super::handover::Handover;
 use super::shares::{Seat, Shares};
 use crate::db;
 use crate::ledger::room::Room;
@@ -27,6 +29,10 @@ use crate::ledger::wake::{Wakes, Work};
 
 /// The shortest rest: what is due and could not be claimed is somebody else's for that long.
 const SOON: Duration = Duration::from_millis(20);
+
+/// How long the next claim waits for what the one before took: what comes meanwhile is claimed together, which costs less than
+/// claims that take one each. What takes longer waits for an agent or a carrier, and the others must not wait with it.
+const PACE: Duration = Duration::from_millis(10);
 
 /// How long a source that failed is left alone.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
@@ -61,12 +67,23 @@ pub trait Source: Clone + Send + Sync + Unpin + 'static {
 /// A claim with the slot that it holds.
 pub struct Seated<C> {
     pub claim: C,
-    seat: Seat,
+    seat: (Seat, Option<Arc<oneshot::Sender<()>>>),
+}
+
+/// What one claim took: over when all of it is done.
+struct Batch {
+    claimed_at: Instant,
+    over: oneshot::Receiver<()>,
 }
 
 impl<C> Seated<C> {
+    /// A claim on its slot.
+    pub(super) const fn of(claim: C, seat: Seat) -> Self {
+        Self { claim, seat: (seat, None) }
+    }
+
     /// The claim, and its slot to be held while it is worked on.
-    pub fn rise(self) -> (C, Seat) {
+    pub fn rise(self) -> (C, impl Send + use<C>) {
         (self.claim, self.seat)
     }
 }
@@ -106,15 +123,30 @@ pub struct RowQueue<S: Source> {
     slots: usize,
     interval: Duration,
     shares: Shares,
+    /// What comes from elsewhere in this process, claimed already.
+    handover: Handover<S::Claim>,
     claimed: VecDeque<Seated<S::Claim>>,
     phase: Phase<S::Claim>,
+    batch: Option<Batch>,
 }
 
 impl<S: Source> RowQueue<S> {
     /// A queue for a worker with this many slots.
     pub fn new(source: S, wakes: Arc<Wakes>, slots: usize, interval: Duration) -> Self {
-        let shares = Shares::default();
-        Self { source, wakes, slots, interval, shares, claimed: VecDeque::new(), phase: Phase::Wanting }
+        Self::with_handover(source, wakes, slots, interval, Handover::new(slots))
+    }
+
+    /// The same, and what is handed over to it comes first.
+    pub fn with_handover(
+        source: S,
+        wakes: Arc<Wakes>,
+        slots: usize,
+        interval: Duration,
+        handover: Handover<S::Claim>,
+    ) -> Self {
+        let shares = handover.shares().clone();
+        let (claimed, phase) = (VecDeque::new(), Phase::Wanting);
+        Self { source, wakes, slots, interval, shares, handover, claimed, phase, batch: None }
     }
 
     fn claim(&mut self, most: usize) {
@@ -130,13 +162,16 @@ impl<S: Source> RowQueue<S> {
     fn seat(&mut self, room: &Room, claims: Vec<S::Claim>) -> bool {
         let mut counts: HashMap<Uuid, usize> = HashMap::new();
         let mut all_that_fit = i64::try_from(claims.len()).unwrap_or(i64::MAX) >= room.most;
+        let (done, over) = oneshot::channel();
+        let done = Arc::new(done);
+        self.batch = Some(Batch { claimed_at: Instant::now(), over });
         for claim in claims {
             let owner = S::owner(&claim);
             let count = counts.entry(owner).or_default();
             *count += 1;
             // What its owner's share left no room for waits until a slot is free.
             all_that_fit |= *count >= room.for_owner(owner);
-            self.claimed.push_back(Seated { claim, seat: self.shares.take(owner) });
+            self.claimed.push_back(Seated { claim, seat: (self.shares.take(owner), Some(done.clone())) });
         }
         if !room.full.is_empty() || all_that_fit {
             self.shares.leave_behind();
@@ -144,17 +179,23 @@ impl<S: Source> RowQueue<S> {
         all_that_fit
     }
 
-    fn rest(&mut self, interval: Duration) {
-        let interval = self.source.next().map_or(interval, |next| next.clamp(SOON, interval));
-        let (wakes, shares) = (self.wakes.clone(), self.shares.clone());
+    /// Until the next claim: where nothing is known to wait until somebody rings, and in any case until the last batch is done.
+    fn rest(&mut self, more_waits: bool) {
+        let interval = self.source.next().map_or(self.interval, |next| next.clamp(SOON, self.interval.max(SOON)));
+        let (wakes, shares, batch) = (self.wakes.clone(), self.shares.clone(), self.batch.take());
         self.phase = Phase::Resting(Box::pin(async move {
-            let _ = tokio::time::timeout(interval, async {
-                tokio::select! {
-                    () = wakes.rung(S::WORK) => {}
-                    () = shares.freed() => {}
-                }
-            })
-            .await;
+            if !more_waits {
+                let _ = tokio::time::timeout(interval, async {
+                    tokio::select! {
+                        () = wakes.rung(S::WORK) => {}
+                        () = shares.freed() => {}
+                    }
+                })
+                .await;
+            }
+            if let Some(Batch { claimed_at, over }) = batch {
+                let _ = tokio::time::timeout_at((claimed_at + PACE).into(), over).await;
+            }
         }));
     }
 
@@ -181,8 +222,14 @@ impl<S: Source> Backend for RowQueue<S> {
             if let Some(claim) = self.claimed.pop_front() {
                 return Poll::Ready(Some(Ok(TaskBuilder::new(claim).build())));
             }
+            if let Poll::Ready(claim) = self.handover.poll_next(cx) {
+                return Poll::Ready(Some(Ok(TaskBuilder::new(claim).build())));
+            }
             match &mut self.phase {
-                Phase::Wanting => self.claim(self.slots.saturating_sub(worker.task_count()).max(1)),
+                Phase::Wanting => {
+                    let taken = worker.task_count().max(self.shares.taken());
+                    self.claim(self.slots.saturating_sub(taken).max(1));
+                }
                 Phase::Resting(rest) => {
                     std::task::ready!(rest.as_mut().poll(cx));
                     self.phase = Phase::Wanting;
@@ -190,11 +237,8 @@ impl<S: Source> Backend for RowQueue<S> {
                 Phase::Claiming { room, claimed } => match std::task::ready!(claimed.as_mut().poll(cx)) {
                     Ok(claims) => {
                         let room = room.clone();
-                        if self.seat(&room, claims) {
-                            self.phase = Phase::Wanting;
-                        } else {
-                            self.rest(self.interval);
-                        }
+                        let more_waits = self.seat(&room, claims);
+                        self.rest(more_waits);
                     }
                     Err(error) => {
                         tracing::warn!(%error, work = ?S::WORK, "no work can be claimed; the worker waits and tries again");
@@ -208,6 +252,7 @@ impl<S: Source> Backend for RowQueue<S> {
     }
 
     fn poll_close(&mut self, cx: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Self::Error>> {
+        self.claimed.extend(self.handover.close());
         loop {
             match &mut self.phase {
                 Phase::Claiming { room, claimed } => {

@@ -54,6 +54,24 @@ impl Shares {
         Seat { owner, held: self.0.clone() }
     }
 
+    /// Takes one of so many slots for an owner, if one is free and its share leaves it.
+    pub fn try_take(&self, owner: Uuid, slots: usize) -> Option<Seat> {
+        let mut by_owner = self.0.by_owner();
+        let taken: usize = by_owner.values().sum();
+        let held = by_owner.entry(owner).or_default();
+        let fits = *held < slots.saturating_sub(taken);
+        *held += usize::from(fits);
+        if *held == 0 {
+            by_owner.remove(&owner);
+        }
+        fits.then(|| Seat { owner, held: self.0.clone() })
+    }
+
+    /// How many slots are taken.
+    pub fn taken(&self) -> usize {
+        self.0.by_owner().values().sum()
+    }
+
     /// Notes that work was left behind for its owner's share: the next slot that is freed wakes `freed`.
     pub fn leave_behind(&self) {
         self.0.left_behind.store(true, Ordering::Relaxed);

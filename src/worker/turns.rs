@@ -11,17 +11,21 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::deliveries::Sender;
+use super::handover::Handover;
 use super::queue::{Seated, Source, claim_at_once};
+use super::shares::Seat;
 use crate::agent::http::HttpAgent;
 use crate::agent::script::ScriptAgent;
 use crate::agent::{Agent, AgentError, Answer, Asked, Conversation, Heard, LogLine, Means, Outside, Said, Wording};
 use crate::db;
 use crate::failpoint;
 use crate::ledger::agent::Version;
+use crate::ledger::batch::BatchError;
 use crate::ledger::room::Room;
 use crate::ledger::turn::{Claim, Reason, Settled, Settlement, WaitingMessage};
 use crate::ledger::wake::Work;
-use crate::ledger::{self, Ledger, agent, turn};
+use crate::ledger::{self, Ledger, agent, delivery, turn};
 use crate::secret::SecretKeys;
 use crate::segments;
 use crate::template;
@@ -48,6 +52,8 @@ pub struct Turns {
     key: SecretKeys,
     env: &'static str,
     lease_seconds: u32,
+    /// Who sends what turns say, when it is this process.
+    sending: Option<(Sender, Handover<delivery::Claim>)>,
     /// Cancelled when the process is told to stop.
     pub(super) stopping: CancellationToken,
 }
@@ -62,7 +68,12 @@ impl Turns {
     /// Turns whose agents are told that they run in `env`, and that hold their leases this long.
     pub fn new(ledger: Ledger, means: Means, key: SecretKeys, env: &'static str, lease_seconds: u32) -> Self {
         let (agents, stopping) = (Cache::new(1_000), CancellationToken::new());
-        Self { ledger, agents, means, key, env, lease_seconds, stopping }
+        Self { ledger, agents, means, key, env, lease_seconds, sending: None, stopping }
+    }
+
+    /// The same, whose first texts are sent by this process without another look for them.
+    pub(super) fn hand_over_to(self, sender: Sender, handover: Handover<delivery::Claim>) -> Self {
+        Self { sending: Some((sender, handover)), ..self }
     }
 
     /// Claims what is due and runs it to its end; says how many turns there were. This is what
@@ -94,7 +105,13 @@ impl Turns {
                 return;
             }
         };
-        match turn::settle(&self.ledger, settlement).await {
+        let mut settlement = settlement;
+        let leaving = self.reserve(&claim, &mut settlement);
+        let settled = turn::settle(&self.ledger, settlement).await;
+        if let Some((claim, seat)) = leaving {
+            self.hand_over(&settled, claim, seat).await;
+        }
+        match settled {
             Ok(Settled::Written { planned, .. }) => {
                 tracing::info!(outcome = word, planned, "turn settled");
                 metrics::counter!("textback_turns_total", "outcome" => word).increment(1);
@@ -109,6 +126,36 @@ impl Turns {
             Err(error) => tracing::error!(%error, "the turn could not be settled"),
         }
         metrics::histogram!("textback_turn_duration_seconds").record(began.elapsed().as_secs_f64());
+    }
+
+    /// A slot for what the turn says first, if its account may send and a slot is free.
+    fn reserve(&self, claim: &Claim, settlement: &mut Settlement) -> Option<(delivery::Claim, Seat)> {
+        let (sender, handover) = self.sending.as_ref()?;
+        if !settlement.speaks() || !sender.may_send(claim.project_id) {
+            return None;
+        }
+        let seat = handover.reserve(claim.project_id)?;
+        Some((settlement.send_first(claim, self.lease_seconds)?, seat))
+    }
+
+    /// Lets the first text go when it was claimed with the settling. Gives it back where that is not known, or nobody sends any more.
+    async fn hand_over(&self, settled: &Result<Settled, BatchError>, claim: delivery::Claim, seat: Seat) {
+        let Some((sender, handover)) = &self.sending else { return };
+        let left = match settled {
+            Ok(Settled::Written { leaving: true, .. }) => handover.hand_over(claim, seat).err(),
+            Ok(_) => None,
+            Err(_) => Some(claim),
+        };
+        let Some(claim) = left else { return };
+        let until = Instant::now() + Duration::from_secs(u64::from(self.lease_seconds));
+        while let Err(error) = db::patiently(sender.give_back(vec![claim.clone()])).await {
+            tracing::warn!(%error, "a text that may be claimed could not be given back");
+            if Instant::now() > until {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        self.ledger.wakes().ring(Work::Delivery);
     }
 
     async fn answer(&self, claim: &Claim) -> Result<Settlement, Failure> {

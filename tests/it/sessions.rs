@@ -98,7 +98,7 @@ async fn a_text_that_comes_while_the_agent_thinks_gets_a_turn_of_its_own() {
 
     let settlement = turn::Settlement::of(&claims[0]).say("reply", "to one".to_owned());
     let settled = turn::settle(&world.ledger, settlement).await.expect("settled");
-    assert_eq!(settled, turn::Settled::Written { planned: 1, more_work: true });
+    assert_eq!(settled, turn::Settled::Written { planned: 1, more_work: true, leaving: false });
     world.settle().await;
     assert_eq!(world.simulator.received(ADA, NUMBER), ["to one", "1: two"]);
 }
