@@ -106,16 +106,24 @@ where
     }
 }
 
-/// Everything that waits right now, at least one.
+/// Everything that waits right now, at least one. Tasks that could run at this moment run first, as long as they bring more: no
+/// time passes in which there is nothing to do.
 async fn next_batch<T, R>(waiting: &mut mpsc::Receiver<Waiting<T, R>>) -> Option<Vec<Waiting<T, R>>> {
-    let mut batch = vec![waiting.recv().await?];
-    while batch.len() < MOST {
-        match waiting.try_recv() {
-            Ok(item) => batch.push(item),
-            Err(_) => break,
+    let mut batch = Vec::with_capacity(MOST);
+    waiting.recv_many(&mut batch, MOST).await;
+    loop {
+        let before = batch.len();
+        tokio::task::yield_now().await;
+        while batch.len() < MOST {
+            match waiting.try_recv() {
+                Ok(item) => batch.push(item),
+                Err(_) => break,
+            }
+        }
+        if batch.len() == before || batch.len() == MOST {
+            return (!batch.is_empty()).then_some(batch);
         }
     }
-    Some(batch)
 }
 
 /// A connection and when it was last used.
