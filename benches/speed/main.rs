@@ -1,7 +1,7 @@
 //! How fast textback is beside what its disk allows: the bound by pgbench, intake, the whole road, idle; `make bench` runs it, and it ends by itself.
 //!
-//! TEXTBACK_BENCH_SECONDS (default 8) is how long each load lasts; TEXTBACK_BENCH_PROFILE=1 counts the statements of one
-//! saturating load instead, and keeps the plans of those that took over 10 ms.
+//! TEXTBACK_BENCH_SECONDS (default 8) is how long each load lasts; TEXTBACK_BENCH_PROFILE looks at
+//! one saturating load instead: `load`, its `statements`, or the `plans` of those that took over 10 ms.
 
 #![allow(
     clippy::expect_used,
@@ -20,7 +20,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use report::Report;
-use stage::{SETTINGS, Server, Stage, cpu_seconds, memory_megabytes, statistics};
+use stage::{Profile, SETTINGS, Server, Stage, cpu_seconds, memory_megabytes, statistics};
 use wire::Pace;
 
 /// Texts on the road at a time when it is saturated: enough that nobody waits for a text.
@@ -86,8 +86,8 @@ async fn main() {
     let server = Server::start().await;
     let scripts = std::env::temp_dir().join(format!("textback-bound-{}", std::process::id()));
     std::fs::create_dir_all(&scripts).expect("a folder");
-    if stage::profiling() {
-        return profile(&server, seconds).await;
+    if let Some(wanted) = Profile::wanted() {
+        return profile(&server, wanted, seconds).await;
     }
     let mut report = Report::of(24);
     let bound = measure_bounds(&mut report, &server, &scripts, seconds).await;
@@ -111,14 +111,22 @@ async fn main() {
     stage.ledger.close().await;
 }
 
-/// The statements of one saturating load.
-async fn profile(server: &Server, seconds: f64) {
-    let stage = Stage::set(server, 1).await;
+/// One saturating load, looked at from near.
+async fn profile(server: &Server, wanted: Profile, seconds: f64) {
+    let stage = Stage::set(server, setting("TEXTBACK_BENCH_WORKERS", 1.0) as usize).await;
     warm_up(&stage).await;
-    stage::forget_statements(&stage.ledger).await;
+    let counted = wanted == Profile::Statements;
+    if counted {
+        stage::forget_statements(&stage.ledger).await;
+    }
     let load = load(&stage, server, Pace::Window(WINDOW), seconds).await;
-    println!("{} texts, {:.0}/s, CPU {:.0?} us a text", load.texts, load.rate, load.cpu);
-    stage::print_statements(&stage.ledger, load.texts).await;
+    println!(
+        "{} texts, {:.0}/s, CPU {:.0?} us a text, {:.2} commits and {:.0} bytes of WAL a text, replies {:.1?} ms",
+        load.texts, load.rate, load.cpu, load.commits, load.wal, load.replied
+    );
+    if counted {
+        stage::print_statements(&stage.ledger, load.texts).await;
+    }
 }
 
 /// Each of the people gets a session.

@@ -30,10 +30,12 @@ impl Server {
         let folder = std::env::temp_dir().join(format!("textback-bench-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder");
         let mut settings = SETTINGS.to_vec();
-        if profiling() {
+        if Profile::wanted() == Some(Profile::Statements) {
+            settings.extend([("shared_preload_libraries", "pg_stat_statements"), ("pg_stat_statements.track", "all")]);
+        }
+        if Profile::wanted() == Some(Profile::Plans) {
             settings.extend([
-                ("shared_preload_libraries", "pg_stat_statements,auto_explain"),
-                ("pg_stat_statements.track", "all"),
+                ("shared_preload_libraries", "auto_explain"),
                 ("auto_explain.log_min_duration", "10ms"),
                 ("auto_explain.log_analyze", "on"),
                 ("auto_explain.log_nested_statements", "on"),
@@ -58,7 +60,7 @@ impl Drop for Server {
         if let Some(postgres) = self.postgres.take() {
             postgres.stop();
         }
-        if profiling() {
+        if Profile::wanted() == Some(Profile::Plans) {
             let kept = std::env::temp_dir().join("textback-bench-plans.log");
             if let Some(log) = find_log(&self.folder) {
                 let _ = std::fs::copy(log, &kept);
@@ -82,9 +84,26 @@ fn find_log(folder: &std::path::Path) -> Option<PathBuf> {
     })
 }
 
-/// Whether statements are counted as well (TEXTBACK_BENCH_PROFILE=1), which costs some speed.
-pub fn profiling() -> bool {
-    std::env::var("TEXTBACK_BENCH_PROFILE").is_ok_and(|value| value == "1")
+/// What a single saturating load is looked at for (TEXTBACK_BENCH_PROFILE), instead of measuring everything.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// How fast it is.
+    Load,
+    /// Its statements, those inside functions too, which costs a tenth of the speed.
+    Statements,
+    /// The plans of what took over 10 ms, which costs a third.
+    Plans,
+}
+
+impl Profile {
+    pub fn wanted() -> Option<Self> {
+        match std::env::var("TEXTBACK_BENCH_PROFILE").ok()?.as_str() {
+            "load" => Some(Self::Load),
+            "statements" => Some(Self::Statements),
+            "plans" => Some(Self::Plans),
+            other => panic!("TEXTBACK_BENCH_PROFILE is load, statements or plans, and not {other:?}"),
+        }
+    }
 }
 
 /// Forgets what was counted of statements so far.
