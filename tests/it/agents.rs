@@ -165,6 +165,40 @@ def reply(conv, text):
     }
 }
 
+/// Quick runs go to a runner together; one of them that takes it down must not take the others' answers along.
+#[tokio::test]
+async fn among_many_who_text_at_once_only_the_one_that_breaks_goes_without_an_answer() {
+    let script = "
+def reply(conv, text):
+    x = []
+    if text == \"deep\":
+        for i in range(900000):
+            x = [x]
+        return str(x)
+    return \"fine\"
+";
+    let world = World::with_agent(script, json!({"first_message": "process", "error_message": "Sorry!"})).await;
+    let phones: Vec<String> = (0..60).map(|n| format!("+141555502{n:02}")).collect();
+    // Before and after: by then it is known that the script is quick.
+    for round in ["hi", "again"] {
+        futures::future::join_all(phones.iter().map(|phone| world.text(phone, round))).await;
+        world.settle().await;
+    }
+    let texts =
+        phones.iter().enumerate().map(|(n, phone)| world.text(phone, if n % 25 == 7 { "deep" } else { "and again" }));
+    futures::future::join_all(texts).await;
+    world.settle().await;
+    for (n, phone) in phones.iter().enumerate().filter(|(n, _)| n % 25 != 7) {
+        assert_eq!(world.simulator.received(phone, NUMBER), ["fine"; 3], "{n} {phone}");
+    }
+    for _ in 0..3 {
+        no_waiting(&world).await;
+    }
+    for phone in phones.iter().skip(7).step_by(25) {
+        assert_eq!(world.simulator.received(phone, NUMBER), ["fine", "fine", "Sorry!"], "{phone}");
+    }
+}
+
 #[tokio::test]
 async fn a_state_that_grows_without_end_is_refused_and_the_old_one_stays() {
     let script = "

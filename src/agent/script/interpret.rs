@@ -3,7 +3,7 @@
 //! A script can still exhaust the stack or the memory of its process. So those that serve people run in
 //! [`super::runner`], and only tools call this directly.
 
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value as Json};
@@ -48,11 +48,12 @@ impl Script {
         on_own_thread(move || compile_here(&source))
     }
 
-    /// Runs `reply` with texts, else the start function, on a thread of its own.
-    pub fn run(self: &Arc<Self>, conversation: Conversation, texts: Option<Vec<String>>) -> Result<Answer, AgentError> {
+    /// Runs `reply` with texts, else the start function, right here: on a thread of [`on_own_thread`], for its stack.
+    pub fn run(&self, conversation: Conversation, texts: Option<Vec<String>>) -> Result<Answer, AgentError> {
         let function = if texts.is_some() { "reply" } else { self.has_start.unwrap_or("start") };
-        let script = self.clone();
-        on_own_thread(move || script.call(function, conversation, texts))
+        // What a run leaves behind is its own heap, and nothing of it is seen again.
+        let running = AssertUnwindSafe(|| self.call(function, conversation, texts));
+        catch_unwind(running).unwrap_or_else(|_| Err(panicked()))
     }
 
     /// Runs one of its functions, right here.
@@ -132,7 +133,11 @@ pub(super) fn on_own_thread<T: Send + 'static>(
         .spawn(run)
         .map_err(|error| AgentError::Failed(format!("no thread for the script: {error}")))?
         .join()
-        .unwrap_or_else(|_| Err(AgentError::Failed("the script made its interpreter panic".to_owned())))
+        .unwrap_or_else(|_| Err(panicked()))
+}
+
+fn panicked() -> AgentError {
+    AgentError::Failed("the script made its interpreter panic".to_owned())
 }
 
 /// Python as far as Starlark goes: f-strings, lambdas, types that are read and ignored; no load.

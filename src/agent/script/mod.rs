@@ -5,37 +5,28 @@ mod conv;
 mod depth;
 mod interpret;
 mod json;
+mod queue;
 pub mod runner;
 
-use tokio::sync::Semaphore;
-
 use super::{Agent, AgentError, Answer, Answering, Asked, Conversation};
-use runner::{Facts, Runners};
+use queue::Queue;
+use runner::{Facts, Run, Runners};
 
 /// A script as an agent.
 pub struct ScriptAgent {
-    runners: Runners,
-    /// Names the script in its runner.
-    key: String,
-    source: String,
     facts: Facts,
-    /// One script may take half of the runners at most: a slow one leaves room for the others.
-    share: Semaphore,
+    runs: Queue,
 }
 
 impl ScriptAgent {
     /// Reads a script. `key` names it: another script must have another key.
     pub async fn new(runners: Runners, key: String, source: String) -> Result<Self, AgentError> {
         let facts = runners.read(&key, &source).await?;
-        let share = Semaphore::new((runners.count() / 2).max(1));
-        Ok(Self { runners, key, source, facts, share })
+        Ok(Self { facts, runs: Queue::new(runners, key, source) })
     }
 
     async fn run(&self, conversation: Conversation, texts: Option<Vec<String>>) -> Result<Answer, AgentError> {
-        let Ok(_share) = self.share.acquire().await else {
-            return Err(AgentError::Failed("the process is stopping".to_owned()));
-        };
-        self.runners.run(&self.key, &self.source, conversation, texts).await
+        self.runs.run(Run { conversation, texts }).await
     }
 }
 

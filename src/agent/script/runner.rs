@@ -8,6 +8,7 @@ use std::io::{BufRead, Write};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, setrlimit};
 use serde::{Deserialize, Serialize};
@@ -16,11 +17,13 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::Semaphore;
 
 use super::check::{Fault, check};
-use super::interpret::{MOST_TIME, Script};
+use super::interpret::{MOST_TIME, Script, on_own_thread};
 use crate::agent::{AgentError, Answer, Conversation};
 
 /// Address space of a runner: the program itself, the stack of a run, its values, and room to spare.
 const MOST_MEMORY: u64 = 1 << 30;
+/// How long an answer may wait for those of other runs.
+const TOGETHER: Duration = Duration::from_millis(2);
 /// How many scripts a runner keeps read.
 const MOST_SCRIPTS: usize = 200;
 /// The command that a runner is started with.
@@ -39,10 +42,22 @@ enum Request {
     Forget,
     /// Keep a script under a key.
     Read { key: String, source: String },
-    /// Run a script that was read: `reply` with texts, else `start`.
+    /// Run a script that was read.
     Run { key: String, conversation: Box<Conversation>, texts: Option<Vec<String>> },
     /// Tell a script's faults.
     Check { source: String },
+}
+
+/// [`Request::Run`] as it is written, of what the caller keeps.
+#[derive(Serialize)]
+enum RunRequest<'r> {
+    Run { key: &'r str, conversation: &'r Conversation, texts: &'r Option<Vec<String>> },
+}
+
+/// What a script is run for: `reply` with texts, else `start`.
+pub struct Run {
+    pub conversation: Conversation,
+    pub texts: Option<Vec<String>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -96,38 +111,49 @@ impl Runners {
 
     /// Reads a script and tells what it offers; the error names line and column.
     pub async fn read(&self, key: &str, source: &str) -> Result<Facts, AgentError> {
-        match self.ask(Some((key, source)), None).await? {
+        match self.with_runner(async |runner: &mut Runner| runner.read(key, source).await).await? {
             Response::Read(facts) => Ok(facts),
-            _ => Err(AgentError::Failed("the script's runner gave another answer".to_owned())),
+            Response::Failed(error) => Err(error),
+            _ => Err(other_answer()),
         }
     }
 
-    /// Runs a script: `reply` with texts, else `start`.
-    pub async fn run(
+    /// Runs a script for several conversations, one after the other in one runner. Answers as many as were run before something
+    /// took the runner down, and what that was.
+    pub async fn run_all(
         &self,
         key: &str,
         source: &str,
-        conversation: Conversation,
-        texts: Option<Vec<String>>,
-    ) -> Result<Answer, AgentError> {
-        let run = Request::Run { key: key.to_owned(), conversation: Box::new(conversation), texts };
-        match self.ask(Some((key, source)), Some(run)).await? {
-            Response::Ran(answer) => Ok(*answer),
-            _ => Err(AgentError::Failed("the script's runner gave another answer".to_owned())),
-        }
+        runs: &[Run],
+    ) -> (Vec<Result<Answer, AgentError>>, Option<AgentError>) {
+        let mut answers = Vec::with_capacity(runs.len());
+        let running = self.with_runner(async |runner: &mut Runner| {
+            if let Some(failed) = runner.read_once(key, source).await? {
+                return Ok(Some(failed));
+            }
+            runner.run_all(key, runs, &mut answers).await?;
+            Ok(None)
+        });
+        // A runner that broke off says so; a script that can't be read does too.
+        let broken = running.await.unwrap_or_else(Some);
+        (answers, broken)
     }
 
     /// Tells a script's faults.
     pub async fn check(&self, source: &str) -> Result<Vec<Fault>, AgentError> {
-        match self.ask(None, Some(Request::Check { source: source.to_owned() })).await? {
+        let request = Request::Check { source: source.to_owned() };
+        match self.with_runner(async |runner: &mut Runner| runner.ask(&request).await).await? {
             Response::Checked(faults) => Ok(faults),
-            _ => Err(AgentError::Failed("the script's runner gave another answer".to_owned())),
+            Response::Failed(error) => Err(error),
+            _ => Err(other_answer()),
         }
     }
 
-    /// Asks an idle runner. With a script, it is read first if the runner does not know it, or if
-    /// nothing else is asked. A runner that fails is ended, and the next one starts afresh.
-    async fn ask(&self, script: Option<(&str, &str)>, request: Option<Request>) -> Result<Response, AgentError> {
+    /// Asks an idle runner. One that fails is ended, and the next one starts afresh.
+    async fn with_runner<T>(
+        &self,
+        asking: impl AsyncFnOnce(&mut Runner) -> Result<T, Broken>,
+    ) -> Result<T, AgentError> {
         let pool = &self.0;
         let _permit =
             pool.permits.acquire().await.map_err(|_| AgentError::Failed("the process is stopping".to_owned()))?;
@@ -137,36 +163,33 @@ impl Runners {
             None => Runner::start(&pool.program)
                 .map_err(|error| AgentError::Failed(format!("no runner for scripts: {error}")))?,
         };
-        let asking = async {
-            let mut answer = None;
-            if let Some((key, source)) = script
-                && (request.is_none() || !runner.scripts.contains(key))
-            {
-                answer = Some(runner.read(key, source).await?);
-            }
-            match request {
-                Some(request) if !matches!(answer, Some(Response::Failed(_))) => runner.ask(&request).await,
-                _ => answer.ok_or_else(|| std::io::Error::other("nothing was asked")),
-            }
-        };
-        // Twice the time of a run: the interpreter ends a run itself where it can.
-        let answer = match tokio::time::timeout(MOST_TIME * 2, asking).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => {
-                return Err(AgentError::OverLimit(format!(
-                    "the script took its process down: it used over {} MiB of memory, or its values lie too deep in each other",
-                    MOST_MEMORY >> 20
-                )));
-            }
-            Err(_) => {
-                return Err(AgentError::OverLimit(format!("the script ran over {} seconds", MOST_TIME.as_secs())));
-            }
-        };
+        let answer = asking(&mut runner).await.map_err(|broken| match broken {
+            Broken::Late => AgentError::OverLimit(format!("the script ran over {} seconds", MOST_TIME.as_secs())),
+            Broken::Off(_) => AgentError::OverLimit(format!(
+                "the script took its process down: it used over {} MiB of memory, or its values lie too deep in each other",
+                MOST_MEMORY >> 20
+            )),
+        })?;
         pool.idle.lock().unwrap_or_else(PoisonError::into_inner).push(runner);
-        match answer {
-            Response::Failed(error) => Err(error),
-            answer => Ok(answer),
-        }
+        Ok(answer)
+    }
+}
+
+fn other_answer() -> AgentError {
+    AgentError::Failed("the script's runner gave another answer".to_owned())
+}
+
+/// Why a runner can't be asked any more.
+enum Broken {
+    /// It gave no answer in time.
+    Late,
+    /// It ended, or wrote no answer.
+    Off(#[expect(dead_code, reason = "for who debugs")] std::io::Error),
+}
+
+impl From<std::io::Error> for Broken {
+    fn from(error: std::io::Error) -> Self {
+        Self::Off(error)
     }
 }
 
@@ -189,7 +212,7 @@ impl Runner {
         Ok(Self { _child: child, requests, answers: BufReader::new(answers), scripts: HashSet::new() })
     }
 
-    async fn read(&mut self, key: &str, source: &str) -> std::io::Result<Response> {
+    async fn read(&mut self, key: &str, source: &str) -> Result<Response, Broken> {
         if self.scripts.len() >= MOST_SCRIPTS {
             self.scripts.clear();
             self.ask(&Request::Forget).await?;
@@ -201,16 +224,63 @@ impl Runner {
         Ok(answer)
     }
 
-    async fn ask(&mut self, request: &Request) -> std::io::Result<Response> {
-        let mut line = serde_json::to_vec(request)?;
+    /// Reads a script if it is not known here; why it can't be.
+    async fn read_once(&mut self, key: &str, source: &str) -> Result<Option<AgentError>, Broken> {
+        if self.scripts.contains(key) {
+            return Ok(None);
+        }
+        Ok(match self.read(key, source).await? {
+            Response::Read(_) => None,
+            Response::Failed(error) => Some(error),
+            _ => Some(other_answer()),
+        })
+    }
+
+    /// Writes all requests and reads the answers meanwhile: who waited with reading could wait for ever, each side for the other's
+    /// pipe.
+    async fn run_all(
+        &mut self,
+        key: &str,
+        runs: &[Run],
+        answers: &mut Vec<Result<Answer, AgentError>>,
+    ) -> Result<(), Broken> {
+        let mut lines = Vec::new();
+        for Run { conversation, texts } in runs {
+            serde_json::to_writer(&mut lines, &RunRequest::Run { key, conversation, texts })
+                .map_err(std::io::Error::from)?;
+            lines.push(b'\n');
+        }
+        let (requests, from) = (&mut self.requests, &mut self.answers);
+        let writing = async { requests.write_all(&lines).await.map_err(Broken::from) };
+        let reading = async {
+            for _ in runs {
+                answers.push(match answer_of(from).await? {
+                    Response::Ran(answer) => Ok(*answer),
+                    Response::Failed(error) => Err(error),
+                    _ => Err(other_answer()),
+                });
+            }
+            Ok(())
+        };
+        futures::future::try_join(writing, reading).await.map(|_| ())
+    }
+
+    async fn ask(&mut self, request: &Request) -> Result<Response, Broken> {
+        let mut line = serde_json::to_vec(request).map_err(std::io::Error::from)?;
         line.push(b'\n');
         self.requests.write_all(&line).await?;
-        line.clear();
-        if self.answers.read_until(b'\n', &mut line).await? == 0 {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
-        }
-        Ok(serde_json::from_slice(&line)?)
+        answer_of(&mut self.answers).await
     }
+}
+
+/// The next answer, in twice the time of a run: the interpreter ends a run itself where it can.
+async fn answer_of(from: &mut BufReader<ChildStdout>) -> Result<Response, Broken> {
+    let mut line = Vec::new();
+    let reading = tokio::time::timeout(MOST_TIME * 2, from.read_until(b'\n', &mut line));
+    if reading.await.map_err(|_| Broken::Late)?? == 0 {
+        return Err(Broken::Off(std::io::ErrorKind::UnexpectedEof.into()));
+    }
+    Ok(serde_json::from_slice(&line).map_err(std::io::Error::from)?)
 }
 
 /// The runner itself: answers requests until its standard input ends.
@@ -218,18 +288,33 @@ pub fn serve() -> std::io::Result<()> {
     // Where a system knows no such limit, the interpreter's own bounds are what there is.
     let _ = setrlimit(Resource::RLIMIT_AS, MOST_MEMORY, MOST_MEMORY);
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
-    let mut scripts: HashMap<String, Arc<Script>> = HashMap::new();
+    // One thread for all runs: one for each took half of a quick script's time.
+    let served = on_own_thread(|| serve_here().map_err(|error| AgentError::Failed(error.to_string())));
+    served.map_err(std::io::Error::other)
+}
+
+fn serve_here() -> std::io::Result<()> {
+    let mut scripts: HashMap<String, Script> = HashMap::new();
+    let mut requests = std::io::BufReader::with_capacity(1 << 16, std::io::stdin().lock());
     let mut answers = std::io::stdout().lock();
-    for line in std::io::stdin().lock().lines() {
-        let answer = answer(serde_json::from_str(&line?)?, &mut scripts).unwrap_or_else(Response::Failed);
-        serde_json::to_writer(&mut answers, &answer)?;
-        answers.write_all(b"\n")?;
-        answers.flush()?;
+    let (mut line, mut written, mut flushed) = (Vec::new(), Vec::new(), Instant::now());
+    while requests.read_until(b'\n', &mut line)? > 0 {
+        let answer = answer(serde_json::from_slice(&line)?, &mut scripts).unwrap_or_else(Response::Failed);
+        line.clear();
+        serde_json::to_writer(&mut written, &answer)?;
+        written.push(b'\n');
+        // Answers to requests that came together leave together, unless the runs take long.
+        if !requests.buffer().contains(&b'\n') || flushed.elapsed() > TOGETHER {
+            answers.write_all(&written)?;
+            answers.flush()?;
+            written.clear();
+            flushed = Instant::now();
+        }
     }
     Ok(())
 }
 
-fn answer(request: Request, scripts: &mut HashMap<String, Arc<Script>>) -> Result<Response, AgentError> {
+fn answer(request: Request, scripts: &mut HashMap<String, Script>) -> Result<Response, AgentError> {
     match request {
         Request::Forget => {
             scripts.clear();
@@ -238,11 +323,11 @@ fn answer(request: Request, scripts: &mut HashMap<String, Arc<Script>>) -> Resul
         Request::Read { key, source } => {
             let script = Script::compile(&source)?;
             let facts = Facts { has_start: script.has_start.is_some(), has_reply: script.has_reply };
-            scripts.insert(key, Arc::new(script));
+            scripts.insert(key, script);
             Ok(Response::Read(facts))
         }
         Request::Run { key, conversation, texts } => {
-            let script = scripts.get(&key).cloned();
+            let script = scripts.get(&key);
             let script = script.ok_or_else(|| AgentError::Failed("the script was not read".to_owned()))?;
             script.run(*conversation, texts).map(|answer| Response::Ran(Box::new(answer)))
         }

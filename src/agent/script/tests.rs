@@ -9,7 +9,7 @@ use crate::agent::{AgentError, Answer, Conversation, Said};
 /// The start function of the page that the product began from, to the letter.
 const SEED: &str = include_str!("../../../examples/agents/seed.star");
 
-fn conversation(channel: &str) -> Conversation {
+pub(super) fn conversation(channel: &str) -> Conversation {
     Conversation {
         id: "018f0000-0000-7000-8000-000000000000".to_owned(),
         channel_type: channel.to_owned(),
