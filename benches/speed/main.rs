@@ -24,7 +24,7 @@ use stage::{Profile, SETTINGS, Server, Stage, cpu_seconds, memory_megabytes, sta
 use wire::Pace;
 
 /// Texts on the road at a time when it is saturated: enough that nobody waits for a text.
-const WINDOW: usize = 256;
+const WINDOW: usize = 512;
 /// Connections over which texts are posted.
 const CONNECTIONS: usize = 64;
 
@@ -119,7 +119,8 @@ async fn profile(server: &Server, wanted: Profile, seconds: f64) {
     if counted {
         stage::forget_statements(&stage.ledger).await;
     }
-    let load = load(&stage, server, Pace::Window(WINDOW), seconds).await;
+    let window = setting("TEXTBACK_BENCH_WINDOW", WINDOW as f64) as usize;
+    let load = load(&stage, server, Pace::Window(window), seconds).await;
     println!(
         "{} texts, {:.0}/s, CPU {:.0?} us a text, {:.2} commits and {:.0} bytes of WAL a text, replies {:.1?} ms",
         load.texts, load.rate, load.cpu, load.commits, load.wal, load.replied
@@ -191,7 +192,7 @@ const ROAD: [&str; 11] = [
 ];
 
 async fn measure_road(report: &mut Report, stage: &mut Stage, server: &Server, seconds: f64, bound: &[f64]) {
-    let about = "Signed webhook, session, script agent that echoes, reply accepted by a loopback carrier. Saturated is with 256 texts on the road at a time.";
+    let about = "Signed webhook, session, script agent that echoes, reply accepted by a loopback carrier. Saturated is with 512 texts on the road at a time.";
     report.table("The whole road", about, &ROAD);
     for (workers, pace) in [
         (1, Pace::Rate(50)),

@@ -21,6 +21,12 @@ const LANES: usize = 2;
 /// beside each other. One that takes longer waits for a slow disk or for somebody's lock, and the others must not wait with it.
 const SLOW: Duration = Duration::from_millis(10);
 
+/// From how many items on a batch tells of more to come: the next one then waits for `FULL` items, or until `PACE` is over since the one
+/// before went. Under such a load a commit more costs others more than the wait; with less there is none.
+const BUSY: usize = 16;
+const FULL: usize = 32;
+const PACE: Duration = Duration::from_millis(8);
+
 /// How long a lane that has nothing to do keeps its connection.
 const KEPT: Duration = Duration::from_millis(200);
 
@@ -69,21 +75,25 @@ where
         // The connections of lanes that have nothing to do.
         let idle = Arc::new(Mutex::new(Vec::new()));
         tokio::spawn(async move {
+            let mut hurry = Instant::now();
             loop {
                 // First the place, then the batch: what arrives while there is none goes out with it.
                 let Ok(place) = lanes.clone().acquire_owned().await else { return };
-                let batch = loop {
-                    if let Ok(batch) = tokio::time::timeout(KEPT, next_batch(&mut waiting)).await {
-                        break batch;
-                    }
+                let mut batch = Vec::with_capacity(MOST);
+                while tokio::time::timeout(KEPT, waiting.recv_many(&mut batch, MOST)).await.is_err() {
                     // Asked before the connections go: one of a flush that is still under way would stay for ever.
                     let nothing_under_way = lanes.available_permits() == LANES - 1;
                     idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
                     if nothing_under_way {
-                        break next_batch(&mut waiting).await;
+                        waiting.recv_many(&mut batch, MOST).await;
+                        break;
                     }
-                };
-                let Some(batch) = batch else { return };
+                }
+                if batch.is_empty() {
+                    return;
+                }
+                gather(&mut waiting, &mut batch, hurry).await;
+                hurry = Instant::now() + if batch.len() < BUSY { Duration::ZERO } else { PACE };
                 let kept = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
                 let (flush, idle) = (flush.clone(), idle.clone());
                 let mut lane = Lane { pool: pool.clone(), kept };
@@ -106,11 +116,15 @@ where
     }
 }
 
-/// Everything that waits right now, at least one. Tasks that could run at this moment run first, as long as they bring more: no
-/// time passes in which there is nothing to do.
-async fn next_batch<T, R>(waiting: &mut mpsc::Receiver<Waiting<T, R>>) -> Option<Vec<Waiting<T, R>>> {
-    let mut batch = Vec::with_capacity(MOST);
-    waiting.recv_many(&mut batch, MOST).await;
+/// Everything else that waits right now. Tasks that could run at this moment run first, as long as they bring more: no time passes
+/// in which there is nothing to do. Before `hurry` it waits for more.
+async fn gather<T>(waiting: &mut mpsc::Receiver<T>, batch: &mut Vec<T>, hurry: Instant) {
+    while batch.len() < FULL {
+        let more = waiting.recv_many(batch, MOST - batch.len());
+        if !tokio::time::timeout_at(hurry.into(), more).await.is_ok_and(|more| more > 0) {
+            break;
+        }
+    }
     loop {
         let before = batch.len();
         tokio::task::yield_now().await;
@@ -121,7 +135,7 @@ async fn next_batch<T, R>(waiting: &mut mpsc::Receiver<Waiting<T, R>>) -> Option
             }
         }
         if batch.len() == before || batch.len() == MOST {
-            return (!batch.is_empty()).then_some(batch);
+            return;
         }
     }
 }
