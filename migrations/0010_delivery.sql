@@ -31,8 +31,9 @@ end $$;
 -- deliveries: [{ordinal, id, token, status, carrier_sid, error_code, error_class, error_detail, retry_after_seconds, consent_id}]
 -- Answers one row a delivery: settled, or stale when the token is no longer its own. A status
 -- callback may have been faster than the carrier's answer: then what it said stays.
+-- next_waits: the contact has another text that may wait for this one.
 create function settle_deliveries(deliveries jsonb)
-returns table (ordinal integer, outcome text) language plpgsql as $$
+returns table (ordinal integer, outcome text, next_waits boolean) language plpgsql as $$
 declare
     settling  record;
     lock_of   record;
@@ -51,14 +52,17 @@ begin
     end loop;
 
     -- Nearly all are accepted: these in one statement.
-    for ordinal in
+    for ordinal, next_waits in
         update delivery
            set status = 'accepted', due_at = null, lease_token = null, leased_until = null, carrier_sid = d.carrier_sid,
                accepted_at = now(), updated_at = now(), error_code = null, error_class = null, error_detail = null,
                history = with_step(history, delivery_step('accepted', 'carrier', null, null, null))
           from jsonb_to_recordset(deliveries) as d (ordinal integer, id uuid, token uuid, status text, carrier_sid text)
          where d.status = 'accepted' and delivery.id = d.id and delivery.lease_token = d.token
-        returning d.ordinal
+        returning d.ordinal,
+                  exists (select from delivery later
+                           where later.number_id = delivery.number_id and later.contact = delivery.contact
+                             and later.due_at is not null and later.id <> delivery.id)
     loop
         outcome := 'settled';
         done := done || ordinal;
@@ -74,6 +78,7 @@ begin
          order by d.id
     loop
         ordinal := settling.ordinal;
+        next_waits := true;
         if settling.status in ('planned', 'unknown') then
             -- Something is left to do: to send it again, or to find out whether the carrier has it.
             update delivery

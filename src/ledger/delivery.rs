@@ -127,7 +127,10 @@ pub struct Settlement {
 /// Whether a settlement was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled {
-    Written,
+    Written {
+        /// The contact has another text that may wait for this one.
+        next_waits: bool,
+    },
     /// The lease was lost, or a status callback was faster than the carrier's answer.
     Stale,
 }
@@ -135,8 +138,12 @@ pub enum Settled {
 /// Settles a delivery; when this answers, it is committed.
 pub async fn settle(ledger: &Ledger, settlement: Settlement) -> Result<Settled, BatchError> {
     let settled = ledger.deliveries.submit(settlement).await?;
-    // The next text of the same contact may go now.
-    ledger.wakes.ring(Work::Delivery);
+    if matches!(settled, Settled::Written { next_waits: false }) {
+        // One that was planned at this very moment.
+        ledger.wakes.ring_later(Work::Delivery);
+    } else {
+        ledger.wakes.ring(Work::Delivery);
+    }
     Ok(settled)
 }
 
@@ -204,13 +211,14 @@ pub(super) async fn flush(
 ) -> Result<Vec<Settled>, sqlx::Error> {
     let rows: Vec<SettlementRow> =
         settlements.into_iter().zip(0..).map(|(settlement, ordinal)| SettlementRow::of(ordinal, settlement)).collect();
-    let settling =
-        sqlx::query_scalar(include_str!("../../sql/delivery/settle.sql")).bind(Json(rows)).fetch_all(connection);
-    let settled: Vec<String> = failpoint::during("delivery.in_commit", settling).await?;
+    let settling = sqlx::query_as(include_str!("../../sql/delivery/settle.sql")).bind(Json(rows)).fetch_all(connection);
+    let settled: Vec<(String, bool)> = failpoint::during("delivery.in_commit", settling).await?;
     failpoint::reach("delivery.after_settle");
     Ok(settled
         .into_iter()
-        .map(|outcome| if outcome == "settled" { Settled::Written } else { Settled::Stale })
+        .map(
+            |(outcome, next_waits)| if outcome == "settled" { Settled::Written { next_waits } } else { Settled::Stale },
+        )
         .collect())
 }
 

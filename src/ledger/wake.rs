@@ -19,6 +19,8 @@ const CHANNEL: &str = "textback_work";
 /// With 20 ms half of a text's way to its reply was waiting for this.
 const DEBOUNCE: Duration = Duration::from_millis(5);
 
+/// For how long a bell that can wait does.
+const LATER: Duration = Duration::from_millis(50);
 /// A notice that takes longer does not come.
 const HEARD_WITHIN: Duration = Duration::from_secs(3);
 /// After which silence a listener asks whether it is still connected.
@@ -81,6 +83,7 @@ pub struct Wakes {
     scheduled_message: Notify,
     number: Notify,
     untold: AtomicU8,
+    later: AtomicU8,
     tell: Notify,
 }
 
@@ -96,6 +99,7 @@ impl Default for Wakes {
             scheduled_message: Notify::new(),
             number: Notify::new(),
             untold: AtomicU8::new(0),
+            later: AtomicU8::new(0),
             tell: Notify::new(),
         }
     }
@@ -107,6 +111,19 @@ impl Wakes {
         self.bell(work).notify_one();
         self.untold.fetch_or(work.bit(), Ordering::AcqRel);
         self.tell.notify_one();
+    }
+
+    /// The same for work that is hardly ever there: once for all that is rung for within [`LATER`].
+    pub fn ring_later(self: &Arc<Self>, work: Work) {
+        if self.later.fetch_or(work.bit(), Ordering::AcqRel) & work.bit() != 0 {
+            return;
+        }
+        let wakes = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(LATER).await;
+            wakes.later.fetch_and(!work.bit(), Ordering::AcqRel);
+            wakes.ring(work);
+        });
     }
 
     /// Waits until somebody rings. A ring that came before is kept.
