@@ -6,15 +6,15 @@
 -- remembers would pass for one to texts it never saw. A message that is not in this statement's snapshot has a higher
 -- seq than those that are (seq is drawn under the session's row lock): the settling turn finds it.
 with waiting_turn as (
-    select turn.session_id, turn.agent_id, turn.due_at from turn
+    select turn.ctid as turn_at, turn.agent_id, turn.due_at from turn
      where turn.due_at <= now() and (turn.leased_until is null or turn.leased_until < now())
        and turn.agent_id <> all ($2)
      order by turn.due_at
      limit $1
        for update skip locked
 ), due as (
-    select placed.session_id
-      from (select session_id, agent_id, row_number() over (partition by agent_id order by due_at) as place
+    select placed.turn_at
+      from (select turn_at, agent_id, row_number() over (partition by agent_id order by due_at) as place
               from waiting_turn) placed
       left join unnest($3::uuid[], $4::integer[]) as room (agent_id, places) on room.agent_id = placed.agent_id
      where placed.place <= coalesce(room.places, $5)
@@ -25,7 +25,8 @@ with waiting_turn as (
                select max(seq) from message
                 where message.session_id = turn.session_id and direction = 'inbound' and skip_reason is null), 0)
       from due
-     where turn.session_id = due.session_id
+     -- By its place, since it is locked: a plan that was made while few turns waited would read all of them for each.
+     where turn.ctid = due.turn_at
     returning turn.id, turn.session_id, turn.lease_token, turn.attempts, turn.failures, turn.due_at, turn.seen_seq
 )
 select claimed.id as turn_id,
