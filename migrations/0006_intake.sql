@@ -231,13 +231,13 @@ begin
     select usual.ordinal, usual.message_id, usual.session_id from usual;
 end $$;
 
--- texts: [{ordinal, project_id, to, from, carrier_sid, body, media: [{id, url, content_type}], form (hex), reason, keyword, said_at,
---          message_id, session_id, turn_id, quarantine_id, consent_id, help_message_id, help_delivery_id}],
--- the ids new ones to be used if needed.
+-- texts: [{ordinal (from 0), project_id, to, from, carrier_sid, body, media: [{id, url, content_type}], reason, keyword, said_at,
+--          message_id, session_id, turn_id, consent_id, help_message_id, help_delivery_id}],
+-- the ids new ones to be used if needed, the last three with a keyword. forms: how each came, for quarantine.
 -- reason is set when the door already knows that the text fits no session. keyword is stop, start, help, or yes, which
 -- means start only to somebody who has opted out. said_at is set when the text was read back, long after it was said.
 -- Answers one row a text: stored, noted (no turn answers it; why says so), duplicate, or quarantined (then with the reason).
-create function take_in(texts jsonb)
+create function take_in(texts jsonb, forms bytea[])
 returns table (ordinal integer, outcome text, why text, message_id uuid, session_id uuid) language plpgsql as $$
 declare
     text_in   record;
@@ -284,8 +284,8 @@ begin
         select t.*, number.id as number_id, number.agent_id
           from jsonb_to_recordset(texts) as t (
                    ordinal integer, project_id uuid, "to" text, "from" text, carrier_sid text, body text, media jsonb,
-                   form text, reason text, keyword text, said_at timestamptz, message_id uuid, session_id uuid, turn_id uuid,
-                   quarantine_id uuid, consent_id uuid, help_message_id uuid, help_delivery_id uuid)
+                   reason text, keyword text, said_at timestamptz, message_id uuid, session_id uuid, turn_id uuid, consent_id uuid,
+                   help_message_id uuid, help_delivery_id uuid)
           left join number on number.project_id = t.project_id and number.number = t."to"
                           and number.detached_at is null and t.reason is null
          where t.ordinal <> all (taken)
@@ -301,7 +301,7 @@ begin
         end if;
         if why is not null then
             insert into quarantine (id, project_id, kind, reason, carrier_sid, form)
-            values (text_in.quarantine_id, text_in.project_id, 'inbound', why, text_in.carrier_sid, decode(text_in.form, 'hex'))
+            values (text_in.message_id, text_in.project_id, 'inbound', why, text_in.carrier_sid, forms[text_in.ordinal + 1])
             on conflict do nothing;
             outcome := 'quarantined';
             return next;

@@ -139,15 +139,23 @@ struct TextRow {
     from: String,
     carrier_sid: Option<String>,
     body: String,
-    media: Option<Vec<Medium>>,
-    form: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    media: Vec<Medium>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
-    keyword: Option<Keyword>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     said_at: Option<DateTime<Utc>>,
     message_id: Uuid,
     session_id: Uuid,
     turn_id: Uuid,
-    quarantine_id: Uuid,
+    #[serde(flatten)]
+    keyword: Option<KeywordRow>,
+}
+
+/// What a text has that is a keyword.
+#[derive(Serialize)]
+struct KeywordRow {
+    keyword: Keyword,
     consent_id: Uuid,
     help_message_id: Uuid,
     help_delivery_id: Uuid,
@@ -162,7 +170,10 @@ struct TakenRow {
 }
 
 /// One transaction, one round trip for all of them.
-pub(super) async fn flush(connection: &mut PgConnection, texts: Vec<Text>) -> Result<Vec<Taken>, sqlx::Error> {
+pub(super) async fn flush(connection: &mut PgConnection, mut texts: Vec<Text>) -> Result<Vec<Taken>, sqlx::Error> {
+    let forms: Vec<Vec<u8>> = texts.iter_mut().map(|text| std::mem::take(&mut text.form)).collect();
+    let keyword_row =
+        |keyword| KeywordRow { keyword, consent_id: new_id(), help_message_id: new_id(), help_delivery_id: new_id() };
     let rows: Vec<TextRow> = texts
         .into_iter()
         .zip(0..)
@@ -173,22 +184,20 @@ pub(super) async fn flush(connection: &mut PgConnection, texts: Vec<Text>) -> Re
             from: text.from,
             carrier_sid: text.carrier_sid,
             body: text.body,
-            media: (!text.media.is_empty()).then_some(text.media),
-            form: Some(hex::encode(text.form)),
+            media: text.media,
             reason: text.misfit,
-            keyword: text.keyword,
             said_at: text.said_at,
             message_id: new_id(),
             session_id: new_id(),
             turn_id: new_id(),
-            quarantine_id: new_id(),
-            consent_id: new_id(),
-            help_message_id: new_id(),
-            help_delivery_id: new_id(),
+            keyword: text.keyword.map(keyword_row),
         })
         .collect();
     failpoint::reach("intake.before_insert");
-    let taking = sqlx::query_as(include_str!("../../sql/inbound/take_in.sql")).bind(Json(rows)).fetch_all(connection);
+    let taking = sqlx::query_as(include_str!("../../sql/inbound/take_in.sql"))
+        .bind(Json(rows))
+        .bind(forms)
+        .fetch_all(connection);
     let taken: Vec<TakenRow> = failpoint::during("intake.in_commit", taking).await?;
     failpoint::reach("intake.after_commit");
     taken.into_iter().map(TakenRow::read).collect()
