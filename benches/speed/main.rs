@@ -1,6 +1,7 @@
 //! How fast textback is beside what its disk allows: the bound by pgbench, intake, the whole road, idle; `make bench` runs it, and it ends by itself.
 //!
-//! TEXTBACK_BENCH_SECONDS (default 8) is how long each load lasts; TEXTBACK_BENCH_PROFILE looks at
+//! TEXTBACK_BENCH_SECONDS (default 8) is how long each load lasts; TEXTBACK_BENCH_MESSAGES (default 1000000) how many messages are
+//! stored at most, TEXTBACK_BENCH_OPEN_SESSIONS (default 1000000) how many sessions are open then; TEXTBACK_BENCH_PROFILE looks at
 //! one saturating load instead: `load`, its `statements`, or the `plans` of those that took over 10 ms.
 
 #![allow(
@@ -11,6 +12,8 @@
 )]
 
 mod bound;
+mod growth;
+mod peers;
 mod report;
 mod stage;
 mod wire;
@@ -89,15 +92,17 @@ async fn main() {
     if let Some(wanted) = Profile::wanted() {
         return profile(&server, wanted, seconds).await;
     }
-    let mut report = Report::of(24);
+    let mut report = Report::of(36);
     let bound = measure_bounds(&mut report, &server, &scripts, seconds).await;
     let mut stage = Stage::set(&server, 1).await;
     report.step("everybody texts once");
     warm_up(&stage).await;
     measure_intake(&mut report, &mut stage, &server, seconds, &bound).await;
     measure_road(&mut report, &mut stage, &server, seconds, &bound).await;
+    measure_peers(&mut report, &mut stage, &server, seconds).await;
     measure_slow_disk(&mut report, &mut stage, &server, &scripts, seconds).await;
     measure_rest(&mut report, &mut stage).await;
+    measure_growth(&mut report, &mut stage, &server, seconds).await;
     report.step("the bound once more");
     let again = bound::run(server.url(), &scripts, &bound::SCRIPTS[2], 32, seconds as u32).await;
     report.table(
@@ -152,7 +157,7 @@ async fn measure_bounds(report: &mut Report, server: &Server, scripts: &Path, se
 }
 
 async fn measure_intake(report: &mut Report, stage: &mut Stage, server: &Server, seconds: f64, bound: &[f64]) {
-    stage.work_with(0);
+    stage.work_with(0).await;
     let about = "Signed webhooks to one `serve`, no worker running; a text is acknowledged when it is on the disk.";
     let columns =
         ["load", "texts/s", "ack p50 ms", "ack p99 ms", "commits/text", "WAL bytes/text", "of *three*", "of *intake*"];
@@ -173,7 +178,7 @@ async fn measure_intake(report: &mut Report, stage: &mut Stage, server: &Server,
         ]);
     }
     // What came in is answered before the next measure.
-    stage.work_with(2);
+    stage.work_with(2).await;
     stage.drain().await;
 }
 
@@ -203,7 +208,7 @@ async fn measure_road(report: &mut Report, stage: &mut Stage, server: &Server, s
         (4, Pace::Window(WINDOW)),
     ] {
         report.step(&format!("road {pace:?}, {workers} workers"));
-        stage.work_with(workers);
+        stage.work_with(workers).await;
         road(report, stage, server, pace, seconds, bound[2]).await;
     }
 }
@@ -225,13 +230,63 @@ async fn road(report: &mut Report, stage: &Stage, server: &Server, pace: Pace, s
     ]);
 }
 
+/// What people would use instead, before and after textback's own measure of the same minutes.
+async fn measure_peers(report: &mut Report, stage: &mut Stage, server: &Server, seconds: f64) {
+    stage.work_with(1).await;
+    let mut ours = Vec::new();
+    let mut rows = Vec::new();
+    for name in peers::NAMES {
+        report.step(&format!("textback, beside {name}"));
+        ours.push(load(stage, server, Pace::Window(WINDOW), seconds).await.rate);
+        report.step(name);
+        match peers::Peer::start(server, name).await {
+            Some(peer) => rows.push((name, peer.measure(server, seconds).await)),
+            None => eprintln!("    {name} can't be built here (npm and cargo fetch what it needs): not measured"),
+        }
+    }
+    report.step("textback at 50/s");
+    let steady = load(stage, server, Pace::Rate(50), seconds).await;
+    ours.push(load(stage, server, Pace::Window(WINDOW), seconds).await.rate);
+    let ours = percentiles(ours)[0];
+    let about = format!(
+        "The programs of `benches/peers`, a `serve` and a `work` each, in turn with textback ({ours:.0} texts/s, the median of its \
+         measures between them; {:.2} and {:.2} ms to a reply at 50/s). What they promise less stands there.",
+        steady.replied[0], steady.replied[1]
+    );
+    let columns = [
+        "peer",
+        "texts/s saturated",
+        "textback is",
+        "reply p50 ms at 50/s",
+        "reply p99 ms",
+        "ack p99 ms",
+        "CPU µs/text peer",
+        "CPU µs/text PostgreSQL",
+        "not answered in 30 s",
+    ];
+    report.table("Peers", &about, &columns);
+    for (name, measured) in rows {
+        report.row(&[
+            name.to_owned(),
+            format!("{:.0}", measured.rate),
+            format!("{:.1} x", ours / measured.rate),
+            format!("{:.2}", measured.replied[0]),
+            format!("{:.2}", measured.replied[1]),
+            format!("{:.2}", measured.acknowledged[1]),
+            format!("{:.0}", measured.cpu[0]),
+            format!("{:.0}", measured.cpu[1]),
+            measured.unanswered.to_string(),
+        ]);
+    }
+}
+
 /// The same on a disk whose flush takes 1.6 ms: PostgreSQL waits as long before each (commit_delay), and whoever commits
 /// meanwhile goes along.
 async fn measure_slow_disk(report: &mut Report, stage: &mut Stage, server: &Server, scripts: &Path, seconds: f64) {
     stage.slow_disk(true).await;
     report.step("slow disk: the bound");
     let bound = bound::run(server.url(), scripts, &bound::SCRIPTS[2], 32, seconds as u32).await;
-    stage.work_with(1);
+    stage.work_with(1).await;
     let about = format!(
         "The same with commit_delay = 1500 µs and commit_siblings = 0, as on a disk whose flush takes 1.6 ms. The bound *three* is {bound:.0} texts/s then."
     );
@@ -243,6 +298,75 @@ async fn measure_slow_disk(report: &mut Report, stage: &mut Stage, server: &Serv
     stage.slow_disk(false).await;
 }
 
+/// The same among more and more that is stored already.
+async fn measure_growth(report: &mut Report, stage: &mut Stage, server: &Server, seconds: f64) {
+    let most = setting("TEXTBACK_BENCH_MESSAGES", 1e6) as u64;
+    let open = setting("TEXTBACK_BENCH_OPEN_SESSIONS", 1e6) as u64;
+    stage.work_with(1).await;
+    let mut stored = growth::Stored::default();
+    let mut rows = Vec::new();
+    let mut first = None;
+    let levels = [0, 1_000_000, 10_000_000, 100_000_000].into_iter().filter(|level| *level <= most);
+    let levels: Vec<(u64, u64)> = levels.map(|level| (level, 0)).chain([(most, open)]).collect();
+    let mut sizes = Vec::new();
+    let mut so_far = 0;
+    for (messages, open) in levels {
+        report.step(&format!("growth: {messages} messages and {open} open sessions more"));
+        if messages > so_far {
+            stored.add_messages(server, report, messages - so_far).await;
+            so_far = messages;
+        }
+        if open > 0 {
+            stored.add_open_sessions(server, report, open).await;
+        }
+        stage.work_with(1).await;
+        // Caches and plans of the new processes, and of a table that was just filled.
+        load(stage, server, Pace::Window(WINDOW), 2.0).await;
+        let saturated = load(stage, server, Pace::Window(WINDOW), seconds).await;
+        let steady = load(stage, server, Pace::Rate(200), seconds).await;
+        let (messages, open, bytes) = growth::count(server).await;
+        let rate = *first.get_or_insert(saturated.rate);
+        rows.push([
+            messages.to_string(),
+            open.to_string(),
+            format!("{:.0}", saturated.rate),
+            format!("{:.2}", saturated.rate / rate),
+            format!("{:.0}", saturated.cpu[1]),
+            format!("{:.0}", saturated.wal),
+            format!("{:.2}", steady.replied[0]),
+            format!("{:.2}", steady.replied[1]),
+        ]);
+        sizes.push((messages, bytes));
+    }
+    let about = "The same load with one worker, when so much is stored. Latencies are at 200/s.";
+    let columns = [
+        "messages",
+        "open sessions",
+        "texts/s",
+        "of the first",
+        "CPU µs/text PostgreSQL",
+        "WAL bytes/text",
+        "reply p50 ms",
+        "reply p99 ms",
+    ];
+    report.table("Growth", about, &columns);
+    for row in &rows {
+        report.row(row);
+    }
+    let about = "Bytes a stored message: the table, and its indexes.";
+    report.table(
+        "Bytes a message",
+        about,
+        &["messages", "delivery", "message", "session", "silence", "turn", "in all"],
+    );
+    for (messages, bytes) in sizes {
+        let cells = bytes.iter().map(|(_, table, indexes)| format!("{table:.0} + {indexes:.0}"));
+        let all: f64 = bytes.iter().map(|(_, table, indexes)| table + indexes).sum();
+        let row: Vec<String> = [messages.to_string()].into_iter().chain(cells).chain([format!("{all:.0}")]).collect();
+        report.row(&row);
+    }
+}
+
 async fn measure_rest(report: &mut Report, stage: &mut Stage) {
     report.step("start, idle, size");
     let loaded: Vec<f64> = stage.pids().iter().map(|pid| memory_megabytes(*pid)).collect();
@@ -251,7 +375,7 @@ async fn measure_rest(report: &mut Report, stage: &mut Stage) {
         stage.start_serve().await;
         ready.push(stage.ready_after.as_secs_f64() * 1e3);
     }
-    stage.work_with(1);
+    stage.work_with(1).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     let pids = stage.pids();
     let before = cpu_of_each(&pids);

@@ -28,6 +28,11 @@ impl Report {
         eprintln!("[{:<30}] {:>2}/{} {what}", "#".repeat(filled.min(30)), self.done, self.steps);
     }
 
+    /// Says how far a long step is.
+    pub fn tick(&self, part: f64) {
+        eprint!("\r    {:>3.0} %{}", part * 100.0, if part < 1.0 { "" } else { "\n" });
+    }
+
     /// Begins a table.
     pub fn table(&mut self, title: &str, about: &str, columns: &[&str]) {
         let rule = "|---".repeat(columns.len());

@@ -186,7 +186,7 @@ impl Stage {
             ready_after: Duration::ZERO,
         };
         stage.start_serve().await;
-        stage.work_with(workers);
+        stage.work_with(workers).await;
         stage.furnish().await;
         stage
     }
@@ -207,8 +207,11 @@ impl Stage {
         self.ready_after = began.elapsed();
     }
 
-    /// As many workers as this.
-    pub fn work_with(&mut self, workers: usize) {
+    /// As many workers as this. Those before have written what became of their work.
+    pub async fn work_with(&mut self, workers: usize) {
+        if !self.work.is_empty() {
+            self.drain().await;
+        }
         self.work.clear();
         for _ in 0..workers {
             self.work.push(self.start("work"));
