@@ -3,10 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use serde_json::json;
 use textback::ledger::batch::{BatchError, Batcher};
+use textback::ledger::consent::Keyword;
+use textback::ledger::inbound::{Taken, Text, take_in};
+use textback::ledger::project;
 use tokio::sync::Semaphore;
+use uuid::Uuid;
 
-use crate::harness::World;
+use crate::harness::{NUMBER, World};
 
 #[tokio::test]
 async fn what_waits_during_a_flush_shares_the_next_one() {
@@ -63,4 +68,61 @@ async fn a_database_that_is_away_is_told_to_everybody_who_waits() {
         textback::ledger::Ledger::open("postgres://nobody@127.0.0.1:9/none", 1, Arc::default()).expect("a ledger");
     let batcher: Batcher<u8, u8> = Batcher::start(nobody.pool().clone(), |_, items| Box::pin(async move { Ok(items) }));
     assert!(matches!(batcher.submit(1).await, Err(BatchError::Database(_))));
+}
+
+fn text(project_id: Uuid, from: &str, sid: &str, body: &str, keyword: Option<Keyword>) -> Text {
+    Text {
+        project_id,
+        carrier_sid: Some(sid.to_owned()),
+        to: NUMBER.to_owned(),
+        from: from.to_owned(),
+        body: body.to_owned(),
+        media: Vec::new(),
+        form: b"as it came".to_vec(),
+        misfit: None,
+        keyword,
+        said_at: None,
+    }
+}
+
+/// Nearly all texts of a batch are written together and the others one by one: nobody can tell.
+#[tokio::test]
+async fn texts_of_one_batch_become_what_they_would_become_alone() {
+    let world = World::with_agent("def reply(conv, text): return text", json!({"first_message": "process"})).await;
+    let ours = project::find_by_name(&world.ledger, "stories").await.expect("an answer").expect("a project").id;
+    let (ada, bob, cid, dan) = ("+14155550131", "+14155550132", "+14155550133", "+14155550134");
+    for phone in [ada, bob, cid] {
+        assert_eq!(world.answers(phone, "hi").await, ["hi"]);
+    }
+    let mut elsewhere = text(ours, ada, "SM9", "to nobody", None);
+    elsewhere.to = "+14155559999".to_owned();
+    let texts = [
+        text(ours, ada, "SM1", "one", None),
+        text(ours, bob, "SM2", "STOP", Some(Keyword::Stop)),
+        text(ours, ada, "SM3", "two", None),
+        text(ours, cid, "SM4", "once", None),
+        text(ours, bob, "SM5", "after STOP", None),
+        text(ours, cid, "SM4", "once", None),
+        text(ours, dan, "SM6", "new here", None),
+        text(ours, cid, "SM7", "yes", Some(Keyword::Yes)),
+        elsewhere,
+        text(ours, ada, "SM8", "three", None),
+    ];
+    let taken = futures::future::join_all(texts.into_iter().map(|text| take_in(&world.ledger, text))).await;
+    let words: Vec<&str> = taken.iter().map(|taken| taken.as_ref().expect("taken in").word()).collect();
+    assert_eq!(
+        words,
+        ["stored", "noted", "stored", "stored", "noted", "duplicate", "stored", "stored", "quarantined", "stored"]
+    );
+    let Ok(Taken::Noted { reason, .. }) = &taken[4] else { panic!("{:?}", taken[4]) };
+    assert_eq!(reason, "opted_out");
+    let kept = "select count(*) from quarantine where form = 'as it came'::bytea and carrier_sid = 'SM9'";
+    assert_eq!(world.count(kept).await, 1);
+
+    world.settle().await;
+    // One turn answers all that waits, in the order in which it was said.
+    assert_eq!(world.simulator.received(ada, NUMBER), ["hi", "one\ntwo\nthree"]);
+    assert_eq!(world.simulator.received(bob, NUMBER), ["hi"]);
+    assert_eq!(world.simulator.received(cid, NUMBER), ["hi", "once\nyes"]);
+    assert_eq!(world.simulator.received(dan, NUMBER), ["new here"]);
 }
