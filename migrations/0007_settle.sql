@@ -36,7 +36,7 @@ begin
     return query
     with usual as (
         select t.*, session.project_id, session.started_at, current.warn_after_seconds as silent_after,
-               jsonb_array_length(t.messages) as planned, turn.ctid as turn_at
+               jsonb_array_length(t.messages) as planned
           from jsonb_to_recordset(turns) as t (
                    ordinal integer, turn_id uuid, session_id uuid, number_id uuid, contact text, token uuid,
                    seen_seq bigint, started boolean, state jsonb, language text, close_reason text, skip_reason text,
@@ -93,8 +93,9 @@ begin
          where usual.planned > 0 and silence.session_id = usual.session_id
            and silence.due_at > now() + make_interval(secs => usual.silent_after)
     ), done as (
-        -- By its place, since it is locked: a plan that was made while few turns waited would read all of them for each.
-        delete from turn using usual where turn.ctid = usual.turn_at
+        -- By an array and not by a join: a plan that was made while few turns waited would read all of them for each of these. Not by
+        -- their place: a lease that was renewed at this moment has moved the row, to where this statement's snapshot does not see.
+        delete from turn where turn.session_id = any (array(select usual.session_id from usual))
     )
     -- What came while the agent was thinking is not covered by what it said.
     select usual.ordinal, usual.planned,

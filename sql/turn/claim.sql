@@ -25,7 +25,8 @@ with waiting_turn as (
                select max(seq) from message
                 where message.session_id = turn.session_id and direction = 'inbound' and skip_reason is null), 0)
       from due
-     -- By its place, since it is locked: a plan that was made while few turns waited would read all of them for each.
+     -- By its place, since it is locked: a plan that was made while few turns waited would read all of them for each. One that
+     -- was put off or given back at this very moment has moved; it stays due, and the next claim has it.
      where turn.ctid = due.turn_at
     returning turn.id, turn.session_id, turn.lease_token, turn.attempts, turn.failures, turn.due_at, turn.seen_seq
 )

@@ -73,6 +73,11 @@ impl<C> Handover<C> {
         self.lock().claims.pop_front().map_or(Poll::Pending, Poll::Ready)
     }
 
+    /// Takes claims again: for a worker that is started anew.
+    pub fn open(&self) {
+        self.lock().is_open = true;
+    }
+
     /// Takes no more, and gives back what was not begun.
     pub fn close(&self) -> VecDeque<Seated<C>> {
         let mut waiting = self.lock();

@@ -144,6 +144,7 @@ impl<S: Source> RowQueue<S> {
         interval: Duration,
         handover: Handover<S::Claim>,
     ) -> Self {
+        handover.open();
         let shares = handover.shares().clone();
         let (claimed, phase) = (VecDeque::new(), Phase::Wanting);
         Self { source, wakes, slots, interval, shares, handover, claimed, phase, batch: None }

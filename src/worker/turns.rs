@@ -131,7 +131,8 @@ impl Turns {
     /// A slot for what the turn says first, if its account may send and a slot is free.
     fn reserve(&self, claim: &Claim, settlement: &mut Settlement) -> Option<(delivery::Claim, Seat)> {
         let (sender, handover) = self.sending.as_ref()?;
-        if !settlement.speaks() || !sender.may_send(claim.project_id) {
+        // Whoever stops sends no more: another process can, at once.
+        if self.stopping.is_cancelled() || !settlement.speaks() || !sender.may_send(claim.project_id) {
             return None;
         }
         let seat = handover.reserve(claim.project_id)?;
@@ -144,13 +145,16 @@ impl Turns {
         let left = match settled {
             Ok(Settled::Written { leaving: true, .. }) => handover.hand_over(claim, seat).err(),
             Ok(_) => None,
-            Err(_) => Some(claim),
+            Err(_) => {
+                drop(seat);
+                Some(claim)
+            }
         };
         let Some(claim) = left else { return };
         let until = Instant::now() + Duration::from_secs(u64::from(self.lease_seconds));
         while let Err(error) = db::patiently(sender.give_back(vec![claim.clone()])).await {
             tracing::warn!(%error, "a text that may be claimed could not be given back");
-            if Instant::now() > until {
+            if Instant::now() > until || self.stopping.is_cancelled() {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(500)).await;

@@ -84,7 +84,7 @@ async fn a_batch_finds_each_of_its_rows_whatever_the_statistics_say() {
         ),
         (
             "settle_together",
-            ["a_session_has_one_turn_at_a_time", "Tid Scan on turn", "session_pk", "delivery_in_order_of_a_contact"],
+            ["a_session_has_one_turn_at_a_time", "turn_1\n", "session_pk", "delivery_in_order_of_a_contact"],
         ),
     ] {
         let plan = plan(&world, &answer_of(&world, function).await, "'[]'").await;

@@ -103,6 +103,34 @@ async fn a_text_that_comes_while_the_agent_thinks_gets_a_turn_of_its_own() {
     assert_eq!(world.simulator.received(ADA, NUMBER), ["to one", "1: two"]);
 }
 
+/// The agent answers while its lease is being renewed: the renewal moves the turn's row under the settling.
+#[tokio::test]
+async fn a_turn_that_settles_while_its_lease_is_renewed_is_over() {
+    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
+    world.text(ADA, "one").await;
+    let claim = turn::claim(&world.ledger, Room::of(10), 30).await.expect("claims").remove(0);
+    let mut renewing = world.ledger.pool().begin().await.expect("a transaction");
+    sqlx::query("update turn set leased_until = leased_until + interval '1 minute'")
+        .execute(&mut *renewing)
+        .await
+        .expect("renewed");
+    let settling = tokio::spawn({
+        let ledger = world.ledger.clone();
+        let settlement = turn::Settlement::of(&claim).say("reply", "to one".to_owned());
+        async move { turn::settle(&ledger, settlement).await }
+    });
+    let waits = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    while world.count(waits).await == 0 {
+        tokio::task::yield_now().await;
+    }
+    renewing.commit().await.expect("committed");
+    let settled = settling.await.expect("no panic").expect("settled");
+    assert_eq!(settled, turn::Settled::Written { planned: 1, more_work: false, leaving: false });
+    assert_eq!(world.count("select count(*) from turn").await, 0);
+    world.settle().await;
+    assert_eq!(world.simulator.received(ADA, NUMBER), ["to one"]);
+}
+
 #[tokio::test]
 async fn a_worker_that_lost_its_lease_writes_nothing() {
     let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;

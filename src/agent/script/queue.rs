@@ -62,7 +62,7 @@ impl Inner {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn work(self: Arc<Self>, mut permit: OwnedSemaphorePermit) {
+    async fn work(self: Arc<Self>, permit: OwnedSemaphorePermit) {
         loop {
             // Who could ask at this moment does, and goes along.
             tokio::task::yield_now().await;
@@ -73,11 +73,11 @@ impl Inner {
                 self.run_together(batch).await;
                 continue;
             }
-            drop(permit);
-            // One that came before the permit was free again found nobody to work for it.
-            match self.share.clone().try_acquire_owned() {
-                Ok(again) if !self.waiting().is_empty() => permit = again,
-                _ => return,
+            // While nobody can come: who comes after finds the permit free.
+            let waiting = self.waiting();
+            if waiting.is_empty() {
+                drop(permit);
+                return;
             }
         }
     }
