@@ -144,7 +144,7 @@ def reply(conv, text):
     x = []
     if text == \"deep\":
         for i in range(900000):
-            x = [x]
+            x = [[[[x]]]]
         return str(x)
     if text == \"hungry\":
         for i in range(40):
@@ -171,10 +171,9 @@ async fn among_many_who_text_at_once_only_the_one_that_breaks_goes_without_an_an
     let script = "
 def reply(conv, text):
     x = []
-    if text == \"deep\":
-        for i in range(900000):
-            x = [x]
-        return str(x)
+    if text == \"hungry\":
+        for i in range(40):
+            x.append((\"a\" + str(i)) * 100000000)
     return \"fine\"
 ";
     let world = World::with_agent(script, json!({"first_message": "process", "error_message": "Sorry!"})).await;
@@ -185,18 +184,16 @@ def reply(conv, text):
         world.settle().await;
     }
     let texts =
-        phones.iter().enumerate().map(|(n, phone)| world.text(phone, if n % 25 == 7 { "deep" } else { "and again" }));
+        phones.iter().enumerate().map(|(n, phone)| world.text(phone, if n == 7 { "hungry" } else { "and again" }));
     futures::future::join_all(texts).await;
     world.settle().await;
-    for (n, phone) in phones.iter().enumerate().filter(|(n, _)| n % 25 != 7) {
+    for (n, phone) in phones.iter().enumerate().filter(|(n, _)| *n != 7) {
         assert_eq!(world.simulator.received(phone, NUMBER), ["fine"; 3], "{n} {phone}");
     }
     for _ in 0..3 {
         no_waiting(&world).await;
     }
-    for phone in phones.iter().skip(7).step_by(25) {
-        assert_eq!(world.simulator.received(phone, NUMBER), ["fine", "fine", "Sorry!"], "{phone}");
-    }
+    assert_eq!(world.simulator.received(&phones[7], NUMBER), ["fine", "fine", "Sorry!"]);
 }
 
 #[tokio::test]
