@@ -62,6 +62,15 @@ pub fn is_unwell(error: &dyn DatabaseError) -> bool {
     ["25006", "53", "55000", "55P03", "57"].iter().any(|class| code.starts_with(class))
 }
 
+/// Whether the connection broke while we asked, which another one may not: it was closed under us, or the server ended it (57P01).
+pub fn is_cut(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(error) => error.kind() != std::io::ErrorKind::TimedOut,
+        sqlx::Error::Database(error) => error.code().as_deref() == Some("57P01"),
+        _ => false,
+    }
+}
+
 /// Asks again when the database ended a statement because it and another one waited for each other (40P01): nothing of it was done.
 pub async fn despite_deadlocks<T, F: Future<Output = Result<T, sqlx::Error>>>(
     ask: impl Fn() -> F,

@@ -20,8 +20,12 @@ pub enum NotReady {
 /// Checks that the database answers, has the schema we need, or a newer one, and can be written.
 pub async fn check(ledger: &Ledger) -> Result<(), NotReady> {
     let needed = db::MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
-    let asking = sqlx::query_as(include_str!("../../sql/health/state.sql")).fetch_one(&ledger.pool);
-    let state: Result<(Option<i64>, bool), sqlx::Error> = db::patiently(asking).await;
+    let mut state = state(ledger).await;
+    // A connection that was cut a moment ago says nothing of the database; past that moment the pool gives none of those.
+    if state.as_ref().is_err_and(db::is_cut) {
+        tokio::time::sleep(db::SURE_FOR).await;
+        state = self::state(ledger).await;
+    }
     let (found, read_only) = match state {
         Ok((found, read_only)) => (found.unwrap_or(0), read_only),
         // No table of migrations: nothing was ever migrated.
@@ -32,6 +36,11 @@ pub async fn check(ledger: &Ledger) -> Result<(), NotReady> {
         return Err(NotReady::Schema { found, needed });
     }
     if read_only { Err(NotReady::ReadOnly) } else { Ok(()) }
+}
+
+/// The version of the schema, and whether the database only reads.
+async fn state(ledger: &Ledger) -> Result<(Option<i64>, bool), sqlx::Error> {
+    db::patiently(sqlx::query_as(include_str!("../../sql/health/state.sql")).fetch_one(&ledger.pool)).await
 }
 
 /// How much waits, for the metrics.
