@@ -4,11 +4,10 @@
 -- Queues everybody who is about to change what a number and a contact have between them.
 -- Always taken first, always in a statement of its own: a lock taken by the statement that
 -- reads comes too late for that statement's snapshot. 64 bits, because 32-bit hashes collide
--- 107 times in a million numbers.
-create function lock_contact(of_number uuid, of_contact text) returns void language plpgsql as $$
-begin
-    perform pg_advisory_xact_lock(hashtextextended(of_number::text || ' ' || of_contact, 0));
-end $$;
+-- 107 times in a million numbers. In SQL, so that a statement that calls it for a whole batch takes its body in.
+create function lock_contact(of_number uuid, of_contact text) returns void language sql as $$
+    select pg_advisory_xact_lock(hashtextextended(of_number::text || ' ' || of_contact, 0))
+$$;
 
 -- The session of a number and a contact that is not closed, its row locked; or a new one.
 -- The caller holds lock_contact.
@@ -95,7 +94,7 @@ begin
       from message
      where delivery.number_id = from_number and delivery.contact = to_contact
        and delivery.due_at is not null and delivery.status = 'planned'
-       and message.id = delivery.message_id and message.kind = any (kinds);
+       and message.id = delivery.id and message.kind = any (kinds);
 end $$;
 
 -- The same for one delivery that is planned again: while it was away, somebody may have spoken. A warning is true while its
@@ -106,7 +105,7 @@ begin
        set status = 'suppressed', due_at = null, updated_at = now(), error_detail = 'it is no longer true',
            history = with_step(history, delivery_step('suppressed', null, null, null, 'it is no longer true'))
       from message join session on session.id = message.session_id
-     where delivery.id = of_delivery and delivery.status = 'planned' and message.id = delivery.message_id
+     where delivery.id = of_delivery and delivery.status = 'planned' and message.id = delivery.id
        and ((message.kind = 'warning' and session.status <> 'warned')
             or (message.kind = 'closing'
                 and exists (select from session later
@@ -232,8 +231,8 @@ begin
 end $$;
 
 -- texts: [{ordinal (from 0), project_id, to, from, carrier_sid, body, media: [{id, url, content_type}], reason, keyword, said_at,
---          message_id, session_id, turn_id, consent_id, help_message_id, help_delivery_id}],
--- the ids new ones to be used if needed, the last three with a keyword. forms: how each came, for quarantine.
+--          message_id, session_id, turn_id, consent_id, help_message_id}],
+-- the ids new ones to be used if needed, the last two with a keyword. forms: how each came, for quarantine.
 -- reason is set when the door already knows that the text fits no session. keyword is stop, start, help, or yes, which
 -- means start only to somebody who has opted out. said_at is set when the text was read back, long after it was said.
 -- Answers one row a text: stored, noted (no turn answers it; why says so), duplicate, or quarantined (then with the reason).
@@ -285,7 +284,7 @@ begin
           from jsonb_to_recordset(texts) as t (
                    ordinal integer, project_id uuid, "to" text, "from" text, carrier_sid text, body text, media jsonb,
                    reason text, keyword text, said_at timestamptz, message_id uuid, session_id uuid, turn_id uuid, consent_id uuid,
-                   help_message_id uuid, help_delivery_id uuid)
+                   help_message_id uuid)
           left join number on number.project_id = t.project_id and number.number = t."to"
                           and number.detached_at is null and t.reason is null
          where t.ordinal <> all (taken)
@@ -372,8 +371,7 @@ begin
             perform want_turn(text_in.turn_id, opened_id);
         elsif word is not null then
             perform obey_keyword(word, opened_id, text_in.number_id, text_in.project_id, text_in."from", text_in.body,
-                                 text_in.message_id, text_in.said_at, text_in.consent_id, text_in.help_message_id,
-                                 text_in.help_delivery_id);
+                                 text_in.message_id, text_in.said_at, text_in.consent_id, text_in.help_message_id);
         end if;
 
         message_id := text_in.message_id;

@@ -32,6 +32,7 @@ language plpgsql as $$
 declare
     -- A variable, because a distributed table refuses now() inside case and coalesce.
     this_time timestamptz := now();
+    first_step jsonb := delivery_step('sending', null, null, null, null);
 begin
     return query
     with usual as (
@@ -53,30 +54,31 @@ begin
         select reply.*, usual.ordinal, usual.project_id, usual.session_id, usual.number_id, usual.contact, usual.turn_id,
                usual.send_token, usual.send_seconds,
                usual.send_token is not null and reply.place = 1
-               and not exists (select from delivery earlier
-                                where earlier.number_id = usual.number_id and earlier.contact = usual.contact
-                                  and earlier.due_at is not null)
+               -- One row and not "exists", which may be answered for a whole batch by reading all that waits to be sent.
+               and (select earlier.seq from delivery earlier
+                     where earlier.number_id = usual.number_id and earlier.contact = usual.contact and earlier.due_at is not null
+                     limit 1) is null
                and not coalesce((select consent.kind = 'opted_out' from consent
                                   where consent.number_id = usual.number_id and consent.contact = usual.contact
                                   order by consent.seq desc limit 1), false) as leaving
           from usual
          cross join lateral rows from (
-               jsonb_to_recordset(usual.messages) as (message_id uuid, delivery_id uuid, kind text, body text))
-               with ordinality as reply (message_id, delivery_id, kind, body, place)
+               jsonb_to_recordset(usual.messages) as (message_id uuid, kind text, body text))
+               with ordinality as reply (message_id, kind, body, place)
     ), written as (
         insert into message (id, project_id, session_id, direction, kind, body, turn_id)
         select said.message_id, said.project_id, said.session_id, 'outbound', said.kind, said.body, said.turn_id
           from said order by said.ordinal, said.place
         returning id, seq
     ), delivered as (
-        insert into delivery (id, message_id, project_id, session_id, number_id, contact, seq, status, due_at,
+        insert into delivery (id, project_id, session_id, number_id, contact, seq, status, due_at,
                               lease_token, leased_until, attempts, attempted_at, history)
-        select said.delivery_id, said.message_id, said.project_id, said.session_id, said.number_id, said.contact, written.seq,
+        select said.message_id, said.project_id, said.session_id, said.number_id, said.contact, written.seq,
                case when said.leaving then 'sending' else 'planned' end, now(),
                case when said.leaving then said.send_token end,
                case when said.leaving then this_time + make_interval(secs => said.send_seconds) end,
                said.leaving::integer, case when said.leaving then this_time end,
-               case when said.leaving then delivery_step('sending', null, null, null, null) else '[]' end
+               case when said.leaving then first_step else '[]' end
           from said join written on written.id = said.message_id
     ), touched as (
         update session
@@ -108,7 +110,7 @@ begin
 end $$;
 
 -- turns: [{ordinal, turn_id, session_id, number_id, contact, token, seen_seq, started, state, language,
---          close_reason, skip_reason, messages: [{message_id, delivery_id, kind, body}],
+--          close_reason, skip_reason, messages: [{message_id, kind, body}],
 --          sends: [{message_id, number, contact, body}], send_token, send_seconds, next_turn_id, next_session_id}]
 -- sends are texts outside the answer: they become scheduled messages that are due at once, and leave after the turn.
 -- send_token: the worker would send the first text itself, under this token for send_seconds.
@@ -172,9 +174,9 @@ begin
         end if;
 
         for reply in
-            select m.* from jsonb_to_recordset(settling.messages) as m (message_id uuid, delivery_id uuid, kind text, body text)
+            select m.* from jsonb_to_recordset(settling.messages) as m (message_id uuid, kind text, body text)
         loop
-            perform plan_message(reply.message_id, reply.delivery_id, held.project_id, held.id, settling.number_id,
+            perform plan_message(reply.message_id, held.project_id, held.id, settling.number_id,
                                  settling.contact, reply.kind, reply.body, settling.turn_id, null);
             planned := planned + 1;
         end loop;

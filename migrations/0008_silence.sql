@@ -6,7 +6,7 @@ create function try_lock_contact(of_number uuid, of_contact text) returns boolea
 $$;
 
 -- Looks at sessions whose job is due, `most` at a time: warns, ends, or moves the job to when it is worth looking again.
--- new_ids are two for each job: of a message and of its delivery.
+-- new_ids: one for each job, of a message.
 --
 -- The jobs' rows are locked first here and the contact last, the other way round than everywhere else; nobody waits
 -- for that, since the contact's lock is only tried. Who has it is about to say something, and the job stays due.
@@ -79,7 +79,7 @@ begin
             end if;
         else
             select delivery.status, delivery.accepted_at into warning
-              from message join delivery on delivery.message_id = message.id
+              from message join delivery on delivery.id = message.id
              where message.session_id = held.id and message.kind = 'warning'
              order by message.seq desc
              limit 1;
@@ -102,7 +102,7 @@ begin
         end if;
 
         if text_kind is not null then
-            perform plan_message(new_ids[place * 2 - 1], new_ids[place * 2], held.project_id, held.id, job.number_id, job.contact,
+            perform plan_message(new_ids[place], held.project_id, held.id, job.number_id, job.contact,
                                  text_kind, text_body, null, case when text_kind = 'warning' then held.warn_after_seconds end);
             planned := true;
         end if;
@@ -115,7 +115,7 @@ begin
                 update session set status = 'warned', warned_at = now() where id = held.id;
                 -- A warning that may not leave at all ends the session as one that can't arrive does: at once.
                 update silence
-                   set due_at = case when exists (select from delivery where id = new_ids[place * 2] and status = 'failed')
+                   set due_at = case when exists (select from delivery where id = new_ids[place] and status = 'failed')
                                      then this_time else this_time + held.grace end
                  where silence.session_id = held.id;
             else

@@ -74,19 +74,19 @@ create function believe_refusal(new_id uuid, of_delivery uuid) returns void lang
 declare
     held record;
 begin
-    select project_id, number_id, contact, message_id, attempted_at into held from delivery where id = of_delivery;
+    select project_id, number_id, contact, attempted_at into held from delivery where id = of_delivery;
     if has_opted_out(held.number_id, held.contact)
        or exists (select from consent
                    where number_id = held.number_id and contact = held.contact and recorded_at > held.attempted_at) then
         return;
     end if;
-    perform opt_out(new_id, held.project_id, held.number_id, held.contact, 'carrier', null, held.message_id);
+    perform opt_out(new_id, held.project_id, held.number_id, held.contact, 'carrier', null, of_delivery);
 end $$;
 
 -- Does what a keyword asks for. The caller holds lock_contact, and the keyword is a message of the session.
 create function obey_keyword(
     word text, of_session uuid, to_number uuid, of_project uuid, of_contact text, was_said text, in_message uuid,
-    said_at timestamptz, new_consent uuid, help_message_id uuid, help_delivery_id uuid
+    said_at timestamptz, new_consent uuid, help_message_id uuid
 ) returns void language plpgsql as $$
 declare
     help text;
@@ -107,7 +107,7 @@ begin
         if help is not null
            and not exists (select from message
                             where session_id = of_session and kind = 'help' and created_at > now() - interval '1 minute') then
-            perform plan_message(help_message_id, help_delivery_id, of_project, of_session, to_number, of_contact, 'help', help, null, null);
+            perform plan_message(help_message_id, of_project, of_session, to_number, of_contact, 'help', help, null, null);
         end if;
     end if;
 end $$;

@@ -10,7 +10,7 @@ $$;
 create function hasten_silence(of_delivery uuid) returns void language plpgsql as $$
 begin
     update silence set due_at = now()
-      from delivery join message on message.id = delivery.message_id
+      from delivery join message on message.id = delivery.id
      where delivery.id = of_delivery and message.kind = 'warning'
        and silence.session_id = delivery.session_id;
 end $$;
@@ -38,6 +38,7 @@ declare
     settling  record;
     lock_of   record;
     done      integer[] := '{}';
+    accepted  jsonb := delivery_step('accepted', 'carrier', null, null, null);
 begin
     -- What is planned again, and what tells of an opt-out, queues with the contact's consent (see opt_out), before any
     -- delivery is locked and in everybody's order.
@@ -56,13 +57,14 @@ begin
         update delivery
            set status = 'accepted', due_at = null, lease_token = null, leased_until = null, carrier_sid = d.carrier_sid,
                accepted_at = now(), updated_at = now(), error_code = null, error_class = null, error_detail = null,
-               history = with_step(history, delivery_step('accepted', 'carrier', null, null, null))
+               history = with_step(history, accepted)
           from jsonb_to_recordset(deliveries) as d (ordinal integer, id uuid, token uuid, status text, carrier_sid text)
          where d.status = 'accepted' and delivery.id = d.id and delivery.lease_token = d.token
         returning d.ordinal,
-                  exists (select from delivery later
-                           where later.number_id = delivery.number_id and later.contact = delivery.contact
-                             and later.due_at is not null and later.id <> delivery.id)
+                  (select later.seq from delivery later
+                    where later.number_id = delivery.number_id and later.contact = delivery.contact
+                      and later.due_at is not null and later.id <> delivery.id
+                    limit 1) is not null
     loop
         outcome := 'settled';
         done := done || ordinal;

@@ -28,10 +28,10 @@ create table template (
 -- The message of a text that we begin, with what goes with it.
 create function begin_text(
     of_project uuid, from_number uuid, to_contact text, in_session uuid, saying text, media jsonb, by_turn uuid,
-    new_message uuid, new_delivery uuid
+    new_message uuid
 ) returns void language plpgsql as $$
 begin
-    perform plan_message(new_message, new_delivery, of_project, in_session, from_number, to_contact, 'text', saying, by_turn, null);
+    perform plan_message(new_message, of_project, in_session, from_number, to_contact, 'text', saying, by_turn, null);
     insert into medium (id, project_id, message_id, position, url)
     select (item ->> 'id')::uuid, of_project, new_message, place - 1, item ->> 'url'
       from jsonb_array_elements(media) with ordinality as media (item, place);
@@ -42,7 +42,7 @@ end $$;
 -- Answers sent, or why not: number_detached, contact_opted_out, session_active.
 create function send_text(
     of_project uuid, from_number uuid, to_contact text, saying text, media jsonb, on_active text, by_turn uuid,
-    new_message uuid, new_delivery uuid, new_session uuid, new_turn uuid
+    new_message uuid, new_session uuid, new_turn uuid
 ) returns table (outcome text, session_id uuid) language plpgsql as $$
 declare
     by_agent uuid;
@@ -73,7 +73,7 @@ begin
         update session set origin = 'outbound', begun_by_turn = by_turn, last_message_at = now(), warn_after_seconds = held.silent_after
          where id = held.id;
         perform want_turn(new_turn, held.id);
-        perform begin_text(of_project, from_number, to_contact, session_id, saying, media, by_turn, new_message, new_delivery);
+        perform begin_text(of_project, from_number, to_contact, session_id, saying, media, by_turn, new_message);
         outcome := 'sent';
         return next;
         return;
@@ -110,7 +110,7 @@ begin
         perform want_turn(new_turn, session_id);
     end if;
 
-    perform begin_text(of_project, from_number, to_contact, session_id, saying, media, by_turn, new_message, new_delivery);
+    perform begin_text(of_project, from_number, to_contact, session_id, saying, media, by_turn, new_message);
     outcome := 'sent';
     return next;
 end $$;
@@ -120,7 +120,7 @@ end $$;
 -- key_reused, or what send_text says.
 create function send_once(
     of_project uuid, by_key text, hash bytea, at_time timestamptz, from_number uuid, to_contact text, saying text, media jsonb,
-    on_active text, new_message uuid, new_delivery uuid, new_session uuid, new_turn uuid
+    on_active text, new_message uuid, new_session uuid, new_turn uuid
 ) returns table (outcome text, message_id uuid, session_id uuid, send_at timestamptz) language plpgsql as $$
 declare
     kept record;
@@ -160,7 +160,7 @@ begin
     else
         select s.outcome, s.session_id into outcome, session_id
           from send_text(of_project, from_number, to_contact, saying, media, on_active, null,
-                         new_message, new_delivery, new_session, new_turn) s;
+                         new_message, new_session, new_turn) s;
     end if;
 
     if outcome in ('sent', 'scheduled') then
@@ -173,7 +173,7 @@ begin
     return next;
 end $$;
 
--- Sends scheduled messages that are due, `most` at a time. new_ids are three for each: of a delivery, a session and a turn.
+-- Sends scheduled messages that are due, `most` at a time. new_ids are two for each: of a session and of a turn.
 -- As in decide_silences the contact's lock is only tried, since the job's row is locked first.
 -- Answers one row a job: sent, put_off (quiet hours), or why it is refused.
 create function send_due(most integer, new_ids uuid[])
@@ -208,7 +208,7 @@ begin
         select s.outcome, s.session_id into outcome, session_id
           from send_text(job.project_id, job.number_id, job.contact, job.body,
                          (select coalesce(jsonb_agg(jsonb_build_object('id', gen_random_uuid(), 'url', url)), '[]') from unnest(job.media_urls) url),
-                         job.on_active_session, job.turn_id, job.id, new_ids[place * 3 - 2], new_ids[place * 3 - 1], new_ids[place * 3]) s;
+                         job.on_active_session, job.turn_id, job.id, new_ids[place * 2 - 1], new_ids[place * 2]) s;
         if outcome = 'sent' then
             delete from scheduled_message where id = job.id;
         else

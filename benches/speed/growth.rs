@@ -42,9 +42,9 @@ const FILL: &str = "
           from numbered
         returning id, seq, session_id, direction
     )
-    insert into delivery (id, message_id, project_id, session_id, number_id, contact, seq, status, attempts, attempted_at, carrier_sid,
+    insert into delivery (id, project_id, session_id, number_id, contact, seq, status, attempts, attempted_at, carrier_sid,
                           accepted_at, history)
-    select bench_id(5, said.seq), said.id, made.project_id, made.id, made.number_id, made.contact, said.seq, 'delivered', 1, now(),
+    select said.id, made.project_id, made.id, made.number_id, made.contact, said.seq, 'delivered', 1, now(),
            'SM' || replace(bench_id(6, said.seq)::text, '-', ''), now(),
            delivery_step('sending', null, null, null, null) || delivery_step('accepted', 'carrier', null, null, null)
            || delivery_step('delivered', 'report', null, null, null)

@@ -28,8 +28,8 @@ use wire::Pace;
 
 /// Texts on the road at a time when it is saturated: enough that nobody waits for a text.
 const WINDOW: usize = 512;
-/// Connections over which texts are posted.
-const CONNECTIONS: usize = 64;
+/// Connections over which texts are posted, each one after the other.
+const CONNECTIONS: usize = 256;
 
 fn percentiles(mut values: Vec<f64>) -> [f64; 3] {
     values.sort_by(f64::total_cmp);

@@ -56,9 +56,9 @@ select claimed.id,
        number.number as "from",
        claimed.contact as "to",
        message.body,
-       coalesce((select array_agg(url order by position) from medium where medium.message_id = claimed.message_id), '{}') as media_urls,
+       coalesce((select array_agg(url order by position) from medium where medium.message_id = claimed.id), '{}') as media_urls,
        claimed.attempts as attempt
   from claimed
-  join message on message.id = claimed.message_id
+  join message on message.id = claimed.id
   join number on number.id = claimed.number_id
  order by claimed.seq

@@ -3,8 +3,8 @@
 create or replace view invariant_04_no_turn_without_an_open_session as
 select turn.id as turn_id, turn.session_id, session.status
   from turn
-  join session on session.id = turn.session_id
- where session.status = 'closed'
+  left join session on session.id = turn.session_id
+ where session.id is null or session.status = 'closed'
     or (session.started_at is not null
         and not exists (
             select 1 from message

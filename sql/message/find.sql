@@ -13,5 +13,5 @@ select message.id, message.session_id, message.seq, message.direction, message.k
   from message
   join session on session.id = message.session_id
   join number on number.id = session.number_id
-  left join delivery on delivery.message_id = message.id
+  left join delivery on delivery.id = message.id
  where message.project_id = $1 and message.id = $2

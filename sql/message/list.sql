@@ -8,7 +8,7 @@ select message.id, message.session_id, message.seq, message.direction, message.k
        message.created_at
   from message
   join session on session.id = message.session_id
-  left join delivery on delivery.message_id = message.id
+  left join delivery on delivery.id = message.id
  where message.session_id = $2 and session.project_id = $1
    and ($3::bigint is null or message.seq > $3)
  order by message.seq

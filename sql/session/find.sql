@@ -14,7 +14,7 @@ select session.id, number.number, session.contact, session.channel, session.stat
   join agent_version version on version.agent_id = agent.id and version.version = agent.current_version
   left join lateral (
       select delivery.accepted_at
-        from message join delivery on delivery.message_id = message.id
+        from message join delivery on delivery.id = message.id
        where session.status = 'warned' and message.session_id = session.id and message.kind = 'warning'
        order by message.seq desc
        limit 1

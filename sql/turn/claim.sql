@@ -56,7 +56,9 @@ select claimed.id as turn_id,
   join number on number.id = session.number_id
   join agent_version on agent_version.agent_id = session.agent_id and agent_version.version = session.agent_version
   left join lateral (
-      select jsonb_agg(jsonb_build_object('id', m.id, 'seq', m.seq, 'text', m.body, 'media', coalesce(media_of(m.id), '[]'))
+      select jsonb_agg(jsonb_build_object('id', m.id, 'seq', m.seq, 'text', m.body, 'media', coalesce((
+               select jsonb_agg(jsonb_build_object('id', id, 'url', url, 'content_type', content_type, 'bytes', bytes) order by position)
+                 from medium where message_id = m.id), '[]'))
                        order by m.seq) as messages
         from message m
        where m.session_id = session.id and m.seq > session.handled_seq and m.seq <= claimed.seen_seq

@@ -26,6 +26,6 @@ select claimed.id,
        message.body,
        claimed.attempted_at
   from claimed
-  join message on message.id = claimed.message_id
+  join message on message.id = claimed.id
   join number on number.id = claimed.number_id
  order by claimed.attempted_at

@@ -114,7 +114,7 @@ pub async fn run(options: Options) -> Done {
     let worker_settings = options.worker.clone();
     let mut works = tokio::spawn({
         let (working, stop) = (working.clone(), stop.clone());
-        async move { worker::run(working, workers, &worker_settings, stop.cancelled_owned()).await }
+        async move { worker::run(working, workers, worker_settings, stop.cancelled_owned()).await }
     });
     demo::furnish(&demo, api_address, &simulator, &secret_key).await?;
     println!(

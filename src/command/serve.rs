@@ -104,11 +104,13 @@ pub async fn work(database: &DatabaseSettings, options: WorkOptions) -> Done {
         None => None,
     };
     tracing::info!(turn_slots = options.worker.turn_slots, delivery_slots = options.worker.delivery_slots, "working");
-    worker::run(ledger.clone(), workers, &options.worker, async move {
+    // On a thread of the runtime: the thread that waits for the whole process is another one, which each step of each turn would
+    // have to wake.
+    let running = worker::run(ledger.clone(), workers, options.worker.clone(), async move {
         told_to_stop().await;
         draining.store(true, Ordering::Relaxed);
-    })
-    .await?;
+    });
+    tokio::spawn(running).await??;
     stop.cancel();
     if let Some(health) = health {
         health.await??;

@@ -158,7 +158,6 @@ struct KeywordRow {
     keyword: Keyword,
     consent_id: Uuid,
     help_message_id: Uuid,
-    help_delivery_id: Uuid,
 }
 
 #[derive(FromRow)]
@@ -172,8 +171,7 @@ struct TakenRow {
 /// One transaction, one round trip for all of them.
 pub(super) async fn flush(connection: &mut PgConnection, mut texts: Vec<Text>) -> Result<Vec<Taken>, sqlx::Error> {
     let forms: Vec<Vec<u8>> = texts.iter_mut().map(|text| std::mem::take(&mut text.form)).collect();
-    let keyword_row =
-        |keyword| KeywordRow { keyword, consent_id: new_id(), help_message_id: new_id(), help_delivery_id: new_id() };
+    let keyword_row = |keyword| KeywordRow { keyword, consent_id: new_id(), help_message_id: new_id() };
     let rows: Vec<TextRow> = texts
         .into_iter()
         .zip(0..)

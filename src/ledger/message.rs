@@ -125,7 +125,6 @@ pub async fn send(ledger: &Ledger, text: &NewText, idempotency: Option<&Idempote
         .bind(new_id())
         .bind(new_id())
         .bind(new_id())
-        .bind(new_id())
         .fetch_one(&ledger.pool)
         .await?;
     if begun.outcome == "sent" {

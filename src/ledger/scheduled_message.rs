@@ -44,7 +44,7 @@ pub struct Due {
 
 /// Turns those that are due into messages with deliveries, so many at most.
 pub async fn send_due(ledger: &Ledger, most: u32) -> Result<Vec<Due>, sqlx::Error> {
-    let new_ids: Vec<Uuid> = (0..most).flat_map(|_| [new_id(), new_id(), new_id()]).collect();
+    let new_ids: Vec<Uuid> = (0..most).flat_map(|_| [new_id(), new_id()]).collect();
     let due: Vec<Due> = sqlx::query_as(include_str!("../../sql/scheduled_message/send_due.sql"))
         .bind(i32::try_from(most).unwrap_or(i32::MAX))
         .bind(new_ids)

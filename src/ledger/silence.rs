@@ -20,7 +20,7 @@ pub struct Decided {
 
 /// Decides about the sessions whose job is due, so many at most.
 pub async fn decide(ledger: &Ledger, most: u32) -> Result<Vec<Decided>, sqlx::Error> {
-    let new_ids: Vec<Uuid> = (0..most).flat_map(|_| [new_id(), new_id()]).collect();
+    let new_ids: Vec<Uuid> = (0..most).map(|_| new_id()).collect();
     let decided: Vec<Decided> = sqlx::query_as(include_str!("../../sql/silence/decide.sql"))
         .bind(i32::try_from(most).unwrap_or(i32::MAX))
         .bind(new_ids)

@@ -159,7 +159,6 @@ pub struct Settlement {
 #[derive(Debug, Clone, Serialize)]
 struct PlannedMessage {
     message_id: Uuid,
-    delivery_id: Uuid,
     kind: &'static str,
     body: String,
 }
@@ -207,7 +206,7 @@ impl Settlement {
 
     /// Plans a message of the kind `greeting`, `reply` or `error`, after those planned before.
     pub fn say(mut self, kind: &'static str, body: String) -> Self {
-        self.messages.push(PlannedMessage { message_id: new_id(), delivery_id: new_id(), kind, body });
+        self.messages.push(PlannedMessage { message_id: new_id(), kind, body });
         self
     }
 
@@ -223,7 +222,7 @@ impl Settlement {
         let token = new_id();
         (self.send_token, self.send_seconds) = (Some(token), Some(f64::from(lease_seconds)));
         Some(delivery::Claim {
-            id: first.delivery_id,
+            id: first.message_id,
             token,
             project_id: claim.project_id,
             session_id: claim.session_id,

@@ -228,7 +228,7 @@ impl Source for Sender {
 }
 
 /// The worker's function. The row says how it went, so this never fails.
-pub(super) async fn work(seated: Seated<Claim>, sender: Data<Sender>) -> Result<(), BoxDynError> {
+pub(super) async fn work(seated: Seated<Claim>, sender: Data<Arc<Sender>>) -> Result<(), BoxDynError> {
     let (claim, _seat) = seated.rise();
     sender.send(claim).await;
     Ok(())

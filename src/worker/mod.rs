@@ -13,6 +13,7 @@ pub mod silences;
 pub mod turns;
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use apalis::layers::WorkerBuilderExt;
@@ -136,7 +137,7 @@ impl Workers {
 pub async fn run(
     ledger: Ledger,
     workers: Workers,
-    settings: &WorkerSettings,
+    settings: WorkerSettings,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), apalis_core::monitor::MonitorError> {
     let Workers { turns, sender, reconciler, listener, silences, scheduled_messages, numbers } = workers;
@@ -155,7 +156,7 @@ pub async fn run(
             move |restart| {
                 WorkerBuilder::new(format!("turns-{process}-{restart}"))
                     .backend(RowQueue::new(turns.clone(), wakes.clone(), turn_slots, interval))
-                    .data(turns.clone())
+                    .data(Arc::new(turns.clone()))
                     .concurrency(turn_slots)
                     .catch_panic()
                     .build(turns::work)
@@ -223,7 +224,7 @@ pub async fn run(
                     interval,
                     handover.clone(),
                 ))
-                .data(sender.clone())
+                .data(Arc::new(sender.clone()))
                 .concurrency(delivery_slots)
                 .catch_panic()
                 .build(deliveries::work)

@@ -472,7 +472,7 @@ impl Source for Turns {
 }
 
 /// The worker's function. The row says how it went, so this never fails.
-pub(super) async fn work(seated: Seated<Claim>, turns: Data<Turns>) -> Result<(), BoxDynError> {
+pub(super) async fn work(seated: Seated<Claim>, turns: Data<Arc<Turns>>) -> Result<(), BoxDynError> {
     let (claim, _seat) = seated.rise();
     turns.take(claim).await;
     Ok(())

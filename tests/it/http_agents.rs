@@ -251,7 +251,7 @@ async fn a_service_that_hangs_holds_up_nobody_but_its_own_sessions() {
             let stop = async move {
                 let _ = stopped.await;
             };
-            worker::run(ledger, workers, &slots, stop).await
+            worker::run(ledger, workers, slots, stop).await
         }
     });
     let asked = async {

@@ -38,7 +38,14 @@ async fn a_claim_of_turns_finds_each_sessions_messages_by_their_order() {
     assert!(plan.contains("Tid Scan on turn"), "{plan}");
     must_use(
         &plan,
-        &["turn_that_is_due", "agent_version_pk", "message_in_order_of_a_session", "session_pk", "number_pk"],
+        &[
+            "turn_that_is_due",
+            "agent_version_pk",
+            "message_in_order_of_a_session",
+            "media_of_a_message_have_an_order",
+            "session_pk",
+            "number_pk",
+        ],
     );
 }
 
@@ -66,6 +73,7 @@ async fn answer_of(world: &World, function: &str) -> String {
         .replace("recordset(texts)", "recordset($1)")
         .replace("recordset(turns)", "recordset($1)")
         .replace("this_time", "now()")
+        .replace("first_step", "'[]'::jsonb")
 }
 
 #[tokio::test]
