@@ -164,7 +164,7 @@ create table medium (
     constraint media_of_a_message_have_an_order unique (message_id, position)
 );
 
--- The media of a message as agents and operators see them.
+-- The media of a message as operators see them. Agents see the same: turn/claim.sql says it again, since this would be called once a text.
 create function media_of(of_message uuid) returns jsonb language plpgsql stable as $$
 declare
     media jsonb;

@@ -4,7 +4,7 @@
 -- The turn of a session that has unhandled messages. The row is the mark of work: it appears
 -- with the message and goes when the turn settles, so the table stays as small as the backlog.
 create table turn (
-    -- No foreign key: it is only ever taken from a session's row that the same statement has locked, sessions are never deleted,
+    -- No foreign key: it is only ever taken from a session's row that the same transaction has locked or made, sessions are never deleted,
     -- and looking it up again for each text was 3 % of all that a text costs here. Invariant 4 looks.
     session_id   uuid        not null constraint a_session_has_one_turn_at_a_time primary key,
     -- Stays the same over all attempts.

@@ -185,9 +185,10 @@ end $$;
 create function take_in_together(texts jsonb) returns table (ordinal integer, message_id uuid, session_id uuid) language plpgsql as $$
 begin
     return query
-    with usual as (
-        -- "for update": a seq is drawn while the session's row is locked.
-        select t.ordinal, t.project_id, t.message_id, t.turn_id, t.body, t.carrier_sid, session.id as session_id, session.agent_id,
+    with found as (
+        -- What is found by "limit 1", and below by its place, is looked up whatever the statistics said when this was
+        -- planned: a join that was planned while there were few sessions reads all of them for each batch when there are many.
+        select t.ordinal, t.project_id, t.message_id, t.turn_id, t.body, t.carrier_sid, session.place, session.id as session_id, session.agent_id,
                current.warn_after_seconds as silent_after, running.debounce_seconds
           from (select distinct on (project_id, "to", "from") *
                   from jsonb_to_recordset(texts) as t (
@@ -196,8 +197,12 @@ begin
                  order by project_id, "to", "from", t.ordinal) t
           join project on project.id = t.project_id
           join number on number.project_id = t.project_id and number.number = t."to" and number.detached_at is null
-          join session on session.number_id = number.id and session.contact = t."from" and session.channel = 'sms'
-                      and session.status <> 'closed'
+         cross join lateral (
+               -- "for update": a seq is drawn while the session's row is locked.
+               select ctid as place, id, agent_id, agent_version, status, engaged from session
+                where session.project_id = t.project_id and session.number_id = number.id and session.contact = t."from"
+                  and session.channel = 'sms' and session.status <> 'closed'
+                limit 1 for update) session
           join agent on agent.id = session.agent_id
           join agent_version current on current.agent_id = agent.id and current.version = agent.current_version
           join agent_version running on running.agent_id = session.agent_id and running.version = session.agent_version
@@ -206,19 +211,27 @@ begin
            and project.texts_per_project_per_minute = 0
            and (project.repeats_in_five_minutes = 0 and project.texts_per_contact_per_minute = 0
                 or hold_reason(session.id, nullif(t.body, '')) is null)
-           and not exists (select from message where message.project_id = t.project_id and message.carrier_sid = t.carrier_sid)
+           and (select message.seq from message
+                 where message.project_id = t.project_id and message.carrier_sid = t.carrier_sid limit 1) is null
            and not coalesce((select consent.kind = 'opted_out' from consent
                               where consent.number_id = number.id and consent.contact = t."from"
                               order by consent.seq desc limit 1), false)
-           for update of session
-    ), touched as (
+    ), usual as (
+        -- A row that somebody changed between this statement's snapshot and its lock is not at the place that the snapshot sees: it is
+        -- left to take_in.
         update session
-           set last_message_at = greatest(last_message_at, now()), warn_after_seconds = usual.silent_after
-          from usual where session.id = usual.session_id
+           set last_message_at = greatest(last_message_at, now()), warn_after_seconds = found.silent_after
+          from found where session.ctid = found.place
+        returning found.*
     ), armed as (
-        update silence set due_at = now() + make_interval(secs => usual.silent_after)
-          from usual
-         where silence.session_id = usual.session_id and silence.due_at > now() + make_interval(secs => usual.silent_after)
+        update silence set due_at = now() + make_interval(secs => early.silent_after)
+          from (select job.place, usual.silent_after
+                  from usual
+                 cross join lateral (
+                       select ctid as place from silence
+                        where silence.session_id = usual.session_id and silence.due_at > now() + make_interval(secs => usual.silent_after)
+                        limit 1) job) early
+         where silence.ctid = early.place
     ), written as (
         insert into message (id, project_id, session_id, direction, kind, body, carrier_sid)
         select usual.message_id, usual.project_id, usual.session_id, 'inbound', 'text', usual.body, usual.carrier_sid from usual

@@ -35,21 +35,36 @@ declare
     first_step jsonb := delivery_step('sending', null, null, null, null);
 begin
     return query
-    with usual as (
-        select t.*, session.project_id, session.started_at, current.warn_after_seconds as silent_after,
+    with found as (
+        select t.*, session.place, session.project_id, session.started_at, current.warn_after_seconds as silent_after,
                jsonb_array_length(t.messages) as planned
           from jsonb_to_recordset(turns) as t (
                    ordinal integer, turn_id uuid, session_id uuid, number_id uuid, contact text, token uuid,
                    seen_seq bigint, started boolean, state jsonb, language text, close_reason text, skip_reason text,
                    messages jsonb, sends jsonb, send_token uuid, send_seconds double precision,
                    next_turn_id uuid)
-          join turn on turn.session_id = t.session_id and turn.id = t.turn_id and turn.lease_token = t.token
-          join session on session.id = t.session_id
+         -- Each by its index, as in take_in_together.
+         cross join lateral (
+               select ctid as place, id, project_id, agent_id, started_at from session where session.id = t.session_id limit 1 for update) session
+         cross join lateral (
+               select turn.id from turn
+                where turn.session_id = t.session_id and turn.id = t.turn_id and turn.lease_token = t.token
+                limit 1 for update) turn
           join number on number.id = t.number_id
           join agent on agent.id = session.agent_id
           join agent_version current on current.agent_id = agent.id and current.version = agent.current_version
          where t.close_reason is null and t.skip_reason is null and t.sends = '[]' and number.sends = 'open'
-           for update of session, turn
+    ), usual as (
+        -- By its place, as in take_in_together; one that is not there any more is left to settle_turns.
+        update session
+           set state = found.state, language = found.language, handled_seq = found.seen_seq,
+               started_at = case when found.started then coalesce(found.started_at, this_time) else found.started_at end,
+               last_message_at = case when found.planned > 0 then greatest(last_message_at, this_time) else last_message_at end,
+               warn_after_seconds = case when found.planned > 0 then found.silent_after else warn_after_seconds end,
+               status = case when found.planned > 0 then 'open' else status end,
+               warned_at = case when found.planned > 0 then null else warned_at end
+          from found where session.ctid = found.place
+        returning found.*
     ), said as (
         select reply.*, usual.ordinal, usual.project_id, usual.session_id, usual.number_id, usual.contact, usual.turn_id,
                usual.send_token, usual.send_seconds,
@@ -80,20 +95,16 @@ begin
                said.leaving::integer, case when said.leaving then this_time end,
                case when said.leaving then first_step else '[]' end
           from said join written on written.id = said.message_id
-    ), touched as (
-        update session
-           set state = usual.state, language = usual.language, handled_seq = usual.seen_seq,
-               started_at = case when usual.started then coalesce(usual.started_at, this_time) else usual.started_at end,
-               last_message_at = case when usual.planned > 0 then greatest(last_message_at, this_time) else last_message_at end,
-               warn_after_seconds = case when usual.planned > 0 then usual.silent_after else warn_after_seconds end,
-               status = case when usual.planned > 0 then 'open' else status end,
-               warned_at = case when usual.planned > 0 then null else warned_at end
-          from usual where session.id = usual.session_id
     ), armed as (
-        update silence set due_at = now() + make_interval(secs => usual.silent_after)
-          from usual
-         where usual.planned > 0 and silence.session_id = usual.session_id
-           and silence.due_at > now() + make_interval(secs => usual.silent_after)
+        update silence set due_at = now() + make_interval(secs => early.silent_after)
+          from (select job.place, usual.silent_after
+                  from usual
+                 cross join lateral (
+                       select ctid as place from silence
+                        where silence.session_id = usual.session_id and silence.due_at > now() + make_interval(secs => usual.silent_after)
+                        limit 1) job
+                 where usual.planned > 0) early
+         where silence.ctid = early.place
     ), done as (
         -- By an array and not by a join: a plan that was made while few turns waited would read all of them for each of these. Not by
         -- their place: a lease that was renewed at this moment has moved the row, to where this statement's snapshot does not see.

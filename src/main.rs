@@ -77,6 +77,7 @@ fn main() -> ExitCode {
         Command::RunScripts => runner::serve().map(|()| ExitCode::SUCCESS).map_err(Into::into),
         command => {
             telemetry::log(cli.log);
+            command::open_many_files();
             tokio::runtime::Runtime::new().map_err(Into::into).and_then(|runtime| runtime.block_on(carry_out(command)))
         }
     };

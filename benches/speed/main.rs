@@ -2,7 +2,7 @@
 //!
 //! TEXTBACK_BENCH_SECONDS (default 8) is how long each load lasts; TEXTBACK_BENCH_MESSAGES (default 1000000) how many messages are
 //! stored at most, TEXTBACK_BENCH_OPEN_SESSIONS (default 1000000) how many sessions are open then; TEXTBACK_BENCH_PROFILE looks at
-//! one saturating load instead: `load`, its `statements`, or the `plans` of those that took over 10 ms.
+//! one load instead, a saturating one or TEXTBACK_BENCH_RATE texts a second: `load`, its `statements`, or the `plans` of those that took over 10 ms.
 
 #![allow(
     clippy::expect_used,
@@ -46,6 +46,7 @@ struct Load {
     texts: usize,
     acknowledged: [f64; 3],
     acknowledged_rate: f64,
+    slowest: Vec<(f64, f64)>,
     replied: [f64; 3],
     rate: f64,
     commits: f64,
@@ -74,6 +75,7 @@ async fn load(stage: &Stage, server: &Server, pace: Pace, seconds: f64) -> Load 
     Load {
         texts,
         acknowledged: percentiles(clocks.acknowledgements()),
+        slowest: clocks.slowest(),
         acknowledged_rate: clocks.rate(true, 1.0, seconds),
         replied: percentiles(clocks.replies()),
         rate: clocks.rate(false, 1.0, seconds),
@@ -124,12 +126,20 @@ async fn profile(server: &Server, wanted: Profile, seconds: f64) {
     if counted {
         stage::forget_statements(&stage.ledger).await;
     }
-    let window = setting("TEXTBACK_BENCH_WINDOW", WINDOW as f64) as usize;
-    let load = load(&stage, server, Pace::Window(window), seconds).await;
+    let pace = match setting("TEXTBACK_BENCH_RATE", 0.0) as u64 {
+        0 => Pace::Window(setting("TEXTBACK_BENCH_WINDOW", WINDOW as f64) as usize),
+        rate => Pace::Rate(rate),
+    };
+    let load = load(&stage, server, pace, seconds).await;
     println!(
-        "{} texts, {:.0}/s, CPU {:.0?} us a text, {:.2} commits and {:.0} bytes of WAL a text, replies {:.1?} ms",
-        load.texts, load.rate, load.cpu, load.commits, load.wal, load.replied
+        "{} texts, {:.0}/s, CPU {:.0?} us a text, {:.2} commits and {:.0} bytes of WAL a text, replies {:.1?}, acks {:.1?} ms",
+        load.texts, load.rate, load.cpu, load.commits, load.wal, load.replied, load.acknowledged
     );
+    // Where in the run its slowest acknowledgements were.
+    let mut stalls = load.slowest;
+    stalls.sort_by(|(one, _), (other, _)| one.total_cmp(other));
+    let stalls: Vec<String> = stalls.iter().map(|(due, took)| format!("{due:.2}: {took:.0}")).collect();
+    println!("slowest, second: ms  {}", stalls.join("  "));
     if counted {
         stage::print_statements(&stage.ledger, load.texts).await;
     }

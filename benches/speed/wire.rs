@@ -93,6 +93,18 @@ impl Clocks {
         self.since_due(&self.answered)
     }
 
+    /// When the texts were due that were acknowledged last of all, in seconds, and the milliseconds that took.
+    pub fn slowest(&self) -> Vec<(f64, f64)> {
+        let took = |(due, at): (&AtomicU64, &AtomicU64)| {
+            let (due, at) = (due.load(Ordering::Relaxed), at.load(Ordering::Relaxed));
+            (at != 0).then(|| (due as f64 / 1e6, at.saturating_sub(due) as f64 / 1e3))
+        };
+        let mut all: Vec<(f64, f64)> = self.due.iter().zip(&self.acknowledged).filter_map(took).collect();
+        all.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+        all.truncate(60);
+        all
+    }
+
     /// How many of a kind happened a second between two seconds of the run.
     pub fn rate(&self, acknowledged: bool, from: f64, until: f64) -> f64 {
         let clocks = if acknowledged { &self.acknowledged } else { &self.answered };
@@ -147,11 +159,14 @@ pub async fn text(target: &Target, current: &Current, pace: Pace, seconds: f64, 
         Pace::Window(_) | Pace::Acknowledged => (seconds * 25_000.0) as usize,
     };
     let room = if let Pace::Window(window) = pace { window } else { 0 };
+    // The carrier's connections are there before the first text.
+    let wires = futures::future::join_all((0..connections).map(|_| Wire::open(target.address))).await;
     let clocks = Arc::new(Clocks::of(most, room));
     *current.lock().expect("no panic holds it") = clocks.clone();
     let next = Arc::new(AtomicUsize::new(0));
-    let posting: Vec<_> = (0..connections)
-        .map(|_| tokio::spawn(post_texts(target.clone(), clocks.clone(), next.clone(), most, pace, seconds)))
+    let posting: Vec<_> = wires
+        .into_iter()
+        .map(|wire| tokio::spawn(post_texts(wire, target.clone(), clocks.clone(), next.clone(), most, pace, seconds)))
         .collect();
     for connection in posting {
         connection.await.expect("a connection");
@@ -160,6 +175,7 @@ pub async fn text(target: &Target, current: &Current, pace: Pace, seconds: f64, 
 }
 
 async fn post_texts(
+    mut wire: Wire,
     target: Target,
     clocks: Arc<Clocks>,
     next: Arc<AtomicUsize>,
@@ -168,7 +184,6 @@ async fn post_texts(
     seconds: f64,
 ) {
     let token = SecretString::from(AUTH_TOKEN.to_owned());
-    let mut wire = Wire::open(target.address).await;
     let run = uuid::Uuid::now_v7().simple().to_string();
     loop {
         if let Pace::Window(_) = pace {

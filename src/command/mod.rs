@@ -10,6 +10,7 @@ pub mod simulate;
 use std::io::Write;
 use std::process::ExitCode;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::ledger::Ledger;
@@ -22,6 +23,14 @@ pub fn print(text: &str) -> Done {
     match writeln!(std::io::stdout(), "{}", text.trim_end()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Lets this process have as many open files as its system allows: a turn and a text on their way may each hold a socket, and the
+/// usual soft limit of 1,024 is there for programs that know no better (systemd.exec(5), LimitNOFILE).
+pub fn open_many_files() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
 }
 

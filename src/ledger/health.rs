@@ -20,12 +20,16 @@ pub enum NotReady {
 /// Checks that the database answers, has the schema we need, or a newer one, and can be written.
 pub async fn check(ledger: &Ledger) -> Result<(), NotReady> {
     let needed = db::MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
-    let mut state = state(ledger).await;
-    // A connection that was cut a moment ago says nothing of the database; past that moment the pool gives none of those.
-    if state.as_ref().is_err_and(db::is_cut) {
+    let asking = async {
+        let state = state(ledger).await;
+        if !state.as_ref().is_err_and(db::is_cut) {
+            return state;
+        }
+        // A connection that was cut a moment ago says nothing of the database; past that moment the pool gives none of those.
         tokio::time::sleep(db::SURE_FOR).await;
-        state = self::state(ledger).await;
-    }
+        self::state(ledger).await
+    };
+    let state = db::patiently(asking).await;
     let (found, read_only) = match state {
         Ok((found, read_only)) => (found.unwrap_or(0), read_only),
         // No table of migrations: nothing was ever migrated.
@@ -40,7 +44,7 @@ pub async fn check(ledger: &Ledger) -> Result<(), NotReady> {
 
 /// The version of the schema, and whether the database only reads.
 async fn state(ledger: &Ledger) -> Result<(Option<i64>, bool), sqlx::Error> {
-    db::patiently(sqlx::query_as(include_str!("../../sql/health/state.sql")).fetch_one(&ledger.pool)).await
+    sqlx::query_as(include_str!("../../sql/health/state.sql")).fetch_one(&ledger.pool).await
 }
 
 /// How much waits, for the metrics.

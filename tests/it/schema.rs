@@ -177,6 +177,10 @@ async fn every_invariant_notices_when_it_is_broken() {
         ("02", "drop index one_session_not_closed_per_number_contact_and_channel; update session set contact = '+1'"),
         ("03", "delete from turn"),
         ("04", "update session set status = 'closed', closed_at = now(), close_reason = 'operator_ended'"),
+        (
+            "04",
+            "insert into turn (session_id, id, agent_id, due_at) select gen_random_uuid(), gen_random_uuid(), agent_id, now() from session",
+        ),
         ("05", "delete from delivery"),
         ("06", "update delivery set due_at = now(), status = 'sent'"),
         (
