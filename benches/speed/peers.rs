@@ -127,7 +127,7 @@ impl Peer {
     }
 }
 
-/// Installs what a peer needs, from its lock file; the program and its first arguments.
+/// Installs what a peer needs, as its lock file or its pinned versions say; the program and its first arguments.
 fn build(folder: &Path) -> Option<(PathBuf, Vec<String>)> {
     let quietly = |command: &mut Command| {
         let done = command.current_dir(folder).stdout(Stdio::null()).status();
@@ -140,7 +140,7 @@ fn build(folder: &Path) -> Option<(PathBuf, Vec<String>)> {
     }
     // It is built as it is, and not as this bench was asked to be.
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--release", "--locked", "--quiet"]).env_remove("DATABASE_URL").env_remove("CARGO_TARGET_DIR");
+    cargo.args(["build", "--release", "--quiet"]).env_remove("DATABASE_URL").env_remove("CARGO_TARGET_DIR");
     let name = folder.file_name()?.to_string_lossy().into_owned();
     quietly(&mut cargo).then(|| (folder.join("target/release").join(format!("peer-{name}")), Vec::new()))
 }
