@@ -38,10 +38,9 @@ create table silence (
 
 create index silence_that_is_due on silence (due_at);
 
--- The sending of one outbound message. Its id is the message's: a message has one delivery.
+-- The sending of one outbound message. Its id is the message's: a message has one delivery. It belongs to one: see the trigger below.
 create table delivery (
-    id           uuid        not null constraint a_message_has_one_delivery primary key
-                                      constraint delivery_belongs_to_a_message references message (id),
+    id           uuid        not null constraint a_message_has_one_delivery primary key,
     project_id   uuid        not null,
     session_id   uuid        not null,
     number_id    uuid        not null,
@@ -79,6 +78,40 @@ create index delivery_that_is_due on delivery (due_at) where due_at is not null;
 -- A contact's texts leave in order: the claim looks here for an earlier one.
 create index delivery_in_order_of_a_contact on delivery (number_id, contact, seq) where due_at is not null;
 create unique index delivery_has_one_carrier_message on delivery (project_id, carrier_sid) where carrier_sid is not null;
+
+-- As with messages and their sessions. The statement that adds a delivery adds its message too, or has just done so.
+create function refuse_delivery_without_a_message() returns trigger language plpgsql as $$
+declare
+    stray uuid;
+begin
+    select id into stray from changed
+     where (select message.id from message where message.id = changed.id limit 1) is null
+     limit 1;
+    if found then
+        raise foreign_key_violation
+              using constraint = 'delivery_belongs_to_a_message', table = 'delivery', message = 'a delivery would belong to the message ' || stray || ', which does not exist';
+    end if;
+    return null;
+end $$;
+
+create function refuse_to_delete_a_message_with_a_delivery() returns trigger language plpgsql as $$
+declare
+    missed uuid;
+begin
+    select id into missed from changed
+     where (select delivery.id from delivery where delivery.id = changed.id limit 1) is not null
+     limit 1;
+    if found then
+        raise foreign_key_violation
+              using constraint = 'delivery_belongs_to_a_message', table = 'delivery', message = 'the message ' || missed || ' still has a delivery';
+    end if;
+    return null;
+end $$;
+
+create trigger delivery_belongs_to_a_message after insert on delivery
+    referencing new table as changed for each statement execute function refuse_delivery_without_a_message();
+create trigger message_of_a_delivery_stays after delete on message
+    referencing old table as changed for each statement execute function refuse_to_delete_a_message_with_a_delivery();
 
 -- One step of a delivery, for its history.
 create function delivery_step(status text, by_whom text, code integer, class text, detail text) returns jsonb language sql stable as $$

@@ -22,30 +22,59 @@ begin
     end if;
 end $$;
 
+-- What a turn came to. ordinal: its place in the batch. state: null when it is what it was. message_ids, kinds, bodies: what it says.
+-- sends: [{message_id, number, contact, body}] or null, texts outside the answer: they become scheduled messages that are due at once,
+-- and leave after the turn. send_token: the worker would send the first text itself, under this token for send_seconds.
+create type turn_outcome as (
+    ordinal         integer,
+    turn_id         uuid,
+    session_id      uuid,
+    number_id       uuid,
+    contact         text,
+    token           uuid,
+    seen_seq        bigint,
+    started         boolean,
+    state           jsonb,
+    language        text,
+    close_reason    text,
+    skip_reason     text,
+    message_ids     uuid[],
+    kinds           text[],
+    bodies          text[],
+    sends           jsonb,
+    send_token      uuid,
+    send_seconds    double precision,
+    next_turn_id    uuid,
+    next_session_id uuid
+);
+
 -- Those turns of a batch that are like nearly all: their token holds, the session goes on, nothing is skipped or sent elsewhere, and
 -- their number may send. In one statement for all of them; what is not answered here, settle_turns handles one by one.
 -- Where a turn asks for it, its first text is claimed for its worker at once, under send_token for send_seconds: nothing of the
--- contact's waits before it, and nobody can opt out meanwhile, since the caller holds the locks of all contacts.
-create function settle_together(turns jsonb)
+-- contact's waits before it, and who opted out before took the turn away. The caller holds the locks of all contacts.
+create function settle_together(turns turn_outcome[])
 returns table (ordinal integer, planned integer, more_work boolean, leaving boolean, session_id uuid, next_turn_id uuid)
 language plpgsql as $$
 declare
     -- A variable, because a distributed table refuses now() inside case and coalesce.
     this_time timestamptz := now();
     first_step jsonb := delivery_step('sending', null, null, null, null);
+    -- As in take_in_together.
+    seqs bigint[] := array(select nextval('message_seq_seq') from unnest(turns) t, unnest(t.message_ids));
 begin
     return query
     with found as (
         select t.*, session.place, session.project_id, session.started_at, current.warn_after_seconds as silent_after,
-               jsonb_array_length(t.messages) as planned
-          from jsonb_to_recordset(turns) as t (
-                   ordinal integer, turn_id uuid, session_id uuid, number_id uuid, contact text, token uuid,
-                   seen_seq bigint, started boolean, state jsonb, language text, close_reason text, skip_reason text,
-                   messages jsonb, sends jsonb, send_token uuid, send_seconds double precision,
-                   next_turn_id uuid)
+               session.warn_after_seconds as silent_after_before, cardinality(t.message_ids) as planned,
+               t.send_token is not null
+               -- One row and not "exists", which may be answered for a whole batch by reading all that waits to be sent.
+               and (select earlier.seq from delivery earlier
+                     where earlier.number_id = t.number_id and earlier.contact = t.contact and earlier.due_at is not null
+                     limit 1) is null as leaves
+          from unnest(turns) t
          -- Each by its index, as in take_in_together.
          cross join lateral (
-               select ctid as place, id, project_id, agent_id, started_at from session where session.id = t.session_id limit 1 for update) session
+               select ctid as place, id, project_id, agent_id, started_at, warn_after_seconds from session where session.id = t.session_id limit 1 for update) session
          cross join lateral (
                select turn.id from turn
                 where turn.session_id = t.session_id and turn.id = t.turn_id and turn.lease_token = t.token
@@ -53,11 +82,11 @@ begin
           join number on number.id = t.number_id
           join agent on agent.id = session.agent_id
           join agent_version current on current.agent_id = agent.id and current.version = agent.current_version
-         where t.close_reason is null and t.skip_reason is null and t.sends = '[]' and number.sends = 'open'
+         where t.close_reason is null and t.skip_reason is null and t.sends is null and number.sends = 'open'
     ), usual as (
         -- By its place, as in take_in_together; one that is not there any more is left to settle_turns.
         update session
-           set state = found.state, language = found.language, handled_seq = found.seen_seq,
+           set state = coalesce(found.state, session.state), language = found.language, handled_seq = found.seen_seq,
                started_at = case when found.started then coalesce(found.started_at, this_time) else found.started_at end,
                last_message_at = case when found.planned > 0 then greatest(last_message_at, this_time) else last_message_at end,
                warn_after_seconds = case when found.planned > 0 then found.silent_after else warn_after_seconds end,
@@ -66,35 +95,23 @@ begin
           from found where session.ctid = found.place
         returning found.*
     ), said as (
-        select reply.*, usual.ordinal, usual.project_id, usual.session_id, usual.number_id, usual.contact, usual.turn_id,
-               usual.send_token, usual.send_seconds,
-               usual.send_token is not null and reply.place = 1
-               -- One row and not "exists", which may be answered for a whole batch by reading all that waits to be sent.
-               and (select earlier.seq from delivery earlier
-                     where earlier.number_id = usual.number_id and earlier.contact = usual.contact and earlier.due_at is not null
-                     limit 1) is null
-               and not coalesce((select consent.kind = 'opted_out' from consent
-                                  where consent.number_id = usual.number_id and consent.contact = usual.contact
-                                  order by consent.seq desc limit 1), false) as leaving
+        select reply.*, seqs[row_number() over (order by usual.ordinal, reply.place)] as seq, usual.project_id, usual.session_id, usual.number_id, usual.contact,
+               usual.turn_id, usual.send_token, usual.send_seconds, usual.leaves and reply.place = 1 as leaving
           from usual
-         cross join lateral rows from (
-               jsonb_to_recordset(usual.messages) as (message_id uuid, kind text, body text))
-               with ordinality as reply (message_id, kind, body, place)
+         cross join lateral unnest(usual.message_ids, usual.kinds, usual.bodies) with ordinality as reply (message_id, kind, body, place)
     ), written as (
-        insert into message (id, project_id, session_id, direction, kind, body, turn_id)
-        select said.message_id, said.project_id, said.session_id, 'outbound', said.kind, said.body, said.turn_id
-          from said order by said.ordinal, said.place
-        returning id, seq
+        insert into message (id, seq, project_id, session_id, direction, kind, body, turn_id) overriding system value
+        select said.message_id, said.seq, said.project_id, said.session_id, 'outbound', said.kind, said.body, said.turn_id from said
     ), delivered as (
         insert into delivery (id, project_id, session_id, number_id, contact, seq, status, due_at,
                               lease_token, leased_until, attempts, attempted_at, history)
-        select said.message_id, said.project_id, said.session_id, said.number_id, said.contact, written.seq,
+        select said.message_id, said.project_id, said.session_id, said.number_id, said.contact, said.seq,
                case when said.leaving then 'sending' else 'planned' end, now(),
                case when said.leaving then said.send_token end,
                case when said.leaving then this_time + make_interval(secs => said.send_seconds) end,
                said.leaving::integer, case when said.leaving then this_time end,
                case when said.leaving then first_step else '[]' end
-          from said join written on written.id = said.message_id
+          from said
     ), armed as (
         update silence set due_at = now() + make_interval(secs => early.silent_after)
           from (select job.place, usual.silent_after
@@ -103,7 +120,7 @@ begin
                        select ctid as place from silence
                         where silence.session_id = usual.session_id and silence.due_at > now() + make_interval(secs => usual.silent_after)
                         limit 1) job
-                 where usual.planned > 0) early
+                 where usual.planned > 0 and usual.silent_after < usual.silent_after_before) early
          where silence.ctid = early.place
     ), done as (
         -- By an array and not by a join: a plan that was made while few turns waited would read all of them for each of these. Not by
@@ -115,19 +132,13 @@ begin
            exists (select from message
                     where message.session_id = usual.session_id and direction = 'inbound' and skip_reason is null
                       and seq > usual.seen_seq),
-           usual.turn_id = any (array(select said.turn_id from said where said.leaving)),
-           usual.session_id, usual.next_turn_id
+           usual.leaves, usual.session_id, usual.next_turn_id
       from usual;
 end $$;
 
--- turns: [{ordinal, turn_id, session_id, number_id, contact, token, seen_seq, started, state, language,
---          close_reason, skip_reason, messages: [{message_id, kind, body}],
---          sends: [{message_id, number, contact, body}], send_token, send_seconds, next_turn_id, next_session_id}]
--- sends are texts outside the answer: they become scheduled messages that are due at once, and leave after the turn.
--- send_token: the worker would send the first text itself, under this token for send_seconds.
 -- Answers one row a turn: settled (leaving tells whether the first text is claimed so), or stale when the token is no longer
 -- the turn's.
-create function settle_turns(turns jsonb)
+create function settle_turns(turns turn_outcome[])
 returns table (ordinal integer, outcome text, planned integer, more_work boolean, leaving boolean) language plpgsql as $$
 declare
     settling  record;
@@ -143,8 +154,7 @@ declare
 begin
     -- The same order as take_in.
     perform lock_contact(contact.number_id, contact.contact)
-       from (select number_id, contact from jsonb_to_recordset(turns) as t (number_id uuid, contact text)
-              order by number_id, contact) contact;
+       from (select t.number_id, t.contact from unnest(turns) t order by t.number_id, t.contact) contact;
 
     for ordinal, planned, more_work, leaving, going_on, next_id in select * from settle_together(turns)
     loop
@@ -155,16 +165,12 @@ begin
         done := done || ordinal;
         return next;
     end loop;
-    if cardinality(done) = jsonb_array_length(turns) then
+    if cardinality(done) = cardinality(turns) then
         return;
     end if;
 
     for settling in
-        select t.*
-          from jsonb_to_recordset(turns) as t (
-                   ordinal integer, turn_id uuid, session_id uuid, number_id uuid, contact text, token uuid,
-                   seen_seq bigint, started boolean, state jsonb, language text, close_reason text, skip_reason text,
-                   messages jsonb, sends jsonb, next_turn_id uuid, next_session_id uuid)
+        select t.* from unnest(turns) t
          where t.ordinal <> all (done)
          order by t.number_id, t.contact, t.ordinal
     loop
@@ -185,13 +191,13 @@ begin
         end if;
 
         for reply in
-            select m.* from jsonb_to_recordset(settling.messages) as m (message_id uuid, kind text, body text)
+            select m.* from unnest(settling.message_ids, settling.kinds, settling.bodies) as m (message_id, kind, body)
         loop
             perform plan_message(reply.message_id, held.project_id, held.id, settling.number_id,
                                  settling.contact, reply.kind, reply.body, settling.turn_id, null);
             planned := planned + 1;
         end loop;
-        if settling.sends <> '[]' then
+        if settling.sends is not null then
             insert into scheduled_message (id, project_id, number_id, contact, body, on_active_session, heeds_quiet_hours,
                                            turn_id, send_at, due_at, refused)
             select send.message_id, held.project_id, coalesce(number.id, settling.number_id), send.contact, send.body, 'join', false,
@@ -210,7 +216,7 @@ begin
 
         silent_after := allowed_silence(held.id);
         update session
-           set state = settling.state,
+           set state = coalesce(settling.state, state),
                language = settling.language,
                handled_seq = settling.seen_seq,
                started_at = case when settling.started then coalesce(held.started_at, this_time) else held.started_at end,

@@ -28,11 +28,25 @@ begin
     end if;
 end $$;
 
--- deliveries: [{ordinal, id, token, status, carrier_sid, error_code, error_class, error_detail, retry_after_seconds, consent_id}]
+-- What the carrier said to a delivery. ordinal: its place in the batch. status: accepted, failed, unknown, or planned again after
+-- retry_after_seconds.
+create type delivery_outcome as (
+    ordinal             integer,
+    id                  uuid,
+    token               uuid,
+    status              text,
+    carrier_sid         text,
+    error_code          integer,
+    error_class         text,
+    error_detail        text,
+    retry_after_seconds double precision,
+    consent_id          uuid
+);
+
 -- Answers one row a delivery: settled, or stale when the token is no longer its own. A status
 -- callback may have been faster than the carrier's answer: then what it said stays.
 -- next_waits: the contact has another text that may wait for this one.
-create function settle_deliveries(deliveries jsonb)
+create function settle_deliveries(deliveries delivery_outcome[])
 returns table (ordinal integer, outcome text, next_waits boolean) language plpgsql as $$
 declare
     settling  record;
@@ -44,7 +58,7 @@ begin
     -- delivery is locked and in everybody's order.
     for lock_of in
         select distinct delivery.number_id, delivery.contact
-          from jsonb_to_recordset(deliveries) as d (id uuid, status text, error_class text)
+          from unnest(deliveries) d
           join delivery on delivery.id = d.id
          where d.status = 'planned' or d.error_class = 'opted_out'
          order by delivery.number_id, delivery.contact
@@ -58,7 +72,7 @@ begin
            set status = 'accepted', due_at = null, lease_token = null, leased_until = null, carrier_sid = d.carrier_sid,
                accepted_at = now(), updated_at = now(), error_code = null, error_class = null, error_detail = null,
                history = with_step(history, accepted)
-          from jsonb_to_recordset(deliveries) as d (ordinal integer, id uuid, token uuid, status text, carrier_sid text)
+          from unnest(deliveries) d
          where d.status = 'accepted' and delivery.id = d.id and delivery.lease_token = d.token
         returning d.ordinal,
                   (select later.seq from delivery later
@@ -70,12 +84,12 @@ begin
         done := done || ordinal;
         return next;
     end loop;
+    if cardinality(done) = cardinality(deliveries) then
+        return;
+    end if;
 
     for settling in
-        select d.*
-          from jsonb_to_recordset(deliveries) as d (
-                   ordinal integer, id uuid, token uuid, status text, carrier_sid text, error_code integer,
-                   error_class text, error_detail text, retry_after_seconds double precision, consent_id uuid)
+        select d.* from unnest(deliveries) d
          where d.ordinal <> all (done)
          order by d.id
     loop

@@ -1,4 +1,5 @@
--- No delivery is claimed for a contact who had opted out before the claim and not in again.
+-- No delivery is claimed for a contact who had opted out before the claim and not in again, and nobody who has opted out has an engaged
+-- session: what is taken in and settled by the batch relies on that, and asks no more.
 create or replace view invariant_07_no_delivery_to_who_opted_out as
 select delivery.id as delivery_id, delivery.session_id, delivery.attempted_at, before.recorded_at as opted_out_at
   from delivery
@@ -8,3 +9,10 @@ select delivery.id as delivery_id, delivery.session_id, delivery.attempted_at, b
          and consent.recorded_at < delivery.attempted_at
        order by seq desc limit 1
   ) before on before.kind = 'opted_out'
+union all
+select null, session.id, null, newest.recorded_at
+  from (select distinct on (number_id, contact) number_id, contact, kind, recorded_at from consent
+         order by number_id, contact, seq desc) newest
+  join session on session.number_id = newest.number_id and session.contact = newest.contact and session.channel = 'sms'
+              and session.status <> 'closed' and session.engaged
+ where newest.kind = 'opted_out'

@@ -4,7 +4,7 @@
 -- The attempt is counted here, before the agent runs, so that a text which kills its worker is counted too. What the
 -- turn answers is fixed by its first claim: an agent that is asked again is asked the same, or an answer that it
 -- remembers would pass for one to texts it never saw. A message that is not in this statement's snapshot has a higher
--- seq than those that are (seq is drawn under the session's row lock): the settling turn finds it.
+-- seq than those that are (seq is drawn under the contact's lock): the settling turn finds it.
 with waiting_turn as (
     select turn.ctid as turn_at, turn.agent_id, turn.due_at from turn
      where turn.due_at <= now() and (turn.leased_until is null or turn.leased_until < now())

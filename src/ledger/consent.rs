@@ -1,7 +1,6 @@
 //! Who wants texts: the words by which contacts say it, and the append-only record of what was said; what follows is decided in the schema.
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
 use sqlx::FromRow;
 use uuid::Uuid;
 
@@ -16,8 +15,7 @@ const START: [&str; 2] = ["START", "UNSTOP"];
 const HELP: [&str; 2] = ["HELP", "INFO"];
 
 /// A text that is not for the agent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keyword {
     /// No more texts.
     Stop,
@@ -30,6 +28,16 @@ pub enum Keyword {
 }
 
 impl Keyword {
+    /// Its word in the ledger.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Start => "start",
+            Self::Help => "help",
+            Self::Yes => "yes",
+        }
+    }
+
     /// The keyword that a text is: exactly one word, its case and the blanks around it ignored, and one trailing mark.
     pub fn of(body: &str) -> Option<Self> {
         let word = body.trim();

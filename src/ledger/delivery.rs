@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use nix::time::ClockId;
-use serde::Serialize;
-use sqlx::types::Json;
 use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
 use super::batch::BatchError;
+use super::composite::composite;
 use super::room::Room;
 use super::wake::Work;
 use super::{Ledger, new_id};
@@ -190,7 +189,7 @@ pub async fn record(ledger: &Ledger, project_id: Uuid, report: &Report) -> Resul
     })
 }
 
-#[derive(Serialize)]
+#[derive(sqlx::Encode)]
 struct SettlementRow {
     ordinal: i32,
     id: Uuid,
@@ -204,6 +203,8 @@ struct SettlementRow {
     consent_id: Uuid,
 }
 
+composite!(SettlementRow, "delivery_outcome");
+
 /// One transaction, one round trip for all of them.
 pub(super) async fn flush(
     connection: &mut PgConnection,
@@ -211,7 +212,7 @@ pub(super) async fn flush(
 ) -> Result<Vec<Settled>, sqlx::Error> {
     let rows: Vec<SettlementRow> =
         settlements.into_iter().zip(0..).map(|(settlement, ordinal)| SettlementRow::of(ordinal, settlement)).collect();
-    let settling = sqlx::query_as(include_str!("../../sql/delivery/settle.sql")).bind(Json(rows)).fetch_all(connection);
+    let settling = sqlx::query_as(include_str!("../../sql/delivery/settle.sql")).bind(rows).fetch_all(connection);
     let settled: Vec<(String, bool)> = failpoint::during("delivery.in_commit", settling).await?;
     failpoint::reach("delivery.after_settle");
     Ok(settled

@@ -4,12 +4,16 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use serde_json::{Map, Value};
 use sqlx::types::Json;
 use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
 use super::batch::BatchError;
+use super::beginning::{Beginnings, Place};
+use super::composite::composite;
 use super::consent::Keyword;
+use super::turn::{Claim, WaitingMessage};
 use super::wake::Work;
 use super::{Ledger, new_id};
 use crate::failpoint;
@@ -57,6 +61,8 @@ pub enum Taken {
     Stored {
         session_id: Uuid,
         message_id: Uuid,
+        /// Its turn runs in this process: nobody needs to be told of it.
+        begun: bool,
     },
     /// It is stored, and no turn will answer it: a keyword, a text of somebody who has opted out, or one that is held by
     /// a guard.
@@ -90,7 +96,7 @@ impl Taken {
 pub async fn take_in(ledger: &Ledger, text: Text) -> Result<Taken, BatchError> {
     let taken = ledger.intake.submit(text).await?;
     match &taken {
-        Taken::Stored { .. } => ledger.wakes.ring(Work::Turn),
+        Taken::Stored { begun: false, .. } => ledger.wakes.ring(Work::Turn),
         // HELP may have an answer.
         Taken::Noted { reason, .. } if reason == "keyword" => ledger.wakes.ring(Work::Delivery),
         _ => {}
@@ -131,7 +137,7 @@ pub async fn quarantine_status(
     Ok(())
 }
 
-#[derive(Serialize)]
+#[derive(sqlx::Encode)]
 struct TextRow {
     ordinal: i32,
     project_id: Uuid,
@@ -139,26 +145,19 @@ struct TextRow {
     from: String,
     carrier_sid: Option<String>,
     body: String,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    media: Vec<Medium>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    media: Option<Json<Vec<Medium>>>,
     reason: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    keyword: Option<&'static str>,
     said_at: Option<DateTime<Utc>>,
     message_id: Uuid,
     session_id: Uuid,
     turn_id: Uuid,
-    #[serde(flatten)]
-    keyword: Option<KeywordRow>,
+    consent_id: Option<Uuid>,
+    help_message_id: Option<Uuid>,
+    agent_id: Option<Uuid>,
 }
 
-/// What a text has that is a keyword.
-#[derive(Serialize)]
-struct KeywordRow {
-    keyword: Keyword,
-    consent_id: Uuid,
-    help_message_id: Uuid,
-}
+composite!(TextRow, "incoming_text");
 
 #[derive(FromRow)]
 struct TakenRow {
@@ -166,45 +165,95 @@ struct TakenRow {
     why: Option<String>,
     message_id: Option<Uuid>,
     session_id: Option<Uuid>,
+    agent_id: Option<Uuid>,
+    /// Set when its turn is claimed; so is what follows then.
+    begun_at: Option<DateTime<Utc>>,
+    seq: Option<i64>,
+    number_id: Option<Uuid>,
+    origin: Option<String>,
+    begun_by_agent: Option<bool>,
+    agent_version: Option<i32>,
+    started: Option<bool>,
+    state: Option<Json<Map<String, Value>>>,
+    language: Option<String>,
+    handled_seq: Option<i64>,
 }
 
-/// One transaction, one round trip for all of them.
-pub(super) async fn flush(connection: &mut PgConnection, mut texts: Vec<Text>) -> Result<Vec<Taken>, sqlx::Error> {
+/// One transaction, one round trip for all of them; turns for which there is a place begin.
+pub(super) async fn flush(
+    connection: &mut PgConnection,
+    mut texts: Vec<Text>,
+    beginnings: Option<&Beginnings>,
+) -> Result<Vec<Taken>, sqlx::Error> {
     let forms: Vec<Vec<u8>> = texts.iter_mut().map(|text| std::mem::take(&mut text.form)).collect();
-    let keyword_row = |keyword| KeywordRow { keyword, consent_id: new_id(), help_message_id: new_id() };
-    let rows: Vec<TextRow> = texts
+    let token = new_id();
+    let (rows, places): (Vec<TextRow>, Vec<Option<Place>>) = texts
         .into_iter()
         .zip(0..)
-        .map(|(text, ordinal)| TextRow {
+        .map(|(text, ordinal)| {
+            let place = beginnings.and_then(|beginnings| beginnings.reserve(text.project_id, &text.to));
+            let (agent_id, place) = place.unzip();
+            (TextRow::of(ordinal, text, agent_id), place)
+        })
+        .unzip();
+    failpoint::reach("intake.before_insert");
+    let taking = sqlx::query_as(include_str!("../../sql/inbound/take_in.sql"))
+        .bind(&rows)
+        .bind(forms)
+        .bind(token)
+        .bind(beginnings.map(Beginnings::lease_seconds))
+        .fetch_all(connection);
+    let taken: Vec<TakenRow> = failpoint::during("intake.in_commit", taking).await?;
+    failpoint::reach("intake.after_commit");
+    let ended = taken.into_iter().zip(rows).zip(places);
+    ended.map(|((taken, row), place)| taken.read(row, token, place, beginnings)).collect()
+}
+
+impl TextRow {
+    fn of(ordinal: i32, text: Text, agent_id: Option<Uuid>) -> Self {
+        Self {
             ordinal,
             project_id: text.project_id,
             to: text.to,
             from: text.from,
             carrier_sid: text.carrier_sid,
             body: text.body,
-            media: text.media,
+            media: (!text.media.is_empty()).then_some(Json(text.media)),
             reason: text.misfit,
+            keyword: text.keyword.map(Keyword::word),
             said_at: text.said_at,
             message_id: new_id(),
             session_id: new_id(),
             turn_id: new_id(),
-            keyword: text.keyword.map(keyword_row),
-        })
-        .collect();
-    failpoint::reach("intake.before_insert");
-    let taking = sqlx::query_as(include_str!("../../sql/inbound/take_in.sql"))
-        .bind(Json(rows))
-        .bind(forms)
-        .fetch_all(connection);
-    let taken: Vec<TakenRow> = failpoint::during("intake.in_commit", taking).await?;
-    failpoint::reach("intake.after_commit");
-    taken.into_iter().map(TakenRow::read).collect()
+            consent_id: text.keyword.map(|_| new_id()),
+            help_message_id: text.keyword.map(|_| new_id()),
+            agent_id,
+        }
+    }
 }
 
 impl TakenRow {
-    fn read(self) -> Result<Taken, sqlx::Error> {
+    fn read(
+        self,
+        text: TextRow,
+        token: Uuid,
+        place: Option<Place>,
+        beginnings: Option<&Beginnings>,
+    ) -> Result<Taken, sqlx::Error> {
         match (self.outcome.as_str(), self.session_id, self.message_id) {
-            ("stored", Some(session_id), Some(message_id)) => Ok(Taken::Stored { session_id, message_id }),
+            ("stored", Some(session_id), Some(message_id)) => {
+                if let (Some(beginnings), Some(agent_id)) = (beginnings, self.agent_id) {
+                    beginnings.learn(text.project_id, &text.to, agent_id);
+                }
+                let begun = match (place, self.claim(text, token)) {
+                    (Some(begin), Some(claim)) => {
+                        begin(claim);
+                        true
+                    }
+                    _ => false,
+                };
+                Ok(Taken::Stored { session_id, message_id, begun })
+            }
             ("noted", Some(session_id), Some(message_id)) => {
                 Ok(Taken::Noted { session_id, message_id, reason: self.why.unwrap_or_default() })
             }
@@ -212,5 +261,37 @@ impl TakenRow {
             ("quarantined", _, _) => Ok(Taken::Quarantined { reason: self.why.unwrap_or_default() }),
             (other, _, _) => Err(sqlx::Error::Decode(format!("take_in answered {other}").into())),
         }
+    }
+
+    /// The claim of the turn that began with this text, if one did.
+    fn claim(self, text: TextRow, token: Uuid) -> Option<Claim> {
+        Some(Claim {
+            claimed_at: self.begun_at?,
+            turn_id: text.turn_id,
+            session_id: self.session_id?,
+            project_id: text.project_id,
+            number_id: self.number_id?,
+            origin: self.origin?,
+            begun_by_agent: self.begun_by_agent?,
+            number: text.to,
+            contact: text.from,
+            channel: "sms".to_owned(),
+            token,
+            attempt: 1,
+            failures: 0,
+            agent_id: self.agent_id?,
+            agent_version: self.agent_version?,
+            started: self.started?,
+            state: self.state?,
+            language: self.language,
+            handled_seq: self.handled_seq?,
+            waiting: Json(vec![WaitingMessage {
+                id: self.message_id?,
+                seq: self.seq?,
+                text: text.body,
+                media: Value::Array(Vec::new()),
+            }]),
+            history: Json(Vec::new()),
+        })
     }
 }

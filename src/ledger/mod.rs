@@ -2,7 +2,9 @@
 
 pub mod agent;
 pub mod batch;
+pub mod beginning;
 pub mod carrier_account;
+mod composite;
 pub mod consent;
 pub mod country;
 pub mod delivery;
@@ -33,6 +35,7 @@ use uuid::Uuid;
 
 use crate::db;
 use batch::Batcher;
+use beginning::{Beginner, Beginnings};
 use wake::Wakes;
 
 /// A handle on the truth: a pool, the batches that share commits, and the bells that wake workers.
@@ -51,9 +54,31 @@ pub struct Ledger {
 impl Ledger {
     /// Opens the ledger; connections are made when they are first needed. Needs a tokio runtime.
     pub fn open(url: &str, max_connections: u32, wakes: Arc<Wakes>) -> Result<Self, sqlx::Error> {
+        Self::open_for(url, max_connections, wakes, None)
+    }
+
+    /// The same in a process that also runs turns: those of texts that are taken in here begin at once, while it has a place for them.
+    pub fn open_beside(
+        url: &str,
+        max_connections: u32,
+        wakes: Arc<Wakes>,
+        beginner: Arc<dyn Beginner>,
+    ) -> Result<Self, sqlx::Error> {
+        Self::open_for(url, max_connections, wakes, Some(Arc::new(Beginnings::new(beginner))))
+    }
+
+    fn open_for(
+        url: &str,
+        max_connections: u32,
+        wakes: Arc<Wakes>,
+        beginnings: Option<Arc<Beginnings>>,
+    ) -> Result<Self, sqlx::Error> {
         let pool = db::pool(url, max_connections)?;
         Ok(Self {
-            intake: Batcher::start(pool.clone(), |connection, texts| Box::pin(inbound::flush(connection, texts))),
+            intake: Batcher::start(pool.clone(), move |connection, texts| {
+                let beginnings = beginnings.clone();
+                Box::pin(async move { inbound::flush(connection, texts, beginnings.as_deref()).await })
+            }),
             turns: Batcher::start(pool.clone(), |connection, settlements| {
                 Box::pin(turn::flush(connection, settlements))
             }),

@@ -8,6 +8,7 @@ use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
 use super::batch::BatchError;
+use super::composite::composite;
 use super::delivery::{self, Awake};
 use super::room::Room;
 use super::wake::Work;
@@ -133,7 +134,7 @@ pub async fn put_off(
 }
 
 /// What a turn came to.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, sqlx::Encode)]
 pub struct Settlement {
     ordinal: i32,
     turn_id: Uuid,
@@ -143,12 +144,16 @@ pub struct Settlement {
     token: Uuid,
     seen_seq: i64,
     started: bool,
-    state: Map<String, Value>,
+    /// `None` when it is what it was.
+    state: Option<Json<Map<String, Value>>>,
     language: Option<String>,
     close_reason: Option<&'static str>,
     skip_reason: Option<&'static str>,
-    messages: Vec<PlannedMessage>,
-    sends: Vec<PlannedSend>,
+    /// What it says, in order: ids, kinds, texts.
+    message_ids: Vec<Uuid>,
+    kinds: Vec<&'static str>,
+    bodies: Vec<String>,
+    sends: Option<Json<Vec<PlannedSend>>>,
     /// Under which token and for how long the first text is claimed at once, if its worker has a slot for it.
     send_token: Option<Uuid>,
     send_seconds: Option<f64>,
@@ -156,12 +161,7 @@ pub struct Settlement {
     next_session_id: Uuid,
 }
 
-#[derive(Debug, Clone, Serialize)]
-struct PlannedMessage {
-    message_id: Uuid,
-    kind: &'static str,
-    body: String,
-}
+composite!(Settlement, "turn_outcome");
 
 /// A text outside the answer.
 #[derive(Debug, Clone, Serialize)]
@@ -184,12 +184,14 @@ impl Settlement {
             token: claim.token,
             seen_seq: claim.seen_seq(),
             started: claim.started,
-            state: claim.state.0.clone(),
+            state: None,
             language: claim.language.clone(),
             close_reason: None,
             skip_reason: None,
-            messages: Vec::new(),
-            sends: Vec::new(),
+            message_ids: Vec::new(),
+            kinds: Vec::new(),
+            bodies: Vec::new(),
+            sends: None,
             send_token: None,
             send_seconds: None,
             next_turn_id: new_id(),
@@ -197,38 +199,41 @@ impl Settlement {
         }
     }
 
-    /// What the agent remembers from now on.
-    pub fn remember(mut self, state: Map<String, Value>, language: Option<String>) -> Self {
-        (self.state, self.language) = (state, language);
+    /// What the agent remembers from now on: `None` when that has not changed.
+    pub fn remember(mut self, state: Option<Map<String, Value>>, language: Option<String>) -> Self {
+        (self.state, self.language) = (state.map(Json), language);
         self.started = true;
         self
     }
 
     /// Plans a message of the kind `greeting`, `reply` or `error`, after those planned before.
     pub fn say(mut self, kind: &'static str, body: String) -> Self {
-        self.messages.push(PlannedMessage { message_id: new_id(), kind, body });
+        self.message_ids.push(new_id());
+        self.kinds.push(kind);
+        self.bodies.push(body);
         self
     }
 
     /// Sends a text outside the answer, when the turn is over: from a number of ours, else from the session's.
     pub fn send(mut self, number: Option<String>, contact: String, body: String) -> Self {
-        self.sends.push(PlannedSend { message_id: new_id(), number, contact, body });
+        let send = PlannedSend { message_id: new_id(), number, contact, body };
+        self.sends.get_or_insert_default().push(send);
         self
     }
 
     /// Claims the first text for the worker that settles, for `lease_seconds`; what its delivery will be, if there is a text.
     pub fn send_first(&mut self, claim: &Claim, lease_seconds: u32) -> Option<delivery::Claim> {
-        let first = self.messages.first()?;
+        let (id, body) = (*self.message_ids.first()?, self.bodies.first()?.clone());
         let token = new_id();
         (self.send_token, self.send_seconds) = (Some(token), Some(f64::from(lease_seconds)));
         Some(delivery::Claim {
-            id: first.message_id,
+            id,
             token,
             project_id: claim.project_id,
             session_id: claim.session_id,
             from: claim.number.clone(),
             to: claim.contact.clone(),
-            body: first.body.clone(),
+            body,
             media_urls: Vec::new(),
             attempt: 1,
             asked_at: Awake::now(),
@@ -237,7 +242,7 @@ impl Settlement {
 
     /// Whether there is a text to be sent.
     pub const fn speaks(&self) -> bool {
-        !self.messages.is_empty()
+        !self.message_ids.is_empty()
     }
 
     /// Closes the session after what was said.
@@ -268,7 +273,7 @@ pub enum Settled {
 
 /// Settles a turn; when this answers, it is committed.
 pub async fn settle(ledger: &Ledger, settlement: Settlement) -> Result<Settled, BatchError> {
-    let sends = !settlement.sends.is_empty();
+    let sends = settlement.sends.is_some();
     let settled = ledger.turns.submit(settlement).await?;
     if let Settled::Written { planned, more_work, leaving } = settled {
         if planned > i32::from(leaving) {
@@ -292,8 +297,7 @@ pub(super) async fn flush(
     for (settlement, ordinal) in settlements.iter_mut().zip(0..) {
         settlement.ordinal = ordinal;
     }
-    let settling =
-        sqlx::query_as(include_str!("../../sql/turn/settle.sql")).bind(Json(settlements)).fetch_all(connection);
+    let settling = sqlx::query_as(include_str!("../../sql/turn/settle.sql")).bind(settlements).fetch_all(connection);
     let settled: Vec<(String, i32, bool, bool)> = failpoint::during("turn.in_commit", settling).await?;
     failpoint::reach("turn.after_settle");
     Ok(settled

@@ -20,7 +20,7 @@ const CHANNEL: &str = "textback_work";
 const DEBOUNCE: Duration = Duration::from_millis(5);
 
 /// For how long a bell that can wait does.
-const LATER: Duration = Duration::from_millis(50);
+const LATER: Duration = Duration::from_millis(200);
 /// A notice that takes longer does not come.
 const HEARD_WITHIN: Duration = Duration::from_secs(3);
 /// After which silence a listener asks whether it is still connected.

@@ -51,7 +51,7 @@ pub struct Turns {
     /// What opens the secrets that sign requests to services.
     key: SecretKeys,
     env: &'static str,
-    lease_seconds: u32,
+    pub(super) lease_seconds: u32,
     /// Who sends what turns say, when it is this process.
     sending: Option<(Sender, Handover<delivery::Claim>)>,
     /// Cancelled when the process is told to stop.
@@ -365,7 +365,8 @@ async fn converse(
         sends.extend(answer.sends);
         (conversation.state, conversation.language) = (answer.state, answer.language);
     }
-    settlement = settlement.remember(conversation.state, conversation.language);
+    let changed = (conversation.state != claim.state.0).then_some(conversation.state);
+    settlement = settlement.remember(changed, conversation.language);
     Ok((if hangup { settlement.close("agent_ended") } else { settlement }, sends))
 }
 

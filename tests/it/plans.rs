@@ -1,10 +1,14 @@
 //! The plans of the statements that every text passes, as they are made before any statistics are there: each finds its rows by their own index.
 
+use sqlx::Connection;
+
 use crate::harness::World;
 
 /// The plan of a statement that was prepared, on connections as the product opens them.
 async fn plan(world: &World, statement: &str, parameters: &str) -> String {
     let mut connection = world.ledger.pool().acquire().await.expect("a connection");
+    // What the connection remembers to have prepared goes with all others.
+    connection.clear_cached_statements().await.expect("forgotten");
     for preparing in ["deallocate all".to_owned(), format!("prepare hot as {statement}")] {
         sqlx::raw_sql(sqlx::AssertSqlSafe(preparing)).execute(&mut *connection).await.expect("prepared");
     }
@@ -83,8 +87,11 @@ async fn answer_of(world: &World, function: &str) -> String {
     let (answer, _) = answer.rsplit_once("end").expect("an end");
     let answer = answer.trim().trim_end_matches(';');
     answer
-        .replace("recordset(texts)", "recordset($1)")
-        .replace("recordset(turns)", "recordset($1)")
+        .replace("unnest(texts)", "unnest($1::incoming_text[])")
+        .replace("unnest(turns)", "unnest($1::turn_outcome[])")
+        .replace("seqs[", "('{}'::bigint[])[")
+        .replace("begin_token", "null::uuid")
+        .replace("begin_seconds", "30")
         .replace("this_time", "now()")
         .replace("first_step", "'[]'::jsonb")
 }
@@ -96,11 +103,11 @@ async fn a_batch_finds_each_of_its_rows_whatever_the_statistics_say() {
     for (function, wanted) in [
         (
             "take_in_together",
-            ["carrier_message_is_recorded_once", "a_session_has_one_silence_job", "consent_newest_of_a_contact"],
+            ["carrier_message_is_recorded_once", "a_session_has_one_silence_job", "a_session_has_one_turn_at_a_time"],
         ),
         ("settle_together", ["a_session_has_one_turn_at_a_time", "turn_1\n", "delivery_in_order_of_a_contact"]),
     ] {
-        let plan = plan(&world, &answer_of(&world, function).await, "'[]'").await;
+        let plan = plan(&world, &answer_of(&world, function).await, "'{}'").await;
         must_look_up(function, &plan);
         for part in wanted {
             assert!(plan.contains(part), "{function}: {part} is not used\n\n{plan}");

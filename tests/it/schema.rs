@@ -82,6 +82,35 @@ fn no_volatile_function_stands_in_an_update() {
     assert!(updates > 40, "{updates}");
 }
 
+/// What belongs to something can't be without it, though no foreign key says so: many rows are looked up at once.
+#[tokio::test]
+async fn messages_belong_to_sessions_and_deliveries_to_messages() {
+    let world =
+        crate::harness::World::with_agent(crate::harness::ECHO, serde_json::json!({"first_message": "process"})).await;
+    world.answers(crate::harness::ADA, "hi").await;
+    let delivery = "insert into delivery (id, project_id, session_id, number_id, contact, seq, due_at)
+                    select gen_random_uuid(), project_id, session_id, number_id, contact, seq + 1, now() from delivery";
+    let message = "insert into message (id, project_id, session_id, direction, kind, body)
+                   select gen_random_uuid(), project_id, gen_random_uuid(), 'outbound', 'text', 'x' from session";
+    let (of_a_message, of_a_session) = ("delivery_belongs_to_a_message", "message_belongs_to_a_session");
+    for (breaking, constraint) in [
+        (delivery, of_a_message),
+        ("delete from message where direction = 'outbound'", of_a_message),
+        (message, of_a_session),
+        ("update message set session_id = gen_random_uuid()", of_a_session),
+        ("delete from silence; delete from session", of_a_session),
+    ] {
+        let mut connection = world.ledger.pool().begin().await.expect("a transaction");
+        let refused = sqlx::raw_sql(sqlx::AssertSqlSafe(breaking)).execute(&mut *connection).await.expect_err(breaking);
+        assert_eq!(textback::ledger::refused_by(&refused), Some(constraint), "{breaking}: {refused}");
+    }
+    // In the right order all of it goes.
+    world.sql("delete from delivery").await;
+    world.sql("delete from message").await;
+    world.sql("delete from silence").await;
+    world.sql("delete from session").await;
+}
+
 /// What marks work and what moves on every message is touched without touching an index.
 #[tokio::test]
 async fn the_hot_columns_stand_in_no_index() {
@@ -188,6 +217,12 @@ async fn every_invariant_notices_when_it_is_broken() {
             "insert into consent (id, project_id, number_id, contact, kind, source, recorded_at)
              select gen_random_uuid(), project_id, number_id, contact, 'opted_out', 'operator', attempted_at - interval '1 second'
                from delivery where attempted_at is not null",
+        ),
+        (
+            "07",
+            "delete from delivery;
+             insert into consent (id, project_id, number_id, contact, kind, source, recorded_at)
+             select gen_random_uuid(), project_id, number_id, contact, 'opted_out', 'operator', now() from session",
         ),
         ("08", &said("warning", 3600)),
         (
