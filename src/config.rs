@@ -96,10 +96,10 @@ pub struct WorkerSettings {
     #[arg(long, env = "TEXTBACK_POLL_SECONDS", default_value_t = 1.0, value_parser = parse_seconds)]
     pub poll_seconds: f64,
     /// How many turns run at a time in this process; one agent holds at most as many as are left free
-    #[arg(long, env = "TEXTBACK_TURN_SLOTS", default_value_t = 512, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, env = "TEXTBACK_TURN_SLOTS", default_value_t = 1024, value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub turn_slots: u16,
     /// How many deliveries are on their way to the carrier at a time from this process; one carrier account holds at most as many as are left free
-    #[arg(long, env = "TEXTBACK_DELIVERY_SLOTS", default_value_t = 512, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, env = "TEXTBACK_DELIVERY_SLOTS", default_value_t = 1024, value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub delivery_slots: u16,
 }
 

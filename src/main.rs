@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use textback::agent::script::runner;
 use textback::command::{self, Done, agent, dev, doctor, project, serve, simulate};
-use textback::config::{AgentSettings, CarrierSettings, DatabaseSettings, ServerSettings};
+use textback::config::DatabaseSettings;
 use textback::telemetry::{self, LogFormat};
 
 /// Answers text messages: one binary, one PostgreSQL.
@@ -23,16 +23,12 @@ struct Cli {
 enum Command {
     /// Everything in one process: a private PostgreSQL, the API, workers, a simulated carrier and a phone in the browser
     Dev(dev::Options),
-    /// The API and the webhook
+    /// The API and the webhook, and workers if wanted
     Serve {
         #[command(flatten)]
         database: DatabaseSettings,
         #[command(flatten)]
-        server: ServerSettings,
-        #[command(flatten)]
-        carrier: CarrierSettings,
-        #[command(flatten)]
-        agents: AgentSettings,
+        options: serve::ServeOptions,
     },
     /// Workers: turns and deliveries
     Work {
@@ -93,9 +89,7 @@ fn main() -> ExitCode {
 async fn carry_out(command: Command) -> Done {
     match command {
         Command::Dev(options) => dev::run(options).await,
-        Command::Serve { database, server, carrier, agents } => {
-            serve::serve(&database, &server, &carrier, &agents).await
-        }
+        Command::Serve { database, options } => serve::serve(&database, options).await,
         Command::Work { database, worker } => serve::work(&database, worker).await,
         Command::Migrate { database } => project::migrate(&database).await,
         Command::Doctor(options) => doctor::run(options).await,

@@ -140,12 +140,17 @@ impl WebhookUrls {
         let base = format!("{door}{webhook_key}");
         Self {
             messages: format!("{base}/messages"),
-            status: format!("{base}/status"),
+            status: Self::status_of(public_base, webhook_key),
             fallback: format!("{base}/fallback"),
             check: format!("{base}/check"),
             door,
             path,
         }
+    }
+
+    /// The address of reports alone: it goes out with each text.
+    pub fn status_of(public_base: &str, webhook_key: &str) -> String {
+        format!("{public_base}/webhooks/twilio/{webhook_key}/status")
     }
 
     /// Whether an address is this project's.

@@ -82,19 +82,21 @@ pub async fn run(options: Options) -> Done {
 
     // Two ledgers, one set of bells: workers can't take the webhook's connections.
     let wakes = Arc::new(Wakes::default());
-    let serving = Ledger::open(&url, SERVE_CONNECTIONS, wakes.clone())?;
-    let working = Ledger::open(&url, WORK_CONNECTIONS, wakes)?;
+    let working = Ledger::open(&url, WORK_CONNECTIONS, wakes.clone())?;
+    let client = Client::new(carrier_url.clone(), carrier_url.clone())?;
+    let means = Means { runners: Runners::new()?, caller: Caller::new(networks(&options.agents)?)? };
+    let accounts = Accounts::new(working.clone(), secret_key.clone());
+    let workers = Workers::new(&working, &accounts, &client, means.clone(), "dev", &public_base, &options.worker);
+    let serving = Ledger::open_beside(&url, SERVE_CONNECTIONS, wakes, workers.beginner())?;
     tell_of_work(&working);
     hear_of_work(&working);
     let simulator = Simulator::new(Behaviour { pace: PACE })?;
     let demo = demo::project(&serving, &folder).await?;
     let draining = Draining::default();
-    let client = Client::new(carrier_url.clone(), carrier_url.clone())?;
-    let means = Means { runners: Runners::new()?, caller: Caller::new(networks(&options.agents)?)? };
     let app = App {
         accounts: Accounts::new(serving.clone(), secret_key.clone()),
-        carrier: client.clone(),
-        means: means.clone(),
+        carrier: client,
+        means,
         public_base: public_base.as_str().into(),
         draining: draining.clone(),
         console: Some(console::Door {
@@ -104,17 +106,16 @@ pub async fn run(options: Options) -> Done {
         }),
         ledger: serving.clone(),
     };
-    let accounts = Accounts::new(working.clone(), secret_key.clone());
-    let workers = Workers::new(&working, &accounts, &client, means, "dev", &public_base, &options.worker);
 
-    let stop = CancellationToken::new();
+    // Workers stop last: what the last request began is theirs.
+    let (stop, served) = (CancellationToken::new(), CancellationToken::new());
     let (api_address, carrier_address) = (api.address(), carrier.address());
     let mut serves = tokio::spawn(api.serve(app::routes(app), stop.clone().cancelled_owned()));
     let mut simulates = tokio::spawn(carrier.serve(simulator.routes(), stop.clone().cancelled_owned()));
     let worker_settings = options.worker.clone();
     let mut works = tokio::spawn({
-        let (working, stop) = (working.clone(), stop.clone());
-        async move { worker::run(working, workers, worker_settings, stop.cancelled_owned()).await }
+        let (working, served) = (working.clone(), served.clone());
+        async move { worker::run(working, workers, worker_settings, served.cancelled_owned()).await }
     });
     demo::furnish(&demo, api_address, &simulator, &secret_key).await?;
     println!(
@@ -145,6 +146,7 @@ pub async fn run(options: Options) -> Done {
             let _ = part.await;
         }
     }
+    served.cancel();
     if !works.is_finished() {
         let _ = works.await;
     }

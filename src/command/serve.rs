@@ -1,4 +1,4 @@
-//! `textback serve` and `textback work`: the API and the workers, as processes of their own.
+//! `textback serve` and `textback work`: the API and the workers, as processes of their own or both in one.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -28,6 +28,22 @@ pub(super) const SERVE_CONNECTIONS: u32 = 8;
 /// Connections of a working process: claims, settlements, renewals, one that listens.
 pub(super) const WORK_CONNECTIONS: u32 = 12;
 
+/// What `textback serve` takes.
+#[derive(Args)]
+pub struct ServeOptions {
+    #[command(flatten)]
+    pub server: ServerSettings,
+    #[command(flatten)]
+    pub carrier: CarrierSettings,
+    #[command(flatten)]
+    pub agents: AgentSettings,
+    /// Run workers in this process too, which answers a text with less work than two processes do
+    #[arg(long, env = "TEXTBACK_WITH_WORKERS")]
+    pub with_workers: bool,
+    #[command(flatten)]
+    pub worker: WorkerSettings,
+}
+
 /// What `textback work` takes.
 #[derive(Args)]
 pub struct WorkOptions {
@@ -46,21 +62,35 @@ pub struct WorkOptions {
 }
 
 /// Runs `textback serve`.
-pub async fn serve(
-    database: &DatabaseSettings,
-    server: &ServerSettings,
-    carrier: &CarrierSettings,
-    agents: &AgentSettings,
-) -> Done {
+pub async fn serve(database: &DatabaseSettings, options: ServeOptions) -> Done {
     telemetry::metrics();
-    let ledger = Ledger::open(database.required()?, SERVE_CONNECTIONS, Arc::new(Wakes::default()))?;
+    let ServeOptions { server, carrier, agents, with_workers, worker: settings } = options;
+    let (url, wakes) = (database.required()?, Arc::new(Wakes::default()));
+    let client = Client::new(carrier.twilio_api_url.clone(), carrier.twilio_messaging_url.clone())?;
+    let (means, public_base) = (means(&agents)?, server.public_base());
+    // A ledger of their own: workers can't take the webhook's connections.
+    let working = match with_workers {
+        true => Some(Ledger::open(url, WORK_CONNECTIONS, wakes.clone())?),
+        false => None,
+    };
+    let workers = match &working {
+        Some(working) => {
+            let accounts = Accounts::new(working.clone(), carrier.required_key()?);
+            Some(Workers::new(working, &accounts, &client, means.clone(), "live", &public_base, &settings))
+        }
+        None => None,
+    };
+    let ledger = match &workers {
+        Some(workers) => Ledger::open_beside(url, SERVE_CONNECTIONS, wakes, workers.beginner())?,
+        None => Ledger::open(url, SERVE_CONNECTIONS, wakes)?,
+    };
     let listening = Listening::at(server.listen, "TEXTBACK_LISTEN").await?;
     let draining = Draining::default();
     let app = App {
         accounts: Accounts::new(ledger.clone(), carrier.required_key()?),
-        carrier: Client::new(carrier.twilio_api_url.clone(), carrier.twilio_messaging_url.clone())?,
-        means: means(agents)?,
-        public_base: server.public_base().into(),
+        carrier: client,
+        means,
+        public_base: public_base.into(),
         draining: draining.clone(),
         console: None,
         ledger: ledger.clone(),
@@ -68,13 +98,30 @@ pub async fn serve(
     warn_if_not_ready(&ledger).await;
     seal::seal_anew_beside(&ledger, &carrier.required_key()?);
     tell_of_work(&ledger);
-    tracing::info!(address = %listening.address(), public_url = %app.public_base, "serving");
-    listening
-        .serve(app::routes(app), async move {
-            told_to_stop().await;
-            draining.store(true, Ordering::Relaxed);
-        })
-        .await?;
+    tracing::info!(address = %listening.address(), public_url = %app.public_base, with_workers, "serving");
+
+    let serving = listening.serve(app::routes(app), async move {
+        told_to_stop().await;
+        draining.store(true, Ordering::Relaxed);
+    });
+    match working.zip(workers) {
+        None => serving.await?,
+        Some((working, workers)) => {
+            hear_of_work(&working);
+            let served = CancellationToken::new();
+            let running = worker::run(working.clone(), workers, settings, served.clone().cancelled_owned());
+            let mut running = tokio::spawn(running);
+            tokio::select! {
+                ended = serving => ended?,
+                // Half a process would be alive and deaf.
+                how = &mut running => return Err(format!("the workers ended: {how:?}").into()),
+            }
+            // Only now: what the last request began is theirs.
+            served.cancel();
+            running.await??;
+            working.close().await;
+        }
+    }
     ledger.close().await;
     Ok(ExitCode::SUCCESS)
 }

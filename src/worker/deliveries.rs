@@ -93,7 +93,7 @@ impl Sender {
 
     async fn hand_over(&self, account: &Account, claim: &Claim) -> Sent {
         // Our id comes back with every report, even when the carrier's answer to this call is lost.
-        let status = WebhookUrls::of(&self.public_base, &account.webhook_key).status;
+        let status = WebhookUrls::status_of(&self.public_base, &account.webhook_key);
         let status_callback = format!("{status}?delivery={}{OVERRIDES}", claim.id);
         let Claim { from, to, body, media_urls, .. } = claim;
         let outgoing = Outgoing { from, to, body, media_urls, status_callback: &status_callback };

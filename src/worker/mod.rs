@@ -1,5 +1,6 @@
 //! The door of the queue: apalis workers over our rows; the only room that says apalis, and it decides nothing that a row could.
 
+mod beginning;
 mod breaker;
 pub mod deliveries;
 mod handover;
@@ -26,7 +27,10 @@ use crate::carrier::Client;
 use crate::carrier::client::CarrierError;
 use crate::config::WorkerSettings;
 use crate::ledger::Ledger;
+use crate::ledger::beginning::Beginner;
 use crate::ledger::carrier_account::Accounts;
+use crate::ledger::turn;
+use beginning::BeginTurns;
 use breaker::Breakers;
 use deliveries::Sender;
 use handover::Handover;
@@ -99,6 +103,8 @@ pub struct Workers {
     pub silences: Silences,
     pub scheduled_messages: ScheduledMessages,
     pub numbers: Numbers,
+    /// Turns that begin with their texts.
+    begun: Handover<turn::Claim>,
 }
 
 impl Workers {
@@ -128,7 +134,13 @@ impl Workers {
             numbers: Numbers::new(carrier, public_base),
             silences: Silences::new(ledger.clone()),
             scheduled_messages: ScheduledMessages::new(ledger.clone()),
+            begun: Handover::new(usize::from(settings.turn_slots)),
         }
+    }
+
+    /// What lets turns begin with the texts that this process takes in; they run as soon as the workers do.
+    pub fn beginner(&self) -> Arc<dyn Beginner> {
+        Arc::new(BeginTurns::new(self.turns.clone(), self.begun.clone()))
     }
 }
 
@@ -140,7 +152,7 @@ pub async fn run(
     settings: WorkerSettings,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), apalis_core::monitor::MonitorError> {
-    let Workers { turns, sender, reconciler, listener, silences, scheduled_messages, numbers } = workers;
+    let Workers { turns, sender, reconciler, listener, silences, scheduled_messages, numbers, begun } = workers;
     let stopping = turns.stopping.clone();
     let process = Uuid::now_v7();
     let interval = settings.poll_interval();
@@ -155,7 +167,7 @@ pub async fn run(
             let wakes = wakes.clone();
             move |restart| {
                 WorkerBuilder::new(format!("turns-{process}-{restart}"))
-                    .backend(RowQueue::new(turns.clone(), wakes.clone(), turn_slots, interval))
+                    .backend(RowQueue::with_handover(turns.clone(), wakes.clone(), turn_slots, interval, begun.clone()))
                     .data(Arc::new(turns.clone()))
                     .concurrency(turn_slots)
                     .catch_panic()
