@@ -11,6 +11,7 @@
 mod agents;
 mod api;
 mod batches;
+mod beginning;
 mod carrier_faults;
 mod chaos;
 mod commands;

@@ -10,7 +10,7 @@ use crate::harness::{ACCOUNT_SID, ADA, AUTH_TOKEN, ECHO, NUMBER, World, id};
 use crate::numbers::{FOR_SALE, world};
 
 impl World {
-    async fn number_path(&self) -> String {
+    pub(crate) async fn number_path(&self) -> String {
         format!("/v1/numbers/{}", self.number().await["id"].as_str().expect("an id"))
     }
 

@@ -1,0 +1,181 @@
+//! Turns that begin with their texts, where one process takes texts in and runs turns: claimed at once, as a claim would have, and never twice.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::json;
+use textback::ledger::Ledger;
+use textback::ledger::beginning::{Beginner, Place};
+use textback::ledger::inbound::{self, Taken, Text};
+use textback::ledger::room::Room;
+use textback::ledger::turn::{self, Claim};
+use textback::ledger::wake::Wakes;
+use textback::worker;
+use uuid::Uuid;
+
+use crate::harness::{ADA, ECHO, NUMBER, World, settings};
+use crate::stage::{Stage, Tally};
+
+const BEN: &str = "+14155550102";
+
+/// Begins everything, and keeps the claims.
+#[derive(Default)]
+struct Begun(Arc<Mutex<Vec<Claim>>>);
+
+impl Beginner for Begun {
+    fn reserve(&self, _: Uuid) -> Option<Place> {
+        let begun = self.0.clone();
+        Some(Box::new(move |claim| begun.lock().expect("no panic holds it").push(claim)))
+    }
+
+    fn lease_seconds(&self) -> u32 {
+        30
+    }
+}
+
+/// A ledger of a process that works too, and the claims of what began there.
+fn beside(world: &World) -> (Ledger, Arc<Mutex<Vec<Claim>>>) {
+    let begun = Begun::default();
+    let claims = begun.0.clone();
+    let ledger = Ledger::open_beside(&world.database_url, 4, Arc::new(Wakes::default()), Arc::new(begun));
+    (ledger.expect("a ledger"), claims)
+}
+
+async fn take_in(world: &World, ledger: &Ledger, from: &str, body: &str) -> Taken {
+    let project_id =
+        sqlx::query_scalar("select id from project").fetch_one(world.ledger.pool()).await.expect("a project");
+    let text = Text {
+        project_id,
+        carrier_sid: Some(format!("SM{}", Uuid::now_v7().simple())),
+        to: NUMBER.to_owned(),
+        from: from.to_owned(),
+        body: body.to_owned(),
+        media: Vec::new(),
+        form: Vec::new(),
+        misfit: None,
+        keyword: None,
+        said_at: None,
+    };
+    inbound::take_in(ledger, text).await.expect("taken in")
+}
+
+fn begun(taken: &Taken) -> bool {
+    matches!(taken, Taken::Stored { begun: true, .. })
+}
+
+#[tokio::test]
+async fn a_turn_that_began_with_its_text_is_what_a_claim_would_have_read() {
+    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
+    assert_eq!(world.answers(ADA, "hi").await, ["1: hi"]);
+    let (ledger, claims) = beside(&world);
+    assert!(!begun(&take_in(&world, &ledger, ADA, "two").await), "whose turn it will be is not known yet");
+    world.settle().await;
+
+    assert!(begun(&take_in(&world, &ledger, ADA, "three").await));
+    let began = claims.lock().expect("no panic holds it").remove(0);
+    assert!(turn::claim(&world.ledger, Room::of(10), 30).await.expect("claims").is_empty(), "nobody else may have it");
+    // As if its worker had died: then the same turn is claimed from its row.
+    world.sql("update turn set leased_until = now() - interval '1 second'").await;
+    let mut claim = turn::claim(&world.ledger, Room::of(10), 30).await.expect("claims").remove(0);
+    assert_eq!((began.attempt, claim.attempt), (1, 2), "the attempt counts from the beginning");
+    (claim.attempt, claim.token, claim.claimed_at) = (1, began.token, began.claimed_at);
+    assert_eq!(format!("{began:?}"), format!("{claim:?}"));
+
+    let late = turn::Settlement::of(&began).say("reply", "too late".to_owned());
+    assert_eq!(turn::settle(&world.ledger, late).await.expect("an answer"), turn::Settled::Stale);
+}
+
+#[tokio::test]
+async fn a_session_whose_turn_runs_gets_no_second_one() {
+    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
+    let (ledger, claims) = beside(&world);
+    for (person, text) in [(ADA, "one"), (ADA, "two")] {
+        take_in(&world, &ledger, person, text).await;
+        world.settle().await;
+    }
+    assert!(begun(&take_in(&world, &ledger, ADA, "three").await));
+    assert!(!begun(&take_in(&world, &ledger, ADA, "four").await), "it waits for the turn that runs");
+    let began = claims.lock().expect("no panic holds it").remove(0);
+    assert_eq!(began.waiting.iter().map(|message| message.text.as_str()).collect::<Vec<_>>(), ["three"]);
+    let settled = turn::settle(&world.ledger, turn::Settlement::of(&began).say("reply", "to three".to_owned())).await;
+    assert_eq!(
+        settled.expect("settled"),
+        turn::Settled::Written { planned: 1, more_work: true, leaving: false },
+        "what came meanwhile has a turn of its own"
+    );
+    world.settle().await;
+    assert_eq!(world.simulator.received(ADA, NUMBER), ["1: one", "2: two", "to three", "3: four"]);
+}
+
+/// What is not in the text is read by a claim; what is not this agent's, or not due, is nobody's yet.
+#[tokio::test]
+async fn turns_that_need_more_than_their_text_are_claimed() {
+    let reads = "def reply(conv, text):\n    return str(len(conv.history)) + text\n";
+    for (source, more) in [(reads, json!({})), (ECHO, json!({"debounce_seconds": 5}))] {
+        let mut agent = json!({"first_message": "process"});
+        agent.as_object_mut().expect("an object").extend(more.as_object().cloned().unwrap_or_default());
+        let world = World::with_agent(source, agent).await;
+        let (ledger, _) = beside(&world);
+        for text in ["one", "two", "three"] {
+            assert!(!begun(&take_in(&world, &ledger, ADA, text).await), "{source}");
+            world.sql("update turn set due_at = now()").await;
+            world.settle().await;
+        }
+        world.end().await;
+    }
+
+    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
+    let (ledger, _) = beside(&world);
+    for text in ["one", "two"] {
+        take_in(&world, &ledger, ADA, text).await;
+        world.settle().await;
+    }
+    // The number has another agent now, and Ben talks with that one while Ada's session goes on with hers.
+    let other = world.agent("other", ECHO, json!({"first_message": "process"})).await;
+    world.ok(reqwest::Method::PATCH, &world.number_path().await, Some(json!({"agent_id": other}))).await;
+    for text in ["one", "two"] {
+        take_in(&world, &ledger, BEN, text).await;
+        world.settle().await;
+    }
+    assert!(begun(&take_in(&world, &ledger, BEN, "three").await));
+    assert!(!begun(&take_in(&world, &ledger, ADA, "three").await), "the place was for Ben's agent");
+}
+
+#[tokio::test]
+async fn what_had_begun_when_the_workers_stop_is_given_back() {
+    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
+    assert_eq!(world.answers(ADA, "hi").await, ["1: hi"]);
+    let begins = Ledger::open_beside(&world.database_url, 4, Arc::new(Wakes::default()), world.workers.beginner());
+    let begins = begins.expect("a ledger");
+    take_in(&world, &begins, ADA, "two").await;
+    world.settle().await;
+    assert!(begun(&take_in(&world, &begins, ADA, "three").await));
+
+    let stopped = worker::run(world.ledger.clone(), world.workers.clone(), settings(), std::future::ready(()));
+    stopped.await.expect("they end");
+    // Answered before they stopped, or free for the next worker: not held by one who is gone.
+    assert_eq!(world.count("select count(*) from turn where leased_until is not null or attempts > 0").await, 0);
+    assert!(!begun(&take_in(&world, &begins, BEN, "hello").await), "who has stopped begins nothing");
+    world.settle().await;
+    assert_eq!(world.simulator.received(ADA, NUMBER), ["1: hi", "2: two", "3: three"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_process_answers_alone_and_stops_when_it_is_told() {
+    let mut stage = Stage::set("one-process").await;
+    stage.variables.push(("TEXTBACK_WITH_WORKERS", "true".to_owned()));
+    stage.open(0, Stage::echo()).await;
+    let mut told = stage.phones(10, 20, Duration::from_millis(5));
+    let mut tally = Tally::default();
+    while let Some(texted) = told.recv().await {
+        tally.note(texted);
+    }
+    let verdict = tally.verdict(&stage).await;
+    assert_eq!(verdict.acknowledged, 200);
+    verdict.must_be_clean("one process");
+    let serve = stage.serve.take().expect("it runs");
+    serve.tell(Signal::SIGTERM);
+    let ended = tokio::task::spawn_blocking(move || serve.ended()).await.expect("it ends");
+    assert_eq!(ended, Some(0));
+}
