@@ -2,7 +2,8 @@
 //!
 //! TEXTBACK_BENCH_SECONDS (default 8) is how long each load lasts; TEXTBACK_BENCH_MESSAGES (default 1000000) how many messages are
 //! stored at most, TEXTBACK_BENCH_OPEN_SESSIONS (default 1000000) how many sessions are open then; TEXTBACK_BENCH_PROFILE looks at
-//! one load instead, a saturating one or TEXTBACK_BENCH_RATE texts a second: `load`, its `statements`, or the `plans` of those that took over 10 ms.
+//! one load instead, a saturating one or TEXTBACK_BENCH_RATE texts a second, answered by TEXTBACK_BENCH_WORKERS processes beside `serve`
+//! (default 0: by `serve` itself): `load`, its `statements`, or the `plans` of those that took over 10 ms; at `intake`, or at the `bound` alone.
 
 #![allow(
     clippy::expect_used,
@@ -63,7 +64,7 @@ async fn load(stage: &Stage, server: &Server, pace: Pace, seconds: f64) -> Load 
     let cpu_before = cpu();
     let clocks = wire::text(&stage.target, &stage.carrier, pace, seconds, CONNECTIONS).await;
     let texts = clocks.acknowledgements().len();
-    if !stage.work.is_empty() {
+    if stage.works() {
         stage.settle(texts).await;
     }
     let cpu_after = cpu();
@@ -85,25 +86,29 @@ async fn load(stage: &Stage, server: &Server, pace: Pace, seconds: f64) -> Load 
     }
 }
 
-#[tokio::main]
+// One thread makes people and carrier: more would only be woken more often.
+#[tokio::main(worker_threads = 1)]
 async fn main() {
     let seconds = setting("TEXTBACK_BENCH_SECONDS", 8.0);
     let server = Server::start().await;
     let scripts = std::env::temp_dir().join(format!("textback-bound-{}", std::process::id()));
     std::fs::create_dir_all(&scripts).expect("a folder");
-    if let Some(wanted) = Profile::wanted() {
-        return profile(&server, wanted, seconds).await;
+    match Profile::wanted() {
+        Some(Profile::Bound) => return print_bounds(&server, &scripts, seconds).await,
+        Some(wanted) => return profile(&server, wanted, seconds).await,
+        None => {}
     }
-    let mut report = Report::of(36);
+    let mut report = Report::of(44);
     let bound = measure_bounds(&mut report, &server, &scripts, seconds).await;
-    let mut stage = Stage::set(&server, 1).await;
+    let mut stage = Stage::set(&server, 0).await;
     report.step("everybody texts once");
     warm_up(&stage).await;
-    measure_intake(&mut report, &mut stage, &server, seconds, &bound).await;
-    measure_road(&mut report, &mut stage, &server, seconds, &bound).await;
+    let bounds = Bounds { server: &server, scripts: &scripts, seconds };
+    measure_intake(&mut report, &mut stage, &bounds).await;
+    measure_road(&mut report, &mut stage, &bounds).await;
     measure_peers(&mut report, &mut stage, &server, seconds).await;
-    measure_slow_disk(&mut report, &mut stage, &server, &scripts, seconds).await;
-    measure_rest(&mut report, &mut stage).await;
+    measure_slow_disk(&mut report, &mut stage, &bounds).await;
+    measure_rest(&mut report, &mut stage, &server).await;
     measure_growth(&mut report, &mut stage, &server, seconds).await;
     report.step("the bound once more");
     let again = bound::run(server.url(), &scripts, &bound::SCRIPTS[2], 32, seconds as u32).await;
@@ -118,15 +123,40 @@ async fn main() {
     stage.ledger.close().await;
 }
 
+/// Measures a bound again, beside what is compared with it: the machine differs from minute to minute.
+struct Bounds<'b> {
+    server: &'b Server,
+    scripts: &'b Path,
+    seconds: f64,
+}
+
+impl Bounds<'_> {
+    async fn three(&self, report: &mut Report) -> f64 {
+        report.step("the bound three, beside it");
+        bound::run(self.server.url(), self.scripts, &bound::SCRIPTS[2], 32, self.seconds as u32).await
+    }
+}
+
+async fn print_bounds(server: &Server, scripts: &Path, seconds: f64) {
+    for script in &bound::SCRIPTS {
+        let rate = bound::run(server.url(), scripts, script, 32, seconds as u32).await;
+        println!("{} {rate:.0}/s", script.name);
+    }
+}
+
 /// One saturating load, looked at from near.
 async fn profile(server: &Server, wanted: Profile, seconds: f64) {
-    let stage = Stage::set(server, setting("TEXTBACK_BENCH_WORKERS", 1.0) as usize).await;
+    let mut stage = Stage::set(server, setting("TEXTBACK_BENCH_WORKERS", 0.0) as usize).await;
     warm_up(&stage).await;
+    if wanted == Profile::Intake {
+        stage.work_with(0).await;
+    }
     let counted = wanted == Profile::Statements;
     if counted {
         stage::forget_statements(&stage.ledger).await;
     }
     let pace = match setting("TEXTBACK_BENCH_RATE", 0.0) as u64 {
+        0 if wanted == Profile::Intake => Pace::Acknowledged,
         0 => Pace::Window(setting("TEXTBACK_BENCH_WINDOW", WINDOW as f64) as usize),
         rate => Pace::Rate(rate),
     };
@@ -166,15 +196,24 @@ async fn measure_bounds(report: &mut Report, server: &Server, scripts: &Path, se
     rates
 }
 
-async fn measure_intake(report: &mut Report, stage: &mut Stage, server: &Server, seconds: f64, bound: &[f64]) {
+async fn measure_intake(report: &mut Report, stage: &mut Stage, bounds: &Bounds<'_>) {
     stage.work_with(0).await;
-    let about = "Signed webhooks to one `serve`, no worker running; a text is acknowledged when it is on the disk.";
-    let columns =
-        ["load", "texts/s", "ack p50 ms", "ack p99 ms", "commits/text", "WAL bytes/text", "of *three*", "of *intake*"];
-    report.table("Intake", about, &columns);
-    for pace in [Pace::Rate(100), Pace::Rate(500), Pace::Rate(1_000), Pace::Acknowledged] {
+    let mut loads = Vec::new();
+    for pace in [Pace::Rate(100), Pace::Rate(500), Pace::Rate(1_000)] {
         report.step(&format!("intake {pace:?}"));
-        let load = load(stage, server, pace, seconds).await;
+        loads.push((pace, load(stage, bounds.server, pace, bounds.seconds).await));
+    }
+    let before = bounds.three(report).await;
+    report.step("intake, saturated");
+    let saturated = load(stage, bounds.server, Pace::Acknowledged, bounds.seconds).await;
+    loads.push((Pace::Acknowledged, saturated));
+    let three = f64::midpoint(before, bounds.three(report).await);
+    let about = format!(
+        "Signed webhooks to one `serve`, no worker running; a text is acknowledged when it is on the disk. *three*, before and after the saturated load: {three:.0} texts/s."
+    );
+    let columns = ["load", "texts/s", "ack p50 ms", "ack p99 ms", "commits/text", "WAL bytes/text", "of *three*"];
+    report.table("Intake", &about, &columns);
+    for (pace, load) in loads {
         let [p50, p99, _] = load.acknowledged;
         report.row(&[
             pace.to_string(),
@@ -183,12 +222,11 @@ async fn measure_intake(report: &mut Report, stage: &mut Stage, server: &Server,
             format!("{p99:.2}"),
             format!("{:.2}", load.commits),
             format!("{:.0}", load.wal),
-            format!("{:.2}", load.acknowledged_rate / bound[2]),
-            format!("{:.2}", load.acknowledged_rate / bound[0]),
+            format!("{:.2}", load.acknowledged_rate / three),
         ]);
     }
     // What came in is answered before the next measure.
-    stage.work_with(2).await;
+    stage.work_inside().await;
     stage.drain().await;
 }
 
@@ -206,43 +244,67 @@ const ROAD: [&str; 11] = [
     "of *three*",
 ];
 
-async fn measure_road(report: &mut Report, stage: &mut Stage, server: &Server, seconds: f64, bound: &[f64]) {
-    let about = "Signed webhook, session, script agent that echoes, reply accepted by a loopback carrier. Saturated is with 512 texts on the road at a time.";
-    report.table("The whole road", about, &ROAD);
-    for (workers, pace) in [
-        (1, Pace::Rate(50)),
-        (1, Pace::Rate(200)),
-        (1, Pace::Rate(500)),
-        (1, Pace::Window(WINDOW)),
-        (2, Pace::Window(WINDOW)),
-        (4, Pace::Window(WINDOW)),
-    ] {
-        report.step(&format!("road {pace:?}, {workers} workers"));
-        stage.work_with(workers).await;
-        road(report, stage, server, pace, seconds, bound[2]).await;
+async fn measure_road(report: &mut Report, stage: &mut Stage, bounds: &Bounds<'_>) {
+    let mut rows = Vec::new();
+    for (workers, pace) in
+        [(0, Pace::Rate(50)), (0, Pace::Rate(200)), (0, Pace::Rate(500)), (1, Pace::Rate(50)), (1, Pace::Rate(500))]
+    {
+        rows.push(road(report, stage, bounds, workers, pace).await);
     }
+    let before = bounds.three(report).await;
+    rows.push(road(report, stage, bounds, 0, Pace::Window(WINDOW)).await);
+    let between = bounds.three(report).await;
+    for workers in [1, 2, 4] {
+        rows.push(road(report, stage, bounds, workers, Pace::Window(WINDOW)).await);
+    }
+    let three = f64::midpoint(before, between);
+    let about = format!(
+        "Signed webhook, session, script agent that echoes, reply accepted by a loopback carrier. Workers in `serve` (`--with-workers`), \
+         or so many `work` beside it. Saturated is with 512 texts on the road at a time. *three*, before and after the first saturated \
+         load: {three:.0} texts/s."
+    );
+    road_table(report, "The whole road", &about, rows, three);
 }
 
-async fn road(report: &mut Report, stage: &Stage, server: &Server, pace: Pace, seconds: f64, bound: f64) {
-    let load = load(stage, server, pace, seconds).await;
-    report.row(&[
-        pace.to_string(),
-        stage.work.len().to_string(),
-        format!("{:.0}", load.rate),
-        format!("{:.2}", load.replied[0]),
-        format!("{:.2}", load.replied[1]),
-        format!("{:.2}", load.acknowledged[1]),
-        format!("{:.2}", load.commits),
-        format!("{:.0}", load.wal),
-        format!("{:.0}", load.cpu[0]),
-        format!("{:.0}", load.cpu[1]),
-        format!("{:.2}", load.rate / bound),
-    ]);
+/// One load on the whole road: who works, and what it came to.
+async fn road(
+    report: &mut Report,
+    stage: &mut Stage,
+    bounds: &Bounds<'_>,
+    workers: usize,
+    pace: Pace,
+) -> (Pace, String, Load) {
+    report.step(&format!("road {pace:?}, {workers} workers beside"));
+    match workers {
+        0 => stage.work_inside().await,
+        workers => stage.work_with(workers).await,
+    }
+    let load = load(stage, bounds.server, pace, bounds.seconds).await;
+    (pace, stage.workers(), load)
+}
+
+fn road_table(report: &mut Report, title: &str, about: &str, rows: Vec<(Pace, String, Load)>, three: f64) {
+    report.table(title, about, &ROAD);
+    for (pace, workers, load) in rows {
+        report.row(&[
+            pace.to_string(),
+            workers,
+            format!("{:.0}", load.rate),
+            format!("{:.2}", load.replied[0]),
+            format!("{:.2}", load.replied[1]),
+            format!("{:.2}", load.acknowledged[1]),
+            format!("{:.2}", load.commits),
+            format!("{:.0}", load.wal),
+            format!("{:.0}", load.cpu[0]),
+            format!("{:.0}", load.cpu[1]),
+            format!("{:.2}", load.rate / three),
+        ]);
+    }
 }
 
 /// What people would use instead, before and after textback's own measure of the same minutes.
 async fn measure_peers(report: &mut Report, stage: &mut Stage, server: &Server, seconds: f64) {
-    stage.work_with(1).await;
+    stage.work_inside().await;
     let mut ours = Vec::new();
     let mut rows = Vec::new();
     for name in peers::NAMES {
@@ -259,8 +321,9 @@ async fn measure_peers(report: &mut Report, stage: &mut Stage, server: &Server, 
     ours.push(load(stage, server, Pace::Window(WINDOW), seconds).await.rate);
     let ours = percentiles(ours)[0];
     let about = format!(
-        "The programs of `benches/peers`, a `serve` and a `work` each, in turn with textback ({ours:.0} texts/s, the median of its \
-         measures between them; {:.2} and {:.2} ms to a reply at 50/s). What they promise less stands there.",
+        "The programs of `benches/peers`, a `serve` and a `work` each, since one thread is all that Node has, in turn with one process \
+         of textback ({ours:.0} texts/s, the median of its measures between them; {:.2} and {:.2} ms to a reply at 50/s). What they \
+         promise less stands there.",
         steady.replied[0], steady.replied[1]
     );
     let columns = [
@@ -292,27 +355,26 @@ async fn measure_peers(report: &mut Report, stage: &mut Stage, server: &Server, 
 
 /// The same on a disk whose flush takes 1.6 ms: PostgreSQL waits as long before each (commit_delay), and whoever commits
 /// meanwhile goes along.
-async fn measure_slow_disk(report: &mut Report, stage: &mut Stage, server: &Server, scripts: &Path, seconds: f64) {
+async fn measure_slow_disk(report: &mut Report, stage: &mut Stage, bounds: &Bounds<'_>) {
     stage.slow_disk(true).await;
-    report.step("slow disk: the bound");
-    let bound = bound::run(server.url(), scripts, &bound::SCRIPTS[2], 32, seconds as u32).await;
-    stage.work_with(1).await;
-    let about = format!(
-        "The same with commit_delay = 1500 µs and commit_siblings = 0, as on a disk whose flush takes 1.6 ms. The bound *three* is {bound:.0} texts/s then."
-    );
-    report.table("On a slow disk", &about, &ROAD);
-    for pace in [Pace::Rate(50), Pace::Rate(500), Pace::Window(WINDOW)] {
-        report.step(&format!("slow disk: road {pace:?}"));
-        road(report, stage, server, pace, seconds, bound).await;
+    let mut rows = Vec::new();
+    for pace in [Pace::Rate(50), Pace::Rate(500)] {
+        rows.push(road(report, stage, bounds, 0, pace).await);
     }
+    let before = bounds.three(report).await;
+    rows.push(road(report, stage, bounds, 0, Pace::Window(WINDOW)).await);
+    let three = f64::midpoint(before, bounds.three(report).await);
     stage.slow_disk(false).await;
+    let about = format!(
+        "The same with commit_delay = 1500 µs and commit_siblings = 0, as on a disk whose flush takes 1.5 ms longer. *three* is {three:.0} texts/s then."
+    );
+    road_table(report, "On a slow disk", &about, rows, three);
 }
 
 /// The same among more and more that is stored already.
 async fn measure_growth(report: &mut Report, stage: &mut Stage, server: &Server, seconds: f64) {
     let most = setting("TEXTBACK_BENCH_MESSAGES", 1e6) as u64;
     let open = setting("TEXTBACK_BENCH_OPEN_SESSIONS", 1e6) as u64;
-    stage.work_with(1).await;
     let mut stored = growth::Stored::default();
     let mut rows = Vec::new();
     let mut first = None;
@@ -329,8 +391,8 @@ async fn measure_growth(report: &mut Report, stage: &mut Stage, server: &Server,
         if open > 0 {
             stored.add_open_sessions(server, report, open).await;
         }
-        stage.work_with(1).await;
-        // Caches and plans of the new processes, and of a table that was just filled.
+        stage.work_inside().await;
+        // Caches and plans of the new process, and of a table that was just filled.
         load(stage, server, Pace::Window(WINDOW), 2.0).await;
         let saturated = load(stage, server, Pace::Window(WINDOW), seconds).await;
         let steady = load(stage, server, Pace::Rate(200), seconds).await;
@@ -348,7 +410,7 @@ async fn measure_growth(report: &mut Report, stage: &mut Stage, server: &Server,
         ]);
         sizes.push((messages, bytes));
     }
-    let about = "The same load with one worker, when so much is stored. Latencies are at 200/s.";
+    let about = "The same load on one process, when so much is stored. Latencies are at 200/s.";
     let columns = [
         "messages",
         "open sessions",
@@ -377,8 +439,10 @@ async fn measure_growth(report: &mut Report, stage: &mut Stage, server: &Server,
     }
 }
 
-async fn measure_rest(report: &mut Report, stage: &mut Stage) {
+async fn measure_rest(report: &mut Report, stage: &mut Stage, server: &Server) {
     report.step("start, idle, size");
+    stage.work_with(1).await;
+    load(stage, server, Pace::Window(WINDOW), 4.0).await;
     let loaded: Vec<f64> = stage.pids().iter().map(|pid| memory_megabytes(*pid)).collect();
     let mut ready = Vec::new();
     for _ in 0..5 {

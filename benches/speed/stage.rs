@@ -87,8 +87,12 @@ fn find_log(folder: &std::path::Path) -> Option<PathBuf> {
 /// What a single saturating load is looked at for (TEXTBACK_BENCH_PROFILE), instead of measuring everything.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
+    /// The bound alone.
+    Bound,
     /// How fast it is.
     Load,
+    /// How fast texts are acknowledged when nobody answers them.
+    Intake,
     /// Its statements, those inside functions too, which costs a tenth of the speed.
     Statements,
     /// The plans of what took over 10 ms, which costs a third.
@@ -98,10 +102,12 @@ pub enum Profile {
 impl Profile {
     pub fn wanted() -> Option<Self> {
         match std::env::var("TEXTBACK_BENCH_PROFILE").ok()?.as_str() {
+            "bound" => Some(Self::Bound),
             "load" => Some(Self::Load),
+            "intake" => Some(Self::Intake),
             "statements" => Some(Self::Statements),
             "plans" => Some(Self::Plans),
-            other => panic!("TEXTBACK_BENCH_PROFILE is load, statements or plans, and not {other:?}"),
+            other => panic!("TEXTBACK_BENCH_PROFILE is bound, intake, load, statements or plans, and not {other:?}"),
         }
     }
 }
@@ -156,13 +162,14 @@ pub struct Stage {
     address: SocketAddr,
     pub serve: Option<Process>,
     pub work: Vec<Process>,
+    works_inside: bool,
     pub http: reqwest::Client,
     key: String,
     pub ready_after: Duration,
 }
 
 impl Stage {
-    /// A project with a number that echoes, served and worked for.
+    /// A project with a number that echoes, served and worked for: by so many workers, none of them being those of `serve` itself.
     pub async fn set(server: &Server, workers: usize) -> Self {
         textback::ledger::migrate(server.url()).await.expect("the schema");
         let ledger = Ledger::open(server.url(), 4, Arc::new(Wakes::default())).expect("a ledger");
@@ -181,12 +188,15 @@ impl Stage {
             address,
             serve: None,
             work: Vec::new(),
+            works_inside: workers == 0,
             http: reqwest::Client::new(),
             key,
             ready_after: Duration::ZERO,
         };
         stage.start_serve().await;
-        stage.work_with(workers).await;
+        for _ in 0..workers {
+            stage.work.push(stage.start("work", false));
+        }
         stage.furnish().await;
         stage
     }
@@ -195,7 +205,7 @@ impl Stage {
     pub async fn start_serve(&mut self) {
         drop(self.serve.take());
         let began = Instant::now();
-        self.serve = Some(self.start("serve"));
+        self.serve = Some(self.start("serve", self.works_inside));
         loop {
             let answer = self.http.get(format!("http://{}/readyz", self.address)).send().await;
             if answer.is_ok_and(|answer| answer.status().is_success()) {
@@ -207,18 +217,47 @@ impl Stage {
         self.ready_after = began.elapsed();
     }
 
-    /// As many workers as this. Those before have written what became of their work.
+    /// As many worker processes as this. Those before have written what became of their work.
     pub async fn work_with(&mut self, workers: usize) {
-        if !self.work.is_empty() {
-            self.drain().await;
+        self.rest().await;
+        if self.works_inside {
+            self.works_inside = false;
+            self.start_serve().await;
         }
-        self.work.clear();
         for _ in 0..workers {
-            self.work.push(self.start("work"));
+            self.work.push(self.start("work", false));
         }
     }
 
-    fn start(&self, command: &str) -> Process {
+    /// Workers in the process of `serve`, and no others.
+    pub async fn work_inside(&mut self) {
+        self.rest().await;
+        self.works_inside = true;
+        self.start_serve().await;
+    }
+
+    /// Ends the workers when their work is done.
+    async fn rest(&mut self) {
+        if self.works() {
+            self.drain().await;
+        }
+        self.work.clear();
+    }
+
+    /// Who works, in a word.
+    pub fn workers(&self) -> String {
+        match self.work.len() {
+            0 if self.works_inside => "in `serve`".to_owned(),
+            workers => workers.to_string(),
+        }
+    }
+
+    /// Whether anybody works.
+    pub fn works(&self) -> bool {
+        self.works_inside || !self.work.is_empty()
+    }
+
+    fn start(&self, command: &str, with_workers: bool) -> Process {
         let mut process = Command::new(env!("CARGO_BIN_EXE_textback"));
         process
             .arg(command)
@@ -228,6 +267,7 @@ impl Stage {
             .env("TEXTBACK_TWILIO_MESSAGING_URL", &self.carrier_url)
             .env("TEXTBACK_PUBLIC_URL", format!("http://{}", self.address))
             .env("TEXTBACK_LISTEN", self.address.to_string())
+            .env("TEXTBACK_WITH_WORKERS", with_workers.to_string())
             .env("RUST_LOG", "error")
             .stdout(Stdio::null());
         Process(process.spawn().expect("it starts"))
