@@ -292,7 +292,9 @@ end $$;
 create function take_in(texts incoming_text[], forms bytea[], begin_token uuid, begin_seconds double precision)
 returns table (ordinal integer, outcome text, why text, message_id uuid, session_id uuid, agent_id uuid, begun_at timestamptz,
                seq bigint, number_id uuid, origin text, begun_by_agent boolean, agent_version integer, started boolean, state jsonb,
-               language text, handled_seq bigint) language plpgsql as $$
+               language text, handled_seq bigint) language plpgsql
+-- One plan a connection. Plans for given values would be made five times before, 10 ms each, and are no better.
+set plan_cache_mode = force_generic_plan as $$
 declare
     text_in   record;
     held      record;

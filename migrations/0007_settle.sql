@@ -139,7 +139,9 @@ end $$;
 -- Answers one row a turn: settled (leaving tells whether the first text is claimed so), or stale when the token is no longer
 -- the turn's.
 create function settle_turns(turns turn_outcome[])
-returns table (ordinal integer, outcome text, planned integer, more_work boolean, leaving boolean) language plpgsql as $$
+returns table (ordinal integer, outcome text, planned integer, more_work boolean, leaving boolean) language plpgsql
+-- As in take_in.
+set plan_cache_mode = force_generic_plan as $$
 declare
     settling  record;
     held      record;

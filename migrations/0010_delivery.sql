@@ -47,7 +47,9 @@ create type delivery_outcome as (
 -- callback may have been faster than the carrier's answer: then what it said stays.
 -- next_waits: the contact has another text that may wait for this one.
 create function settle_deliveries(deliveries delivery_outcome[])
-returns table (ordinal integer, outcome text, next_waits boolean) language plpgsql as $$
+returns table (ordinal integer, outcome text, next_waits boolean) language plpgsql
+-- As in take_in.
+set plan_cache_mode = force_generic_plan as $$
 declare
     settling  record;
     lock_of   record;
