@@ -146,11 +146,11 @@ pub async fn run(options: Options) -> Done {
             let _ = part.await;
         }
     }
+    serving.close().await;
     served.cancel();
     if !works.is_finished() {
         let _ = works.await;
     }
-    serving.close().await;
     working.close().await;
     if let Some(postgres) = postgres {
         tokio::task::spawn_blocking(move || postgres.stop()).await?;

@@ -116,7 +116,8 @@ pub async fn serve(database: &DatabaseSettings, options: ServeOptions) -> Done {
                 // Half a process would be alive and deaf.
                 how = &mut running => return Err(format!("the workers ended: {how:?}").into()),
             }
-            // Only now: what the last request began is theirs.
+            // Only now: what the last request began is theirs, and that of one that was cut off is written by then.
+            ledger.close().await;
             served.cancel();
             running.await??;
             working.close().await;

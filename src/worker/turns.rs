@@ -468,7 +468,9 @@ impl Source for Turns {
     }
 
     async fn give_back(&self, claims: Vec<Claim>) -> Result<(), sqlx::Error> {
-        turn::give_back(&self.ledger, &claims).await
+        turn::give_back(&self.ledger, &claims).await?;
+        self.ledger.wakes().ring(Work::Turn);
+        Ok(())
     }
 }
 
