@@ -205,10 +205,10 @@ create type incoming_text as (
 
 -- Those texts of a batch that are like nearly all: the first of its contact there, in a session that is open and engaged, without
 -- pictures, keyword or guard in its way. In one statement for all of them, which costs a third of one after the other; what is not
--- answered here, take_in handles one by one. The caller holds the locks of all contacts.
+-- answered here, take_in handles one by one. The caller holds the locks of all contacts of these numbers.
 -- A turn of the agent that the text names is claimed for the caller at once, under begin_token for begin_seconds: it answers this text
 -- alone, since a session without a turn has nothing else that waits. Who looks at the history waits for a claim, which reads it.
-create function take_in_together(texts incoming_text[], begin_token uuid, begin_seconds double precision)
+create function take_in_together(texts incoming_text[], numbers uuid[], begin_token uuid, begin_seconds double precision)
 returns table (ordinal integer, message_id uuid, session_id uuid, agent_id uuid, begun_at timestamptz, seq bigint, number_id uuid,
                origin text, begun_by_agent boolean, agent_version integer, started boolean, state jsonb, language text, handled_seq bigint)
 language plpgsql as $$
@@ -232,6 +232,7 @@ begin
                  order by t.project_id, t."to", t."from", t.ordinal) t
           join project on project.id = t.project_id
           join number on number.project_id = t.project_id and number.number = t."to" and number.detached_at is null
+                     and number.id = any (numbers)
          cross join lateral (
                select ctid as place, session.* from session
                 where session.project_id = t.project_id and session.number_id = number.id and session.contact = t."from"
@@ -256,7 +257,8 @@ begin
           from found where session.ctid = found.place
         returning found.*
     ), armed as (
-        -- Only after the agent's time was made shorter: any other job comes early enough and moves itself.
+        -- Only after the agent's time was made shorter, or where it is shorter than a job waits for an answer that we owe: any other job
+        -- comes early enough and moves itself.
         update silence set due_at = now() + make_interval(secs => early.silent_after)
           from (select job.place, usual.silent_after
                   from usual
@@ -264,7 +266,7 @@ begin
                        select ctid as place from silence
                         where silence.session_id = usual.session_id and silence.due_at > now() + make_interval(secs => usual.silent_after)
                         limit 1) job
-                 where usual.silent_after < usual.silent_after_before) early
+                 where usual.silent_after < usual.silent_after_before or usual.silent_after < 60) early
          where silence.ctid = early.place
     ), written as (
         insert into message (id, seq, project_id, session_id, direction, kind, body, carrier_sid) overriding system value
@@ -305,6 +307,8 @@ declare
     -- How many texts of a project may still pass, where that is limited.
     rooms     jsonb := '{}';
     taken     integer;
+    -- The numbers that are texted. One that is attached only now is nobody's whose lock is held, and is left to the loop.
+    numbers   uuid[];
 begin
     -- Before any contact's lock, and in one order: two batches that count can't wait for each other.
     for pace in
@@ -319,17 +323,21 @@ begin
     end loop;
 
     -- Every batch takes its locks in this order, so two batches can't wait for each other.
+    numbers := array(select distinct number.id
+                       from unnest(texts) t
+                       join number on number.project_id = t.project_id and number.number = t."to" and number.detached_at is null
+                      where t.reason is null);
     perform lock_contact(contact.number_id, contact."from")
        from (select number.id as number_id, t."from"
                from unnest(texts) t
-               join number on number.project_id = t.project_id and number.number = t."to" and number.detached_at is null
+               join number on number.project_id = t.project_id and number.number = t."to" and number.id = any (numbers)
               where t.reason is null
               order by number.id, t."from") contact;
 
     return query
     select t.ordinal, 'stored', null::text, t.message_id, t.session_id, t.agent_id, t.begun_at, t.seq, t.number_id, t.origin,
            t.begun_by_agent, t.agent_version, t.started, t.state, t.language, t.handled_seq
-      from take_in_together(texts, begin_token, begin_seconds) t;
+      from take_in_together(texts, numbers, begin_token, begin_seconds) t;
     get diagnostics taken = row_count;
     if taken = cardinality(texts) then
         return;

@@ -120,7 +120,8 @@ begin
                        select ctid as place from silence
                         where silence.session_id = usual.session_id and silence.due_at > now() + make_interval(secs => usual.silent_after)
                         limit 1) job
-                 where usual.planned > 0 and usual.silent_after < usual.silent_after_before) early
+                 -- As in take_in_together.
+                 where usual.planned > 0 and (usual.silent_after < usual.silent_after_before or usual.silent_after < 60)) early
          where silence.ctid = early.place
     ), done as (
         -- By an array and not by a join: a plan that was made while few turns waited would read all of them for each of these. Not by

@@ -104,6 +104,7 @@ async fn answer_of(world: &World, function: &str) -> String {
         .replace("unnest(texts)", "unnest($1::incoming_text[])")
         .replace("unnest(turns)", "unnest($1::turn_outcome[])")
         .replace("seqs[", "('{}'::bigint[])[")
+        .replace("(numbers)", "('{}'::uuid[])")
         .replace("begin_token", "null::uuid")
         .replace("begin_seconds", "30")
         .replace("this_time", "now()")

@@ -114,6 +114,22 @@ async fn who_waits_for_an_answer_is_not_silent() {
     assert_eq!(world.newest().await["status"], "warned");
 }
 
+/// A job that waits for an answer we owe may be later than a short silence: whatever is said then brings it forward.
+#[tokio::test]
+async fn a_silence_shorter_than_a_minute_is_not_late_after_an_answer_that_was() {
+    let world = World::new().await;
+    world.attach_echo_with(json!({"warn_after_seconds": 10})).await;
+    assert_eq!(world.answers(ADA, "hi").await, ["1: hi"]);
+    let later = "update silence set due_at = now() + interval '59 seconds'";
+    let late = "select count(*) from silence where due_at > now() + interval '10 seconds'";
+    world.sql(later).await;
+    world.text(ADA, "again").await;
+    assert_eq!(world.count(late).await, 0, "the contact's text brings it forward");
+    world.sql(later).await;
+    world.settle().await;
+    assert_eq!(world.count(late).await, 0, "so does the answer");
+}
+
 #[tokio::test]
 async fn a_session_that_nobody_engaged_in_has_no_timer() {
     let world = world().await;
