@@ -183,7 +183,7 @@ end $$;
 -- session. keyword is stop, start, help, or yes, which means start only to somebody who has opted out. said_at is set when it was read
 -- back, long after it was said. media: [{id, url, content_type}] or null. The ids are new ones, to be used if needed; consent_id and
 -- help_message_id come with a keyword. agent_id: the caller has a place for a turn of this agent.
--- Composite, since a batch of them is read three times as fast as JSON.
+-- Composite, since reading JSON was 6 µs of what a text costs here.
 create type incoming_text as (
     ordinal         integer,
     project_id      uuid,

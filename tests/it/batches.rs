@@ -70,7 +70,7 @@ async fn a_database_that_is_away_is_told_to_everybody_who_waits() {
     assert!(matches!(batcher.submit(1).await, Err(BatchError::Database(_))));
 }
 
-fn text(project_id: Uuid, from: &str, sid: &str, body: &str, keyword: Option<Keyword>) -> Text {
+pub fn text(project_id: Uuid, from: &str, sid: &str, body: &str, keyword: Option<Keyword>) -> Text {
     Text {
         project_id,
         carrier_sid: Some(sid.to_owned()),

@@ -7,13 +7,14 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 use textback::ledger::Ledger;
 use textback::ledger::beginning::{Beginner, Place};
-use textback::ledger::inbound::{self, Taken, Text};
+use textback::ledger::inbound::{self, Taken};
 use textback::ledger::room::Room;
 use textback::ledger::turn::{self, Claim};
 use textback::ledger::wake::Wakes;
 use textback::worker;
 use uuid::Uuid;
 
+use crate::batches::text;
 use crate::harness::{ADA, ECHO, NUMBER, World, settings};
 use crate::stage::{Stage, Tally};
 
@@ -45,18 +46,8 @@ fn beside(world: &World) -> (Ledger, Arc<Mutex<Vec<Claim>>>) {
 async fn take_in(world: &World, ledger: &Ledger, from: &str, body: &str) -> Taken {
     let project_id =
         sqlx::query_scalar("select id from project").fetch_one(world.ledger.pool()).await.expect("a project");
-    let text = Text {
-        project_id,
-        carrier_sid: Some(format!("SM{}", Uuid::now_v7().simple())),
-        to: NUMBER.to_owned(),
-        from: from.to_owned(),
-        body: body.to_owned(),
-        media: Vec::new(),
-        form: Vec::new(),
-        misfit: None,
-        keyword: None,
-        said_at: None,
-    };
+    let sid = format!("SM{}", Uuid::now_v7().simple());
+    let text = text(project_id, from, &sid, body, None);
     inbound::take_in(ledger, text).await.expect("taken in")
 }
 
@@ -112,9 +103,10 @@ async fn a_session_whose_turn_runs_gets_no_second_one() {
 #[tokio::test]
 async fn turns_that_need_more_than_their_text_are_claimed() {
     let reads = "def reply(conv, text):\n    return str(len(conv.history)) + text\n";
-    for (source, more) in [(reads, json!({})), (ECHO, json!({"debounce_seconds": 5}))] {
-        let mut agent = json!({"first_message": "process"});
-        agent.as_object_mut().expect("an object").extend(more.as_object().cloned().unwrap_or_default());
+    for (source, agent) in [
+        (reads, json!({"first_message": "process"})),
+        (ECHO, json!({"first_message": "process", "debounce_seconds": 5})),
+    ] {
         let world = World::with_agent(source, agent).await;
         let (ledger, _) = beside(&world);
         for text in ["one", "two", "three"] {
