@@ -133,7 +133,7 @@ async fn a_database_in_trouble_is_told_and_everybody_works_again_after_it() {
         });
         let readers: Vec<_> = readers.collect();
         let during = format!("during {trouble:?}");
-        let (acknowledged, (ready, code)) = tokio::join!(say(&stage, &mut tally, &during), stage.readiness());
+        let (acknowledged, (ready, code)) = tokio::join!(say(&stage, &mut tally, &during), stage.trouble());
         assert!(!acknowledged, "{trouble:?}");
         let wanted = if matches!(trouble, Trouble::ReadOnly) { "database_read_only" } else { "database_unavailable" };
         assert_eq!((ready, code.as_str()), (503, wanted), "{trouble:?}");

@@ -225,6 +225,18 @@ impl Stage {
         }
     }
 
+    /// What `/readyz` answers once it is not ready; it is, until the trouble has reached it.
+    pub async fn trouble(&self) -> (u16, String) {
+        let until = Instant::now() + Duration::from_secs(10);
+        loop {
+            let (status, code) = self.readiness().await;
+            if status != 200 || Instant::now() > until {
+                return (status, code);
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// The status of `/readyz`, and the code of its problem.
     pub async fn readiness(&self) -> (u16, String) {
         let answer = reqwest::get(format!("http://{}/readyz", self.api)).await.expect("an answer");
