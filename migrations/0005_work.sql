@@ -38,20 +38,23 @@ create table silence (
 
 create index silence_that_is_due on silence (due_at);
 
+create domain delivery_status as text constraint delivery_status_is_known
+    check (value in ('planned', 'sending', 'accepted', 'sent', 'delivered', 'failed', 'unknown', 'suppressed'));
+create domain delivery_history as jsonb constraint delivery_history_is_a_list check (jsonb_typeof(value) = 'array');
+
 -- The sending of one outbound message. Its id is the message's: a message has one delivery. It belongs to one: see the trigger below.
 create table delivery (
-    id           uuid        not null constraint a_message_has_one_delivery primary key,
-    project_id   uuid        not null,
-    session_id   uuid        not null,
-    number_id    uuid        not null,
-    contact      text        not null,
-    seq          bigint      not null,
-    status       text        not null default 'planned' constraint delivery_status_is_known check
-        (status in ('planned', 'sending', 'accepted', 'sent', 'delivered', 'failed', 'unknown', 'suppressed')),
+    id           uuid             not null constraint a_message_has_one_delivery primary key,
+    project_id   uuid             not null,
+    session_id   uuid             not null,
+    number_id    uuid             not null,
+    contact      text             not null,
+    seq          bigint           not null,
+    status       delivery_status  not null default 'planned',
     -- Set while a worker has something to do with it, null when only the carrier has. The
     -- indexes below hold live rows alone, and a status callback touches no index (HOT).
     due_at       timestamptz,
-    attempts     integer     not null default 0,
+    attempts     integer          not null default 0,
     lease_token  uuid,
     leased_until timestamptz,
     -- When the carrier was last about to be called: what it has of this text is not older.
@@ -62,10 +65,10 @@ create table delivery (
     error_detail text,
     -- Each step it took, oldest first: [{"at", "status", "attempt"?, "code"?, "class"?, "detail"?, "by"?}]. In the row,
     -- since every step writes it anyway: rows of their own would cost a second write and an index.
-    history      jsonb       not null default '[]' constraint delivery_history_is_a_list check (jsonb_typeof(history) = 'array'),
-    created_at   timestamptz not null default now(),
+    history      delivery_history not null default '[]',
+    created_at   timestamptz      not null default now(),
     accepted_at  timestamptz,
-    updated_at   timestamptz not null default now(),
+    updated_at   timestamptz      not null default now(),
     constraint delivery_lease_has_token_and_end check ((lease_token is null) = (leased_until is null)),
     constraint sending_delivery_is_leased check (status <> 'sending' or lease_token is not null),
     constraint only_a_sending_or_unknown_delivery_is_leased check (lease_token is null or status in ('sending', 'unknown')),

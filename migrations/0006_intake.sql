@@ -223,8 +223,8 @@ begin
         -- What is found by "limit 1", and below by its place, is looked up whatever the statistics said when this was
         -- planned: a join that was planned while there were few sessions reads all of them for each batch when there are many.
         select t.ordinal, t.project_id, t.message_id, t.turn_id, t.body, t.carrier_sid, number.id as number_id, session.place,
-               session.id as session_id, session.agent_id, session.agent_version, session.origin, session.begun_by_turn, session.started_at,
-               session.state, session.language, session.handled_seq,
+               session.id as session_id, session.agent_id, session.agent_version, session.origin::text, session.begun_by_turn, session.started_at,
+               session.state::jsonb, session.language, session.handled_seq,
                current.warn_after_seconds as silent_after, session.warn_after_seconds as silent_after_before, running.debounce_seconds,
                t.agent_id = session.agent_id and running.debounce_seconds = 0 and not running.reads_history
                and (select turn.id from turn where turn.session_id = session.id limit 1) is null as begins

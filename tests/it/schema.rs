@@ -22,8 +22,8 @@ async fn every_table_has_a_primary_key() {
 async fn every_constraint_has_a_name_that_somebody_chose() {
     let pool = pool(&new_database().await).await;
     let generated: Vec<String> = sqlx::query_scalar(
-        "select conrelid::regclass || '.' || conname from pg_constraint
-          where connamespace = 'textback'::regnamespace and contype in ('c', 'f', 'p', 'u') and conrelid <> 0
+        "select coalesce(nullif(conrelid, 0)::regclass::text, contypid::regtype::text) || '.' || conname from pg_constraint
+          where connamespace = 'textback'::regnamespace and contype in ('c', 'f', 'p', 'u')
             and conrelid <> '_sqlx_migrations'::regclass
             and conname ~ '(_check[0-9]*|_fkey[0-9]*|_key[0-9]*|_pkey)$'",
     )
@@ -145,6 +145,10 @@ async fn the_schema_is_the_committed_one() {
                join pg_class c on c.oid = a.attrelid and c.relkind = 'r'
                left join pg_attrdef d on d.adrelid = c.oid and d.adnum = a.attnum
               where c.relnamespace = 'textback'::regnamespace and a.attnum > 0 and not a.attisdropped
+             union all
+             select 0, t.typname, 'domain ' || t.typname || ' ' || format_type(t.typbasetype, t.typtypmod)
+                        || ' constraint ' || c.conname || ' ' || pg_get_constraintdef(c.oid)
+               from pg_type t join pg_constraint c on c.contypid = t.oid where t.typnamespace = 'textback'::regnamespace
              union all
              select 2, conrelid::regclass || '.' || conname,
                     'constraint ' || conrelid::regclass || '.' || conname || ' ' || pg_get_constraintdef(oid)
