@@ -5,7 +5,8 @@ ARG RUN_BASE=debian:bookworm-slim
 FROM ${BUILD_BASE} AS build
 WORKDIR /src
 COPY . .
-RUN cargo build --locked --release
+# The allocator is built for pages of one size, and some kernels of this architecture have pages of 64 kB: it serves smaller ones too.
+RUN if [ "$(uname -m)" = aarch64 ]; then export JEMALLOC_SYS_WITH_LG_PAGE=16; fi && cargo build --locked --release
 
 FROM ${RUN_BASE}
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/*
