@@ -56,8 +56,12 @@ struct Load {
     cpu: [f64; 3],
 }
 
-/// Puts a load on the road and waits for its end. Without workers the replies never come.
+/// Puts a load on the road and waits for its end. Without workers the replies never come. Before one that asks how long a text takes
+/// the tables are vacuumed, as they are within a minute or two: else it would ask that of the vacuum after a flood.
 async fn load(stage: &Stage, server: &Server, pace: Pace, seconds: f64) -> Load {
+    if matches!(pace, Pace::Rate(_)) {
+        server.vacuum().await;
+    }
     let before = statistics(&stage.ledger).await;
     let everything = [std::process::id() as i32];
     let cpu = || [cpu_seconds(&stage.pids()), cpu_seconds(&[server.pid()]), cpu_seconds(&everything)];
@@ -98,7 +102,7 @@ async fn main() {
         Some(wanted) => return profile(&server, wanted, seconds).await,
         None => {}
     }
-    let mut report = Report::of(44);
+    let mut report = Report::of(50);
     let bound = measure_bounds(&mut report, &server, &scripts, seconds).await;
     let mut stage = Stage::set(&server, 0).await;
     report.step("everybody texts once");
@@ -109,7 +113,8 @@ async fn main() {
     measure_peers(&mut report, &mut stage, &server, seconds).await;
     measure_slow_disk(&mut report, &mut stage, &bounds).await;
     measure_rest(&mut report, &mut stage, &server).await;
-    measure_growth(&mut report, &mut stage, &server, seconds).await;
+    let stage = stage.anew(&server).await;
+    let stage = measure_growth(&mut report, stage, &bounds).await;
     report.step("the bound once more");
     let again = bound::run(server.url(), &scripts, &bound::SCRIPTS[2], 32, seconds as u32).await;
     report.table(
@@ -177,7 +182,8 @@ async fn profile(server: &Server, wanted: Profile, seconds: f64) {
 
 /// Each of the people gets a session.
 async fn warm_up(stage: &Stage) {
-    while !wire::everybody_has_texted() {
+    let until = wire::texted() + wire::PEOPLE;
+    while wire::texted() < until {
         let clocks = wire::text(&stage.target, &stage.carrier, Pace::Window(WINDOW), 2.0, CONNECTIONS).await;
         stage.settle(clocks.acknowledgements().len()).await;
     }
@@ -372,7 +378,7 @@ async fn measure_slow_disk(report: &mut Report, stage: &mut Stage, bounds: &Boun
 }
 
 /// The same among more and more that is stored already.
-async fn measure_growth(report: &mut Report, stage: &mut Stage, server: &Server, seconds: f64) {
+async fn measure_growth(report: &mut Report, mut stage: Stage, bounds: &Bounds<'_>) -> Stage {
     let most = setting("TEXTBACK_BENCH_MESSAGES", 1e6) as u64;
     let open = setting("TEXTBACK_BENCH_OPEN_SESSIONS", 1e6) as u64;
     let mut stored = growth::Stored::default();
@@ -385,24 +391,32 @@ async fn measure_growth(report: &mut Report, stage: &mut Stage, server: &Server,
     for (messages, open) in levels {
         report.step(&format!("growth: {messages} messages and {open} open sessions more"));
         if messages > so_far {
-            stored.add_messages(server, report, messages - so_far).await;
+            stored.add_messages(bounds.server, report, messages - so_far).await;
             so_far = messages;
         }
         if open > 0 {
-            stored.add_open_sessions(server, report, open).await;
+            stored.add_open_sessions(bounds.server, report, open).await;
         }
         stage.work_inside().await;
+        if so_far == 0 {
+            warm_up(&stage).await;
+        }
         // Caches and plans of the new process, and of a table that was just filled.
-        load(stage, server, Pace::Window(WINDOW), 2.0).await;
-        let saturated = load(stage, server, Pace::Window(WINDOW), seconds).await;
-        let steady = load(stage, server, Pace::Rate(200), seconds).await;
-        let (messages, open, bytes) = growth::count(server).await;
+        load(&stage, bounds.server, Pace::Window(WINDOW), 2.0).await;
+        let (messages, open, _) = growth::count(bounds.server).await;
+        let before = bounds.three(report).await;
+        let saturated = load(&stage, bounds.server, Pace::Window(WINDOW), bounds.seconds).await;
+        let three = f64::midpoint(before, bounds.three(report).await);
+        let steady = load(&stage, bounds.server, Pace::Rate(200), bounds.seconds).await;
+        let (_, _, bytes) = growth::count(bounds.server).await;
         let rate = *first.get_or_insert(saturated.rate);
         rows.push([
             messages.to_string(),
             open.to_string(),
             format!("{:.0}", saturated.rate),
             format!("{:.2}", saturated.rate / rate),
+            format!("{three:.0}"),
+            format!("{:.2}", saturated.rate / three),
             format!("{:.0}", saturated.cpu[1]),
             format!("{:.0}", saturated.wal),
             format!("{:.2}", steady.replied[0]),
@@ -410,12 +424,14 @@ async fn measure_growth(report: &mut Report, stage: &mut Stage, server: &Server,
         ]);
         sizes.push((messages, bytes));
     }
-    let about = "The same load on one process, when so much is stored. Latencies are at 200/s.";
+    let about = "The same load on one process in a new database, when so much is stored; *three* before and after it. Latencies are at 200/s.";
     let columns = [
         "messages",
         "open sessions",
         "texts/s",
         "of the first",
+        "*three*",
+        "of *three*",
         "CPU µs/text PostgreSQL",
         "WAL bytes/text",
         "reply p50 ms",
@@ -437,6 +453,7 @@ async fn measure_growth(report: &mut Report, stage: &mut Stage, server: &Server,
         let row: Vec<String> = [messages.to_string()].into_iter().chain(cells).chain([format!("{all:.0}")]).collect();
         report.row(&row);
     }
+    stage
 }
 
 async fn measure_rest(report: &mut Report, stage: &mut Stage, server: &Server) {

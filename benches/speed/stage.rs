@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
 use textback::dev::postgres::Postgres;
 use textback::ledger::wake::Wakes;
 use textback::ledger::{Ledger, project};
@@ -47,6 +48,12 @@ impl Server {
 
     pub fn url(&self) -> &str {
         self.postgres.as_ref().expect("it runs").url()
+    }
+
+    /// Vacuums all tables, and gathers their statistics.
+    pub async fn vacuum(&self) {
+        let mut connection = PgConnection::connect(self.url()).await.expect("a connection");
+        sqlx::raw_sql("vacuum analyze").execute(&mut connection).await.expect("vacuumed");
     }
 
     /// The process of the server.
@@ -199,6 +206,15 @@ impl Stage {
         }
         stage.furnish().await;
         stage
+    }
+
+    /// The same in a database that knows nothing, with the workers of `serve`.
+    pub async fn anew(self, server: &Server) -> Self {
+        let Self { ledger, serve, work, .. } = self;
+        drop((serve, work));
+        sqlx::raw_sql("drop schema textback cascade").execute(ledger.pool()).await.expect("it is gone");
+        ledger.close().await;
+        Self::set(server, 0).await
     }
 
     /// Starts `serve` and waits until it is ready.

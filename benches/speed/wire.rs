@@ -21,12 +21,12 @@ pub const NUMBER: &str = "+14155550199";
 /// How many people text. The bound draws its contacts from as many.
 pub const PEOPLE: u64 = 20_000;
 
-/// How many texts there were in all runs: people take turns, so that each has a session after as many texts as there are people.
+/// How many texts there were in all runs.
 static TEXTED: AtomicU64 = AtomicU64::new(0);
 
-/// Whether everybody has texted.
-pub fn everybody_has_texted() -> bool {
-    TEXTED.load(Ordering::Relaxed) >= PEOPLE
+/// How many texts there were. People take turns, so that each has texted after as many more as there are people.
+pub fn texted() -> u64 {
+    TEXTED.load(Ordering::Relaxed)
 }
 
 /// When each text of a run was due, acknowledged and answered, in microseconds of the run; 0: not yet.

@@ -24,11 +24,9 @@ const SLOW: Duration = Duration::from_millis(10);
 
 /// With how many items a batch no longer waits for more, and for how long it waits at most. A flush costs as much as some ten more
 /// items, so under load waiting costs less than another flush: how long the next one waits after the one before went grows with the
-/// rate, `PACE_A_RATE` for each item a second; 2 ms at 500 a second, which spares a quarter of what PostgreSQL does then. Below
-/// `SHORT`, 250 a second, there is no wait at all.
+/// rate (see [`Patience`]). A wait below `SHORT` is none.
 const FULL: usize = 64;
 const PACE: Duration = Duration::from_millis(10);
-const PACE_A_RATE: f64 = 4e-6;
 const SHORT: Duration = Duration::from_millis(1);
 
 /// Over how long a time the rate is taken.
@@ -39,6 +37,28 @@ const KEPT: Duration = Duration::from_millis(200);
 
 /// How often one item is tried again when the database itself says that trying again helps.
 const RETRIES: usize = 3;
+
+/// Who waits for the items, which says how long a flush may wait for more of them.
+#[derive(Debug, Clone, Copy)]
+pub enum Patience {
+    /// The carrier, for its acknowledgement.
+    Carrier,
+    /// A person, for a reply.
+    Person,
+    /// Nobody: it is written down that something is done.
+    Nobody,
+}
+
+impl Patience {
+    /// Seconds for each item a second. At 500 a second that is 1.5, 4 and 10 ms, and spares a third of what PostgreSQL does then.
+    const fn a_rate(self) -> f64 {
+        match self {
+            Self::Carrier => 3e-6,
+            Self::Person => 8e-6,
+            Self::Nobody => 2e-5,
+        }
+    }
+}
 
 /// Why an item was not flushed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -70,9 +90,9 @@ where
     T: Clone + Send + 'static,
     R: Send + 'static,
 {
-    /// Starts flushing. `flush` must answer one result an item, in the items' order, and must
+    /// Starts flushing, as patiently as whoever waits. `flush` must answer one result an item, in the items' order, and must
     /// do all or nothing. It ends when the last handle is dropped.
-    pub fn start<F>(pool: PgPool, flush: F) -> Self
+    pub fn start<F>(pool: PgPool, patience: Patience, flush: F) -> Self
     where
         F: for<'c> Fn(&'c mut PgConnection, Vec<T>) -> Flushing<'c, R> + Send + Sync + 'static,
     {
@@ -82,7 +102,7 @@ where
         // The connections of lanes that have nothing to do.
         let idle = Arc::new(Mutex::new(Vec::new()));
         tokio::spawn(async move {
-            let mut pacer = Pacer::new();
+            let mut pacer = Pacer::new(patience);
             let mut before = None;
             loop {
                 // First the place, then the batch: what arrives while there is none goes out with it.
@@ -125,20 +145,21 @@ where
 
 /// When the next flush goes: the more arrives, the longer it waits for more.
 struct Pacer {
+    patience: Patience,
     went: Instant,
     /// How many items went within `MEMORY`; those of long ago fade.
     lately: f64,
 }
 
 impl Pacer {
-    fn new() -> Self {
-        Self { went: Instant::now(), lately: 0.0 }
+    fn new(patience: Patience) -> Self {
+        Self { patience, went: Instant::now(), lately: 0.0 }
     }
 
     /// Until when the next flush waits for more.
     fn hurry(&self) -> Instant {
         let rate = self.lately / MEMORY.as_secs_f64();
-        let pace = Duration::from_secs_f64(rate * PACE_A_RATE).min(PACE);
+        let pace = Duration::from_secs_f64(rate * self.patience.a_rate()).min(PACE);
         self.went + if pace < SHORT { Duration::ZERO } else { pace }
     }
 

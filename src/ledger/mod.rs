@@ -34,7 +34,7 @@ use sqlx::{Connection, PgPool};
 use uuid::Uuid;
 
 use crate::db;
-use batch::Batcher;
+use batch::{Batcher, Patience};
 use beginning::{Beginner, Beginnings};
 use wake::Wakes;
 
@@ -75,14 +75,14 @@ impl Ledger {
     ) -> Result<Self, sqlx::Error> {
         let pool = db::pool(url, max_connections)?;
         Ok(Self {
-            intake: Batcher::start(pool.clone(), move |connection, texts| {
+            intake: Batcher::start(pool.clone(), Patience::Carrier, move |connection, texts| {
                 let beginnings = beginnings.clone();
                 Box::pin(async move { inbound::flush(connection, texts, beginnings.as_deref()).await })
             }),
-            turns: Batcher::start(pool.clone(), |connection, settlements| {
+            turns: Batcher::start(pool.clone(), Patience::Person, |connection, settlements| {
                 Box::pin(turn::flush(connection, settlements))
             }),
-            deliveries: Batcher::start(pool.clone(), |connection, settlements| {
+            deliveries: Batcher::start(pool.clone(), Patience::Nobody, |connection, settlements| {
                 Box::pin(delivery::flush(connection, settlements))
             }),
             pool,

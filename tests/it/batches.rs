@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;
-use textback::ledger::batch::{BatchError, Batcher};
+use textback::ledger::batch::{BatchError, Batcher, Patience};
 use textback::ledger::consent::Keyword;
 use textback::ledger::inbound::{Taken, Text, take_in};
 use textback::ledger::project;
@@ -18,7 +18,7 @@ async fn what_waits_during_a_flush_shares_the_next_one() {
     let world = World::new().await;
     let flushes = Arc::new(AtomicUsize::new(0));
     let disk = Arc::new(Semaphore::new(0));
-    let batcher: Batcher<usize, usize> = Batcher::start(world.ledger.pool().clone(), {
+    let batcher: Batcher<usize, usize> = Batcher::start(world.ledger.pool().clone(), Patience::Carrier, {
         let (flushes, disk) = (flushes.clone(), disk.clone());
         move |_, items| {
             let (flushes, disk) = (flushes.clone(), disk.clone());
@@ -45,11 +45,12 @@ async fn what_waits_during_a_flush_shares_the_next_one() {
 #[tokio::test]
 async fn a_lane_whose_connection_was_cut_gets_another_one() {
     let world = World::new().await;
-    let batcher: Batcher<i32, i32> = Batcher::start(world.ledger.pool().clone(), |connection, items| {
-        Box::pin(async move {
-            sqlx::query_scalar("select unnest($1::integer[]) * 10").bind(items).fetch_all(connection).await
-        })
-    });
+    let batcher: Batcher<i32, i32> =
+        Batcher::start(world.ledger.pool().clone(), Patience::Carrier, |connection, items| {
+            Box::pin(async move {
+                sqlx::query_scalar("select unnest($1::integer[]) * 10").bind(items).fetch_all(connection).await
+            })
+        });
     assert_eq!(batcher.submit(1).await.expect("flushed"), 10);
     let others = "select count(*) from (select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()) cut";
     assert!(world.count(others).await > 0);
@@ -66,7 +67,8 @@ async fn a_lane_whose_connection_was_cut_gets_another_one() {
 async fn a_database_that_is_away_is_told_to_everybody_who_waits() {
     let nobody =
         textback::ledger::Ledger::open("postgres://nobody@127.0.0.1:9/none", 1, Arc::default()).expect("a ledger");
-    let batcher: Batcher<u8, u8> = Batcher::start(nobody.pool().clone(), |_, items| Box::pin(async move { Ok(items) }));
+    let batcher: Batcher<u8, u8> =
+        Batcher::start(nobody.pool().clone(), Patience::Carrier, |_, items| Box::pin(async move { Ok(items) }));
     assert!(matches!(batcher.submit(1).await, Err(BatchError::Database(_))));
 }
 
