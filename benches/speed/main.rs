@@ -110,7 +110,7 @@ async fn main() {
     let bounds = Bounds { server: &server, scripts: &scripts, seconds };
     measure_intake(&mut report, &mut stage, &bounds).await;
     measure_road(&mut report, &mut stage, &bounds).await;
-    measure_peers(&mut report, &mut stage, &server, seconds).await;
+    peers::compare(&mut report, &mut stage, &server, seconds).await;
     measure_slow_disk(&mut report, &mut stage, &bounds).await;
     measure_rest(&mut report, &mut stage, &server).await;
     let stage = stage.anew(&server).await;
@@ -309,66 +309,6 @@ fn road_table(report: &mut Report, title: &str, about: &str, rows: Vec<(Pace, St
 }
 
 /// What people would use instead, before and after textback's own measure of the same minutes.
-async fn measure_peers(report: &mut Report, stage: &mut Stage, server: &Server, seconds: f64) {
-    stage.work_inside().await;
-    // As the peers' rate: after a while that does not count.
-    let ours = async || {
-        load(stage, server, Pace::Window(WINDOW), 4.0).await;
-        load(stage, server, Pace::Window(WINDOW), seconds).await.rate
-    };
-    report.step("textback, before the peers");
-    let mut beside = vec![ours().await];
-    let mut rows = Vec::new();
-    for name in peers::NAMES {
-        report.step(name);
-        match peers::Peer::start(server, name).await {
-            Some(peer) => rows.push((name, peer.measure(server, seconds).await)),
-            None => {
-                eprintln!("    {name} can't be built here (npm and cargo fetch what it needs): not measured");
-                continue;
-            }
-        }
-        report.step(&format!("textback, after {name}"));
-        beside.push(ours().await);
-    }
-    report.step("textback at 50/s");
-    let steady = load(stage, server, Pace::Rate(50), seconds).await;
-    let about = format!(
-        "The programs of `benches/peers`, a `serve` and a `work` each, since one thread is all that Node has, in turn with one process \
-         of textback, each beside what that did before and after it ({:.2} and {:.2} ms to a reply at 50/s). What they promise less \
-         stands there.",
-        steady.replied[0], steady.replied[1]
-    );
-    let columns = [
-        "peer",
-        "texts/s saturated",
-        "textback beside it",
-        "textback is",
-        "reply p50 ms at 50/s",
-        "reply p99 ms",
-        "ack p99 ms",
-        "CPU µs/text peer",
-        "CPU µs/text PostgreSQL",
-        "not answered in 30 s",
-    ];
-    report.table("Peers", &about, &columns);
-    for ((name, measured), beside) in rows.into_iter().zip(beside.windows(2)) {
-        let ours = f64::midpoint(beside[0], beside[1]);
-        report.row(&[
-            name.to_owned(),
-            format!("{:.0}", measured.rate),
-            format!("{ours:.0}"),
-            format!("{:.2} x", ours / measured.rate),
-            format!("{:.2}", measured.replied[0]),
-            format!("{:.2}", measured.replied[1]),
-            format!("{:.2}", measured.acknowledged[1]),
-            format!("{:.0}", measured.cpu[0]),
-            format!("{:.0}", measured.cpu[1]),
-            measured.unanswered.to_string(),
-        ]);
-    }
-}
-
 /// The same on a disk whose flush takes 1.6 ms: PostgreSQL waits as long before each (commit_delay), and whoever commits
 /// meanwhile goes along.
 async fn measure_slow_disk(report: &mut Report, stage: &mut Stage, bounds: &Bounds<'_>) {

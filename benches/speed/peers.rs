@@ -7,28 +7,29 @@ use std::time::{Duration, Instant};
 
 use sqlx::{Connection, PgConnection};
 
-use crate::stage::{Process, Server, cpu_seconds};
+use crate::report::Report;
+use crate::stage::{Process, Server, Stage, cpu_seconds};
 use crate::wire::{self, ACCOUNT_SID, AUTH_TOKEN, Current, NUMBER, Pace, Target};
-use crate::{CONNECTIONS, WINDOW, percentiles};
+use crate::{CONNECTIONS, WINDOW, load, percentiles};
 
 /// The peers' folders.
-pub const NAMES: [&str; 3] = ["graphile-worker", "pg-boss", "apalis-postgres"];
+const NAMES: [&str; 3] = ["graphile-worker", "pg-boss", "apalis-postgres"];
 /// How long a peer may take for the rest of its answers after a load.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a peer came to.
-pub struct Measured {
-    pub rate: f64,
+struct Measured {
+    rate: f64,
     /// At 50/s, in milliseconds: median and the hundredth.
-    pub replied: [f64; 3],
-    pub acknowledged: [f64; 3],
+    replied: [f64; 3],
+    acknowledged: [f64; 3],
     /// Microseconds of CPU a text when it is saturated: the peer, PostgreSQL.
-    pub cpu: [f64; 2],
-    pub unanswered: usize,
+    cpu: [f64; 2],
+    unanswered: usize,
 }
 
 /// A peer that was built, on a database of its own.
-pub struct Peer {
+struct Peer {
     program: PathBuf,
     arguments: Vec<String>,
     environment: Vec<(&'static str, String)>,
@@ -39,7 +40,7 @@ pub struct Peer {
 
 impl Peer {
     /// Builds a peer and starts it. `None`: what it is built with is not on this machine.
-    pub async fn start(server: &Server, name: &str) -> Option<Self> {
+    async fn start(server: &Server, name: &str) -> Option<Self> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers").join(name);
         let (program, arguments) = build(&folder)?;
         let database = format!("peer_{}", name.replace('-', "_"));
@@ -94,7 +95,7 @@ impl Peer {
     }
 
     /// The loads that textback gets: saturated, after a while of it that does not count, and 50 a second.
-    pub async fn measure(&self, server: &Server, seconds: f64) -> Measured {
+    async fn measure(&self, server: &Server, seconds: f64) -> Measured {
         let mut unanswered = self.load(Pace::Window(WINDOW), 4.0).await.1;
         let pids: Vec<i32> = self.running.iter().map(Process::pid).collect();
         let before = [cpu_seconds(&pids), cpu_seconds(&[server.pid()])];
@@ -143,4 +144,65 @@ fn build(folder: &Path) -> Option<(PathBuf, Vec<String>)> {
     cargo.args(["build", "--release", "--quiet"]).env_remove("DATABASE_URL").env_remove("CARGO_TARGET_DIR");
     let name = folder.file_name()?.to_string_lossy().into_owned();
     quietly(&mut cargo).then(|| (folder.join("target/release").join(format!("peer-{name}")), Vec::new()))
+}
+
+/// Measures all peers, and textback between them.
+pub async fn compare(report: &mut Report, stage: &mut Stage, server: &Server, seconds: f64) {
+    stage.work_inside().await;
+    // As the peers' rate: after a while that does not count.
+    let ours = async || {
+        load(stage, server, Pace::Window(WINDOW), 4.0).await;
+        load(stage, server, Pace::Window(WINDOW), seconds).await.rate
+    };
+    report.step("textback, before the peers");
+    let mut beside = vec![ours().await];
+    let mut rows = Vec::new();
+    for name in NAMES {
+        report.step(name);
+        match Peer::start(server, name).await {
+            Some(peer) => rows.push((name, peer.measure(server, seconds).await)),
+            None => {
+                eprintln!("    {name} can't be built here (npm and cargo fetch what it needs): not measured");
+                continue;
+            }
+        }
+        report.step(&format!("textback, after {name}"));
+        beside.push(ours().await);
+    }
+    report.step("textback at 50/s");
+    let steady = load(stage, server, Pace::Rate(50), seconds).await;
+    let about = format!(
+        "The programs of `benches/peers`, a `serve` and a `work` each, since one thread is all that Node has, in turn with one process \
+         of textback, each beside what that did before and after it ({:.2} and {:.2} ms to a reply at 50/s). What they promise less \
+         stands there.",
+        steady.replied[0], steady.replied[1]
+    );
+    let columns = [
+        "peer",
+        "texts/s saturated",
+        "textback beside it",
+        "textback is",
+        "reply p50 ms at 50/s",
+        "reply p99 ms",
+        "ack p99 ms",
+        "CPU µs/text peer",
+        "CPU µs/text PostgreSQL",
+        "not answered in 30 s",
+    ];
+    report.table("Peers", &about, &columns);
+    for ((name, measured), beside) in rows.into_iter().zip(beside.windows(2)) {
+        let ours = f64::midpoint(beside[0], beside[1]);
+        report.row(&[
+            name.to_owned(),
+            format!("{:.0}", measured.rate),
+            format!("{ours:.0}"),
+            format!("{:.2} x", ours / measured.rate),
+            format!("{:.2}", measured.replied[0]),
+            format!("{:.2}", measured.replied[1]),
+            format!("{:.2}", measured.acknowledged[1]),
+            format!("{:.0}", measured.cpu[0]),
+            format!("{:.0}", measured.cpu[1]),
+            measured.unanswered.to_string(),
+        ]);
+    }
 }
