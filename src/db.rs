@@ -41,11 +41,17 @@ pub const SURE_FOR: Duration = Duration::from_millis(100);
 /// How long a connection that is given back may take to say that it is well.
 const WELL_WITHIN: Duration = Duration::from_secs(3);
 
-/// Waits for the database no longer than [`PATIENCE`].
-pub async fn patiently<T, E: From<sqlx::Error>>(asking: impl Future<Output = Result<T, E>>) -> Result<T, E> {
-    match tokio::time::timeout(PATIENCE, asking).await {
-        Ok(answer) => answer,
-        Err(_) => Err(silent().into()),
+/// Waits for the database no longer than [`PATIENCE`]. The asking lies on the heap: it is some kilobytes, and whoever may have to ask
+/// is moved about for each text.
+pub fn patiently<T, E: From<sqlx::Error>, F: Future<Output = Result<T, E>>>(
+    asking: F,
+) -> impl Future<Output = Result<T, E>> + use<T, E, F> {
+    let asking = Box::pin(asking);
+    async move {
+        match tokio::time::timeout(PATIENCE, asking).await {
+            Ok(answer) => answer,
+            Err(_) => Err(silent().into()),
+        }
     }
 }
 

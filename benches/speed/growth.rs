@@ -51,6 +51,23 @@ const FILL: &str = "
       from said join made on made.id = said.session_id
      where said.direction = 'outbound'";
 
+/// $1 how many messages stay.
+const LEAVE: [&str; 2] = [
+    "delete from delivery where seq <= (select max(seq) - $1 from message)",
+    "delete from message where seq <= (select max(seq) - $1 from message)",
+];
+
+/// Takes away what the warming up has written but the last messages, so many at most: sessions and their workings stay.
+pub async fn leave_messages(server: &Server, messages: i64) {
+    let mut connection = PgConnection::connect(server.url()).await.expect("a connection");
+    let quick = "set search_path = textback; set session_replication_role = replica";
+    sqlx::raw_sql(quick).execute(&mut connection).await.expect("set");
+    for statement in LEAVE {
+        sqlx::query(statement).bind(messages).execute(&mut connection).await.expect("taken away");
+    }
+    sqlx::raw_sql("vacuum full analyze delivery, message").execute(&mut connection).await.expect("vacuumed");
+}
+
 /// How much is stored, as far as it is counted here.
 #[derive(Default)]
 pub struct Stored {

@@ -102,7 +102,7 @@ async fn main() {
         Some(wanted) => return profile(&server, wanted, seconds).await,
         None => {}
     }
-    let mut report = Report::of(50);
+    let mut report = Report::of(51);
     let bound = measure_bounds(&mut report, &server, &scripts, seconds).await;
     let mut stage = Stage::set(&server, 0).await;
     report.step("everybody texts once");
@@ -110,6 +110,9 @@ async fn main() {
     let bounds = Bounds { server: &server, scripts: &scripts, seconds };
     measure_intake(&mut report, &mut stage, &bounds).await;
     measure_road(&mut report, &mut stage, &bounds).await;
+    let mut stage = stage.anew(&server).await;
+    report.step("everybody texts once, in a new database");
+    warm_up(&stage).await;
     peers::compare(&mut report, &mut stage, &server, seconds).await;
     measure_slow_disk(&mut report, &mut stage, &bounds).await;
     measure_rest(&mut report, &mut stage, &server).await;
@@ -353,12 +356,15 @@ async fn measure_growth(report: &mut Report, mut stage: Stage, bounds: &Bounds<'
         }
         // Caches and plans of the new process, and of a table that was just filled.
         load(&stage, bounds.server, Pace::Window(WINDOW), 2.0).await;
+        if so_far == 0 {
+            growth::leave_messages(bounds.server, 10_000).await;
+        }
         let (messages, open, _) = growth::count(bounds.server).await;
         let before = bounds.three(report).await;
         let saturated = load(&stage, bounds.server, Pace::Window(WINDOW), bounds.seconds).await;
         let three = f64::midpoint(before, bounds.three(report).await);
         let steady = load(&stage, bounds.server, Pace::Rate(200), bounds.seconds).await;
-        let (_, _, bytes) = growth::count(bounds.server).await;
+        let (after, _, bytes) = growth::count(bounds.server).await;
         let rate = *first.get_or_insert(saturated.rate);
         rows.push([
             messages.to_string(),
@@ -372,9 +378,9 @@ async fn measure_growth(report: &mut Report, mut stage: Stage, bounds: &Bounds<'
             format!("{:.2}", steady.replied[0]),
             format!("{:.2}", steady.replied[1]),
         ]);
-        sizes.push((messages, bytes));
+        sizes.push((after, bytes));
     }
-    let about = "The same load on one process in a new database, when so much is stored; *three* before and after it. Latencies are at 200/s.";
+    let about = "The same load on one process in a new database, when so much is stored as it begins; *three* before and after it. Latencies are at 200/s.";
     let columns = [
         "messages",
         "open sessions",

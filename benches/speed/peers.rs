@@ -35,6 +35,7 @@ struct Peer {
     environment: Vec<(&'static str, String)>,
     target: Target,
     carrier: Current,
+    url: String,
     running: Vec<Process>,
 }
 
@@ -65,7 +66,8 @@ impl Peer {
             ("NUMBER", NUMBER.to_owned()),
             ("CARRIER_URL", format!("http://{carrier}")),
         ];
-        let mut peer = Self { program, arguments, environment, target, carrier: current, running: Vec::new() };
+        let mut peer =
+            Self { program, arguments, environment, target, carrier: current, url: url.into(), running: Vec::new() };
         assert!(peer.command("migrate").status().expect("it runs").success(), "{name}: migrate");
         for command in ["serve", "work"] {
             peer.running.push(Process(peer.command(command).spawn().expect("it starts")));
@@ -94,9 +96,10 @@ impl Peer {
         }
     }
 
-    /// The loads that textback gets: saturated, after a while of it that does not count, and 50 a second.
+    /// The loads that textback gets: saturated, after a while of it that does not count and a vacuum, and 50 a second.
     async fn measure(&self, server: &Server, seconds: f64) -> Measured {
         let mut unanswered = self.load(Pace::Window(WINDOW), 4.0).await.1;
+        Server::vacuum_at(&self.url).await;
         let pids: Vec<i32> = self.running.iter().map(Process::pid).collect();
         let before = [cpu_seconds(&pids), cpu_seconds(&[server.pid()])];
         let (saturated, left) = self.load(Pace::Window(WINDOW), seconds).await;
@@ -104,6 +107,7 @@ impl Peer {
         let cpu =
             [(cpu_seconds(&pids) - before[0]) / texts * 1e6, (cpu_seconds(&[server.pid()]) - before[1]) / texts * 1e6];
         unanswered += left;
+        Server::vacuum_at(&self.url).await;
         let (steady, left) = self.load(Pace::Rate(50), seconds).await;
         unanswered += left;
         Measured {
@@ -149,9 +153,10 @@ fn build(folder: &Path) -> Option<(PathBuf, Vec<String>)> {
 /// Measures all peers, and textback between them.
 pub async fn compare(report: &mut Report, stage: &mut Stage, server: &Server, seconds: f64) {
     stage.work_inside().await;
-    // As the peers' rate: after a while that does not count.
+    // As the peers' rate: after a while that does not count, and a vacuum.
     let ours = async || {
         load(stage, server, Pace::Window(WINDOW), 4.0).await;
+        server.vacuum().await;
         load(stage, server, Pace::Window(WINDOW), seconds).await.rate
     };
     report.step("textback, before the peers");
@@ -170,11 +175,12 @@ pub async fn compare(report: &mut Report, stage: &mut Stage, server: &Server, se
         beside.push(ours().await);
     }
     report.step("textback at 50/s");
+    server.vacuum().await;
     let steady = load(stage, server, Pace::Rate(50), seconds).await;
     let about = format!(
         "The programs of `benches/peers`, a `serve` and a `work` each, since one thread is all that Node has, in turn with one process \
-         of textback, each beside what that did before and after it ({:.2} and {:.2} ms to a reply at 50/s). What they promise less \
-         stands there.",
+         of textback, each beside what that did before and after it ({:.2} and {:.2} ms to a reply at 50/s). All begin in new databases, \
+         which are vacuumed before each measure. What they promise less stands there.",
         steady.replied[0], steady.replied[1]
     );
     let columns = [

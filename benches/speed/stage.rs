@@ -52,7 +52,12 @@ impl Server {
 
     /// Vacuums all tables, and gathers their statistics.
     pub async fn vacuum(&self) {
-        let mut connection = PgConnection::connect(self.url()).await.expect("a connection");
+        Self::vacuum_at(self.url()).await;
+    }
+
+    /// The same of another database.
+    pub async fn vacuum_at(url: &str) {
+        let mut connection = PgConnection::connect(url).await.expect("a connection");
         sqlx::raw_sql("vacuum analyze").execute(&mut connection).await.expect("vacuumed");
     }
 

@@ -210,6 +210,8 @@ impl Client {
             .user_agent(concat!("textback/", env!("CARGO_PKG_VERSION")))
             // A redirected POST would be sent twice, or as a GET.
             .redirect(reqwest::redirect::Policy::none())
+            // Whether a text is offered again is said by its row alone. To be able to, each request would be copied, too.
+            .retry(reqwest::retry::never().max_retries_per_request(0))
             .connect_timeout(Duration::from_secs(5))
             .timeout(TIMEOUT)
             .pool_idle_timeout(Duration::from_secs(20))

@@ -138,7 +138,7 @@ where
     /// Hands an item over and waits until it is committed or refused.
     pub async fn submit(&self, item: T) -> Result<R, BatchError> {
         let (answer, answered) = oneshot::channel();
-        self.queue.send((item, answer)).await.map_err(|_| BatchError::Stopped)?;
+        self.queue.reserve().await.map_err(|_| BatchError::Stopped)?.send((item, answer));
         answered.await.map_err(|_| BatchError::Stopped)?
     }
 }

@@ -70,23 +70,27 @@ impl Accounts {
 
     /// The account of a project.
     pub async fn of_project(&self, project_id: Uuid) -> Result<Option<Arc<Account>>, AccountError> {
-        self.by_project
-            .try_get_with(project_id, async {
-                let reading = sqlx::query_as(include_str!("../../sql/carrier_account/find.sql"))
-                    .bind(project_id)
-                    .fetch_optional(&self.ledger.pool);
-                self.open(db::patiently(reading).await?)
-            })
-            .await
-            .map_err(|error: Arc<AccountError>| (*error).clone())
+        if let Some(account) = self.by_project.get(&project_id).await {
+            return Ok(account);
+        }
+        let reading = async {
+            let reading = sqlx::query_as(include_str!("../../sql/carrier_account/find.sql"))
+                .bind(project_id)
+                .fetch_optional(&self.ledger.pool);
+            self.open(db::patiently(reading).await?)
+        };
+        let read = Box::pin(self.by_project.try_get_with(project_id, reading)).await;
+        read.map_err(|error: Arc<AccountError>| (*error).clone())
     }
 
     /// The account of the project that a webhook key stands for.
     pub async fn of_webhook_key(&self, webhook_key: &str) -> Result<Option<Arc<Account>>, AccountError> {
-        self.by_webhook_key
-            .try_get_with_by_ref(webhook_key, self.read_by_webhook_key(webhook_key))
-            .await
-            .map_err(|error: Arc<AccountError>| (*error).clone())
+        if let Some(account) = self.by_webhook_key.get(webhook_key).await {
+            return Ok(account);
+        }
+        let reading = self.read_by_webhook_key(webhook_key);
+        let read = Box::pin(self.by_webhook_key.try_get_with_by_ref(webhook_key, reading)).await;
+        read.map_err(|error: Arc<AccountError>| (*error).clone())
     }
 
     /// The same, asked anew: for a signature that fails, since the token may just have changed.

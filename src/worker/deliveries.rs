@@ -67,7 +67,7 @@ impl Sender {
                 refusal(ErrorClass::Transient, "the worker was held up between the claim and the call"),
             ),
             Ok(Some(account)) => {
-                let sent = failpoint::during("delivery.in_call", self.hand_over(&account, &claim)).await;
+                let sent = failpoint::during("delivery.in_call", Box::pin(self.hand_over(&account, &claim))).await;
                 failpoint::reach("delivery.before_settle");
                 metrics::histogram!("textback_carrier_request_duration_seconds", "operation" => "send")
                     .record(began.elapsed().as_secs_f64());
@@ -230,7 +230,8 @@ impl Source for Sender {
 /// The worker's function. The row says how it went, so this never fails.
 pub(super) async fn work(seated: Seated<Claim>, sender: Data<Arc<Sender>>) -> Result<(), BoxDynError> {
     let (claim, _seat) = seated.rise();
-    sender.send(claim).await;
+    // On the heap: it is some kilobytes, and a task is moved through each layer of the worker.
+    Box::pin(sender.send(claim)).await;
     Ok(())
 }
 

@@ -90,7 +90,7 @@ impl Turns {
     async fn take(&self, claim: Claim) {
         let began = Instant::now();
         failpoint::reach("turn.after_claim");
-        let outcome = failpoint::during("turn.in_agent", self.answer(&claim)).await;
+        let outcome = failpoint::during("turn.in_agent", Box::pin(self.answer(&claim))).await;
         failpoint::reach("turn.after_agent");
         let (settlement, word) = match outcome {
             Ok(settlement) => (settlement, "answered"),
@@ -100,7 +100,7 @@ impl Turns {
             }
             Err(failure) => {
                 tracing::warn!(error = %failure, "the agent failed; the turn is put off");
-                self.put_off(&claim, &failure).await;
+                Box::pin(self.put_off(&claim, &failure)).await;
                 metrics::counter!("textback_turns_total", "outcome" => "put_off").increment(1);
                 return;
             }
@@ -109,7 +109,7 @@ impl Turns {
         let leaving = self.reserve(&claim, &mut settlement);
         let settled = turn::settle(&self.ledger, settlement).await;
         if let Some((claim, seat)) = leaving {
-            self.hand_over(&settled, claim, seat).await;
+            Box::pin(self.hand_over(&settled, claim, seat)).await;
         }
         match settled {
             Ok(Settled::Written { planned, .. }) => {
@@ -247,10 +247,12 @@ impl Turns {
             let version = db::patiently(reading).await?;
             Ok::<_, sqlx::Error>(Arc::new(Loaded { version, script: OnceCell::new() }))
         };
-        self.agents
-            .try_get_with((claim.agent_id, claim.agent_version), reading)
-            .await
-            .map_err(|error: Arc<sqlx::Error>| format!("the agent can't be read: {error}"))
+        let key = (claim.agent_id, claim.agent_version);
+        if let Some(loaded) = self.agents.get(&key).await {
+            return Ok(loaded);
+        }
+        let read = Box::pin(self.agents.try_get_with(key, reading)).await;
+        read.map_err(|error: Arc<sqlx::Error>| format!("the agent can't be read: {error}"))
     }
 
     /// Renews the lease every third of it; ends when it is lost.
@@ -477,6 +479,7 @@ impl Source for Turns {
 /// The worker's function. The row says how it went, so this never fails.
 pub(super) async fn work(seated: Seated<Claim>, turns: Data<Arc<Turns>>) -> Result<(), BoxDynError> {
     let (claim, _seat) = seated.rise();
-    turns.take(claim).await;
+    // On the heap: it is some kilobytes, and a task is moved through each layer of the worker.
+    Box::pin(turns.take(claim)).await;
     Ok(())
 }

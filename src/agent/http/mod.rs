@@ -36,6 +36,8 @@ impl Caller {
             .user_agent(concat!("textback/", env!("CARGO_PKG_VERSION")))
             // A redirect could lead where we may not go, and loses the body on the way.
             .redirect(reqwest::redirect::Policy::none())
+            // Whether a service is asked again is said by the turn's row alone.
+            .retry(reqwest::retry::never().max_retries_per_request(0))
             // A proxy would resolve names for us, where we can't see it.
             .no_proxy()
             .dns_resolver(std::sync::Arc::new(networks.clone()))
