@@ -223,7 +223,9 @@ impl Source for Sender {
     }
 
     async fn give_back(&self, claims: Vec<Claim>) -> Result<(), sqlx::Error> {
-        delivery::give_back(&self.carrier.ledger, &claims).await
+        delivery::give_back(&self.carrier.ledger, &claims).await?;
+        self.carrier.ledger.wakes().ring(Work::Delivery);
+        Ok(())
     }
 }
 

@@ -17,6 +17,7 @@ use apalis_core::task::Task;
 use apalis_core::task::builder::TaskBuilder;
 use apalis_core::worker::context::WorkerContext;
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 use tower::layer::util::Identity;
 use uuid::Uuid;
 
@@ -33,6 +34,9 @@ const SOON: Duration = Duration::from_millis(20);
 /// How long the next claim waits for what the one before took: what comes meanwhile is claimed together, which costs less than
 /// claims that take one each. What takes longer waits for an agent or a carrier, and the others must not wait with it.
 const PACE: Duration = Duration::from_millis(10);
+
+/// How often a claim is offered back while the process stops.
+const TRIES_AT_THE_END: u32 = 5;
 
 /// How long a source that failed is left alone.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
@@ -91,6 +95,24 @@ impl<C> Seated<C> {
 /// Claims as the worker would with this many slots, all free: for tests.
 pub async fn claim_at_once<S: Source>(source: &S, slots: usize) -> Result<Vec<S::Claim>, sqlx::Error> {
     source.claim(gated(Room::of(slots), &source.gates(), &Shares::default())).await
+}
+
+/// Gives back what one claimed and nobody here works on, so that another process has it before its lease runs out: until that is done or
+/// would come too late, and while the process stops only a few times.
+pub async fn give_back<S: Source>(source: &S, claim: S::Claim, lease: Duration, stopping: &CancellationToken)
+where
+    S::Claim: Clone + Sync,
+{
+    let until = Instant::now() + lease;
+    let mut tries = 1;
+    while let Err(error) = db::patiently(source.give_back(vec![claim.clone()])).await {
+        tracing::warn!(%error, work = ?S::WORK, tries, "a claim could not be given back");
+        if Instant::now() > until || (stopping.is_cancelled() && tries >= TRIES_AT_THE_END) {
+            return;
+        }
+        tries += 1;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
 }
 
 /// The room without owners whose gate is shut, and with one place for those on trial.

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::deliveries::Sender;
 use super::handover::Handover;
-use super::queue::{Seated, Source, claim_at_once};
+use super::queue::{Seated, Source, claim_at_once, give_back};
 use super::shares::Seat;
 use crate::agent::http::HttpAgent;
 use crate::agent::script::ScriptAgent;
@@ -151,15 +151,11 @@ impl Turns {
             }
         };
         let Some(claim) = left else { return };
-        let until = Instant::now() + Duration::from_secs(u64::from(self.lease_seconds));
-        while let Err(error) = db::patiently(sender.give_back(vec![claim.clone()])).await {
-            tracing::warn!(%error, "a text that may be claimed could not be given back");
-            if Instant::now() > until || self.stopping.is_cancelled() {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(500)).await;
-        }
-        self.ledger.wakes().ring(Work::Delivery);
+        give_back(sender, claim, self.lease(), &self.stopping).await;
+    }
+
+    pub(super) fn lease(&self) -> Duration {
+        Duration::from_secs(u64::from(self.lease_seconds))
     }
 
     async fn answer(&self, claim: &Claim) -> Result<Settlement, Failure> {
@@ -258,7 +254,7 @@ impl Turns {
     /// Renews the lease every third of it; ends when it is lost.
     async fn keep_lease(&self, claim: &Claim) {
         loop {
-            tokio::time::sleep(Duration::from_secs(u64::from(self.lease_seconds)) / 3).await;
+            tokio::time::sleep(self.lease() / 3).await;
             match db::patiently(turn::renew(&self.ledger, claim, self.lease_seconds)).await {
                 Ok(true) => {}
                 Ok(false) => return,
