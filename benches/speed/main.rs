@@ -102,7 +102,7 @@ async fn main() {
         Some(wanted) => return profile(&server, wanted, seconds).await,
         None => {}
     }
-    let mut report = Report::of(51);
+    let mut report = Report::of(52);
     let bound = measure_bounds(&mut report, &server, &scripts, seconds).await;
     let mut stage = Stage::set(&server, 0).await;
     report.step("everybody texts once");
@@ -140,8 +140,12 @@ struct Bounds<'b> {
 
 impl Bounds<'_> {
     async fn three(&self, report: &mut Report) -> f64 {
-        report.step("the bound three, beside it");
-        bound::run(self.server.url(), self.scripts, &bound::SCRIPTS[2], 32, self.seconds as u32).await
+        self.beside(report, &bound::SCRIPTS[2]).await
+    }
+
+    async fn beside(&self, report: &mut Report, script: &bound::Script) -> f64 {
+        report.step(&format!("the bound {}, beside it", script.name));
+        bound::run(self.server.url(), self.scripts, script, 32, self.seconds as u32).await
     }
 }
 
@@ -212,15 +216,17 @@ async fn measure_intake(report: &mut Report, stage: &mut Stage, bounds: &Bounds<
         report.step(&format!("intake {pace:?}"));
         loads.push((pace, load(stage, bounds.server, pace, bounds.seconds).await));
     }
+    let insert = bounds.beside(report, &bound::SCRIPTS[0]).await;
     let before = bounds.three(report).await;
     report.step("intake, saturated");
     let saturated = load(stage, bounds.server, Pace::Acknowledged, bounds.seconds).await;
     loads.push((Pace::Acknowledged, saturated));
     let three = f64::midpoint(before, bounds.three(report).await);
     let about = format!(
-        "Signed webhooks to one `serve`, no worker running; a text is acknowledged when it is on the disk. *three*, before and after the saturated load: {three:.0} texts/s."
+        "Signed webhooks to one `serve`, no worker running; a text is acknowledged when it is on the disk. *three*, before and after the saturated load: {three:.0} texts/s. The bound that only inserts a message and commits: {insert:.0}."
     );
-    let columns = ["load", "texts/s", "ack p50 ms", "ack p99 ms", "commits/text", "WAL bytes/text", "of *three*"];
+    let columns =
+        ["load", "texts/s", "ack p50 ms", "ack p99 ms", "commits/text", "WAL bytes/text", "of *three*", "of *intake*"];
     report.table("Intake", &about, &columns);
     for (pace, load) in loads {
         let [p50, p99, _] = load.acknowledged;
@@ -232,6 +238,7 @@ async fn measure_intake(report: &mut Report, stage: &mut Stage, bounds: &Bounds<
             format!("{:.2}", load.commits),
             format!("{:.0}", load.wal),
             format!("{:.2}", load.acknowledged_rate / three),
+            format!("{:.2}", load.acknowledged_rate / insert),
         ]);
     }
     // What came in is answered before the next measure.
@@ -351,12 +358,12 @@ async fn measure_growth(report: &mut Report, mut stage: Stage, bounds: &Bounds<'
             stored.add_open_sessions(bounds.server, report, open).await;
         }
         stage.work_inside().await;
-        if so_far == 0 {
+        if first.is_none() {
             warm_up(&stage).await;
         }
         // Caches and plans of the new process, and of a table that was just filled.
         load(&stage, bounds.server, Pace::Window(WINDOW), 2.0).await;
-        if so_far == 0 {
+        if first.is_none() {
             growth::leave_messages(bounds.server, 10_000).await;
         }
         let (messages, open, _) = growth::count(bounds.server).await;
@@ -430,7 +437,11 @@ async fn measure_rest(report: &mut Report, stage: &mut Stage, server: &Server) {
     let idle: Vec<f64> =
         cpu_of_each(&pids).iter().zip(before).map(|(after, before)| (after - before) / 20.0 * 100.0).collect();
     let megabytes: Vec<f64> = pids.iter().map(|pid| memory_megabytes(*pid)).collect();
-    report.table("At rest", "On the database that all of the above has filled.", &["what", "serve", "work"]);
+    report.table(
+        "At rest",
+        "After the measure on a slow disk, on its database. Memory is that of a process with its script runners.",
+        &["what", "serve", "work"],
+    );
     let both = |name: &str, values: &[f64], unit: &str| {
         let cell = |n: usize| values.get(n).map(|value| format!("{value:.1} {unit}")).unwrap_or_default();
         [name.to_owned(), cell(0), cell(1)]

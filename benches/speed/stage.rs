@@ -386,9 +386,16 @@ pub fn cpu_seconds(roots: &[i32]) -> f64 {
     parents.iter().filter(|(pid, _)| within(**pid)).map(|(_, (_, seconds))| seconds).sum()
 }
 
-/// Resident memory of processes and their children, in megabytes.
-pub fn memory_megabytes(pid: i32) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
-    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap_or_default() / 1024.0
+/// Memory of a process and all its children in megabytes, as of now: what several share is divided among them (PSS).
+pub fn memory_megabytes(root: i32) -> f64 {
+    let rollup = std::fs::read_to_string(format!("/proc/{root}/smaps_rollup")).unwrap_or_default();
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap_or_default();
+    let own = line.trim().trim_end_matches(" kB").parse::<f64>().unwrap_or_default() / 1024.0;
+    let threads = std::fs::read_dir(format!("/proc/{root}/task")).into_iter().flatten().flatten();
+    let children: f64 = threads
+        .map(|thread| std::fs::read_to_string(thread.path().join("children")).unwrap_or_default())
+        .flat_map(|children| children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<i32>>())
+        .map(memory_megabytes)
+        .sum();
+    own + children
 }

@@ -1,4 +1,7 @@
-//! Natural batching: what waits while a flush is under way goes out together with the next one; what comes alone never waits for more.
+//! Natural batching: what waits while a flush is under way goes out together with the next one; what comes alone does not wait for more
+//! unless more has come all the time, and for milliseconds at most.
+//!
+//! Items that wait at the same time have no order: a full batch goes beside one that is still under way.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -121,7 +124,7 @@ where
                     return;
                 }
                 gather(&mut waiting, &mut batch, before.take(), &pacer).await;
-                pacer.goes(batch.len());
+                pacer.goes(batch.len(), Instant::now());
                 let kept = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
                 let (flush, idle) = (flush.clone(), idle.clone());
                 let mut lane = Lane { pool: pool.clone(), kept };
@@ -163,10 +166,10 @@ impl Pacer {
         self.went + if pace < SHORT { Duration::ZERO } else { pace }
     }
 
-    fn goes(&mut self, items: usize) {
-        let faded = (-self.went.elapsed().as_secs_f64() / MEMORY.as_secs_f64()).exp();
+    fn goes(&mut self, items: usize, now: Instant) {
+        let faded = (-now.saturating_duration_since(self.went).as_secs_f64() / MEMORY.as_secs_f64()).exp();
         self.lately = self.lately * faded + items as f64;
-        self.went = Instant::now();
+        self.went = now;
     }
 }
 
@@ -287,4 +290,30 @@ where
 fn helps_to_retry(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
     matches!(code.as_deref(), Some("40P01" | "40001" | "23505"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How long the next flush waits for more when this many items come a second, one each time, in milliseconds.
+    fn pace(patience: Patience, rate: u32) -> f64 {
+        let mut pacer = Pacer::new(patience);
+        let began = pacer.went;
+        for item in 1..=rate {
+            pacer.goes(1, began + Duration::from_secs(1) * item / rate);
+        }
+        pacer.hurry().duration_since(pacer.went).as_secs_f64() * 1e3
+    }
+
+    #[test]
+    fn what_comes_now_and_then_goes_at_once_and_a_flood_waits_ten_milliseconds_at_most() {
+        assert_eq!([0, 1, 10].map(|rate| pace(Patience::Nobody, rate)), [0.0; 3]);
+        assert_eq!(pace(Patience::Carrier, 50), 0.0, "fifty texts a second are acknowledged one by one");
+        for (patience, milliseconds) in [(Patience::Carrier, 1.5), (Patience::Person, 4.0), (Patience::Nobody, 10.0)] {
+            let paced = pace(patience, 500);
+            assert!((0.95..1.15).contains(&(paced / milliseconds)), "{patience:?}: {paced}");
+            assert_eq!(pace(patience, 100_000), 10.0, "{patience:?}");
+        }
+    }
 }

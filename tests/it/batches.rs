@@ -1,7 +1,8 @@
 //! Natural batching over a real pool: what waits shares a flush, a lane keeps no connection that is broken, and a database that is away is told.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use textback::ledger::batch::{BatchError, Batcher, Patience};
@@ -9,37 +10,108 @@ use textback::ledger::consent::Keyword;
 use textback::ledger::inbound::{Taken, Text, take_in};
 use textback::ledger::project;
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::harness::{NUMBER, World};
 
+/// A disk that writes when it is let, and the flushes that went to it: their sizes, and how many were under way at once.
+#[derive(Clone)]
+struct Disk {
+    sizes: Arc<Mutex<Vec<usize>>>,
+    under_way: Arc<AtomicUsize>,
+    most_under_way: Arc<AtomicUsize>,
+    writes: Arc<Semaphore>,
+}
+
+impl Disk {
+    fn that_waits() -> Self {
+        let (sizes, under_way, most_under_way) = Default::default();
+        Self { sizes, under_way, most_under_way, writes: Arc::new(Semaphore::new(0)) }
+    }
+
+    /// A batcher that writes to it; each answer is ten times the item.
+    fn batcher(&self, world: &World) -> Batcher<usize, usize> {
+        let disk = self.clone();
+        Batcher::start(world.ledger.pool().clone(), Patience::Carrier, move |_, items| {
+            let disk = disk.clone();
+            Box::pin(async move {
+                disk.sizes.lock().expect("it is whole").push(items.len());
+                let under_way = disk.under_way.fetch_add(1, Ordering::SeqCst) + 1;
+                disk.most_under_way.fetch_max(under_way, Ordering::SeqCst);
+                disk.writes.acquire().await.map_err(|_| sqlx::Error::PoolClosed)?.forget();
+                disk.under_way.fetch_sub(1, Ordering::SeqCst);
+                Ok(items.into_iter().map(|item| item * 10).collect())
+            })
+        })
+    }
+
+    fn sizes(&self) -> Vec<usize> {
+        self.sizes.lock().expect("it is whole").clone()
+    }
+
+    async fn has_seen(&self, flushes: usize) {
+        while self.sizes().len() < flushes {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+fn submit(batcher: &Batcher<usize, usize>, item: usize) -> JoinHandle<Result<usize, BatchError>> {
+    let batcher = batcher.clone();
+    tokio::spawn(async move { batcher.submit(item).await })
+}
+
 #[tokio::test]
 async fn what_waits_during_a_flush_shares_the_next_one() {
     let world = World::new().await;
-    let flushes = Arc::new(AtomicUsize::new(0));
-    let disk = Arc::new(Semaphore::new(0));
-    let batcher: Batcher<usize, usize> = Batcher::start(world.ledger.pool().clone(), Patience::Carrier, {
-        let (flushes, disk) = (flushes.clone(), disk.clone());
-        move |_, items| {
-            let (flushes, disk) = (flushes.clone(), disk.clone());
-            Box::pin(async move {
-                flushes.fetch_add(1, Ordering::SeqCst);
-                disk.acquire().await.map_err(|_| sqlx::Error::PoolClosed)?.forget();
-                Ok(items.into_iter().map(|item| item * 10).collect())
-            })
+    // A flush is waited for for ten milliseconds: a round in which this machine took longer for its part says nothing.
+    for round in 1.. {
+        let disk = Disk::that_waits();
+        let batcher = disk.batcher(&world);
+        let mut submitted = vec![submit(&batcher, 0)];
+        disk.has_seen(1).await;
+        let began = Instant::now();
+        for item in 1..=50 {
+            // Each comes alone, and could go before the next one comes if nothing held it back.
+            submitted.push(submit(&batcher, item));
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
         }
-    });
-    let submitted: Vec<_> = (0..50)
-        .map(|item| {
-            let batcher = batcher.clone();
-            tokio::spawn(async move { batcher.submit(item).await })
-        })
-        .collect();
-    disk.add_permits(50);
+        disk.writes.add_permits(51);
+        disk.has_seen(2).await;
+        let quick = began.elapsed() < Duration::from_millis(8);
+        for (item, task) in submitted.into_iter().enumerate() {
+            assert_eq!(task.await.expect("no panic").expect("flushed"), item * 10);
+        }
+        if quick {
+            assert_eq!(disk.sizes(), [1, 50]);
+            return;
+        }
+        assert!(round < 100, "this machine is too slow to tell");
+    }
+}
+
+#[tokio::test]
+async fn a_full_batch_goes_beside_the_one_under_way_and_a_third_waits() {
+    let world = World::new().await;
+    let disk = Disk::that_waits();
+    let batcher = disk.batcher(&world);
+    let mut submitted = vec![submit(&batcher, 0)];
+    disk.has_seen(1).await;
+    submitted.extend((1..=300).map(|item| submit(&batcher, item)));
+    disk.has_seen(2).await;
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(disk.sizes(), [1, 128], "two at once, and no more than 128 in one");
+    disk.writes.add_permits(302);
     for (item, task) in submitted.into_iter().enumerate() {
         assert_eq!(task.await.expect("no panic").expect("flushed"), item * 10);
     }
-    assert!(flushes.load(Ordering::SeqCst) < 50, "{flushes:?} flushes for 50 items");
+    assert_eq!(disk.most_under_way.load(Ordering::SeqCst), 2);
+    assert_eq!(disk.sizes().into_iter().sum::<usize>(), 301);
 }
 
 #[tokio::test]
