@@ -12,8 +12,13 @@ use crate::stage::{Process, Server, Stage, cpu_seconds};
 use crate::wire::{self, ACCOUNT_SID, AUTH_TOKEN, Current, NUMBER, Pace, Target};
 use crate::{CONNECTIONS, WINDOW, load, percentiles};
 
-/// The peers' folders.
-const NAMES: [&str; 3] = ["graphile-worker", "pg-boss", "apalis-postgres"];
+/// The peers: what they are called, their folders, and whether they only poll for work.
+const PEERS: [(&str, &str, bool); 4] = [
+    ("graphile-worker", "graphile-worker", false),
+    ("pg-boss", "pg-boss", false),
+    ("pg-boss, polling", "pg-boss", true),
+    ("apalis-postgres", "apalis-postgres", false),
+];
 /// How long a peer may take for the rest of its answers after a load.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -41,10 +46,10 @@ struct Peer {
 
 impl Peer {
     /// Builds a peer and starts it. `None`: what it is built with is not on this machine.
-    async fn start(server: &Server, name: &str) -> Option<Self> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers").join(name);
+    async fn start(server: &Server, name: &str, folder: &str, polls: bool) -> Option<Self> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers").join(folder);
         let (program, arguments) = build(&folder)?;
-        let database = format!("peer_{}", name.replace('-', "_"));
+        let database = format!("peer_{}", name.replace(|letter: char| !letter.is_alphanumeric(), "_"));
         let mut connection = PgConnection::connect(server.url()).await.expect("a connection");
         let create = format!("create database {database}");
         sqlx::raw_sql(sqlx::AssertSqlSafe(create)).execute(&mut connection).await.expect("a database");
@@ -57,7 +62,7 @@ impl Peer {
             std::net::TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a port");
         let path = "/webhooks/twilio/peer/messages".to_owned();
         let target = Target { address, url: format!("http://{address}{path}"), path };
-        let environment = vec![
+        let mut environment = vec![
             ("DATABASE_URL", url.to_string()),
             ("LISTEN", address.to_string()),
             ("WEBHOOK_URL", target.url.clone()),
@@ -66,6 +71,9 @@ impl Peer {
             ("NUMBER", NUMBER.to_owned()),
             ("CARRIER_URL", format!("http://{carrier}")),
         ];
+        if polls {
+            environment.push(("POLLS", "yes".to_owned()));
+        }
         let mut peer =
             Self { program, arguments, environment, target, carrier: current, url: url.into(), running: Vec::new() };
         assert!(peer.command("migrate").status().expect("it runs").success(), "{name}: migrate");
@@ -105,7 +113,7 @@ impl Peer {
             unanswered += self.load(Pace::Window(WINDOW), 4.0).await.1;
         }
         let mut best = (0.0, [0.0; 2]);
-        for window in [WINDOW / 2, WINDOW] {
+        for window in [WINDOW / 2, WINDOW, WINDOW / 2, WINDOW] {
             let (rate, cpu, left) = self.saturate(server, window, seconds).await;
             unanswered += left;
             if rate > best.0 {
@@ -180,9 +188,9 @@ pub async fn compare(report: &mut Report, stage: &mut Stage, server: &Server, se
     report.step("textback, before the peers");
     let mut beside = vec![ours().await];
     let mut rows = Vec::new();
-    for name in NAMES {
+    for (name, folder, polls) in PEERS {
         report.step(name);
-        match Peer::start(server, name).await {
+        match Peer::start(server, name, folder, polls).await {
             Some(peer) => rows.push((name, peer.measure(server, seconds).await)),
             None => {
                 eprintln!("    {name} can't be built here (npm and cargo fetch what it needs): not measured");
@@ -195,10 +203,16 @@ pub async fn compare(report: &mut Report, stage: &mut Stage, server: &Server, se
     report.step("textback at 50/s");
     server.vacuum().await;
     let steady = load(stage, server, Pace::Rate(50), seconds).await;
+    // As the peers are divided, whose one thread is not enough for both.
+    report.step("textback, serve and work");
+    stage.work_with(1).await;
+    load(stage, server, Pace::Window(WINDOW), 4.0).await;
+    server.vacuum().await;
+    let divided = load(stage, server, Pace::Window(WINDOW), seconds).await.rate;
     let about = format!(
         "The programs of `benches/peers`, a `serve` and a `work` each, since one thread is all that Node has, in turn with one process \
-         of textback, each beside what that did before and after it with {WINDOW} texts on the road; of a peer the better of {} and {WINDOW} \
-         counts. textback's reply took {:.2} and {:.2} ms at 50/s. All begin in new databases, in which everybody texts once, and which \
+         of textback, each beside what that did before and after it with {WINDOW} texts on the road; of a peer the best of two measures with {} and \
+         two with {WINDOW} counts. textback as a `serve` and a `work` made {divided:.0} texts/s. In one process its reply took {:.2} and {:.2} ms at 50/s. All begin in new databases, in which everybody texts once, and which \
          are vacuumed before each measure. What the peers promise less stands there.",
         WINDOW / 2,
         steady.replied[0],

@@ -46,13 +46,13 @@ impl Report {
     }
 
     /// Writes the tables into a document, in place of those of the last run.
-    pub fn write(&self, path: &Path, settings: &[(&str, &str)]) {
+    pub fn write(&self, path: &Path, settings: &[(String, String)], run: &str) {
         let before = std::fs::read_to_string(path).unwrap_or_else(|_| format!("# Results\n\n{BEGIN}\n{END}\n"));
         let (head, rest) = before.split_once(BEGIN).unwrap_or((before.as_str(), ""));
         let (_, tail) = rest.split_once(END).unwrap_or(("", "\n"));
         let settings: Vec<String> = settings.iter().map(|(name, value)| format!("{name} = {value}")).collect();
         let measured = format!(
-            "{BEGIN}\nMachine: {}. PostgreSQL: {}. Commit: {}.\n{}{END}",
+            "{BEGIN}\nMachine: {}. PostgreSQL: {}. Run: {run}. Commit: {}.\n{}{END}",
             machine(),
             settings.join(", "),
             said("git", &["describe", "--always", "--dirty"]),

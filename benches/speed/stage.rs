@@ -17,7 +17,7 @@ use textback::secret::SecretKeys;
 use crate::wire::{self, ACCOUNT_SID, AUTH_TOKEN, Current, NUMBER, Target};
 
 /// The server's settings: fsync stays on, since an acknowledgement that is not on the disk is none.
-pub const SETTINGS: [(&str, &str); 4] =
+const SETTINGS: [(&str, &str); 4] =
     [("shared_buffers", "1GB"), ("max_wal_size", "8GB"), ("checkpoint_timeout", "30min"), ("max_connections", "200")];
 
 /// A PostgreSQL of its own, whose data goes with it.
@@ -48,6 +48,22 @@ impl Server {
 
     pub fn url(&self) -> &str {
         self.postgres.as_ref().expect("it runs").url()
+    }
+
+    /// Its version and the settings that say what a commit is worth, as it tells them itself.
+    pub async fn settings(&self) -> Vec<(String, String)> {
+        let mut connection = PgConnection::connect(self.url()).await.expect("a connection");
+        let names: Vec<&str> = ["server_version", "fsync", "synchronous_commit"]
+            .into_iter()
+            .chain(SETTINGS.map(|(name, _)| name))
+            .collect();
+        let mut settings = Vec::new();
+        for name in names {
+            let read = "select current_setting($1)";
+            let value = sqlx::query_scalar(read).bind(name).fetch_one(&mut connection).await.expect("a setting");
+            settings.push((name.to_owned(), value));
+        }
+        settings
     }
 
     /// Vacuums all tables, and gathers their statistics.
