@@ -105,7 +105,7 @@ impl Peer {
     }
 
     /// The loads that textback gets: saturated, after everybody has texted once and a vacuum, and 50 a second. What half as many texts
-    /// on the road come to counts if it is more: that is what the peer's settings were chosen for.
+    /// on the road come to counts if it is more: that is what the peer's settings were chosen for. Each twice; the best of all counts.
     async fn measure(&self, server: &Server, seconds: f64) -> Measured {
         let mut unanswered = 0;
         let until = wire::texted() + wire::PEOPLE;
@@ -211,9 +211,9 @@ pub async fn compare(report: &mut Report, stage: &mut Stage, server: &Server, se
     let divided = load(stage, server, Pace::Window(WINDOW), seconds).await.rate;
     let about = format!(
         "The programs of `benches/peers`, a `serve` and a `work` each, since one thread is all that Node has, in turn with one process \
-         of textback, each beside what that did before and after it with {WINDOW} texts on the road; of a peer the best of two measures with {} and \
-         two with {WINDOW} counts. textback as a `serve` and a `work` made {divided:.0} texts/s. In one process its reply took {:.2} and {:.2} ms at 50/s. All begin in new databases, in which everybody texts once, and which \
-         are vacuumed before each measure. What the peers promise less stands there.",
+         of textback, each beside what that did before and after it with {WINDOW} texts on the road; of a peer the best \
+         of two measures with {} and two with {WINDOW} counts. textback as a `serve` and a `work` made {divided:.0} texts/s. In one \
+         process its reply took {:.2} and {:.2} ms at 50/s. All begin in new databases, in which everybody texts once, and which are vacuumed before each measure. What the peers promise less stands there.",
         WINDOW / 2,
         steady.replied[0],
         steady.replied[1]

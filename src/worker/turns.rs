@@ -100,7 +100,7 @@ impl Turns {
             }
             Err(failure) => {
                 tracing::warn!(error = %failure, "the agent failed; the turn is put off");
-                Box::pin(self.put_off(&claim, &failure)).await;
+                self.put_off(&claim, &failure).await;
                 metrics::counter!("textback_turns_total", "outcome" => "put_off").increment(1);
                 return;
             }
@@ -109,7 +109,7 @@ impl Turns {
         let leaving = self.reserve(&claim, &mut settlement);
         let settled = turn::settle(&self.ledger, settlement).await;
         if let Some((claim, seat)) = leaving {
-            Box::pin(self.hand_over(&settled, claim, seat)).await;
+            self.hand_over(&settled, claim, seat).await;
         }
         match settled {
             Ok(Settled::Written { planned, .. }) => {

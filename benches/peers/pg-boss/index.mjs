@@ -8,8 +8,9 @@ import { account, connect, database, sql, web } from '../common/settings.mjs'
 import { serve } from '../common/web.mjs'
 
 const QUEUE = 'answer'
-// Chosen by trial: see the README. Each worker takes a batch, handles it, and takes the next.
+// Whether workers only poll, and are not told of jobs.
 const POLLS = process.env.POLLS === 'yes'
+// Chosen by trial: see the README. Each worker takes a batch, handles it, and takes the next.
 const WORKERS = POLLS ? 25 : 8
 const BATCH = 64
 
