@@ -59,23 +59,27 @@ begin
     -- What is planned again, and what tells of an opt-out, queues with the contact's consent (see opt_out), before any
     -- delivery is locked and in everybody's order.
     for lock_of in
-        select distinct delivery.number_id, delivery.contact
+        select distinct of_it.number_id, of_it.contact
           from unnest(deliveries) d
-          join delivery on delivery.id = d.id
+         cross join lateral (select number_id, contact from delivery where delivery.id = d.id limit 1) of_it
          where d.status = 'planned' or d.error_class = 'opted_out'
-         order by delivery.number_id, delivery.contact
+         order by of_it.number_id, of_it.contact
     loop
         perform lock_contact(lock_of.number_id, lock_of.contact);
     end loop;
 
-    -- Nearly all are accepted: these in one statement.
+    -- Nearly all are accepted: these in one statement. Each is looked up by its key, whatever the statistics say of the table, and
+    -- written where it lies. One that was changed since the statement began lies elsewhere and is left to the loop below.
     for ordinal, next_waits in
         update delivery
            set status = 'accepted', due_at = null, lease_token = null, leased_until = null, carrier_sid = d.carrier_sid,
                accepted_at = now(), updated_at = now(), error_code = null, error_class = null, error_detail = null,
                history = with_step(history, accepted)
           from unnest(deliveries) d
-         where d.status = 'accepted' and delivery.id = d.id and delivery.lease_token = d.token
+         cross join lateral (
+               select ctid as place from delivery where delivery.id = d.id and delivery.lease_token = d.token
+                limit 1 for update) held
+         where d.status = 'accepted' and delivery.ctid = held.place
         returning d.ordinal,
                   (select later.seq from delivery later
                     where later.number_id = delivery.number_id and later.contact = delivery.contact
@@ -108,9 +112,11 @@ begin
         else
             update delivery
                set status = settling.status, due_at = null, lease_token = null, leased_until = null, updated_at = now(),
+                   carrier_sid = coalesce(settling.carrier_sid, carrier_sid),
+                   accepted_at = case when settling.status = 'accepted' then now() end,
                    error_code = settling.error_code, error_class = settling.error_class, error_detail = settling.error_detail,
                    history = with_step(history, delivery_step(settling.status, 'carrier', settling.error_code, settling.error_class, settling.error_detail))
-             where id = settling.id and lease_token = settling.token and settling.status = 'failed';
+             where id = settling.id and lease_token = settling.token;
         end if;
         outcome := case when found then 'settled' else 'stale' end;
         if settling.status = 'planned' then

@@ -153,6 +153,35 @@ async fn a_worker_that_dies_while_sending_leaves_an_unknown_delivery_not_a_secon
     assert_eq!(delivery::settle(&world.ledger, late).await.expect("an answer"), delivery::Settled::Stale);
 }
 
+/// The row lies elsewhere when the carrier's answer is written, under the same lease.
+#[tokio::test]
+async fn an_answer_that_meets_another_change_of_its_delivery_is_written() {
+    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
+    world.text(ADA, "hi").await;
+    while world.workers.turns.step().await.expect("turns") > 0 {}
+    let claim = delivery::claim(&world.ledger, Room::of(10), 30).await.expect("claims").remove(0);
+    let mut changing = world.ledger.pool().begin().await.expect("a transaction");
+    sqlx::query("update delivery set leased_until = leased_until + interval '1 minute'")
+        .execute(&mut *changing)
+        .await
+        .expect("changed");
+    let settling = tokio::spawn({
+        let ledger = world.ledger.clone();
+        let outcome = delivery::Outcome::Accepted { carrier_sid: "SM97".to_owned() };
+        let settlement = delivery::Settlement { id: claim.id, token: claim.token, outcome };
+        async move { delivery::settle(&ledger, settlement).await }
+    });
+    world.until_one_waits().await;
+    changing.commit().await.expect("committed");
+    let settled = settling.await.expect("no panic").expect("settled");
+    assert!(matches!(settled, delivery::Settled::Written { .. }), "{settled:?}");
+    assert_eq!(world.delivery().await, ("accepted".to_owned(), None, None));
+    let read = "select carrier_sid, accepted_at is not null, history -> -1 ->> 'status' from delivery";
+    let accepted: (Option<String>, bool, Option<String>) =
+        sqlx::query_as(read).fetch_one(world.ledger.pool()).await.expect("a delivery");
+    assert_eq!(accepted, (Some("SM97".to_owned()), true, Some("accepted".to_owned())));
+}
+
 #[tokio::test]
 async fn a_carrier_that_is_not_there_gets_the_text_when_it_is_back() {
     let (world, carrier) = world_answered_by(vec![accepted("SM96")]).await;

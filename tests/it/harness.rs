@@ -230,6 +230,15 @@ impl World {
         request.body(form.to_owned()).send().await.expect("an answer")
     }
 
+    /// Until somebody waits for a lock in the database.
+    pub async fn until_one_waits(&self) {
+        let waits =
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+        while self.count(waits).await == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// One number out of the database.
     pub async fn count(&self, sql: &'static str) -> i64 {
         sqlx::query_scalar(sql).fetch_one(self.ledger.pool()).await.expect("a number")

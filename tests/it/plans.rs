@@ -92,17 +92,22 @@ fn must_look_up(what: &str, plan: &str) {
     }
 }
 
-/// The statement that a function answers with, its parameter and variables made those of a prepared statement.
+/// The statement that a function answers with, or from which it makes its answers, its parameter and variables made those of a prepared statement.
 async fn answer_of(world: &World, function: &str) -> String {
     let read = "select prosrc from pg_proc where proname = $1 and pronamespace = 'textback'::regnamespace";
     let source: String =
         sqlx::query_scalar(read).bind(function).fetch_one(world.ledger.pool()).await.expect("a function");
-    let (_, answer) = source.split_once("return query").expect("an answer");
-    let (answer, _) = answer.rsplit_once("end").expect("an end");
+    let answer = match source.split_once("return query") {
+        Some((_, answer)) => answer.rsplit_once("end"),
+        None => source.split_once("for ordinal, next_waits in").and_then(|(_, answer)| answer.split_once("loop")),
+    };
+    let (answer, _) = answer.expect("an answer");
     let answer = answer.trim().trim_end_matches(';');
     answer
         .replace("unnest(texts)", "unnest($1::incoming_text[])")
         .replace("unnest(turns)", "unnest($1::turn_outcome[])")
+        .replace("unnest(deliveries)", "unnest($1::delivery_outcome[])")
+        .replace("(history, accepted)", "(history, '[]'::jsonb)")
         .replace("seqs[", "('{}'::bigint[])[")
         .replace("(numbers)", "('{}'::uuid[])")
         .replace("begin_token", "null::uuid")
@@ -121,6 +126,7 @@ async fn a_batch_finds_each_of_its_rows_whatever_the_statistics_say() {
             ["carrier_message_is_recorded_once", "a_session_has_one_silence_job", "a_session_has_one_turn_at_a_time"],
         ),
         ("settle_together", ["a_session_has_one_turn_at_a_time", "turn_1\n", "delivery_in_order_of_a_contact"]),
+        ("settle_deliveries", ["a_message_has_one_delivery", "delivery_in_order_of_a_contact", "Tid Scan on delivery"]),
     ] {
         let plan = plan(&world, &answer_of(&world, function).await, "'{}'").await;
         keep(&world, &format!("plan of {function}"), &plan).await;

@@ -119,10 +119,7 @@ async fn a_turn_that_settles_while_its_lease_is_renewed_is_over() {
         let settlement = turn::Settlement::of(&claim).say("reply", "to one".to_owned());
         async move { turn::settle(&ledger, settlement).await }
     });
-    let waits = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
-    while world.count(waits).await == 0 {
-        tokio::task::yield_now().await;
-    }
+    world.until_one_waits().await;
     renewing.commit().await.expect("committed");
     let settled = settling.await.expect("no panic").expect("settled");
     assert_eq!(settled, turn::Settled::Written { planned: 1, more_work: false, leaving: false });
