@@ -5,6 +5,9 @@
 -- A contact's texts leave in order: one is claimed only when no earlier one is live. One to a contact who has opted out
 -- is suppressed here instead, by the same snapshot (see the function opt_out). A delivery whose worker died in
 -- the middle of the call becomes 'unknown', for the carrier may have it.
+--
+-- Rows are found by arrays and by "limit 1", not by joins: a join that was planned while the tables were empty reads a whole index for
+-- each claim.
 with expired as (
     select id from delivery
      where due_at is not null and status = 'sending' and leased_until < now()
@@ -14,16 +17,15 @@ with expired as (
        set status = 'unknown', due_at = now(), lease_token = null, leased_until = null, updated_at = now(),
            error_class = 'ambiguous', error_detail = 'the worker that was sending it did not come back',
            history = with_step(history, delivery_step('unknown', null, null, 'ambiguous', 'the worker that was sending it did not come back'))
-      from expired
-     where delivery.id = expired.id
+     where id = any (array(select expired.id from expired))
 ), waiting as (
     select d.id, d.project_id, d.due_at, has_opted_out(d.number_id, d.contact) as is_out from delivery d
      where d.due_at <= now() and d.status = 'planned'
        and d.project_id <> all ($2)
-       and not exists (
-           select 1 from delivery earlier
-            where earlier.number_id = d.number_id and earlier.contact = d.contact
-              and earlier.due_at is not null and earlier.seq < d.seq)
+       and (select earlier.seq from delivery earlier
+             where earlier.number_id = d.number_id and earlier.contact = d.contact
+               and earlier.due_at is not null and earlier.seq < d.seq
+             limit 1) is null
      order by d.due_at
      limit $1
        for update of d skip locked
@@ -32,8 +34,7 @@ with expired as (
        set status = 'suppressed', due_at = null, updated_at = now(),
            error_class = 'opted_out', error_detail = 'the contact has opted out',
            history = with_step(history, delivery_step('suppressed', null, null, 'opted_out', 'the contact has opted out'))
-      from waiting
-     where delivery.id = waiting.id and waiting.is_out
+     where id = any (array(select waiting.id from waiting where waiting.is_out))
 ), due as (
     select placed.id
       from (select id, project_id, row_number() over (partition by project_id order by due_at) as place
@@ -45,20 +46,17 @@ with expired as (
        set status = 'sending', lease_token = $7, leased_until = now() + make_interval(secs => $6),
            attempts = delivery.attempts + 1, attempted_at = now(), updated_at = now(),
            history = with_step(history, delivery_step('sending', null, null, null, null))
-      from due
-     where delivery.id = due.id
+     where id = any (array(select due.id from due))
     returning delivery.*
 )
 select claimed.id,
        claimed.lease_token as token,
        claimed.project_id,
        claimed.session_id,
-       number.number as "from",
+       (select number from number where number.id = claimed.number_id limit 1) as "from",
        claimed.contact as "to",
-       message.body,
+       (select body from message where message.id = claimed.id limit 1) as body,
        coalesce((select array_agg(url order by position) from medium where medium.message_id = claimed.id), '{}') as media_urls,
        claimed.attempts as attempt
   from claimed
-  join message on message.id = claimed.id
-  join number on number.id = claimed.number_id
  order by claimed.seq

@@ -52,9 +52,13 @@ select claimed.id as turn_id,
        coalesce(waiting.messages, '[]') as waiting,
        coalesce(past.messages, '[]') as history
   from claimed
-  join session on session.id = claimed.session_id
-  join number on number.id = session.number_id
-  join agent_version on agent_version.agent_id = session.agent_id and agent_version.version = session.agent_version
+  -- Each by "limit 1", for the same reason.
+ cross join lateral (select * from session where session.id = claimed.session_id limit 1) session
+ cross join lateral (select number.number from number where number.id = session.number_id limit 1) number
+ cross join lateral (
+      select reads_history from agent_version
+       where agent_version.agent_id = session.agent_id and agent_version.version = session.agent_version
+       limit 1) agent_version
   left join lateral (
       select jsonb_agg(jsonb_build_object('id', m.id, 'seq', m.seq, 'text', m.body, 'media', coalesce((
                select jsonb_agg(jsonb_build_object('id', id, 'url', url, 'content_type', content_type, 'bytes', bytes) order by position)

@@ -14,18 +14,16 @@ with waiting as (
      where placed.place <= coalesce(room.places, $5)
 ), claimed as (
     update delivery set lease_token = $7, leased_until = now() + make_interval(secs => $6)
-      from due
-     where delivery.id = due.id
+     -- By an array, and below by "limit 1", as in delivery/claim.
+     where id = any (array(select due.id from due))
     returning delivery.*
 )
 select claimed.id,
        claimed.lease_token as token,
        claimed.project_id,
-       number.number as "from",
+       (select number from number where number.id = claimed.number_id limit 1) as "from",
        claimed.contact as "to",
-       message.body,
+       (select body from message where message.id = claimed.id limit 1) as body,
        claimed.attempted_at
   from claimed
-  join message on message.id = claimed.id
-  join number on number.id = claimed.number_id
  order by claimed.attempted_at
