@@ -296,7 +296,9 @@ returns table (ordinal integer, outcome text, why text, message_id uuid, session
                seq bigint, number_id uuid, origin text, begun_by_agent boolean, agent_version integer, started boolean, state jsonb,
                language text, handled_seq bigint) language plpgsql
 -- One plan a connection. Plans for given values would be made five times before, 10 ms each, and are no better.
-set plan_cache_mode = force_generic_plan as $$
+set plan_cache_mode = force_generic_plan
+-- One that waits for somebody's lock keeps all others of its batch: after a second they go one by one.
+set lock_timeout = '1s' as $$
 declare
     text_in   record;
     held      record;

@@ -142,7 +142,8 @@ end $$;
 create function settle_turns(turns turn_outcome[])
 returns table (ordinal integer, outcome text, planned integer, more_work boolean, leaving boolean) language plpgsql
 -- As in take_in.
-set plan_cache_mode = force_generic_plan as $$
+set plan_cache_mode = force_generic_plan
+set lock_timeout = '1s' as $$
 declare
     settling  record;
     held      record;

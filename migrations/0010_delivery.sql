@@ -49,7 +49,8 @@ create type delivery_outcome as (
 create function settle_deliveries(deliveries delivery_outcome[])
 returns table (ordinal integer, outcome text, next_waits boolean) language plpgsql
 -- As in take_in.
-set plan_cache_mode = force_generic_plan as $$
+set plan_cache_mode = force_generic_plan
+set lock_timeout = '1s' as $$
 declare
     settling  record;
     lock_of   record;

@@ -23,6 +23,10 @@ pub fn options(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
         ("statement_timeout", "12s"),
         ("lock_timeout", "5s"),
         ("idle_in_transaction_session_timeout", "10s"),
+        // What we acknowledge is on the disk, and what is decided under a lock sees what was committed before it, whatever the database's
+        // own defaults are.
+        ("synchronous_commit", "on"),
+        ("default_transaction_isolation", "read committed"),
         // Every statement of ours has its index. A plan that was made while a table was empty, before statistics are gathered
         // for the first time, would else read all of it or all of another index, text after text: 0.5 ms each after a few
         // thousand texts.
@@ -66,6 +70,11 @@ fn silent() -> sqlx::Error {
 pub fn is_unwell(error: &dyn DatabaseError) -> bool {
     let code = error.code().unwrap_or_default();
     ["25006", "53", "55000", "55P03", "57"].iter().any(|class| code.starts_with(class))
+}
+
+/// Whether somebody else held a row or a table for too long (55P03): what locks others may well be done.
+pub fn is_held(error: &dyn DatabaseError) -> bool {
+    error.code().as_deref() == Some("55P03")
 }
 
 /// Whether the connection broke while we asked, which another one may not: it was closed under us, or the server ended it (57P01).

@@ -41,6 +41,9 @@ const KEPT: Duration = Duration::from_millis(200);
 /// How often one item is tried again when the database itself says that trying again helps.
 const RETRIES: usize = 3;
 
+/// How many items of a batch may be held up by somebody's lock. With more of them the database is not itself.
+const HELD: usize = 3;
+
 /// Who waits for the items, which says how long a flush may wait for more of them.
 #[derive(Debug, Clone, Copy)]
 pub enum Patience {
@@ -70,6 +73,26 @@ pub enum BatchError {
     Database(Arc<sqlx::Error>),
     #[error("the process is stopping")]
     Stopped,
+}
+
+impl BatchError {
+    /// Whether the database is away or not itself, and not the item at fault: once it is back, the same item may well be written.
+    pub fn is_of_the_database(&self) -> bool {
+        match self {
+            Self::Database(error) => match error.as_ref() {
+                sqlx::Error::Database(error) => db::is_unwell(error.as_ref()),
+                sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut => true,
+                _ => false,
+            },
+            Self::Stopped => false,
+        }
+    }
+
+    /// Whether somebody else held what the item needs.
+    fn is_held(&self) -> bool {
+        let Self::Database(error) = self else { return false };
+        error.as_database_error().is_some_and(db::is_held)
+    }
 }
 
 /// A flush on its way.
@@ -104,6 +127,8 @@ where
         let lanes = Arc::new(Semaphore::new(LANES));
         // The connections of lanes that have nothing to do.
         let idle = Arc::new(Mutex::new(Vec::new()));
+        // What waits for somebody's lock waits beside the lanes, one at a time.
+        let beside = Arc::new(Semaphore::new(1));
         tokio::spawn(async move {
             let mut pacer = Pacer::new(patience);
             let mut before = None;
@@ -126,12 +151,17 @@ where
                 gather(&mut waiting, &mut batch, before.take(), &pacer).await;
                 pacer.goes(batch.len(), Instant::now());
                 let kept = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-                let (flush, idle) = (flush.clone(), idle.clone());
+                let (flush, idle, beside) = (flush.clone(), idle.clone(), beside.clone());
                 let mut lane = Lane { pool: pool.clone(), kept };
                 before = Some(tokio::spawn(async move {
-                    flush_batch(flush.as_ref(), &mut lane, batch).await;
+                    let held = flush_batch(flush.as_ref(), &mut lane, batch).await;
                     idle.lock().unwrap_or_else(PoisonError::into_inner).extend(lane.kept);
                     drop(place);
+                    let mut lane = Lane { pool: lane.pool, kept: None };
+                    for (item, answer) in held {
+                        let Ok(_turn) = beside.acquire().await else { return };
+                        let _ = answer.send(flush_alone(flush.as_ref(), &mut lane, item, RETRIES).await);
+                    }
                 }));
             }
         });
@@ -240,48 +270,72 @@ impl Lane {
     }
 }
 
-async fn flush_batch<T, R, F>(flush: &F, lane: &mut Lane, batch: Vec<Waiting<T, R>>)
+/// Flushes a batch; gives those of its items that somebody's lock holds up.
+async fn flush_batch<T, R, F>(flush: &F, lane: &mut Lane, batch: Vec<Waiting<T, R>>) -> Vec<Waiting<T, R>>
 where
     T: Clone,
     F: for<'c> Fn(&'c mut PgConnection, Vec<T>) -> Flushing<'c, R>,
 {
     let (items, answers): (Vec<T>, Vec<_>) = batch.into_iter().unzip();
-    match lane.flush(flush, items.clone()).await {
+    let error = match lane.flush(flush, items.clone()).await {
         Ok(results) => {
             for (answer, result) in answers.into_iter().zip(results) {
                 // Nobody waits any more when the request was cut off: the row is committed all the same.
                 let _ = answer.send(Ok(result));
             }
+            return Vec::new();
         }
-        // The database refused some row: the others must not suffer for it, so each goes alone.
-        Err(sqlx::Error::Database(error)) if !db::is_unwell(error.as_ref()) => {
-            tracing::debug!(%error, items = items.len(), "a batch was refused; its items go one by one");
-            for (item, answer) in items.into_iter().zip(answers) {
-                let _ = answer.send(flush_alone(flush, lane, item).await);
+        Err(error) => BatchError::Database(Arc::new(error)),
+    };
+    let (mut held, mut waiting) = (Vec::new(), items.into_iter().zip(answers));
+    let mut away = (error.is_of_the_database() && !error.is_held()).then(|| error.clone());
+    if away.is_none() {
+        tracing::debug!(%error, items = waiting.len(), "a batch was refused; its items go one by one");
+    }
+    // The database refused some row, or somebody holds it: the others must not suffer for it, so each goes alone.
+    while away.is_none()
+        && let Some((item, answer)) = waiting.next()
+    {
+        match flush_alone(flush, lane, item.clone(), 0).await {
+            Err(error) if error.is_held() => {
+                held.push((item, answer));
+                away = (held.len() == HELD).then_some(error);
             }
-        }
-        // The database is away or not itself: it would be away for each of them too.
-        Err(error) => {
-            let error = BatchError::Database(Arc::new(error));
-            for answer in answers {
-                let _ = answer.send(Err(error.clone()));
+            result => {
+                away = result.as_ref().err().filter(|error| error.is_of_the_database()).cloned();
+                let _ = answer.send(result);
             }
         }
     }
+    // The database is away or not itself: it would be away for each of them too.
+    if let Some(error) = away {
+        for (_, answer) in waiting {
+            let _ = answer.send(Err(error.clone()));
+        }
+    }
+    held
 }
 
-async fn flush_alone<T, R, F>(flush: &F, lane: &mut Lane, item: T) -> Result<R, BatchError>
+/// Flushes one item; one that somebody's lock holds up is tried so many times more.
+async fn flush_alone<T, R, F>(flush: &F, lane: &mut Lane, item: T, mut patience: usize) -> Result<R, BatchError>
 where
     T: Clone,
     F: for<'c> Fn(&'c mut PgConnection, Vec<T>) -> Flushing<'c, R>,
 {
     let mut retries = 0;
     loop {
-        match lane.flush(flush, vec![item.clone()]).await {
+        let error = match lane.flush(flush, vec![item.clone()]).await {
             Ok(results) => return results.into_iter().next().ok_or(BatchError::Stopped),
-            Err(error) if retries < RETRIES && helps_to_retry(&error) => retries += 1,
-            Err(error) => return Err(BatchError::Database(Arc::new(error))),
+            Err(error) if retries < RETRIES && helps_to_retry(&error) => {
+                retries += 1;
+                continue;
+            }
+            Err(error) => BatchError::Database(Arc::new(error)),
+        };
+        if patience == 0 || !error.is_held() {
+            return Err(error);
         }
+        patience -= 1;
     }
 }
 

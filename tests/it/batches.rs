@@ -200,3 +200,36 @@ async fn texts_of_one_batch_become_what_they_would_become_alone() {
     assert_eq!(world.simulator.received(cid, NUMBER), ["hi", "once\nyes"]);
     assert_eq!(world.simulator.received(dan, NUMBER), ["new here"]);
 }
+
+/// Somebody's transaction holds the session of one person for long; the texts of all come together.
+#[tokio::test]
+async fn one_persons_lock_holds_up_nobody_else() {
+    let world = World::with_agent("def reply(conv, text): return text", json!({"first_message": "process"})).await;
+    let ours = project::find_by_name(&world.ledger, "stories").await.expect("an answer").expect("a project").id;
+    let people: Vec<String> = (0..10).map(|n| format!("+1415555020{n}")).collect();
+    for phone in &people {
+        assert_eq!(world.answers(phone, "hi").await, ["hi"]);
+    }
+    let mut holding = world.ledger.pool().begin().await.expect("a transaction");
+    let hold = "select id from session where contact = $1 for update";
+    sqlx::query(hold).bind(&people[4]).execute(&mut *holding).await.expect("held");
+    let mut taken: Vec<_> = people
+        .iter()
+        .zip(0..)
+        .map(|(from, n)| {
+            let (ledger, text) = (world.ledger.clone(), text(ours, from, &format!("SM4{n}"), "more", None));
+            tokio::spawn(async move { take_in(&ledger, text).await })
+        })
+        .collect();
+    let held = taken.remove(4);
+    for task in taken {
+        assert_eq!(task.await.expect("no panic").expect("taken in").word(), "stored");
+    }
+    assert!(!held.is_finished());
+    holding.commit().await.expect("committed");
+    assert_eq!(held.await.expect("no panic").expect("taken in").word(), "stored");
+    world.settle().await;
+    for phone in &people {
+        assert_eq!(world.simulator.received(phone, NUMBER), ["hi", "more"]);
+    }
+}

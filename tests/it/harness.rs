@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use reqwest::{Method, StatusCode};
 use secrecy::SecretString;
@@ -232,9 +233,20 @@ impl World {
 
     /// Until somebody waits for a lock in the database.
     pub async fn until_one_waits(&self) {
-        let waits =
+        self.until_waiting(|waiting| waiting > 0).await;
+    }
+
+    /// Until nobody waits for a lock in the database any more.
+    pub async fn until_none_waits(&self) {
+        self.until_waiting(|waiting| waiting == 0).await;
+    }
+
+    async fn until_waiting(&self, enough: fn(i64) -> bool) {
+        let waiting =
             "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
-        while self.count(waits).await == 0 {
+        let began = Instant::now();
+        while !enough(self.count(waiting).await) {
+            assert!(began.elapsed() < Duration::from_secs(30), "nobody waits for a lock, or somebody does for ever");
             tokio::task::yield_now().await;
         }
     }
