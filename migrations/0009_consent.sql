@@ -65,7 +65,7 @@ begin
         perform close_session(held.id, 'opted_out');
     end loop;
     insert into consent (id, project_id, number_id, contact, kind, source, said, message_id, recorded_at)
-    values (new_id, of_project, from_number, of_contact, 'opted_out', by_source, was_said, in_message, clock_timestamp());
+    values (new_id, of_project, from_number, of_contact, 'opted_out', by_source, left(was_said, 1600), in_message, clock_timestamp());
 end $$;
 
 -- The carrier refused a text because the contact has opted out (21610). It is not believed about somebody who opted in
@@ -100,7 +100,7 @@ begin
         perform opt_out(new_consent, of_project, to_number, of_contact, 'keyword', was_said, in_message);
     elsif word = 'start' then
         insert into consent (id, project_id, number_id, contact, kind, source, said, message_id, recorded_at)
-        values (new_consent, of_project, to_number, of_contact, 'opted_in', 'keyword', was_said, in_message, clock_timestamp());
+        values (new_consent, of_project, to_number, of_contact, 'opted_in', 'keyword', left(was_said, 1600), in_message, clock_timestamp());
     elsif word = 'help' then
         select help_message into help from project where id = of_project;
         -- Once a minute: two robots must not explain themselves to each other for ever.

@@ -127,7 +127,7 @@ pub async fn put_off(
         .bind(seconds)
         .bind(error)
         .bind(reason == Reason::Failed)
-        .bind(reason == Reason::HandedOver)
+        .bind(reason != Reason::Failed)
         .execute(&ledger.pool)
         .await?;
     Ok(put_off.rows_affected() == 1)

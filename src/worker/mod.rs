@@ -3,6 +3,7 @@
 mod beginning;
 mod breaker;
 pub mod deliveries;
+mod failure;
 mod handover;
 pub mod numbers;
 mod queue;

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::deliveries::Sender;
+use super::failure::Failure;
 use super::handover::Handover;
 use super::queue::{Seated, Source, claim_at_once, give_back};
 use super::shares::Seat;
@@ -37,6 +38,12 @@ const MOST_ATTEMPTS_OF_A_SERVICE: i32 = 5;
 /// How often a turn may be claimed at all: one that takes its worker with it each time is set aside. More than
 /// the attempts, since workers also die for reasons that no text is to blame for.
 const MOST_CLAIMS: i32 = 8;
+
+/// For how many seconds a turn is put off for a failure that is ours.
+const AFTER_OURS: f64 = 2.0;
+
+/// After which time the outcome of a turn is tried again that the database did not take.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// How long a turn may go on after the signal to stop; then another worker takes it over.
 const GRACE: Duration = Duration::from_secs(5);
@@ -107,7 +114,7 @@ impl Turns {
         };
         let mut settlement = settlement;
         let leaving = self.reserve(&claim, &mut settlement);
-        let settled = turn::settle(&self.ledger, settlement).await;
+        let settled = self.settle(&claim, settlement).await;
         if let Some((claim, seat)) = leaving {
             self.hand_over(&settled, claim, seat).await;
         }
@@ -126,6 +133,35 @@ impl Turns {
             Err(error) => tracing::error!(%error, "the turn could not be settled"),
         }
         metrics::histogram!("textback_turn_duration_seconds").record(began.elapsed().as_secs_f64());
+    }
+
+    /// Writes what a turn came to. While the database is not itself the turn is kept and its outcome tried again: that is no text's
+    /// fault, and another claim would count against it.
+    async fn settle(&self, claim: &Claim, settlement: Settlement) -> Result<Settled, BatchError> {
+        let (mut troubled, mut renewed) = (None, Instant::now());
+        loop {
+            let error = match (turn::settle(&self.ledger, settlement.clone()).await, troubled) {
+                (Err(error), _) if error.is_of_the_database() => error,
+                // It may be settled by a try of which we had no answer.
+                (Ok(Settled::Stale), Some(error)) => return Err(error),
+                (settled, _) => return settled,
+            };
+            tracing::warn!(%error, "the turn could not be settled; again soon");
+            troubled = Some(error);
+            tokio::select! {
+                () = tokio::time::sleep(AGAIN) => {}
+                () = self.grace() => {
+                    self.put_off(claim, &Failure::stopped()).await;
+                    return Err(BatchError::Stopped);
+                }
+            }
+            if renewed.elapsed() > self.lease() / 3 {
+                renewed = Instant::now();
+                if let Err(error) = db::patiently(turn::renew(&self.ledger, claim, self.lease_seconds)).await {
+                    tracing::warn!(%error, "the lease could not be renewed");
+                }
+            }
+        }
     }
 
     /// A slot for what the turn says first, if its account may send and a slot is free.
@@ -212,7 +248,7 @@ impl Turns {
         tokio::select! {
             settlement = answering => settlement,
             () = self.keep_lease(claim) => Err(Failure::of_ours("the lease was lost".to_owned())),
-            () = self.grace() => Err(Failure { reason: Reason::HandedOver, ..Failure::of_ours("the worker stopped".to_owned()) }),
+            () = self.grace() => Err(Failure::stopped()),
         }
     }
 
@@ -268,53 +304,12 @@ impl Turns {
         let seconds = match failure.reason {
             Reason::HandedOver => 0.0,
             Reason::Failed => 0.5 * 2_f64.powi((claim.failures + 1).clamp(1, 10)),
-            Reason::Ours => 0.5 * 2_f64.powi(claim.attempt.clamp(1, 10)),
+            Reason::Ours => AFTER_OURS,
         };
         let putting_off = turn::put_off(&self.ledger, claim, seconds, &failure.error, failure.reason);
         if let Err(error) = db::patiently(putting_off).await {
             tracing::warn!(%error, "the turn could not be put off; its lease will run out");
         }
-    }
-}
-
-/// Why a turn has no answer.
-struct Failure {
-    error: String,
-    error_message: Option<String>,
-    /// With which failure of the agent it is for good.
-    most_attempts: i32,
-    reason: Reason,
-    /// What its texts are skipped for when it is for good.
-    skip: &'static str,
-}
-
-impl Failure {
-    /// A failure that the agent is not to blame for: its text waits until we are well again.
-    fn of_ours(error: String) -> Self {
-        Self { error, error_message: None, most_attempts: i32::MAX, reason: Reason::Ours, skip: "agent_failed" }
-    }
-
-    fn gives_up(&self, claim: &Claim) -> bool {
-        claim.failures + 1 >= self.most_attempts
-    }
-
-    /// The person gets the agent's error message if there is one, and the session goes on.
-    fn settlement(&self, claim: &Claim) -> Settlement {
-        let settlement = Settlement::of(claim);
-        if claim.waiting.is_empty() {
-            // Nobody asked anything: a session that we began could not be started. It is tried again with the reply.
-            return settlement;
-        }
-        match self.error_message.as_deref().filter(|text| !text.trim().is_empty()) {
-            Some(text) => settlement.say("error", text.to_owned()),
-            None => settlement.skip(self.skip),
-        }
-    }
-}
-
-impl std::fmt::Display for Failure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.error)
     }
 }
 

@@ -128,6 +128,29 @@ async fn a_turn_that_settles_while_its_lease_is_renewed_is_over() {
     assert_eq!(world.simulator.received(ADA, NUMBER), ["to one"]);
 }
 
+/// An index is built on the table of deliveries, for as long as it takes.
+#[tokio::test]
+async fn a_turn_that_can_not_be_settled_is_kept_until_it_can() {
+    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
+    world.text(ADA, "one").await;
+    let mut building = world.ledger.pool().begin().await.expect("a transaction");
+    sqlx::query("lock table delivery in share mode").execute(&mut *building).await.expect("locked");
+    let answering = tokio::spawn({
+        let turns = world.workers.turns.clone();
+        async move { turns.step().await }
+    });
+    for _ in 0..2 {
+        world.until_one_waits().await;
+        world.until_none_waits().await;
+    }
+    world.until_one_waits().await;
+    assert_eq!(world.count("select attempts::bigint from turn").await, 1, "it is nobody's fault");
+    building.commit().await.expect("committed");
+    assert_eq!(answering.await.expect("no panic").expect("turns"), 1);
+    world.settle().await;
+    assert_eq!(world.simulator.received(ADA, NUMBER), ["1: one"]);
+}
+
 #[tokio::test]
 async fn a_worker_that_lost_its_lease_writes_nothing() {
     let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;

@@ -1,0 +1,50 @@
+//! Why a turn has no answer, and what becomes of its texts then; it writes nothing itself.
+
+use crate::ledger::turn::{Claim, Reason, Settlement};
+
+/// Why a turn has no answer.
+pub(super) struct Failure {
+    pub(super) error: String,
+    pub(super) error_message: Option<String>,
+    /// With which failure of the agent it is for good.
+    pub(super) most_attempts: i32,
+    pub(super) reason: Reason,
+    /// What its texts are skipped for when it is for good.
+    pub(super) skip: &'static str,
+}
+
+impl Failure {
+    /// A failure that the agent is not to blame for: its text waits until we are well again.
+    pub(super) fn of_ours(error: String) -> Self {
+        Self { error, error_message: None, most_attempts: i32::MAX, reason: Reason::Ours, skip: "agent_failed" }
+    }
+
+    /// The process stops in the middle of it.
+    pub(super) fn stopped() -> Self {
+        Self { reason: Reason::HandedOver, ..Self::of_ours("the worker stopped".to_owned()) }
+    }
+
+    /// Whether nobody is asked again.
+    pub(super) fn gives_up(&self, claim: &Claim) -> bool {
+        claim.failures + 1 >= self.most_attempts
+    }
+
+    /// The person gets the agent's error message if there is one, and the session goes on.
+    pub(super) fn settlement(&self, claim: &Claim) -> Settlement {
+        let settlement = Settlement::of(claim);
+        if claim.waiting.is_empty() {
+            // Nobody asked anything: a session that we began could not be started. It is tried again with the reply.
+            return settlement;
+        }
+        match self.error_message.as_deref().filter(|text| !text.trim().is_empty()) {
+            Some(text) => settlement.say("error", text.to_owned()),
+            None => settlement.skip(self.skip),
+        }
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.error)
+    }
+}
