@@ -32,6 +32,8 @@ pub struct Script {
     pub what: &'static str,
     /// Messages a run of it handles.
     pub messages: u32,
+    /// What it needs besides the tables.
+    index: &'static str,
     sql: &'static str,
 }
 
@@ -40,12 +42,14 @@ pub const SCRIPTS: [Script; 5] = [
         name: "intake",
         what: "one insert and one commit a message",
         messages: 1,
+        index: "",
         sql: "insert into bound.message (provider_id, contact, body) values (gen_random_uuid()::text, :contact, 'a text of about fifty characters, as people do');",
     },
     Script {
         name: "six",
         what: "six statements and commits a message: insert, session, claim, reply, sent, done",
         messages: 1,
+        index: "",
         sql: "insert into bound.message (provider_id, contact, body) values (gen_random_uuid()::text, :contact, 'a text of about fifty characters, as people do') returning id as message \\gset
 insert into bound.session (contact) values (:contact) on conflict (contact) where active do update set texts = bound.session.texts + 1, due = now() returning id as session \\gset
 update bound.message set state = 1, session_id = :session where id = :message;
@@ -57,6 +61,7 @@ update bound.message set state = 2 where id = :message;",
         name: "three",
         what: "three statements and commits a message: in with its session, claimed with its reply, sent and done",
         messages: 1,
+        index: "",
         sql: "with s as (insert into bound.session (contact) values (:contact) on conflict (contact) where active do update set texts = bound.session.texts + 1, due = now() returning id) insert into bound.message (provider_id, contact, body, session_id) select gen_random_uuid()::text, :contact, 'a text of about fifty characters, as people do', id from s returning id as message \\gset
 with m as (update bound.message set state = 1 where id = :message returning id) insert into bound.reply (message_id, body) select id, 'an answer of about fifty characters, as agents do' from m returning id as reply \\gset
 with r as (update bound.reply set state = 1 where id = :reply returning message_id) update bound.message set state = 2 from r where id = r.message_id;",
@@ -65,12 +70,14 @@ with r as (update bound.reply set state = 1 where id = :reply returning message_
         name: "one",
         what: "all in one statement and commit: out of reach with a carrier in the middle",
         messages: 1,
+        index: "",
         sql: "with s as (insert into bound.session (contact) values (:contact) on conflict (contact) where active do update set texts = bound.session.texts + 1, due = now() returning id), m as (insert into bound.message (provider_id, contact, body, session_id, state) select gen_random_uuid()::text, :contact, 'a text of about fifty characters, as people do', id, 2 from s returning id) insert into bound.reply (message_id, body, state) select id, 'an answer of about fifty characters, as agents do', 1 from m;",
     },
     Script {
         name: "fifty",
         what: "three commits for fifty messages",
         messages: 50,
+        index: "create index unsent on bound.reply (id) where state = 0",
         sql: "insert into bound.message (provider_id, contact, body) select gen_random_uuid()::text, (:contact + n * 7919) % 20000, 'a text of about fifty characters, as people do' from generate_series(1, 50) n;
 with due as (select id, contact from bound.message where state = 0 order by id limit 50 for update skip locked), s as (insert into bound.session (contact) select distinct contact from due order by contact on conflict (contact) where active do update set texts = bound.session.texts + 1, due = now() returning id), m as (update bound.message set state = 1 from due where bound.message.id = due.id returning bound.message.id) insert into bound.reply (message_id, body) select id, 'an answer of about fifty characters, as agents do' from m;
 with r as (select id, message_id from bound.reply where state = 0 order by id limit 50 for update skip locked), d as (update bound.reply set state = 1 from r where bound.reply.id = r.id) update bound.message set state = 2 from r where bound.message.id = r.message_id;",
@@ -81,6 +88,7 @@ with r as (select id, message_id from bound.reply where state = 0 order by id li
 pub async fn run(url: &str, folder: &Path, script: &Script, connections: u32, seconds: u32) -> f64 {
     let mut connection = PgConnection::connect(url).await.expect("a connection");
     sqlx::raw_sql(TABLES).execute(&mut connection).await.expect("the tables");
+    sqlx::raw_sql(script.index).execute(&mut connection).await.expect("an index");
     let file = folder.join(format!("{}.sql", script.name));
     std::fs::write(&file, format!("\\set contact random(1, {PEOPLE})\n{}\n", script.sql)).expect("a script");
     let pgbench = |seconds: u32| {

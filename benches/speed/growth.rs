@@ -3,6 +3,7 @@
 use sqlx::{Connection, PgConnection};
 
 use crate::report::Report;
+use crate::setting;
 use crate::stage::Server;
 
 /// Messages of a closed session, half of them answers.
@@ -66,6 +67,14 @@ pub async fn leave_messages(server: &Server, messages: i64) {
         sqlx::query(statement).bind(messages).execute(&mut connection).await.expect("taken away");
     }
     sqlx::raw_sql("vacuum full analyze delivery, message").execute(&mut connection).await.expect("vacuumed");
+}
+
+/// How much is stored as each measure begins: messages, and sessions that are open besides those of the people who text.
+pub fn levels() -> Vec<(u64, u64)> {
+    let most = setting("TEXTBACK_BENCH_MESSAGES", 1e6) as u64;
+    let open = setting("TEXTBACK_BENCH_OPEN_SESSIONS", 1e6) as u64;
+    let levels = [0, 1_000_000, 10_000_000, 100_000_000].into_iter().filter(|level| *level <= most);
+    levels.map(|level| (level, 0)).chain([(most, open)]).collect()
 }
 
 /// How much is stored, as far as it is counted here.

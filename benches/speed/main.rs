@@ -94,32 +94,42 @@ async fn load(stage: &Stage, server: &Server, pace: Pace, seconds: f64) -> Load 
 #[tokio::main(worker_threads = 1)]
 async fn main() {
     let seconds = setting("TEXTBACK_BENCH_SECONDS", 8.0);
+    assert!(
+        seconds >= 2.0,
+        "TEXTBACK_BENCH_SECONDS is {seconds}: the first second does not count, so let it be 2 at least"
+    );
     let server = Server::start().await;
     let scripts = std::env::temp_dir().join(format!("textback-bound-{}", std::process::id()));
     std::fs::create_dir_all(&scripts).expect("a folder");
     match Profile::wanted() {
-        Some(Profile::Bound) => return print_bounds(&server, &scripts, seconds).await,
-        Some(wanted) => return profile(&server, wanted, seconds).await,
-        None => {}
+        None => measure(&server, &scripts, seconds).await,
+        Some(Profile::Bound) => print_bounds(&server, &scripts, seconds).await,
+        Some(wanted) => profile(&server, wanted, seconds).await,
     }
-    let mut report = Report::of(64);
-    let bound = measure_bounds(&mut report, &server, &scripts, seconds).await;
-    let mut stage = Stage::set(&server, 0).await;
+    let _ = std::fs::remove_dir_all(&scripts);
+}
+
+/// All of it.
+async fn measure(server: &Server, scripts: &Path, seconds: f64) {
+    let mut report = Report::of(51 + 3 * growth::levels().len());
+    peers::prepare(&mut report);
+    let bound = measure_bounds(&mut report, server, scripts, seconds).await;
+    let mut stage = Stage::set(server, 0).await;
     report.step("everybody texts once");
     warm_up(&stage).await;
-    let bounds = Bounds { server: &server, scripts: &scripts, seconds };
+    let bounds = Bounds { server, scripts, seconds };
     measure_intake(&mut report, &mut stage, &bounds).await;
     measure_road(&mut report, &mut stage, &bounds).await;
-    let mut stage = stage.anew(&server).await;
+    let mut stage = stage.anew(server).await;
     report.step("everybody texts once, in a new database");
     warm_up(&stage).await;
-    peers::compare(&mut report, &mut stage, &server, seconds).await;
+    peers::compare(&mut report, &mut stage, server, seconds).await;
     measure_slow_disk(&mut report, &mut stage, &bounds).await;
-    measure_rest(&mut report, &mut stage, &server).await;
-    let stage = stage.anew(&server).await;
+    measure_rest(&mut report, &mut stage, server).await;
+    let stage = stage.anew(server).await;
     let stage = measure_growth(&mut report, stage, &bounds).await;
     report.step("the bound once more");
-    let again = bound::run(server.url(), &scripts, &bound::SCRIPTS[2], 32, seconds as u32).await;
+    let again = bound::run(server.url(), scripts, &bound::SCRIPTS[2], 32, seconds as u32).await;
     report.table(
         "The bound, at the end",
         "The machine's own drift between the first measure and the last.",
@@ -134,7 +144,6 @@ async fn main() {
     );
     let results = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/RESULTS.md"));
     report.write(results, &server.settings().await, &run);
-    let _ = std::fs::remove_dir_all(&scripts);
     stage.ledger.close().await;
 }
 
@@ -220,7 +229,7 @@ async fn measure_intake(report: &mut Report, stage: &mut Stage, bounds: &Bounds<
     stage.work_with(0).await;
     let mut loads = Vec::new();
     for pace in [Pace::Rate(100), Pace::Rate(500), Pace::Rate(1_000)] {
-        report.step(&format!("intake {pace:?}"));
+        report.step(&format!("intake, {pace}"));
         loads.push((pace, load(stage, bounds.server, pace, bounds.seconds).await));
     }
     let insert = bounds.beside(report, &bound::SCRIPTS[0]).await;
@@ -298,7 +307,7 @@ async fn road(
     workers: usize,
     pace: Pace,
 ) -> (Pace, String, Load) {
-    report.step(&format!("road {pace:?}, {workers} workers beside"));
+    report.step(&format!("the road, {pace}, {workers} workers beside"));
     match workers {
         0 => stage.work_inside().await,
         workers => stage.work_with(workers).await,
@@ -347,16 +356,12 @@ async fn measure_slow_disk(report: &mut Report, stage: &mut Stage, bounds: &Boun
 
 /// The same among more and more that is stored already.
 async fn measure_growth(report: &mut Report, mut stage: Stage, bounds: &Bounds<'_>) -> Stage {
-    let most = setting("TEXTBACK_BENCH_MESSAGES", 1e6) as u64;
-    let open = setting("TEXTBACK_BENCH_OPEN_SESSIONS", 1e6) as u64;
     let mut stored = growth::Stored::default();
     let mut rows = Vec::new();
     let mut first = None;
-    let levels = [0, 1_000_000, 10_000_000, 100_000_000].into_iter().filter(|level| *level <= most);
-    let levels: Vec<(u64, u64)> = levels.map(|level| (level, 0)).chain([(most, open)]).collect();
     let mut sizes = Vec::new();
     let mut so_far = 0;
-    for (messages, open) in levels {
+    for (messages, open) in growth::levels() {
         report.step(&format!("growth: {messages} messages and {open} open sessions more"));
         if messages > so_far {
             stored.add_messages(bounds.server, report, messages - so_far).await;
@@ -382,7 +387,7 @@ async fn measure_growth(report: &mut Report, mut stage: Stage, bounds: &Bounds<'
         let three = f64::midpoint(before, bounds.three(report).await);
         let steady = load(&stage, bounds.server, Pace::Rate(200), bounds.seconds).await;
         let (after, _, bytes) = growth::count(bounds.server).await;
-        let rate = *first.get_or_insert(saturated.rate);
+        let (rate, of_three) = *first.get_or_insert((saturated.rate, saturated.rate / three));
         rows.push([
             messages.to_string(),
             open.to_string(),
@@ -390,6 +395,7 @@ async fn measure_growth(report: &mut Report, mut stage: Stage, bounds: &Bounds<'
             format!("{:.2}", saturated.rate / rate),
             format!("{three:.0}"),
             format!("{:.2}", saturated.rate / three),
+            format!("{:.2}", saturated.rate / three / of_three),
             format!("{:.0}", saturated.cpu[1]),
             format!("{:.0}", saturated.wal),
             format!("{:.2}", steady.replied[0]),
@@ -405,6 +411,7 @@ async fn measure_growth(report: &mut Report, mut stage: Stage, bounds: &Bounds<'
         "of the first",
         "*three*",
         "of *three*",
+        "that, of the first",
         "CPU µs/text PostgreSQL",
         "WAL bytes/text",
         "reply p50 ms",

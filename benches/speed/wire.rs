@@ -156,7 +156,7 @@ pub async fn text(target: &Target, current: &Current, pace: Pace, seconds: f64, 
     let most = match pace {
         Pace::Rate(rate) => (rate as f64 * seconds) as usize,
         // More than any disk here could take.
-        Pace::Window(_) | Pace::Acknowledged => (seconds * 25_000.0) as usize,
+        Pace::Window(_) | Pace::Acknowledged => (seconds * 100_000.0) as usize,
     };
     let room = if let Pace::Window(window) = pace { window } else { 0 };
     // The carrier's connections are there before the first text.
