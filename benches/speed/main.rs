@@ -3,7 +3,7 @@
 //! TEXTBACK_BENCH_SECONDS (default 8) is how long each load lasts; TEXTBACK_BENCH_MESSAGES (default 1000000) how many messages are
 //! stored at most, TEXTBACK_BENCH_OPEN_SESSIONS (default 1000000) how many sessions are open then; TEXTBACK_BENCH_PROFILE looks at
 //! one load instead, a saturating one or TEXTBACK_BENCH_RATE texts a second, answered by TEXTBACK_BENCH_WORKERS processes beside `serve`
-//! (default 0: by `serve` itself): `load`, its `statements`, or the `plans` of those that took over 10 ms; at `intake`, or at the `bound` alone.
+//! (default 0: by `serve` itself): `load`, its `statements`, or the `plans` of those that took over 10 ms; at `intake`, at the `bound` alone, or at the `peers` beside textback.
 
 #![allow(
     clippy::expect_used,
@@ -104,6 +104,14 @@ async fn main() {
     match Profile::wanted() {
         None => measure(&server, &scripts, seconds).await,
         Some(Profile::Bound) => print_bounds(&server, &scripts, seconds).await,
+        Some(Profile::Peers) => {
+            let mut report = Report::of(14);
+            peers::prepare(&mut report);
+            let mut stage = Stage::set(&server, 0).await;
+            report.step("everybody texts once");
+            warm_up(&stage).await;
+            peers::compare(&mut report, &mut stage, &server, seconds).await;
+        }
         Some(wanted) => profile(&server, wanted, seconds).await,
     }
     let _ = std::fs::remove_dir_all(&scripts);

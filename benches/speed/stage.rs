@@ -125,6 +125,8 @@ pub enum Profile {
     Statements,
     /// The plans of what took over 10 ms, which costs a third.
     Plans,
+    /// The peers and textback beside them, printed and not written.
+    Peers,
 }
 
 impl Profile {
@@ -135,7 +137,10 @@ impl Profile {
             "intake" => Some(Self::Intake),
             "statements" => Some(Self::Statements),
             "plans" => Some(Self::Plans),
-            other => panic!("TEXTBACK_BENCH_PROFILE is bound, intake, load, statements or plans, and not {other:?}"),
+            "peers" => Some(Self::Peers),
+            other => {
+                panic!("TEXTBACK_BENCH_PROFILE is bound, intake, load, statements, plans or peers, and not {other:?}")
+            }
         }
     }
 }
