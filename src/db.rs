@@ -63,6 +63,11 @@ fn silent() -> sqlx::Error {
     sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "the database does not answer"))
 }
 
+/// A text as PostgreSQL can store it: without NUL.
+pub fn storable(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
 /// Whether it is not the statement's fault: the database only reads (25006), it has no room (class 53), somebody
 /// holds a table (55P03), it refuses connections (55000), it is stopping or out of time (class 57).
 ///

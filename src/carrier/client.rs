@@ -417,9 +417,7 @@ async fn read_sent(answer: Response) -> Sent {
     }
     let error: ErrorBody = serde_json::from_slice(&body).unwrap_or_default();
     let code = error.code;
-    // PostgreSQL stores no NUL.
-    let reason = error.reason().map(|reason| reason.replace('\0', "\u{fffd}"));
-    let detail = reason.unwrap_or_else(|| format!("the carrier answered {status}"));
+    let detail = error.reason().unwrap_or_else(|| format!("the carrier answered {status}"));
     if status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT {
         return Sent::Refused { code, status: status.as_u16(), detail, retry_after_seconds };
     }

@@ -107,7 +107,7 @@ pub async fn give_back(ledger: &Ledger, claims: &[Claim]) -> Result<(), sqlx::Er
 pub enum Reason {
     /// The agent failed.
     Failed,
-    /// We did, or the database.
+    /// We did, or the database, and it does not count.
     Ours,
     /// The process is stopping: somebody else takes it over, and it does not count.
     HandedOver,
@@ -127,7 +127,6 @@ pub async fn put_off(
         .bind(seconds)
         .bind(error)
         .bind(reason == Reason::Failed)
-        .bind(reason != Reason::Failed)
         .execute(&ledger.pool)
         .await?;
     Ok(put_off.rows_affected() == 1)

@@ -14,6 +14,7 @@ use crate::account::Account;
 use crate::carrier::client::{Outgoing, WebhookUrls};
 use crate::carrier::numbers::OVERRIDES;
 use crate::carrier::{ErrorClass, Sent};
+use crate::db;
 use crate::failpoint;
 use crate::ledger::delivery;
 use crate::ledger::delivery::{Claim, Outcome, Refusal, Settlement};
@@ -172,7 +173,7 @@ fn judge(sent: Sent, attempt: i32) -> Outcome {
         Sent::NotReached { detail } => put_off(attempt, None, refusal(ErrorClass::Transient, &detail)),
         Sent::Refused { code, status, detail, retry_after_seconds } => {
             let class = class(code, status);
-            let refusal = Refusal { code, class: class.word().to_owned(), detail };
+            let refusal = Refusal { code, ..refusal(class, &detail) };
             match class {
                 _ if class.may_pass(code) => put_off(attempt, retry_after_seconds, refusal),
                 ErrorClass::Ambiguous => Outcome::Unknown(refusal),
@@ -194,7 +195,7 @@ fn put_off(attempt: i32, carrier_says: Option<f64>, refusal: Refusal) -> Outcome
 }
 
 fn refusal(class: ErrorClass, detail: &str) -> Refusal {
-    Refusal { code: None, class: class.word().to_owned(), detail: detail.to_owned() }
+    Refusal { code: None, class: class.word().to_owned(), detail: db::storable(detail) }
 }
 
 const fn word(outcome: &Outcome) -> &'static str {

@@ -241,7 +241,7 @@ impl Turns {
                         self.fill(claim, &name, &variables).await?.map_err(failed)?
                     }
                 };
-                settlement = settlement.send(from, to, storable(body));
+                settlement = settlement.send(from, to, db::storable(&body));
             }
             Ok(settlement)
         };
@@ -306,7 +306,8 @@ impl Turns {
             Reason::Failed => 0.5 * 2_f64.powi((claim.failures + 1).clamp(1, 10)),
             Reason::Ours => AFTER_OURS,
         };
-        let putting_off = turn::put_off(&self.ledger, claim, seconds, &failure.error, failure.reason);
+        let error = db::storable(&failure.error);
+        let putting_off = turn::put_off(&self.ledger, claim, seconds, &error, failure.reason);
         if let Err(error) = db::patiently(putting_off).await {
             tracing::warn!(%error, "the turn could not be put off; its lease will run out");
         }
@@ -368,7 +369,7 @@ fn say(settlement: Settlement, version: &Version, kind: &'static str, texts: Vec
     texts
         .into_iter()
         .flat_map(|text| {
-            let text = storable(text);
+            let text = db::storable(&text);
             let text = if version.smart_encoding { segments::plain(text) } else { text };
             let text = match version.max_segments.and_then(|most| usize::try_from(most).ok()) {
                 Some(most) if segments::segments(&text) > most => {
@@ -405,11 +406,6 @@ fn greeting(begun: &Answer, version: &Version) -> Vec<String> {
     }
     let from_state = begun.state.get("greet_message").and_then(Value::as_str).map(str::to_owned);
     from_state.or_else(|| version.greeting.clone()).filter(|text| !text.trim().is_empty()).into_iter().collect()
-}
-
-/// A text as PostgreSQL can hold it.
-fn storable(text: String) -> String {
-    text.replace('\0', "\u{fffd}")
 }
 
 fn conversation(claim: &Claim, env: &'static str) -> Conversation {

@@ -153,6 +153,16 @@ async fn a_worker_that_dies_while_sending_leaves_an_unknown_delivery_not_a_secon
     assert_eq!(delivery::settle(&world.ledger, late).await.expect("an answer"), delivery::Settled::Stale);
 }
 
+#[tokio::test]
+async fn a_refusal_that_can_not_be_stored_as_it_was_said_is_settled() {
+    let refusal = json!({"code": 21211, "message": "bad \u{0}", "status": 400});
+    let (world, carrier) = world_answered_by(vec![ResponseTemplate::new(400).set_body_json(refusal)]).await;
+    play(&world, "hi").await;
+    assert_eq!(world.delivery().await.0, "failed");
+    assert_eq!(world.count("select count(*) from delivery where error_detail = 'bad \u{fffd}'").await, 1);
+    assert_eq!(sent_texts(&carrier).await.len(), 1);
+}
+
 /// The row lies elsewhere when the carrier's answer is written, under the same lease.
 #[tokio::test]
 async fn an_answer_that_meets_another_change_of_its_delivery_is_written() {
