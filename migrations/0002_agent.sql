@@ -58,7 +58,8 @@ alter table agent add constraint agents_current_version_exists
     foreign key (id, current_version) references agent_version (agent_id, version) deferrable initially deferred;
 
 -- A version is what somebody's conversation runs on: nothing may rewrite it.
-create function refuse_change_of_agent_version() returns trigger language plpgsql as $$
+create function refuse_change_of_agent_version() returns trigger language plpgsql
+set search_path = textback, pg_temp as $$
 begin
     raise exception 'agent versions never change: make a new version instead'
         using errcode = 'TB001', constraint = 'agent_versions_never_change';

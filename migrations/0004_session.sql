@@ -60,7 +60,8 @@ create index session_newest_of_a_contact on session (project_id, contact, id) wh
 -- In which alphabet a text leaves: GSM-7 if each of its characters is in it (3GPP TS 23.038, 6.2.1), else UCS-2. By an expression that
 -- is kept compiled: translate() with as many letters took ten times as long. Not in SQL: each statement that adds a message would take
 -- such a function in, and parse it for that.
-create function sms_encoding(body text) returns text language plpgsql immutable parallel safe as $fn$
+create function sms_encoding(body text) returns text language plpgsql immutable parallel safe
+set search_path = textback, pg_temp as $fn$
 begin
     return case when body ~ E'^[-@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !"#¤%&''()*+,./0-9:;<=>?¡A-ZÄÖÑÜ§¿a-zäöñüà\f^{}\\\\\\[~\\]|€]*$'
                 then 'gsm7' else 'ucs2' end;
@@ -69,7 +70,8 @@ end $fn$;
 -- How many segments a text costs: one of 160 septets or 70 UTF-16 code units, else as many of 153 or 67 as it takes,
 -- since each then carries a header of 6 bytes. A character is never split: those of GSM-7's extension are two septets,
 -- those beyond the basic plane two code units. src/segments.rs counts the same in another way; a test compares both.
-create function sms_segments(body text) returns integer language plpgsql immutable parallel safe as $fn$
+create function sms_segments(body text) returns integer language plpgsql immutable parallel safe
+set search_path = textback, pg_temp as $fn$
 declare
     is_gsm    boolean;
     doubles   text := E'\f^{}\\[~]|€';
@@ -108,14 +110,16 @@ begin
 end $fn$;
 
 -- Whether a message is one that breaks a silence: keywords, what is held or dropped, and what the clock says are not.
-create function breaks_silence(kind text, skip_reason text) returns boolean language sql immutable parallel safe as $$
+create function breaks_silence(kind text, skip_reason text) returns boolean language sql immutable parallel safe
+set search_path = textback, pg_temp as $$
     select kind not in ('keyword', 'help', 'warning', 'closing')
        and coalesce(skip_reason, '') not in ('opted_out', 'contact_too_fast', 'repeats', 'paused', 'project_too_fast')
 $$;
 
 -- How far a message has come: an outbound one as far as its delivery, an inbound one by the session's watermark.
 create function message_status(skip_reason text, seq bigint, handled_seq bigint, delivery_status text)
-returns text language sql immutable parallel safe as $$
+returns text language sql immutable parallel safe
+set search_path = textback, pg_temp as $$
     select case when delivery_status is not null then delivery_status
                 when skip_reason = 'keyword' then 'handled'
                 when skip_reason in ('contact_too_fast', 'repeats', 'paused', 'project_too_fast') then 'held'
@@ -169,7 +173,8 @@ create index message_of_the_clock on message (session_id, seq) where kind in ('w
 
 -- A foreign key whose rows are looked up by the statement and not one by one, which cost a tenth of all that PostgreSQL does for a text.
 -- Who adds a message holds its session's row, so that nobody can delete it meanwhile.
-create function refuse_message_without_a_session() returns trigger language plpgsql as $$
+create function refuse_message_without_a_session() returns trigger language plpgsql
+set search_path = textback, pg_temp as $$
 declare
     stray uuid;
 begin
@@ -183,7 +188,8 @@ begin
     return null;
 end $$;
 
-create function refuse_to_delete_a_session_with_messages() returns trigger language plpgsql as $$
+create function refuse_to_delete_a_session_with_messages() returns trigger language plpgsql
+set search_path = textback, pg_temp as $$
 declare
     missed uuid;
 begin
@@ -220,7 +226,8 @@ create table medium (
 );
 
 -- The media of a message as operators see them. Agents see the same: turn/claim.sql says it again, since this would be called once a text.
-create function media_of(of_message uuid) returns jsonb language plpgsql stable as $$
+create function media_of(of_message uuid) returns jsonb language plpgsql stable
+set search_path = textback, pg_temp as $$
 declare
     media jsonb;
 begin

@@ -83,7 +83,8 @@ create index delivery_in_order_of_a_contact on delivery (number_id, contact, seq
 create unique index delivery_has_one_carrier_message on delivery (project_id, carrier_sid) where carrier_sid is not null;
 
 -- As with messages and their sessions. The statement that adds a delivery adds its message too, or has just done so.
-create function refuse_delivery_without_a_message() returns trigger language plpgsql as $$
+create function refuse_delivery_without_a_message() returns trigger language plpgsql
+set search_path = textback, pg_temp as $$
 declare
     stray uuid;
 begin
@@ -97,7 +98,8 @@ begin
     return null;
 end $$;
 
-create function refuse_to_delete_a_message_with_a_delivery() returns trigger language plpgsql as $$
+create function refuse_to_delete_a_message_with_a_delivery() returns trigger language plpgsql
+set search_path = textback, pg_temp as $$
 declare
     missed uuid;
 begin
@@ -117,13 +119,15 @@ create trigger message_of_a_delivery_stays after delete on message
     referencing old table as changed for each statement execute function refuse_to_delete_a_message_with_a_delivery();
 
 -- One step of a delivery, for its history.
-create function delivery_step(status text, by_whom text, code integer, class text, detail text) returns jsonb language sql stable as $$
+create function delivery_step(status text, by_whom text, code integer, class text, detail text) returns jsonb language sql stable
+set search_path = textback, pg_temp as $$
     select jsonb_build_array(jsonb_strip_nulls(jsonb_build_object(
                'at', now(), 'status', status, 'by', by_whom, 'code', code, 'class', class, 'detail', detail)))
 $$;
 
 -- A history with one step more. Of a delivery that was put off for half a day the beginning and the end are kept.
-create function with_step(history jsonb, step jsonb) returns jsonb language sql immutable as $$
+create function with_step(history jsonb, step jsonb) returns jsonb language sql immutable
+set search_path = textback, pg_temp as $$
     select case when jsonb_array_length(history) >= 64 then history - 16 else history end || step
 $$;
 
@@ -133,7 +137,8 @@ $$;
 create function plan_message(
     new_message uuid, of_project uuid, of_session uuid, from_number uuid, to_contact text,
     of_kind text, saying text, by_turn uuid, silence integer
-) returns void language plpgsql as $$
+) returns void language plpgsql
+set search_path = textback, pg_temp as $$
 declare
     message_seq bigint;
     way         text;

@@ -5,7 +5,8 @@
 -- Always taken first, always in a statement of its own: a lock taken by the statement that
 -- reads comes too late for that statement's snapshot. 64 bits, because 32-bit hashes collide
 -- 107 times in a million numbers. In SQL, so that a statement that calls it for a whole batch takes its body in.
-create function lock_contact(of_number uuid, of_contact text) returns void language sql as $$
+create function lock_contact(of_number uuid, of_contact text) returns void language sql
+set search_path = textback, pg_temp as $$
     select pg_advisory_xact_lock(hashtextextended(of_number::text || ' ' || of_contact, 0))
 $$;
 
@@ -13,7 +14,8 @@ $$;
 -- The caller holds lock_contact.
 create function find_or_open_session(
     new_id uuid, of_project uuid, of_number uuid, of_contact text, on_channel text, by_agent uuid, from_origin text
-) returns uuid language plpgsql as $$
+) returns uuid language plpgsql
+set search_path = textback, pg_temp as $$
 declare
     found_id uuid;
     previous record;
@@ -44,7 +46,8 @@ begin
 end $$;
 
 -- Marks that a session has work: its turn. While one is there it also covers what came later.
-create function want_turn(new_id uuid, of_session uuid) returns void language plpgsql as $$
+create function want_turn(new_id uuid, of_session uuid) returns void language plpgsql
+set search_path = textback, pg_temp as $$
 begin
     insert into turn (id, session_id, agent_id, due_at)
     select new_id, session.id, session.agent_id, now() + make_interval(secs => version.debounce_seconds)
@@ -56,7 +59,8 @@ end $$;
 
 -- The silence that the agent of a session allows from now on. Not in SQL: a function in SQL with a table in it is planned anew each
 -- time it is called, which took 0.3 ms.
-create function allowed_silence(of_session uuid) returns integer language plpgsql stable as $$
+create function allowed_silence(of_session uuid) returns integer language plpgsql stable
+set search_path = textback, pg_temp as $$
 declare
     seconds integer;
 begin
@@ -71,7 +75,8 @@ end $$;
 -- Sees to it that a session in which somebody just said something is looked at when it may be silent. It writes for the
 -- first text, and for the first after the agent's time was made shorter: any job that is there else comes early enough
 -- and moves itself.
-create function arm_silence(of_session uuid, silent_after integer, is_new boolean) returns void language plpgsql as $$
+create function arm_silence(of_session uuid, silent_after integer, is_new boolean) returns void language plpgsql
+set search_path = textback, pg_temp as $$
 declare
     silent_at timestamptz := now() + make_interval(secs => silent_after);
 begin
@@ -86,7 +91,8 @@ end $$;
 
 -- Takes back warnings and farewells to a contact that are not true any more and that nobody began to send.
 -- The caller holds lock_contact.
-create function withdraw_stale(from_number uuid, to_contact text, kinds text[]) returns void language plpgsql as $$
+create function withdraw_stale(from_number uuid, to_contact text, kinds text[]) returns void language plpgsql
+set search_path = textback, pg_temp as $$
 begin
     update delivery
        set status = 'suppressed', due_at = null, updated_at = now(), error_detail = 'it is no longer true',
@@ -99,7 +105,8 @@ end $$;
 
 -- The same for one delivery that is planned again: while it was away, somebody may have spoken. A warning is true while its
 -- session is warned, a farewell until the contact's next session. The caller holds lock_contact.
-create function withdraw_if_stale(of_delivery uuid) returns void language plpgsql as $$
+create function withdraw_if_stale(of_delivery uuid) returns void language plpgsql
+set search_path = textback, pg_temp as $$
 begin
     update delivery
        set status = 'suppressed', due_at = null, updated_at = now(), error_detail = 'it is no longer true',
@@ -117,7 +124,8 @@ end $$;
 -- repetition: pictures come without words. Only texts of the last five minutes
 -- are looked at, and those of the contact's sessions just before this one: an agent that hangs up each time must not
 -- hide a loop.
-create function hold_reason(of_session uuid, said text) returns text language plpgsql as $$
+create function hold_reason(of_session uuid, said text) returns text language plpgsql
+set search_path = textback, pg_temp as $$
 declare
     held   record;
     recent uuid[] := array[of_session];
@@ -168,7 +176,8 @@ begin
 end $$;
 
 -- Counts texts of a project in this minute of the clock; answers how many of them may still pass.
-create function count_pace(of_project uuid, more integer, most integer) returns integer language plpgsql as $$
+create function count_pace(of_project uuid, more integer, most integer) returns integer language plpgsql
+set search_path = textback, pg_temp as $$
 declare
     counted integer;
 begin
@@ -211,7 +220,8 @@ create type incoming_text as (
 create function take_in_together(texts incoming_text[], numbers uuid[], begin_token uuid, begin_seconds double precision)
 returns table (ordinal integer, message_id uuid, session_id uuid, agent_id uuid, begun_at timestamptz, seq bigint, number_id uuid,
                origin text, begun_by_agent boolean, agent_version integer, started boolean, state jsonb, language text, handled_seq bigint)
-language plpgsql as $$
+language plpgsql
+set search_path = textback, pg_temp as $$
 declare
     -- A variable, because a distributed table refuses now() inside case and coalesce.
     this_time timestamptz := now();
@@ -298,7 +308,8 @@ returns table (ordinal integer, outcome text, why text, message_id uuid, session
 -- One plan a connection. Plans for given values would be made five times before, 10 ms each, and are no better.
 set plan_cache_mode = force_generic_plan
 -- One that waits for somebody's lock keeps all others of its batch: after a second they go one by one.
-set lock_timeout = '1s' as $$
+set lock_timeout = '1s'
+set search_path = textback, pg_temp as $$
 declare
     text_in   record;
     held      record;

@@ -3,7 +3,8 @@
 
 -- Closes a session and takes away its turn, its scheduled job and a warning that was not sent. The caller holds the
 -- session's row.
-create function close_session(of_session uuid, for_reason text) returns void language plpgsql as $$
+create function close_session(of_session uuid, for_reason text) returns void language plpgsql
+set search_path = textback, pg_temp as $$
 begin
     update session set status = 'closed', closed_at = now(), close_reason = for_reason where id = of_session;
     delete from turn where turn.session_id = of_session;
@@ -12,7 +13,8 @@ begin
 end $$;
 
 -- Texts that came into a session after a seq and wait for an answer when it ends open the next one, and move there.
-create function take_over_waiting(from_session uuid, after_seq bigint, to_session uuid) returns void language plpgsql as $$
+create function take_over_waiting(from_session uuid, after_seq bigint, to_session uuid) returns void language plpgsql
+set search_path = textback, pg_temp as $$
 begin
     update message set session_id = to_session
      where session_id = from_session and direction = 'inbound' and skip_reason is null and seq > after_seq;
@@ -54,7 +56,8 @@ create type turn_outcome as (
 -- contact's waits before it, and who opted out before took the turn away. The caller holds the locks of all contacts.
 create function settle_together(turns turn_outcome[])
 returns table (ordinal integer, planned integer, more_work boolean, leaving boolean, session_id uuid, next_turn_id uuid)
-language plpgsql as $$
+language plpgsql
+set search_path = textback, pg_temp as $$
 declare
     -- A variable, because a distributed table refuses now() inside case and coalesce.
     this_time timestamptz := now();
@@ -143,7 +146,8 @@ create function settle_turns(turns turn_outcome[])
 returns table (ordinal integer, outcome text, planned integer, more_work boolean, leaving boolean) language plpgsql
 -- As in take_in.
 set plan_cache_mode = force_generic_plan
-set lock_timeout = '1s' as $$
+set lock_timeout = '1s'
+set search_path = textback, pg_temp as $$
 declare
     settling  record;
     held      record;
@@ -258,7 +262,8 @@ begin
 end $$;
 
 -- An operator ends a session. What no turn has answered by now is skipped and says so.
-create function end_session(of_session uuid, for_reason text) returns void language plpgsql as $$
+create function end_session(of_session uuid, for_reason text) returns void language plpgsql
+set search_path = textback, pg_temp as $$
 declare
     held record;
 begin

@@ -1,7 +1,8 @@
 -- Silence: when a scheduled job is due, the rows decide, under the same lock under which texts come in.
 
 -- The lock of a number and a contact, if nobody has it: see lock_contact.
-create function try_lock_contact(of_number uuid, of_contact text) returns boolean language sql as $$
+create function try_lock_contact(of_number uuid, of_contact text) returns boolean language sql
+set search_path = textback, pg_temp as $$
     select pg_try_advisory_xact_lock(hashtextextended(of_number::text || ' ' || of_contact, 0))
 $$;
 
@@ -13,7 +14,8 @@ $$;
 --
 -- Answers one row a job: warned, ended, or moved; how late it was; whether a delivery was planned.
 create function decide_silences(most integer, new_ids uuid[])
-returns table (session_id uuid, project_id uuid, outcome text, late_seconds double precision, planned boolean) language plpgsql as $$
+returns table (session_id uuid, project_id uuid, outcome text, late_seconds double precision, planned boolean) language plpgsql
+set search_path = textback, pg_temp as $$
 declare
     job         record;
     held        record;
@@ -128,7 +130,8 @@ end $$;
 
 -- Moves the clock of one session that is not closed: everything in it happened so much earlier. For people and stories who
 -- can't wait; no clock of any machine is touched. Answers whether there was one.
-create function skip_session(of_project uuid, of_session uuid, by_seconds double precision) returns boolean language plpgsql as $$
+create function skip_session(of_project uuid, of_session uuid, by_seconds double precision) returns boolean language plpgsql
+set search_path = textback, pg_temp as $$
 declare
     held    record;
     by_time interval := make_interval(secs => by_seconds);

@@ -20,7 +20,8 @@ create table consent (
 create index consent_newest_of_a_contact on consent (number_id, contact, seq);
 create index consent_newest_of_a_project on consent (project_id, id);
 
-create function refuse_change_of_consent() returns trigger language plpgsql as $$
+create function refuse_change_of_consent() returns trigger language plpgsql
+set search_path = textback, pg_temp as $$
 begin
     raise exception 'consent is append-only: record what is true now instead'
         using errcode = 'TB002', constraint = 'consent_is_append_only';
@@ -30,7 +31,8 @@ create trigger consent_is_append_only before update or delete on consent
     for each row execute function refuse_change_of_consent();
 
 -- Whether a contact does not want texts from a number, as far as the asking statement sees.
-create function has_opted_out(from_number uuid, to_contact text) returns boolean language plpgsql stable as $$
+create function has_opted_out(from_number uuid, to_contact text) returns boolean language plpgsql stable
+set search_path = textback, pg_temp as $$
 begin
     return coalesce((select kind = 'opted_out' from consent
                       where number_id = from_number and contact = to_contact order by seq desc limit 1), false);
@@ -44,7 +46,8 @@ end $$;
 -- now makes the update wait for that claim; the time of the consent is drawn after that, so it is later than the claim's.
 create function opt_out(
     new_id uuid, of_project uuid, from_number uuid, of_contact text, by_source text, was_said text, in_message uuid
-) returns void language plpgsql as $$
+) returns void language plpgsql
+set search_path = textback, pg_temp as $$
 declare
     held record;
 begin
@@ -70,7 +73,8 @@ end $$;
 
 -- The carrier refused a text because the contact has opted out (21610). It is not believed about somebody who opted in
 -- after that text was on its way. The caller holds lock_contact.
-create function believe_refusal(new_id uuid, of_delivery uuid) returns void language plpgsql as $$
+create function believe_refusal(new_id uuid, of_delivery uuid) returns void language plpgsql
+set search_path = textback, pg_temp as $$
 declare
     held record;
 begin
@@ -87,7 +91,8 @@ end $$;
 create function obey_keyword(
     word text, of_session uuid, to_number uuid, of_project uuid, of_contact text, was_said text, in_message uuid,
     said_at timestamptz, new_consent uuid, help_message_id uuid
-) returns void language plpgsql as $$
+) returns void language plpgsql
+set search_path = textback, pg_temp as $$
 declare
     help text;
 begin
@@ -115,7 +120,8 @@ end $$;
 -- An operator records what a contact wants. Answers whether the number is one that the project has.
 create function record_consent(
     new_id uuid, of_project uuid, from_number uuid, of_contact text, wants text, note text
-) returns void language plpgsql as $$
+) returns void language plpgsql
+set search_path = textback, pg_temp as $$
 begin
     perform lock_contact(from_number, of_contact);
     if wants = 'opted_out' then

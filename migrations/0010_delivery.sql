@@ -1,13 +1,15 @@
 -- Steps 5 to 7 of the road: what became of deliveries, by the carrier's answer, its reports and its list.
 
 -- How far a delivery has come; it only moves to a higher rank.
-create function delivery_rank(status text) returns integer language sql immutable as $$
+create function delivery_rank(status text) returns integer language sql immutable
+set search_path = textback, pg_temp as $$
     select case status when 'planned' then 0 when 'sending' then 1 when 'unknown' then 2
                        when 'accepted' then 3 when 'sent' then 4 else 5 end
 $$;
 
 -- A warning that can't be delivered: its session is looked at now. Whatever its job's time: somebody may be moving it.
-create function hasten_silence(of_delivery uuid) returns void language plpgsql as $$
+create function hasten_silence(of_delivery uuid) returns void language plpgsql
+set search_path = textback, pg_temp as $$
 begin
     update silence set due_at = now()
       from delivery join message on message.id = delivery.id
@@ -17,7 +19,8 @@ end $$;
 
 -- Codes by which the carrier tells that a number lacks its registration: 30034 (A2P 10DLC) and 30032 (toll-free). Of one
 -- that waits for its approval, or did not get it, the report is no news.
-create function note_registration(of_delivery uuid, code integer) returns void language plpgsql as $$
+create function note_registration(of_delivery uuid, code integer) returns void language plpgsql
+set search_path = textback, pg_temp as $$
 begin
     if code in (30032, 30034) then
         perform settle_registration(number.id, 'unregistered', 'the carrier blocked a text for it (error ' || code || ')')
@@ -50,7 +53,8 @@ create function settle_deliveries(deliveries delivery_outcome[])
 returns table (ordinal integer, outcome text, next_waits boolean) language plpgsql
 -- As in take_in.
 set plan_cache_mode = force_generic_plan
-set lock_timeout = '1s' as $$
+set lock_timeout = '1s'
+set search_path = textback, pg_temp as $$
 declare
     settling  record;
     lock_of   record;
@@ -137,7 +141,8 @@ end $$;
 -- Answers moved, unchanged, or unknown when no delivery of the project fits.
 create function record_status(
     of_project uuid, of_delivery uuid, of_carrier_sid text, to_status text, code integer, class text, new_consent uuid
-) returns text language plpgsql as $$
+) returns text language plpgsql
+set search_path = textback, pg_temp as $$
 declare
     held      record;
     this_time timestamptz := now();
@@ -189,7 +194,8 @@ end $$;
 -- Answers found, absent (it will be sent again), given_up (it was absent too often), waiting, or stale when the token is no
 -- longer its own.
 create function resolve_unknown(of_delivery uuid, by_token uuid, candidates text[], settle_after_seconds double precision)
-returns text language plpgsql as $$
+returns text language plpgsql
+set search_path = textback, pg_temp as $$
 declare
     held      record;
     found_sid text;
@@ -252,7 +258,8 @@ begin
 end $$;
 
 -- Gives back deliveries that were claimed and not begun, in their contacts' queue (see opt_out).
-create function give_back_deliveries(ids uuid[], tokens uuid[]) returns void language plpgsql as $$
+create function give_back_deliveries(ids uuid[], tokens uuid[]) returns void language plpgsql
+set search_path = textback, pg_temp as $$
 declare
     lock_of record;
 begin

@@ -29,7 +29,8 @@ create table template (
 create function begin_text(
     of_project uuid, from_number uuid, to_contact text, in_session uuid, saying text, media jsonb, by_turn uuid,
     new_message uuid
-) returns void language plpgsql as $$
+) returns void language plpgsql
+set search_path = textback, pg_temp as $$
 begin
     perform plan_message(new_message, of_project, in_session, from_number, to_contact, 'text', saying, by_turn, null);
     insert into medium (id, project_id, message_id, position, url)
@@ -43,7 +44,8 @@ end $$;
 create function send_text(
     of_project uuid, from_number uuid, to_contact text, saying text, media jsonb, on_active text, by_turn uuid,
     new_message uuid, new_session uuid, new_turn uuid
-) returns table (outcome text, session_id uuid) language plpgsql as $$
+) returns table (outcome text, session_id uuid) language plpgsql
+set search_path = textback, pg_temp as $$
 declare
     by_agent uuid;
     held     record;
@@ -121,7 +123,8 @@ end $$;
 create function send_once(
     of_project uuid, by_key text, hash bytea, at_time timestamptz, from_number uuid, to_contact text, saying text, media jsonb,
     on_active text, new_message uuid, new_session uuid, new_turn uuid
-) returns table (outcome text, message_id uuid, session_id uuid, send_at timestamptz) language plpgsql as $$
+) returns table (outcome text, message_id uuid, session_id uuid, send_at timestamptz) language plpgsql
+set search_path = textback, pg_temp as $$
 declare
     kept record;
 begin
@@ -177,7 +180,8 @@ end $$;
 -- As in decide_silences the contact's lock is only tried, since the job's row is locked first.
 -- Answers one row a job: sent, put_off (quiet hours), or why it is refused.
 create function send_due(most integer, new_ids uuid[])
-returns table (message_id uuid, project_id uuid, session_id uuid, outcome text, late_seconds double precision) language plpgsql as $$
+returns table (message_id uuid, project_id uuid, session_id uuid, outcome text, late_seconds double precision) language plpgsql
+set search_path = textback, pg_temp as $$
 declare
     job      record;
     place    integer := 0;

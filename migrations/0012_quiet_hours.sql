@@ -296,7 +296,8 @@ select prefix, zones::text[]
 
 -- When the quiet hours of a project that hold for a contact right now are over; null when none hold. A number that may be in
 -- several zones is left alone while it is quiet in any of them; one whose zone nobody knows goes by UTC.
-create function end_of_quiet(of_project uuid, of_contact text) returns timestamptz language plpgsql stable as $$
+create function end_of_quiet(of_project uuid, of_contact text) returns timestamptz language plpgsql stable
+set search_path = textback, pg_temp as $$
 declare
     quiet    record;
     zone     text;

@@ -3,7 +3,8 @@
 -- What the carrier tells of a number's registration (null: nothing new), and what follows for its texts by its country's policy. Texts that were
 -- held leave in order when it is approved, and fail when it is rejected; while it is only not found (it may be on its way from one
 -- messaging service to another) they wait on.
-create function settle_registration(of_number uuid, to_registration text, detail text) returns void language plpgsql as $$
+create function settle_registration(of_number uuid, to_registration text, detail text) returns void language plpgsql
+set search_path = textback, pg_temp as $$
 declare
     held  record;
     after text;
@@ -29,7 +30,8 @@ begin
 end $$;
 
 -- Lets texts fail that waited for a number's registration.
-create function fail_held(of_number uuid, code text, why text) returns void language plpgsql as $$
+create function fail_held(of_number uuid, code text, why text) returns void language plpgsql
+set search_path = textback, pg_temp as $$
 begin
     update delivery
        set status = 'failed', due_at = null, updated_at = now(), error_class = 'permanent_config', error_detail = code || ': ' || why,
@@ -38,7 +40,8 @@ begin
 end $$;
 
 -- A number that we don't have any more: what waited for it would otherwise leave years later, when it comes back.
-create function let_number_go(of_number uuid) returns void language plpgsql as $$
+create function let_number_go(of_number uuid) returns void language plpgsql
+set search_path = textback, pg_temp as $$
 begin
     update number
        set detached_at = now(), carrier_sid = null, account_sid = null, may_buy = false, refused = null, sends = 'open',
@@ -51,7 +54,8 @@ end $$;
 
 -- Takes back that a number is wanted which was never ours and never will be. Answers whether that was done: a wish that came
 -- since is looked after at once instead.
-create function forget_number(of_number uuid, by_token uuid, of_wish uuid) returns boolean language plpgsql as $$
+create function forget_number(of_number uuid, by_token uuid, of_wish uuid) returns boolean language plpgsql
+set search_path = textback, pg_temp as $$
 declare
     held record;
 begin
@@ -70,7 +74,8 @@ end $$;
 -- What was seen and done about a number, for who holds its token.
 -- facts: {wish (the one that was looked after), carrier_sid, account_sid, number_type, refused, webhook, webhook_detail, webhook_was_set, trap, registration,
 --         registration_detail, gone, steps: [{step, detail}], check_in_seconds}; what is left out was not looked at.
-create function settle_number(of_number uuid, by_token uuid, facts jsonb) returns boolean language plpgsql as $$
+create function settle_number(of_number uuid, by_token uuid, facts jsonb) returns boolean language plpgsql
+set search_path = textback, pg_temp as $$
 declare
     this_time timestamptz := now();
     held      record;
@@ -119,7 +124,8 @@ begin
 end $$;
 
 -- A project's own rule for a country; null takes what is known. Its numbers there follow at once.
-create function rule_country(of_project uuid, in_country text, changes jsonb) returns void language plpgsql as $$
+create function rule_country(of_project uuid, in_country text, changes jsonb) returns void language plpgsql
+set search_path = textback, pg_temp as $$
 begin
     insert into country_rule (project_id, iso2) values (of_project, in_country)
     on conflict on constraint country_rule_pk do nothing;
