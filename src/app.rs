@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use poem::error::ResponseError;
-use poem::http::StatusCode;
+use poem::http::{HeaderValue, StatusCode, header};
 use poem::{Endpoint, EndpointExt, Request, Response, Route};
 
 use crate::agent::Means;
@@ -31,6 +31,8 @@ pub struct App {
     pub draining: Draining,
     /// The console, where there is one.
     pub console: Option<console::Door>,
+    /// Whether `/docs` and `/openapi.yaml` are served.
+    pub docs: bool,
 }
 
 /// Everything that `textback serve` answers.
@@ -44,16 +46,55 @@ pub fn routes(app: App) -> impl Endpoint<Output = Response> + 'static {
         public_base: app.public_base,
     };
     let mut routes = Route::new().nest("/webhooks/twilio", webhook::routes(webhook));
-    routes = api::add_to(routes, api);
+    routes = api::add_to(routes, api, app.docs);
     if let Some(console) = app.console {
         routes = routes.nest("/console", console::routes(console));
     }
-    health::add_to(routes, app.ledger, app.draining).around(answer_errors)
+    health::add_to(routes, app.ledger, app.draining).around(answer_all)
 }
 
-/// Only health, for a process without doors.
+/// Health and metrics, on an address that the carrier does not reach.
 pub fn health_routes(ledger: Ledger, draining: Draining) -> impl Endpoint<Output = Response> + 'static {
-    health::add_to(Route::new(), ledger, draining).around(answer_errors)
+    let routes = health::add_to(Route::new(), ledger.clone(), draining);
+    health::add_metrics_to(routes, ledger).around(answer_all)
+}
+
+/// The longest path that anything of ours has; a name in it has 100 characters, each of which may be written in nine bytes.
+const LONGEST_PATH: usize = 1024;
+
+/// Answers everything: what poem refuses becomes a problem, and every answer tells browsers what they must not do with it.
+async fn answer_all<E: Endpoint<Output = Response>>(next: Arc<E>, request: Request) -> poem::Result<Response> {
+    if !is_a_path_of_ours(request.uri().path()) {
+        let nothing = Problem::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this address");
+        return Ok(guarded(nothing.as_response()));
+    }
+    answer_errors(next, request).await.map(guarded)
+}
+
+/// Whether a path can name anything: text (PostgreSQL has no other) without NUL, of a bounded length.
+fn is_a_path_of_ours(path: &str) -> bool {
+    if path.len() > LONGEST_PATH {
+        return false;
+    }
+    if !path.contains('%') {
+        return true;
+    }
+    let decoded = percent_encoding::percent_decode_str(path).decode_utf8();
+    decoded.is_ok_and(|decoded| !decoded.contains('\0'))
+}
+
+/// Sets what browsers are to be told, where the answer does not say otherwise: nothing is kept, guessed, framed, or named to others.
+fn guarded(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ] {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
 }
 
 async fn answer_errors<E: Endpoint<Output = Response>>(next: Arc<E>, request: Request) -> poem::Result<Response> {
@@ -66,5 +107,21 @@ async fn answer_errors<E: Endpoint<Output = Response>>(next: Arc<E>, request: Re
             format!("this took longer than {} s and was given up; try again", ANSWER_WITHIN.as_secs()),
         )
         .as_response()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_database_can_name_is_no_path() {
+        for path in ["/", "/v1/templates/gr%C3%BC%C3%9Fe", "/v1/100%", "/webhooks/twilio/abc/messages"] {
+            assert!(is_a_path_of_ours(path), "{path}");
+        }
+        for path in ["/v1/templates/%00", "/webhooks/twilio/a%00b/messages", "/v1/templates/%ff", "/v1/%ed%a0%80"] {
+            assert!(!is_a_path_of_ours(path), "{path}");
+        }
+        assert!(!is_a_path_of_ours(&"/a".repeat(1024)));
     }
 }

@@ -2,12 +2,15 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
+use secrecy::SecretString;
 use url::Url;
 
 use crate::agent::http::Network;
+use crate::listen::Limits;
 use crate::secret::SecretKeys;
 
 /// Where the truth is kept.
@@ -51,6 +54,58 @@ impl ServerSettings {
     }
 }
 
+/// What clients may take of a process, and what else than texts is served.
+#[derive(Args, Clone)]
+pub struct EdgeSettings {
+    /// Where /metrics, /livez and /readyz are served, without a key; off for nowhere [default: 127.0.0.1:9464, if it is free]
+    #[arg(long, env = "TEXTBACK_METRICS_LISTEN")]
+    pub metrics_listen: Option<MetricsListen>,
+    /// How many connections may be open at a time; what comes beyond them is told to try again
+    #[arg(long, env = "TEXTBACK_MAX_CONNECTIONS", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_connections: u32,
+    /// How many megabytes of request bodies are held at a time; what comes beyond them is told to try again
+    #[arg(long, env = "TEXTBACK_BODY_MEMORY_MB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub body_memory_mb: u32,
+    /// Speak HTTP/2 without TLS too, for a proxy that does (h2c with prior knowledge)
+    #[arg(long, env = "TEXTBACK_HTTP2")]
+    pub http2: bool,
+    /// Serve /docs and /openapi.yaml, without a key; textback dev always does
+    #[arg(long, env = "TEXTBACK_DOCS")]
+    pub docs: bool,
+}
+
+impl EdgeSettings {
+    /// What an address allows its clients.
+    pub fn limits(&self) -> Limits {
+        Limits { connections: usize::try_from(self.max_connections).unwrap_or(usize::MAX), http2: self.http2 }
+    }
+
+    /// How many bytes of request bodies are held at a time.
+    pub fn body_memory(&self) -> usize {
+        usize::try_from(self.body_memory_mb).unwrap_or(usize::MAX).saturating_mul(1 << 20)
+    }
+}
+
+/// Where metrics are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricsListen {
+    /// Nowhere.
+    Off,
+    /// At an address.
+    At(SocketAddr),
+}
+
+impl FromStr for MetricsListen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self::Off);
+        }
+        text.parse().map(Self::At).map_err(|_| format!("{text} is no address; write it like 127.0.0.1:9464, or off"))
+    }
+}
+
 /// What is needed to talk to the carrier.
 #[derive(Args, Clone)]
 pub struct CarrierSettings {
@@ -75,7 +130,7 @@ impl CarrierSettings {
 /// Where agents' services may be.
 #[derive(Args, Clone, Default)]
 pub struct AgentSettings {
-    /// Networks that the URLs of http agents may lead to besides public addresses, with commas between them (10.1.0.0/16,192.168.7.2)
+    /// Networks that the URLs of http agents may lead to besides public addresses, and the only ones that they may reach by plain http, with commas between them (10.1.0.0/16,192.168.7.2)
     #[arg(long, env = "TEXTBACK_ALLOW_HOSTS", value_delimiter = ',')]
     pub allow_hosts: Vec<Network>,
 }
@@ -122,6 +177,9 @@ pub struct DevSettings {
     /// Where the simulated Twilio listens
     #[arg(long, env = "TEXTBACK_SIMULATOR_LISTEN", default_value = "127.0.0.1:8081")]
     pub simulator_listen: SocketAddr,
+    /// The password of the console, under any name; without one `textback dev` serves this machine only
+    #[arg(long, env = "TEXTBACK_CONSOLE_PASSWORD", hide_env_values = true)]
+    pub console_password: Option<SecretString>,
 }
 
 fn parse_base_url(text: &str) -> Result<Url, String> {

@@ -1,21 +1,59 @@
-//! An address to serve at: taken before anything is promised to anybody, given up in seconds; it knows no route.
+//! An address to serve at: taken before anything is promised to anybody, bounded in connections and in time; it knows no route.
+//!
+//! A connection costs a descriptor and a buffer, so their number is bounded, and a client that sends nothing, half a head, or
+//! never reads its answer is cut off. HTTP/2 is spoken only where it is asked for.
+
+mod connection;
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use poem::listener::{Acceptor, Listener, TcpAcceptor, TcpListener};
-use poem::{Endpoint, Server};
+use poem::Endpoint;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use connection::HEAD_WITHIN;
+use connection::Serving;
 
 /// How long requests that run may go on after the signal to stop.
 const GRACE: Duration = Duration::from_secs(5);
-/// How long a connection may be silent: who never finishes a request does not hold one for ever.
-const IDLE: Duration = Duration::from_secs(75);
+/// How many refused connections may be told so at the same time; what comes beyond them is closed without a word.
+const REFUSALS: usize = 256;
+/// How long a refused client has to read that it is refused.
+const REFUSE_WITHIN: Duration = Duration::from_millis(500);
+/// What a connection beyond the limit is told, whatever it asks.
+const TOO_MANY: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nRetry-After: 1\r\n\
+Connection: close\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nContent-Length: 158\r\n\r\n\
+{\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,\"code\":\"too_many_connections\",\
+\"detail\":\"this process has no connection left; try again\"}";
+
+/// What an address allows its clients.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// How many connections may be open at a time.
+    pub connections: usize,
+    /// Whether HTTP/2 without TLS is spoken.
+    pub http2: bool,
+}
+
+impl Default for Limits {
+    /// 4,096 connections: each holds some 20 kB, and a proxy keeps far fewer.
+    fn default() -> Self {
+        Self { connections: 4096, http2: false }
+    }
+}
 
 /// An address that is ours and does not serve yet.
 pub struct Listening {
-    acceptor: TcpAcceptor,
+    listener: TcpListener,
     address: SocketAddr,
+    limits: Limits,
 }
 
 /// Why an address could not be had.
@@ -31,10 +69,16 @@ impl Listening {
     /// Takes an address; port 0 takes a free one. `setting` names what chose it.
     pub async fn at(address: SocketAddr, setting: &'static str) -> Result<Self, AddressTaken> {
         let taken = |error| AddressTaken { address, setting, error };
-        let acceptor = TcpListener::bind(address).into_acceptor().await.map_err(taken)?;
-        let address =
-            acceptor.local_addr().into_iter().find_map(|bound| bound.as_socket_addr().copied()).unwrap_or(address);
-        Ok(Self { acceptor, address })
+        let listener = TcpListener::bind(address).await.map_err(taken)?;
+        let address = listener.local_addr().unwrap_or(address);
+        Ok(Self { listener, address, limits: Limits::default() })
+    }
+
+    /// The same with other limits.
+    #[must_use]
+    pub const fn with(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
     }
 
     /// The address, with its real port.
@@ -48,9 +92,84 @@ impl Listening {
         routes: E,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), std::io::Error> {
-        Server::new_with_acceptor(self.acceptor)
-            .idle_timeout(IDLE)
-            .run_with_graceful_shutdown(routes, stop, Some(GRACE))
-            .await
+        let Self { listener, address, limits } = self;
+        let free = Arc::new(Semaphore::new(limits.connections));
+        let refusals = Arc::new(Semaphore::new(REFUSALS));
+        let (stopping, cut) = (CancellationToken::new(), CancellationToken::new());
+        let serving = Serving {
+            routes: Arc::new(routes),
+            address,
+            http2: limits.http2,
+            stopping: stopping.clone(),
+            cut: cut.clone(),
+        };
+        let connections = TaskTracker::new();
+        tokio::pin!(stop);
+        loop {
+            let (socket, peer) = tokio::select! {
+                () = &mut stop => break,
+                accepted = listener.accept() => match accepted {
+                    Ok(accepted) => accepted,
+                    Err(error) => {
+                        after_failed_accept(&error).await;
+                        continue;
+                    }
+                },
+            };
+            if let Ok(place) = free.clone().try_acquire_owned() {
+                let serving = serving.clone();
+                connections.spawn(async move {
+                    serving.serve(socket, peer).await;
+                    drop(place);
+                });
+            } else {
+                metrics::counter!("textback_connections_refused_total").increment(1);
+                if let Ok(place) = refusals.clone().try_acquire_owned() {
+                    tokio::spawn(async move {
+                        let _ = tokio::time::timeout(REFUSE_WITHIN, refuse(socket)).await;
+                        drop(place);
+                    });
+                }
+            }
+        }
+        drop(listener);
+        stopping.cancel();
+        connections.close();
+        if tokio::time::timeout(GRACE, connections.wait()).await.is_err() {
+            cut.cancel();
+            connections.wait().await;
+        }
+        Ok(())
+    }
+}
+
+/// A client that went away before it was accepted is no reason to wait. Without a free descriptor the next try would fail at once too.
+async fn after_failed_accept(error: &std::io::Error) {
+    use std::io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    if !matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
+        tracing::error!(%error, "a connection can't be accepted; is the limit of open files (ulimit -n) too low?");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Tells a client that there is no place, and reads what it sent: closing over unread bytes would reset the connection, and the
+/// client would never see the answer.
+async fn refuse(mut socket: TcpStream) -> std::io::Result<()> {
+    socket.write_all(TOO_MANY).await?;
+    socket.shutdown().await?;
+    tokio::io::copy(&mut socket, &mut tokio::io::sink()).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_refusal_is_as_long_as_it_says() {
+        let text = std::str::from_utf8(TOO_MANY).expect("text");
+        let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+        let body = body.trim_end();
+        assert!(head.contains(&format!("Content-Length: {}", body.len())), "{}", body.len());
+        assert!(serde_json::from_str::<serde_json::Value>(body).is_ok());
     }
 }

@@ -19,6 +19,8 @@ pub struct Problem {
     status: StatusCode,
     code: &'static str,
     detail: String,
+    /// After how many seconds another try is worth it.
+    retry_after: Option<u32>,
 }
 
 /// The body of every error (RFC 9457).
@@ -40,7 +42,14 @@ struct ProblemBody {
 impl Problem {
     /// A problem with a code of its own.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into() }
+        Self { status, code, detail: detail.into(), retry_after: None }
+    }
+
+    /// The same, which tells after how many seconds another try is worth it.
+    #[must_use]
+    pub const fn retry_after(mut self, seconds: u32) -> Self {
+        self.retry_after = Some(seconds);
+        self
     }
 
     /// Something in the request is wrong (422).
@@ -58,10 +67,26 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, code, detail)
     }
 
+    /// No key was given (401).
+    pub fn key_missing() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "api_key_missing", "give your API key: Authorization: Bearer tb_…")
+    }
+
     /// The database is away (503); the cause goes to the log.
     pub fn unavailable(error: &dyn std::error::Error) -> Self {
         tracing::error!(%error, "a request failed for want of the database");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", "the database does not answer; try again")
+    }
+
+    /// Whether it is said before the whole body was read. The connection is of no further use then.
+    fn leaves_the_body_unread(&self) -> bool {
+        matches!(
+            self.status,
+            StatusCode::UNAUTHORIZED
+                | StatusCode::REQUEST_TIMEOUT
+                | StatusCode::PAYLOAD_TOO_LARGE
+                | StatusCode::TOO_MANY_REQUESTS
+        ) || matches!(self.code, "too_many_bodies" | "signature_invalid" | "webhook_key_unknown")
     }
 
     /// What went wrong, for people.
@@ -98,6 +123,11 @@ impl From<sqlx::Error> for Problem {
                     "a text in the request holds the character NUL (U+0000), which can't be stored; take it out",
                 )
             }
+            // The rest of class 22: a number or a time beyond what a column holds.
+            sqlx::Error::Database(refused) if refused.code().is_some_and(|code| code.starts_with("22")) => {
+                tracing::warn!(error = %refused, "a value of a request can't be stored");
+                Self::invalid("value_refused", "a value in the request is beyond what can be stored")
+            }
             // The names of our constraints are sentences.
             sqlx::Error::Database(refused) if refused.is_check_violation() => {
                 let rule = refused.constraint().unwrap_or("a rule").replace('_', " ");
@@ -129,10 +159,22 @@ impl ResponseError for Problem {
             "code": self.code,
             "detail": self.detail,
         });
-        Response::builder()
-            .status(self.status)
-            .header(header::CONTENT_TYPE, CONTENT_TYPE)
-            .body(Body::from_string(body.to_string()))
+        let mut response = Response::builder().status(self.status).header(header::CONTENT_TYPE, CONTENT_TYPE);
+        if self.status == StatusCode::UNAUTHORIZED {
+            // RFC 6750, section 3: a wrong key is an invalid token, and of a missing one nothing more is said.
+            let challenge = match self.code {
+                "api_key_invalid" => r#"Bearer realm="textback", error="invalid_token""#,
+                _ => r#"Bearer realm="textback""#,
+            };
+            response = response.header(header::WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(seconds) = self.retry_after {
+            response = response.header(header::RETRY_AFTER, seconds.to_string());
+        }
+        if self.leaves_the_body_unread() {
+            response = response.header(header::CONNECTION, "close");
+        }
+        response.body(Body::from_string(body.to_string()))
     }
 }
 
@@ -167,9 +209,7 @@ pub async fn from_error(error: poem::Error) -> Response {
         StatusCode::METHOD_NOT_ALLOWED => {
             Problem::new(status, "method_not_allowed", "this address does not take this method; see /docs")
         }
-        StatusCode::UNAUTHORIZED => {
-            Problem::new(status, "api_key_missing", "give your API key: Authorization: Bearer tb_…")
-        }
+        StatusCode::UNAUTHORIZED => Problem::key_missing(),
         StatusCode::PAYLOAD_TOO_LARGE => Problem::new(status, "body_too_large", detail),
         StatusCode::UNSUPPORTED_MEDIA_TYPE => {
             Problem::new(status, "content_type_unsupported", "send Content-Type: application/json")

@@ -389,8 +389,10 @@ impl Behaviour {
                 }
             }
             (Kind::Http, None, Some(url)) => {
-                let read = door.means.caller.read_url(url);
-                read.map_err(|what| Problem::invalid("agent_url_refused", format!("url {url} can't be used: {what}")))?;
+                let checked = door.means.caller.check_url(url).await;
+                checked.map_err(|what| {
+                    Problem::invalid("agent_url_refused", format!("url {url} can't be used: {what}"))
+                })?;
             }
             (Kind::Script, ..) => return Err(misfit("an agent of the kind script has a source and no url")),
             (Kind::Http, ..) => return Err(misfit("an agent of the kind http has a url and no source")),

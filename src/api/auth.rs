@@ -1,12 +1,13 @@
-//! API keys at the door: whose they are and what they may do; it never tells why a key is wrong.
+//! API keys: looked at before a byte of the body is read; whose they are and what they may do; it never tells why a key is wrong.
 
 use poem::Request;
-use poem::http::StatusCode;
+use poem::http::{StatusCode, header};
 use poem_openapi::SecurityScheme;
 use poem_openapi::auth::Bearer;
 use uuid::Uuid;
 
 use super::Door;
+use crate::guesses::{Guesses, MOST_GUESSES, WAIT_SECONDS};
 use crate::ledger::key::{self, Key};
 use crate::problem::Problem;
 
@@ -35,18 +36,33 @@ impl Caller {
     }
 }
 
-async fn authenticate(request: &Request, bearer: Bearer) -> poem::Result<Key> {
-    let Some(door) = request.data::<Door>() else {
-        return Err(poem::Error::from_status(StatusCode::INTERNAL_SERVER_ERROR));
-    };
-    match key::find(&door.ledger, &bearer.token).await {
-        Ok(Some(key)) => Ok(key),
-        Ok(None) => Err(Problem::new(
-            StatusCode::UNAUTHORIZED,
-            "api_key_invalid",
-            "this API key is not valid; textback project create makes one",
-        )
-        .into()),
-        Err(error) => Err(Problem::from(error).into()),
+/// Whom the key of a request speaks for.
+pub async fn admit(door: &Door, guesses: &Guesses, request: &Request) -> Result<Key, Problem> {
+    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let token =
+        given.and_then(|given| given.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let Some((_, token)) = token else { return Err(Problem::key_missing()) };
+    if let Some(key) = key::find(&door.ledger, token.trim()).await? {
+        return Ok(key);
     }
+    if guesses.note(request).await {
+        metrics::counter!("textback_wrong_keys_total", "answer" => "429").increment(1);
+        return Err(Problem::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too_many_wrong_keys",
+            format!("more than {MOST_GUESSES} wrong API keys came from this address; a right key is taken at any time"),
+        )
+        .retry_after(WAIT_SECONDS));
+    }
+    metrics::counter!("textback_wrong_keys_total", "answer" => "401").increment(1);
+    Err(Problem::new(
+        StatusCode::UNAUTHORIZED,
+        "api_key_invalid",
+        "this API key is not valid; textback project create makes one",
+    ))
+}
+
+/// The key that [`admit`] found.
+async fn authenticate(request: &Request, _: Bearer) -> poem::Result<Key> {
+    request.extensions().get::<Key>().cloned().ok_or_else(|| Problem::key_missing().into())
 }

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use poem::error::ResponseError;
 use poem::http::StatusCode;
 use poem::web::Data;
 use poem::{EndpointExt, IntoResponse, Response, Route, get, handler};
+use tokio::sync::Mutex;
 
 use crate::ledger::{Ledger, health};
 use crate::problem::Problem;
@@ -15,50 +17,65 @@ use crate::telemetry;
 /// Set when the process is told to stop: it goes on answering and asks for no new work.
 pub type Draining = Arc<AtomicBool>;
 
-/// Adds `/livez`, `/readyz` and `/metrics`.
+/// Adds `/livez` and `/readyz`.
 pub fn add_to(routes: Route, ledger: Ledger, draining: Draining) -> Route {
-    routes
-        .at("/livez", get(livez))
-        .at("/readyz", get(readyz).data(ledger.clone()).data(draining))
-        .at("/metrics", get(numbers).data(ledger))
+    let readiness = Readiness { ledger, checked: Arc::default() };
+    routes.at("/livez", get(livez)).at("/readyz", get(readyz).data(readiness).data(draining))
 }
 
-/// The process runs. Never asks the database: restarting us would not mend it.
-#[handler]
-fn livez() -> &'static str {
-    "ok\n"
+/// Adds `/metrics`.
+pub fn add_metrics_to(routes: Route, ledger: Ledger) -> Route {
+    routes.at("/metrics", get(numbers).data(Counts { ledger, counted: Arc::default() }))
 }
 
-/// The process can serve: the database answers, has our schema, and nobody told us to stop.
-#[handler]
-async fn readyz(ledger: Data<&Ledger>, draining: Data<&Draining>) -> Response {
-    if draining.load(Ordering::Relaxed) {
-        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "draining", "the process is stopping").as_response();
-    }
-    match health::check(&ledger).await {
-        Ok(()) => "ok\n".into_response(),
-        Err(not_ready) => {
-            tracing::warn!(error = %not_ready, "not ready");
-            let code = match not_ready {
-                health::NotReady::Database(_) => "database_unavailable",
-                health::NotReady::Schema { .. } => "schema_outdated",
-                health::NotReady::ReadOnly => "database_read_only",
-            };
-            let detail = match not_ready {
-                health::NotReady::Database(_) => "the database does not answer".to_owned(),
-                told => told.to_string(),
-            };
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail).as_response()
+/// For how long an answer of `/readyz` may be told again: anybody may ask, and each check asks the database.
+const READY_FOR: Duration = Duration::from_millis(250);
+/// For how long what the database counted is told again, to however many who ask.
+const COUNTED_FOR: Duration = Duration::from_secs(5);
+
+/// When a check began, and what it found.
+type Checked = Option<(Instant, Result<(), Problem>)>;
+
+/// Whether we are ready, asked by one at a time.
+#[derive(Clone)]
+struct Readiness {
+    ledger: Ledger,
+    checked: Arc<Mutex<Checked>>,
+}
+
+impl Readiness {
+    async fn check(&self) -> Result<(), Problem> {
+        let mut checked = self.checked.lock().await;
+        if let Some((at, found)) = &*checked
+            && at.elapsed() < READY_FOR
+        {
+            return found.clone();
         }
+        let began = Instant::now();
+        let found = health::check(&self.ledger).await.map_err(|not_ready| problem_of(&not_ready));
+        *checked = Some((began, found.clone()));
+        found
     }
 }
 
-/// Prometheus' text format.
-#[handler]
-async fn numbers(ledger: Data<&Ledger>) -> Response {
-    let handle = telemetry::metrics();
-    // When the database is away the counters are still worth having.
-    if let Ok(backlog) = health::backlog(&ledger).await {
+/// What the database counts, and when it last did.
+#[derive(Clone)]
+struct Counts {
+    ledger: Ledger,
+    counted: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Counts {
+    /// Counts anew, unless that was done a moment ago or is under way.
+    async fn refresh(&self) {
+        let Ok(mut counted) = self.counted.try_lock() else { return };
+        if counted.is_some_and(|at| at.elapsed() < COUNTED_FOR) {
+            return;
+        }
+        let backlog = health::backlog(&self.ledger).await;
+        *counted = Some(Instant::now());
+        // When the database is away the counters are still worth having.
+        let Ok(backlog) = backlog else { return };
         #[expect(clippy::cast_precision_loss, reason = "a backlog beyond 2^52 is not a number anybody reads")]
         for (queue, count, oldest) in [
             ("turns", backlog.turns as f64, backlog.oldest_turn_seconds),
@@ -70,5 +87,45 @@ async fn numbers(ledger: Data<&Ledger>) -> Response {
             metrics::gauge!("textback_oldest_due_age_seconds", "queue" => queue).set(oldest);
         }
     }
+}
+
+/// The process runs. Never asks the database: restarting us would not mend it.
+#[handler]
+fn livez() -> &'static str {
+    "ok\n"
+}
+
+/// The process can serve: the database answers, has our schema, takes texts, and nobody told us to stop.
+#[handler]
+async fn readyz(readiness: Data<&Readiness>, draining: Data<&Draining>) -> Response {
+    if draining.load(Ordering::Relaxed) {
+        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "draining", "the process is stopping").as_response();
+    }
+    match readiness.check().await {
+        Ok(()) => "ok\n".into_response(),
+        Err(problem) => problem.as_response(),
+    }
+}
+
+fn problem_of(not_ready: &health::NotReady) -> Problem {
+    tracing::warn!(error = %not_ready, "not ready");
+    let code = match not_ready {
+        health::NotReady::Database(_) => "database_unavailable",
+        health::NotReady::Schema { .. } => "schema_outdated",
+        health::NotReady::ReadOnly => "database_read_only",
+        health::NotReady::Blocked(_) => "database_blocked",
+    };
+    let detail = match not_ready {
+        health::NotReady::Database(_) => "the database does not answer".to_owned(),
+        told => told.to_string(),
+    };
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
+}
+
+/// Prometheus' text format.
+#[handler]
+async fn numbers(counts: Data<&Counts>) -> Response {
+    let handle = telemetry::metrics();
+    counts.refresh().await;
     handle.render().with_content_type("text/plain; version=0.0.4; charset=utf-8").into_response()
 }

@@ -1,6 +1,7 @@
 //! `/v1/messages`: texts that the project begins (Send SMS), and what became of each; it calls no carrier.
 
-use chrono::{DateTime, Duration, Utc};
+use chrono::{DateTime, Datelike, Duration, Utc};
+use poem::http::StatusCode;
 use poem::web::Data;
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Json;
@@ -242,6 +243,16 @@ async fn read(door: &Door, project_id: Uuid, request: NewMessage) -> Result<NewT
         ));
     }
     let now = Utc::now();
+    // RFC 3339 has four digits for a year, and PostgreSQL no time before the year -4713.
+    if let Some(at) = request.send_at
+        && !(1970..=9999).contains(&at.year())
+    {
+        return Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "send_at_out_of_range",
+            format!("send_at is in the year {}; give a time between the years 1970 and 9999", at.year()),
+        ));
+    }
     if request.send_at.is_some_and(|at| at > now + FARTHEST) {
         return Err(Problem::invalid("send_at_too_far", "send_at is more than 366 days ahead"));
     }

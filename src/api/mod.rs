@@ -17,15 +17,15 @@ mod templates;
 
 use std::sync::Arc;
 
-use poem::http::StatusCode;
-use poem::{Endpoint, EndpointExt, Request, Route};
+use poem::{Endpoint, EndpointExt, IntoResponse, Request, Route};
 use poem_openapi::{LicenseObject, OpenApiService, Tags};
 
 use crate::agent::Means;
+use crate::body;
 use crate::carrier::Client;
+use crate::guesses::Guesses;
 use crate::ledger::Ledger;
 use crate::ledger::carrier_account::Accounts;
-use crate::problem::Problem;
 
 /// Scripts are the longest thing that comes in: 256 kB, and JSON may double it.
 const MOST_BYTES: usize = 1 << 20;
@@ -119,27 +119,41 @@ pub fn document() -> String {
     lines.join("\n") + "\n"
 }
 
-/// Adds `/v1`, `/docs` and `/openapi.yaml`.
-pub fn add_to(routes: Route, door: Door) -> Route {
+/// Adds `/v1`, and `/docs` and `/openapi.yaml` where they are wanted.
+pub fn add_to(routes: Route, door: Door, with_docs: bool) -> Route {
     let service = service();
-    let docs = service.swagger_ui();
+    let docs = with_docs.then(|| service.swagger_ui());
+    let guesses = Guesses::default();
+    let bounded = service.data(door.clone()).around(move |next, request| {
+        let (door, guesses) = (door.clone(), guesses.clone());
+        async move { bounded(next, request, &door, &guesses).await }
+    });
+    let routes = routes.nest("/v1", bounded);
+    let Some(docs) = docs else { return routes };
     let document = document();
     let document = poem::endpoint::make_sync(move |_| {
         poem::Response::builder().content_type("application/yaml").body(document.clone())
     });
-    routes.nest("/v1", service.data(door).around(bounded)).nest("/docs", docs).at("/openapi.yaml", document)
+    // Swagger UI's page has its scripts and styles in itself.
+    let docs = docs.map_to_response().map(|page: poem::Response| async move {
+        page.with_header("Content-Security-Policy", "frame-ancestors 'none'")
+    });
+    routes.nest("/docs", docs).at("/openapi.yaml", document)
 }
 
-/// Reads the body here, so that no request can make us hold more than it may.
-async fn bounded<E: Endpoint>(next: Arc<E>, mut request: Request) -> poem::Result<E::Output> {
-    let body = request.take_body();
-    let bytes = body.into_bytes_limit(MOST_BYTES).await.map_err(|_| {
-        Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "body_too_large",
-            format!("the body is over {MOST_BYTES} bytes or broke off"),
-        )
-    })?;
-    request.set_body(bytes);
-    next.call(request).await
+/// Looks at the key before a byte of the body is read, and reads the body here, so that no request can make us hold more than it may.
+async fn bounded<E: Endpoint>(
+    next: Arc<E>,
+    mut request: Request,
+    door: &Door,
+    guesses: &Guesses,
+) -> poem::Result<E::Output> {
+    let key = auth::admit(door, guesses, &request).await?;
+    request.extensions_mut().insert(key);
+    let mut held = body::read(request.take_body(), MOST_BYTES).await?;
+    request.set_body(held.take());
+    // What was read counts until it is answered.
+    let answer = next.call(request).await;
+    drop(held);
+    answer
 }

@@ -6,18 +6,20 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use clap::Args;
+use poem::{Endpoint, EndpointExt, Response};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::serve::{SERVE_CONNECTIONS, WORK_CONNECTIONS};
-use super::{Done, hear_of_work, tell_of_work, told_to_stop};
+use super::{Done, hear_of_work, metrics_listening, serve_metrics, tell_of_work, told_to_stop};
 use crate::agent::Means;
 use crate::agent::http::{Caller, Network, Networks};
 use crate::agent::script::runner::Runners;
 use crate::api::health::Draining;
 use crate::app::{self, App};
 use crate::carrier::Client;
-use crate::config::{AgentSettings, DatabaseSettings, DevSettings, ServerSettings, WorkerSettings};
+use crate::config::{AgentSettings, DatabaseSettings, DevSettings, EdgeSettings, ServerSettings, WorkerSettings};
+use crate::console::guard::Guard;
 use crate::dev::demo;
 use crate::dev::folder::Folder;
 use crate::dev::postgres::Postgres;
@@ -29,7 +31,7 @@ use crate::secret::SecretKeys;
 use crate::simulator::remote::Remote;
 use crate::simulator::{Behaviour, Simulator};
 use crate::worker::Workers;
-use crate::{console, ledger, telemetry, worker};
+use crate::{body, console, ledger, telemetry, worker};
 
 /// How long a text takes from one status to the next: long enough to be seen.
 const PACE: Duration = Duration::from_millis(300);
@@ -41,6 +43,8 @@ pub struct Options {
     database: DatabaseSettings,
     #[command(flatten)]
     server: ServerSettings,
+    #[command(flatten)]
+    edge: EdgeSettings,
     #[command(flatten)]
     worker: WorkerSettings,
     #[command(flatten)]
@@ -55,13 +59,16 @@ pub struct Options {
 /// Runs `textback dev` until Ctrl-C.
 pub async fn run(options: Options) -> Done {
     telemetry::metrics();
+    refuse_to_serve_strangers(&options)?;
+    body::hold_at_most(options.edge.body_memory());
     let folder = Folder::take(&options.dev.data_dir)?;
     let secret_key = match options.secret_key {
         Some(key) => key,
         None => folder.secret_key()?,
     };
     // The addresses first: nothing is started that could not be used.
-    let api = Listening::at(options.server.listen, "TEXTBACK_LISTEN").await?;
+    let api = Listening::at(options.server.listen, "TEXTBACK_LISTEN").await?.with(options.edge.limits());
+    let metrics = metrics_listening(options.edge.metrics_listen).await?;
     let carrier = Listening::at(options.dev.simulator_listen, "TEXTBACK_SIMULATOR_LISTEN").await?;
     let carrier_url = Url::parse(&format!("http://{}", carrier.address()))?;
     let public_base = match &options.server.public_url {
@@ -93,6 +100,7 @@ pub async fn run(options: Options) -> Done {
     let simulator = Simulator::new(Behaviour { pace: PACE })?;
     let demo = demo::project(&serving, &folder).await?;
     let draining = Draining::default();
+    let guard = Guard::new(options.dev.console_password.clone());
     let app = App {
         accounts: Accounts::new(serving.clone(), secret_key.clone()),
         carrier: client,
@@ -103,7 +111,9 @@ pub async fn run(options: Options) -> Done {
             ledger: serving.clone(),
             project_id: demo.project_id,
             simulator: Remote::new(carrier_url)?,
+            guard: guard.clone(),
         }),
+        docs: true,
         ledger: serving.clone(),
     };
 
@@ -111,7 +121,8 @@ pub async fn run(options: Options) -> Done {
     let (stop, served) = (CancellationToken::new(), CancellationToken::new());
     let (api_address, carrier_address) = (api.address(), carrier.address());
     let mut serves = tokio::spawn(api.serve(app::routes(app), stop.clone().cancelled_owned()));
-    let mut simulates = tokio::spawn(carrier.serve(simulator.routes(), stop.clone().cancelled_owned()));
+    let mut simulates = tokio::spawn(carrier.serve(guarded(simulator.routes(), guard), stop.clone().cancelled_owned()));
+    let serves_metrics = serve_metrics(metrics, &serving, &draining, stop.clone());
     let worker_settings = options.worker.clone();
     let mut works = tokio::spawn({
         let (working, served) = (working.clone(), served.clone());
@@ -141,7 +152,7 @@ pub async fn run(options: Options) -> Done {
     };
     draining.store(true, Ordering::Relaxed);
     stop.cancel();
-    for part in [serves, simulates] {
+    for part in [serves, simulates].into_iter().chain(serves_metrics) {
         if !part.is_finished() {
             let _ = part.await;
         }
@@ -159,6 +170,37 @@ pub async fn run(options: Options) -> Done {
         None => Ok(ExitCode::SUCCESS),
         Some(how) => Err(how.into()),
     }
+}
+
+/// The console and the simulated phones are for whoever reaches them, so without a password only this machine may.
+fn refuse_to_serve_strangers(options: &Options) -> Result<(), String> {
+    if options.dev.console_password.is_some() {
+        return Ok(());
+    }
+    let served =
+        [("TEXTBACK_LISTEN", options.server.listen), ("TEXTBACK_SIMULATOR_LISTEN", options.dev.simulator_listen)];
+    match served.into_iter().find(|(_, address)| !address.ip().to_canonical().is_loopback()) {
+        None => Ok(()),
+        Some((setting, address)) => Err(format!(
+            "{setting} is {address}, which others reach, and the console would let them read and text; set TEXTBACK_CONSOLE_PASSWORD, or listen at 127.0.0.1"
+        )),
+    }
+}
+
+/// The simulated carrier, for whom the guard admits.
+fn guarded<E: Endpoint<Output = Response> + 'static>(
+    simulator: E,
+    guard: Guard,
+) -> impl Endpoint<Output = Response> + 'static {
+    simulator.around(move |next, request| {
+        let guard = guard.clone();
+        async move {
+            match guard.admit_to_simulator(&request).await {
+                Ok(()) => next.call(request).await,
+                Err(refused) => Ok(refused),
+            }
+        }
+    })
 }
 
 /// What was allowed, and this machine: in development an agent's service runs beside us.

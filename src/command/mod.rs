@@ -8,12 +8,19 @@ pub mod serve;
 pub mod simulate;
 
 use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
+use crate::api::health::Draining;
+use crate::app;
+use crate::config::MetricsListen;
 use crate::ledger::Ledger;
+use crate::listen::{AddressTaken, Limits, Listening};
 
 /// How a command ended; an error is a sentence for whoever typed it.
 pub type Done = Result<ExitCode, Box<dyn std::error::Error>>;
@@ -32,6 +39,41 @@ pub fn open_many_files() {
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
+}
+
+/// Where metrics are served unless somebody says otherwise: only this machine reaches it. 9464 is what OpenTelemetry's exporters for
+/// Prometheus take.
+const METRICS_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
+
+/// Takes the address of the metrics, if they are served. Another process on this machine may have the usual one already, which is no
+/// reason not to start.
+async fn metrics_listening(wanted: Option<MetricsListen>) -> Result<Option<Listening>, AddressTaken> {
+    match wanted {
+        Some(MetricsListen::Off) => Ok(None),
+        Some(MetricsListen::At(address)) => Listening::at(address, "TEXTBACK_METRICS_LISTEN").await.map(Some),
+        None => match Listening::at(METRICS_LISTEN, "TEXTBACK_METRICS_LISTEN").await {
+            Ok(listening) => Ok(Some(listening)),
+            Err(error) => {
+                tracing::warn!(%error, "the metrics of this process are served nowhere");
+                Ok(None)
+            }
+        },
+    }
+}
+
+/// Serves health and metrics at an address of their own, until `stop`.
+fn serve_metrics(
+    listening: Option<Listening>,
+    ledger: &Ledger,
+    draining: &Draining,
+    stop: CancellationToken,
+) -> Option<JoinHandle<std::io::Result<()>>> {
+    let listening = listening?;
+    tracing::info!(address = %listening.address(), "serving metrics");
+    // Few ask: a prober, some scrapers.
+    let listening = listening.with(Limits { connections: 256, http2: false });
+    let routes = app::health_routes(ledger.clone(), draining.clone());
+    Some(tokio::spawn(listening.serve(routes, stop.cancelled_owned())))
 }
 
 /// Waits for SIGTERM, SIGINT (Ctrl-C) or SIGHUP (the terminal is closed).

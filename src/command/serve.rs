@@ -8,20 +8,20 @@ use std::sync::atomic::Ordering;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
-use super::{Done, hear_of_work, tell_of_work, told_to_stop};
+use super::{Done, hear_of_work, metrics_listening, serve_metrics, tell_of_work, told_to_stop};
 use crate::agent::Means;
 use crate::agent::http::{Caller, Networks};
 use crate::agent::script::runner::Runners;
 use crate::api::health::Draining;
 use crate::app::{self, App};
 use crate::carrier::Client;
-use crate::config::{AgentSettings, CarrierSettings, DatabaseSettings, ServerSettings, WorkerSettings};
+use crate::config::{AgentSettings, CarrierSettings, DatabaseSettings, EdgeSettings, ServerSettings, WorkerSettings};
 use crate::ledger::carrier_account::Accounts;
 use crate::ledger::wake::Wakes;
 use crate::ledger::{Ledger, health, seal};
 use crate::listen::Listening;
 use crate::worker::Workers;
-use crate::{telemetry, worker};
+use crate::{body, telemetry, worker};
 
 /// Connections of a serving process: two flush texts, the others serve the API.
 pub(super) const SERVE_CONNECTIONS: u32 = 8;
@@ -33,6 +33,8 @@ pub(super) const WORK_CONNECTIONS: u32 = 12;
 pub struct ServeOptions {
     #[command(flatten)]
     pub server: ServerSettings,
+    #[command(flatten)]
+    pub edge: EdgeSettings,
     #[command(flatten)]
     pub carrier: CarrierSettings,
     #[command(flatten)]
@@ -64,7 +66,8 @@ pub struct WorkOptions {
 /// Runs `textback serve`.
 pub async fn serve(database: &DatabaseSettings, options: ServeOptions) -> Done {
     telemetry::metrics();
-    let ServeOptions { server, carrier, agents, with_workers, worker: settings } = options;
+    let ServeOptions { server, edge, carrier, agents, with_workers, worker: settings } = options;
+    body::hold_at_most(edge.body_memory());
     let (url, wakes) = (database.required()?, Arc::new(Wakes::default()));
     let client = Client::new(carrier.twilio_api_url.clone(), carrier.twilio_messaging_url.clone())?;
     let (means, public_base) = (means(&agents)?, server.public_base());
@@ -84,7 +87,8 @@ pub async fn serve(database: &DatabaseSettings, options: ServeOptions) -> Done {
         Some(workers) => Ledger::open_beside(url, SERVE_CONNECTIONS, wakes, workers.beginner())?,
         None => Ledger::open(url, SERVE_CONNECTIONS, wakes)?,
     };
-    let listening = Listening::at(server.listen, "TEXTBACK_LISTEN").await?;
+    let listening = Listening::at(server.listen, "TEXTBACK_LISTEN").await?.with(edge.limits());
+    let metrics = metrics_listening(edge.metrics_listen).await?;
     let draining = Draining::default();
     let app = App {
         accounts: Accounts::new(ledger.clone(), carrier.required_key()?),
@@ -93,6 +97,7 @@ pub async fn serve(database: &DatabaseSettings, options: ServeOptions) -> Done {
         public_base: public_base.into(),
         draining: draining.clone(),
         console: None,
+        docs: edge.docs,
         ledger: ledger.clone(),
     };
     warn_if_not_ready(&ledger).await;
@@ -100,6 +105,8 @@ pub async fn serve(database: &DatabaseSettings, options: ServeOptions) -> Done {
     tell_of_work(&ledger);
     tracing::info!(address = %listening.address(), public_url = %app.public_base, with_workers, "serving");
 
+    let stopped = CancellationToken::new();
+    let metrics = serve_metrics(metrics, &ledger, &draining, stopped.clone());
     let serving = listening.serve(app::routes(app), async move {
         told_to_stop().await;
         draining.store(true, Ordering::Relaxed);
@@ -123,6 +130,10 @@ pub async fn serve(database: &DatabaseSettings, options: ServeOptions) -> Done {
             working.close().await;
         }
     }
+    stopped.cancel();
+    if let Some(metrics) = metrics {
+        metrics.await??;
+    }
     ledger.close().await;
     Ok(ExitCode::SUCCESS)
 }
@@ -144,13 +155,10 @@ pub async fn work(database: &DatabaseSettings, options: WorkOptions) -> Done {
     let stop = CancellationToken::new();
     let draining = Draining::default();
     let health = match options.health_listen {
-        Some(address) => {
-            let listening = Listening::at(address, "TEXTBACK_WORK_LISTEN").await?;
-            let routes = app::health_routes(ledger.clone(), draining.clone());
-            Some(tokio::spawn(listening.serve(routes, stop.clone().cancelled_owned())))
-        }
+        Some(address) => Some(Listening::at(address, "TEXTBACK_WORK_LISTEN").await?),
         None => None,
     };
+    let health = serve_metrics(health, &ledger, &draining, stop.clone());
     tracing::info!(turn_slots = options.worker.turn_slots, delivery_slots = options.worker.delivery_slots, "working");
     // On a thread of the runtime: the thread that waits for the whole process is another one, which each step of each turn would
     // have to wake.

@@ -1,5 +1,6 @@
 //! The people's door of `textback dev`: a phone and the sessions it makes; it reads the ledger and texts through the simulator like any phone.
 
+pub mod guard;
 mod pages;
 
 use poem::http::{StatusCode, header};
@@ -17,6 +18,9 @@ use crate::simulator::remote::Remote;
 /// The longest silence that an agent may have.
 const FARTHEST_SKIP_SECONDS: u32 = 30 * 24 * 3600;
 
+/// Nobody frames the page, moves its addresses, or gets its forms.
+const PAGE_POLICY: &str = "frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-src 'none'";
+
 /// What the door needs.
 #[derive(Clone)]
 pub struct Door {
@@ -25,10 +29,13 @@ pub struct Door {
     pub project_id: Uuid,
     /// The carrier whose phones text.
     pub simulator: Remote,
+    /// Who may use it.
+    pub guard: guard::Guard,
 }
 
 /// The routes below `/console`.
 pub fn routes(door: Door) -> impl Endpoint<Output = Response> {
+    let guard = door.guard.clone();
     Route::new()
         .at("/", get(page))
         .at("/texts", get(show).post(send))
@@ -39,6 +46,15 @@ pub fn routes(door: Door) -> impl Endpoint<Output = Response> {
         .data(door)
         .into_endpoint()
         .map_to_response()
+        .around(move |next, request| {
+            let guard = guard.clone();
+            async move {
+                match guard.admit(&request).await {
+                    Ok(()) => next.call(request).await,
+                    Err(refused) => Ok(refused),
+                }
+            }
+        })
 }
 
 /// Which phone looks at which number.
@@ -187,7 +203,8 @@ fn part(markup: &maud::Markup, seen: &str) -> Response {
 }
 
 fn html(markup: maud::Markup) -> Response {
-    Html(markup.into_string()).with_header("Cache-Control", "no-store").into_response()
+    // htmx reads its attributes as code, so scripts stay as free as the page is.
+    Html(markup.into_string()).with_header("Content-Security-Policy", PAGE_POLICY).into_response()
 }
 
 #[handler]
@@ -201,5 +218,8 @@ fn style() -> Response {
 }
 
 fn asset(content_type: &str, text: &'static str) -> Response {
-    Response::builder().header(header::CONTENT_TYPE, format!("{content_type}; charset=utf-8")).body(text)
+    Response::builder()
+        .header(header::CONTENT_TYPE, format!("{content_type}; charset=utf-8"))
+        .header(header::CACHE_CONTROL, "no-cache")
+        .body(text)
 }

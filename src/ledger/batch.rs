@@ -296,6 +296,7 @@ where
     while away.is_none()
         && let Some((item, answer)) = waiting.next()
     {
+        count_retry("refused_batch");
         match flush_alone(flush, lane, item.clone(), 0).await {
             Err(error) if error.is_held() => {
                 held.push((item, answer));
@@ -328,6 +329,7 @@ where
             Ok(results) => return results.into_iter().next().ok_or(BatchError::Stopped),
             Err(error) if retries < RETRIES && helps_to_retry(&error) => {
                 retries += 1;
+                count_retry("conflict");
                 continue;
             }
             Err(error) => BatchError::Database(Arc::new(error)),
@@ -336,7 +338,14 @@ where
             return Err(error);
         }
         patience -= 1;
+        count_retry("lock");
     }
+}
+
+/// Counts that an item is tried again, and why: a whole batch was refused (`refused_batch`), another transaction was faster or the two
+/// waited for each other (`conflict`), or somebody held its rows or tables (`lock`).
+fn count_retry(why: &'static str) {
+    metrics::counter!("textback_batch_retries_total", "why" => why).increment(1);
 }
 
 /// A deadlock, a serialization failure, or a unique row that another transaction was faster to

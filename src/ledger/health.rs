@@ -1,5 +1,8 @@
 //! Whether the database answers and has this binary's schema, and how much work waits; it mends nothing.
 
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
 use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 
@@ -15,6 +18,46 @@ pub enum NotReady {
     Schema { found: i64, needed: i64 },
     #[error("the database only reads; is DATABASE_URL a standby's, or is default_transaction_read_only set?")]
     ReadOnly,
+    #[error("{0}")]
+    Blocked(String),
+}
+
+/// How long a failed ingest counts, when none succeeded since: a balancer that heard of it sends us nothing, and nothing else would
+/// tell that it works again.
+const FAILED_FOR: Duration = Duration::from_secs(10);
+
+/// What became of the latest ingests of this process. Cheap to clone.
+#[derive(Clone, Default)]
+pub(super) struct Ingest(Arc<Mutex<Option<Instant>>>);
+
+/// An ingest that is under way; one that is given up before it succeeds has failed.
+pub(super) struct Ingesting(Ingest, bool);
+
+impl Ingest {
+    pub fn begin(&self) -> Ingesting {
+        Ingesting(self.clone(), false)
+    }
+
+    /// When the last ingest failed, if none succeeded since.
+    fn failed_at(&self) -> Option<Instant> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ended(&self, failed_at: Option<Instant>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = failed_at;
+    }
+}
+
+impl Ingesting {
+    pub fn succeeded(mut self) {
+        self.1 = true;
+    }
+}
+
+impl Drop for Ingesting {
+    fn drop(&mut self) {
+        self.0.ended((!self.1).then(Instant::now));
+    }
 }
 
 /// Checks that the database answers, has the schema we need, or a newer one, and can be written.
@@ -30,6 +73,14 @@ pub async fn check(ledger: &Ledger) -> Result<(), NotReady> {
         self::state(ledger).await
     };
     let state = db::patiently(asking).await;
+    if let Err(sqlx::Error::PoolTimedOut) = &state
+        && ledger.pool.size() > 0
+    {
+        let all = ledger.pool.size();
+        return Err(NotReady::Blocked(format!(
+            "all {all} connections to the database wait for statements that do not end"
+        )));
+    }
     let (found, read_only) = match state {
         Ok((found, read_only)) => (found.unwrap_or(0), read_only),
         // No table of migrations: nothing was ever migrated.
@@ -39,7 +90,28 @@ pub async fn check(ledger: &Ledger) -> Result<(), NotReady> {
     if found < needed {
         return Err(NotReady::Schema { found, needed });
     }
-    if read_only { Err(NotReady::ReadOnly) } else { Ok(()) }
+    if read_only {
+        return Err(NotReady::ReadOnly);
+    }
+    writable(ledger).await
+}
+
+/// Checks that texts can be stored: that nobody holds a table of theirs, and that the last one was stored.
+async fn writable(ledger: &Ledger) -> Result<(), NotReady> {
+    if ledger.ingest.failed_at().is_some_and(|at| at.elapsed() < FAILED_FOR) {
+        return Err(NotReady::Blocked(
+            "the last inbound message could not be stored; the log has the reason".to_owned(),
+        ));
+    }
+    // Not prepared: it is a block, and a plan is of no use to it.
+    let locking = sqlx::raw_sql(include_str!("../../sql/health/writable.sql")).execute(&ledger.pool);
+    match db::patiently(locking).await {
+        Ok(_) => Ok(()),
+        Err(sqlx::Error::Database(error)) if db::is_held(error.as_ref()) => Err(NotReady::Blocked(
+            "somebody holds a table that inbound messages are written to; see pg_locks and pg_stat_activity".to_owned(),
+        )),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The version of the schema, and whether the database only reads.

@@ -92,9 +92,12 @@ impl Taken {
     }
 }
 
-/// Takes a text in; when this answers, it is committed.
+/// Takes a text in; when this answers, it is committed. Whoever stops waiting may find it committed all the same, a moment later: the
+/// carrier's id keeps it one message when the carrier sends it again.
 pub async fn take_in(ledger: &Ledger, text: Text) -> Result<Taken, BatchError> {
+    let waiting = ledger.ingest.begin();
     let taken = ledger.intake.submit(text).await?;
+    waiting.succeeded();
     match &taken {
         Taken::Stored { begun: false, .. } => ledger.wakes.ring(Work::Turn),
         // HELP may have an answer.
@@ -126,9 +129,10 @@ pub async fn quarantine_status(
     carrier_sid: Option<&str>,
     form: &[u8],
 ) -> Result<(), sqlx::Error> {
-    sqlx::query(include_str!("../../sql/inbound/quarantine_status.sql"))
+    sqlx::query(include_str!("../../sql/inbound/quarantine.sql"))
         .bind(new_id())
         .bind(project_id)
+        .bind("status")
         .bind(reason)
         .bind(carrier_sid)
         .bind(form)
@@ -199,14 +203,56 @@ pub(super) async fn flush(
     failpoint::reach("intake.before_insert");
     let taking = sqlx::query_as(include_str!("../../sql/inbound/take_in.sql"))
         .bind(&rows)
-        .bind(forms)
+        .bind(&forms)
         .bind(token)
         .bind(beginnings.map(Beginnings::lease_seconds))
-        .fetch_all(connection);
-    let taken: Vec<TakenRow> = failpoint::during("intake.in_commit", taking).await?;
+        .fetch_all(&mut *connection);
+    let taken: Vec<TakenRow> =
+        match (failpoint::during("intake.in_commit", taking).await, rows.as_slice(), forms.as_slice()) {
+            (Ok(taken), ..) => taken,
+            // A batch that is refused goes one by one, so it is known which text is at fault.
+            (Err(error), [row], [form]) => match refusal(&error) {
+                Some(reason) => return Ok(vec![quarantine_text(connection, row, form, reason).await?]),
+                None => return Err(error),
+            },
+            (Err(error), ..) => return Err(error),
+        };
     failpoint::reach("intake.after_commit");
     let ended = taken.into_iter().zip(rows).zip(places);
     ended.map(|((taken, row), place)| taken.read(row, token, place, beginnings)).collect()
+}
+
+/// Why the database refuses a text for ever: what is in it can't be held (class 22), breaks a constraint (class 23), or is more than an
+/// index takes (class 54). The carrier would send it again and again. A row that somebody else was faster to write (23505) is found by the
+/// next try.
+///
+/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+fn refusal(error: &sqlx::Error) -> Option<String> {
+    let refused = error.as_database_error()?;
+    let code = refused.code()?;
+    if code == "23505" || !["22", "23", "54"].iter().any(|class| code.starts_with(class)) {
+        return None;
+    }
+    Some(refused.constraint().map_or_else(|| format!("refused_by_the_database_{code}"), str::to_owned))
+}
+
+/// Keeps a text that the database refuses, as it came.
+async fn quarantine_text(
+    connection: &mut PgConnection,
+    text: &TextRow,
+    form: &[u8],
+    reason: String,
+) -> Result<Taken, sqlx::Error> {
+    sqlx::query(include_str!("../../sql/inbound/quarantine.sql"))
+        .bind(text.message_id)
+        .bind(text.project_id)
+        .bind("inbound")
+        .bind(&reason)
+        .bind(text.carrier_sid.as_deref())
+        .bind(form)
+        .execute(connection)
+        .await?;
+    Ok(Taken::Quarantined { reason })
 }
 
 impl TextRow {

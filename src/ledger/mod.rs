@@ -47,6 +47,7 @@ pub struct Ledger {
     pool: PgPool,
     wakes: Arc<Wakes>,
     intake: Batcher<inbound::Text, inbound::Taken>,
+    ingest: health::Ingest,
     turns: Batcher<turn::Settlement, turn::Settled>,
     deliveries: Batcher<delivery::Settlement, delivery::Settled>,
 }
@@ -75,6 +76,7 @@ impl Ledger {
     ) -> Result<Self, sqlx::Error> {
         let pool = db::pool(url, max_connections)?;
         Ok(Self {
+            ingest: health::Ingest::default(),
             intake: Batcher::start(pool.clone(), Patience::Carrier, move |connection, texts| {
                 let beginnings = beginnings.clone();
                 Box::pin(async move { inbound::flush(connection, texts, beginnings.as_deref()).await })

@@ -29,7 +29,8 @@ impl<T> Page<T> {
 /// The position that a cursor stands for; `None` when it is no cursor of ours.
 pub fn read_cursor<P: std::str::FromStr>(cursor: &str) -> Option<P> {
     let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
-    std::str::from_utf8(&bytes).ok()?.parse().ok()
+    // A name that a list is sorted by has no NUL, which PostgreSQL would refuse.
+    std::str::from_utf8(&bytes).ok().filter(|position| !position.contains('\0'))?.parse().ok()
 }
 
 #[cfg(test)]
@@ -48,5 +49,6 @@ mod tests {
     fn what_is_no_cursor_is_not_read_as_one() {
         assert_eq!(read_cursor::<i64>("%%%"), None);
         assert_eq!(read_cursor::<i64>("YWJj"), None);
+        assert_eq!(read_cursor::<String>(&URL_SAFE_NO_PAD.encode("a\0b")), None);
     }
 }

@@ -1,15 +1,17 @@
 //! The carrier's door: verify, write, acknowledge; it never waits for an agent and never acknowledges what is not committed.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use poem::error::{ReadBodyError, ResponseError};
+use poem::error::ResponseError;
 use poem::http::{StatusCode, header};
 use poem::web::{Data, Path};
 use poem::{Body, Endpoint, EndpointExt, IntoEndpoint, Request, Response, Route, handler, post};
 use uuid::Uuid;
 
 use crate::account::Account;
+use crate::body::{self, Held};
 use crate::carrier::form::Form;
 use crate::carrier::signature;
 use crate::carrier::webhook::{InboundText, OptOut, StatusReport};
@@ -23,8 +25,9 @@ use crate::telemetry::masked;
 
 /// The carrier's own limit is 64 kB too.
 const MOST_BYTES: usize = 64 * 1024;
-/// The carrier gives up after 15 seconds; who sends a small form slower than this is not the carrier.
-const READ_WITHIN: Duration = Duration::from_secs(10);
+/// How long after a webhook came it is answered at the latest. The carrier gives up after 15 s, and one that was answered 503 goes to the
+/// fallback address or comes again; one that was not answered may be lost.
+const ANSWER_WITHIN: Duration = Duration::from_secs(11);
 
 /// What the door needs.
 #[derive(Clone)]
@@ -58,10 +61,11 @@ pub fn routes(door: Door) -> impl Endpoint<Output = Response> {
 #[handler]
 async fn messages(request: &Request, Path(key): Path<String>, door: Data<&Door>, body: Body) -> Response {
     let began = Instant::now();
-    let answer = match verify(&door, request, &key, body).await {
-        Ok((account, form, raw)) => take_in(&door, &account, &form, raw).await,
-        Err(problem) => Err(problem),
-    };
+    let answer = in_time(async {
+        let (account, form, raw) = verify(&door, request, &key, body).await?;
+        take_in(&door, &account, &form, raw).await
+    })
+    .await;
     metrics::histogram!("textback_webhook_duration_seconds", "hook" => "messages")
         .record(began.elapsed().as_secs_f64());
     acknowledge("messages", answer)
@@ -69,10 +73,11 @@ async fn messages(request: &Request, Path(key): Path<String>, door: Data<&Door>,
 
 #[handler]
 async fn status(request: &Request, Path(key): Path<String>, door: Data<&Door>, body: Body) -> Response {
-    let answer = match verify(&door, request, &key, body).await {
-        Ok((account, form, raw)) => record(&door, &account, request, &form, &raw).await,
-        Err(problem) => Err(problem),
-    };
+    let answer = in_time(async {
+        let (account, form, raw) = verify(&door, request, &key, body).await?;
+        record(&door, &account, request, &form, &raw).await
+    })
+    .await;
     acknowledge("status", answer)
 }
 
@@ -84,10 +89,23 @@ async fn check(
     door: Data<&Door>,
     body: Body,
 ) -> Result<StatusCode, Problem> {
-    verify(&door, request, &key, body).await.map(|_| StatusCode::NO_CONTENT)
+    in_time(async { verify(&door, request, &key, body).await.map(|_| StatusCode::NO_CONTENT) }).await
 }
 
-async fn take_in(door: &Door, account: &Account, form: &Form, raw: Vec<u8>) -> Result<&'static str, Problem> {
+/// Answers before the carrier gives up. What the database was asked for by then goes on: a text whose 503 was sent may be stored a moment
+/// later, and is one message when it comes again.
+async fn in_time<T>(answering: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
+    match tokio::time::timeout(ANSWER_WITHIN, answering).await {
+        Ok(answer) => answer,
+        Err(_) => Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "database_blocked",
+            format!("the database did not answer within {} s; send it again", ANSWER_WITHIN.as_secs()),
+        )),
+    }
+}
+
+async fn take_in(door: &Door, account: &Account, form: &Form, mut raw: Held) -> Result<&'static str, Problem> {
     let text = InboundText::read(form, &account.account_sid);
     let keyword = match text.opt_out {
         Some(OptOut::Stop) => Some(Keyword::Stop),
@@ -105,7 +123,7 @@ async fn take_in(door: &Door, account: &Account, form: &Form, raw: Vec<u8>) -> R
             from: text.from,
             body: text.body,
             media: text.media.into_iter().map(|(url, content_type)| Medium::at(url, Some(content_type))).collect(),
-            form: raw,
+            form: raw.take(),
             misfit: text.misfit,
             keyword,
             said_at: None,
@@ -136,7 +154,7 @@ async fn record(
     account: &Account,
     request: &Request,
     form: &Form,
-    raw: &[u8],
+    raw: &Held,
 ) -> Result<&'static str, Problem> {
     let delivery_id = request.uri().query().and_then(|query| {
         let query = Form::read(query.as_bytes());
@@ -146,7 +164,8 @@ async fn record(
         return Ok("of_a_call");
     }
     let Some(report) = StatusReport::read(form) else {
-        inbound::quarantine_status(&door.ledger, account.project_id, "status_not_understood", None, raw).await?;
+        inbound::quarantine_status(&door.ledger, account.project_id, "status_not_understood", None, raw.bytes())
+            .await?;
         return Ok("quarantined");
     };
     let report = Report {
@@ -169,7 +188,7 @@ async fn record(
         Recorded::Unchanged => "unchanged",
         Recorded::Unknown => {
             let sid = Some(report.carrier_sid.as_str());
-            inbound::quarantine_status(&door.ledger, account.project_id, "delivery_unknown", sid, raw).await?;
+            inbound::quarantine_status(&door.ledger, account.project_id, "delivery_unknown", sid, raw.bytes()).await?;
             tracing::warn!(
                 carrier_sid = report.carrier_sid,
                 status = report.status,
@@ -181,13 +200,7 @@ async fn record(
 }
 
 /// The account and the form of a request that the carrier signed.
-async fn verify(
-    door: &Door,
-    request: &Request,
-    key: &str,
-    body: Body,
-) -> Result<(Arc<Account>, Form, Vec<u8>), Problem> {
-    let raw = read(body).await?;
+async fn verify(door: &Door, request: &Request, key: &str, body: Body) -> Result<(Arc<Account>, Form, Held), Problem> {
     let account = door.accounts.of_webhook_key(key).await?;
     let Some(account) = account else {
         return Err(Problem::new(
@@ -205,9 +218,10 @@ async fn verify(
     let Some(given) = request.headers().get(signature::HEADER).and_then(|value| value.to_str().ok()) else {
         return Err(refuse(&account, "no X-Twilio-Signature; only the carrier may call this address"));
     };
+    let raw = body::read(body, MOST_BYTES).await?;
     let url =
         format!("{}{}", door.public_base, request.original_uri().path_and_query().map_or("/", |path| path.as_str()));
-    let form = Form::read(&raw);
+    let form = Form::read(raw.bytes());
     if signature::verify(account.signing_tokens(), &url, &form, given) {
         return Ok((account, form, raw));
     }
@@ -229,24 +243,6 @@ async fn verify(
 fn refuse(account: &Account, why: &str) -> Problem {
     tracing::warn!(project_id = %account.project_id, why, "a webhook was refused");
     Problem::new(StatusCode::FORBIDDEN, "signature_invalid", why)
-}
-
-async fn read(body: Body) -> Result<Vec<u8>, Problem> {
-    // On the heap: it has a buffer of four kilobytes, and would be moved with it through each layer of the door.
-    match tokio::time::timeout(READ_WITHIN, Box::pin(body.into_bytes_limit(MOST_BYTES))).await {
-        Ok(Ok(bytes)) => Ok(bytes.to_vec()),
-        Ok(Err(ReadBodyError::PayloadTooLarge)) => Err(Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "body_too_large",
-            format!("the body is over {MOST_BYTES} bytes; no text is that long"),
-        )),
-        Ok(Err(error)) => Err(Problem::new(StatusCode::BAD_REQUEST, "body_unreadable", error.to_string())),
-        Err(_) => Err(Problem::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "body_too_slow",
-            format!("the body did not come within {} s", READ_WITHIN.as_secs()),
-        )),
-    }
 }
 
 /// Empty TwiML: received, and nothing to say here. Never text/plain, which the carrier would text

@@ -239,7 +239,8 @@ async fn health_docs_and_metrics_answer_without_a_key() {
     textback::telemetry::metrics();
     world.answers(ADA, "hi").await;
     for path in ["/livez", "/readyz", "/metrics", "/docs/", "/openapi.yaml"] {
-        let answer = world.http.get(format!("http://{}{path}", world.api)).send().await.expect("an answer");
+        let at = if path == "/metrics" { world.metrics } else { world.api };
+        let answer = world.http.get(format!("http://{at}{path}")).send().await.expect("an answer");
         assert_eq!(answer.status(), 200, "{path}");
         let text = answer.text().await.expect("a body");
         match path {

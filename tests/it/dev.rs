@@ -69,6 +69,10 @@ async fn dev_is_a_working_agent_from_one_command_and_keeps_its_data() {
     let form = [("phone", ADA), ("number", NUMBER), ("body", "hi")];
     let elsewhere = http.post(format!("{}/texts", dev.console)).form(&form).send().await.expect("an answer");
     assert_eq!(elsewhere.status(), 403, "a page of another site can't text");
+    for address in [&dev.console, &dev.simulator] {
+        let rebound = http.get(address).header("Host", "evil.example").send().await.expect("an answer");
+        assert_eq!(rebound.status(), 403, "a page of another site can't give us its name");
+    }
     let texted = http
         .post(format!("{}/texts", dev.console))
         .header("HX-Request", "true")

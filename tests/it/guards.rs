@@ -170,7 +170,7 @@ async fn held_texts_are_counted_and_guards_can_be_changed_and_switched_off() {
     assert_eq!(world.held().await, ["repeats"]);
     let metrics = world
         .http
-        .get(format!("http://{}/metrics", world.api))
+        .get(format!("http://{}/metrics", world.metrics))
         .send()
         .await
         .expect("an answer")

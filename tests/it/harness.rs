@@ -51,6 +51,8 @@ pub struct World {
     pub simulator: Simulator,
     pub simulator_address: SocketAddr,
     pub api: SocketAddr,
+    /// Where metrics are served.
+    pub metrics: SocketAddr,
     pub webhook_key: String,
     pub key: String,
     pub secret_key: String,
@@ -93,7 +95,12 @@ impl World {
             public_base: public_base.as_str().into(),
             draining: textback::api::health::Draining::default(),
             console: None,
+            docs: true,
         };
+        let listening_for_metrics = loopback().await;
+        let metrics = listening_for_metrics.address();
+        let health = app::health_routes(ledger.clone(), app.draining.clone());
+        tokio::spawn(listening_for_metrics.serve(health, std::future::pending()));
         tokio::spawn(listening.serve(app::routes(app), std::future::pending()));
         let (project, key) = project::create(&ledger, "stories").await.expect("a project");
         let world = Self {
@@ -103,6 +110,7 @@ impl World {
             simulator,
             simulator_address,
             api,
+            metrics,
             webhook_key: project.webhook_key,
             key,
             secret_key: secret_key_text,

@@ -210,6 +210,11 @@ async fn addresses_that_are_not_for_agents_are_refused() {
         ("http://10.0.0.7/x", "TEXTBACK_ALLOW_HOSTS=10.0.0.7"),
         ("http://169.254.169.254/latest", "not a public address"),
         ("http://[::1]:80/", "not a public address"),
+        ("http://8.8.8.8/x", "TEXTBACK_ALLOW_HOSTS=8.8.8.8"),
+        ("http://[2606:4700::1111]/", "TEXTBACK_ALLOW_HOSTS"),
+        ("http://134744072/", "TEXTBACK_ALLOW_HOSTS=8.8.8.8"),
+        ("http://nobody.invalid/", "TEXTBACK_ALLOW_HOSTS"),
+        ("http://example.com/", "TEXTBACK_ALLOW_HOSTS"),
         ("https://user:secret@example.com/", "password"),
         ("ftp://example.com/", "scheme"),
         ("https://example.com/#a", "fragment"),
@@ -219,6 +224,9 @@ async fn addresses_that_are_not_for_agents_are_refused() {
         let (status, answer) = world.ask(&world.key, Method::POST, "/v1/agents", Some(agent)).await;
         assert_eq!((status.as_u16(), &answer["code"]), (422, &json!("agent_url_refused")), "{answer}");
         assert!(answer["detail"].as_str().is_some_and(|detail| detail.contains(why)), "{answer}");
+    }
+    for url in ["https://8.8.8.8/x", "https://nobody.invalid/", "http://127.0.0.1:9/x"] {
+        world.ok(Method::POST, "/v1/agents", Some(json!({"name": url, "kind": "http", "url": url}))).await;
     }
     for misfit in [
         json!({"name": "a", "kind": "http"}),

@@ -35,14 +35,16 @@ const ROOMS: [(&str, &[&str], &[&str]); 9] = [
     ("src/carrier/", &["account", "carrier"], &["poem", "apalis", "sqlx", "maud"]),
     ("src/simulator/", &["carrier", "secret", "simulator"], &["apalis", "sqlx", "starlark"]),
     ("src/dev/", &["ledger", "secret", "simulator", "dev"], &["poem", "apalis", "starlark"]),
-    ("src/webhook/", &["account", "carrier", "ledger", "problem", "telemetry"], &["apalis", "sqlx", "reqwest"]),
+    ("src/webhook/", &["account", "body", "carrier", "ledger", "problem", "telemetry"], &["apalis", "sqlx", "reqwest"]),
     (
         "src/api/",
         &[
             "account",
             "agent",
             "api",
+            "body",
             "carrier",
+            "guesses",
             "ledger",
             "phone",
             "problem",
@@ -54,7 +56,11 @@ const ROOMS: [(&str, &[&str], &[&str]); 9] = [
         ],
         &["apalis", "reqwest", "starlark"],
     ),
-    ("src/console/", &["console", "ledger", "secret", "simulator"], &["apalis", "reqwest", "starlark"]),
+    (
+        "src/console/",
+        &["console", "guesses", "ledger", "problem", "secret", "simulator"],
+        &["apalis", "reqwest", "starlark"],
+    ),
     (
         "src/worker/",
         &[

@@ -16,6 +16,7 @@ use url::Url;
 
 use super::{Agent, AgentError, Answer, Answering, Asked, Conversation, Heard, MOST_TEXTS, Said};
 pub use networks::{Network, Networks};
+use networks::{Resolver, Transport};
 
 /// The most that we read of an answer.
 const MOST_BYTES: usize = 256 * 1024;
@@ -25,14 +26,24 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Calls services, in the networks where they may be. Cheap to clone; all clones share their connections.
 #[derive(Clone)]
 pub struct Caller {
-    http: reqwest::Client,
+    /// Calls by https, and by http: a name is looked up without its scheme, and http may lead to allowed networks only.
+    tls: reqwest::Client,
+    plain: reqwest::Client,
     networks: Networks,
 }
 
 impl Caller {
     /// A caller that reaches public addresses, and those networks that were allowed.
     pub fn new(networks: Networks) -> Result<Self, reqwest::Error> {
-        let http = reqwest::Client::builder()
+        Ok(Self {
+            tls: Self::client(Resolver(networks.clone(), Transport::Tls))?,
+            plain: Self::client(Resolver(networks.clone(), Transport::Plain))?,
+            networks,
+        })
+    }
+
+    fn client(resolver: Resolver) -> Result<reqwest::Client, reqwest::Error> {
+        reqwest::Client::builder()
             .user_agent(concat!("textback/", env!("CARGO_PKG_VERSION")))
             // A redirect could lead where we may not go, and loses the body on the way.
             .redirect(reqwest::redirect::Policy::none())
@@ -40,11 +51,22 @@ impl Caller {
             .retry(reqwest::retry::never().max_retries_per_request(0))
             // A proxy would resolve names for us, where we can't see it.
             .no_proxy()
-            .dns_resolver(std::sync::Arc::new(networks.clone()))
+            .dns_resolver(std::sync::Arc::new(resolver))
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_idle_timeout(Duration::from_secs(20))
-            .build()?;
-        Ok(Self { http, networks })
+            .build()
+    }
+
+    /// Checks the address of a service before it is kept. A name is looked up where it may be called by http: there it must lead to an
+    /// allowed network now, and again with each call.
+    pub async fn check_url(&self, text: &str) -> Result<(), String> {
+        let url = self.read_url(text)?;
+        if let (Transport::Plain, Some(url::Host::Domain(name))) = (transport(&url), url.host()) {
+            self.networks.look_up(name, Transport::Plain).await.map_err(|what| {
+                format!("{what}; http is for networks that TEXTBACK_ALLOW_HOSTS has, and https for everything else")
+            })?;
+        }
+        Ok(())
     }
 
     /// The address of a service, or what is wrong with it.
@@ -62,13 +84,17 @@ impl Caller {
         }
         // Names are looked up when they are called: what they lead to changes.
         match url.host() {
-            Some(url::Host::Ipv4(address)) => self.networks.admit(address.into())?,
-            Some(url::Host::Ipv6(address)) => self.networks.admit(address.into())?,
+            Some(url::Host::Ipv4(address)) => self.networks.admit(address.into(), transport(&url))?,
+            Some(url::Host::Ipv6(address)) => self.networks.admit(address.into(), transport(&url))?,
             Some(url::Host::Domain(_)) => {}
             None => return Err("it has no host".to_owned()),
         }
         Ok(url)
     }
+}
+
+fn transport(url: &Url) -> Transport {
+    if url.scheme() == "https" { Transport::Tls } else { Transport::Plain }
 }
 
 /// A service as an agent.
@@ -91,9 +117,11 @@ impl HttpAgent {
         let url = self.caller.read_url(&self.url).map_err(|what| failed(format!("can't be called: {what}")))?;
         let body = request_body(&conversation, &asked).map_err(|error| failed(format!("can't be asked: {error}")))?;
         let timestamp = asked.at.timestamp();
-        let request = self
-            .caller
-            .http
+        let client = match transport(&url) {
+            Transport::Tls => &self.caller.tls,
+            Transport::Plain => &self.caller.plain,
+        };
+        let request = client
             .post(url)
             .header(CONTENT_TYPE, "application/json")
             .header(ACCEPT, "application/json")

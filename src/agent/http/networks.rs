@@ -1,4 +1,5 @@
-//! Where agents' services may be: public addresses, and networks that the operator allows; it looks names up and calls nobody.
+//! Where agents' services may be: public addresses by https, and networks that the operator allows by http too; it looks names up and
+//! calls nobody.
 //!
 //! Without this an agent's address could make us fetch what only we can reach: a metadata service, a database's port.
 //! It is checked on the address that a connection goes to, after the name was looked up, so that no name can lead it astray.
@@ -6,6 +7,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -69,32 +71,63 @@ impl Networks {
         }
     }
 
-    /// Whether an address may be called; the error tells how to allow it.
-    pub fn admit(&self, address: IpAddr) -> Result<(), String> {
-        // An IPv4 address in IPv6's clothes is what it is.
+    /// Whether an address may be called in this way; the error tells how to allow it.
+    pub fn admit(&self, address: IpAddr, transport: Transport) -> Result<(), String> {
+        // An IPv4 address that is written as IPv6 is what it is.
         let address = address.to_canonical();
+        if self.allowed.iter().any(|Network(network)| network.contains(&address)) {
+            return Ok(());
+        }
         let public = match address {
             IpAddr::V4(_) => true,
             IpAddr::V6(_) => self.public_v6.contains(&address),
         } && !self.not_public.iter().any(|network| network.contains(&address));
-        if public || self.allowed.iter().any(|Network(network)| network.contains(&address)) {
-            return Ok(());
+        match (public, transport) {
+            (true, Transport::Tls) => Ok(()),
+            (true, Transport::Plain) => Err(format!(
+                "{address} is a public address, and plain http would carry texts where anybody reads them; use https, or allow its network: TEXTBACK_ALLOW_HOSTS={address}"
+            )),
+            (false, _) => Err(format!(
+                "{address} is not a public address; if it is meant, allow its network: TEXTBACK_ALLOW_HOSTS={address}"
+            )),
         }
-        Err(format!(
-            "{address} is not a public address; if it is meant, allow its network: TEXTBACK_ALLOW_HOSTS={address}"
-        ))
+    }
+
+    /// Looks a name up; each of its addresses must be admitted. One that is not among others is a name that somebody plays with.
+    pub async fn look_up(&self, name: &str, transport: Transport) -> Result<Vec<SocketAddr>, String> {
+        let looking = tokio::time::timeout(LOOK_UP_WITHIN, tokio::net::lookup_host((name, 0)));
+        let found: Vec<SocketAddr> = match looking.await {
+            Ok(Ok(found)) => found.collect(),
+            Ok(Err(error)) => return Err(format!("{name} can't be looked up: {error}")),
+            Err(_) => return Err(format!("{name} can't be looked up within {} s", LOOK_UP_WITHIN.as_secs())),
+        };
+        for address in &found {
+            self.admit(address.ip(), transport)?;
+        }
+        Ok(found)
     }
 }
 
-impl Resolve for Networks {
+/// How long a name may take to be looked up; the system's resolver asks twice in that time.
+const LOOK_UP_WITHIN: Duration = Duration::from_secs(10);
+
+/// How a service is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// By https.
+    Tls,
+    /// By http.
+    Plain,
+}
+
+/// Looks names up for one transport.
+pub(super) struct Resolver(pub Networks, pub Transport);
+
+impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let networks = self.clone();
+        let (networks, transport) = (self.0.clone(), self.1);
         Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            // One address that is not admitted among others is a name that somebody plays with.
-            for address in &found {
-                networks.admit(address.ip())?;
-            }
+            let found = networks.look_up(name.as_str(), transport).await?;
             Ok(Box::new(found.into_iter()) as Addrs)
         })
     }
@@ -105,7 +138,7 @@ mod tests {
     use super::*;
 
     fn admits(networks: &Networks, address: &str) -> bool {
-        networks.admit(address.parse().expect("an address")).is_ok()
+        networks.admit(address.parse().expect("an address"), Transport::Tls).is_ok()
     }
 
     #[test]
@@ -145,13 +178,27 @@ mod tests {
         assert!("localhost".parse::<Network>().is_err());
     }
 
+    #[test]
+    fn plain_http_reaches_allowed_networks_only() {
+        let allowed = ["10.1.0.0/16", "1.1.1.0/24"].map(|text| text.parse::<Network>().expect("a network"));
+        let networks = Networks::public_and(&allowed);
+        let plain = |address: &str| networks.admit(address.parse().expect("an address"), Transport::Plain);
+        for reached in ["10.1.2.3", "1.1.1.1", "::ffff:10.1.2.3"] {
+            assert_eq!(plain(reached), Ok(()), "{reached}");
+        }
+        for refused in ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "10.2.0.1", "127.0.0.1", "169.254.169.254"] {
+            assert!(plain(refused).expect_err(refused).contains("TEXTBACK_ALLOW_HOSTS"), "{refused}");
+        }
+    }
+
     #[tokio::test]
     async fn a_name_that_leads_to_a_private_address_is_not_followed() {
-        let name = || "localhost".parse::<Name>().expect("a name");
-        let refused = Networks::public_and(&[]).resolve(name()).await.err().expect("refused");
-        assert!(refused.to_string().contains("TEXTBACK_ALLOW_HOSTS"), "{refused}");
-        let allowed: Vec<Network> =
-            ["127.0.0.0/8", "::1"].iter().map(|text| text.parse().expect("a network")).collect();
-        assert!(Networks::public_and(&allowed).resolve(name()).await.is_ok());
+        for transport in [Transport::Tls, Transport::Plain] {
+            let name = || "localhost".parse::<Name>().expect("a name");
+            let refused = Resolver(Networks::public_and(&[]), transport).resolve(name()).await.err().expect("refused");
+            assert!(refused.to_string().contains("TEXTBACK_ALLOW_HOSTS"), "{refused}");
+            let allowed = ["127.0.0.0/8", "::1"].map(|text| text.parse::<Network>().expect("a network"));
+            assert!(Resolver(Networks::public_and(&allowed), transport).resolve(name()).await.is_ok());
+        }
     }
 }

@@ -1,0 +1,64 @@
+//! Wrong keys and passwords, counted by address for a minute; it refuses nobody itself, and forgets.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use moka::future::Cache;
+use poem::Request;
+
+/// How many wrong guesses an address may make within `COUNTED_FOR`. What is right is never refused: behind a proxy, everybody has the
+/// same address.
+pub const MOST_GUESSES: u32 = 20;
+const COUNTED_FOR: Duration = Duration::from_secs(60);
+/// After how many seconds an address that guessed too often may guess again.
+pub const WAIT_SECONDS: u32 = 60;
+
+/// The wrong guesses of the last minute, by address. Those of 10,000 addresses are kept, the others are forgotten.
+#[derive(Clone)]
+pub struct Guesses(Cache<IpAddr, Arc<AtomicU32>>);
+
+impl Default for Guesses {
+    fn default() -> Self {
+        Self(Cache::builder().max_capacity(10_000).time_to_live(COUNTED_FOR).build())
+    }
+}
+
+impl Guesses {
+    /// Notes a wrong guess, and tells whether it is one too many.
+    pub async fn note(&self, request: &Request) -> bool {
+        let from = request.remote_addr().as_socket_addr().map_or(Ipv6Addr::UNSPECIFIED.into(), |peer| peer.ip());
+        self.note_from(from).await
+    }
+
+    async fn note_from(&self, from: IpAddr) -> bool {
+        let guesses = self.0.get_with(network_of(from), std::future::ready(Arc::default())).await;
+        let more = |so_far: u32| Some(so_far.saturating_add(1));
+        guesses.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).unwrap_or_default() >= MOST_GUESSES
+    }
+}
+
+/// An address, or the /64 that a client with IPv6 chooses its addresses from.
+fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+        address => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_guesses_twenty_times_and_an_ipv6_network_counts_as_one() {
+        let guesses = Guesses::default();
+        let note = |text: &str| guesses.note_from(text.parse().expect("an address"));
+        for n in 0..MOST_GUESSES {
+            assert!(!note(&format!("2001:db8::{n}")).await, "{n}");
+        }
+        assert!(note("2001:db8::ffff").await);
+        assert!(!note("2001:db8:0:1::1").await && !note("192.0.2.1").await);
+    }
+}

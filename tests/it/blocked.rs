@@ -1,0 +1,163 @@
+//! Somebody holds a table: the carrier hears of it in time, readiness tells, and afterwards nothing is lost or doubled.
+
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::{ACCOUNT_SID, ADA, AUTH_TOKEN, ECHO, NUMBER, World};
+
+/// The carrier gives up after 15 s; this is when we have answered.
+const IN_TIME: Duration = Duration::from_secs(12);
+/// So many webhooks wait at the same time.
+const MANY: usize = 200;
+
+fn text(n: usize) -> String {
+    let mut form = url::form_urlencoded::Serializer::new(String::new());
+    let (sid, from) = (format!("SM{n}"), format!("+1415556{n:04}"));
+    form.extend_pairs([
+        ("AccountSid", ACCOUNT_SID),
+        ("MessageSid", &sid),
+        ("From", &from),
+        ("To", NUMBER),
+        ("Body", "hi"),
+    ]);
+    form.finish()
+}
+
+async fn readiness(world: &World) -> (u16, Value) {
+    let answer = world.http.get(format!("http://{}/readyz", world.api)).send().await.expect("an answer");
+    (answer.status().as_u16(), answer.json().await.unwrap_or_default())
+}
+
+/// Posts texts at once; how many were answered with which status, and how long the slowest took.
+async fn post_all(world: &World, numbers: std::ops::Range<usize>) -> (Vec<u16>, Duration) {
+    let began = Instant::now();
+    let posting = numbers.map(|n| async move { world.post("messages", &text(n), AUTH_TOKEN).await.status().as_u16() });
+    let mut statuses = futures::future::join_all(posting).await;
+    statuses.dedup();
+    (statuses, began.elapsed())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_table_is_held_every_webhook_is_told_in_time_and_afterwards_each_is_there_once() {
+    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
+    world.unguarded().await;
+    assert_eq!(post_all(&world, 0..1).await.0, [200]);
+    assert_eq!(readiness(&world).await.0, 200);
+    let locker = crate::harness::pool(&world.database_url).await;
+    let mut holder = locker.begin().await.expect("a transaction");
+    sqlx::raw_sql("set idle_in_transaction_session_timeout = 0; lock table message in access exclusive mode")
+        .execute(&mut *holder)
+        .await
+        .expect("locked");
+    let path = "/v1/messages";
+    let asking = world.ask(&world.key, Method::POST, path, Some(json!({"to": ADA, "body": "hi"})));
+    let ((statuses, slowest), ready, (asked, _)) = tokio::join!(post_all(&world, 1..MANY), readiness(&world), asking);
+    assert_eq!(statuses, [503]);
+    assert!(slowest < IN_TIME, "{slowest:?}");
+    assert_eq!((ready.0, &ready.1["code"]), (503, &json!("database_blocked")));
+    assert_eq!(asked.as_u16(), 503);
+    // Who comes while the others wait is told in time too.
+    let (statuses, slowest) = post_all(&world, 1..MANY).await;
+    assert_eq!(statuses, [503]);
+    assert!(slowest < IN_TIME, "{slowest:?}");
+    holder.rollback().await.expect("let go");
+
+    let began = Instant::now();
+    while post_all(&world, 1..MANY).await.0 != [200] {
+        assert!(began.elapsed() < Duration::from_secs(30), "texts are not taken again");
+    }
+    let (stored, different) = (
+        world.count("select count(*) from message where direction = 'inbound'").await,
+        world.count("select count(distinct carrier_sid) from message where direction = 'inbound'").await,
+    );
+    assert_eq!((stored, different), (i64::try_from(MANY).expect("a number"), i64::try_from(MANY).expect("a number")));
+    assert_eq!(readiness(&world).await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_table_that_texts_need_may_be_held() {
+    let stories = ["project", "session", "turn", "delivery", "number", "carrier_account"].map(|table| async move {
+        let world = World::with_agent(ECHO, json!({})).await;
+        let locker = crate::harness::pool(&world.database_url).await;
+        let mut holder = locker.begin().await.expect("a transaction");
+        let statement =
+            format!("set idle_in_transaction_session_timeout = 0; lock table {table} in access exclusive mode");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut *holder).await.expect("locked");
+        let report = format!("AccountSid={ACCOUNT_SID}&MessageSid=SM1&MessageStatus=sent");
+        let began = Instant::now();
+        let ((texts, slowest), status, ready) =
+            tokio::join!(post_all(&world, 0..20), world.post("status", &report, AUTH_TOKEN), readiness(&world));
+        // What texts don't touch may be held: then they are stored.
+        assert!(texts == [503] || (table == "delivery" && texts == [200]), "{table}: {texts:?}");
+        assert!(slowest < IN_TIME && began.elapsed() < IN_TIME, "{table}: {slowest:?}");
+        assert!([200, 503].contains(&status.status().as_u16()), "{table}: {}", status.status());
+        assert_eq!(ready.1["code"], "database_blocked", "{table}: {ready:?}");
+        holder.rollback().await.expect("let go");
+    });
+    futures::future::join_all(stories).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_all_connections_are_taken_webhooks_are_told_in_time() {
+    let world = World::with_agent(ECHO, json!({})).await;
+    let mut taken = Vec::new();
+    while let Ok(connection) = world.ledger.pool().acquire().await {
+        taken.push(connection);
+    }
+    let ((texts, slowest), ready) = tokio::join!(post_all(&world, 0..20), readiness(&world));
+    assert_eq!(texts, [503]);
+    assert!(slowest < IN_TIME, "{slowest:?}");
+    assert_eq!((ready.0, &ready.1["code"]), (503, &json!("database_blocked")));
+    drop(taken);
+    assert_eq!(post_all(&world, 0..20).await.0, [200]);
+}
+
+#[tokio::test]
+async fn what_a_constraint_refuses_is_kept_in_quarantine() {
+    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
+    world.sql("alter table message add constraint nobody_is_rude check (body <> 'rude')").await;
+    world.sql("alter table message add constraint nobody_divides_by_zero check (body <> 'zero' or 1 / (length(body) - 4) > 0)").await;
+    world.sql("alter table message alter column kind drop not null").await;
+    let long = format!("https://api.twilio.com/{}", "a".repeat(4001));
+    let odd: [&[(&str, &str)]; 4] = [
+        &[("MessageSid", "SM1"), ("NumMedia", "1"), ("MediaUrl0", &long)],
+        &[("MessageSid", "SM2"), ("Body", "rude")],
+        &[("MessageSid", "SM3"), ("Body", "zero")],
+        &[("MessageSid", "SM4"), ("Body", "rude"), ("From", "+14155550102")],
+    ];
+    let form = |pairs: &[(&str, &str)]| {
+        let common = [("AccountSid", ACCOUNT_SID), ("From", ADA), ("To", NUMBER), ("Body", "hi")];
+        let mut form = url::form_urlencoded::Serializer::new(String::new());
+        form.extend_pairs(common.iter().filter(|(name, _)| pairs.iter().all(|(given, _)| given != name)));
+        form.extend_pairs(pairs.iter());
+        form.finish()
+    };
+    // Together with one that is as it should be, and again, as a carrier would that is unsure.
+    for _ in 0..2 {
+        let good = form(&[("MessageSid", "SM9"), ("From", "+14155550103")]);
+        let all = odd.iter().map(|pairs| form(pairs)).chain([good]);
+        let posting = all.map(|form| {
+            let world = &world;
+            async move { world.post("messages", &form, AUTH_TOKEN).await.status().as_u16() }
+        });
+        assert_eq!(futures::future::join_all(posting).await, [200; 5]);
+    }
+    let kept: Vec<(String, String)> = sqlx::query_as("select carrier_sid, reason from quarantine order by carrier_sid")
+        .fetch_all(world.ledger.pool())
+        .await
+        .expect("rows");
+    let of = |sid: &str, reason: &str| (sid.to_owned(), reason.to_owned());
+    assert_eq!(
+        kept,
+        [
+            of("SM1", "medium_url_has_at_most_4000_characters"),
+            of("SM2", "nobody_is_rude"),
+            of("SM3", "refused_by_the_database_22012"),
+            of("SM4", "nobody_is_rude"),
+        ]
+    );
+    assert_eq!(world.count("select count(*) from message where direction = 'inbound'").await, 1);
+    world.settle().await;
+}

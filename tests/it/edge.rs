@@ -1,0 +1,419 @@
+//! The edge, by raw sockets: what a client may hold of us without a key, how long, and how much.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use poem::Route;
+use reqwest::Method;
+use serde_json::json;
+use textback::listen::{HEAD_WITHIN, Limits, Listening};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::commands::{Running, said, textback};
+use crate::harness::{ADA, ECHO, World};
+
+/// Longer than any deadline of ours, and shorter than a carrier's or a person's patience.
+const LATE: Duration = Duration::from_secs(14);
+
+/// What a connection answers to these bytes until it is closed, and how long that took.
+async fn tell(address: SocketAddr, bytes: &[u8]) -> (String, Duration) {
+    let began = Instant::now();
+    let mut socket = TcpStream::connect(address).await.expect("a connection");
+    socket.write_all(bytes).await.expect("sent");
+    (rest(&mut socket).await, began.elapsed())
+}
+
+/// What comes until the connection is closed.
+async fn rest(socket: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(LATE, socket.read_to_end(&mut answer)).await;
+    assert!(read.is_ok(), "the connection is still open: {}", String::from_utf8_lossy(&answer));
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// The first bytes that come.
+async fn first(socket: &mut TcpStream) -> String {
+    let mut bytes = vec![0; 1024];
+    let read = tokio::time::timeout(LATE, socket.read(&mut bytes)).await.expect("in time").expect("an answer");
+    String::from_utf8_lossy(&bytes[..read]).into_owned()
+}
+
+#[tokio::test]
+async fn without_a_key_no_byte_of_a_body_is_read() {
+    let world = World::new().await;
+    let head = "POST /v1/agents HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n";
+    for (more, challenge) in [
+        ("Content-Length: 1000000\r\n\r\n".to_owned(), "Bearer realm=\"textback\"\r\n"),
+        ("Transfer-Encoding: chunked\r\n\r\n10\r\n".to_owned(), "Bearer realm=\"textback\"\r\n"),
+        ("Expect: 100-continue\r\nContent-Length: 1000000\r\n\r\n".to_owned(), "Bearer realm=\"textback\"\r\n"),
+        (
+            "Authorization: Bearer tb_wrong\r\nContent-Length: 1000000\r\n\r\n".to_owned(),
+            "Bearer realm=\"textback\", error=\"invalid_token\"\r\n",
+        ),
+    ] {
+        let (answer, took) = tell(world.api, format!("{head}{more}").as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 401 "), "{more}: {answer}");
+        assert!(answer.contains(&format!("www-authenticate: {challenge}")), "{answer}");
+        assert!(answer.contains("connection: close\r\n") && took < Duration::from_secs(4), "{took:?} {answer}");
+    }
+    // A client that sends all of it before it reads still learns why.
+    let mut socket = TcpStream::connect(world.api).await.expect("a connection");
+    socket.write_all(format!("{head}Content-Length: 200000\r\n\r\n").as_bytes()).await.expect("sent");
+    socket.write_all(&vec![b' '; 200_000]).await.expect("sent");
+    assert!(rest(&mut socket).await.starts_with("HTTP/1.1 401 "));
+    // An unknown path tells a stranger nothing else.
+    assert!(tell(world.api, b"GET /v1/nothing HTTP/1.1\r\nHost: a\r\n\r\n").await.0.starts_with("HTTP/1.1 401 "));
+}
+
+#[tokio::test]
+async fn with_a_key_a_body_is_asked_for_and_read_whole() {
+    let world = World::new().await;
+    let body = r#"{"name": "a"}"#;
+    let head = format!(
+        "PUT /v1/templates/a HTTP/1.1\r\nHost: a\r\nAuthorization: bearer {}\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        world.key,
+        body.len()
+    );
+    let mut socket = TcpStream::connect(world.api).await.expect("a connection");
+    socket.write_all(head.as_bytes()).await.expect("sent");
+    assert!(first(&mut socket).await.starts_with("HTTP/1.1 100 "));
+    socket.write_all(body.as_bytes()).await.expect("sent");
+    assert!(rest(&mut socket).await.starts_with("HTTP/1.1 400 "), "it was read, and has no body");
+}
+
+#[tokio::test]
+async fn a_webhook_of_nobody_is_refused_before_its_body() {
+    let world = World::new().await;
+    let form = "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 60000\r\n\r\n";
+    for (key, status) in [("unknown", "404"), (world.webhook_key.as_str(), "403"), ("a%00b", "404"), ("%ff", "404")] {
+        let head = format!("POST /webhooks/twilio/{key}/messages HTTP/1.1\r\nHost: a\r\n{form}");
+        let (answer, took) = tell(world.api, head.as_bytes()).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{key}: {answer}");
+        assert!(took < Duration::from_secs(4), "{took:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_sends_nothing_half_or_too_slowly_is_cut_off() {
+    let world = World::new().await;
+    let with_key = format!(
+        "POST /v1/agents HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nAuthorization: Bearer {}\r\n",
+        world.key
+    );
+    let dripping = async {
+        let mut socket = TcpStream::connect(world.api).await.expect("a connection");
+        let began = Instant::now();
+        let mut pace = tokio::time::interval(Duration::from_millis(500));
+        for byte in b"GET /livez HTTP/1.1\r\nHost: a\r\nX-Dripping: abcdefghijklmnopqrstuvwxyz\r\n" {
+            pace.tick().await;
+            if socket.write_all(&[*byte]).await.is_err() {
+                break;
+            }
+            assert!(began.elapsed() < LATE, "a head that drips is still taken");
+        }
+        (String::new(), began.elapsed())
+    };
+    // A second head that never ends, on a connection that served a request.
+    let second = async {
+        let began = Instant::now();
+        let mut socket = TcpStream::connect(world.api).await.expect("a connection");
+        socket.write_all(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("sent");
+        assert!(first(&mut socket).await.starts_with("HTTP/1.1 200 "));
+        socket.write_all(b"GET /livez HTTP/1.1\r\nHost").await.expect("sent");
+        (rest(&mut socket).await, began.elapsed())
+    };
+    let length = format!("{with_key}Content-Length: 1000\r\n\r\n{{");
+    let chunks = format!("{with_key}Transfer-Encoding: chunked\r\n\r\n1\r\n{{\r\n");
+    let (nothing, half, dripping, second, length, chunks) = tokio::join!(
+        tell(world.api, b""),
+        tell(world.api, b"GET /livez HTTP/1.1\r\nHost: a\r\n"),
+        dripping,
+        second,
+        tell(world.api, length.as_bytes()),
+        tell(world.api, chunks.as_bytes()),
+    );
+    for (what, (answer, took)) in [("nothing", nothing), ("half", half), ("dripping", dripping), ("second", second)] {
+        assert_eq!(answer, "", "{what}");
+        assert!(took > HEAD_WITHIN - Duration::from_secs(2) && took < LATE, "{what}: {took:?}");
+    }
+    for (what, (answer, took)) in [("a length", length), ("chunks", chunks)] {
+        assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("body_too_slow"), "{what}: {answer}");
+        assert!(took < LATE, "{what}: {took:?}");
+    }
+}
+
+#[tokio::test]
+async fn huge_heads_and_http2_are_refused() {
+    let world = World::new().await;
+    let huge = format!("GET /livez HTTP/1.1\r\nHost: a\r\nX-Huge: {}", "a".repeat(40_000));
+    let many = format!("GET /livez HTTP/1.1\r\nHost: a\r\n{}\r\n", "X-Many: a\r\n".repeat(500));
+    for head in [huge, many] {
+        let answer = tell(world.api, head.as_bytes()).await.0;
+        assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+    }
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let mut socket = TcpStream::connect(world.api).await.expect("a connection");
+    socket.write_all(preface).await.expect("sent");
+    let answer = rest(&mut socket).await;
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "no frame of HTTP/2: {answer:?}");
+    let upgrade = b"GET /livez HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n\r\n";
+    assert!(tell(world.api, upgrade).await.0.starts_with("HTTP/1.1 200 "), "an upgrade is not taken");
+
+    // Where it is asked for, it is spoken: a frame of settings comes.
+    let asked = serve(Limits { http2: true, ..Limits::default() }).await;
+    let mut socket = TcpStream::connect(asked).await.expect("a connection");
+    socket.write_all(preface).await.expect("sent");
+    assert_eq!(first(&mut socket).await.as_bytes().get(3), Some(&4));
+}
+
+async fn serve(limits: Limits) -> SocketAddr {
+    let listening = Listening::at(SocketAddr::from(([127, 0, 0, 1], 0)), "nothing").await.expect("a port").with(limits);
+    let address = listening.address();
+    let page = poem::endpoint::make_sync(|_| "here\n");
+    tokio::spawn(listening.serve(Route::new().at("/", page), std::future::pending()));
+    address
+}
+
+#[tokio::test]
+async fn beyond_the_limit_a_connection_is_told_so_and_one_that_ends_makes_room() {
+    let address = serve(Limits { connections: 20, ..Limits::default() }).await;
+    let mut open = Vec::new();
+    for _ in 0..20 {
+        let mut socket = TcpStream::connect(address).await.expect("a connection");
+        socket.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("sent");
+        assert!(first(&mut socket).await.starts_with("HTTP/1.1 200 "));
+        open.push(socket);
+    }
+    for _ in 0..300 {
+        let answer = tell(address, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.0;
+        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("too_many_connections"), "{answer}");
+    }
+    open.clear();
+    let began = Instant::now();
+    while !tell(address, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.0.contains("here") {
+        assert!(began.elapsed() < LATE, "no room is made");
+    }
+}
+
+#[tokio::test]
+async fn wrong_keys_are_told_to_wait_and_a_right_one_never_is() {
+    let world = World::new().await;
+    let mut statuses = Vec::new();
+    for n in 0..25 {
+        let request = world.http.get(format!("http://{}/v1/project", world.api)).bearer_auth(format!("tb_wrong{n}"));
+        let answer = request.send().await.expect("an answer");
+        if answer.status() == 429 {
+            assert_eq!(answer.headers()["retry-after"], "60");
+        }
+        statuses.push(answer.status().as_u16());
+    }
+    assert_eq!((statuses[0], statuses[19], statuses[20], statuses[24]), (401, 401, 429, 429));
+    world.ok(Method::GET, "/v1/project", None).await;
+}
+
+#[tokio::test]
+async fn every_answer_tells_browsers_what_not_to_do_with_it() {
+    let world = World::with_agent(ECHO, json!({})).await;
+    let webhook = format!("/webhooks/twilio/{}/messages", world.webhook_key);
+    for (path, key, caching) in [
+        ("/livez", false, "no-store"),
+        ("/nothing", false, "no-store"),
+        ("/v1/project", true, "no-store"),
+        ("/v1/project", false, "no-store"),
+        ("/docs/", false, "no-store"),
+        (webhook.as_str(), false, "no-store"),
+    ] {
+        let request = world.http.get(format!("http://{}{path}", world.api));
+        let request = if key { request.bearer_auth(&world.key) } else { request };
+        let answer = request.send().await.expect("an answer");
+        let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        assert_eq!(header("x-content-type-options"), "nosniff", "{path}");
+        assert_eq!(header("cache-control"), caching, "{path}");
+        assert_eq!(header("referrer-policy"), "no-referrer", "{path}");
+        assert!(header("content-security-policy").contains("frame-ancestors 'none'"), "{path}");
+    }
+    let stored = world
+        .post(
+            "messages",
+            &format!(
+                "AccountSid={}&MessageSid=SM1&From=%2B14155550101&To=%2B14155550199&Body=hi",
+                crate::harness::ACCOUNT_SID
+            ),
+            crate::harness::AUTH_TOKEN,
+        )
+        .await;
+    assert_eq!(
+        (stored.status().as_u16(), &stored.headers()["x-content-type-options"]),
+        (200, &"nosniff".parse().expect("a value"))
+    );
+}
+
+#[tokio::test]
+async fn names_that_no_database_holds_are_unknown_and_never_a_failure() {
+    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
+    world.answers(ADA, "hi").await;
+    let long = "a".repeat(900);
+    let longer = "a".repeat(20_000);
+    let odd = [
+        "%00",
+        "a%00b",
+        "%ff",
+        "%ed%a0%80",
+        "%f4%90%80%80",
+        "..%2f..",
+        "'%20or%201=1--",
+        "%f0%9f%98%80",
+        &long,
+        &longer,
+    ];
+    let cursors = ["AA", "AGEA", "_w", "JTAw", "-9999999999999999999999"];
+    for value in odd {
+        for (method, path) in [
+            (Method::GET, format!("/v1/templates/{value}")),
+            (Method::DELETE, format!("/v1/templates/{value}")),
+            (Method::GET, format!("/v1/countries/{value}")),
+            (Method::GET, format!("/v1/agents/{value}")),
+            (Method::GET, format!("/v1/agents/{value}/versions")),
+            (Method::GET, format!("/v1/numbers/{value}/health")),
+            (Method::GET, format!("/v1/sessions/{value}/messages")),
+            (Method::GET, format!("/v1/messages/{value}")),
+            (Method::DELETE, format!("/v1/messages/{value}")),
+            (Method::GET, format!("/v1/media/{value}")),
+            (Method::GET, format!("/v1/available-numbers?country={value}")),
+            (Method::GET, format!("/v1/available-numbers?country=US&contains={value}")),
+            (Method::GET, format!("/v1/sessions?status={value}")),
+            (Method::GET, format!("/v1/sessions?limit={value}")),
+            (Method::GET, format!("/v1/sessions?cursor={value}")),
+            (Method::GET, format!("/v1/templates?cursor={value}")),
+            (Method::GET, format!("/v1/countries?cursor={value}")),
+            (Method::GET, format!("/v1/consents?cursor={value}")),
+        ] {
+            let (status, answer) = world.ask(&world.key, method.clone(), &path, None).await;
+            let known_place = path.contains("cursor=a") && status == 200;
+            assert!(
+                status.is_client_error() || known_place,
+                "{method} {}: {status} {answer}",
+                &path[..path.len().min(60)]
+            );
+        }
+        for path in [
+            format!("/v1/sessions?number={value}"),
+            format!("/v1/sessions?contact={value}"),
+            format!("/v1/consents?contact={value}"),
+        ] {
+            let (status, answer) = world.ask(&world.key, Method::GET, &path, None).await;
+            let none = status == 200 && answer["items"] == json!([]);
+            assert!(none || status.is_client_error(), "{}: {status} {answer}", &path[..path.len().min(60)]);
+        }
+    }
+    for cursor in cursors {
+        for list in ["agents", "numbers", "sessions", "consents", "templates", "countries", "scheduled-messages"] {
+            let (status, _) = world.ask(&world.key, Method::GET, &format!("/v1/{list}?cursor={cursor}"), None).await;
+            assert!(!status.is_server_error(), "{list} {cursor}: {status}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn times_that_no_database_holds_are_refused() {
+    let world = World::with_agent(ECHO, json!({})).await;
+    for (at, expected) in [
+        ("-5000-01-01T00:00:00Z", 400),
+        ("-0001-01-01T00:00:00Z", 400),
+        ("0000-01-01T00:00:00Z", 400),
+        ("1066-10-14T00:00:00Z", 400),
+        ("+9999999-01-01T00:00:00Z", 400),
+        ("+262142-12-31T00:00:00Z", 400),
+        ("+10000-01-01T00:00:00Z", 400),
+        ("9999-12-31T23:59:59Z", 422),
+        ("2026-13-01T00:00:00Z", 400),
+        ("2026-02-30T00:00:00Z", 400),
+        ("2016-12-31T23:59:61Z", 400),
+        ("soon", 400),
+        ("", 400),
+        // A leap second is the second after it, and has passed.
+        ("2016-12-31T23:59:60Z", 202),
+        ("1970-01-01T00:00:00.000000001Z", 202),
+    ] {
+        let text = json!({"to": ADA, "body": "hi", "send_at": at});
+        let (status, answer) = world.ask(&world.key, Method::POST, "/v1/messages", Some(text)).await;
+        assert_eq!(status.as_u16(), expected, "{at}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn scrapers_do_not_ask_the_database_more_than_once_in_five_seconds() {
+    let world = World::with_agent(ECHO, json!({})).await;
+    let scrape = || async {
+        let answer = world.http.get(format!("http://{}/metrics", world.metrics)).send().await.expect("an answer");
+        answer.text().await.expect("a text")
+    };
+    scrape().await;
+    let mut holder = world.ledger.pool().begin().await.expect("a transaction");
+    sqlx::raw_sql("lock table turn, delivery in access exclusive mode").execute(&mut *holder).await.expect("locked");
+    let began = Instant::now();
+    futures::future::join_all((0..64).map(|_| scrape())).await;
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    holder.rollback().await.expect("let go");
+    let elsewhere = world.http.get(format!("http://{}/metrics", world.api)).send().await.expect("an answer");
+    assert_eq!(elsewhere.status(), 404, "not where the carrier comes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn serve_has_metrics_of_their_own_no_docs_and_a_bound_on_bodies() {
+    let world = World::new().await;
+    let mut command = world.command("serve", &world.secret_key);
+    command
+        .env("TEXTBACK_LISTEN", "127.0.0.1:0")
+        .env("TEXTBACK_METRICS_LISTEN", "127.0.0.1:0")
+        .env("TEXTBACK_BODY_MEMORY_MB", "1");
+    let mut serve = Running::start(&mut command, false);
+    let address = |line: String| -> SocketAddr {
+        let (_, address) = line.split_once("address=").expect("an address");
+        address.split_whitespace().next().and_then(|address| address.parse().ok()).expect("an address")
+    };
+    let api = address(serve.until("address="));
+    let metrics = address(serve.until("serving metrics"));
+    let status = |at: SocketAddr, path: &'static str| {
+        let asking = world.http.get(format!("http://{at}{path}")).send();
+        async move { asking.await.expect("an answer").status().as_u16() }
+    };
+    for path in ["/metrics", "/docs/", "/docs", "/openapi.yaml"] {
+        assert_eq!(status(api, path).await, 404, "{path}");
+    }
+    for path in ["/metrics", "/livez", "/readyz"] {
+        assert_eq!(status(metrics, path).await, 200, "{path}");
+    }
+    // Two bodies that are nearly done hold more than this process may.
+    let head = format!(
+        "POST /v1/agents HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nAuthorization: Bearer {}\r\nContent-Length: 900000\r\n\r\n",
+        world.key
+    );
+    let bytes = [head.as_bytes(), &vec![b' '; 800_000]].concat();
+    let (one, other) = tokio::join!(tell(api, &bytes), tell(api, &bytes));
+    let (refused, slow) = if one.0.contains("too_many_bodies") { (one, other) } else { (other, one) };
+    assert!(refused.0.starts_with("HTTP/1.1 503 ") && refused.0.contains("retry-after: 1\r\n"), "{}", refused.0);
+    assert!(slow.0.starts_with("HTTP/1.1 408 "), "{}", slow.0);
+}
+
+#[test]
+fn dev_serves_strangers_only_with_a_password() {
+    for (setting, other) in
+        [("TEXTBACK_LISTEN", "TEXTBACK_SIMULATOR_LISTEN"), ("TEXTBACK_SIMULATOR_LISTEN", "TEXTBACK_LISTEN")]
+    {
+        for address in ["0.0.0.0:0", "[::]:0"] {
+            let mut dev = textback();
+            dev.args(["dev", "--data-dir", "/dev/null/textback"]).env(setting, address).env(other, "127.0.0.1:0");
+            let refused = dev.output().expect("it runs");
+            assert!(!refused.status.success());
+            assert!(
+                said(&refused).contains(setting) && said(&refused).contains("TEXTBACK_CONSOLE_PASSWORD"),
+                "{}",
+                said(&refused)
+            );
+            let with = dev.env("TEXTBACK_CONSOLE_PASSWORD", "sesame").output().expect("it runs");
+            assert!(!said(&with).contains("TEXTBACK_CONSOLE_PASSWORD"), "it goes on to its folder: {}", said(&with));
+        }
+    }
+}
