@@ -119,17 +119,19 @@ create trigger message_of_a_delivery_stays after delete on message
     referencing old table as changed for each statement execute function refuse_to_delete_a_message_with_a_delivery();
 
 -- One step of a delivery, for its history.
-create function delivery_step(status text, by_whom text, code integer, class text, detail text) returns jsonb language sql stable
+create function delivery_step(status text, by_whom text, code integer, class text, detail text) returns jsonb language plpgsql stable
 set search_path = textback, pg_temp as $$
-    select jsonb_build_array(jsonb_strip_nulls(jsonb_build_object(
-               'at', now(), 'status', status, 'by', by_whom, 'code', code, 'class', class, 'detail', detail)))
-$$;
+begin
+    return jsonb_build_array(jsonb_strip_nulls(jsonb_build_object(
+               'at', now(), 'status', status, 'by', by_whom, 'code', code, 'class', class, 'detail', detail)));
+end $$;
 
 -- A history with one step more. Of a delivery that was put off for half a day the beginning and the end are kept.
-create function with_step(history jsonb, step jsonb) returns jsonb language sql immutable
+create function with_step(history jsonb, step jsonb) returns jsonb language plpgsql immutable
 set search_path = textback, pg_temp as $$
-    select case when jsonb_array_length(history) >= 64 then history - 16 else history end || step
-$$;
+begin
+    return case when jsonb_array_length(history) >= 64 then history - 16 else history end || step;
+end $$;
 
 -- Writes a message of ours and plans its delivery. The caller holds the session's row and the lock of its contact.
 -- Whether its number may send is looked at here: while its registration is pending, what it would send waits for ever,

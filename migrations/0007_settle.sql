@@ -161,7 +161,7 @@ declare
     this_time timestamptz := now();
 begin
     -- The same order as take_in.
-    perform lock_contact(contact.number_id, contact.contact)
+    perform pg_advisory_xact_lock(hashtextextended(contact.number_id::text || ' ' || contact.contact, 0))
        from (select t.number_id, t.contact from unnest(turns) t order by t.number_id, t.contact) contact;
 
     for ordinal, planned, more_work, leaving, going_on, next_id in select * from settle_together(turns)

@@ -1,10 +1,11 @@
 -- Silence: when a scheduled job is due, the rows decide, under the same lock under which texts come in.
 
 -- The lock of a number and a contact, if nobody has it: see lock_contact.
-create function try_lock_contact(of_number uuid, of_contact text) returns boolean language sql
+create function try_lock_contact(of_number uuid, of_contact text) returns boolean language plpgsql
 set search_path = textback, pg_temp as $$
-    select pg_try_advisory_xact_lock(hashtextextended(of_number::text || ' ' || of_contact, 0))
-$$;
+begin
+    return pg_try_advisory_xact_lock(hashtextextended(of_number::text || ' ' || of_contact, 0));
+end $$;
 
 -- Looks at sessions whose job is due, `most` at a time: warns, ends, or moves the job to when it is worth looking again.
 -- new_ids: one for each job, of a message.

@@ -288,8 +288,9 @@ create table country_rule (
 );
 
 -- What counts for a project's numbers of a country: its own rule, else what is known.
-create function registration_policy_of(of_project uuid, in_country text) returns text language sql stable
+create function registration_policy_of(of_project uuid, in_country text) returns text language plpgsql stable
 set search_path = textback, pg_temp as $$
-    select coalesce((select registration_policy from country_rule where project_id = of_project and iso2 = in_country),
-                    (select registration_policy from sms_country where iso2 = in_country), 'unknown')
-$$;
+begin
+    return coalesce((select registration_policy from country_rule where project_id = of_project and iso2 = in_country),
+                    (select registration_policy from sms_country where iso2 = in_country), 'unknown');
+end $$;

@@ -45,7 +45,7 @@ with expired as (
     update delivery
        set status = 'sending', lease_token = $7, leased_until = now() + make_interval(secs => $6),
            attempts = delivery.attempts + 1, attempted_at = now(), updated_at = now(),
-           history = with_step(history, delivery_step('sending', null, null, null, null))
+           history = with_step(history, (select delivery_step('sending', null, null, null, null)))
      where id = any (array(select due.id from due))
     returning delivery.*
 )

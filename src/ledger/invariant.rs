@@ -1,6 +1,6 @@
 //! What must always be true, as views that must be empty; it mends nothing.
 //!
-//! The views are made anew after the migrations, so that they are always this binary's. 11 and 12 are laws of the schema, which `tests/it/schema.rs` holds.
+//! The views are made anew after the migrations, so that they are always this binary's. Laws of the schema are held by `tests/it/schema.rs`.
 
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
@@ -21,7 +21,7 @@ macro_rules! invariants {
     };
 }
 
-const INVARIANTS: [Invariant; 10] = invariants![
+const INVARIANTS: [Invariant; 11] = invariants![
     "01_one_row_per_carrier_message",
     "02_one_session_not_closed",
     "03_no_message_forgotten",
@@ -32,6 +32,7 @@ const INVARIANTS: [Invariant; 10] = invariants![
     "08_no_warning_after_a_reply",
     "09_one_warning_and_one_end",
     "10_no_time_from_the_future",
+    "11_every_row_has_what_it_belongs_to",
 ];
 
 /// An invariant that does not hold.

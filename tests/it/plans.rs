@@ -147,7 +147,7 @@ async fn answer_of(world: &World, function: &str) -> String {
         .replace("unnest(texts)", "unnest($1::incoming_text[])")
         .replace("unnest(turns)", "unnest($1::turn_outcome[])")
         .replace("unnest(deliveries)", "unnest($1::delivery_outcome[])")
-        .replace("(history, accepted)", "(history, '[]'::jsonb)")
+        .replace("history || accepted", "history || '[]'::jsonb")
         .replace("seqs[", "('{}'::bigint[])[")
         .replace("(numbers)", "('{}'::uuid[])")
         .replace("begin_token", "null::uuid")

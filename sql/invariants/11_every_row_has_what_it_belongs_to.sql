@@ -1,0 +1,45 @@
+-- A delivery has its message, a message its session, and so on. Triggers and foreign keys hold it while textback writes; a backup that was
+-- restored in part, or a replica, has been written without them.
+create or replace view invariant_11_every_row_has_what_it_belongs_to as
+select 'delivery without its message' as what, id::text from delivery
+ where not exists (select from message where message.id = delivery.id)
+union all
+select 'message without its session', id::text from message
+ where not exists (select from session where session.id = message.session_id)
+union all
+-- What was handled stays in its session: only what still waits is moved to the next one.
+select 'session without its messages', id::text from session
+ where handled_seq > 0 and not exists (select from message where message.session_id = session.id)
+union all
+select 'session without its number', id::text from session
+ where not exists (select from number where number.id = session.number_id)
+union all
+select 'session without its agent version', id::text from session
+ where not exists (select from agent_version version where version.agent_id = session.agent_id and version.version = session.agent_version)
+union all
+select 'medium without its message', id::text from medium
+ where not exists (select from message where message.id = medium.message_id)
+union all
+select 'turn without its session', id::text from turn
+ where not exists (select from session where session.id = turn.session_id)
+union all
+select 'silence job without its session', session_id::text from silence
+ where not exists (select from session where session.id = silence.session_id)
+union all
+select 'consent without its number', id::text from consent
+ where not exists (select from number where number.id = consent.number_id)
+union all
+select 'consent without its message', id::text from consent
+ where message_id is not null and not exists (select from message where message.id = consent.message_id)
+union all
+select 'scheduled message without its number', id::text from scheduled_message
+ where not exists (select from number where number.id = scheduled_message.number_id)
+union all
+select 'number without its agent', id::text from number
+ where not exists (select from agent where agent.id = number.agent_id)
+union all
+select 'agent without its current version', id::text from agent
+ where not exists (select from agent_version version where version.agent_id = agent.id and version.version = agent.current_version)
+union all
+select 'carrier account without its project', project_id::text from carrier_account
+ where not exists (select from project where project.id = carrier_account.project_id)
