@@ -31,6 +31,7 @@ pub mod account;
 pub mod agent;
 pub mod api;
 pub mod app;
+pub mod bounds;
 pub mod carrier;
 pub mod command;
 pub mod config;

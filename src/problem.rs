@@ -7,6 +7,7 @@ use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, Registr
 use poem_openapi::types::Type;
 use poem_openapi::{ApiResponse, Object};
 
+use crate::bounds;
 use crate::db;
 use crate::ledger::carrier_account::AccountError;
 
@@ -40,7 +41,8 @@ struct ProblemBody {
 impl Problem {
     /// A problem with a code of its own.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into() }
+        // It may echo what the caller gave, of any length.
+        Self { status, code, detail: bounds::error(&detail.into()) }
     }
 
     /// Something in the request is wrong (422).

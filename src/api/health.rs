@@ -29,7 +29,7 @@ fn livez() -> &'static str {
     "ok\n"
 }
 
-/// The process can serve: the database answers, has our schema, and nobody told us to stop.
+/// The process can serve: the database answers, has our schema, work can be claimed, and nobody told us to stop.
 #[handler]
 async fn readyz(ledger: Data<&Ledger>, draining: Data<&Draining>) -> Response {
     if draining.load(Ordering::Relaxed) {
@@ -43,6 +43,7 @@ async fn readyz(ledger: Data<&Ledger>, draining: Data<&Draining>) -> Response {
                 health::NotReady::Database(_) => "database_unavailable",
                 health::NotReady::Schema { .. } => "schema_outdated",
                 health::NotReady::ReadOnly => "database_read_only",
+                health::NotReady::NotClaimable { .. } => "work_not_claimable",
             };
             let detail = match not_ready {
                 health::NotReady::Database(_) => "the database does not answer".to_owned(),

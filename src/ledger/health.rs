@@ -1,5 +1,7 @@
 //! Whether the database answers and has this binary's schema, and how much work waits; it mends nothing.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 
@@ -15,7 +17,13 @@ pub enum NotReady {
     Schema { found: i64, needed: i64 },
     #[error("the database only reads; is DATABASE_URL a standby's, or is default_transaction_read_only set?")]
     ReadOnly,
+    #[error("this process has failed to claim work for over {} s: {kinds}; its log says why", NOT_CLAIMABLE.as_secs())]
+    NotClaimable { kinds: String },
 }
+
+/// For how long every claim of a kind of work may fail before the process is not ready: longer than it takes to find a row that can't be
+/// claimed among a thousand.
+const NOT_CLAIMABLE: Duration = Duration::from_secs(30);
 
 /// Checks that the database answers, has the schema we need, or a newer one, and can be written.
 pub async fn check(ledger: &Ledger) -> Result<(), NotReady> {
@@ -39,7 +47,13 @@ pub async fn check(ledger: &Ledger) -> Result<(), NotReady> {
     if found < needed {
         return Err(NotReady::Schema { found, needed });
     }
-    if read_only { Err(NotReady::ReadOnly) } else { Ok(()) }
+    if read_only {
+        return Err(NotReady::ReadOnly);
+    }
+    match ledger.wakes.claims().failing_for(NOT_CLAIMABLE) {
+        kinds if kinds.is_empty() => Ok(()),
+        kinds => Err(NotReady::NotClaimable { kinds: kinds.join(", ") }),
+    }
 }
 
 /// The version of the schema, and whether the database only reads.
@@ -68,6 +82,21 @@ pub async fn backlog(ledger: &Ledger) -> Result<Backlog, sqlx::Error> {
 /// The server's version and clock.
 pub async fn clock(ledger: &Ledger) -> Result<(String, DateTime<Utc>), sqlx::Error> {
     sqlx::query_as(include_str!("../../sql/health/clock.sql")).fetch_one(&ledger.pool).await
+}
+
+/// Work that is due while nobody holds any of its kind.
+#[derive(Debug, Clone, FromRow)]
+pub struct Unclaimed {
+    /// `turn` or `delivery`.
+    pub kind: String,
+    pub due: i64,
+    /// How long the oldest has been due.
+    pub seconds: f64,
+}
+
+/// Kinds of work that have been due for longer than `seconds` while nobody holds any of them.
+pub async fn unclaimed(ledger: &Ledger, seconds: f64) -> Result<Vec<Unclaimed>, sqlx::Error> {
+    sqlx::query_as(include_str!("../../sql/health/unclaimed.sql")).bind(seconds).fetch_all(&ledger.pool).await
 }
 
 /// A piece of work that is on its way for too long.
