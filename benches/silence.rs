@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use textback::dev::postgres::Postgres;
+use textback::ledger::room::Room;
 use textback::ledger::wake::Wakes;
 use textback::ledger::{Ledger, inbound, project, silence};
 use textback::secret::SecretKeys;
@@ -141,11 +142,11 @@ impl Bench {
 
     async fn empty_poll(&self, what: &str) {
         // Warnings that could not be sent let their sessions be looked at anew.
-        while !silence::decide(&self.ledger, 500).await.expect("decided").is_empty() {}
+        while !silence::decide(&self.ledger, Room::of(500)).await.expect("decided").is_empty() {}
         let mut took = Vec::new();
         for _ in 0..200 {
             let began = Instant::now();
-            assert!(silence::decide(&self.ledger, 500).await.expect("decided").is_empty());
+            assert!(silence::decide(&self.ledger, Room::of(500)).await.expect("decided").is_empty());
             silence::next_due(&self.ledger).await.expect("a time");
             took.push(began.elapsed());
         }
@@ -190,7 +191,7 @@ impl Bench {
             for n in 0..10 {
                 self.let_be_due(from + n * 500, 500, silent).await;
                 let began = Instant::now();
-                let decided = silence::decide(&self.ledger, 500).await.expect("decided");
+                let decided = silence::decide(&self.ledger, Room::of(500)).await.expect("decided");
                 took.push(began.elapsed());
                 assert!(decided.len() == 500 && decided.iter().all(|decided| decided.outcome == what));
             }
@@ -208,7 +209,7 @@ impl Bench {
             tokio::spawn(async move {
                 let mut done = 0;
                 loop {
-                    match silence::decide(&ledger, 500).await.expect("decided").len() {
+                    match silence::decide(&ledger, Room::of(500)).await.expect("decided").len() {
                         0 => return done,
                         some => done += some,
                     }

@@ -5,9 +5,11 @@
 create domain session_channel as text constraint session_channel_is_known check (value in ('sms', 'webchat', 'voice'));
 create domain session_status as text constraint session_status_is_known check (value in ('open', 'warned', 'closed'));
 create domain session_origin as text constraint session_origin_is_known check (value in ('inbound', 'outbound'));
-create domain session_state as jsonb constraint session_state_is_an_object check (jsonb_typeof(value) = 'object');
+-- As it is printed, and not as it is stored: jsonb keeps 1e99999 in 12 bytes, and each claim of a turn prints it. src/bounds.rs says the same.
+create domain session_state as jsonb constraint session_state_is_an_object check (jsonb_typeof(value) = 'object')
+    constraint session_state_has_at_most_256_kb_as_text check (octet_length(value::text) <= 262144);
 create domain session_close_reason as text constraint session_close_reason_is_known
-    check (value in ('agent_ended', 'operator_ended', 'timed_out', 'opted_out', 'superseded'));
+    check (value in ('agent_ended', 'operator_ended', 'timed_out', 'opted_out', 'superseded', 'unreadable'));
 
 create table session (
     id                  uuid                 not null constraint session_pk primary key,
@@ -135,7 +137,7 @@ create domain message_kind as text constraint message_kind_is_known
     check (value in ('text', 'keyword', 'greeting', 'reply', 'error', 'warning', 'closing', 'help'));
 create domain message_skip_reason as text constraint message_skip_reason_is_known
     check (value in ('session_ended', 'agent_failed', 'worker_lost', 'keyword', 'opted_out', 'contact_too_fast', 'repeats', 'paused',
-                     'project_too_fast'));
+                     'project_too_fast', 'unreadable'));
 
 -- A text in a session. Append-only but for the reason of a skip.
 create table message (

@@ -184,7 +184,7 @@ create table scheduled_message (
     due_at            timestamptz,
     -- Why it will not be sent.
     refused           text        constraint scheduled_message_refusal_is_known
-                                  check (refused in ('cancelled', 'contact_opted_out', 'session_active', 'number_detached')),
+                                  check (refused in ('cancelled', 'contact_opted_out', 'session_active', 'number_detached', 'unreadable')),
     created_at        timestamptz not null default now(),
     constraint scheduled_message_is_due_or_refused check ((due_at is null) = (refused is not null))
 );

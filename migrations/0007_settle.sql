@@ -89,7 +89,7 @@ begin
     ), usual as (
         -- By its place, as in take_in_together; one that is not there any more is left to settle_turns.
         update session
-           set state = coalesce(found.state, session.state), language = found.language, handled_seq = found.seen_seq,
+           set state = coalesce(found.state::session_state, session.state), language = found.language, handled_seq = found.seen_seq,
                started_at = case when found.started then coalesce(found.started_at, this_time) else found.started_at end,
                last_message_at = case when found.planned > 0 then greatest(last_message_at, this_time) else last_message_at end,
                warn_after_seconds = case when found.planned > 0 then found.silent_after else warn_after_seconds end,
@@ -224,7 +224,7 @@ begin
 
         silent_after := allowed_silence(held.id);
         update session
-           set state = coalesce(settling.state, state),
+           set state = coalesce(settling.state::session_state, state),
                language = settling.language,
                handled_seq = settling.seen_seq,
                started_at = case when settling.started then coalesce(held.started_at, this_time) else held.started_at end,

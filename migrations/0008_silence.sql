@@ -8,13 +8,13 @@ begin
 end $$;
 
 -- Looks at sessions whose job is due, `most` at a time: warns, ends, or moves the job to when it is worth looking again.
--- new_ids: one for each job, of a message.
+-- new_ids: one for each job, of a message. only_these: these sessions alone, if it is not null.
 --
 -- The jobs' rows are locked first here and the contact last, the other way round than everywhere else; nobody waits
 -- for that, since the contact's lock is only tried. Who has it is about to say something, and the job stays due.
 --
 -- Answers one row a job: warned, ended, or moved; how late it was; whether a delivery was planned.
-create function decide_silences(most integer, new_ids uuid[])
+create function decide_silences(most integer, new_ids uuid[], only_these uuid[])
 returns table (session_id uuid, project_id uuid, outcome text, late_seconds double precision, planned boolean) language plpgsql
 set search_path = textback, pg_temp as $$
 declare
@@ -33,7 +33,7 @@ begin
         select silence.session_id, session.number_id, session.contact
           from silence
           join session on session.id = silence.session_id
-         where silence.due_at <= now()
+         where silence.due_at <= now() and (only_these is null or silence.session_id = any (only_these))
          order by silence.due_at
          limit most
            for update of silence skip locked

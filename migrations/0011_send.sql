@@ -176,10 +176,11 @@ begin
     return next;
 end $$;
 
--- Sends scheduled messages that are due, `most` at a time. new_ids are two for each: of a session and of a turn.
+-- Sends scheduled messages that are due, `most` at a time. new_ids are two for each: of a session and of a turn. only_these: these
+-- alone, if it is not null.
 -- As in decide_silences the contact's lock is only tried, since the job's row is locked first.
 -- Answers one row a job: sent, put_off (quiet hours), or why it is refused.
-create function send_due(most integer, new_ids uuid[])
+create function send_due(most integer, new_ids uuid[], only_these uuid[])
 returns table (message_id uuid, project_id uuid, session_id uuid, outcome text, late_seconds double precision) language plpgsql
 set search_path = textback, pg_temp as $$
 declare
@@ -189,7 +190,7 @@ declare
 begin
     for job in
         select s.* from scheduled_message s
-         where s.due_at <= now()
+         where s.due_at <= now() and (only_these is null or s.id = any (only_these))
          order by s.due_at
          limit most
            for update skip locked

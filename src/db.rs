@@ -77,6 +77,24 @@ pub fn is_unwell(error: &dyn DatabaseError) -> bool {
     ["25006", "53", "55000", "55P03", "57"].iter().any(|class| code.starts_with(class))
 }
 
+/// Whether it is the data of some row that made a statement fail, so that the others would be read without it: a value that can't be made,
+/// printed or stored (classes 21, 22, 23, 54, P0, XX), one that took all memory (53200), or one that this process can't read.
+pub fn is_of_the_data(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(error) => {
+            let code = error.code().unwrap_or_default();
+            code == "53200" || ["21", "22", "23", "54", "P0", "XX"].iter().any(|class| code.starts_with(class))
+        }
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => true,
+        _ => false,
+    }
+}
+
+/// Whether the server had no memory for a statement (53200): by its data, or by what else it does.
+pub fn is_out_of_memory(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("53200"))
+}
+
 /// Whether somebody else held a row or a table for too long (55P03): what locks others may well be done.
 pub fn is_held(error: &dyn DatabaseError) -> bool {
     error.code().as_deref() == Some("55P03")

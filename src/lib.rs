@@ -32,6 +32,7 @@ pub mod agent;
 pub mod api;
 pub mod app;
 pub mod body;
+pub mod bounds;
 pub mod carrier;
 pub mod command;
 pub mod config;

@@ -7,6 +7,7 @@ use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, Registr
 use poem_openapi::types::Type;
 use poem_openapi::{ApiResponse, Object};
 
+use crate::bounds;
 use crate::db;
 use crate::ledger::carrier_account::AccountError;
 
@@ -42,7 +43,8 @@ struct ProblemBody {
 impl Problem {
     /// A problem with a code of its own.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), retry_after: None }
+        // It may echo what the caller gave, of any length.
+        Self { status, code, detail: bounds::error(&detail.into()), retry_after: None }
     }
 
     /// The same, which tells after how many seconds another try is worth it.

@@ -1,10 +1,16 @@
 //! Logs and metrics: where they go and in which shape; it decides nothing and counts nothing itself.
 
-use std::io::IsTerminal;
+use std::borrow::Cow;
+use std::io::{IsTerminal, Write};
 use std::sync::OnceLock;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use serde_json::{Value, json};
+use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::bounds;
 
 /// The shape of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -15,19 +21,145 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging to stderr; `RUST_LOG` says how much.
+/// Starts logging to stderr; `RUST_LOG` says how much. A panic is logged like any other error.
 pub fn log(format: LogFormat) {
+    let ansi = std::io::stderr().is_terminal() && format == LogFormat::Text;
+    // A second subscriber in the same process (tests) is refused, and that is fine.
+    if tracing::subscriber::set_global_default(subscriber(format, ansi, std::io::stderr)).is_ok() {
+        std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a thread panicked")));
+    }
+}
+
+fn subscriber<W>(format: LogFormat, ansi: bool, to: W) -> Box<dyn Subscriber + Send + Sync>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn,poem=warn,apalis=warn,apalis_core=warn"));
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    // A second subscriber in the same process (tests) is refused, and that is fine.
-    let _ = match format {
-        LogFormat::Text => subscriber.with_target(false).try_init(),
-        LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
-    };
+    let subscriber =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(Lines { format, ansi, to }).with_ansi(ansi);
+    match format {
+        LogFormat::Text => Box::new(subscriber.with_target(false).finish()),
+        LogFormat::Json => Box::new(subscriber.json().flatten_event(true).finish()),
+    }
+}
+
+/// Where log lines go: each is bounded, and stays one line whatever its fields hold. Every field of every line passes here.
+struct Lines<W> {
+    format: LogFormat,
+    ansi: bool,
+    to: W,
+}
+
+impl<'w, W: MakeWriter<'w>> MakeWriter<'w> for Lines<W> {
+    type Writer = Line<W::Writer>;
+
+    fn make_writer(&'w self) -> Self::Writer {
+        Line { format: self.format, ansi: self.ansi, to: self.to.make_writer() }
+    }
+}
+
+/// The writer of one line. tracing-subscriber hands over the whole line in one call.
+struct Line<W> {
+    format: LogFormat,
+    ansi: bool,
+    to: W,
+}
+
+impl<W: Write> Write for Line<W> {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        let text = text.strip_suffix('\n').unwrap_or(&text);
+        let kept = match self.format {
+            LogFormat::Text => text_line(text, self.ansi),
+            LogFormat::Json => json_line(text),
+        };
+        let mut kept = kept.into_owned();
+        kept.push('\n');
+        self.to.write_all(kept.as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.to.flush()
+    }
+}
+
+/// Bytes of a line without its end.
+const LINE_BYTES: usize = bounds::LOG_LINE_BYTES - 1;
+
+/// A text as one line for a terminal: what is not ours may hold line ends and what moves the cursor.
+pub fn one_line(text: &str) -> Cow<'_, str> {
+    text_line(text, false)
+}
+
+/// What the formatter colours its lines with: plain, bold, dim, italic, and a colour for each level. Not all of what fields hold is escaped
+/// by it, so nothing else of the kind passes.
+const COLOURS: [&str; 9] = [
+    "\u{1b}[0m",
+    "\u{1b}[1m",
+    "\u{1b}[2m",
+    "\u{1b}[3m",
+    "\u{1b}[31m",
+    "\u{1b}[32m",
+    "\u{1b}[33m",
+    "\u{1b}[34m",
+    "\u{1b}[35m",
+];
+
+/// A line of text with its control characters escaped, so that no field can begin a line of its own or move the cursor of a terminal.
+fn text_line(line: &str, ansi: bool) -> Cow<'_, str> {
+    let controls = |letter: char| letter.is_control() || matches!(letter, '\u{2028}' | '\u{2029}');
+    if line.len() <= LINE_BYTES && !line.contains(controls) {
+        return Cow::Borrowed(line);
+    }
+    let mut kept = String::new();
+    let mut rest = line;
+    while let Some(letter) = rest.chars().next() {
+        let colour = COLOURS.iter().find(|colour| ansi && letter == '\u{1b}' && rest.starts_with(**colour));
+        match colour {
+            Some(colour) => kept.push_str(colour),
+            None if controls(letter) => kept.extend(letter.escape_default()),
+            None => kept.push(letter),
+        }
+        if kept.len() > LINE_BYTES {
+            break;
+        }
+        rest = rest.get(colour.map_or(letter.len_utf8(), |colour| colour.len())..).unwrap_or_default();
+    }
+    Cow::Owned(bounds::text(&kept, LINE_BYTES).into_owned())
+}
+
+/// A line of JSON, which escapes by itself; in one that is too long the texts are cut until it fits, and it says how long it was.
+fn json_line(line: &str) -> Cow<'_, str> {
+    if line.len() <= LINE_BYTES {
+        return Cow::Borrowed(line);
+    }
+    let mut kept: Value = serde_json::from_str(line).unwrap_or_default();
+    if let Value::Object(fields) = &mut kept {
+        fields.insert("cut_from_bytes".to_owned(), line.len().into());
+    }
+    for most in [1000, 500, 200, 100, 40] {
+        shorten(&mut kept, most);
+        let printed = kept.to_string();
+        if printed.len() <= LINE_BYTES {
+            return Cow::Owned(printed);
+        }
+    }
+    let head = |name: &str| kept.get(name).cloned().unwrap_or_default();
+    Cow::Owned(
+        json!({"timestamp": head("timestamp"), "level": head("level"), "message": head("message"), "cut_from_bytes": line.len()})
+            .to_string(),
+    )
+}
+
+fn shorten(value: &mut Value, most: usize) {
+    match value {
+        Value::String(text) if text.len() > most => *text = bounds::text(text, most).into_owned(),
+        Value::Array(items) => items.iter_mut().for_each(|item| shorten(item, most)),
+        Value::Object(fields) => fields.values_mut().for_each(|item| shorten(item, most)),
+        _ => {}
+    }
 }
 
 /// The metrics of this process in Prometheus' text format.
@@ -51,4 +183,71 @@ pub fn metrics() -> &'static PrometheusHandle {
 pub fn masked(number: &str) -> String {
     let last: String = number.chars().rev().take(4).collect::<Vec<_>>().into_iter().rev().collect();
     format!("…{last}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().expect("no panic").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(format: LogFormat, ansi: bool, log: impl FnOnce()) -> String {
+        let kept = Kept::default();
+        let to = kept.clone();
+        tracing::subscriber::with_default(subscriber(format, ansi, move || to.clone()), log);
+        let bytes = kept.0.lock().expect("no panic").clone();
+        String::from_utf8(bytes).expect("UTF-8")
+    }
+
+    fn log_what_a_tenant_chose() {
+        let forged = "x\n2026-01-01T00:00:00Z ERROR forged\r\u{2028}\u{85}\u{1b}[2J";
+        let span = tracing::info_span!("turn.take", note = forged);
+        let _in = span.enter();
+        tracing::error!(error = forged, fields = %forged, debugged = ?forged, "{forged}");
+        tracing::error!(error = "é".repeat(500_000), "long");
+        tracing::error!("{}", "\n".repeat(500_000));
+    }
+
+    #[test]
+    fn no_field_begins_a_line_of_its_own_or_makes_one_long() {
+        for ansi in [false, true] {
+            let text = logged(LogFormat::Text, ansi, log_what_a_tenant_chose);
+            assert_eq!(text.split(['\n', '\r', '\u{2028}', '\u{85}']).count(), 4, "{text:?}");
+            assert!(text.lines().all(|line| line.len() < bounds::LOG_LINE_BYTES), "{text:?}");
+            assert!(text.contains("x\\n2026") && !text.contains("\u{1b}[2J"), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn json_lines_are_bounded_and_stay_json() {
+        let lines = logged(LogFormat::Json, false, log_what_a_tenant_chose);
+        let read: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        assert_eq!(read.len(), 3);
+        assert!(lines.lines().all(|line| line.len() < bounds::LOG_LINE_BYTES));
+        assert_eq!(read[1]["message"], "long");
+        assert!(read[1]["cut_from_bytes"].as_u64().is_some_and(|bytes| bytes > 1_000_000), "{}", read[1]);
+    }
+
+    #[test]
+    fn a_json_line_with_too_many_fields_keeps_its_head() {
+        let mut fields =
+            serde_json::Map::from_iter([("message".to_owned(), json!("m")), ("level".to_owned(), json!("INFO"))]);
+        fields.extend((0..500).map(|n| (format!("field_{n}"), json!("value"))));
+        let line = json_line(&Value::from(fields).to_string()).into_owned();
+        assert!(line.len() <= LINE_BYTES && line.contains("\"INFO\""), "{line}");
+    }
 }

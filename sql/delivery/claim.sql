@@ -1,5 +1,5 @@
 -- Claims deliveries that are due ($1 at most), for $6 seconds under the token $7: none of the projects $2, of those in
--- $3 at most as many as $4 says, $5 of each other one. They are 'sending' before the carrier is called: whatever
+-- $3 at most as many as $4 says, $5 of each other one; only those in $8 if that is not null. They are 'sending' before the carrier is called: whatever
 -- happens then, nobody believes them unsent.
 --
 -- A contact's texts leave in order: one is claimed only when no earlier one is live. One to a contact who has opted out
@@ -10,7 +10,7 @@
 -- each claim.
 with expired as (
     select id from delivery
-     where due_at is not null and status = 'sending' and leased_until < now()
+     where due_at is not null and status = 'sending' and leased_until < now() and ($8::uuid[] is null or id = any ($8))
        for update skip locked
 ), lost as (
     update delivery
@@ -21,7 +21,7 @@ with expired as (
 ), waiting as (
     select d.id, d.project_id, d.due_at, has_opted_out(d.number_id, d.contact) as is_out from delivery d
      where d.due_at <= now() and d.status = 'planned'
-       and d.project_id <> all ($2)
+       and d.project_id <> all ($2) and ($8::uuid[] is null or d.id = any ($8))
        and (select earlier.seq from delivery earlier
              where earlier.number_id = d.number_id and earlier.contact = d.contact
                and earlier.due_at is not null and earlier.seq < d.seq

@@ -1,10 +1,10 @@
 -- Claims numbers whose inbound texts are to be read back ($1 at most); the next time is $6 seconds from now. None of the
--- projects $2, of those in $3 at most as many as $4 says, $5 of each other one. No lease: reading twice does no harm,
+-- projects $2, of those in $3 at most as many as $4 says, $5 of each other one; only those in $7 if that is not null. No lease: reading twice does no harm,
 -- since a text is recorded once.
 with waiting as (
     select id, project_id, read_back_at from number
      where detached_at is null and read_back_at <= now()
-       and project_id <> all ($2)
+       and project_id <> all ($2) and ($7::uuid[] is null or id = any ($7))
      order by read_back_at
      limit $1
        for update skip locked

@@ -1,5 +1,6 @@
 -- Claims turns that are due and nobody holds ($1 at most), for $6 seconds under the token $7, and reads all that the
--- agent needs with them: none of the agents $2, of those in $3 at most as many as $4 says, $5 of each other one.
+-- agent needs with them: none of the agents $2, of those in $3 at most as many as $4 says, $5 of each other one. If $8 is not null, only
+-- those of its sessions.
 --
 -- The attempt is counted here, before the agent runs, so that a text which kills its worker is counted too. What the
 -- turn answers is fixed by its first claim: an agent that is asked again is asked the same, or an answer that it
@@ -8,7 +9,7 @@
 with waiting_turn as (
     select turn.ctid as turn_at, turn.agent_id, turn.due_at from turn
      where turn.due_at <= now() and (turn.leased_until is null or turn.leased_until < now())
-       and turn.agent_id <> all ($2)
+       and turn.agent_id <> all ($2) and ($8::uuid[] is null or turn.session_id = any ($8))
      order by turn.due_at
      limit $1
        for update skip locked

@@ -1,9 +1,9 @@
 -- Claims unknown deliveries whose time to be looked for has come ($1 at most), for $6 seconds under the token $7:
--- none of the projects $2, of those in $3 at most as many as $4 says, $5 of each other one.
+-- none of the projects $2, of those in $3 at most as many as $4 says, $5 of each other one; only those in $8 if that is not null.
 with waiting as (
     select id, project_id, due_at from delivery
      where due_at <= now() and status = 'unknown' and (leased_until is null or leased_until < now())
-       and project_id <> all ($2)
+       and project_id <> all ($2) and ($8::uuid[] is null or id = any ($8))
      order by due_at
      limit $1
        for update skip locked

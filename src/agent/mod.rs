@@ -10,6 +10,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::bounds;
+
 /// How many texts one turn may say.
 const MOST_TEXTS: usize = 20;
 
@@ -136,6 +138,18 @@ pub enum AgentError {
     /// It took too much time, steps or memory.
     #[error("{0}")]
     OverLimit(String),
+}
+
+impl AgentError {
+    /// The same with a text of at most [`bounds::ERROR_BYTES`]: a script chooses how long its error is.
+    pub fn bounded(self) -> Self {
+        let (kind, text): (fn(String) -> Self, String) = match self {
+            Self::Unusable(text) => (Self::Unusable, text),
+            Self::Failed(text) => (Self::Failed, text),
+            Self::OverLimit(text) => (Self::OverLimit, text),
+        };
+        kind(bounds::error(&text))
+    }
 }
 
 /// The answer that an agent will give.

@@ -114,6 +114,7 @@ fn problem_of(not_ready: &health::NotReady) -> Problem {
         health::NotReady::Schema { .. } => "schema_outdated",
         health::NotReady::ReadOnly => "database_read_only",
         health::NotReady::Blocked(_) => "database_blocked",
+        health::NotReady::NotClaimable { .. } => "work_not_claimable",
     };
     let detail = match not_ready {
         health::NotReady::Database(_) => "the database does not answer".to_owned(),

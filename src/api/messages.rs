@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::auth::Caller;
 use super::lists::{self, List};
 use super::{Door, Group};
+use crate::bounds;
 use crate::ledger::message::{self, Begun, Idempotency, NewText, Traced};
 use crate::ledger::number::Sender;
 use crate::ledger::scheduled_message::{self, ScheduledMessage};
@@ -116,8 +117,8 @@ struct TracedMessage {
     media: Option<Any<Value>>,
     /// As in the list of a session's messages; before that `scheduled`, or `refused` if it will not be sent.
     status: String,
-    /// Why it is held, skipped, refused or failed. Of a scheduled one: `cancelled`, `contact_opted_out`, `session_active` or
-    /// `number_detached`.
+    /// Why it is held, skipped, refused or failed. Of a scheduled one: `cancelled`, `contact_opted_out`, `session_active`,
+    /// `number_detached` or `unreadable`.
     reason: Option<String>,
     carrier_sid: Option<String>,
     /// The carrier's error code.
@@ -310,7 +311,9 @@ async fn wording(door: &Door, project_id: Uuid, request: &NewMessage) -> Result<
                     format!("this project has no template {name:?}; PUT /v1/templates/{{name}} makes one"),
                 )
             })?;
-            let variables = request.variables.as_ref().map(|variables| variables.0.clone()).unwrap_or_default();
+            let mut variables = request.variables.as_ref().map(|variables| variables.0.clone()).unwrap_or_default();
+            bounds::object(&mut variables, bounds::VARIABLES_BYTES)
+                .map_err(|what| Problem::invalid("variables_invalid", format!("variables can't be used: {what}")))?;
             template::fill(&found.body, &variables)
                 .map_err(|what| Problem::invalid("template_not_filled", format!("the template {name:?}: {what}")))?
         }

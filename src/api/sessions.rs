@@ -63,7 +63,8 @@ struct Session {
     last_message_at: DateTime<Utc>,
     warned_at: Option<DateTime<Utc>>,
     closed_at: Option<DateTime<Utc>>,
-    /// `agent_ended`, `operator_ended`, `timed_out`, `opted_out` or `superseded`.
+    /// `agent_ended`, `operator_ended`, `timed_out`, `opted_out`, `superseded`, or `unreadable`: what it remembered could not be read,
+    /// and is gone.
     close_reason: Option<String>,
     /// The contact's session before this one.
     previous_session_id: Option<Uuid>,

@@ -16,6 +16,7 @@ use url::Url;
 
 use super::form::Form;
 use crate::account::Account;
+use crate::bounds;
 
 /// Longer than Twilio needs on a bad day, shorter than a lease.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -389,7 +390,7 @@ struct ErrorBody {
 
 impl ErrorBody {
     fn reason(self) -> Option<String> {
-        self.message.or(self.detail).or(self.title)
+        self.message.or(self.detail).or(self.title).map(|reason| bounds::error(&reason))
     }
 }
 
@@ -436,7 +437,8 @@ pub(super) async fn read<T: DeserializeOwned>(answer: reqwest::Result<Response>)
     let status = answer.status();
     let body = bounded_body(answer).await.map_err(CarrierError::Unreadable)?;
     if status.is_success() {
-        return serde_json::from_slice(&body).map_err(|error| CarrierError::Unreadable(error.to_string()));
+        return serde_json::from_slice(&body)
+            .map_err(|error| CarrierError::Unreadable(bounds::error(&error.to_string())));
     }
     let error: ErrorBody = serde_json::from_slice(&body).unwrap_or_default();
     Err(CarrierError::Refused {

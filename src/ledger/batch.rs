@@ -88,6 +88,11 @@ impl BatchError {
         }
     }
 
+    /// Whether the item itself can't be written, now and each time.
+    pub fn is_of_the_data(&self) -> bool {
+        matches!(self, Self::Database(error) if db::is_of_the_data(error))
+    }
+
     /// Whether somebody else held what the item needs.
     fn is_held(&self) -> bool {
         let Self::Database(error) = self else { return false };

@@ -9,8 +9,10 @@ use uuid::Uuid;
 use super::batch::BatchError;
 use super::composite::composite;
 use super::room::Room;
+use super::set_aside::read_claims;
 use super::wake::Work;
 use super::{Ledger, new_id};
+use crate::bounds;
 use crate::failpoint;
 
 /// How long an unknown delivery is left to the carrier's own report before it is looked for.
@@ -69,12 +71,10 @@ pub struct Claim {
 /// What was `sending` past its lease becomes `unknown` on the way: the carrier may have it.
 pub async fn claim(ledger: &Ledger, room: Room, lease_seconds: u32) -> Result<Vec<Claim>, sqlx::Error> {
     let asked_at = Awake::now();
-    let mut claims: Vec<Claim> = room
-        .bind(sqlx::query_as(include_str!("../../sql/delivery/claim.sql")))
-        .bind(f64::from(lease_seconds))
-        .bind(new_id())
-        .fetch_all(&ledger.pool)
-        .await?;
+    let token = new_id();
+    let claiming = room.bind(sqlx::query(include_str!("../../sql/delivery/claim.sql")));
+    let claiming = claiming.bind(f64::from(lease_seconds)).bind(token).bind(room.only);
+    let mut claims: Vec<Claim> = read_claims(ledger, Work::Delivery, claiming, "id", Some(token)).await?;
     for claim in &mut claims {
         claim.asked_at = asked_at;
     }
@@ -232,7 +232,7 @@ impl SettlementRow {
             Outcome::PutOff { seconds, refusal } => ("planned", None, Some(refusal), Some(seconds)),
         };
         let (error_code, error_class, error_detail) = match refusal {
-            Some(refusal) => (refusal.code, Some(refusal.class), Some(refusal.detail)),
+            Some(refusal) => (refusal.code, Some(refusal.class), Some(bounds::error(&refusal.detail))),
             None => (None, None, None),
         };
         Self {

@@ -20,6 +20,8 @@ pub enum NotReady {
     ReadOnly,
     #[error("{0}")]
     Blocked(String),
+    #[error("this process has failed to claim work for over {} s: {kinds}; its log says why", NOT_CLAIMABLE.as_secs())]
+    NotClaimable { kinds: String },
 }
 
 /// How long a failed ingest counts, when none succeeded since: a balancer that heard of it sends us nothing, and nothing else would
@@ -60,6 +62,10 @@ impl Drop for Ingesting {
     }
 }
 
+/// For how long every claim of a kind of work may fail before the process is not ready: longer than it takes to find a row that can't be
+/// claimed among a thousand.
+const NOT_CLAIMABLE: Duration = Duration::from_secs(30);
+
 /// Checks that the database answers, has the schema we need, or a newer one, and can be written.
 pub async fn check(ledger: &Ledger) -> Result<(), NotReady> {
     let needed = db::MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
@@ -93,7 +99,11 @@ pub async fn check(ledger: &Ledger) -> Result<(), NotReady> {
     if read_only {
         return Err(NotReady::ReadOnly);
     }
-    writable(ledger).await
+    writable(ledger).await?;
+    match ledger.wakes.claims().failing_for(NOT_CLAIMABLE) {
+        kinds if kinds.is_empty() => Ok(()),
+        kinds => Err(NotReady::NotClaimable { kinds: kinds.join(", ") }),
+    }
 }
 
 /// Checks that texts can be stored: that nobody holds a table of theirs, and that the last one was stored.
@@ -140,6 +150,21 @@ pub async fn backlog(ledger: &Ledger) -> Result<Backlog, sqlx::Error> {
 /// The server's version and clock.
 pub async fn clock(ledger: &Ledger) -> Result<(String, DateTime<Utc>), sqlx::Error> {
     sqlx::query_as(include_str!("../../sql/health/clock.sql")).fetch_one(&ledger.pool).await
+}
+
+/// Work that is due while nobody holds any of its kind.
+#[derive(Debug, Clone, FromRow)]
+pub struct Unclaimed {
+    /// `turn` or `delivery`.
+    pub kind: String,
+    pub due: i64,
+    /// How long the oldest has been due.
+    pub seconds: f64,
+}
+
+/// Kinds of work that have been due for longer than `seconds` while nobody holds any of them.
+pub async fn unclaimed(ledger: &Ledger, seconds: f64) -> Result<Vec<Unclaimed>, sqlx::Error> {
+    sqlx::query_as(include_str!("../../sql/health/unclaimed.sql")).bind(seconds).fetch_all(&ledger.pool).await
 }
 
 /// A piece of work that is on its way for too long.

@@ -16,6 +16,8 @@ use super::consent::Keyword;
 use super::turn::{Claim, WaitingMessage};
 use super::wake::Work;
 use super::{Ledger, new_id};
+use crate::bounds;
+use crate::db;
 use crate::failpoint;
 
 /// A text as the carrier's door understood it.
@@ -40,6 +42,9 @@ pub struct Text {
     pub said_at: Option<DateTime<Utc>>,
 }
 
+/// Bytes of a medium's type as it is kept: the longest that is registered has some ninety.
+const MOST_TYPE_BYTES: usize = 255;
+
 /// Something that came with a text.
 #[derive(Debug, Clone, Serialize)]
 pub struct Medium {
@@ -51,6 +56,7 @@ pub struct Medium {
 impl Medium {
     /// A medium at an address, and what the carrier says it is.
     pub fn at(url: String, content_type: Option<String>) -> Self {
+        let content_type = content_type.map(|given| bounds::text(&given, MOST_TYPE_BYTES).into_owned());
         Self { id: new_id(), url, content_type }
     }
 }
@@ -183,8 +189,24 @@ struct TakenRow {
     handled_seq: Option<i64>,
 }
 
+/// One transaction for all of them. Where what a session remembers can't be read, which only a turn that begins needs, the texts are
+/// written without that: the claim of its turn finds the session and sets it aside.
+pub(super) async fn flush_somehow(
+    connection: &mut PgConnection,
+    texts: Vec<Text>,
+    beginnings: Option<&Beginnings>,
+) -> Result<Vec<Taken>, sqlx::Error> {
+    if beginnings.is_none() {
+        return flush(connection, texts, None).await;
+    }
+    match flush(connection, texts.clone(), beginnings).await {
+        Err(error) if db::is_of_the_data(&error) => flush(connection, texts, None).await,
+        flushed => flushed,
+    }
+}
+
 /// One transaction, one round trip for all of them; turns for which there is a place begin.
-pub(super) async fn flush(
+async fn flush(
     connection: &mut PgConnection,
     mut texts: Vec<Text>,
     beginnings: Option<&Beginnings>,

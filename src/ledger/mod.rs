@@ -4,6 +4,7 @@ pub mod agent;
 pub mod batch;
 pub mod beginning;
 pub mod carrier_account;
+pub mod claims;
 mod composite;
 pub mod consent;
 pub mod country;
@@ -22,6 +23,7 @@ pub mod room;
 pub mod scheduled_message;
 pub mod seal;
 pub mod session;
+pub mod set_aside;
 pub mod silence;
 pub mod template;
 pub mod turn;
@@ -79,7 +81,7 @@ impl Ledger {
             ingest: health::Ingest::default(),
             intake: Batcher::start(pool.clone(), Patience::Carrier, move |connection, texts| {
                 let beginnings = beginnings.clone();
-                Box::pin(async move { inbound::flush(connection, texts, beginnings.as_deref()).await })
+                Box::pin(async move { inbound::flush_somehow(connection, texts, beginnings.as_deref()).await })
             }),
             turns: Batcher::start(pool.clone(), Patience::Person, |connection, settlements| {
                 Box::pin(turn::flush(connection, settlements))

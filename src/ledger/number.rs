@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::page::Page;
 use super::room::Room;
+use super::set_aside::read_claims;
 use super::wake::Work;
 use super::{Ledger, new_id};
 use crate::db;
@@ -176,11 +177,10 @@ pub async fn take(
 
 /// Claims numbers that are to be looked after, as far as there is room, for `lease_seconds`.
 pub async fn claim_check(ledger: &Ledger, room: Room, lease_seconds: u32) -> Result<Vec<Claim>, sqlx::Error> {
-    room.bind(sqlx::query_as(include_str!("../../sql/number/claim_check.sql")))
-        .bind(f64::from(lease_seconds))
-        .bind(new_id())
-        .fetch_all(&ledger.pool)
-        .await
+    let token = new_id();
+    let claiming = room.bind(sqlx::query(include_str!("../../sql/number/claim_check.sql")));
+    let claiming = claiming.bind(f64::from(lease_seconds)).bind(token).bind(room.only);
+    read_claims(ledger, Work::Number, claiming, "id", Some(token)).await
 }
 
 /// Holds a number while somebody looks after it, however long that takes. Should it be lost all the same, what was seen
@@ -279,10 +279,9 @@ pub struct ReadBack {
 
 /// Claims numbers that are to be read back, as far as there is room, and puts each off for `every_seconds`.
 pub async fn claim_read_back(ledger: &Ledger, room: Room, every_seconds: u32) -> Result<Vec<ReadBack>, sqlx::Error> {
-    room.bind(sqlx::query_as(include_str!("../../sql/number/claim_read_back.sql")))
-        .bind(f64::from(every_seconds))
-        .fetch_all(&ledger.pool)
-        .await
+    let claiming = room.bind(sqlx::query(include_str!("../../sql/number/claim_read_back.sql")));
+    let claiming = claiming.bind(f64::from(every_seconds)).bind(room.only);
+    read_claims(ledger, Work::ReadBack, claiming, "id", None).await
 }
 
 /// Notes that the texts up to a time of the carrier's are known.

@@ -2,7 +2,7 @@
 
 use sqlx::Postgres;
 use sqlx::postgres::PgArguments;
-use sqlx::query::QueryAs;
+use sqlx::query::Query;
 use uuid::Uuid;
 
 /// The bounds of a claim. An owner is whoever may crowd out others: an agent with its turns, a carrier account with its
@@ -18,6 +18,8 @@ pub struct Room {
     pub places: Vec<i32>,
     /// The bound of each other owner.
     pub others: i32,
+    /// The only rows that are claimed, if not all may be.
+    pub only: Option<Vec<Uuid>>,
 }
 
 impl Room {
@@ -42,11 +44,13 @@ impl Room {
     }
 
     /// Binds the first five parameters of a claim.
-    pub(super) fn bind<'q, T>(
-        self,
-        query: QueryAs<'q, Postgres, T, PgArguments>,
-    ) -> QueryAs<'q, Postgres, T, PgArguments> {
-        query.bind(self.most).bind(self.full).bind(self.owners).bind(self.places).bind(self.others)
+    pub(super) fn bind<'q>(&self, query: Query<'q, Postgres, PgArguments>) -> Query<'q, Postgres, PgArguments> {
+        query
+            .bind(self.most)
+            .bind(self.full.clone())
+            .bind(self.owners.clone())
+            .bind(self.places.clone())
+            .bind(self.others)
     }
 
     /// How many of an owner may be claimed.

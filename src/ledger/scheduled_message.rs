@@ -5,6 +5,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::page::Page;
+use super::room::Room;
 use super::wake::Work;
 use super::{Ledger, new_id};
 
@@ -42,12 +43,14 @@ pub struct Due {
     pub late_seconds: f64,
 }
 
-/// Turns those that are due into messages with deliveries, so many at most.
-pub async fn send_due(ledger: &Ledger, most: u32) -> Result<Vec<Due>, sqlx::Error> {
+/// Turns those that are due into messages with deliveries, as far as there is room.
+pub async fn send_due(ledger: &Ledger, room: Room) -> Result<Vec<Due>, sqlx::Error> {
+    let most = i32::try_from(room.most).unwrap_or(i32::MAX);
     let new_ids: Vec<Uuid> = (0..most).flat_map(|_| [new_id(), new_id()]).collect();
     let due: Vec<Due> = sqlx::query_as(include_str!("../../sql/scheduled_message/send_due.sql"))
-        .bind(i32::try_from(most).unwrap_or(i32::MAX))
+        .bind(most)
         .bind(new_ids)
+        .bind(room.only)
         .fetch_all(&ledger.pool)
         .await?;
     if due.iter().any(|due| due.outcome == "sent") {

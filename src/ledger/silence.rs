@@ -3,6 +3,7 @@
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use super::room::Room;
 use super::wake::Work;
 use super::{Ledger, new_id};
 
@@ -18,12 +19,14 @@ pub struct Decided {
     planned: bool,
 }
 
-/// Decides about the sessions whose job is due, so many at most.
-pub async fn decide(ledger: &Ledger, most: u32) -> Result<Vec<Decided>, sqlx::Error> {
+/// Decides about the sessions whose job is due, as far as there is room.
+pub async fn decide(ledger: &Ledger, room: Room) -> Result<Vec<Decided>, sqlx::Error> {
+    let most = i32::try_from(room.most).unwrap_or(i32::MAX);
     let new_ids: Vec<Uuid> = (0..most).map(|_| new_id()).collect();
     let decided: Vec<Decided> = sqlx::query_as(include_str!("../../sql/silence/decide.sql"))
-        .bind(i32::try_from(most).unwrap_or(i32::MAX))
+        .bind(most)
         .bind(new_ids)
+        .bind(room.only)
         .fetch_all(&ledger.pool)
         .await?;
     if decided.iter().any(|decided| decided.planned) {

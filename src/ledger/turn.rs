@@ -11,6 +11,7 @@ use super::batch::BatchError;
 use super::composite::composite;
 use super::delivery::{self, Awake};
 use super::room::Room;
+use super::set_aside::read_claims;
 use super::wake::Work;
 use super::{Ledger, new_id};
 use crate::failpoint;
@@ -76,11 +77,10 @@ pub struct Said {
 
 /// Claims turns that are due, as far as there is room, for `lease_seconds`.
 pub async fn claim(ledger: &Ledger, room: Room, lease_seconds: u32) -> Result<Vec<Claim>, sqlx::Error> {
-    room.bind(sqlx::query_as(include_str!("../../sql/turn/claim.sql")))
-        .bind(f64::from(lease_seconds))
-        .bind(new_id())
-        .fetch_all(&ledger.pool)
-        .await
+    let token = new_id();
+    let claiming = room.bind(sqlx::query(include_str!("../../sql/turn/claim.sql")));
+    let claiming = claiming.bind(f64::from(lease_seconds)).bind(token).bind(room.only);
+    read_claims(ledger, Work::Turn, claiming, "session_id", Some(token)).await
 }
 
 /// Prolongs the lease. False: it is lost, and what the turn makes will be thrown away.

@@ -5,6 +5,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::room::Room;
+use super::set_aside::read_claims;
 use super::wake::Work;
 use super::{Ledger, new_id};
 
@@ -40,11 +41,10 @@ pub enum Resolved {
 
 /// Claims unknown deliveries whose time has come, as far as there is room, for `lease_seconds`.
 pub async fn claim(ledger: &Ledger, room: Room, lease_seconds: u32) -> Result<Vec<Unknown>, sqlx::Error> {
-    room.bind(sqlx::query_as(include_str!("../../sql/unknown/claim.sql")))
-        .bind(f64::from(lease_seconds))
-        .bind(new_id())
-        .fetch_all(&ledger.pool)
-        .await
+    let token = new_id();
+    let claiming = room.bind(sqlx::query(include_str!("../../sql/unknown/claim.sql")));
+    let claiming = claiming.bind(f64::from(lease_seconds)).bind(token).bind(room.only);
+    read_claims(ledger, Work::Unknown, claiming, "id", Some(token)).await
 }
 
 /// Gives back what was claimed and not looked for.

@@ -13,6 +13,7 @@ use sqlx::postgres::PgListener;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use super::claims::Claims;
 use crate::db;
 
 const CHANNEL: &str = "textback_work";
@@ -27,7 +28,7 @@ const HEARD_WITHIN: Duration = Duration::from_secs(3);
 const QUIET: Duration = Duration::from_secs(30);
 
 /// What kind of work waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Work {
     Turn,
     Delivery,
@@ -54,7 +55,8 @@ impl Work {
         Self::Number,
     ];
 
-    const fn word(self) -> &'static str {
+    /// Its name in the database, in logs and in metrics.
+    pub const fn word(self) -> &'static str {
         match self {
             Self::Turn => "turn",
             Self::Delivery => "delivery",
@@ -85,6 +87,7 @@ pub struct Wakes {
     untold: AtomicU8,
     later: AtomicU8,
     tell: Notify,
+    claims: Claims,
 }
 
 impl Default for Wakes {
@@ -101,6 +104,7 @@ impl Default for Wakes {
             untold: AtomicU8::new(0),
             later: AtomicU8::new(0),
             tell: Notify::new(),
+            claims: Claims::default(),
         }
     }
 }
@@ -124,6 +128,11 @@ impl Wakes {
             wakes.later.fetch_and(!work.bit(), Ordering::AcqRel);
             wakes.ring(work);
         });
+    }
+
+    /// Whether this process can claim work.
+    pub const fn claims(&self) -> &Claims {
+        &self.claims
     }
 
     /// Waits until somebody rings. A ring that came before is kept.

@@ -11,11 +11,12 @@ use super::Carrier;
 use super::breaker::Gate;
 use super::queue::{Seated, Source, claim_at_once};
 use crate::account::Account;
+use crate::bounds;
 use crate::carrier::client::{Outgoing, WebhookUrls};
 use crate::carrier::numbers::OVERRIDES;
 use crate::carrier::{ErrorClass, Sent};
-use crate::db;
 use crate::failpoint;
+use crate::ledger::Ledger;
 use crate::ledger::delivery;
 use crate::ledger::delivery::{Claim, Outcome, Refusal, Settlement};
 use crate::ledger::room::Room;
@@ -195,7 +196,7 @@ fn put_off(attempt: i32, carrier_says: Option<f64>, refusal: Refusal) -> Outcome
 }
 
 fn refusal(class: ErrorClass, detail: &str) -> Refusal {
-    Refusal { code: None, class: class.word().to_owned(), detail: db::storable(detail) }
+    Refusal { code: None, class: class.word().to_owned(), detail: bounds::error(detail) }
 }
 
 const fn word(outcome: &Outcome) -> &'static str {
@@ -210,6 +211,10 @@ const fn word(outcome: &Outcome) -> &'static str {
 impl Source for Sender {
     type Claim = Claim;
     const WORK: Work = Work::Delivery;
+
+    fn ledger(&self) -> &Ledger {
+        &self.carrier.ledger
+    }
 
     fn owner(claim: &Claim) -> Uuid {
         claim.project_id

@@ -1,5 +1,6 @@
 //! Why a turn has no answer, and what becomes of its texts then; it writes nothing itself.
 
+use crate::bounds;
 use crate::ledger::turn::{Claim, Reason, Settlement};
 
 /// Why a turn has no answer.
@@ -16,6 +17,7 @@ pub(super) struct Failure {
 impl Failure {
     /// A failure that the agent is not to blame for: its text waits until we are well again.
     pub(super) fn of_ours(error: String) -> Self {
+        let error = bounds::error(&error);
         Self { error, error_message: None, most_attempts: i32::MAX, reason: Reason::Ours, skip: "agent_failed" }
     }
 

@@ -1,10 +1,12 @@
 //! The door of the queue: apalis workers over our rows; the only room that says apalis, and it decides nothing that a row could.
 
+mod agent_log;
 mod beginning;
 mod breaker;
 pub mod deliveries;
 mod failure;
 mod handover;
+mod narrowing;
 pub mod numbers;
 mod queue;
 pub mod read_back;

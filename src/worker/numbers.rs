@@ -11,6 +11,7 @@ use super::queue::{Seated, Source, claim_at_once};
 use crate::carrier::client::WebhookUrls;
 use crate::carrier::registration::Pools;
 use crate::db;
+use crate::ledger::Ledger;
 use crate::ledger::number::{self, Claim, Facts};
 use crate::ledger::room::Room;
 use crate::ledger::wake::Work;
@@ -94,6 +95,10 @@ fn later(claim: &Claim) -> Facts {
 impl Source for Numbers {
     type Claim = Claim;
     const WORK: Work = Work::Number;
+
+    fn ledger(&self) -> &Ledger {
+        &self.carrier.ledger
+    }
 
     fn owner(claim: &Claim) -> Uuid {
         claim.number.project_id

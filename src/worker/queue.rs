@@ -23,8 +23,10 @@ use uuid::Uuid;
 
 use super::breaker::Gate;
 use super::handover::Handover;
+use super::narrowing::Narrowing;
 use super::shares::{Seat, Shares};
 use crate::db;
+use crate::ledger::Ledger;
 use crate::ledger::room::Room;
 use crate::ledger::wake::{Wakes, Work};
 
@@ -47,6 +49,9 @@ pub trait Source: Clone + Send + Sync + Unpin + 'static {
     type Claim: Send + Unpin + 'static;
     /// The bell that is rung for it.
     const WORK: Work;
+
+    /// Where its rows are.
+    fn ledger(&self) -> &Ledger;
 
     /// Whose work it is: who may crowd out others.
     fn owner(claim: &Self::Claim) -> Uuid;
@@ -94,7 +99,15 @@ impl<C> Seated<C> {
 
 /// Claims as the worker would with this many slots, all free: for tests.
 pub async fn claim_at_once<S: Source>(source: &S, slots: usize) -> Result<Vec<S::Claim>, sqlx::Error> {
-    source.claim(gated(Room::of(slots), &source.gates(), &Shares::default())).await
+    let (narrowing, mut all) = (Narrowing::default(), Vec::new());
+    loop {
+        let room = gated(Room::of(slots), &source.gates(), &Shares::default());
+        let (claims, goes_on) = narrowing.claim(source, room).await?;
+        all.extend(claims);
+        if !goes_on {
+            return Ok(all);
+        }
+    }
 }
 
 /// Gives back what one claimed and nobody here works on, so that another process has it before its lease runs out: until that is done or
@@ -132,7 +145,7 @@ enum Phase<C> {
     Resting(Boxed<()>),
     Claiming {
         room: Room,
-        claimed: Boxed<Result<Vec<C>, sqlx::Error>>,
+        claimed: Boxed<Result<(Vec<C>, bool), sqlx::Error>>,
     },
     GivingBack(Boxed<Result<(), sqlx::Error>>),
     Closed,
@@ -145,6 +158,7 @@ pub struct RowQueue<S: Source> {
     slots: usize,
     interval: Duration,
     shares: Shares,
+    narrowing: Arc<Narrowing>,
     /// What comes from elsewhere in this process, claimed already.
     handover: Handover<S::Claim>,
     claimed: VecDeque<Seated<S::Claim>>,
@@ -168,16 +182,16 @@ impl<S: Source> RowQueue<S> {
     ) -> Self {
         handover.open();
         let shares = handover.shares().clone();
-        let (claimed, phase) = (VecDeque::new(), Phase::Wanting);
-        Self { source, wakes, slots, interval, shares, handover, claimed, phase, batch: None }
+        let (claimed, phase, narrowing) = (VecDeque::new(), Phase::Wanting, Arc::default());
+        Self { source, wakes, slots, interval, shares, narrowing, handover, claimed, phase, batch: None }
     }
 
     fn claim(&mut self, most: usize) {
-        let source = self.source.clone();
+        let (source, narrowing) = (self.source.clone(), self.narrowing.clone());
         let room = gated(self.shares.room(most), &source.gates(), &self.shares);
         self.phase = Phase::Claiming {
             room: room.clone(),
-            claimed: Box::pin(async move { db::patiently(source.claim(room)).await }),
+            claimed: Box::pin(async move { narrowing.claim(&source, room).await }),
         };
     }
 
@@ -258,14 +272,13 @@ impl<S: Source> Backend for RowQueue<S> {
                     self.phase = Phase::Wanting;
                 }
                 Phase::Claiming { room, claimed } => match std::task::ready!(claimed.as_mut().poll(cx)) {
-                    Ok(claims) => {
+                    Ok((claims, narrowing)) => {
                         let room = room.clone();
-                        let more_waits = self.seat(&room, claims);
+                        let more_waits = self.seat(&room, claims) || narrowing;
                         self.rest(more_waits);
                     }
                     Err(error) => {
                         tracing::warn!(%error, work = ?S::WORK, "no work can be claimed; the worker waits and tries again");
-                        metrics::counter!("textback_claim_failures_total").increment(1);
                         self.rest_after_failure();
                     }
                 },
@@ -279,7 +292,7 @@ impl<S: Source> Backend for RowQueue<S> {
         loop {
             match &mut self.phase {
                 Phase::Claiming { room, claimed } => {
-                    if let Ok(claims) = std::task::ready!(claimed.as_mut().poll(cx)) {
+                    if let Ok((claims, _)) = std::task::ready!(claimed.as_mut().poll(cx)) {
                         let room = room.clone();
                         self.seat(&room, claims);
                     }

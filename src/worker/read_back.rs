@@ -13,6 +13,7 @@ use crate::carrier::client::{CarrierError, Listed};
 use crate::carrier::webhook::InboundText;
 use crate::db;
 use crate::failpoint;
+use crate::ledger::Ledger;
 use crate::ledger::consent::Keyword;
 use crate::ledger::inbound::{self, Medium, Taken, Text};
 use crate::ledger::number::{self, ReadBack};
@@ -128,6 +129,10 @@ impl Listener {
 impl Source for Listener {
     type Claim = ReadBack;
     const WORK: Work = Work::ReadBack;
+
+    fn ledger(&self) -> &Ledger {
+        &self.carrier.ledger
+    }
 
     fn owner(claim: &ReadBack) -> Uuid {
         claim.project_id

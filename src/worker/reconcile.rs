@@ -10,6 +10,7 @@ use super::breaker::Gate;
 use super::queue::{Seated, Source, claim_at_once};
 use crate::db;
 use crate::failpoint;
+use crate::ledger::Ledger;
 use crate::ledger::room::Room;
 use crate::ledger::unknown::{self, Resolved, Unknown};
 use crate::ledger::wake::Work;
@@ -90,6 +91,10 @@ impl Reconciler {
 impl Source for Reconciler {
     type Claim = Unknown;
     const WORK: Work = Work::Unknown;
+
+    fn ledger(&self) -> &Ledger {
+        &self.carrier.ledger
+    }
 
     fn owner(claim: &Unknown) -> Uuid {
         claim.project_id

@@ -7,7 +7,8 @@ use std::time::Duration;
 use apalis_core::error::BoxDynError;
 use uuid::Uuid;
 
-use super::queue::{Seated, Source};
+use super::SCHEDULED_SLOTS;
+use super::queue::{Seated, Source, claim_at_once};
 use crate::ledger::Ledger;
 use crate::ledger::room::Room;
 use crate::ledger::scheduled_message::{self, Due};
@@ -28,7 +29,7 @@ impl ScheduledMessages {
 
     /// Sends all that are due; says how many there were. This is what the worker does, without the worker: for tests.
     pub async fn step(&self) -> Result<usize, sqlx::Error> {
-        Ok(scheduled_message::send_due(&self.ledger, 100).await?.len())
+        Ok(claim_at_once(self, SCHEDULED_SLOTS).await?.len())
     }
 }
 
@@ -36,12 +37,16 @@ impl Source for ScheduledMessages {
     type Claim = Due;
     const WORK: Work = Work::ScheduledMessage;
 
+    fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
     fn owner(claim: &Due) -> Uuid {
         claim.message_id
     }
 
     async fn claim(&self, room: Room) -> Result<Vec<Due>, sqlx::Error> {
-        let due = scheduled_message::send_due(&self.ledger, u32::try_from(room.most).unwrap_or(0)).await?;
+        let due = scheduled_message::send_due(&self.ledger, room).await?;
         let next = scheduled_message::next_due(&self.ledger).await?;
         self.next.store(super::milliseconds(next), Ordering::Relaxed);
         Ok(due)

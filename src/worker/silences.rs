@@ -7,7 +7,8 @@ use std::time::Duration;
 use apalis_core::error::BoxDynError;
 use uuid::Uuid;
 
-use super::queue::{Seated, Source};
+use super::SILENCE_SLOTS;
+use super::queue::{Seated, Source, claim_at_once};
 use crate::ledger::Ledger;
 use crate::ledger::room::Room;
 use crate::ledger::silence::{self, Decided};
@@ -29,7 +30,7 @@ impl Silences {
     /// Looks at all that are due; says how many were warned or ended. This is what the worker does, without the worker:
     /// for tests.
     pub async fn step(&self) -> Result<usize, sqlx::Error> {
-        let decided = silence::decide(&self.ledger, 500).await?;
+        let decided = claim_at_once(self, SILENCE_SLOTS).await?;
         Ok(decided.iter().filter(|decided| decided.outcome != "moved").count())
     }
 }
@@ -38,12 +39,16 @@ impl Source for Silences {
     type Claim = Decided;
     const WORK: Work = Work::Silence;
 
+    fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
     fn owner(claim: &Decided) -> Uuid {
         claim.session_id
     }
 
     async fn claim(&self, room: Room) -> Result<Vec<Decided>, sqlx::Error> {
-        let decided = silence::decide(&self.ledger, u32::try_from(room.most).unwrap_or(0)).await?;
+        let decided = silence::decide(&self.ledger, room).await?;
         let next = silence::next_due(&self.ledger).await?;
         self.next.store(super::milliseconds(next), Ordering::Relaxed);
         Ok(decided)

@@ -11,6 +11,7 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::agent_log::write_log;
 use super::deliveries::Sender;
 use super::failure::Failure;
 use super::handover::Handover;
@@ -18,7 +19,8 @@ use super::queue::{Seated, Source, claim_at_once, give_back};
 use super::shares::Seat;
 use crate::agent::http::HttpAgent;
 use crate::agent::script::ScriptAgent;
-use crate::agent::{Agent, AgentError, Answer, Asked, Conversation, Heard, LogLine, Means, Outside, Said, Wording};
+use crate::agent::{Agent, AgentError, Answer, Asked, Conversation, Heard, Means, Outside, Said, Wording};
+use crate::bounds;
 use crate::db;
 use crate::failpoint;
 use crate::ledger::agent::Version;
@@ -99,7 +101,7 @@ impl Turns {
         failpoint::reach("turn.after_claim");
         let outcome = failpoint::during("turn.in_agent", Box::pin(self.answer(&claim))).await;
         failpoint::reach("turn.after_agent");
-        let (settlement, word) = match outcome {
+        let (settlement, mut word) = match outcome {
             Ok(settlement) => (settlement, "answered"),
             Err(failure) if failure.gives_up(&claim) => {
                 tracing::error!(error = %failure, "the agent failed for good; the person gets its error message if it has one");
@@ -114,9 +116,16 @@ impl Turns {
         };
         let mut settlement = settlement;
         let leaving = self.reserve(&claim, &mut settlement);
-        let settled = self.settle(&claim, settlement).await;
+        let mut settled = self.settle(&claim, settlement).await;
         if let Some((claim, seat)) = leaving {
             self.hand_over(&settled, claim, seat).await;
+        }
+        if let Err(error) = &settled
+            && error.is_of_the_data()
+        {
+            let failure = self.unstorable(&claim, error).await;
+            tracing::error!(error = %failure, "what the agent answered can't be stored; it counts as its failure, for good");
+            (word, settled) = ("failed", self.settle(&claim, failure.settlement(&claim)).await);
         }
         match settled {
             Ok(Settled::Written { planned, .. }) => {
@@ -133,6 +142,13 @@ impl Turns {
             Err(error) => tracing::error!(%error, "the turn could not be settled"),
         }
         metrics::histogram!("textback_turn_duration_seconds").record(began.elapsed().as_secs_f64());
+    }
+
+    /// An answer that the database refuses, now and each time: the agent failed for good.
+    async fn unstorable(&self, claim: &Claim, error: &BatchError) -> Failure {
+        let error_message = self.load(claim).await.ok().and_then(|loaded| loaded.version.error_message.clone());
+        let error = bounds::error(&format!("the answer can't be stored: {error}"));
+        Failure { error, error_message, most_attempts: 0, reason: Reason::Failed, skip: "agent_failed" }
     }
 
     /// Writes what a turn came to. While the database is not itself the turn is kept and its outcome tried again: that is no text's
@@ -204,7 +220,7 @@ impl Turns {
                 (_, None) => MOST_ATTEMPTS,
                 (_, Some(_)) => MOST_ATTEMPTS_OF_A_SERVICE,
             },
-            error: error.to_string(),
+            error: bounds::error(&error.to_string()),
             error_message: version.error_message.clone(),
             reason: Reason::Failed,
             skip: "agent_failed",
@@ -306,7 +322,7 @@ impl Turns {
             Reason::Failed => 0.5 * 2_f64.powi((claim.failures + 1).clamp(1, 10)),
             Reason::Ours => AFTER_OURS,
         };
-        let error = db::storable(&failure.error);
+        let error = bounds::error(&failure.error);
         let putting_off = turn::put_off(&self.ledger, claim, seconds, &error, failure.reason);
         if let Err(error) = db::patiently(putting_off).await {
             tracing::warn!(%error, "the turn could not be put off; its lease will run out");
@@ -327,10 +343,11 @@ async fn converse(
     let mut sends = Vec::new();
     let mut processes = true;
     let mut hangup = false;
+    let mut log_left = bounds::TURN_LOG_BYTES;
 
     if !claim.started {
         let begun = agent.start(conversation.clone()).await?;
-        write_log(&begun.log);
+        write_log(&begun.log, &mut log_left);
         if claim.origin != "outbound" {
             let greeting = greeting(&begun, version);
             // Without a greeting there is nothing to greet with: then the text is processed.
@@ -353,7 +370,7 @@ async fn converse(
     }
     if processes && !hangup && !claim.waiting.is_empty() && agent.replies() {
         let answer = agent.reply(conversation.clone(), asked(claim)).await?;
-        write_log(&answer.log);
+        write_log(&answer.log, &mut log_left);
         settlement = say(settlement, version, "reply", answer.texts);
         hangup = answer.hangup;
         sends.extend(answer.sends);
@@ -385,18 +402,6 @@ fn say(settlement: Settlement, version: &Version, kind: &'static str, texts: Vec
             segments::parts(&text)
         })
         .fold(settlement, |settlement, part| settlement.say(kind, part))
-}
-
-/// The agent's own lines, in the span of its turn.
-fn write_log(lines: &[LogLine]) {
-    for LogLine { level, text, fields } in lines {
-        let fields = Value::from(fields.clone());
-        match level.as_str() {
-            "error" => tracing::error!(target: "textback::agent", %fields, "{text}"),
-            "warning" => tracing::warn!(target: "textback::agent", %fields, "{text}"),
-            _ => tracing::info!(target: "textback::agent", %fields, "{text}"),
-        }
-    }
 }
 
 /// What `start` said, else what it left in `conv.state.greet_message`, else the agent's setting.
@@ -447,6 +452,10 @@ fn asked(claim: &Claim) -> Asked {
 impl Source for Turns {
     type Claim = Claim;
     const WORK: Work = Work::Turn;
+
+    fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
 
     fn owner(claim: &Claim) -> Uuid {
         claim.agent_id

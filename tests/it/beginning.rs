@@ -36,14 +36,14 @@ impl Beginner for Begun {
 }
 
 /// A ledger of a process that works too, and the claims of what began there.
-fn beside(world: &World) -> (Ledger, Arc<Mutex<Vec<Claim>>>) {
+pub fn beside(world: &World) -> (Ledger, Arc<Mutex<Vec<Claim>>>) {
     let begun = Begun::default();
     let claims = begun.0.clone();
     let ledger = Ledger::open_beside(&world.database_url, 4, Arc::new(Wakes::default()), Arc::new(begun));
     (ledger.expect("a ledger"), claims)
 }
 
-async fn take_in(world: &World, ledger: &Ledger, from: &str, body: &str) -> Taken {
+pub async fn take_in(world: &World, ledger: &Ledger, from: &str, body: &str) -> Taken {
     let project_id =
         sqlx::query_scalar("select id from project").fetch_one(world.ledger.pool()).await.expect("a project");
     let sid = format!("SM{}", Uuid::now_v7().simple());

@@ -28,11 +28,11 @@ pub fn files(folder: &str, ending: &str) -> Vec<(String, String)> {
 const ROOMS: [(&str, &[&str], &[&str]); 9] = [
     (
         "src/ledger/",
-        &["account", "db", "failpoint", "secret", "ledger"],
+        &["account", "bounds", "db", "failpoint", "secret", "ledger"],
         &["poem", "apalis", "reqwest", "starlark", "maud"],
     ),
-    ("src/agent/", &["agent", "phone", "secret", "segments"], &["poem", "apalis", "sqlx", "maud"]),
-    ("src/carrier/", &["account", "carrier"], &["poem", "apalis", "sqlx", "maud"]),
+    ("src/agent/", &["agent", "bounds", "phone", "secret", "segments"], &["poem", "apalis", "sqlx", "maud"]),
+    ("src/carrier/", &["account", "bounds", "carrier"], &["poem", "apalis", "sqlx", "maud"]),
     ("src/simulator/", &["carrier", "secret", "simulator"], &["apalis", "sqlx", "starlark"]),
     ("src/dev/", &["ledger", "secret", "simulator", "dev"], &["poem", "apalis", "starlark"]),
     ("src/webhook/", &["account", "body", "carrier", "ledger", "problem", "telemetry"], &["apalis", "sqlx", "reqwest"]),
@@ -43,6 +43,7 @@ const ROOMS: [(&str, &[&str], &[&str]); 9] = [
             "agent",
             "api",
             "body",
+            "bounds",
             "carrier",
             "guesses",
             "ledger",
@@ -66,6 +67,7 @@ const ROOMS: [(&str, &[&str], &[&str]); 9] = [
         &[
             "account",
             "agent",
+            "bounds",
             "carrier",
             "config",
             "db",

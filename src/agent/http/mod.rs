@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::{Agent, AgentError, Answer, Answering, Asked, Conversation, Heard, MOST_TEXTS, Said};
+use crate::bounds;
 pub use networks::{Network, Networks};
 use networks::{Resolver, Transport};
 
@@ -113,7 +114,7 @@ impl HttpAgent {
     }
 
     async fn ask(&self, conversation: Conversation, asked: Asked) -> Result<Answer, AgentError> {
-        let failed = |what: String| AgentError::Failed(format!("the agent's service {what}"));
+        let failed = |what: String| AgentError::Failed(bounds::error(&format!("the agent's service {what}")));
         let url = self.caller.read_url(&self.url).map_err(|what| failed(format!("can't be called: {what}")))?;
         let body = request_body(&conversation, &asked).map_err(|error| failed(format!("can't be asked: {error}")))?;
         let timestamp = asked.at.timestamp();
@@ -233,10 +234,14 @@ fn read_answer(bytes: &[u8], conversation: Conversation) -> Result<Answer, Strin
     if texts.len() > MOST_TEXTS {
         return Err(format!("answered with {} messages; one turn says at most {MOST_TEXTS}", texts.len()));
     }
-    let state = said.state.unwrap_or(conversation.state);
-    if state.iter().any(|(key, value)| key.contains('\0') || holds_nul(value)) {
-        return Err("answered with a state that holds the character NUL, which can't be kept".to_owned());
-    }
+    let state = match said.state {
+        Some(mut state) => {
+            bounds::object(&mut state, bounds::STATE_BYTES)
+                .map_err(|what| format!("answered with a state that can't be kept: {what}"))?;
+            state
+        }
+        None => conversation.state,
+    };
     Ok(Answer {
         texts: texts.into_iter().filter(|text| !text.trim().is_empty()).collect(),
         hangup: said.hangup.unwrap_or(false),
@@ -245,16 +250,6 @@ fn read_answer(bytes: &[u8], conversation: Conversation) -> Result<Answer, Strin
         sends: Vec::new(),
         log: Vec::new(),
     })
-}
-
-/// PostgreSQL's jsonb can't hold it. As deep as the parser went, which is bounded.
-fn holds_nul(value: &Value) -> bool {
-    match value {
-        Value::String(text) => text.contains('\0'),
-        Value::Array(items) => items.iter().any(holds_nul),
-        Value::Object(fields) => fields.iter().any(|(key, value)| key.contains('\0') || holds_nul(value)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => false,
-    }
 }
 
 #[cfg(test)]
@@ -295,6 +290,8 @@ mod tests {
             (r#"{"utterance": 7}"#, "no {utterance"),
             (r#"{"utterance": "a", "messages": ["b"]}"#, "one of them"),
             (r#"{"state": {"a": {"b": ["\u0000"]}}}"#, "NUL"),
+            (r#"{"state": {"a": [1, 1e99999]}}"#, "at a[1]: the number 1e+99999"),
+            (r#"{"state": {"a": 123456789012345678901234567890}}"#, "64 bits"),
             (r#"{"handoff": {"to": "x"}}"#, "handoff"),
         ] {
             let error = read_answer(text.as_bytes(), conversation()).expect_err("an error");

@@ -8,6 +8,7 @@ use starlark::syntax::AstModule;
 
 use super::interpret::{Script, dialect, globals, on_own_thread};
 use crate::agent::AgentError;
+use crate::bounds;
 
 /// Something that a script's author should know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +38,10 @@ pub fn check(source: &str) -> Vec<Fault> {
                 faults.push(placed(&message));
             }
         }
+    }
+    for fault in &mut faults {
+        // A script chooses how long its top level's error is.
+        fault.message = bounds::error(&fault.message);
     }
     faults.sort_by_key(|fault| (fault.line, fault.column));
     faults

@@ -21,6 +21,7 @@ use starlark::values::{Heap, NoSerialize, StarlarkValue, Trace, Value, ValueLike
 
 use super::json::to_json;
 use crate::agent::{Conversation, LogLine, MOST_SENDS, MOST_TEXTS, Outside, Wording};
+use crate::bounds;
 use crate::phone;
 use crate::segments;
 
@@ -218,7 +219,11 @@ fn conv_methods(builder: &mut MethodsBuilder) {
     ) -> starlark::Result<NoneType> {
         let variables = match variables.into_option().map(to_json) {
             None => Map::new(),
-            Some(Ok(Json::Object(fields))) => fields,
+            Some(Ok(Json::Object(mut fields))) => {
+                bounds::object(&mut fields, bounds::VARIABLES_BYTES)
+                    .map_err(|what| refused(format!("the variables of a template: {what}")))?;
+                fields
+            }
             Some(Ok(_)) => return Err(refused("the variables of a template are a dict".to_owned())),
             Some(Err(what)) => return Err(refused(format!("the variables of a template: {what}"))),
         };
@@ -358,14 +363,37 @@ impl Log {
         fields: SmallMap<String, Value<'v>>,
     ) -> starlark::Result<NoneType> {
         let mut lines = this.downcast_ref_err::<Self>()?.lines.borrow_mut();
-        if lines.len() < MOST_LOG_LINES {
-            let fields: Map<String, Json> = fields
-                .into_iter()
-                .map(|(key, value)| (key, to_json(value).unwrap_or_else(|_| Json::from(value.to_str()))))
-                .collect();
-            lines.push(json!({"level": level, "text": text, "fields": fields}).to_string());
+        let written: usize = lines.iter().map(String::len).sum();
+        if lines.len() >= MOST_LOG_LINES || written >= bounds::TURN_LOG_BYTES {
+            return Ok(NoneType);
         }
+        let text = bounds::text(text, bounds::LOG_LINE_BYTES / 2);
+        let mut left = bounds::LOG_LINE_BYTES / 2;
+        let mut kept = Map::new();
+        for (key, value) in fields {
+            let key = bounds::text(&key, 100).into_owned();
+            let value = short(value, left.saturating_sub(key.len()));
+            let size = key.len() + value.to_string().len() + 4;
+            if size > left {
+                break;
+            }
+            left -= size;
+            kept.insert(key, value);
+        }
+        lines.push(json!({"level": level, "text": text, "fields": kept}).to_string());
         Ok(NoneType)
+    }
+}
+
+/// A field of a log line, as text where JSON can't say it or it is too long.
+fn short(value: Value, most: usize) -> Json {
+    match to_json(value) {
+        Ok(Json::String(text)) => Json::from(bounds::text(&text, most / 2)),
+        Ok(json) => {
+            let printed = json.to_string();
+            if printed.len() > most { Json::from(bounds::text(&printed, most / 2)) } else { json }
+        }
+        Err(_) => Json::from(bounds::text(&value.to_str(), most / 2)),
     }
 }
 

@@ -17,6 +17,7 @@ use starlark::values::{Value, ValueLike};
 use super::conv::{Conv, State};
 use super::depth;
 use crate::agent::{AgentError, Answer, Conversation};
+use crate::bounds;
 
 /// Function calls and loop rounds of one run. A tick is at the least some 50 ns.
 const MOST_TICKS: u64 = 2_000_000;
@@ -26,8 +27,6 @@ const MOST_DEPTH: usize = 64;
 const MOST_HEAP: usize = 64 << 20;
 /// Time of one run.
 pub(super) const MOST_TIME: Duration = Duration::from_secs(3);
-/// Bytes of the state as JSON: it is read and written with every turn.
-const MOST_STATE: usize = 256 << 10;
 /// Reading a script recurses into its expressions, `depth` says how far; comparing and printing values
 /// recurses into them. The pages are only taken when they are touched.
 const STACK: usize = 256 << 20;
@@ -215,11 +214,8 @@ fn filled(text: &str) -> Option<String> {
 fn read_state(state: Value) -> Result<Map<String, Json>, AgentError> {
     let state = state.downcast_ref::<State>().ok_or_else(|| AgentError::Failed("conv.state is gone".to_owned()))?;
     let refused = |what: String| AgentError::Failed(format!("conv.state can't be kept: {what}"));
-    let state = state.to_json().map_err(refused)?;
-    let bytes = serde_json::to_string(&state).map_or(0, |text| text.len());
-    if bytes > MOST_STATE {
-        return Err(refused(format!("it is {bytes} bytes of JSON, and {MOST_STATE} is the most; keep less in it")));
-    }
+    let mut state = state.to_json().map_err(refused)?;
+    bounds::object(&mut state, bounds::STATE_BYTES).map_err(refused)?;
     Ok(state)
 }
 

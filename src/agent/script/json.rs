@@ -7,8 +7,7 @@ use starlark::values::list::ListRef;
 use starlark::values::tuple::TupleRef;
 use starlark::values::{Value, ValueLike};
 
-/// How deep values may lie within values. Far above any state, far below any stack.
-const MOST_DEPTH: usize = 64;
+use crate::bounds;
 
 /// A value as JSON, or what in it JSON can't say.
 pub fn to_json(value: Value) -> Result<Json, String> {
@@ -16,8 +15,8 @@ pub fn to_json(value: Value) -> Result<Json, String> {
 }
 
 fn to_json_at(value: Value, depth: usize) -> Result<Json, String> {
-    if depth > MOST_DEPTH {
-        return Err(format!("values lie over {MOST_DEPTH} deep in each other"));
+    if depth > bounds::DEPTH {
+        return Err(format!("values lie over {} deep in each other", bounds::DEPTH));
     }
     if value.is_none() {
         return Ok(Json::Null);
@@ -64,7 +63,10 @@ fn to_json_at(value: Value, depth: usize) -> Result<Json, String> {
     }
     if value.get_type() == "int" {
         // An integer beyond 32 bits.
-        return value.to_json_value().map_err(|error| error.to_string());
+        return match value.to_json_value().map_err(|error| error.to_string())? {
+            Json::Number(number) => bounds::number(&number).map(Json::Number),
+            other => Ok(other),
+        };
     }
     Err(format!("a {} is no JSON; use None, bool, int, float, string, list or dict", value.get_type()))
 }

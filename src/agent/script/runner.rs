@@ -299,7 +299,8 @@ fn serve_here() -> std::io::Result<()> {
     let mut answers = std::io::stdout().lock();
     let (mut line, mut written, mut flushed) = (Vec::new(), Vec::new(), Instant::now());
     while requests.read_until(b'\n', &mut line)? > 0 {
-        let answer = answer(serde_json::from_slice(&line)?, &mut scripts).unwrap_or_else(Response::Failed);
+        let answer = answer(serde_json::from_slice(&line)?, &mut scripts)
+            .unwrap_or_else(|error| Response::Failed(error.bounded()));
         line.clear();
         serde_json::to_writer(&mut written, &answer)?;
         written.push(b'\n');

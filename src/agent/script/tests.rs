@@ -5,6 +5,7 @@ use serde_json::{Map, Value as Json, json};
 use super::check::check;
 use super::interpret::Script;
 use crate::agent::{AgentError, Answer, Conversation, Said};
+use crate::bounds;
 
 /// The start function of the page that the product began from, to the letter.
 const SEED: &str = include_str!("../../../examples/agents/seed.star");
@@ -174,4 +175,24 @@ fn check_tells_faults_with_line_and_column() {
     assert!(check("def greet(conv): pass").iter().any(|fault| fault.fatal && fault.message.contains("neither")));
     assert!(check("import os\n").iter().any(|fault| fault.fatal));
     assert_eq!(check("def reply(conv, text):\n    return text\n"), []);
+}
+
+#[test]
+fn what_a_script_logs_is_bounded_line_by_line_and_in_all() {
+    let lines = reply(
+        "
+def reply(conv, text):
+    for n in range(60):
+        conv.log.info('x' * 10000, **{'k' * 1000: 'y' * 10000, 'big': 1 << 70, 'list': list(range(1000)), 'n': n})
+",
+        "hi",
+    )
+    .expect("an answer")
+    .log;
+    let sizes: Vec<usize> =
+        lines.iter().map(|line| line.text.len() + Json::from(line.fields.clone()).to_string().len()).collect();
+    assert!(sizes.iter().all(|size| *size <= bounds::LOG_LINE_BYTES + 10), "{sizes:?}");
+    assert!(sizes.iter().sum::<usize>() <= bounds::TURN_LOG_BYTES + bounds::LOG_LINE_BYTES, "{sizes:?}");
+    assert!(lines.len() > 5, "{}", lines.len());
+    assert_eq!(lines[0].fields.get("big"), Some(&Json::from("1180591620717411303424")));
 }

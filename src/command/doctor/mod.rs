@@ -15,10 +15,12 @@ use crate::config::{CarrierSettings, DatabaseSettings};
 use crate::db;
 use crate::ledger::wake::Wakes;
 use crate::ledger::{Ledger, health, invariant};
-use crate::telemetry::masked;
+use crate::telemetry::{masked, one_line};
 
 /// Work that is older than this is stuck: a lease, the search for an unsure text and a second try are over by then.
 const STUCK_SECONDS: f64 = 300.0;
+/// Work that is due for so long while nobody holds any: an account that rests does so for 60 s at most.
+const UNCLAIMED_SECONDS: f64 = 120.0;
 /// Clocks that are further apart make logs hard to read; nothing else depends on ours.
 const CLOCKS_APART_SECONDS: f64 = 2.0;
 
@@ -42,12 +44,13 @@ struct Findings {
 
 impl Findings {
     fn ok(&self, what: &str, found: &str) {
-        let _ = print(&format!("ok    {what:<12} {found}"));
+        let _ = print(&format!("ok    {what:<12} {}", one_line(found)));
     }
 
     /// Something that is wrong, and how it is mended.
     fn bad(&mut self, what: &str, found: &str, mend: &str) {
         self.bad += 1;
+        let found = one_line(found);
         let _ = print(&format!("BAD   {what:<12} {found}\n      {:<12} -> {mend}", ""));
     }
 
@@ -151,6 +154,17 @@ async fn look_at_work(ledger: &Ledger, findings: &mut Findings) -> Result<(), sq
     let backlog = health::backlog(ledger).await?;
     for (what, count) in [("turns", backlog.turns), ("deliveries", backlog.deliveries)] {
         findings.ok(what, &format!("{count} are due"));
+    }
+    for unclaimed in health::unclaimed(ledger, UNCLAIMED_SECONDS).await? {
+        let found = format!(
+            "{} of the kind {} are due, the oldest for {:.0} s, and no worker holds any",
+            unclaimed.due, unclaimed.kind, unclaimed.seconds
+        );
+        findings.bad(
+            "unclaimed",
+            &found,
+            "is textback work running? if it is, its /readyz and its log say what keeps it from claiming work",
+        );
     }
     for stuck in health::stuck(ledger, STUCK_SECONDS).await? {
         let found = format!(

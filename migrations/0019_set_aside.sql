@@ -1,0 +1,113 @@
+-- A row that keeps a claim from working is found and set aside, so that it harms nobody else.
+
+-- Work of a kind that is due and that nobody holds, the oldest first, as the claim of that kind takes it: of no owner in barred. It reads
+-- the columns of the queue alone, so that a row whose other columns can't be read is named too.
+create function due_of(work text, most integer, barred uuid[]) returns uuid[] language plpgsql
+set search_path = textback, pg_temp as $$
+begin
+    return case work
+        when 'turn' then array(
+            select session_id from turn
+             where due_at <= now() and (leased_until is null or leased_until < now()) and agent_id <> all (barred)
+             order by due_at limit most)
+        when 'delivery' then array(
+            select id from delivery
+             where due_at is not null and status = 'sending' and leased_until < now()
+             order by due_at limit most)
+            || array(
+            select id from delivery
+             where due_at <= now() and status = 'planned' and project_id <> all (barred)
+             order by due_at limit most)
+        when 'unknown' then array(
+            select id from delivery
+             where due_at <= now() and status = 'unknown' and (leased_until is null or leased_until < now())
+               and project_id <> all (barred)
+             order by due_at limit most)
+        when 'silence' then array(
+            select session_id from silence where due_at <= now() order by due_at limit most)
+        when 'scheduled_message' then array(
+            select id from scheduled_message where due_at <= now() order by due_at limit most)
+        when 'number' then array(
+            select id from number
+             where detached_at is null and check_at <= now() and (leased_until is null or leased_until < now())
+               and project_id <> all (barred)
+             order by check_at limit most)
+        when 'read_back' then array(
+            select id from number
+             where detached_at is null and read_back_at <= now() and project_id <> all (barred)
+             order by read_back_at limit most)
+    end;
+end $$;
+
+-- Closes a session that can't be read: its waiting messages are skipped and say so. What it remembers goes with it, or whoever lists
+-- sessions could not read it either. The contact's next text opens a new session.
+create function set_session_aside(of_session uuid, by_token uuid) returns boolean language plpgsql
+set search_path = textback, pg_temp as $$
+declare
+    held record;
+begin
+    select number_id, contact into held from session where id = of_session;
+    if not found then
+        delete from turn where turn.session_id = of_session;
+        return found;
+    end if;
+    perform lock_contact(held.number_id, held.contact);
+    select handled_seq, status into held from session where id = of_session for update;
+    perform from turn
+      where turn.session_id = of_session and turn.leased_until >= now() and turn.lease_token is distinct from by_token;
+    if found then
+        return false;
+    end if;
+    if held.status = 'closed' then
+        -- Its work should not be there: see invariants 4 and 9.
+        delete from silence where silence.session_id = of_session;
+        delete from turn where turn.session_id = of_session;
+        return found;
+    end if;
+    update message set skip_reason = 'unreadable'
+     where session_id = of_session and direction = 'inbound' and seq > held.handled_seq and skip_reason is null;
+    update session set state = '{}' where id = of_session;
+    perform close_session(of_session, 'unreadable');
+    return true;
+end $$;
+
+-- Sets one row of a kind of work aside, and says why: a turn or a silence with its session, a delivery as failed, a scheduled message as
+-- refused; a number is looked at again in an hour. by_token: the caller's own claim of it, if it has one. Answers whether there was
+-- something to set aside: not where somebody else holds the row or was faster.
+create function set_aside(work text, of_row uuid, by_token uuid, why text) returns boolean language plpgsql
+set search_path = textback, pg_temp as $$
+declare
+    step jsonb := delivery_step('failed', null, null, 'unreadable', why);
+begin
+    if work in ('turn', 'silence') then
+        return set_session_aside(of_row, by_token);
+    elsif work in ('delivery', 'unknown') then
+        begin
+            update delivery
+               set status = 'failed', due_at = null, lease_token = null, leased_until = null, updated_at = now(),
+                   error_class = 'unreadable', error_detail = why, history = with_step(history, step)
+             where id = of_row and due_at is not null
+               and (leased_until is null or leased_until < now() or lease_token = by_token);
+        exception when data_exception or program_limit_exceeded or internal_error or integrity_constraint_violation then
+            -- Its history is what can't be read.
+            update delivery
+               set status = 'failed', due_at = null, lease_token = null, leased_until = null, updated_at = now(),
+                   error_class = 'unreadable', error_detail = why, history = step
+             where id = of_row and due_at is not null
+               and (leased_until is null or leased_until < now() or lease_token = by_token);
+        end;
+        if not found then
+            return false;
+        end if;
+        perform hasten_silence(of_row);
+        return true;
+    elsif work = 'scheduled_message' then
+        update scheduled_message set due_at = null, refused = 'unreadable' where id = of_row and due_at is not null;
+    elsif work = 'number' then
+        update number set check_at = now() + interval '1 hour', lease_token = null, leased_until = null
+         where id = of_row and (leased_until is null or leased_until < now() or lease_token = by_token);
+    elsif work = 'read_back' then
+        update number set read_back_at = now() + interval '1 hour' where id = of_row;
+    end if;
+    return found;
+end $$;

@@ -1,0 +1,2 @@
+-- Sets a row ($2) of a kind of work ($1) aside that can't be claimed; $3 is the caller's own claim of it, $4 what is wrong.
+select set_aside($1, $2, $3, $4)

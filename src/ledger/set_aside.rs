@@ -1,0 +1,73 @@
+//! Rows that keep a claim from working: found among what is due, and set aside with a reason; it claims nothing itself.
+
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::{FromRow, Postgres, Row};
+use uuid::Uuid;
+
+use super::Ledger;
+use super::wake::Work;
+use crate::bounds;
+use crate::db;
+
+/// Work that is due, the oldest first, `most` at most, of no owner in `barred`.
+pub async fn due(ledger: &Ledger, work: Work, most: i64, barred: &[Uuid]) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar(include_str!("../../sql/set_aside/due.sql"))
+        .bind(work.word())
+        .bind(i32::try_from(most).unwrap_or(i32::MAX))
+        .bind(barred)
+        .fetch_one(&ledger.pool)
+        .await
+}
+
+/// Sets a row aside for an error of its data; `token` is our own claim of it, if we have one. False: somebody else was faster.
+pub async fn set_aside(
+    ledger: &Ledger,
+    work: Work,
+    row: Uuid,
+    token: Option<Uuid>,
+    error: &sqlx::Error,
+) -> Result<bool, sqlx::Error> {
+    let why = bounds::error(&format!("this {} can't be read: {error}", work.word().replace('_', " ")));
+    let done: bool = sqlx::query_scalar(include_str!("../../sql/set_aside/set_aside.sql"))
+        .bind(work.word())
+        .bind(row)
+        .bind(token)
+        .bind(&why)
+        .fetch_one(&ledger.pool)
+        .await?;
+    if done {
+        tracing::error!(work = work.word(), row = %row, error = why, "a row can't be read; it is set aside, and the others go on");
+        metrics::counter!("textback_set_aside_total", "work" => work.word()).increment(1);
+    }
+    Ok(done)
+}
+
+/// The claims of a statement that has claimed rows, each with its id in the column `id_column`, under a token. A row that this process
+/// can't read is set aside: its claim is committed, and nobody else would look at it before its lease ends.
+pub(super) async fn read_claims<C>(
+    ledger: &Ledger,
+    work: Work,
+    claiming: Query<'_, Postgres, PgArguments>,
+    id_column: &str,
+    token: Option<Uuid>,
+) -> Result<Vec<C>, sqlx::Error>
+where
+    C: for<'r> FromRow<'r, PgRow>,
+{
+    let rows = claiming.fetch_all(&ledger.pool).await?;
+    let mut claims = Vec::with_capacity(rows.len());
+    for row in &rows {
+        match C::from_row(row) {
+            Ok(claim) => claims.push(claim),
+            Err(error) => {
+                let setting_aside = set_aside(ledger, work, row.try_get(id_column)?, token, &error);
+                if let Err(error) = db::patiently(setting_aside).await {
+                    // Its lease runs out, and it is claimed and met again.
+                    tracing::error!(%error, work = work.word(), "a row that can't be read could not be set aside; again later");
+                }
+            }
+        }
+    }
+    Ok(claims)
+}
