@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help dev test check chaos conformance openapi bench build release postgres faketime clean
+.PHONY: help dev test check deny chaos conformance openapi bench build release postgres faketime clean
 
 help: ## Tell what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -13,9 +13,12 @@ dev: postgres build ## A working SMS agent on this machine, with a phone in the 
 test: postgres faketime check ## Everything that must hold: format, lints, units, stories, house rules
 	$(CARGO) test --locked
 
-check: ## Format and lints
+check: deny ## Format, lints, and what crates may come in
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+deny: ## Licences, doubled crates and sources (deny.toml); advisories where RustSec's database is reachable: cargo deny check advisories
+	@tool=$$(scripts/ensure-cargo-deny.sh) && "$$tool" --locked check --hide-inclusion-graph licenses bans sources
 
 chaos: postgres ## Everything dies while people text, 20 seeds (minutes; TEXTBACK_CHAOS_SEEDS, TEXTBACK_CHAOS_FIRST_SEED, TEXTBACK_CHAOS_TEXTS)
 	TEXTBACK_CHAOS_SEEDS=$${TEXTBACK_CHAOS_SEEDS:-20} TEXTBACK_CHAOS_TEXTS=$${TEXTBACK_CHAOS_TEXTS:-1200} \

@@ -207,10 +207,16 @@ pub async fn from_error(error: poem::Error) -> Response {
     let status = error.status();
     let detail = error.to_string();
     let problem = match status {
-        StatusCode::NOT_FOUND => Problem::new(status, "not_found", "there is nothing at this address; see /docs"),
-        StatusCode::METHOD_NOT_ALLOWED => {
-            Problem::new(status, "method_not_allowed", "this address does not take this method; see /docs")
-        }
+        StatusCode::NOT_FOUND => Problem::new(
+            status,
+            "not_found",
+            "there is nothing at this address; the OpenAPI document lists what there is",
+        ),
+        StatusCode::METHOD_NOT_ALLOWED => Problem::new(
+            status,
+            "method_not_allowed",
+            "this address does not take this method; the OpenAPI document lists what it takes",
+        ),
         StatusCode::UNAUTHORIZED => Problem::key_missing(),
         StatusCode::PAYLOAD_TOO_LARGE => Problem::new(status, "body_too_large", detail),
         StatusCode::UNSUPPORTED_MEDIA_TYPE => {

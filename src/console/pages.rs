@@ -24,7 +24,7 @@ pub fn console(numbers: &[String]) -> Markup {
                 header {
                     h1 { "textback" }
                     p { "A simulated phone on the left. It texts through the same signed webhook as a real one." }
-                    nav { a href="/docs/" { "API" } " " a href="/metrics" { "Metrics" } }
+                    nav { a href="/docs/" { "API" } }
                 }
                 main {
                     section.phone aria-labelledby="phone-title" {

@@ -27,7 +27,7 @@ use crate::telemetry::masked;
 const MOST_BYTES: usize = 64 * 1024;
 /// How long after a webhook came it is answered at the latest. The carrier gives up after 15 s, and one that was answered 503 goes to the
 /// fallback address or comes again; one that was not answered may be lost.
-const ANSWER_WITHIN: Duration = Duration::from_secs(11);
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// What the door needs.
 #[derive(Clone)]

@@ -10,7 +10,7 @@ use crate::harness::{ACCOUNT_SID, ADA, AUTH_TOKEN, ECHO, NUMBER, World};
 /// The carrier gives up after 15 s; this is when we have answered.
 const IN_TIME: Duration = Duration::from_secs(12);
 /// So many webhooks wait at the same time.
-const MANY: usize = 200;
+const MANY: usize = 150;
 
 fn text(n: usize) -> String {
     let mut form = url::form_urlencoded::Serializer::new(String::new());
