@@ -163,6 +163,8 @@ create table message (
     turn_id     uuid,
     -- Inbound: why no turn will answer it. A keyword is answered by what it does; the last four are held by a guard.
     skip_reason message_skip_reason,
+    -- The last message of a turn that may send no more: how many characters it could not say.
+    truncated   integer,
     -- A warning: the silence that it was sent for.
     silence_seconds integer,
     created_at  timestamptz         not null default now(),

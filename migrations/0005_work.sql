@@ -136,15 +136,20 @@ end $$;
 -- Writes a message of ours and plans its delivery. The caller holds the session's row and the lock of its contact.
 -- Whether its number may send is looked at here: while its registration is pending, what it would send waits for ever,
 -- until settle_registration lets it go; without one it fails at once and says why, since the carrier would block it.
+-- What is over the project's limits is written too, and suppressed; is_counted: the caller has looked at them. Answers the code of the
+-- limit then, else null.
 create function plan_message(
     new_message uuid, of_project uuid, of_session uuid, from_number uuid, to_contact text,
-    of_kind text, saying text, by_turn uuid, silence integer
-) returns void language plpgsql
+    of_kind text, saying text, by_turn uuid, silence integer, cut integer, is_counted boolean
+) returns text language plpgsql
 set search_path = textback, pg_temp as $$
 declare
     message_seq bigint;
     way         text;
     why         text;
+    refusal     record;
+    ends_as     text;
+    class       text;
 begin
     select sends into way from number where id = from_number;
     if way <> 'open' then
@@ -153,15 +158,27 @@ begin
     end if;
     why := case way when 'held' then 'held until the registration of its number is approved'
                     when 'blocked' then 'number_not_registered: the carrier blocks texts from this number' end;
-    insert into message (id, project_id, session_id, direction, kind, body, turn_id, silence_seconds)
-    values (new_message, of_project, of_session, 'outbound', of_kind, saying, by_turn, silence)
+    if way = 'blocked' then
+        ends_as := 'failed';
+        class := 'permanent_config';
+    elsif not is_counted then
+        select code, detail into refusal from count_one_outbound(of_project, to_contact);
+        if refusal.code is not null then
+            ends_as := 'suppressed';
+            class := refusal.code;
+            why := refusal.detail;
+        end if;
+    end if;
+    insert into message (id, project_id, session_id, direction, kind, body, turn_id, silence_seconds, truncated)
+    values (new_message, of_project, of_session, 'outbound', of_kind, saying, by_turn, silence, cut)
     returning seq into message_seq;
     insert into delivery (id, project_id, session_id, number_id, contact, seq, status, due_at, error_class, error_detail, history)
     values (new_message, of_project, of_session, from_number, to_contact, message_seq,
-            case when way = 'blocked' then 'failed' else 'planned' end,
-            case way when 'open' then now() when 'held' then 'infinity' end,
-            case when way = 'blocked' then 'permanent_config' end, why,
-            case when way = 'blocked' then delivery_step('failed', null, null, 'permanent_config', why) else '[]' end);
+            coalesce(ends_as, 'planned'),
+            case when ends_as is not null then null when way = 'held' then 'infinity'::timestamptz else now() end,
+            class, why,
+            case when ends_as is not null then delivery_step(ends_as, null, null, class, why) else '[]' end);
+    return case when ends_as = 'suppressed' then class end;
 end $$;
 
 -- A text that is to be sent later, or after the turn that wants it: a scheduled job. When it is due it becomes a message
@@ -171,6 +188,8 @@ create table scheduled_message (
     project_id        uuid        not null constraint scheduled_message_belongs_to_a_project references project (id),
     number_id         uuid        not null constraint scheduled_message_leaves_from_a_number references number (id),
     contact           text        not null,
+    -- Where the contact may be, by the digits of its number.
+    countries         text[]      not null,
     body              text        not null constraint scheduled_message_fits_a_text check (length(body) <= 1600),
     media_urls        text[]      not null default '{}' constraint scheduled_message_has_at_most_10_media check (cardinality(media_urls) <= 10),
     on_active_session text        not null constraint scheduled_message_knows_what_to_do_with_a_session
@@ -184,7 +203,8 @@ create table scheduled_message (
     due_at            timestamptz,
     -- Why it will not be sent.
     refused           text        constraint scheduled_message_refusal_is_known
-                                  check (refused in ('cancelled', 'contact_opted_out', 'session_active', 'number_detached', 'unreadable')),
+                                  check (refused in ('cancelled', 'contact_opted_out', 'session_active', 'number_detached', 'unreadable', 'turn_limit_reached',
+                                                     'contact_limit_reached', 'project_limit_reached', 'country_not_allowed')),
     created_at        timestamptz not null default now(),
     constraint scheduled_message_is_due_or_refused check ((due_at is null) = (refused is not null))
 );

@@ -94,20 +94,29 @@ end $$;
 -- The caller holds lock_contact.
 create function withdraw_stale(from_number uuid, to_contact text, kinds text[]) returns void language plpgsql
 set search_path = textback, pg_temp as $$
+declare
+    withdrawn record;
 begin
-    update delivery
-       set status = 'suppressed', due_at = null, updated_at = now(), error_detail = 'it is no longer true',
-           history = with_step(history, delivery_step('suppressed', null, null, null, 'it is no longer true'))
-      from message
-     where delivery.number_id = from_number and delivery.contact = to_contact
-       and delivery.due_at is not null and delivery.status = 'planned'
-       and message.id = delivery.id and message.kind = any (kinds);
+    for withdrawn in
+        update delivery
+           set status = 'suppressed', due_at = null, updated_at = now(), error_detail = 'it is no longer true',
+               history = with_step(history, delivery_step('suppressed', null, null, null, 'it is no longer true'))
+          from message
+         where delivery.number_id = from_number and delivery.contact = to_contact
+           and delivery.due_at is not null and delivery.status = 'planned'
+           and message.id = delivery.id and message.kind = any (kinds)
+        returning delivery.project_id, delivery.created_at
+    loop
+        perform uncount_outbound(withdrawn.project_id, to_contact, 1, withdrawn.created_at);
+    end loop;
 end $$;
 
 -- The same for one delivery that is planned again: while it was away, somebody may have spoken. A warning is true while its
 -- session is warned, a farewell until the contact's next session. The caller holds lock_contact.
 create function withdraw_if_stale(of_delivery uuid) returns void language plpgsql
 set search_path = textback, pg_temp as $$
+declare
+    withdrawn record;
 begin
     update delivery
        set status = 'suppressed', due_at = null, updated_at = now(), error_detail = 'it is no longer true',
@@ -118,7 +127,11 @@ begin
             or (message.kind = 'closing'
                 and exists (select from session later
                              where later.project_id = session.project_id and later.contact = session.contact
-                               and later.number_id = session.number_id and later.previous_session_id = session.id)));
+                               and later.number_id = session.number_id and later.previous_session_id = session.id)))
+    returning delivery.project_id, delivery.contact, delivery.created_at into withdrawn;
+    if found then
+        perform uncount_outbound(withdrawn.project_id, withdrawn.contact, 1, withdrawn.created_at);
+    end if;
 end $$;
 
 -- Why a guard holds a text that a session is about to get; null when it may pass. said is null for one that can't be a

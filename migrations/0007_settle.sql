@@ -25,8 +25,9 @@ begin
 end $$;
 
 -- What a turn came to. ordinal: its place in the batch. state: null when it is what it was. message_ids, kinds, bodies: what it says.
--- sends: [{message_id, number, contact, body}] or null, texts outside the answer: they become scheduled messages that are due at once,
--- and leave after the turn. send_token: the worker would send the first text itself, under this token for send_seconds.
+-- sends: [{message_id, number, contact, countries, body, refused}] or null, texts outside the answer: they become scheduled messages that are
+-- due at once, and leave after the turn. truncated: how many characters the turn could not say.
+-- send_token: the worker would send the first text itself, under this token for send_seconds.
 create type turn_outcome as (
     ordinal         integer,
     turn_id         uuid,
@@ -47,7 +48,8 @@ create type turn_outcome as (
     send_token      uuid,
     send_seconds    double precision,
     next_turn_id    uuid,
-    next_session_id uuid
+    next_session_id uuid,
+    truncated       integer
 );
 
 -- Those turns of a batch that are like nearly all: their token holds, the session goes on, nothing is skipped or sent elsewhere, and
@@ -99,12 +101,14 @@ begin
         returning found.*
     ), said as (
         select reply.*, seqs[row_number() over (order by usual.ordinal, reply.place)] as seq, usual.project_id, usual.session_id, usual.number_id, usual.contact,
-               usual.turn_id, usual.send_token, usual.send_seconds, usual.leaves and reply.place = 1 as leaving
+               usual.turn_id, usual.send_token, usual.send_seconds, usual.leaves and reply.place = 1 as leaving,
+               case when reply.place = usual.planned then usual.truncated end as truncated
           from usual
          cross join lateral unnest(usual.message_ids, usual.kinds, usual.bodies) with ordinality as reply (message_id, kind, body, place)
     ), written as (
-        insert into message (id, seq, project_id, session_id, direction, kind, body, turn_id) overriding system value
-        select said.message_id, said.seq, said.project_id, said.session_id, 'outbound', said.kind, said.body, said.turn_id from said
+        insert into message (id, seq, project_id, session_id, direction, kind, body, turn_id, truncated) overriding system value
+        select said.message_id, said.seq, said.project_id, said.session_id, 'outbound', said.kind, said.body, said.turn_id, said.truncated
+          from said
     ), delivered as (
         insert into delivery (id, project_id, session_id, number_id, contact, seq, status, due_at,
                               lease_token, leased_until, attempts, attempted_at, history)
@@ -141,9 +145,9 @@ begin
 end $$;
 
 -- Answers one row a turn: settled (leaving tells whether the first text is claimed so), or stale when the token is no longer
--- the turn's.
+-- the turn's. refused: for each of its messages that a limit suppressed, which one.
 create function settle_turns(turns turn_outcome[])
-returns table (ordinal integer, outcome text, planned integer, more_work boolean, leaving boolean) language plpgsql
+returns table (ordinal integer, outcome text, planned integer, more_work boolean, leaving boolean, refused text[]) language plpgsql
 -- As in take_in.
 set plan_cache_mode = force_generic_plan
 set lock_timeout = '1s'
@@ -157,6 +161,13 @@ declare
     going_on  uuid;
     next_id   uuid;
     done      integer[] := '{}';
+    bounded   uuid[];
+    bound     record;
+    passing   text[];
+    -- The turns that are counted as a whole, and those that don't fit as a whole.
+    counted   integer[] := '{}';
+    over      integer[] := '{}';
+    why       text;
     -- A variable, because a distributed table refuses now() inside case and coalesce.
     this_time timestamptz := now();
 begin
@@ -164,7 +175,38 @@ begin
     perform pg_advisory_xact_lock(hashtextextended(contact.number_id::text || ' ' || contact.contact, 0))
        from (select t.number_id, t.contact from unnest(turns) t order by t.number_id, t.contact) contact;
 
-    for ordinal, planned, more_work, leaving, going_on, next_id in select * from settle_together(turns)
+    -- Where a project bounds what it sends, what a turn says is counted as a whole. One that does not fit goes by the loop below, message
+    -- by message. By the numbers first: they are few, and where no project bounds anything this is all that it costs.
+    bounded := array(
+        select number.id
+          from (select distinct t.number_id from unnest(turns) t) of_turns
+         cross join lateral (select id, project_id from number where number.id = of_turns.number_id and number.sends = 'open' limit 1) number
+         cross join lateral (
+               select project.id from project
+                where project.id = number.project_id
+                  and (project.outbound_per_contact_per_hour > 0 or project.outbound_per_contact_per_day > 0
+                       or project.outbound_per_project_per_minute > 0 or project.outbound_per_project_per_day > 0)
+                limit 1) project);
+    if bounded <> '{}' then
+        -- A project's rows are written once for all of its turns. In one order, since they are locked by this.
+        for bound in
+            select number.project_id, array_agg(t.ordinal) as ordinals, array_agg(t.contact) as contacts,
+                   array_agg(cardinality(t.message_ids)) as mores
+              from unnest(turns) t
+             cross join lateral (select number.project_id from number where number.id = t.number_id limit 1) number
+             where t.number_id = any (bounded) and cardinality(t.message_ids) > 0
+               and t.close_reason is null and t.skip_reason is null and t.sends is null
+             group by number.project_id
+             order by number.project_id
+        loop
+            passing := count_outbound(bound.project_id, bound.contacts, bound.mores);
+            counted := counted || array(select o from unnest(bound.ordinals, bound.contacts) as w (o, c) where c = any (passing));
+            over := over || array(select o from unnest(bound.ordinals, bound.contacts) as w (o, c) where c <> all (passing));
+        end loop;
+    end if;
+
+    for ordinal, planned, more_work, leaving, going_on, next_id in
+        select * from settle_together(case when over = '{}' then turns else array(select t from unnest(turns) t where t.ordinal <> all (over)) end)
     loop
         if more_work then
             perform want_turn(next_id, going_on);
@@ -183,6 +225,12 @@ begin
          order by t.number_id, t.contact, t.ordinal
     loop
         ordinal := settling.ordinal;
+        refused := null;
+        if ordinal = any (counted) then
+            -- Not settled as a whole: it is counted message by message, if at all.
+            perform uncount_outbound((select s.project_id from session s where s.id = settling.session_id), settling.contact,
+                                     cardinality(settling.message_ids), this_time);
+        end if;
         outcome := 'stale';
         planned := 0;
         more_work := false;
@@ -199,20 +247,25 @@ begin
         end if;
 
         for reply in
-            select m.* from unnest(settling.message_ids, settling.kinds, settling.bodies) as m (message_id, kind, body)
+            select m.* from unnest(settling.message_ids, settling.kinds, settling.bodies) with ordinality as m (message_id, kind, body, place)
         loop
-            perform plan_message(reply.message_id, held.project_id, held.id, settling.number_id,
-                                 settling.contact, reply.kind, reply.body, settling.turn_id, null);
+            why := plan_message(
+                reply.message_id, held.project_id, held.id, settling.number_id, settling.contact, reply.kind, reply.body, settling.turn_id, null,
+                case when reply.place = cardinality(settling.message_ids) then settling.truncated end, false);
+            if why is not null then
+                refused := refused || why;
+            end if;
             planned := planned + 1;
         end loop;
         if settling.sends is not null then
-            insert into scheduled_message (id, project_id, number_id, contact, body, on_active_session, heeds_quiet_hours,
+            insert into scheduled_message (id, project_id, number_id, contact, countries, body, on_active_session, heeds_quiet_hours,
                                            turn_id, send_at, due_at, refused)
-            select send.message_id, held.project_id, coalesce(number.id, settling.number_id), send.contact, send.body, 'join', false,
-                   settling.turn_id, now(),
-                   case when send.number is null or number.id is not null then this_time end,
-                   case when send.number is not null and number.id is null then 'number_detached' end
-              from jsonb_to_recordset(settling.sends) as send (message_id uuid, number text, contact text, body text)
+            select send.message_id, held.project_id, coalesce(number.id, settling.number_id), send.contact, send.countries, send.body,
+                   'join', false, settling.turn_id, now(),
+                   case when send.refused is null and (send.number is null or number.id is not null) then this_time end,
+                   coalesce(send.refused, case when send.number is not null and number.id is null then 'number_detached' end)
+              from jsonb_to_recordset(settling.sends)
+                   as send (message_id uuid, number text, contact text, countries text[], body text, refused text)
               left join number on number.project_id = held.project_id and number.number = send.number and number.detached_at is null;
         end if;
 

@@ -13,9 +13,9 @@ end $$;
 -- The jobs' rows are locked first here and the contact last, the other way round than everywhere else; nobody waits
 -- for that, since the contact's lock is only tried. Who has it is about to say something, and the job stays due.
 --
--- Answers one row a job: warned, ended, or moved; how late it was; whether a delivery was planned.
+-- Answers one row a job: warned, ended, or moved; how late it was; whether a delivery was planned; the limit that suppressed it.
 create function decide_silences(most integer, new_ids uuid[], only_these uuid[])
-returns table (session_id uuid, project_id uuid, outcome text, late_seconds double precision, planned boolean) language plpgsql
+returns table (session_id uuid, project_id uuid, outcome text, late_seconds double precision, planned boolean, refused text) language plpgsql
 set search_path = textback, pg_temp as $$
 declare
     job         record;
@@ -57,6 +57,7 @@ begin
         outcome := 'moved';
         late_seconds := 0;
         planned := false;
+        refused := null;
         text_kind := null;
 
         if held.status = 'open' then
@@ -105,8 +106,8 @@ begin
         end if;
 
         if text_kind is not null then
-            perform plan_message(new_ids[place], held.project_id, held.id, job.number_id, job.contact,
-                                 text_kind, text_body, null, case when text_kind = 'warning' then held.warn_after_seconds end);
+            refused := plan_message(new_ids[place], held.project_id, held.id, job.number_id, job.contact, text_kind, text_body, null,
+                                    case when text_kind = 'warning' then held.warn_after_seconds end, null, false);
             planned := true;
         end if;
 
@@ -118,7 +119,7 @@ begin
                 update session set status = 'warned', warned_at = now() where id = held.id;
                 -- A warning that may not leave at all ends the session as one that can't arrive does: at once.
                 update silence
-                   set due_at = case when exists (select from delivery where id = new_ids[place] and status = 'failed')
+                   set due_at = case when exists (select from delivery where id = new_ids[place] and status in ('failed', 'suppressed'))
                                      then this_time else this_time + held.grace end
                  where silence.session_id = held.id;
             else
@@ -156,5 +157,7 @@ begin
            attempted_at = attempted_at - by_time, updated_at = updated_at - by_time
      where delivery.session_id = of_session;
     update silence set due_at = due_at - by_time where silence.session_id = of_session;
+    update outbound_pace set short_began = short_began - by_time, day_began = day_began - by_time
+     where outbound_pace.project_id = of_project and outbound_pace.contact = held.contact;
     return true;
 end $$;

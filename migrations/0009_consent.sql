@@ -49,13 +49,19 @@ create function opt_out(
 ) returns void language plpgsql
 set search_path = textback, pg_temp as $$
 declare
-    held record;
+    held      record;
+    withdrawn record;
 begin
-    update delivery
-       set status = 'suppressed', due_at = null, updated_at = now(), error_class = 'opted_out',
-           error_detail = 'the contact has opted out',
-           history = with_step(history, delivery_step('suppressed', null, null, 'opted_out', 'the contact has opted out'))
-     where number_id = from_number and contact = of_contact and due_at is not null and status = 'planned';
+    for withdrawn in
+        update delivery
+           set status = 'suppressed', due_at = null, updated_at = now(), error_class = 'opted_out',
+               error_detail = 'the contact has opted out',
+               history = with_step(history, delivery_step('suppressed', null, null, 'opted_out', 'the contact has opted out'))
+         where number_id = from_number and contact = of_contact and due_at is not null and status = 'planned'
+        returning created_at
+    loop
+        perform uncount_outbound(of_project, of_contact, 1, withdrawn.created_at);
+    end loop;
     update scheduled_message set due_at = null, refused = 'contact_opted_out'
      where number_id = from_number and contact = of_contact and due_at is not null;
     for held in
@@ -112,7 +118,7 @@ begin
         if help is not null
            and not exists (select from message
                             where session_id = of_session and kind = 'help' and created_at > now() - interval '1 minute') then
-            perform plan_message(help_message_id, of_project, of_session, to_number, of_contact, 'help', help, null, null);
+            perform plan_message(help_message_id, of_project, of_session, to_number, of_contact, 'help', help, null, null, null, false);
         end if;
     end if;
 end $$;

@@ -32,7 +32,7 @@ create function begin_text(
 ) returns void language plpgsql
 set search_path = textback, pg_temp as $$
 begin
-    perform plan_message(new_message, of_project, in_session, from_number, to_contact, 'text', saying, by_turn, null);
+    perform plan_message(new_message, of_project, in_session, from_number, to_contact, 'text', saying, by_turn, null, null, true);
     insert into medium (id, project_id, message_id, position, url)
     select (item ->> 'id')::uuid, of_project, new_message, place - 1, item ->> 'url'
       from jsonb_array_elements(media) with ordinality as media (item, place);
@@ -40,11 +40,13 @@ end $$;
 
 -- Says something to a contact of our own accord: in a new session, whose start function is then run, or in the one that
 -- is there. media: [{id, url}].
--- Answers sent, or why not: number_detached, contact_opted_out, session_active.
+-- countries: where the contact may be.
+-- Answers sent, or why not: number_detached, contact_opted_out, country_not_allowed, session_active, contact_limit_reached or
+-- project_limit_reached, these two with the time at which their window ends.
 create function send_text(
-    of_project uuid, from_number uuid, to_contact text, saying text, media jsonb, on_active text, by_turn uuid,
+    of_project uuid, from_number uuid, to_contact text, countries text[], saying text, media jsonb, on_active text, by_turn uuid,
     new_message uuid, new_session uuid, new_turn uuid
-) returns table (outcome text, session_id uuid) language plpgsql
+) returns table (outcome text, session_id uuid, until_at timestamptz) language plpgsql
 set search_path = textback, pg_temp as $$
 declare
     by_agent uuid;
@@ -63,12 +65,29 @@ begin
         return next;
         return;
     end if;
+    if not country_is_allowed(of_project, to_contact, countries) then
+        outcome := 'country_not_allowed';
+        return next;
+        return;
+    end if;
 
     select id, handled_seq, status, engaged, allowed_silence(id) as silent_after,
            not engaged and started_at is null and origin = 'inbound' as is_idle into held from session
      where number_id = from_number and contact = to_contact and channel = 'sms' and status <> 'closed'
        for update;
     is_there := found;
+    if is_there and not held.is_idle and on_active = 'reject' then
+        outcome := 'session_active';
+        session_id := held.id;
+        return next;
+        return;
+    end if;
+    -- Nothing is changed before it is counted: what is over a limit leaves the session as it is.
+    select limits.code, limits.until_at into outcome, until_at from count_one_outbound(of_project, to_contact) limits;
+    if outcome is not null then
+        return next;
+        return;
+    end if;
     if is_there and held.is_idle then
         -- It holds keywords, or texts that nobody was to answer: no conversation yet. This text begins it.
         session_id := held.id;
@@ -77,12 +96,6 @@ begin
         perform want_turn(new_turn, held.id);
         perform begin_text(of_project, from_number, to_contact, session_id, saying, media, by_turn, new_message);
         outcome := 'sent';
-        return next;
-        return;
-    end if;
-    if is_there and on_active = 'reject' then
-        outcome := 'session_active';
-        session_id := held.id;
         return next;
         return;
     end if;
@@ -121,9 +134,10 @@ end $$;
 -- Answers sent or scheduled; replayed when the key was used for the same request before; else why nothing was done:
 -- key_reused, or what send_text says.
 create function send_once(
-    of_project uuid, by_key text, hash bytea, at_time timestamptz, from_number uuid, to_contact text, saying text, media jsonb,
-    on_active text, new_message uuid, new_session uuid, new_turn uuid
-) returns table (outcome text, message_id uuid, session_id uuid, send_at timestamptz) language plpgsql
+    of_project uuid, by_key text, hash bytea, at_time timestamptz, from_number uuid, to_contact text, countries text[], saying text,
+    media jsonb, on_active text, new_message uuid, new_session uuid, new_turn uuid
+) returns table (outcome text, message_id uuid, session_id uuid, send_at timestamptz, retry_after_seconds double precision)
+language plpgsql
 set search_path = textback, pg_temp as $$
 declare
     kept record;
@@ -152,17 +166,19 @@ begin
         perform lock_contact(from_number, to_contact);
         if has_opted_out(from_number, to_contact) then
             outcome := 'contact_opted_out';
+        elsif not country_is_allowed(of_project, to_contact, countries) then
+            outcome := 'country_not_allowed';
         else
-            insert into scheduled_message (id, project_id, number_id, contact, body, media_urls, on_active_session,
+            insert into scheduled_message (id, project_id, number_id, contact, countries, body, media_urls, on_active_session,
                                            heeds_quiet_hours, send_at, due_at)
-            values (new_message, of_project, from_number, to_contact, saying,
+            values (new_message, of_project, from_number, to_contact, countries, saying,
                     array(select item ->> 'url' from jsonb_array_elements(media) as media (item)), on_active, true, at_time, at_time);
             outcome := 'scheduled';
             send_at := at_time;
         end if;
     else
-        select s.outcome, s.session_id into outcome, session_id
-          from send_text(of_project, from_number, to_contact, saying, media, on_active, null,
+        select s.outcome, s.session_id, extract(epoch from s.until_at - now()) into outcome, session_id, retry_after_seconds
+          from send_text(of_project, from_number, to_contact, countries, saying, media, on_active, null,
                          new_message, new_session, new_turn) s;
     end if;
 
@@ -179,7 +195,9 @@ end $$;
 -- Sends scheduled messages that are due, `most` at a time. new_ids are two for each: of a session and of a turn. only_these: these
 -- alone, if it is not null.
 -- As in decide_silences the contact's lock is only tried, since the job's row is locked first.
--- Answers one row a job: sent, put_off (quiet hours), or why it is refused.
+-- A limit that ends within an hour puts an operator's text off until then. One that takes longer refuses it, since a day later it says
+-- something else; and what an agent wants sent is refused at once, since a loop of it would otherwise wait here without end.
+-- Answers one row a job: sent, put_off (quiet hours, or a limit), or why it is refused.
 create function send_due(most integer, new_ids uuid[], only_these uuid[])
 returns table (message_id uuid, project_id uuid, session_id uuid, outcome text, late_seconds double precision) language plpgsql
 set search_path = textback, pg_temp as $$
@@ -187,6 +205,7 @@ declare
     job      record;
     place    integer := 0;
     quiet_to timestamptz;
+    until_at timestamptz;
 begin
     for job in
         select s.* from scheduled_message s
@@ -210,12 +229,15 @@ begin
             return next;
             continue;
         end if;
-        select s.outcome, s.session_id into outcome, session_id
-          from send_text(job.project_id, job.number_id, job.contact, job.body,
+        select s.outcome, s.session_id, s.until_at into outcome, session_id, until_at
+          from send_text(job.project_id, job.number_id, job.contact, job.countries, job.body,
                          (select coalesce(jsonb_agg(jsonb_build_object('id', gen_random_uuid(), 'url', url)), '[]') from unnest(job.media_urls) url),
                          job.on_active_session, job.turn_id, job.id, new_ids[place * 2 - 1], new_ids[place * 2]) s;
         if outcome = 'sent' then
             delete from scheduled_message where id = job.id;
+        elsif job.turn_id is null and until_at < now() + interval '1 hour 1 second' then
+            outcome := 'put_off';
+            update scheduled_message set due_at = until_at where id = job.id;
         else
             update scheduled_message set due_at = null, refused = outcome where id = job.id;
         end if;

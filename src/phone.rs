@@ -20,6 +20,23 @@ pub fn country(number: &str) -> Option<String> {
     (country.len() == 2).then_some(country)
 }
 
+/// The country of numbers that belong to none, such as +800 and +882 (UN M49: the world).
+pub const WORLD: &str = "001";
+
+/// The areas of +1 whose numbers are toll-free, in the United States and Canada alike.
+const TOLL_FREE: [&str; 7] = ["+1800", "+1833", "+1844", "+1855", "+1866", "+1877", "+1888"];
+
+/// The countries that an E.164 number may be in, for a list of countries that may be texted. A number of +1 whose area is nobody's
+/// yet is one of its two large countries: they open new areas every year. What is in no country at all is in the world, 001.
+pub fn countries(number: &str) -> Vec<String> {
+    let is_toll_free = TOLL_FREE.iter().any(|area| number.starts_with(area));
+    match country(number).filter(|_| !is_toll_free) {
+        Some(country) => vec![country],
+        None if number.starts_with("+1") => vec!["US".to_owned(), "CA".to_owned()],
+        None => vec![WORLD.to_owned()],
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,6 +54,32 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(country(number).as_deref(), of, "{number}");
+        }
+    }
+
+    #[test]
+    fn codes_that_countries_share_are_told_apart() {
+        for (number, of) in [
+            ("+14155550101", &["US"][..]),
+            ("+16135550123", &["CA"]),
+            ("+18765550123", &["JM"]),
+            ("+17875550123", &["PR"]),
+            ("+12425550123", &["BS"]),
+            ("+18095550123", &["DO"]),
+            ("+447700900123", &["GB"]),
+            ("+447797712345", &["JE"]),
+            ("+447781123456", &["GG"]),
+            ("+447624123456", &["IM"]),
+            ("+79161234567", &["RU"]),
+            ("+77012345678", &["KZ"]),
+            ("+80012345678", &[WORLD]),
+            ("+88212345678", &[WORLD]),
+            ("+883510012345", &[WORLD]),
+            ("+999123456789", &[WORLD]),
+            ("+12005550123", &["US", "CA"]),
+            ("+18005550123", &["US", "CA"]),
+        ] {
+            assert_eq!(countries(number), of, "{number}");
         }
     }
 

@@ -1,5 +1,7 @@
 //! Errors as RFC 9457 problem+json with a stable code: what went wrong, which value, what to do; never what a database said.
 
+use std::time::Duration;
+
 use poem::error::ResponseError;
 use poem::http::{StatusCode, header};
 use poem::{Body, IntoResponse, Response};
@@ -67,6 +69,13 @@ impl Problem {
     /// It can't be done as things are (409).
     pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, code, detail)
+    }
+
+    /// A limit is reached (429), until so many seconds from now.
+    pub fn too_many(code: &'static str, detail: impl Into<String>, retry_after_seconds: Option<f64>) -> Self {
+        let wait = Duration::try_from_secs_f64(retry_after_seconds.unwrap_or(1.0).ceil().max(1.0)).unwrap_or_default();
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, code, detail);
+        problem.retry_after(u32::try_from(wait.as_secs()).unwrap_or(u32::MAX))
     }
 
     /// No key was given (401).

@@ -108,12 +108,16 @@ pub fn plain(text: String) -> String {
     if encoding(&plain) == Encoding::Gsm7 { plain } else { text }
 }
 
-/// The text in parts that the carrier takes, cut between words where there are any.
-pub fn parts(text: &str) -> Vec<String> {
+/// The text in parts that the carrier takes, cut between words where there are any, so many parts at most; and what was left out.
+/// What lies behind the last part is not looked at: a text of megabytes costs no more than what is sent of it.
+pub fn parts(text: &str, most: usize) -> (Vec<String>, &str) {
     let mut parts = Vec::new();
     let mut rest = text;
-    while units(rest) > MOST_UNITS {
+    loop {
         let end = end_of(rest, MOST_UNITS);
+        if parts.len() >= most || end == rest.len() {
+            break;
+        }
         let (part, after) = rest.split_at(end);
         // A word that ends exactly here needs no earlier cut.
         let at = match after.chars().next() {
@@ -124,8 +128,11 @@ pub fn parts(text: &str) -> Vec<String> {
         parts.extend(filled(part.trim_end()));
         rest = after.trim_start();
     }
-    parts.extend(filled(rest));
-    parts
+    if parts.len() < most {
+        parts.extend(filled(rest));
+        rest = "";
+    }
+    (parts, rest.trim_end())
 }
 
 fn filled(text: &str) -> Option<String> {
@@ -146,9 +153,12 @@ fn end_of(text: &str, most: usize) -> usize {
 
 /// The text, or its beginning up to the end of a word and three dots, so that it costs at most so many segments.
 pub fn cut(text: String, most_segments: usize) -> String {
-    if segments(&text) <= most_segments {
+    // No segment has more than 160 characters: what lies behind them is never counted.
+    let within = text.char_indices().nth(most_segments * 160 + 1).map_or(text.len(), |(at, _)| at);
+    if within == text.len() && segments(&text) <= most_segments {
         return text;
     }
+    let text = &text[..within];
     let ends: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
     // More characters never cost fewer segments.
     let fitting = ends.partition_point(|end| segments(&format!("{}...", &text[..*end])) <= most_segments);
@@ -209,6 +219,18 @@ mod tests {
         assert_eq!(cut("x".repeat(500), 1), format!("{}...", "x".repeat(157)));
     }
 
+    /// A reply of 2 MB was cut into its 1,251 parts, each time counting all that was left.
+    #[test]
+    fn a_text_of_megabytes_costs_what_is_sent_of_it() {
+        let text = "a word and ".repeat(20_000_000 / 11);
+        let began = std::time::Instant::now();
+        let (parts, rest) = parts(&text, 10);
+        let short = cut(text.clone(), 100);
+        assert!(began.elapsed() < std::time::Duration::from_secs(2), "{:?}", began.elapsed());
+        assert_eq!(parts.len(), 10);
+        assert!(rest.len() > 19_900_000 && segments(&short) <= 100);
+    }
+
     /// The count once more, from the bits of the standard: a header of 6 bytes leaves 134 of the 140 bytes of a segment.
     fn by_bits(text: &str) -> usize {
         const BASIC: &str = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà";
@@ -263,7 +285,8 @@ mod tests {
 
         #[test]
         fn parts_fit_and_hold_every_word(text in proptest::collection::vec(texts(), 0..12).prop_map(|texts| texts.join(" "))) {
-            let parts = parts(&text);
+            let (parts, rest) = parts(&text, usize::MAX);
+            prop_assert_eq!(rest, "");
             for part in &parts {
                 prop_assert!(part.encode_utf16().count() <= MOST_UNITS && !part.trim().is_empty());
             }
@@ -273,6 +296,14 @@ mod tests {
                 let words: Vec<&str> = parts.iter().flat_map(|part| part.split_whitespace()).collect();
                 prop_assert_eq!(words, text.split_whitespace().collect::<Vec<_>>(), "no word is cut that fits");
             }
+        }
+
+        #[test]
+        fn so_many_parts_are_the_first_of_all(text in proptest::collection::vec(texts(), 0..12).prop_map(|texts| texts.join(" ")), most in 0_usize..4) {
+            let (all, _) = parts(&text, usize::MAX);
+            let (some, rest) = parts(&text, most);
+            prop_assert_eq!(&some[..], &all[..most.min(all.len())]);
+            prop_assert_eq!(rest.trim().is_empty(), all.len() <= most);
         }
 
         #[test]

@@ -328,7 +328,12 @@ impl Stage {
         call(reqwest::Method::PUT, "carrier", json!({"account_sid": ACCOUNT_SID, "auth_token": AUTH_TOKEN})).await;
         // People of the bench text faster than any person.
         let guards = json!({"texts_per_contact_per_minute": 0, "repeats_in_five_minutes": 0});
-        call(reqwest::Method::PATCH, "project", json!({"guards": guards})).await;
+        call(
+            reqwest::Method::PATCH,
+            "project",
+            json!({"guards": guards, "outbound_per_contact_per_hour": 0, "outbound_per_contact_per_day": 0}),
+        )
+        .await;
         // Nobody is registered at this carrier, and nobody needs to be.
         call(reqwest::Method::PATCH, "countries/US", json!({"registration_policy": "none"})).await;
         let agent = json!({"name": "echo", "kind": "script", "source": "def reply(conv, text): return text", "first_message": "process"});

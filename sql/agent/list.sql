@@ -2,7 +2,7 @@
 select agent.id, agent.name, agent.created_at,
        version.version, version.kind, version.source, version.url, version.timeout_seconds, version.greeting, version.first_message,
        version.debounce_seconds, version.warn_after_seconds, version.grace_seconds, version.warning, version.closing,
-       version.max_segments, version.smart_encoding, version.error_message, version.created_at as version_created_at
+       version.max_segments, version.max_messages_per_turn, version.smart_encoding, version.error_message, version.created_at as version_created_at
   from agent
   join agent_version version on version.agent_id = agent.id and version.version = agent.current_version
  where agent.project_id = $1 and ($2::uuid is null or agent.id < $2)

@@ -5,6 +5,7 @@ select message.id, message.session_id, message.seq, message.direction, message.k
        coalesce(message.skip_reason, delivery.error_detail, delivery.error_class) as reason,
        coalesce(message.carrier_sid, delivery.carrier_sid) as carrier_sid,
        delivery.error_code,
+       message.truncated,
        message.created_at,
        number.number,
        session.contact,

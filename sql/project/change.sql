@@ -4,10 +4,19 @@ update project
        texts_per_contact_per_minute = coalesce(($2::jsonb ->> 'texts_per_contact_per_minute')::integer, texts_per_contact_per_minute),
        repeats_in_five_minutes = coalesce(($2::jsonb ->> 'repeats_in_five_minutes')::integer, repeats_in_five_minutes),
        texts_per_project_per_minute = coalesce(($2::jsonb ->> 'texts_per_project_per_minute')::integer, texts_per_project_per_minute),
+       outbound_per_contact_per_hour = coalesce(($2::jsonb ->> 'outbound_per_contact_per_hour')::integer, outbound_per_contact_per_hour),
+       outbound_per_contact_per_day = coalesce(($2::jsonb ->> 'outbound_per_contact_per_day')::integer, outbound_per_contact_per_day),
+       outbound_per_project_per_minute = coalesce(($2::jsonb ->> 'outbound_per_project_per_minute')::integer, outbound_per_project_per_minute),
+       outbound_per_project_per_day = coalesce(($2::jsonb ->> 'outbound_per_project_per_day')::integer, outbound_per_project_per_day),
+       allowed_countries = case when jsonb_typeof($2::jsonb -> 'allowed_countries') = 'array'
+                                then array(select jsonb_array_elements_text($2::jsonb -> 'allowed_countries'))
+                                when $2::jsonb ? 'allowed_countries' then null else allowed_countries end,
        help_message = case when $2::jsonb ? 'help_message' then $2::jsonb ->> 'help_message' else help_message end,
        default_number = case when $2::jsonb ? 'default_number' then $2::jsonb ->> 'default_number' else default_number end,
        quiet_from = case when $2::jsonb ? 'quiet_from' then ($2::jsonb ->> 'quiet_from')::time else quiet_from end,
        quiet_until = case when $2::jsonb ? 'quiet_until' then ($2::jsonb ->> 'quiet_until')::time else quiet_until end
  where id = $1
-returning id, name, texts_per_contact_per_minute, repeats_in_five_minutes, texts_per_project_per_minute, help_message, default_number,
+returning id, name, texts_per_contact_per_minute, repeats_in_five_minutes, texts_per_project_per_minute,
+          outbound_per_contact_per_hour, outbound_per_contact_per_day, outbound_per_project_per_minute, outbound_per_project_per_day,
+          allowed_countries, help_message, default_number,
           quiet_from, quiet_until, created_at

@@ -3,6 +3,9 @@
 pub mod http;
 pub mod script;
 
+/// Where a number may be, for those who decide whether it may be texted.
+pub use crate::phone::countries as countries_of;
+
 use std::future::Future;
 use std::pin::Pin;
 
@@ -12,8 +15,8 @@ use serde_json::{Map, Value};
 
 use crate::bounds;
 
-/// How many texts one turn may say.
-const MOST_TEXTS: usize = 20;
+/// How many texts one run may say. How many of them are sent, the agent's version decides (`max_messages_per_turn`).
+const MOST_TEXTS: usize = 50;
 
 /// How many texts outside its answer one run may send.
 const MOST_SENDS: usize = 10;

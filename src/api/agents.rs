@@ -76,6 +76,10 @@ const fn usual_grace() -> i32 {
     600
 }
 
+const fn usual_messages_per_turn() -> i32 {
+    10
+}
+
 fn usual_warning() -> String {
     "Are you still there? If we don't hear from you, this conversation will end soon.".to_owned()
 }
@@ -148,6 +152,10 @@ struct NewAgent {
     /// takes.
     #[oai(validator(maximum(value = "100"), minimum(value = "1")))]
     max_segments: Option<i32>,
+    /// How many messages one turn may send in all: its greeting, its answer in parts of 1600 characters, and what goes to others
+    /// (1 to 50). The rest is cut, and the last message says so (`truncated`).
+    #[oai(default = "usual_messages_per_turn", validator(maximum(value = "50"), minimum(value = "1")))]
+    max_messages_per_turn: i32,
     /// Whether typographic characters (curly quotes, dashes, the ellipsis) are replaced by plain ones where they alone
     /// make a text UCS-2, which has 70 characters in a segment instead of 160.
     #[oai(default)]
@@ -170,6 +178,7 @@ impl NewAgent {
             debounce_seconds: self.debounce_seconds,
             silence: self.silence,
             max_segments: self.max_segments,
+            max_messages_per_turn: self.max_messages_per_turn,
             smart_encoding: self.smart_encoding,
             error_message: self.error_message,
         };
@@ -209,6 +218,10 @@ struct Behaviour {
     /// takes.
     #[oai(validator(maximum(value = "100"), minimum(value = "1")))]
     max_segments: Option<i32>,
+    /// How many messages one turn may send in all: its greeting, its answer in parts of 1600 characters, and what goes to others
+    /// (1 to 50). The rest is cut, and the last message says so (`truncated`).
+    #[oai(default = "usual_messages_per_turn", validator(maximum(value = "50"), minimum(value = "1")))]
+    max_messages_per_turn: i32,
     /// Whether typographic characters (curly quotes, dashes, the ellipsis) are replaced by plain ones where they alone
     /// make a text UCS-2, which has 70 characters in a segment instead of 160.
     #[oai(default)]
@@ -244,6 +257,7 @@ struct AgentVersion {
     debounce_seconds: i32,
     silence: Silence,
     max_segments: Option<i32>,
+    max_messages_per_turn: i32,
     smart_encoding: bool,
     error_message: Option<String>,
     version_created_at: DateTime<Utc>,
@@ -421,6 +435,7 @@ impl Behaviour {
                 closing: self.silence.closing.map(worded),
             },
             max_segments: self.max_segments,
+            max_messages_per_turn: self.max_messages_per_turn,
             smart_encoding: self.smart_encoding,
             error_message: self.error_message,
         })
@@ -472,6 +487,7 @@ impl From<agent::Version> for AgentVersion {
             debounce_seconds: version.debounce_seconds,
             silence: version.silence.into(),
             max_segments: version.max_segments,
+            max_messages_per_turn: version.max_messages_per_turn,
             smart_encoding: version.smart_encoding,
             error_message: version.error_message,
             version_created_at: version.version_created_at,

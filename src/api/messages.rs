@@ -27,6 +27,12 @@ use crate::template;
 /// As far ahead as a text can be scheduled.
 const FARTHEST: Duration = Duration::days(366);
 
+/// The codes of what bounds that which is sent.
+const BOUNDS: [&str; 3] = [CONTACT_LIMIT, PROJECT_LIMIT, COUNTRY];
+const CONTACT_LIMIT: &str = "contact_limit_reached";
+const PROJECT_LIMIT: &str = "project_limit_reached";
+const COUNTRY: &str = "country_not_allowed";
+
 /// `/v1/messages`
 pub struct Api;
 
@@ -118,14 +124,19 @@ struct TracedMessage {
     /// As in the list of a session's messages; before that `scheduled`, or `refused` if it will not be sent.
     status: String,
     /// Why it is held, skipped, refused or failed. Of a scheduled one: `cancelled`, `contact_opted_out`, `session_active`,
-    /// `number_detached` or `unreadable`.
+    /// `number_detached`, `unreadable`, `turn_limit_reached`, `contact_limit_reached`, `project_limit_reached` or `country_not_allowed`.
     reason: Option<String>,
     carrier_sid: Option<String>,
     /// The carrier's error code.
     error_code: Option<i32>,
     /// What kind of failure it was: `opted_out`, `permanent_recipient`, `permanent_config`, `content`, `auth`, `account`,
-    /// `throttled`, `transient` or `ambiguous`.
+    /// `throttled`, `transient` or `ambiguous`; or a bound of the project's: `contact_limit_reached`, `project_limit_reached` or
+    /// `country_not_allowed`.
     error_class: Option<String>,
+    /// Whether its turn had more to say than it may send (`max_messages_per_turn` of the agent); told with the turn's last message.
+    truncated: bool,
+    /// How many characters were cut then.
+    truncated_characters: Option<i32>,
     /// When a scheduled one is to be sent.
     send_at: Option<DateTime<Utc>>,
     created_at: DateTime<Utc>,
@@ -140,7 +151,8 @@ struct Scheduled {
     id: Uuid,
     /// `scheduled` or `refused`.
     status: String,
-    /// Why it will not be sent: `cancelled`, `contact_opted_out`, `session_active` or `number_detached`.
+    /// Why it will not be sent: `cancelled`, `contact_opted_out`, `session_active`, `number_detached`,
+    /// `turn_limit_reached`, `contact_limit_reached`, `project_limit_reached` or `country_not_allowed`.
     reason: Option<String>,
     /// Our number.
     number: String,
@@ -149,7 +161,7 @@ struct Scheduled {
     media_urls: Vec<String>,
     on_active_session: String,
     send_at: DateTime<Utc>,
-    /// Later than `send_at` when the contact's quiet hours put it off.
+    /// Later than `send_at` when the contact's quiet hours, or a limit that ends within an hour, put it off.
     due_at: Option<DateTime<Utc>>,
     /// The turn whose agent wanted it.
     turn_id: Option<Uuid>,
@@ -179,7 +191,12 @@ impl Api {
             return accepted(begun);
         }
         let text = read(&door, project_id, body.0).await?;
-        accepted(message::send(&door.ledger, &text, idempotency.as_ref()).await?)
+        let begun = message::send(&door.ledger, &text, idempotency.as_ref()).await?;
+        accepted(begun).inspect_err(|problem| {
+            if BOUNDS.contains(&problem.code()) {
+                metrics::counter!("textback_outbound_refused_total", "reason" => problem.code()).increment(1);
+            }
+        })
     }
 
     /// Read a message, with every step of its delivery
@@ -288,7 +305,8 @@ async fn read(door: &Door, project_id: Uuid, request: NewMessage) -> Result<NewT
             ),
         ));
     }
-    Ok(NewText { project_id, number_id: sender.id, contact, body, media_urls, on_active_session, send_at })
+    let countries = phone::countries(&contact);
+    Ok(NewText { project_id, number_id: sender.id, contact, countries, body, media_urls, on_active_session, send_at })
 }
 
 /// What the text says.
@@ -357,7 +375,7 @@ async fn sender(
 }
 
 fn accepted(begun: Begun) -> Result<Accepted, Problem> {
-    let Begun { outcome, message_id, session_id, send_at } = begun;
+    let Begun { outcome, message_id, session_id, send_at, retry_after_seconds } = begun;
     Err(match outcome.as_str() {
         "sent" | "scheduled" | "replayed" => {
             return Ok(Accepted::Accepted(Json(MessageAccepted { message_id, session_id, send_at })));
@@ -376,6 +394,23 @@ fn accepted(begun: Begun) -> Result<Accepted, Problem> {
                 "the contact has a session already{}; send with on_active_session join or supersede",
                 session_id.map(|id| format!(", {id}")).unwrap_or_default()
             ),
+        ),
+        COUNTRY => Problem::invalid(
+            COUNTRY,
+            "the contact is in a country that this project does not text; PATCH /v1/project {\"allowed_countries\": [\"…\"]} allows it \
+             (without a list: the countries of the project's numbers, and contacts who wrote first)",
+        ),
+        CONTACT_LIMIT => Problem::too_many(
+            CONTACT_LIMIT,
+            "the contact got all the messages that this project sends to one contact in an hour or a day \
+             (GET /v1/usage?contact=… tells; PATCH /v1/project changes outbound_per_contact_per_hour and _per_day)",
+            retry_after_seconds,
+        ),
+        PROJECT_LIMIT => Problem::too_many(
+            PROJECT_LIMIT,
+            "this project has sent all that it may in a minute or a day (GET /v1/usage tells; PATCH /v1/project changes \
+             outbound_per_project_per_minute and _per_day)",
+            retry_after_seconds,
         ),
         _ => Problem::conflict("number_detached", "the number was detached a moment ago; choose another one"),
     })
@@ -400,6 +435,8 @@ impl From<Traced> for TracedMessage {
             carrier_sid: message.carrier_sid,
             error_code: message.error_code,
             error_class,
+            truncated: message.truncated.is_some(),
+            truncated_characters: message.truncated,
             send_at: None,
             created_at: message.created_at,
             history: history.as_array().into_iter().flatten().cloned().map(Any).collect(),
@@ -426,6 +463,8 @@ impl From<ScheduledMessage> for TracedMessage {
             carrier_sid: None,
             error_code: None,
             error_class: None,
+            truncated: false,
+            truncated_characters: None,
             send_at: Some(message.send_at),
             created_at: message.created_at,
             history: Vec::new(),

@@ -14,6 +14,7 @@ mod numbers;
 mod project;
 mod sessions;
 mod templates;
+mod usage;
 
 use std::sync::Arc;
 
@@ -65,6 +66,7 @@ enum Group {
 
 type Apis = (
     project::Api,
+    usage::Api,
     carrier::Api,
     agents::Api,
     available_numbers::Api,
@@ -81,6 +83,7 @@ type Service = OpenApiService<Apis, ()>;
 fn service() -> Service {
     let apis = (
         project::Api,
+        usage::Api,
         carrier::Api,
         agents::Api,
         available_numbers::Api,

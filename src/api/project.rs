@@ -10,7 +10,8 @@ use uuid::Uuid;
 
 use super::auth::Caller;
 use super::{Door, Group};
-use crate::ledger::{number, project};
+use crate::ledger::{country, number, project};
+use crate::phone;
 use crate::problem::Problem;
 
 /// `/v1/project`
@@ -58,6 +59,17 @@ struct Project {
     id: Uuid,
     name: String,
     guards: Guards,
+    /// How many messages may be planned to one contact in an hour; 0 is off.
+    outbound_per_contact_per_hour: i32,
+    /// The same in 24 hours.
+    outbound_per_contact_per_day: i32,
+    /// How many messages of the whole project may be planned in a minute; 0 is off.
+    outbound_per_project_per_minute: i32,
+    /// The same in 24 hours.
+    outbound_per_project_per_day: i32,
+    /// Where the project sends (ISO 3166-1 alpha-2; `001`: numbers that belong to no country, such as +882). Null: the countries of its
+    /// numbers, and wherever a contact is who wrote first. A list of your own holds for answers too.
+    allowed_countries: Option<Vec<String>>,
     /// What somebody gets who texts HELP or INFO. Null: nothing of ours; the carrier answers by itself.
     help_message: Option<String>,
     /// Which number sends when nothing else says so.
@@ -74,6 +86,21 @@ struct ProjectChanges {
     #[oai(validator(min_length = 1, max_length = 100))]
     name: Option<String>,
     guards: Option<GuardChanges>,
+    /// How many messages may be planned to one contact in an hour; 0 is off. 0 to 100000.
+    #[oai(validator(maximum(value = "100000"), minimum(value = "0")))]
+    outbound_per_contact_per_hour: Option<i32>,
+    /// The same in 24 hours. 0 to 100000.
+    #[oai(validator(maximum(value = "100000"), minimum(value = "0")))]
+    outbound_per_contact_per_day: Option<i32>,
+    /// How many messages of the whole project may be planned in a minute; 0 is off. 0 to 10000000.
+    #[oai(validator(maximum(value = "10000000"), minimum(value = "0")))]
+    outbound_per_project_per_minute: Option<i32>,
+    /// The same in 24 hours. 0 to 1000000000.
+    #[oai(validator(maximum(value = "1000000000"), minimum(value = "0")))]
+    outbound_per_project_per_day: Option<i32>,
+    /// Up to 300 countries; null: those of the project's numbers.
+    #[oai(validator(min_items = 1, max_items = 300))]
+    allowed_countries: MaybeUndefined<Vec<String>>,
     #[oai(validator(min_length = 1, max_length = 1600))]
     help_message: MaybeUndefined<String>,
     /// A number of the project's.
@@ -120,6 +147,33 @@ impl Api {
                 }
             }
         }
+        for (name, value) in [
+            ("outbound_per_contact_per_hour", asked.outbound_per_contact_per_hour),
+            ("outbound_per_contact_per_day", asked.outbound_per_contact_per_day),
+            ("outbound_per_project_per_minute", asked.outbound_per_project_per_minute),
+            ("outbound_per_project_per_day", asked.outbound_per_project_per_day),
+        ] {
+            if let Some(value) = value {
+                change(name, value.into());
+            }
+        }
+        match asked.allowed_countries {
+            MaybeUndefined::Undefined => {}
+            MaybeUndefined::Null => _ = change("allowed_countries", Value::Null),
+            MaybeUndefined::Value(countries) => {
+                for iso2 in countries.iter().filter(|iso2| *iso2 != phone::WORLD) {
+                    if country::find(&door.ledger, project_id, iso2).await?.is_none() {
+                        return Err(Problem::invalid(
+                            "country_unknown",
+                            format!(
+                                "{iso2:?} is no country; write its ISO 3166-1 alpha-2 code, such as US (GET /v1/countries)"
+                            ),
+                        ));
+                    }
+                }
+                change("allowed_countries", countries.into());
+            }
+        }
         for (name, value) in [("help_message", asked.help_message), ("default_number", asked.default_number)] {
             match value {
                 MaybeUndefined::Undefined => {}
@@ -160,6 +214,11 @@ impl From<project::Settings> for Project {
                 repeats_in_five_minutes: settings.repeats_in_five_minutes,
                 texts_per_project_per_minute: settings.texts_per_project_per_minute,
             },
+            outbound_per_contact_per_hour: settings.outbound_per_contact_per_hour,
+            outbound_per_contact_per_day: settings.outbound_per_contact_per_day,
+            outbound_per_project_per_minute: settings.outbound_per_project_per_minute,
+            outbound_per_project_per_day: settings.outbound_per_project_per_day,
+            allowed_countries: settings.allowed_countries,
             help_message: settings.help_message,
             default_number: settings.default_number,
             quiet_hours: settings

@@ -100,6 +100,10 @@ struct Message {
     carrier_sid: Option<String>,
     /// The carrier's error code.
     error_code: Option<i32>,
+    /// Whether its turn had more to say than it may send (`max_messages_per_turn` of the agent); told with the turn's last message.
+    truncated: bool,
+    /// How many characters were cut then.
+    truncated_characters: Option<i32>,
     created_at: DateTime<Utc>,
 }
 
@@ -205,6 +209,8 @@ impl From<message::Message> for Message {
             reason: message.reason,
             carrier_sid: message.carrier_sid,
             error_code: message.error_code,
+            truncated: message.truncated.is_some(),
+            truncated_characters: message.truncated,
             created_at: message.created_at,
         }
     }

@@ -39,6 +39,8 @@ pub struct Version {
     pub silence: Silence,
     /// How many segments one text of it may cost; a longer one is cut.
     pub max_segments: Option<i32>,
+    /// How many messages one turn may send in all; the rest is cut.
+    pub max_messages_per_turn: i32,
     /// Whether typographic characters are replaced where they alone make a text UCS-2.
     pub smart_encoding: bool,
     pub error_message: Option<String>,
@@ -57,6 +59,7 @@ pub struct NewVersion {
     pub debounce_seconds: i32,
     pub silence: Silence,
     pub max_segments: Option<i32>,
+    pub max_messages_per_turn: i32,
     pub smart_encoding: bool,
     pub error_message: Option<String>,
 }
@@ -219,6 +222,7 @@ async fn insert_version(
         .bind(&version.silence.closing)
         .bind(version.max_segments)
         .bind(version.smart_encoding)
+        .bind(version.max_messages_per_turn)
         .execute(connection)
         .await?;
     Ok(())

@@ -31,6 +31,8 @@ pub struct Message {
     pub reason: Option<String>,
     pub carrier_sid: Option<String>,
     pub error_code: Option<i32>,
+    /// How many characters its turn could not say any more.
+    pub truncated: Option<i32>,
     pub created_at: DateTime<Utc>,
 }
 
@@ -89,6 +91,8 @@ pub struct NewText {
     /// The number that it leaves from.
     pub number_id: Uuid,
     pub contact: String,
+    /// Where the contact may be, by the digits of its number.
+    pub countries: Vec<String>,
     pub body: String,
     pub media_urls: Vec<String>,
     /// `supersede`, `join` or `reject`.
@@ -101,12 +105,15 @@ pub struct NewText {
 #[derive(Debug, Clone, FromRow)]
 pub struct Begun {
     /// `sent`, `scheduled`, `replayed`, or why nothing was done: `key_reused`, `contact_opted_out`, `session_active`,
-    /// `number_detached`.
+    /// `number_detached`, `country_not_allowed`, `contact_limit_reached`, `project_limit_reached`.
     pub outcome: String,
     pub message_id: Uuid,
     /// Null while it is scheduled.
     pub session_id: Option<Uuid>,
     pub send_at: Option<DateTime<Utc>>,
+    /// In how many seconds the limit that refused it lets a message pass again.
+    #[sqlx(default)]
+    pub retry_after_seconds: Option<f64>,
 }
 
 /// Sends or schedules a text; when this answers, it is committed. With a key it is done once, however often it is asked.
@@ -119,6 +126,7 @@ pub async fn send(ledger: &Ledger, text: &NewText, idempotency: Option<&Idempote
         .bind(text.send_at)
         .bind(text.number_id)
         .bind(&text.contact)
+        .bind(&text.countries)
         .bind(&text.body)
         .bind(Json(media))
         .bind(text.on_active_session)

@@ -17,6 +17,7 @@ pub mod medium;
 pub mod message;
 pub mod number;
 pub mod number_finding;
+pub mod outbound;
 pub mod page;
 pub mod project;
 pub mod room;

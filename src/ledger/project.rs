@@ -52,6 +52,16 @@ pub struct Settings {
     pub repeats_in_five_minutes: i32,
     /// How many texts to the project are answered in a minute of the clock; 0 is off.
     pub texts_per_project_per_minute: i32,
+    /// How many messages may be planned to one contact in an hour; 0 is off.
+    pub outbound_per_contact_per_hour: i32,
+    /// The same in 24 hours.
+    pub outbound_per_contact_per_day: i32,
+    /// How many messages of the whole project may be planned in a minute; 0 is off.
+    pub outbound_per_project_per_minute: i32,
+    /// The same in 24 hours.
+    pub outbound_per_project_per_day: i32,
+    /// Where it may send; without a list the countries of its numbers, and to whom wrote first.
+    pub allowed_countries: Option<Vec<String>>,
     /// What somebody gets who texts HELP.
     pub help_message: Option<String>,
     /// Which number sends when nothing else says so.

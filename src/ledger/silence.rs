@@ -17,6 +17,8 @@ pub struct Decided {
     /// How long after its time it was warned or ended.
     pub late_seconds: f64,
     planned: bool,
+    /// The limit of the project for which the warning or the farewell is not sent.
+    pub refused: Option<String>,
 }
 
 /// Decides about the sessions whose job is due, as far as there is room.

@@ -158,6 +158,8 @@ pub struct Settlement {
     send_seconds: Option<f64>,
     next_turn_id: Uuid,
     next_session_id: Uuid,
+    /// How many characters the turn may not say any more: told with its last message.
+    truncated: Option<i32>,
 }
 
 composite!(Settlement, "turn_outcome");
@@ -168,7 +170,11 @@ struct PlannedSend {
     message_id: Uuid,
     number: Option<String>,
     contact: String,
+    /// Where the contact may be, by the digits of its number.
+    countries: Vec<String>,
     body: String,
+    /// Why it is not sent, where that is known by now.
+    refused: Option<&'static str>,
 }
 
 impl Settlement {
@@ -195,6 +201,7 @@ impl Settlement {
             send_seconds: None,
             next_turn_id: new_id(),
             next_session_id: new_id(),
+            truncated: None,
         }
     }
 
@@ -213,9 +220,24 @@ impl Settlement {
         self
     }
 
-    /// Sends a text outside the answer, when the turn is over: from a number of ours, else from the session's.
-    pub fn send(mut self, number: Option<String>, contact: String, body: String) -> Self {
-        let send = PlannedSend { message_id: new_id(), number, contact, body };
+    /// Notes that so many characters are left out, because the turn may not send more messages.
+    pub fn cut(mut self, characters: usize) -> Self {
+        let cut = i32::try_from(characters).unwrap_or(i32::MAX);
+        self.truncated = Some(self.truncated.unwrap_or_default().saturating_add(cut));
+        self
+    }
+
+    /// Sends a text outside the answer, when the turn is over: from a number of ours, else from the session's. It is only noted
+    /// when it is refused already.
+    pub fn send(
+        mut self,
+        number: Option<String>,
+        contact: String,
+        countries: Vec<String>,
+        body: String,
+        refused: Option<&'static str>,
+    ) -> Self {
+        let send = PlannedSend { message_id: new_id(), number, contact, countries, body, refused };
         self.sends.get_or_insert_default().push(send);
         self
     }
@@ -288,6 +310,9 @@ pub async fn settle(ledger: &Ledger, settlement: Settlement) -> Result<Settled, 
     Ok(settled)
 }
 
+/// As `settle_turns` answers it: outcome, planned, more work, leaving, and the limits that suppressed messages.
+type Row = (String, i32, bool, bool, Option<Vec<String>>);
+
 /// One transaction, one round trip for all of them.
 pub(super) async fn flush(
     connection: &mut PgConnection,
@@ -297,11 +322,15 @@ pub(super) async fn flush(
         settlement.ordinal = ordinal;
     }
     let settling = sqlx::query_as(include_str!("../../sql/turn/settle.sql")).bind(settlements).fetch_all(connection);
-    let settled: Vec<(String, i32, bool, bool)> = failpoint::during("turn.in_commit", settling).await?;
+    let settled: Vec<Row> = failpoint::during("turn.in_commit", settling).await?;
     failpoint::reach("turn.after_settle");
+    for reason in settled.iter().filter_map(|(.., refused)| refused.as_deref()).flatten() {
+        tracing::warn!(reason, "a message of a turn is over a limit of its project and is not sent");
+        metrics::counter!("textback_outbound_refused_total", "reason" => reason.clone()).increment(1);
+    }
     Ok(settled
         .into_iter()
-        .map(|(outcome, planned, more_work, leaving)| match outcome.as_str() {
+        .map(|(outcome, planned, more_work, leaving, _)| match outcome.as_str() {
             "settled" => Settled::Written { planned, more_work, leaving },
             _ => Settled::Stale,
         })

@@ -5,26 +5,36 @@ use std::time::{Duration, Instant};
 
 use apalis_core::error::BoxDynError;
 use apalis_core::task::data::Data;
+use moka::future::Cache;
 use uuid::Uuid;
 
 use super::Carrier;
 use super::breaker::Gate;
 use super::queue::{Seated, Source, claim_at_once};
 use crate::account::Account;
+use crate::agent::countries_of;
 use crate::bounds;
 use crate::carrier::client::{Outgoing, WebhookUrls};
 use crate::carrier::numbers::OVERRIDES;
 use crate::carrier::{ErrorClass, Sent};
+use crate::db;
 use crate::failpoint;
 use crate::ledger::Ledger;
 use crate::ledger::delivery;
 use crate::ledger::delivery::{Claim, Outcome, Refusal, Settlement};
+use crate::ledger::outbound;
 use crate::ledger::room::Room;
 use crate::ledger::wake::Work;
 
 /// How often a text is offered to a carrier that certainly did not take it: with the backoff below, for some twelve
 /// hours. An outage or a wrong credential is mended by then, and an older answer helps nobody.
 const MOST_ATTEMPTS: i32 = 150;
+
+/// The class of a message to where its project does not send.
+const COUNTRY: &str = "country_not_allowed";
+
+/// How long a project's list of countries is kept, as its account is.
+const COUNTRIES_KEPT: Duration = Duration::from_secs(5);
 
 /// Sends deliveries.
 #[derive(Clone)]
@@ -33,12 +43,15 @@ pub struct Sender {
     /// Where the carrier reaches us, without a slash at its end.
     public_base: Arc<str>,
     lease_seconds: u32,
+    /// Where projects with a list of their own may send, as it was read a moment ago.
+    countries: Cache<Uuid, Option<Arc<[String]>>>,
 }
 
 impl Sender {
     /// A sender that asks for reports at `public_base` and holds its leases this long.
     pub(super) fn new(carrier: Carrier, public_base: &str, lease_seconds: u32) -> Self {
-        Self { carrier, public_base: public_base.into(), lease_seconds }
+        let countries = Cache::builder().max_capacity(10_000).time_to_live(COUNTRIES_KEPT).build();
+        Self { carrier, public_base: public_base.into(), lease_seconds, countries }
     }
 
     /// Whether nothing keeps a project's account from sending.
@@ -60,7 +73,16 @@ impl Sender {
     async fn send(&self, claim: Claim) {
         let began = Instant::now();
         failpoint::reach("delivery.after_claim");
-        let outcome = match self.carrier.accounts.of_project(claim.project_id).await {
+        let outcome = match self.barred(&claim).await {
+            Some(outcome) => outcome,
+            None => self.call(&claim, began).await,
+        };
+        self.settle(claim, outcome).await;
+    }
+
+    /// Calls the carrier, if the project has an account there.
+    async fn call(&self, claim: &Claim, began: Instant) -> Outcome {
+        match self.carrier.accounts.of_project(claim.project_id).await {
             // Who was asleep since the claim may no longer hold it, and another worker may be sending: then nobody is
             // called, and the settling finds out whose it is.
             _ if claim.asked_at.elapsed() > self.lease() / 2 => put_off(
@@ -69,7 +91,7 @@ impl Sender {
                 refusal(ErrorClass::Transient, "the worker was held up between the claim and the call"),
             ),
             Ok(Some(account)) => {
-                let sent = failpoint::during("delivery.in_call", Box::pin(self.hand_over(&account, &claim))).await;
+                let sent = failpoint::during("delivery.in_call", Box::pin(self.hand_over(&account, claim))).await;
                 failpoint::reach("delivery.before_settle");
                 metrics::histogram!("textback_carrier_request_duration_seconds", "operation" => "send")
                     .record(began.elapsed().as_secs_f64());
@@ -85,12 +107,34 @@ impl Sender {
             )),
             // Nothing was sent, and an operator can mend it.
             Err(error) => put_off(claim.attempt, None, refusal(ErrorClass::PermanentConfig, &error.to_string())),
-        };
-        self.settle(claim, outcome).await;
+        }
     }
 
     fn lease(&self) -> Duration {
         Duration::from_secs(u64::from(self.lease_seconds))
+    }
+
+    /// What becomes of a message to a country that is not on the project's own list. That list is the last word about all that
+    /// leaves, whatever planned it; where there is none, what we begin is decided when it is planned.
+    async fn barred(&self, claim: &Claim) -> Option<Outcome> {
+        let reading =
+            async { db::patiently(outbound::allowed_countries(&self.carrier.ledger, claim.project_id)).await };
+        match Box::pin(self.countries.try_get_with(claim.project_id, reading)).await {
+            Ok(allowed) => {
+                let allowed = allowed?;
+                if countries_of(&claim.to).iter().any(|country| allowed.contains(country)) {
+                    return None;
+                }
+                metrics::counter!("textback_outbound_refused_total", "reason" => COUNTRY).increment(1);
+                let detail = format!("{COUNTRY}: the contact is in none of the project's allowed_countries");
+                Some(Outcome::Failed(Refusal { code: None, class: COUNTRY.to_owned(), detail }))
+            }
+            // Nothing was sent yet.
+            Err(error) => {
+                let error: Arc<sqlx::Error> = error;
+                Some(put_off(claim.attempt, None, refusal(ErrorClass::Transient, &error.to_string())))
+            }
+        }
     }
 
     async fn hand_over(&self, account: &Account, claim: &Claim) -> Sent {

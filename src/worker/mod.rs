@@ -6,6 +6,7 @@ mod breaker;
 pub mod deliveries;
 mod failure;
 mod handover;
+mod messages;
 mod narrowing;
 pub mod numbers;
 mod queue;

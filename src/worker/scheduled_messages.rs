@@ -68,8 +68,15 @@ pub(super) async fn work(seated: Seated<Due>) -> Result<(), BoxDynError> {
     let Due { message_id, session_id, outcome, late_seconds, .. } = due;
     match outcome.as_str() {
         "sent" => tracing::info!(%message_id, session_id = ?session_id, late_seconds, "a scheduled text is on its way"),
-        "put_off" => tracing::info!(%message_id, "a scheduled text waits until the contact's quiet hours are over"),
-        why => tracing::warn!(%message_id, why, "a scheduled text is not sent"),
+        "put_off" => {
+            tracing::info!(%message_id, "a scheduled text waits until the contact's quiet hours are over, or the window of a limit")
+        }
+        why => {
+            tracing::warn!(%message_id, why, "a scheduled text is not sent");
+            if matches!(why, "contact_limit_reached" | "project_limit_reached" | "country_not_allowed") {
+                metrics::counter!("textback_outbound_refused_total", "reason" => outcome.clone()).increment(1);
+            }
+        }
     }
     metrics::counter!("textback_scheduled_messages_total", "outcome" => outcome).increment(1);
     Ok(())

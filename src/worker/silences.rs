@@ -67,7 +67,11 @@ impl Source for Silences {
 /// The worker's function: tells what was decided.
 pub(super) async fn work(seated: Seated<Decided>) -> Result<(), BoxDynError> {
     let (decided, _seat) = seated.rise();
-    let Decided { session_id, outcome, late_seconds, .. } = decided;
+    let Decided { session_id, outcome, late_seconds, refused, .. } = decided;
+    if let Some(reason) = refused {
+        tracing::warn!(%session_id, reason, "a warning or a farewell is over a limit of its project and is not sent");
+        metrics::counter!("textback_outbound_refused_total", "reason" => reason).increment(1);
+    }
     match outcome.as_str() {
         "warned" => tracing::info!(%session_id, late_seconds, "the session is silent; a warning is planned"),
         "ended" => tracing::info!(%session_id, late_seconds, "the session has timed out"),

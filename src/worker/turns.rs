@@ -15,6 +15,7 @@ use super::agent_log::write_log;
 use super::deliveries::Sender;
 use super::failure::Failure;
 use super::handover::Handover;
+use super::messages::Allowance;
 use super::queue::{Seated, Source, claim_at_once, give_back};
 use super::shares::Seat;
 use crate::agent::http::HttpAgent;
@@ -30,7 +31,6 @@ use crate::ledger::turn::{Claim, Reason, Settled, Settlement, WaitingMessage};
 use crate::ledger::wake::Work;
 use crate::ledger::{self, Ledger, agent, delivery, turn};
 use crate::secret::SecretKeys;
-use crate::segments;
 use crate::template;
 
 /// How often an agent may fail before it is given up: with the backoff below within some four seconds.
@@ -231,6 +231,7 @@ impl Turns {
             return Err(Failure { most_attempts: 0, skip: "worker_lost", ..lost });
         }
         let answering = async {
+            let mut allowance = Allowance::of(version);
             let (settlement, sends) = match &version.url {
                 Some(url) => {
                     // Read for each turn: a secret may be changed, and from then on the new one signs.
@@ -239,14 +240,14 @@ impl Turns {
                     let secrets = secrets.map_err(|error| Failure::of_ours(error.to_string()))?;
                     let timeout = Duration::from_secs(u64::try_from(version.timeout_seconds).unwrap_or_default());
                     let service = HttpAgent::new(self.means.caller.clone(), url.clone(), timeout, secrets);
-                    converse(&service, version, claim, self.env).await.map_err(failed)?
+                    converse(&service, version, claim, self.env, &mut allowance).await.map_err(failed)?
                 }
                 None => {
                     let key = format!("{} {}", claim.agent_id, claim.agent_version);
                     let source = version.source.clone().unwrap_or_default();
                     let made = || ScriptAgent::new(self.means.runners.clone(), key, source);
                     let script = loaded.script.get_or_try_init(made).await.map_err(failed)?;
-                    converse(script, version, claim, self.env).await.map_err(failed)?
+                    converse(script, version, claim, self.env, &mut allowance).await.map_err(failed)?
                 }
             };
             let mut settlement = settlement;
@@ -257,7 +258,7 @@ impl Turns {
                         self.fill(claim, &name, &variables).await?.map_err(failed)?
                     }
                 };
-                settlement = settlement.send(from, to, db::storable(&body));
+                settlement = allowance.send(settlement, to, from, &body);
             }
             Ok(settlement)
         };
@@ -337,6 +338,7 @@ async fn converse(
     version: &Version,
     claim: &Claim,
     env: &'static str,
+    allowance: &mut Allowance<'_>,
 ) -> Result<(Settlement, Vec<Outside>), AgentError> {
     let mut conversation = conversation(claim, env);
     let mut settlement = Settlement::of(claim);
@@ -353,7 +355,7 @@ async fn converse(
             // Without a greeting there is nothing to greet with: then the text is processed.
             processes = version.first_message != "greet" || greeting.is_empty();
             if version.first_message != "process" {
-                settlement = say(settlement, version, "greeting", greeting);
+                settlement = allowance.say(settlement, "greeting", greeting);
             }
         }
         (hangup, sends) = (begun.hangup, begun.sends);
@@ -371,7 +373,7 @@ async fn converse(
     if processes && !hangup && !claim.waiting.is_empty() && agent.replies() {
         let answer = agent.reply(conversation.clone(), asked(claim)).await?;
         write_log(&answer.log, &mut log_left);
-        settlement = say(settlement, version, "reply", answer.texts);
+        settlement = allowance.say(settlement, "reply", answer.texts);
         hangup = answer.hangup;
         sends.extend(answer.sends);
         (conversation.state, conversation.language) = (answer.state, answer.language);
@@ -379,29 +381,6 @@ async fn converse(
     let changed = (conversation.state != claim.state.0).then_some(conversation.state);
     settlement = settlement.remember(changed, conversation.language);
     Ok((if hangup { settlement.close("agent_ended") } else { settlement }, sends))
-}
-
-/// Plans texts as the agent's version wants them, in parts that the carrier takes.
-fn say(settlement: Settlement, version: &Version, kind: &'static str, texts: Vec<String>) -> Settlement {
-    texts
-        .into_iter()
-        .flat_map(|text| {
-            let text = db::storable(&text);
-            let text = if version.smart_encoding { segments::plain(text) } else { text };
-            let text = match version.max_segments.and_then(|most| usize::try_from(most).ok()) {
-                Some(most) if segments::segments(&text) > most => {
-                    tracing::warn!(
-                        most,
-                        segments = segments::segments(&text),
-                        "the agent's text costs too much; it is cut"
-                    );
-                    segments::cut(text, most)
-                }
-                _ => text,
-            };
-            segments::parts(&text)
-        })
-        .fold(settlement, |settlement, part| settlement.say(kind, part))
 }
 
 /// What `start` said, else what it left in `conv.state.greet_message`, else the agent's setting.

@@ -272,7 +272,8 @@ impl World {
 
 /// Settings of a project in which texts may come as fast as they like.
 pub fn unguarded() -> Value {
-    json!({"guards": {"texts_per_contact_per_minute": 0, "repeats_in_five_minutes": 0, "texts_per_project_per_minute": 0}})
+    json!({"guards": {"texts_per_contact_per_minute": 0, "repeats_in_five_minutes": 0, "texts_per_project_per_minute": 0},
+           "outbound_per_contact_per_hour": 0, "outbound_per_contact_per_day": 0})
 }
 
 /// Workers as stories have them.

@@ -31,6 +31,7 @@ mod inbound_sms;
 mod number_faults;
 mod number_wishes;
 mod numbers;
+mod outbound_limits;
 mod plans;
 mod poison;
 mod proxy;

@@ -234,6 +234,7 @@ async fn without_a_from_the_number_is_the_last_one_then_the_countrys_then_the_de
     let (london, berlin) = ("+442071838750", "+4930901820");
     world.attach_another(london).await;
     world.attach_another(berlin).await;
+    world.ok(Method::PATCH, "/v1/project", Some(json!({"allowed_countries": ["US", "GB", "DE", "FR"]}))).await;
     let sender = async |to: &str| {
         let sent = world.send(json!({"to": to, "body": "hello"})).await;
         world.message(&sent).await["number"].as_str().unwrap_or_default().to_owned()
@@ -360,7 +361,7 @@ async fn quiet_hours_are_those_of_the_contact() {
     .fetch_one(world.ledger.pool())
     .await
     .expect("a time");
-    let quiet = json!({"quiet_hours": {"from": clock.0, "until": clock.1}});
+    let quiet = json!({"quiet_hours": {"from": clock.0, "until": clock.1}, "allowed_countries": ["US", "JP"]});
     let project = world.ok(Method::PATCH, "/v1/project", Some(quiet)).await;
     assert_eq!(project["quiet_hours"]["from"], clock.0);
 

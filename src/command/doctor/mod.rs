@@ -14,7 +14,7 @@ use super::{Done, print};
 use crate::config::{CarrierSettings, DatabaseSettings};
 use crate::db;
 use crate::ledger::wake::Wakes;
-use crate::ledger::{Ledger, health, invariant};
+use crate::ledger::{Ledger, health, invariant, outbound};
 use crate::telemetry::{masked, one_line};
 
 /// Work that is older than this is stuck: a lease, the search for an unsure text and a second try are over by then.
@@ -137,6 +137,24 @@ async fn look_at_notices(ledger: &Ledger, findings: &mut Findings) -> bool {
     }
 }
 
+/// Whether a project has sent all that its limits allow: then its messages are refused, or wait.
+async fn look_at_limits(ledger: &Ledger, findings: &mut Findings) -> Result<(), sqlx::Error> {
+    let at_limit = outbound::at_limit(ledger).await?;
+    if at_limit.is_empty() {
+        findings.ok("limits", "no project is at a limit of what it sends");
+    }
+    for at in at_limit {
+        let outbound::AtLimit { name, limit, most, contacts, resets_at } = &at;
+        if at.is_of_project() {
+            let found = format!("the project {name:?} is at {limit} ({most}) until {resets_at}");
+            findings.bad("limits", &found, "is it a loop? if it is not, raise the limit: PATCH /v1/project");
+        } else {
+            findings.ok("limits", &format!("{contacts} contacts of the project {name:?} are at {limit} ({most})"));
+        }
+    }
+    Ok(())
+}
+
 async fn look_at_work(ledger: &Ledger, findings: &mut Findings) -> Result<(), sqlx::Error> {
     match invariant::check(ledger).await {
         Ok(breaches) if breaches.is_empty() => findings.ok("invariants", "all hold"),
@@ -151,6 +169,7 @@ async fn look_at_work(ledger: &Ledger, findings: &mut Findings) -> Result<(), sq
             findings.bad("invariants", &format!("their views can't be read: {error}"), "run: textback migrate");
         }
     }
+    look_at_limits(ledger, findings).await?;
     let backlog = health::backlog(ledger).await?;
     for (what, count) in [("turns", backlog.turns), ("deliveries", backlog.deliveries)] {
         findings.ok(what, &format!("{count} are due"));

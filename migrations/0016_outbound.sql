@@ -1,0 +1,188 @@
+-- What is sent is bounded: per contact and per project, in windows of time, and by the country of the contact. One rule for all
+-- that we send: texts by the API, scheduled ones, answers, warnings, farewells, the answer to HELP.
+
+-- How many messages were planned in the windows that run now. Written only where a limit is set. A window begins with its first
+-- message, so that a limit holds in any clock's hour.
+create table outbound_pace (
+    project_id  uuid        not null constraint outbound_pace_belongs_to_a_project references project (id),
+    -- Empty: the whole project.
+    contact     text        not null,
+    -- An hour of a contact, a minute of a project.
+    short_began timestamptz not null,
+    short_sent  integer     not null,
+    -- 24 hours.
+    day_began   timestamptz not null,
+    day_sent    integer     not null,
+    constraint outbound_pace_pk primary key (project_id, contact)
+) with (fillfactor = 50);
+
+-- Which of some windows has no room for `more` messages: the place of the one that is full for the longest, or null. A limit (most) of
+-- 0 bounds nothing; a window that nobody sent in has no beginning.
+create function full_window(
+    most integer[], began timestamptz[], sent integer[], lasts interval[], more integer, at timestamptz
+) returns integer language plpgsql stable
+set search_path = textback, pg_temp as $$
+declare
+    found_at integer;
+    ends_at  timestamptz;
+begin
+    for place in 1 .. cardinality(most) loop
+        continue when most[place] = 0;
+        if coalesce(at < began[place] + lasts[place], false) then
+            continue when sent[place] + more <= most[place] or began[place] + lasts[place] <= ends_at;
+            found_at := place;
+            ends_at := began[place] + lasts[place];
+        elsif more > most[place] and found_at is null then
+            found_at := place;
+            ends_at := at;
+        end if;
+    end loop;
+    return found_at;
+end $$;
+
+-- Adds messages to the windows of contacts, or of the project (''): for each all of them or none. most, lasts: the limits of its shorter
+-- window and of its day. A window that is over begins anew. Answers for whom they were added.
+-- In one statement for a batch; each row is found by its key and written by its place, as in take_in_together.
+create function add_to_pace(of_project uuid, contacts text[], mores integer[], most integer[], lasts interval[]) returns text[]
+language plpgsql
+set search_path = textback, pg_temp as $$
+declare
+    added     text[] := '{}';
+    newly     text[];
+    this_time timestamptz := now();
+begin
+    loop
+        with wanted as (
+            select of_contact, sum(more)::integer as more
+              from unnest(contacts, mores) as w (of_contact, more)
+             where of_contact <> all (added)
+             group by of_contact
+             order by of_contact
+        ), written as (
+            update outbound_pace
+               set short_began = case when this_time < short_began + lasts[1] then short_began else this_time end,
+                   short_sent  = case when this_time < short_began + lasts[1] then short_sent else 0 end + held.more,
+                   day_began   = case when this_time < day_began + lasts[2] then day_began else this_time end,
+                   day_sent    = case when this_time < day_began + lasts[2] then day_sent else 0 end + held.more
+              from (select wanted.more, pace.place
+                      from wanted
+                     cross join lateral (
+                           select ctid as place from outbound_pace
+                            where outbound_pace.project_id = of_project and outbound_pace.contact = wanted.of_contact
+                            limit 1 for update) pace) held
+             where outbound_pace.ctid = held.place
+               and full_window(most, array[short_began, day_began], array[short_sent, day_sent], lasts, held.more, this_time) is null
+            returning contact
+        )
+        select coalesce(array_agg(contact), '{}') into newly from written;
+        added := added || newly;
+        exit when contacts <@ added;
+        insert into outbound_pace (project_id, contact, short_began, short_sent, day_began, day_sent)
+        select distinct of_project, of_contact, this_time, 0, this_time, 0
+          from unnest(contacts) of_contact
+         where of_contact <> all (added)
+           and (select contact from outbound_pace where project_id = of_project and contact = of_contact limit 1) is null
+         order by of_contact
+        on conflict on constraint outbound_pace_pk do nothing;
+        -- Who has a row, and was not added, is at a limit.
+        exit when not found;
+    end loop;
+    return added;
+end $$;
+
+-- Counts messages to contacts that are about to be planned, for each contact all of them or none, and for the project all or none.
+-- Answers whose may be planned. The project's row is locked before those of its contacts, by everybody, and all stay locked until
+-- the transaction ends: so no two transactions go over a limit together, and those of a project that has one wait for each other.
+create function count_outbound(of_project uuid, contacts text[], mores integer[]) returns text[] language plpgsql
+set search_path = textback, pg_temp as $$
+declare
+    limits  record;
+    in_all  integer;
+    counted text[];
+begin
+    select array[outbound_per_contact_per_hour, outbound_per_contact_per_day] as of_one,
+           array[outbound_per_project_per_minute, outbound_per_project_per_day] as of_all
+      into limits from project where id = of_project;
+    if limits.of_all <> '{0,0}' then
+        select sum(more) into in_all from unnest(mores) more;
+        if add_to_pace(of_project, '{""}', array[in_all], limits.of_all, '{1 minute, 24 hours}') = '{}' then
+            return '{}';
+        end if;
+    end if;
+    if limits.of_one = '{0,0}' then
+        return contacts;
+    end if;
+    counted := add_to_pace(of_project, contacts, mores, limits.of_one, '{1 hour, 24 hours}');
+    if limits.of_all <> '{0,0}' and not contacts <@ counted then
+        select sum(more) into in_all from unnest(contacts, mores) as w (of_contact, more) where of_contact <> all (counted);
+        perform uncount_outbound(of_project, null, in_all, now());
+    end if;
+    return counted;
+end $$;
+
+-- Counts one message. Answers the code of the limit that it would break, what it says, and when its window ends; all null when it may be planned.
+create function count_one_outbound(of_project uuid, to_contact text, out code text, out detail text, out until_at timestamptz)
+language plpgsql
+set search_path = textback, pg_temp as $$
+declare
+    most    integer[];
+    began   timestamptz[];
+    lasts   interval[] := '{1 minute, 24 hours, 1 hour, 24 hours}';
+    of_one  outbound_pace;
+    of_all  outbound_pace;
+    is_full integer;
+begin
+    if count_outbound(of_project, array[to_contact], '{1}') <> '{}' then
+        return;
+    end if;
+    select array[outbound_per_project_per_minute, outbound_per_project_per_day, outbound_per_contact_per_hour, outbound_per_contact_per_day]
+      into most from project where id = of_project;
+    select * into of_one from outbound_pace where project_id = of_project and contact = to_contact;
+    select * into of_all from outbound_pace where project_id = of_project and contact = '';
+    began := array[of_all.short_began, of_all.day_began, of_one.short_began, of_one.day_began];
+    is_full := coalesce(full_window(most, began, array[of_all.short_sent, of_all.day_sent, of_one.short_sent, of_one.day_sent], lasts, 1, now()), 3);
+    code := case when is_full <= 2 then 'project_limit_reached' else 'contact_limit_reached' end;
+    detail := format('%s: the project sends at most %s messages %s', code, most[is_full],
+                     (array['in a minute', 'in 24 hours', 'to one contact in an hour', 'to one contact in 24 hours'])[is_full]);
+    until_at := greatest(began[is_full] + lasts[is_full], now() + interval '1 second');
+end $$;
+
+-- Takes messages out of the count again that were planned then and never left: what was taken back before anybody began to send it.
+-- to_contact null: of the project alone.
+create function uncount_outbound(of_project uuid, to_contact text, fewer integer, planned_at timestamptz) returns void language plpgsql
+set search_path = textback, pg_temp as $$
+declare
+    of_contact text;
+begin
+    -- In everybody's order.
+    foreach of_contact in array array['', to_contact] loop
+        update outbound_pace
+           set short_sent = case when planned_at >= short_began then greatest(short_sent - fewer, 0) else short_sent end,
+               day_sent = case when planned_at >= day_began then greatest(day_sent - fewer, 0) else day_sent end
+         where project_id = of_project and outbound_pace.contact = of_contact;
+    end loop;
+end $$;
+
+-- Whether a project may text a contact, that is in one of these countries as far as its digits tell.
+-- A project's own list is the last word. Without one it is the countries of its attached numbers; and who wrote to the project
+-- first is answered wherever they are.
+create function country_is_allowed(of_project uuid, to_contact text, countries text[]) returns boolean language plpgsql stable
+set search_path = textback, pg_temp as $$
+declare
+    allowed text[];
+begin
+    select allowed_countries into allowed from project where id = of_project;
+    if allowed is not null then
+        return allowed && countries;
+    end if;
+    -- A toll-free number of +1, or one of an area that nobody knows, serves both of the large countries there.
+    select array_agg(of_number.country) into allowed
+      from number
+     cross join lateral unnest(case when number.number ~ '^\+18(00|33|44|55|66|77|88)' then '{US,CA}'
+                                    when number.country is not null then array[number.country]
+                                    when number.number like '+1%' then '{US,CA}' end) as of_number (country)
+     where number.project_id = of_project and number.detached_at is null;
+    -- Where the digits of no number tell its country, there is nothing to go by.
+    return allowed is null or allowed && countries
+        or exists (select from session where session.project_id = of_project and session.contact = to_contact and engaged);
+end $$;

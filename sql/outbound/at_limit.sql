@@ -1,0 +1,14 @@
+-- Projects that have sent all that a limit allows in the window that runs, with how many contacts that concerns, fifty at most.
+select project.name, bound.name as "limit", bound.most, count(*) as contacts, max(bound.began + bound.lasts) as resets_at
+  from outbound_pace pace
+  join project on project.id = pace.project_id
+ cross join lateral (values
+       ('outbound_per_project_per_minute', interval '1 minute', project.outbound_per_project_per_minute, pace.short_began, pace.short_sent, true),
+       ('outbound_per_project_per_day', interval '24 hours', project.outbound_per_project_per_day, pace.day_began, pace.day_sent, true),
+       ('outbound_per_contact_per_hour', interval '1 hour', project.outbound_per_contact_per_hour, pace.short_began, pace.short_sent, false),
+       ('outbound_per_contact_per_day', interval '24 hours', project.outbound_per_contact_per_day, pace.day_began, pace.day_sent, false)
+       ) as bound (name, lasts, most, began, sent, is_of_all)
+ where bound.most > 0 and bound.sent >= bound.most and now() < bound.began + bound.lasts and bound.is_of_all = (pace.contact = '')
+ group by project.id, project.name, bound.name, bound.most
+ order by project.name, bound.name
+ limit 50

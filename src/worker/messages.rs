@@ -1,0 +1,78 @@
+//! What a turn says, as messages that the carrier takes: cut into parts, and no more of them than the agent's version allows; it sends nothing.
+
+use crate::agent::countries_of;
+use crate::db;
+use crate::ledger::agent::Version;
+use crate::ledger::turn::Settlement;
+use crate::segments;
+
+/// Why a message outside the answer is not sent when the turn has said all it may.
+const OVER: &str = "turn_limit_reached";
+
+/// The messages that one turn may still send.
+pub(super) struct Allowance<'a> {
+    version: &'a Version,
+    left: usize,
+    most: usize,
+}
+
+impl<'a> Allowance<'a> {
+    pub(super) fn of(version: &'a Version) -> Self {
+        let most = usize::try_from(version.max_messages_per_turn).unwrap_or(1);
+        Self { version, left: most, most }
+    }
+
+    /// Plans texts as the agent's version wants them. What is beyond the allowance is cut, and the settlement knows how much that is.
+    pub(super) fn say(&mut self, settlement: Settlement, kind: &'static str, texts: Vec<String>) -> Settlement {
+        let (mut settlement, mut cut) = (settlement, 0);
+        for text in texts {
+            let text = self.worded(text);
+            let (parts, rest) = segments::parts(&text, self.left);
+            self.left -= parts.len();
+            cut += rest.chars().count();
+            settlement = parts.into_iter().fold(settlement, |settlement, part| settlement.say(kind, part));
+        }
+        if cut == 0 {
+            return settlement;
+        }
+        tracing::warn!(
+            kind,
+            most = self.most,
+            cut_characters = cut,
+            "the turn says more than it may send; the rest is cut (max_messages_per_turn of the agent)"
+        );
+        metrics::counter!("textback_outbound_refused_total", "reason" => OVER).increment(1);
+        settlement.cut(cut)
+    }
+
+    /// Plans a text outside the answer, or notes that the turn may not send it.
+    pub(super) fn send(&mut self, settlement: Settlement, to: String, from: Option<String>, body: &str) -> Settlement {
+        let countries = countries_of(&to);
+        let refused = match self.left.checked_sub(1) {
+            Some(left) => {
+                self.left = left;
+                None
+            }
+            None => {
+                tracing::warn!(
+                    most = self.most,
+                    "the turn sends more than it may; a text outside its answer is not sent"
+                );
+                metrics::counter!("textback_outbound_refused_total", "reason" => OVER).increment(1);
+                Some(OVER)
+            }
+        };
+        settlement.send(from, to, countries, db::storable(body), refused)
+    }
+
+    fn worded(&self, text: String) -> String {
+        let text = db::storable(&text);
+        let text = if self.version.smart_encoding { segments::plain(text) } else { text };
+        let Some(most) = self.version.max_segments.and_then(|most| usize::try_from(most).ok()) else { return text };
+        let (before, short) = (text.len(), segments::cut(text, most));
+        if short.len() != before {
+            tracing::warn!(most, bytes = before, "the agent's text costs too much; it is cut (max_segments)");
+        }
+        short
+    }
+}
