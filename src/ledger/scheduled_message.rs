@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::page::Page;
 use super::room::Room;
+use super::set_aside::fetch;
 use super::wake::Work;
 use super::{Ledger, new_id};
 
@@ -47,12 +48,9 @@ pub struct Due {
 pub async fn send_due(ledger: &Ledger, room: Room) -> Result<Vec<Due>, sqlx::Error> {
     let most = i32::try_from(room.most).unwrap_or(i32::MAX);
     let new_ids: Vec<Uuid> = (0..most).flat_map(|_| [new_id(), new_id()]).collect();
-    let due: Vec<Due> = sqlx::query_as(include_str!("../../sql/scheduled_message/send_due.sql"))
-        .bind(most)
-        .bind(new_ids)
-        .bind(room.only)
-        .fetch_all(&ledger.pool)
-        .await?;
+    let sending = sqlx::query(include_str!("../../sql/scheduled_message/send_due.sql"));
+    let sending = sending.bind(most).bind(new_ids).bind(room.only);
+    let due = fetch(ledger, sending).await?.iter().map(Due::from_row).collect::<Result<Vec<_>, _>>()?;
     if due.iter().any(|due| due.outcome == "sent") {
         ledger.wakes.ring(Work::Delivery);
         // A new session runs its start function.

@@ -2,7 +2,7 @@
 
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
-use sqlx::{FromRow, Postgres, Row};
+use sqlx::{Connection, FromRow, Postgres, Row};
 use uuid::Uuid;
 
 use super::Ledger;
@@ -43,6 +43,21 @@ pub async fn set_aside(
     Ok(done)
 }
 
+/// The rows of a statement that claims. The server tells of an error before it lets the rows of the statement go, 100 ms and more where it
+/// printed a gigabyte, and the next claim would pass over them: so we wait until it is ready again.
+pub(super) async fn fetch(
+    ledger: &Ledger,
+    claiming: Query<'_, Postgres, PgArguments>,
+) -> Result<Vec<PgRow>, sqlx::Error> {
+    let mut connection = ledger.pool.acquire().await?;
+    let fetched = claiming.fetch_all(&mut *connection).await;
+    if fetched.as_ref().is_err_and(db::is_of_the_data) {
+        // What is wrong with the connection is found by whoever uses it next.
+        let _ = connection.ping().await;
+    }
+    fetched
+}
+
 /// The claims of a statement that has claimed rows, each with its id in the column `id_column`, under a token. A row that this process
 /// can't read is set aside: its claim is committed, and nobody else would look at it before its lease ends.
 pub(super) async fn read_claims<C>(
@@ -55,7 +70,7 @@ pub(super) async fn read_claims<C>(
 where
     C: for<'r> FromRow<'r, PgRow>,
 {
-    let rows = claiming.fetch_all(&ledger.pool).await?;
+    let rows = fetch(ledger, claiming).await?;
     let mut claims = Vec::with_capacity(rows.len());
     for row in &rows {
         match C::from_row(row) {

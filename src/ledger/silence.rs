@@ -4,6 +4,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::room::Room;
+use super::set_aside::fetch;
 use super::wake::Work;
 use super::{Ledger, new_id};
 
@@ -25,12 +26,8 @@ pub struct Decided {
 pub async fn decide(ledger: &Ledger, room: Room) -> Result<Vec<Decided>, sqlx::Error> {
     let most = i32::try_from(room.most).unwrap_or(i32::MAX);
     let new_ids: Vec<Uuid> = (0..most).map(|_| new_id()).collect();
-    let decided: Vec<Decided> = sqlx::query_as(include_str!("../../sql/silence/decide.sql"))
-        .bind(most)
-        .bind(new_ids)
-        .bind(room.only)
-        .fetch_all(&ledger.pool)
-        .await?;
+    let deciding = sqlx::query(include_str!("../../sql/silence/decide.sql")).bind(most).bind(new_ids).bind(room.only);
+    let decided = fetch(ledger, deciding).await?.iter().map(Decided::from_row).collect::<Result<Vec<_>, _>>()?;
     if decided.iter().any(|decided| decided.planned) {
         ledger.wakes.ring(Work::Delivery);
     }

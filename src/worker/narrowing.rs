@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use uuid::Uuid;
 
@@ -15,18 +15,14 @@ use crate::ledger::set_aside;
 /// How often a row alone must be met when the server has no memory, before the row is blamed: it may be what else the server does.
 const TIMES_WITHOUT_MEMORY: u32 = 3;
 
-/// How long the rows of a failed claim may stay locked: so long at first, and twice as long each time, 620 ms in all.
-const LET_GO: Duration = Duration::from_millis(20);
-const MOST_TRIES: u32 = 5;
-
 /// What is known of the rows of one kind of work, one of which makes claims fail.
 #[derive(Default)]
 pub(super) struct Narrowing(Mutex<Suspects>);
 
 #[derive(Default)]
 struct Suspects {
-    /// Each is claimed by itself, the last one first, with how often nobody of it could be claimed.
-    groups: Vec<(Vec<Uuid>, u32)>,
+    /// Each is claimed by itself, the last one first.
+    groups: Vec<Vec<Uuid>>,
     /// How often a row alone met a server without memory.
     without_memory: HashMap<Uuid, u32>,
 }
@@ -37,21 +33,13 @@ impl Narrowing {
     /// Errors when no row is to blame, or nobody can tell which.
     pub(super) async fn claim<S: Source>(&self, source: &S, room: Room) -> Result<(Vec<S::Claim>, bool), sqlx::Error> {
         let health = source.ledger().wakes().claims();
-        let (group, tries) = self.suspects().groups.pop().unzip();
+        let group = self.suspects().groups.pop();
         let barred = room.full.clone();
         let most = room.most;
         let claiming = source.claim(Room { only: group.clone(), ..room });
         let error = match db::patiently(claiming).await {
             Ok(claims) => {
                 health.succeeded(S::WORK);
-                if let (Some(rows), Some(tries)) = (group, tries)
-                    && claims.is_empty()
-                    && tries < MOST_TRIES
-                {
-                    // The server tells of an error before it lets the rows of the failed claim go, and locked ones are passed over.
-                    tokio::time::sleep(LET_GO * 2_u32.pow(tries)).await;
-                    self.suspects().groups.push((rows, tries + 1));
-                }
                 return Ok((claims, !self.suspects().groups.is_empty()));
             }
             Err(error) => error,
@@ -69,12 +57,12 @@ impl Narrowing {
                 if due.is_empty() {
                     return Err(error);
                 }
-                self.suspects().groups.push((due, 0));
+                self.suspects().groups.push(due);
             }
             Some(&[row]) => self.blame(source, row, error).await?,
             Some(rows) => {
                 let (first, second) = rows.split_at(rows.len() / 2);
-                self.suspects().groups.extend([(second.to_vec(), 0), (first.to_vec(), 0)]);
+                self.suspects().groups.extend([second.to_vec(), first.to_vec()]);
             }
         }
         Ok((Vec::new(), true))

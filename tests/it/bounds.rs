@@ -91,7 +91,7 @@ def reply(conv, text):
     # Not a constant, which would be multiplied when the script is read.
     million = len(text) * 250000
     if text == 'fail':
-        fail('x' * (50 * million))
+        fail('x' * (5 * million))
     if text == 'keys':
         conv.state['k' * million] = 1 << 70
     conv.state.a = {'b': [1 << 70]}
