@@ -29,7 +29,7 @@ const REFUSE_WITHIN: Duration = Duration::from_millis(500);
 /// What a connection beyond the limit is told, whatever it asks.
 const TOO_MANY: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nRetry-After: 1\r\n\
-Connection: close\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nContent-Length: 158\r\n\r\n\
+Connection: close\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nContent-Length: 153\r\n\r\n\
 {\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,\"code\":\"too_many_connections\",\
 \"detail\":\"this process has no connection left; try again\"}";
 

@@ -28,15 +28,13 @@ pub fn add_metrics_to(routes: Route, ledger: Ledger) -> Route {
     routes.at("/metrics", get(numbers).data(Counts { ledger, counted: Arc::default() }))
 }
 
-/// For how long an answer of `/readyz` may be told again: anybody may ask, and each check asks the database.
-const READY_FOR: Duration = Duration::from_millis(250);
 /// For how long what the database counted is told again, to however many who ask.
 const COUNTED_FOR: Duration = Duration::from_secs(5);
 
 /// When a check began, and what it found.
 type Checked = Option<(Instant, Result<(), Problem>)>;
 
-/// Whether we are ready, asked by one at a time.
+/// Whether we are ready, asked by one at a time: anybody may ask, and each check asks the database. Those who wait share the next one.
 #[derive(Clone)]
 struct Readiness {
     ledger: Ledger,
@@ -45,9 +43,10 @@ struct Readiness {
 
 impl Readiness {
     async fn check(&self) -> Result<(), Problem> {
+        let asked = Instant::now();
         let mut checked = self.checked.lock().await;
-        if let Some((at, found)) = &*checked
-            && at.elapsed() < READY_FOR
+        if let Some((began, found)) = &*checked
+            && *began >= asked
         {
             return found.clone();
         }
