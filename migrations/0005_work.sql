@@ -189,7 +189,7 @@ create table scheduled_message (
     number_id         uuid        not null constraint scheduled_message_leaves_from_a_number references number (id),
     contact           text        not null,
     -- Where the contact may be, by the digits of its number.
-    countries         text[]      not null,
+    countries         text[]      not null default '{}',
     body              text        not null constraint scheduled_message_fits_a_text check (length(body) <= 1600),
     media_urls        text[]      not null default '{}' constraint scheduled_message_has_at_most_10_media check (cardinality(media_urls) <= 10),
     on_active_session text        not null constraint scheduled_message_knows_what_to_do_with_a_session

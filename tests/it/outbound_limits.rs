@@ -50,11 +50,6 @@ impl World {
         self.ok(Method::POST, "/v1/numbers", Some(json!({"number": number, "agent_id": agents["items"][0]["id"]})))
             .await;
     }
-
-    async fn metrics(&self) -> String {
-        let answer = self.http.get(format!("http://{}/metrics", self.api)).send().await.expect("an answer");
-        answer.text().await.expect("text")
-    }
 }
 
 fn to(contact: &str) -> Value {
@@ -71,7 +66,11 @@ async fn a_reply_of_two_megabytes_is_ten_messages_and_says_what_was_cut() {
     let cut = messages[10]["truncated_characters"].as_i64().expect("a number");
     assert!(cut > 1_960_000 && messages[10]["truncated"] == true, "{cut}");
     assert!(messages[..10].iter().all(|message| message["truncated"] == false));
-    assert!(world.metrics().await.contains("textback_outbound_refused_total{reason=\"turn_limit_reached\"}"));
+    assert!(
+        textback::telemetry::metrics()
+            .render()
+            .contains("textback_outbound_refused_total{reason=\"turn_limit_reached\"}")
+    );
 }
 
 #[tokio::test]
@@ -178,7 +177,11 @@ def reply(conv, text):
     assert!(last["reason"].as_str().is_some_and(|why| why.starts_with("contact_limit_reached")), "{last}");
     let traced = world.ok(Method::GET, &format!("/v1/messages/{}", last["id"].as_str().expect("an id")), None).await;
     assert_eq!(traced["error_class"], "contact_limit_reached");
-    assert!(world.metrics().await.contains("textback_outbound_refused_total{reason=\"contact_limit_reached\"}"));
+    assert!(
+        textback::telemetry::metrics()
+            .render()
+            .contains("textback_outbound_refused_total{reason=\"contact_limit_reached\"}")
+    );
     assert_eq!(world.answers(BEA, "c").await.len(), 3);
 }
 
