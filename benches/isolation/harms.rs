@@ -77,6 +77,11 @@ impl Harm {
         }
     }
 
+    /// How long it is there before the good tenant texts. A state must be stored before it can harm.
+    pub fn lead(self) -> Duration {
+        Duration::from_secs(if self == Self::Poison { 6 } else { 1 })
+    }
+
     /// Whether messages are answered: without workers only their acknowledgements are measured.
     pub fn replies(self) -> bool {
         self != Self::Scrapers

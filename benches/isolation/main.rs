@@ -191,7 +191,7 @@ async fn run(server: &Server, binary: &Binary, carrier: &Carrier, evil: &Handle,
     let others = Evil::begin(harm, &scene, evil).await;
     let stop = Arc::new(tokio::sync::Notify::new());
     let watching = tokio::spawn(scene::watch(scene.serve_pid(), stop.clone()));
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    tokio::time::sleep(harm.lead()).await;
     let outcome = texts::load(&line, carrier, "m", RATE, seconds, harm.replies()).await;
     let others = others.end(&scene, carrier).await;
     stop.notify_one();
