@@ -2,10 +2,10 @@
 
 CARGO ?= cargo
 
-.PHONY: help dev test check deny chaos conformance openapi bench build release postgres faketime clean
+.PHONY: help dev test check deny chaos conformance openapi bench isolation build release postgres faketime clean
 
 help: ## Tell what there is
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 dev: postgres build ## A working SMS agent on this machine, with a phone in the browser
 	@exec target/debug/textback dev
@@ -34,6 +34,9 @@ openapi: build ## Write openapi/textback.yaml anew from the code
 bench: postgres ## Measure speed against pgbench's bound (writes benches/RESULTS.md), and scheduled jobs among millions (TEXTBACK_BENCH_SESSIONS)
 	$(CARGO) bench --locked --bench speed
 	$(CARGO) bench --locked --bench silence
+
+isolation: postgres ## Time one tenant's messages beside others that do harm (writes benches/ISOLATION.md; TEXTBACK_ISOLATION_BEFORE, _ROWS, _SECONDS)
+	$(CARGO) bench --locked --bench isolation
 
 build: ## The binary, for development
 	$(CARGO) build --locked

@@ -14,6 +14,7 @@
 
 mod bound;
 mod growth;
+mod http;
 mod peers;
 mod report;
 mod stage;

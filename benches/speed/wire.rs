@@ -11,9 +11,11 @@ use std::time::{Duration, Instant};
 use secrecy::SecretString;
 use textback::carrier::form::Form;
 use textback::carrier::signature;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+
+use crate::http::read;
 
 pub const ACCOUNT_SID: &str = "AC00000000000000000000000000000000";
 pub const AUTH_TOKEN: &str = "bench-token";
@@ -248,31 +250,6 @@ impl Wire {
         self.stream.write_all(request).await.expect("it is sent");
         let (head, _) = read(&mut self.stream, &mut self.buffer).await.expect("an answer");
         head.get(9..12).and_then(|status| status.parse().ok()).unwrap_or_default()
-    }
-}
-
-/// Reads one request or answer: its head and its body.
-async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<(String, Vec<u8>)> {
-    loop {
-        if let Some(end) = buffer.windows(4).position(|part| part == b"\r\n\r\n") {
-            let head = String::from_utf8_lossy(&buffer[..end]).into_owned();
-            let length = head
-                .lines()
-                .find_map(|line| line.split_once(':').filter(|(name, _)| name.eq_ignore_ascii_case("content-length")))
-                .and_then(|(_, length)| length.trim().parse().ok())
-                .unwrap_or(0_usize);
-            while buffer.len() < end + 4 + length {
-                if stream.read_buf(buffer).await.ok()? == 0 {
-                    return None;
-                }
-            }
-            let body = buffer[end + 4..end + 4 + length].to_vec();
-            buffer.drain(..end + 4 + length);
-            return Some((head, body));
-        }
-        if stream.read_buf(buffer).await.ok()? == 0 {
-            return None;
-        }
     }
 }
 

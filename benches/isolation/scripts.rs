@@ -1,0 +1,92 @@
+//! What the other tenants' scripts do: each is short, and takes as much time or memory as it is let.
+
+/// Multiplies until a single product takes seconds.
+pub const BIG_INTEGERS: &str = "
+def reply(conv, text):
+    x = 3
+    for i in range(100):
+        x = x * x
+    return \"done\"
+";
+
+/// Each look walks through a million numbers, in a single operation of the interpreter.
+pub const LONG_LOOKS: &str = "
+def reply(conv, text):
+    n = 0
+    l = list(range(1000000))
+    for i in range(100000):
+        if -1 in l:
+            n += 1
+    return str(n)
+";
+
+/// Two graphs of sixty lists each, which have 2^60 paths.
+pub const DEEP_COMPARISON: &str = "
+def reply(conv, text):
+    a = [1]
+    b = [1]
+    for i in range(60):
+        a = [a, a]
+        b = [b, b]
+    return str(a == b)
+";
+
+/// Doubles a list sixty times.
+pub const MEMORY_BOMB: &str = "
+def reply(conv, text):
+    l = [1]
+    for i in range(60):
+        l = l + l
+    return str(len(l))
+";
+
+/// Doubles a text sixty times.
+pub const TEXT_BOMB: &str = "
+def reply(conv, text):
+    s = \"x\"
+    for i in range(60):
+        s = s + s
+    return str(len(s))
+";
+
+/// Loops without end.
+pub const LOOP: &str = "
+def reply(conv, text):
+    n = 0
+    for i in range(1000000000):
+        n = n + i % 7
+    return str(n)
+";
+
+/// Sorts a long list again and again.
+pub const SORTING: &str = "
+def reply(conv, text):
+    l = [(i * 7919) % 1000003 for i in range(300000)]
+    for i in range(10000):
+        l = sorted(l, reverse = (i % 2 == 0))
+    return str(len(l))
+";
+
+/// Fails with a text of 50 MB.
+pub const LONG_FAILURE: &str = "
+def reply(conv, text):
+    fail(\"x\" * 50000000)
+";
+
+/// Answers with 2 MB.
+pub const LONG_REPLY: &str = "
+def reply(conv, text):
+    return \"spam \" * 400000
+";
+
+/// Is slow already while it is read, so that saving it takes as long as it is let.
+pub const SLOW_TO_READ: &str = "
+def product():
+    x = 3
+    for i in range(100):
+        x = x * x
+    return x
+PRODUCT = product()
+def reply(conv, text):
+    return \"done\"
+";
