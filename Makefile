@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help dev test check deny chaos conformance openapi bench isolation build release postgres faketime clean
+.PHONY: help dev test check deny chaos conformance openapi bench isolation build release postgres faketime pgbouncer clean
 
 help: ## Tell what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -10,7 +10,7 @@ help: ## Tell what there is
 dev: postgres build ## A working SMS agent on this machine, with a phone in the browser
 	@exec target/debug/textback dev
 
-test: postgres faketime check ## Everything that must hold: format, lints, units, stories, house rules
+test: postgres faketime pgbouncer check ## Everything that must hold: format, lints, units, stories, house rules
 	$(CARGO) test --locked
 
 check: deny ## Format, lints, and what crates may come in
@@ -49,6 +49,9 @@ postgres: ## PostgreSQL's programs, if they are missing
 
 faketime: ## The library that gives a story's workers other clocks, if it is missing
 	@scripts/ensure-libfaketime.sh
+
+pgbouncer: ## PgBouncer, behind which a story runs textback, if it is missing
+	@scripts/ensure-pgbouncer.sh
 
 clean: ## Remove what was built, and the data of make dev
 	$(CARGO) clean

@@ -1,13 +1,19 @@
 //! Opens the database: connections with their limits, the schema, the migrations; it never asks the product's questions.
 
+pub mod session;
+
 use std::future::Future;
 use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sqlx::error::DatabaseError;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{Connection, PgConnection};
+use sqlx::{ConnectOptions, Connection, PgConnection};
+
+use session::Unsuitable;
 
 /// All migrations, embedded in the binary.
 pub static MIGRATIONS: Migrator = sqlx::migrate!();
@@ -15,26 +21,15 @@ pub static MIGRATIONS: Migrator = sqlx::migrate!();
 /// The schema that holds all tables of a cell. Statements never name it: the search path does.
 pub const SCHEMA: &str = "textback";
 
-/// The connection settings that every connection of ours has.
+/// How a plain connection is made: all settings go with its beginning.
 pub fn options(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
-    Ok(PgConnectOptions::from_str(url)?.application_name("textback").options([
-        ("search_path", SCHEMA),
-        // A carrier waits 15 s for its webhook; no statement of ours may outlive that.
-        ("statement_timeout", "12s"),
-        ("lock_timeout", "5s"),
-        ("idle_in_transaction_session_timeout", "10s"),
-        // What we acknowledge is on the disk, and what is decided under a lock sees what was committed before it, whatever the database's
-        // own defaults are.
-        ("synchronous_commit", "on"),
-        ("default_transaction_isolation", "read committed"),
-        // Every statement of ours has its index. A plan that was made while a table was empty, before statistics are gathered
-        // for the first time, would else read all of it or all of another index, text after text: 0.5 ms each after a few
-        // thousand texts.
-        ("enable_seqscan", "off"),
-        ("enable_bitmapscan", "off"),
-        // What is forbidden so counts as dear, and what is dear would be compiled: 36 ms for a statement of one.
-        ("jit", "off"),
-    ]))
+    Ok(PgConnectOptions::from_str(url)?.application_name("textback").options(session::SETTINGS))
+}
+
+/// How a connection is made that [`session::prepare`] sets up then. Nothing goes with its beginning that PgBouncer would refuse, or
+/// ignore without a word where it is told to (`ignore_startup_parameters`).
+fn bare(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
+    Ok(PgConnectOptions::from_str(url)?.application_name("textback").extra_float_digits(None))
 }
 
 /// How long a statement may take by our own watch. A server that vanished without a word never answers, and nothing
@@ -42,6 +37,8 @@ pub fn options(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
 pub const PATIENCE: Duration = Duration::from_secs(13);
 /// For how long a connection that was well is held to be well still.
 pub const SURE_FOR: Duration = Duration::from_millis(100);
+/// How long a process that starts looks whether its database is suitable; one that is slow is looked at later.
+const SUITS_WITHIN: Duration = Duration::from_secs(6);
 /// How long a connection that is given back may take to say that it is well.
 const WELL_WITHIN: Duration = Duration::from_secs(3);
 
@@ -124,14 +121,32 @@ pub async fn despite_deadlocks<T, F: Future<Output = Result<T, sqlx::Error>>>(
 
 /// A pool that connects when it is first used, so a process starts while its database is away.
 pub fn pool(url: &str, max_connections: u32) -> Result<PgPool, sqlx::Error> {
+    let options = bare(url)?;
+    let to_prepare = options.clone();
+    // Connections that were made before a pooler showed what it is can't be trusted either.
+    let shared = Arc::new(AtomicBool::new(false));
+    let is_shared = shared.clone();
     Ok(PgPoolOptions::new()
         .max_connections(max_connections)
+        .after_connect(move |connection, _| {
+            let (options, shared) = (to_prepare.clone(), shared.clone());
+            Box::pin(async move {
+                let prepared = patiently(async { session::prepare(connection, &options).await }).await;
+                let pooled = prepared.as_ref().err().and_then(Unsuitable::of);
+                shared.store(matches!(pooled, Some(Unsuitable::Pooled)), Ordering::Relaxed);
+                prepared
+            })
+        })
         .acquire_timeout(Duration::from_secs(3))
         // A connection that was in use a moment ago is as well as one that was just asked, and asking costs a round trip for
         // each statement.
         .test_before_acquire(false)
-        .before_acquire(|connection, meta| {
+        .before_acquire(move |connection, meta| {
+            let is_shared = is_shared.load(Ordering::Relaxed);
             Box::pin(async move {
+                if is_shared {
+                    return Ok(false);
+                }
                 if meta.idle_for < SURE_FOR {
                     return Ok(true);
                 }
@@ -147,30 +162,101 @@ pub fn pool(url: &str, max_connections: u32) -> Result<PgPool, sqlx::Error> {
                 pinged.unwrap_or_else(|_| Err(silent())).map(|()| true)
             })
         })
-        .connect_lazy_with(options(url)?))
+        .connect_lazy_with(options))
 }
 
-/// Whether the database takes a connection, and if not the reason.
-pub async fn reach(url: &str) -> Result<(), sqlx::Error> {
-    patiently(PgConnection::connect_with(&options(url)?)).await?.close().await
+/// Whether the database takes a connection and keeps what is set on it, and if not the reason.
+pub async fn reach(options: &PgConnectOptions) -> Result<(), sqlx::Error> {
+    patiently(async {
+        let mut connection = options.connect().await?;
+        session::prepare(&mut connection, options).await?;
+        connection.close().await
+    })
+    .await
+}
+
+/// Why a pool gave no connection: it only tells that it waited in vain, and the reason is the server's, a pooler's or the network's.
+pub async fn reason(pool: &PgPool, error: sqlx::Error) -> sqlx::Error {
+    match error {
+        sqlx::Error::PoolTimedOut => {
+            let options = pool.connect_options();
+            match tokio::time::timeout(WELL_WITHIN, reach(&options)).await {
+                Ok(Err(reason)) => reason,
+                _ => error,
+            }
+        }
+        error => error,
+    }
+}
+
+/// Refuses a database that textback can't work with, as behind a pooler in transaction mode. One that is away is no reason: it may come,
+/// and its connections are looked at when they are made.
+pub async fn check_suits(url: &str) -> Result<(), sqlx::Error> {
+    let options = bare(url)?;
+    match tokio::time::timeout(SUITS_WITHIN, session::check_pooling(&options)).await {
+        Ok(Err(error)) if Unsuitable::of(&error).is_some() => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Applies the migrations that are missing, and gives the connection that did.
 ///
-/// Errors when the database can't be reached or a migration that was applied differs from ours.
+/// Errors when the database can't be reached, is not suitable, or a migration that was applied differs from ours.
 pub async fn migrate(url: &str) -> Result<PgConnection, MigrateError> {
-    let mut connection = PgConnection::connect_with(&options(url)?).await?;
-    // The name is a constant of ours: nothing from outside reaches this statement.
-    sqlx::raw_sql("create schema if not exists textback").execute(&mut connection).await?;
-    MIGRATIONS.run(&mut connection).await?;
+    let options = bare(url)?;
+    // Before anything is set or made: behind a pooler it could be made elsewhere.
+    session::refuse_pooling(&options).await?;
+    let mut connection = options.connect().await?;
+    session::prepare(&mut connection, &options).await?;
+    let is_standby: bool = sqlx::query_scalar("select pg_is_in_recovery()").fetch_one(&mut connection).await?;
+    if is_standby {
+        return Err(MigrateError::Standby);
+    }
+    // Who may not make schemas may still own one that somebody made.
+    let is_there: bool = sqlx::query_scalar("select exists (select from pg_namespace where nspname = $1)")
+        .bind(SCHEMA)
+        .fetch_one(&mut connection)
+        .await?;
+    if !is_there {
+        // The name is a constant of ours: nothing from outside reaches this statement.
+        sqlx::raw_sql("create schema if not exists textback").execute(&mut connection).await?;
+    }
+    let current: Option<String> =
+        sqlx::query_scalar("select current_schema()::text").fetch_one(&mut connection).await?;
+    if current.as_deref() != Some(SCHEMA) {
+        return Err(MigrateError::OtherSchema(current.unwrap_or_else(|| "none".to_owned())));
+    }
+    let mut migrations = Migrator::with_migrations(MIGRATIONS.iter().cloned().collect());
+    migrations.dangerous_set_table_name("textback._sqlx_migrations");
+    migrations.run(&mut connection).await?;
     Ok(connection)
 }
 
 /// Why the schema could not be brought up to date.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
+    #[error("{0}; {mend}", mend = .0.mend())]
+    Unsuitable(Unsuitable),
     #[error("the database can't be reached or refused us: {0}; check DATABASE_URL")]
-    Database(#[from] sqlx::Error),
+    Database(sqlx::Error),
+    #[error("the database only reads: DATABASE_URL leads to a standby; give the address of the server that writes")]
+    Standby,
+    #[error(
+        "the schema textback can't be used: current_schema() is {0}; the role needs all rights on it (alter schema textback owner to …)"
+    )]
+    OtherSchema(String),
     #[error("a migration failed: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),
+}
+
+impl From<sqlx::Error> for MigrateError {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::Configuration(reason) => match reason.downcast() {
+                Ok(unsuitable) => Self::Unsuitable(*unsuitable),
+                Err(reason) => Self::Database(sqlx::Error::Configuration(reason)),
+            },
+            error => Self::Database(error),
+        }
+    }
 }

@@ -45,6 +45,9 @@ enum Command {
     Migrate {
         #[command(flatten)]
         database: DatabaseSettings,
+        /// The role that serve, work and doctor connect as, if another one owns the schema: it gets the rights that it lacks
+        #[arg(long, env = "TEXTBACK_GRANT_TO")]
+        grant_to: Option<String>,
     },
     /// Look at everything that keeps texts from being answered, and say how to mend it
     Doctor(doctor::Options),
@@ -95,7 +98,7 @@ async fn carry_out(command: Command) -> Done {
         Command::Dev(options) => dev::run(options).await,
         Command::Serve { database, options } => serve::serve(&database, options).await,
         Command::Work { database, worker } => serve::work(&database, worker).await,
-        Command::Migrate { database } => project::migrate(&database).await,
+        Command::Migrate { database, grant_to } => project::migrate(&database, grant_to.as_deref()).await,
         Command::Doctor(options) => doctor::run(options).await,
         Command::Openapi => command::print(&textback::api::document()),
         Command::Simulate { command } => simulate::run(command).await,

@@ -9,6 +9,7 @@ use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret, SecretString};
+use uuid::Uuid;
 
 /// The keys of `TEXTBACK_SECRET_KEY`, each 32 bytes: the first one seals secrets at rest, all of them open.
 #[derive(Clone)]
@@ -30,6 +31,36 @@ impl SecretKey {
     }
 }
 
+/// Where a sealed secret is kept: it is sealed together with it (as AES-GCM's additional data), so it opens nowhere else. Whoever can
+/// write rows but has no key can't make one tenant use another one's secret, nor a secret of another kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SecretContext {
+    pub table: &'static str,
+    pub column: &'static str,
+    pub project_id: Uuid,
+    /// The row: an agent's id, or again the project's where a project has one row.
+    pub row_id: Uuid,
+}
+
+impl SecretContext {
+    /// A column of a project's carrier account.
+    pub const fn of_carrier_account(project_id: Uuid, column: &'static str) -> Self {
+        Self { table: "carrier_account", column, project_id, row_id: project_id }
+    }
+
+    /// The signing secrets of an agent. A change moves the one before to `previous_signing_secret` as it is, so both columns are one
+    /// place.
+    pub const fn of_agent(project_id: Uuid, agent_id: Uuid) -> Self {
+        Self { table: "agent", column: "signing_secret", project_id, row_id: agent_id }
+    }
+
+    /// Names hold no NUL and ids have a fixed length, so no two contexts give the same bytes.
+    fn bytes(&self) -> Vec<u8> {
+        let names = format!("textback secret\0{}\0{}\0", self.table, self.column);
+        [names.as_bytes(), self.project_id.as_bytes(), self.row_id.as_bytes()].concat()
+    }
+}
+
 /// Why a secret could not be sealed or opened.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
@@ -41,7 +72,9 @@ pub enum SecretError {
         "a stored secret was sealed with key {sealed_with}, but TEXTBACK_SECRET_KEY is key {ours}; add the key it was sealed with behind a comma, or give the secret anew (PUT /v1/carrier)"
     )]
     OtherKey { sealed_with: String, ours: String },
-    #[error("a stored secret can't be opened; it was changed in the database: give it anew (PUT /v1/carrier)")]
+    #[error(
+        "a stored secret can't be opened; it was changed in the database, or copied there from another row or column: give it anew (PUT /v1/carrier, POST /v1/agents/{{id}}/signing-secret)"
+    )]
     Broken,
 }
 
@@ -79,26 +112,27 @@ impl SecretKeys {
         self.keys.iter().map(|key| key.id.as_str()).collect::<Vec<_>>().join(", ")
     }
 
-    /// Seals a secret: a random 12-byte nonce, then ciphertext and tag.
-    pub fn seal(&self, secret: &SecretString) -> Vec<u8> {
+    /// Seals a secret for its place: a random 12-byte nonce, then ciphertext and tag.
+    pub fn seal(&self, context: &SecretContext, secret: &SecretString) -> Vec<u8> {
         let nonce = random_bytes::<NONCE_LEN>();
         let mut sealed = secret.expose_secret().as_bytes().to_vec();
         self.first()
             .key
-            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::empty(), &mut sealed)
+            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(context.bytes()), &mut sealed)
             .unwrap_or_else(|_| unreachable!("AES-GCM seals anything shorter than 64 GiB"));
         [nonce.as_slice(), &sealed].concat()
     }
 
-    /// Opens what `seal` made with the key of this id.
-    pub fn open(&self, key_id: &str, sealed: &[u8]) -> Result<SecretString, SecretError> {
+    /// Opens what `seal` made with the key of this id for this place.
+    pub fn open(&self, context: &SecretContext, key_id: &str, sealed: &[u8]) -> Result<SecretString, SecretError> {
         let Some(key) = self.keys.iter().find(|key| key.id == key_id) else {
             return Err(SecretError::OtherKey { sealed_with: key_id.to_owned(), ours: self.names() });
         };
         let (nonce, ciphertext) = sealed.split_at_checked(NONCE_LEN).ok_or(SecretError::Broken)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| SecretError::Broken)?;
         let mut buffer = ciphertext.to_vec();
-        let opened = key.key.open_in_place(nonce, Aad::empty(), &mut buffer).map_err(|_| SecretError::Broken)?;
+        let aad = Aad::from(context.bytes());
+        let opened = key.key.open_in_place(nonce, aad, &mut buffer).map_err(|_| SecretError::Broken)?;
         let text = std::str::from_utf8(opened).map_err(|_| SecretError::Broken)?;
         Ok(SecretString::from(text.to_owned()))
     }
@@ -145,15 +179,17 @@ pub fn random_bytes<const N: usize>() -> [u8; N] {
 mod tests {
     use super::*;
 
+    const HERE: SecretContext = SecretContext::of_carrier_account(Uuid::from_u128(1), "auth_token");
+
     #[test]
     fn what_is_sealed_opens_with_the_same_key_only() {
         let (key, text) = SecretKeys::draw();
         let (other, _) = SecretKeys::draw();
-        let sealed = key.seal(&SecretString::from("token"));
+        let sealed = key.seal(&HERE, &SecretString::from("token"));
 
         let again: SecretKeys = text.parse().expect("its own text form");
-        assert_eq!(again.open(key.id(), &sealed).expect("opens").expose_secret(), "token");
-        assert!(matches!(other.open(key.id(), &sealed), Err(SecretError::OtherKey { .. })));
+        assert_eq!(again.open(&HERE, key.id(), &sealed).expect("opens").expose_secret(), "token");
+        assert!(matches!(other.open(&HERE, key.id(), &sealed), Err(SecretError::OtherKey { .. })));
         assert!(!sealed.windows(5).any(|part| part == b"token"));
     }
 
@@ -163,20 +199,43 @@ mod tests {
         let secret = SecretString::from("token");
         let both: SecretKeys = format!("{new_text}, {old_text}").parse().expect("two keys");
         assert_eq!((both.id(), both.others(), both.opens(old.id())), (new.id(), 1, true));
-        assert_eq!(both.open(old.id(), &old.seal(&secret)).expect("opens").expose_secret(), "token");
-        assert_eq!(new.open(new.id(), &both.seal(&secret)).expect("opens").expose_secret(), "token");
-        assert!(matches!(old.open(both.id(), &both.seal(&secret)), Err(SecretError::OtherKey { .. })));
+        assert_eq!(both.open(&HERE, old.id(), &old.seal(&HERE, &secret)).expect("opens").expose_secret(), "token");
+        assert_eq!(new.open(&HERE, new.id(), &both.seal(&HERE, &secret)).expect("opens").expose_secret(), "token");
+        assert!(matches!(old.open(&HERE, both.id(), &both.seal(&HERE, &secret)), Err(SecretError::OtherKey { .. })));
     }
 
     #[test]
     fn a_changed_secret_does_not_open() {
         let (key, _) = SecretKeys::draw();
-        let mut sealed = key.seal(&SecretString::from("token"));
+        let mut sealed = key.seal(&HERE, &SecretString::from("token"));
         if let Some(last) = sealed.last_mut() {
             *last ^= 1;
         }
-        assert!(matches!(key.open(key.id(), &sealed), Err(SecretError::Broken)));
-        assert!(matches!(key.open(key.id(), b"short"), Err(SecretError::Broken)));
+        assert!(matches!(key.open(&HERE, key.id(), &sealed), Err(SecretError::Broken)));
+        assert!(matches!(key.open(&HERE, key.id(), b"short"), Err(SecretError::Broken)));
+    }
+
+    #[test]
+    fn a_secret_opens_at_its_own_place_only() {
+        let (key, _) = SecretKeys::draw();
+        let (one, two) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let places = [
+            HERE,
+            SecretContext::of_carrier_account(one, "next_auth_token"),
+            SecretContext::of_carrier_account(one, "api_key_secret"),
+            SecretContext::of_carrier_account(two, "auth_token"),
+            SecretContext::of_agent(one, one),
+            SecretContext::of_agent(one, two),
+            SecretContext::of_agent(two, two),
+        ];
+        for sealed_for in &places {
+            let sealed = key.seal(sealed_for, &SecretString::from("token"));
+            for place in &places {
+                let opened = key.open(place, key.id(), &sealed);
+                assert_eq!(opened.is_ok(), place == sealed_for, "{sealed_for:?} at {place:?}");
+                assert!(opened.is_ok() || matches!(opened, Err(SecretError::Broken)));
+            }
+        }
     }
 
     #[test]

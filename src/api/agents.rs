@@ -12,7 +12,7 @@ use super::auth::Caller;
 use super::lists::{self, List};
 use super::{Door, Group};
 use crate::agent::http::signature;
-use crate::ledger::agent::{self, NewVersion, SealedSecret};
+use crate::ledger::agent::{self, NewVersion};
 use crate::ledger::refused_by;
 use crate::problem::Problem;
 use crate::segments;
@@ -293,8 +293,8 @@ impl Api {
         let (name, behaviour) = body.0.split();
         let version = behaviour.read(&door).await?;
         let secret = needed_secret(&version);
-        let sealed = secret.as_ref().map(|secret| SealedSecret::of(secret, door.accounts.key()));
-        let made = agent::create(&door.ledger, project_id, &name, &version, sealed.as_ref()).await;
+        let signing = secret.as_ref().map(|secret| (secret, door.accounts.key()));
+        let made = agent::create(&door.ledger, project_id, &name, &version, signing).await;
         let agent = made.map_err(|error| {
             match refused_by(&error) {
                 Some("agent_name_is_unique_in_a_project") => Problem::conflict(
@@ -321,8 +321,8 @@ impl Api {
         let project_id = caller.writer()?;
         let version = body.0.read(&door).await?;
         let secret = needed_secret(&version);
-        let sealed = secret.as_ref().map(|secret| SealedSecret::of(secret, door.accounts.key()));
-        let added = agent::add_version(&door.ledger, project_id, *id, &version, sealed.as_ref()).await?;
+        let signing = secret.as_ref().map(|secret| (secret, door.accounts.key()));
+        let added = agent::add_version(&door.ledger, project_id, *id, &version, signing).await?;
         let (agent, taken) = added.ok_or_else(|| Problem::not_found("agent"))?;
         Ok(VersionCreated::Created(Json(Agent::with_secret(agent, secret.filter(|_| taken)))))
     }
@@ -339,8 +339,8 @@ impl Api {
     ) -> Result<Json<SigningSecret>, Problem> {
         let project_id = caller.writer()?;
         let secret = signature::draw_secret();
-        let sealed = SealedSecret::of(&secret, door.accounts.key());
-        if !agent::change_signing_secret(&door.ledger, project_id, *id, &sealed).await? {
+        let signing = (&secret, door.accounts.key());
+        if !agent::change_signing_secret(&door.ledger, project_id, *id, signing).await? {
             return Err(match agent::find(&door.ledger, project_id, *id).await? {
                 None => Problem::not_found("agent"),
                 Some(_) => {

@@ -110,6 +110,8 @@ fn problem_of(not_ready: &health::NotReady) -> Problem {
     tracing::warn!(error = %not_ready, "not ready");
     let code = match not_ready {
         health::NotReady::Database(_) => "database_unavailable",
+        health::NotReady::Unsuitable(_) => "database_unsuitable",
+        health::NotReady::Rights { .. } => "database_rights_missing",
         health::NotReady::Schema { .. } => "schema_outdated",
         health::NotReady::ReadOnly => "database_read_only",
         health::NotReady::Blocked(_) => "database_blocked",

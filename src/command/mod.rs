@@ -19,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 use crate::api::health::Draining;
 use crate::app;
 use crate::config::MetricsListen;
+use crate::db;
+use crate::db::session::Unsuitable;
 use crate::ledger::Ledger;
 use crate::listen::{AddressTaken, Limits, Listening};
 
@@ -89,6 +91,20 @@ async fn told_to_stop() {
         _ = hangup.recv() => "SIGHUP",
     };
     tracing::info!(signal = name, "stopping");
+}
+
+/// Refuses a database that textback can't work with, in words, before anything is done there.
+async fn refuse_unsuitable(url: &str) -> Result<(), Box<dyn std::error::Error>> {
+    let checked = db::check_suits(url).await;
+    if let Some(Unsuitable::OneConnection) = checked.as_ref().err().and_then(Unsuitable::of) {
+        // It may only be slow at this moment; /readyz and doctor tell.
+        tracing::warn!("the database gave no second connection in time; a pooler must give enough of them");
+        return Ok(());
+    }
+    checked.map_err(|error| match Unsuitable::of(&error) {
+        Some(unsuitable) => format!("{unsuitable}; {}", unsuitable.mend()).into(),
+        None => error.into(),
+    })
 }
 
 /// Starts telling other processes of work that is written here. Ends with the runtime.

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use clap::Subcommand;
 use serde_json::json;
 
-use super::{Done, print};
+use super::{Done, print, refuse_unsuitable};
 use crate::config::DatabaseSettings;
 use crate::ledger::wake::Wakes;
-use crate::ledger::{self, Ledger, project, refused_by};
+use crate::ledger::{self, Ledger, health, project, refused_by};
 
 /// What `textback project` can do.
 #[derive(Subcommand)]
@@ -26,6 +26,7 @@ pub enum Command {
 /// Runs `textback project`.
 pub async fn run(command: Command) -> Done {
     let Command::Create { database, name } = command;
+    refuse_unsuitable(database.required()?).await?;
     let ledger = Ledger::open(database.required()?, 1, Arc::new(Wakes::default()))?;
     let (project, api_key) = match project::create(&ledger, &name).await {
         Ok(made) => made,
@@ -41,8 +42,20 @@ pub async fn run(command: Command) -> Done {
 }
 
 /// Runs `textback migrate`.
-pub async fn migrate(database: &DatabaseSettings) -> Done {
-    ledger::migrate(database.required()?).await?;
+pub async fn migrate(database: &DatabaseSettings, grant_to: Option<&str>) -> Done {
+    let url = database.required()?;
+    ledger::migrate(url).await?;
     tracing::info!("the database has this binary's schema");
+    if let Some(role) = grant_to {
+        let ledger = Ledger::open(url, 1, Arc::new(Wakes::default()))?;
+        let statements = health::grant(&ledger, role).await.map_err(|error| match &error {
+            sqlx::Error::Database(told) if told.code().as_deref() == Some("42704") => {
+                format!("there is no role {role}; make it first: create role {role} login").into()
+            }
+            _ => Box::<dyn std::error::Error>::from(error),
+        })?;
+        tracing::info!(role, statements, "the role has the rights that serve, work and doctor need");
+        ledger.close().await;
+    }
     Ok(ExitCode::SUCCESS)
 }

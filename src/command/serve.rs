@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
-use super::{Done, hear_of_work, metrics_listening, serve_metrics, tell_of_work, told_to_stop};
+use super::{Done, hear_of_work, metrics_listening, refuse_unsuitable, serve_metrics, tell_of_work, told_to_stop};
 use crate::agent::Means;
 use crate::agent::http::{Caller, Networks};
 use crate::agent::script::runner::Runners;
@@ -87,11 +87,13 @@ pub async fn serve(database: &DatabaseSettings, options: ServeOptions) -> Done {
         Some(workers) => Ledger::open_beside(url, SERVE_CONNECTIONS, wakes, workers.beginner())?,
         None => Ledger::open(url, SERVE_CONNECTIONS, wakes)?,
     };
+    let key = carrier.required_key()?;
+    refuse_unsuitable(url).await?;
     let listening = Listening::at(server.listen, "TEXTBACK_LISTEN").await?.with(edge.limits());
     let metrics = metrics_listening(edge.metrics_listen).await?;
     let draining = Draining::default();
     let app = App {
-        accounts: Accounts::new(ledger.clone(), carrier.required_key()?),
+        accounts: Accounts::new(ledger.clone(), key.clone()),
         carrier: client,
         means,
         public_base: public_base.into(),
@@ -101,7 +103,7 @@ pub async fn serve(database: &DatabaseSettings, options: ServeOptions) -> Done {
         ledger: ledger.clone(),
     };
     warn_if_not_ready(&ledger).await;
-    seal::seal_anew_beside(&ledger, &carrier.required_key()?);
+    seal::seal_anew_beside(&ledger, &key);
     tell_of_work(&ledger);
     tracing::info!(address = %listening.address(), public_url = %app.public_base, with_workers, "serving");
 
@@ -147,6 +149,7 @@ pub async fn work(database: &DatabaseSettings, options: WorkOptions) -> Done {
     let public_base = options.public_url.as_str().trim_end_matches('/');
     let workers =
         Workers::new(&ledger, &accounts, &client, means(&options.agents)?, "live", public_base, &options.worker);
+    refuse_unsuitable(database.required()?).await?;
     warn_if_not_ready(&ledger).await;
     seal::seal_anew_beside(&ledger, accounts.key());
     tell_of_work(&ledger);

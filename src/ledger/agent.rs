@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::carrier_account::AccountError;
 use super::page::Page;
 use super::{Ledger, new_id};
-use crate::secret::{SecretError, SecretKeys};
+use crate::secret::{SecretContext, SecretError, SecretKeys};
 
 /// An agent with its current version.
 #[derive(Debug, Clone, FromRow)]
@@ -77,17 +77,20 @@ pub struct Silence {
     pub closing: Option<String>,
 }
 
+/// A new signing secret, and the key that seals it.
+pub type NewSecret<'a> = (&'a SecretString, &'a SecretKeys);
+
 /// A signing secret as it is kept.
-#[derive(Debug, Clone)]
-pub struct SealedSecret {
-    pub key_id: String,
-    pub sealed: Vec<u8>,
+struct SealedSecret {
+    key_id: String,
+    sealed: Vec<u8>,
 }
 
 impl SealedSecret {
-    /// Seals a secret with a key.
-    pub fn of(secret: &SecretString, key: &SecretKeys) -> Self {
-        Self { key_id: key.id().to_owned(), sealed: key.seal(secret) }
+    /// Seals a secret of an agent with a key.
+    fn of(project_id: Uuid, agent_id: Uuid, (secret, key): NewSecret<'_>) -> Self {
+        let sealed = key.seal(&SecretContext::of_agent(project_id, agent_id), secret);
+        Self { key_id: key.id().to_owned(), sealed }
     }
 }
 
@@ -98,7 +101,7 @@ pub async fn create(
     project_id: Uuid,
     name: &str,
     version: &NewVersion,
-    secret: Option<&SealedSecret>,
+    secret: Option<NewSecret<'_>>,
 ) -> Result<Agent, sqlx::Error> {
     let mut transaction = ledger.pool.begin().await?;
     let id = new_id();
@@ -110,7 +113,7 @@ pub async fn create(
         .await?;
     insert_version(&mut transaction, id, 1, version).await?;
     if let Some(secret) = secret {
-        give_signing_secret(&mut transaction, id, secret).await?;
+        give_signing_secret(&mut transaction, id, &SealedSecret::of(project_id, id, secret)).await?;
     }
     let agent = sqlx::query_as(include_str!("../../sql/agent/find.sql"))
         .bind(project_id)
@@ -128,7 +131,7 @@ pub async fn add_version(
     project_id: Uuid,
     id: Uuid,
     version: &NewVersion,
-    secret: Option<&SealedSecret>,
+    secret: Option<NewSecret<'_>>,
 ) -> Result<Option<(Agent, bool)>, sqlx::Error> {
     let mut transaction = ledger.pool.begin().await?;
     let next: Option<i32> = sqlx::query_scalar(include_str!("../../sql/agent/advance.sql"))
@@ -139,7 +142,7 @@ pub async fn add_version(
     let Some(next) = next else { return Ok(None) };
     insert_version(&mut transaction, id, next, version).await?;
     let taken = match secret {
-        Some(secret) => give_signing_secret(&mut transaction, id, secret).await?,
+        Some(secret) => give_signing_secret(&mut transaction, id, &SealedSecret::of(project_id, id, secret)).await?,
         None => false,
     };
     let agent = sqlx::query_as(include_str!("../../sql/agent/find.sql"))
@@ -170,8 +173,9 @@ pub async fn change_signing_secret(
     ledger: &Ledger,
     project_id: Uuid,
     id: Uuid,
-    secret: &SealedSecret,
+    secret: NewSecret<'_>,
 ) -> Result<bool, sqlx::Error> {
+    let secret = SealedSecret::of(project_id, id, secret);
     let changed = sqlx::query(include_str!("../../sql/agent/change_signing_secret.sql"))
         .bind(project_id)
         .bind(id)
@@ -188,14 +192,15 @@ pub async fn signing_secrets(
     key: &SecretKeys,
     agent_id: Uuid,
 ) -> Result<Vec<SecretString>, AccountError> {
-    let found: Option<(String, Vec<u8>, Option<Vec<u8>>)> =
+    let found: Option<(Uuid, String, Vec<u8>, Option<Vec<u8>>)> =
         sqlx::query_as(include_str!("../../sql/agent/signing_secrets.sql"))
             .bind(agent_id)
             .fetch_optional(&ledger.pool)
             .await?;
-    let Some((key_id, newest, previous)) = found else { return Ok(Vec::new()) };
+    let Some((project_id, key_id, newest, previous)) = found else { return Ok(Vec::new()) };
+    let context = SecretContext::of_agent(project_id, agent_id);
     let opened: Result<_, SecretError> =
-        std::iter::once(newest).chain(previous).map(|sealed| key.open(&key_id, &sealed)).collect();
+        std::iter::once(newest).chain(previous).map(|sealed| key.open(&context, &key_id, &sealed)).collect();
     Ok(opened?)
 }
 

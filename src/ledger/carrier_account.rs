@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::Ledger;
 use crate::account::Account;
 use crate::db;
-use crate::secret::{SecretError, SecretKeys};
+use crate::secret::{SecretContext, SecretError, SecretKeys};
 
 /// How long an opened account is kept. A token that changed in another process is wrong for that
 /// long at the most; a signature that fails asks anew at once.
@@ -105,15 +105,17 @@ impl Accounts {
 
     /// Seals and writes the account of a project, over the one it had.
     pub async fn put(&self, account: &Account) -> Result<(), sqlx::Error> {
-        let seal = |secret: &SecretString| self.key.seal(secret);
+        let seal = |column, secret: &SecretString| {
+            self.key.seal(&SecretContext::of_carrier_account(account.project_id, column), secret)
+        };
         sqlx::query(include_str!("../../sql/carrier_account/put.sql"))
             .bind(account.project_id)
             .bind(&account.account_sid)
             .bind(self.key.id())
-            .bind(seal(&account.auth_token))
-            .bind(account.next_auth_token.as_ref().map(seal))
+            .bind(seal("auth_token", &account.auth_token))
+            .bind(account.next_auth_token.as_ref().map(|token| seal("next_auth_token", token)))
             .bind(account.api_key.as_ref().map(|(sid, _)| sid))
-            .bind(account.api_key.as_ref().map(|(_, secret)| seal(secret)))
+            .bind(account.api_key.as_ref().map(|(_, secret)| seal("api_key_secret", secret)))
             .execute(&self.ledger.pool)
             .await?;
         self.by_project.invalidate(&account.project_id).await;
@@ -130,16 +132,18 @@ impl Accounts {
 
     fn open(&self, row: Option<Row>) -> Result<Option<Arc<Account>>, AccountError> {
         let Some(row) = row else { return Ok(None) };
-        let open = |sealed: &[u8]| self.key.open(&row.key_id, sealed);
+        let open = |column, sealed: &[u8]| {
+            self.key.open(&SecretContext::of_carrier_account(row.project_id, column), &row.key_id, sealed)
+        };
         let api_key = match (row.api_key_sid, &row.api_key_secret) {
-            (Some(sid), Some(secret)) => Some((sid, open(secret)?)),
+            (Some(sid), Some(secret)) => Some((sid, open("api_key_secret", secret)?)),
             _ => None,
         };
         Ok(Some(Arc::new(Account {
             project_id: row.project_id,
             webhook_key: row.webhook_key,
-            auth_token: open(&row.auth_token)?,
-            next_auth_token: row.next_auth_token.as_deref().map(open).transpose()?,
+            auth_token: open("auth_token", &row.auth_token)?,
+            next_auth_token: row.next_auth_token.as_deref().map(|token| open("next_auth_token", token)).transpose()?,
             api_key,
             account_sid: row.account_sid,
         })))

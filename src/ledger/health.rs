@@ -8,12 +8,19 @@ use sqlx::FromRow;
 
 use super::Ledger;
 use crate::db;
+use crate::db::session::Unsuitable;
 
 /// Why we can't serve.
 #[derive(Debug, thiserror::Error)]
 pub enum NotReady {
     #[error("the database does not answer: {0}")]
-    Database(#[from] sqlx::Error),
+    Database(sqlx::Error),
+    #[error("{0}; {mend}", mend = .0.mend())]
+    Unsuitable(Unsuitable),
+    #[error(
+        "the role of DATABASE_URL lacks rights: {missing}; as the owner of the schema run: textback migrate --grant-to ROLE"
+    )]
+    Rights { missing: String },
     #[error("the database has schema version {found}, this binary needs {needed}; run: textback migrate")]
     Schema { found: i64, needed: i64 },
     #[error("the database only reads; is DATABASE_URL a standby's, or is default_transaction_read_only set?")]
@@ -66,6 +73,18 @@ impl Drop for Ingesting {
 /// claimed among a thousand.
 const NOT_CLAIMABLE: Duration = Duration::from_secs(30);
 
+impl From<sqlx::Error> for NotReady {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::Configuration(reason) => match reason.downcast() {
+                Ok(unsuitable) => Self::Unsuitable(*unsuitable),
+                Err(reason) => Self::Database(sqlx::Error::Configuration(reason)),
+            },
+            error => Self::Database(error),
+        }
+    }
+}
+
 /// Checks that the database answers, has the schema we need, or a newer one, and can be written.
 pub async fn check(ledger: &Ledger) -> Result<(), NotReady> {
     let needed = db::MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
@@ -78,7 +97,10 @@ pub async fn check(ledger: &Ledger) -> Result<(), NotReady> {
         tokio::time::sleep(db::SURE_FOR).await;
         self::state(ledger).await
     };
-    let state = db::patiently(asking).await;
+    let state = match db::patiently(asking).await {
+        Err(error) => Err(db::reason(&ledger.pool, error).await),
+        state => state,
+    };
     if let Err(sqlx::Error::PoolTimedOut) = &state
         && ledger.pool.size() > 0
     {
@@ -91,8 +113,16 @@ pub async fn check(ledger: &Ledger) -> Result<(), NotReady> {
         Ok((found, read_only)) => (found.unwrap_or(0), read_only),
         // No table of migrations: nothing was ever migrated.
         Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => (0, false),
+        // A right that is missing, like USAGE of the schema, looks as if nothing were there.
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42501") => (0, false),
         Err(error) => return Err(error.into()),
     };
+    if found == 0 {
+        let missing = missing_grants(ledger, None).await?;
+        if !missing.is_empty() {
+            return Err(NotReady::Rights { missing: brief(&missing) });
+        }
+    }
     if found < needed {
         return Err(NotReady::Schema { found, needed });
     }
@@ -127,6 +157,32 @@ async fn writable(ledger: &Ledger) -> Result<(), NotReady> {
 /// The version of the schema, and whether the database only reads.
 async fn state(ledger: &Ledger) -> Result<(Option<i64>, bool), sqlx::Error> {
     sqlx::query_as(include_str!("../../sql/health/state.sql")).fetch_one(&ledger.pool).await
+}
+
+/// The GRANT statements that a role lacks to do all that textback does but for migrations; `None`: the role that asks.
+pub async fn missing_grants(ledger: &Ledger, role: Option<&str>) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(include_str!("../../sql/health/missing_grants.sql")).bind(role).fetch_all(&ledger.pool).await
+}
+
+/// Gives a role all that it lacks, as the owner of the schema; says how many statements that took.
+pub async fn grant(ledger: &Ledger, role: &str) -> Result<usize, sqlx::Error> {
+    let missing = missing_grants(ledger, Some(role)).await?;
+    let mut transaction = ledger.pool.begin().await?;
+    for statement in &missing {
+        // The database made the statement, and quoted all names in it.
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement.as_str())).execute(&mut *transaction).await?;
+    }
+    transaction.commit().await?;
+    Ok(missing.len())
+}
+
+/// The first statements of a list, and how many more there are.
+pub fn brief(statements: &[String]) -> String {
+    let first = statements.iter().take(5).map(String::as_str).collect::<Vec<_>>().join("; ");
+    match statements.len() {
+        0..=5 => first,
+        all => format!("{first}; and {} more", all - 5),
+    }
 }
 
 /// How much waits, for the metrics.

@@ -21,7 +21,7 @@ macro_rules! invariants {
     };
 }
 
-const INVARIANTS: [Invariant; 11] = invariants![
+const INVARIANTS: [Invariant; 12] = invariants![
     "01_one_row_per_carrier_message",
     "02_one_session_not_closed",
     "03_no_message_forgotten",
@@ -33,6 +33,7 @@ const INVARIANTS: [Invariant; 11] = invariants![
     "09_one_warning_and_one_end",
     "10_no_time_from_the_future",
     "11_every_row_has_what_it_belongs_to",
+    "12_what_is_drawn_next_is_new",
 ];
 
 /// An invariant that does not hold.

@@ -5,12 +5,13 @@ use uuid::Uuid;
 
 use super::Ledger;
 use super::carrier_account::AccountError;
-use crate::secret::{SecretError, SecretKeys};
+use crate::secret::{SecretContext, SecretError, SecretKeys};
 
 /// Secrets of a row that one key sealed: of a project's carrier account or of an agent.
 #[derive(FromRow)]
 struct Sealed {
     id: Uuid,
+    project_id: Uuid,
     key_id: String,
     /// Null where there is none.
     secrets: Vec<Option<Vec<u8>>>,
@@ -32,17 +33,25 @@ pub async fn count(ledger: &Ledger) -> Result<Vec<Count>, sqlx::Error> {
 /// processes may do it at once: a row is written only as it was read.
 pub async fn seal_anew(ledger: &Ledger, keys: &SecretKeys) -> Result<usize, AccountError> {
     let mut renewed = 0;
-    for (find, write) in [
-        (include_str!("../../sql/seal/accounts.sql"), include_str!("../../sql/seal/account.sql")),
-        (include_str!("../../sql/seal/agents.sql"), include_str!("../../sql/seal/agent.sql")),
-    ] {
+    let tables: [(_, _, fn(&Sealed) -> Vec<SecretContext>); 2] = [
+        (include_str!("../../sql/seal/accounts.sql"), include_str!("../../sql/seal/account.sql"), |row| {
+            let of = |column| SecretContext::of_carrier_account(row.project_id, column);
+            vec![of("auth_token"), of("next_auth_token"), of("api_key_secret")]
+        }),
+        (include_str!("../../sql/seal/agents.sql"), include_str!("../../sql/seal/agent.sql"), |row| {
+            vec![SecretContext::of_agent(row.project_id, row.id); 2]
+        }),
+    ];
+    for (find, write, contexts) in tables {
         let rows: Vec<Sealed> = sqlx::query_as(find).bind(keys.id()).fetch_all(&ledger.pool).await?;
         for row in rows.into_iter().filter(|row| keys.opens(&row.key_id)) {
             let anew: Result<Vec<Option<Vec<u8>>>, SecretError> = row
                 .secrets
                 .iter()
-                .map(|sealed| {
-                    sealed.as_deref().map(|sealed| keys.open(&row.key_id, sealed).map(|it| keys.seal(&it))).transpose()
+                .zip(contexts(&row))
+                .map(|(sealed, context)| {
+                    let anew = |sealed| keys.open(&context, &row.key_id, sealed).map(|it| keys.seal(&context, &it));
+                    sealed.as_deref().map(anew).transpose()
                 })
                 .collect();
             let anew = match anew {

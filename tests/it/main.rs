@@ -10,6 +10,7 @@
 
 mod agents;
 mod api;
+mod backup;
 mod batches;
 mod beginning;
 mod blocked;
@@ -34,10 +35,12 @@ mod numbers;
 mod outbound_limits;
 mod plans;
 mod poison;
+mod pooler;
 mod proxy;
 mod read_back;
 mod reconcile;
 mod registrations;
+mod rights;
 mod schema;
 mod secret_keys;
 mod send_sms;

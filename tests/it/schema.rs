@@ -346,6 +346,12 @@ async fn every_invariant_notices_when_it_is_broken() {
              insert into scheduled_message (id, project_id, number_id, contact, body, on_active_session, heeds_quiet_hours, send_at, due_at)
              select gen_random_uuid(), id, gen_random_uuid(), '+1', 'x', 'join', false, now(), now() from project",
         ),
+        ("12", "select setval('message_seq_seq', 1)"),
+        (
+            "12",
+            "insert into consent (id, seq, project_id, number_id, contact, kind, source, recorded_at) overriding system value
+             select gen_random_uuid(), 1000000, project_id, id, '+1', 'opted_in', 'keyword', now() from number",
+        ),
     ] {
         let mut connection = world.ledger.pool().begin().await.expect("a transaction");
         sqlx::raw_sql(sqlx::AssertSqlSafe(breaking)).execute(&mut *connection).await.expect(view);

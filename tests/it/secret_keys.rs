@@ -76,3 +76,51 @@ async fn credentials_that_are_given_while_secrets_are_sealed_anew_are_not_overwr
         .expect("an answer");
     assert_eq!(late.rows_affected(), 0, "what is not as it was read is left alone");
 }
+
+/// Whoever can write rows, but has no key, can't make a tenant use another one's secret, nor a secret for something else.
+#[tokio::test]
+async fn a_sealed_secret_that_is_copied_elsewhere_does_not_open() {
+    let world = World::new().await;
+    let key: SecretKeys = world.secret_key.parse().expect("a key");
+    let account =
+        json!({"account_sid": crate::harness::ACCOUNT_SID, "auth_token": AUTH_TOKEN, "next_auth_token": AUTH_TOKEN});
+    world.ok(Method::PUT, "/v1/carrier", Some(account)).await;
+    let mut agents = Vec::new();
+    for name in ["one", "two"] {
+        let service = json!({"name": name, "kind": "http", "url": "https://agent.example.com/"});
+        agents.push(id(&world.ok(Method::POST, "/v1/agents", Some(service)).await["id"]));
+    }
+    let (other, _) = textback::ledger::project::create(&world.ledger, "other").await.expect("a project");
+    let mine: uuid::Uuid = sqlx::query_scalar("select project_id from carrier_account")
+        .fetch_one(world.ledger.pool())
+        .await
+        .expect("a project");
+    sqlx::query(
+        "insert into carrier_account (project_id, account_sid, key_id, auth_token) select $1, account_sid, key_id, auth_token from carrier_account",
+    )
+    .bind(other.id)
+    .execute(world.ledger.pool())
+    .await
+    .expect("copied");
+    let opens = async |project_id| {
+        let found = Accounts::new(world.ledger.clone(), key.clone()).of_project(project_id).await;
+        found.map(|_| ()).map_err(|error| error.to_string())
+    };
+    let refused = opens(other.id).await.expect_err("another project's");
+    assert!(refused.contains("copied there from another row or column"), "{refused}");
+    opens(mine).await.expect("its own");
+    world.sql("update carrier_account set auth_token = next_auth_token, next_auth_token = auth_token where next_auth_token is not null").await;
+    opens(mine).await.expect_err("another column's");
+
+    let signing = async |agent_id| agent::signing_secrets(&world.ledger, &key, agent_id).await.is_ok();
+    assert!(signing(agents[0]).await && signing(agents[1]).await);
+    world.sql("update agent set signing_secret = (select signing_secret from agent other where other.id <> agent.id limit 1)").await;
+    assert!(!signing(agents[0]).await && !signing(agents[1]).await, "another agent's");
+    world.sql("update agent set signing_secret = (select auth_token from carrier_account limit 1)").await;
+    assert!(!signing(agents[0]).await, "another table's");
+    // What does not open is not sealed anew either, and says nothing more.
+    let (_, new) = SecretKeys::draw();
+    let both: SecretKeys = format!("{new},{}", world.secret_key).parse().expect("keys");
+    let renewed = textback::ledger::seal::seal_anew(&world.ledger, &both).await.expect("an answer");
+    assert_eq!(renewed, 0);
+}

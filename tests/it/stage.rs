@@ -70,9 +70,15 @@ pub struct Stage {
 impl Stage {
     /// A stage on which nothing runs yet but the database and the carrier.
     pub async fn set(name: &str) -> Self {
+        Self::set_with(name, &[]).await
+    }
+
+    /// The same with settings of the story's own for PostgreSQL.
+    pub async fn set_with(name: &str, settings: &[(&str, &str)]) -> Self {
         let folder = std::env::temp_dir().join(format!("textback-stage-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder");
-        let postgres = start_postgres(&folder).await;
+        let settings = [&[("max_connections", "80")], settings].concat();
+        let postgres = Postgres::start(&folder, None, &settings).await.expect("PostgreSQL");
         textback::ledger::migrate(postgres.url()).await.expect("the schema");
         let simulator = Simulator::new(Behaviour::default()).expect("a simulator");
         simulator.add_account(Account::new(ACCOUNT_SID, AUTH_TOKEN));
@@ -139,7 +145,7 @@ impl Stage {
     }
 
     /// A command with the settings of the stage.
-    fn command(&self, command: &str, more: &[(&str, &str)]) -> Command {
+    pub fn command(&self, command: &str, more: &[(&str, &str)]) -> Command {
         let mut process = textback();
         process
             .arg(command)
@@ -186,6 +192,11 @@ impl Stage {
 
     pub fn ledger(&self) -> Ledger {
         Ledger::open(&self.url, 2, Arc::new(Wakes::default())).expect("a ledger")
+    }
+
+    /// The URL of another database of the same server.
+    pub fn url_of(&self, database: &str) -> String {
+        self.url.replace("/textback?", &format!("/{database}?"))
     }
 
     /// Runs a statement in the database, past the processes.
@@ -282,7 +293,7 @@ async fn start_postgres(folder: &Path) -> Postgres {
     Postgres::start(folder, None, &[("max_connections", "80")]).await.expect("PostgreSQL")
 }
 
-fn socket_of(url: &str) -> PathBuf {
+pub fn socket_of(url: &str) -> PathBuf {
     let url = url::Url::parse(url).expect("a URL");
     let folder = url.query_pairs().find(|(name, _)| name == "host").expect("a socket").1.into_owned();
     Path::new(&folder).join(".s.PGSQL.5432")

@@ -13,6 +13,7 @@ use url::Url;
 use super::{Done, print};
 use crate::config::{CarrierSettings, DatabaseSettings};
 use crate::db;
+use crate::db::session::Unsuitable;
 use crate::ledger::wake::Wakes;
 use crate::ledger::{Ledger, health, invariant, outbound};
 use crate::telemetry::{masked, one_line};
@@ -79,13 +80,24 @@ pub async fn run(options: Options) -> Done {
 
 /// Whether there is a database to look further into.
 async fn look_at_database(ledger: &Ledger, url: &str, findings: &mut Findings) -> bool {
+    if let Err(error) = db::check_suits(url).await {
+        let mend = Unsuitable::of(&error).map_or("is DATABASE_URL right?", Unsuitable::mend);
+        findings.bad("database", &told(&error), mend);
+        findings.skipped("the rest", "what is asked through such connections can't be trusted");
+        return false;
+    }
     let asked = Instant::now();
     let (version, now) = match health::clock(ledger).await {
         Ok(told) => told,
         Err(error) => {
-            // The pool only tells that it waited in vain; the reason is the server's, or the network's.
-            let error = db::reach(url).await.err().unwrap_or(error);
-            findings.bad("database", &error.to_string(), "is it running, and is DATABASE_URL right?");
+            let error = db::reason(ledger.pool(), error).await;
+            let may_not = error.as_database_error().is_some_and(|told| told.code().as_deref() == Some("42501"));
+            let mend = match Unsuitable::of(&error) {
+                Some(unsuitable) => unsuitable.mend(),
+                None if may_not => "as the owner of the database: grant connect on database … to its role",
+                None => "is it running, and is DATABASE_URL right?",
+            };
+            findings.bad("database", &told(&error), mend);
             return false;
         }
     };
@@ -96,6 +108,9 @@ async fn look_at_database(ledger: &Ledger, url: &str, findings: &mut Findings) -
         findings.bad("clock", &found, "let both keep time (chrony, ntpd); rows use the database's, logs use ours");
     } else {
         findings.ok("clock", &format!("within {apart:.1} s of the database's"));
+    }
+    if !look_at_rights(ledger, findings).await {
+        return false;
     }
     let fit = match health::check(ledger).await {
         Ok(()) => {
@@ -112,6 +127,32 @@ async fn look_at_database(ledger: &Ledger, url: &str, findings: &mut Findings) -
         }
     };
     fit && look_at_notices(ledger, findings).await
+}
+
+/// An error in its own words.
+fn told(error: &sqlx::Error) -> String {
+    Unsuitable::of(error).map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+/// Whether the role may do what textback does. Without some rights nothing else can be looked at.
+async fn look_at_rights(ledger: &Ledger, findings: &mut Findings) -> bool {
+    match health::missing_grants(ledger, None).await {
+        Ok(missing) if missing.is_empty() => true,
+        Ok(missing) => {
+            let found = format!("the role of DATABASE_URL lacks {} rights", missing.len());
+            let mend = format!(
+                "as the owner of the schema: {}; or all of them: textback migrate --grant-to ROLE",
+                health::brief(&missing)
+            );
+            findings.bad("rights", &found, &mend);
+            findings.skipped("the rest", "it can't be looked at without these rights");
+            false
+        }
+        Err(error) => {
+            findings.bad("rights", &told(&error), "is it running, and is DATABASE_URL right?");
+            false
+        }
+    }
 }
 
 /// Whether connections keep what is set on them: workers listen on one, and statements are prepared on each.
@@ -161,7 +202,16 @@ async fn look_at_work(ledger: &Ledger, findings: &mut Findings) -> Result<(), sq
         Ok(breaches) => {
             for breach in breaches {
                 let found = format!("{} has {} rows", breach.view, breach.rows);
-                let mend = "this is a fault of textback: please report it with the rows of that view";
+                // Only what was written past the triggers, the foreign keys and the sequences breaks these two.
+                let mend = match breach.view.get(..13) {
+                    Some("invariant_11_") => {
+                        "rows are missing, as after a backup that was restored in part: restore it whole (the view tells which)"
+                    }
+                    Some("invariant_12_") => {
+                        "set the sequences as the README says of a replica that is promoted, before anything writes"
+                    }
+                    _ => "this is a fault of textback: please report it with the rows of that view",
+                };
                 findings.bad("invariants", &found, mend);
             }
         }
