@@ -39,6 +39,7 @@ mod read_back;
 mod reconcile;
 mod registrations;
 mod schema;
+mod script_runners;
 mod secret_keys;
 mod send_sms;
 mod sessions;
