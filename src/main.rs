@@ -3,14 +3,16 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use textback::agent::script::runner;
-use textback::command::{self, Done, agent, dev, doctor, project, serve, simulate};
+use textback::agent::script::memory::Bounded;
+use textback::agent::script::{process, runner, sandbox};
+use textback::command::{self, Done, agent, dev, doctor, project, secrets, serve, simulate};
 use textback::config::DatabaseSettings;
 use textback::telemetry::{self, LogFormat};
 
 /// A text's memory is taken on one thread and given back on another, which the system's allocator does dearly: a sixth of all our CPU.
+/// What a script allocates is counted on the way.
 #[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+static ALLOCATOR: Bounded<tikv_jemallocator::Jemalloc> = Bounded(tikv_jemallocator::Jemalloc);
 
 /// Answers text messages: one binary, one PostgreSQL.
 #[derive(Parser)]
@@ -70,15 +72,25 @@ enum Command {
     },
     /// What runs scripts for the others; not for people
     #[command(name = runner::COMMAND, hide = true)]
-    RunScripts,
+    RunScripts {
+        /// The process that started it; without that it ends
+        #[arg(long)]
+        parent: Option<i32>,
+        /// Try what the sandbox refuses, and tell
+        #[arg(long)]
+        self_test: bool,
+    },
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         // Needs neither log nor runtime: it is to be small.
-        Command::RunScripts => runner::serve().map(|()| ExitCode::SUCCESS).map_err(Into::into),
+        Command::RunScripts { self_test: true, .. } => command::print(&sandbox::self_test()),
+        Command::RunScripts { parent, .. } => process::serve(parent).map(|()| ExitCode::SUCCESS).map_err(Into::into),
         command => {
+            // Before there is any other thread: the environment must not change beside one.
+            secrets::hide();
             telemetry::log(cli.log);
             command::open_many_files();
             tokio::runtime::Runtime::new().map_err(Into::into).and_then(|runtime| runtime.block_on(carry_out(command)))
@@ -104,6 +116,6 @@ async fn carry_out(command: Command) -> Done {
         Command::Simulate { command } => simulate::run(command).await,
         Command::Project { command } => project::run(command).await,
         Command::Agent { command } => agent::run(command),
-        Command::RunScripts => unreachable!("carried out without a runtime"),
+        Command::RunScripts { .. } => unreachable!("carried out without a runtime"),
     }
 }

@@ -141,6 +141,10 @@ pub enum AgentError {
     /// It took too much time, steps or memory.
     #[error("{0}")]
     OverLimit(String),
+    /// It was not run, or not to its end, for a reason that is no fault of the script or the service: it is to be asked again, and
+    /// no attempt counts.
+    #[error("{0}")]
+    Ours(String),
 }
 
 impl AgentError {
@@ -150,6 +154,7 @@ impl AgentError {
             Self::Unusable(text) => (Self::Unusable, text),
             Self::Failed(text) => (Self::Failed, text),
             Self::OverLimit(text) => (Self::OverLimit, text),
+            Self::Ours(text) => (Self::Ours, text),
         };
         kind(bounds::error(&text))
     }

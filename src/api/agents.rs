@@ -1,6 +1,7 @@
 //! `/v1/agents`: who answers, in versions that never change; it checks scripts and runs none of their functions.
 
 use chrono::{DateTime, Utc};
+use poem::http::StatusCode;
 use poem::web::Data;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
@@ -11,6 +12,7 @@ use uuid::Uuid;
 use super::auth::Caller;
 use super::lists::{self, List};
 use super::{Door, Group};
+use crate::agent::AgentError;
 use crate::agent::http::signature;
 use crate::ledger::agent::{self, NewVersion};
 use crate::ledger::refused_by;
@@ -291,7 +293,7 @@ impl Api {
     async fn create(&self, door: Data<&Door>, caller: Caller, body: Json<NewAgent>) -> Result<AgentCreated, Problem> {
         let project_id = caller.writer()?;
         let (name, behaviour) = body.0.split();
-        let version = behaviour.read(&door).await?;
+        let version = behaviour.read(&door, project_id).await?;
         let secret = needed_secret(&version);
         let signing = secret.as_ref().map(|secret| (secret, door.accounts.key()));
         let made = agent::create(&door.ledger, project_id, &name, &version, signing).await;
@@ -319,7 +321,7 @@ impl Api {
         body: Json<Behaviour>,
     ) -> Result<VersionCreated, Problem> {
         let project_id = caller.writer()?;
-        let version = body.0.read(&door).await?;
+        let version = body.0.read(&door, project_id).await?;
         let secret = needed_secret(&version);
         let signing = secret.as_ref().map(|secret| (secret, door.accounts.key()));
         let added = agent::add_version(&door.ledger, project_id, *id, &version, signing).await?;
@@ -391,12 +393,19 @@ impl Api {
 
 impl Behaviour {
     /// The version that it describes, if its script or its service can be used.
-    async fn read(self, door: &Door) -> Result<NewVersion, Problem> {
+    async fn read(self, door: &Door, project_id: Uuid) -> Result<NewVersion, Problem> {
         let misfit = |detail: &str| Problem::invalid("agent_kind_misfit", detail);
         match (self.kind, &self.source, &self.url) {
             (Kind::Script, Some(source), None) => {
-                let faults = door.means.runners.check(source).await;
-                let faults = faults.map_err(|error| Problem::invalid("script_has_faults", error.to_string()))?;
+                let faults = door.means.runners.check(project_id, source).await;
+                let faults = faults.map_err(|error| match error {
+                    AgentError::Ours(what) => Problem::new(
+                        StatusCode::SERVICE_UNAVAILABLE,
+                        "script_not_checked",
+                        format!("the script could not be checked, and it is not to blame: {what}; try again"),
+                    ),
+                    error => Problem::invalid("script_has_faults", error.to_string()),
+                })?;
                 let fatal: Vec<String> = faults.iter().filter(|fault| fault.fatal).map(ToString::to_string).collect();
                 if !fatal.is_empty() {
                     return Err(Problem::invalid("script_has_faults", fatal.join("\n")));

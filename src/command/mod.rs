@@ -4,6 +4,7 @@ pub mod agent;
 pub mod dev;
 pub mod doctor;
 pub mod project;
+pub mod secrets;
 pub mod serve;
 pub mod simulate;
 

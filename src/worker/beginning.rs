@@ -23,7 +23,7 @@ impl BeginTurns {
 impl Beginner for BeginTurns {
     fn reserve(&self, agent_id: Uuid) -> Option<Place> {
         // Whoever stops begins nothing more: another process can, at once.
-        if self.turns.stopping.is_cancelled() {
+        if self.turns.stopping.is_cancelled() || self.turns.is_gated(agent_id) {
             return None;
         }
         let seat = self.handover.reserve(agent_id)?;

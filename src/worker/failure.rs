@@ -1,7 +1,14 @@
 //! Why a turn has no answer, and what becomes of its texts then; it writes nothing itself.
 
+use crate::agent::AgentError;
 use crate::bounds;
+use crate::ledger::agent::Version;
 use crate::ledger::turn::{Claim, Reason, Settlement};
+
+/// How often an agent may fail before it is given up: with the backoff within some four seconds.
+const MOST_ATTEMPTS: i32 = 3;
+/// The same of a service, which may be starting anew: with the backoff within some 15 seconds and its time-outs.
+const MOST_ATTEMPTS_OF_A_SERVICE: i32 = 5;
 
 /// Why a turn has no answer.
 pub(super) struct Failure {
@@ -15,6 +22,25 @@ pub(super) struct Failure {
 }
 
 impl Failure {
+    /// What an agent's error means for the turn.
+    pub(super) fn of_agent(error: AgentError, version: &Version) -> Self {
+        let most_attempts = match (&error, &version.url) {
+            (AgentError::Ours(what), _) => return Self::of_ours(what.clone()),
+            // A script that can't be read will not be readable the next time, and one that ran into a bound would do so again, at
+            // the cost of all others.
+            (AgentError::Unusable(_) | AgentError::OverLimit(_), _) => 1,
+            (_, None) => MOST_ATTEMPTS,
+            (_, Some(_)) => MOST_ATTEMPTS_OF_A_SERVICE,
+        };
+        Self {
+            error: bounds::error(&error.to_string()),
+            error_message: version.error_message.clone(),
+            most_attempts,
+            reason: Reason::Failed,
+            skip: "agent_failed",
+        }
+    }
+
     /// A failure that the agent is not to blame for: its text waits until we are well again.
     pub(super) fn of_ours(error: String) -> Self {
         let error = bounds::error(&error);

@@ -161,6 +161,7 @@ pub async fn run(
     let process = Uuid::now_v7();
     let interval = settings.poll_interval();
     let turn_slots = usize::from(settings.turn_slots);
+    turns.bound_queue(turn_slots);
     let delivery_slots = usize::from(settings.delivery_slots);
     let wakes = ledger.wakes().clone();
     let handover = Handover::new(delivery_slots);

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::agent_log::write_log;
+use super::breaker::Gate;
 use super::deliveries::Sender;
 use super::failure::Failure;
 use super::handover::Handover;
@@ -33,10 +34,6 @@ use crate::ledger::{self, Ledger, agent, delivery, turn};
 use crate::secret::SecretKeys;
 use crate::template;
 
-/// How often an agent may fail before it is given up: with the backoff below within some four seconds.
-const MOST_ATTEMPTS: i32 = 3;
-/// The same of a service, which may be starting anew: with the backoff below within some 15 seconds and its time-outs.
-const MOST_ATTEMPTS_OF_A_SERVICE: i32 = 5;
 /// How often a turn may be claimed at all: one that takes its worker with it each time is set aside. More than
 /// the attempts, since workers also die for reasons that no text is to blame for.
 const MOST_CLAIMS: i32 = 8;
@@ -73,6 +70,13 @@ struct Loaded {
     script: OnceCell<ScriptAgent>,
 }
 
+impl Loaded {
+    /// Whether one more turn of it could only hold a slot while others of its project's run.
+    fn is_full(&self) -> bool {
+        self.script.get().is_some_and(ScriptAgent::is_full)
+    }
+}
+
 impl Turns {
     /// Turns whose agents are told that they run in `env`, and that hold their leases this long.
     pub fn new(ledger: Ledger, means: Means, key: SecretKeys, env: &'static str, lease_seconds: u32) -> Self {
@@ -83,6 +87,16 @@ impl Turns {
     /// The same, whose first texts are sent by this process without another look for them.
     pub(super) fn hand_over_to(self, sender: Sender, handover: Handover<delivery::Claim>) -> Self {
         Self { sending: Some((sender, handover)), ..self }
+    }
+
+    /// Lets only a part of a worker's slots wait for slow scripts.
+    pub(super) fn bound_queue(&self, slots: usize) {
+        self.means.runners.bound_queue(slots);
+    }
+
+    /// Whether an agent's turns are left in their rows for now: its scripts are slow, and enough of its project's turns wait already.
+    pub(super) fn is_gated(&self, agent_id: Uuid) -> bool {
+        self.gates().iter().any(|(gated, _)| *gated == agent_id)
     }
 
     /// Claims what is due and runs it to its end; says how many turns there were. This is what
@@ -213,18 +227,7 @@ impl Turns {
     async fn answer(&self, claim: &Claim) -> Result<Settlement, Failure> {
         let loaded = self.load(claim).await.map_err(Failure::of_ours)?;
         let version = &loaded.version;
-        let failed = |error: AgentError| Failure {
-            most_attempts: match (&error, &version.url) {
-                // A script that can't be read will not be readable the next time.
-                (AgentError::Unusable(_), _) => 1,
-                (_, None) => MOST_ATTEMPTS,
-                (_, Some(_)) => MOST_ATTEMPTS_OF_A_SERVICE,
-            },
-            error: bounds::error(&error.to_string()),
-            error_message: version.error_message.clone(),
-            reason: Reason::Failed,
-            skip: "agent_failed",
-        };
+        let failed = |error: AgentError| Failure::of_agent(error, version);
         // Counted by the claim, before the agent runs: a text that takes its worker with it ends here.
         if claim.attempt > MOST_CLAIMS {
             let lost = failed(AgentError::Failed("the workers that tried it did not come back".to_owned()));
@@ -245,7 +248,7 @@ impl Turns {
                 None => {
                     let key = format!("{} {}", claim.agent_id, claim.agent_version);
                     let source = version.source.clone().unwrap_or_default();
-                    let made = || ScriptAgent::new(self.means.runners.clone(), key, source);
+                    let made = || ScriptAgent::new(self.means.runners.clone(), claim.project_id, key, source);
                     let script = loaded.script.get_or_try_init(made).await.map_err(failed)?;
                     converse(script, version, claim, self.env, &mut allowance).await.map_err(failed)?
                 }
@@ -438,6 +441,14 @@ impl Source for Turns {
 
     fn owner(claim: &Claim) -> Uuid {
         claim.agent_id
+    }
+
+    fn gates(&self) -> Vec<(Uuid, Gate)> {
+        if !self.means.runners.has_queue() {
+            return Vec::new();
+        }
+        let full = self.agents.iter().filter(|(_, loaded)| loaded.is_full());
+        full.map(|(key, _)| (key.0, Gate::Shut)).collect()
     }
 
     async fn claim(&self, room: Room) -> Result<Vec<Claim>, sqlx::Error> {

@@ -63,6 +63,11 @@ impl Running {
         found.unwrap_or_else(|| panic!("it ended without saying {text}"))
     }
 
+    /// The number of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn tell(&self, signal: Signal) {
         kill(Pid::from_raw(i32::try_from(self.child.id()).expect("a pid")), signal).expect("it is there");
     }

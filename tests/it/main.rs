@@ -42,6 +42,7 @@ mod reconcile;
 mod registrations;
 mod rights;
 mod schema;
+mod script_runners;
 mod secret_keys;
 mod send_sms;
 mod sessions;

@@ -24,19 +24,23 @@ pub struct Fault {
 
 /// All faults of a script, in the order of their lines.
 pub fn check(source: &str) -> Vec<Fault> {
-    let text = source.to_owned();
-    let checked = on_own_thread(move || Ok(read(&text)));
-    let mut faults = checked.unwrap_or_else(|error| vec![unplaced(true, error.to_string())]);
+    let source = source.to_owned();
+    let checked = on_own_thread(move || check_here(&source));
+    checked.unwrap_or_else(|error| vec![unplaced(true, error.to_string())])
+}
+
+/// The same right here: on a thread of [`on_own_thread`], for its stack.
+pub(super) fn check_here(source: &str) -> Result<Vec<Fault>, AgentError> {
+    let mut faults = read(source);
     if !faults.iter().any(|fault| fault.fatal) {
-        match Script::compile(source) {
+        match Script::compile_here(source) {
             Ok(script) if !script.has_reply => faults.push(unplaced(
                 false,
                 "the script has no reply(conv, text): after the greeting it says nothing".to_owned(),
             )),
             Ok(_) => {}
-            Err(AgentError::Unusable(message) | AgentError::Failed(message) | AgentError::OverLimit(message)) => {
-                faults.push(placed(&message));
-            }
+            Err(ours @ AgentError::Ours(_)) => return Err(ours),
+            Err(error) => faults.push(placed(&error.to_string())),
         }
     }
     for fault in &mut faults {
@@ -44,7 +48,7 @@ pub fn check(source: &str) -> Vec<Fault> {
         fault.message = bounds::error(&fault.message);
     }
     faults.sort_by_key(|fault| (fault.line, fault.column));
-    faults
+    Ok(faults)
 }
 
 fn read(source: &str) -> Vec<Fault> {

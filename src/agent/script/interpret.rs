@@ -3,9 +3,11 @@
 //! A script can still exhaust the stack or the memory of its process. So those that serve people run in
 //! [`super::runner`], and only tools call this directly.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
+use nix::time::{ClockId, clock_gettime};
 use serde_json::{Map, Value as Json};
 use starlark::ErrorKind;
 use starlark::environment::{FrozenModule, Globals, GlobalsBuilder, LibraryExtension, Module};
@@ -15,7 +17,7 @@ use starlark::values::dict::DictRef;
 use starlark::values::{Value, ValueLike};
 
 use super::conv::{Conv, State};
-use super::depth;
+use super::{depth, memory};
 use crate::agent::{AgentError, Answer, Conversation};
 use crate::bounds;
 
@@ -25,11 +27,13 @@ const MOST_TICKS: u64 = 2_000_000;
 const MOST_DEPTH: usize = 64;
 /// Bytes of one run's values, checked now and then.
 const MOST_HEAP: usize = 64 << 20;
+/// Bytes that a script which was read keeps, where they are counted: it stays in its runner beside others.
+const MOST_KEPT: isize = 16 << 20;
 /// Time of one run.
 pub(super) const MOST_TIME: Duration = Duration::from_secs(3);
 /// Reading a script recurses into its expressions, `depth` says how far; comparing and printing values
 /// recurses into them. The pages are only taken when they are touched.
-const STACK: usize = 256 << 20;
+const STACK: usize = 64 << 20;
 
 /// A script that was read and can be run.
 #[derive(Debug)]
@@ -41,10 +45,27 @@ pub struct Script {
 }
 
 impl Script {
-    /// Reads a script and runs its top level. The error names line and column.
+    /// Reads a script and runs its top level, on a thread of its own.
+    #[cfg(test)]
     pub fn compile(source: &str) -> Result<Self, AgentError> {
         let source = source.to_owned();
-        on_own_thread(move || compile_here(&source))
+        on_own_thread(move || Self::compile_here(&source))
+    }
+
+    /// Reads a script and runs its top level, right here: on a thread of [`on_own_thread`], for its stack. The error names line and
+    /// column.
+    pub(super) fn compile_here(source: &str) -> Result<Self, AgentError> {
+        let before = memory::live();
+        let script = compile_here(source)?;
+        let kept = memory::live() - before;
+        if kept > MOST_KEPT {
+            return Err(AgentError::Unusable(format!(
+                "the script's top level keeps {} MiB of values, and {} are the most",
+                kept >> 20,
+                MOST_KEPT >> 20
+            )));
+        }
+        Ok(script)
     }
 
     /// Runs `reply` with texts, else the start function, right here: on a thread of [`on_own_thread`], for its stack.
@@ -105,6 +126,7 @@ fn compile_here(source: &str) -> Result<Script, AgentError> {
             evaluator.eval_module(ast, &globals()).map_err(|error| {
                 match readable("the script's top level", &error) {
                     AgentError::OverLimit(text) => AgentError::Unusable(text),
+                    ours @ AgentError::Ours(_) => ours,
                     _ => AgentError::Unusable(one_line(&error)),
                 }
             })?;
@@ -130,12 +152,16 @@ pub(super) fn on_own_thread<T: Send + 'static>(
         .name("script".to_owned())
         .stack_size(STACK)
         .spawn(run)
-        .map_err(|error| AgentError::Failed(format!("no thread for the script: {error}")))?
+        .map_err(|error| AgentError::Ours(format!("no thread for the script: {error}")))?
         .join()
         .unwrap_or_else(|_| Err(panicked()))
 }
 
-fn panicked() -> AgentError {
+/// What a panic of the interpreter says of its script. Its arena panics when it is refused memory.
+pub(super) fn panicked() -> AgentError {
+    if memory::was_refused() {
+        return AgentError::OverLimit("the script used too much memory".to_owned());
+    }
     AgentError::Failed("the script made its interpreter panic".to_owned())
 }
 
@@ -162,9 +188,29 @@ pub(super) fn globals() -> Globals {
     .build()
 }
 
+thread_local! {
+    /// The processor's time that this thread had used when its run began.
+    static CPU_TIME_BEFORE: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+/// The processor's time that this thread has used.
+pub(super) fn cpu_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from).unwrap_or_default()
+}
+
+/// A run that took too long by the clock: its own fault, unless it hardly had a processor.
+pub(super) fn over_time(what: &str, cpu_time: Duration) -> AgentError {
+    let seconds = MOST_TIME.as_secs();
+    if cpu_time < MOST_TIME / 10 {
+        return AgentError::Ours(format!("{what} had no processor for most of {seconds} seconds: the machine is busy"));
+    }
+    AgentError::OverLimit(format!("{what} ran over {seconds} seconds"))
+}
+
 fn bounded<'v, 'a, 'e>(module: &'a Module<'v>) -> Result<Evaluator<'v, 'a, 'e>, AgentError> {
     let mut evaluator = Evaluator::new(module);
     let until = Instant::now() + MOST_TIME;
+    CPU_TIME_BEFORE.set(cpu_time());
     evaluator.set_check_cancelled(Box::new(move || Instant::now() > until));
     evaluator
         .set_max_tick_count(MOST_TICKS)
@@ -227,7 +273,7 @@ fn readable(function: &str, error: &starlark::Error) -> AgentError {
         return AgentError::OverLimit(format!("{function} ran over {MOST_TICKS} calls and loop rounds"));
     }
     if text.contains("Evaluation cancelled") {
-        return AgentError::OverLimit(format!("{function} ran over {} seconds", MOST_TIME.as_secs()));
+        return over_time(function, cpu_time().saturating_sub(CPU_TIME_BEFORE.get()));
     }
     if text.contains("Heap memory limit") {
         return AgentError::OverLimit(format!("{function} used over {} MiB of memory", MOST_HEAP >> 20));

@@ -5,12 +5,19 @@ mod conv;
 mod depth;
 mod interpret;
 mod json;
+pub mod memory;
+pub mod process;
+mod protocol;
 mod queue;
 pub mod runner;
+pub mod sandbox;
+mod slots;
+mod spawn;
 
 use super::{Agent, AgentError, Answer, Answering, Asked, Conversation};
 use queue::Queue;
-use runner::{Facts, Run, Runners};
+use runner::{Facts, Run, Runners, Source};
+use uuid::Uuid;
 
 /// A script as an agent.
 pub struct ScriptAgent {
@@ -19,10 +26,16 @@ pub struct ScriptAgent {
 }
 
 impl ScriptAgent {
-    /// Reads a script. `key` names it: another script must have another key.
-    pub async fn new(runners: Runners, key: String, source: String) -> Result<Self, AgentError> {
-        let facts = runners.read(&key, &source).await?;
-        Ok(Self { facts, runs: Queue::new(runners, key, source) })
+    /// Reads a project's script. `key` names it: another script must have another key.
+    pub async fn new(runners: Runners, project: Uuid, key: String, text: String) -> Result<Self, AgentError> {
+        let source = Source { project, key, text };
+        let facts = runners.read(&source).await?;
+        Ok(Self { facts, runs: Queue::new(runners, source) })
+    }
+
+    /// Whether one more turn could only wait: the script is slow, and enough of its project's turns wait already.
+    pub fn is_full(&self) -> bool {
+        self.runs.is_full()
     }
 
     async fn run(&self, conversation: Conversation, texts: Option<Vec<String>>) -> Result<Answer, AgentError> {

@@ -1,25 +1,33 @@
 //! Runs of one script that wait for a runner, and go there together while they are quick; it knows no other script.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::runner::{Run, Runners};
+use super::runner::{Run, Runners, Source, Stop};
+use super::slots::{Pace, Place};
 use crate::agent::{AgentError, Answer};
 
 /// The most runs that go to a runner together.
 const MOST: usize = 16;
 /// Runs that take longer on average go alone: nobody waits for a slow one.
 const QUICK: Duration = Duration::from_millis(1);
+/// After so many quick runs a script is known as quick, and one that was slow may use quick slots again.
+const PROVEN: usize = 16;
+/// How often a run goes to a runner that ends before it answers, and no script is to blame.
+const MOST_TRIES: usize = 3;
 
 struct Waiting {
     run: Run,
     answer: oneshot::Sender<Result<Answer, AgentError>>,
     /// It was there when a runner went down: perhaps by its fault.
     alone: bool,
+    tries: usize,
+    /// While its script is slow: its place among those that wait for slow slots.
+    place: Option<Place>,
 }
 
 /// The runs of a script.
@@ -27,34 +35,52 @@ pub struct Queue(Arc<Inner>);
 
 struct Inner {
     runners: Runners,
-    /// Names the script in its runner.
-    key: String,
-    source: String,
+    source: Source,
     waiting: Mutex<VecDeque<Waiting>>,
-    /// One script may take half of the runners at most: a slow one leaves room for the others.
+    /// One script may take half of the quick runners at most: a slow one leaves room for the others.
     share: Arc<Semaphore>,
     /// How many runs go together now.
     together: AtomicUsize,
+    /// How many quick runs there were since the last slow one, up to [`PROVEN`].
+    quick: AtomicUsize,
+    /// How many quick runs it takes until the script may use quick slots again: zero, unless it was slow.
+    slow: AtomicUsize,
 }
 
 impl Queue {
     /// A queue before a script.
-    pub fn new(runners: Runners, key: String, source: String) -> Self {
+    pub fn new(runners: Runners, source: Source) -> Self {
         let share = Arc::new(Semaphore::new((runners.count() / 2).max(1)));
-        let (waiting, together) = (Mutex::default(), AtomicUsize::new(1));
-        Self(Arc::new(Inner { runners, key, source, waiting, share, together }))
+        let [together, quick, slow] = [1, 0, 0].map(AtomicUsize::new);
+        Self(Arc::new(Inner { runners, source, waiting: Mutex::default(), share, together, quick, slow }))
+    }
+
+    /// Whether the script is slow, and so many of its project's runs wait that one more would be sent away.
+    pub fn is_full(&self) -> bool {
+        self.0.pace() == Pace::Slow && self.0.runners.slots().is_full(self.0.source.project)
     }
 
     /// Runs the script.
     pub async fn run(&self, run: Run) -> Result<Answer, AgentError> {
         let (answer, answered) = oneshot::channel();
-        self.0.waiting().push_back(Waiting { run, answer, alone: false });
+        let mut waiting = Waiting { run, answer, alone: false, tries: 0, place: None };
+        if self.0.pace() == Pace::Slow && !self.0.give_place(&mut waiting) {
+            return Err(too_many_wait());
+        }
+        self.0.waiting().push_back(waiting);
         if let Ok(permit) = self.0.share.clone().try_acquire_owned() {
             // On its own: who waits may give up, and the others' runs must go on.
             tokio::spawn(self.0.clone().work(permit));
         }
-        answered.await.unwrap_or_else(|_| Err(AgentError::Failed("the process is stopping".to_owned())))
+        answered.await.unwrap_or_else(|_| Err(AgentError::Ours("the process is stopping".to_owned())))
     }
+}
+
+/// A project whose slow runs wait: its messages wait too, and hold none of the worker's slots meanwhile.
+fn too_many_wait() -> AgentError {
+    AgentError::Ours(
+        "too many slow script runs of this project wait for a runner; it goes on when they are done".to_owned(),
+    )
 }
 
 impl Inner {
@@ -62,11 +88,24 @@ impl Inner {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Which slots the next run needs. A project that is over its budget has quick ones only for scripts that are known as quick.
+    fn pace(&self) -> Pace {
+        let is_known = self.quick.load(Relaxed) >= PROVEN;
+        let is_slow =
+            self.slow.load(Relaxed) > 0 || (!is_known && self.runners.slots().is_over_budget(self.source.project));
+        if is_slow { Pace::Slow } else { Pace::Quick }
+    }
+
+    fn give_place(&self, waiting: &mut Waiting) -> bool {
+        waiting.place = waiting.place.take().or_else(|| self.runners.slots().queue(self.source.project));
+        waiting.place.is_some()
+    }
+
     async fn work(self: Arc<Self>, permit: OwnedSemaphorePermit) {
         loop {
             // Who could ask at this moment does, and goes along.
             tokio::task::yield_now().await;
-            let mut batch = next_batch(&mut self.waiting(), self.together.load(Ordering::Relaxed));
+            let mut batch = next_batch(&mut self.waiting(), self.together.load(Relaxed));
             if !batch.is_empty() {
                 // Whose turn has ended meanwhile needs no answer.
                 batch.retain(|waiting| !waiting.answer.is_closed());
@@ -83,34 +122,81 @@ impl Inner {
     }
 
     async fn run_together(&self, batch: Vec<Waiting>) {
-        let began = Instant::now();
-        let (runs, senders): (Vec<Run>, Vec<_>) =
-            batch.into_iter().map(|Waiting { run, answer, .. }| (run, answer)).unzip();
-        if runs.is_empty() {
+        if batch.is_empty() {
             return;
         }
-        let (answers, broken) = self.runners.run_all(&self.key, &self.source, &runs).await;
-        let count = u32::try_from(runs.len()).unwrap_or(u32::MAX);
-        let quick = broken.is_none() && began.elapsed() / count < QUICK;
-        let together = if quick { (runs.len() * 2).clamp(2, MOST) } else { 1 };
-        self.together.store(together, Ordering::Relaxed);
+        let began = Instant::now();
+        let (mut runs, mut askers) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
+        for Waiting { run, answer, alone: _, tries, place } in batch {
+            runs.push(run);
+            askers.push((answer, tries, place));
+        }
+        let count = runs.len();
+        let (answers, stop) = self.runners.run_all(&self.source, &runs, self.pace()).await;
+        self.note(count, stop.as_ref(), began.elapsed());
 
-        let mut left = runs.into_iter().zip(senders);
+        let mut left = runs.into_iter().zip(askers);
         // Answers first: an answer that is not there takes no run away.
-        for (answer, (_, sender)) in answers.into_iter().zip(left.by_ref()) {
-            let _ = sender.send(answer);
+        for (answer, (_, (asker, ..))) in answers.into_iter().zip(left.by_ref()) {
+            let _ = asker.send(answer);
         }
-        match broken {
-            Some(error) if count == 1 => left.for_each(|(_, sender)| drop(sender.send(Err(error.clone())))),
-            // One of them took the runner down, and nobody knows which: each goes alone.
-            Some(_) => {
-                let mut waiting = self.waiting();
-                for (run, answer) in left.rev() {
-                    waiting.push_front(Waiting { run, answer, alone: true });
-                }
+        // Where one of several took the runner down, nobody knows which: each goes alone.
+        let (alone, counts, blame) = match stop {
+            None => return,
+            Some(Stop::All(error)) => (false, 0, Some(error)),
+            Some(Stop::One(error)) if count == 1 => (true, 0, Some(error)),
+            Some(Stop::One(_) | Stop::Slow) => (true, 0, None),
+            Some(Stop::Again) => (false, 1, None),
+        };
+        for (run, (answer, tries, place)) in left.rev() {
+            let tries = tries + counts;
+            let error = blame.clone().or_else(|| {
+                let gone = "several script runners ended before they answered";
+                (tries >= MOST_TRIES).then(|| AgentError::Ours(gone.to_owned()))
+            });
+            match error {
+                Some(error) => drop(answer.send(Err(error))),
+                None => self.waiting().push_front(Waiting { run, answer, alone, tries, place }),
             }
-            None => {}
         }
+        if self.pace() == Pace::Slow {
+            self.send_away();
+        }
+    }
+
+    /// Learns from how runs went how many may go together, and on which slots.
+    fn note(&self, count: usize, stop: Option<&Stop>, took: Duration) {
+        let a_run = took / u32::try_from(count).unwrap_or(u32::MAX);
+        let is_slow = match stop {
+            Some(Stop::Slow) => true,
+            Some(Stop::One(_)) if count == 1 => took >= super::runner::QUICK,
+            Some(_) => return self.together.store(1, Relaxed),
+            None => took >= super::runner::QUICK,
+        };
+        let quick = !is_slow && a_run < QUICK && stop.is_none();
+        self.together.store(if quick { (count * 2).clamp(2, MOST) } else { 1 }, Relaxed);
+        if is_slow {
+            self.slow.store(PROVEN, Relaxed);
+            self.quick.store(0, Relaxed);
+        } else {
+            self.slow.store(self.slow.load(Relaxed).saturating_sub(count), Relaxed);
+            self.quick.store((self.quick.load(Relaxed) + count).min(PROVEN), Relaxed);
+        }
+    }
+
+    /// Keeps as many runs waiting as there are places for, and sends the others away: they came before their script was known as slow.
+    fn send_away(&self) {
+        let mut away = Vec::new();
+        let mut waiting = self.waiting();
+        for mut run in std::mem::take(&mut *waiting) {
+            if self.give_place(&mut run) {
+                waiting.push_back(run);
+            } else {
+                away.push(run.answer);
+            }
+        }
+        drop(waiting);
+        away.into_iter().for_each(|answer| drop(answer.send(Err(too_many_wait()))));
     }
 }
 
@@ -129,7 +215,13 @@ mod tests {
         let mut waiting = VecDeque::new();
         for alone in [false, false, true, true, false] {
             let conversation = super::super::tests::conversation("sms");
-            waiting.push_back(Waiting { run: Run { conversation, texts: None }, answer: oneshot::channel().0, alone });
+            waiting.push_back(Waiting {
+                run: Run { conversation, texts: None },
+                answer: oneshot::channel().0,
+                alone,
+                tries: 0,
+                place: None,
+            });
         }
         let sizes: Vec<usize> = std::iter::from_fn(|| Some(next_batch(&mut waiting, 16).len())).take(5).collect();
         assert_eq!(sizes, [2, 1, 1, 1, 0]);

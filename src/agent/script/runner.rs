@@ -1,58 +1,42 @@
-//! Runs scripts in processes of their own, so that one that exhausts stack, memory or patience takes nobody with it; it knows no sessions.
+//! Runs scripts in processes of their own, so that one that exhausts stack, memory or time takes nobody with it; it knows no sessions.
 //!
-//! A runner is this program again (`textback run-scripts`), without environment, bounded in memory by the system. It
-//! reads requests and writes answers, a line of JSON each, and ends with its standard input.
+//! A runner is this program again (`textback run-scripts`, see `process.rs`). It serves one script's runs at a time, and
+//! ends with the first one that goes wrong in a way that the next could feel.
 
-use std::collections::{HashMap, HashSet};
-use std::io::{BufRead, Write};
+use std::collections::HashSet;
 use std::path::PathBuf;
-use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use nix::sys::resource::{Resource, setrlimit};
-use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use nix::time::ClockId;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-use tokio::sync::Semaphore;
+use uuid::Uuid;
 
-use super::check::{Fault, check};
-use super::interpret::{MOST_TIME, Script, on_own_thread};
+use super::check::Fault;
+use super::interpret::{MOST_TIME, over_time};
+use super::memory::{OVER_MEMORY, OVER_STACK};
+pub use super::protocol::Facts;
+use super::protocol::{MOST_ANSWER, Request, Response, RunRequest};
+use super::slots::{Meter, Pace, Slot, Slots};
+use super::spawn::spawn;
 use crate::agent::{AgentError, Answer, Conversation};
 
-/// Address space of a runner: the program itself, the stack of a run, its values, and room to spare.
-const MOST_MEMORY: u64 = 1 << 30;
-/// How long an answer may wait for those of other runs.
-const TOGETHER: Duration = Duration::from_millis(2);
 /// How many scripts a runner keeps read.
 const MOST_SCRIPTS: usize = 200;
 /// The command that a runner is started with.
 pub const COMMAND: &str = "run-scripts";
-
-/// What a script offers.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub struct Facts {
-    pub has_start: bool,
-    pub has_reply: bool,
-}
-
-#[derive(Serialize, Deserialize)]
-enum Request {
-    /// Forget all scripts.
-    Forget,
-    /// Keep a script under a key.
-    Read { key: String, source: String },
-    /// Run a script that was read.
-    Run { key: String, conversation: Box<Conversation>, texts: Option<Vec<String>> },
-    /// Tell a script's faults.
-    Check { source: String },
-}
-
-/// [`Request::Run`] as it is written, of what the caller keeps.
-#[derive(Serialize)]
-enum RunRequest<'r> {
-    Run { key: &'r str, conversation: &'r Conversation, texts: &'r Option<Vec<String>> },
-}
+/// The time of a processor after which a run, or runs that went together, must leave a quick slot.
+pub(super) const QUICK: Duration = Duration::from_millis(25);
+/// What a runner has beyond the time of a run: the interpreter ends a run itself where it can.
+const GRACE: Duration = Duration::from_millis(500);
+/// How long a new runner has to say that it is ready.
+const MOST_START: Duration = Duration::from_secs(10);
+/// How often a question is asked again that failed for no fault of the script.
+const MOST_TRIES: usize = 3;
+/// How long a check waits for a runner.
+const MOST_WAIT: Duration = Duration::from_secs(20);
 
 /// What a script is run for: `reply` with texts, else `start`.
 pub struct Run {
@@ -60,32 +44,62 @@ pub struct Run {
     pub texts: Option<Vec<String>>,
 }
 
-#[derive(Serialize, Deserialize)]
-enum Response {
-    Forgotten,
-    Read(Facts),
-    Ran(Box<Answer>),
-    Checked(Vec<Fault>),
-    Failed(AgentError),
+/// A script and whose it is.
+pub(super) struct Source {
+    pub(super) project: Uuid,
+    /// Names it in a runner.
+    pub(super) key: String,
+    pub(super) text: String,
+}
+
+/// Why runs have no answer.
+pub(super) enum Stop {
+    /// None of them can have one.
+    All(AgentError),
+    /// One of them took the runner down: the only one, if it was alone.
+    One(AgentError),
+    /// They are to be run again, and none is to blame.
+    Again,
+    /// They take longer than a quick slot is for, and no slow one was free.
+    Slow,
 }
 
 /// The runners of this process. Cheap to clone; all clones share them.
 #[derive(Clone)]
-pub struct Runners(Arc<Pool>);
+pub struct Runners {
+    turns: Arc<Pool>,
+    /// Runners of their own for scripts that nobody texts yet, so that those who write agents hold up nobody's conversation.
+    checks: Arc<Pool>,
+}
+
+/// What is asked once, before a script runs.
+enum Question<'q> {
+    Read(&'q Source),
+    Check(Request),
+}
 
 struct Pool {
     program: PathBuf,
     count: usize,
-    permits: Semaphore,
-    idle: Mutex<Vec<Runner>>,
+    slots: Slots,
+    /// Runners that wait, quick and slow ones: a process that went down in priority can't come up again.
+    quick: Mutex<Vec<Runner>>,
+    slow: Mutex<Vec<Runner>>,
 }
 
 struct Runner {
     /// Killed when it is dropped.
-    _child: Child,
+    child: Child,
+    clock: Option<ClockId>,
+    /// The thread that runs scripts, by the system's number.
+    thread: i32,
     requests: ChildStdin,
     answers: BufReader<ChildStdout>,
     scripts: HashSet<String>,
+    /// Whether it gave its last answer.
+    is_over: bool,
+    is_slow: bool,
+    is_new: bool,
 }
 
 impl Runners {
@@ -101,17 +115,32 @@ impl Runners {
     pub fn of(program: PathBuf) -> Self {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let count = (cores * 2).clamp(4, 16);
-        Self(Arc::new(Pool { program, count, permits: Semaphore::new(count), idle: Mutex::default() }))
+        let turns = Pool::new(program.clone(), count, (count / 2).max(2));
+        Self { turns: Arc::new(turns), checks: Arc::new(Pool::new(program, 2, 2)) }
     }
 
-    /// How many scripts run at a time.
-    pub fn count(&self) -> usize {
-        self.0.count
+    /// Says how many turns the workers run at a time: only some of them may wait for slow runs of others.
+    pub fn bound_queue(&self, turn_slots: usize) {
+        self.turns.slots.bound_queue(turn_slots);
+    }
+
+    /// Whether any run waits for slow scripts of others or of its own project.
+    pub fn has_queue(&self) -> bool {
+        self.turns.slots.has_queue()
+    }
+
+    /// How many quick scripts run at a time.
+    pub(super) fn count(&self) -> usize {
+        self.turns.count
+    }
+
+    pub(super) fn slots(&self) -> &Slots {
+        &self.turns.slots
     }
 
     /// Reads a script and tells what it offers; the error names line and column.
-    pub async fn read(&self, key: &str, source: &str) -> Result<Facts, AgentError> {
-        match self.with_runner(async |runner: &mut Runner| runner.read(key, source).await).await? {
+    pub(super) async fn read(&self, source: &Source) -> Result<Facts, AgentError> {
+        match self.turns.ask(source.project, &Question::Read(source)).await? {
             Response::Read(facts) => Ok(facts),
             Response::Failed(error) => Err(error),
             _ => Err(other_answer()),
@@ -119,72 +148,138 @@ impl Runners {
     }
 
     /// Runs a script for several conversations, one after the other in one runner. Answers as many as were run before something
-    /// took the runner down, and what that was.
-    pub async fn run_all(
+    /// stopped them, and what that was.
+    pub(super) async fn run_all(
         &self,
-        key: &str,
-        source: &str,
+        source: &Source,
         runs: &[Run],
-    ) -> (Vec<Result<Answer, AgentError>>, Option<AgentError>) {
+        pace: Pace,
+    ) -> (Vec<Result<Answer, AgentError>>, Option<Stop>) {
         let mut answers = Vec::with_capacity(runs.len());
-        let running = self.with_runner(async |runner: &mut Runner| {
-            if let Some(failed) = runner.read_once(key, source).await? {
-                return Ok(Some(failed));
+        let running = self.turns.with_runner(source.project, pace, async |runner: &mut Runner| {
+            if let Some(failed) = runner.read_once(source).await? {
+                return Ok(Some(Stop::All(failed)));
             }
-            runner.run_all(key, runs, &mut answers).await?;
+            runner.run_all(&source.key, runs, &mut answers).await?;
             Ok(None)
         });
-        // A runner that broke off says so; a script that can't be read does too.
-        let broken = running.await.unwrap_or_else(Some);
-        (answers, broken)
+        let stop = running.await.unwrap_or_else(Some);
+        (answers, stop)
     }
 
-    /// Tells a script's faults.
-    pub async fn check(&self, source: &str) -> Result<Vec<Fault>, AgentError> {
-        let request = Request::Check { source: source.to_owned() };
-        match self.with_runner(async |runner: &mut Runner| runner.ask(&request).await).await? {
+    /// Tells the faults of a project's script.
+    pub async fn check(&self, project: Uuid, source: &str) -> Result<Vec<Fault>, AgentError> {
+        let question = Question::Check(Request::Check { source: source.to_owned() });
+        let checking = self.checks.ask(project, &question);
+        let checked = tokio::time::timeout(MOST_WAIT, checking).await;
+        match checked.unwrap_or_else(|_| Err(AgentError::Ours("all runners for checks are busy".to_owned())))? {
             Response::Checked(faults) => Ok(faults),
             Response::Failed(error) => Err(error),
             _ => Err(other_answer()),
         }
     }
+}
 
-    /// Asks an idle runner. One that fails is ended, and the next one starts afresh.
+impl Pool {
+    fn new(program: PathBuf, quick: usize, slow: usize) -> Self {
+        let (slots, count) = (Slots::new(quick, slow), quick);
+        Self { program, count, slots, quick: Mutex::default(), slow: Mutex::default() }
+    }
+
+    fn idle(&self, is_slow: bool) -> MutexGuard<'_, Vec<Runner>> {
+        let runners = if is_slow { &self.slow } else { &self.quick };
+        runners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks one question, again where that may help.
+    async fn ask(&self, project: Uuid, question: &Question<'_>) -> Result<Response, AgentError> {
+        let mut pace = if self.slots.is_over_budget(project) { Pace::Slow } else { Pace::Quick };
+        for _ in 0..MOST_TRIES {
+            let asking = self.with_runner(project, pace, async |runner: &mut Runner| match question {
+                Question::Read(source) => runner.read(&source.key, &source.text).await,
+                Question::Check(request) => runner.ask(request).await,
+            });
+            match asking.await {
+                Ok(answer) => return Ok(answer),
+                Err(Stop::All(error) | Stop::One(error)) => return Err(error),
+                Err(Stop::Slow) => pace = Pace::Slow,
+                Err(Stop::Again) => {}
+            }
+        }
+        Err(AgentError::Ours("several runners ended before they answered".to_owned()))
+    }
+
+    /// Asks a runner when there is a slot. One that fails is ended, and the next one starts afresh.
     async fn with_runner<T>(
         &self,
+        project: Uuid,
+        pace: Pace,
         asking: impl AsyncFnOnce(&mut Runner) -> Result<T, Broken>,
-    ) -> Result<T, AgentError> {
-        let pool = &self.0;
-        let _permit =
-            pool.permits.acquire().await.map_err(|_| AgentError::Failed("the process is stopping".to_owned()))?;
-        let idle = pool.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    ) -> Result<T, Stop> {
+        let stopping = || Stop::All(AgentError::Ours("the process is stopping".to_owned()));
+        let mut slot = self.slots.take(project, pace).await.ok_or_else(stopping)?;
+        let idle = self.idle(pace == Pace::Slow).pop();
         let mut runner = match idle {
             Some(runner) => runner,
-            None => Runner::start(&pool.program)
-                .map_err(|error| AgentError::Failed(format!("no runner for scripts: {error}")))?,
+            None => Runner::start(&self.program).await.map_err(Stop::All)?,
         };
-        let answer = asking(&mut runner).await.map_err(|broken| match broken {
-            Broken::Late => AgentError::OverLimit(format!("the script ran over {} seconds", MOST_TIME.as_secs())),
-            Broken::Off(_) => AgentError::OverLimit(format!(
-                "the script took its process down: it used over {} MiB of memory, or its values lie too deep in each other",
-                MOST_MEMORY >> 20
-            )),
-        })?;
-        pool.idle.lock().unwrap_or_else(PoisonError::into_inner).push(runner);
-        Ok(answer)
+        // The only one keeps its priority: on a machine that is busy with other things it would have no processor at all.
+        if pace == Pace::Slow && slot.is_one_of_several() {
+            lower_priority(runner.thread);
+            runner.is_slow = true;
+        }
+        slot.measure(runner.clock.and_then(|clock| Meter::of(clock, runner.is_new)));
+        let thread = runner.thread;
+        let outcome = watched(asking(&mut runner), thread, &mut slot).await;
+        runner.is_slow |= slot.pace() == Pace::Slow;
+        match outcome {
+            Ok(answer) => {
+                let (is_slow, most) = (runner.is_slow, self.count);
+                let mut idle = self.idle(is_slow);
+                if !runner.is_over && idle.len() < most {
+                    runner.is_new = false;
+                    idle.push(runner);
+                }
+                Ok(answer)
+            }
+            Err(broken) => Err(runner.stop_for(broken, slot.used()).await),
+        }
     }
 }
 
+/// Waits for a runner's answer; what takes long must find a slow slot, and then runs when the processors have nothing else to do.
+async fn watched<T>(
+    asking: impl Future<Output = Result<T, Broken>>,
+    thread: i32,
+    slot: &mut Slot,
+) -> Result<T, Broken> {
+    let mut asking = pin!(asking);
+    while slot.pace() == Pace::Quick {
+        match tokio::time::timeout(QUICK, &mut asking).await {
+            Ok(answer) => return answer,
+            Err(_) if slot.used() < QUICK => {}
+            Err(_) if slot.slow_down() && !slot.is_one_of_several() => break,
+            Err(_) if slot.pace() == Pace::Slow => lower_priority(thread),
+            Err(_) => return Err(Broken::Slow),
+        }
+    }
+    asking.await
+}
+
 fn other_answer() -> AgentError {
-    AgentError::Failed("the script's runner gave another answer".to_owned())
+    AgentError::Ours("the script's runner gave another answer".to_owned())
 }
 
 /// Why a runner can't be asked any more.
 enum Broken {
     /// It gave no answer in time.
     Late,
+    /// It needs a slow slot, and there is none.
+    Slow,
+    /// It gave its last answer, and more was asked.
+    Over,
     /// It ended, or wrote no answer.
-    Off(#[expect(dead_code, reason = "for who debugs")] std::io::Error),
+    Off(std::io::Error),
 }
 
 impl From<std::io::Error> for Broken {
@@ -194,22 +289,53 @@ impl From<std::io::Error> for Broken {
 }
 
 impl Runner {
-    fn start(program: &PathBuf) -> std::io::Result<Self> {
-        let mut child = Command::new(program)
-            .arg(COMMAND)
-            // No secret of ours is in its reach.
-            .env_clear()
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            // Ctrl-C is for us: we end our runners when their work is done.
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()?;
+    async fn start(program: &PathBuf) -> Result<Self, AgentError> {
+        let ours = |what: String| AgentError::Ours(format!("no runner for scripts: {what}"));
+        let mut command = Command::new(program);
+        command.arg(COMMAND).arg("--parent").arg(std::process::id().to_string());
+        let mut child = spawn(command).await.map_err(|error| ours(error.to_string()))?;
         let (Some(requests), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err(std::io::Error::other("it has no pipes"));
+            return Err(ours("it has no pipes".to_owned()));
         };
-        Ok(Self { _child: child, requests, answers: BufReader::new(answers), scripts: HashSet::new() })
+        let mut answers = BufReader::new(answers);
+        let ready = tokio::time::timeout(MOST_START, answer_of(&mut answers)).await;
+        let Ok(Ok((Response::Ready { thread, no_sandbox }, _))) = ready else {
+            return Err(ours("it ended before it was ready".to_owned()));
+        };
+        if let Some(why) = no_sandbox {
+            tracing::debug!(why, "this system does not refuse script runners files and sockets");
+        }
+        let clock = child.id().and_then(clock_of);
+        let (scripts, is_over) = (HashSet::new(), false);
+        Ok(Self { child, clock, thread, requests, answers, scripts, is_over, is_slow: false, is_new: true })
+    }
+
+    /// What a runner that broke means for what it was asked. The runner is over.
+    async fn stop_for(mut self, broken: Broken, used: Duration) -> Stop {
+        let broken = match broken {
+            Broken::Slow => return Stop::Slow,
+            Broken::Over => return Stop::Again,
+            Broken::Late => return Stop::One(over_time("the script", used)),
+            Broken::Off(error) => error,
+        };
+        let ended = tokio::time::timeout(Duration::from_secs(1), self.child.wait()).await;
+        let Ok(Ok(status)) = ended else {
+            return Stop::One(AgentError::Ours(format!("the script's runner can't be understood: {broken}")));
+        };
+        let over_limit = |what: &str| Stop::One(AgentError::OverLimit(what.to_owned()));
+        match (status.code(), std::os::unix::process::ExitStatusExt::signal(&status)) {
+            (Some(OVER_MEMORY), _) => over_limit("the script took its runner down: it used too much memory"),
+            // A stack that ran out ends a process by its own guard, or without a word where that does not hold.
+            (Some(OVER_STACK), _) | (_, Some(nix::libc::SIGSEGV | nix::libc::SIGBUS | nix::libc::SIGILL)) => {
+                over_limit("the script took its runner down: its values lie too deep in each other")
+            }
+            (_, Some(nix::libc::SIGXCPU)) => Stop::One(over_time("the script", MOST_TIME)),
+            // Somebody else ended it: perhaps before it was asked at all.
+            _ if !self.is_new => Stop::Again,
+            _ => {
+                Stop::All(AgentError::Ours(format!("the script's runner ended ({status}), and no script is to blame")))
+            }
+        }
     }
 
     async fn read(&mut self, key: &str, source: &str) -> Result<Response, Broken> {
@@ -225,11 +351,11 @@ impl Runner {
     }
 
     /// Reads a script if it is not known here; why it can't be.
-    async fn read_once(&mut self, key: &str, source: &str) -> Result<Option<AgentError>, Broken> {
-        if self.scripts.contains(key) {
+    async fn read_once(&mut self, source: &Source) -> Result<Option<AgentError>, Broken> {
+        if self.scripts.contains(&source.key) {
             return Ok(None);
         }
-        Ok(match self.read(key, source).await? {
+        Ok(match self.read(&source.key, &source.text).await? {
             Response::Read(_) => None,
             Response::Failed(error) => Some(error),
             _ => Some(other_answer()),
@@ -244,94 +370,85 @@ impl Runner {
         runs: &[Run],
         answers: &mut Vec<Result<Answer, AgentError>>,
     ) -> Result<(), Broken> {
+        if self.is_over {
+            return Err(Broken::Over);
+        }
         let mut lines = Vec::new();
         for Run { conversation, texts } in runs {
             serde_json::to_writer(&mut lines, &RunRequest::Run { key, conversation, texts })
                 .map_err(std::io::Error::from)?;
             lines.push(b'\n');
         }
-        let (requests, from) = (&mut self.requests, &mut self.answers);
-        let writing = async { requests.write_all(&lines).await.map_err(Broken::from) };
-        let reading = async {
+        let (requests, from, is_over) = (&mut self.requests, &mut self.answers, &mut self.is_over);
+        let mut reading = pin!(async {
             for _ in runs {
-                answers.push(match answer_of(from).await? {
+                if *is_over {
+                    return Err(Broken::Over);
+                }
+                let (response, is_last) = answer_of(from).await?;
+                *is_over = is_last;
+                answers.push(match response {
                     Response::Ran(answer) => Ok(*answer),
                     Response::Failed(error) => Err(error),
                     _ => Err(other_answer()),
                 });
             }
             Ok(())
-        };
-        futures::future::try_join(writing, reading).await.map(|_| ())
+        });
+        // A runner that ends reads no more, so writing may fail where reading still has answers.
+        tokio::select! {
+            read = &mut reading => read,
+            Ok(()) = requests.write_all(&lines) => reading.await,
+        }
     }
 
     async fn ask(&mut self, request: &Request) -> Result<Response, Broken> {
+        if self.is_over {
+            return Err(Broken::Over);
+        }
         let mut line = serde_json::to_vec(request).map_err(std::io::Error::from)?;
         line.push(b'\n');
         self.requests.write_all(&line).await?;
-        answer_of(&mut self.answers).await
+        let (response, is_last) = answer_of(&mut self.answers).await?;
+        self.is_over = is_last;
+        Ok(response)
     }
 }
 
-/// The next answer, in twice the time of a run: the interpreter ends a run itself where it can.
-async fn answer_of(from: &mut BufReader<ChildStdout>) -> Result<Response, Broken> {
+/// The next answer, in the time of a run and a little more, and whether it is the runner's last.
+async fn answer_of(from: &mut BufReader<ChildStdout>) -> Result<(Response, bool), Broken> {
     let mut line = Vec::new();
-    let reading = tokio::time::timeout(MOST_TIME * 2, from.read_until(b'\n', &mut line));
+    let most = u64::try_from(MOST_ANSWER * 2).unwrap_or(u64::MAX);
+    let mut from = from.take(most);
+    let reading = tokio::time::timeout(MOST_TIME + GRACE, from.read_until(b'\n', &mut line));
     if reading.await.map_err(|_| Broken::Late)?? == 0 {
         return Err(Broken::Off(std::io::ErrorKind::UnexpectedEof.into()));
     }
-    Ok(serde_json::from_slice(&line).map_err(std::io::Error::from)?)
+    Ok(match serde_json::from_slice(&line).map_err(std::io::Error::from)? {
+        Response::Last(response) => (*response, true),
+        response => (response, false),
+    })
 }
 
-/// The runner itself: answers requests until its standard input ends.
-pub fn serve() -> std::io::Result<()> {
-    // Where a system knows no such limit, the interpreter's own bounds are what there is.
-    let _ = setrlimit(Resource::RLIMIT_AS, MOST_MEMORY, MOST_MEMORY);
-    let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
-    // One thread for all runs: one for each took half of a quick script's time.
-    let served = on_own_thread(|| serve_here().map_err(|error| AgentError::Failed(error.to_string())));
-    served.map_err(std::io::Error::other)
+/// What tells the time of a processor that a process used.
+fn clock_of(process: u32) -> Option<ClockId> {
+    #[cfg(target_os = "linux")]
+    return ClockId::pid_cpu_clock_id(nix::unistd::Pid::from_raw(i32::try_from(process).ok()?)).ok();
+    #[cfg(not(target_os = "linux"))]
+    return None;
 }
 
-fn serve_here() -> std::io::Result<()> {
-    let mut scripts: HashMap<String, Script> = HashMap::new();
-    let mut requests = std::io::BufReader::with_capacity(1 << 16, std::io::stdin().lock());
-    let mut answers = std::io::stdout().lock();
-    let (mut line, mut written, mut flushed) = (Vec::new(), Vec::new(), Instant::now());
-    while requests.read_until(b'\n', &mut line)? > 0 {
-        let answer = answer(serde_json::from_slice(&line)?, &mut scripts)
-            .unwrap_or_else(|error| Response::Failed(error.bounded()));
-        line.clear();
-        serde_json::to_writer(&mut written, &answer)?;
-        written.push(b'\n');
-        // Answers to requests that came together leave together, unless the runs take long.
-        if !requests.buffer().contains(&b'\n') || flushed.elapsed() > TOGETHER {
-            answers.write_all(&written)?;
-            answers.flush()?;
-            written.clear();
-            flushed = Instant::now();
-        }
-    }
-    Ok(())
-}
-
-fn answer(request: Request, scripts: &mut HashMap<String, Script>) -> Result<Response, AgentError> {
-    match request {
-        Request::Forget => {
-            scripts.clear();
-            Ok(Response::Forgotten)
-        }
-        Request::Read { key, source } => {
-            let script = Script::compile(&source)?;
-            let facts = Facts { has_start: script.has_start.is_some(), has_reply: script.has_reply };
-            scripts.insert(key, script);
-            Ok(Response::Read(facts))
-        }
-        Request::Run { key, conversation, texts } => {
-            let script = scripts.get(&key);
-            let script = script.ok_or_else(|| AgentError::Failed("the script was not read".to_owned()))?;
-            script.run(*conversation, texts).map(|answer| Response::Ran(Box::new(answer)))
-        }
-        Request::Check { source } => Ok(Response::Checked(check(&source))),
+/// Lets a thread run only when nobody else wants the processor.
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "nix has no sched_setscheduler; the call reads one number from a place that lives on")]
+fn lower_priority(thread: i32) {
+    let parameters = nix::libc::sched_param { sched_priority: 0 };
+    // SAFETY: the pointer is to a value that outlives the call.
+    let lowered = unsafe { nix::libc::sched_setscheduler(thread, nix::libc::SCHED_IDLE, &raw const parameters) };
+    if lowered != 0 {
+        tracing::debug!(error = %std::io::Error::last_os_error(), "a slow script keeps its priority");
     }
 }
+
+#[cfg(not(target_os = "linux"))]
+fn lower_priority(_: i32) {}

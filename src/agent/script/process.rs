@@ -1,0 +1,140 @@
+//! The runner's own side: a process that answers requests until its standard input ends, within bounds that no script can leave.
+
+use std::collections::HashMap;
+use std::io::{BufRead, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use nix::sys::resource::{Resource, setrlimit};
+
+use super::check::check_here;
+use super::interpret::{MOST_TIME, Script, cpu_time, on_own_thread, panicked};
+use super::protocol::{Facts, MOST_ANSWER, Request, Response};
+use super::{memory, sandbox};
+use crate::agent::AgentError;
+
+/// Address space of a runner: the outer wall, far above what the allocator's count lets it reach.
+const MOST_ADDRESSES: u64 = 1 << 30;
+/// How long an answer may wait for those of other runs.
+const TOGETHER: Duration = Duration::from_millis(2);
+/// How many runs a runner serves before another takes its place: what its interpreter leaks does not add up for ever.
+const MOST_RUNS: usize = 20_000;
+/// What a runner may keep between runs, its scripts above all.
+const MOST_KEPT: isize = 32 << 20;
+
+/// Answers requests until standard input ends, as a runner of the process with the id `parent`.
+pub fn serve(parent: Option<i32>) -> std::io::Result<()> {
+    sandbox::die_with(parent);
+    // Where a system knows no such limit, the other bounds are what there is.
+    let _ = setrlimit(Resource::RLIMIT_AS, MOST_ADDRESSES, MOST_ADDRESSES);
+    let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+    sandbox::die_with_standard_input()?;
+    memory::bound_this_process();
+    // One thread for all runs: one for each took half of a quick script's time.
+    let served = on_own_thread(|| serve_here().map_err(|error| AgentError::Ours(error.to_string())));
+    if served.is_err() {
+        memory::exit_now(memory::NOT_ABLE);
+    }
+    Ok(())
+}
+
+fn serve_here() -> std::io::Result<()> {
+    let no_sandbox = sandbox::enter().err();
+    let mut scripts: HashMap<String, Script> = HashMap::new();
+    let mut requests = std::io::BufReader::with_capacity(1 << 16, std::io::stdin().lock());
+    let mut answers = std::io::stdout().lock();
+    let (mut line, mut written, mut flushed) = (Vec::new(), Vec::new(), Instant::now());
+    write(&mut written, &Response::Ready { thread: sandbox::this_thread(), no_sandbox })?;
+    answers.write_all(&written)?;
+    written.clear();
+    let mut runs = 0;
+    loop {
+        // For reading a request and the answers of the runs before: the request's own limit is set when it is there.
+        memory::begin_run();
+        if requests.read_until(b'\n', &mut line)? == 0 {
+            return Ok(());
+        }
+        bound_cpu_time();
+        memory::begin_run();
+        let answer = answer(serde_json::from_slice(&line)?, &mut scripts);
+        line.clear();
+        line.shrink_to(1 << 16);
+        runs += 1;
+        let kept = memory::live();
+        let is_last = ends_a_runner(&answer) || runs >= MOST_RUNS || kept > MOST_KEPT;
+        write(&mut written, &if is_last { Response::Last(Box::new(answer)) } else { answer })?;
+        // Answers to requests that came together leave together, unless the runs take long.
+        if is_last || !requests.buffer().contains(&b'\n') || flushed.elapsed() > TOGETHER {
+            answers.write_all(&written)?;
+            answers.flush()?;
+            written.clear();
+            written.shrink_to(1 << 16);
+            flushed = Instant::now();
+        }
+        if is_last {
+            return Ok(());
+        }
+    }
+}
+
+/// Ends this process when a request takes far more time of a processor than a run may, whatever became of the one who asked.
+fn bound_cpu_time() {
+    let bound = (cpu_time() + MOST_TIME * 2).as_secs() + 1;
+    let _ = setrlimit(Resource::RLIMIT_CPU, bound, u64::MAX);
+}
+
+/// Whether a runner that gave such an answer runs no other script: it may be short of memory, or its interpreter in disorder.
+fn ends_a_runner(answer: &Response) -> bool {
+    match answer {
+        Response::Failed(error @ AgentError::Failed(_)) => *error == panicked(),
+        Response::Failed(_) => true,
+        Response::Checked(faults) => faults.iter().any(|fault| fault.fatal),
+        _ => false,
+    }
+}
+
+fn write(written: &mut Vec<u8>, answer: &Response) -> std::io::Result<()> {
+    let before = written.len();
+    serde_json::to_writer(&mut *written, answer)?;
+    let bytes = written.len() - before;
+    if bytes > MOST_ANSWER {
+        written.truncate(before);
+        let what =
+            format!("the script's answer is {bytes} bytes of JSON, and {MOST_ANSWER} is the most; say and keep less");
+        serde_json::to_writer(&mut *written, &Response::Last(Box::new(Response::Failed(AgentError::Failed(what)))))?;
+    }
+    written.push(b'\n');
+    Ok(())
+}
+
+fn answer(request: Request, scripts: &mut HashMap<String, Script>) -> Response {
+    // What a run leaves behind is its own heap, and a runner that panicked runs nothing else.
+    let answering = AssertUnwindSafe(|| try_answer(request, scripts));
+    let answered = catch_unwind(answering).unwrap_or_else(|_| match panicked() {
+        // It would panic again the next time.
+        AgentError::Failed(what) => Err(AgentError::Unusable(what)),
+        error => Err(error),
+    });
+    answered.unwrap_or_else(|error| Response::Failed(error.bounded()))
+}
+
+fn try_answer(request: Request, scripts: &mut HashMap<String, Script>) -> Result<Response, AgentError> {
+    match request {
+        Request::Forget => {
+            scripts.clear();
+            Ok(Response::Forgotten)
+        }
+        Request::Read { key, source } => {
+            let script = Script::compile_here(&source)?;
+            let facts = Facts { has_start: script.has_start.is_some(), has_reply: script.has_reply };
+            scripts.insert(key, script);
+            Ok(Response::Read(facts))
+        }
+        Request::Run { key, conversation, texts } => {
+            let script = scripts.get(&key);
+            let script = script.ok_or_else(|| AgentError::Ours("the script was not read".to_owned()))?;
+            script.run(*conversation, texts).map(|answer| Response::Ran(Box::new(answer)))
+        }
+        Request::Check { source } => check_here(&source).map(Response::Checked),
+    }
+}

@@ -1,0 +1,44 @@
+//! Starts processes from a thread that lives as long as this process: the kernel ends a runner when the thread that started it ends.
+
+use std::process::Stdio;
+use std::sync::{OnceLock, mpsc};
+
+use tokio::process::{Child, Command};
+use tokio::sync::oneshot;
+
+struct Order {
+    command: Command,
+    runtime: tokio::runtime::Handle,
+    started: oneshot::Sender<std::io::Result<Child>>,
+}
+
+/// Starts a process with pipes for its input and output, and nothing of ours in its reach.
+pub(super) async fn spawn(mut command: Command) -> std::io::Result<Child> {
+    static ORDERS: OnceLock<mpsc::Sender<Order>> = OnceLock::new();
+    command
+        .env_clear()
+        // What is large goes back to the system as soon as it is free, so that resident memory stays near what is in use.
+        .env("_RJEM_MALLOC_CONF", "narenas:1,oversize_threshold:1048576")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        // Ctrl-C is for us: we end our runners when their work is done.
+        .process_group(0)
+        .kill_on_drop(true);
+    let orders = ORDERS.get_or_init(|| {
+        let (orders, ordered) = mpsc::channel::<Order>();
+        // Where it can't be started, each order is refused below, since nobody receives it.
+        let _ = std::thread::Builder::new().name("runners".to_owned()).spawn(move || {
+            for Order { mut command, runtime, started } in ordered {
+                let _entered = runtime.enter();
+                let _ = started.send(command.spawn());
+            }
+        });
+        orders
+    });
+    let (started, starting) = oneshot::channel();
+    let refused = || std::io::Error::other("there is no thread that starts processes");
+    let runtime = tokio::runtime::Handle::current();
+    orders.send(Order { command, runtime, started }).map_err(|_| refused())?;
+    starting.await.map_err(|_| refused())?
+}

@@ -1,0 +1,124 @@
+//! Hides the secrets that a process was started with from other processes of the same user; it reads none for anybody.
+//!
+//! Linux shows the memory in which a process was given its arguments and its environment as `/proc/<pid>/cmdline` and
+//! `/proc/<pid>/environ`, for as long as it lives and whatever the process changes in its own list of variables. So a process
+//! can't be looked into (not dumpable), and that memory is overwritten once it has been read.
+
+#![expect(
+    unsafe_code,
+    reason = "the environment is changed and overwritten in place; the comments say why that is sound"
+)]
+
+/// Variables that hold a secret. Those of libpq are read again whenever a connection is described, so they stay readable for this
+/// process; the others are read once.
+const READ_ONCE: [&str; 2] = ["DATABASE_URL", "TEXTBACK_SECRET_KEY"];
+const READ_AGAIN: [&str; 1] = ["PGPASSWORD"];
+/// Arguments that hold a secret.
+#[cfg(target_os = "linux")]
+const ARGUMENTS: [&str; 2] = ["--database-url", "--secret-key"];
+
+/// Hides them. Call it when the arguments have been read and no thread was started yet.
+pub fn hide() {
+    #[cfg(target_os = "linux")]
+    let _ = nix::sys::prctl::set_dumpable(false);
+    #[cfg(target_os = "linux")]
+    let given = linux::given();
+    for name in READ_ONCE {
+        // SAFETY: this process has one thread, so nobody reads the environment meanwhile.
+        unsafe { std::env::remove_var(name) };
+    }
+    for name in READ_AGAIN {
+        if let Some(value) = std::env::var_os(name) {
+            // SAFETY: as above. The new value lies elsewhere than the one that is overwritten below.
+            unsafe { std::env::set_var(name, value) };
+        }
+    }
+    #[cfg(target_os = "linux")]
+    if let Some((arguments, environment)) = given {
+        linux::overwrite(arguments, linux::secret_arguments);
+        linux::overwrite(environment, linux::secret_variables);
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::ops::Range;
+
+    use super::{ARGUMENTS, READ_AGAIN, READ_ONCE};
+
+    /// Where the kernel put the arguments and the environment: fields 48 to 51 of proc_pid_stat(5).
+    pub(super) fn given() -> Option<(Range<usize>, Range<usize>)> {
+        let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+        // The second field is a name in brackets that may hold anything; what follows are numbers.
+        let (_, after_name) = stat.rsplit_once(')')?;
+        let addresses = after_name.split_whitespace().skip(45).map(|field| field.parse().ok());
+        let [arguments, arguments_end, environment, environment_end] =
+            addresses.take(4).collect::<Option<Vec<usize>>>()?.try_into().ok()?;
+        let is_told = arguments > 0 && arguments <= arguments_end && environment > 0 && environment <= environment_end;
+        is_told.then_some((arguments..arguments_end, environment..environment_end))
+    }
+
+    /// Fills parts of such a place with zeros, those that `secret` finds in it.
+    pub(super) fn overwrite(place: Range<usize>, secret: fn(&[u8]) -> Vec<Range<usize>>) {
+        // SAFETY: the kernel gave this memory to this process when it began, to be read and written, and it stays for as long as the
+        // process lives. There is one thread. The variables that lay in it were removed or copied elsewhere, and the standard
+        // library has its own copy of each argument that was read.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(place.start as *mut u8, place.len()) };
+        for part in secret(bytes) {
+            bytes.get_mut(part).into_iter().for_each(|part| part.fill(0));
+        }
+    }
+
+    /// The places of the strings, which end with NUL.
+    fn strings(bytes: &[u8]) -> impl Iterator<Item = (Range<usize>, &[u8])> {
+        bytes.split(|byte| *byte == 0).scan(0, |start, text| {
+            let range = *start..*start + text.len();
+            *start = range.end + 1;
+            Some((range, text))
+        })
+    }
+
+    /// Where the values of variables are that hold a secret.
+    pub(super) fn secret_variables(bytes: &[u8]) -> Vec<Range<usize>> {
+        let of_secret = |(range, text): (Range<usize>, &[u8])| {
+            let name = READ_ONCE
+                .iter()
+                .chain(&READ_AGAIN)
+                .find(|name| text.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'=')))?;
+            Some(range.start + name.len() + 1..range.end)
+        };
+        strings(bytes).filter_map(of_secret).collect()
+    }
+
+    /// Where the values of arguments are that hold a secret: after `--name=`, or the next argument.
+    pub(super) fn secret_arguments(bytes: &[u8]) -> Vec<Range<usize>> {
+        let mut is_value = false;
+        let mut found = Vec::new();
+        for (range, text) in strings(bytes) {
+            if std::mem::replace(&mut is_value, ARGUMENTS.iter().any(|name| text == name.as_bytes())) {
+                found.push(range);
+                continue;
+            }
+            let with_value = ARGUMENTS
+                .iter()
+                .find(|name| text.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'=')));
+            found.extend(with_value.map(|name| range.start + name.len() + 1..range.end));
+        }
+        found
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn only_the_values_of_secrets_are_found() {
+            let environment = b"PATH=/bin\0DATABASE_URL=postgres://x\0DATABASE_URLS=y\0PGPASSWORD=p\0";
+            let found: Vec<_> = secret_variables(environment).into_iter().map(|part| &environment[part]).collect();
+            assert_eq!(found, [b"postgres://x".as_slice(), b"p"]);
+            let arguments = b"textback\0serve\0--database-url\0postgres://x\0--secret-key=k\0--listen\0a\0";
+            let found: Vec<_> = secret_arguments(arguments).into_iter().map(|part| &arguments[part]).collect();
+            assert_eq!(found, [b"postgres://x".as_slice(), b"k"]);
+        }
+    }
+}
