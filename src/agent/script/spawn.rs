@@ -31,7 +31,10 @@ pub(super) async fn spawn(mut command: Command) -> std::io::Result<Child> {
         let _ = std::thread::Builder::new().name("runners".to_owned()).spawn(move || {
             for Order { mut command, runtime, started } in ordered {
                 let _entered = runtime.enter();
-                let _ = started.send(command.spawn());
+                // A runtime that is shutting down panics here. The thread must go on for the others.
+                let spawning = std::panic::AssertUnwindSafe(|| command.spawn());
+                let spawned = std::panic::catch_unwind(spawning);
+                let _ = started.send(spawned.unwrap_or_else(|_| Err(std::io::Error::other("the process is stopping"))));
             }
         });
         orders
