@@ -131,9 +131,19 @@ pub fn pool(url: &str, max_connections: u32) -> Result<PgPool, sqlx::Error> {
         .after_connect(move |connection, _| {
             let (options, shared) = (to_prepare.clone(), shared.clone());
             Box::pin(async move {
-                let prepared = patiently(async { session::prepare(connection, &options).await }).await;
-                let pooled = prepared.as_ref().err().and_then(Unsuitable::of);
-                shared.store(matches!(pooled, Some(Unsuitable::Pooled)), Ordering::Relaxed);
+                let prepared = patiently(async {
+                    // A server connection that nobody had before shows nothing.
+                    if shared.load(Ordering::Relaxed) {
+                        session::refuse_pooling(&options).await?;
+                    }
+                    session::prepare(connection, &options).await
+                })
+                .await;
+                match prepared.as_ref().map_err(Unsuitable::of) {
+                    Ok(()) => shared.store(false, Ordering::Relaxed),
+                    Err(Some(Unsuitable::Pooled)) => shared.store(true, Ordering::Relaxed),
+                    Err(_) => {}
+                }
                 prepared
             })
         })
@@ -180,7 +190,11 @@ pub async fn reason(pool: &PgPool, error: sqlx::Error) -> sqlx::Error {
     match error {
         sqlx::Error::PoolTimedOut => {
             let options = pool.connect_options();
-            match tokio::time::timeout(WELL_WITHIN, reach(&options)).await {
+            let looked = async {
+                session::refuse_pooling(&options).await?;
+                reach(&options).await
+            };
+            match tokio::time::timeout(WELL_WITHIN, looked).await {
                 Ok(Err(reason)) => reason,
                 _ => error,
             }

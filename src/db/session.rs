@@ -106,9 +106,10 @@ pub async fn prepare(connection: &mut PgConnection, options: &PgConnectOptions) 
     }
     let names = SETTINGS.iter().chain(&REQUIRED).map(|(name, _)| *name).chain([MARK]);
     let asked: Vec<String> = names.map(|name| format!("coalesce(current_setting('{name}', true), '')")).collect();
-    // All names are constants of ours.
-    let asking = AssertSqlSafe(format!("select array[{}]", asked.join(", ")));
-    let found: Vec<String> = sqlx::query_scalar(asking).persistent(false).fetch_one(&mut *connection).await?;
+    // All names are constants of ours. Nothing is prepared: one message is one answer, wherever it goes.
+    let asking = AssertSqlSafe(format!("select {}", asked.join(", ")));
+    let row = sqlx::raw_sql(asking).fetch_one(&mut *connection).await?;
+    let found: Vec<String> = (0..asked.len()).map(|place| row.try_get(place)).collect::<Result<_, _>>()?;
     if found.last() != Some(&mark) {
         return Err(Unsuitable::Pooled.into());
     }

@@ -99,7 +99,7 @@ async fn until_quiet(stage: &Stage) {
     let until = Instant::now() + Duration::from_secs(30);
     loop {
         stage.simulator.idle().await;
-        let live: i64 = sqlx::query_scalar("select (select count(*) from textback.turn) + (select count(*) from textback.delivery where status in ('planned', 'sending', 'accepted', 'sent', 'unknown'))")
+        let live: i64 = sqlx::query_scalar("select (select count(*) from textback.turn) + (select count(*) from textback.delivery where due_at is not null)")
             .fetch_one(&mut connect(&stage.url).await)
             .await
             .expect("a count");

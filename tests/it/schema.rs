@@ -256,7 +256,8 @@ async fn every_statement_fits_the_schema() {
     let mut connection = pool.acquire().await.expect("a connection");
     let questions =
         crate::tidy::files("sql", "sql").into_iter().filter(|(path, _)| !path.starts_with("sql/invariants/"));
-    for (path, text) in questions {
+    // A block can't be prepared; the server reads it when it runs.
+    for (path, text) in questions.filter(|(_, text)| !text.contains("\ndo $$")) {
         let statement = format!("prepare probe as {text}");
         let prepared = sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut *connection).await;
         assert!(prepared.is_ok(), "{path}: {prepared:?}");
@@ -346,7 +347,11 @@ async fn every_invariant_notices_when_it_is_broken() {
              insert into scheduled_message (id, project_id, number_id, contact, body, on_active_session, heeds_quiet_hours, send_at, due_at)
              select gen_random_uuid(), id, gen_random_uuid(), '+1', 'x', 'join', false, now(), now() from project",
         ),
-        ("12", "select setval('message_seq_seq', 1)"),
+        (
+            "12",
+            "insert into message (id, seq, project_id, session_id, direction, kind, body) overriding system value
+             select gen_random_uuid(), 1000000, project_id, id, 'outbound', 'text', 'x' from session",
+        ),
         (
             "12",
             "insert into consent (id, seq, project_id, number_id, contact, kind, source, recorded_at) overriding system value
