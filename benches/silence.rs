@@ -113,6 +113,7 @@ impl Bench {
              insert into agent_version (agent_id, version, kind, source, warning)
              values ('{agent}', 1, 'script', 'def reply(conv, text): return text', 'Are you still there?');
              commit;
+             update project set outbound_per_contact_per_hour = 0, outbound_per_contact_per_day = 0;
              insert into number (id, project_id, number, agent_id, carrier_sid, wish)
              values ('{}', '{project}', '{NUMBER}', '{agent}', 'PN1', gen_random_uuid())",
             Uuid::now_v7()

@@ -148,10 +148,15 @@ declare
     way         text;
     why         text;
     refusal     record;
+    is_bounded  boolean;
     ends_as     text;
     class       text;
 begin
-    select sends into way from number where id = from_number;
+    -- Both in one look: where no limit is set, nothing more is asked.
+    select sends, (select outbound_per_contact_per_hour > 0 or outbound_per_contact_per_day > 0
+                          or outbound_per_project_per_minute > 0 or outbound_per_project_per_day > 0
+                     from project where project.id = of_project)
+      into way, is_bounded from number where id = from_number;
     if way <> 'open' then
         -- It may be changing at this moment: then we wait for what it comes to. Nearly all numbers are open, and not locked.
         select sends into way from number where id = from_number for share;
@@ -161,7 +166,7 @@ begin
     if way = 'blocked' then
         ends_as := 'failed';
         class := 'permanent_config';
-    elsif not is_counted then
+    elsif is_bounded and not is_counted then
         select code, detail into refusal from count_one_outbound(of_project, to_contact);
         if refusal.code is not null then
             ends_as := 'suppressed';
