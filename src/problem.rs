@@ -9,6 +9,7 @@ use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, Registr
 use poem_openapi::types::Type;
 use poem_openapi::{ApiResponse, Object};
 
+use crate::agent::AgentError;
 use crate::bounds;
 use crate::db;
 use crate::ledger::carrier_account::AccountError;
@@ -120,6 +121,20 @@ impl From<AccountError> for Problem {
                 tracing::error!(%error, "a stored secret can't be opened");
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "secret_unreadable", error.to_string())
             }
+        }
+    }
+}
+
+impl From<AgentError> for Problem {
+    /// Why a script could not be checked.
+    fn from(error: AgentError) -> Self {
+        match error {
+            AgentError::Ours(what) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "script_not_checked",
+                format!("the script could not be checked, and it is not to blame: {what}; try again"),
+            ),
+            error => Self::invalid("script_has_faults", error.to_string()),
         }
     }
 }

@@ -1,7 +1,6 @@
 //! `/v1/agents`: who answers, in versions that never change; it checks scripts and runs none of their functions.
 
 use chrono::{DateTime, Utc};
-use poem::http::StatusCode;
 use poem::web::Data;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
@@ -12,7 +11,6 @@ use uuid::Uuid;
 use super::auth::Caller;
 use super::lists::{self, List};
 use super::{Door, Group};
-use crate::agent::AgentError;
 use crate::agent::http::signature;
 use crate::ledger::agent::{self, NewVersion};
 use crate::ledger::refused_by;
@@ -397,15 +395,7 @@ impl Behaviour {
         let misfit = |detail: &str| Problem::invalid("agent_kind_misfit", detail);
         match (self.kind, &self.source, &self.url) {
             (Kind::Script, Some(source), None) => {
-                let faults = door.means.runners.check(project_id, source).await;
-                let faults = faults.map_err(|error| match error {
-                    AgentError::Ours(what) => Problem::new(
-                        StatusCode::SERVICE_UNAVAILABLE,
-                        "script_not_checked",
-                        format!("the script could not be checked, and it is not to blame: {what}; try again"),
-                    ),
-                    error => Problem::invalid("script_has_faults", error.to_string()),
-                })?;
+                let faults = door.means.runners.check(project_id, source).await?;
                 let fatal: Vec<String> = faults.iter().filter(|fault| fault.fatal).map(ToString::to_string).collect();
                 if !fatal.is_empty() {
                     return Err(Problem::invalid("script_has_faults", fatal.join("\n")));
