@@ -232,8 +232,8 @@ async fn flush(
     let taken: Vec<TakenRow> =
         match (failpoint::during("intake.in_commit", taking).await, rows.as_slice(), forms.as_slice()) {
             (Ok(taken), ..) => taken,
-            // A batch that is refused goes one by one, so it is known which text is at fault.
-            (Err(error), [row], [form]) => match refusal(&error) {
+            // A batch that is refused goes one by one, so it is known which text is at fault: a text, once no turn begins with it.
+            (Err(error), [row], [form]) if beginnings.is_none() => match refusal(&error) {
                 Some(reason) => return Ok(vec![quarantine_text(connection, row, form, reason).await?]),
                 None => return Err(error),
             },
