@@ -11,7 +11,7 @@ use std::time::Duration;
 use sqlx::error::DatabaseError;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, PgConnection};
+use sqlx::{ConnectOptions, Connection, PgConnection, Row};
 
 use session::Unsuitable;
 
@@ -222,21 +222,21 @@ pub async fn migrate(url: &str) -> Result<PgConnection, MigrateError> {
     session::refuse_pooling(&options).await?;
     let mut connection = options.connect().await?;
     session::prepare(&mut connection, &options).await?;
-    let is_standby: bool = sqlx::query_scalar("select pg_is_in_recovery()").fetch_one(&mut connection).await?;
+    let is_standby: bool = sqlx::raw_sql("select pg_is_in_recovery()").fetch_one(&mut connection).await?.try_get(0)?;
     if is_standby {
         return Err(MigrateError::Standby);
     }
     // Who may not make schemas may still own one that somebody made.
-    let is_there: bool = sqlx::query_scalar("select exists (select from pg_namespace where nspname = $1)")
-        .bind(SCHEMA)
+    let is_there: bool = sqlx::raw_sql("select exists (select from pg_namespace where nspname = 'textback')")
         .fetch_one(&mut connection)
-        .await?;
+        .await?
+        .try_get(0)?;
     if !is_there {
         // The name is a constant of ours: nothing from outside reaches this statement.
         sqlx::raw_sql("create schema if not exists textback").execute(&mut connection).await?;
     }
     let current: Option<String> =
-        sqlx::query_scalar("select current_schema()::text").fetch_one(&mut connection).await?;
+        sqlx::raw_sql("select current_schema()::text").fetch_one(&mut connection).await?.try_get(0)?;
     if current.as_deref() != Some(SCHEMA) {
         return Err(MigrateError::OtherSchema(current.unwrap_or_else(|| "none".to_owned())));
     }
