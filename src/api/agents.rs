@@ -76,10 +76,6 @@ const fn usual_grace() -> i32 {
     600
 }
 
-const fn usual_messages_per_turn() -> i32 {
-    10
-}
-
 fn usual_warning() -> String {
     "Are you still there? If we don't hear from you, this conversation will end soon.".to_owned()
 }
@@ -152,9 +148,8 @@ struct NewAgent {
     /// takes.
     #[oai(validator(maximum(value = "100"), minimum(value = "1")))]
     max_segments: Option<i32>,
-    /// How many messages one turn may send in all: its greeting, its answer in parts of 1600 characters, and what goes to others
-    /// (1 to 50). The rest is cut, and the last message says so (`truncated`).
-    #[oai(default = "usual_messages_per_turn", validator(maximum(value = "50"), minimum(value = "1")))]
+    /// How many messages one turn may send in all (1 to 50); the rest is cut, and its last message says so (`truncated`).
+    #[oai(default = "agent::usual_messages_per_turn", validator(maximum(value = "50"), minimum(value = "1")))]
     max_messages_per_turn: i32,
     /// Whether typographic characters (curly quotes, dashes, the ellipsis) are replaced by plain ones where they alone
     /// make a text UCS-2, which has 70 characters in a segment instead of 160.
@@ -218,9 +213,8 @@ struct Behaviour {
     /// takes.
     #[oai(validator(maximum(value = "100"), minimum(value = "1")))]
     max_segments: Option<i32>,
-    /// How many messages one turn may send in all: its greeting, its answer in parts of 1600 characters, and what goes to others
-    /// (1 to 50). The rest is cut, and the last message says so (`truncated`).
-    #[oai(default = "usual_messages_per_turn", validator(maximum(value = "50"), minimum(value = "1")))]
+    /// How many messages one turn may send in all (1 to 50); the rest is cut, and its last message says so (`truncated`).
+    #[oai(default = "agent::usual_messages_per_turn", validator(maximum(value = "50"), minimum(value = "1")))]
     max_messages_per_turn: i32,
     /// Whether typographic characters (curly quotes, dashes, the ellipsis) are replaced by plain ones where they alone
     /// make a text UCS-2, which has 70 characters in a segment instead of 160.

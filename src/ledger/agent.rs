@@ -47,6 +47,11 @@ pub struct Version {
     pub version_created_at: DateTime<Utc>,
 }
 
+/// How many messages one turn may send unless the version says otherwise.
+pub const fn usual_messages_per_turn() -> i32 {
+    10
+}
+
 /// The contents of a version to be made.
 #[derive(Debug, Clone)]
 pub struct NewVersion {
