@@ -365,9 +365,6 @@ impl Evil {
         if !self.numbers.is_empty() {
             told.push(format!("{messages} SMS of {characters} characters sent"));
         }
-        if self.harm == Harm::Poison {
-            told.push(scene.doctor());
-        }
         if told.is_empty() { "–".to_owned() } else { told.join("; ") }
     }
 }

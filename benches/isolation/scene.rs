@@ -184,15 +184,6 @@ impl Scene {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// Whether `doctor` finds something, in words.
-    pub fn doctor(&self) -> String {
-        let command = self.command().arg("doctor").stdout(Stdio::null()).stderr(Stdio::null()).status();
-        match command {
-            Ok(status) if status.success() => "doctor finds nothing".to_owned(),
-            _ => "doctor reports a fault".to_owned(),
-        }
-    }
-
     async fn start(&mut self, with_workers: bool) {
         let log = File::create(&self.log).expect("a log");
         let mut command = self.command();
