@@ -196,7 +196,8 @@ pub async fn reason(pool: &PgPool, error: sqlx::Error) -> sqlx::Error {
             };
             match tokio::time::timeout(WELL_WITHIN, looked).await {
                 Ok(Err(reason)) => reason,
-                _ => error,
+                Ok(Ok(())) => error,
+                Err(_) => silent(),
             }
         }
         error => error,

@@ -137,7 +137,11 @@ async fn a_database_in_trouble_is_told_and_everybody_works_again_after_it() {
         let during = format!("during {trouble:?}");
         let (acknowledged, (ready, code)) = tokio::join!(say(&stage, &mut tally, &during), stage.trouble());
         assert!(!acknowledged, "{trouble:?}");
-        let wanted = if matches!(trouble, Trouble::ReadOnly) { "database_read_only" } else { "database_unavailable" };
+        let wanted = match trouble {
+            Trouble::ReadOnly => "database_read_only",
+            Trouble::TableHeld => "database_blocked",
+            Trouble::Gone | Trouble::Mute | Trouble::NoConnections => "database_unavailable",
+        };
         assert_eq!((ready, code.as_str()), (503, wanted), "{trouble:?}");
         drop(held);
         trouble.end(&mut stage).await;
