@@ -148,15 +148,16 @@ impl Runners {
     }
 
     /// Runs a script for several conversations, one after the other in one runner. Answers as many as were run before something
-    /// stopped them, and what that was.
+    /// stopped them, and tells what that was and how much time of a processor they took.
     pub(super) async fn run_all(
         &self,
         source: &Source,
         runs: &[Run],
         pace: Pace,
-    ) -> (Vec<Result<Answer, AgentError>>, Option<Stop>) {
+    ) -> (Vec<Result<Answer, AgentError>>, Option<Stop>, Duration) {
         let mut answers = Vec::with_capacity(runs.len());
-        let running = self.turns.with_runner(source.project, pace, async |runner: &mut Runner| {
+        let mut used = Duration::ZERO;
+        let running = self.turns.with_runner(source.project, pace, &mut used, async |runner: &mut Runner| {
             if let Some(failed) = runner.read_once(source).await? {
                 return Ok(Some(Stop::All(failed)));
             }
@@ -164,7 +165,7 @@ impl Runners {
             Ok(None)
         });
         let stop = running.await.unwrap_or_else(Some);
-        (answers, stop)
+        (answers, stop, used)
     }
 
     /// Tells the faults of a project's script.
@@ -195,7 +196,8 @@ impl Pool {
     async fn ask(&self, project: Uuid, question: &Question<'_>) -> Result<Response, AgentError> {
         let mut pace = if self.slots.is_over_budget(project) { Pace::Slow } else { Pace::Quick };
         for _ in 0..MOST_TRIES {
-            let asking = self.with_runner(project, pace, async |runner: &mut Runner| match question {
+            let mut used = Duration::ZERO;
+            let asking = self.with_runner(project, pace, &mut used, async |runner: &mut Runner| match question {
                 Question::Read(source) => runner.read(&source.key, &source.text).await,
                 Question::Check(request) => runner.ask(request).await,
             });
@@ -214,6 +216,7 @@ impl Pool {
         &self,
         project: Uuid,
         pace: Pace,
+        used: &mut Duration,
         asking: impl AsyncFnOnce(&mut Runner) -> Result<T, Broken>,
     ) -> Result<T, Stop> {
         let stopping = || Stop::All(AgentError::Ours("the process is stopping".to_owned()));
@@ -228,9 +231,10 @@ impl Pool {
             lower_priority(runner.thread);
             runner.is_slow = true;
         }
-        slot.measure(runner.clock.and_then(|clock| Meter::of(clock, runner.is_new)));
+        slot.measure(runner.clock.and_then(Meter::of), runner.is_new);
         let thread = runner.thread;
         let outcome = watched(asking(&mut runner), thread, &mut slot).await;
+        *used = slot.used();
         runner.is_slow |= slot.pace() == Pace::Slow;
         match outcome {
             Ok(answer) => {
@@ -242,7 +246,7 @@ impl Pool {
                 }
                 Ok(answer)
             }
-            Err(broken) => Err(runner.stop_for(broken, slot.used()).await),
+            Err(broken) => Err(runner.stop_for(broken, *used).await),
         }
     }
 }
