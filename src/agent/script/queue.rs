@@ -133,6 +133,10 @@ impl Inner {
         }
         let count = runs.len();
         let (answers, stop, used) = self.runners.run_all(&self.source, &runs, self.pace()).await;
+        // A run over a bound ends its runner, and another has to be started.
+        let costly = matches!(&stop, Some(Stop::One(_)) if count == 1)
+            || answers.iter().any(|answer| matches!(answer, Err(AgentError::OverLimit(_))));
+        let used = if costly { used.max(super::runner::QUICK) } else { used };
         self.note(count, stop.as_ref(), began.elapsed(), used);
 
         let mut left = runs.into_iter().zip(askers);

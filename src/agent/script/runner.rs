@@ -28,7 +28,12 @@ const MOST_SCRIPTS: usize = 200;
 /// The command that a runner is started with.
 pub const COMMAND: &str = "run-scripts";
 /// The time of a processor after which a run, or runs that went together, must leave a quick slot.
-pub(super) const QUICK: Duration = Duration::from_millis(25);
+/// A debug build takes ten times as long for the same.
+pub(super) const QUICK: Duration = Duration::from_millis(if cfg!(debug_assertions) { 250 } else { 25 });
+/// The priority of slow runs beside others, as nice(1) has it: a tenth of the processor where others want it. With less they would end
+/// by the clock on a busy machine, and never be done.
+#[cfg(target_os = "linux")]
+const LOW_PRIORITY: i32 = 10;
 /// What a runner has beyond the time of a run: the interpreter ends a run itself where it can.
 const GRACE: Duration = Duration::from_millis(500);
 /// How long a new runner has to say that it is ready.
@@ -251,7 +256,7 @@ impl Pool {
     }
 }
 
-/// Waits for a runner's answer; what takes long must find a slow slot, and then runs when the processors have nothing else to do.
+/// Waits for a runner's answer; what takes long must find a slow slot, and then runs at a low priority beside others.
 async fn watched<T>(
     asking: impl Future<Output = Result<T, Broken>>,
     thread: i32,
@@ -442,13 +447,13 @@ fn clock_of(process: u32) -> Option<ClockId> {
     return None;
 }
 
-/// Lets a thread run only when nobody else wants the processor.
+/// Lets a thread have a processor only for a small part of the time that others want it.
 #[cfg(target_os = "linux")]
-#[expect(unsafe_code, reason = "nix has no sched_setscheduler; the call reads one number from a place that lives on")]
+#[expect(unsafe_code, reason = "nix has no setpriority; the call takes three numbers")]
 fn lower_priority(thread: i32) {
-    let parameters = nix::libc::sched_param { sched_priority: 0 };
-    // SAFETY: the pointer is to a value that outlives the call.
-    let lowered = unsafe { nix::libc::sched_setscheduler(thread, nix::libc::SCHED_IDLE, &raw const parameters) };
+    let Ok(thread) = nix::libc::id_t::try_from(thread) else { return };
+    // SAFETY: the call reads and writes no memory of ours. Linux takes a thread's number here.
+    let lowered = unsafe { nix::libc::setpriority(nix::libc::PRIO_PROCESS, thread, LOW_PRIORITY) };
     if lowered != 0 {
         tracing::debug!(error = %std::io::Error::last_os_error(), "a slow script keeps its priority");
     }

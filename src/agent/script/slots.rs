@@ -24,7 +24,7 @@ const MOST_USED: f64 = 4.0;
 pub(super) enum Pace {
     /// For runs that are over soon: there is nearly always one that becomes free within [`super::runner::QUICK`].
     Quick,
-    /// For the others; they run when the processors have nothing else to do.
+    /// For the others; where several run, they have a low priority.
     Slow,
 }
 
