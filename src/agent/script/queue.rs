@@ -132,8 +132,12 @@ impl Inner {
             askers.push((answer, tries, place));
         }
         let count = runs.len();
-        let (answers, stop) = self.runners.run_all(&self.source, &runs, self.pace()).await;
-        self.note(count, stop.as_ref(), began.elapsed());
+        let (answers, stop, used) = self.runners.run_all(&self.source, &runs, self.pace()).await;
+        // A run over a bound ends its runner, and another has to be started.
+        let costly = matches!(&stop, Some(Stop::One(_)) if count == 1)
+            || answers.iter().any(|answer| matches!(answer, Err(AgentError::OverLimit(_))));
+        let used = if costly { used.max(super::runner::QUICK) } else { used };
+        self.note(count, stop.as_ref(), began.elapsed(), used);
 
         let mut left = runs.into_iter().zip(askers);
         // Answers first: an answer that is not there takes no run away.
@@ -164,14 +168,15 @@ impl Inner {
         }
     }
 
-    /// Learns from how runs went how many may go together, and on which slots.
-    fn note(&self, count: usize, stop: Option<&Stop>, took: Duration) {
+    /// Learns from how runs went how many may go together, and on which slots. What makes a script slow is the time of a processor:
+    /// that of the clock tells how busy the machine is, too.
+    fn note(&self, count: usize, stop: Option<&Stop>, took: Duration, used: Duration) {
         let a_run = took / u32::try_from(count).unwrap_or(u32::MAX);
         let is_slow = match stop {
             Some(Stop::Slow) => true,
-            Some(Stop::One(_)) if count == 1 => took >= super::runner::QUICK,
+            Some(Stop::One(_)) if count == 1 => used >= super::runner::QUICK,
             Some(_) => return self.together.store(1, Relaxed),
-            None => took >= super::runner::QUICK,
+            None => used >= super::runner::QUICK,
         };
         let quick = !is_slow && a_run < QUICK && stop.is_none();
         self.together.store(if quick { (count * 2).clamp(2, MOST) } else { 1 }, Relaxed);

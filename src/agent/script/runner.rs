@@ -28,7 +28,12 @@ const MOST_SCRIPTS: usize = 200;
 /// The command that a runner is started with.
 pub const COMMAND: &str = "run-scripts";
 /// The time of a processor after which a run, or runs that went together, must leave a quick slot.
-pub(super) const QUICK: Duration = Duration::from_millis(25);
+/// A debug build takes ten times as long for the same.
+pub(super) const QUICK: Duration = Duration::from_millis(if cfg!(debug_assertions) { 250 } else { 25 });
+/// The priority of slow runs beside others, as nice(1) has it: a tenth of the processor where others want it. With less they would end
+/// by the clock on a busy machine, and never be done.
+#[cfg(target_os = "linux")]
+const LOW_PRIORITY: i32 = 10;
 /// What a runner has beyond the time of a run: the interpreter ends a run itself where it can.
 const GRACE: Duration = Duration::from_millis(500);
 /// How long a new runner has to say that it is ready.
@@ -148,15 +153,16 @@ impl Runners {
     }
 
     /// Runs a script for several conversations, one after the other in one runner. Answers as many as were run before something
-    /// stopped them, and what that was.
+    /// stopped them, and tells what that was and how much time of a processor they took.
     pub(super) async fn run_all(
         &self,
         source: &Source,
         runs: &[Run],
         pace: Pace,
-    ) -> (Vec<Result<Answer, AgentError>>, Option<Stop>) {
+    ) -> (Vec<Result<Answer, AgentError>>, Option<Stop>, Duration) {
         let mut answers = Vec::with_capacity(runs.len());
-        let running = self.turns.with_runner(source.project, pace, async |runner: &mut Runner| {
+        let mut used = Duration::ZERO;
+        let running = self.turns.with_runner(source.project, pace, &mut used, async |runner: &mut Runner| {
             if let Some(failed) = runner.read_once(source).await? {
                 return Ok(Some(Stop::All(failed)));
             }
@@ -164,7 +170,7 @@ impl Runners {
             Ok(None)
         });
         let stop = running.await.unwrap_or_else(Some);
-        (answers, stop)
+        (answers, stop, used)
     }
 
     /// Tells the faults of a project's script.
@@ -195,7 +201,8 @@ impl Pool {
     async fn ask(&self, project: Uuid, question: &Question<'_>) -> Result<Response, AgentError> {
         let mut pace = if self.slots.is_over_budget(project) { Pace::Slow } else { Pace::Quick };
         for _ in 0..MOST_TRIES {
-            let asking = self.with_runner(project, pace, async |runner: &mut Runner| match question {
+            let mut used = Duration::ZERO;
+            let asking = self.with_runner(project, pace, &mut used, async |runner: &mut Runner| match question {
                 Question::Read(source) => runner.read(&source.key, &source.text).await,
                 Question::Check(request) => runner.ask(request).await,
             });
@@ -214,6 +221,7 @@ impl Pool {
         &self,
         project: Uuid,
         pace: Pace,
+        used: &mut Duration,
         asking: impl AsyncFnOnce(&mut Runner) -> Result<T, Broken>,
     ) -> Result<T, Stop> {
         let stopping = || Stop::All(AgentError::Ours("the process is stopping".to_owned()));
@@ -228,9 +236,10 @@ impl Pool {
             lower_priority(runner.thread);
             runner.is_slow = true;
         }
-        slot.measure(runner.clock.and_then(|clock| Meter::of(clock, runner.is_new)));
+        slot.measure(runner.clock.and_then(Meter::of), runner.is_new);
         let thread = runner.thread;
         let outcome = watched(asking(&mut runner), thread, &mut slot).await;
+        *used = slot.used();
         runner.is_slow |= slot.pace() == Pace::Slow;
         match outcome {
             Ok(answer) => {
@@ -242,12 +251,12 @@ impl Pool {
                 }
                 Ok(answer)
             }
-            Err(broken) => Err(runner.stop_for(broken, slot.used()).await),
+            Err(broken) => Err(runner.stop_for(broken, *used).await),
         }
     }
 }
 
-/// Waits for a runner's answer; what takes long must find a slow slot, and then runs when the processors have nothing else to do.
+/// Waits for a runner's answer; what takes long must find a slow slot, and then runs at a low priority beside others.
 async fn watched<T>(
     asking: impl Future<Output = Result<T, Broken>>,
     thread: i32,
@@ -438,13 +447,13 @@ fn clock_of(process: u32) -> Option<ClockId> {
     return None;
 }
 
-/// Lets a thread run only when nobody else wants the processor.
+/// Lets a thread have a processor only for a small part of the time that others want it.
 #[cfg(target_os = "linux")]
-#[expect(unsafe_code, reason = "nix has no sched_setscheduler; the call reads one number from a place that lives on")]
+#[expect(unsafe_code, reason = "nix has no setpriority; the call takes three numbers")]
 fn lower_priority(thread: i32) {
-    let parameters = nix::libc::sched_param { sched_priority: 0 };
-    // SAFETY: the pointer is to a value that outlives the call.
-    let lowered = unsafe { nix::libc::sched_setscheduler(thread, nix::libc::SCHED_IDLE, &raw const parameters) };
+    let Ok(thread) = nix::libc::id_t::try_from(thread) else { return };
+    // SAFETY: the call reads and writes no memory of ours. Linux takes a thread's number here.
+    let lowered = unsafe { nix::libc::setpriority(nix::libc::PRIO_PROCESS, thread, LOW_PRIORITY) };
     if lowered != 0 {
         tracing::debug!(error = %std::io::Error::last_os_error(), "a slow script keeps its priority");
     }

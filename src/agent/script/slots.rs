@@ -24,7 +24,7 @@ const MOST_USED: f64 = 4.0;
 pub(super) enum Pace {
     /// For runs that are over soon: there is nearly always one that becomes free within [`super::runner::QUICK`].
     Quick,
-    /// For the others; they run when the processors have nothing else to do.
+    /// For the others; where several run, they have a low priority.
     Slow,
 }
 
@@ -61,6 +61,7 @@ pub(super) struct Slot {
     pace: Pace,
     since: Instant,
     meter: Option<Meter>,
+    start: Duration,
     is_freed: bool,
 }
 
@@ -78,10 +79,9 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    /// From now on, or from its beginning: starting a process costs too.
-    pub(super) fn of(clock: ClockId, from_the_beginning: bool) -> Option<Self> {
-        let began = if from_the_beginning { Duration::ZERO } else { Duration::from(clock.now().ok()?) };
-        Some(Self { clock, began })
+    /// From now on.
+    pub(super) fn of(clock: ClockId) -> Option<Self> {
+        Some(Self { clock, began: Duration::from(clock.now().ok()?) })
     }
 
     /// What was used since, unless the process is gone.
@@ -155,7 +155,15 @@ impl Slots {
     fn seat(&self, state: &mut State, project: Uuid, pace: Pace) -> Slot {
         *at(&mut state.free, pace) -= 1;
         *at(&mut state.project(project).held, pace) += 1;
-        Slot { slots: self.clone(), project, pace, since: Instant::now(), meter: None, is_freed: false }
+        Slot {
+            slots: self.clone(),
+            project,
+            pace,
+            since: Instant::now(),
+            meter: None,
+            start: Duration::ZERO,
+            is_freed: false,
+        }
     }
 
     /// Gives free slots to those who wait: the project that used the least first, and of equals who came first.
@@ -236,8 +244,9 @@ impl Project {
 }
 
 impl Slot {
-    /// Counts what this process uses from now on against the project.
-    pub(super) fn measure(&mut self, meter: Option<Meter>) {
+    /// Counts what a process uses from now on against the project, and what starting it took, if it was started for it.
+    pub(super) fn measure(&mut self, meter: Option<Meter>, is_new: bool) {
+        self.start = meter.filter(|_| is_new).map(|meter| meter.began).unwrap_or_default();
         (self.meter, self.since) = (meter, Instant::now());
     }
 
@@ -277,7 +286,7 @@ impl Drop for Slot {
         if self.is_freed {
             return;
         }
-        let seconds = self.used().as_secs_f64();
+        let seconds = (self.start + self.used()).as_secs_f64();
         let mut state = self.slots.lock();
         state.charge(self.project, seconds);
         state.free_again(self.project, self.pace);
