@@ -346,6 +346,9 @@ impl Tally {
         stage.simulator.idle().await;
         let (lost, doubled, phones_out_of_order) = self.compare(&stage.simulator);
         let breaches = invariant::check(&ledger).await.expect("the invariants");
+        if lost > 0 {
+            println!("{lost} lost; by what became of each: {}", states(&ledger).await);
+        }
         ledger.close().await;
         let all = || self.texts.values().flatten();
         Verdict {
@@ -378,6 +381,26 @@ impl Tally {
         }
         (lost, doubled, disordered)
     }
+}
+
+/// How many messages and deliveries are in which state: what a failed story is looked into with.
+async fn states(ledger: &Ledger) -> String {
+    let states = "
+        select string_agg(count || ' ' || state, ', ') from (
+            select count(*), 'inbound ' || coalesce(skip_reason, case when seq <= handled_seq then 'handled' else 'waiting' end) as state
+              from message join session on session.id = session_id where direction = 'inbound' group by 2
+            union all
+            select count(*), concat_ws(' ', 'delivery', status, error_class, left(error_detail, 80),
+                                       'leased for ' || round(extract(epoch from leased_until - now())) || ' s') from delivery group by 2
+            union all
+            select count(*), concat_ws(' ', 'turn', 'attempt', attempts, 'due in', round(extract(epoch from due_at - now())), 's',
+                                       'leased for ' || round(extract(epoch from leased_until - now())) || ' s', left(last_error, 80))
+              from turn group by 2) of_each";
+    sqlx::query_scalar::<_, Option<String>>(states)
+        .fetch_one(ledger.pool())
+        .await
+        .expect("an answer")
+        .unwrap_or_default()
 }
 
 impl Verdict {
