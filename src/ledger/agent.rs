@@ -191,17 +191,19 @@ pub async fn change_signing_secret(
     Ok(changed.rows_affected() == 1)
 }
 
+/// The project of an agent, the key that opens its secrets, the newest secret and the one before.
+type SealedSecrets = (Uuid, String, Vec<u8>, Option<Vec<u8>>);
+
 /// What signs requests to an agent now, the newest first.
 pub async fn signing_secrets(
     ledger: &Ledger,
     key: &SecretKeys,
     agent_id: Uuid,
 ) -> Result<Vec<SecretString>, AccountError> {
-    let found: Option<(Uuid, String, Vec<u8>, Option<Vec<u8>>)> =
-        sqlx::query_as(include_str!("../../sql/agent/signing_secrets.sql"))
-            .bind(agent_id)
-            .fetch_optional(&ledger.pool)
-            .await?;
+    let found: Option<SealedSecrets> = sqlx::query_as(include_str!("../../sql/agent/signing_secrets.sql"))
+        .bind(agent_id)
+        .fetch_optional(&ledger.pool)
+        .await?;
     let Some((project_id, key_id, newest, previous)) = found else { return Ok(Vec::new()) };
     let context = SecretContext::of_agent(project_id, agent_id);
     let opened: Result<_, SecretError> =

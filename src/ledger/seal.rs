@@ -29,11 +29,14 @@ pub async fn count(ledger: &Ledger) -> Result<Vec<Count>, sqlx::Error> {
     sqlx::query_as(include_str!("../../sql/seal/count.sql")).fetch_all(&ledger.pool).await
 }
 
+/// Where the secrets of a row stand, in their order.
+type ContextsOf = fn(&Sealed) -> Vec<SecretContext>;
+
 /// Seals with the first key what the others sealed, and says how many rows that were. What none of them opens stays. Several
 /// processes may do it at once: a row is written only as it was read.
 pub async fn seal_anew(ledger: &Ledger, keys: &SecretKeys) -> Result<usize, AccountError> {
     let mut renewed = 0;
-    let tables: [(_, _, fn(&Sealed) -> Vec<SecretContext>); 2] = [
+    let tables: [(_, _, ContextsOf); 2] = [
         (include_str!("../../sql/seal/accounts.sql"), include_str!("../../sql/seal/account.sql"), |row| {
             let of = |column| SecretContext::of_carrier_account(row.project_id, column);
             vec![of("auth_token"), of("next_auth_token"), of("api_key_secret")]
