@@ -238,7 +238,7 @@ async fn the_schema_is_the_committed_one() {
                from pg_proc p join pg_language l on l.oid = p.prolang where p.pronamespace = 'textback'::regnamespace
              union all
              select 5, tgname, 'trigger ' || tgname || ' on ' || tgrelid::regclass from pg_trigger where not tgisinternal
-         ) schema where place not like '\\_sqlx%' order by part, place",
+         ) schema where place not like '\\_sqlx%' order by part, place, what",
     )
     .fetch_all(&pool)
     .await
