@@ -266,12 +266,6 @@ pub enum MigrateError {
 
 impl From<sqlx::Error> for MigrateError {
     fn from(error: sqlx::Error) -> Self {
-        match error {
-            sqlx::Error::Configuration(reason) => match reason.downcast() {
-                Ok(unsuitable) => Self::Unsuitable(*unsuitable),
-                Err(reason) => Self::Database(sqlx::Error::Configuration(reason)),
-            },
-            error => Self::Database(error),
-        }
+        Unsuitable::take(error).map_or_else(Self::Database, Self::Unsuitable)
     }
 }

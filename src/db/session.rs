@@ -85,6 +85,16 @@ impl Unsuitable {
             _ => None,
         }
     }
+
+    /// The reason out of an error, or the error if it is another one.
+    pub fn take(error: sqlx::Error) -> Result<Self, sqlx::Error> {
+        match error {
+            sqlx::Error::Configuration(reason) => {
+                reason.downcast().map(|unsuitable| *unsuitable).map_err(sqlx::Error::Configuration)
+            }
+            error => Err(error),
+        }
+    }
 }
 
 impl From<Unsuitable> for sqlx::Error {

@@ -75,13 +75,7 @@ const NOT_CLAIMABLE: Duration = Duration::from_secs(30);
 
 impl From<sqlx::Error> for NotReady {
     fn from(error: sqlx::Error) -> Self {
-        match error {
-            sqlx::Error::Configuration(reason) => match reason.downcast() {
-                Ok(unsuitable) => Self::Unsuitable(*unsuitable),
-                Err(reason) => Self::Database(sqlx::Error::Configuration(reason)),
-            },
-            error => Self::Database(error),
-        }
+        Unsuitable::take(error).map_or_else(Self::Database, Self::Unsuitable)
     }
 }
 

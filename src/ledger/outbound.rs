@@ -1,4 +1,4 @@
-//! What bounds that which is sent: how much of each limit is used, and where a project may send; what is over a limit is decided in the schema.
+//! Limits on what is sent: how much of each is used, and where a project may send. The schema decides what is over a limit.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What bounds that which is sent: per turn, per contact, per project, and by country; whoever wants it sent.
+//! Limits on what is sent: per turn, per contact, per project, and by country, whoever asks for the sending.
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};

@@ -70,6 +70,12 @@ async fn all_but_ada_are_answered(world: &World) {
     assert_eq!(world.answers(ADA, "again").await.last().map(String::as_str), Some("1: again"));
 }
 
+/// Ada's delivery has failed and says why.
+async fn adas_delivery_was_set_aside(world: &World) {
+    let status = text_of(world, format!("select status || ' ' || error_class from delivery where contact = '{ADA}'"));
+    assert_eq!(status.await, "failed unreadable");
+}
+
 #[tokio::test]
 async fn a_session_that_makes_the_claim_fail_is_closed_and_the_others_are_answered() {
     let world = unguarded(ECHO).await;
@@ -166,9 +172,7 @@ async fn a_delivery_that_this_process_cant_read_has_failed_and_the_others_leave(
     run(&world, format!("{none} '{ADA}'")).await;
     world.settle().await;
     assert_eq!(world.simulator.received(BEN, NUMBER), ["1: hi"]);
-    let status =
-        text_of(&world, format!("select status || ' ' || error_class from delivery where contact = '{ADA}'")).await;
-    assert_eq!(status, "failed unreadable");
+    adas_delivery_was_set_aside(&world).await;
 }
 
 #[tokio::test]
@@ -186,9 +190,7 @@ async fn an_unknown_delivery_that_makes_the_claim_fail_has_failed_and_the_others
     poison(&world, "delivery", "update", &row).await;
     world.settle().await;
     assert_eq!(world.simulator.received(BEN, NUMBER), ["1: hi"]);
-    let status =
-        text_of(&world, format!("select status || ' ' || error_class from delivery where contact = '{ADA}'")).await;
-    assert_eq!(status, "failed unreadable");
+    adas_delivery_was_set_aside(&world).await;
 }
 
 #[tokio::test]

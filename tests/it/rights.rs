@@ -9,10 +9,10 @@ use crate::commands::said;
 use crate::harness::{ADA, NUMBER, id};
 use crate::stage::Stage;
 
-/// A block of SQL that the README tells operators to run.
+/// A block of SQL that docs/operations.md tells operators to run.
 pub fn documented(name: &str) -> &'static str {
-    let readme = include_str!("../../README.md");
-    let (_, rest) = readme.split_once(&format!("```sql {name}\n")).expect("a block of that name");
+    let page = include_str!("../../docs/operations.md");
+    let (_, rest) = page.split_once(&format!("```sql {name}\n")).expect("a block of that name");
     rest.split_once("```").expect("its end").0
 }
 

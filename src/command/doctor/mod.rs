@@ -208,7 +208,7 @@ async fn look_at_work(ledger: &Ledger, findings: &mut Findings) -> Result<(), sq
                         "rows are missing, as after a backup that was restored in part: restore it whole (the view tells which)"
                     }
                     Some("invariant_12_") => {
-                        "set the sequences as the README says of a replica that is promoted, before anything writes"
+                        "set the sequences as docs/operations.md says of a replica that is promoted, before anything writes"
                     }
                     _ => "this is a fault of textback: please report it with the rows of that view",
                 };
