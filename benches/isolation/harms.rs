@@ -27,6 +27,8 @@ pub enum Harm {
     SlowChecks,
     MemoryBombs,
     Services,
+    TwentyHangingServices,
+    TwentyHangingTenants,
     Poison,
     LongFailures,
     Keyless,
@@ -38,7 +40,7 @@ pub enum Harm {
 }
 
 impl Harm {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Alone,
         Self::SlowScripts,
         Self::TwentyAgents,
@@ -46,6 +48,8 @@ impl Harm {
         Self::SlowChecks,
         Self::MemoryBombs,
         Self::Services,
+        Self::TwentyHangingServices,
+        Self::TwentyHangingTenants,
         Self::Poison,
         Self::LongFailures,
         Self::Keyless,
@@ -66,6 +70,8 @@ impl Harm {
             Self::SlowChecks => ("checks", "8 clients that save slow scripts"),
             Self::MemoryBombs => ("memory", "4 agents that double a list"),
             Self::Services => ("services", "a service that hangs, one that answers 2 MB"),
+            Self::TwentyHangingServices => ("hanging", "20 services of one project that hang"),
+            Self::TwentyHangingTenants => ("hangers", "20 services of 20 projects that hang"),
             Self::Poison => ("poison", "a state of 12,000 × 1e99999"),
             Self::LongFailures => ("failures", "failures of 50 MB"),
             Self::Keyless => ("keyless", "1,000 connections without a key, 1 MB each"),
@@ -143,8 +149,10 @@ impl Evil {
                 let lines = evil.agents(scene, &[scripts::MEMORY_BOMB; 4], 1).await;
                 lines.into_iter().for_each(|line| evil.pester(line, 3, 60, 500));
             }
-            Harm::Services => evil.services(scene, &["hang", "big"], 20, 200).await,
-            Harm::Poison => evil.services(scene, &["poison"], 5, 300).await,
+            Harm::Services => evil.services(scene, &["hang", "big"], 1, (20, 200)).await,
+            Harm::TwentyHangingServices => evil.services(scene, &["hang"; 20], 1, (20, 500)).await,
+            Harm::TwentyHangingTenants => evil.services(scene, &["hang"; 20], 20, (20, 500)).await,
+            Harm::Poison => evil.services(scene, &["poison"], 1, (5, 300)).await,
             Harm::LongFailures => {
                 let lines = evil.agents(scene, &[scripts::LONG_FAILURE], 1).await;
                 lines.into_iter().for_each(|line| evil.pester(line, 3, 60, 500));
@@ -237,13 +245,18 @@ impl Evil {
         }
     }
 
-    /// Agents at a service that does what its path says.
-    async fn services(&mut self, scene: &Scene, paths: &[&str], contacts: usize, every: u64) {
-        let tenant = self.tenant(scene).await;
+    /// Agents at a service that does what its path says, shared out among so many projects. Each is texted by so many contacts, once in
+    /// so many milliseconds.
+    async fn services(&mut self, scene: &Scene, paths: &[&str], projects: usize, (contacts, every): (usize, u64)) {
         let address = service::start(&self.runtime).await;
-        for path in paths {
+        for (place, path) in paths.iter().enumerate() {
+            if place < projects {
+                self.tenant(scene).await;
+            }
+            let tenant = self.tenants[place % projects].clone();
             let url = format!("http://{address}/{path}");
-            let agent = json!({"name": path, "kind": "http", "url": url, "first_message": "process"});
+            let name = format!("{path} {place}");
+            let agent = json!({"name": name, "kind": "http", "url": url, "first_message": "process"});
             let agent = scene.agent(&tenant, agent).await;
             let number = self.number();
             let line = scene.number(&tenant, &number, &agent).await;
