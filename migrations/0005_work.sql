@@ -9,7 +9,8 @@ create table turn (
     session_id   uuid        not null constraint a_session_has_one_turn_at_a_time primary key,
     -- Stays the same over all attempts.
     id           uuid        not null,
-    -- The session's agent: a claim takes only so many turns of one agent.
+    -- The session's project and agent: a claim takes only so many turns of one project, and of one agent.
+    project_id   uuid        not null,
     agent_id     uuid        not null,
     -- The newest message that this turn answers, fixed when it is claimed first.
     seen_seq     bigint,

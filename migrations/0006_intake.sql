@@ -50,8 +50,8 @@ end $$;
 create function want_turn(new_id uuid, of_session uuid) returns void language plpgsql
 set search_path = textback, pg_temp as $$
 begin
-    insert into turn (id, session_id, agent_id, due_at)
-    select new_id, session.id, session.agent_id, now() + make_interval(secs => version.debounce_seconds)
+    insert into turn (id, session_id, project_id, agent_id, due_at)
+    select new_id, session.id, session.project_id, session.agent_id, now() + make_interval(secs => version.debounce_seconds)
       from session
       join agent_version version on version.agent_id = session.agent_id and version.version = session.agent_version
      where session.id = of_session
@@ -298,8 +298,8 @@ begin
                usual.carrier_sid
           from usual
     ), marked as (
-        insert into turn (id, session_id, agent_id, due_at, seen_seq, attempts, lease_token, leased_until)
-        select usual.turn_id, usual.session_id, usual.agent_id, now() + make_interval(secs => usual.debounce_seconds),
+        insert into turn (id, session_id, project_id, agent_id, due_at, seen_seq, attempts, lease_token, leased_until)
+        select usual.turn_id, usual.session_id, usual.project_id, usual.agent_id, now() + make_interval(secs => usual.debounce_seconds),
                case when usual.begins then seqs[usual.ordinal + 1] end, coalesce(usual.begins, false)::integer,
                case when usual.begins then begin_token end,
                case when usual.begins then this_time + make_interval(secs => begin_seconds) end

@@ -1,27 +1,32 @@
--- Claims turns that are due and nobody holds ($1 at most), for $6 seconds under the token $7, and reads all that the
--- agent needs with them: none of the agents $2, of those in $3 at most as many as $4 says, $5 of each other one. If $8 is not null, only
--- those of its sessions.
+-- Claims turns that are due and nobody holds ($1 at most), for $10 seconds under the token $11, and reads all that the
+-- agent needs with them: none of the agents $2, of those in $3 at most as many as $4 says, $5 of each other one; and likewise
+-- none of the projects $6, of those in $7 at most as many as $8 says, $9 of each other one. If $12 is not null, only those of its sessions.
 --
 -- The attempt is counted here, before the agent runs, so that a text which kills its worker is counted too. What the
 -- turn answers is fixed by its first claim: an agent that is asked again is asked the same, or an answer that it
 -- remembers would pass for one to texts it never saw. A message that is not in this statement's snapshot has a higher
 -- seq than those that are (seq is drawn under the contact's lock): the settling turn finds it.
 with waiting_turn as (
-    select turn.ctid as turn_at, turn.agent_id, turn.due_at from turn
+    select turn.ctid as turn_at, turn.agent_id, turn.project_id, turn.due_at from turn
      where turn.due_at <= now() and (turn.leased_until is null or turn.leased_until < now())
-       and turn.agent_id <> all ($2) and ($8::uuid[] is null or turn.session_id = any ($8))
+       and turn.agent_id <> all ($2) and turn.project_id <> all ($6) and ($12::uuid[] is null or turn.session_id = any ($12))
      order by turn.due_at
      limit $1
        for update skip locked
+), of_agents as (
+    select ranked.turn_at, ranked.project_id, row_number() over (partition by ranked.project_id order by ranked.due_at) as rank
+      from (select turn_at, agent_id, project_id, due_at, row_number() over (partition by agent_id order by due_at) as rank
+              from waiting_turn) ranked
+      left join unnest($3::uuid[], $4::integer[]) as quota (agent_id, rows) on quota.agent_id = ranked.agent_id
+     where ranked.rank <= coalesce(quota.rows, $5)
 ), due as (
-    select placed.turn_at
-      from (select turn_at, agent_id, row_number() over (partition by agent_id order by due_at) as place
-              from waiting_turn) placed
-      left join unnest($3::uuid[], $4::integer[]) as room (agent_id, places) on room.agent_id = placed.agent_id
-     where placed.place <= coalesce(room.places, $5)
+    select of_agents.turn_at
+      from of_agents
+      left join unnest($7::uuid[], $8::integer[]) as quota (project_id, rows) on quota.project_id = of_agents.project_id
+     where of_agents.rank <= coalesce(quota.rows, $9)
 ), claimed as (
     update turn
-       set lease_token = $7, leased_until = now() + make_interval(secs => $6), attempts = turn.attempts + 1,
+       set lease_token = $11, leased_until = now() + make_interval(secs => $10), attempts = turn.attempts + 1,
            seen_seq = coalesce(turn.seen_seq, (
                select max(seq) from message
                 where message.session_id = turn.session_id and direction = 'inbound' and skip_reason is null), 0)

@@ -269,12 +269,12 @@ impl Place {
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             }
         };
-        // The name is a constant of ours. A second start finds it made.
-        match sqlx::raw_sql("create database textback").execute(&mut connection).await {
-            Ok(_) => Ok(()),
-            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P04") => Ok(()),
-            Err(error) => Err(PostgresError::Refused(error)),
+        // A second start finds the database made, and a standby can't make one.
+        let made = sqlx::query("select from pg_database where datname = 'textback'").fetch_optional(&mut connection);
+        if made.await.map_err(PostgresError::Refused)?.is_none() {
+            sqlx::raw_sql("create database textback").execute(&mut connection).await.map_err(PostgresError::Refused)?;
         }
+        Ok(())
     }
 }
 

@@ -14,8 +14,8 @@ pub type Place = Box<dyn FnOnce(Claim) + Send>;
 
 /// Who runs turns in this process.
 pub trait Beginner: Send + Sync {
-    /// A place for a turn of an agent, if there is one now.
-    fn reserve(&self, agent_id: Uuid) -> Option<Place>;
+    /// A place for a turn of a project's agent, if there is one now.
+    fn reserve(&self, project_id: Uuid, agent_id: Uuid) -> Option<Place>;
 
     /// For how long a turn is claimed, in seconds.
     fn lease_seconds(&self) -> u32;
@@ -36,7 +36,7 @@ impl Beginnings {
     /// A place for what a text to this number will begin, and the agent that it is for.
     pub(super) fn reserve(&self, project_id: Uuid, number: &str) -> Option<(Uuid, Place)> {
         let agent_id = *self.agents().get(&project_id)?.get(number)?;
-        Some((agent_id, self.beginner.reserve(agent_id)?))
+        Some((agent_id, self.beginner.reserve(project_id, agent_id)?))
     }
 
     /// Notes whose turn a text to this number made. Only numbers that are attached come here, so that these stay few.

@@ -78,7 +78,7 @@ pub struct Said {
 /// Claims turns that are due, as far as there is room, for `lease_seconds`.
 pub async fn claim(ledger: &Ledger, room: Room, lease_seconds: u32) -> Result<Vec<Claim>, sqlx::Error> {
     let token = new_id();
-    let claiming = room.bind(sqlx::query(include_str!("../../sql/turn/claim.sql")));
+    let claiming = room.bind_with_projects(sqlx::query(include_str!("../../sql/turn/claim.sql")));
     let claiming = claiming.bind(f64::from(lease_seconds)).bind(token).bind(room.only);
     read_claims(ledger, Work::Turn, claiming, "session_id", Some(token)).await
 }

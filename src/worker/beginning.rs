@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use super::handover::Handover;
 use super::queue::give_back;
+use super::shares::Owner;
 use super::turns::Turns;
 use crate::ledger::beginning::{Beginner, Place};
 use crate::ledger::turn::Claim;
@@ -21,12 +22,12 @@ impl BeginTurns {
 }
 
 impl Beginner for BeginTurns {
-    fn reserve(&self, agent_id: Uuid) -> Option<Place> {
+    fn reserve(&self, project_id: Uuid, agent_id: Uuid) -> Option<Place> {
         // Whoever stops begins nothing more: another process can, at once.
         if self.turns.stopping.is_cancelled() || self.turns.is_gated(agent_id) {
             return None;
         }
-        let seat = self.handover.reserve(agent_id)?;
+        let seat = self.handover.reserve(Owner::of_project(agent_id, project_id))?;
         let (turns, handover) = (self.turns.clone(), self.handover.clone());
         Some(Box::new(move |claim| {
             if let Err(claim) = handover.hand_over(claim, seat) {

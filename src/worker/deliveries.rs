@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::Carrier;
 use super::breaker::Gate;
 use super::queue::{Seated, Source, claim_at_once};
+use super::shares::Owner;
 use crate::account::Account;
 use crate::agent::countries_of;
 use crate::bounds;
@@ -260,8 +261,8 @@ impl Source for Sender {
         &self.carrier.ledger
     }
 
-    fn owner(claim: &Claim) -> Uuid {
-        claim.project_id
+    fn owner(claim: &Claim) -> Owner {
+        Owner::alone(claim.project_id)
     }
 
     fn gates(&self) -> Vec<(Uuid, Gate)> {

@@ -7,10 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use futures::task::AtomicWaker;
-use uuid::Uuid;
-
 use super::queue::Seated;
-use super::shares::{Seat, Shares};
+use super::shares::{Owner, Seat, Shares};
 
 /// Where claims are handed over to a queue. Cheap to clone; all clones are the same.
 pub struct Handover<C>(Arc<Inner<C>>);
@@ -47,7 +45,7 @@ impl<C> Handover<C> {
     }
 
     /// A slot for an owner, if one is free and the owner's share leaves it to it.
-    pub fn reserve(&self, owner: Uuid) -> Option<Seat> {
+    pub fn reserve(&self, owner: Owner) -> Option<Seat> {
         if !self.lock().is_open {
             return None;
         }
@@ -92,15 +90,17 @@ impl<C> Handover<C> {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
 
     #[test]
     fn slots_are_reserved_within_the_owners_share_and_none_after_the_end() {
         let handover = Handover::new(8);
-        let owner = Uuid::now_v7();
+        let owner = Owner::alone(Uuid::now_v7());
         let seats: Vec<Seat> = std::iter::from_fn(|| handover.reserve(owner)).collect();
         assert_eq!(seats.len(), 4, "half of the slots stay free for others");
-        assert!(handover.reserve(Uuid::now_v7()).is_some());
+        assert!(handover.reserve(Owner::alone(Uuid::now_v7())).is_some());
 
         let mut seats = seats.into_iter();
         let seat = seats.next().expect("a seat");
@@ -114,6 +114,6 @@ mod tests {
         assert!(handover.hand_over("second", second).is_ok());
         assert_eq!(handover.close().len(), 1, "what was not begun comes back");
         assert_eq!(handover.hand_over("third", third), Err("third"));
-        assert!(handover.reserve(Uuid::now_v7()).is_none());
+        assert!(handover.reserve(Owner::alone(Uuid::now_v7())).is_none());
     }
 }

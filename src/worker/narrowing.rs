@@ -34,7 +34,7 @@ impl Narrowing {
     pub(super) async fn claim<S: Source>(&self, source: &S, room: Room) -> Result<(Vec<S::Claim>, bool), sqlx::Error> {
         let health = source.ledger().wakes().claims();
         let group = self.suspects().groups.pop();
-        let barred = room.full.clone();
+        let barred = room.owners.full();
         let most = room.most;
         let claiming = source.claim(Room { only: group.clone(), ..room });
         let error = match db::patiently(claiming).await {

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::Carrier;
 use super::breaker::Gate;
 use super::queue::{Seated, Source, claim_at_once};
+use super::shares::Owner;
 use crate::carrier::client::WebhookUrls;
 use crate::carrier::registration::Pools;
 use crate::db;
@@ -100,8 +101,8 @@ impl Source for Numbers {
         &self.carrier.ledger
     }
 
-    fn owner(claim: &Claim) -> Uuid {
-        claim.number.project_id
+    fn owner(claim: &Claim) -> Owner {
+        Owner::alone(claim.number.project_id)
     }
 
     fn gates(&self) -> Vec<(Uuid, Gate)> {

@@ -24,7 +24,7 @@ use uuid::Uuid;
 use super::breaker::Gate;
 use super::handover::Handover;
 use super::narrowing::Narrowing;
-use super::shares::{Seat, Shares};
+use super::shares::{Owner, Seat, Shares};
 use crate::db;
 use crate::ledger::Ledger;
 use crate::ledger::room::Room;
@@ -54,7 +54,7 @@ pub trait Source: Clone + Send + Sync + Unpin + 'static {
     fn ledger(&self) -> &Ledger;
 
     /// Whose work it is: who may crowd out others.
-    fn owner(claim: &Self::Claim) -> Uuid;
+    fn owner(claim: &Self::Claim) -> Owner;
 
     /// Owners who may not simply go on.
     fn gates(&self) -> Vec<(Uuid, Gate)> {
@@ -130,10 +130,18 @@ where
 
 /// The room without owners whose gate is shut, and with one place for those on trial.
 fn gated(room: Room, gates: &[(Uuid, Gate)], shares: &Shares) -> Room {
-    gates.iter().fold(room, |room, (owner, gate)| {
+    gates.iter().fold(room, |mut room, (owner, gate)| {
         let trial = *gate == Gate::Trial && shares.held_by(*owner) == 0;
-        room.with(*owner, usize::from(trial))
+        room.owners.set(*owner, usize::from(trial));
+        room
     })
+}
+
+/// Counts one more of somebody's, and says how many that makes.
+fn counted(counts: &mut HashMap<Uuid, usize>, id: Uuid) -> usize {
+    let count = counts.entry(id).or_default();
+    *count += 1;
+    *count
 }
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -197,20 +205,21 @@ impl<S: Source> RowQueue<S> {
 
     /// Seats what was claimed; says whether more may wait.
     fn seat(&mut self, room: &Room, claims: Vec<S::Claim>) -> bool {
-        let mut counts: HashMap<Uuid, usize> = HashMap::new();
+        let (mut of_owners, mut of_projects) = (HashMap::<Uuid, usize>::new(), HashMap::<Uuid, usize>::new());
         let mut all_that_fit = i64::try_from(claims.len()).unwrap_or(i64::MAX) >= room.most;
         let (done, over) = oneshot::channel();
         let done = Arc::new(done);
         self.batch = Some(Batch { claimed_at: Instant::now(), over });
         for claim in claims {
             let owner = S::owner(&claim);
-            let count = counts.entry(owner).or_default();
-            *count += 1;
-            // What its owner's share left no room for waits until a slot is free.
-            all_that_fit |= *count >= room.for_owner(owner);
+            // What its owner's share, or its project's, left no room for waits until a slot is free.
+            all_that_fit |= counted(&mut of_owners, owner.id) >= room.owners.get(owner.id);
+            if let Some(id) = owner.project_id {
+                all_that_fit |= counted(&mut of_projects, id) >= room.projects.get(id);
+            }
             self.claimed.push_back(Seated { claim, seat: (self.shares.take(owner), Some(done.clone())) });
         }
-        if !room.full.is_empty() || all_that_fit {
+        if room.leaves_somebody_out() || all_that_fit {
             self.shares.leave_behind();
         }
         all_that_fit

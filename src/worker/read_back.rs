@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::Carrier;
 use super::breaker::Gate;
 use super::queue::{Seated, Source, claim_at_once};
+use super::shares::Owner;
 use crate::account::Account;
 use crate::carrier::client::{CarrierError, Listed};
 use crate::carrier::webhook::InboundText;
@@ -134,8 +135,8 @@ impl Source for Listener {
         &self.carrier.ledger
     }
 
-    fn owner(claim: &ReadBack) -> Uuid {
-        claim.project_id
+    fn owner(claim: &ReadBack) -> Owner {
+        Owner::alone(claim.project_id)
     }
 
     fn gates(&self) -> Vec<(Uuid, Gate)> {

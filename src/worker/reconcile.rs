@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::Carrier;
 use super::breaker::Gate;
 use super::queue::{Seated, Source, claim_at_once};
+use super::shares::Owner;
 use crate::db;
 use crate::failpoint;
 use crate::ledger::Ledger;
@@ -96,8 +97,8 @@ impl Source for Reconciler {
         &self.carrier.ledger
     }
 
-    fn owner(claim: &Unknown) -> Uuid {
-        claim.project_id
+    fn owner(claim: &Unknown) -> Owner {
+        Owner::alone(claim.project_id)
     }
 
     fn gates(&self) -> Vec<(Uuid, Gate)> {

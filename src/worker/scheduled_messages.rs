@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use apalis_core::error::BoxDynError;
-use uuid::Uuid;
 
 use super::SCHEDULED_SLOTS;
 use super::queue::{Seated, Source, claim_at_once};
+use super::shares::Owner;
 use crate::ledger::Ledger;
 use crate::ledger::room::Room;
 use crate::ledger::scheduled_message::{self, Due};
@@ -41,8 +41,8 @@ impl Source for ScheduledMessages {
         &self.ledger
     }
 
-    fn owner(claim: &Due) -> Uuid {
-        claim.message_id
+    fn owner(claim: &Due) -> Owner {
+        Owner::alone(claim.message_id)
     }
 
     async fn claim(&self, room: Room) -> Result<Vec<Due>, sqlx::Error> {

@@ -1,8 +1,9 @@
-//! Fair shares of a worker's slots: an owner whose work is slow never takes them all; it knows neither work nor owners by more than an id.
+//! Fair shares of a worker's slots: an owner whose work is slow never takes them all, nor does a project; it knows neither work nor owners by more than an id.
 //!
 //! An owner may hold as many slots as are left free (a dynamic threshold, as buffers of network switches are shared:
 //! Choudhury and Hahne, "Dynamic queue length thresholds", 1998). Alone it takes half of them, two slow ones a third
-//! each, and there is always a slot for somebody who holds none.
+//! each, and there is always a slot for an owner that holds none. All owners of one project may hold three times as many as are left
+//! free: ten agents of one project leave a quarter of the slots to the other projects.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +12,32 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::ledger::room::Room;
+use crate::ledger::room::{Quotas, Room};
+
+/// How many times the free slots an owner may hold, and all owners of a project together.
+const OF_AN_OWNER: usize = 1;
+const OF_A_PROJECT: usize = 3;
+
+/// Whose work it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Owner {
+    /// The agent of a turn; of other work mostly the project.
+    pub id: Uuid,
+    /// The project that it belongs to, where a project has many owners.
+    pub project_id: Option<Uuid>,
+}
+
+impl Owner {
+    /// An owner that shares no project with others.
+    pub const fn alone(id: Uuid) -> Self {
+        Self { id, project_id: None }
+    }
+
+    /// One of the owners of a project.
+    pub const fn of_project(id: Uuid, project_id: Uuid) -> Self {
+        Self { id, project_id: Some(project_id) }
+    }
+}
 
 /// Who holds how many slots. Cheap to clone; all clones are the same.
 #[derive(Clone, Default)]
@@ -19,57 +45,73 @@ pub struct Shares(Arc<Held>);
 
 #[derive(Default)]
 struct Held {
-    by_owner: Mutex<HashMap<Uuid, usize>>,
+    counts: Mutex<Counts>,
     /// Whether work was left behind because its owner holds its share.
     left_behind: AtomicBool,
     freed: Notify,
 }
 
+#[derive(Default)]
+struct Counts {
+    by_owner: HashMap<Uuid, usize>,
+    by_project: HashMap<Uuid, usize>,
+}
+
 /// A slot that is held; free again when this is dropped.
 pub struct Seat {
-    owner: Uuid,
+    owner: Owner,
     held: Arc<Held>,
+}
+
+/// How many more slots may be taken of `free` by those that hold so many, and may hold so many times as many as are left free: the
+/// greatest k with held + k = times × (free - k), rounded up.
+const fn more(times: usize, free: usize, held: usize) -> usize {
+    (times * free).saturating_sub(held).div_ceil(times + 1)
 }
 
 impl Shares {
     /// The room of a claim when so many slots are free.
     pub fn room(&self, free: usize) -> Room {
-        let mut room = Room::of(free);
-        room.others = i32::try_from(free.div_ceil(2)).unwrap_or(i32::MAX);
-        // After taking k it holds as many as are left: held + k = free - k.
-        self.0
-            .by_owner()
-            .iter()
-            .fold(room, |room, (owner, held)| room.with(*owner, free.saturating_sub(*held).div_ceil(2)))
+        let counts = self.0.counts();
+        let quotas = |times, held: &HashMap<Uuid, usize>| {
+            let mut quotas = Quotas::of(more(times, free, 0));
+            held.iter().for_each(|(id, held)| quotas.set(*id, more(times, free, *held)));
+            quotas
+        };
+        Room {
+            owners: quotas(OF_AN_OWNER, &counts.by_owner),
+            projects: quotas(OF_A_PROJECT, &counts.by_project),
+            ..Room::of(free)
+        }
     }
 
     /// How many slots an owner holds.
     pub fn held_by(&self, owner: Uuid) -> usize {
-        self.0.by_owner().get(&owner).copied().unwrap_or(0)
+        self.0.counts().by_owner.get(&owner).copied().unwrap_or(0)
     }
 
     /// Takes a slot for an owner.
-    pub fn take(&self, owner: Uuid) -> Seat {
-        *self.0.by_owner().entry(owner).or_default() += 1;
+    pub fn take(&self, owner: Owner) -> Seat {
+        self.0.counts().add(owner);
         Seat { owner, held: self.0.clone() }
     }
 
-    /// Takes one of so many slots for an owner, if one is free and its share leaves it.
-    pub fn try_take(&self, owner: Uuid, slots: usize) -> Option<Seat> {
-        let mut by_owner = self.0.by_owner();
-        let taken: usize = by_owner.values().sum();
-        let held = by_owner.entry(owner).or_default();
-        let fits = *held < slots.saturating_sub(taken);
-        *held += usize::from(fits);
-        if *held == 0 {
-            by_owner.remove(&owner);
+    /// Takes one of so many slots for an owner, if one is free and its share and its project's leave it.
+    pub fn try_take(&self, owner: Owner, slots: usize) -> Option<Seat> {
+        let mut counts = self.0.counts();
+        let free = slots.saturating_sub(counts.taken());
+        let of_owner = counts.by_owner.get(&owner.id).copied().unwrap_or(0);
+        let of_project = owner.project_id.and_then(|id| counts.by_project.get(&id)).copied().unwrap_or(0);
+        if of_owner >= OF_AN_OWNER * free || of_project >= OF_A_PROJECT * free {
+            return None;
         }
-        fits.then(|| Seat { owner, held: self.0.clone() })
+        counts.add(owner);
+        Some(Seat { owner, held: self.0.clone() })
     }
 
     /// How many slots are taken.
     pub fn taken(&self) -> usize {
-        self.0.by_owner().values().sum()
+        self.0.counts().taken()
     }
 
     /// Notes that work was left behind for its owner's share: the next slot that is freed wakes `freed`.
@@ -83,22 +125,44 @@ impl Shares {
     }
 }
 
+impl Counts {
+    fn taken(&self) -> usize {
+        self.by_owner.values().sum()
+    }
+
+    fn add(&mut self, owner: Owner) {
+        *self.by_owner.entry(owner.id).or_default() += 1;
+        if let Some(id) = owner.project_id {
+            *self.by_project.entry(id).or_default() += 1;
+        }
+    }
+
+    fn remove(&mut self, owner: Owner) {
+        take_one(&mut self.by_owner, owner.id);
+        if let Some(id) = owner.project_id {
+            take_one(&mut self.by_project, id);
+        }
+    }
+}
+
+fn take_one(counts: &mut HashMap<Uuid, usize>, id: Uuid) {
+    if let Some(count) = counts.get_mut(&id) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(&id);
+        }
+    }
+}
+
 impl Held {
-    fn by_owner(&self) -> MutexGuard<'_, HashMap<Uuid, usize>> {
-        self.by_owner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut by_owner = self.held.by_owner();
-        if let Some(count) = by_owner.get_mut(&self.owner) {
-            *count -= 1;
-            if *count == 0 {
-                by_owner.remove(&self.owner);
-            }
-        }
-        drop(by_owner);
+        self.held.counts().remove(self.owner);
         if self.held.left_behind.swap(false, Ordering::Relaxed) {
             self.held.freed.notify_one();
         }
@@ -109,26 +173,48 @@ impl Drop for Seat {
 mod tests {
     use super::*;
 
-    #[test]
-    fn slow_owners_share_and_a_newcomer_always_finds_a_slot() {
-        const SLOTS: usize = 64;
+    const SLOTS: usize = 64;
+
+    /// Owners who claim as often and as much as they may, and never finish; how many slots each got, and those that are left.
+    fn greedy(owners: &[Owner]) -> (Vec<usize>, usize, Shares, Vec<Seat>) {
         let shares = Shares::default();
         let (mut seats, mut counts) = (Vec::new(), Vec::new());
-        for _ in 0..6 {
-            let owner = Uuid::now_v7();
-            // It claims as often and as much as it may, and never finishes.
+        for owner in owners {
             loop {
-                let room = shares.room(SLOTS - seats.len()).for_owner(owner);
+                let room = shares.room(SLOTS - seats.len());
+                let of_project = owner.project_id.map_or(usize::MAX, |id| room.projects.get(id));
+                let room = room.owners.get(owner.id).min(of_project).min(SLOTS - seats.len());
                 if room == 0 {
                     break;
                 }
-                seats.extend((0..room).map(|_| shares.take(owner)));
+                seats.extend((0..room).map(|_| shares.take(*owner)));
             }
-            counts.push(shares.held_by(owner));
+            counts.push(shares.held_by(owner.id));
         }
+        (counts, SLOTS - seats.len(), shares, seats)
+    }
+
+    #[test]
+    fn slow_owners_share_and_a_newcomer_always_finds_a_slot() {
+        let owners: Vec<Owner> = (0..6).map(|_| Owner::alone(Uuid::now_v7())).collect();
+        let (counts, free, shares, seats) = greedy(&owners);
         assert_eq!(counts, [32, 16, 8, 4, 2, 1]);
-        assert_eq!(shares.room(SLOTS - seats.len()).for_owner(Uuid::now_v7()), 1);
-        seats.clear();
-        assert!(shares.0.by_owner().is_empty(), "what is free is forgotten");
+        assert_eq!(shares.room(free).owners.get(Uuid::now_v7()), 1);
+        drop(seats);
+        assert!(shares.0.counts().by_owner.is_empty(), "what is free is forgotten");
+    }
+
+    #[test]
+    fn the_owners_of_one_project_leave_a_quarter_to_the_other_projects() {
+        let project_id = Uuid::now_v7();
+        let owners: Vec<Owner> = (0..20).map(|_| Owner::of_project(Uuid::now_v7(), project_id)).collect();
+        let (counts, free, shares, seats) = greedy(&owners);
+        assert_eq!(counts.iter().sum::<usize>(), 48);
+        assert_eq!(free, 16);
+        assert!(shares.try_take(Owner::of_project(Uuid::now_v7(), project_id), SLOTS).is_none());
+        assert!(shares.try_take(Owner::of_project(Uuid::now_v7(), Uuid::now_v7()), SLOTS).is_some());
+        assert_eq!(shares.room(free).owners.get(Uuid::now_v7()), 8, "an agent of another project");
+        drop(seats);
+        assert!(shares.0.counts().by_project.is_empty(), "what is free is forgotten");
     }
 }

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use apalis_core::error::BoxDynError;
-use uuid::Uuid;
 
 use super::SILENCE_SLOTS;
 use super::queue::{Seated, Source, claim_at_once};
+use super::shares::Owner;
 use crate::ledger::Ledger;
 use crate::ledger::room::Room;
 use crate::ledger::silence::{self, Decided};
@@ -43,8 +43,8 @@ impl Source for Silences {
         &self.ledger
     }
 
-    fn owner(claim: &Decided) -> Uuid {
-        claim.session_id
+    fn owner(claim: &Decided) -> Owner {
+        Owner::alone(claim.session_id)
     }
 
     async fn claim(&self, room: Room) -> Result<Vec<Decided>, sqlx::Error> {

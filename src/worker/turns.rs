@@ -18,7 +18,7 @@ use super::failure::Failure;
 use super::handover::Handover;
 use super::messages::Allowance;
 use super::queue::{Seated, Source, claim_at_once, give_back};
-use super::shares::Seat;
+use super::shares::{Owner, Seat};
 use crate::agent::http::HttpAgent;
 use crate::agent::script::ScriptAgent;
 use crate::agent::{Agent, AgentError, Answer, Asked, Conversation, Heard, Means, Outside, Said, Wording};
@@ -201,7 +201,7 @@ impl Turns {
         if self.stopping.is_cancelled() || !settlement.speaks() || !sender.may_send(claim.project_id) {
             return None;
         }
-        let seat = handover.reserve(claim.project_id)?;
+        let seat = handover.reserve(Owner::alone(claim.project_id))?;
         Some((settlement.send_first(claim, self.lease_seconds)?, seat))
     }
 
@@ -439,8 +439,8 @@ impl Source for Turns {
         &self.ledger
     }
 
-    fn owner(claim: &Claim) -> Uuid {
-        claim.agent_id
+    fn owner(claim: &Claim) -> Owner {
+        Owner::of_project(claim.agent_id, claim.project_id)
     }
 
     fn gates(&self) -> Vec<(Uuid, Gate)> {

@@ -228,3 +228,17 @@ async fn a_used_database_is_restored_and_streamed_whole() {
     );
     let _ = std::fs::remove_dir_all(&folder);
 }
+
+/// Where a failover has not ended, or somebody gave the wrong address.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_is_named_by_every_command() {
+    let mut stage = Stage::set("standby").await;
+    stage.open(1, Stage::echo()).await;
+    stage.become_a_standby().await;
+    let migrated = stage.command("migrate", &[]).output().expect("it runs");
+    let told = crate::commands::said(&migrated);
+    assert!(!migrated.status.success() && told.contains("DATABASE_URL leads to a standby"), "{told}");
+    let doctor = stage.doctor();
+    assert!(doctor.contains("is DATABASE_URL a standby's"), "{doctor}");
+    assert_eq!(stage.trouble().await, (503, "database_read_only".to_owned()));
+}

@@ -25,7 +25,7 @@ const BEN: &str = "+14155550102";
 struct Begun(Arc<Mutex<Vec<Claim>>>);
 
 impl Beginner for Begun {
-    fn reserve(&self, _: Uuid) -> Option<Place> {
+    fn reserve(&self, _: Uuid, _: Uuid) -> Option<Place> {
         let begun = self.0.clone();
         Some(Box::new(move |claim| begun.lock().expect("no panic holds it").push(claim)))
     }

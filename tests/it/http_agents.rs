@@ -250,18 +250,7 @@ async fn a_service_that_hangs_holds_up_nobody_but_its_own_sessions() {
     for n in 0..40 {
         world.text(&format!("+141555503{n:02}"), "hi").await;
     }
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let mut slots = settings();
-    (slots.turn_slots, slots.delivery_slots, slots.poll_seconds) = (8, 8, 60.0);
-    let working = tokio::spawn({
-        let (ledger, workers) = (world.ledger.clone(), world.workers.clone());
-        async move {
-            let stop = async move {
-                let _ = stopped.await;
-            };
-            worker::run(ledger, workers, slots, stop).await
-        }
-    });
+    let working = work_with_eight_slots(&world);
     let asked = async {
         // Four of eight slots is what one agent gets.
         while requests(&hangs).await.len() < 4 {
@@ -276,8 +265,60 @@ async fn a_service_that_hangs_holds_up_nobody_but_its_own_sessions() {
     assert_eq!(answered.expect("another agent's session is answered"), ["1: hello"]);
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     assert_eq!(requests(&hangs).await.len(), 4, "the others wait for a slot");
-    drop(stop);
     working.abort();
+}
+
+#[tokio::test]
+async fn services_of_one_project_that_hang_leave_slots_to_the_other_projects() {
+    let hangs = service(vec![says("late").set_delay(Duration::from_secs(60))]).await;
+    let world = World::new().await;
+    for n in 0..6 {
+        let number = format!("+1415555999{n}");
+        world.simulator.add_number(crate::harness::ACCOUNT_SID, &number);
+        let agent = make_agent(&world, &format!("hangs {n}"), &hangs.uri(), json!({"timeout_seconds": 60})).await;
+        world.ok(Method::POST, "/v1/numbers", Some(json!({"number": number, "agent_id": agent["id"]}))).await;
+        for contact in 0..4 {
+            world.simulator.say(&format!("+141555503{n}{contact}"), &number, "hi").await;
+        }
+    }
+    other_project(&world).await;
+    let working = work_with_eight_slots(&world);
+    let asked = async {
+        // Six of eight slots is what one project gets. Without a bound of the project six agents would take 4, 2, 1 and 1.
+        while requests(&hangs).await.len() < 6 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), asked).await.expect("the services are asked");
+    assert_eq!(world.simulator.say(BEN, SECOND_NUMBER, "hello").await.error, None);
+    let answered = world.simulator.until_received(BEN, SECOND_NUMBER, 1);
+    let answered = tokio::time::timeout(Duration::from_secs(20), answered).await;
+    assert_eq!(answered.expect("the other project's session is answered"), ["1: hello"]);
+    assert_eq!(requests(&hangs).await.len(), 6, "the others wait for a slot");
+    working.abort();
+}
+
+/// A second project whose number echoes.
+async fn other_project(world: &World) {
+    let (_, key) = textback::ledger::project::create(&world.ledger, "other").await.expect("a project");
+    let credentials = json!({"account_sid": crate::harness::ACCOUNT_SID, "auth_token": crate::harness::AUTH_TOKEN});
+    world.ask(&key, Method::PUT, "/v1/carrier", Some(credentials)).await;
+    let agent = json!({"name": "echo", "kind": "script", "source": ECHO, "first_message": "process"});
+    let agent_id = world.ask(&key, Method::POST, "/v1/agents", Some(agent)).await.1["id"].clone();
+    world.simulator.add_number(crate::harness::ACCOUNT_SID, SECOND_NUMBER);
+    let number = json!({"number": SECOND_NUMBER, "agent_id": agent_id});
+    let (status, answer) = world.ask(&key, Method::POST, "/v1/numbers", Some(number)).await;
+    assert_eq!(status, 200, "{answer}");
+}
+
+/// The workers of a process with eight slots for turns.
+fn work_with_eight_slots(world: &World) -> tokio::task::JoinHandle<()> {
+    let mut slots = settings();
+    (slots.turn_slots, slots.delivery_slots, slots.poll_seconds) = (8, 8, 60.0);
+    let (ledger, workers) = (world.ledger.clone(), world.workers.clone());
+    tokio::spawn(async move {
+        let _ = worker::run(ledger, workers, slots, std::future::pending()).await;
+    })
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,11 +3,13 @@
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::unistd::{User, geteuid};
 use sqlx::Connection;
 use textback::db::{self, session::Unsuitable};
+use textback::ledger::{Ledger, health};
 
 use crate::commands::said;
 use crate::harness::{ADA, NUMBER, new_database};
@@ -148,6 +150,10 @@ async fn a_pool_over_a_shared_server_connection_gives_none() {
     let refused = pool.acquire().await.expect_err("what was made before it is known can't be trusted either");
     let reason = db::reason(&pool, refused).await;
     assert!(matches!(Unsuitable::of(&reason), Some(Unsuitable::Pooled)), "{reason}");
+
+    let ledger = Ledger::open(&bouncer.url("textback"), 4, Arc::default()).expect("a ledger");
+    let not_ready = health::check(&ledger).await.expect_err("readyz says so");
+    assert!(matches!(not_ready, health::NotReady::Unsuitable(Unsuitable::Pooled)), "{not_ready}");
 }
 
 #[tokio::test]

@@ -30,6 +30,8 @@ async fn a_role_with_the_documented_rights_does_everything() {
     assert!(!migrate.status.success(), "it may not");
     stage.sql(documented("rights")).await;
 
+    // Workers in `serve` and beside it.
+    stage.variables.push(("TEXTBACK_WITH_WORKERS", "true".to_owned()));
     stage.open(1, Stage::echo()).await;
     let well = stage.doctor();
     assert!(well.contains("all is well"), "{well}");
@@ -90,6 +92,9 @@ async fn a_role_with_the_documented_rights_does_everything() {
         stage.sql(taken).await;
         let lacks = stage.doctor();
         assert!(lacks.contains(given), "{taken}: {lacks}");
+        if taken.contains("schema") {
+            assert_eq!(stage.trouble().await, (503, "database_rights_missing".to_owned()));
+        }
         let owner = [("DATABASE_URL", stage.url.as_str()), ("TEXTBACK_GRANT_TO", "textback_app")];
         let granted = stage.command("migrate", &owner).output().expect("it runs");
         assert!(granted.status.success(), "{}", said(&granted));

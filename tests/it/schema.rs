@@ -291,7 +291,7 @@ async fn every_invariant_notices_when_it_is_broken() {
         ("04", "update session set status = 'closed', closed_at = now(), close_reason = 'operator_ended'"),
         (
             "04",
-            "insert into turn (session_id, id, agent_id, due_at) select gen_random_uuid(), gen_random_uuid(), agent_id, now() from session",
+            "insert into turn (session_id, id, project_id, agent_id, due_at) select gen_random_uuid(), gen_random_uuid(), project_id, agent_id, now() from session",
         ),
         ("05", "delete from delivery"),
         ("06", "update delivery set due_at = now(), status = 'sent'"),

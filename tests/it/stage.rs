@@ -213,6 +213,16 @@ impl Stage {
         sqlx::raw_sql(statement).execute(&mut connection).await.expect("it runs");
     }
 
+    /// The database becomes a standby: it follows nobody and only reads.
+    pub async fn become_a_standby(&mut self) {
+        let mut connection = sqlx::PgConnection::connect(&self.url).await.expect("a connection");
+        let data: String =
+            sqlx::query_scalar("select current_setting('data_directory')").fetch_one(&mut connection).await.expect("it");
+        self.postgres.take().expect("it runs").stop();
+        std::fs::write(Path::new(&data).join("standby.signal"), "").expect("written");
+        self.postgres = Some(start_postgres(&self.folder).await);
+    }
+
     /// The database crashes and recovers.
     pub async fn crash_database(&mut self) {
         if let Some(postgres) = self.postgres.take() {
