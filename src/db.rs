@@ -111,11 +111,10 @@ pub fn fault(error: &sqlx::Error) -> Option<Fault> {
             }
         }
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => Some(Fault::RowOrServer),
-        sqlx::Error::Io(told) => matches!(
-            told.kind(),
-            TimedOut | BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
-        )
-        .then_some(Fault::RowOrMoment),
+        sqlx::Error::Io(told) => {
+            matches!(told.kind(), TimedOut | BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+                .then_some(Fault::RowOrMoment)
+        }
         _ => None,
     }
 }
@@ -124,7 +123,9 @@ pub fn fault(error: &sqlx::Error) -> Option<Fault> {
 fn is_of_the_lock_table(error: &(dyn DatabaseError + 'static)) -> bool {
     let told = error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>();
     error.message().contains("shared memory")
-        || told.and_then(|told| told.file()).is_some_and(|file| matches!(file, "lock.c" | "predicate.c" | "shmem.c" | "dynahash.c"))
+        || told
+            .and_then(|told| told.file())
+            .is_some_and(|file| matches!(file, "lock.c" | "predicate.c" | "shmem.c" | "dynahash.c"))
 }
 
 /// Whether somebody else held a row or a table for too long (55P03): what locks others may well be done.

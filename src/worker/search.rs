@@ -145,7 +145,8 @@ impl Search {
             self.suspects.retain(|row, _| due.contains(row));
         }
         let (again, others): (Vec<Uuid>, Vec<Uuid>) = due.into_iter().partition(|row| self.suspects.contains_key(row));
-        let pause = AGAIN.saturating_mul(u32::try_from(self.suspects.len() / FEW).unwrap_or(u32::MAX).max(1)).min(LONGEST_REST);
+        let pause =
+            AGAIN.saturating_mul(u32::try_from(self.suspects.len() / FEW).unwrap_or(u32::MAX).max(1)).min(LONGEST_REST);
         let is_over = |row: &Uuid| self.suspects.get(row).is_none_or(|known| now >= known.last + pause);
         // After the others, so that these tell whether anything can be claimed.
         self.groups = again.into_iter().filter(is_over).map(|row| vec![row]).collect();

@@ -191,7 +191,9 @@ async fn who_waits_for_anothers_count_counts_after_it() {
         (1, 0, true, (ADA, BEA), Some("project_limit_reached")),
         (0, 1, true, (ADA, ADA), Some("contact_limit_reached")),
     ] {
-        world.bound(json!({"outbound_per_project_per_minute": of_project, "outbound_per_contact_per_hour": of_contact})).await;
+        world
+            .bound(json!({"outbound_per_project_per_minute": of_project, "outbound_per_contact_per_hour": of_contact}))
+            .await;
         world.sql("delete from outbound_pace").await;
         if !is_first {
             sqlx::query(count).bind(project).bind(one).execute(world.ledger.pool()).await.expect("counted");
@@ -224,7 +226,10 @@ async fn a_warning_that_waits_for_a_count_holds_no_other_sessions_silence() {
     world.sql("update session set last_message_at = now() - interval '2 days'").await;
     world.sql("update silence set due_at = now() - case when (select contact from session where id = session_id) = '+14155550101' then interval '2 seconds' else interval '1 second' end").await;
     let mut holding = world.ledger.pool().begin().await.expect("a transaction");
-    sqlx::query("select 1 from outbound_pace where contact = '' for update").execute(&mut *holding).await.expect("held");
+    sqlx::query("select 1 from outbound_pace where contact = '' for update")
+        .execute(&mut *holding)
+        .await
+        .expect("held");
     let silences = world.workers.silences.clone();
     let deciding = tokio::spawn(async move { silences.step().await });
     world.until_one_waits().await;

@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 use textback::ledger::wake::{Wakes, Work};
 use textback::ledger::{Ledger, health};
-use uuid::Uuid;
 
 use crate::harness::{ADA, ECHO, NUMBER, World, id};
 

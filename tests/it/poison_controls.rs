@@ -86,7 +86,11 @@ async fn rows_none_of_which_this_process_can_read_are_not_set_aside() {
         world.text(contact, "hi").await;
     }
     world.workers.turns.step().await.expect("turns");
-    run(&world, "alter table delivery alter column session_id drop not null; update delivery set session_id = null".to_owned()).await;
+    run(
+        &world,
+        "alter table delivery alter column session_id drop not null; update delivery set session_id = null".to_owned(),
+    )
+    .await;
     world.workers.sender.step().await.expect_err("none can be read");
     nothing_is_set_aside(&world).await;
     assert_eq!(world.count("select count(*) from delivery where status = 'sending'").await, 2, "their leases run out");
@@ -237,7 +241,8 @@ async fn doctor_tells_what_was_set_aside_until_somebody_has_looked_at_it() {
     world.simulator.add_number(crate::harness::ACCOUNT_SID, second);
     let agent = world.agent("second", ECHO, json!({})).await;
     world.ok(Method::POST, "/v1/numbers", Some(json!({"number": second, "agent_id": agent}))).await;
-    poison_as(&world, "22000", "number", "update", &format!("new.number = '{second}' and new.lease_token is not null")).await;
+    poison_as(&world, "22000", "number", "update", &format!("new.number = '{second}' and new.lease_token is not null"))
+        .await;
     for _ in 0..2 {
         world.sql("update number set check_at = now() - interval '1 second'").await;
         world.workers.numbers.step().await.expect("numbers");

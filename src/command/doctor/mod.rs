@@ -11,8 +11,8 @@ use clap::Args;
 use url::Url;
 
 use super::{Done, print};
-use crate::config::{CarrierSettings, DatabaseSettings};
 use crate::bounds;
+use crate::config::{CarrierSettings, DatabaseSettings};
 use crate::db;
 use crate::db::session::Unsuitable;
 use crate::ledger::wake::Wakes;
@@ -205,7 +205,9 @@ async fn look_at_set_aside(ledger: &Ledger, findings: &mut Findings) -> Result<(
     }
     for health::SetAside { work, rows, seconds, why } in all {
         let became = match work.as_str() {
-            "turn" | "silence" => "closed their sessions (close_reason unreadable; their state is in the table quarantine)",
+            "turn" | "silence" => {
+                "closed their sessions (close_reason unreadable; their state is in the table quarantine)"
+            }
             "delivery" | "unknown" => "failed (error_class unreadable)",
             "scheduled_message" => "were refused (unreadable)",
             _ => "are tried again each hour",
