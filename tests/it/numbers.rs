@@ -137,20 +137,6 @@ async fn drift_is_seen_and_mended_when_that_is_allowed() {
 }
 
 #[tokio::test]
-async fn what_the_carrier_tells_of_a_number_is_kept_without_nul_and_cut() {
-    let world = world().await;
-    let path = format!("/v1/numbers/{}", world.number().await["id"].as_str().expect("an id"));
-    world.ok(Method::PATCH, &path, Some(json!({"mend_drift": false}))).await;
-    let elsewhere = format!("https://elsewhere.example/a\0b/{}", "x".repeat(5000));
-    world.simulator.change_number(NUMBER, |number| number.sms_url = elsewhere);
-    world.look_after_numbers().await;
-    let number = world.number().await;
-    assert_eq!(number["webhook"], "drifted", "{number}");
-    let detail = number["webhook_detail"].as_str().expect("a detail");
-    assert!(detail.contains("a\u{fffd}b") && detail.len() <= textback::bounds::ERROR_BYTES, "{detail}");
-}
-
-#[tokio::test]
 async fn an_application_or_a_callback_of_somebody_elses_is_told_from_ours() {
     let world = World::new().await;
     world.simulator.change_number(NUMBER, |number| {
