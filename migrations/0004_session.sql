@@ -252,7 +252,7 @@ end $$;
 create table quarantine (
     id          uuid        not null constraint quarantine_pk primary key,
     project_id  uuid        not null constraint quarantine_belongs_to_a_project references project (id),
-    kind        text        not null constraint quarantine_kind_is_known check (kind in ('inbound', 'status')),
+    kind        text        not null constraint quarantine_kind_is_known check (kind in ('inbound', 'status', 'session_state')),
     reason      text        not null,
     carrier_sid text,
     -- The form as it came, byte for byte: it may hold what text can't (NUL, broken UTF-8).

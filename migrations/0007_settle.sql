@@ -180,7 +180,7 @@ begin
     bounded := array(
         select number.id
           from (select distinct t.number_id from unnest(turns) t) of_turns
-         cross join lateral (select id, project_id from number where number.id = of_turns.number_id and number.sends = 'open' limit 1) number
+         cross join lateral (select id, project_id from number where number.id = of_turns.number_id and number.sends <> 'blocked' limit 1) number
          cross join lateral (
                select project.id from project
                 where project.id = number.project_id

@@ -10,8 +10,8 @@ end $$;
 -- Looks at sessions whose job is due, `most` at a time: warns, ends, or moves the job to when it is worth looking again.
 -- new_ids: one for each job, of a message. only_these: these sessions alone, if it is not null.
 --
--- The jobs' rows are locked first here and the contact last, the other way round than everywhere else; nobody waits
--- for that, since the contact's lock is only tried. Who has it is about to say something, and the job stays due.
+-- The contact's lock comes first, as everywhere, and is only tried: who has it is about to say something, and the job stays due. A job's
+-- row is locked under it and not before: who waits for a job's row would otherwise hold what a warning is counted in (see count_outbound).
 --
 -- Answers one row a job: warned, ended, or moved; how late it was; whether a delivery was planned; the limit that suppressed it.
 create function decide_silences(most integer, new_ids uuid[], only_these uuid[])
@@ -35,13 +35,19 @@ begin
           join session on session.id = silence.session_id
          where silence.due_at <= now() and (only_these is null or silence.session_id = any (only_these))
          order by silence.due_at
-         limit most
-           for update of silence skip locked
+         -- Another worker may be at the first of them: it holds their contacts, and this one goes on to the next.
+         limit most::bigint * 4
     loop
-        place := place + 1;
+        exit when place = most;
         if not try_lock_contact(job.number_id, job.contact) then
             continue;
         end if;
+        -- Somebody else may have decided about it since.
+        perform from silence where silence.session_id = job.session_id and silence.due_at <= this_time for update skip locked;
+        if not found then
+            continue;
+        end if;
+        place := place + 1;
 
         select session.id, session.project_id, session.status, session.last_message_at,
                session.warn_after_seconds, make_interval(secs => session.warn_after_seconds) as warn_after,

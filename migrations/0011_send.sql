@@ -194,7 +194,7 @@ end $$;
 
 -- Sends scheduled messages that are due, `most` at a time. new_ids are two for each: of a session and of a turn. only_these: these
 -- alone, if it is not null.
--- As in decide_silences the contact's lock is only tried, since the job's row is locked first.
+-- The contact's lock comes first and is only tried, and the job's row is locked under it, as in decide_silences.
 -- A limit that ends within an hour puts an operator's text off until then. One that takes longer refuses it, since a day later it says
 -- something else; and what an agent wants sent is refused at once, since a loop of it would otherwise wait here without end.
 -- Answers one row a job: sent, put_off (quiet hours, or a limit), or why it is refused.
@@ -211,13 +211,19 @@ begin
         select s.* from scheduled_message s
          where s.due_at <= now() and (only_these is null or s.id = any (only_these))
          order by s.due_at
-         limit most
-           for update skip locked
+         -- As in decide_silences.
+         limit most::bigint * 4
     loop
-        place := place + 1;
+        exit when place = most;
         if not try_lock_contact(job.number_id, job.contact) then
             continue;
         end if;
+        -- Somebody else may have sent, cancelled or put it off since.
+        perform from scheduled_message s where s.id = job.id and s.due_at <= now() for update skip locked;
+        if not found then
+            continue;
+        end if;
+        place := place + 1;
         message_id := job.id;
         project_id := job.project_id;
         session_id := null;

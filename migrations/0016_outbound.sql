@@ -41,52 +41,35 @@ begin
 end $$;
 
 -- Adds messages to the windows of contacts, or of the project (''): for each all of them or none. most, lasts: the limits of its shorter
--- window and of its day. A window that is over begins anew. Answers for whom they were added.
--- In one statement for a batch; each row is found by its key and written by its place, as in take_in_together.
+-- window and of its day. A window that is over begins anew. Answers for whom they were added: who is not named is at a limit.
+-- In one statement, which finds, locks and writes each row by its key in one order. A row that somebody else has just written or added is
+-- waited for and read as it is then, whatever this statement's snapshot says. A row that is at a limit stays locked too.
 create function add_to_pace(of_project uuid, contacts text[], mores integer[], most integer[], lasts interval[]) returns text[]
 language plpgsql
 set search_path = textback, pg_temp as $$
 declare
-    added     text[] := '{}';
-    newly     text[];
+    added     text[];
     this_time timestamptz := now();
 begin
-    loop
-        with wanted as (
-            select of_contact, sum(more)::integer as more
-              from unnest(contacts, mores) as w (of_contact, more)
-             where of_contact <> all (added)
-             group by of_contact
-             order by of_contact
-        ), written as (
-            update outbound_pace
-               set short_began = case when this_time < short_began + lasts[1] then short_began else this_time end,
-                   short_sent  = case when this_time < short_began + lasts[1] then short_sent else 0 end + held.more,
-                   day_began   = case when this_time < day_began + lasts[2] then day_began else this_time end,
-                   day_sent    = case when this_time < day_began + lasts[2] then day_sent else 0 end + held.more
-              from (select wanted.more, pace.place
-                      from wanted
-                     cross join lateral (
-                           select ctid as place from outbound_pace
-                            where outbound_pace.project_id = of_project and outbound_pace.contact = wanted.of_contact
-                            limit 1 for update) pace) held
-             where outbound_pace.ctid = held.place
-               and full_window(most, array[short_began, day_began], array[short_sent, day_sent], lasts, held.more, this_time) is null
-            returning contact
-        )
-        select coalesce(array_agg(contact), '{}') into newly from written;
-        added := added || newly;
-        exit when contacts <@ added;
-        insert into outbound_pace (project_id, contact, short_began, short_sent, day_began, day_sent)
-        select distinct of_project, of_contact, this_time, 0, this_time, 0
-          from unnest(contacts) of_contact
-         where of_contact <> all (added)
-           and (select contact from outbound_pace where project_id = of_project and contact = of_contact limit 1) is null
+    with wanted as (
+        select of_contact, sum(more)::integer as more from unnest(contacts, mores) as w (of_contact, more) group by of_contact
+    ), written as (
+        insert into outbound_pace as pace (project_id, contact, short_began, short_sent, day_began, day_sent)
+        select of_project, of_contact, this_time, more, this_time, more
+          from wanted
+         -- More than a limit never fits, and must not begin a window.
+         where (most[1] = 0 or more <= most[1]) and (most[2] = 0 or more <= most[2])
          order by of_contact
-        on conflict on constraint outbound_pace_pk do nothing;
-        -- Who has a row, and was not added, is at a limit.
-        exit when not found;
-    end loop;
+        on conflict on constraint outbound_pace_pk do update
+           set short_began = case when this_time < pace.short_began + lasts[1] then pace.short_began else this_time end,
+               short_sent  = case when this_time < pace.short_began + lasts[1] then pace.short_sent else 0 end + excluded.short_sent,
+               day_began   = case when this_time < pace.day_began + lasts[2] then pace.day_began else this_time end,
+               day_sent    = case when this_time < pace.day_began + lasts[2] then pace.day_sent else 0 end + excluded.day_sent
+         where full_window(most, array[pace.short_began, pace.day_began], array[pace.short_sent, pace.day_sent], lasts,
+                           excluded.short_sent, this_time) is null
+        returning contact
+    )
+    select coalesce(array_agg(contact), '{}') into added from written;
     return added;
 end $$;
 
@@ -132,15 +115,19 @@ declare
     of_all  outbound_pace;
     is_full integer;
 begin
-    if count_outbound(of_project, array[to_contact], '{1}') <> '{}' then
-        return;
-    end if;
-    select array[outbound_per_project_per_minute, outbound_per_project_per_day, outbound_per_contact_per_hour, outbound_per_contact_per_day]
-      into most from project where id = of_project;
-    select * into of_one from outbound_pace where project_id = of_project and contact = to_contact;
-    select * into of_all from outbound_pace where project_id = of_project and contact = '';
-    began := array[of_all.short_began, of_all.day_began, of_one.short_began, of_one.day_began];
-    is_full := coalesce(full_window(most, began, array[of_all.short_sent, of_all.day_sent, of_one.short_sent, of_one.day_sent], lasts, 1, now()), 3);
+    loop
+        if count_outbound(of_project, array[to_contact], '{1}') <> '{}' then
+            return;
+        end if;
+        select array[outbound_per_project_per_minute, outbound_per_project_per_day, outbound_per_contact_per_hour, outbound_per_contact_per_day]
+          into most from project where id = of_project;
+        select * into of_one from outbound_pace where project_id = of_project and contact = to_contact;
+        select * into of_all from outbound_pace where project_id = of_project and contact = '';
+        began := array[of_all.short_began, of_all.day_began, of_one.short_began, of_one.day_began];
+        is_full := full_window(most, began, array[of_all.short_sent, of_all.day_sent, of_one.short_sent, of_one.day_sent], lasts, 1, now());
+        -- Nothing is full where somebody raised the limit since it was counted: then it is counted anew.
+        exit when is_full is not null;
+    end loop;
     code := case when is_full <= 2 then 'project_limit_reached' else 'contact_limit_reached' end;
     detail := format('%s: the project sends at most %s messages %s', code, most[is_full],
                      (array['in a minute', 'in 24 hours', 'to one contact in an hour', 'to one contact in 24 hours'])[is_full]);

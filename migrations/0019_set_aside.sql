@@ -1,6 +1,19 @@
 -- A row that keeps a claim from working is found and set aside, so that it harms nobody else.
 
--- Work of a kind that is due and that nobody holds, the oldest first, as the claim of that kind takes it: of no owner in barred. It reads
+-- What was set aside, until somebody who has looked at it deletes it here. doctor tells of it.
+create table unreadable_row (
+    -- The kind of work, and its row: a session's id for a turn and a silence, a message's id for what is sent, a number's.
+    work       text        not null,
+    row_id     uuid        not null,
+    project_id uuid        not null constraint unreadable_row_belongs_to_a_project references project (id),
+    why        text        not null,
+    times      integer     not null default 1,
+    first_at   timestamptz not null default now(),
+    last_at    timestamptz not null default now(),
+    constraint unreadable_row_pk primary key (work, row_id)
+);
+
+-- Work of a kind that is due and that nobody holds, the oldest first, as the claim of that kind takes it: of no owner and no project in barred. It reads
 -- the columns of the queue alone, so that a row whose other columns can't be read is named too.
 create function due_of(work text, most integer, barred uuid[]) returns uuid[] language plpgsql
 set search_path = textback, pg_temp as $$
@@ -8,15 +21,21 @@ begin
     return case work
         when 'turn' then array(
             select session_id from turn
-             where due_at <= now() and (leased_until is null or leased_until < now()) and agent_id <> all (barred)
+             where due_at <= now() and (leased_until is null or leased_until < now())
+               and agent_id <> all (barred) and project_id <> all (barred)
              order by due_at limit most)
         when 'delivery' then array(
             select id from delivery
              where due_at is not null and status = 'sending' and leased_until < now()
              order by due_at limit most)
             || array(
-            select id from delivery
+            select id from delivery d
              where due_at <= now() and status = 'planned' and project_id <> all (barred)
+               -- As the claim does: it never comes to one that has to wait for an earlier one.
+               and (select earlier.seq from delivery earlier
+                     where earlier.number_id = d.number_id and earlier.contact = d.contact
+                       and earlier.due_at is not null and earlier.seq < d.seq
+                     limit 1) is null
              order by due_at limit most)
         when 'unknown' then array(
             select id from delivery
@@ -39,8 +58,21 @@ begin
     end;
 end $$;
 
--- Closes a session that can't be read: its waiting messages are skipped and say so. What it remembers goes with it, or whoever lists
--- sessions could not read it either. The contact's next text opens a new session.
+-- Keeps what a session remembers in quarantine, as text, if it can be printed at all and within 16 MB.
+create function keep_state(of_session uuid) returns void language plpgsql
+set search_path = textback, pg_temp as $$
+begin
+    insert into quarantine (id, project_id, kind, reason, form)
+    select gen_random_uuid(), session.project_id, 'session_state', 'session_unreadable: ' || session.id, convert_to(printed.state, 'UTF8')
+      from session cross join lateral (select session.state::text as state offset 0) printed
+     where session.id = of_session and printed.state <> '{}' and octet_length(printed.state) <= 16777216;
+exception
+    -- The state itself is what can't be read.
+    when program_limit_exceeded or insufficient_resources or data_exception or internal_error then null;
+end $$;
+
+-- Closes a session that can't be read: its waiting messages are skipped and say so. What it remembers goes to quarantine, or whoever
+-- lists sessions could not read it either. The contact's next text opens a new session.
 create function set_session_aside(of_session uuid, by_token uuid) returns boolean language plpgsql
 set search_path = textback, pg_temp as $$
 declare
@@ -66,15 +98,15 @@ begin
     end if;
     update message set skip_reason = 'unreadable'
      where session_id = of_session and direction = 'inbound' and seq > held.handled_seq and skip_reason is null;
+    perform keep_state(of_session);
     update session set state = '{}' where id = of_session;
     perform close_session(of_session, 'unreadable');
     return true;
 end $$;
 
--- Sets one row of a kind of work aside, and says why: a turn or a silence with its session, a delivery as failed, a scheduled message as
--- refused; a number is looked at again in an hour. by_token: the caller's own claim of it, if it has one. Answers whether there was
--- something to set aside: not where somebody else holds the row or was faster.
-create function set_aside(work text, of_row uuid, by_token uuid, why text) returns boolean language plpgsql
+-- Ends the work of one row: a turn or a silence with its session, a delivery as failed, a scheduled message as refused; a number is looked
+-- at again in an hour. Answers whether there was something to end.
+create function end_work(work text, of_row uuid, by_token uuid, why text) returns boolean language plpgsql
 set search_path = textback, pg_temp as $$
 declare
     step jsonb := delivery_step('failed', null, null, 'unreadable', why);
@@ -110,4 +142,26 @@ begin
         update number set read_back_at = now() + interval '1 hour' where id = of_row;
     end if;
     return found;
+end $$;
+
+-- Sets one row of a kind of work aside (see end_work), and notes why. by_token: the caller's own claim of it, if it has one. Answers whether
+-- there was something to set aside: not where somebody else holds the row or was faster.
+create function set_aside(work text, of_row uuid, by_token uuid, why text) returns boolean language plpgsql
+set search_path = textback, pg_temp as $$
+begin
+    if not end_work(work, of_row, by_token, why) then
+        return false;
+    end if;
+    insert into unreadable_row as known (work, row_id, project_id, why)
+    select set_aside.work, of_row, owner.project_id, set_aside.why
+      from (select project_id from session where set_aside.work in ('turn', 'silence') and id = of_row
+            union all
+            select project_id from delivery where set_aside.work in ('delivery', 'unknown') and id = of_row
+            union all
+            select project_id from scheduled_message where set_aside.work = 'scheduled_message' and id = of_row
+            union all
+            select project_id from number where set_aside.work in ('number', 'read_back') and id = of_row) owner
+    on conflict on constraint unreadable_row_pk do update
+       set times = known.times + 1, last_at = now(), why = excluded.why;
+    return true;
 end $$;

@@ -41,6 +41,31 @@ pub fn error(given: &str) -> String {
     text(given, ERROR_BYTES).replace('\0', "\u{fffd}")
 }
 
+/// Makes what a carrier told in JSON fit to be kept: without NUL, and with texts of so many bytes at most, each cut by itself.
+pub fn told(value: &mut Value, most_bytes: usize) {
+    match value {
+        Value::String(given) => {
+            if given.contains('\0') {
+                *given = given.replace('\0', "\u{fffd}");
+            }
+            if given.len() > most_bytes {
+                *given = text(given, most_bytes).into_owned();
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| told(item, most_bytes)),
+        Value::Object(fields) => {
+            if fields.keys().any(|key| key.contains('\0')) {
+                *fields = std::mem::take(fields)
+                    .into_iter()
+                    .map(|(key, value)| (key.replace('\0', "\u{fffd}"), value))
+                    .collect();
+            }
+            fields.values_mut().for_each(|item| told(item, most_bytes));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
 /// A number as it is kept: an i64, a u64 or a finite f64. The error says what is wrong with it.
 pub fn number(given: &Number) -> Result<Number, String> {
     if let Some(whole) = given.as_i64() {
@@ -254,6 +279,14 @@ mod tests {
         assert_eq!(text(&"é".repeat(20), 20), format!("{}{CUT}", "é".repeat(5)));
         assert_eq!(error(&"x".repeat(50_000)).len(), ERROR_BYTES);
         assert_eq!(error("a\0b"), "a\u{fffd}b");
+    }
+
+    #[test]
+    fn what_a_carrier_tells_is_kept_without_nul_and_cut() {
+        let mut given = json!({"a\0": ["x\0y", {"b": "\0"}], "long": "é".repeat(20), "n": 7, "none": null});
+        told(&mut given, 20);
+        let cut = format!("{}{CUT}", "é".repeat(5));
+        assert_eq!(given, json!({"a\u{fffd}": ["x\u{fffd}y", {"b": "\u{fffd}"}], "long": cut, "n": 7, "none": null}));
     }
 
     fn any_json() -> impl Strategy<Value = Value> {

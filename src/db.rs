@@ -78,18 +78,54 @@ pub fn is_unwell(error: &dyn DatabaseError) -> bool {
 /// printed or stored (classes 21, 22, 23, 54, P0, XX), one that took all memory (53200), or one that this process can't read.
 pub fn is_of_the_data(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Database(error) => {
-            let code = error.code().unwrap_or_default();
-            code == "53200" || ["21", "22", "23", "54", "P0", "XX"].iter().any(|class| code.starts_with(class))
-        }
-        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => true,
-        _ => false,
+        sqlx::Error::Database(told) if told.code().as_deref() == Some("53200") => !is_of_the_lock_table(told.as_ref()),
+        _ => matches!(fault(error), Some(Fault::Row | Fault::RowOrServer)),
     }
 }
 
-/// Whether the server had no memory for a statement (53200): by its data, or by what else it does.
-pub fn is_out_of_memory(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("53200"))
+/// What a claim that failed may be the fault of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// A row's: a value that can't be made, printed or stored (classes 22 and 54).
+    Row,
+    /// A row's, or that of the schema or the server: what a trigger or a constraint of an operator refuses, a damaged index, a value that
+    /// this process can't read.
+    RowOrServer,
+    /// A row's, or what else happens at that moment: no memory, no time, or a connection that was cut.
+    RowOrMoment,
+}
+
+/// What a failure may be the fault of; `None` where no row can have a part in it.
+pub fn fault(error: &sqlx::Error) -> Option<Fault> {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, UnexpectedEof};
+    match error {
+        sqlx::Error::Database(told) => {
+            let code = told.code().unwrap_or_default();
+            match code.get(..2).unwrap_or_default() {
+                "22" | "54" => Some(Fault::Row),
+                "21" | "23" | "P0" | "XX" => Some(Fault::RowOrServer),
+                _ if code == "53200" => (!is_of_the_lock_table(told.as_ref())).then_some(Fault::RowOrMoment),
+                // A statement that took too long; a server that lost the process of ours or another one.
+                _ if ["57014", "57P01", "57P02"].contains(&&*code) => Some(Fault::RowOrMoment),
+                _ => None,
+            }
+        }
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => Some(Fault::RowOrServer),
+        sqlx::Error::Io(told) => {
+            matches!(told.kind(), TimedOut | BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+                .then_some(Fault::RowOrMoment)
+        }
+        _ => None,
+    }
+}
+
+/// Whether a server that has no memory (53200) lacks it for locks (`max_locks_per_transaction`), which no row's data is the cause of.
+fn is_of_the_lock_table(error: &(dyn DatabaseError + 'static)) -> bool {
+    let told = error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>();
+    error.message().contains("shared memory")
+        || told
+            .and_then(|told| told.file())
+            .is_some_and(|file| matches!(file, "lock.c" | "predicate.c" | "shmem.c" | "dynahash.c"))
 }
 
 /// Whether somebody else held a row or a table for too long (55P03): what locks others may well be done.

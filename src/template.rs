@@ -8,6 +8,17 @@ use crate::segments;
 /// Steps of one filling: far more than 500 characters of template need.
 const MOST_STEPS: u64 = 10_000;
 
+/// How many letters the name of a template has at most.
+const NAME_LETTERS: usize = 100;
+
+/// Whether a template may have this name: letters, digits, `_`, `.` and `-`. The constraint `template_name_is_a_word` says the same.
+pub fn is_name(name: &str) -> bool {
+    let is_in_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    name.len() <= NAME_LETTERS
+        && name.bytes().next().is_some_and(is_in_word)
+        && name.bytes().all(|byte| is_in_word(byte) || byte == b'.' || byte == b'-')
+}
+
 /// A template with its variables filled in. The error names what is wrong, for its author: a variable that is missing is
 /// one, and so is a text that comes out empty or over 1600 characters.
 pub fn fill(body: &str, variables: &Map<String, Value>) -> Result<String, String> {
@@ -95,6 +106,26 @@ mod tests {
         }
         assert!(check("{% if %}").is_err());
         assert_eq!(check("Hi {{ name }}"), Ok(()));
+    }
+
+    #[test]
+    fn a_name_is_a_word() {
+        for (name, is_one) in [
+            ("order", true),
+            ("_a.b-C9", true),
+            ("9", true),
+            (&*"x".repeat(100), true),
+            (&*"x".repeat(101), false),
+            ("", false),
+            (".a", false),
+            ("-a", false),
+            ("a b", false),
+            ("a\0b", false),
+            ("a\n", false),
+            ("é", false),
+        ] {
+            assert_eq!(is_name(name), is_one, "{name:?}");
+        }
     }
 
     #[test]

@@ -437,8 +437,11 @@ pub(super) async fn read<T: DeserializeOwned>(answer: reqwest::Result<Response>)
     let status = answer.status();
     let body = bounded_body(answer).await.map_err(CarrierError::Unreadable)?;
     if status.is_success() {
-        return serde_json::from_slice(&body)
-            .map_err(|error| CarrierError::Unreadable(bounds::error(&error.to_string())));
+        let unreadable = |error: serde_json::Error| CarrierError::Unreadable(bounds::error(&error.to_string()));
+        let mut told: serde_json::Value = serde_json::from_slice(&body).map_err(unreadable)?;
+        // Whatever is made of it may be asked of the database, which takes no NUL.
+        bounds::told(&mut told, usize::MAX);
+        return serde_json::from_value(told).map_err(unreadable);
     }
     let error: ErrorBody = serde_json::from_slice(&body).unwrap_or_default();
     Err(CarrierError::Refused {

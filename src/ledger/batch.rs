@@ -88,9 +88,12 @@ impl BatchError {
         }
     }
 
-    /// Whether the item itself can't be written, now and each time.
+    /// Whether the item itself can't be written, now and each time: a value can't be made or stored (classes 22 and 54), or breaks a
+    /// constraint (23). What a trigger or a damaged index refuses is not said of the item.
     pub fn is_of_the_data(&self) -> bool {
-        matches!(self, Self::Database(error) if db::is_of_the_data(error))
+        let Self::Database(error) = self else { return false };
+        let code = error.as_database_error().and_then(|told| told.code());
+        code.is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
     }
 
     /// Whether somebody else held what the item needs.

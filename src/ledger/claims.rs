@@ -4,11 +4,21 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use uuid::Uuid;
+
 use super::wake::Work;
 
-/// Since when no claim of a kind of work has succeeded in this process.
+/// For how long a row is remembered that this process can't read: longer than a lease.
+const REMEMBERED: Duration = Duration::from_secs(15 * 60);
+
+/// Since when no claim of a kind of work has succeeded in this process, and which claimed rows it can't read.
 #[derive(Default)]
-pub struct Claims(Mutex<HashMap<Work, Instant>>);
+pub struct Claims {
+    failing: Mutex<HashMap<Work, Instant>>,
+    read: Mutex<HashMap<Work, Instant>>,
+    /// When each was met first.
+    unread: Mutex<HashMap<Uuid, Instant>>,
+}
 
 impl Claims {
     /// Notes that a claim failed at a moment.
@@ -29,9 +39,26 @@ impl Claims {
         kinds
     }
 
-    fn since(&self) -> MutexGuard<'_, HashMap<Work, Instant>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Notes that a row of a kind of work was claimed and read.
+    pub(super) fn read_at(&self, work: Work, moment: Instant) {
+        locked(&self.read).insert(work, moment);
     }
+
+    /// Notes that a claimed row can't be read. Answers whether that is its own fault: others of its kind were read since it was met first.
+    pub(super) fn is_unread(&self, row: Uuid, work: Work, moment: Instant) -> bool {
+        let mut unread = locked(&self.unread);
+        unread.retain(|_, met| moment.saturating_duration_since(*met) < REMEMBERED);
+        let met = *unread.entry(row).or_insert(moment);
+        locked(&self.read).get(&work).is_some_and(|read| *read > met)
+    }
+
+    fn since(&self) -> MutexGuard<'_, HashMap<Work, Instant>> {
+        locked(&self.failing)
+    }
+}
+
+fn locked<K, V>(map: &Mutex<HashMap<K, V>>) -> MutexGuard<'_, HashMap<K, V>> {
+    map.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -47,5 +74,18 @@ mod tests {
         assert_eq!(claims.failing_for(Duration::ZERO), ["delivery", "turn"]);
         claims.succeeded(Work::Turn);
         assert_eq!(claims.failing_for(Duration::ZERO), ["delivery"]);
+    }
+
+    #[test]
+    fn a_row_that_cant_be_read_is_to_blame_when_others_were_read_since() {
+        let (claims, row, now) = (Claims::default(), Uuid::now_v7(), Instant::now());
+        let second = Duration::from_secs(1);
+        claims.read_at(Work::Turn, now);
+        assert!(!claims.is_unread(row, Work::Turn, now), "what was read before says nothing of now");
+        claims.read_at(Work::Delivery, now + second);
+        assert!(!claims.is_unread(row, Work::Turn, now + second), "another kind of work says nothing of this one");
+        claims.read_at(Work::Turn, now + second);
+        assert!(claims.is_unread(row, Work::Turn, now + second * 2));
+        assert!(!claims.is_unread(row, Work::Turn, now + REMEMBERED * 2), "it was long ago");
     }
 }

@@ -13,6 +13,7 @@ use super::set_aside::read_claims;
 use super::wake::Work;
 use super::{Ledger, new_id};
 use crate::bounds;
+use crate::db;
 use crate::failpoint;
 
 /// How long an unknown delivery is left to the carrier's own report before it is looked for.
@@ -169,15 +170,18 @@ pub enum Recorded {
 
 /// Moves a delivery forward by a report of the carrier.
 pub async fn record(ledger: &Ledger, project_id: Uuid, report: &Report) -> Result<Recorded, sqlx::Error> {
-    let recording = sqlx::query_scalar(include_str!("../../sql/delivery/record.sql"))
-        .bind(project_id)
-        .bind(report.delivery_id)
-        .bind(&report.carrier_sid)
-        .bind(report.status)
-        .bind(report.error_code)
-        .bind(&report.error_class)
-        .bind(new_id())
-        .fetch_one(&ledger.pool);
+    let consent_id = new_id();
+    let recording = db::despite_deadlocks(|| {
+        sqlx::query_scalar(include_str!("../../sql/delivery/record.sql"))
+            .bind(project_id)
+            .bind(report.delivery_id)
+            .bind(&report.carrier_sid)
+            .bind(report.status)
+            .bind(report.error_code)
+            .bind(&report.error_class)
+            .bind(consent_id)
+            .fetch_one(&ledger.pool)
+    });
     let recorded: String = failpoint::during("status.in_commit", recording).await?;
     Ok(match recorded.as_str() {
         "moved" => {

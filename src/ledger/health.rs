@@ -202,19 +202,34 @@ pub async fn clock(ledger: &Ledger) -> Result<(String, DateTime<Utc>), sqlx::Err
     sqlx::query_as(include_str!("../../sql/health/clock.sql")).fetch_one(&ledger.pool).await
 }
 
-/// Work that is due while nobody holds any of its kind.
+/// Work that is due and not claimed.
 #[derive(Debug, Clone, FromRow)]
 pub struct Unclaimed {
-    /// `turn` or `delivery`.
+    /// The kind of work, as [`super::wake::Work::word`] names it.
     pub kind: String,
     pub due: i64,
-    /// How long the oldest has been due.
+    /// For how long the oldest could have been claimed.
     pub seconds: f64,
 }
 
-/// Kinds of work that have been due for longer than `seconds` while nobody holds any of them.
+/// Kinds of work of which something could have been claimed for longer than `seconds`.
 pub async fn unclaimed(ledger: &Ledger, seconds: f64) -> Result<Vec<Unclaimed>, sqlx::Error> {
     sqlx::query_as(include_str!("../../sql/health/unclaimed.sql")).bind(seconds).fetch_all(&ledger.pool).await
+}
+
+/// What of a kind of work was set aside because it could not be claimed.
+#[derive(Debug, Clone, FromRow)]
+pub struct SetAside {
+    pub work: String,
+    pub rows: i64,
+    /// How long ago the last was.
+    pub seconds: f64,
+    pub why: String,
+}
+
+/// What was set aside, and nobody has taken note of.
+pub async fn set_aside(ledger: &Ledger) -> Result<Vec<SetAside>, sqlx::Error> {
+    sqlx::query_as(include_str!("../../sql/health/set_aside.sql")).fetch_all(&ledger.pool).await
 }
 
 /// A piece of work that is on its way for too long.

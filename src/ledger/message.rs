@@ -10,6 +10,7 @@ use super::inbound::Medium;
 use super::page::Page;
 use super::wake::Work;
 use super::{Ledger, new_id};
+use crate::db;
 
 /// A message with what became of it.
 #[derive(Debug, Clone, FromRow)]
@@ -119,22 +120,25 @@ pub struct Begun {
 /// Sends or schedules a text; when this answers, it is committed. With a key it is done once, however often it is asked.
 pub async fn send(ledger: &Ledger, text: &NewText, idempotency: Option<&Idempotency>) -> Result<Begun, sqlx::Error> {
     let media: Vec<Medium> = text.media_urls.iter().map(|url| Medium::at(url.clone(), None)).collect();
-    let begun: Begun = sqlx::query_as(include_str!("../../sql/message/send.sql"))
-        .bind(text.project_id)
-        .bind(idempotency.map(|idempotency| &idempotency.key))
-        .bind(idempotency.map(|idempotency| &idempotency.request_hash))
-        .bind(text.send_at)
-        .bind(text.number_id)
-        .bind(&text.contact)
-        .bind(&text.countries)
-        .bind(&text.body)
-        .bind(Json(media))
-        .bind(text.on_active_session)
-        .bind(new_id())
-        .bind(new_id())
-        .bind(new_id())
-        .fetch_one(&ledger.pool)
-        .await?;
+    let (message_id, session_id, turn_id) = (new_id(), new_id(), new_id());
+    let begun: Begun = db::despite_deadlocks(|| {
+        sqlx::query_as(include_str!("../../sql/message/send.sql"))
+            .bind(text.project_id)
+            .bind(idempotency.map(|idempotency| &idempotency.key))
+            .bind(idempotency.map(|idempotency| &idempotency.request_hash))
+            .bind(text.send_at)
+            .bind(text.number_id)
+            .bind(&text.contact)
+            .bind(&text.countries)
+            .bind(&text.body)
+            .bind(Json(&media))
+            .bind(text.on_active_session)
+            .bind(message_id)
+            .bind(session_id)
+            .bind(turn_id)
+            .fetch_one(&ledger.pool)
+    })
+    .await?;
     if begun.outcome == "sent" {
         ledger.wakes.ring(Work::Delivery);
         // A new session runs its start function.

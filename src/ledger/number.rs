@@ -6,7 +6,6 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::FromRow;
-use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::page::Page;
@@ -14,6 +13,7 @@ use super::room::Room;
 use super::set_aside::read_claims;
 use super::wake::Work;
 use super::{Ledger, new_id};
+use crate::bounds;
 use crate::db;
 
 /// A number that a project has or wants.
@@ -215,12 +215,14 @@ pub async fn give_back(ledger: &Ledger, claims: &[Claim]) -> Result<(), sqlx::Er
 
 /// Writes what was seen and done about a number. False: the lease was lost.
 pub async fn settle(ledger: &Ledger, claim: &Claim, facts: &Facts) -> Result<bool, sqlx::Error> {
+    let mut told = serde_json::to_value(facts).map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
+    bounds::told(&mut told, bounds::ERROR_BYTES);
     // It locks the number first, and then its texts; who sends one holds it and may look at the number.
     let settled = db::despite_deadlocks(|| {
         sqlx::query_scalar(include_str!("../../sql/number/settle.sql"))
             .bind(claim.number.id)
             .bind(claim.token)
-            .bind(Json(facts))
+            .bind(&told)
             .fetch_one(&ledger.pool)
     })
     .await?;

@@ -76,6 +76,11 @@ impl Room {
         }
     }
 
+    /// The owners and the projects of whom nothing may be claimed.
+    pub fn barred(&self) -> Vec<Uuid> {
+        [self.owners.full(), self.projects.full()].concat()
+    }
+
     /// Whether there is somebody of whom nothing may be claimed.
     pub fn leaves_somebody_out(&self) -> bool {
         self.owners.by_id.values().chain(self.projects.by_id.values()).any(|quota| *quota == 0)

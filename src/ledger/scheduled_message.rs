@@ -9,6 +9,7 @@ use super::room::Room;
 use super::set_aside::fetch;
 use super::wake::Work;
 use super::{Ledger, new_id};
+use crate::db;
 
 /// A text that waits for its time, or was refused when it came.
 #[derive(Debug, Clone, FromRow)]
@@ -48,9 +49,12 @@ pub struct Due {
 pub async fn send_due(ledger: &Ledger, room: Room) -> Result<Vec<Due>, sqlx::Error> {
     let most = i32::try_from(room.most).unwrap_or(i32::MAX);
     let new_ids: Vec<Uuid> = (0..most).flat_map(|_| [new_id(), new_id()]).collect();
-    let sending = sqlx::query(include_str!("../../sql/scheduled_message/send_due.sql"));
-    let sending = sending.bind(most).bind(new_ids).bind(room.only);
-    let due = fetch(ledger, sending).await?.iter().map(Due::from_row).collect::<Result<Vec<_>, _>>()?;
+    // As in silence::decide.
+    let due = db::despite_deadlocks(|| {
+        let sending = sqlx::query(include_str!("../../sql/scheduled_message/send_due.sql"));
+        fetch(ledger, sending.bind(most).bind(new_ids.clone()).bind(room.only.clone()))
+    });
+    let due = due.await?.iter().map(Due::from_row).collect::<Result<Vec<_>, _>>()?;
     if due.iter().any(|due| due.outcome == "sent") {
         ledger.wakes.ring(Work::Delivery);
         // A new session runs its start function.

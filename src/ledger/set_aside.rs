@@ -1,5 +1,7 @@
 //! Rows that keep a claim from working: found among what is due, and set aside with a reason; it claims nothing itself.
 
+use std::time::Instant;
+
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{Connection, FromRow, Postgres, Row};
@@ -51,7 +53,7 @@ pub(super) async fn fetch(
 ) -> Result<Vec<PgRow>, sqlx::Error> {
     let mut connection = ledger.pool.acquire().await?;
     let fetched = claiming.fetch_all(&mut *connection).await;
-    if fetched.as_ref().is_err_and(db::is_of_the_data) {
+    if fetched.as_ref().is_err_and(|error| error.as_database_error().is_some()) {
         // What is wrong with the connection is found by whoever uses it next.
         let _ = connection.ping().await;
     }
@@ -59,7 +61,9 @@ pub(super) async fn fetch(
 }
 
 /// The claims of a statement that has claimed rows, each with its id in the column `id_column`, under a token. A row that this process
-/// can't read is set aside: its claim is committed, and nobody else would look at it before its lease ends.
+/// can't read is set aside where it reads others: its claim is committed, and nobody else would look at it before its lease ends.
+///
+/// Errors where it reads none, for then it may be no row's fault.
 pub(super) async fn read_claims<C>(
     ledger: &Ledger,
     work: Work,
@@ -72,17 +76,32 @@ where
 {
     let rows = fetch(ledger, claiming).await?;
     let mut claims = Vec::with_capacity(rows.len());
+    let mut unread = Vec::new();
     for row in &rows {
         match C::from_row(row) {
             Ok(claim) => claims.push(claim),
-            Err(error) => {
-                let setting_aside = set_aside(ledger, work, row.try_get(id_column)?, token, &error);
-                if let Err(error) = db::patiently(setting_aside).await {
-                    // Its lease runs out, and it is claimed and met again.
-                    tracing::error!(%error, work = work.word(), "a row that can't be read could not be set aside; again later");
-                }
-            }
+            Err(error) => unread.push((row.try_get(id_column)?, error)),
         }
     }
-    Ok(claims)
+    let known = ledger.wakes.claims();
+    let now = Instant::now();
+    if !claims.is_empty() {
+        known.read_at(work, now);
+    }
+    let most_are_read = unread.len() <= claims.len();
+    let mut nobodys = None;
+    for (row, error) in unread {
+        if !known.is_unread(row, work, now) && !most_are_read {
+            nobodys = Some(error);
+            continue;
+        }
+        if let Err(error) = db::patiently(set_aside(ledger, work, row, token, &error)).await {
+            // Its lease runs out, and it is claimed and met again.
+            tracing::error!(%error, work = work.word(), "a row that can't be read could not be set aside; again later");
+        }
+    }
+    match nobodys {
+        Some(error) if claims.is_empty() => Err(error),
+        _ => Ok(claims),
+    }
 }

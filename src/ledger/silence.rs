@@ -7,6 +7,7 @@ use super::room::Room;
 use super::set_aside::fetch;
 use super::wake::Work;
 use super::{Ledger, new_id};
+use crate::db;
 
 /// What was decided about one session, and is committed.
 #[derive(Debug, Clone, FromRow)]
@@ -26,8 +27,12 @@ pub struct Decided {
 pub async fn decide(ledger: &Ledger, room: Room) -> Result<Vec<Decided>, sqlx::Error> {
     let most = i32::try_from(room.most).unwrap_or(i32::MAX);
     let new_ids: Vec<Uuid> = (0..most).map(|_| new_id()).collect();
-    let deciding = sqlx::query(include_str!("../../sql/silence/decide.sql")).bind(most).bind(new_ids).bind(room.only);
-    let decided = fetch(ledger, deciding).await?.iter().map(Decided::from_row).collect::<Result<Vec<_>, _>>()?;
+    // It locks as much as a batch of turns, and neither knows what the other will need.
+    let decided = db::despite_deadlocks(|| {
+        let deciding = sqlx::query(include_str!("../../sql/silence/decide.sql"));
+        fetch(ledger, deciding.bind(most).bind(new_ids.clone()).bind(room.only.clone()))
+    });
+    let decided = decided.await?.iter().map(Decided::from_row).collect::<Result<Vec<_>, _>>()?;
     if decided.iter().any(|decided| decided.planned) {
         ledger.wakes.ring(Work::Delivery);
     }

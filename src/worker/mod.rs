@@ -13,6 +13,7 @@ mod queue;
 pub mod read_back;
 pub mod reconcile;
 pub mod scheduled_messages;
+mod search;
 mod shares;
 pub mod silences;
 pub mod turns;

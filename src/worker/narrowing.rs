@@ -1,97 +1,128 @@
-//! A claim that the data of some row makes fail is tried again with fewer rows, until that row is found and set aside; it decides what
-//! no row is to blame for by the error alone.
+//! A claim that the data of some row makes fail is tried again with fewer rows, until that row is found and set aside; which row is to
+//! blame is said by [`super::search`].
 
-use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use uuid::Uuid;
 
 use super::queue::Source;
+use super::search::{Conclusion, Search, Step};
 use crate::db;
 use crate::ledger::room::Room;
 use crate::ledger::set_aside;
 
-/// How often a row alone must be met when the server has no memory, before the row is blamed: it may be what else the server does.
-const TIMES_WITHOUT_MEMORY: u32 = 3;
-
-/// What is known of the rows of one kind of work, one of which makes claims fail.
+/// What is known of the rows of one kind of work, some of which make claims fail.
 #[derive(Default)]
-pub(super) struct Narrowing(Mutex<Suspects>);
+pub(super) struct Narrowing(Mutex<Search>);
 
-#[derive(Default)]
-struct Suspects {
-    /// Each is claimed by itself, the last one first.
-    groups: Vec<Vec<Uuid>>,
-    /// How often a row alone met a server without memory.
-    without_memory: HashMap<Uuid, u32>,
-}
+/// The claims, and whether there is more to claim at once.
+type Claimed<C> = (Vec<C>, bool);
 
 impl Narrowing {
-    /// One claim: of all that is due, or of some suspects. The claims, and whether there are suspects left, who are claimed next.
+    /// One claim: of all that is due, or of some rows by themselves.
     ///
     /// Errors when no row is to blame, or nobody can tell which.
-    pub(super) async fn claim<S: Source>(&self, source: &S, room: Room) -> Result<(Vec<S::Claim>, bool), sqlx::Error> {
-        let health = source.ledger().wakes().claims();
-        let group = self.suspects().groups.pop();
-        let barred = room.owners.full();
-        let most = room.most;
+    pub(super) async fn claim<S: Source>(&self, source: &S, room: Room) -> Result<Claimed<S::Claim>, sqlx::Error> {
+        let Some(group) = self.next(source, &room).await? else { return Ok((Vec::new(), false)) };
         let claiming = source.claim(Room { only: group.clone(), ..room });
-        let error = match db::patiently(claiming).await {
-            Ok(claims) => {
-                health.succeeded(S::WORK);
-                return Ok((claims, !self.suspects().groups.is_empty()));
+        match (db::patiently(claiming).await, group) {
+            (Ok(claims), None) => {
+                self.search().succeeded();
+                source.ledger().wakes().claims().succeeded(S::WORK);
+                Ok((claims, false))
             }
-            Err(error) => error,
-        };
-        health.failed_at(S::WORK, Instant::now());
-        metrics::counter!("textback_claim_failures_total", "work" => S::WORK.word()).increment(1);
-        if !db::is_of_the_data(&error) {
-            self.suspects().groups.clear();
-            return Err(error);
-        }
-        match group.as_deref() {
-            None => {
-                tracing::warn!(%error, work = S::WORK.word(), "some row makes the claim fail; it is looked for");
-                let due = db::patiently(set_aside::due(source.ledger(), S::WORK, most, &barred)).await?;
-                if due.is_empty() {
-                    return Err(error);
+            (Ok(claims), Some(group)) => {
+                // None may be claimed because somebody else holds them: that says nothing.
+                if !claims.is_empty() {
+                    source.ledger().wakes().claims().succeeded(S::WORK);
                 }
-                self.suspects().groups.push(due);
+                self.search().claimed(&group, claims.len());
+                match self.conclude(source).await {
+                    Ok(goes_on) => Ok((claims, goes_on)),
+                    Err(error) if claims.is_empty() => Err(error),
+                    Err(_) => Ok((claims, false)),
+                }
             }
-            Some(&[row]) => self.blame(source, row, error).await?,
-            Some(rows) => {
-                let (first, second) = rows.split_at(rows.len() / 2);
-                self.suspects().groups.extend([second.to_vec(), first.to_vec()]);
-            }
+            (Err(error), group) => self.failed(source, group, error).await,
         }
-        Ok((Vec::new(), true))
     }
 
-    /// Sets the row aside that can't be claimed alone.
-    async fn blame<S: Source>(&self, source: &S, row: Uuid, error: sqlx::Error) -> Result<(), sqlx::Error> {
-        if db::is_out_of_memory(&error) {
-            let mut suspects = self.suspects();
-            let times = suspects.without_memory.entry(row).or_default();
-            *times += 1;
-            if *times < TIMES_WITHOUT_MEMORY {
+    /// The rows that are claimed next, `Some(None)` for all that are due; `None` when what is left only failed a moment ago.
+    async fn next<S: Source>(&self, source: &S, room: &Room) -> Result<Option<Option<Vec<Uuid>>>, sqlx::Error> {
+        let most = usize::try_from(room.most).unwrap_or(usize::MAX).max(1);
+        let width = match self.search().step(most) {
+            Step::All => return Ok(Some(None)),
+            Step::Group(group) => return Ok(Some(Some(group))),
+            Step::Search { width } => width,
+        };
+        let asked = i64::try_from(width).unwrap_or(i64::MAX);
+        let due = db::patiently(set_aside::due(source.ledger(), S::WORK, asked, &room.barred())).await?;
+        let mut search = self.search();
+        search.begin(due, width, Instant::now()).map_or(Ok(()), Err)?;
+        match search.step(most) {
+            Step::All => Ok(Some(None)),
+            Step::Group(group) => Ok(Some(Some(group))),
+            Step::Search { .. } => Ok(None),
+        }
+    }
+
+    async fn failed<S: Source>(
+        &self,
+        source: &S,
+        group: Option<Vec<Uuid>>,
+        error: sqlx::Error,
+    ) -> Result<Claimed<S::Claim>, sqlx::Error> {
+        source.ledger().wakes().claims().failed_at(S::WORK, Instant::now());
+        metrics::counter!("textback_claim_failures_total", "work" => S::WORK.word()).increment(1);
+        let Some(fault) = db::fault(&error) else {
+            // While the database is away nothing new is learned of the rows.
+            match error.as_database_error() {
+                Some(told) if !db::is_unwell(told) => self.search().give_up(),
+                _ => self.search().put_back(group),
+            }
+            return Err(error);
+        };
+        let Some(group) = group else {
+            let told = error.to_string();
+            self.search().want(error, Instant::now()).map_or(Ok(()), Err)?;
+            tracing::warn!(error = told, work = S::WORK.word(), "some row may make the claim fail; it is looked for");
+            return Ok((Vec::new(), true));
+        };
+        self.search().failed(group, fault, error, Instant::now());
+        self.conclude(source).await.map(|goes_on| (Vec::new(), goes_on))
+    }
+
+    /// When all rows of a search were tried: sets those aside that are to blame. Answers whether there is more to claim at once.
+    async fn conclude<S: Source>(&self, source: &S) -> Result<bool, sqlx::Error> {
+        let blamed = match self.search().conclude(Instant::now()) {
+            Conclusion::GoesOn => return Ok(true),
+            Conclusion::Rests => return Ok(false),
+            Conclusion::Nobody(error) => {
+                tracing::error!(
+                    work = S::WORK.word(),
+                    "no row that is due can be claimed, so it may be no row's fault; none is set aside"
+                );
                 return Err(error);
             }
-        }
-        self.suspects().without_memory.remove(&row);
-        let setting_aside = set_aside::set_aside(source.ledger(), S::WORK, row, None, &error);
-        match db::patiently(setting_aside).await {
-            Ok(true) => Ok(()),
-            // Somebody else holds it: it is met again, after a rest.
-            Ok(false) => Err(error),
-            Err(cause) => {
-                tracing::error!(error = %cause, work = S::WORK.word(), %row, "a row that can't be claimed could not be set aside");
-                Err(cause)
+            Conclusion::Blamed(blamed) => blamed,
+        };
+        for (row, error) in blamed {
+            let setting_aside = set_aside::set_aside(source.ledger(), S::WORK, row, None, &error);
+            match db::patiently(setting_aside).await {
+                Ok(true) => self.search().forget(row),
+                // Somebody else holds it: it is met again.
+                Ok(false) => {}
+                Err(cause) => {
+                    tracing::error!(error = %cause, work = S::WORK.word(), %row, "a row that can't be claimed could not be set aside");
+                    return Err(cause);
+                }
             }
         }
+        Ok(true)
     }
 
-    fn suspects(&self) -> MutexGuard<'_, Suspects> {
+    fn search(&self) -> MutexGuard<'_, Search> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -225,7 +225,7 @@ impl Turns {
     }
 
     async fn answer(&self, claim: &Claim) -> Result<Settlement, Failure> {
-        let loaded = self.load(claim).await.map_err(Failure::of_ours)?;
+        let loaded = self.load(claim).await?;
         let version = &loaded.version;
         let failed = |error: AgentError| Failure::of_agent(error, version);
         // Counted by the claim, before the agent runs: a text that takes its worker with it ends here.
@@ -279,8 +279,15 @@ impl Turns {
         name: &str,
         variables: &Map<String, Value>,
     ) -> Result<Result<String, AgentError>, Failure> {
-        let finding = db::patiently(ledger::template::find(&self.ledger, claim.project_id, name)).await;
-        let found = finding.map_err(|error| Failure::of_ours(error.to_string()))?;
+        let found = match db::patiently(ledger::template::find(&self.ledger, claim.project_id, name)).await {
+            Ok(found) => found,
+            // What the agent gave can't be asked for, now and each time.
+            Err(error) if db::fault(&error) == Some(db::Fault::Row) => {
+                let what = format!("conv.send_sms_template, {name:?}: {error}");
+                return Ok(Err(AgentError::Unusable(bounds::error(&what))));
+            }
+            Err(error) => return Err(Failure::of_ours(error.to_string())),
+        };
         let filled = found
             .ok_or_else(|| "the project has no such template; PUT /v1/templates makes one".to_owned())
             .and_then(|found| template::fill(&found.body, variables));
@@ -293,7 +300,7 @@ impl Turns {
         tokio::time::sleep(GRACE).await;
     }
 
-    async fn load(&self, claim: &Claim) -> Result<Arc<Loaded>, String> {
+    async fn load(&self, claim: &Claim) -> Result<Arc<Loaded>, Failure> {
         let reading = async {
             let reading = agent::version(&self.ledger, claim.agent_id, claim.agent_version);
             let version = db::patiently(reading).await?;
@@ -304,7 +311,13 @@ impl Turns {
             return Ok(loaded);
         }
         let read = Box::pin(self.agents.try_get_with(key, reading)).await;
-        read.map_err(|error: Arc<sqlx::Error>| format!("the agent can't be read: {error}"))
+        read.map_err(|error: Arc<sqlx::Error>| {
+            let failure = Failure::of_ours(format!("the agent can't be read: {error}"));
+            match db::fault(&error) {
+                Some(db::Fault::Row) => Failure { most_attempts: 0, reason: Reason::Failed, ..failure },
+                _ => failure,
+            }
+        })
     }
 
     /// Renews the lease every third of it; ends when it is lost.

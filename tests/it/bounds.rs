@@ -112,6 +112,30 @@ def reply(conv, text):
     }
 }
 
+/// Whatever PostgreSQL would refuse of what an agent names is the agent's failure, and ends.
+#[tokio::test]
+async fn a_template_that_no_project_can_have_is_the_scripts_failure() {
+    for name in ["a\\x00b", "", "a b", ".a"] {
+        let agent = format!("def reply(conv, text):\n    conv.send_sms_template(\"{BEN}\", \"{name}\", {{}})\n");
+        let settings = json!({"first_message": "process", "error_message": "sorry"});
+        let world = World::with_agent(&agent, settings).await;
+        world.text(ADA, "hi").await;
+        world.workers.turns.step().await.expect("turns");
+        let error = last_error(&world).await;
+        assert!(error.contains("no name of a template"), "{error}");
+        for _ in 0..2 {
+            world.sql("update turn set due_at = now()").await;
+            world.settle().await;
+        }
+        assert_eq!(world.simulator.received(ADA, NUMBER), ["sorry"]);
+        assert_eq!(world.count("select count(*) from turn").await, 0);
+        world.end().await;
+    }
+    let world = World::new().await;
+    let text = json!({"to": ADA, "template": "a\0b", "variables": {}});
+    assert_eq!(world.refused(Method::POST, "/v1/messages", Some(text)).await, (422, "text_has_nul".to_owned()));
+}
+
 #[tokio::test]
 async fn what_a_request_gives_is_bounded_and_so_is_what_it_is_told() {
     let world = World::with_agent(ECHO, json!({})).await;

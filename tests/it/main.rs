@@ -35,6 +35,7 @@ mod numbers;
 mod outbound_limits;
 mod plans;
 mod poison;
+mod poison_controls;
 mod pooler;
 mod proxy;
 mod read_back;

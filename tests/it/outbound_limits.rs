@@ -159,6 +159,87 @@ async fn a_projects_limit_is_exact_and_nothing_else_of_the_refused_ones_is_left(
     assert_eq!(world.left().await, 8, "the day's limit");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn sends_at_the_same_time_pass_while_no_limit_is_reached() {
+    let world = world().await;
+    world.another_number("+14155550188").await;
+    world.bound(json!({"outbound_per_project_per_minute": 1000, "outbound_per_contact_per_hour": 100})).await;
+    // Forty contacts, two texts to each from two numbers.
+    let sends = (0..80).map(|n| {
+        let from = if n % 2 == 0 { NUMBER } else { "+14155550188" };
+        world.try_send(json!({"to": format!("+141555506{:02}", n / 2), "from": from, "body": "hi"}))
+    });
+    let statuses = futures::future::join_all(sends).await;
+    assert!(statuses.iter().all(|(status, _)| *status == 202), "{statuses:?}");
+    assert_eq!(world.count("select sum(short_sent)::bigint from outbound_pace where contact = ''").await, 80);
+    assert_eq!(world.count("select count(*) from outbound_pace where contact <> '' and short_sent = 2").await, 40);
+}
+
+/// One counts while another has counted and has not committed: to the project's row, to a contact's, and to a contact's first.
+#[tokio::test]
+async fn who_waits_for_anothers_count_counts_after_it() {
+    let world = world().await;
+    let project: uuid::Uuid =
+        sqlx::query_scalar("select id from project").fetch_one(world.ledger.pool()).await.expect("a project");
+    let count = "select code from count_one_outbound($1, $2)";
+    for (of_project, of_contact, is_first, (one, other), refused) in [
+        (9, 0, false, (ADA, BEA), None),
+        (9, 0, true, (ADA, BEA), None),
+        (0, 9, false, (ADA, ADA), None),
+        (0, 9, true, (ADA, ADA), None),
+        (2, 9, true, (ADA, ADA), None),
+        (1, 0, true, (ADA, BEA), Some("project_limit_reached")),
+        (0, 1, true, (ADA, ADA), Some("contact_limit_reached")),
+    ] {
+        world
+            .bound(json!({"outbound_per_project_per_minute": of_project, "outbound_per_contact_per_hour": of_contact}))
+            .await;
+        world.sql("delete from outbound_pace").await;
+        if !is_first {
+            sqlx::query(count).bind(project).bind(one).execute(world.ledger.pool()).await.expect("counted");
+        }
+        let mut first = world.ledger.pool().begin().await.expect("a transaction");
+        let passed: Option<String> =
+            sqlx::query_scalar(count).bind(project).bind(one).fetch_one(&mut *first).await.expect("counted");
+        assert_eq!(passed, None);
+        let pool = world.ledger.pool().clone();
+        let counting = tokio::spawn(async move {
+            sqlx::query_scalar::<_, Option<String>>(count).bind(project).bind(other).fetch_one(&pool).await
+        });
+        world.until_one_waits().await;
+        first.commit().await.expect("committed");
+        let second = counting.await.expect("it ends").expect("counted");
+        assert_eq!(second.as_deref(), refused, "{of_project} {of_contact} {is_first}");
+    }
+}
+
+/// A warning is counted in the project's row, which a turn that ends a session holds.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_warning_that_waits_for_a_count_holds_no_other_sessions_silence() {
+    let world = world().await;
+    for contact in [ADA, BEA] {
+        world.answers(contact, "hi").await;
+    }
+    world.bound(json!({"outbound_per_project_per_minute": 1000})).await;
+    world.try_send(to(ADA)).await;
+    world.settle().await;
+    world.sql("update session set last_message_at = now() - interval '2 days'").await;
+    world.sql("update silence set due_at = now() - case when (select contact from session where id = session_id) = '+14155550101' then interval '2 seconds' else interval '1 second' end").await;
+    let mut holding = world.ledger.pool().begin().await.expect("a transaction");
+    sqlx::query("select 1 from outbound_pace where contact = '' for update")
+        .execute(&mut *holding)
+        .await
+        .expect("held");
+    let silences = world.workers.silences.clone();
+    let deciding = tokio::spawn(async move { silences.step().await });
+    world.until_one_waits().await;
+    let delete = "delete from silence where session_id = (select id from session where contact = $1)";
+    sqlx::query("set local lock_timeout = '1s'").execute(&mut *holding).await.expect("set");
+    sqlx::query(delete).bind(BEA).execute(&mut *holding).await.expect("nobody holds it");
+    holding.commit().await.expect("committed");
+    assert_eq!(deciding.await.expect("it ends").expect("silences"), 1, "the other one is gone");
+}
+
 #[tokio::test]
 async fn answers_over_a_limit_are_suppressed_and_say_why() {
     textback::telemetry::metrics();

@@ -8,29 +8,33 @@ use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 use textback::ledger::wake::{Wakes, Work};
 use textback::ledger::{Ledger, health};
-use uuid::Uuid;
 
 use crate::harness::{ADA, ECHO, NUMBER, World, id};
 
 const BEN: &str = "+14155550102";
 const CEM: &str = "+14155550103";
 
-async fn run(world: &World, sql: String) {
+pub async fn run(world: &World, sql: String) {
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(world.ledger.pool()).await.expect("done");
 }
 
-async fn text_of(world: &World, sql: String) -> String {
+pub async fn text_of(world: &World, sql: String) -> String {
     sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(world.ledger.pool()).await.expect("a text")
 }
 
 /// Whoever does this to the row with this id fails, as with data that can't be read.
 async fn poison(world: &World, table: &str, doing: &str, row: &str) {
+    poison_as(world, "22000", table, doing, row).await;
+}
+
+/// The same with an error of this code.
+pub async fn poison_as(world: &World, code: &str, table: &str, doing: &str, row: &str) {
     run(
         world,
         format!(
             "create function poison() returns trigger language plpgsql as $$
              begin
-                 raise data_exception using message = 'this row is poison' || repeat('!', 5000);
+                 raise exception using errcode = '{code}', message = 'this row is poison' || repeat('!', 5000);
              end $$;
              create trigger poison before {doing} on {table} for each row when ({row}) execute function poison()"
         ),
@@ -38,13 +42,13 @@ async fn poison(world: &World, table: &str, doing: &str, row: &str) {
     .await;
 }
 
-async fn unguarded(agent: &str) -> World {
+pub async fn unguarded(agent: &str) -> World {
     let world = World::with_agent(agent, json!({"first_message": "process"})).await;
     world.unguarded().await;
     world
 }
 
-async fn session_of(world: &World, contact: &str) -> Value {
+pub async fn session_of(world: &World, contact: &str) -> Value {
     let sessions = world.ok(Method::GET, &format!("/v1/sessions?contact={}", contact.replace('+', "%2B")), None).await;
     sessions["items"][0].clone()
 }
@@ -81,9 +85,13 @@ async fn a_session_that_makes_the_claim_fail_is_closed_and_the_others_are_answer
     let world = unguarded(ECHO).await;
     world.answers(ADA, "hi").await;
     let session = id(&session_of(&world, ADA).await["id"]);
+    run(&world, format!("update session set state = '{{\"kept\": [1, \"é\"]}}' where id = '{session}'")).await;
     let row = format!("new.session_id = '{session}' and new.lease_token is not null");
     poison(&world, "turn", "update", &row).await;
     all_but_ada_are_answered(&world).await;
+    let kept = "select kind || ' ' || reason || ' ' || convert_from(form, 'UTF8') from quarantine";
+    let told = format!("session_state session_unreadable: {session} {{\"kept\": [1, \"é\"]}}");
+    assert_eq!(text_of(&world, kept.to_owned()).await, told, "what it remembered can be had again");
 }
 
 #[tokio::test]
@@ -117,6 +125,7 @@ async fn a_state_that_takes_all_memory_as_text_is_refused_and_one_that_is_there_
     world.text(ADA, "and me").await;
     assert_eq!(world.answers(BEN, "hello").await, ["1: hello"]);
     assert_eq!(session_of(&world, ADA).await["close_reason"], "unreadable");
+    assert_eq!(world.count("select count(*) from quarantine").await, 0, "what can't be printed can't be dumped either");
     assert_eq!(world.answers(ADA, "again").await.last().map(String::as_str), Some("1: again"));
 }
 
@@ -297,16 +306,4 @@ async fn readyz_and_doctor_say_when_work_is_due_and_nothing_can_be_claimed() {
     assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("turn")), "{problem}");
     world.workers.turns.step().await.expect("turns");
     assert_eq!(world.ask("", Method::GET, "/readyz", None).await.0, 200);
-
-    world.text(ADA, "hi").await;
-    world.sql("update turn set due_at = now() - interval '3 minutes'").await;
-    let mut doctor = world.command("doctor", &world.secret_key);
-    let said = tokio::task::spawn_blocking(move || doctor.output().expect("it runs")).await.expect("it runs");
-    let said = String::from_utf8_lossy(&said.stdout).into_owned();
-    assert!(said.contains("1 of the kind turn are due, the oldest for 180 s, and no worker holds any"), "{said}");
-    let held = health::unclaimed(&world.ledger, 120.0).await.expect("a list");
-    assert_eq!(held.len(), 1);
-    let hold = "update turn set lease_token = $1, leased_until = now() + interval '1 minute'";
-    sqlx::query(hold).bind(Uuid::now_v7()).execute(world.ledger.pool()).await.expect("held");
-    assert!(health::unclaimed(&world.ledger, 120.0).await.expect("a list").is_empty(), "somebody works");
 }

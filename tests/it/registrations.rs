@@ -89,6 +89,20 @@ async fn texts_that_wait_fail_when_the_registration_is_rejected_and_the_carriers
     assert!(number["registration_detail"].as_str().is_some_and(|detail| detail.contains("tax id")), "{number}");
 }
 
+/// Whatever the carrier writes: the look at the number is settled, and not tried for ever.
+#[tokio::test]
+async fn what_the_carrier_tells_of_a_registration_is_kept_without_nul_and_cut() {
+    let world = World::new().await;
+    let why = format!("no\0reason {}", "é".repeat(2000));
+    world.simulator.change_service(NUMBER, |service| service.campaign = Some(("FAILED".to_owned(), Some(why))));
+    world.attach(ECHO, json!({"first_message": "process"})).await;
+    world.look_after_numbers().await;
+    let number = world.number().await;
+    assert_eq!(number["registration"], "rejected", "{number}");
+    let detail = number["registration_detail"].as_str().expect("a detail");
+    assert!(detail.starts_with("no\u{fffd}reason é") && detail.len() <= textback::bounds::ERROR_BYTES, "{detail}");
+}
+
 #[tokio::test]
 async fn a_toll_free_number_needs_its_verification() {
     let world = World::new().await;

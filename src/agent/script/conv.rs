@@ -217,6 +217,12 @@ fn conv_methods(builder: &mut MethodsBuilder) {
         template: &str,
         #[starlark(default = NoneOr::None)] variables: NoneOr<Value<'v>>,
     ) -> starlark::Result<NoneType> {
+        if !crate::template::is_name(template) {
+            let shown = bounds::text(template, 40);
+            return Err(refused(format!(
+                "{shown:?} is no name of a template: it has 1 to 100 letters, digits, _, . and -, and begins with none of the last two"
+            )));
+        }
         let variables = match variables.into_option().map(to_json) {
             None => Map::new(),
             Some(Ok(Json::Object(mut fields))) => {

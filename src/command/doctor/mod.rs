@@ -11,6 +11,7 @@ use clap::Args;
 use url::Url;
 
 use super::{Done, print};
+use crate::bounds;
 use crate::config::{CarrierSettings, DatabaseSettings};
 use crate::db;
 use crate::db::session::Unsuitable;
@@ -20,7 +21,7 @@ use crate::telemetry::{masked, one_line};
 
 /// Work that is older than this is stuck: a lease, the search for an unsure text and a second try are over by then.
 const STUCK_SECONDS: f64 = 300.0;
-/// Work that is due for so long while nobody holds any: an account that rests does so for 60 s at most.
+/// Work that is due for so long and not claimed: an account that rests does so for 60 s at most.
 const UNCLAIMED_SECONDS: f64 = 120.0;
 /// Clocks that are further apart make logs hard to read; nothing else depends on ours.
 const CLOCKS_APART_SECONDS: f64 = 2.0;
@@ -196,6 +197,34 @@ async fn look_at_limits(ledger: &Ledger, findings: &mut Findings) -> Result<(), 
     Ok(())
 }
 
+/// What was set aside because it could not be claimed: nobody else tells of it later.
+async fn look_at_set_aside(ledger: &Ledger, findings: &mut Findings) -> Result<(), sqlx::Error> {
+    let all = health::set_aside(ledger).await?;
+    if all.is_empty() {
+        findings.ok("set aside", "nothing");
+    }
+    for health::SetAside { work, rows, seconds, why } in all {
+        let became = match work.as_str() {
+            "turn" | "silence" => {
+                "closed their sessions (close_reason unreadable; their state is in the table quarantine)"
+            }
+            "delivery" | "unknown" => "failed (error_class unreadable)",
+            "scheduled_message" => "were refused (unreadable)",
+            _ => "are tried again each hour",
+        };
+        let found = format!(
+            "{rows} of the kind {work} could not be claimed and {became}, the last {seconds:.0} s ago: {}",
+            bounds::text(&why, 300)
+        );
+        findings.bad(
+            "set aside",
+            &found,
+            "look at them: select * from textback.unreadable_row; what is mended or given up is deleted there",
+        );
+    }
+    Ok(())
+}
+
 async fn look_at_work(ledger: &Ledger, findings: &mut Findings) -> Result<(), sqlx::Error> {
     match invariant::check(ledger).await {
         Ok(breaches) if breaches.is_empty() => findings.ok("invariants", "all hold"),
@@ -226,7 +255,7 @@ async fn look_at_work(ledger: &Ledger, findings: &mut Findings) -> Result<(), sq
     }
     for unclaimed in health::unclaimed(ledger, UNCLAIMED_SECONDS).await? {
         let found = format!(
-            "{} of the kind {} are due, the oldest for {:.0} s, and no worker holds any",
+            "{} of the kind {} are due and not claimed, the oldest for {:.0} s",
             unclaimed.due, unclaimed.kind, unclaimed.seconds
         );
         findings.bad(
@@ -235,6 +264,7 @@ async fn look_at_work(ledger: &Ledger, findings: &mut Findings) -> Result<(), sq
             "is textback work running? if it is, its /readyz and its log say what keeps it from claiming work",
         );
     }
+    look_at_set_aside(ledger, findings).await?;
     for stuck in health::stuck(ledger, STUCK_SECONDS).await? {
         let found = format!(
             "a {} for {} is {:.0} s old; the last that was heard of it: {}",
@@ -245,16 +275,8 @@ async fn look_at_work(ledger: &Ledger, findings: &mut Findings) -> Result<(), sq
         );
         findings.bad("stuck", &found, "is textback work running? its log says what it meets");
     }
-    for (what, count, oldest) in [
-        ("silences", backlog.silences, backlog.oldest_silence_seconds),
-        ("scheduled", backlog.scheduled_messages, backlog.oldest_scheduled_message_seconds),
-    ] {
-        if oldest > STUCK_SECONDS {
-            let found = format!("{count} are due, the oldest for {oldest:.0} s");
-            findings.bad(what, &found, "is textback work running? its log says what it meets");
-        } else {
-            findings.ok(what, &format!("{count} are due"));
-        }
+    for (what, count) in [("silences", backlog.silences), ("scheduled", backlog.scheduled_messages)] {
+        findings.ok(what, &format!("{count} are due"));
     }
     Ok(())
 }
