@@ -13,9 +13,9 @@ RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates
 COPY --from=build /src/target/release/textback /usr/local/bin/textback
 COPY LICENSE /usr/share/doc/textback/LICENSE
 USER 10001
-# Metrics are for the network of the containers: publish port 8080 alone.
-ENV TEXTBACK_LISTEN=0.0.0.0:8080 TEXTBACK_METRICS_LISTEN=0.0.0.0:9464 TEXTBACK_LOG=json
-EXPOSE 8080 9464
+# Metrics have no key, so they stay on loopback unless TEXTBACK_METRICS_LISTEN says otherwise.
+ENV TEXTBACK_LISTEN=0.0.0.0:8080 TEXTBACK_LOG=json
+EXPOSE 8080
 LABEL org.opencontainers.image.title="textback" \
       org.opencontainers.image.description="Answers text messages: one binary, one PostgreSQL" \
       org.opencontainers.image.licenses="Apache-2.0"

@@ -336,7 +336,7 @@ impl Bench {
                 keyword: None,
                 said_at: None,
             };
-            inbound::take_in(&self.ledger, text).await.expect("taken in");
+            inbound::take_in(&self.ledger, text, Instant::now() + Duration::from_secs(60)).await.expect("taken in");
         }
         let after = self.number("select (pg_current_wal_lsn() - '0/0')::float8").await;
         (after - before) / TEXTS as f64

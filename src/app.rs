@@ -50,13 +50,18 @@ pub fn routes(app: App) -> impl Endpoint<Output = Response> + 'static {
     if let Some(console) = app.console {
         routes = routes.nest("/console", console::routes(console));
     }
-    health::add_to(routes, app.ledger, app.draining).around(answer_all)
+    edge(health::add_to(routes, app.ledger, app.draining))
+}
+
+/// What stands before all that an address answers: paths, deadlines, problems and what browsers are told.
+pub fn edge<E: Endpoint<Output = Response> + 'static>(routes: E) -> impl Endpoint<Output = Response> + 'static {
+    routes.around(answer_all)
 }
 
 /// Health and metrics, on an address that the carrier does not reach.
 pub fn health_routes(ledger: Ledger, draining: Draining) -> impl Endpoint<Output = Response> + 'static {
     let routes = health::add_to(Route::new(), ledger.clone(), draining);
-    health::add_metrics_to(routes, ledger).around(answer_all)
+    edge(health::add_metrics_to(routes, ledger))
 }
 
 /// The longest path that anything of ours has; a name in it has 100 characters, each of which may be written in nine bytes.

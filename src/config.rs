@@ -10,6 +10,7 @@ use secrecy::SecretString;
 use url::Url;
 
 use crate::agent::http::Network;
+use crate::body::LEAST_MEGABYTES;
 use crate::listen::Limits;
 use crate::secret::SecretKeys;
 
@@ -60,11 +61,11 @@ pub struct EdgeSettings {
     /// Where /metrics, /livez and /readyz are served, without a key; off for nowhere [default: 127.0.0.1:9464, if it is free]
     #[arg(long, env = "TEXTBACK_METRICS_LISTEN")]
     pub metrics_listen: Option<MetricsListen>,
-    /// How many connections may be open at a time; what comes beyond them is told to try again
+    /// How many connections may be open at a time; beyond them an idle one is closed for each newcomer, and without an idle one the newcomer is told to try again
     #[arg(long, env = "TEXTBACK_MAX_CONNECTIONS", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
-    /// How many megabytes of request bodies are held at a time; what comes beyond them is told to try again
-    #[arg(long, env = "TEXTBACK_BODY_MEMORY_MB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    /// How many megabytes of request bodies are held at a time, half of them for webhooks; one project holds half of a half at most, and what comes beyond is told to try again
+    #[arg(long, env = "TEXTBACK_BODY_MEMORY_MB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(i64::from(LEAST_MEGABYTES)..=65_536))]
     pub body_memory_mb: u32,
     /// Speak HTTP/2 without TLS too, for a proxy that does (h2c with prior knowledge)
     #[arg(long, env = "TEXTBACK_HTTP2")]
@@ -77,7 +78,8 @@ pub struct EdgeSettings {
 impl EdgeSettings {
     /// What an address allows its clients.
     pub fn limits(&self) -> Limits {
-        Limits { connections: usize::try_from(self.max_connections).unwrap_or(usize::MAX), http2: self.http2 }
+        let connections = usize::try_from(self.max_connections).unwrap_or(usize::MAX);
+        Limits { connections, http2: self.http2, ..Limits::default() }
     }
 
     /// How many bytes of request bodies are held at a time.

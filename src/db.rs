@@ -133,6 +133,11 @@ pub fn is_held(error: &dyn DatabaseError) -> bool {
     error.code().as_deref() == Some("55P03")
 }
 
+/// Whether the server gave a statement up that took too long (57014): it waited for somebody, or the disk is slow.
+pub fn is_given_up(error: &dyn DatabaseError) -> bool {
+    error.code().as_deref() == Some("57014")
+}
+
 /// Whether the connection broke while we asked, which another one may not: it was closed under us, or the server ended it (57P01).
 pub fn is_cut(error: &sqlx::Error) -> bool {
     match error {
@@ -148,11 +153,18 @@ pub async fn despite_deadlocks<T, F: Future<Output = Result<T, sqlx::Error>>>(
 ) -> Result<T, sqlx::Error> {
     for _ in 0..3 {
         match ask().await {
-            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("40P01") => {}
+            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("40P01") => count_retry("conflict"),
             answer => return answer,
         }
     }
     ask().await
+}
+
+/// Counts that something is tried again, and why: a whole batch was refused (`refused_batch`), another transaction was faster or the two
+/// waited for each other (`conflict`), somebody held its rows or tables (`lock`), or what a session remembers could not be read
+/// (`unreadable_row`).
+pub fn count_retry(why: &'static str) {
+    metrics::counter!("textback_batch_retries_total", "why" => why).increment(1);
 }
 
 /// A pool that connects when it is first used, so a process starts while its database is away.

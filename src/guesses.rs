@@ -8,8 +8,7 @@ use std::time::Duration;
 use moka::future::Cache;
 use poem::Request;
 
-/// How many wrong guesses an address may make within `COUNTED_FOR`. What is right is never refused: behind a proxy, everybody has the
-/// same address.
+/// How many wrong guesses an address may make within `COUNTED_FOR`, which begins with the first of them.
 pub const MOST_GUESSES: u32 = 20;
 const COUNTED_FOR: Duration = Duration::from_secs(60);
 /// After how many seconds an address that guessed too often may guess again.
@@ -26,10 +25,18 @@ impl Default for Guesses {
 }
 
 impl Guesses {
+    /// Whether the address of a request has guessed too often, so that nothing it sends may be compared.
+    pub async fn are_too_many(&self, request: &Request) -> bool {
+        self.are_too_many_from(address_of(request)).await
+    }
+
     /// Notes a wrong guess, and tells whether it is one too many.
     pub async fn note(&self, request: &Request) -> bool {
-        let from = request.remote_addr().as_socket_addr().map_or(Ipv6Addr::UNSPECIFIED.into(), |peer| peer.ip());
-        self.note_from(from).await
+        self.note_from(address_of(request)).await
+    }
+
+    async fn are_too_many_from(&self, from: IpAddr) -> bool {
+        self.0.get(&network_of(from)).await.is_some_and(|guesses| guesses.load(Ordering::Relaxed) >= MOST_GUESSES)
     }
 
     async fn note_from(&self, from: IpAddr) -> bool {
@@ -37,6 +44,10 @@ impl Guesses {
         let more = |so_far: u32| Some(so_far.saturating_add(1));
         guesses.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).unwrap_or_default() >= MOST_GUESSES
     }
+}
+
+fn address_of(request: &Request) -> IpAddr {
+    request.remote_addr().as_socket_addr().map_or(Ipv6Addr::UNSPECIFIED.into(), |peer| peer.ip())
 }
 
 /// An address, or the /64 that a client with IPv6 chooses its addresses from.
@@ -58,6 +69,8 @@ mod tests {
         for n in 0..MOST_GUESSES {
             assert!(!note(&format!("2001:db8::{n}")).await, "{n}");
         }
+        let are_too_many = |text: &str| guesses.are_too_many_from(text.parse().expect("an address"));
+        assert!(are_too_many("2001:db8::1:2:3").await && !are_too_many("2001:db8:0:1::1").await);
         assert!(note("2001:db8::ffff").await);
         assert!(!note("2001:db8:0:1::1").await && !note("192.0.2.1").await);
     }

@@ -49,6 +49,7 @@ pub mod provision;
 pub mod secret;
 pub mod segments;
 pub mod simulator;
+mod single_flight;
 pub mod telemetry;
 pub mod template;
 pub mod webhook;

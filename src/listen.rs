@@ -1,8 +1,10 @@
 //! An address to serve at: taken before anything is promised to anybody, bounded in connections and in time; it knows no route.
 //!
 //! A connection costs a descriptor and a buffer, so their number is bounded, and a client that sends nothing, half a head, or
-//! never reads its answer is cut off. HTTP/2 is spoken only where it is asked for.
+//! never reads its answer is cut off. At the limit a connection on which nothing happens makes room for a newcomer, so that whoever opens
+//! many and says nothing locks nobody out. HTTP/2 is spoken only where it is asked for.
 
+mod activity;
 mod connection;
 
 use std::future::Future;
@@ -17,13 +19,17 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use connection::HEAD_WITHIN;
+pub use activity::HEAD_WITHIN;
+use activity::{Connections, IDLE};
 use connection::Serving;
 
 /// How long requests that run may go on after the signal to stop.
 const GRACE: Duration = Duration::from_secs(5);
-/// How many refused connections may be told so at the same time; what comes beyond them is closed without a word.
-const REFUSALS: usize = 256;
+/// How many newcomers may wait at the limit, for room or for being told that there is none; what comes beyond them is closed without a
+/// word.
+const WAITING: usize = 256;
+/// How long a newcomer waits for the room of a connection that was told to close.
+const ROOM_WITHIN: Duration = Duration::from_secs(1);
 /// How long a refused client has to read that it is refused.
 const REFUSE_WITHIN: Duration = Duration::from_millis(500);
 /// What a connection beyond the limit is told, whatever it asks.
@@ -40,12 +46,18 @@ pub struct Limits {
     pub connections: usize,
     /// Whether HTTP/2 without TLS is spoken.
     pub http2: bool,
+    /// How long a connection may be idle between two requests.
+    pub idle: Duration,
+    /// How long a client has to read an answer, whatever its length.
+    pub answer: Duration,
+    /// How many bytes of an answer, once they are written, give the client another second.
+    pub bytes_a_second: u32,
 }
 
 impl Default for Limits {
     /// 4,096 connections: each holds some 20 kB, and a proxy keeps far fewer.
     fn default() -> Self {
-        Self { connections: 4096, http2: false }
+        Self { connections: 4096, http2: false, idle: IDLE, answer: Duration::from_secs(60), bytes_a_second: 16 * 1024 }
     }
 }
 
@@ -94,12 +106,14 @@ impl Listening {
     ) -> Result<(), std::io::Error> {
         let Self { listener, address, limits } = self;
         let free = Arc::new(Semaphore::new(limits.connections));
-        let refusals = Arc::new(Semaphore::new(REFUSALS));
+        let waiting = Arc::new(Semaphore::new(WAITING));
+        let open = Connections::default();
         let (stopping, cut) = (CancellationToken::new(), CancellationToken::new());
         let serving = Serving {
             routes: Arc::new(routes),
             address,
-            http2: limits.http2,
+            limits,
+            open: open.clone(),
             stopping: stopping.clone(),
             cut: cut.clone(),
         };
@@ -122,14 +136,24 @@ impl Listening {
                     serving.serve(socket, peer).await;
                     drop(place);
                 });
+            } else if let Ok(turn) = waiting.clone().try_acquire_owned() {
+                let (serving, free, makes_room) = (serving.clone(), free.clone(), open.close_the_idlest());
+                connections.spawn(async move {
+                    let place = match makes_room {
+                        true => tokio::time::timeout(ROOM_WITHIN, free.acquire_owned()).await.ok().and_then(Result::ok),
+                        false => None,
+                    };
+                    if let Some(place) = place {
+                        drop(turn);
+                        serving.serve(socket, peer).await;
+                        drop(place);
+                    } else {
+                        metrics::counter!("textback_connections_refused_total").increment(1);
+                        let _ = tokio::time::timeout(REFUSE_WITHIN, refuse(socket)).await;
+                    }
+                });
             } else {
                 metrics::counter!("textback_connections_refused_total").increment(1);
-                if let Ok(place) = refusals.clone().try_acquire_owned() {
-                    tokio::spawn(async move {
-                        let _ = tokio::time::timeout(REFUSE_WITHIN, refuse(socket)).await;
-                        drop(place);
-                    });
-                }
             }
         }
         drop(listener);

@@ -25,6 +25,8 @@ pub struct Problem {
     detail: String,
     /// After how many seconds another try is worth it.
     retry_after: Option<u32>,
+    /// Whether it is said before the whole body was read.
+    body_unread: bool,
 }
 
 /// The body of every error (RFC 9457).
@@ -47,7 +49,7 @@ impl Problem {
     /// A problem with a code of its own.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         // It may echo what the caller gave, of any length.
-        Self { status, code, detail: bounds::error(&detail.into()), retry_after: None }
+        Self { status, code, detail: bounds::error(&detail.into()), retry_after: None, body_unread: false }
     }
 
     /// The same, which tells after how many seconds another try is worth it.
@@ -90,15 +92,11 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", "the database does not answer; try again")
     }
 
-    /// Whether it is said before the whole body was read. The connection is of no further use then.
-    fn leaves_the_body_unread(&self) -> bool {
-        matches!(
-            self.status,
-            StatusCode::UNAUTHORIZED
-                | StatusCode::REQUEST_TIMEOUT
-                | StatusCode::PAYLOAD_TOO_LARGE
-                | StatusCode::TOO_MANY_REQUESTS
-        ) || matches!(self.code, "too_many_bodies" | "signature_invalid" | "webhook_key_unknown")
+    /// The same, said before the whole body was read: the connection is of no further use then, and its answer says so.
+    #[must_use]
+    pub const fn before_the_body(mut self) -> Self {
+        self.body_unread = true;
+        self
     }
 
     /// What went wrong, for people.
@@ -116,6 +114,10 @@ impl From<AccountError> for Problem {
     fn from(error: AccountError) -> Self {
         match error {
             AccountError::Database(_) => Self::unavailable(&error),
+            AccountError::TooManyUnknown => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_unknown_keys", format!("{error}; try again"))
+                    .retry_after(1)
+            }
             // Names of keys, and no key.
             AccountError::Secret(error) => {
                 tracing::error!(%error, "a stored secret can't be opened");
@@ -197,7 +199,7 @@ impl ResponseError for Problem {
         if let Some(seconds) = self.retry_after {
             response = response.header(header::RETRY_AFTER, seconds.to_string());
         }
-        if self.leaves_the_body_unread() {
+        if self.body_unread {
             response = response.header(header::CONNECTION, "close");
         }
         response.body(Body::from_string(body.to_string()))
@@ -253,4 +255,18 @@ pub async fn from_error(error: poem::Error) -> Response {
         }
     };
     problem.as_response().into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_answer_that_leaves_the_body_unread_closes_the_connection() {
+        let closes = |problem: Problem| problem.as_response().headers().contains_key(header::CONNECTION);
+        assert!(!closes(Problem::too_many("contact_limit_reached", "a limit", None)));
+        assert!(!closes(Problem::not_found("session")));
+        assert!(closes(Problem::key_missing().before_the_body()));
+        assert!(closes(Problem::too_many("too_many_wrong_keys", "a limit", None).before_the_body()));
+    }
 }

@@ -1,5 +1,7 @@
 //! `/v1/agents`: who answers, in versions that never change; it checks scripts and runs none of their functions.
 
+mod silence;
+
 use chrono::{DateTime, Utc};
 use poem::web::Data;
 use poem_openapi::param::{Path, Query};
@@ -16,6 +18,7 @@ use crate::ledger::agent::{self, NewVersion};
 use crate::ledger::refused_by;
 use crate::problem::Problem;
 use crate::segments;
+use silence::Silence;
 
 /// `/v1/agents`
 pub struct Api;
@@ -66,51 +69,6 @@ impl FirstMessage {
 
 const fn usual_timeout() -> i32 {
     30
-}
-
-const fn usual_warn_after() -> i32 {
-    86_400
-}
-
-const fn usual_grace() -> i32 {
-    600
-}
-
-fn usual_warning() -> String {
-    "Are you still there? If we don't hear from you, this conversation will end soon.".to_owned()
-}
-
-/// What becomes of a session in which nobody says anything. A new version's settings count for all sessions of the agent,
-/// those that are open too, from their next message on.
-#[derive(Object)]
-#[oai(deny_unknown_fields)]
-struct Silence {
-    /// After how many seconds without a message of either side the person is warned (1 to 2592000, which is 30 days).
-    #[oai(default = "usual_warn_after", validator(maximum(value = "2592000"), minimum(value = "1")))]
-    warn_after_seconds: i32,
-    /// How many seconds they then have to answer, counted from the carrier's acceptance of the warning.
-    #[oai(default = "usual_grace", validator(maximum(value = "2592000"), minimum(value = "1")))]
-    grace_seconds: i32,
-    /// The warning.
-    #[oai(default = "usual_warning", validator(min_length = 1, max_length = 1600))]
-    warning: String,
-    /// Said at the end. Without it the session ends without a word.
-    #[oai(validator(min_length = 1, max_length = 1600))]
-    closing: Option<String>,
-}
-
-impl Default for Silence {
-    fn default() -> Self {
-        let (warn_after_seconds, grace_seconds) = (usual_warn_after(), usual_grace());
-        Self { warn_after_seconds, grace_seconds, warning: usual_warning(), closing: None }
-    }
-}
-
-impl From<agent::Silence> for Silence {
-    fn from(silence: agent::Silence) -> Self {
-        let agent::Silence { warn_after_seconds, grace_seconds, warning, closing } = silence;
-        Self { warn_after_seconds, grace_seconds, warning, closing }
-    }
 }
 
 /// An agent to be made.
@@ -243,6 +201,8 @@ struct Agent {
 struct AgentVersion {
     version: i32,
     kind: Kind,
+    /// Of a `script`; lists leave it out.
+    #[oai(skip_serializing_if_is_none)]
     source: Option<String>,
     url: Option<String>,
     timeout_seconds: i32,
@@ -346,6 +306,8 @@ impl Api {
     }
 
     /// List agents, newest first
+    ///
+    /// Without their `source`, which `GET /v1/agents/{id}` has.
     #[oai(path = "/agents", method = "get", operation_id = "list_agents")]
     async fn list(
         &self,
@@ -366,6 +328,8 @@ impl Api {
     }
 
     /// List the versions of an agent, newest first
+    ///
+    /// Without their `source`, which `GET /v1/agents/{id}/versions/{version}` has.
     #[oai(path = "/agents/:id/versions", method = "get", operation_id = "list_agent_versions")]
     async fn list_versions(
         &self,
@@ -380,6 +344,19 @@ impl Api {
             return Err(Problem::not_found("agent"));
         }
         Ok(Json(List::of(agent::list_versions(&door.ledger, caller.reader(), *id, cursor, limit).await?)))
+    }
+
+    /// Read a version of an agent
+    #[oai(path = "/agents/:id/versions/:version", method = "get", operation_id = "get_agent_version")]
+    async fn get_version(
+        &self,
+        door: Data<&Door>,
+        caller: Caller,
+        id: Path<Uuid>,
+        version: Path<i32>,
+    ) -> Result<Json<AgentVersion>, Problem> {
+        let found = agent::find_version(&door.ledger, caller.reader(), *id, *version).await?;
+        Ok(Json(found.ok_or_else(|| Problem::not_found("version of this agent"))?.into()))
     }
 }
 

@@ -1,15 +1,21 @@
 //! API keys: looked at before a byte of the body is read; whose they are and what they may do; it never tells why a key is wrong.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use moka::future::Cache;
 use poem::Request;
 use poem::http::{StatusCode, header};
 use poem_openapi::SecurityScheme;
 use poem_openapi::auth::Bearer;
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::Door;
 use crate::guesses::{Guesses, MOST_GUESSES, WAIT_SECONDS};
+use crate::ledger::Ledger;
 use crate::ledger::key::{self, Key};
 use crate::problem::Problem;
+use crate::secret::sha256;
 
 /// An API key of a project, as `textback project create` prints it.
 #[derive(SecurityScheme)]
@@ -36,33 +42,95 @@ impl Caller {
     }
 }
 
-/// Whom the key of a request speaks for.
-pub async fn admit(door: &Door, guesses: &Guesses, request: &Request) -> Result<Key, Problem> {
-    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let token =
-        given.and_then(|given| given.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    let Some((_, token)) = token else { return Err(Problem::key_missing()) };
-    if let Some(key) = key::find(&door.ledger, token.trim()).await? {
-        return Ok(key);
-    }
-    if guesses.note(request).await {
-        metrics::counter!("textback_wrong_keys_total", "answer" => "429").increment(1);
-        return Err(Problem::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            "too_many_wrong_keys",
-            format!("more than {MOST_GUESSES} wrong API keys came from this address; a right key is taken at any time"),
-        )
-        .retry_after(WAIT_SECONDS));
-    }
-    metrics::counter!("textback_wrong_keys_total", "answer" => "401").increment(1);
-    Err(Problem::new(
-        StatusCode::UNAUTHORIZED,
-        "api_key_invalid",
-        "this API key is not valid; textback project create makes one",
-    ))
+/// How many keys that were not good before are looked up at a time: they may not take the connections that texts are stored with.
+const UNKNOWN_AT_A_TIME: usize = 2;
+/// How long such a look-up may wait for its turn.
+const TURN_WITHIN: Duration = Duration::from_secs(2);
+/// For how long a key that was good is looked up without waiting, also for an address that guesses. It is asked about each time, so
+/// one that is revoked is refused at once.
+const KNOWN_FOR: Duration = Duration::from_secs(24 * 3600);
+
+/// Looks at the key of each request. Cheap to clone; all clones are the same.
+#[derive(Clone)]
+pub struct Gate {
+    ledger: Ledger,
+    guesses: Guesses,
+    /// The hashes of keys that were good.
+    known: Cache<[u8; 32], ()>,
+    unknown: Arc<Semaphore>,
 }
 
-/// The key that [`admit`] found.
+impl Gate {
+    /// A gate that knows no key yet.
+    pub fn new(ledger: Ledger) -> Self {
+        Self {
+            ledger,
+            guesses: Guesses::default(),
+            known: Cache::builder().max_capacity(10_000).time_to_idle(KNOWN_FOR).build(),
+            unknown: Arc::new(Semaphore::new(UNKNOWN_AT_A_TIME)),
+        }
+    }
+
+    /// Whom the key of a request speaks for.
+    pub async fn admit(&self, request: &Request) -> Result<Key, Problem> {
+        let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token =
+            given.and_then(|given| given.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        let Some((_, token)) = token else { return Err(Problem::key_missing()) };
+        let token = token.trim();
+        let hash = sha256(token.as_bytes());
+        let found = match self.known.get(&hash).await {
+            Some(()) => key::find(&self.ledger, token).await?,
+            None if self.guesses.are_too_many(request).await => return Err(too_many_wrong_keys()),
+            None => self.find_unknown(token).await?,
+        };
+        match found {
+            Some(key) => {
+                self.known.insert(hash, ()).await;
+                Ok(key)
+            }
+            None => {
+                self.known.invalidate(&hash).await;
+                Err(self.refuse(request).await)
+            }
+        }
+    }
+
+    async fn find_unknown(&self, token: &str) -> Result<Option<Key>, Problem> {
+        // None of ours looks like this: not worth a turn.
+        if !key::is_shaped(token) {
+            return Ok(None);
+        }
+        let turn = tokio::time::timeout(TURN_WITHIN, self.unknown.acquire()).await;
+        let Ok(Ok(_turn)) = turn else {
+            let told = "too many keys are looked up at this moment; try again";
+            return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_unknown_keys", told).retry_after(1));
+        };
+        Ok(key::find(&self.ledger, token).await?)
+    }
+
+    async fn refuse(&self, request: &Request) -> Problem {
+        if self.guesses.note(request).await {
+            return too_many_wrong_keys();
+        }
+        metrics::counter!("textback_wrong_keys_total", "answer" => "401").increment(1);
+        Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "api_key_invalid",
+            "this API key is not valid; textback project create makes one",
+        )
+    }
+}
+
+fn too_many_wrong_keys() -> Problem {
+    metrics::counter!("textback_wrong_keys_total", "answer" => "429").increment(1);
+    let told = format!(
+        "more than {MOST_GUESSES} wrong API keys came from this address within a minute; until it is over only keys that were used before are taken from there"
+    );
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_wrong_keys", told).retry_after(WAIT_SECONDS)
+}
+
+/// The key that the gate found.
 async fn authenticate(request: &Request, _: Bearer) -> poem::Result<Key> {
     request.extensions().get::<Key>().cloned().ok_or_else(|| Problem::key_missing().into())
 }

@@ -1,17 +1,18 @@
 //! Whether this process lives, whether it can serve, and its numbers; no key is asked, and nothing of a project is told.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use poem::error::ResponseError;
 use poem::http::StatusCode;
 use poem::web::Data;
 use poem::{EndpointExt, IntoResponse, Response, Route, get, handler};
-use tokio::sync::Mutex;
 
+use crate::ledger::health::Backlog;
 use crate::ledger::{Ledger, health};
 use crate::problem::Problem;
+use crate::single_flight::SingleFlight;
 use crate::telemetry;
 
 /// Set when the process is told to stop: it goes on answering and asks for no new work.
@@ -19,41 +20,37 @@ pub type Draining = Arc<AtomicBool>;
 
 /// Adds `/livez` and `/readyz`.
 pub fn add_to(routes: Route, ledger: Ledger, draining: Draining) -> Route {
-    let readiness = Readiness { ledger, checked: Arc::default() };
+    let readiness = Readiness { ledger, checking: SingleFlight::default() };
     routes.at("/livez", get(livez)).at("/readyz", get(readyz).data(readiness).data(draining))
 }
 
 /// Adds `/metrics`.
 pub fn add_metrics_to(routes: Route, ledger: Ledger) -> Route {
-    routes.at("/metrics", get(numbers).data(Counts { ledger, counted: Arc::default() }))
+    routes.at(
+        "/metrics",
+        get(numbers).data(Counts { ledger, counted: Arc::default(), counting: SingleFlight::default() }),
+    )
 }
 
 /// For how long what the database counted is told again, to however many who ask.
 const COUNTED_FOR: Duration = Duration::from_secs(5);
 
-/// When a check began, and what it found.
-type Checked = Option<(Instant, Result<(), Problem>)>;
-
-/// Whether we are ready, asked by one at a time: anybody may ask, and each check asks the database. Those who wait share the next one.
+/// Whether we are ready, asked by one task at a time: anybody may ask, and each check asks the database. A client that goes away ends no
+/// check, so it can't let another begin beside it.
 #[derive(Clone)]
 struct Readiness {
     ledger: Ledger,
-    checked: Arc<Mutex<Checked>>,
+    checking: SingleFlight<Result<(), Problem>>,
 }
 
 impl Readiness {
     async fn check(&self) -> Result<(), Problem> {
-        let asked = Instant::now();
-        let mut checked = self.checked.lock().await;
-        if let Some((began, found)) = &*checked
-            && *began >= asked
-        {
-            return found.clone();
-        }
-        let began = Instant::now();
-        let found = health::check(&self.ledger).await.map_err(|not_ready| problem_of(&not_ready));
-        *checked = Some((began, found.clone()));
-        found
+        let ledger = self.ledger.clone();
+        let check = || async move { health::check(&ledger).await.map_err(|not_ready| problem_of(&not_ready)) };
+        self.checking.join(check).await.unwrap_or_else(|| {
+            let told = "something went wrong on our side; it is in the log";
+            Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", told))
+        })
     }
 }
 
@@ -62,29 +59,39 @@ impl Readiness {
 struct Counts {
     ledger: Ledger,
     counted: Arc<Mutex<Option<Instant>>>,
+    counting: SingleFlight<()>,
 }
 
 impl Counts {
-    /// Counts anew, unless that was done a moment ago or is under way.
+    /// Counts anew, unless that was done a moment ago or is under way: a scraper that comes meanwhile is told what was counted before.
     async fn refresh(&self) {
-        let Ok(mut counted) = self.counted.try_lock() else { return };
-        if counted.is_some_and(|at| at.elapsed() < COUNTED_FOR) {
+        let counted = *self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        if counted.is_some_and(|at| at.elapsed() < COUNTED_FOR) || self.counting.is_under_way() {
             return;
         }
-        let backlog = health::backlog(&self.ledger).await;
-        *counted = Some(Instant::now());
-        // When the database is away the counters are still worth having.
-        let Ok(backlog) = backlog else { return };
-        #[expect(clippy::cast_precision_loss, reason = "a backlog beyond 2^52 is not a number anybody reads")]
-        for (queue, count, oldest) in [
-            ("turns", backlog.turns as f64, backlog.oldest_turn_seconds),
-            ("deliveries", backlog.deliveries as f64, backlog.oldest_delivery_seconds),
-            ("silences", backlog.silences as f64, backlog.oldest_silence_seconds),
-            ("scheduled_messages", backlog.scheduled_messages as f64, backlog.oldest_scheduled_message_seconds),
-        ] {
-            metrics::gauge!("textback_due", "queue" => queue).set(count);
-            metrics::gauge!("textback_oldest_due_age_seconds", "queue" => queue).set(oldest);
-        }
+        let (ledger, counted) = (self.ledger.clone(), self.counted.clone());
+        let count = || async move {
+            let backlog = health::backlog(&ledger).await;
+            *counted.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+            // When the database is away the counters are still worth having.
+            if let Ok(backlog) = backlog {
+                show(&backlog);
+            }
+        };
+        self.counting.join(count).await;
+    }
+}
+
+fn show(backlog: &Backlog) {
+    #[expect(clippy::cast_precision_loss, reason = "a backlog beyond 2^52 is not a number anybody reads")]
+    for (queue, count, oldest) in [
+        ("turns", backlog.turns as f64, backlog.oldest_turn_seconds),
+        ("deliveries", backlog.deliveries as f64, backlog.oldest_delivery_seconds),
+        ("silences", backlog.silences as f64, backlog.oldest_silence_seconds),
+        ("scheduled_messages", backlog.scheduled_messages as f64, backlog.oldest_scheduled_message_seconds),
+    ] {
+        metrics::gauge!("textback_due", "queue" => queue).set(count);
+        metrics::gauge!("textback_oldest_due_age_seconds", "queue" => queue).set(oldest);
     }
 }
 

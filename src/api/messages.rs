@@ -1,7 +1,8 @@
 //! `/v1/messages`: texts that the project begins (Send SMS), and what became of each; it calls no carrier.
 
-use chrono::{DateTime, Datelike, Duration, Utc};
-use poem::http::StatusCode;
+mod check;
+
+use chrono::{DateTime, Duration, Utc};
 use poem::web::Data;
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Json;
@@ -13,7 +14,6 @@ use uuid::Uuid;
 use super::auth::Caller;
 use super::lists::{self, List};
 use super::{Door, Group};
-use crate::bounds;
 use crate::ledger::message::{self, Begun, Idempotency, NewText, Traced};
 use crate::ledger::number::Sender;
 use crate::ledger::scheduled_message::{self, ScheduledMessage};
@@ -184,13 +184,16 @@ impl Api {
         body: Json<NewMessage>,
     ) -> Result<Accepted, Problem> {
         let project_id = caller.writer()?;
-        let idempotency = idempotency(key.0, &body.0)?;
+        let mut request = body.0;
+        let idempotency = idempotency(key.0, &request)?;
+        // Before anything is waited for: what is too long is not held meanwhile.
+        check::request(&mut request)?;
         if let Some(idempotency) = &idempotency
             && let Some(begun) = message::replay(&door.ledger, project_id, idempotency).await?
         {
             return accepted(begun);
         }
-        let text = read(&door, project_id, body.0).await?;
+        let text = read(&door, project_id, request).await?;
         let begun = message::send(&door.ledger, &text, idempotency.as_ref()).await?;
         accepted(begun).inspect_err(|problem| {
             if BOUNDS.contains(&problem.code()) {
@@ -252,36 +255,6 @@ fn idempotency(key: Option<String>, request: &NewMessage) -> Result<Option<Idemp
 /// The text that a request asks for, if it can be sent.
 async fn read(door: &Door, project_id: Uuid, request: NewMessage) -> Result<NewText, Problem> {
     let contact = request.to.clone();
-    if !phone::is_e164(&contact) {
-        return Err(Problem::invalid(
-            "to_not_e164",
-            format!(
-                "to is {contact:?}, which is not in E.164; write + and the digits with the country code, such as +14155550101"
-            ),
-        ));
-    }
-    let now = Utc::now();
-    // RFC 3339 has four digits for a year, and PostgreSQL no time before the year -4713.
-    if let Some(at) = request.send_at
-        && !(1970..=9999).contains(&at.year())
-    {
-        return Err(Problem::new(
-            StatusCode::BAD_REQUEST,
-            "send_at_out_of_range",
-            format!("send_at is in the year {}; give a time between the years 1970 and 9999", at.year()),
-        ));
-    }
-    if request.send_at.is_some_and(|at| at > now + FARTHEST) {
-        return Err(Problem::invalid("send_at_too_far", "send_at is more than 366 days ahead"));
-    }
-    for url in &request.media_urls {
-        if !url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https")) || url.len() > 4000 {
-            return Err(Problem::invalid(
-                "media_url_invalid",
-                format!("{url:?} is no http or https address that a carrier could fetch"),
-            ));
-        }
-    }
     let (send_at, on_active_session) = (request.send_at, request.on_active_session.word());
     let media_urls = request.media_urls.clone();
     let body = wording(door, project_id, &request).await?;
@@ -311,45 +284,18 @@ async fn read(door: &Door, project_id: Uuid, request: NewMessage) -> Result<NewT
 
 /// What the text says.
 async fn wording(door: &Door, project_id: Uuid, request: &NewMessage) -> Result<String, Problem> {
-    let body = match (&request.body, &request.template) {
-        (Some(_), Some(_)) => {
-            return Err(Problem::invalid("body_and_template", "give a body or a template, not both"));
-        }
-        (_, None) if request.variables.is_some() => {
-            return Err(Problem::invalid(
-                "variables_without_template",
-                "variables fill in a template; name it, or leave them out",
-            ));
-        }
-        (None, Some(name)) => {
-            let found = crate::ledger::template::find(&door.ledger, project_id, name).await?;
-            let found = found.ok_or_else(|| {
-                Problem::invalid(
-                    "template_unknown",
-                    format!("this project has no template {name:?}; PUT /v1/templates/{{name}} makes one"),
-                )
-            })?;
-            let mut variables = request.variables.as_ref().map(|variables| variables.0.clone()).unwrap_or_default();
-            bounds::object(&mut variables, bounds::VARIABLES_BYTES)
-                .map_err(|what| Problem::invalid("variables_invalid", format!("variables can't be used: {what}")))?;
-            template::fill(&found.body, &variables)
-                .map_err(|what| Problem::invalid("template_not_filled", format!("the template {name:?}: {what}")))?
-        }
-        (body, None) => body.clone().unwrap_or_default(),
-    };
-    let length = segments::units(&body);
-    if length > segments::MOST_UNITS {
-        return Err(Problem::invalid(
-            "body_too_long",
-            format!(
-                "the text has {length} characters (an emoji counts as two), and the carrier takes {}; send it in parts",
-                segments::MOST_UNITS
-            ),
-        ));
-    }
-    if segments::is_blank(&body) && request.media_urls.is_empty() {
-        return Err(Problem::invalid("body_empty", "the text says nothing; give a body, a template or media_urls"));
-    }
+    let Some(name) = &request.template else { return Ok(request.body.clone().unwrap_or_default()) };
+    let found = crate::ledger::template::find(&door.ledger, project_id, name).await?;
+    let found = found.ok_or_else(|| {
+        Problem::invalid(
+            "template_unknown",
+            format!("this project has no template {name:?}; PUT /v1/templates/{{name}} makes one"),
+        )
+    })?;
+    let variables = request.variables.as_ref().map(|variables| variables.0.clone()).unwrap_or_default();
+    let body = template::fill(&found.body, &variables)
+        .map_err(|what| Problem::invalid("template_not_filled", format!("the template {name:?}: {what}")))?;
+    check::body(&body, &request.media_urls)?;
     Ok(body)
 }
 

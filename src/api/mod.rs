@@ -18,18 +18,24 @@ mod usage;
 
 use std::sync::Arc;
 
+use poem::http::Method;
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Route};
 use poem_openapi::{LicenseObject, OpenApiService, Tags};
 
+use auth::Gate;
+
 use crate::agent::Means;
-use crate::body;
+use crate::body::{self, Reading};
 use crate::carrier::Client;
-use crate::guesses::Guesses;
 use crate::ledger::Ledger;
 use crate::ledger::carrier_account::Accounts;
 
 /// Scripts are the longest thing that comes in: 256 kB, and JSON may double it.
-const MOST_BYTES: usize = 1 << 20;
+const MOST_BYTES_OF_AN_AGENT: usize = 1 << 20;
+/// A text has 64 kB of variables ([`crate::bounds::VARIABLES_BYTES`]) and ten addresses of 4,000 characters at most.
+const MOST_BYTES_OF_A_TEXT: usize = 128 << 10;
+/// Everything else is short. JSON takes some twenty times its bytes once it is read, so nothing may be longer than it needs.
+const MOST_BYTES: usize = 64 << 10;
 
 /// What the door needs.
 #[derive(Clone)]
@@ -126,10 +132,10 @@ pub fn document() -> String {
 pub fn add_to(routes: Route, door: Door, with_docs: bool) -> Route {
     let service = service();
     let docs = with_docs.then(|| service.swagger_ui());
-    let guesses = Guesses::default();
-    let bounded = service.data(door.clone()).around(move |next, request| {
-        let (door, guesses) = (door.clone(), guesses.clone());
-        async move { bounded(next, request, &door, &guesses).await }
+    let gate = Gate::new(door.ledger.clone());
+    let bounded = service.data(door).around(move |next, request| {
+        let gate = gate.clone();
+        async move { bounded(next, request, &gate).await }
     });
     let routes = routes.nest("/v1", bounded);
     let Some(docs) = docs else { return routes };
@@ -145,18 +151,52 @@ pub fn add_to(routes: Route, door: Door, with_docs: bool) -> Route {
 }
 
 /// Looks at the key before a byte of the body is read, and reads the body here, so that no request can make us hold more than it may.
-async fn bounded<E: Endpoint>(
-    next: Arc<E>,
-    mut request: Request,
-    door: &Door,
-    guesses: &Guesses,
-) -> poem::Result<E::Output> {
-    let key = auth::admit(door, guesses, &request).await?;
+async fn bounded<E: Endpoint>(next: Arc<E>, mut request: Request, gate: &Gate) -> poem::Result<E::Output> {
+    let key = gate.admit(&request).await.map_err(|refused| match body::is_announced(&request) {
+        true => refused.before_the_body(),
+        false => refused,
+    })?;
+    let reading = Reading {
+        most: most_bytes_of(request.method(), request.uri().path()),
+        within: body::READ_WITHIN,
+        owner: key.project_id,
+        budget: body::of_requests(),
+    };
     request.extensions_mut().insert(key);
-    let mut held = body::read(request.take_body(), MOST_BYTES).await?;
+    let mut held = body::read(request.take_body(), reading).await?;
     request.set_body(held.take());
     // What was read counts until it is answered.
     let answer = next.call(request).await;
     drop(held);
     answer
+}
+
+/// How many bytes the body of an operation may have, by its path below `/v1`.
+fn most_bytes_of(method: &Method, path: &str) -> usize {
+    let carries_a_source = path == "/agents" || (path.starts_with("/agents/") && path.ends_with("/versions"));
+    match (*method == Method::POST, path) {
+        (true, _) if carries_a_source => MOST_BYTES_OF_AN_AGENT,
+        (true, "/messages") => MOST_BYTES_OF_A_TEXT,
+        _ => MOST_BYTES,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_carries_a_source_may_be_long() {
+        for (method, path, most) in [
+            (Method::POST, "/agents", 1 << 20),
+            (Method::POST, "/agents/0198/versions", 1 << 20),
+            (Method::POST, "/messages", 128 << 10),
+            (Method::POST, "/agents/0198/signing-secret", 64 << 10),
+            (Method::GET, "/agents", 64 << 10),
+            (Method::PUT, "/templates/a", 64 << 10),
+            (Method::PATCH, "/project", 64 << 10),
+        ] {
+            assert_eq!(most_bytes_of(&method, path), most, "{method} {path}");
+        }
+    }
 }

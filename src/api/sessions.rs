@@ -49,8 +49,9 @@ struct Session {
     channel: String,
     /// `open`, `warned` or `closed`.
     status: String,
-    /// What the agent remembers.
-    state: Any<Value>,
+    /// What the agent remembers, up to 256 kB; lists leave it out.
+    #[oai(skip_serializing_if_is_none)]
+    state: Option<Any<Value>>,
     /// Who began: `inbound` or `outbound`.
     origin: String,
     /// Whether the contact has written in it.
@@ -110,6 +111,8 @@ struct Message {
 #[OpenApi(tag = "Group::Sessions")]
 impl Api {
     /// List sessions, newest first
+    ///
+    /// Without their `state`, which `GET /v1/sessions/{id}` has.
     #[oai(path = "/sessions", method = "get", operation_id = "list_sessions")]
     #[expect(clippy::too_many_arguments, reason = "each one is a query parameter")]
     async fn list(
@@ -177,7 +180,7 @@ impl From<session::Session> for Session {
             contact: session.contact,
             channel: session.channel,
             status: session.status,
-            state: Any(session.state),
+            state: session.state.map(Any),
             origin: session.origin,
             engaged: session.engaged,
             agent_id: session.agent_id,

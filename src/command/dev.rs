@@ -19,7 +19,7 @@ use crate::api::health::Draining;
 use crate::app::{self, App};
 use crate::carrier::Client;
 use crate::config::{AgentSettings, DatabaseSettings, DevSettings, EdgeSettings, ServerSettings, WorkerSettings};
-use crate::console::guard::Guard;
+use crate::console::guard::{self, Guard};
 use crate::dev::demo;
 use crate::dev::folder::Folder;
 use crate::dev::postgres::Postgres;
@@ -177,6 +177,11 @@ fn refuse_to_serve_strangers(options: &Options) -> Result<(), String> {
     if options.dev.console_password.is_some() {
         return Ok(());
     }
+    if let Some(url) = options.server.public_url.as_ref().filter(|url| !guard::is_local(url)) {
+        return Err(format!(
+            "TEXTBACK_PUBLIC_URL is {url}, so others reach this by a proxy, and the console would let them read and text; set TEXTBACK_CONSOLE_PASSWORD"
+        ));
+    }
     let served =
         [("TEXTBACK_LISTEN", options.server.listen), ("TEXTBACK_SIMULATOR_LISTEN", options.dev.simulator_listen)];
     match served.into_iter().find(|(_, address)| !address.ip().to_canonical().is_loopback()) {
@@ -192,7 +197,7 @@ fn guarded<E: Endpoint<Output = Response> + 'static>(
     simulator: E,
     guard: Guard,
 ) -> impl Endpoint<Output = Response> + 'static {
-    simulator.around(move |next, request| {
+    let guarded = body::bounded(simulator).around(move |next, request| {
         let guard = guard.clone();
         async move {
             match guard.admit_to_simulator(&request).await {
@@ -200,7 +205,8 @@ fn guarded<E: Endpoint<Output = Response> + 'static>(
                 Err(refused) => Ok(refused),
             }
         }
-    })
+    });
+    app::edge(guarded)
 }
 
 /// What was allowed, and this machine: in development an agent's service runs beside us.

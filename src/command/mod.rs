@@ -74,7 +74,7 @@ fn serve_metrics(
     let listening = listening?;
     tracing::info!(address = %listening.address(), "serving metrics");
     // Few ask: a prober, some scrapers.
-    let listening = listening.with(Limits { connections: 256, http2: false });
+    let listening = listening.with(Limits { connections: 256, ..Limits::default() });
     let routes = app::health_routes(ledger.clone(), draining.clone());
     Some(tokio::spawn(listening.serve(routes, stop.cancelled_owned())))
 }

@@ -12,6 +12,7 @@ use crate::listen::Listening;
 use crate::simulator::phones::NewText;
 use crate::simulator::remote::Remote;
 use crate::simulator::{Account, Behaviour, Simulator};
+use crate::{app, body};
 
 /// What `textback simulate` can do.
 #[derive(Subcommand)]
@@ -96,7 +97,7 @@ pub async fn run(command: Command) -> Done {
             }
             let listening = Listening::at(listen, "TEXTBACK_SIMULATOR_LISTEN").await?;
             tracing::info!(address = %listening.address(), account_sid, numbers = numbers.join(" "), "simulating");
-            listening.serve(simulator.routes(), told_to_stop()).await?;
+            listening.serve(app::edge(body::bounded(simulator.routes())), told_to_stop()).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Send { at, from, to, media_urls, sid, body } => {

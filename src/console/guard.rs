@@ -6,6 +6,7 @@ use poem::error::ResponseError;
 use poem::http::{StatusCode, Uri, header};
 use poem::{Request, Response};
 use secrecy::{ExposeSecret, SecretString};
+use url::{Host, Url};
 
 use crate::guesses::{Guesses, WAIT_SECONDS};
 use crate::problem::Problem;
@@ -28,17 +29,19 @@ impl Guard {
     pub async fn admit(&self, request: &Request) -> Result<(), Response> {
         let Some(password) = &self.password else {
             // A page of another site that gives its name our address could else read all that is here (DNS rebinding).
-            return if names_this_machine(request) { Ok(()) } else { Err(host_refused()) };
+            return if is_from_this_machine(request) { Ok(()) } else { Err(host_refused()) };
         };
+        // Before anything is compared: else the guess that is right would be let in, however many came before it.
+        if self.guesses.are_too_many(request).await {
+            return Err(too_many_wrong_passwords());
+        }
         let given = password_of(request);
         // By their hashes, so that the time tells nothing about how much of a guess was right.
         if given.as_ref().is_some_and(|given| sha256(given) == sha256(password.expose_secret().as_bytes())) {
             return Ok(());
         }
         if given.is_some() && self.guesses.note(request).await {
-            let told = "too many wrong passwords came from this address; the right one is taken at any time";
-            let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_wrong_passwords", told);
-            return Err(problem.retry_after(WAIT_SECONDS).as_response());
+            return Err(too_many_wrong_passwords());
         }
         Err(Response::builder()
             .status(StatusCode::UNAUTHORIZED)
@@ -51,7 +54,7 @@ impl Guard {
     pub async fn admit_to_simulator(&self, request: &Request) -> Result<(), Response> {
         let from_here =
             request.remote_addr().as_socket_addr().is_some_and(|peer| peer.ip().to_canonical().is_loopback());
-        if from_here && names_this_machine(request) {
+        if from_here && is_from_this_machine(request) {
             return Ok(());
         }
         match self.password {
@@ -62,8 +65,39 @@ impl Guard {
 }
 
 fn host_refused() -> Response {
-    let told = "this is for http://localhost, or an address in digits; to use it by another name, set TEXTBACK_CONSOLE_PASSWORD";
-    Problem::new(StatusCode::FORBIDDEN, "host_refused", told).as_response()
+    let told = "this is for http://localhost, or an address in digits, without a proxy before it; to use it by another name or through a proxy, set TEXTBACK_CONSOLE_PASSWORD";
+    Problem::new(StatusCode::FORBIDDEN, "host_refused", told).before_the_body().as_response()
+}
+
+fn too_many_wrong_passwords() -> Response {
+    let told =
+        "too many wrong passwords came from this address within a minute; until it is over none is taken from there";
+    let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_wrong_passwords", told);
+    problem.retry_after(WAIT_SECONDS).before_the_body().as_response()
+}
+
+/// Whether nothing says that a request is from elsewhere: its Host is of this machine, and no proxy handed it on. A proxy on this machine
+/// has a peer and often a Host of this machine, whoever it speaks for.
+fn is_from_this_machine(request: &Request) -> bool {
+    let of_proxies = |name: &str| name.starts_with("x-forwarded-") || OF_PROXIES.contains(&name);
+    names_this_machine(request) && !request.headers().keys().any(|name| of_proxies(name.as_str()))
+}
+
+/// What proxies add, besides `X-Forwarded-…`.
+const OF_PROXIES: [&str; 4] = ["forwarded", "x-real-ip", "via", "x-original-host"];
+
+/// Whether a URL leads to this machine alone, by its host.
+pub fn is_local(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => is_localhost(name),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.to_canonical().is_loopback(),
+        None => false,
+    }
+}
+
+fn is_localhost(name: &str) -> bool {
+    name == "localhost" || name.ends_with(".localhost")
 }
 
 /// Whether the request's Host is `localhost` or an address in digits: no name that somebody else could make ours.
@@ -76,7 +110,7 @@ fn names_this_machine(request: &Request) -> bool {
         return false;
     };
     let name = host.trim_start_matches('[').trim_end_matches(']');
-    name == "localhost" || name.ends_with(".localhost") || name.parse::<std::net::IpAddr>().is_ok()
+    is_localhost(name) || name.parse::<std::net::IpAddr>().is_ok()
 }
 
 /// The password of a request with Basic authentication (RFC 7617).
@@ -116,6 +150,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_a_proxy_hands_on_needs_a_password() {
+        for name in ["Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Real-IP", "Via"] {
+            let request = || Request::builder().header(header::HOST, "127.0.0.1:8080").header(name, "a").finish();
+            let without = Guard::default();
+            assert_eq!(without.admit(&request()).await.expect_err(name).status(), StatusCode::FORBIDDEN);
+            assert!(without.admit_to_simulator(&request()).await.is_err(), "{name}");
+            let with = Guard::new(Some(SecretString::from("sesame")));
+            assert_eq!(with.admit(&request()).await.expect_err(name).status(), StatusCode::UNAUTHORIZED);
+            assert_eq!(with.admit_to_simulator(&request()).await.expect_err(name).status(), StatusCode::UNAUTHORIZED);
+        }
+    }
+
+    #[test]
+    fn a_public_url_is_local_by_its_host() {
+        let local = |text: &str| is_local(&Url::parse(text).expect("a URL"));
+        for text in ["http://localhost:8080", "http://a.localhost", "http://127.0.0.2:1", "http://[::1]:8080"] {
+            assert!(local(text), "{text}");
+        }
+        for text in ["https://sms.example.com", "http://10.0.0.1", "http://localhost.example", "http://0.0.0.0"] {
+            assert!(!local(text), "{text}");
+        }
+    }
+
+    #[tokio::test]
     async fn with_a_password_it_is_asked_for_and_guesses_are_counted() {
         let guard = Guard::new(Some(SecretString::from("open:sesame")));
         let with = |pair: &str| {
@@ -125,13 +183,17 @@ mod tests {
         for _ in 0..40 {
             assert_eq!(guard.admit(&of("localhost")).await.expect_err("asked").status(), StatusCode::UNAUTHORIZED);
         }
+        for pair in ["ada:open:sesame", ":open:sesame"] {
+            assert!(guard.admit(&with(pair)).await.is_ok(), "{pair}");
+        }
         for n in 0..40 {
             let refused = guard.admit(&with("ada:wrong")).await.expect_err("refused").status();
             let expected = if n < 20 { StatusCode::UNAUTHORIZED } else { StatusCode::TOO_MANY_REQUESTS };
             assert_eq!(refused, expected, "{n}");
         }
-        assert!(
-            guard.admit(&with("ada:open:sesame")).await.is_ok() && guard.admit(&with(":open:sesame")).await.is_ok()
-        );
+        for request in [with("ada:open:sesame"), of("localhost")] {
+            let refused = guard.admit(&request).await.expect_err("refused until the minute is over").status();
+            assert_eq!(refused, StatusCode::TOO_MANY_REQUESTS);
+        }
     }
 }

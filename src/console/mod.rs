@@ -9,6 +9,7 @@ use poem::{Endpoint, EndpointExt, IntoEndpoint, IntoResponse, Request, Response,
 use serde::Deserialize;
 use uuid::Uuid;
 
+use crate::body;
 use crate::ledger::session::{self, Filter};
 use crate::ledger::{Ledger, message};
 use crate::secret::sha256;
@@ -36,7 +37,7 @@ pub struct Door {
 /// The routes below `/console`.
 pub fn routes(door: Door) -> impl Endpoint<Output = Response> {
     let guard = door.guard.clone();
-    Route::new()
+    let routes = Route::new()
         .at("/", get(page))
         .at("/texts", get(show).post(send))
         .at("/sessions", get(list))
@@ -45,16 +46,16 @@ pub fn routes(door: Door) -> impl Endpoint<Output = Response> {
         .at("/style.css", get(style))
         .data(door)
         .into_endpoint()
-        .map_to_response()
-        .around(move |next, request| {
-            let guard = guard.clone();
-            async move {
-                match guard.admit(&request).await {
-                    Ok(()) => next.call(request).await,
-                    Err(refused) => Ok(refused),
-                }
+        .map_to_response();
+    body::bounded(routes).around(move |next, request| {
+        let guard = guard.clone();
+        async move {
+            match guard.admit(&request).await {
+                Ok(()) => next.call(request).await,
+                Err(refused) => Ok(refused),
             }
-        })
+        }
+    })
 }
 
 /// Which phone looks at which number.
@@ -180,11 +181,10 @@ async fn skip(request: &Request, Form(asked): Form<Skip>, door: Data<&Door>) -> 
 /// The newest sessions, and the messages of the very newest.
 async fn sessions(door: &Door) -> Result<maud::Markup, sqlx::Error> {
     let sessions = session::list(&door.ledger, door.project_id, &Filter::default(), None, 10).await?.items;
-    let newest = match sessions.first() {
-        Some(session) => message::list(&door.ledger, door.project_id, session.id, None, 100).await?.items,
-        None => Vec::new(),
-    };
-    Ok(pages::sessions(&sessions, &newest))
+    let Some(first) = sessions.first() else { return Ok(pages::sessions(&sessions, None, &[])) };
+    let newest = session::find(&door.ledger, door.project_id, first.id).await?;
+    let messages = message::list(&door.ledger, door.project_id, first.id, None, 100).await?.items;
+    Ok(pages::sessions(&sessions, newest.as_ref(), &messages))
 }
 
 fn unreadable(error: &sqlx::Error) -> Response {

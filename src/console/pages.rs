@@ -71,7 +71,7 @@ pub fn screen(texts: &[PhoneText], trouble: Option<&str>) -> Markup {
 }
 
 /// The newest sessions, and the messages of the very newest.
-pub fn sessions(sessions: &[Session], newest: &[Message]) -> Markup {
+pub fn sessions(sessions: &[Session], newest: Option<&Session>, messages: &[Message]) -> Markup {
     html! {
         table {
             thead { tr { th { "Contact" } th { "Number" } th { "Status" } th { "Agent" } th { "Last message" } } }
@@ -87,14 +87,14 @@ pub fn sessions(sessions: &[Session], newest: &[Message]) -> Markup {
                 @if sessions.is_empty() { tr { td colspan="5" { "No session yet." } } }
             }
         }
-        @if let Some(session) = sessions.first() {
+        @if let Some(session) = newest {
             h3 { "The newest" }
-            p { "State: " code { (session.state) } }
+            @if let Some(state) = &session.state { p { "State: " code { (state) } } }
             @if session.status != "closed" { (clock(session)) }
             table {
                 thead { tr { th { "At" } th { "Kind" } th { "Text" } th { "Status" } } }
                 tbody {
-                    @for message in newest {
+                    @for message in messages {
                         tr {
                             td.short { (message.created_at.format("%H:%M:%S%.3f")) }
                             td { (message.direction) " " (message.kind) }

@@ -26,7 +26,8 @@ pub struct Version {
     pub version: i32,
     /// `script` or `http`.
     pub kind: String,
-    /// The script of a `script` agent.
+    /// The script of a `script` agent; not in lists.
+    #[sqlx(default)]
     pub source: Option<String>,
     /// Where the service of an `http` agent is.
     pub url: Option<String>,
@@ -249,7 +250,7 @@ pub async fn find(ledger: &Ledger, project_id: Uuid, id: Uuid) -> Result<Option<
         .await
 }
 
-/// The agents of a project, newest first.
+/// The agents of a project, newest first, without their sources.
 pub async fn list(
     ledger: &Ledger,
     project_id: Uuid,
@@ -265,7 +266,7 @@ pub async fn list(
     Ok(Page::of(rows, limit, |agent: &Agent| agent.id.to_string()))
 }
 
-/// The versions of an agent, newest first.
+/// The versions of an agent, newest first, without their sources.
 pub async fn list_versions(
     ledger: &Ledger,
     project_id: Uuid,
@@ -281,6 +282,21 @@ pub async fn list_versions(
         .fetch_all(&ledger.pool)
         .await?;
     Ok(Page::of(rows, limit, |version: &Version| version.version.to_string()))
+}
+
+/// One version of an agent of a project.
+pub async fn find_version(
+    ledger: &Ledger,
+    project_id: Uuid,
+    id: Uuid,
+    version: i32,
+) -> Result<Option<Version>, sqlx::Error> {
+    sqlx::query_as(include_str!("../../sql/agent/find_version.sql"))
+        .bind(project_id)
+        .bind(id)
+        .bind(version)
+        .fetch_optional(&ledger.pool)
+        .await
 }
 
 /// The version that a session runs. It never changes, so the caller may keep it.

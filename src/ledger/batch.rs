@@ -96,6 +96,14 @@ impl BatchError {
         code.is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
     }
 
+    /// Whether it may be one row that keeps the item waiting, as one that somebody holds, while others are stored.
+    pub fn may_be_of_a_row(&self) -> bool {
+        let Self::Database(error) = self else { return false };
+        let timed_out =
+            matches!(error.as_ref(), sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::TimedOut);
+        timed_out || self.is_held() || error.as_database_error().is_some_and(db::is_given_up)
+    }
+
     /// Whether somebody else held what the item needs.
     fn is_held(&self) -> bool {
         let Self::Database(error) = self else { return false };
@@ -304,7 +312,7 @@ where
     while away.is_none()
         && let Some((item, answer)) = waiting.next()
     {
-        count_retry("refused_batch");
+        db::count_retry("refused_batch");
         match flush_alone(flush, lane, item.clone(), 0).await {
             Err(error) if error.is_held() => {
                 held.push((item, answer));
@@ -337,7 +345,7 @@ where
             Ok(results) => return results.into_iter().next().ok_or(BatchError::Stopped),
             Err(error) if retries < RETRIES && helps_to_retry(&error) => {
                 retries += 1;
-                count_retry("conflict");
+                db::count_retry("conflict");
                 continue;
             }
             Err(error) => BatchError::Database(Arc::new(error)),
@@ -346,14 +354,8 @@ where
             return Err(error);
         }
         patience -= 1;
-        count_retry("lock");
+        db::count_retry("lock");
     }
-}
-
-/// Counts that an item is tried again, and why: a whole batch was refused (`refused_batch`), another transaction was faster or the two
-/// waited for each other (`conflict`), or somebody held its rows or tables (`lock`).
-fn count_retry(why: &'static str) {
-    metrics::counter!("textback_batch_retries_total", "why" => why).increment(1);
 }
 
 /// A deadlock, a serialization failure, or a unique row that another transaction was faster to

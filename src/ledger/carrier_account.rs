@@ -6,6 +6,7 @@ use std::time::Duration;
 use moka::future::Cache;
 use secrecy::SecretString;
 use sqlx::FromRow;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use uuid::Uuid;
 
 use super::Ledger;
@@ -17,11 +18,21 @@ use crate::secret::{SecretContext, SecretError, SecretKeys};
 /// long at the most; a signature that fails asks anew at once.
 const KEPT: Duration = Duration::from_secs(5);
 
+/// How many webhook keys are looked up at a time that were never right, or whose signature was wrong: anybody may send those, and they
+/// may not take the connections that texts are stored with.
+const UNSURE_AT_A_TIME: usize = 2;
+/// How long such a look-up may wait for its turn.
+const TURN_WITHIN: Duration = Duration::from_secs(3);
+/// For how long a webhook key that was right is looked up without waiting.
+const KNOWN_FOR: Duration = Duration::from_secs(24 * 3600);
+
 /// Why an account can't be had.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AccountError {
     #[error("the database does not answer: {0}")]
     Database(Arc<sqlx::Error>),
+    #[error("too many unknown webhook keys are looked up at this moment")]
+    TooManyUnknown,
     #[error(transparent)]
     Secret(Arc<SecretError>),
 }
@@ -45,6 +56,9 @@ pub struct Accounts {
     key: SecretKeys,
     by_project: Cache<Uuid, Option<Arc<Account>>>,
     by_webhook_key: Cache<String, Option<Arc<Account>>>,
+    /// Webhook keys that were right.
+    known: Cache<String, ()>,
+    unsure: Arc<Semaphore>,
 }
 
 impl Accounts {
@@ -55,6 +69,8 @@ impl Accounts {
             key,
             by_project: Cache::builder().max_capacity(10_000).time_to_live(KEPT).build(),
             by_webhook_key: Cache::builder().max_capacity(10_000).time_to_live(KEPT).build(),
+            known: Cache::builder().max_capacity(10_000).time_to_idle(KNOWN_FOR).build(),
+            unsure: Arc::new(Semaphore::new(UNSURE_AT_A_TIME)),
         }
     }
 
@@ -91,14 +107,20 @@ impl Accounts {
         if let Some(account) = self.by_webhook_key.get(webhook_key).await {
             return Ok(account);
         }
-        let reading = self.read_by_webhook_key(webhook_key);
+        let reading = async {
+            let is_known = self.known.get(webhook_key).await.is_some();
+            let _turn = if is_known { None } else { Some(self.turn().await?) };
+            self.read_by_webhook_key(webhook_key).await
+        };
         let read = Box::pin(self.by_webhook_key.try_get_with_by_ref(webhook_key, reading)).await;
         read.map_err(|error: Arc<AccountError>| (*error).clone())
     }
 
     /// The same, asked anew: for a signature that fails, since the token may just have changed.
     pub async fn of_webhook_key_anew(&self, webhook_key: &str) -> Result<Option<Arc<Account>>, AccountError> {
+        let turn = self.turn().await?;
         let account = self.read_by_webhook_key(webhook_key).await?;
+        drop(turn);
         self.by_webhook_key.insert(webhook_key.to_owned(), account.clone()).await;
         Ok(account)
     }
@@ -127,7 +149,19 @@ impl Accounts {
         let reading = sqlx::query_as(include_str!("../../sql/carrier_account/find_by_webhook_key.sql"))
             .bind(webhook_key)
             .fetch_optional(&self.ledger.pool);
-        self.open(db::patiently(reading).await?)
+        let account = self.open(db::patiently(reading).await?)?;
+        if account.is_some() {
+            self.known.insert(webhook_key.to_owned(), ()).await;
+        }
+        Ok(account)
+    }
+
+    /// A turn to look up what may well be wrong.
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, AccountError> {
+        match tokio::time::timeout(TURN_WITHIN, self.unsure.acquire()).await {
+            Ok(Ok(turn)) => Ok(turn),
+            _ => Err(AccountError::TooManyUnknown),
+        }
     }
 
     fn open(&self, row: Option<Row>) -> Result<Option<Arc<Account>>, AccountError> {

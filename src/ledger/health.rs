@@ -1,14 +1,17 @@
 //! Whether the database answers and has this binary's schema, and how much work waits; it mends nothing.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use sqlx::FromRow;
+use uuid::Uuid;
 
 use super::Ledger;
 use crate::db;
 use crate::db::session::Unsuitable;
+use crate::secret::sha256;
 
 /// Why we can't serve.
 #[derive(Debug, thiserror::Error)]
@@ -35,37 +38,65 @@ pub enum NotReady {
 /// tell that it works again.
 const FAILED_FOR: Duration = Duration::from_secs(10);
 
+/// How many different contacts' texts must have failed when each may have waited for one row: with one of them the row is to blame, and
+/// nobody else's texts.
+const CONTACTS: usize = 2;
+
 /// What became of the latest ingests of this process. Cheap to clone.
 #[derive(Clone, Default)]
-pub(super) struct Ingest(Arc<Mutex<Option<Instant>>>);
+pub(super) struct Ingest(Arc<Mutex<Option<Failing>>>);
 
-/// An ingest that is under way; one that is given up before it succeeds has failed.
-pub(super) struct Ingesting(Ingest, bool);
+/// Ingests that failed since the last one succeeded.
+struct Failing {
+    /// Whose texts, as far as that matters.
+    pairs: HashSet<Pair>,
+    /// Whether one failed for what can't be one row's fault.
+    is_of_the_database: bool,
+    last: Instant,
+}
+
+/// A contact on a number, by its hash: what failed is remembered, and nobody's number is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Pair([u8; 32]);
+
+impl Pair {
+    pub fn of(project_id: Uuid, number: &str, contact: &str) -> Self {
+        Self(sha256(format!("{project_id} {number} {contact}").as_bytes()))
+    }
+}
 
 impl Ingest {
-    pub fn begin(&self) -> Ingesting {
-        Ingesting(self.clone(), false)
+    /// Notes that a text could not be stored: for want of the database, or perhaps for one row that it needs.
+    pub fn failed(&self, pair: Pair, is_of_the_database: bool) {
+        let mut failing = self.failing();
+        let now = Instant::now();
+        // What failed long ago, when nobody texted since, says nothing of now.
+        let mut so_far = failing
+            .take()
+            .filter(|so_far| so_far.last.elapsed() < FAILED_FOR)
+            .unwrap_or_else(|| Failing { pairs: HashSet::new(), is_of_the_database: false, last: now });
+        so_far.last = now;
+        so_far.is_of_the_database |= is_of_the_database;
+        if so_far.pairs.len() < CONTACTS {
+            so_far.pairs.insert(pair);
+        }
+        *failing = Some(so_far);
     }
 
-    /// When the last ingest failed, if none succeeded since.
-    fn failed_at(&self) -> Option<Instant> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Notes that a text was stored.
+    pub fn succeeded(&self) {
+        *self.failing() = None;
     }
 
-    fn ended(&self, failed_at: Option<Instant>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = failed_at;
+    /// Whether texts could not be stored a moment ago, and none was since.
+    fn fails(&self) -> bool {
+        self.failing().as_ref().is_some_and(|failing| {
+            failing.last.elapsed() < FAILED_FOR && (failing.is_of_the_database || failing.pairs.len() >= CONTACTS)
+        })
     }
-}
 
-impl Ingesting {
-    pub fn succeeded(mut self) {
-        self.1 = true;
-    }
-}
-
-impl Drop for Ingesting {
-    fn drop(&mut self) {
-        self.0.ended((!self.1).then(Instant::now));
+    fn failing(&self) -> MutexGuard<'_, Option<Failing>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -132,9 +163,9 @@ pub async fn check(ledger: &Ledger) -> Result<(), NotReady> {
 
 /// Checks that texts can be stored: that nobody holds a table of theirs, and that the last one was stored.
 async fn writable(ledger: &Ledger) -> Result<(), NotReady> {
-    if ledger.ingest.failed_at().is_some_and(|at| at.elapsed() < FAILED_FOR) {
+    if ledger.ingest.fails() {
         return Err(NotReady::Blocked(
-            "the last inbound message could not be stored; the log has the reason".to_owned(),
+            "the last inbound messages could not be stored; the log has the reason".to_owned(),
         ));
     }
     // Not prepared: it is a block, and a plan is of no use to it.
@@ -247,4 +278,25 @@ pub struct Stuck {
 /// What has been on its way for longer than `seconds`, the oldest first, ten at most.
 pub async fn stuck(ledger: &Ledger, seconds: f64) -> Result<Vec<Stuck>, sqlx::Error> {
     sqlx::query_as(include_str!("../../sql/health/stuck.sql")).bind(seconds).fetch_all(&ledger.pool).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_contact_whose_row_is_held_is_no_reason_and_two_are_one() {
+        let ingest = Ingest::default();
+        let pair = |contact: &str| Pair::of(Uuid::nil(), "+14155550199", contact);
+        for _ in 0..9 {
+            ingest.failed(pair("+14155550101"), false);
+        }
+        assert!(!ingest.fails());
+        ingest.failed(pair("+14155550102"), false);
+        assert!(ingest.fails());
+        ingest.succeeded();
+        assert!(!ingest.fails());
+        ingest.failed(pair("+14155550101"), true);
+        assert!(ingest.fails(), "the database is away, whoever texts");
+    }
 }

@@ -1,6 +1,7 @@
 //! Texts become rows: each one once, in its session, with work marked, or in quarantine; it never answers anybody.
 
 use std::collections::HashSet;
+use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -13,6 +14,7 @@ use super::batch::BatchError;
 use super::beginning::{Beginnings, Place};
 use super::composite::composite;
 use super::consent::Keyword;
+use super::health::Pair;
 use super::turn::{Claim, WaitingMessage};
 use super::wake::Work;
 use super::{Ledger, new_id};
@@ -98,12 +100,34 @@ impl Taken {
     }
 }
 
-/// Takes a text in; when this answers, it is committed. Whoever stops waiting may find it committed all the same, a moment later: the
-/// carrier's id keeps it one message when the carrier sends it again.
-pub async fn take_in(ledger: &Ledger, text: Text) -> Result<Taken, BatchError> {
-    let waiting = ledger.ingest.begin();
-    let taken = ledger.intake.submit(text).await?;
-    waiting.succeeded();
+/// Why a text was not taken in.
+#[derive(Debug, thiserror::Error)]
+pub enum NotTaken {
+    #[error("the database did not store it in time")]
+    TooLate,
+    #[error(transparent)]
+    Refused(BatchError),
+}
+
+/// Takes a text in, waiting until `deadline` at most; when this answers, it is committed. Whoever stops waiting may find it committed all
+/// the same, a moment later: the carrier's id keeps it one message when the carrier sends it again.
+pub async fn take_in(ledger: &Ledger, text: Text, deadline: Instant) -> Result<Taken, NotTaken> {
+    let pair = Pair::of(text.project_id, &text.to, &text.from);
+    // A client that goes away drops this future, and nothing is counted: that says nothing of the database.
+    let taken = match tokio::time::timeout_at(deadline.into(), ledger.intake.submit(text)).await {
+        Ok(Ok(taken)) => taken,
+        Ok(Err(error)) => {
+            if error.is_of_the_database() {
+                ledger.ingest.failed(pair, !error.may_be_of_a_row());
+            }
+            return Err(NotTaken::Refused(error));
+        }
+        Err(_) => {
+            ledger.ingest.failed(pair, false);
+            return Err(NotTaken::TooLate);
+        }
+    };
+    ledger.ingest.succeeded();
     match &taken {
         Taken::Stored { begun: false, .. } => ledger.wakes.ring(Work::Turn),
         // HELP may have an answer.
@@ -200,7 +224,10 @@ pub(super) async fn flush_somehow(
         return flush(connection, texts, None).await;
     }
     match flush(connection, texts.clone(), beginnings).await {
-        Err(error) if db::is_of_the_data(&error) => flush(connection, texts, None).await,
+        Err(error) if db::is_of_the_data(&error) => {
+            db::count_retry("unreadable_row");
+            flush(connection, texts, None).await
+        }
         flushed => flushed,
     }
 }

@@ -35,16 +35,37 @@ pub async fn add(ledger: &Ledger, project_id: Uuid) -> Result<String, sqlx::Erro
     create(&mut connection, project_id).await
 }
 
+/// Whether a text looks like a key of ours: the prefix, and 32 bytes in base64.
+pub fn is_shaped(text: &str) -> bool {
+    text.strip_prefix(PREFIX).is_some_and(|drawn| {
+        drawn.len() == 43 && drawn.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    })
+}
+
 /// Whom a key speaks for; `None` when it is not one of ours or was revoked.
 ///
 /// The look-up is by hash, so its time tells nothing about how much of a guess was right.
 pub async fn find(ledger: &Ledger, key: &str) -> Result<Option<Key>, sqlx::Error> {
     // None of ours looks like this: not worth a statement.
-    if !key.starts_with(PREFIX) {
+    if !is_shaped(key) {
         return Ok(None);
     }
     sqlx::query_as(include_str!("../../sql/api_key/find.sql"))
         .bind(sha256(key.as_bytes()).as_slice())
         .fetch_optional(&ledger.pool)
         .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_is_drawn_has_the_shape_of_one() {
+        let key = draw_token(PREFIX);
+        assert!(is_shaped(&key), "{key}");
+        for other in ["", "tb_", "tb_wrong", &key[1..], &format!("{key}a"), &key.replace('_', " ")] {
+            assert!(!is_shaped(other), "{other}");
+        }
+    }
 }

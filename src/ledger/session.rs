@@ -16,7 +16,9 @@ pub struct Session {
     pub contact: String,
     pub channel: String,
     pub status: String,
-    pub state: Value,
+    /// What its agent remembers; not in lists.
+    #[sqlx(default)]
+    pub state: Option<Value>,
     pub origin: String,
     pub engaged: bool,
     pub agent_id: Uuid,
@@ -50,7 +52,7 @@ pub async fn find(ledger: &Ledger, project_id: Uuid, id: Uuid) -> Result<Option<
         .await
 }
 
-/// The sessions of a project, newest first, before the one named by the cursor.
+/// The sessions of a project, newest first, before the one named by the cursor; without their states.
 pub async fn list(
     ledger: &Ledger,
     project_id: Uuid,

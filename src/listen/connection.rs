@@ -1,18 +1,15 @@
 //! One connection: served until it is idle for too long, sends no complete head in time, or the process stops.
 
 use std::convert::Infallible;
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use hyper::body::Incoming;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::http::uri::Scheme;
-use hyper::http::{HeaderValue, header};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -20,14 +17,12 @@ use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Addr, Endpoint, Request};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
-/// How long a client may take from its first byte to the end of a request's head, and from its connection to its first byte.
-pub const HEAD_WITHIN: Duration = Duration::from_secs(10);
-/// How long a connection may be idle between two requests, and how long a client may read nothing of its answer. Proxies keep
-/// their connections for 60 s, and must be the first to close them.
-const IDLE: Duration = Duration::from_secs(75);
+use super::Limits;
+use super::activity::{Activity, Answering, Connections, Running};
+
 /// The most that is read of a head before it is refused (431). hyper would read 400 kB from anybody.
 const MOST_OF_A_HEAD: usize = 32 * 1024;
 /// How long, and how many bytes, a client whose body was refused is read on for: closing over unread bytes would reset the
@@ -39,7 +34,9 @@ const MOST_TO_LINGER: usize = 256 * 1024;
 pub(super) struct Serving<E> {
     pub routes: Arc<E>,
     pub address: SocketAddr,
-    pub http2: bool,
+    pub limits: Limits,
+    /// All connections of the address, of which an idle one may have to make room.
+    pub open: Connections,
     /// Told when no further request is wanted.
     pub stopping: CancellationToken,
     /// Told when running requests have had their time.
@@ -51,7 +48,8 @@ impl<E> Clone for Serving<E> {
         Self {
             routes: self.routes.clone(),
             address: self.address,
-            http2: self.http2,
+            limits: self.limits,
+            open: self.open.clone(),
             stopping: self.stopping.clone(),
             cut: self.cut.clone(),
         }
@@ -63,9 +61,10 @@ impl<E: Endpoint + 'static> Serving<E> {
     pub async fn serve(self, socket: TcpStream, peer: SocketAddr) {
         // An answer is one small packet, which must not wait for the acknowledgement of the one before.
         let _ = socket.set_nodelay(true);
-        let activity = Arc::new(Activity::new());
+        let activity = Arc::new(Activity::new(self.limits));
+        let _open = self.open.add(activity.clone());
         let io = TokioIo::new(Watched { socket, activity: activity.clone(), linger: None });
-        let builder = builder(self.http2);
+        let builder = builder(self.limits.http2);
         let (routes, local) = (self.routes, LocalAddr(Addr::SocketAddr(self.address)));
         let watched = activity.clone();
         let service = service_fn(move |request: hyper::Request<Incoming>| {
@@ -74,8 +73,8 @@ impl<E: Endpoint + 'static> Serving<E> {
             async move {
                 let request = Request::from((request, local, RemoteAddr(Addr::SocketAddr(peer)), Scheme::HTTP));
                 let response = hyper::Response::from(routes.get_response(request).await);
-                running.ends(&response);
-                Ok::<_, Infallible>(response)
+                let answering = running.ends(&response);
+                Ok::<_, Infallible>(response.map(|body| Answer { body, _answering: answering }))
             }
         });
         let connection = builder.serve_connection(io, service);
@@ -84,6 +83,7 @@ impl<E: Endpoint + 'static> Serving<E> {
             biased;
             _ = &mut connection => return,
             () = activity.overdue() => return,
+            () = activity.makes_room() => return,
             () = self.stopping.cancelled() => {}
         }
         connection.as_mut().graceful_shutdown();
@@ -91,6 +91,7 @@ impl<E: Endpoint + 'static> Serving<E> {
             biased;
             _ = &mut connection => {}
             () = activity.overdue() => {}
+            () = activity.makes_room() => {}
             () = self.cut.cancelled() => {}
         }
     }
@@ -110,114 +111,26 @@ fn builder(http2: bool) -> auto::Builder<TokioExecutor> {
     if http2 { builder } else { builder.http1_only() }
 }
 
-/// What happens on a connection, and since when.
-struct Activity {
-    began: Instant,
-    /// How many requests run.
-    running: AtomicU32,
-    /// Whether a request was ever complete.
-    used: AtomicBool,
-    /// Whether it speaks HTTP/2, which has frames between its requests.
-    many_streams: AtomicBool,
-    /// When the first byte of a head came that is not complete yet, in milliseconds from the beginning and one more; 0 if none did.
-    head_since: AtomicU64,
-    /// When a byte was last read or written.
-    moved: AtomicU64,
-    /// Whether the client's body was refused, and may still be under way.
-    refused: AtomicBool,
+/// The body of an answer, which is under way until hyper has all of it.
+struct Answer<B> {
+    body: B,
+    _answering: Answering,
 }
 
-impl Activity {
-    fn new() -> Self {
-        Self {
-            began: Instant::now(),
-            running: AtomicU32::new(0),
-            used: AtomicBool::new(false),
-            many_streams: AtomicBool::new(false),
-            head_since: AtomicU64::new(0),
-            moved: AtomicU64::new(0),
-            refused: AtomicBool::new(false),
-        }
+impl<B: Body + Unpin> Body for Answer<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(context)
     }
 
-    fn now(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
     }
 
-    fn moves(&self) {
-        self.moved.store(self.now(), Ordering::Relaxed);
-    }
-
-    fn reads(&self) {
-        self.moves();
-        if self.running.load(Ordering::Relaxed) == 0 && self.head_since.load(Ordering::Relaxed) == 0 {
-            self.head_since.store(self.now() + 1, Ordering::Relaxed);
-        }
-    }
-
-    /// When this connection is to be closed if nothing happens before.
-    fn deadline(&self) -> Instant {
-        if self.running.load(Ordering::Relaxed) > 0 {
-            // Requests have deadlines of their own.
-            return Instant::now() + IDLE;
-        }
-        let head_since = self.head_since.load(Ordering::Relaxed);
-        let (since, within) = match (head_since, self.used.load(Ordering::Relaxed)) {
-            (0, true) => (self.moved.load(Ordering::Relaxed), IDLE),
-            (0, false) => (0, HEAD_WITHIN),
-            _ if self.many_streams.load(Ordering::Relaxed) => (self.moved.load(Ordering::Relaxed), IDLE),
-            (since, _) => (since, HEAD_WITHIN),
-        };
-        self.began + Duration::from_millis(since) + within
-    }
-
-    /// Ends when the connection is overdue. Polled with the connection and after it, so that it sees what the connection just did;
-    /// its timer is only moved when the deadline comes earlier, or when it rings.
-    fn overdue(&self) -> impl Future<Output = ()> {
-        let mut timer: Pin<Box<Sleep>> = Box::pin(tokio::time::sleep_until(self.deadline()));
-        std::future::poll_fn(move |context| {
-            loop {
-                let deadline = self.deadline();
-                if deadline < timer.deadline() {
-                    timer.as_mut().reset(deadline);
-                }
-                ready!(timer.as_mut().poll(context));
-                let deadline = self.deadline();
-                if deadline <= Instant::now() {
-                    return Poll::Ready(());
-                }
-                timer.as_mut().reset(deadline);
-            }
-        })
-    }
-}
-
-/// A request that runs.
-struct Running(Arc<Activity>);
-
-impl Running {
-    fn begin(activity: &Arc<Activity>, version: hyper::Version) -> Self {
-        activity.running.fetch_add(1, Ordering::Relaxed);
-        activity.used.store(true, Ordering::Relaxed);
-        activity.head_since.store(0, Ordering::Relaxed);
-        if version == hyper::Version::HTTP_2 {
-            activity.many_streams.store(true, Ordering::Relaxed);
-        }
-        Self(activity.clone())
-    }
-
-    fn ends<B>(self, response: &hyper::Response<B>) {
-        let closes = response.headers().get(header::CONNECTION) == Some(&HeaderValue::from_static("close"));
-        if closes && !response.status().is_success() {
-            self.0.refused.store(true, Ordering::Relaxed);
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.moves();
-        self.0.running.fetch_sub(1, Ordering::Relaxed);
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -261,7 +174,7 @@ impl AsyncWrite for Watched {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = ready!(Pin::new(&mut this.socket).poll_write(context, bytes));
-        this.activity.moves();
+        this.activity.writes(written.as_ref().copied().unwrap_or(0));
         Poll::Ready(written)
     }
 
@@ -272,7 +185,7 @@ impl AsyncWrite for Watched {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = ready!(Pin::new(&mut this.socket).poll_write_vectored(context, parts));
-        this.activity.moves();
+        this.activity.writes(written.as_ref().copied().unwrap_or(0));
         Poll::Ready(written)
     }
 
@@ -281,7 +194,11 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_flush(context)
+        let this = self.get_mut();
+        let flushed = ready!(Pin::new(&mut this.socket).poll_flush(context));
+        // hyper flushes once all that it has was written.
+        this.activity.has_written_all();
+        Poll::Ready(flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -289,7 +206,7 @@ impl AsyncWrite for Watched {
         if this.linger.is_none() {
             ready!(Pin::new(&mut this.socket).poll_shutdown(context))?;
         }
-        if this.activity.refused.load(Ordering::Relaxed) {
+        if this.activity.is_refused() {
             ready!(this.poll_linger(context));
         }
         Poll::Ready(Ok(()))

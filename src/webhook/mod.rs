@@ -11,14 +11,14 @@ use poem::{Body, Endpoint, EndpointExt, IntoEndpoint, Request, Response, Route, 
 use uuid::Uuid;
 
 use crate::account::Account;
-use crate::body::{self, Held};
+use crate::body::{self, Held, Reading};
 use crate::carrier::form::Form;
 use crate::carrier::signature;
 use crate::carrier::webhook::{InboundText, OptOut, StatusReport};
 use crate::ledger::carrier_account::Accounts;
 use crate::ledger::consent::Keyword;
 use crate::ledger::delivery::{Recorded, Report};
-use crate::ledger::inbound::{Medium, Text};
+use crate::ledger::inbound::{Medium, NotTaken, Text};
 use crate::ledger::{Ledger, delivery, inbound};
 use crate::problem::Problem;
 use crate::telemetry::masked;
@@ -28,6 +28,9 @@ const MOST_BYTES: usize = 64 * 1024;
 /// How long after a webhook came it is answered at the latest. The carrier gives up after 15 s, and one that was answered 503 goes to the
 /// fallback address or comes again; one that was not answered may be lost.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// How long the carrier has for a body, which leaves the database at least as long: who is slow is told so, and the database is not
+/// blamed for it.
+const BODY_WITHIN: Duration = Duration::from_secs(4);
 
 /// What the door needs.
 #[derive(Clone)]
@@ -61,10 +64,11 @@ pub fn routes(door: Door) -> impl Endpoint<Output = Response> {
 #[handler]
 async fn messages(request: &Request, Path(key): Path<String>, door: Data<&Door>, body: Body) -> Response {
     let began = Instant::now();
-    let answer = in_time(async {
-        let (account, form, raw) = verify(&door, request, &key, body).await?;
-        take_in(&door, &account, &form, raw).await
-    })
+    let deadline = began + ANSWER_WITHIN;
+    let answer = async {
+        let (account, form, raw) = verify(&door, request, &key, body, deadline).await?;
+        take_in(&door, &account, &form, raw, deadline).await
+    }
     .await;
     metrics::histogram!("textback_webhook_duration_seconds", "hook" => "messages")
         .record(began.elapsed().as_secs_f64());
@@ -73,10 +77,11 @@ async fn messages(request: &Request, Path(key): Path<String>, door: Data<&Door>,
 
 #[handler]
 async fn status(request: &Request, Path(key): Path<String>, door: Data<&Door>, body: Body) -> Response {
-    let answer = in_time(async {
-        let (account, form, raw) = verify(&door, request, &key, body).await?;
-        record(&door, &account, request, &form, &raw).await
-    })
+    let deadline = Instant::now() + ANSWER_WITHIN;
+    let answer = async {
+        let (account, form, raw) = verify(&door, request, &key, body, deadline).await?;
+        in_time(deadline, record(&door, &account, request, &form, &raw)).await
+    }
     .await;
     acknowledge("status", answer)
 }
@@ -89,23 +94,33 @@ async fn check(
     door: Data<&Door>,
     body: Body,
 ) -> Result<StatusCode, Problem> {
-    in_time(async { verify(&door, request, &key, body).await.map(|_| StatusCode::NO_CONTENT) }).await
+    verify(&door, request, &key, body, Instant::now() + ANSWER_WITHIN).await.map(|_| StatusCode::NO_CONTENT)
 }
 
-/// Answers before the carrier gives up. What the database was asked for by then goes on: a text whose 503 was sent may be stored a moment
-/// later, and is one message when it comes again.
-async fn in_time<T>(answering: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
-    match tokio::time::timeout(ANSWER_WITHIN, answering).await {
-        Ok(answer) => answer,
-        Err(_) => Err(Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "database_blocked",
-            format!("the database did not answer within {} s; send it again", ANSWER_WITHIN.as_secs()),
-        )),
+/// Waits for the database until the carrier is to be answered. What the database was asked for by then goes on: a text whose 503 was
+/// sent may be stored a moment later, and is one message when it comes again.
+async fn in_time<T, E: Into<Problem>>(
+    deadline: Instant,
+    asking: impl Future<Output = Result<T, E>>,
+) -> Result<T, Problem> {
+    match tokio::time::timeout_at(deadline.into(), asking).await {
+        Ok(answer) => answer.map_err(Into::into),
+        Err(_) => Err(blocked()),
     }
 }
 
-async fn take_in(door: &Door, account: &Account, form: &Form, mut raw: Held) -> Result<&'static str, Problem> {
+fn blocked() -> Problem {
+    let told = format!("the database did not answer within {} s; send it again", ANSWER_WITHIN.as_secs());
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "database_blocked", told)
+}
+
+async fn take_in(
+    door: &Door,
+    account: &Account,
+    form: &Form,
+    mut raw: Held,
+    deadline: Instant,
+) -> Result<&'static str, Problem> {
     let text = InboundText::read(form, &account.account_sid);
     let keyword = match text.opt_out {
         Some(OptOut::Stop) => Some(Keyword::Stop),
@@ -128,9 +143,13 @@ async fn take_in(door: &Door, account: &Account, form: &Form, mut raw: Held) -> 
             keyword,
             said_at: None,
         },
+        deadline,
     )
     .await
-    .map_err(|error| Problem::unavailable(&error))?;
+    .map_err(|error| match error {
+        NotTaken::TooLate => blocked(),
+        NotTaken::Refused(error) => Problem::unavailable(&error),
+    })?;
     match &taken {
         inbound::Taken::Stored { session_id, .. } => {
             tracing::info!(%session_id, carrier_sid, from, to, "text stored");
@@ -200,8 +219,54 @@ async fn record(
 }
 
 /// The account and the form of a request that the carrier signed.
-async fn verify(door: &Door, request: &Request, key: &str, body: Body) -> Result<(Arc<Account>, Form, Held), Problem> {
-    let account = door.accounts.of_webhook_key(key).await?;
+async fn verify(
+    door: &Door,
+    request: &Request,
+    key: &str,
+    body: Body,
+    deadline: Instant,
+) -> Result<(Arc<Account>, Form, Held), Problem> {
+    let (account, given) =
+        recognize(door, request, key, deadline).await.map_err(|refused| match body::is_announced(request) {
+            true => refused.before_the_body(),
+            false => refused,
+        })?;
+    let reading = Reading {
+        most: MOST_BYTES,
+        within: BODY_WITHIN.min(deadline.saturating_duration_since(Instant::now())),
+        owner: account.project_id,
+        budget: body::of_webhooks(),
+    };
+    let raw = body::read(body, reading).await?;
+    let url =
+        format!("{}{}", door.public_base, request.original_uri().path_and_query().map_or("/", |path| path.as_str()));
+    let form = Form::read(raw.bytes());
+    if signature::verify(account.signing_tokens(), &url, &form, given) {
+        return Ok((account, form, raw));
+    }
+    // The token may have changed in another process a moment ago.
+    if let Some(account) = in_time(deadline, door.accounts.of_webhook_key_anew(key)).await?
+        && signature::verify(account.signing_tokens(), &url, &form, given)
+    {
+        return Ok((account, form, raw));
+    }
+    Err(refuse(
+        &account,
+        &format!(
+            "the signature does not fit; it is checked over the URL {}/… (TEXTBACK_PUBLIC_URL) with the account's auth token: both must be the carrier's",
+            door.public_base
+        ),
+    ))
+}
+
+/// The account that a request is for, and its signature, before a byte of the body is read.
+async fn recognize<'r>(
+    door: &Door,
+    request: &'r Request,
+    key: &str,
+    deadline: Instant,
+) -> Result<(Arc<Account>, &'r str), Problem> {
+    let account = in_time(deadline, door.accounts.of_webhook_key(key)).await?;
     let Some(account) = account else {
         return Err(Problem::new(
             StatusCode::NOT_FOUND,
@@ -218,26 +283,7 @@ async fn verify(door: &Door, request: &Request, key: &str, body: Body) -> Result
     let Some(given) = request.headers().get(signature::HEADER).and_then(|value| value.to_str().ok()) else {
         return Err(refuse(&account, "no X-Twilio-Signature; only the carrier may call this address"));
     };
-    let raw = body::read(body, MOST_BYTES).await?;
-    let url =
-        format!("{}{}", door.public_base, request.original_uri().path_and_query().map_or("/", |path| path.as_str()));
-    let form = Form::read(raw.bytes());
-    if signature::verify(account.signing_tokens(), &url, &form, given) {
-        return Ok((account, form, raw));
-    }
-    // The token may have changed in another process a moment ago.
-    if let Some(account) = door.accounts.of_webhook_key_anew(key).await?
-        && signature::verify(account.signing_tokens(), &url, &form, given)
-    {
-        return Ok((account, form, raw));
-    }
-    Err(refuse(
-        &account,
-        &format!(
-            "the signature does not fit; it is checked over the URL {}/… (TEXTBACK_PUBLIC_URL) with the account's auth token: both must be the carrier's",
-            door.public_base
-        ),
-    ))
+    Ok((account, given))
 }
 
 fn refuse(account: &Account, why: &str) -> Problem {

@@ -1,5 +1,7 @@
 //! Texts whose webhook never came: read back from the carrier's list, and entered like any other; it answers none of them.
 
+use std::time::{Duration, Instant};
+
 use apalis_core::error::BoxDynError;
 use apalis_core::task::data::Data;
 use chrono::TimeDelta;
@@ -23,6 +25,9 @@ use crate::ledger::wake::Work;
 
 /// What came shortly before the last text that is known is read again: lists are not in the order of arrival.
 const OVERLAP: TimeDelta = TimeDelta::minutes(5);
+
+/// How long a text may take to be stored; one that takes longer is read back again.
+const TAKEN_WITHIN: Duration = Duration::from_secs(60);
 
 /// Reads back the texts of numbers.
 #[derive(Clone)]
@@ -117,6 +122,7 @@ impl Listener {
                 keyword,
                 said_at: message.created_at(),
             },
+            Instant::now() + TAKEN_WITHIN,
         );
         let taken = failpoint::during("read_back.in_commit", taking).await.map_err(|error| error.to_string())?;
         if let Taken::Stored { session_id, .. } | Taken::Noted { session_id, .. } = &taken {

@@ -118,6 +118,15 @@ async fn a_session_keeps_the_version_it_started_with() {
     assert_eq!(world.answers("+14155550102", "hi").await, ["two"]);
     let versions = world.ok(Method::GET, &format!("/v1/agents/{agent_id}/versions"), None).await;
     assert_eq!(versions["items"].as_array().map(Vec::len), Some(2));
+    // What may be long is told by the one, and never by a list.
+    for list in [versions, world.ok(Method::GET, "/v1/agents", None).await] {
+        assert!(list["items"][0].get("source").is_none() && list["items"][0]["kind"] == "script", "{list}");
+    }
+    let of = async |path: String| world.ok(Method::GET, &path, None).await["source"].clone();
+    assert_eq!(of(format!("/v1/agents/{agent_id}")).await, "def reply(conv, text): return \"two\"");
+    assert_eq!(of(format!("/v1/agents/{agent_id}/versions/1")).await, "def reply(conv, text): return \"one\"");
+    let unknown = world.refused(Method::GET, &format!("/v1/agents/{agent_id}/versions/3"), None).await;
+    assert_eq!(unknown, (404, "not_found".to_owned()));
 }
 
 #[tokio::test]
@@ -210,5 +219,5 @@ def reply(conv, text):
         no_waiting(&world).await;
     }
     assert_eq!(world.simulator.received(ADA, NUMBER), ["small", "Sorry!"]);
-    assert_eq!(world.sessions().await[0]["state"], json!({"kept": "small"}));
+    assert_eq!(world.state(&world.sessions().await[0]).await, json!({"kept": "small"}));
 }

@@ -120,6 +120,7 @@ async fn another_projects_things_are_as_unknown_as_no_things() {
         (Method::POST, format!("/v1/sessions/{session}/end")),
         (Method::GET, format!("/v1/agents/{agent}")),
         (Method::GET, format!("/v1/agents/{agent}/versions")),
+        (Method::GET, format!("/v1/agents/{agent}/versions/1")),
         (Method::GET, format!("/v1/numbers/{number}")),
     ] {
         let (status, answer) = world.ask(&stranger, method.clone(), &path, None).await;

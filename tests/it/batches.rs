@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use crate::harness::{NUMBER, World};
+use crate::harness::{NUMBER, World, soon};
 
 /// A disk that writes when it is let, and the flushes that went to it: their sizes, and how many were under way at once.
 #[derive(Clone)]
@@ -182,7 +182,7 @@ async fn texts_of_one_batch_become_what_they_would_become_alone() {
         elsewhere,
         text(ours, ada, "SM8", "three", None),
     ];
-    let taken = futures::future::join_all(texts.into_iter().map(|text| take_in(&world.ledger, text))).await;
+    let taken = futures::future::join_all(texts.into_iter().map(|text| take_in(&world.ledger, text, soon()))).await;
     let words: Vec<&str> = taken.iter().map(|taken| taken.as_ref().expect("taken in").word()).collect();
     assert_eq!(
         words,
@@ -218,7 +218,7 @@ async fn one_persons_lock_holds_up_nobody_else() {
         .zip(0..)
         .map(|(from, n)| {
             let (ledger, text) = (world.ledger.clone(), text(ours, from, &format!("SM4{n}"), "more", None));
-            tokio::spawn(async move { take_in(&ledger, text).await })
+            tokio::spawn(async move { take_in(&ledger, text, soon()).await })
         })
         .collect();
     let held = taken.remove(4);

@@ -48,7 +48,7 @@ pub async fn take_in(world: &World, ledger: &Ledger, from: &str, body: &str) -> 
         sqlx::query_scalar("select id from project").fetch_one(world.ledger.pool()).await.expect("a project");
     let sid = format!("SM{}", Uuid::now_v7().simple());
     let text = text(project_id, from, &sid, body, None);
-    inbound::take_in(ledger, text).await.expect("taken in")
+    inbound::take_in(ledger, text, crate::harness::soon()).await.expect("taken in")
 }
 
 fn begun(taken: &Taken) -> bool {

@@ -114,6 +114,32 @@ async fn when_all_connections_are_taken_webhooks_are_told_in_time() {
     assert_eq!(post_all(&world, 0..20).await.0, [200]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn one_contacts_held_session_or_a_client_that_goes_away_leaves_the_process_ready() {
+    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
+    world.unguarded().await;
+    assert_eq!(post_all(&world, 0..2).await.0, [200]);
+    let locker = crate::harness::pool(&world.database_url).await;
+    let mut holder = locker.begin().await.expect("a transaction");
+    sqlx::raw_sql(
+        "set idle_in_transaction_session_timeout = 0; select from session where contact = '+14155560000' for update",
+    )
+    .execute(&mut *holder)
+    .await
+    .expect("locked");
+    // A client that goes away before it is answered says nothing of the database.
+    let form = text(0).replace("SM0", "SM10");
+    let posting = world.post("messages", &form, AUTH_TOKEN);
+    let _ = tokio::time::timeout(Duration::from_millis(500), posting).await.expect_err("it waits");
+    assert_eq!(readiness(&world).await.0, 200);
+    // Nor does one whose session is held, however often it is told so.
+    let form = text(0).replace("SM0", "SM11");
+    assert_eq!(world.post("messages", &form, AUTH_TOKEN).await.status(), 503);
+    assert_eq!(readiness(&world).await.0, 200);
+    holder.rollback().await.expect("let go");
+    assert_eq!(world.post("messages", &form, AUTH_TOKEN).await.status(), 200);
+}
+
 #[tokio::test]
 async fn what_a_constraint_refuses_is_kept_in_quarantine() {
     let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;

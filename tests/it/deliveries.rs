@@ -316,6 +316,7 @@ async fn an_account_that_keeps_failing_rests_and_anothers_texts_leave() {
                 keyword: None,
                 said_at: None,
             },
+            crate::harness::soon(),
         );
         taken.await.expect("taken in");
         world.workers.turns.step().await.expect("turns");

@@ -224,6 +224,12 @@ impl World {
         self.ok(Method::GET, "/v1/sessions", None).await["items"].as_array().cloned().expect("items")
     }
 
+    /// What the agent of a session remembers; lists don't tell.
+    pub async fn state(&self, session: &Value) -> Value {
+        let path = format!("/v1/sessions/{}", session["id"].as_str().expect("an id"));
+        self.ok(Method::GET, &path, None).await["state"].clone()
+    }
+
     /// The messages of a session, oldest first.
     pub async fn messages(&self, session: &Value) -> Vec<Value> {
         let path = format!("/v1/sessions/{}/messages?limit=200", session["id"].as_str().expect("an id"));
@@ -295,6 +301,11 @@ fn means() -> Means {
         runners: Runners::of(env!("CARGO_BIN_EXE_textback").into()),
         caller: Caller::new(Networks::public_and(&loopback)).expect("a caller"),
     }
+}
+
+/// A deadline that no story reaches.
+pub fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(60)
 }
 
 /// An id out of JSON.

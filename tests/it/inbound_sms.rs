@@ -25,7 +25,8 @@ async fn a_new_user_opens_a_session_and_the_start_function_runs_with_channel_typ
     assert_eq!(sessions[0]["status"], "open");
     assert_eq!(sessions[0]["origin"], "inbound");
     assert_eq!(sessions[0]["engaged"], true);
-    assert_eq!(sessions[0]["state"]["greet_message"], "Hi, you've reached [Company]. How can I help?");
+    assert!(sessions[0].get("state").is_none(), "a list leaves out what may be long");
+    assert_eq!(world.state(&sessions[0]).await["greet_message"], "Hi, you've reached [Company]. How can I help?");
 }
 
 #[tokio::test]

@@ -33,6 +33,7 @@ mod number_faults;
 mod number_wishes;
 mod numbers;
 mod outbound_limits;
+mod overload;
 mod plans;
 mod poison;
 mod poison_controls;

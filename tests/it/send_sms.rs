@@ -59,7 +59,7 @@ async fn a_reply_to_an_outbound_text_joins_its_session_and_the_agent_knows_what_
     let session = world.sessions().await.remove(0);
     assert_eq!(session["id"], sent["session_id"]);
     assert_eq!((&session["origin"], &session["engaged"]), (&json!("outbound"), &json!(false)));
-    assert_eq!(session["state"]["started"], 1, "start ran when it was opened");
+    assert_eq!(world.state(&session).await["started"], 1, "start ran when it was opened");
     let answers = world.answers(ADA, "thanks").await;
     assert_eq!(answers[1], "start 1; agent: Your table is ready. -> thanks");
     assert_eq!(world.sessions().await.len(), 1);

@@ -52,6 +52,7 @@ const ROOMS: [(&str, &[&str], &[&str]); 9] = [
             "provision",
             "secret",
             "segments",
+            "single_flight",
             "telemetry",
             "template",
         ],
@@ -59,7 +60,7 @@ const ROOMS: [(&str, &[&str], &[&str]); 9] = [
     ),
     (
         "src/console/",
-        &["console", "guesses", "ledger", "problem", "secret", "simulator"],
+        &["body", "console", "guesses", "ledger", "problem", "secret", "simulator"],
         &["apalis", "reqwest", "starlark"],
     ),
     (
@@ -129,6 +130,28 @@ fn every_statement_is_used_and_lives_in_the_room_of_its_noun() {
         assert!(!users.is_empty(), "{path} is used nowhere");
         assert!(users.iter().all(|user| user.starts_with("src/ledger/")), "{path} is used by {users:?}");
     }
+}
+
+#[test]
+fn every_code_of_messages_is_documented() {
+    let (_, documented) = files("docs", "md").into_iter().find(|(path, _)| path == "docs/messages.md").expect("a page");
+    let mut codes = 0;
+    for (path, text) in files("src/api", "rs") {
+        if !path.starts_with("src/api/messages") {
+            continue;
+        }
+        for told in ["Problem::invalid(", "Problem::conflict(", "Problem::new("] {
+            for given in text.split(told).skip(1) {
+                let Some(code) = given.split(';').next().and_then(|given| given.split('"').nth(1)) else { continue };
+                if !code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') {
+                    continue;
+                }
+                assert!(documented.contains(&format!("`{code}`")), "docs/messages.md does not tell {code}");
+                codes += 1;
+            }
+        }
+    }
+    assert!(codes > 15, "{codes}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! The request is DESIGN's: `{turn_id, attempt, conv, messages, history}`. A turn that is asked again has the same
 //! `turn_id` and the same messages, so a service that remembers what it answered may say it again.
 
+mod names;
 mod networks;
 pub mod signature;
 

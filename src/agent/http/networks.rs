@@ -9,8 +9,10 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+
+use super::names::Names;
 
 /// IPv4 that is not global, of IANA's registry
 /// (<https://www.iana.org/assignments/iana-ipv4-special-registry>), and multicast.
@@ -47,8 +49,17 @@ impl FromStr for Network {
         let text = text.trim();
         let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
         network
-            .map(Self)
+            .map(|network| Self(canonical(network)))
             .map_err(|_| format!("{text} is no network; write it like 10.1.0.0/16, 192.168.7.2 or fd00::/8"))
+    }
+}
+
+/// IPv4 that is written as IPv6 (`::ffff:10.0.0.0/104`) as what it is: addresses are compared so.
+fn canonical(network: IpNet) -> IpNet {
+    let IpNet::V6(mapped) = network else { return network };
+    match (mapped.addr().to_ipv4_mapped(), mapped.prefix_len().checked_sub(96)) {
+        (Some(address), Some(prefix)) => Ipv4Net::new(address, prefix).map_or(network, IpNet::V4),
+        _ => network,
     }
 }
 
@@ -58,6 +69,7 @@ pub struct Networks {
     allowed: Arc<[Network]>,
     not_public: Arc<[IpNet]>,
     public_v6: IpNet,
+    names: Names,
 }
 
 impl Networks {
@@ -68,6 +80,7 @@ impl Networks {
             allowed: allowed.into(),
             not_public: NOT_PUBLIC_V4.into_iter().chain(NOT_PUBLIC_V6).map(read).collect(),
             public_v6: read(PUBLIC_V6),
+            names: Names::default(),
         }
     }
 
@@ -93,22 +106,30 @@ impl Networks {
         }
     }
 
-    /// Looks a name up; each of its addresses must be admitted. One that is not among others is a name that somebody plays with.
+    /// Looks a name up; each of its addresses must be admitted. One that is not among others is a name that somebody plays with. The error
+    /// is for whoever owns the agent, and names no address: theirs is the name, and the network may be somebody else's.
     pub async fn look_up(&self, name: &str, transport: Transport) -> Result<Vec<SocketAddr>, String> {
-        let looking = tokio::time::timeout(LOOK_UP_WITHIN, tokio::net::lookup_host((name, 0)));
-        let found: Vec<SocketAddr> = match looking.await {
-            Ok(Ok(found)) => found.collect(),
-            Ok(Err(error)) => return Err(format!("{name} can't be looked up: {error}")),
+        let found = match tokio::time::timeout(LOOK_UP_WITHIN, self.names.look_up(name)).await {
+            Ok(Ok(found)) => found,
+            Ok(Err(error)) => {
+                tracing::debug!(name, %error, "a name of an agent's service can't be looked up");
+                return Err(format!("{name} can't be looked up: no name server knows an address of it"));
+            }
             Err(_) => return Err(format!("{name} can't be looked up within {} s", LOOK_UP_WITHIN.as_secs())),
         };
         for address in &found {
-            self.admit(address.ip(), transport)?;
+            if let Err(refused) = self.admit(*address, transport) {
+                tracing::warn!(name, refused, "an agent's service is where none may be");
+                return Err(format!(
+                    "{name} leads to an address where no service may be; the operator finds it in the log, and may allow its network (TEXTBACK_ALLOW_HOSTS)"
+                ));
+            }
         }
-        Ok(found)
+        Ok(found.into_iter().map(|address| SocketAddr::new(address, 0)).collect())
     }
 }
 
-/// How long a name may take to be looked up; the system's resolver asks twice in that time.
+/// How long a name may take to be looked up; a name server is asked twice in that time.
 const LOOK_UP_WITHIN: Duration = Duration::from_secs(10);
 
 /// How a service is called.
@@ -179,6 +200,22 @@ mod tests {
     }
 
     #[test]
+    fn ipv4_that_is_written_as_ipv6_is_allowed_as_what_it_is() {
+        for (given, network) in [
+            ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+            ("::ffff:10.1.2.3", "10.1.2.3/32"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("fd00::/8", "fd00::/8"),
+            ("::/0", "::/0"),
+        ] {
+            let read = given.parse::<Network>().expect("a network");
+            assert_eq!(read, Network(network.parse().expect("a network")), "{given}");
+        }
+        let networks = Networks::public_and(&["::ffff:10.0.0.0/104".parse().expect("a network")]);
+        assert!(admits(&networks, "10.2.3.4") && !admits(&networks, "192.168.0.1"));
+    }
+
+    #[test]
     fn plain_http_reaches_allowed_networks_only() {
         let allowed = ["10.1.0.0/16", "1.1.1.0/24"].map(|text| text.parse::<Network>().expect("a network"));
         let networks = Networks::public_and(&allowed);
@@ -196,7 +233,9 @@ mod tests {
         for transport in [Transport::Tls, Transport::Plain] {
             let name = || "localhost".parse::<Name>().expect("a name");
             let refused = Resolver(Networks::public_and(&[]), transport).resolve(name()).await.err().expect("refused");
-            assert!(refused.to_string().contains("TEXTBACK_ALLOW_HOSTS"), "{refused}");
+            let refused = refused.to_string();
+            assert!(refused.contains("localhost") && refused.contains("TEXTBACK_ALLOW_HOSTS"), "{refused}");
+            assert!(!refused.contains("127.0.0.1") && !refused.contains("::1"), "no address is told: {refused}");
             let allowed = ["127.0.0.0/8", "::1"].map(|text| text.parse::<Network>().expect("a network"));
             assert!(Resolver(Networks::public_and(&allowed), transport).resolve(name()).await.is_ok());
         }
