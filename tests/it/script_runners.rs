@@ -156,12 +156,11 @@ fn a_runner_holds_a_bounded_part_of_the_machines_memory_whatever_it_runs() {
 /// The stack of deep values and the heap of a big list stay with a process, though nothing uses them any more.
 #[test]
 fn a_runner_that_waits_holds_little_memory_however_much_its_runs_took() {
-    let mut ends = 0;
-    for body in [
-        "l = [1] * 7000000\n    return str(len(l))",
-        "x = []\n    for i in range(30000): x = [x]\n    return str(len(str(x)))",
-        "return \"small\"",
-    ] {
+    let mut has_ended = false;
+    let deep = |levels: usize| format!("x = []\n    for i in range({levels}): x = [x]\n    return str(len(str(x)))");
+    // How much stack a level takes differs by build, so some of them: the first ends no runner, one of the others does.
+    let bodies = ["return \"small\"".to_owned(), "l = [1] * 3000000\n    return str(len(l))".to_owned()];
+    for (n, body) in bodies.into_iter().chain((2..12).map(|n| deep(n * 30_000))).enumerate() {
         let mut runner = runner();
         let mut input = runner.stdin.take().expect("piped");
         let mut lines = std::io::BufRead::lines(std::io::BufReader::new(runner.stdout.take().expect("piped")));
@@ -173,9 +172,9 @@ fn a_runner_that_waits_holds_little_memory_however_much_its_runs_took() {
         });
         assert!(answers[1].contains("Ran"), "{body}: {answers:?}");
         if answers[1].contains("Last") {
-            assert!(runner.wait().expect("it ends").success());
-            ends += 1;
-            continue;
+            assert!(runner.wait().expect("it ends").success() && n > 0, "one that holds little goes on");
+            has_ended = true;
+            break;
         }
         let held = status(runner.id(), "RssAnon").expect("it waits");
         println!("{body}: {} MiB", held >> 10);
@@ -183,14 +182,14 @@ fn a_runner_that_waits_holds_little_memory_however_much_its_runs_took() {
         runner.kill().expect("ended");
         runner.wait().expect("waited");
     }
-    assert!((1..=2).contains(&ends), "{ends} runners ended: one that holds little goes on");
+    assert!(has_ended, "no runner ended for what it held");
 }
 
 /// Only a privileged process may raise a hard limit, so a runner keeps the one that it was started with.
 #[test]
 fn a_runner_keeps_the_limits_that_it_was_started_with() {
     let mut command = std::process::Command::new("/bin/sh");
-    command.args(["-c", "ulimit -H -t 600 && exec \"$0\" run-scripts", env!("CARGO_BIN_EXE_textback")]);
+    command.args(["-c", "ulimit -t 600 && exec \"$0\" run-scripts", env!("CARGO_BIN_EXE_textback")]);
     let mut runner = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a runner");
     let output = runner.stdout.take().expect("piped");
     let ready = std::io::BufRead::lines(std::io::BufReader::new(output)).next().expect("a line").expect("read");
