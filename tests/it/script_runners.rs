@@ -164,7 +164,7 @@ fn a_runner_that_waits_holds_little_memory_however_much_its_runs_took() {
         let mut runner = runner();
         let mut input = runner.stdin.take().expect("piped");
         let mut lines = std::io::BufRead::lines(std::io::BufReader::new(runner.stdout.take().expect("piped")));
-        let read = json!({"Read": {"key": "k", "source": script(body)}});
+        let read = json!({"Read": {"key": "k", "source": script(&body)}});
         let run = json!({"Run": {"key": "k", "conversation": conversation(), "texts": ["go"]}});
         let answers = [read, run].map(|request| {
             writeln!(input, "{request}").expect("written");
