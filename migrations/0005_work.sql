@@ -19,6 +19,8 @@ create table turn (
     attempts     integer     not null default 0,
     -- How often the agent failed at it: what else ended an attempt is not its fault.
     failures     integer     not null default 0,
+    -- How often what ran the agent ended, and nobody knows why: a turn to which that happens each time is given up, too.
+    interruptions integer    not null default 0,
     lease_token  uuid,
     leased_until timestamptz,
     last_error   text,

@@ -131,7 +131,7 @@ impl From<AgentError> for Problem {
     /// Why a script could not be checked.
     fn from(error: AgentError) -> Self {
         match error {
-            AgentError::Ours(what) => Self::new(
+            AgentError::Ours(what) | AgentError::Interrupted(what) => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "script_not_checked",
                 format!("the script could not be checked, and it is not to blame: {what}; try again"),

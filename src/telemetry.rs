@@ -107,9 +107,20 @@ const COLOURS: [&str; 9] = [
     "\u{1b}[35m",
 ];
 
-/// A line of text with its control characters escaped, so that no field can begin a line of its own or move the cursor of a terminal.
+/// Whether a terminal would act on a character, or show nothing of it: controls, the ends of lines and paragraphs, and what Unicode calls
+/// format characters (Cf), which turn the direction of what follows or hide letters.
+fn controls(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter,
+            '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}' | '\u{891}' | '\u{8e2}' | '\u{180e}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0001}' | '\u{e0020}'..='\u{e007f}')
+}
+
+/// A line of text with such characters escaped, so that no field can begin a line of its own, move the cursor of a terminal or turn the
+/// letters after it.
 fn text_line(line: &str, ansi: bool) -> Cow<'_, str> {
-    let controls = |letter: char| letter.is_control() || matches!(letter, '\u{2028}' | '\u{2029}');
     if line.len() <= LINE_BYTES && !line.contains(controls) {
         return Cow::Borrowed(line);
     }
@@ -230,6 +241,23 @@ mod tests {
             assert!(text.lines().all(|line| line.len() < bounds::LOG_LINE_BYTES), "{text:?}");
             assert!(text.contains("x\\n2026") && !text.contains("\u{1b}[2J"), "{text:?}");
         }
+    }
+
+    #[test]
+    fn no_field_turns_or_hides_the_letters_of_a_text_line() {
+        let turns = "\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\u{2067}\u{2068}\u{2069}\u{200e}\u{200f}\u{61c}";
+        let hides = "\u{ad}\u{200b}\u{200c}\u{200d}\u{2060}\u{2064}\u{206f}\u{feff}\u{180e}\u{fff9}\u{e0001}\u{e0041}";
+        for ansi in [false, true] {
+            let text =
+                logged(LogFormat::Text, ansi, || tracing::error!(error = turns, fields = %hides, "{turns}{hides}"));
+            for letter in turns.chars().chain(hides.chars()) {
+                assert!(
+                    !text.contains(letter) && text.contains(&letter.escape_unicode().to_string()),
+                    "{letter:?}: {text:?}"
+                );
+            }
+        }
+        assert_eq!(one_line("äöü 漢字 🙂 עברית"), "äöü 漢字 🙂 עברית");
     }
 
     #[test]

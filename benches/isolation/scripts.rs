@@ -9,11 +9,12 @@ def reply(conv, text):
     return \"done\"
 ";
 
-/// Each look walks through a million numbers, in a single operation of the interpreter.
+/// Each look walks through 300,000 numbers, in a single operation of the interpreter. The list depends on the text: one that does not is
+/// made when the script is read, and a larger one is over the bound of memory.
 pub const LONG_LOOKS: &str = "
 def reply(conv, text):
     n = 0
-    l = list(range(1000000))
+    l = list(range(300000 + len(text)))
     for i in range(100000):
         if -1 in l:
             n += 1

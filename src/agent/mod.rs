@@ -99,6 +99,13 @@ pub struct Answer {
     pub log: Vec<LogLine>,
 }
 
+impl Answer {
+    /// What an agent without the function makes of a turn: it says nothing, and nothing changes.
+    pub fn silent(conversation: Conversation) -> Self {
+        Self { state: conversation.state, language: conversation.language, ..Self::default() }
+    }
+}
+
 /// A text outside the answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outside {
@@ -145,6 +152,9 @@ pub enum AgentError {
     /// no attempt counts.
     #[error("{0}")]
     Ours(String),
+    /// The same of one that had begun, and whose end nobody knows the cause of: it is asked again later each time, and in the end no more.
+    #[error("{0}")]
+    Interrupted(String),
 }
 
 impl AgentError {
@@ -155,6 +165,7 @@ impl AgentError {
             Self::Failed(text) => (Self::Failed, text),
             Self::OverLimit(text) => (Self::OverLimit, text),
             Self::Ours(text) => (Self::Ours, text),
+            Self::Interrupted(text) => (Self::Interrupted, text),
         };
         kind(bounds::error(&text))
     }

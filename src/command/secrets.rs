@@ -11,11 +11,11 @@
 
 /// Variables that hold a secret. Those of libpq are read again whenever a connection is described, so they stay readable for this
 /// process; the others are read once.
-const READ_ONCE: [&str; 2] = ["DATABASE_URL", "TEXTBACK_SECRET_KEY"];
+const READ_ONCE: [&str; 3] = ["DATABASE_URL", "TEXTBACK_SECRET_KEY", "TEXTBACK_CONSOLE_PASSWORD"];
 const READ_AGAIN: [&str; 1] = ["PGPASSWORD"];
 /// Arguments that hold a secret.
 #[cfg(target_os = "linux")]
-const ARGUMENTS: [&str; 2] = ["--database-url", "--secret-key"];
+const ARGUMENTS: [&str; 3] = ["--database-url", "--secret-key", "--console-password"];
 
 /// Hides them. Call it when the arguments have been read and no thread was started yet.
 pub fn hide() {
@@ -113,12 +113,14 @@ mod linux {
 
         #[test]
         fn only_the_values_of_secrets_are_found() {
-            let environment = b"PATH=/bin\0DATABASE_URL=postgres://x\0DATABASE_URLS=y\0PGPASSWORD=p\0";
+            let environment =
+                b"PATH=/bin\0DATABASE_URL=postgres://x\0DATABASE_URLS=y\0PGPASSWORD=p\0TEXTBACK_CONSOLE_PASSWORD=c\0";
             let found: Vec<_> = secret_variables(environment).into_iter().map(|part| &environment[part]).collect();
-            assert_eq!(found, [b"postgres://x".as_slice(), b"p"]);
-            let arguments = b"textback\0serve\0--database-url\0postgres://x\0--secret-key=k\0--listen\0a\0";
+            assert_eq!(found, [b"postgres://x".as_slice(), b"p", b"c"]);
+            let arguments =
+                b"textback\0serve\0--database-url\0postgres://x\0--secret-key=k\0--listen\0a\0--console-password\0c\0";
             let found: Vec<_> = secret_arguments(arguments).into_iter().map(|part| &arguments[part]).collect();
-            assert_eq!(found, [b"postgres://x".as_slice(), b"k"]);
+            assert_eq!(found, [b"postgres://x".as_slice(), b"k", b"c"]);
         }
     }
 }

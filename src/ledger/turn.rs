@@ -109,6 +109,8 @@ pub enum Reason {
     Failed,
     /// We did, or the database, and it does not count.
     Ours,
+    /// What ran the agent ended, and nobody knows why: that is counted for itself.
+    Interrupted,
     /// The process is stopping: somebody else takes it over, and it does not count.
     HandedOver,
 }
@@ -130,6 +132,16 @@ pub async fn put_off(
         .execute(&ledger.pool)
         .await?;
     Ok(put_off.rows_affected() == 1)
+}
+
+/// Counts that a turn was interrupted; how often it was by now, and 0 when the lease was lost.
+pub async fn count_interruption(ledger: &Ledger, claim: &Claim) -> Result<i32, sqlx::Error> {
+    let counted = sqlx::query_scalar(include_str!("../../sql/turn/count_interruption.sql"))
+        .bind(claim.session_id)
+        .bind(claim.token)
+        .fetch_optional(&ledger.pool)
+        .await?;
+    Ok(counted.unwrap_or(0))
 }
 
 /// What a turn came to.

@@ -10,6 +10,14 @@ const MOST_ATTEMPTS: i32 = 3;
 /// The same of a service, which may be starting anew: with the backoff within some 15 seconds and its time-outs.
 const MOST_ATTEMPTS_OF_A_SERVICE: i32 = 5;
 
+/// For how many seconds a turn is put off for a failure that is ours.
+const AFTER_OURS: f64 = 2.0;
+/// The same after it was interrupted again and again: twice as long each time, up to this.
+const LONGEST_AFTER_INTERRUPTIONS: f64 = 120.0;
+/// How often a turn may be interrupted before it is given up, with the rests within some four minutes: something ends its runners each
+/// time, and it holds up its session.
+const MOST_INTERRUPTIONS: i32 = 8;
+
 /// Why a turn has no answer.
 pub(super) struct Failure {
     pub(super) error: String,
@@ -17,6 +25,8 @@ pub(super) struct Failure {
     /// With which failure of the agent it is for good.
     pub(super) most_attempts: i32,
     pub(super) reason: Reason,
+    /// How often the turn was interrupted, this time included.
+    pub(super) interruptions: i32,
     /// What its texts are skipped for when it is for good.
     pub(super) skip: &'static str,
 }
@@ -26,6 +36,10 @@ impl Failure {
     pub(super) fn of_agent(error: AgentError, version: &Version) -> Self {
         let most_attempts = match (&error, &version.url) {
             (AgentError::Ours(what), _) => return Self::of_ours(what.clone()),
+            (AgentError::Interrupted(what), _) => {
+                let (reason, error_message) = (Reason::Interrupted, version.error_message.clone());
+                return Self { reason, error_message, skip: "worker_lost", ..Self::of_ours(what.clone()) };
+            }
             // A script that can't be read will not be readable the next time, and one that ran into a bound would do so again, at
             // the cost of all others.
             (AgentError::Unusable(_) | AgentError::OverLimit(_), _) => 1,
@@ -37,6 +51,7 @@ impl Failure {
             error_message: version.error_message.clone(),
             most_attempts,
             reason: Reason::Failed,
+            interruptions: 0,
             skip: "agent_failed",
         }
     }
@@ -44,7 +59,14 @@ impl Failure {
     /// A failure that the agent is not to blame for: its text waits until we are well again.
     pub(super) fn of_ours(error: String) -> Self {
         let error = bounds::error(&error);
-        Self { error, error_message: None, most_attempts: i32::MAX, reason: Reason::Ours, skip: "agent_failed" }
+        Self {
+            error,
+            error_message: None,
+            most_attempts: i32::MAX,
+            reason: Reason::Ours,
+            interruptions: 0,
+            skip: "agent_failed",
+        }
     }
 
     /// The process stops in the middle of it.
@@ -52,9 +74,29 @@ impl Failure {
         Self { reason: Reason::HandedOver, ..Self::of_ours("the worker stopped".to_owned()) }
     }
 
-    /// Whether nobody is asked again.
-    pub(super) fn gives_up(&self, claim: &Claim) -> bool {
-        claim.failures + 1 >= self.most_attempts
+    /// Notes how often the turn was interrupted by now.
+    pub(super) fn interrupted(&mut self, count: i32) {
+        self.interruptions = count;
+        if count >= MOST_INTERRUPTIONS {
+            self.error = bounds::error(&format!("the turn was interrupted {count} times: {}", self.error));
+        }
+    }
+
+    /// Whether nobody is asked again, after so many failures of the agent before this one.
+    pub(super) fn gives_up(&self, failures: i32) -> bool {
+        failures.saturating_add(1) >= self.most_attempts || self.interruptions >= MOST_INTERRUPTIONS
+    }
+
+    /// In how many seconds somebody is.
+    pub(super) fn rest(&self, failures: i32) -> f64 {
+        match self.reason {
+            Reason::HandedOver => 0.0,
+            Reason::Failed => 0.5 * 2_f64.powi(failures.saturating_add(1).clamp(1, 10)),
+            Reason::Ours => AFTER_OURS,
+            Reason::Interrupted => {
+                (AFTER_OURS * 2_f64.powi((self.interruptions - 1).clamp(0, 10))).min(LONGEST_AFTER_INTERRUPTIONS)
+            }
+        }
     }
 
     /// The person gets the agent's error message if there is one, and the session goes on.
@@ -74,5 +116,30 @@ impl Failure {
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(reason: Reason, interruptions: i32) -> Failure {
+        let mut failure =
+            Failure { reason, error_message: Some("Sorry!".to_owned()), ..Failure::of_ours("killed".to_owned()) };
+        failure.interrupted(interruptions);
+        failure
+    }
+
+    #[test]
+    fn a_turn_that_is_interrupted_each_time_rests_longer_and_is_given_up() {
+        let rests: Vec<f64> =
+            (1..MOST_INTERRUPTIONS).map(|count| failure(Reason::Interrupted, count).rest(0)).collect();
+        assert_eq!(rests, [2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 120.0]);
+        assert!((1..MOST_INTERRUPTIONS).all(|count| !failure(Reason::Interrupted, count).gives_up(0)));
+        let last = failure(Reason::Interrupted, MOST_INTERRUPTIONS);
+        assert!(last.gives_up(0) && last.error.contains("8 times") && last.error.contains("killed"), "{last}");
+        // What is ours and never began costs nobody an answer, however long it lasts.
+        assert!(!failure(Reason::Ours, 0).gives_up(1_000));
+        assert!((failure(Reason::Ours, 0).rest(1_000) - AFTER_OURS).abs() < f64::EPSILON);
     }
 }

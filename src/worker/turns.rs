@@ -7,7 +7,6 @@ use apalis_core::error::BoxDynError;
 use apalis_core::task::data::Data;
 use moka::future::Cache;
 use serde_json::{Map, Value};
-use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -20,7 +19,7 @@ use super::messages::Allowance;
 use super::queue::{Seated, Source, claim_at_once, give_back};
 use super::shares::{Owner, Seat};
 use crate::agent::http::HttpAgent;
-use crate::agent::script::ScriptAgent;
+use crate::agent::script::{Headroom, ScriptAgent};
 use crate::agent::{Agent, AgentError, Answer, Asked, Conversation, Heard, Means, Outside, Said, Wording};
 use crate::bounds;
 use crate::db;
@@ -37,9 +36,6 @@ use crate::template;
 /// How often a turn may be claimed at all: one that takes its worker with it each time is set aside. More than
 /// the attempts, since workers also die for reasons that no text is to blame for.
 const MOST_CLAIMS: i32 = 8;
-
-/// For how many seconds a turn is put off for a failure that is ours.
-const AFTER_OURS: f64 = 2.0;
 
 /// After which time the outcome of a turn is tried again that the database did not take.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -66,14 +62,18 @@ pub struct Turns {
 
 struct Loaded {
     version: Version,
-    /// Made when it is first needed; a failure to make it is not kept.
-    script: OnceCell<ScriptAgent>,
+    /// None of a service.
+    script: Option<ScriptAgent>,
 }
 
 impl Loaded {
-    /// Whether one more turn of it could only hold a slot while others of its project's run.
-    fn is_full(&self) -> bool {
-        self.script.get().is_some_and(ScriptAgent::is_full)
+    /// Whether one more turn of it could only hold a slot while others of its project's run; or no more than one turn may try.
+    fn gate(&self) -> Option<Gate> {
+        match self.script.as_ref().map(ScriptAgent::headroom)? {
+            Headroom::None => Some(Gate::Shut),
+            Headroom::Few => Some(Gate::Trial),
+            Headroom::Enough => None,
+        }
     }
 }
 
@@ -113,11 +113,14 @@ impl Turns {
     async fn take(&self, claim: Claim) {
         let began = Instant::now();
         failpoint::reach("turn.after_claim");
-        let outcome = failpoint::during("turn.in_agent", Box::pin(self.answer(&claim))).await;
+        let mut outcome = failpoint::during("turn.in_agent", Box::pin(self.answer(&claim))).await;
         failpoint::reach("turn.after_agent");
+        if let Err(failure) = &mut outcome {
+            self.count_interruption(&claim, failure).await;
+        }
         let (settlement, mut word) = match outcome {
             Ok(settlement) => (settlement, "answered"),
-            Err(failure) if failure.gives_up(&claim) => {
+            Err(failure) if failure.gives_up(claim.failures) => {
                 tracing::error!(error = %failure, "the agent failed for good; the person gets its error message if it has one");
                 (failure.settlement(&claim), "failed")
             }
@@ -158,11 +161,29 @@ impl Turns {
         metrics::histogram!("textback_turn_duration_seconds").record(began.elapsed().as_secs_f64());
     }
 
+    /// Counts that the turn was interrupted, if that is its failure.
+    async fn count_interruption(&self, claim: &Claim, failure: &mut Failure) {
+        if failure.reason != Reason::Interrupted {
+            return;
+        }
+        match db::patiently(turn::count_interruption(&self.ledger, claim)).await {
+            Ok(count) => failure.interrupted(count),
+            Err(error) => tracing::warn!(%error, "it could not be counted that the turn was interrupted"),
+        }
+    }
+
     /// An answer that the database refuses, now and each time: the agent failed for good.
     async fn unstorable(&self, claim: &Claim, error: &BatchError) -> Failure {
         let error_message = self.load(claim).await.ok().and_then(|loaded| loaded.version.error_message.clone());
         let error = bounds::error(&format!("the answer can't be stored: {error}"));
-        Failure { error, error_message, most_attempts: 0, reason: Reason::Failed, skip: "agent_failed" }
+        Failure {
+            error,
+            error_message,
+            most_attempts: 0,
+            reason: Reason::Failed,
+            interruptions: 0,
+            skip: "agent_failed",
+        }
     }
 
     /// Writes what a turn came to. While the database is not itself the turn is kept and its outcome tried again: that is no text's
@@ -246,10 +267,8 @@ impl Turns {
                     converse(&service, version, claim, self.env, &mut allowance).await.map_err(failed)?
                 }
                 None => {
-                    let key = format!("{} {}", claim.agent_id, claim.agent_version);
-                    let source = version.source.clone().unwrap_or_default();
-                    let made = || ScriptAgent::new(self.means.runners.clone(), claim.project_id, key, source);
-                    let script = loaded.script.get_or_try_init(made).await.map_err(failed)?;
+                    let script = loaded.script.as_ref();
+                    let script = script.ok_or_else(|| Failure::of_ours("the agent has no script".to_owned()))?;
                     converse(script, version, claim, self.env, &mut allowance).await.map_err(failed)?
                 }
             };
@@ -304,7 +323,12 @@ impl Turns {
         let reading = async {
             let reading = agent::version(&self.ledger, claim.agent_id, claim.agent_version);
             let version = db::patiently(reading).await?;
-            Ok::<_, sqlx::Error>(Arc::new(Loaded { version, script: OnceCell::new() }))
+            let script = version.url.is_none().then(|| {
+                let key = format!("{} {}", claim.agent_id, claim.agent_version);
+                let source = version.source.clone().unwrap_or_default();
+                ScriptAgent::new(self.means.runners.clone(), claim.project_id, key, source)
+            });
+            Ok::<_, sqlx::Error>(Arc::new(Loaded { version, script }))
         };
         let key = (claim.agent_id, claim.agent_version);
         if let Some(loaded) = self.agents.get(&key).await {
@@ -334,13 +358,8 @@ impl Turns {
     }
 
     async fn put_off(&self, claim: &Claim, failure: &Failure) {
-        let seconds = match failure.reason {
-            Reason::HandedOver => 0.0,
-            Reason::Failed => 0.5 * 2_f64.powi((claim.failures + 1).clamp(1, 10)),
-            Reason::Ours => AFTER_OURS,
-        };
         let error = bounds::error(&failure.error);
-        let putting_off = turn::put_off(&self.ledger, claim, seconds, &error, failure.reason);
+        let putting_off = turn::put_off(&self.ledger, claim, failure.rest(claim.failures), &error, failure.reason);
         if let Err(error) = db::patiently(putting_off).await {
             tracing::warn!(%error, "the turn could not be put off; its lease will run out");
         }
@@ -460,8 +479,7 @@ impl Source for Turns {
         if !self.means.runners.has_queue() {
             return Vec::new();
         }
-        let full = self.agents.iter().filter(|(_, loaded)| loaded.is_full());
-        full.map(|(key, _)| (key.0, Gate::Shut)).collect()
+        self.agents.iter().filter_map(|(key, loaded)| Some((key.0, loaded.gate()?))).collect()
     }
 
     async fn claim(&self, room: Room) -> Result<Vec<Claim>, sqlx::Error> {

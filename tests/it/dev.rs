@@ -186,3 +186,36 @@ async fn a_day_of_silence_passes_at_a_click() {
     drop(dev);
     let _ = std::fs::remove_dir_all(&folder);
 }
+
+/// A database that runs for somebody else's eyes is given no secret of ours.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_password_of_the_console_is_in_no_process_to_be_read() {
+    let folder = data_folder("password");
+    let mut command = textback();
+    command.args(["dev", "--listen", "127.0.0.1:0", "--simulator-listen", "127.0.0.1:0"]);
+    command.args(["--console-password", "a-password-as-a-flag", "--data-dir"]).arg(&folder);
+    command.env("TEXTBACK_CONSOLE_PASSWORD", "a-password-as-a-variable");
+    let mut running = Running::start(&mut command, true);
+    running.until("Ctrl-C");
+    let found = std::fs::read_dir("/proc").expect("proc").flatten().filter_map(|entry| {
+        let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+        let parent = stat.rsplit(") ").next()?.split(' ').nth(1)?.parse::<u32>().ok()?;
+        let name = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+        (parent == running.id() && name.contains("postgres")).then(|| entry.path())
+    });
+    let servers: Vec<PathBuf> = found.collect();
+    assert_eq!(servers.len(), 1, "its PostgreSQL");
+    for process in servers.into_iter().chain([PathBuf::from(format!("/proc/{}", running.id()))]) {
+        for place in ["environ", "cmdline"] {
+            let shown = std::fs::read(process.join(place)).expect("readable for root");
+            assert!(
+                !String::from_utf8_lossy(&shown).contains("a-password"),
+                "{place} of {} shows it",
+                process.display()
+            );
+        }
+    }
+    running.tell(Signal::SIGINT);
+    assert_eq!(running.ended(), Some(0));
+    let _ = std::fs::remove_dir_all(&folder);
+}

@@ -141,6 +141,15 @@ impl World {
         Workers::new(&self.ledger, &accounts, &client, means(), "live", &public_base, &settings())
     }
 
+    /// Workers of another process, whose scripts run in other runners.
+    pub fn workers_with(&self, runners: Runners) -> Workers {
+        let accounts = Accounts::new(self.ledger.clone(), self.secret_key.parse().expect("a key"));
+        let carrier = Url::parse(&format!("http://{}", self.simulator_address)).expect("a URL");
+        let client = Client::new(carrier.clone(), carrier).expect("a client");
+        let public_base = format!("http://{}", self.api);
+        Workers::new(&self.ledger, &accounts, &client, means_with(runners), "live", &public_base, &settings())
+    }
+
     /// Takes the guards off: the story's people text faster than any person.
     pub async fn unguarded(&self) {
         self.ok(Method::PATCH, "/v1/project", Some(unguarded())).await;
@@ -294,13 +303,14 @@ pub fn settings() -> WorkerSettings {
     }
 }
 
-/// Agents may be on loopback.
 fn means() -> Means {
+    means_with(Runners::of(env!("CARGO_BIN_EXE_textback").into()))
+}
+
+/// Agents may be on loopback.
+fn means_with(runners: Runners) -> Means {
     let loopback = ["127.0.0.0/8".parse().expect("a network")];
-    Means {
-        runners: Runners::of(env!("CARGO_BIN_EXE_textback").into()),
-        caller: Caller::new(Networks::public_and(&loopback)).expect("a caller"),
-    }
+    Means { runners, caller: Caller::new(Networks::public_and(&loopback)).expect("a caller") }
 }
 
 /// A deadline that no story reaches.

@@ -45,6 +45,7 @@ mod registrations;
 mod rights;
 mod schema;
 mod script_runners;
+mod script_turns;
 mod secret_keys;
 mod send_sms;
 mod sessions;

@@ -39,7 +39,7 @@ pub(super) fn check_here(source: &str) -> Result<Vec<Fault>, AgentError> {
                 "the script has no reply(conv, text): after the greeting it says nothing".to_owned(),
             )),
             Ok(_) => {}
-            Err(ours @ AgentError::Ours(_)) => return Err(ours),
+            Err(ours @ (AgentError::Ours(_) | AgentError::Interrupted(_))) => return Err(ours),
             Err(error) => faults.push(placed(&error.to_string())),
         }
     }

@@ -10,85 +10,140 @@ const MOST_ELIFS: usize = 1_000;
 /// Blanks before a statement.
 const MOST_INDENT: usize = 200;
 
+/// What lies in one bracket that is open, or in none.
+#[derive(Debug, Clone, Copy, Default)]
+struct Level {
+    /// Operators, names and brackets since its last comma that has siblings on both sides.
+    links: usize,
+    /// Lambdas whose parameters are not over: their commas stand before what lies within them.
+    lambdas: usize,
+    /// Whether a comprehension has begun: each `for` lies within the one before, and commas stand in its targets.
+    is_comprehension: bool,
+}
+
+/// What reads a script letter by letter.
+struct Reader<'s> {
+    rest: std::iter::Peekable<std::str::Chars<'s>>,
+    line: usize,
+    elifs: usize,
+    /// The brackets that are open, the outermost first: the sum of their links is the depth.
+    levels: Vec<Level>,
+    /// The blanks of a line that has nothing else yet.
+    indent: Option<usize>,
+}
+
 /// What is too deep, with its line, or nothing.
 pub fn too_deep(source: &str) -> Option<(usize, String)> {
-    let mut line = 1;
-    let mut elifs = 0;
-    // The links of each bracket that is open, the outermost first: their sum is the depth.
-    let mut links = vec![0_usize];
-    let mut indent = Some(0_usize);
-    let mut rest = source.chars().peekable();
-    while let Some(letter) = rest.next() {
-        let at_start = indent.is_some();
-        if let Some(blanks) = indent.as_mut()
-            && matches!(letter, ' ' | '\t')
-        {
-            *blanks += 1;
-            if *blanks > MOST_INDENT {
-                return Some((line, format!("a statement is indented by over {MOST_INDENT} blanks")));
-            }
-            continue;
-        }
-        indent = None;
-        match letter {
-            '\n' => {
-                line += 1;
-                if links.len() == 1 {
-                    links = vec![0];
-                    indent = Some(0);
-                }
-            }
-            '#' => while rest.next_if(|next| *next != '\n').is_some() {},
-            '"' | '\'' => {
-                let mut quotes = 1;
-                while quotes < 3 && rest.next_if_eq(&letter).is_some() {
-                    quotes += 1;
-                }
-                if quotes != 2 {
-                    line += skip_string(&mut rest, letter, quotes);
-                }
-                link(&mut links);
-            }
-            '(' | '[' | '{' => {
-                link(&mut links);
-                links.push(0);
-            }
-            ')' | ']' | '}' => {
-                if links.len() > 1 {
-                    links.pop();
-                }
-            }
-            ',' | ';' => {
-                if let Some(innermost) = links.last_mut() {
-                    *innermost = 0;
-                }
-            }
-            ' ' | '\t' | '\r' | '\\' => {}
-            _ if letter.is_alphanumeric() || letter == '_' => {
-                let mut word = String::from(letter);
-                while let Some(next) = rest.next_if(|next| next.is_alphanumeric() || *next == '_') {
-                    word.push(next);
-                }
-                link(&mut links);
-                if at_start && word == "elif" {
-                    elifs += 1;
-                }
-            }
-            _ => link(&mut links),
-        }
-        if links.iter().sum::<usize>() > MOST_LINKS {
-            return Some((line, format!("an expression chains over {MOST_LINKS} names, operators and brackets")));
-        }
-        if elifs > MOST_ELIFS {
-            return Some((line, format!("the script has over {MOST_ELIFS} elif branches")));
+    let mut reader =
+        Reader { rest: source.chars().peekable(), line: 1, elifs: 0, levels: vec![Level::default()], indent: Some(0) };
+    while let Some(letter) = reader.rest.next() {
+        reader.read(letter);
+        let what = reader.fault();
+        if what.is_some() {
+            return what.map(|what| (reader.line, what));
         }
     }
     None
 }
 
-fn link(links: &mut [usize]) {
-    if let Some(innermost) = links.last_mut() {
-        *innermost += 1;
+impl Reader<'_> {
+    fn fault(&self) -> Option<String> {
+        if self.indent.is_some_and(|blanks| blanks > MOST_INDENT) {
+            return Some(format!("a statement is indented by over {MOST_INDENT} blanks"));
+        }
+        if self.levels.iter().map(|level| level.links).sum::<usize>() > MOST_LINKS {
+            return Some(format!("an expression chains over {MOST_LINKS} names, operators and brackets"));
+        }
+        (self.elifs > MOST_ELIFS).then(|| format!("the script has over {MOST_ELIFS} elif branches"))
+    }
+
+    fn read(&mut self, letter: char) {
+        if let Some(blanks) = self.indent.as_mut()
+            && matches!(letter, ' ' | '\t')
+        {
+            *blanks += 1;
+            return;
+        }
+        let at_start = self.indent.take().is_some();
+        match letter {
+            '\n' => self.end_line(),
+            '#' => while self.rest.next_if(|next| *next != '\n').is_some() {},
+            '"' | '\'' => self.skip_quoted(letter),
+            '(' | '[' | '{' => {
+                self.link();
+                self.levels.push(Level::default());
+            }
+            ')' | ']' | '}' => {
+                if self.levels.len() > 1 {
+                    self.levels.pop();
+                }
+            }
+            ',' | ';' => self.separate(),
+            // The expression goes on in the next line.
+            '\\' => {
+                self.rest.next_if_eq(&'\r');
+                self.line += usize::from(self.rest.next_if_eq(&'\n').is_some());
+            }
+            ' ' | '\t' | '\r' => {}
+            _ if letter.is_alphanumeric() || letter == '_' => self.read_word(letter, at_start),
+            _ => {
+                self.link();
+                if letter == ':'
+                    && let Some(level) = self.levels.last_mut()
+                {
+                    level.lambdas = level.lambdas.saturating_sub(1);
+                }
+            }
+        }
+    }
+
+    fn end_line(&mut self) {
+        self.line += 1;
+        if self.levels.len() == 1 {
+            self.levels = vec![Level::default()];
+            self.indent = Some(0);
+        }
+    }
+
+    /// What comes after a comma is no deeper than what came before, where both are siblings.
+    fn separate(&mut self) {
+        if let Some(level) = self.levels.last_mut()
+            && level.lambdas == 0
+            && !level.is_comprehension
+        {
+            level.links = 0;
+        }
+    }
+
+    fn read_word(&mut self, first: char, at_start: bool) {
+        let mut word = String::from(first);
+        while let Some(next) = self.rest.next_if(|next| next.is_alphanumeric() || *next == '_') {
+            word.push(next);
+        }
+        self.link();
+        self.elifs += usize::from(at_start && word == "elif");
+        let is_in_brackets = self.levels.len() > 1;
+        if let Some(level) = self.levels.last_mut() {
+            level.lambdas += usize::from(word == "lambda");
+            level.is_comprehension |= is_in_brackets && word == "for";
+        }
+    }
+
+    fn skip_quoted(&mut self, quote: char) {
+        let mut quotes = 1;
+        while quotes < 3 && self.rest.next_if_eq(&quote).is_some() {
+            quotes += 1;
+        }
+        if quotes != 2 {
+            self.line += skip_string(&mut self.rest, quote, quotes);
+        }
+        self.link();
+    }
+
+    fn link(&mut self) {
+        if let Some(innermost) = self.levels.last_mut() {
+            innermost.links += 1;
+        }
     }
 }
 
@@ -119,7 +174,9 @@ mod tests {
         let table = format!("x = [\n{}]\n", "    {\"a\": 1, \"b\": (2, 3)},\n".repeat(5_000));
         let text = format!("x = \"\"\"{}\"\"\"\ny = '{}'\n", "((((\n".repeat(1_000), "[".repeat(2_000));
         let lines = "if x:\n    y = 1 + 2\n".repeat(2_000);
-        for source in [table, text, lines] {
+        let lambdas = format!("x = [\n{}]\n", "    lambda a, b: a + b,\n    [a for a, b in c],\n".repeat(5_000));
+        let continued = "x = 1 + \\\n    2\n".repeat(2_000);
+        for source in [table, text, lines, lambdas, continued] {
             assert_eq!(too_deep(&source), None);
         }
     }
@@ -130,6 +187,18 @@ mod tests {
             ["(".repeat(2_000), "-".repeat(2_000), "not ".repeat(2_000), "f()".repeat(2_000), "1 + ".repeat(2_000)]
         {
             assert_eq!(too_deep(&format!("# one\nx = {deep}1")).map(|(line, _)| line), Some(2), "{}", &deep[..8]);
+        }
+        for (before, deep) in [
+            ("", "- \\\n"),
+            ("", "- \\\r\n"),
+            ("", "lambda a, b: "),
+            ("", "lambda a=1, *b, **c: "),
+            ("[", "lambda a, b: "),
+            ("[x for x in y ", "for a, b in c "),
+            ("f(lambda a, b: ", "f(lambda a, b: "),
+            ("{1: ", "lambda a, b: {1: "),
+        ] {
+            assert!(too_deep(&format!("x = {before}{}1", deep.repeat(100_000))).is_some(), "{deep}");
         }
         assert!(too_deep(&format!("if a:\n    b\n{}", "elif c:\n    d\n".repeat(2_000))).is_some());
     }

@@ -5,7 +5,7 @@
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 use serde_json::{Map, Value as Json};
@@ -29,8 +29,10 @@ const MOST_DEPTH: usize = 64;
 const MOST_HEAP: usize = 64 << 20;
 /// Bytes that a script which was read keeps, where they are counted: it stays in its runner beside others.
 const MOST_KEPT: isize = 16 << 20;
-/// Time of one run.
+/// The time of a processor that one run may take.
 pub(super) const MOST_TIME: Duration = Duration::from_secs(3);
+/// The same of a script's top level: it runs again in each new runner, before anybody is answered.
+pub(super) const MOST_TIME_OF_TOP_LEVEL: Duration = Duration::from_millis(500);
 /// Reading a script recurses into its expressions, `depth` says how far; comparing and printing values
 /// recurses into them. The pages are only taken when they are touched.
 const STACK: usize = 64 << 20;
@@ -68,9 +70,11 @@ impl Script {
         Ok(script)
     }
 
-    /// Runs `reply` with texts, else the start function, right here: on a thread of [`on_own_thread`], for its stack.
+    /// Runs `reply` with texts, else the start function, right here: on a thread of [`on_own_thread`], for its stack. One that the
+    /// script does not define changes nothing.
     pub fn run(&self, conversation: Conversation, texts: Option<Vec<String>>) -> Result<Answer, AgentError> {
-        let function = if texts.is_some() { "reply" } else { self.has_start.unwrap_or("start") };
+        let function = if texts.is_some() { self.has_reply.then_some("reply") } else { self.has_start };
+        let Some(function) = function else { return Ok(Answer::silent(conversation)) };
         // What a run leaves behind is its own heap, and nothing of it is seen again.
         let running = AssertUnwindSafe(|| self.call(function, conversation, texts));
         catch_unwind(running).unwrap_or_else(|_| Err(panicked()))
@@ -95,8 +99,9 @@ impl Script {
                 arguments.push(heap.alloc(texts.join("\n")));
             }
             let returned = {
-                let mut evaluator = bounded(&module)?;
-                evaluator.eval_function(function_value, &arguments, &[]).map_err(|error| readable(function, &error))?
+                let mut evaluator = bounded(&module, MOST_TIME)?;
+                let returned = evaluator.eval_function(function_value, &arguments, &[]);
+                returned.map_err(|error| readable(function, &error, &evaluator, MOST_TIME))?
             };
 
             let held = conv.downcast_ref::<Conv>().ok_or_else(|| AgentError::Failed("conv is gone".to_owned()))?;
@@ -122,14 +127,14 @@ fn compile_here(source: &str) -> Result<Script, AgentError> {
         .map_err(|error| AgentError::Unusable(one_line(&error)))?;
     Module::with_temp_heap(|module| {
         {
-            let mut evaluator = bounded(&module)?;
-            evaluator.eval_module(ast, &globals()).map_err(|error| {
-                match readable("the script's top level", &error) {
-                    AgentError::OverLimit(text) => AgentError::Unusable(text),
-                    ours @ AgentError::Ours(_) => ours,
-                    _ => AgentError::Unusable(one_line(&error)),
-                }
-            })?;
+            let mut evaluator = bounded(&module, MOST_TIME_OF_TOP_LEVEL)?;
+            if let Err(error) = evaluator.eval_module(ast, &globals()) {
+                let what = "the script's top level";
+                return Err(AgentError::Unusable(match readable(what, &error, &evaluator, MOST_TIME_OF_TOP_LEVEL) {
+                    AgentError::OverLimit(text) => text,
+                    _ => one_line(&error),
+                }));
+            }
         }
         let module = module.freeze().map_err(|error| AgentError::Unusable(format!("{error:?}")))?;
         let defined = |name: &str| module.names().any(|given| given.as_str() == name);
@@ -189,8 +194,8 @@ pub(super) fn globals() -> Globals {
 }
 
 thread_local! {
-    /// The processor's time that this thread had used when its run began.
-    static CPU_TIME_BEFORE: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    /// Whether the run on this thread was ended for its time. Only our own check sets it.
+    static IS_OVER_TIME: Cell<bool> = const { Cell::new(false) };
 }
 
 /// The processor's time that this thread has used.
@@ -198,20 +203,22 @@ pub(super) fn cpu_time() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from).unwrap_or_default()
 }
 
-/// A run that took too long by the clock: its own fault, unless it hardly had a processor.
-pub(super) fn over_time(what: &str, cpu_time: Duration) -> AgentError {
-    let seconds = MOST_TIME.as_secs();
-    if cpu_time < MOST_TIME / 10 {
-        return AgentError::Ours(format!("{what} had no processor for most of {seconds} seconds: the machine is busy"));
-    }
-    AgentError::OverLimit(format!("{what} ran over {seconds} seconds"))
+/// What is said of a run that used more of a processor than it may.
+pub(super) fn over_time(what: &str, most: Duration) -> String {
+    format!("{what} took over {} seconds of a processor", most.as_secs_f64())
 }
 
-fn bounded<'v, 'a, 'e>(module: &'a Module<'v>) -> Result<Evaluator<'v, 'a, 'e>, AgentError> {
+/// An evaluator within the bounds of a run that may take so much time of a processor. The time that passes says how busy the machine is, and
+/// is bounded by whoever waits for the run.
+fn bounded<'v, 'a, 'e>(module: &'a Module<'v>, most: Duration) -> Result<Evaluator<'v, 'a, 'e>, AgentError> {
     let mut evaluator = Evaluator::new(module);
-    let until = Instant::now() + MOST_TIME;
-    CPU_TIME_BEFORE.set(cpu_time());
-    evaluator.set_check_cancelled(Box::new(move || Instant::now() > until));
+    IS_OVER_TIME.set(false);
+    let until = cpu_time() + most;
+    evaluator.set_check_cancelled(Box::new(move || {
+        let is_over = cpu_time() > until;
+        IS_OVER_TIME.set(is_over);
+        is_over
+    }));
     evaluator
         .set_max_tick_count(MOST_TICKS)
         .and_then(|()| evaluator.set_max_callstack_size(MOST_DEPTH))
@@ -265,24 +272,32 @@ fn read_state(state: Value) -> Result<Map<String, Json>, AgentError> {
     Ok(state)
 }
 
-/// An error of a run, told in the terms of our bounds where one of them ended it.
-fn readable(function: &str, error: &starlark::Error) -> AgentError {
-    let text = format!("{function}: {}", one_line(error));
-    // The interpreter tells its bounds only in words; a test holds them.
-    if text.contains("Execution duration limit") {
-        return AgentError::OverLimit(format!("{function} ran over {MOST_TICKS} calls and loop rounds"));
+/// An error of a run, told in the terms of our bounds where one of them ended it. What an error says is never asked alone: a script, and
+/// who texts it, choose the words of most errors.
+fn readable(function: &str, error: &starlark::Error, evaluator: &Evaluator, most: Duration) -> AgentError {
+    if IS_OVER_TIME.take() {
+        return AgentError::OverLimit(over_time(function, most));
     }
-    if text.contains("Evaluation cancelled") {
-        return over_time(function, cpu_time().saturating_sub(CPU_TIME_BEFORE.get()));
-    }
-    if text.contains("Heap memory limit") {
+    // The interpreter tells these bounds only in words, under a kind of error that other errors share. So its counters must be over too.
+    let is_told = |words: String| {
+        matches!(error.kind(), ErrorKind::Other(_)) && {
+            let told = error.without_diagnostic().to_string();
+            told.lines().next() == Some(words.as_str())
+        }
+    };
+    let bytes = evaluator.heap().peak_allocated_bytes() + evaluator.frozen_heap().allocated_bytes();
+    if bytes > MOST_HEAP && is_told(format!("Heap memory limit of {MOST_HEAP} bytes exceeded.")) {
         return AgentError::OverLimit(format!("{function} used over {} MiB of memory", MOST_HEAP >> 20));
+    }
+    let ticks = evaluator.get_total_tick_count();
+    if ticks > MOST_TICKS && is_told(format!("Execution duration limit of {MOST_TICKS} ticks has been exceeded")) {
+        return AgentError::OverLimit(format!("{function} ran over {MOST_TICKS} calls and loop rounds"));
     }
     match error.kind() {
         ErrorKind::StackOverflow(_) => {
             AgentError::OverLimit(format!("{function} called itself over {MOST_DEPTH} deep"))
         }
-        _ => AgentError::Failed(text),
+        _ => AgentError::Failed(format!("{function}: {}", one_line(error))),
     }
 }
 

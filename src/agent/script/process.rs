@@ -5,10 +5,11 @@ use std::io::{BufRead, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::time::{ClockId, clock_gettime};
 
 use super::check::check_here;
-use super::interpret::{MOST_TIME, Script, cpu_time, on_own_thread, panicked};
+use super::interpret::{MOST_TIME, Script, on_own_thread, panicked};
 use super::protocol::{Facts, MOST_ANSWER, Request, Response};
 use super::{memory, sandbox};
 use crate::agent::AgentError;
@@ -21,12 +22,18 @@ const TOGETHER: Duration = Duration::from_millis(2);
 const MOST_RUNS: usize = 20_000;
 /// What a runner may keep between runs, its scripts above all.
 const MOST_KEPT: isize = 32 << 20;
+/// Memory of its own that a runner may have taken when it waits for more: what it keeps, and pages of its stack and its heap that were
+/// touched and not given back.
+const MOST_RESIDENT: u64 = 48 << 20;
 
 /// Answers requests until standard input ends, as a runner of the process with the id `parent`.
 pub fn serve(parent: Option<i32>) -> std::io::Result<()> {
     sandbox::die_with(parent);
     // Where a system knows no such limit, the other bounds are what there is.
-    let _ = setrlimit(Resource::RLIMIT_AS, MOST_ADDRESSES, MOST_ADDRESSES);
+    let _ = getrlimit(Resource::RLIMIT_AS).and_then(|(_, hard)| {
+        let most = hard.min(MOST_ADDRESSES);
+        setrlimit(Resource::RLIMIT_AS, most, most)
+    });
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
     sandbox::die_with_standard_input()?;
     memory::bound_this_process();
@@ -39,12 +46,21 @@ pub fn serve(parent: Option<i32>) -> std::io::Result<()> {
 }
 
 fn serve_here() -> std::io::Result<()> {
+    // Opened while files can be.
+    let resident = sandbox::Resident::open();
     let no_sandbox = sandbox::enter().err();
     let mut scripts: HashMap<String, Script> = HashMap::new();
     let mut requests = std::io::BufReader::with_capacity(1 << 16, std::io::stdin().lock());
     let mut answers = std::io::stdout().lock();
     let (mut line, mut written, mut flushed) = (Vec::new(), Vec::new(), Instant::now());
-    write(&mut written, &Response::Ready { thread: sandbox::this_thread(), no_sandbox })?;
+    // Without this bound nobody would end a run when the process that asked is gone.
+    let first = match bound_cpu_time() {
+        Ok(_) => Response::Ready { thread: sandbox::this_thread(), no_sandbox },
+        Err(error) => {
+            Response::Failed(AgentError::Ours(format!("the limit of its processor's time can't be set: {error}")))
+        }
+    };
+    write(&mut written, &first)?;
     answers.write_all(&written)?;
     written.clear();
     let mut runs = 0;
@@ -54,17 +70,21 @@ fn serve_here() -> std::io::Result<()> {
         if requests.read_until(b'\n', &mut line)? == 0 {
             return Ok(());
         }
-        bound_cpu_time();
+        let has_time = bound_cpu_time()?;
         memory::begin_run();
         let answer = answer(serde_json::from_slice(&line)?, &mut scripts);
         line.clear();
         line.shrink_to(1 << 16);
         runs += 1;
-        let kept = memory::live();
-        let is_last = ends_a_runner(&answer) || runs >= MOST_RUNS || kept > MOST_KEPT;
-        write(&mut written, &if is_last { Response::Last(Box::new(answer)) } else { answer })?;
         // Answers to requests that came together leave together, unless the runs take long.
-        if is_last || !requests.buffer().contains(&b'\n') || flushed.elapsed() > TOGETHER {
+        let leaves = !requests.buffer().contains(&b'\n') || flushed.elapsed() > TOGETHER;
+        let is_large = || {
+            memory::live() > MOST_KEPT
+                || (leaves && resident.as_ref().and_then(sandbox::Resident::bytes) > Some(MOST_RESIDENT))
+        };
+        let is_last = ends_a_runner(&answer) || runs >= MOST_RUNS || !has_time || is_large();
+        write(&mut written, &if is_last { Response::Last(Box::new(answer)) } else { answer })?;
+        if is_last || leaves {
             answers.write_all(&written)?;
             answers.flush()?;
             written.clear();
@@ -77,10 +97,14 @@ fn serve_here() -> std::io::Result<()> {
     }
 }
 
-/// Ends this process when a request takes far more time of a processor than a run may, whatever became of the one who asked.
-fn bound_cpu_time() {
-    let bound = (cpu_time() + MOST_TIME * 2).as_secs() + 1;
-    let _ = setrlimit(Resource::RLIMIT_CPU, bound, u64::MAX);
+/// Ends this process when a request takes far more time of a processor than a run may, whatever became of the one who asked. The hard limit
+/// stays as it is, since only a privileged process may raise it again. Says whether it leaves the time for another request.
+fn bound_cpu_time() -> nix::Result<bool> {
+    let used = clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map(Duration::from)?;
+    let bound = (used + MOST_TIME * 2).as_secs() + 1;
+    let (_, hard) = getrlimit(Resource::RLIMIT_CPU)?;
+    setrlimit(Resource::RLIMIT_CPU, bound.min(hard), hard)?;
+    Ok(bound.saturating_add(MOST_TIME.as_secs() * 2) < hard)
 }
 
 /// Whether a runner that gave such an answer runs no other script: it may be short of memory, or its interpreter in disorder.

@@ -36,7 +36,8 @@ pub(super) enum RunRequest<'r> {
 
 #[derive(Serialize, Deserialize)]
 pub(super) enum Response {
-    /// The runner's first line: the system's number of the thread that runs scripts, and why there is no sandbox if there is none.
+    /// The runner's first line, unless it fails: the system's number of the thread that runs scripts, and why there is no sandbox if there
+    /// is none.
     Ready {
         thread: i32,
         no_sandbox: Option<String>,

@@ -56,6 +56,30 @@ pub(super) fn this_thread() -> i32 {
     return 0;
 }
 
+/// What tells how much memory this process has taken: a file that is opened before the kernel refuses that.
+pub(super) struct Resident {
+    file: std::fs::File,
+    page: u64,
+}
+
+impl Resident {
+    /// None where a system has no such file.
+    pub(super) fn open() -> Option<Self> {
+        let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten()?;
+        Some(Self { file: std::fs::File::open("/proc/self/statm").ok()?, page: u64::try_from(page).ok()? })
+    }
+
+    /// The bytes that are its own: what lies in files, the program above all, is shared with others.
+    pub(super) fn bytes(&self) -> Option<u64> {
+        let mut read = [0; 128];
+        let bytes = std::os::unix::fs::FileExt::read_at(&self.file, &mut read, 0).ok()?;
+        let text = std::str::from_utf8(read.get(..bytes)?).ok()?;
+        let mut pages = text.split_whitespace().skip(1).map(|field| field.parse::<u64>().ok());
+        let (resident, shared) = (pages.next()??, pages.next()??);
+        Some(resident.saturating_sub(shared) * self.page)
+    }
+}
+
 /// Lets all threads of this process make only the system calls that running scripts takes; all others are refused with EPERM. Where
 /// the kernel can't do that, the error says why.
 #[cfg(target_os = "linux")]
@@ -68,6 +92,7 @@ pub(super) fn enter() -> Result<(), String> {
     let mut calls = vec![
         // Requests and answers.
         libc::SYS_read,
+        libc::SYS_pread64,
         libc::SYS_write,
         libc::SYS_writev,
         libc::SYS_ppoll,

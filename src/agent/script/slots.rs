@@ -12,12 +12,13 @@ use nix::time::ClockId;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-/// The time of a processor that a project has back for each second that passes: one second in ten.
-const REFUND: f64 = 0.1;
-/// Seconds of a processor beyond which a project's scripts begin as slow ones, unless they are known as quick.
-const BUDGET: f64 = 1.0;
-/// The most that is held against a project, in seconds: 30 seconds after its last slow run it is like any other.
-const MOST_USED: f64 = 4.0;
+/// Within so many seconds what a project used counts for half as much. It says who of several is served first, and slows nobody down
+/// who is alone.
+const HALF_LIFE: f64 = 5.0;
+/// Seconds of a processor that are as good as none: a project that used less is forgotten.
+const NOTHING: f64 = 0.001;
+/// Seconds of a processor with which a project is light, whatever the others used.
+const LIGHT: f64 = 0.25;
 
 /// A kind of slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,17 +37,32 @@ struct State {
     free: [usize; 2],
     waiting: [Vec<Waiting>; 2],
     projects: HashMap<Uuid, Project>,
-    /// How many runs wait for a slow slot, and how many may: of all projects, and of one.
-    queued: usize,
-    most_queued: usize,
-    most_queued_of_one: usize,
+    places: Places,
+}
+
+/// The places of runs that wait for slow slots.
+struct Places {
+    most: usize,
+    taken: usize,
+}
+
+/// What of its places a project has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Headroom {
+    /// None: one more run would be sent away.
+    None,
+    /// Few, and there was none a moment ago: one run after the other.
+    Few,
+    Enough,
 }
 
 struct Project {
     used: f64,
     at: Instant,
     held: [usize; 2],
-    queued: usize,
+    /// How many places it holds, and whether it has been out of them since it held half of what it may.
+    places: usize,
+    was_full: bool,
 }
 
 struct Waiting {
@@ -94,16 +110,13 @@ impl Slots {
     /// So many slots of each kind.
     pub(super) fn new(quick: usize, slow: usize) -> Self {
         let (projects, waiting) = (HashMap::new(), [Vec::new(), Vec::new()]);
-        let (most_queued, most_queued_of_one) = (usize::MAX, usize::MAX);
-        let state = State { free: [quick, slow], waiting, projects, queued: 0, most_queued, most_queued_of_one };
-        Self(Arc::new(Mutex::new(state)))
+        let places = Places { most: usize::MAX, taken: 0 };
+        Self(Arc::new(Mutex::new(State { free: [quick, slow], waiting, projects, places })))
     }
 
     /// Lets a part of a worker's slots for turns wait for slow slots, and the rest never.
     pub(super) fn bound_queue(&self, turn_slots: usize) {
-        let mut state = self.lock();
-        state.most_queued = (turn_slots * 3 / 8).max(1);
-        state.most_queued_of_one = state.most_queued.div_ceil(2);
+        self.lock().places.most = (turn_slots * 3 / 8).max(1);
     }
 
     /// Waits for a slot.
@@ -121,31 +134,37 @@ impl Slots {
         waiting.await.ok()
     }
 
-    /// Whether a project has used up its budget.
-    pub(super) fn is_over_budget(&self, project: Uuid) -> bool {
-        self.lock().used(project) > BUDGET
-    }
-
     /// A place among the runs that wait for slow slots, if there is one for the project.
     pub(super) fn queue(&self, project: Uuid) -> Option<Place> {
         let mut state = self.lock();
         if !state.has_place(project) {
+            state.project(project).was_full = true;
             return None;
         }
-        state.queued += 1;
-        state.project(project).queued += 1;
+        state.places.taken += 1;
+        state.project(project).places += 1;
+        let is_last = !state.has_place(project);
+        state.project(project).was_full |= is_last;
         drop(state);
         Some(Place { slots: self.clone(), project })
     }
 
-    /// Whether a run of the project would have to be sent away that needs a slow slot.
-    pub(super) fn is_full(&self, project: Uuid) -> bool {
-        !self.lock().has_place(project)
+    /// What a project has left of its places.
+    pub(super) fn headroom(&self, project: Uuid) -> Headroom {
+        let mut state = self.lock();
+        if !state.has_place(project) {
+            return Headroom::None;
+        }
+        let (held, spare) = (state.places_of(project), state.spare_places());
+        // It is full when it holds as many as are to spare: at half of that it is no more.
+        let known = state.project(project);
+        known.was_full &= held > 0 && held * 3 > spare;
+        if known.was_full { Headroom::Few } else { Headroom::Enough }
     }
 
     /// Whether any run waits for a slow slot.
     pub(super) fn has_queue(&self) -> bool {
-        self.lock().queued > 0
+        self.lock().places.taken > 0
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -187,7 +206,8 @@ impl Slots {
     }
 }
 
-fn at<T>(of: &mut [T; 2], pace: Pace) -> &mut T {
+/// What belongs to a pace, of the quick one and the slow one.
+pub(super) const fn at<T>(of: &mut [T; 2], pace: Pace) -> &mut T {
     let [quick, slow] = of;
     match pace {
         Pace::Quick => quick,
@@ -201,19 +221,41 @@ impl State {
     }
 
     fn project(&mut self, project: Uuid) -> &mut Project {
-        let new = || Project { used: 0.0, at: Instant::now(), held: [0; 2], queued: 0 };
+        let new = || Project { used: 0.0, at: Instant::now(), held: [0; 2], places: 0, was_full: false };
         self.projects.entry(project).or_insert_with(new)
     }
 
     fn may_take(&self, project: Uuid, pace: Pace) -> bool {
         let (mut free, mut held) = (self.free, self.projects.get(&project).map_or([0; 2], |known| known.held));
         let (free, held) = (*at(&mut free, pace), *at(&mut held, pace));
-        free > 0 && (held == 0 || held < free)
+        match free {
+            0 => false,
+            1 if held == 0 && pace == Pace::Quick => self.is_light(project),
+            _ => held == 0 || held < free,
+        }
     }
 
+    /// Whether a project may have the last quick slot: several heavy ones together leave it to somebody who needs little.
+    fn is_light(&self, project: Uuid) -> bool {
+        let holders = self.projects.values().filter(|known| known.held.first().is_some_and(|quick| *quick > 0));
+        let heaviest = holders.map(Project::used_now).max_by(f64::total_cmp);
+        let used = self.used(project);
+        used < LIGHT || heaviest.is_none_or(|heaviest| used < heaviest / 2.0)
+    }
+
+    fn places_of(&self, project: Uuid) -> usize {
+        self.projects.get(&project).map_or(0, |known| known.places)
+    }
+
+    /// The places that are free for projects which hold some already: an eighth of all is there for those that hold none.
+    fn spare_places(&self) -> usize {
+        self.places.most.saturating_sub(self.places.taken).saturating_sub(self.places.most / 8)
+    }
+
+    /// A project may hold as many places as are left to spare.
     fn has_place(&self, project: Uuid) -> bool {
-        let queued = self.projects.get(&project).map_or(0, |known| known.queued);
-        self.queued < self.most_queued && queued < self.most_queued_of_one
+        let held = self.places_of(project);
+        if held == 0 { self.places.taken < self.places.most } else { held < self.spare_places() }
     }
 
     /// The seconds of a processor that are held against a project now.
@@ -223,7 +265,7 @@ impl State {
 
     fn charge(&mut self, project: Uuid, seconds: f64) {
         let charged = self.project(project);
-        charged.used = (charged.used_now() + seconds).min(MOST_USED);
+        charged.used = charged.used_now() + seconds;
         charged.at = Instant::now();
     }
 
@@ -232,14 +274,14 @@ impl State {
         *at(&mut self.project(project).held, pace) -= 1;
         // What says nothing any more is forgotten; not at each end, since most projects come again.
         if self.projects.len() > 1_000 {
-            self.projects.retain(|_, known| known.held != [0; 2] || known.queued > 0 || known.used_now() > 0.0);
+            self.projects.retain(|_, known| known.held != [0; 2] || known.places > 0 || known.used_now() > NOTHING);
         }
     }
 }
 
 impl Project {
     fn used_now(&self) -> f64 {
-        (self.used - self.at.elapsed().as_secs_f64() * REFUND).max(0.0)
+        self.used * 0.5_f64.powf(self.at.elapsed().as_secs_f64() / HALF_LIFE)
     }
 }
 
@@ -297,8 +339,8 @@ impl Drop for Slot {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut state = self.slots.lock();
-        state.queued -= 1;
-        state.project(self.project).queued -= 1;
+        state.places.taken -= 1;
+        state.project(self.project).places -= 1;
     }
 }
 
@@ -327,7 +369,6 @@ mod tests {
         let slots = Slots::new(1, 1);
         let (greedy, modest, gone) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
         slots.lock().charge(greedy, 3.0);
-        assert!(slots.is_over_budget(greedy) && !slots.is_over_budget(modest));
         let held = now(slots.take(gone, Pace::Quick)).flatten().expect("a slot");
         let (mut first, mut second) =
             (Box::pin(slots.take(greedy, Pace::Quick)), Box::pin(slots.take(modest, Pace::Quick)));
@@ -352,14 +393,66 @@ mod tests {
         assert_eq!(slots.lock().free, [1, 1]);
     }
 
+    fn all_of(slots: &Slots, project: Uuid) -> Vec<Place> {
+        std::iter::from_fn(|| slots.queue(project)).collect()
+    }
+
     #[test]
-    fn the_runs_of_one_project_that_wait_leave_room_for_others() {
+    fn the_runs_of_some_projects_that_wait_leave_places_for_others() {
+        let slots = Slots::new(1, 1);
+        slots.bound_queue(1_024);
+        let mut held: Vec<Vec<Place>> = (0..8).map(|_| all_of(&slots, Uuid::now_v7())).collect();
+        assert_eq!(held.iter().map(Vec::len).collect::<Vec<_>>(), [168, 84, 42, 21, 11, 5, 3, 1]);
+        // Each of these many is one that holds none.
+        let newcomers: Vec<Vec<Place>> = (0..40).map(|_| all_of(&slots, Uuid::now_v7())).collect();
+        assert!(newcomers.iter().all(|places| places.len() == 1), "a project that holds none finds a place");
+        held.clear();
+        drop(newcomers);
+        assert!(!slots.has_queue());
+    }
+
+    #[test]
+    fn one_place_that_is_free_again_does_not_let_everybody_come() {
         let (slots, project) = (Slots::new(1, 1), Uuid::now_v7());
         slots.bound_queue(64);
-        let places: Vec<_> = std::iter::from_fn(|| slots.queue(project)).collect();
-        assert_eq!(places.len(), 12);
-        assert!(slots.is_full(project) && slots.queue(Uuid::now_v7()).is_some());
+        assert_eq!(slots.headroom(project), Headroom::Enough);
+        let mut places = all_of(&slots, project);
+        assert_eq!((places.len(), slots.headroom(project)), (11, Headroom::None));
+        places.pop();
+        assert_eq!(slots.headroom(project), Headroom::Few);
+        places.truncate(5);
+        assert_eq!(slots.headroom(project), Headroom::Enough, "half of them are free");
+        places.extend(slots.queue(project));
+        assert_eq!(slots.headroom(project), Headroom::Enough);
         drop(places);
-        assert!(!slots.is_full(project) && !slots.has_queue());
+        assert_eq!((slots.headroom(project), slots.has_queue()), (Headroom::Enough, false));
+    }
+
+    #[test]
+    fn heavy_projects_leave_the_last_quick_slot_to_a_light_one() {
+        let slots = Slots::new(4, 2);
+        let heavy = [(); 3].map(|()| Uuid::now_v7());
+        for (project, seconds) in heavy.iter().zip([3.0, 2.9, 2.8]) {
+            slots.lock().charge(*project, seconds);
+        }
+        let held: Vec<Slot> = heavy[..2]
+            .iter()
+            .flat_map(|project| std::iter::from_fn(|| now(slots.take(*project, Pace::Quick)).flatten()))
+            .collect();
+        assert_eq!(held.len(), 3);
+        assert!(now(slots.take(heavy[2], Pace::Quick)).is_none());
+        // Somebody busy, with a third of what they used.
+        let busy = Uuid::now_v7();
+        slots.lock().charge(busy, 1.0);
+        assert!(now(slots.take(busy, Pace::Quick)).is_some());
+    }
+
+    #[test]
+    fn a_busy_project_that_is_alone_waits_for_nobody() {
+        let (slots, project) = (Slots::new(4, 2), Uuid::now_v7());
+        for _ in 0..100 {
+            slots.lock().charge(project, 1.0);
+            assert!(now(slots.take(project, Pace::Quick)).is_some());
+        }
     }
 }

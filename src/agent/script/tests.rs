@@ -138,6 +138,81 @@ fn a_script_that_never_ends_is_ended() {
     assert!(top.is_err());
 }
 
+/// What the interpreter and we say of runs that went over a bound.
+const VERDICTS: [&str; 7] = [
+    "Evaluation cancelled",
+    "Execution duration limit of 2000000 ticks has been exceeded",
+    "Heap memory limit of 67108864 bytes exceeded.",
+    "Heap memory limit of 67108864 bytes exceeded.\nThis error is usually emitted some time after the limit is actually exceeded, so the span may not be informative.",
+    "Starlark call stack overflow",
+    "the script made its interpreter panic",
+    "the script's runner ended, and no script is to blame",
+];
+
+#[test]
+fn no_words_of_a_script_or_of_who_texts_it_pass_for_a_bound() {
+    let bodies = [
+        "fail(text)",
+        "return {}[text]",
+        "return {\"a\": 1}.pop(text)",
+        "return [1][text]",
+        "return getattr(conv, text)",
+        "return int(text)",
+        "return \"a\".index(text)",
+        "return text.format()[text]",
+        "return conv.send_sms(text, None, \"hi\")",
+        "conv.state[text] = len",
+        "return {text: 1}",
+    ];
+    for words in VERDICTS {
+        for body in bodies {
+            let error = reply(&format!("def reply(conv, text):\n    {body}"), words).expect_err("fails");
+            assert!(matches!(error, AgentError::Failed(_)), "{body}: {error:?}");
+            // The same as the script's own words, in its start and at its top level.
+            let script =
+                Script::compile(&format!("def start(conv):\n    text = {words:?}\n    {body}")).expect("compiles");
+            let error = script.call("start", conversation("sms"), None).expect_err("fails");
+            assert!(matches!(error, AgentError::Failed(_)), "{body}: {error:?}");
+        }
+        for body in ["fail(text)", "{}[text]", "int(text)"] {
+            let source = format!("def reply(conv, text): pass\ndef f(text):\n    {body}\nf({words:?})");
+            let error = Script::compile(&source).expect_err("fails");
+            assert!(matches!(error, AgentError::Unusable(_)), "{body}: {error:?}");
+            assert!(error.to_string().contains("line 3"), "it is told with its place: {error}");
+        }
+    }
+}
+
+#[test]
+fn each_bound_is_told_as_such() {
+    let times = "def reply(conv, text):\n    for i in range(1000000):\n        sorted(range(2000))";
+    let ticks = "def reply(conv, text):\n    for i in range(1000000000):\n        pass";
+    let memory = "def reply(conv, text):\n    x = []\n    for i in range(1000000):\n        x.append(str(i) * 100)";
+    let depth = "def reply(conv, text):\n    return reply(conv, text)";
+    for (source, words) in [
+        (times, "reply took over 3 seconds of a processor"),
+        (ticks, "reply ran over 2000000 calls and loop rounds"),
+        (memory, "reply used over 64 MiB of memory"),
+        (depth, "reply called itself over 64 deep"),
+    ] {
+        assert_eq!(reply(source, "hi"), Err(AgentError::OverLimit(words.to_owned())));
+    }
+    let top = Script::compile("def reply(conv, text): pass\nfor i in range(1000000):\n    sorted(range(2000))");
+    let words = "the script's top level took over 0.5 seconds of a processor";
+    assert_eq!(top.expect_err("over a bound"), AgentError::Unusable(words.to_owned()));
+}
+
+#[test]
+fn a_function_that_is_not_defined_changes_nothing() {
+    let mut conversation = with_state(json!({"kept": 1}));
+    conversation.language = Some("de".to_owned());
+    let greets = Script::compile("def start(conv): return 'hi'").expect("compiles");
+    let answer = greets.run(conversation.clone(), Some(vec!["x".to_owned()])).expect("an answer");
+    assert_eq!(answer, Answer::silent(conversation.clone()));
+    let replies = Script::compile("def reply(conv, text): return 'hi'").expect("compiles");
+    assert_eq!(replies.run(conversation.clone(), None).expect("an answer"), Answer::silent(conversation));
+}
+
 #[test]
 fn a_script_of_brackets_only_does_not_break_the_process() {
     for source in [
@@ -145,13 +220,21 @@ fn a_script_of_brackets_only_does_not_break_the_process() {
         format!("x = {}1", "-".repeat(200_000)),
         format!("x = {}{}", "[".repeat(100_000), "]".repeat(100_000)),
         format!("def reply(conv, text):\n    return {}1", "-".repeat(100_000)),
+        format!("x = {}1", "- \\\n".repeat(100_000)),
+        format!("x = {}1", "lambda a, b: ".repeat(100_000)),
+        format!("x = [{}1]", "lambda a, b: ".repeat(100_000)),
+        format!("x = [a {}]", "for a, b in c ".repeat(100_000)),
+        format!("x = {}1{}", "f(lambda a, b: ".repeat(50_000), ")".repeat(50_000)),
     ] {
         assert!(Script::compile(&source).expect_err("refused").to_string().contains("chains over"));
     }
+    assert!(check(&format!("x = {}1", "- \\\n".repeat(100_000))).iter().any(|fault| fault.fatal));
     // Just below the bound the interpreter itself has its say, in good health.
     let _ = Script::compile(&format!("def reply(conv, text):\n    return {}1", "-".repeat(950)));
     let _ = Script::compile(&format!("def reply(conv, text):\n    return {}1{}", "[".repeat(450), "]".repeat(450)));
     let _ = Script::compile(&format!("def reply(conv, text):\n    return 1{}", " + 1".repeat(490)));
+    let _ = Script::compile(&format!("def reply(conv, text):\n    return {}1", "lambda a, b: ".repeat(150)));
+    let _ = Script::compile(&format!("def reply(conv, text):\n    return [a {}]", "for a, b in c ".repeat(150)));
 }
 
 #[test]

@@ -1,0 +1,138 @@
+//! Learns from how a script's runs went which of the next ones are slow and how many may go together; a pure rule that runs nothing.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::runner::{QUICK, QUICK_TO_READ};
+use super::slots::Pace;
+
+/// The most runs that go to a runner together.
+const MOST_TOGETHER: usize = 16;
+/// Runs that take longer on average go alone: nobody waits for a slow one.
+const SHORT: Duration = Duration::from_millis(1);
+/// With slow runs of so many sessions it is the script that is slow, and not what one person texts.
+const SEVERAL: usize = 2;
+/// How many sessions with slow runs are remembered.
+const MOST_SESSIONS: usize = 8;
+/// After so many quick runs none is remembered.
+const PROVEN: usize = 16;
+
+/// What is known of a script's runs.
+pub(super) struct Slowness {
+    /// The sessions whose runs were slow lately, the latest last.
+    sessions: VecDeque<String>,
+    /// Whether already reading the script takes long.
+    reads_slowly: bool,
+    /// How many quick runs there were since the last slow one.
+    quick: usize,
+    together: usize,
+}
+
+impl Slowness {
+    /// Of a script that never ran.
+    pub(super) const fn new() -> Self {
+        Self { sessions: VecDeque::new(), reads_slowly: false, quick: 0, together: 1 }
+    }
+
+    /// How many quick runs may go together now.
+    pub(super) const fn together(&self) -> usize {
+        self.together
+    }
+
+    /// Whether all runs of the script are slow.
+    pub(super) fn is_of_all(&self) -> bool {
+        self.reads_slowly || self.sessions.len() >= SEVERAL
+    }
+
+    /// Which slots a session's next run needs.
+    pub(super) fn pace(&self, session: &str) -> Pace {
+        if self.is_of_all() || self.sessions.iter().any(|slow| slow == session) { Pace::Slow } else { Pace::Quick }
+    }
+
+    /// A run took so much time of a processor, reading the script left out.
+    pub(super) fn note(&mut self, session: &str, used: Duration) {
+        if used >= QUICK {
+            return self.note_slow(session);
+        }
+        self.quick += 1;
+        if self.quick >= PROVEN {
+            self.sessions.clear();
+        }
+    }
+
+    /// A run was slow, however little it used: one over a bound ends its runner, and another has to be started.
+    pub(super) fn note_slow(&mut self, session: &str) {
+        (self.quick, self.together) = (0, 1);
+        self.sessions.retain(|known| known != session);
+        if self.sessions.len() >= MOST_SESSIONS {
+            self.sessions.pop_front();
+        }
+        self.sessions.push_back(session.to_owned());
+    }
+
+    /// So many runs that went together used so much in all, and all were answered; or not, and the next ones go alone.
+    pub(super) fn note_batch(&mut self, count: usize, used: Option<Duration>) {
+        let a_run = used.map(|used| used / u32::try_from(count.max(1)).unwrap_or(u32::MAX));
+        let is_short = a_run.is_some_and(|a_run| a_run < SHORT);
+        self.together = if is_short { (count * 2).clamp(2, MOST_TOGETHER) } else { 1 };
+    }
+
+    /// Reading the script took so much time of a processor. It never changes, so this holds for good.
+    pub(super) fn note_reading(&mut self, used: Duration) {
+        self.reads_slowly |= used >= QUICK_TO_READ;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_persons_slow_run_slows_nobody_else_down() {
+        let mut script = Slowness::new();
+        script.note_slow("evil");
+        script.note("evil", QUICK * 10);
+        assert_eq!((script.pace("evil"), script.pace("good"), script.is_of_all()), (Pace::Slow, Pace::Quick, false));
+        script.note("other", QUICK);
+        assert_eq!((script.pace("good"), script.is_of_all()), (Pace::Slow, true), "now it is the script");
+        (1..PROVEN).for_each(|_| script.note("good", QUICK / 2));
+        assert!(script.is_of_all());
+        script.note("good", QUICK / 2);
+        assert_eq!((script.pace("evil"), script.pace("good")), (Pace::Quick, Pace::Quick), "it has proved quick");
+    }
+
+    #[test]
+    fn many_short_runs_go_together_and_count_one_by_one() {
+        let mut script = Slowness::new();
+        let counts = [1, 2, 4, 8, 16].map(|count| {
+            assert_eq!(script.together(), count);
+            // Together they take longer than one quick run may, which says nothing of any of them.
+            (0..count).for_each(|_| script.note("anybody", SHORT / 2));
+            script.note_batch(count, Some(SHORT / 2 * u32::try_from(count).expect("small")));
+            script.together()
+        });
+        assert_eq!(counts, [2, 4, 8, 16, 16]);
+        assert_eq!(script.pace("anybody"), Pace::Quick);
+        script.note_batch(16, Some(SHORT * 16));
+        assert_eq!(script.together(), 1, "long ones go alone");
+        script.note_batch(1, None);
+        assert_eq!(script.together(), 1);
+    }
+
+    #[test]
+    fn a_top_level_that_takes_long_makes_its_script_slow_and_a_short_one_does_not() {
+        let mut script = Slowness::new();
+        script.note_reading(QUICK_TO_READ / 2);
+        assert_eq!(script.pace("anybody"), Pace::Quick);
+        script.note_reading(QUICK_TO_READ);
+        (0..PROVEN * 2).for_each(|_| script.note("anybody", Duration::ZERO));
+        assert_eq!(script.pace("anybody"), Pace::Slow);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut script = Slowness::new();
+        (0..1_000).for_each(|n| script.note_slow(&n.to_string()));
+        assert_eq!(script.sessions.len(), MOST_SESSIONS);
+    }
+}
