@@ -164,7 +164,6 @@ async fn sends_at_the_same_time_pass_while_no_limit_is_reached() {
     let world = world().await;
     world.another_number("+14155550188").await;
     world.bound(json!({"outbound_per_project_per_minute": 1000, "outbound_per_contact_per_hour": 100})).await;
-    // Forty contacts, two texts to each from two numbers.
     let sends = (0..80).map(|n| {
         let from = if n % 2 == 0 { NUMBER } else { "+14155550188" };
         world.try_send(json!({"to": format!("+141555506{:02}", n / 2), "from": from, "body": "hi"}))
@@ -279,7 +278,6 @@ async fn a_limit_outlives_the_session() {
     assert_eq!(world.sessions().await.len(), 6);
 }
 
-/// Two of our numbers whose agents answer each other.
 #[tokio::test]
 async fn two_of_our_agents_that_text_each_other_come_to_an_end() {
     let agent = "
