@@ -70,9 +70,11 @@ select claimed.id as turn_id,
                select jsonb_agg(jsonb_build_object('id', id, 'url', url, 'content_type', content_type, 'bytes', bytes) order by position)
                  from medium where message_id = m.id), '[]'))
                        order by m.seq) as messages
-        from message m
-       where m.session_id = session.id and m.seq > session.handled_seq and m.seq <= claimed.seen_seq
-         and m.skip_reason is null and m.direction = 'inbound'
+        -- A hundred at most, each with its media: the next turn has the others.
+        from (select id, seq, body from message
+               where session_id = session.id and seq > session.handled_seq and seq <= claimed.seen_seq
+                 and skip_reason is null and direction = 'inbound'
+               order by seq limit 100) m
   ) waiting on true
   left join lateral (
       select jsonb_agg(jsonb_build_object('direction', m.direction, 'text', m.body, 'at', m.created_at) order by m.seq) as messages

@@ -206,3 +206,17 @@ async fn sizes_are_those_that_the_database_prints() {
         assert_eq!(bounds::printed_bytes_of(state), usize::try_from(printed).expect("a length"), "{text}");
     }
 }
+
+/// A contact who texts faster than any agent answers, or texts that waited while the database was away.
+#[tokio::test]
+async fn a_turn_reads_a_hundred_texts_and_the_next_one_the_others() {
+    let counts = "def reply(conv, text): return str(len(conv.messages)) + \" to \" + conv.messages[-1]";
+    let world = World::with_agent(counts, json!({"first_message": "process"})).await;
+    world.unguarded().await;
+    for n in 1..=130 {
+        world.text(ADA, &format!("text {n}")).await;
+    }
+    world.settle().await;
+    assert_eq!(world.simulator.received(ADA, NUMBER), ["100 to text 100", "30 to text 130"]);
+    world.end().await;
+}
