@@ -46,8 +46,9 @@ impl Caller {
 const UNKNOWN_AT_A_TIME: usize = 2;
 /// How long such a look-up may wait for its turn.
 const TURN_WITHIN: Duration = Duration::from_secs(2);
-/// For how long a key that was good is looked up without waiting, also for an address that guesses. It is asked about each time, so
-/// one that is revoked is refused at once.
+/// The same for addresses that guess. A right key is never refused, since behind a proxy everybody has the same address.
+const GUESSED_AT_A_TIME: usize = 1;
+/// For how long a key that was good is looked up without waiting. It is asked about each time, so one that is revoked is refused at once.
 const KNOWN_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// Looks at the key of each request. Cheap to clone; all clones are the same.
@@ -58,6 +59,7 @@ pub struct Gate {
     /// The hashes of keys that were good.
     known: Cache<[u8; 32], ()>,
     unknown: Arc<Semaphore>,
+    guessed: Arc<Semaphore>,
 }
 
 impl Gate {
@@ -68,6 +70,7 @@ impl Gate {
             guesses: Guesses::default(),
             known: Cache::builder().max_capacity(10_000).time_to_idle(KNOWN_FOR).build(),
             unknown: Arc::new(Semaphore::new(UNKNOWN_AT_A_TIME)),
+            guessed: Arc::new(Semaphore::new(GUESSED_AT_A_TIME)),
         }
     }
 
@@ -81,8 +84,8 @@ impl Gate {
         let hash = sha256(token.as_bytes());
         let found = match self.known.get(&hash).await {
             Some(()) => key::find(&self.ledger, token).await?,
-            None if self.guesses.are_too_many(request).await => return Err(too_many_wrong_keys()),
-            None => self.find_unknown(token).await?,
+            None if self.guesses.are_too_many(request).await => self.find_unknown(token, &self.guessed).await?,
+            None => self.find_unknown(token, &self.unknown).await?,
         };
         match found {
             Some(key) => {
@@ -96,12 +99,12 @@ impl Gate {
         }
     }
 
-    async fn find_unknown(&self, token: &str) -> Result<Option<Key>, Problem> {
+    async fn find_unknown(&self, token: &str, turns: &Semaphore) -> Result<Option<Key>, Problem> {
         // None of ours looks like this: not worth a turn.
         if !key::is_shaped(token) {
             return Ok(None);
         }
-        let turn = tokio::time::timeout(TURN_WITHIN, self.unknown.acquire()).await;
+        let turn = tokio::time::timeout(TURN_WITHIN, turns.acquire()).await;
         let Ok(Ok(_turn)) = turn else {
             let told = "too many keys are looked up at this moment; try again";
             return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_unknown_keys", told).retry_after(1));
@@ -125,7 +128,7 @@ impl Gate {
 fn too_many_wrong_keys() -> Problem {
     metrics::counter!("textback_wrong_keys_total", "answer" => "429").increment(1);
     let told = format!(
-        "more than {MOST_GUESSES} wrong API keys came from this address within a minute; until it is over only keys that were used before are taken from there"
+        "more than {MOST_GUESSES} wrong API keys came from this address within a minute; wait until it is over"
     );
     Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_wrong_keys", told).retry_after(WAIT_SECONDS)
 }

@@ -177,7 +177,7 @@ async fn huge_heads_and_http2_are_refused() {
 }
 
 #[tokio::test]
-async fn wrong_keys_are_told_to_wait_and_only_keys_that_were_good_before_are_looked_up() {
+async fn wrong_keys_are_told_to_wait_and_right_ones_pass() {
     let world = World::new().await;
     let statuses = async |keys: Vec<String>| {
         let mut statuses = Vec::new();
@@ -195,9 +195,9 @@ async fn wrong_keys_are_told_to_wait_and_only_keys_that_were_good_before_are_loo
     let guessed = statuses((0..25).map(wrong).collect()).await;
     assert_eq!((guessed[0], guessed[19], guessed[20], guessed[24]), (401, 401, 429, 429));
     world.ok(Method::GET, "/v1/project", None).await;
-    // A guess is not compared any more, even a right one.
+    // Behind a proxy everybody has the address of somebody who guesses.
     let (_, unused) = textback::ledger::project::create(&world.ledger, "other").await.expect("a project");
-    assert_eq!(statuses(vec![unused]).await, [429]);
+    assert_eq!(statuses(vec![unused]).await, [200]);
     // Who knew a key that is revoked knows nothing.
     world.sql("update api_key set revoked_at = now()").await;
     assert_eq!(statuses(vec![world.key.clone()]).await, [429]);
