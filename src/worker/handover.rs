@@ -6,9 +6,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
-use futures::task::AtomicWaker;
 use super::queue::Seated;
 use super::shares::{Owner, Seat, Shares};
+use futures::task::AtomicWaker;
 
 /// Where claims are handed over to a queue. Cheap to clone; all clones are the same.
 pub struct Handover<C>(Arc<Inner<C>>);

@@ -16,6 +16,7 @@ pub mod scheduled_messages;
 mod search;
 mod shares;
 pub mod silences;
+mod turn_input;
 pub mod turns;
 
 use std::future::Future;

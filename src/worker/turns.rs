@@ -18,16 +18,17 @@ use super::handover::Handover;
 use super::messages::Allowance;
 use super::queue::{Seated, Source, claim_at_once, give_back};
 use super::shares::{Owner, Seat};
+use super::turn_input::{asked, conversation};
 use crate::agent::http::HttpAgent;
 use crate::agent::script::{Headroom, ScriptAgent};
-use crate::agent::{Agent, AgentError, Answer, Asked, Conversation, Heard, Means, Outside, Said, Wording};
+use crate::agent::{Agent, AgentError, Answer, Means, Outside, Wording};
 use crate::bounds;
 use crate::db;
 use crate::failpoint;
 use crate::ledger::agent::Version;
 use crate::ledger::batch::BatchError;
 use crate::ledger::room::Room;
-use crate::ledger::turn::{Claim, Reason, Settled, Settlement, WaitingMessage};
+use crate::ledger::turn::{Claim, Reason, Settled, Settlement};
 use crate::ledger::wake::Work;
 use crate::ledger::{self, Ledger, agent, delivery, turn};
 use crate::secret::SecretKeys;
@@ -425,42 +426,6 @@ fn greeting(begun: &Answer, version: &Version) -> Vec<String> {
     }
     let from_state = begun.state.get("greet_message").and_then(Value::as_str).map(str::to_owned);
     from_state.or_else(|| version.greeting.clone()).filter(|text| !text.trim().is_empty()).into_iter().collect()
-}
-
-fn conversation(claim: &Claim, env: &'static str) -> Conversation {
-    Conversation {
-        id: claim.session_id.to_string(),
-        channel_type: claim.channel.clone(),
-        caller_number: claim.contact.clone(),
-        callee_number: claim.number.clone(),
-        env: env.to_owned(),
-        language: claim.language.clone(),
-        state: claim.state.0.clone(),
-        history: claim
-            .history
-            .iter()
-            .map(|said| Said {
-                role: if said.direction == "inbound" { "user" } else { "agent" }.to_owned(),
-                text: said.text.clone(),
-                at: said.at,
-            })
-            .collect(),
-        media: claim.waiting.iter().flat_map(|message| message.media.as_array().cloned().unwrap_or_default()).collect(),
-    }
-}
-
-fn asked(claim: &Claim) -> Asked {
-    let heard = |message: &WaitingMessage| Heard {
-        id: message.id.to_string(),
-        text: message.text.clone(),
-        media: message.media.clone(),
-    };
-    Asked {
-        turn_id: claim.turn_id.to_string(),
-        attempt: claim.attempt,
-        at: claim.claimed_at,
-        messages: claim.waiting.iter().map(heard).collect(),
-    }
 }
 
 impl Source for Turns {

@@ -216,8 +216,10 @@ impl Stage {
     /// The database becomes a standby: it follows nobody and only reads.
     pub async fn become_a_standby(&mut self) {
         let mut connection = sqlx::PgConnection::connect(&self.url).await.expect("a connection");
-        let data: String =
-            sqlx::query_scalar("select current_setting('data_directory')").fetch_one(&mut connection).await.expect("it");
+        let data: String = sqlx::query_scalar("select current_setting('data_directory')")
+            .fetch_one(&mut connection)
+            .await
+            .expect("it");
         self.postgres.take().expect("it runs").stop();
         std::fs::write(Path::new(&data).join("standby.signal"), "").expect("written");
         self.postgres = Some(start_postgres(&self.folder).await);
