@@ -291,7 +291,7 @@ pub async fn migrate(url: &str) -> Result<PgConnection, MigrateError> {
     }
     let mut migrations = Migrator::with_migrations(MIGRATIONS.iter().cloned().collect());
     migrations.dangerous_set_table_name("textback._sqlx_migrations");
-    migrations.run(&mut connection).await?;
+    migrations.run(&mut connection).await.map_err(MigrateError::of)?;
     Ok(connection)
 }
 
@@ -308,8 +308,24 @@ pub enum MigrateError {
         "the schema textback can't be used: current_schema() is {0}; the role needs all rights on it (alter schema textback owner to …)"
     )]
     OtherSchema(String),
+    #[error("the role of DATABASE_URL may not change the schema textback ({0}); run textback migrate as the role that owns it")]
+    NotOwner(String),
     #[error("a migration failed: {0}")]
-    Migration(#[from] sqlx::migrate::MigrateError),
+    Migration(sqlx::migrate::MigrateError),
+}
+
+impl MigrateError {
+    fn of(error: sqlx::migrate::MigrateError) -> Self {
+        use sqlx::migrate::MigrateError::{Execute, ExecuteMigration};
+        match &error {
+            Execute(sqlx::Error::Database(told)) | ExecuteMigration(sqlx::Error::Database(told), _)
+                if told.code().as_deref() == Some("42501") =>
+            {
+                Self::NotOwner(told.message().to_owned())
+            }
+            _ => Self::Migration(error),
+        }
+    }
 }
 
 impl From<sqlx::Error> for MigrateError {

@@ -83,7 +83,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| secrets::hide_in(error).exit());
     let done = match cli.command {
         // Needs neither log nor runtime: it is to be small.
         Command::RunScripts { self_test: true, .. } => command::print(&sandbox::self_test()),
@@ -115,7 +115,7 @@ async fn carry_out(command: Command) -> Done {
         Command::Openapi => command::print(&textback::api::document()),
         Command::Simulate { command } => simulate::run(command).await,
         Command::Project { command } => project::run(command).await,
-        Command::Agent { command } => agent::run(command),
+        Command::Agent { command } => agent::run(command).await,
         Command::RunScripts { .. } => unreachable!("carried out without a runtime"),
     }
 }

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use uuid::Uuid;
 
 use super::{Done, print};
-use crate::agent::script::check::check;
+use crate::agent::script::runner::Runners;
 
 /// What `textback agent` can do.
 #[derive(Subcommand)]
@@ -19,11 +20,12 @@ pub enum Command {
 }
 
 /// Runs `textback agent`.
-pub fn run(command: Command) -> Done {
+pub async fn run(command: Command) -> Done {
     let Command::Check { file } = command;
     let name = file.display();
     let source = std::fs::read_to_string(&file).map_err(|error| format!("{name} can't be read: {error}"))?;
-    let faults = check(&source);
+    // In a runner, whose bounds are those of the API's check.
+    let faults = Runners::new()?.check(Uuid::nil(), &source).await?;
     for fault in &faults {
         let weight = if fault.fatal { "error" } else { "warning" };
         let place = if fault.line > 0 { format!("{}:{}:", fault.line, fault.column) } else { String::new() };

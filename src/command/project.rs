@@ -34,7 +34,18 @@ pub async fn run(command: Command) -> Done {
             return Err("a project's name has 1 to 100 characters".into());
         }
         Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => {
-            return Err("the database has no tables of textback yet; run: textback migrate".into());
+            // A role that may not use the schema sees no table either.
+            return Err(match health::check(&ledger).await {
+                Err(missing @ health::NotReady::Rights { .. }) => missing.to_string().into(),
+                _ => "the database has no tables of textback yet; run: textback migrate".into(),
+            });
+        }
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42501") => {
+            return Err(format!(
+                "the role of DATABASE_URL lacks a right ({}); as the owner of the schema run: textback migrate --grant-to ROLE",
+                error.message()
+            )
+            .into());
         }
         Err(error) => return Err(error.into()),
     };

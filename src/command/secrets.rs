@@ -9,12 +9,13 @@
     reason = "the environment is changed and overwritten in place; the comments say why that is sound"
 )]
 
+use clap::error::{ContextKind, ContextValue};
+
 /// Variables that hold a secret. Those of libpq are read again whenever a connection is described, so they stay readable for this
 /// process; the others are read once.
 const READ_ONCE: [&str; 3] = ["DATABASE_URL", "TEXTBACK_SECRET_KEY", "TEXTBACK_CONSOLE_PASSWORD"];
 const READ_AGAIN: [&str; 1] = ["PGPASSWORD"];
 /// Arguments that hold a secret.
-#[cfg(target_os = "linux")]
 const ARGUMENTS: [&str; 3] = ["--database-url", "--secret-key", "--console-password"];
 
 /// Hides them. Call it when the arguments have been read and no thread was started yet.
@@ -38,6 +39,15 @@ pub fn hide() {
         linux::overwrite(arguments, linux::secret_arguments);
         linux::overwrite(environment, linux::secret_variables);
     }
+}
+
+/// Takes the value out of an error about an argument that holds a secret: it would end up in a log.
+pub fn hide_in(mut error: clap::Error) -> clap::Error {
+    let argument = error.get(ContextKind::InvalidArg).map(ToString::to_string).unwrap_or_default();
+    if ARGUMENTS.iter().any(|secret| argument.starts_with(secret)) {
+        error.insert(ContextKind::InvalidValue, ContextValue::String("(not shown)".to_owned()));
+    }
+    error
 }
 
 #[cfg(target_os = "linux")]

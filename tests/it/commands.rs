@@ -200,8 +200,11 @@ fn a_missing_setting_is_named_with_an_example() {
         assert_eq!(output.status.code(), Some(1));
         assert!(said(&output).contains(setting), "{}", said(&output));
     }
-    let bad = run(textback().args(["serve", "--secret-key", "short"]));
-    assert!(said(&bad).contains("32 bytes"), "{}", said(&bad));
+    // A key that was mistyped is nearly the key: the error does not tell it.
+    for mistyped in [["--secret-key", "c2hvcnQgc2VjcmV0"].as_slice(), &["--secret-key=c2hvcnQgc2VjcmV0"]] {
+        let bad = run(textback().arg("serve").args(mistyped));
+        assert!(said(&bad).contains("32 bytes") && !said(&bad).contains("c2hvcnQgc2VjcmV0"), "{}", said(&bad));
+    }
 }
 
 #[test]
@@ -218,5 +221,9 @@ fn agent_check_tells_faults_with_line_and_column() {
             run(textback().args(["agent", "check"]).arg(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(&example.0)));
         assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     }
+    // The bounds are those of the API.
+    std::fs::write(&file, "X = [str(i) * 100 for i in range(300000)]\ndef reply(conv, text): return X[0]\n").expect("written");
+    let large = run(textback().args(["agent", "check"]).arg(&file));
+    assert!(large.status.code() == Some(1) && said(&large).contains("keeps"), "{}", said(&large));
     std::fs::remove_dir_all(&folder).expect("removed");
 }

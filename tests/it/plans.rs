@@ -52,7 +52,7 @@ fn must_use(plan: &str, indexes: &[&str]) {
 #[tokio::test]
 async fn a_claim_of_turns_finds_each_sessions_messages_by_their_order() {
     let world = World::new().await;
-    let room = "10, '{}', '{}', '{}', 10, 30, '01900000-0000-7000-8000-000000000000', null";
+    let room = "10, '{}', '{}', '{}', 10, '{}', '{}', '{}', 10, 30, '01900000-0000-7000-8000-000000000000', null";
     // As it is on a quiet evening: no turn waits while statistics are gathered, and the plan is made of that.
     sqlx::query("analyze").execute(world.ledger.pool()).await.expect("analyzed");
     let plan = plan(&world, include_str!("../../sql/turn/claim.sql"), room).await;

@@ -198,7 +198,8 @@ fn each_bound_is_told_as_such() {
     ] {
         assert_eq!(reply(source, "hi"), Err(AgentError::OverLimit(words.to_owned())));
     }
-    let top = Script::compile("def reply(conv, text): pass\nX = list(range(20000))\nfor i in range(1000000):\n    -1 in X");
+    let top =
+        Script::compile("def reply(conv, text): pass\nX = list(range(20000))\nfor i in range(1000000):\n    -1 in X");
     let words = "the script's top level took over 0.5 seconds of a processor";
     assert_eq!(top.expect_err("over a bound"), AgentError::Unusable(words.to_owned()));
 }
