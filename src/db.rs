@@ -308,7 +308,9 @@ pub enum MigrateError {
         "the schema textback can't be used: current_schema() is {0}; the role needs all rights on it (alter schema textback owner to …)"
     )]
     OtherSchema(String),
-    #[error("the role of DATABASE_URL may not change the schema textback ({0}); run textback migrate as the role that owns it")]
+    #[error(
+        "the role of DATABASE_URL may not change the schema textback ({0}); run textback migrate as the role that owns it"
+    )]
     NotOwner(String),
     #[error("a migration failed: {0}")]
     Migration(sqlx::migrate::MigrateError),

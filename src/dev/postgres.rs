@@ -270,7 +270,7 @@ impl Place {
             }
         };
         // A second start finds the database made, and a standby can't make one.
-        let made = sqlx::query("select from pg_database where datname = 'textback'").fetch_optional(&mut connection);
+        let made = sqlx::raw_sql("select from pg_database where datname = 'textback'").fetch_optional(&mut connection);
         if made.await.map_err(PostgresError::Refused)?.is_none() {
             sqlx::raw_sql("create database textback").execute(&mut connection).await.map_err(PostgresError::Refused)?;
         }

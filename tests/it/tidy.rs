@@ -31,7 +31,11 @@ const ROOMS: [(&str, &[&str], &[&str]); 9] = [
         &["account", "bounds", "db", "failpoint", "secret", "ledger"],
         &["poem", "apalis", "reqwest", "starlark", "maud"],
     ),
-    ("src/agent/", &["agent", "bounds", "phone", "secret", "segments"], &["poem", "apalis", "sqlx", "maud"]),
+    (
+        "src/agent/",
+        &["agent", "bounds", "phone", "secret", "segments", "template"],
+        &["poem", "apalis", "sqlx", "maud"],
+    ),
     ("src/carrier/", &["account", "bounds", "carrier"], &["poem", "apalis", "sqlx", "maud"]),
     ("src/simulator/", &["carrier", "secret", "simulator"], &["apalis", "sqlx", "starlark"]),
     ("src/dev/", &["ledger", "secret", "simulator", "dev"], &["poem", "apalis", "starlark"]),
