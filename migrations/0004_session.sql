@@ -60,9 +60,9 @@ create unique index one_session_not_closed_per_number_contact_and_channel
 create index session_newest_of_a_project on session (project_id, id) where project_id is not null;
 create index session_newest_of_a_contact on session (project_id, contact, id) where project_id is not null;
 
--- In which alphabet a text leaves: GSM-7 if each of its characters is in it (3GPP TS 23.038, 6.2.1), else UCS-2. By an expression that
--- is kept compiled: translate() with as many letters took ten times as long. message.encoding has the same expression in place; a
--- test compares both.
+-- The encoding of a text: GSM-7 if it has all of the text's characters (3GPP TS 23.038, 6.2.1), else UCS-2. PostgreSQL
+-- caches the compiled regular expression; translate() with as many letters took ten times as long. message.encoding has
+-- the same expression inline, and a test compares both.
 create function sms_encoding(body text) returns text language plpgsql immutable parallel safe
 set search_path = textback, pg_temp as $fn$
 begin

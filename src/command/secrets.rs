@@ -60,9 +60,9 @@ mod linux {
 
     /// Fills the parts of a memory range that `secret` finds with zeros.
     pub(super) fn overwrite(place: Range<usize>, secret: fn(&[u8]) -> Vec<Range<usize>>) {
-        // SAFETY: the kernel gave this memory to this process when it began, to be read and written, and it stays for as long as the
-        // process lives. There is one thread. The variables that lay in it were removed or copied elsewhere, and the standard
-        // library has its own copy of each argument that was read.
+        // SAFETY: the kernel gave this memory to this process at its start, to be read and written, and it stays valid
+        // while the process lives. There is one thread. The variables in it were removed or copied elsewhere, and the
+        // standard library has its own copy of each argument that was read.
         let bytes = unsafe { std::slice::from_raw_parts_mut(place.start as *mut u8, place.len()) };
         for part in secret(bytes) {
             bytes.get_mut(part).into_iter().for_each(|part| part.fill(0));

@@ -1,4 +1,5 @@
-//! How much one claim may take, in all and of one owner, so that nobody's trouble fills every slot; it claims nothing itself.
+//! The limits of one claim, in all and for each owner, so that slow work of one owner does not fill every slot. Claims
+//! nothing itself.
 
 use std::collections::HashMap;
 

@@ -1,9 +1,10 @@
-//! Fair shares of a worker's slots: an owner whose work is slow never takes them all, nor does a project; it knows neither work nor owners by more than an id.
+//! Fair shares of a worker's slots: slow work of one owner or one project never takes all of them. Knows only the ids
+//! of owners and projects.
 //!
-//! An owner may hold as many slots as are left free (a dynamic threshold, as buffers of network switches are shared:
-//! Choudhury and Hahne, "Dynamic queue length thresholds", 1998). Alone it takes half of them, two slow ones a third
-//! each, and there is always a slot for an owner that holds none. All owners of one project may hold three times as many as are left
-//! free: ten agents of one project leave a quarter of the slots to the other projects.
+//! An owner may hold as many slots as are left free (a dynamic threshold, as for the buffers of network switches:
+//! Choudhury and Hahne, "Dynamic queue length thresholds", 1998). A single owner takes half of the slots, two slow ones
+//! a third each, and an owner that holds none always finds one. All owners of one project may hold three times as many
+//! slots as are left free: ten agents of one project leave a quarter to other projects.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};

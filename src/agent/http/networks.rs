@@ -1,5 +1,5 @@
-//! Where agents' services may be: public addresses by https, and networks that the operator allows by http too; it looks names up and
-//! calls nobody.
+//! The networks of agents' services: public addresses by https, and networks that the operator allows, by http too.
+//! Looks host names up, but calls no service.
 //!
 //! Without this an agent's address could make us fetch what only we can reach: a metadata service, a database's port.
 //! It is checked on the address that a connection goes to, after the name was looked up, so that no name can lead it astray.
