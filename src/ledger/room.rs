@@ -8,8 +8,8 @@ use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
 use uuid::Uuid;
 
-/// The limits of a claim. An owner could crowd out others: an agent with its turns, a carrier account with its
-/// deliveries. So could a project with the turns of all its agents.
+/// The limits of a claim. An owner could crowd out others: an agent with its turns, a project with its deliveries. So
+/// could a project with the turns of all its agents.
 #[derive(Debug, Clone, Default)]
 pub struct Room {
     /// The most in all.
