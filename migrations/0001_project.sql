@@ -15,8 +15,8 @@ create table project (
         constraint repeats_in_five_minutes_is_0_or_2_to_100 check (repeats_in_five_minutes = 0 or repeats_in_five_minutes between 2 and 100),
     texts_per_project_per_minute integer not null default 0
         constraint texts_per_project_per_minute_is_0_to_1000000 check (texts_per_project_per_minute between 0 and 1000000),
-    -- What is sent is bounded too, whoever wants it sent; 0 is off. A conversation in which somebody texts once a minute and gets two
-    -- messages each time is within these. A project's own limits are off unless set: its messages then queue for one row.
+    -- Limits on outbound messages; 0 is off. A conversation with one text a minute and two answers to each stays within
+    -- these defaults. The project's own limits are off by default: with a limit, its messages queue for one row.
     outbound_per_contact_per_hour   integer not null default 120
         constraint outbound_per_contact_per_hour_is_0_to_100000 check (outbound_per_contact_per_hour between 0 and 100000),
     outbound_per_contact_per_day    integer not null default 500
@@ -25,7 +25,8 @@ create table project (
         constraint outbound_per_project_per_minute_is_0_to_10000000 check (outbound_per_project_per_minute between 0 and 10000000),
     outbound_per_project_per_day    integer not null default 0
         constraint outbound_per_project_per_day_is_0_to_1000000000 check (outbound_per_project_per_day between 0 and 1000000000),
-    -- Where it may send (ISO 3166-1 alpha-2; 001: numbers of no country). Null: see country_is_allowed.
+    -- The countries that the project may send to (ISO 3166-1 alpha-2; 001: numbers of no country). Null: see
+    -- country_is_allowed.
     allowed_countries text[]
         constraint allowed_countries_are_1_to_300 check (cardinality(allowed_countries) between 1 and 300)
         constraint allowed_countries_are_iso_3166 check (array_to_string(allowed_countries, ' ', '?') ~ '^([A-Z]{2}|001)( ([A-Z]{2}|001))*$'),

@@ -41,7 +41,7 @@ create table agent_version (
     closing          text        constraint closing_fits_a_text check (length(closing) between 1 and 1600),
     -- How many segments one answer may cost; a longer one is cut. Null: as many as it takes.
     max_segments     integer     constraint max_segments_is_1_to_100 check (max_segments between 1 and 100),
-    -- How many messages one turn may send in all: greeting, answer, and what goes elsewhere. The rest is cut.
+    -- How many messages one turn may send in all: the greeting, the answer, and send_sms. The rest is cut.
     max_messages_per_turn integer not null default 10
                                  constraint max_messages_per_turn_is_1_to_50 check (max_messages_per_turn between 1 and 50),
     -- Whether typographic characters are replaced by plain ones where they alone make a text UCS-2.

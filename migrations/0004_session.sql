@@ -5,7 +5,8 @@
 create domain session_channel as text constraint session_channel_is_known check (value in ('sms', 'webchat', 'voice'));
 create domain session_status as text constraint session_status_is_known check (value in ('open', 'warned', 'closed'));
 create domain session_origin as text constraint session_origin_is_known check (value in ('inbound', 'outbound'));
--- As it is printed, and not as it is stored: jsonb keeps 1e99999 in 12 bytes, and each claim of a turn prints it. src/bounds.rs says the same.
+-- The size as printed, not as stored: jsonb stores 1e99999 in 12 bytes, and each claim of a turn prints it.
+-- src/bounds.rs has the same limit.
 create domain session_state as jsonb constraint session_state_is_an_object check (jsonb_typeof(value) = 'object')
     constraint session_state_has_at_most_256_kb_as_text check (octet_length(value::text) <= 262144);
 create domain session_close_reason as text constraint session_close_reason_is_known
@@ -59,9 +60,9 @@ create unique index one_session_not_closed_per_number_contact_and_channel
 create index session_newest_of_a_project on session (project_id, id) where project_id is not null;
 create index session_newest_of_a_contact on session (project_id, contact, id) where project_id is not null;
 
--- In which alphabet a text leaves: GSM-7 if each of its characters is in it (3GPP TS 23.038, 6.2.1), else UCS-2. By an expression that
--- is kept compiled: translate() with as many letters took ten times as long. message.encoding has the same expression in place; a
--- test compares both.
+-- The encoding of a text: GSM-7 if it has all of the text's characters (3GPP TS 23.038, 6.2.1), else UCS-2. PostgreSQL
+-- caches the compiled regular expression; translate() with as many letters took ten times as long. message.encoding has
+-- the same expression inline, and a test compares both.
 create function sms_encoding(body text) returns text language plpgsql immutable parallel safe
 set search_path = textback, pg_temp as $fn$
 begin
@@ -150,8 +151,8 @@ create table message (
     direction   message_direction   not null,
     kind        message_kind        not null,
     body        text                not null,
-    -- In place, and a short text without a call: a function with a fixed search_path is not taken into the statement, and calling two
-    -- of them cost 5 us a message more than this, of 133 us that PostgreSQL spends on a text and its answer.
+    -- Inline, and for a short text without a function call. A function with a fixed search_path is not inlined, and two
+    -- calls cost 5 us per message, of the 133 us that PostgreSQL spends on a text and its answer.
     encoding    text                not null generated always as (
         case when body ~ E'^[-@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !"#¤%&''()*+,./0-9:;<=>?¡A-ZÄÖÑÜ§¿a-zäöñüà\f^{}\\\\\\[~\\]|€]*$'
              then 'gsm7' else 'ucs2' end) stored,
@@ -163,7 +164,7 @@ create table message (
     turn_id     uuid,
     -- Inbound: why no turn will answer it. A keyword is answered by what it does; the last four are held by a guard.
     skip_reason message_skip_reason,
-    -- The last message of a turn that may send no more: how many characters it could not say.
+    -- On the last message of a turn that reached its limit: how many characters were cut.
     truncated   integer,
     -- A warning: the silence that it was sent for.
     silence_seconds integer,

@@ -9,7 +9,7 @@ create table turn (
     session_id   uuid        not null constraint a_session_has_one_turn_at_a_time primary key,
     -- Stays the same over all attempts.
     id           uuid        not null,
-    -- The session's project and agent: a claim takes only so many turns of one project, and of one agent.
+    -- The session's project and agent, because a claim takes only so many turns of one project and of one agent.
     project_id   uuid        not null,
     agent_id     uuid        not null,
     -- The newest message that this turn answers, fixed when it is claimed first.
@@ -19,7 +19,7 @@ create table turn (
     attempts     integer     not null default 0,
     -- How often the agent failed at it: what else ended an attempt is not its fault.
     failures     integer     not null default 0,
-    -- How often what ran the agent ended, and nobody knows why: a turn to which that happens each time is given up, too.
+    -- How often the process that ran the agent ended for an unknown reason. After too many times the turn is given up.
     interruptions integer    not null default 0,
     lease_token  uuid,
     leased_until timestamptz,
@@ -139,8 +139,8 @@ end $$;
 -- Writes a message of ours and plans its delivery. The caller holds the session's row and the lock of its contact.
 -- Whether its number may send is looked at here: while its registration is pending, what it would send waits for ever,
 -- until settle_registration lets it go; without one it fails at once and says why, since the carrier would block it.
--- What is over the project's limits is written too, and suppressed; is_counted: the caller has looked at them. Answers the code of the
--- limit then, else null.
+-- A message over the project's limits is written too, as suppressed. is_counted: the caller has checked the limits.
+-- Returns the code of the exceeded limit, else null.
 create function plan_message(
     new_message uuid, of_project uuid, of_session uuid, from_number uuid, to_contact text,
     of_kind text, saying text, by_turn uuid, silence integer, cut integer, is_counted boolean
@@ -196,7 +196,7 @@ create table scheduled_message (
     project_id        uuid        not null constraint scheduled_message_belongs_to_a_project references project (id),
     number_id         uuid        not null constraint scheduled_message_leaves_from_a_number references number (id),
     contact           text        not null,
-    -- Where the contact may be, by the digits of its number.
+    -- The countries that the contact may be in, by the digits of its number.
     countries         text[]      not null default '{}',
     body              text        not null constraint scheduled_message_fits_a_text check (length(body) <= 1600),
     media_urls        text[]      not null default '{}' constraint scheduled_message_has_at_most_10_media check (cardinality(media_urls) <= 10),

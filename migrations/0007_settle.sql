@@ -25,9 +25,9 @@ begin
 end $$;
 
 -- What a turn came to. ordinal: its place in the batch. state: null when it is what it was. message_ids, kinds, bodies: what it says.
--- sends: [{message_id, number, contact, countries, body, refused}] or null, texts outside the answer: they become scheduled messages that are
--- due at once, and leave after the turn. truncated: how many characters the turn could not say.
--- send_token: the worker would send the first text itself, under this token for send_seconds.
+-- sends: [{message_id, number, contact, countries, body, refused}] or null, the texts of send_sms. They become
+-- scheduled messages that are due at once, and are sent after the turn. truncated: how many characters the turn's limit
+-- cut. send_token: the worker wants to send the first text itself, under this token for send_seconds.
 create type turn_outcome as (
     ordinal         integer,
     turn_id         uuid,

@@ -8,12 +8,14 @@ begin
 end $$;
 
 -- Looks at sessions whose job is due, `most` at a time: warns, ends, or moves the job to when it is worth looking again.
--- new_ids: one for each job, of a message. only_these: these sessions alone, if it is not null.
+-- new_ids: one message id for each job. only_these: if not null, only these sessions.
 --
--- The contact's lock comes first, as everywhere, and is only tried: who has it is about to say something, and the job stays due. A job's
--- row is locked under it and not before: who waits for a job's row would otherwise hold what a warning is counted in (see count_outbound).
+-- The contact's lock is taken first, as everywhere, and without waiting: a transaction that holds it is about to write
+-- a text, and the job stays due. A job's row is locked only under the contact's lock. Otherwise a transaction that
+-- waits for a job's row could hold the rows of a project's count (see count_outbound).
 --
--- Answers one row a job: warned, ended, or moved; how late it was; whether a delivery was planned; the limit that suppressed it.
+-- Returns one row per job: warned, ended or moved; how late it was; whether a delivery was planned; the limit that
+-- suppressed it.
 create function decide_silences(most integer, new_ids uuid[], only_these uuid[])
 returns table (session_id uuid, project_id uuid, outcome text, late_seconds double precision, planned boolean, refused text) language plpgsql
 set search_path = textback, pg_temp as $$

@@ -40,9 +40,9 @@ end $$;
 
 -- Says something to a contact of our own accord: in a new session, whose start function is then run, or in the one that
 -- is there. media: [{id, url}].
--- countries: where the contact may be.
--- Answers sent, or why not: number_detached, contact_opted_out, country_not_allowed, session_active, contact_limit_reached or
--- project_limit_reached, these two with the time at which their window ends.
+-- countries: the countries that the contact may be in. Returns sent, or why not: number_detached, contact_opted_out,
+-- country_not_allowed, session_active, contact_limit_reached or project_limit_reached. The last two come with the end
+-- of their window.
 create function send_text(
     of_project uuid, from_number uuid, to_contact text, countries text[], saying text, media jsonb, on_active text, by_turn uuid,
     new_message uuid, new_session uuid, new_turn uuid
@@ -192,12 +192,12 @@ begin
     return next;
 end $$;
 
--- Sends scheduled messages that are due, `most` at a time. new_ids are two for each: of a session and of a turn. only_these: these
--- alone, if it is not null.
--- The contact's lock comes first and is only tried, and the job's row is locked under it, as in decide_silences.
--- A limit that ends within an hour puts an operator's text off until then. One that takes longer refuses it, since a day later it says
--- something else; and what an agent wants sent is refused at once, since a loop of it would otherwise wait here without end.
--- Answers one row a job: sent, put_off (quiet hours, or a limit), or why it is refused.
+-- Sends scheduled messages that are due, at most `most` at a time. new_ids: two for each message, of a session and of a
+-- turn. only_these: if not null, only these messages. The contact's lock is taken first, without waiting, and the job's
+-- row is locked under it, as in decide_silences. A limit that ends within an hour delays an operator's text until then.
+-- A longer limit refuses the text, because a day later it would mean something else. A text of an agent is refused at
+-- once, because an agent in a loop would otherwise fill this table without end. Returns one row per job: sent, put_off
+-- (quiet hours or a limit), or the reason for the refusal.
 create function send_due(most integer, new_ids uuid[], only_these uuid[])
 returns table (message_id uuid, project_id uuid, session_id uuid, outcome text, late_seconds double precision) language plpgsql
 set search_path = textback, pg_temp as $$

@@ -1,13 +1,13 @@
--- What is sent is bounded: per contact and per project, in windows of time, and by the country of the contact. One rule for all
--- that we send: texts by the API, scheduled ones, answers, warnings, farewells, the answer to HELP.
+-- Limits on outbound messages: per contact and per project in time windows, and by the contact's country. The same rule
+-- holds for texts by the API, scheduled texts, answers, warnings, farewells and the answer to HELP.
 
--- How many messages were planned in the windows that run now. Written only where a limit is set. A window begins with its first
--- message, so that a limit holds in any clock's hour.
+-- How many messages were planned in the current windows. Written only where a limit is set. A window begins with its
+-- first message, so a limit holds for any hour and not only for hours of the clock.
 create table outbound_pace (
     project_id  uuid        not null constraint outbound_pace_belongs_to_a_project references project (id),
-    -- Empty: the whole project.
+    -- Empty for the whole project.
     contact     text        not null,
-    -- An hour of a contact, a minute of a project.
+    -- The shorter window: an hour for a contact, a minute for a project.
     short_began timestamptz not null,
     short_sent  integer     not null,
     -- 24 hours.
@@ -16,8 +16,8 @@ create table outbound_pace (
     constraint outbound_pace_pk primary key (project_id, contact)
 ) with (fillfactor = 50);
 
--- Which of some windows has no room for `more` messages: the place of the one that is full for the longest, or null. A limit (most) of
--- 0 bounds nothing; a window that nobody sent in has no beginning.
+-- The position of a window that has no room for `more` messages, or null if all have room. If several are full, the one
+-- that ends last. A limit (most) of 0 is off. A window in which nothing was sent has no beginning.
 create function full_window(
     most integer[], began timestamptz[], sent integer[], lasts interval[], more integer, at timestamptz
 ) returns integer language plpgsql stable
@@ -40,10 +40,11 @@ begin
     return found_at;
 end $$;
 
--- Adds messages to the windows of contacts, or of the project (''): for each all of them or none. most, lasts: the limits of its shorter
--- window and of its day. A window that is over begins anew. Answers for whom they were added: who is not named is at a limit.
--- In one statement, which finds, locks and writes each row by its key in one order. A row that somebody else has just written or added is
--- waited for and read as it is then, whatever this statement's snapshot says. A row that is at a limit stays locked too.
+-- Adds messages to the windows of contacts, or of the project (''), for each all of its messages or none. most, lasts:
+-- the limits of the shorter window and of the day. A window that is over begins anew. Returns the contacts whose
+-- messages were added; the others are at a limit. One statement finds, locks and writes the rows by key, in one order.
+-- It waits for a row that another transaction has just written, and then reads the new row, whatever this statement's
+-- snapshot shows. A row at a limit stays locked too.
 create function add_to_pace(of_project uuid, contacts text[], mores integer[], most integer[], lasts interval[]) returns text[]
 language plpgsql
 set search_path = textback, pg_temp as $$
@@ -73,9 +74,10 @@ begin
     return added;
 end $$;
 
--- Counts messages to contacts that are about to be planned, for each contact all of them or none, and for the project all or none.
--- Answers whose may be planned. The project's row is locked before those of its contacts, by everybody, and all stay locked until
--- the transaction ends: so no two transactions go over a limit together, and those of a project that has one wait for each other.
+-- Counts messages that are about to be planned: for each contact all or none, and for the project all or none. Returns
+-- the contacts whose messages may be planned. Every caller locks the project's row before those of its contacts, until
+-- the transaction ends. So two transactions can't exceed a limit together. The transactions of a project with a project
+-- limit wait for each other.
 create function count_outbound(of_project uuid, contacts text[], mores integer[]) returns text[] language plpgsql
 set search_path = textback, pg_temp as $$
 declare
@@ -103,7 +105,8 @@ begin
     return counted;
 end $$;
 
--- Counts one message. Answers the code of the limit that it would break, what it says, and when its window ends; all null when it may be planned.
+-- Counts one message. If it would exceed a limit, returns the limit's code, an explanation and the end of its window;
+-- otherwise all null.
 create function count_one_outbound(of_project uuid, to_contact text, out code text, out detail text, out until_at timestamptz)
 language plpgsql
 set search_path = textback, pg_temp as $$
@@ -134,8 +137,8 @@ begin
     until_at := greatest(began[is_full] + lasts[is_full], now() + interval '1 second');
 end $$;
 
--- Takes messages out of the count again that were planned then and never left: what was taken back before anybody began to send it.
--- to_contact null: of the project alone.
+-- Removes messages from the count that were planned at planned_at and cancelled before they were sent. With a null
+-- to_contact, only from the project's count.
 create function uncount_outbound(of_project uuid, to_contact text, fewer integer, planned_at timestamptz) returns void language plpgsql
 set search_path = textback, pg_temp as $$
 declare
@@ -150,9 +153,9 @@ begin
     end loop;
 end $$;
 
--- Whether a project may text a contact, that is in one of these countries as far as its digits tell.
--- A project's own list is the last word. Without one it is the countries of its attached numbers; and who wrote to the project
--- first is answered wherever they are.
+-- Whether a project may text a contact, given the countries that the contact's digits allow. A project's own list
+-- decides. Without a list, the countries of its attached numbers are allowed, and any contact who wrote to the project
+-- first.
 create function country_is_allowed(of_project uuid, to_contact text, countries text[]) returns boolean language plpgsql stable
 set search_path = textback, pg_temp as $$
 declare

@@ -1,8 +1,9 @@
--- A row that keeps a claim from working is found and set aside, so that it harms nobody else.
+-- Finds a row that makes claims fail and sets it aside, so that it does not affect other rows.
 
--- What was set aside, until somebody who has looked at it deletes it here. doctor tells of it.
+-- The rows that were set aside. An operator deletes a row here after a look at it. doctor reports them.
 create table unreadable_row (
-    -- The kind of work, and its row: a session's id for a turn and a silence, a message's id for what is sent, a number's.
+    -- The kind of work, and the id of its row: a session for a turn and a silence, a message for a sending, or a
+    -- number.
     work       text        not null,
     row_id     uuid        not null,
     project_id uuid        not null constraint unreadable_row_belongs_to_a_project references project (id),
@@ -13,8 +14,9 @@ create table unreadable_row (
     constraint unreadable_row_pk primary key (work, row_id)
 );
 
--- Work of a kind that is due and that nobody holds, the oldest first, as the claim of that kind takes it: of no owner and no project in barred. It reads
--- the columns of the queue alone, so that a row whose other columns can't be read is named too.
+-- The due rows of a kind of work that no worker holds, the oldest first, as the claim of that kind takes them: without
+-- the owners and projects in barred. Reads only the columns of the queue, so it also finds a row whose other columns
+-- can't be read.
 create function due_of(work text, most integer, barred uuid[]) returns uuid[] language plpgsql
 set search_path = textback, pg_temp as $$
 begin
@@ -58,7 +60,7 @@ begin
     end;
 end $$;
 
--- Keeps what a session remembers in quarantine, as text, if it can be printed at all and within 16 MB.
+-- Copies a session's state to quarantine as text, if it can be printed within 16 MB.
 create function keep_state(of_session uuid) returns void language plpgsql
 set search_path = textback, pg_temp as $$
 begin
@@ -71,8 +73,8 @@ exception
     when program_limit_exceeded or insufficient_resources or data_exception or internal_error then null;
 end $$;
 
--- Closes a session that can't be read: its waiting messages are skipped and say so. What it remembers goes to quarantine, or whoever
--- lists sessions could not read it either. The contact's next text opens a new session.
+-- Closes a session that can't be read, and marks its waiting messages as skipped. Its state moves to quarantine,
+-- because otherwise lists of sessions could not be read either. The contact's next text opens a new session.
 create function set_session_aside(of_session uuid, by_token uuid) returns boolean language plpgsql
 set search_path = textback, pg_temp as $$
 declare
@@ -104,8 +106,8 @@ begin
     return true;
 end $$;
 
--- Ends the work of one row: a turn or a silence with its session, a delivery as failed, a scheduled message as refused; a number is looked
--- at again in an hour. Answers whether there was something to end.
+-- Ends the work of one row: closes the session of a turn or a silence, fails a delivery, refuses a scheduled message,
+-- checks a number again in an hour. Returns whether there was something to end.
 create function end_work(work text, of_row uuid, by_token uuid, why text) returns boolean language plpgsql
 set search_path = textback, pg_temp as $$
 declare
@@ -144,8 +146,8 @@ begin
     return found;
 end $$;
 
--- Sets one row of a kind of work aside (see end_work), and notes why. by_token: the caller's own claim of it, if it has one. Answers whether
--- there was something to set aside: not where somebody else holds the row or was faster.
+-- Sets one row of a kind of work aside (see end_work), and stores the reason. by_token: the caller's own claim of the
+-- row, if it has one. Returns false if another worker holds the row or has already ended its work.
 create function set_aside(work text, of_row uuid, by_token uuid, why text) returns boolean language plpgsql
 set search_path = textback, pg_temp as $$
 begin

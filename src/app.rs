@@ -53,21 +53,21 @@ pub fn routes(app: App) -> impl Endpoint<Output = Response> + 'static {
     edge(health::add_to(routes, app.ledger, app.draining))
 }
 
-/// What stands before all that an address answers: paths, deadlines, problems and what browsers are told.
+/// Wraps all routes of an address: path checks, problem responses and security headers for browsers.
 pub fn edge<E: Endpoint<Output = Response> + 'static>(routes: E) -> impl Endpoint<Output = Response> + 'static {
     routes.around(answer_all)
 }
 
-/// Health and metrics, on an address that the carrier does not reach.
+/// Health and metrics, on an address that the carrier can't reach.
 pub fn health_routes(ledger: Ledger, draining: Draining) -> impl Endpoint<Output = Response> + 'static {
     let routes = health::add_to(Route::new(), ledger.clone(), draining);
     edge(health::add_metrics_to(routes, ledger))
 }
 
-/// The longest path that anything of ours has; a name in it has 100 characters, each of which may be written in nine bytes.
+/// The longest path of any route. A name in a path has at most 100 characters, each of up to nine bytes when encoded.
 const LONGEST_PATH: usize = 1024;
 
-/// Answers everything: what poem refuses becomes a problem, and every answer tells browsers what they must not do with it.
+/// Turns poem's refusals into problem responses, and adds the security headers to every response.
 async fn answer_all<E: Endpoint<Output = Response>>(next: Arc<E>, request: Request) -> poem::Result<Response> {
     if !is_a_path_of_ours(request.uri().path()) {
         let nothing = Problem::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this address");
@@ -76,7 +76,7 @@ async fn answer_all<E: Endpoint<Output = Response>>(next: Arc<E>, request: Reque
     answer_errors(next, request).await.map(guarded)
 }
 
-/// Whether a path can name anything: text (PostgreSQL has no other) without NUL, of a bounded length.
+/// Whether a path is valid text (PostgreSQL has no other) without NUL, of limited length.
 fn is_a_path_of_ours(path: &str) -> bool {
     if path.len() > LONGEST_PATH {
         return false;
@@ -88,7 +88,7 @@ fn is_a_path_of_ours(path: &str) -> bool {
     decoded.is_ok_and(|decoded| !decoded.contains('\0'))
 }
 
-/// Sets what browsers are to be told, where the answer does not say otherwise: nothing is kept, guessed, framed, or named to others.
+/// Adds the headers that the response does not set itself: no caching, no content sniffing, no framing, no referrer.
 fn guarded(mut response: Response) -> Response {
     let headers = response.headers_mut();
     for (name, value) in [

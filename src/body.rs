@@ -1,8 +1,8 @@
-//! Request bodies: read whole, each bounded in bytes and in time, and all of them together in bytes; it knows no format.
+//! Reads request bodies whole, with limits on the bytes and time of each body and on the bytes of all bodies together.
 //!
-//! Webhooks and everything else have a budget each, so that neither can use up the other's. Within a budget a project may hold as many
-//! bytes as are left free (a dynamic threshold, as in `worker::shares`): one project holds half of it at most, and there is always
-//! something left for a project that holds nothing.
+//! Webhooks and all other requests have separate budgets, so neither can use up the other's. A project may hold as many
+//! bytes of a budget as are left free (a dynamic threshold, as in `worker::shares`). So one project holds at most half
+//! of the budget, and a project that holds nothing always finds room.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
@@ -15,24 +15,25 @@ use uuid::Uuid;
 
 use crate::problem::Problem;
 
-/// How long a client has for a body: nobody who means it takes longer for a megabyte.
+/// How long a client may take to send a body. A well-behaved client sends a megabyte faster.
 pub const READ_WITHIN: Duration = Duration::from_secs(10);
-/// The least that all bodies of a process may have: one agent of 1 MiB must fit half of the half that is not for webhooks.
+/// The smallest limit for all bodies of a process: an agent of 1 MiB must fit half of the non-webhook budget, which is
+/// half of the limit.
 pub const LEAST_MEGABYTES: u32 = 4;
 
-/// The bodies of webhooks.
+/// The budget of webhook bodies.
 static WEBHOOKS: LazyLock<Budget> = LazyLock::new(|| Budget::of(32 << 20));
-/// All other bodies.
+/// The budget of all other bodies.
 static REQUESTS: LazyLock<Budget> = LazyLock::new(|| Budget::of(32 << 20));
 
-/// Sets how many bytes of request bodies this process holds at a time: half of them for webhooks, half for everything else.
+/// Sets how many bytes of request bodies this process holds at a time: half for webhooks, half for all other requests.
 pub fn hold_at_most(bytes: usize) {
     for budget in [&WEBHOOKS, &REQUESTS] {
         budget.held().most = bytes / 2;
     }
 }
 
-/// The budget of webhooks' bodies.
+/// The budget of webhook bodies.
 pub fn of_webhooks() -> Budget {
     WEBHOOKS.clone()
 }
@@ -42,7 +43,7 @@ pub fn of_requests() -> Budget {
     REQUESTS.clone()
 }
 
-/// How many bytes may be held, and by whom they are. Cheap to clone; all clones are the same.
+/// Counts the bytes that are held, for each owner. Clones share one count and are cheap.
 #[derive(Debug, Clone)]
 pub struct Budget(Arc<Mutex<HeldBytes>>);
 
@@ -54,7 +55,7 @@ struct HeldBytes {
 }
 
 impl Budget {
-    /// A budget of so many bytes.
+    /// A budget of `most` bytes.
     pub fn of(most: usize) -> Self {
         Self(Arc::new(Mutex::new(HeldBytes { most, all: 0, by_owner: HashMap::new() })))
     }
@@ -63,7 +64,7 @@ impl Budget {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes so many bytes for an owner, unless it would then hold more than is left free.
+    /// Takes `bytes` for an owner, unless the owner would then hold more than is left free.
     fn take(&self, owner: Uuid, bytes: usize) -> bool {
         let mut held = self.held();
         let owned = held.by_owner.get(&owner).copied().unwrap_or(0).saturating_add(bytes);
@@ -87,7 +88,7 @@ impl Budget {
     }
 }
 
-/// A body, whose bytes count until this is dropped.
+/// A body. Its bytes count against the budget until this is dropped.
 #[derive(Debug)]
 pub struct Held {
     bytes: Vec<u8>,
@@ -102,7 +103,7 @@ impl Held {
         &self.bytes
     }
 
-    /// The bytes, which count on until this is dropped.
+    /// Moves the bytes out. They still count against the budget until this is dropped.
     pub fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.bytes)
     }
@@ -123,7 +124,7 @@ impl Drop for Held {
     }
 }
 
-/// Whether a request says that it has a body.
+/// Whether a request announces a body.
 pub fn is_announced(request: &Request) -> bool {
     let length = request.headers().get(header::CONTENT_LENGTH);
     length.is_some_and(|length| length != "0") || request.headers().contains_key(header::TRANSFER_ENCODING)
@@ -132,13 +133,13 @@ pub fn is_announced(request: &Request) -> bool {
 /// How a body is read.
 #[derive(Debug, Clone)]
 pub struct Reading {
-    /// The most bytes that it may have.
+    /// The most bytes that the body may have.
     pub most: usize,
-    /// How long it may take.
+    /// How long the client may take to send it.
     pub within: Duration,
-    /// The project whose bytes they are; nil for those of nobody.
+    /// The project that the bytes count for; nil if there is none.
     pub owner: Uuid,
-    /// What they count against.
+    /// The budget that the bytes count against.
     pub budget: Budget,
 }
 
@@ -156,10 +157,10 @@ pub async fn read(body: Body, reading: Reading) -> Result<Held, Problem> {
     read.map_err(Problem::before_the_body)
 }
 
-/// The longest body of what has no bounds of its own: a form of the console, or a request to the simulated carrier.
+/// The limit for routes without a limit of their own: the console's forms and requests to the simulated carrier.
 const SHORT: usize = 256 * 1024;
 
-/// Reads the bodies of what has no bounds of its own, so that each is bounded in bytes and in time.
+/// Reads the bodies of routes without a limit of their own, bounded in bytes and in time.
 pub fn bounded<E: Endpoint<Output = Response> + 'static>(routes: E) -> impl Endpoint<Output = Response> + 'static {
     routes.around(|next, mut request| async move {
         let reading = Reading { most: SHORT, within: READ_WITHIN, owner: Uuid::nil(), budget: of_requests() };

@@ -1,33 +1,35 @@
-//! Bounds for what comes from outside: the numbers, depth and size of JSON, and the length of texts that are kept or logged; it does no I/O.
+//! Bounds for input from outside: JSON numbers, depth and size, and the length of texts that are stored or logged. Does
+//! no I/O.
 //!
-//! serde_json keeps the digits of a number here (starlark asks for `arbitrary_precision`), and PostgreSQL's jsonb keeps `1e99999` in
-//! twelve bytes and prints it with 100,000 digits. So numbers are made i64, u64 or finite f64, and sizes are those that PostgreSQL prints.
+//! serde_json keeps all digits of a number (starlark enables `arbitrary_precision`). PostgreSQL's jsonb stores
+//! `1e99999` in twelve bytes and prints it with 100,000 digits. So numbers become i64, u64 or finite f64, and sizes are
+//! measured as PostgreSQL prints the value.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write};
 
 use serde_json::{Map, Number, Value};
 
-/// Bytes of a session's state as PostgreSQL prints it. The domain `session_state` says the same.
+/// Most bytes of a session's state as PostgreSQL prints it. The domain `session_state` has the same limit.
 pub const STATE_BYTES: usize = 256 << 10;
-/// Bytes of a template's variables: a filled text has 1,600 characters at most.
+/// Most bytes of a template's variables. The rendered text has at most 1,600 characters.
 pub const VARIABLES_BYTES: usize = 64 << 10;
-/// Bytes of an error text, wherever one is made or kept.
+/// Most bytes of an error text, wherever it is made or stored.
 pub const ERROR_BYTES: usize = 1 << 10;
-/// Bytes of one log line.
+/// Most bytes of one log line.
 pub const LOG_LINE_BYTES: usize = 2 << 10;
-/// Bytes of all that the agent of one turn may log.
+/// Most bytes that the agent may log in one turn.
 pub const TURN_LOG_BYTES: usize = 16 << 10;
-/// How deep values may lie within values. PostgreSQL and serde_json take more; no state needs it.
+/// How deep values may be nested. PostgreSQL and serde_json accept more, but no state needs it.
 pub const DEPTH: usize = 64;
 
-/// Of a key or a number that is told in an error, so many bytes are shown.
+/// How many bytes of a key or a number an error shows.
 const SHOWN_BYTES: usize = 40;
 
-/// What ends a text that was cut.
+/// Marks the end of a text that was cut.
 const CUT: &str = "… (cut)";
 
-/// A text with at most so many bytes, cut between two characters, and marked if it was cut.
+/// The text with at most `most` bytes, cut between two characters. A cut text is marked.
 pub fn text(given: &str, most: usize) -> Cow<'_, str> {
     if given.len() <= most {
         return Cow::Borrowed(given);
@@ -36,12 +38,12 @@ pub fn text(given: &str, most: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{}{CUT}", given.get(..end).unwrap_or_default()))
 }
 
-/// An error text as it is kept: 1 kB at most, and without NUL, which PostgreSQL can't store.
+/// An error text ready for storage: at most 1 kB, and without NUL, which PostgreSQL can't store.
 pub fn error(given: &str) -> String {
     text(given, ERROR_BYTES).replace('\0', "\u{fffd}")
 }
 
-/// Makes what a carrier told in JSON fit to be kept: without NUL, and with texts of so many bytes at most, each cut by itself.
+/// Prepares a carrier's JSON for storage: removes NUL and cuts each text to `most_bytes`.
 pub fn told(value: &mut Value, most_bytes: usize) {
     match value {
         Value::String(given) => {
@@ -66,7 +68,7 @@ pub fn told(value: &mut Value, most_bytes: usize) {
     }
 }
 
-/// A number as it is kept: an i64, a u64 or a finite f64. The error says what is wrong with it.
+/// The number as it is stored: an i64, a u64 or a finite f64. The error says what is wrong with it.
 pub fn number(given: &Number) -> Result<Number, String> {
     if let Some(whole) = given.as_i64() {
         return Ok(whole.into());
@@ -92,8 +94,8 @@ pub fn number(given: &Number) -> Result<Number, String> {
     }
 }
 
-/// Makes an object fit to be kept: each number in its canonical form. The error names the place and what is wrong there: a number, a NUL,
-/// a depth over [`DEPTH`], or a size over `most_bytes` as PostgreSQL prints it.
+/// Prepares an object for storage: each number gets its canonical form. The error names the place and the fault: a
+/// number, a NUL, a depth over [`DEPTH`], or a size over `most_bytes` as PostgreSQL prints it.
 pub fn object(fields: &mut Map<String, Value>, most_bytes: usize) -> Result<(), String> {
     for (key, value) in fields.iter_mut() {
         refuse_nul(key, "a key").and_then(|()| walk(value, 0)).map_err(|fault| fault.within_key(key))?;
@@ -107,7 +109,7 @@ pub fn object(fields: &mut Map<String, Value>, most_bytes: usize) -> Result<(), 
     Ok(())
 }
 
-/// What is wrong, and where.
+/// What is wrong with a value, and where it is.
 struct Fault {
     place: String,
     what: String,
@@ -186,7 +188,7 @@ fn printed_number(number: &Number) -> usize {
     }
 }
 
-/// With quotes, and escaped as both serde_json and PostgreSQL do.
+/// The length with quotes and escapes. serde_json and PostgreSQL escape the same way.
 fn printed_text(given: &str) -> usize {
     let escaped = |byte: u8| match byte {
         b'"' | b'\\' | 0x08 | 0x09 | 0x0a | 0x0c | 0x0d => 2,

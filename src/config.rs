@@ -55,7 +55,7 @@ impl ServerSettings {
     }
 }
 
-/// What clients may take of a process, and what else than texts is served.
+/// The limits for clients of a process, and its other public endpoints.
 #[derive(Args, Clone)]
 pub struct EdgeSettings {
     /// Where /metrics, /livez and /readyz are served, without a key; off for nowhere [default: 127.0.0.1:9464, if it is free]
@@ -76,13 +76,13 @@ pub struct EdgeSettings {
 }
 
 impl EdgeSettings {
-    /// What an address allows its clients.
+    /// The limits for the clients of an address.
     pub fn limits(&self) -> Limits {
         let connections = usize::try_from(self.max_connections).unwrap_or(usize::MAX);
         Limits { connections, http2: self.http2, ..Limits::default() }
     }
 
-    /// How many bytes of request bodies are held at a time.
+    /// How many bytes of request bodies the process holds at a time.
     pub fn body_memory(&self) -> usize {
         usize::try_from(self.body_memory_mb).unwrap_or(usize::MAX).saturating_mul(1 << 20)
     }

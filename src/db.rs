@@ -21,13 +21,13 @@ pub static MIGRATIONS: Migrator = sqlx::migrate!();
 /// The schema that holds all tables of a cell. Statements never name it: the search path does.
 pub const SCHEMA: &str = "textback";
 
-/// How a plain connection is made: all settings go with its beginning.
+/// The options of a plain connection, with all settings in its start-up message.
 pub fn options(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
     Ok(PgConnectOptions::from_str(url)?.application_name("textback").options(session::SETTINGS))
 }
 
-/// How a connection is made that [`session::prepare`] sets up then. Nothing goes with its beginning that PgBouncer would refuse, or
-/// ignore without a word where it is told to (`ignore_startup_parameters`).
+/// The options of a connection that [`session::prepare`] sets up later. Its start-up message contains nothing that
+/// PgBouncer refuses or silently ignores (`ignore_startup_parameters`).
 fn bare(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
     Ok(PgConnectOptions::from_str(url)?.application_name("textback").extra_float_digits(None))
 }
@@ -37,7 +37,7 @@ fn bare(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
 pub const PATIENCE: Duration = Duration::from_secs(13);
 /// For how long a connection that was well is held to be well still.
 pub const SURE_FOR: Duration = Duration::from_millis(100);
-/// How long a process that starts looks whether its database is suitable; one that is slow is looked at later.
+/// How long the check of the database may take when a process starts. A slow database is checked later.
 const SUITS_WITHIN: Duration = Duration::from_secs(6);
 /// How long a connection that is given back may take to say that it is well.
 const WELL_WITHIN: Duration = Duration::from_secs(3);
@@ -74,8 +74,9 @@ pub fn is_unwell(error: &dyn DatabaseError) -> bool {
     ["25006", "53", "55000", "55P03", "57"].iter().any(|class| code.starts_with(class))
 }
 
-/// Whether it is the data of some row that made a statement fail, so that the others would be read without it: a value that can't be made,
-/// printed or stored (classes 21, 22, 23, 54, P0, XX), one that took all memory (53200), or one that this process can't read.
+/// Whether a row's data made a statement fail, so that the statement could read the other rows without it: a value that
+/// can't be computed, printed or stored (classes 21, 22, 23, 54, P0, XX), a value that took all memory (53200), or one
+/// that this process can't read.
 pub fn is_of_the_data(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Database(told) if told.code().as_deref() == Some("53200") => !is_of_the_lock_table(told.as_ref()),
@@ -83,19 +84,19 @@ pub fn is_of_the_data(error: &sqlx::Error) -> bool {
     }
 }
 
-/// What a claim that failed may be the fault of.
+/// What may have caused a claim to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// A row's: a value that can't be made, printed or stored (classes 22 and 54).
+    /// A row: a value that can't be computed, printed or stored (classes 22 and 54).
     Row,
-    /// A row's, or that of the schema or the server: what a trigger or a constraint of an operator refuses, a damaged index, a value that
+    /// A row, the schema or the server: a refusal by an operator's trigger or constraint, a damaged index, a value that
     /// this process can't read.
     RowOrServer,
-    /// A row's, or what else happens at that moment: no memory, no time, or a connection that was cut.
+    /// A row, or a passing condition: no memory, no time, or a lost connection.
     RowOrMoment,
 }
 
-/// What a failure may be the fault of; `None` where no row can have a part in it.
+/// The possible cause of a failure; `None` where a row can't be the cause.
 pub fn fault(error: &sqlx::Error) -> Option<Fault> {
     use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, UnexpectedEof};
     match error {
@@ -105,7 +106,7 @@ pub fn fault(error: &sqlx::Error) -> Option<Fault> {
                 "22" | "54" => Some(Fault::Row),
                 "21" | "23" | "P0" | "XX" => Some(Fault::RowOrServer),
                 _ if code == "53200" => (!is_of_the_lock_table(told.as_ref())).then_some(Fault::RowOrMoment),
-                // A statement that took too long; a server that lost the process of ours or another one.
+                // A statement took too long, or the server lost this backend or another one.
                 _ if ["57014", "57P01", "57P02"].contains(&&*code) => Some(Fault::RowOrMoment),
                 _ => None,
             }
@@ -119,7 +120,7 @@ pub fn fault(error: &sqlx::Error) -> Option<Fault> {
     }
 }
 
-/// Whether a server that has no memory (53200) lacks it for locks (`max_locks_per_transaction`), which no row's data is the cause of.
+/// Whether a server without memory (53200) lacks it for locks (`max_locks_per_transaction`). No row's data causes that.
 fn is_of_the_lock_table(error: &(dyn DatabaseError + 'static)) -> bool {
     let told = error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>();
     error.message().contains("shared memory")
@@ -133,7 +134,7 @@ pub fn is_held(error: &dyn DatabaseError) -> bool {
     error.code().as_deref() == Some("55P03")
 }
 
-/// Whether the server gave a statement up that took too long (57014): it waited for somebody, or the disk is slow.
+/// Whether the server cancelled a statement that took too long (57014), because of a lock or a slow disk.
 pub fn is_given_up(error: &dyn DatabaseError) -> bool {
     error.code().as_deref() == Some("57014")
 }
@@ -160,9 +161,9 @@ pub async fn despite_deadlocks<T, F: Future<Output = Result<T, sqlx::Error>>>(
     ask().await
 }
 
-/// Counts that something is tried again, and why: a whole batch was refused (`refused_batch`), another transaction was faster or the two
-/// waited for each other (`conflict`), somebody held its rows or tables (`lock`), or what a session remembers could not be read
-/// (`unreadable_row`).
+/// Counts a retry and its reason: a whole batch was refused (`refused_batch`), another transaction was faster or the
+/// two deadlocked (`conflict`), another session held its rows or tables (`lock`), or a session's state could not be
+/// read (`unreadable_row`).
 pub fn count_retry(why: &'static str) {
     metrics::counter!("textback_batch_retries_total", "why" => why).increment(1);
 }
@@ -171,7 +172,7 @@ pub fn count_retry(why: &'static str) {
 pub fn pool(url: &str, max_connections: u32) -> Result<PgPool, sqlx::Error> {
     let options = bare(url)?;
     let to_prepare = options.clone();
-    // Connections that were made before a pooler showed what it is can't be trusted either.
+    // Connections that were made before the pooler was detected are not reliable either.
     let shared = Arc::new(AtomicBool::new(false));
     let is_shared = shared.clone();
     Ok(PgPoolOptions::new()
@@ -180,7 +181,7 @@ pub fn pool(url: &str, max_connections: u32) -> Result<PgPool, sqlx::Error> {
             let (options, shared) = (to_prepare.clone(), shared.clone());
             Box::pin(async move {
                 let prepared = patiently(async {
-                    // A server connection that nobody had before shows nothing.
+                    // A server connection that no client used before shows nothing.
                     if shared.load(Ordering::Relaxed) {
                         session::refuse_pooling(&options).await?;
                     }
@@ -223,7 +224,7 @@ pub fn pool(url: &str, max_connections: u32) -> Result<PgPool, sqlx::Error> {
         .connect_lazy_with(options))
 }
 
-/// Whether the database takes a connection and keeps what is set on it, and if not the reason.
+/// Whether the database accepts a connection and keeps its settings; if not, the reason.
 pub async fn reach(options: &PgConnectOptions) -> Result<(), sqlx::Error> {
     patiently(async {
         let mut connection = options.connect().await?;
@@ -233,7 +234,8 @@ pub async fn reach(options: &PgConnectOptions) -> Result<(), sqlx::Error> {
     .await
 }
 
-/// Why a pool gave no connection: it only tells that it waited in vain, and the reason is the server's, a pooler's or the network's.
+/// Why a pool gave no connection. The pool reports only that it timed out; the cause is in the server, a pooler or the
+/// network.
 pub async fn reason(pool: &PgPool, error: sqlx::Error) -> sqlx::Error {
     match error {
         sqlx::Error::PoolTimedOut => {
@@ -252,8 +254,8 @@ pub async fn reason(pool: &PgPool, error: sqlx::Error) -> sqlx::Error {
     }
 }
 
-/// Refuses a database that textback can't work with, as behind a pooler in transaction mode. One that is away is no reason: it may come,
-/// and its connections are looked at when they are made.
+/// Refuses a database that textback can't work with, such as one behind a pooler in transaction mode. An unavailable
+/// database passes: it may come back, and its connections are checked when they are made.
 pub async fn check_suits(url: &str) -> Result<(), sqlx::Error> {
     let options = bare(url)?;
     match tokio::time::timeout(SUITS_WITHIN, session::check_pooling(&options)).await {
@@ -267,7 +269,7 @@ pub async fn check_suits(url: &str) -> Result<(), sqlx::Error> {
 /// Errors when the database can't be reached, is not suitable, or a migration that was applied differs from ours.
 pub async fn migrate(url: &str) -> Result<PgConnection, MigrateError> {
     let options = bare(url)?;
-    // Before anything is set or made: behind a pooler it could be made elsewhere.
+    // Before any change: behind a pooler, another server connection could get it.
     session::refuse_pooling(&options).await?;
     let mut connection = options.connect().await?;
     session::prepare(&mut connection, &options).await?;
@@ -275,13 +277,13 @@ pub async fn migrate(url: &str) -> Result<PgConnection, MigrateError> {
     if is_standby {
         return Err(MigrateError::Standby);
     }
-    // Who may not make schemas may still own one that somebody made.
+    // A role that may not create schemas may still own one that an administrator created.
     let is_there: bool = sqlx::raw_sql("select exists (select from pg_namespace where nspname = 'textback')")
         .fetch_one(&mut connection)
         .await?
         .try_get(0)?;
     if !is_there {
-        // The name is a constant of ours: nothing from outside reaches this statement.
+        // The name is our constant. No input reaches this statement.
         sqlx::raw_sql("create schema if not exists textback").execute(&mut connection).await?;
     }
     let current: Option<String> =

@@ -1,4 +1,4 @@
-//! Wrong keys and passwords, counted by address for a minute; it refuses nobody itself, and forgets.
+//! Counts wrong keys and passwords by address for a minute. The caller decides what to refuse.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -8,13 +8,13 @@ use std::time::Duration;
 use moka::future::Cache;
 use poem::Request;
 
-/// How many wrong guesses an address may make within `COUNTED_FOR`, which begins with the first of them.
+/// How many wrong guesses an address may make within `COUNTED_FOR`, counted from its first wrong guess.
 pub const MOST_GUESSES: u32 = 20;
 const COUNTED_FOR: Duration = Duration::from_secs(60);
-/// After how many seconds an address that guessed too often may guess again.
+/// How many seconds a client that guessed too often is told to wait.
 pub const WAIT_SECONDS: u32 = 60;
 
-/// The wrong guesses of the last minute, by address. Those of 10,000 addresses are kept, the others are forgotten.
+/// The wrong guesses of the last minute, by address. At most 10,000 addresses are kept.
 #[derive(Clone)]
 pub struct Guesses(Cache<IpAddr, Arc<AtomicU32>>);
 
@@ -25,12 +25,13 @@ impl Default for Guesses {
 }
 
 impl Guesses {
-    /// Whether the address of a request has guessed too often, so that nothing it sends may be compared.
+    /// Whether the address of a request has guessed too often. Then the console compares no password, and the API looks
+    /// its keys up one at a time.
     pub async fn are_too_many(&self, request: &Request) -> bool {
         self.are_too_many_from(address_of(request)).await
     }
 
-    /// Notes a wrong guess, and tells whether it is one too many.
+    /// Counts a wrong guess. Returns whether the address had reached the limit before.
     pub async fn note(&self, request: &Request) -> bool {
         self.note_from(address_of(request)).await
     }
@@ -50,7 +51,7 @@ fn address_of(request: &Request) -> IpAddr {
     request.remote_addr().as_socket_addr().map_or(Ipv6Addr::UNSPECIFIED.into(), |peer| peer.ip())
 }
 
-/// An address, or the /64 that a client with IPv6 chooses its addresses from.
+/// The address itself, or for IPv6 its /64, because a client can choose any address of its /64.
 fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),

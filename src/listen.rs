@@ -1,8 +1,9 @@
-//! An address to serve at: taken before anything is promised to anybody, bounded in connections and in time; it knows no route.
+//! Listens at an address and serves HTTP, with limits on the number of connections and their time. Knows no route.
 //!
-//! A connection costs a descriptor and a buffer, so their number is bounded, and a client that sends nothing, half a head, or
-//! never reads its answer is cut off. At the limit a connection on which nothing happens makes room for a newcomer, so that whoever opens
-//! many and says nothing locks nobody out. HTTP/2 is spoken only where it is asked for.
+//! A connection costs a file descriptor and a buffer, so their number is limited. A client that sends nothing, sends
+//! half a header, or never reads its response is disconnected. At the limit, an idle connection is closed for a new
+//! one, so a client that opens many silent connections locks nobody out. HTTP/2 is spoken only if the operator enables
+//! it.
 
 mod activity;
 mod connection;
@@ -25,21 +26,21 @@ use connection::Serving;
 
 /// How long requests that run may go on after the signal to stop.
 const GRACE: Duration = Duration::from_secs(5);
-/// How many newcomers may wait at the limit, for room or for being told that there is none; what comes beyond them is closed without a
-/// word.
+/// How many new connections may wait at the limit, for room or for their 503. Further connections are closed without a
+/// response.
 const WAITING: usize = 256;
-/// How long a newcomer waits for the room of a connection that was told to close.
+/// How long a new connection waits for the idle connection to close.
 const ROOM_WITHIN: Duration = Duration::from_secs(1);
-/// How long a refused client has to read that it is refused.
+/// How long a refused client has to read the 503.
 const REFUSE_WITHIN: Duration = Duration::from_millis(500);
-/// What a connection beyond the limit is told, whatever it asks.
+/// The response to a connection beyond the limit, whatever it requests.
 const TOO_MANY: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nRetry-After: 1\r\n\
 Connection: close\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nContent-Length: 153\r\n\r\n\
 {\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,\"code\":\"too_many_connections\",\
 \"detail\":\"this process has no connection left; try again\"}";
 
-/// What an address allows its clients.
+/// The limits for the clients of an address.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// How many connections may be open at a time.
@@ -48,14 +49,14 @@ pub struct Limits {
     pub http2: bool,
     /// How long a connection may be idle between two requests.
     pub idle: Duration,
-    /// How long a client has to read an answer, whatever its length.
+    /// The time that a client has to read a response of any length.
     pub answer: Duration,
-    /// How many bytes of an answer, once they are written, give the client another second.
+    /// How many bytes of a response, once written, give the client one more second.
     pub bytes_a_second: u32,
 }
 
 impl Default for Limits {
-    /// 4,096 connections: each holds some 20 kB, and a proxy keeps far fewer.
+    /// 4,096 connections: each holds about 20 kB, and a proxy keeps far fewer.
     fn default() -> Self {
         Self { connections: 4096, http2: false, idle: IDLE, answer: Duration::from_secs(60), bytes_a_second: 16 * 1024 }
     }
@@ -167,7 +168,8 @@ impl Listening {
     }
 }
 
-/// A client that went away before it was accepted is no reason to wait. Without a free descriptor the next try would fail at once too.
+/// Waits after a failed accept. A client that disconnected before it was accepted needs no pause. Without a free file
+/// descriptor, the next accept would fail at once too.
 async fn after_failed_accept(error: &std::io::Error) {
     use std::io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     if !matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
@@ -176,8 +178,8 @@ async fn after_failed_accept(error: &std::io::Error) {
     }
 }
 
-/// Tells a client that there is no place, and reads what it sent: closing over unread bytes would reset the connection, and the
-/// client would never see the answer.
+/// Sends the 503, then reads what the client sent: closing a socket with unread bytes would reset the connection before
+/// the client reads the 503.
 async fn refuse(mut socket: TcpStream) -> std::io::Result<()> {
     socket.write_all(TOO_MANY).await?;
     socket.shutdown().await?;

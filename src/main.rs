@@ -9,8 +9,8 @@ use textback::command::{self, Done, agent, dev, doctor, project, secrets, serve,
 use textback::config::DatabaseSettings;
 use textback::telemetry::{self, LogFormat};
 
-/// A text's memory is taken on one thread and given back on another, which the system's allocator does dearly: a sixth of all our CPU.
-/// What a script allocates is counted on the way.
+/// A text's memory is allocated on one thread and freed on another. With the system's allocator this took a sixth of
+/// our CPU time. In script runners, allocations are counted too.
 #[global_allocator]
 static ALLOCATOR: Bounded<tikv_jemallocator::Jemalloc> = Bounded(tikv_jemallocator::Jemalloc);
 
@@ -89,7 +89,7 @@ fn main() -> ExitCode {
         Command::RunScripts { self_test: true, .. } => command::print(&sandbox::self_test()),
         Command::RunScripts { parent, .. } => process::serve(parent).map(|()| ExitCode::SUCCESS).map_err(Into::into),
         command => {
-            // Before there is any other thread: the environment must not change beside one.
+            // Before any other thread exists, because the environment must not change beside one.
             secrets::hide();
             telemetry::log(cli.log);
             command::open_many_files();

@@ -20,14 +20,15 @@ pub fn country(number: &str) -> Option<String> {
     (country.len() == 2).then_some(country)
 }
 
-/// The country of numbers that belong to none, such as +800 and +882 (UN M49: the world).
+/// The country code of numbers without a country, such as +800 and +882 (UN M49: the world).
 pub const WORLD: &str = "001";
 
-/// The areas of +1 whose numbers are toll-free, in the United States and Canada alike.
+/// The toll-free areas of +1, which serve the United States and Canada.
 const TOLL_FREE: [&str; 7] = ["+1800", "+1833", "+1844", "+1855", "+1866", "+1877", "+1888"];
 
-/// The countries that an E.164 number may be in, for a list of countries that may be texted. A number of +1 whose area is nobody's
-/// yet is one of its two large countries: they open new areas every year. What is in no country at all is in the world, 001.
+/// The countries that an E.164 number may be in, to compare with a list of allowed countries. A number of +1 with an
+/// unassigned area code may be in either of the two large countries, because they open new areas every year. A number
+/// without a country is in the world, 001.
 pub fn countries(number: &str) -> Vec<String> {
     let is_toll_free = TOLL_FREE.iter().any(|area| number.starts_with(area));
     match country(number).filter(|_| !is_toll_free) {

@@ -23,9 +23,9 @@ pub struct Problem {
     status: StatusCode,
     code: &'static str,
     detail: String,
-    /// After how many seconds another try is worth it.
+    /// After how many seconds a retry may succeed.
     retry_after: Option<u32>,
-    /// Whether it is said before the whole body was read.
+    /// Whether the response is sent before the whole body was read.
     body_unread: bool,
 }
 
@@ -48,11 +48,11 @@ struct ProblemBody {
 impl Problem {
     /// A problem with a code of its own.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        // It may echo what the caller gave, of any length.
+        // The detail may echo input of any length.
         Self { status, code, detail: bounds::error(&detail.into()), retry_after: None, body_unread: false }
     }
 
-    /// The same, which tells after how many seconds another try is worth it.
+    /// The same problem with a Retry-After of `seconds`.
     #[must_use]
     pub const fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after = Some(seconds);
@@ -74,7 +74,7 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, code, detail)
     }
 
-    /// A limit is reached (429), until so many seconds from now.
+    /// A limit is reached (429). A message may be sent again after this many seconds.
     pub fn too_many(code: &'static str, detail: impl Into<String>, retry_after_seconds: Option<f64>) -> Self {
         let wait = Duration::try_from_secs_f64(retry_after_seconds.unwrap_or(1.0).ceil().max(1.0)).unwrap_or_default();
         let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, code, detail);
@@ -92,7 +92,8 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", "the database does not answer; try again")
     }
 
-    /// The same, said before the whole body was read: the connection is of no further use then, and its answer says so.
+    /// The same problem, sent before the whole body was read. The connection can't be reused, so the response closes
+    /// it.
     #[must_use]
     pub const fn before_the_body(mut self) -> Self {
         self.body_unread = true;
@@ -128,7 +129,7 @@ impl From<AccountError> for Problem {
 }
 
 impl From<AgentError> for Problem {
-    /// Why a script could not be checked.
+    /// The problem of a script that could not be checked.
     fn from(error: AgentError) -> Self {
         match error {
             AgentError::Ours(what) | AgentError::Interrupted(what) => Self::new(
@@ -151,7 +152,7 @@ impl From<sqlx::Error> for Problem {
                     "a text in the request holds the character NUL (U+0000), which can't be stored; take it out",
                 )
             }
-            // The rest of class 22: a number or a time beyond what a column holds.
+            // The other errors of class 22: a number or a time outside the range of its column.
             sqlx::Error::Database(refused) if refused.code().is_some_and(|code| code.starts_with("22")) => {
                 tracing::warn!(error = %refused, "a value of a request can't be stored");
                 Self::invalid("value_refused", "a value in the request is beyond what can be stored")
@@ -189,7 +190,7 @@ impl ResponseError for Problem {
         });
         let mut response = Response::builder().status(self.status).header(header::CONTENT_TYPE, CONTENT_TYPE);
         if self.status == StatusCode::UNAUTHORIZED {
-            // RFC 6750, section 3: a wrong key is an invalid token, and of a missing one nothing more is said.
+            // RFC 6750, section 3: a wrong key is an invalid token; for a missing key the challenge has no error.
             let challenge = match self.code {
                 "api_key_invalid" => r#"Bearer realm="textback", error="invalid_token""#,
                 _ => r#"Bearer realm="textback""#,

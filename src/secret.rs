@@ -31,14 +31,15 @@ impl SecretKey {
     }
 }
 
-/// Where a sealed secret is kept: it is sealed together with it (as AES-GCM's additional data), so it opens nowhere else. Whoever can
-/// write rows but has no key can't make one tenant use another one's secret, nor a secret of another kind.
+/// Where an encrypted secret is stored. It is authenticated with the secret (as AES-GCM's additional data), so the
+/// secret decrypts only there. An attacker who can write rows but has no key can't move a secret to another tenant or
+/// to another column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SecretContext {
     pub table: &'static str,
     pub column: &'static str,
     pub project_id: Uuid,
-    /// The row: an agent's id, or again the project's where a project has one row.
+    /// The row: an agent's id, or the project's id where a project has one row.
     pub row_id: Uuid,
 }
 
@@ -48,13 +49,13 @@ impl SecretContext {
         Self { table: "carrier_account", column, project_id, row_id: project_id }
     }
 
-    /// The signing secrets of an agent. A change moves the one before to `previous_signing_secret` as it is, so both columns are one
-    /// place.
+    /// The signing secrets of an agent. A change moves the old secret unchanged to `previous_signing_secret`, so both
+    /// columns share one context.
     pub const fn of_agent(project_id: Uuid, agent_id: Uuid) -> Self {
         Self { table: "agent", column: "signing_secret", project_id, row_id: agent_id }
     }
 
-    /// Names hold no NUL and ids have a fixed length, so no two contexts give the same bytes.
+    /// Names contain no NUL and ids have a fixed length, so different contexts have different bytes.
     fn bytes(&self) -> Vec<u8> {
         let names = format!("textback secret\0{}\0{}\0", self.table, self.column);
         [names.as_bytes(), self.project_id.as_bytes(), self.row_id.as_bytes()].concat()
@@ -112,7 +113,7 @@ impl SecretKeys {
         self.keys.iter().map(|key| key.id.as_str()).collect::<Vec<_>>().join(", ")
     }
 
-    /// Seals a secret for its place: a random 12-byte nonce, then ciphertext and tag.
+    /// Encrypts a secret for its context: a random 12-byte nonce, then ciphertext and tag.
     pub fn seal(&self, context: &SecretContext, secret: &SecretString) -> Vec<u8> {
         let nonce = random_bytes::<NONCE_LEN>();
         let mut sealed = secret.expose_secret().as_bytes().to_vec();
@@ -123,7 +124,7 @@ impl SecretKeys {
         [nonce.as_slice(), &sealed].concat()
     }
 
-    /// Opens what `seal` made with the key of this id for this place.
+    /// Decrypts what `seal` made with the key of this id for this context.
     pub fn open(&self, context: &SecretContext, key_id: &str, sealed: &[u8]) -> Result<SecretString, SecretError> {
         let Some(key) = self.keys.iter().find(|key| key.id == key_id) else {
             return Err(SecretError::OtherKey { sealed_with: key_id.to_owned(), ours: self.names() });

@@ -108,8 +108,8 @@ pub fn plain(text: String) -> String {
     if encoding(&plain) == Encoding::Gsm7 { plain } else { text }
 }
 
-/// The text in parts that the carrier takes, cut between words where there are any, so many parts at most; and what was left out.
-/// What lies behind the last part is not looked at: a text of megabytes costs no more than what is sent of it.
+/// Cuts a text into at most `most` parts that the carrier accepts, between words where possible. Returns the parts and
+/// the rest. Does not scan the rest, so a text of megabytes costs no more than its parts.
 pub fn parts(text: &str, most: usize) -> (Vec<String>, &str) {
     let mut parts = Vec::new();
     let mut rest = text;
@@ -153,7 +153,7 @@ fn end_of(text: &str, most: usize) -> usize {
 
 /// The text, or its beginning up to the end of a word and three dots, so that it costs at most so many segments.
 pub fn cut(text: String, most_segments: usize) -> String {
-    // No segment has more than 160 characters: what lies behind them is never counted.
+    // No segment has more than 160 characters, so characters beyond `most_segments` times that are never counted.
     let within = text.char_indices().nth(most_segments * 160 + 1).map_or(text.len(), |(at, _)| at);
     if within == text.len() && segments(&text) <= most_segments {
         return text;
@@ -219,7 +219,7 @@ mod tests {
         assert_eq!(cut("x".repeat(500), 1), format!("{}...", "x".repeat(157)));
     }
 
-    /// A reply of 2 MB was cut into its 1,251 parts, each time counting all that was left.
+    /// A reply of 2 MB was cut into its 1,251 parts, and each cut counted the whole rest.
     #[test]
     fn a_text_of_megabytes_costs_what_is_sent_of_it() {
         let text = "a word and ".repeat(20_000_000 / 11);

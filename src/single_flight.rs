@@ -1,14 +1,15 @@
-//! Work that many ask for and one task does: whoever asks while it runs waits for that run, and it runs to its end whoever goes away.
+//! One task does work that several callers ask for. Callers that come while it runs wait for its result. It runs to its
+//! end even if all callers go away.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
-/// Runs that several may wait for. Cheap to clone; all clones are the same.
+/// Shares a running task between callers. Clones share one task and are cheap.
 pub struct SingleFlight<T>(Arc<Mutex<Option<Run<T>>>>);
 
-/// A run: what it found, once it is over.
+/// A run, with its result once it is over.
 type Run<T> = watch::Receiver<Option<T>>;
 
 impl<T> Clone for SingleFlight<T> {
@@ -24,7 +25,7 @@ impl<T> Default for SingleFlight<T> {
 }
 
 impl<T: Clone + Send + Sync + 'static> SingleFlight<T> {
-    /// What the run that is under way finds, or else a new one. `None`: it panicked.
+    /// Waits for the running task, or starts one. `None` if the task panicked.
     pub async fn join<F: Future<Output = T> + Send + 'static>(&self, begin: impl FnOnce() -> F) -> Option<T> {
         let mut run = {
             let mut under_way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -41,7 +42,7 @@ impl<T: Clone + Send + Sync + 'static> SingleFlight<T> {
         found.clone()
     }
 
-    /// Whether a run is under way.
+    /// Whether a task is running.
     pub fn is_under_way(&self) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(is_under_way)
     }
@@ -56,7 +57,7 @@ fn start<T: Send + Sync + 'static>(running: impl Future<Output = T> + Send + 'st
     run
 }
 
-/// Whether a run has found nothing yet and still may: one that panicked has no sender any more.
+/// Whether the task still runs. A task that panicked has dropped its sender.
 fn is_under_way<T>(run: &Run<T>) -> bool {
     run.borrow().is_none() && run.has_changed().is_ok()
 }

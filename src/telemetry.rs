@@ -21,10 +21,10 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging to stderr; `RUST_LOG` says how much. A panic is logged like any other error.
+/// Starts logging to stderr, filtered by `RUST_LOG`. A panic is logged like any other error.
 pub fn log(format: LogFormat) {
     let ansi = std::io::stderr().is_terminal() && format == LogFormat::Text;
-    // A second subscriber in the same process (tests) is refused, and that is fine.
+    // A second subscriber in the same process (in tests) is refused, which does no harm.
     if tracing::subscriber::set_global_default(subscriber(format, ansi, std::io::stderr)).is_ok() {
         std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a thread panicked")));
     }
@@ -44,7 +44,7 @@ where
     }
 }
 
-/// Where log lines go: each is bounded, and stays one line whatever its fields hold. Every field of every line passes here.
+/// The writer of log lines. It limits each line and keeps it one line. Every field of every line goes through it.
 struct Lines<W> {
     format: LogFormat,
     ansi: bool,
@@ -59,7 +59,7 @@ impl<'w, W: MakeWriter<'w>> MakeWriter<'w> for Lines<W> {
     }
 }
 
-/// The writer of one line. tracing-subscriber hands over the whole line in one call.
+/// The writer of one line. tracing-subscriber writes the whole line in one call.
 struct Line<W> {
     format: LogFormat,
     ansi: bool,
@@ -85,16 +85,16 @@ impl<W: Write> Write for Line<W> {
     }
 }
 
-/// Bytes of a line without its end.
+/// The longest line in bytes, without its line end.
 const LINE_BYTES: usize = bounds::LOG_LINE_BYTES - 1;
 
-/// A text as one line for a terminal: what is not ours may hold line ends and what moves the cursor.
+/// A text as one line for a terminal. Input may contain line ends and characters that move the cursor.
 pub fn one_line(text: &str) -> Cow<'_, str> {
     text_line(text, false)
 }
 
-/// What the formatter colours its lines with: plain, bold, dim, italic, and a colour for each level. Not all of what fields hold is escaped
-/// by it, so nothing else of the kind passes.
+/// The formatter's colour codes: plain, bold, dim, italic, and a colour for each level. The formatter does not escape
+/// all field contents, so no other escape sequence is let through.
 const COLOURS: [&str; 9] = [
     "\u{1b}[0m",
     "\u{1b}[1m",
@@ -107,8 +107,8 @@ const COLOURS: [&str; 9] = [
     "\u{1b}[35m",
 ];
 
-/// Whether a terminal would act on a character, or show nothing of it: controls, the ends of lines and paragraphs, and what Unicode calls
-/// format characters (Cf), which turn the direction of what follows or hide letters.
+/// Whether a terminal would act on a character or show nothing of it: control characters, line and paragraph
+/// separators, and Unicode's format characters (Cf), which reverse the direction of text or hide letters.
 fn controls(letter: char) -> bool {
     letter.is_control()
         || matches!(letter,
@@ -118,8 +118,8 @@ fn controls(letter: char) -> bool {
             | '\u{e0001}' | '\u{e0020}'..='\u{e007f}')
 }
 
-/// A line of text with such characters escaped, so that no field can begin a line of its own, move the cursor of a terminal or turn the
-/// letters after it.
+/// Escapes these characters in a line of text, so that no field can start a new line, move the cursor of a terminal or
+/// reverse the text after it.
 fn text_line(line: &str, ansi: bool) -> Cow<'_, str> {
     if line.len() <= LINE_BYTES && !line.contains(controls) {
         return Cow::Borrowed(line);
@@ -141,7 +141,8 @@ fn text_line(line: &str, ansi: bool) -> Cow<'_, str> {
     Cow::Owned(bounds::text(&kept, LINE_BYTES).into_owned())
 }
 
-/// A line of JSON, which escapes by itself; in one that is too long the texts are cut until it fits, and it says how long it was.
+/// A line of JSON, which needs no escapes of ours. In a line that is too long, the texts are cut until it fits, and the
+/// line states its original length.
 fn json_line(line: &str) -> Cow<'_, str> {
     if line.len() <= LINE_BYTES {
         return Cow::Borrowed(line);

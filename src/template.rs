@@ -8,10 +8,11 @@ use crate::segments;
 /// Steps of one filling: far more than 500 characters of template need.
 const MOST_STEPS: u64 = 10_000;
 
-/// How many letters the name of a template has at most.
+/// The longest name of a template, in characters.
 const NAME_LETTERS: usize = 100;
 
-/// Whether a template may have this name: letters, digits, `_`, `.` and `-`. The constraint `template_name_is_a_word` says the same.
+/// Whether a template may have this name: letters, digits, `_`, `.` and `-`. The constraint `template_name_is_a_word`
+/// has the same rule.
 pub fn is_name(name: &str) -> bool {
     let is_in_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     name.len() <= NAME_LETTERS

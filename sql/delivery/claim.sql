@@ -1,6 +1,6 @@
--- Claims deliveries that are due ($1 at most), for $6 seconds under the token $7: none of the projects $2, of those in
--- $3 at most as many as $4 says, $5 of each other one; only those in $8 if that is not null. They are 'sending' before the carrier is called: whatever
--- happens then, nobody believes them unsent.
+-- Claims at most $1 due deliveries, for $6 seconds under the token $7. Projects: none of $2, of those in $3 at most as
+-- many as $4 says, $5 of each other project. If $8 is not null, only these deliveries. They become 'sending' before the
+-- carrier is called, so that after a crash no worker takes them for unsent.
 --
 -- A contact's texts leave in order: one is claimed only when no earlier one is live. One to a contact who has opted out
 -- is suppressed here instead, by the same snapshot (see the function opt_out). A delivery whose worker died in

@@ -1,5 +1,5 @@
--- The GRANT statements that a role ($1, null: the one that asks) lacks to do all that textback does but for migrations. None where
--- there is no schema yet. Read from the catalogue by names that need no search path, since without USAGE on the schema there is none.
+-- The GRANT statements that a role ($1, null: the current role) lacks for all commands but migrate. None without a
+-- schema. Reads the catalogue by names that need no search path, because a role without USAGE on the schema has none.
 with asked as (
     select coalesce($1, current_user::text) as role, oid as schema from pg_namespace where nspname = 'textback'
 ), wanted as (

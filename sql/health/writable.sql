@@ -1,5 +1,5 @@
--- Fails (55P03) when somebody holds a table that ingest reads or writes for longer than a second. The locks are those that ingest takes, and
--- go with the statement. Who may not lock (42501) learns nothing and is not held up.
+-- Fails (55P03) when another session holds a table that ingest needs for longer than a second. Takes the same locks as
+-- ingest, which are released with the statement. A role that may not lock (42501) skips the check and does not wait.
 do $$
 begin
     perform set_config('lock_timeout', '1s', true);

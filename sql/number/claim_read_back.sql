@@ -1,6 +1,6 @@
--- Claims numbers whose inbound texts are to be read back ($1 at most); the next time is $6 seconds from now. None of the
--- projects $2, of those in $3 at most as many as $4 says, $5 of each other one; only those in $7 if that is not null. No lease: reading twice does no harm,
--- since a text is recorded once.
+-- Claims at most $1 numbers whose inbound texts are due to be read back, and makes them due again in $6 seconds.
+-- Projects: none of $2, of those in $3 at most as many as $4 says, $5 of each other project. If $7 is not null, only
+-- these numbers. No lease: reading twice does no harm, because a text is stored once.
 with waiting as (
     select id, project_id, read_back_at from number
      where detached_at is null and read_back_at <= now()

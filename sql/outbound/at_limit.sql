@@ -1,4 +1,4 @@
--- Projects that have sent all that a limit allows in the window that runs, with how many contacts that concerns, fifty at most.
+-- Projects that have reached a limit in the current window, with the number of contacts at the limit. At most fifty.
 select project.name, bound.name as "limit", bound.most, count(*) as contacts, max(bound.began + bound.lasts) as resets_at
   from outbound_pace pace
   join project on project.id = pace.project_id

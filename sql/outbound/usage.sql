@@ -1,4 +1,4 @@
--- What a project ($1) has sent in the windows that run, and to a contact ($2, or null), against its limits.
+-- A project's ($1) usage of its limits in the current windows, and that of a contact's ($2, or null) limits.
 select bound.name as "limit", bound.most,
        case when now() < bound.began + bound.lasts then bound.sent else 0 end as sent,
        case when now() < bound.began + bound.lasts then bound.began + bound.lasts end as resets_at

@@ -1,3 +1,3 @@
--- Sends scheduled messages that are due, $1 at most, with new ids for what comes of them ($2, two for each); only those in $3 if that is not
--- null.
+-- Sends scheduled messages that are due, at most $1. $2: two new ids for each, of a session and a turn. $3: if not
+-- null, only these messages.
 select message_id, project_id, session_id, outcome, late_seconds from send_due($1, $2, $3)

@@ -1,6 +1,6 @@
 -- The sessions of a project ($1), newest first: those on a number ($2), of a contact ($3), in a
 -- status ($4), before a session ($5), at most $6. A filter that is null lets all pass.
--- Without what their agents remember, which may be 256 kB each.
+-- Without the agents' states, which may have 256 kB each.
 select session.id, number.number, session.contact, session.channel, session.status, session.origin,
        session.engaged, session.agent_id, session.agent_version, session.opened_at, session.last_message_at,
        session.warned_at, session.closed_at, session.close_reason, session.previous_session_id,

@@ -1,2 +1,2 @@
--- Work of a kind ($1) that is due, the oldest first, $2 at most, of no owner in $3.
+-- The due rows of a kind of work ($1), the oldest first, at most $2, without the owners in $3.
 select due_of($1, $2, $3)

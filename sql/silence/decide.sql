@@ -1,2 +1,2 @@
--- Decides about silent sessions, $1 at most, with new ids for what is said ($2, one for each); only those in $3 if that is not null.
+-- Decides about silent sessions, at most $1. $2: one new message id for each. $3: if not null, only these sessions.
 select session_id, project_id, outcome, late_seconds, planned, refused from decide_silences($1, $2, $3)

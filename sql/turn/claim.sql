@@ -1,6 +1,6 @@
--- Claims turns that are due and nobody holds ($1 at most), for $10 seconds under the token $11, and reads all that the
--- agent needs with them: none of the agents $2, of those in $3 at most as many as $4 says, $5 of each other one; and likewise
--- none of the projects $6, of those in $7 at most as many as $8 says, $9 of each other one. If $12 is not null, only those of its sessions.
+-- Claims at most $1 due turns that no worker holds, for $10 seconds under the token $11, with everything that the agent
+-- needs. Agents: none of $2, of those in $3 at most as many as $4 says, $5 of each other agent. Projects: none of $6, of
+-- those in $7 at most as many as $8 says, $9 of each other project. If $12 is not null, only turns of these sessions.
 --
 -- The attempt is counted here, before the agent runs, so that a text which kills its worker is counted too. What the
 -- turn answers is fixed by its first claim: an agent that is asked again is asked the same, or an answer that it
@@ -70,7 +70,7 @@ select claimed.id as turn_id,
                select jsonb_agg(jsonb_build_object('id', id, 'url', url, 'content_type', content_type, 'bytes', bytes) order by position)
                  from medium where message_id = m.id), '[]'))
                        order by m.seq) as messages
-        -- A hundred at most, each with its media: the next turn has the others.
+        -- At most a hundred, each with its media. The next turn gets the others.
         from (select id, seq, body from message
                where session_id = session.id and seq > session.handled_seq and seq <= claimed.seen_seq
                  and skip_reason is null and direction = 'inbound'

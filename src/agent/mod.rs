@@ -3,7 +3,7 @@
 pub mod http;
 pub mod script;
 
-/// Where a number may be, for those who decide whether it may be texted.
+/// The countries that a number may be in, for the decision whether it may be texted.
 pub use crate::phone::countries as countries_of;
 
 use std::future::Future;
@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 
 use crate::bounds;
 
-/// How many texts one run may say. How many of them are sent, the agent's version decides (`max_messages_per_turn`).
+/// How many texts one run may say. The agent's version limits how many of them are sent (`max_messages_per_turn`).
 const MOST_TEXTS: usize = 50;
 
 /// How many texts outside its answer one run may send.
@@ -100,7 +100,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// What an agent without the function makes of a turn: it says nothing, and nothing changes.
+    /// The answer of an agent that lacks the function: it says nothing, and the state stays.
     pub fn silent(conversation: Conversation) -> Self {
         Self { state: conversation.state, language: conversation.language, ..Self::default() }
     }
@@ -148,17 +148,17 @@ pub enum AgentError {
     /// It took too much time, steps or memory.
     #[error("{0}")]
     OverLimit(String),
-    /// It was not run, or not to its end, for a reason that is no fault of the script or the service: it is to be asked again, and
-    /// no attempt counts.
+    /// The agent was not run to its end, and neither the script nor the service is to blame. The run is retried, and no
+    /// attempt counts.
     #[error("{0}")]
     Ours(String),
-    /// The same of one that had begun, and whose end nobody knows the cause of: it is asked again later each time, and in the end no more.
+    /// A run that had begun ended for an unknown reason. It is retried after growing pauses, and given up in the end.
     #[error("{0}")]
     Interrupted(String),
 }
 
 impl AgentError {
-    /// The same with a text of at most [`bounds::ERROR_BYTES`]: a script chooses how long its error is.
+    /// The same error with at most [`bounds::ERROR_BYTES`] of text: a script chooses the length of its error.
     pub fn bounded(self) -> Self {
         let (kind, text): (fn(String) -> Self, String) = match self {
             Self::Unusable(text) => (Self::Unusable, text),

@@ -1,4 +1,5 @@
-//! API keys: looked at before a byte of the body is read; whose they are and what they may do; it never tells why a key is wrong.
+//! Checks API keys before a byte of the body is read: which project a key belongs to and what it may do. Never says why
+//! a key is wrong.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,28 +43,31 @@ impl Caller {
     }
 }
 
-/// How many keys that were not good before are looked up at a time: they may not take the connections that texts are stored with.
+/// How many keys that were never valid are looked up at a time. Their look-ups must not use up the connections that
+/// store texts.
 const UNKNOWN_AT_A_TIME: usize = 2;
-/// How long such a look-up may wait for its turn.
+/// How long such a look-up may wait for a permit.
 const TURN_WITHIN: Duration = Duration::from_secs(2);
-/// The same for addresses that guess. A right key is never refused, since behind a proxy everybody has the same address.
+/// The same for addresses that guess. A valid key is never refused, because behind a proxy all clients share one
+/// address.
 const GUESSED_AT_A_TIME: usize = 1;
-/// For how long a key that was good is looked up without waiting. It is asked about each time, so one that is revoked is refused at once.
+/// How long after its last use a valid key is looked up without waiting. Each request still looks it up, so a revoked
+/// key is refused at once.
 const KNOWN_FOR: Duration = Duration::from_secs(24 * 3600);
 
-/// Looks at the key of each request. Cheap to clone; all clones are the same.
+/// Checks the key of each request. Clones share one state and are cheap.
 #[derive(Clone)]
 pub struct Gate {
     ledger: Ledger,
     guesses: Guesses,
-    /// The hashes of keys that were good.
+    /// The hashes of keys that were valid.
     known: Cache<[u8; 32], ()>,
     unknown: Arc<Semaphore>,
     guessed: Arc<Semaphore>,
 }
 
 impl Gate {
-    /// A gate that knows no key yet.
+    /// A gate without known keys.
     pub fn new(ledger: Ledger) -> Self {
         Self {
             ledger,
@@ -74,7 +78,7 @@ impl Gate {
         }
     }
 
-    /// Whom the key of a request speaks for.
+    /// Finds the key of a request.
     pub async fn admit(&self, request: &Request) -> Result<Key, Problem> {
         let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token =
@@ -100,7 +104,7 @@ impl Gate {
     }
 
     async fn find_unknown(&self, token: &str, turns: &Semaphore) -> Result<Option<Key>, Problem> {
-        // None of ours looks like this: not worth a turn.
+        // No valid key looks like this, so it gets no look-up.
         if !key::is_shaped(token) {
             return Ok(None);
         }

@@ -32,11 +32,11 @@ pub fn add_metrics_to(routes: Route, ledger: Ledger) -> Route {
     )
 }
 
-/// For how long what the database counted is told again, to however many who ask.
+/// How long the database's counts are reused for all scrapers.
 const COUNTED_FOR: Duration = Duration::from_secs(5);
 
-/// Whether we are ready, asked by one task at a time: anybody may ask, and each check asks the database. A client that goes away ends no
-/// check, so it can't let another begin beside it.
+/// The readiness check. One task at a time runs it, because anybody may call it and each check queries the database. A
+/// client that goes away does not end the check, so it can't start a second one.
 #[derive(Clone)]
 struct Readiness {
     ledger: Ledger,
@@ -54,7 +54,7 @@ impl Readiness {
     }
 }
 
-/// What the database counts, and when it last did.
+/// The database's counts, and when they were last read.
 #[derive(Clone)]
 struct Counts {
     ledger: Ledger,
@@ -63,7 +63,7 @@ struct Counts {
 }
 
 impl Counts {
-    /// Counts anew, unless that was done a moment ago or is under way: a scraper that comes meanwhile is told what was counted before.
+    /// Reads the counts, unless they are recent or being read. A scraper that comes meanwhile gets the previous counts.
     async fn refresh(&self) {
         let counted = *self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         if counted.is_some_and(|at| at.elapsed() < COUNTED_FOR) || self.counting.is_under_way() {
@@ -73,7 +73,7 @@ impl Counts {
         let count = || async move {
             let backlog = health::backlog(&ledger).await;
             *counted.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-            // When the database is away the counters are still worth having.
+            // While the database is unavailable, the process's own counters are still useful.
             if let Ok(backlog) = backlog {
                 show(&backlog);
             }

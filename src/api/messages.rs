@@ -27,7 +27,7 @@ use crate::template;
 /// As far ahead as a text can be scheduled.
 const FARTHEST: Duration = Duration::days(366);
 
-/// The codes of what bounds that which is sent.
+/// The codes of limits on outbound messages.
 const BOUNDS: [&str; 3] = [CONTACT_LIMIT, PROJECT_LIMIT, COUNTRY];
 const CONTACT_LIMIT: &str = "contact_limit_reached";
 const PROJECT_LIMIT: &str = "project_limit_reached";
@@ -186,7 +186,7 @@ impl Api {
         let project_id = caller.writer()?;
         let mut request = body.0;
         let idempotency = idempotency(key.0, &request)?;
-        // Before anything is waited for: what is too long is not held meanwhile.
+        // Before any wait, so that an oversized request is not held in memory meanwhile.
         check::request(&mut request)?;
         if let Some(idempotency) = &idempotency
             && let Some(begun) = message::replay(&door.ledger, project_id, idempotency).await?

@@ -32,9 +32,9 @@ use crate::ledger::carrier_account::Accounts;
 
 /// Scripts are the longest thing that comes in: 256 kB, and JSON may double it.
 const MOST_BYTES_OF_AN_AGENT: usize = 1 << 20;
-/// A text has 64 kB of variables ([`crate::bounds::VARIABLES_BYTES`]) and ten addresses of 4,000 characters at most.
+/// A text has at most 64 kB of variables ([`crate::bounds::VARIABLES_BYTES`]) and ten URLs of 4,000 characters.
 const MOST_BYTES_OF_A_TEXT: usize = 128 << 10;
-/// Everything else is short. JSON takes some twenty times its bytes once it is read, so nothing may be longer than it needs.
+/// All other requests are short. Parsed JSON takes about twenty times its bytes, so no limit is larger than necessary.
 const MOST_BYTES: usize = 64 << 10;
 
 /// What the door needs.
@@ -128,7 +128,7 @@ pub fn document() -> String {
     lines.join("\n") + "\n"
 }
 
-/// Adds `/v1`, and `/docs` and `/openapi.yaml` where they are wanted.
+/// Adds `/v1`, and on request `/docs` and `/openapi.yaml`.
 pub fn add_to(routes: Route, door: Door, with_docs: bool) -> Route {
     let service = service();
     let docs = with_docs.then(|| service.swagger_ui());
@@ -143,14 +143,15 @@ pub fn add_to(routes: Route, door: Door, with_docs: bool) -> Route {
     let document = poem::endpoint::make_sync(move |_| {
         poem::Response::builder().content_type("application/yaml").body(document.clone())
     });
-    // Swagger UI's page has its scripts and styles in itself.
+    // The page of Swagger UI contains its scripts and styles.
     let docs = docs.map_to_response().map(|page: poem::Response| async move {
         page.with_header("Content-Security-Policy", "frame-ancestors 'none'")
     });
     routes.nest("/docs", docs).at("/openapi.yaml", document)
 }
 
-/// Looks at the key before a byte of the body is read, and reads the body here, so that no request can make us hold more than it may.
+/// Checks the key before a byte of the body is read, and reads the body here, so that no request can exceed its memory
+/// limit.
 async fn bounded<E: Endpoint>(next: Arc<E>, mut request: Request, gate: &Gate) -> poem::Result<E::Output> {
     let key = gate.admit(&request).await.map_err(|refused| match body::is_announced(&request) {
         true => refused.before_the_body(),
@@ -165,13 +166,13 @@ async fn bounded<E: Endpoint>(next: Arc<E>, mut request: Request, gate: &Gate) -
     request.extensions_mut().insert(key);
     let mut held = body::read(request.take_body(), reading).await?;
     request.set_body(held.take());
-    // What was read counts until it is answered.
+    // The body counts against the limit until the request is answered.
     let answer = next.call(request).await;
     drop(held);
     answer
 }
 
-/// How many bytes the body of an operation may have, by its path below `/v1`.
+/// The largest body of an operation, by its path below `/v1`.
 fn most_bytes_of(method: &Method, path: &str) -> usize {
     let carries_a_source = path == "/agents" || (path.starts_with("/agents/") && path.ends_with("/versions"));
     match (*method == Method::POST, path) {

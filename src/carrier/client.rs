@@ -439,7 +439,7 @@ pub(super) async fn read<T: DeserializeOwned>(answer: reqwest::Result<Response>)
     if status.is_success() {
         let unreadable = |error: serde_json::Error| CarrierError::Unreadable(bounds::error(&error.to_string()));
         let mut told: serde_json::Value = serde_json::from_slice(&body).map_err(unreadable)?;
-        // Whatever is made of it may be asked of the database, which takes no NUL.
+        // Values of the answer may be used in queries, and PostgreSQL accepts no NUL.
         bounds::told(&mut told, usize::MAX);
         return serde_json::from_value(told).map_err(unreadable);
     }

@@ -172,7 +172,8 @@ pub async fn run(options: Options) -> Done {
     }
 }
 
-/// The console and the simulated phones are for whoever reaches them, so without a password only this machine may.
+/// The console and the simulated phones have no other access control, so without a password they are only for this
+/// machine.
 fn refuse_to_serve_strangers(options: &Options) -> Result<(), String> {
     if options.dev.console_password.is_some() {
         return Ok(());
@@ -192,7 +193,7 @@ fn refuse_to_serve_strangers(options: &Options) -> Result<(), String> {
     }
 }
 
-/// The simulated carrier, for whom the guard admits.
+/// The simulated carrier, behind the console's guard.
 fn guarded<E: Endpoint<Output = Response> + 'static>(
     simulator: E,
     guard: Guard,

@@ -44,12 +44,12 @@ pub fn open_many_files() {
     }
 }
 
-/// Where metrics are served unless somebody says otherwise: only this machine reaches it. 9464 is what OpenTelemetry's exporters for
-/// Prometheus take.
+/// The default address of metrics, reachable only from this machine. 9464 is the port of OpenTelemetry's Prometheus
+/// exporters.
 const METRICS_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
 
-/// Takes the address of the metrics, if they are served. Another process on this machine may have the usual one already, which is no
-/// reason not to start.
+/// Binds the address of the metrics, if they are served. If another process on this machine has the default address,
+/// this process starts without metrics.
 async fn metrics_listening(wanted: Option<MetricsListen>) -> Result<Option<Listening>, AddressTaken> {
     match wanted {
         Some(MetricsListen::Off) => Ok(None),
@@ -73,7 +73,7 @@ fn serve_metrics(
 ) -> Option<JoinHandle<std::io::Result<()>>> {
     let listening = listening?;
     tracing::info!(address = %listening.address(), "serving metrics");
-    // Few ask: a prober, some scrapers.
+    // There are few clients: a prober and some scrapers.
     let listening = listening.with(Limits { connections: 256, ..Limits::default() });
     let routes = app::health_routes(ledger.clone(), draining.clone());
     Some(tokio::spawn(listening.serve(routes, stop.cancelled_owned())))
@@ -94,11 +94,11 @@ async fn told_to_stop() {
     tracing::info!(signal = name, "stopping");
 }
 
-/// Refuses a database that textback can't work with, in words, before anything is done there.
+/// Refuses a database that textback can't work with, with an explanation, before any other use of it.
 async fn refuse_unsuitable(url: &str) -> Result<(), Box<dyn std::error::Error>> {
     let checked = db::check_suits(url).await;
     if let Some(Unsuitable::OneConnection) = checked.as_ref().err().and_then(Unsuitable::of) {
-        // It may only be slow at this moment; /readyz and doctor tell.
+        // The database may only be slow at the moment; /readyz and doctor report that.
         tracing::warn!("the database gave no second connection in time; a pooler must give enough of them");
         return Ok(());
     }

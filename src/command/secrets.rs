@@ -1,8 +1,8 @@
-//! Hides the secrets that a process was started with from other processes of the same user; it reads none for anybody.
+//! Hides the secrets that a process was started with from other processes of the same user.
 //!
-//! Linux shows the memory in which a process was given its arguments and its environment as `/proc/<pid>/cmdline` and
-//! `/proc/<pid>/environ`, for as long as it lives and whatever the process changes in its own list of variables. So a process
-//! can't be looked into (not dumpable), and that memory is overwritten once it has been read.
+//! Linux shows the memory of a process's original arguments and environment as `/proc/<pid>/cmdline` and
+//! `/proc/<pid>/environ`, whatever the process changes in its own list of variables. So the process is made not
+//! dumpable, and that memory is overwritten after it was read.
 
 #![expect(
     unsafe_code,
@@ -11,26 +11,26 @@
 
 use clap::error::{ContextKind, ContextValue};
 
-/// Variables that hold a secret. Those of libpq are read again whenever a connection is described, so they stay readable for this
-/// process; the others are read once.
+/// Variables that hold a secret. libpq's variables are read at each connection, so they stay readable for this process.
+/// The others are read once.
 const READ_ONCE: [&str; 3] = ["DATABASE_URL", "TEXTBACK_SECRET_KEY", "TEXTBACK_CONSOLE_PASSWORD"];
 const READ_AGAIN: [&str; 1] = ["PGPASSWORD"];
 /// Arguments that hold a secret.
 const ARGUMENTS: [&str; 3] = ["--database-url", "--secret-key", "--console-password"];
 
-/// Hides them. Call it when the arguments have been read and no thread was started yet.
+/// Hides the secrets. Must be called after the arguments were read and before another thread starts.
 pub fn hide() {
     #[cfg(target_os = "linux")]
     let _ = nix::sys::prctl::set_dumpable(false);
     #[cfg(target_os = "linux")]
     let given = linux::given();
     for name in READ_ONCE {
-        // SAFETY: this process has one thread, so nobody reads the environment meanwhile.
+        // SAFETY: this process has one thread, so no other thread reads the environment at the same time.
         unsafe { std::env::remove_var(name) };
     }
     for name in READ_AGAIN {
         if let Some(value) = std::env::var_os(name) {
-            // SAFETY: as above. The new value lies elsewhere than the one that is overwritten below.
+            // SAFETY: as above. The new value is stored elsewhere than the memory that is overwritten below.
             unsafe { std::env::set_var(name, value) };
         }
     }
@@ -59,7 +59,7 @@ mod linux {
     /// Where the kernel put the arguments and the environment: fields 48 to 51 of proc_pid_stat(5).
     pub(super) fn given() -> Option<(Range<usize>, Range<usize>)> {
         let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-        // The second field is a name in brackets that may hold anything; what follows are numbers.
+        // The second field is a name in brackets that may contain anything. The fields after it are numbers.
         let (_, after_name) = stat.rsplit_once(')')?;
         let addresses = after_name.split_whitespace().skip(45).map(|field| field.parse().ok());
         let [arguments, arguments_end, environment, environment_end] =
@@ -68,18 +68,18 @@ mod linux {
         is_told.then_some((arguments..arguments_end, environment..environment_end))
     }
 
-    /// Fills parts of such a place with zeros, those that `secret` finds in it.
+    /// Fills the parts of a memory range that `secret` finds with zeros.
     pub(super) fn overwrite(place: Range<usize>, secret: fn(&[u8]) -> Vec<Range<usize>>) {
-        // SAFETY: the kernel gave this memory to this process when it began, to be read and written, and it stays for as long as the
-        // process lives. There is one thread. The variables that lay in it were removed or copied elsewhere, and the standard
-        // library has its own copy of each argument that was read.
+        // SAFETY: the kernel gave this memory to this process at its start, to be read and written, and it stays valid
+        // while the process lives. There is one thread. The variables in it were removed or copied elsewhere, and the
+        // standard library has its own copy of each argument that was read.
         let bytes = unsafe { std::slice::from_raw_parts_mut(place.start as *mut u8, place.len()) };
         for part in secret(bytes) {
             bytes.get_mut(part).into_iter().for_each(|part| part.fill(0));
         }
     }
 
-    /// The places of the strings, which end with NUL.
+    /// The ranges of the strings, which end with NUL.
     fn strings(bytes: &[u8]) -> impl Iterator<Item = (Range<usize>, &[u8])> {
         bytes.split(|byte| *byte == 0).scan(0, |start, text| {
             let range = *start..*start + text.len();
@@ -88,7 +88,7 @@ mod linux {
         })
     }
 
-    /// Where the values of variables are that hold a secret.
+    /// The ranges of the values of variables that hold a secret.
     pub(super) fn secret_variables(bytes: &[u8]) -> Vec<Range<usize>> {
         let of_secret = |(range, text): (Range<usize>, &[u8])| {
             let name = READ_ONCE
@@ -100,7 +100,7 @@ mod linux {
         strings(bytes).filter_map(of_secret).collect()
     }
 
-    /// Where the values of arguments are that hold a secret: after `--name=`, or the next argument.
+    /// The ranges of the values of arguments that hold a secret: after `--name=`, or the next argument.
     pub(super) fn secret_arguments(bytes: &[u8]) -> Vec<Range<usize>> {
         let mut is_value = false;
         let mut found = Vec::new();

@@ -1,4 +1,4 @@
-//! Who may use the console: whoever is on this machine, and elsewhere whoever has the password.
+//! Access to the console: clients on this machine, and clients with the password.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -12,7 +12,7 @@ use crate::guesses::{Guesses, WAIT_SECONDS};
 use crate::problem::Problem;
 use crate::secret::sha256;
 
-/// Looks at each request before anything else does. Cheap to clone.
+/// Checks each request before any route sees it. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Guard {
     password: Option<SecretString>,
@@ -20,23 +20,24 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// A guard that asks for this password, if there is one.
+    /// A guard that requires this password, if there is one.
     pub fn new(password: Option<SecretString>) -> Self {
         Self { password, guesses: Guesses::default() }
     }
 
-    /// Whether a request may go on; else what it is answered.
+    /// Whether a request may proceed; otherwise the response that refuses it.
     pub async fn admit(&self, request: &Request) -> Result<(), Response> {
         let Some(password) = &self.password else {
-            // A page of another site that gives its name our address could else read all that is here (DNS rebinding).
+            // Otherwise a page of another site could point its own name at our address and read the console (DNS
+            // rebinding).
             return if is_from_this_machine(request) { Ok(()) } else { Err(host_refused()) };
         };
-        // Before anything is compared: else the guess that is right would be let in, however many came before it.
+        // This comes before the comparison. Otherwise the right guess would be let in after any number of wrong ones.
         if self.guesses.are_too_many(request).await {
             return Err(too_many_wrong_passwords());
         }
         let given = password_of(request);
-        // By their hashes, so that the time tells nothing about how much of a guess was right.
+        // Comparing hashes keeps the response time from showing how much of a guess was right.
         if given.as_ref().is_some_and(|given| sha256(given) == sha256(password.expose_secret().as_bytes())) {
             return Ok(());
         }
@@ -50,7 +51,8 @@ impl Guard {
             .body("give the console's password (TEXTBACK_CONSOLE_PASSWORD), under any name\n"))
     }
 
-    /// The same for the simulated carrier: this machine needs no password, others need the console's.
+    /// The same for the simulated carrier. A client on this machine needs no password, other clients need the
+    /// console's.
     pub async fn admit_to_simulator(&self, request: &Request) -> Result<(), Response> {
         let from_here =
             request.remote_addr().as_socket_addr().is_some_and(|peer| peer.ip().to_canonical().is_loopback());
@@ -76,17 +78,17 @@ fn too_many_wrong_passwords() -> Response {
     problem.retry_after(WAIT_SECONDS).before_the_body().as_response()
 }
 
-/// Whether nothing says that a request is from elsewhere: its Host is of this machine, and no proxy handed it on. A proxy on this machine
-/// has a peer and often a Host of this machine, whoever it speaks for.
+/// Whether the request comes from this machine: its Host is of this machine and no proxy forwarded it. A proxy on this
+/// machine has a local address, and often a local Host, for requests from anywhere.
 fn is_from_this_machine(request: &Request) -> bool {
     let of_proxies = |name: &str| name.starts_with("x-forwarded-") || OF_PROXIES.contains(&name);
     names_this_machine(request) && !request.headers().keys().any(|name| of_proxies(name.as_str()))
 }
 
-/// What proxies add, besides `X-Forwarded-…`.
+/// Headers that proxies add, besides `X-Forwarded-…`.
 const OF_PROXIES: [&str; 4] = ["forwarded", "x-real-ip", "via", "x-original-host"];
 
-/// Whether a URL leads to this machine alone, by its host.
+/// Whether a URL's host is of this machine only.
 pub fn is_local(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => is_localhost(name),
@@ -100,10 +102,10 @@ fn is_localhost(name: &str) -> bool {
     name == "localhost" || name.ends_with(".localhost")
 }
 
-/// Whether the request's Host is `localhost` or an address in digits: no name that somebody else could make ours.
+/// Whether the request's Host is `localhost` or an IP address. Another person could point a host name at our address.
 fn names_this_machine(request: &Request) -> bool {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).or_else(|| {
-        // HTTP/2 says it in the address.
+        // HTTP/2 sends the host in the URI.
         request.original_uri().authority().map(|authority| authority.as_str())
     });
     let Some(host) = host.and_then(|host| host.parse::<Uri>().ok()?.host().map(str::to_ascii_lowercase)) else {

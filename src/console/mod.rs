@@ -19,7 +19,7 @@ use crate::simulator::remote::Remote;
 /// The longest silence that an agent may have.
 const FARTHEST_SKIP_SECONDS: u32 = 30 * 24 * 3600;
 
-/// Nobody frames the page, moves its addresses, or gets its forms.
+/// No other site may frame the page, no base element may redirect its links, and forms go only to this server.
 const PAGE_POLICY: &str = "frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-src 'none'";
 
 /// What the door needs.
@@ -30,7 +30,7 @@ pub struct Door {
     pub project_id: Uuid,
     /// The carrier whose phones text.
     pub simulator: Remote,
-    /// Who may use it.
+    /// Controls access to the console.
     pub guard: guard::Guard,
 }
 
@@ -203,7 +203,7 @@ fn part(markup: &maud::Markup, seen: &str) -> Response {
 }
 
 fn html(markup: maud::Markup) -> Response {
-    // htmx reads its attributes as code, so scripts stay as free as the page is.
+    // htmx evaluates its attributes as code, so this policy does not restrict scripts.
     Html(markup.into_string()).with_header("Content-Security-Policy", PAGE_POLICY).into_response()
 }
 

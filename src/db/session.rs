@@ -1,4 +1,5 @@
-//! What a connection of ours must keep: it is set when the connection is made and read back, and a pooler that can't keep it is recognised.
+//! The settings of each database connection: set when it is made, then read back, so that an unsuitable pooler is
+//! refused.
 
 use std::time::Duration;
 
@@ -6,43 +7,42 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, Row};
 use uuid::Uuid;
 
-/// Settings that every connection of ours has, as PostgreSQL prints them. They are set on the connection, so they are stronger than the
+/// Settings of every connection, as PostgreSQL prints them. They are set on the connection, so they override the
 /// defaults of a role (`alter role … set`) and of a database.
 pub const SETTINGS: [(&str, &str); 12] = [
     ("search_path", super::SCHEMA),
-    // A carrier waits 15 s for its webhook; no statement of ours may outlive that.
+    // Twilio waits 15 s for a webhook's response, so no statement may take longer.
     ("statement_timeout", "12s"),
     ("lock_timeout", "5s"),
     ("idle_in_transaction_session_timeout", "10s"),
-    // What we acknowledge is on the disk, and what is decided under a lock sees what was committed before it, whatever the database's
-    // own defaults are.
+    // An acknowledged message must be on disk, and a decision under a lock must see what was committed before it. The
+    // database's own defaults must not change that.
     ("synchronous_commit", "on"),
     ("default_transaction_isolation", "read committed"),
-    // Every statement of ours has its index. A plan that was made while a table was empty, before statistics are gathered
-    // for the first time, would else read all of it or all of another index, text after text: 0.5 ms each after a few
-    // thousand texts.
+    // Every statement has an index to use. A plan cached while a table is empty and has no statistics would read the
+    // whole table or another index: 0.5 ms for each text after a few thousand texts.
     ("enable_seqscan", "off"),
     ("enable_bitmapscan", "off"),
-    // What is forbidden so counts as dear, and what is dear would be compiled: 36 ms for a statement of one.
+    // Disabling a scan type only raises its cost, which would trigger JIT (36 ms per statement).
     ("jit", "off"),
-    // Statements are written for these.
+    // The statements rely on these values.
     ("plan_cache_mode", "auto"),
     ("standard_conforming_strings", "on"),
     ("TimeZone", "UTC"),
 ];
 
-/// What we don't set, and can't do without: triggers run, and texts are stored as what they are.
+/// Settings that textback needs but does not set. `origin` lets triggers run, and UTF8 stores all texts.
 const REQUIRED: [(&str, &str); 2] = [("session_replication_role", "origin"), ("server_encoding", "UTF8")];
 
-/// Names the connection that set it; none is set on a server connection that nobody had before us.
+/// Names the connection that set it. A server connection that no client used before has no mark.
 const MARK: &str = "textback.connection";
-/// How long a second connection may wait for the pooler to give it a server connection.
+/// How long a second connection may wait until the pooler gives it a server connection.
 const SECOND_WITHIN: Duration = Duration::from_secs(3);
-/// How often two connections are asked in turn which server process they have. Where a pooler shares two or more server connections,
-/// each look has at least an even chance to show it: 16 looks miss it once in 65,000 times.
+/// How often the two connections in turn are asked for their server process. If a pooler shares two or more server
+/// connections, each look detects it with a probability of at least one half. So 16 looks miss it once in 65,000 times.
 const LOOKS: usize = 8;
 
-/// Why textback can't work over a connection that was made.
+/// Why textback can't work over a connection.
 #[derive(Debug, thiserror::Error)]
 pub enum Unsuitable {
     #[error(
@@ -59,7 +59,7 @@ pub enum Unsuitable {
 }
 
 impl Unsuitable {
-    /// What to do about it.
+    /// What the operator can do about it.
     pub fn mend(&self) -> &'static str {
         match self {
             Self::Pooled => {
@@ -78,7 +78,7 @@ impl Unsuitable {
         }
     }
 
-    /// The reason in an error, if it is one of these.
+    /// The reason inside an error, if the error has one.
     pub fn of(error: &sqlx::Error) -> Option<&Self> {
         match error {
             sqlx::Error::Configuration(reason) => reason.downcast_ref(),
@@ -86,7 +86,7 @@ impl Unsuitable {
         }
     }
 
-    /// The reason out of an error, or the error if it is another one.
+    /// Takes the reason out of an error, or returns the error if it has none.
     pub fn take(error: sqlx::Error) -> Result<Self, sqlx::Error> {
         match error {
             sqlx::Error::Configuration(reason) => {
@@ -103,10 +103,10 @@ impl From<Unsuitable> for sqlx::Error {
     }
 }
 
-/// Sets what a new connection must keep, and reads it back by another round trip.
+/// Sets the settings of a new connection, and reads them back in another round trip.
 ///
-/// A mark that is there already was set by whoever had the server connection before: by another client at the same time, or by one that
-/// is gone where the pooler resets nothing. Only the first is refused.
+/// If the server connection has a mark already, another client set it. Either that client uses the server connection at
+/// the same time, which is refused, or it is gone and the pooler did not reset the connection.
 pub async fn prepare(connection: &mut PgConnection, options: &PgConnectOptions) -> Result<(), sqlx::Error> {
     let mark = Uuid::now_v7().simple().to_string();
     if !set(connection, &mark).await?.is_empty() {
@@ -116,7 +116,7 @@ pub async fn prepare(connection: &mut PgConnection, options: &PgConnectOptions) 
     }
     let names = SETTINGS.iter().chain(&REQUIRED).map(|(name, _)| *name).chain([MARK]);
     let asked: Vec<String> = names.map(|name| format!("coalesce(current_setting('{name}', true), '')")).collect();
-    // All names are constants of ours. Nothing is prepared: one message is one answer, wherever it goes.
+    // All names are our constants. Nothing is prepared, so the pooler may send this message to any server connection.
     let asking = AssertSqlSafe(format!("select {}", asked.join(", ")));
     let row = sqlx::raw_sql(asking).fetch_one(&mut *connection).await?;
     let found: Vec<String> = (0..asked.len()).map(|place| row.try_get(place)).collect::<Result<_, _>>()?;
@@ -131,20 +131,22 @@ pub async fn prepare(connection: &mut PgConnection, options: &PgConnectOptions) 
     Ok(())
 }
 
-/// Sets all, and gives the mark that was there.
+/// Sets all settings, and returns the mark that the server connection had before.
 async fn set(connection: &mut PgConnection, mark: &str) -> Result<String, sqlx::Error> {
     let settings = SETTINGS.into_iter().chain([(MARK, mark)]);
     let settings: Vec<String> =
         settings.map(|(name, value)| format!("set_config('{name}', '{value}', false)")).collect();
-    // All names and values are constants of ours, and the mark is hexadecimal. As one message, which even a pooler keeps together.
+    // All names and values are our constants, and the mark is hexadecimal. They go in one message, which no pooler
+    // splits.
     let setting =
         AssertSqlSafe(format!("select coalesce(current_setting('{MARK}', true), ''); select {}", settings.join(", ")));
     let rows = sqlx::raw_sql(setting).fetch_all(connection).await?;
     rows.first().map_or(Ok(String::new()), |row| row.try_get(0))
 }
 
-/// Whether connections are sessions of their own. Two are opened and asked in turn which server process serves them: those of a
-/// pooler in transaction or statement mode share one, or change theirs, even where nobody else uses it. Nothing is set.
+/// Checks that each connection is a session of its own. Two connections are asked in turn for their server process. A
+/// pooler in transaction or statement mode gives them the same one, or changes it, even without other clients. Nothing
+/// is set.
 pub async fn check_pooling(options: &PgConnectOptions) -> Result<(), sqlx::Error> {
     let mut first = options.connect().await?;
     let first_process = process(&mut first).await?;
@@ -168,7 +170,7 @@ pub async fn check_pooling(options: &PgConnectOptions) -> Result<(), sqlx::Error
     if is_shared { Err(Unsuitable::Pooled.into()) } else { Ok(()) }
 }
 
-/// The same, but that a second connection has to wait is no matter: only sessions of their own wait.
+/// The same check, but a second connection that has to wait is accepted: connections wait only in session mode.
 pub async fn refuse_pooling(options: &PgConnectOptions) -> Result<(), sqlx::Error> {
     match check_pooling(options).await {
         Err(error) if matches!(Unsuitable::of(&error), Some(Unsuitable::OneConnection)) => Ok(()),
@@ -176,7 +178,7 @@ pub async fn refuse_pooling(options: &PgConnectOptions) -> Result<(), sqlx::Erro
     }
 }
 
-/// The server process that answers a connection; nothing is prepared for that, which such a pooler may not know.
+/// The server process of a connection. Nothing is prepared, because a pooler may not support that.
 async fn process(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
     sqlx::raw_sql("select pg_backend_pid()").fetch_one(connection).await?.try_get(0)
 }

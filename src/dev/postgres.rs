@@ -269,7 +269,7 @@ impl Place {
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             }
         };
-        // A second start finds the database made, and a standby can't make one.
+        // At a second start the database exists, and a standby can't create one.
         let made = sqlx::raw_sql("select from pg_database where datname = 'textback'").fetch_optional(&mut connection);
         if made.await.map_err(PostgresError::Refused)?.is_none() {
             sqlx::raw_sql("create database textback").execute(&mut connection).await.map_err(PostgresError::Refused)?;

@@ -26,7 +26,7 @@ pub struct Version {
     pub version: i32,
     /// `script` or `http`.
     pub kind: String,
-    /// The script of a `script` agent; not in lists.
+    /// The script of a `script` agent; left out in lists.
     #[sqlx(default)]
     pub source: Option<String>,
     /// Where the service of an `http` agent is.
@@ -40,7 +40,7 @@ pub struct Version {
     pub silence: Silence,
     /// How many segments one text of it may cost; a longer one is cut.
     pub max_segments: Option<i32>,
-    /// How many messages one turn may send in all; the rest is cut.
+    /// How many messages one turn may send in all. The rest is cut.
     pub max_messages_per_turn: i32,
     /// Whether typographic characters are replaced where they alone make a text UCS-2.
     pub smart_encoding: bool,
@@ -48,7 +48,7 @@ pub struct Version {
     pub version_created_at: DateTime<Utc>,
 }
 
-/// How many messages one turn may send unless the version says otherwise.
+/// How many messages one turn may send by default.
 pub const fn usual_messages_per_turn() -> i32 {
     10
 }
@@ -83,7 +83,7 @@ pub struct Silence {
     pub closing: Option<String>,
 }
 
-/// A new signing secret, and the key that seals it.
+/// A new signing secret, and the key that encrypts it.
 pub type NewSecret<'a> = (&'a SecretString, &'a SecretKeys);
 
 /// A signing secret as it is kept.
@@ -93,7 +93,7 @@ struct SealedSecret {
 }
 
 impl SealedSecret {
-    /// Seals a secret of an agent with a key.
+    /// Encrypts a secret of an agent with a key.
     fn of(project_id: Uuid, agent_id: Uuid, (secret, key): NewSecret<'_>) -> Self {
         let sealed = key.seal(&SecretContext::of_agent(project_id, agent_id), secret);
         Self { key_id: key.id().to_owned(), sealed }
@@ -192,7 +192,7 @@ pub async fn change_signing_secret(
     Ok(changed.rows_affected() == 1)
 }
 
-/// The project of an agent, the key that opens its secrets, the newest secret and the one before.
+/// The project of an agent, the key id of its secrets, the newest secret and the previous one.
 type SealedSecrets = (Uuid, String, Vec<u8>, Option<Vec<u8>>);
 
 /// What signs requests to an agent now, the newest first.

@@ -88,15 +88,15 @@ impl BatchError {
         }
     }
 
-    /// Whether the item itself can't be written, now and each time: a value can't be made or stored (classes 22 and 54), or breaks a
-    /// constraint (23). What a trigger or a damaged index refuses is not said of the item.
+    /// Whether the item itself can never be written: a value can't be computed or stored (classes 22 and 54), or breaks
+    /// a constraint (23). A refusal by a trigger or a damaged index does not count.
     pub fn is_of_the_data(&self) -> bool {
         let Self::Database(error) = self else { return false };
         let code = error.as_database_error().and_then(|told| told.code());
         code.is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
     }
 
-    /// Whether it may be one row that keeps the item waiting, as one that somebody holds, while others are stored.
+    /// Whether one row, such as a locked one, may keep the item waiting while other items are stored.
     pub fn may_be_of_a_row(&self) -> bool {
         let Self::Database(error) = self else { return false };
         let timed_out =

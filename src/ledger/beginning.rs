@@ -14,7 +14,7 @@ pub type Place = Box<dyn FnOnce(Claim) + Send>;
 
 /// Who runs turns in this process.
 pub trait Beginner: Send + Sync {
-    /// A place for a turn of a project's agent, if there is one now.
+    /// Reserves a slot for a turn of a project's agent, if one is free.
     fn reserve(&self, project_id: Uuid, agent_id: Uuid) -> Option<Place>;
 
     /// For how long a turn is claimed, in seconds.

@@ -18,12 +18,12 @@ use crate::secret::{SecretContext, SecretError, SecretKeys};
 /// long at the most; a signature that fails asks anew at once.
 const KEPT: Duration = Duration::from_secs(5);
 
-/// How many webhook keys are looked up at a time that were never right, or whose signature was wrong: anybody may send those, and they
-/// may not take the connections that texts are stored with.
+/// How many look-ups of unproven webhook keys run at a time: keys that were never right, or whose signature was wrong.
+/// Anybody may send those, and their look-ups must not use up the connections that store texts.
 const UNSURE_AT_A_TIME: usize = 2;
-/// How long such a look-up may wait for its turn.
+/// How long such a look-up may wait for a permit.
 const TURN_WITHIN: Duration = Duration::from_secs(3);
-/// For how long a webhook key that was right is looked up without waiting.
+/// How long a webhook key that was right is looked up without waiting.
 const KNOWN_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// Why an account can't be had.
@@ -156,7 +156,7 @@ impl Accounts {
         Ok(account)
     }
 
-    /// A turn to look up what may well be wrong.
+    /// Waits for a permit to look up an unproven key.
     async fn turn(&self) -> Result<SemaphorePermit<'_>, AccountError> {
         match tokio::time::timeout(TURN_WITHIN, self.unsure.acquire()).await {
             Ok(Ok(turn)) => Ok(turn),
@@ -184,7 +184,7 @@ impl Accounts {
     }
 }
 
-/// Whether a key can be one that we drew: letters, digits, `-` and `_`. Everything else is nobody's, and neither asked for nor kept.
+/// Whether a key can be one of ours: letters, digits, `-` and `_`. Other keys are neither looked up nor cached.
 fn is_webhook_key(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))

@@ -1,4 +1,4 @@
-//! Whether this process can claim work, kind by kind: what its `/readyz` tells; it claims nothing itself.
+//! Whether this process can claim each kind of work, for its `/readyz`. Claims nothing itself.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,30 +8,30 @@ use uuid::Uuid;
 
 use super::wake::Work;
 
-/// For how long a row is remembered that this process can't read: longer than a lease.
+/// How long an unreadable row is remembered: longer than a lease.
 const REMEMBERED: Duration = Duration::from_secs(15 * 60);
 
-/// Since when no claim of a kind of work has succeeded in this process, and which claimed rows it can't read.
+/// Since when all claims of a kind of work have failed in this process, and which claimed rows it can't read.
 #[derive(Default)]
 pub struct Claims {
     failing: Mutex<HashMap<Work, Instant>>,
     read: Mutex<HashMap<Work, Instant>>,
-    /// When each was met first.
+    /// When each unreadable row was first seen.
     unread: Mutex<HashMap<Uuid, Instant>>,
 }
 
 impl Claims {
-    /// Notes that a claim failed at a moment.
+    /// Records that a claim failed at a moment.
     pub fn failed_at(&self, work: Work, moment: Instant) {
         self.since().entry(work).or_insert(moment);
     }
 
-    /// Notes that a claim succeeded, whether it found work or not.
+    /// Records that a claim succeeded, whether it found work or not.
     pub fn succeeded(&self, work: Work) {
         self.since().remove(&work);
     }
 
-    /// The kinds of work of which every claim has failed for longer than `bound`, by name.
+    /// The names of the kinds of work whose claims have all failed for longer than `bound`.
     pub fn failing_for(&self, bound: Duration) -> Vec<&'static str> {
         let mut kinds: Vec<&str> =
             self.since().iter().filter(|(_, since)| since.elapsed() > bound).map(|(work, _)| work.word()).collect();
@@ -39,12 +39,13 @@ impl Claims {
         kinds
     }
 
-    /// Notes that a row of a kind of work was claimed and read.
+    /// Records that a row of a kind of work was claimed and read.
     pub(super) fn read_at(&self, work: Work, moment: Instant) {
         locked(&self.read).insert(work, moment);
     }
 
-    /// Notes that a claimed row can't be read. Answers whether that is its own fault: others of its kind were read since it was met first.
+    /// Records that a claimed row can't be read. Returns whether the row is to blame: other rows of its kind were read
+    /// since it was first seen.
     pub(super) fn is_unread(&self, row: Uuid, work: Work, moment: Instant) -> bool {
         let mut unread = locked(&self.unread);
         unread.retain(|_, met| moment.saturating_duration_since(*met) < REMEMBERED);

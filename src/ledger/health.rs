@@ -34,28 +34,28 @@ pub enum NotReady {
     NotClaimable { kinds: String },
 }
 
-/// How long a failed ingest counts, when none succeeded since: a balancer that heard of it sends us nothing, and nothing else would
-/// tell that it works again.
+/// How long a failed ingest counts if no ingest has succeeded since. A load balancer sends no requests to a process
+/// that is not ready, so nothing else would show that the database works again.
 const FAILED_FOR: Duration = Duration::from_secs(10);
 
-/// How many different contacts' texts must have failed when each may have waited for one row: with one of them the row is to blame, and
-/// nobody else's texts.
+/// How many different contacts' texts must have failed if each may have waited for one row. With one contact, that row
+/// is to blame, and other contacts' texts are not affected.
 const CONTACTS: usize = 2;
 
-/// What became of the latest ingests of this process. Cheap to clone.
+/// The results of the latest ingests of this process. Cheap to clone.
 #[derive(Clone, Default)]
 pub(super) struct Ingest(Arc<Mutex<Option<Failing>>>);
 
-/// Ingests that failed since the last one succeeded.
+/// Ingests that failed since the last success.
 struct Failing {
-    /// Whose texts, as far as that matters.
+    /// The contacts whose texts failed, as far as needed to tell them apart.
     pairs: HashSet<Pair>,
-    /// Whether one failed for what can't be one row's fault.
+    /// Whether an ingest failed for a reason that can't be one row's.
     is_of_the_database: bool,
     last: Instant,
 }
 
-/// A contact on a number, by its hash: what failed is remembered, and nobody's number is.
+/// The hash of a number and a contact. The numbers themselves are not kept.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Pair([u8; 32]);
 
@@ -66,11 +66,12 @@ impl Pair {
 }
 
 impl Ingest {
-    /// Notes that a text could not be stored: for want of the database, or perhaps for one row that it needs.
+    /// Records that a text could not be stored, either because of the database or perhaps because of one row that the
+    /// text needs.
     pub fn failed(&self, pair: Pair, is_of_the_database: bool) {
         let mut failing = self.failing();
         let now = Instant::now();
-        // What failed long ago, when nobody texted since, says nothing of now.
+        // An old failure without texts since says nothing about the present.
         let mut so_far = failing
             .take()
             .filter(|so_far| so_far.last.elapsed() < FAILED_FOR)
@@ -83,12 +84,12 @@ impl Ingest {
         *failing = Some(so_far);
     }
 
-    /// Notes that a text was stored.
+    /// Records that a text was stored.
     pub fn succeeded(&self) {
         *self.failing() = None;
     }
 
-    /// Whether texts could not be stored a moment ago, and none was since.
+    /// Whether texts could not be stored a moment ago, and none was stored since.
     fn fails(&self) -> bool {
         self.failing().as_ref().is_some_and(|failing| {
             failing.last.elapsed() < FAILED_FOR && (failing.is_of_the_database || failing.pairs.len() >= CONTACTS)
@@ -100,8 +101,8 @@ impl Ingest {
     }
 }
 
-/// For how long every claim of a kind of work may fail before the process is not ready: longer than it takes to find a row that can't be
-/// claimed among a thousand.
+/// How long all claims of a kind of work may fail before the process is not ready: longer than the search for one
+/// failing row among a thousand takes.
 const NOT_CLAIMABLE: Duration = Duration::from_secs(30);
 
 impl From<sqlx::Error> for NotReady {
@@ -138,7 +139,7 @@ pub async fn check(ledger: &Ledger) -> Result<(), NotReady> {
         Ok((found, read_only)) => (found.unwrap_or(0), read_only),
         // No table of migrations: nothing was ever migrated.
         Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => (0, false),
-        // A right that is missing, like USAGE of the schema, looks as if nothing were there.
+        // A missing right, such as USAGE of the schema, looks like a missing schema.
         Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42501") => (0, false),
         Err(error) => return Err(error.into()),
     };
@@ -161,14 +162,14 @@ pub async fn check(ledger: &Ledger) -> Result<(), NotReady> {
     }
 }
 
-/// Checks that texts can be stored: that nobody holds a table of theirs, and that the last one was stored.
+/// Checks that texts can be stored: no session holds a lock on their tables, and the last ingest succeeded.
 async fn writable(ledger: &Ledger) -> Result<(), NotReady> {
     if ledger.ingest.fails() {
         return Err(NotReady::Blocked(
             "the last inbound messages could not be stored; the log has the reason".to_owned(),
         ));
     }
-    // Not prepared: it is a block, and a plan is of no use to it.
+    // Not prepared: the statement is a block, which has no plan.
     let locking = sqlx::raw_sql(include_str!("../../sql/health/writable.sql")).execute(&ledger.pool);
     match db::patiently(locking).await {
         Ok(_) => Ok(()),
@@ -184,24 +185,24 @@ async fn state(ledger: &Ledger) -> Result<(Option<i64>, bool), sqlx::Error> {
     sqlx::query_as(include_str!("../../sql/health/state.sql")).fetch_one(&ledger.pool).await
 }
 
-/// The GRANT statements that a role lacks to do all that textback does but for migrations; `None`: the role that asks.
+/// The GRANT statements that a role lacks for all commands but migrate. `None` means the current role.
 pub async fn missing_grants(ledger: &Ledger, role: Option<&str>) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar(include_str!("../../sql/health/missing_grants.sql")).bind(role).fetch_all(&ledger.pool).await
 }
 
-/// Gives a role all that it lacks, as the owner of the schema; says how many statements that took.
+/// Grants a role all rights that it lacks, as the owner of the schema. Returns the number of statements.
 pub async fn grant(ledger: &Ledger, role: &str) -> Result<usize, sqlx::Error> {
     let missing = missing_grants(ledger, Some(role)).await?;
     let mut transaction = ledger.pool.begin().await?;
     for statement in &missing {
-        // The database made the statement, and quoted all names in it.
+        // The database made the statement and quoted all names in it.
         sqlx::raw_sql(sqlx::AssertSqlSafe(statement.as_str())).execute(&mut *transaction).await?;
     }
     transaction.commit().await?;
     Ok(missing.len())
 }
 
-/// The first statements of a list, and how many more there are.
+/// The first statements of a list, and the number of the others.
 pub fn brief(statements: &[String]) -> String {
     let first = statements.iter().take(5).map(String::as_str).collect::<Vec<_>>().join("; ");
     match statements.len() {
@@ -239,26 +240,26 @@ pub struct Unclaimed {
     /// The kind of work, as [`super::wake::Work::word`] names it.
     pub kind: String,
     pub due: i64,
-    /// For how long the oldest could have been claimed.
+    /// How long the oldest row could have been claimed.
     pub seconds: f64,
 }
 
-/// Kinds of work of which something could have been claimed for longer than `seconds`.
+/// The kinds of work with rows that could have been claimed for longer than `seconds`.
 pub async fn unclaimed(ledger: &Ledger, seconds: f64) -> Result<Vec<Unclaimed>, sqlx::Error> {
     sqlx::query_as(include_str!("../../sql/health/unclaimed.sql")).bind(seconds).fetch_all(&ledger.pool).await
 }
 
-/// What of a kind of work was set aside because it could not be claimed.
+/// The rows of a kind of work that were set aside because they could not be claimed.
 #[derive(Debug, Clone, FromRow)]
 pub struct SetAside {
     pub work: String,
     pub rows: i64,
-    /// How long ago the last was.
+    /// How long ago the last row was set aside.
     pub seconds: f64,
     pub why: String,
 }
 
-/// What was set aside, and nobody has taken note of.
+/// The rows that were set aside and not yet deleted by an operator.
 pub async fn set_aside(ledger: &Ledger) -> Result<Vec<SetAside>, sqlx::Error> {
     sqlx::query_as(include_str!("../../sql/health/set_aside.sql")).fetch_all(&ledger.pool).await
 }

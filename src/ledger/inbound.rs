@@ -44,7 +44,7 @@ pub struct Text {
     pub said_at: Option<DateTime<Utc>>,
 }
 
-/// Bytes of a medium's type as it is kept: the longest that is registered has some ninety.
+/// The longest stored media type, in bytes. The longest registered type has about ninety.
 const MOST_TYPE_BYTES: usize = 255;
 
 /// Something that came with a text.
@@ -100,7 +100,7 @@ impl Taken {
     }
 }
 
-/// Why a text was not taken in.
+/// Why a text was not ingested.
 #[derive(Debug, thiserror::Error)]
 pub enum NotTaken {
     #[error("the database did not store it in time")]
@@ -109,11 +109,11 @@ pub enum NotTaken {
     Refused(BatchError),
 }
 
-/// Takes a text in, waiting until `deadline` at most; when this answers, it is committed. Whoever stops waiting may find it committed all
-/// the same, a moment later: the carrier's id keeps it one message when the carrier sends it again.
+/// Ingests a text, waiting until `deadline` at most. When this returns a result, it is committed. After a time-out the
+/// text may still be committed a moment later. If the carrier sends it again, its id keeps it one message.
 pub async fn take_in(ledger: &Ledger, text: Text, deadline: Instant) -> Result<Taken, NotTaken> {
     let pair = Pair::of(text.project_id, &text.to, &text.from);
-    // A client that goes away drops this future, and nothing is counted: that says nothing of the database.
+    // A client that goes away drops this future, and nothing is counted, because that says nothing about the database.
     let taken = match tokio::time::timeout_at(deadline.into(), ledger.intake.submit(text)).await {
         Ok(Ok(taken)) => taken,
         Ok(Err(error)) => {
@@ -213,8 +213,8 @@ struct TakenRow {
     handled_seq: Option<i64>,
 }
 
-/// One transaction for all of them. Where what a session remembers can't be read, which only a turn that begins needs, the texts are
-/// written without that: the claim of its turn finds the session and sets it aside.
+/// Writes all texts in one transaction. Only a turn that begins at once needs the session's state. If the state can't
+/// be read, the texts are written without it, and the claim of the turn sets the session aside.
 pub(super) async fn flush_somehow(
     connection: &mut PgConnection,
     texts: Vec<Text>,
@@ -259,7 +259,8 @@ async fn flush(
     let taken: Vec<TakenRow> =
         match (failpoint::during("intake.in_commit", taking).await, rows.as_slice(), forms.as_slice()) {
             (Ok(taken), ..) => taken,
-            // A batch that is refused goes one by one, so it is known which text is at fault: a text, once no turn begins with it.
+            // The texts of a refused batch go one by one, to find the faulty one. A text is at fault only if it fails
+            // without a turn.
             (Err(error), [row], [form]) if beginnings.is_none() => match refusal(&error) {
                 Some(reason) => return Ok(vec![quarantine_text(connection, row, form, reason).await?]),
                 None => return Err(error),
@@ -271,9 +272,9 @@ async fn flush(
     ended.map(|((taken, row), place)| taken.read(row, token, place, beginnings)).collect()
 }
 
-/// Why the database refuses a text for ever: what is in it can't be held (class 22), breaks a constraint (class 23), or is more than an
-/// index takes (class 54). The carrier would send it again and again. A row that somebody else was faster to write (23505) is found by the
-/// next try.
+/// Why the database will always refuse a text: a value can't be stored (class 22), breaks a constraint (class 23), or
+/// exceeds an index's limit (class 54). The carrier would send such a text again and again. A row that another
+/// transaction wrote first (23505) is found by a retry.
 ///
 /// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
 fn refusal(error: &sqlx::Error) -> Option<String> {
@@ -285,7 +286,7 @@ fn refusal(error: &sqlx::Error) -> Option<String> {
     Some(refused.constraint().map_or_else(|| format!("refused_by_the_database_{code}"), str::to_owned))
 }
 
-/// Keeps a text that the database refuses, as it came.
+/// Stores a text that the database refuses, as it came.
 async fn quarantine_text(
     connection: &mut PgConnection,
     text: &TextRow,

@@ -1,6 +1,7 @@
 //! What must always be true, as views that must be empty; it mends nothing.
 //!
-//! The views are made anew after the migrations, so that they are always this binary's. Laws of the schema are held by `tests/it/schema.rs`.
+//! The views are recreated after the migrations, so they always match this binary. `tests/it/schema.rs` checks the
+//! rules of the schema.
 
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 

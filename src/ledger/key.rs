@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{Ledger, new_id};
 use crate::secret::{draw_token, sha256};
 
-/// How every key begins.
+/// The beginning of every key.
 const PREFIX: &str = "tb_";
 
 /// Whom a key speaks for.
@@ -35,7 +35,7 @@ pub async fn add(ledger: &Ledger, project_id: Uuid) -> Result<String, sqlx::Erro
     create(&mut connection, project_id).await
 }
 
-/// Whether a text looks like a key of ours: the prefix, and 32 bytes in base64.
+/// Whether a text has the form of a key: the prefix, and 32 bytes in base64.
 pub fn is_shaped(text: &str) -> bool {
     text.strip_prefix(PREFIX).is_some_and(|drawn| {
         drawn.len() == 43 && drawn.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
@@ -46,7 +46,7 @@ pub fn is_shaped(text: &str) -> bool {
 ///
 /// The look-up is by hash, so its time tells nothing about how much of a guess was right.
 pub async fn find(ledger: &Ledger, key: &str) -> Result<Option<Key>, sqlx::Error> {
-    // None of ours looks like this: not worth a statement.
+    // No key of ours has this form, so it gets no statement.
     if !is_shaped(key) {
         return Ok(None);
     }

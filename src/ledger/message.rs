@@ -32,7 +32,7 @@ pub struct Message {
     pub reason: Option<String>,
     pub carrier_sid: Option<String>,
     pub error_code: Option<i32>,
-    /// How many characters its turn could not say any more.
+    /// How many characters its turn had to cut.
     pub truncated: Option<i32>,
     pub created_at: DateTime<Utc>,
 }
@@ -92,7 +92,7 @@ pub struct NewText {
     /// The number that it leaves from.
     pub number_id: Uuid,
     pub contact: String,
-    /// Where the contact may be, by the digits of its number.
+    /// The countries that the contact may be in, by the digits of its number.
     pub countries: Vec<String>,
     pub body: String,
     pub media_urls: Vec<String>,
@@ -112,7 +112,7 @@ pub struct Begun {
     /// Null while it is scheduled.
     pub session_id: Option<Uuid>,
     pub send_at: Option<DateTime<Utc>>,
-    /// In how many seconds the limit that refused it lets a message pass again.
+    /// After how many seconds the limit that refused the message admits one again.
     #[sqlx(default)]
     pub retry_after_seconds: Option<f64>,
 }

@@ -29,7 +29,7 @@ impl<T> Page<T> {
 /// The position that a cursor stands for; `None` when it is no cursor of ours.
 pub fn read_cursor<P: std::str::FromStr>(cursor: &str) -> Option<P> {
     let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
-    // A name that a list is sorted by has no NUL, which PostgreSQL would refuse.
+    // A name that a list is sorted by contains no NUL. PostgreSQL would refuse one.
     std::str::from_utf8(&bytes).ok().filter(|position| !position.contains('\0'))?.parse().ok()
 }
 

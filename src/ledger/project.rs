@@ -60,7 +60,8 @@ pub struct Settings {
     pub outbound_per_project_per_minute: i32,
     /// The same in 24 hours.
     pub outbound_per_project_per_day: i32,
-    /// Where it may send; without a list the countries of its numbers, and to whom wrote first.
+    /// The countries that the project may send to. Without a list: the countries of its numbers, and contacts who wrote
+    /// first.
     pub allowed_countries: Option<Vec<String>>,
     /// What somebody gets who texts HELP.
     pub help_message: Option<String>,

@@ -1,4 +1,5 @@
-//! How much one claim may take, in all and of one owner, so that nobody's trouble fills every slot; it claims nothing itself.
+//! The limits of one claim, in all and for each owner, so that slow work of one owner does not fill every slot. Claims
+//! nothing itself.
 
 use std::collections::HashMap;
 
@@ -7,52 +8,53 @@ use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
 use uuid::Uuid;
 
-/// The bounds of a claim. An owner may crowd out others: an agent with its turns, a carrier account with its deliveries. So may
-/// a project with the turns of all its agents.
+/// The limits of a claim. An owner could crowd out others: an agent with its turns, a project with its deliveries. So
+/// could a project with the turns of all its agents.
 #[derive(Debug, Clone, Default)]
 pub struct Room {
     /// The most in all.
     pub most: i64,
     /// What each owner may have.
     pub owners: Quotas,
-    /// What each project may have, all of its owners together. Only claims of turns ask for it: every other owner is a project.
+    /// What each project may have with all of its owners. Only claims of turns use it, because every other owner is a
+    /// project.
     pub projects: Quotas,
-    /// The only rows that are claimed, if not all may be.
+    /// The only rows to claim, if not all may be claimed.
     pub only: Option<Vec<Uuid>>,
 }
 
 /// How many rows a claim may take of each owner, or of each project.
 #[derive(Debug, Clone, Default)]
 pub struct Quotas {
-    /// Those with quotas of their own.
+    /// The ids with a quota of their own.
     by_id: HashMap<Uuid, usize>,
-    /// The quota of each other one.
+    /// The quota of every other id.
     others: usize,
 }
 
 impl Quotas {
-    /// The same quota for everybody.
+    /// The same quota for every id.
     pub fn of(others: usize) -> Self {
         Self { by_id: HashMap::new(), others }
     }
 
-    /// Sets the quota of one of them.
+    /// Sets the quota of one id.
     pub fn set(&mut self, id: Uuid, quota: usize) {
         self.by_id.insert(id, quota);
     }
 
-    /// The quota of one of them.
+    /// The quota of one id.
     pub fn get(&self, id: Uuid) -> usize {
         *self.by_id.get(&id).unwrap_or(&self.others)
     }
 
-    /// Those of whom nothing may be claimed.
+    /// The ids with a quota of 0.
     pub fn full(&self) -> Vec<Uuid> {
         self.by_id.iter().filter(|(_, quota)| **quota == 0).map(|(id, _)| *id).collect()
     }
 
-    /// Binds four parameters of a claim: those of whom nothing may be claimed, those with quotas of their own, these quotas, and the
-    /// quota of each other one.
+    /// Binds four parameters of a claim: the ids with a quota of 0, the ids with other quotas, these quotas, and the
+    /// quota of every other id.
     fn bind<'q>(&self, query: Query<'q, Postgres, PgArguments>) -> Query<'q, Postgres, PgArguments> {
         let (known, quotas): (Vec<Uuid>, Vec<i32>) =
             self.by_id.iter().filter(|(_, quota)| **quota > 0).map(|(id, quota)| (*id, as_integer(*quota))).unzip();
@@ -60,7 +62,7 @@ impl Quotas {
     }
 }
 
-/// A quota as PostgreSQL's integer; one beyond it is as good as none.
+/// A quota as PostgreSQL's integer. A larger one is as good as none.
 fn as_integer(quota: usize) -> i32 {
     i32::try_from(quota).unwrap_or(i32::MAX)
 }
@@ -76,12 +78,12 @@ impl Room {
         }
     }
 
-    /// The owners and the projects of whom nothing may be claimed.
+    /// The owners and the projects with a quota of 0.
     pub fn barred(&self) -> Vec<Uuid> {
         [self.owners.full(), self.projects.full()].concat()
     }
 
-    /// Whether there is somebody of whom nothing may be claimed.
+    /// Whether any owner or project has a quota of 0.
     pub fn leaves_somebody_out(&self) -> bool {
         self.owners.by_id.values().chain(self.projects.by_id.values()).any(|quota| *quota == 0)
     }
@@ -91,7 +93,7 @@ impl Room {
         self.owners.bind(query.bind(self.most))
     }
 
-    /// Binds the first nine parameters of a claim that bounds projects too.
+    /// Binds the first nine parameters of a claim that also limits projects.
     pub(super) fn bind_with_projects<'q>(
         &self,
         query: Query<'q, Postgres, PgArguments>,

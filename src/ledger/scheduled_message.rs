@@ -45,7 +45,7 @@ pub struct Due {
     pub late_seconds: f64,
 }
 
-/// Turns those that are due into messages with deliveries, as far as there is room.
+/// Turns scheduled messages that are due into messages with deliveries, at most `room.most`.
 pub async fn send_due(ledger: &Ledger, room: Room) -> Result<Vec<Due>, sqlx::Error> {
     let most = i32::try_from(room.most).unwrap_or(i32::MAX);
     let new_ids: Vec<Uuid> = (0..most).flat_map(|_| [new_id(), new_id()]).collect();

@@ -29,7 +29,7 @@ pub async fn count(ledger: &Ledger) -> Result<Vec<Count>, sqlx::Error> {
     sqlx::query_as(include_str!("../../sql/seal/count.sql")).fetch_all(&ledger.pool).await
 }
 
-/// Where the secrets of a row stand, in their order.
+/// The contexts of a row's secrets, in the order of the secrets.
 type ContextsOf = fn(&Sealed) -> Vec<SecretContext>;
 
 /// Seals with the first key what the others sealed, and says how many rows that were. What none of them opens stays. Several

@@ -16,7 +16,7 @@ pub struct Session {
     pub contact: String,
     pub channel: String,
     pub status: String,
-    /// What its agent remembers; not in lists.
+    /// The agent's state; left out in lists.
     #[sqlx(default)]
     pub state: Option<Value>,
     pub origin: String,
@@ -52,7 +52,7 @@ pub async fn find(ledger: &Ledger, project_id: Uuid, id: Uuid) -> Result<Option<
         .await
 }
 
-/// The sessions of a project, newest first, before the one named by the cursor; without their states.
+/// The sessions of a project, newest first, before the one that the cursor names. Without their states.
 pub async fn list(
     ledger: &Ledger,
     project_id: Uuid,

@@ -1,4 +1,4 @@
-//! Rows that keep a claim from working: found among what is due, and set aside with a reason; it claims nothing itself.
+//! Finds due rows that make claims fail, and sets them aside with a reason. Claims nothing itself.
 
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use super::wake::Work;
 use crate::bounds;
 use crate::db;
 
-/// Work that is due, the oldest first, `most` at most, of no owner in `barred`.
+/// At most `most` rows of due work, the oldest first, without the owners in `barred`.
 pub async fn due(ledger: &Ledger, work: Work, most: i64, barred: &[Uuid]) -> Result<Vec<Uuid>, sqlx::Error> {
     sqlx::query_scalar(include_str!("../../sql/set_aside/due.sql"))
         .bind(work.word())
@@ -22,7 +22,8 @@ pub async fn due(ledger: &Ledger, work: Work, most: i64, barred: &[Uuid]) -> Res
         .await
 }
 
-/// Sets a row aside for an error of its data; `token` is our own claim of it, if we have one. False: somebody else was faster.
+/// Sets a row aside because of an error in its data. `token` is this process's own claim of the row, if it has one.
+/// Returns false if another process was faster.
 pub async fn set_aside(
     ledger: &Ledger,
     work: Work,
@@ -45,8 +46,8 @@ pub async fn set_aside(
     Ok(done)
 }
 
-/// The rows of a statement that claims. The server tells of an error before it lets the rows of the statement go, 100 ms and more where it
-/// printed a gigabyte, and the next claim would pass over them: so we wait until it is ready again.
+/// The rows of a claiming statement. After an error, the server keeps the statement's row locks for a moment: 100 ms
+/// and more if it printed a gigabyte. The next claim would skip these rows, so we wait until the server is ready again.
 pub(super) async fn fetch(
     ledger: &Ledger,
     claiming: Query<'_, Postgres, PgArguments>,
@@ -54,16 +55,17 @@ pub(super) async fn fetch(
     let mut connection = ledger.pool.acquire().await?;
     let fetched = claiming.fetch_all(&mut *connection).await;
     if fetched.as_ref().is_err_and(|error| error.as_database_error().is_some()) {
-        // What is wrong with the connection is found by whoever uses it next.
+        // A fault of the connection is found at its next use.
         let _ = connection.ping().await;
     }
     fetched
 }
 
-/// The claims of a statement that has claimed rows, each with its id in the column `id_column`, under a token. A row that this process
-/// can't read is set aside where it reads others: its claim is committed, and nobody else would look at it before its lease ends.
+/// The claims from rows that a statement has claimed under a token. `id_column` names the column with each row's id. A
+/// row that this process can't read is set aside if the process can read others. Its claim is committed, so no other
+/// process would look at it before its lease ends.
 ///
-/// Errors where it reads none, for then it may be no row's fault.
+/// Fails if no row can be read, because then the rows may not be to blame.
 pub(super) async fn read_claims<C>(
     ledger: &Ledger,
     work: Work,
@@ -96,7 +98,7 @@ where
             continue;
         }
         if let Err(error) = db::patiently(set_aside(ledger, work, row, token, &error)).await {
-            // Its lease runs out, and it is claimed and met again.
+            // The lease runs out, and a later claim finds the row again.
             tracing::error!(%error, work = work.word(), "a row that can't be read could not be set aside; again later");
         }
     }

@@ -19,15 +19,15 @@ pub struct Decided {
     /// How long after its time it was warned or ended.
     pub late_seconds: f64,
     planned: bool,
-    /// The limit of the project for which the warning or the farewell is not sent.
+    /// The project's limit that suppressed the warning or the farewell.
     pub refused: Option<String>,
 }
 
-/// Decides about the sessions whose job is due, as far as there is room.
+/// Decides about the sessions whose job is due, at most `room.most`.
 pub async fn decide(ledger: &Ledger, room: Room) -> Result<Vec<Decided>, sqlx::Error> {
     let most = i32::try_from(room.most).unwrap_or(i32::MAX);
     let new_ids: Vec<Uuid> = (0..most).map(|_| new_id()).collect();
-    // It locks as much as a batch of turns, and neither knows what the other will need.
+    // This locks as many rows as a batch of turns. Neither knows which rows the other needs, so they may deadlock.
     let decided = db::despite_deadlocks(|| {
         let deciding = sqlx::query(include_str!("../../sql/silence/decide.sql"));
         fetch(ledger, deciding.bind(most).bind(new_ids.clone()).bind(room.only.clone()))

@@ -109,7 +109,7 @@ pub enum Reason {
     Failed,
     /// We did, or the database, and it does not count.
     Ours,
-    /// What ran the agent ended, and nobody knows why: that is counted for itself.
+    /// The process that ran the agent ended for an unknown reason. Interruptions are counted apart from failures.
     Interrupted,
     /// The process is stopping: somebody else takes it over, and it does not count.
     HandedOver,
@@ -134,7 +134,7 @@ pub async fn put_off(
     Ok(put_off.rows_affected() == 1)
 }
 
-/// Counts that a turn was interrupted; how often it was by now, and 0 when the lease was lost.
+/// Counts an interruption of a turn. Returns the number so far, or 0 if the lease was lost.
 pub async fn count_interruption(ledger: &Ledger, claim: &Claim) -> Result<i32, sqlx::Error> {
     let counted = sqlx::query_scalar(include_str!("../../sql/turn/count_interruption.sql"))
         .bind(claim.session_id)
@@ -170,7 +170,7 @@ pub struct Settlement {
     send_seconds: Option<f64>,
     next_turn_id: Uuid,
     next_session_id: Uuid,
-    /// How many characters the turn may not say any more: told with its last message.
+    /// How many characters of the turn were cut, stored with its last message.
     truncated: Option<i32>,
 }
 
@@ -182,10 +182,10 @@ struct PlannedSend {
     message_id: Uuid,
     number: Option<String>,
     contact: String,
-    /// Where the contact may be, by the digits of its number.
+    /// The countries that the contact may be in, by the digits of its number.
     countries: Vec<String>,
     body: String,
-    /// Why it is not sent, where that is known by now.
+    /// The reason why it is not sent, if that is known already.
     refused: Option<&'static str>,
 }
 
@@ -232,15 +232,15 @@ impl Settlement {
         self
     }
 
-    /// Notes that so many characters are left out, because the turn may not send more messages.
+    /// Records how many characters are cut because the turn may not send more messages.
     pub fn cut(mut self, characters: usize) -> Self {
         let cut = i32::try_from(characters).unwrap_or(i32::MAX);
         self.truncated = Some(self.truncated.unwrap_or_default().saturating_add(cut));
         self
     }
 
-    /// Sends a text outside the answer, when the turn is over: from a number of ours, else from the session's. It is only noted
-    /// when it is refused already.
+    /// Plans a `send_sms`, which is sent after the turn: from the given number of ours, else from the session's. A
+    /// refused one is only stored with its reason.
     pub fn send(
         mut self,
         number: Option<String>,
@@ -322,7 +322,7 @@ pub async fn settle(ledger: &Ledger, settlement: Settlement) -> Result<Settled, 
     Ok(settled)
 }
 
-/// As `settle_turns` answers it: outcome, planned, more work, leaving, and the limits that suppressed messages.
+/// A row of `settle_turns`: outcome, planned, more work, leaving, and the limits that suppressed messages.
 type Row = (String, i32, bool, bool, Option<Vec<String>>);
 
 /// One transaction, one round trip for all of them.

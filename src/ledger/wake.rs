@@ -55,7 +55,7 @@ impl Work {
         Self::Number,
     ];
 
-    /// Its name in the database, in logs and in metrics.
+    /// The name of the kind of work in the database, logs and metrics.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Turn => "turn",

@@ -1,5 +1,5 @@
-//! What happens on each connection of an address, and since when: which is overdue, and which may make room for another; it reads no
-//! byte itself.
+//! Tracks the activity of each connection of an address, and decides which one is overdue and which one is closed for a
+//! new one. Reads no bytes itself.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -15,40 +15,41 @@ use tokio_util::sync::CancellationToken;
 
 use super::Limits;
 
-/// How long a client may take from its first byte to the end of a request's head, and from its connection to its first byte.
+/// How long a client may take for a request's header, from its first byte, and for the first byte of a new connection.
 pub const HEAD_WITHIN: Duration = Duration::from_secs(10);
-/// How long a connection may be idle between two requests. Whoever keeps connections to us must be the first to close them, or a request
-/// may be lost on one that we close at that moment: proxies keep theirs for 60 s, and Google Cloud's load balancer for 600 s
+/// How long a connection may be idle between two requests. The client must be the first to close an idle connection, or
+/// its next request may be lost. Proxies keep idle connections for 60 s, Google Cloud's load balancer for 600 s
 /// (<https://cloud.google.com/load-balancing/docs/https#timeout-keepalive-backends>).
 pub const IDLE: Duration = Duration::from_secs(620);
-/// How long a client may read nothing of its answer.
+/// How long a client may read nothing of its response.
 const STALLED: Duration = Duration::from_secs(75);
-/// How old a connection or a head that is not complete must be to go before all others at the limit: who means it sends a head at once.
+/// At the limit, unused connections and incomplete headers older than this are closed first. A normal client sends its
+/// header at once.
 const HASTE: Duration = Duration::from_secs(1);
 
-/// What happens on a connection, and since when. Times are milliseconds from its beginning.
+/// The activity of a connection. Times are milliseconds since the connection began.
 pub(super) struct Activity {
     limits: Limits,
     began: Instant,
     /// How many requests run.
     running: AtomicU32,
-    /// How many answers hyper does not have whole.
+    /// How many responses hyper has not received whole.
     answering: AtomicU32,
-    /// When the answers that are not written began, and one more; 0 if all are written.
+    /// When the responses that are not fully written began, plus 1; 0 if all are written.
     answer_since: AtomicU64,
-    /// How many bytes were written since then.
+    /// How many bytes were written since `answer_since`.
     written: AtomicU64,
     /// Whether a request was ever complete.
     used: AtomicBool,
-    /// Whether it speaks HTTP/2, which has frames between its requests.
+    /// Whether the connection uses HTTP/2, which sends frames between requests.
     many_streams: AtomicBool,
-    /// When the first byte of a head came that is not complete yet, and one more; 0 if none did.
+    /// When the first byte of an incomplete header came, plus 1; 0 if there is none.
     head_since: AtomicU64,
     /// When a byte was last read or written.
     moved: AtomicU64,
-    /// Whether the client's body was refused, and may still be under way.
+    /// Whether the client's body was refused, so the client may still be sending it.
     refused: AtomicBool,
-    /// Told when it is to make room.
+    /// Cancelled when this connection is to make room for a new one.
     room: CancellationToken,
 }
 
@@ -78,7 +79,7 @@ impl Activity {
         self.moved.store(self.now(), Ordering::Relaxed);
     }
 
-    /// Bytes came.
+    /// Records that bytes were read.
     pub fn reads(&self) {
         self.moves();
         if self.running.load(Ordering::Relaxed) == 0 && self.head_since.load(Ordering::Relaxed) == 0 {
@@ -86,13 +87,13 @@ impl Activity {
         }
     }
 
-    /// Bytes were taken by the client's side.
+    /// Records that bytes were written to the socket.
     pub fn writes(&self, bytes: usize) {
         self.moves();
         self.written.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// All that hyper has was written.
+    /// Records that everything hyper had was written.
     pub fn has_written_all(&self) {
         if self.answering.load(Ordering::Relaxed) == 0 {
             self.answer_since.store(0, Ordering::Relaxed);
@@ -104,10 +105,10 @@ impl Activity {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// When this connection is to be closed if nothing happens before.
+    /// When this connection is closed, unless it is active before.
     fn deadline(&self) -> Instant {
         if self.running.load(Ordering::Relaxed) > 0 {
-            // Requests have deadlines of their own.
+            // Each request has its own time-out.
             return Instant::now() + self.limits.idle;
         }
         let moved = self.moved.load(Ordering::Relaxed);
@@ -129,8 +130,8 @@ impl Activity {
         self.began + Duration::from_millis(since) + within
     }
 
-    /// Ends when the connection is overdue. Polled with the connection and after it, so that it sees what the connection just did;
-    /// its timer is only moved when the deadline comes earlier, or when it rings.
+    /// Ends when the connection is overdue. It must be polled after the connection, so that it sees the latest
+    /// activity. Its timer moves only when the deadline comes earlier or the timer fires.
     pub fn overdue(&self) -> impl Future<Output = ()> {
         let mut timer: Pin<Box<Sleep>> = Box::pin(tokio::time::sleep_until(self.deadline()));
         std::future::poll_fn(move |context| {
@@ -149,7 +150,7 @@ impl Activity {
         })
     }
 
-    /// Ends when the connection is to make room and may: a request that came at the last moment is answered first.
+    /// Ends when the connection is to make room and is not busy: a request that just came is answered first.
     pub fn makes_room(&self) -> impl Future<Output = ()> {
         let mut told = Box::pin(self.room.cancelled());
         let mut is_told = false;
@@ -159,12 +160,12 @@ impl Activity {
         })
     }
 
-    /// Whether a request runs or an answer is under way.
+    /// Whether a request runs or a response is not fully written.
     fn is_busy(&self) -> bool {
         self.running.load(Ordering::Relaxed) > 0 || self.answer_since.load(Ordering::Relaxed) > 0
     }
 
-    /// How willingly this connection makes room for another, the least first; `None` while somebody needs it.
+    /// The order in which connections make room, the smallest first; `None` while the connection is in use.
     fn rank(&self) -> Option<(bool, Instant)> {
         if self.is_busy() || self.room.is_cancelled() {
             return None;
@@ -183,7 +184,7 @@ impl Activity {
         match (has_a_head, used) {
             (true, _) if !is_slow => None,
             (true, _) => Some((false, since)),
-            // A connection that never brought a request brings none now; one that did may be about to.
+            // A connection that never brought a request is closed first. One that did may soon bring another.
             (false, used) => Some((used || !is_slow, since)),
         }
     }
@@ -193,12 +194,12 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// How many milliseconds a client earns by reading so many bytes.
+/// How many more milliseconds a client gets for the bytes that it read.
 fn earned(bytes: u64, bytes_a_second: u32) -> u64 {
     bytes.saturating_mul(1000) / u64::from(bytes_a_second.max(1))
 }
 
-/// A request that runs.
+/// A running request.
 pub(super) struct Running(Arc<Activity>);
 
 impl Running {
@@ -212,7 +213,7 @@ impl Running {
         Self(activity.clone())
     }
 
-    /// The answer is there, and its way to the client begins.
+    /// The response is ready, and sending it begins.
     pub fn ends<B>(self, response: &hyper::Response<B>) -> Answering {
         let closes = response.headers().get(header::CONNECTION) == Some(&HeaderValue::from_static("close"));
         if closes && !response.status().is_success() {
@@ -234,7 +235,7 @@ impl Drop for Running {
     }
 }
 
-/// An answer that hyper does not have whole.
+/// A response that hyper has not received whole.
 pub(super) struct Answering(Arc<Activity>);
 
 impl Drop for Answering {
@@ -243,7 +244,7 @@ impl Drop for Answering {
     }
 }
 
-/// All connections of an address. Cheap to clone; all clones are the same.
+/// All connections of an address. Clones share one list and are cheap.
 #[derive(Clone, Default)]
 pub(super) struct Connections(Arc<Mutex<Open>>);
 
@@ -253,7 +254,7 @@ struct Open {
     by_id: HashMap<u64, Arc<Activity>>,
 }
 
-/// A connection among the others, until this is dropped.
+/// Keeps a connection in the list until this is dropped.
 pub(super) struct Listed(Connections, u64);
 
 impl Connections {
@@ -267,7 +268,7 @@ impl Connections {
         Listed(self.clone(), id)
     }
 
-    /// Tells the connection to close on which nothing has happened for longest; says whether there is one.
+    /// Tells the connection that was idle for longest to close. Returns whether there was one.
     pub fn close_the_idlest(&self) -> bool {
         let open = self.open();
         let ranked = open.by_id.values().filter_map(|activity| Some((activity.rank()?, activity)));
@@ -292,7 +293,7 @@ impl Drop for Listed {
 mod tests {
     use super::*;
 
-    /// A connection that began so many seconds ago.
+    /// A connection that began `seconds` ago.
     fn of(seconds: u64) -> Activity {
         let began = Instant::now() - Duration::from_secs(seconds);
         Activity { began, ..Activity::new(Limits::default()) }

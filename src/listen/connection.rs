@@ -1,4 +1,4 @@
-//! One connection: served until it is idle for too long, sends no complete head in time, or the process stops.
+//! Serves one connection until it is idle for too long, sends no complete header in time, or the process stops.
 
 use std::convert::Infallible;
 use std::io;
@@ -23,10 +23,10 @@ use tokio_util::sync::CancellationToken;
 use super::Limits;
 use super::activity::{Activity, Answering, Connections, Running};
 
-/// The most that is read of a head before it is refused (431). hyper would read 400 kB from anybody.
+/// The largest header of a request; a larger one gets 431. hyper's default limit is 400 kB.
 const MOST_OF_A_HEAD: usize = 32 * 1024;
-/// How long, and how many bytes, a client whose body was refused is read on for: closing over unread bytes would reset the
-/// connection before the client has read why it was refused.
+/// How long, and for how many bytes, textback reads on after it refused a body. Closing a socket with unread bytes
+/// would reset the connection before the client reads the response.
 const LINGER: Duration = Duration::from_secs(1);
 const MOST_TO_LINGER: usize = 256 * 1024;
 
@@ -35,11 +35,11 @@ pub(super) struct Serving<E> {
     pub routes: Arc<E>,
     pub address: SocketAddr,
     pub limits: Limits,
-    /// All connections of the address, of which an idle one may have to make room.
+    /// All connections of the address, one of which may have to make room.
     pub open: Connections,
-    /// Told when no further request is wanted.
+    /// Cancelled when the process accepts no further requests.
     pub stopping: CancellationToken,
-    /// Told when running requests have had their time.
+    /// Cancelled when running requests have used up their grace time.
     pub cut: CancellationToken,
 }
 
@@ -59,7 +59,8 @@ impl<E> Clone for Serving<E> {
 impl<E: Endpoint + 'static> Serving<E> {
     /// Serves a connection to its end.
     pub async fn serve(self, socket: TcpStream, peer: SocketAddr) {
-        // An answer is one small packet, which must not wait for the acknowledgement of the one before.
+        // A response is one small packet. It must not wait until the client acknowledges the previous packet (Nagle's
+        // algorithm).
         let _ = socket.set_nodelay(true);
         let activity = Arc::new(Activity::new(self.limits));
         let _open = self.open.add(activity.clone());
@@ -99,7 +100,7 @@ impl<E: Endpoint + 'static> Serving<E> {
 
 fn builder(http2: bool) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    // Time is kept by `Activity`: hyper's own time for a head also runs while a connection is idle.
+    // `Activity` has the header time-out, because hyper's own also runs while a connection is idle.
     builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(MOST_OF_A_HEAD);
     builder
         .http2()
@@ -111,7 +112,7 @@ fn builder(http2: bool) -> auto::Builder<TokioExecutor> {
     if http2 { builder } else { builder.http1_only() }
 }
 
-/// The body of an answer, which is under way until hyper has all of it.
+/// The body of a response, counted as unfinished until hyper has all of it.
 struct Answer<B> {
     body: B,
     _answering: Answering,
@@ -134,7 +135,7 @@ impl<B: Body + Unpin> Body for Answer<B> {
     }
 }
 
-/// A socket whose bytes are noticed.
+/// A socket that records its activity.
 struct Watched {
     socket: TcpStream,
     activity: Arc<Activity>,
@@ -143,7 +144,7 @@ struct Watched {
 }
 
 impl Watched {
-    /// Reads and forgets what still comes, for a moment.
+    /// Reads and discards the rest of a refused body, for at most `LINGER`.
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let (timer, left) = self.linger.get_or_insert_with(|| (Box::pin(tokio::time::sleep(LINGER)), MOST_TO_LINGER));
         let mut bytes = [0; 4096];
@@ -196,7 +197,7 @@ impl AsyncWrite for Watched {
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let flushed = ready!(Pin::new(&mut this.socket).poll_flush(context));
-        // hyper flushes once all that it has was written.
+        // hyper flushes only after it has written everything.
         this.activity.has_written_all();
         Poll::Ready(flushed)
     }

@@ -25,11 +25,11 @@ use crate::telemetry::masked;
 
 /// The carrier's own limit is 64 kB too.
 const MOST_BYTES: usize = 64 * 1024;
-/// How long after a webhook came it is answered at the latest. The carrier gives up after 15 s, and one that was answered 503 goes to the
-/// fallback address or comes again; one that was not answered may be lost.
+/// The time within which every webhook is answered. The carrier gives up after 15 s. A webhook answered with 503 goes
+/// to the fallback address or comes again; one without an answer may be lost.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// How long the carrier has for a body, which leaves the database at least as long: who is slow is told so, and the database is not
-/// blamed for it.
+/// How long the carrier may take to send a body. The database has at least as much time left. A slow client gets its
+/// own error, so the database is not blamed.
 const BODY_WITHIN: Duration = Duration::from_secs(4);
 
 /// What the door needs.
@@ -97,8 +97,8 @@ async fn check(
     verify(&door, request, &key, body, Instant::now() + ANSWER_WITHIN).await.map(|_| StatusCode::NO_CONTENT)
 }
 
-/// Waits for the database until the carrier is to be answered. What the database was asked for by then goes on: a text whose 503 was
-/// sent may be stored a moment later, and is one message when it comes again.
+/// Waits for the database until the carrier must get an answer. Running work goes on: a text may be stored a moment
+/// after its 503, and is one message when it comes again.
 async fn in_time<T, E: Into<Problem>>(
     deadline: Instant,
     asking: impl Future<Output = Result<T, E>>,
@@ -259,7 +259,7 @@ async fn verify(
     ))
 }
 
-/// The account that a request is for, and its signature, before a byte of the body is read.
+/// Finds the account of a request and its signature, before a byte of the body is read.
 async fn recognize<'r>(
     door: &Door,
     request: &'r Request,

@@ -1,11 +1,12 @@
-//! What an agent logs becomes lines of our log, bounded for each line and for each turn; it decides no level.
+//! Writes an agent's log lines to textback's log, with a limit for each line and each turn. Keeps the level of each
+//! line.
 
 use serde_json::Value;
 
 use crate::agent::LogLine;
 use crate::bounds;
 
-/// The agent's own lines, in the span of its turn, as far as the turn has bytes left for them.
+/// Writes the agent's lines in the span of its turn, until the turn's bytes are used up.
 pub(super) fn write_log(lines: &[LogLine], left: &mut usize) {
     for (n, LogLine { level, text, fields }) in lines.iter().enumerate() {
         let text = bounds::text(text, bounds::LOG_LINE_BYTES / 2);

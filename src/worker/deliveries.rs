@@ -31,10 +31,10 @@ use crate::ledger::wake::Work;
 /// hours. An outage or a wrong credential is mended by then, and an older answer helps nobody.
 const MOST_ATTEMPTS: i32 = 150;
 
-/// The class of a message to where its project does not send.
+/// The error class of a message to a country that is not allowed.
 const COUNTRY: &str = "country_not_allowed";
 
-/// How long a project's list of countries is kept, as its account is.
+/// How long a project's list of countries is cached, as long as its account.
 const COUNTRIES_KEPT: Duration = Duration::from_secs(5);
 
 /// Sends deliveries.
@@ -44,7 +44,7 @@ pub struct Sender {
     /// Where the carrier reaches us, without a slash at its end.
     public_base: Arc<str>,
     lease_seconds: u32,
-    /// Where projects with a list of their own may send, as it was read a moment ago.
+    /// The lists of projects that have one, cached for [`COUNTRIES_KEPT`].
     countries: Cache<Uuid, Option<Arc<[String]>>>,
 }
 
@@ -115,8 +115,8 @@ impl Sender {
         Duration::from_secs(u64::from(self.lease_seconds))
     }
 
-    /// What becomes of a message to a country that is not on the project's own list. That list is the last word about all that
-    /// leaves, whatever planned it; where there is none, what we begin is decided when it is planned.
+    /// The outcome of a message to a country that is not on the project's own list. That list applies to every message.
+    /// Without a list, the country is checked when the message is planned.
     async fn barred(&self, claim: &Claim) -> Option<Outcome> {
         let reading =
             async { db::patiently(outbound::allowed_countries(&self.carrier.ledger, claim.project_id)).await };

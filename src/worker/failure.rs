@@ -5,17 +5,17 @@ use crate::bounds;
 use crate::ledger::agent::Version;
 use crate::ledger::turn::{Claim, Reason, Settlement};
 
-/// How often an agent may fail before it is given up: with the backoff within some four seconds.
+/// How often a script may fail before the turn is given up: with the backoff within about four seconds.
 const MOST_ATTEMPTS: i32 = 3;
-/// The same of a service, which may be starting anew: with the backoff within some 15 seconds and its time-outs.
+/// The same for a service, which may be restarting: with the backoff within about 15 seconds plus its time-outs.
 const MOST_ATTEMPTS_OF_A_SERVICE: i32 = 5;
 
-/// For how many seconds a turn is put off for a failure that is ours.
+/// How many seconds a turn waits after a failure of ours.
 const AFTER_OURS: f64 = 2.0;
-/// The same after it was interrupted again and again: twice as long each time, up to this.
+/// The longest wait after an interruption. Each wait is twice the one before.
 const LONGEST_AFTER_INTERRUPTIONS: f64 = 120.0;
-/// How often a turn may be interrupted before it is given up, with the rests within some four minutes: something ends its runners each
-/// time, and it holds up its session.
+/// How often a turn may be interrupted before it is given up, within about four minutes. Its runner is ended each time,
+/// and its session waits.
 const MOST_INTERRUPTIONS: i32 = 8;
 
 /// Why a turn has no answer.
@@ -25,7 +25,7 @@ pub(super) struct Failure {
     /// With which failure of the agent it is for good.
     pub(super) most_attempts: i32,
     pub(super) reason: Reason,
-    /// How often the turn was interrupted, this time included.
+    /// How often the turn was interrupted, including this time.
     pub(super) interruptions: i32,
     /// What its texts are skipped for when it is for good.
     pub(super) skip: &'static str,
@@ -40,8 +40,8 @@ impl Failure {
                 let (reason, error_message) = (Reason::Interrupted, version.error_message.clone());
                 return Self { reason, error_message, skip: "worker_lost", ..Self::of_ours(what.clone()) };
             }
-            // A script that can't be read will not be readable the next time, and one that ran into a bound would do so again, at
-            // the cost of all others.
+            // A script that can't be read stays unreadable, and one that exceeded a limit would do so again, at the
+            // expense of other scripts.
             (AgentError::Unusable(_) | AgentError::OverLimit(_), _) => 1,
             (_, None) => MOST_ATTEMPTS,
             (_, Some(_)) => MOST_ATTEMPTS_OF_A_SERVICE,
@@ -74,7 +74,7 @@ impl Failure {
         Self { reason: Reason::HandedOver, ..Self::of_ours("the worker stopped".to_owned()) }
     }
 
-    /// Notes how often the turn was interrupted by now.
+    /// Records how often the turn was interrupted.
     pub(super) fn interrupted(&mut self, count: i32) {
         self.interruptions = count;
         if count >= MOST_INTERRUPTIONS {
@@ -82,12 +82,12 @@ impl Failure {
         }
     }
 
-    /// Whether nobody is asked again, after so many failures of the agent before this one.
+    /// Whether the turn is given up, after this many earlier failures of the agent.
     pub(super) fn gives_up(&self, failures: i32) -> bool {
         failures.saturating_add(1) >= self.most_attempts || self.interruptions >= MOST_INTERRUPTIONS
     }
 
-    /// In how many seconds somebody is.
+    /// How many seconds the turn waits before its next try.
     pub(super) fn rest(&self, failures: i32) -> f64 {
         match self.reason {
             Reason::HandedOver => 0.0,
@@ -138,7 +138,7 @@ mod tests {
         assert!((1..MOST_INTERRUPTIONS).all(|count| !failure(Reason::Interrupted, count).gives_up(0)));
         let last = failure(Reason::Interrupted, MOST_INTERRUPTIONS);
         assert!(last.gives_up(0) && last.error.contains("8 times") && last.error.contains("killed"), "{last}");
-        // What is ours and never began costs nobody an answer, however long it lasts.
+        // A failure of ours before the run began is retried without end.
         assert!(!failure(Reason::Ours, 0).gives_up(1_000));
         assert!((failure(Reason::Ours, 0).rest(1_000) - AFTER_OURS).abs() < f64::EPSILON);
     }

@@ -1,4 +1,5 @@
-//! Claims that pass from one kind of work to the next within a process: what a turn said is sent by the worker that settled it; it claims nothing itself.
+//! Passes claims from one kind of work to the next within a process: the worker that settled a turn sends its first
+//! text. Claims nothing itself.
 //!
 //! A slot is reserved before the rows are asked, so that no more is claimed than there are slots.
 

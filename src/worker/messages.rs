@@ -1,4 +1,5 @@
-//! What a turn says, as messages that the carrier takes: cut into parts, and no more of them than the agent's version allows; it sends nothing.
+//! Turns what an agent says into messages that the carrier accepts: cut into parts, and limited in number by the
+//! agent's version. Sends nothing.
 
 use crate::agent::countries_of;
 use crate::db;
@@ -6,7 +7,7 @@ use crate::ledger::agent::Version;
 use crate::ledger::turn::Settlement;
 use crate::segments;
 
-/// Why a message outside the answer is not sent when the turn has said all it may.
+/// The reason for a `send_sms` beyond the turn's limit.
 const OVER: &str = "turn_limit_reached";
 
 /// The messages that one turn may still send.
@@ -22,7 +23,8 @@ impl<'a> Allowance<'a> {
         Self { version, left: most, most }
     }
 
-    /// Plans texts as the agent's version wants them. What is beyond the allowance is cut, and the settlement knows how much that is.
+    /// Plans texts according to the agent's version. What exceeds the allowance is cut, and the settlement stores how
+    /// much was cut.
     pub(super) fn say(&mut self, settlement: Settlement, kind: &'static str, texts: Vec<String>) -> Settlement {
         let (mut settlement, mut cut) = (settlement, 0);
         for text in texts {
@@ -45,7 +47,7 @@ impl<'a> Allowance<'a> {
         settlement.cut(cut)
     }
 
-    /// Plans a text outside the answer, or notes that the turn may not send it.
+    /// Plans a `send_sms`, or records that the turn may not send it.
     pub(super) fn send(&mut self, settlement: Settlement, to: String, from: Option<String>, body: &str) -> Settlement {
         let countries = countries_of(&to);
         let refused = match self.left.checked_sub(1) {

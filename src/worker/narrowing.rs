@@ -1,5 +1,5 @@
-//! A claim that the data of some row makes fail is tried again with fewer rows, until that row is found and set aside; which row is to
-//! blame is said by [`super::search`].
+//! Retries a claim that fails because of a row's data with fewer rows, until that row is found and set aside.
+//! [`super::search`] decides which row is to blame.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -12,7 +12,7 @@ use crate::db;
 use crate::ledger::room::Room;
 use crate::ledger::set_aside;
 
-/// What is known of the rows of one kind of work, some of which make claims fail.
+/// The search state of one kind of work whose claims fail because of some rows.
 #[derive(Default)]
 pub(super) struct Narrowing(Mutex<Search>);
 
@@ -20,9 +20,9 @@ pub(super) struct Narrowing(Mutex<Search>);
 type Claimed<C> = (Vec<C>, bool);
 
 impl Narrowing {
-    /// One claim: of all that is due, or of some rows by themselves.
+    /// One claim: of all due rows, or of the next group of a search.
     ///
-    /// Errors when no row is to blame, or nobody can tell which.
+    /// Fails when no row is to blame, or when it is not known which.
     pub(super) async fn claim<S: Source>(&self, source: &S, room: Room) -> Result<Claimed<S::Claim>, sqlx::Error> {
         let Some(group) = self.next(source, &room).await? else { return Ok((Vec::new(), false)) };
         let claiming = source.claim(Room { only: group.clone(), ..room });
@@ -33,7 +33,7 @@ impl Narrowing {
                 Ok((claims, false))
             }
             (Ok(claims), Some(group)) => {
-                // None may be claimed because somebody else holds them: that says nothing.
+                // Without claims the group shows nothing: another worker may hold its rows.
                 if !claims.is_empty() {
                     source.ledger().wakes().claims().succeeded(S::WORK);
                 }
@@ -48,7 +48,7 @@ impl Narrowing {
         }
     }
 
-    /// The rows that are claimed next, `Some(None)` for all that are due; `None` when what is left only failed a moment ago.
+    /// The rows to claim next, `Some(None)` for all due rows. `None` while all remaining rows failed a moment ago.
     async fn next<S: Source>(&self, source: &S, room: &Room) -> Result<Option<Option<Vec<Uuid>>>, sqlx::Error> {
         let most = usize::try_from(room.most).unwrap_or(usize::MAX).max(1);
         let width = match self.search().step(most) {
@@ -76,7 +76,7 @@ impl Narrowing {
         source.ledger().wakes().claims().failed_at(S::WORK, Instant::now());
         metrics::counter!("textback_claim_failures_total", "work" => S::WORK.word()).increment(1);
         let Some(fault) = db::fault(&error) else {
-            // While the database is away nothing new is learned of the rows.
+            // While the database is unavailable, a failure says nothing about the rows.
             match error.as_database_error() {
                 Some(told) if !db::is_unwell(told) => self.search().give_up(),
                 _ => self.search().put_back(group),
@@ -93,7 +93,8 @@ impl Narrowing {
         self.conclude(source).await.map(|goes_on| (Vec::new(), goes_on))
     }
 
-    /// When all rows of a search were tried: sets those aside that are to blame. Answers whether there is more to claim at once.
+    /// After all rows of a search were tried: sets aside the rows to blame. Returns whether there is more to claim at
+    /// once.
     async fn conclude<S: Source>(&self, source: &S) -> Result<bool, sqlx::Error> {
         let blamed = match self.search().conclude(Instant::now()) {
             Conclusion::GoesOn => return Ok(true),
@@ -111,7 +112,7 @@ impl Narrowing {
             let setting_aside = set_aside::set_aside(source.ledger(), S::WORK, row, None, &error);
             match db::patiently(setting_aside).await {
                 Ok(true) => self.search().forget(row),
-                // Somebody else holds it: it is met again.
+                // Another worker holds the row. A later search finds it again.
                 Ok(false) => {}
                 Err(cause) => {
                     tracing::error!(error = %cause, work = S::WORK.word(), %row, "a row that can't be claimed could not be set aside");

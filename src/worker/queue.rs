@@ -50,7 +50,7 @@ pub trait Source: Clone + Send + Sync + Unpin + 'static {
     /// The bell that is rung for it.
     const WORK: Work;
 
-    /// Where its rows are.
+    /// The storage of the rows.
     fn ledger(&self) -> &Ledger;
 
     /// Whose work it is: who may crowd out others.
@@ -137,7 +137,7 @@ fn gated(room: Room, gates: &[(Uuid, Gate)], shares: &Shares) -> Room {
     })
 }
 
-/// Counts one more of somebody's, and says how many that makes.
+/// Counts one more for an id, and returns its count.
 fn counted(counts: &mut HashMap<Uuid, usize>, id: Uuid) -> usize {
     let count = counts.entry(id).or_default();
     *count += 1;
@@ -212,7 +212,7 @@ impl<S: Source> RowQueue<S> {
         self.batch = Some(Batch { claimed_at: Instant::now(), over });
         for claim in claims {
             let owner = S::owner(&claim);
-            // What its owner's share, or its project's, left no room for waits until a slot is free.
+            // Rows beyond the share of an owner or its project wait until a slot is free.
             all_that_fit |= counted(&mut of_owners, owner.id) >= room.owners.get(owner.id);
             if let Some(id) = owner.project_id {
                 all_that_fit |= counted(&mut of_projects, id) >= room.projects.get(id);

@@ -26,7 +26,7 @@ use crate::ledger::wake::Work;
 /// What came shortly before the last text that is known is read again: lists are not in the order of arrival.
 const OVERLAP: TimeDelta = TimeDelta::minutes(5);
 
-/// How long a text may take to be stored; one that takes longer is read back again.
+/// How long a text may take to be stored. One that takes longer is read back again.
 const TAKEN_WITHIN: Duration = Duration::from_secs(60);
 
 /// Reads back the texts of numbers.

@@ -1,7 +1,9 @@
-//! Which rows make claims fail: the plan of a search among what is due, and the rule of whom to blame; it asks nobody.
+//! Finds the rows that make claims fail: the plan of a search among due rows, and the rule that decides which rows are
+//! to blame. A pure rule without I/O.
 //!
-//! A claim of all that is due failed. So its rows are claimed in ever smaller groups. A row is to blame only if it fails alone while
-//! another row of the same search can be claimed (a control): where nothing can be claimed, the schema or the server is to blame.
+//! When a claim of all due rows fails, they are claimed in ever smaller groups. A row is to blame only if it fails
+//! alone while another row of the same search can be claimed (a control). If no row can be claimed, the schema or the
+//! server is to blame.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -10,24 +12,25 @@ use uuid::Uuid;
 
 use crate::db::Fault;
 
-/// How often a row must have failed alone, and over which time, where it may be what else the server does, or there is no control.
+/// How often a row must fail alone, and over which time, if the server may be to blame or there is no control.
 const TIMES: u32 = 3;
 const OVER: Duration = Duration::from_secs(10);
-/// After which time a row that failed alone is tried again. Where many fail, it takes up to a minute: each is a claim of its own.
+/// The pause before a row that failed alone is tried again. It grows to a minute when many rows fail, because each row
+/// is a claim of its own.
 const AGAIN: Duration = Duration::from_secs(5);
 const LONGEST_REST: Duration = Duration::from_secs(60);
-/// How many rows that fail are tried again each [`AGAIN`].
+/// How many failing rows are retried per [`AGAIN`].
 const FEW: usize = 8;
-/// After which time the next search begins when one found no row that fails.
+/// The pause before the next search, after a search that found no failing row.
 const REST: Duration = Duration::from_secs(10);
 /// How many rows may fail slowly, one after the other and without a control, before the search ends.
 const MOST_SLOW: usize = 3;
-/// By how much a search gets wider that found no row that fails, and up to how many rows.
+/// By which factor a search widens after it found no failing row, and its largest width in rows.
 const WIDER: usize = 4;
 const WIDEST: usize = 20_000;
 
-/// Whether a row is to blame for failing alone so often over such a time: where another row could be claimed before its last failure
-/// and since the search began, or where it is the only row that is due.
+/// Whether a row is to blame that failed alone `times` times over a time of `over`. It needs a control, a row that was
+/// claimed in this search before its last failure, or it is the only due row.
 fn is_to_blame(fault: Fault, times: u32, over: Duration, has_control: bool, is_only: bool) -> bool {
     let is_lasting = times >= TIMES && over >= OVER;
     match fault {
@@ -37,25 +40,25 @@ fn is_to_blame(fault: Fault, times: u32, over: Duration, has_control: bool, is_o
     }
 }
 
-/// What is claimed next.
+/// What to claim next.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// All that is due.
+    /// All due rows.
     All,
-    /// These rows by themselves.
+    /// Only these rows.
     Group(Vec<Uuid>),
-    /// So many rows that are due are to be looked up, for [`Search::begin`].
+    /// Look up `width` due rows for [`Search::begin`].
     Search { width: usize },
 }
 
-/// What came of a search.
+/// The result of a search.
 #[derive(Debug)]
 pub(super) enum Conclusion {
     /// There is more to claim at once.
     GoesOn,
-    /// There is not, and some rows are tried again later.
+    /// There is nothing more to claim now. Some rows are retried later.
     Rests,
-    /// No row is to blame, or nobody can tell which: the error of one of them.
+    /// No row is to blame, or it is not known which. Holds the error of one of the rows.
     Nobody(sqlx::Error),
     Blamed(Vec<(Uuid, sqlx::Error)>),
 }
@@ -65,45 +68,46 @@ struct Alone {
     row: Uuid,
     fault: Fault,
     error: sqlx::Error,
-    /// Whether another row had been claimed by then.
+    /// Whether another row had been claimed before.
     has_control: bool,
 }
 
-/// How often a row failed alone, one search after the other.
+/// How often a row failed alone, counted over searches.
 struct Suspicion {
     times: u32,
     since: Instant,
     last: Instant,
 }
 
-/// A search among the rows of one kind of work, and what earlier ones have shown.
+/// A search among the rows of one kind of work, with the results of earlier searches.
 #[derive(Default)]
 pub(super) struct Search {
-    /// Each is claimed by itself, the last one first.
+    /// The groups to claim, each by itself, the last one first.
     groups: Vec<Vec<Uuid>>,
     alone: Vec<Alone>,
-    /// Which rows failed alone in this search.
+    /// The rows that failed alone in this search.
     met: HashSet<Uuid>,
-    /// How many rows could be claimed since the search began.
+    /// How many rows were claimed since the search began.
     claimed: usize,
     size: usize,
-    /// Whether all that is due is in this search.
+    /// Whether the search covers all due rows.
     is_whole: bool,
     is_running: bool,
-    /// Why it is wanted: the error of a claim of all that is due.
+    /// The error of the claim of all due rows that made the search necessary.
     wanted: Option<sqlx::Error>,
-    /// How many times more rows than one claim takes.
+    /// The width of the search, as a multiple of the rows of one claim.
     widening: usize,
     suspects: HashMap<Uuid, Suspicion>,
-    /// Whether other rows could be claimed while suspects could not: then they are claimed without the suspects.
+    /// Whether other rows could be claimed while suspects could not. Then the other rows are claimed without the
+    /// suspects.
     is_apart: bool,
-    /// Whether this search is of others than suspects.
+    /// Whether this search covers rows that are not suspects.
     is_of_others: bool,
     rests_until: Option<Instant>,
 }
 
 impl Search {
-    /// What to claim next, `most` rows at most.
+    /// What to claim next, at most `most` rows.
     pub(super) fn step(&mut self, most: usize) -> Step {
         if let Some(mut group) = self.groups.pop() {
             if group.len() > most {
@@ -118,7 +122,7 @@ impl Search {
         Step::All
     }
 
-    /// A claim of all that is due failed. The error comes back while searches rest.
+    /// A claim of all due rows failed. Returns the error while searches pause.
     pub(super) fn want(&mut self, error: sqlx::Error, now: Instant) -> Option<sqlx::Error> {
         if self.rests_until.is_some_and(|until| now < until) {
             return Some(error);
@@ -127,7 +131,7 @@ impl Search {
         None
     }
 
-    /// Begins a search among rows that are due. The error for which it was wanted comes back when none is.
+    /// Begins a search among due rows. If there are none, returns the error that made the search necessary.
     pub(super) fn begin(&mut self, due: Vec<Uuid>, width: usize, now: Instant) -> Option<sqlx::Error> {
         self.is_whole = due.len() < width;
         self.size = due.len();
@@ -148,7 +152,7 @@ impl Search {
         let pause =
             AGAIN.saturating_mul(u32::try_from(self.suspects.len() / FEW).unwrap_or(u32::MAX).max(1)).min(LONGEST_REST);
         let is_over = |row: &Uuid| self.suspects.get(row).is_none_or(|known| now >= known.last + pause);
-        // After the others, so that these tell whether anything can be claimed.
+        // The suspects come after the other rows, which show whether anything can be claimed.
         self.groups = again.into_iter().filter(is_over).map(|row| vec![row]).collect();
         self.is_of_others = !others.is_empty();
         if self.is_of_others {
@@ -158,7 +162,7 @@ impl Search {
         if self.is_running { None } else { self.wanted.take() }
     }
 
-    /// So many rows of a group could be claimed.
+    /// Records that `claims` rows of a group were claimed.
     pub(super) fn claimed(&mut self, group: &[Uuid], claims: usize) {
         self.claimed += claims;
         if claims > 0
@@ -168,7 +172,7 @@ impl Search {
         }
     }
 
-    /// A group could not be claimed.
+    /// Records that a group could not be claimed.
     pub(super) fn failed(&mut self, group: Vec<Uuid>, fault: Fault, error: sqlx::Error, now: Instant) {
         let &[row] = group.as_slice() else {
             let (first, second) = group.split_at(group.len() / 2);
@@ -176,7 +180,7 @@ impl Search {
             return;
         };
         let known = self.suspects.entry(row).or_insert(Suspicion { times: 0, since: now, last: now });
-        // Once a search: it is tried twice where the control came later.
+        // Counted once per search, because a row is tried twice when its control came later.
         known.times += u32::from(self.met.insert(row));
         known.last = now;
         self.alone.push(Alone { row, fault, error, has_control: self.claimed > 0 });
@@ -186,7 +190,7 @@ impl Search {
         }
     }
 
-    /// What came of the search, when all its groups were tried.
+    /// The result of the search, once all its groups were tried.
     pub(super) fn conclude(&mut self, now: Instant) -> Conclusion {
         if !self.groups.is_empty() {
             return Conclusion::GoesOn;
@@ -199,7 +203,7 @@ impl Search {
         if alone.is_empty() {
             return self.conclude_without_suspects(wanted, now);
         }
-        // The trouble may have passed since: they are tried once more.
+        // The fault may have passed since, so rows without a control are tried once more.
         if self.claimed > 0 && alone.iter().any(|alone| !alone.has_control) {
             let again = alone.extract_if(.., |alone| !alone.has_control);
             self.groups = again.map(|alone| vec![alone.row]).collect();
@@ -211,7 +215,7 @@ impl Search {
         let blamed: Vec<Alone> = alone
             .extract_if(.., |alone| {
                 let Some(known) = self.suspects.get(&alone.row) else { return false };
-                // Where more fail than not, it is hardly their own fault.
+                // If more rows fail than succeed, the rows are probably not to blame.
                 let has_control = alone.has_control && (matches!(alone.fault, Fault::Row) || failing <= claimed);
                 is_to_blame(alone.fault, known.times, now.saturating_duration_since(known.since), has_control, is_only)
             })
@@ -226,7 +230,7 @@ impl Search {
         alone.pop().map_or(Conclusion::Rests, |alone| Conclusion::Nobody(alone.error))
     }
 
-    /// No row failed: what does lies further behind, or was claimed by somebody else.
+    /// No row failed: the failing row is further behind, or another worker claimed it.
     fn conclude_without_suspects(&mut self, wanted: Option<sqlx::Error>, now: Instant) -> Conclusion {
         if self.claimed > 0 {
             self.is_apart = !self.suspects.is_empty();
@@ -246,23 +250,23 @@ impl Search {
         }
     }
 
-    /// A claim of all that is due succeeded: no row makes it fail any more.
+    /// A claim of all due rows succeeded, so no row makes claims fail any more.
     pub(super) fn succeeded(&mut self) {
         *self = Self::default();
     }
 
-    /// A row was set aside.
+    /// Forgets a row that was set aside.
     pub(super) fn forget(&mut self, row: Uuid) {
         self.suspects.remove(&row);
         self.is_apart &= !self.suspects.is_empty();
     }
 
-    /// A claim failed for a reason that no row has: the search is over.
+    /// Ends the search, because a claim failed for a reason that is not a row's.
     pub(super) fn give_up(&mut self) {
         self.succeeded();
     }
 
-    /// A group could not be tried, because the database is away.
+    /// Returns a group that could not be tried because the database is unavailable.
     pub(super) fn put_back(&mut self, group: Option<Vec<Uuid>>) {
         self.groups.extend(group);
     }

@@ -1,9 +1,10 @@
-//! Fair shares of a worker's slots: an owner whose work is slow never takes them all, nor does a project; it knows neither work nor owners by more than an id.
+//! Fair shares of a worker's slots: slow work of one owner or one project never takes all of them. Knows only the ids
+//! of owners and projects.
 //!
-//! An owner may hold as many slots as are left free (a dynamic threshold, as buffers of network switches are shared:
-//! Choudhury and Hahne, "Dynamic queue length thresholds", 1998). Alone it takes half of them, two slow ones a third
-//! each, and there is always a slot for an owner that holds none. All owners of one project may hold three times as many as are left
-//! free: ten agents of one project leave a quarter of the slots to the other projects.
+//! An owner may hold as many slots as are left free (a dynamic threshold, as for the buffers of network switches:
+//! Choudhury and Hahne, "Dynamic queue length thresholds", 1998). A single owner takes half of the slots, two slow ones
+//! a third each, and an owner that holds none always finds one. All owners of one project may hold three times as many
+//! slots as are left free: ten agents of one project leave a quarter to other projects.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,26 +15,26 @@ use uuid::Uuid;
 
 use crate::ledger::room::{Quotas, Room};
 
-/// How many times the free slots an owner may hold, and all owners of a project together.
+/// How many times as many slots as are free an owner may hold, and all owners of a project together.
 const OF_AN_OWNER: usize = 1;
 const OF_A_PROJECT: usize = 3;
 
-/// Whose work it is.
+/// The owner of work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Owner {
-    /// The agent of a turn; of other work mostly the project.
+    /// The agent of a turn. For most other kinds of work, the project.
     pub id: Uuid,
-    /// The project that it belongs to, where a project has many owners.
+    /// The owner's project, if a project has many owners.
     pub project_id: Option<Uuid>,
 }
 
 impl Owner {
-    /// An owner that shares no project with others.
+    /// An owner whose project has no other owners.
     pub const fn alone(id: Uuid) -> Self {
         Self { id, project_id: None }
     }
 
-    /// One of the owners of a project.
+    /// One of several owners of a project.
     pub const fn of_project(id: Uuid, project_id: Uuid) -> Self {
         Self { id, project_id: Some(project_id) }
     }
@@ -63,8 +64,8 @@ pub struct Seat {
     held: Arc<Held>,
 }
 
-/// How many more slots may be taken of `free` by those that hold so many, and may hold so many times as many as are left free: the
-/// greatest k with held + k = times × (free - k), rounded up.
+/// How many of the `free` slots an owner may still take that holds `held` and may hold `times` as many as are left
+/// free: the greatest k with held + k = times × (free - k), rounded up.
 const fn more(times: usize, free: usize, held: usize) -> usize {
     (times * free).saturating_sub(held).div_ceil(times + 1)
 }
@@ -96,7 +97,7 @@ impl Shares {
         Seat { owner, held: self.0.clone() }
     }
 
-    /// Takes one of so many slots for an owner, if one is free and its share and its project's leave it.
+    /// Takes one of `slots` slots for an owner, if one is free and the shares of the owner and its project allow it.
     pub fn try_take(&self, owner: Owner, slots: usize) -> Option<Seat> {
         let mut counts = self.0.counts();
         let free = slots.saturating_sub(counts.taken());
@@ -175,7 +176,8 @@ mod tests {
 
     const SLOTS: usize = 64;
 
-    /// Owners who claim as often and as much as they may, and never finish; how many slots each got, and those that are left.
+    /// Owners that claim as often and as much as they may, and never finish. Returns how many slots each owner got, and
+    /// how many are left.
     fn greedy(owners: &[Owner]) -> (Vec<usize>, usize, Shares, Vec<Seat>) {
         let shares = Shares::default();
         let (mut seats, mut counts) = (Vec::new(), Vec::new());

@@ -34,8 +34,8 @@ use crate::ledger::{self, Ledger, agent, delivery, turn};
 use crate::secret::SecretKeys;
 use crate::template;
 
-/// How often a turn may be claimed at all: one that takes its worker with it each time is set aside. More than
-/// the attempts, since workers also die for reasons that no text is to blame for.
+/// How often a turn may be claimed before it is set aside, since its text may end each worker. Workers also die for
+/// other reasons, so this is more than the attempts.
 const MOST_CLAIMS: i32 = 8;
 
 /// After which time the outcome of a turn is tried again that the database did not take.
@@ -63,12 +63,12 @@ pub struct Turns {
 
 struct Loaded {
     version: Version,
-    /// None of a service.
+    /// None for a service.
     script: Option<ScriptAgent>,
 }
 
 impl Loaded {
-    /// Whether one more turn of it could only hold a slot while others of its project's run; or no more than one turn may try.
+    /// Whether one more turn could only wait for other runs of its project, or only one turn may try.
     fn gate(&self) -> Option<Gate> {
         match self.script.as_ref().map(ScriptAgent::headroom)? {
             Headroom::None => Some(Gate::Shut),
@@ -95,13 +95,12 @@ impl Turns {
         self.means.runners.bound_queue(slots);
     }
 
-    /// Whether an agent's turns are left in their rows for now: its scripts are slow, and enough of its project's turns wait already.
+    /// Whether an agent's turns stay unclaimed for now: enough slow turns of its project wait already.
     pub(super) fn is_gated(&self, agent_id: Uuid) -> bool {
         self.gates().iter().any(|(gated, _)| *gated == agent_id)
     }
 
-    /// Claims what is due and runs it to its end; says how many turns there were. This is what
-    /// the worker does, without the worker: for tests.
+    /// Claims the due turns and runs them, without the worker, for tests. Returns the number of turns.
     pub async fn step(&self) -> Result<usize, sqlx::Error> {
         let claims = claim_at_once(self, 64).await?;
         let count = claims.len();
@@ -162,7 +161,7 @@ impl Turns {
         metrics::histogram!("textback_turn_duration_seconds").record(began.elapsed().as_secs_f64());
     }
 
-    /// Counts that the turn was interrupted, if that is its failure.
+    /// Counts an interruption of the turn, if that is its failure.
     async fn count_interruption(&self, claim: &Claim, failure: &mut Failure) {
         if failure.reason != Reason::Interrupted {
             return;
@@ -173,7 +172,7 @@ impl Turns {
         }
     }
 
-    /// An answer that the database refuses, now and each time: the agent failed for good.
+    /// The failure of an answer that the database will always refuse: the agent failed for good.
     async fn unstorable(&self, claim: &Claim, error: &BatchError) -> Failure {
         let error_message = self.load(claim).await.ok().and_then(|loaded| loaded.version.error_message.clone());
         let error = bounds::error(&format!("the answer can't be stored: {error}"));
@@ -187,8 +186,8 @@ impl Turns {
         }
     }
 
-    /// Writes what a turn came to. While the database is not itself the turn is kept and its outcome tried again: that is no text's
-    /// fault, and another claim would count against it.
+    /// Settles a turn. While the database is unavailable, the outcome is kept and retried, because another claim would
+    /// count against the turn's text.
     async fn settle(&self, claim: &Claim, settlement: Settlement) -> Result<Settled, BatchError> {
         let (mut troubled, mut renewed) = (None, Instant::now());
         loop {
@@ -301,7 +300,7 @@ impl Turns {
     ) -> Result<Result<String, AgentError>, Failure> {
         let found = match db::patiently(ledger::template::find(&self.ledger, claim.project_id, name)).await {
             Ok(found) => found,
-            // What the agent gave can't be asked for, now and each time.
+            // The template that the agent named can't be looked up now or later.
             Err(error) if db::fault(&error) == Some(db::Fault::Row) => {
                 let what = format!("conv.send_sms_template, {name:?}: {error}");
                 return Ok(Err(AgentError::Unusable(bounds::error(&what))));
@@ -367,8 +366,7 @@ impl Turns {
     }
 }
 
-/// Greets, processes or both, as the agent's version says. In a session that we began with a text, that text is the
-/// greeting.
+/// Greets, processes or both, as the version says. In a session that our text opened, the text is the greeting.
 async fn converse(
     agent: &dyn Agent,
     version: &Version,

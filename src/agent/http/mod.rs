@@ -28,7 +28,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Calls services, in the networks where they may be. Cheap to clone; all clones share their connections.
 #[derive(Clone)]
 pub struct Caller {
-    /// Calls by https, and by http: a name is looked up without its scheme, and http may lead to allowed networks only.
+    /// Clients for https and for http. A DNS resolver does not see the scheme, and http may reach only allowed
+    /// networks.
     tls: reqwest::Client,
     plain: reqwest::Client,
     networks: Networks,
@@ -59,8 +60,8 @@ impl Caller {
             .build()
     }
 
-    /// Checks the address of a service before it is kept. A name is looked up where it may be called by http: there it must lead to an
-    /// allowed network now, and again with each call.
+    /// Checks the URL of a service before it is saved. A host name is looked up if it is to be called by http. Then it
+    /// must resolve into an allowed network now, and again at each call.
     pub async fn check_url(&self, text: &str) -> Result<(), String> {
         let url = self.read_url(text)?;
         if let (Transport::Plain, Some(url::Host::Domain(name))) = (transport(&url), url.host()) {

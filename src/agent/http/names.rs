@@ -1,7 +1,9 @@
-//! Names looked up by `/etc/hosts` and the name servers of `/etc/resolv.conf`, with its search domains; it admits no address.
+//! Looks up host names in `/etc/hosts` and at the name servers of `/etc/resolv.conf`, with its search domains. Admits
+//! no address itself.
 //!
-//! The system's own resolver (`getaddrinfo`) keeps a thread for each look-up until its name servers have answered. Threads are few, and a
-//! tenant whose name servers are slow would take them from everybody. Here a look-up is a future, which ends when nobody waits for it.
+//! The system's resolver (`getaddrinfo`) holds a thread for each look-up until the name server answers. Threads are
+//! few, and a tenant with slow name servers could use up all of them. Here a look-up is a future, which ends when its
+//! caller goes away.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -14,16 +16,16 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::Name;
 use hickory_resolver::{Resolver, TokioResolver};
 
-/// How long the system's settings are held to be as they were read, and the longest that an answer is kept; one whose time to live is
-/// shorter is kept as long as that says.
+/// How long the system's settings are used before they are read again, and the longest time that an answer is cached.
+/// An answer with a shorter time to live is cached for that time.
 const READ_AGAIN: Duration = Duration::from_secs(60);
-/// How long a name server has for an answer, and how often it is asked again.
+/// How long a name server may take to answer, and how many times it is asked again.
 const ASKED_FOR: Duration = Duration::from_secs(4);
 const ASKED_AGAIN: usize = 1;
 /// How many look-ups one connection to a name server carries at a time: more than there are turns.
 const AT_A_TIME: usize = 8192;
 
-/// Looks names up. Cheap to clone; all clones are the same.
+/// Looks up host names. Clones share one resolver and are cheap.
 #[derive(Clone, Default)]
 pub(super) struct Names(Arc<Mutex<Option<(Instant, TokioResolver)>>>);
 
@@ -34,14 +36,14 @@ impl fmt::Debug for Names {
 }
 
 impl Names {
-    /// The addresses of a name, at least one.
+    /// The addresses of a host name, at least one.
     pub async fn look_up(&self, name: &str) -> Result<Vec<IpAddr>, NetError> {
-        // Not read as IDNA, which the URL has done: a name within a private network may have an underscore.
+        // Not parsed as IDNA, because the URL was already. A name in a private network may contain an underscore.
         let found = self.resolver()?.lookup_ip(Name::from_ascii(name)?).await?;
         Ok(found.iter().collect())
     }
 
-    /// A resolver with the system's settings, read anew when that was long ago.
+    /// A resolver with the system's settings, which are read again after [`READ_AGAIN`].
     fn resolver(&self) -> Result<TokioResolver, NetError> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((read, resolver)) = &*kept
@@ -58,7 +60,7 @@ impl Names {
 fn read_settings() -> Result<TokioResolver, NetError> {
     let provider = TokioRuntimeProvider::default();
     let mut builder = Resolver::builder(provider.clone()).unwrap_or_else(|error| {
-        // As resolv.conf(5) has it: without a name server, this machine is asked.
+        // As resolv.conf(5) says: without a name server, the local machine is asked.
         tracing::debug!(%error, "no name server is set");
         let here = NameServerConfig::udp_and_tcp(Ipv4Addr::LOCALHOST.into());
         Resolver::builder_with_config(ResolverConfig::from_parts(None, Vec::new(), vec![here]), provider)

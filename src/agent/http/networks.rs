@@ -1,5 +1,5 @@
-//! Where agents' services may be: public addresses by https, and networks that the operator allows by http too; it looks names up and
-//! calls nobody.
+//! The networks of agents' services: public addresses by https, and networks that the operator allows, by http too.
+//! Looks host names up, but calls no service.
 //!
 //! Without this an agent's address could make us fetch what only we can reach: a metadata service, a database's port.
 //! It is checked on the address that a connection goes to, after the name was looked up, so that no name can lead it astray.
@@ -54,7 +54,7 @@ impl FromStr for Network {
     }
 }
 
-/// IPv4 that is written as IPv6 (`::ffff:10.0.0.0/104`) as what it is: addresses are compared so.
+/// An IPv4 network written as IPv6 (`::ffff:10.0.0.0/104`) becomes IPv4, because addresses are compared in that form.
 fn canonical(network: IpNet) -> IpNet {
     let IpNet::V6(mapped) = network else { return network };
     match (mapped.addr().to_ipv4_mapped(), mapped.prefix_len().checked_sub(96)) {
@@ -84,9 +84,9 @@ impl Networks {
         }
     }
 
-    /// Whether an address may be called in this way; the error tells how to allow it.
+    /// Whether an address may be called by this transport. The error says how to allow it.
     pub fn admit(&self, address: IpAddr, transport: Transport) -> Result<(), String> {
-        // An IPv4 address that is written as IPv6 is what it is.
+        // An IPv4 address written as IPv6 counts as IPv4.
         let address = address.to_canonical();
         if self.allowed.iter().any(|Network(network)| network.contains(&address)) {
             return Ok(());
@@ -106,8 +106,9 @@ impl Networks {
         }
     }
 
-    /// Looks a name up; each of its addresses must be admitted. One that is not among others is a name that somebody plays with. The error
-    /// is for whoever owns the agent, and names no address: theirs is the name, and the network may be somebody else's.
+    /// Looks up a host name. Each of its addresses must be admitted: a name with a forbidden address among others may
+    /// be an attack. The error goes to the owner of the agent and contains no address, because the network may belong
+    /// to another person.
     pub async fn look_up(&self, name: &str, transport: Transport) -> Result<Vec<SocketAddr>, String> {
         let found = match tokio::time::timeout(LOOK_UP_WITHIN, self.names.look_up(name)).await {
             Ok(Ok(found)) => found,
@@ -129,19 +130,19 @@ impl Networks {
     }
 }
 
-/// How long a name may take to be looked up; a name server is asked twice in that time.
+/// How long the look-up of a host name may take. A name server is asked twice within that time.
 const LOOK_UP_WITHIN: Duration = Duration::from_secs(10);
 
-/// How a service is called.
+/// The transport of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
-    /// By https.
+    /// https.
     Tls,
-    /// By http.
+    /// http.
     Plain,
 }
 
-/// Looks names up for one transport.
+/// Looks up host names for one transport.
 pub(super) struct Resolver(pub Networks, pub Transport);
 
 impl Resolve for Resolver {

@@ -29,7 +29,7 @@ pub fn check(source: &str) -> Vec<Fault> {
     checked.unwrap_or_else(|error| vec![unplaced(true, error.to_string())])
 }
 
-/// The same right here: on a thread of [`on_own_thread`], for its stack.
+/// The same, but on the current thread, which must be one of [`on_own_thread`] for its stack.
 pub(super) fn check_here(source: &str) -> Result<Vec<Fault>, AgentError> {
     let mut faults = read(source);
     if !faults.iter().any(|fault| fault.fatal) {
@@ -44,7 +44,7 @@ pub(super) fn check_here(source: &str) -> Result<Vec<Fault>, AgentError> {
         }
     }
     for fault in &mut faults {
-        // A script chooses how long its top level's error is.
+        // A script chooses the length of the error at its top level.
         fault.message = bounds::error(&fault.message);
     }
     faults.sort_by_key(|fault| (fault.line, fault.column));

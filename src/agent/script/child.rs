@@ -1,4 +1,4 @@
-//! One runner, as the process that started it sees it: asks it within bounds, and tells why it gave no answer; it knows no slots.
+//! A runner as seen by the process that started it: sends requests within limits, and says why a request got no answer.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -19,22 +19,22 @@ use super::slots::Meter;
 use super::spawn::spawn;
 use crate::agent::{AgentError, Answer};
 
-/// How many scripts a runner keeps read.
+/// How many scripts a runner keeps compiled.
 const MOST_SCRIPTS: usize = 200;
-/// The priority of slow runs beside others, as nice(1) has it: a tenth of the processor where others want it. With less they would end
-/// by the clock on a busy machine, and never be done.
+/// The niceness (see nice(1)) of slow runs while others run: they get a tenth of the CPU when other processes want it.
+/// With a smaller share they would reach the wall-clock limit on a busy machine and never finish.
 #[cfg(target_os = "linux")]
 const LOW_PRIORITY: i32 = 10;
-/// What a runner has beyond the time of a processor that a run may take: the interpreter ends a run itself where it can.
+/// CPU time that a runner has beyond the limit of a run, because the interpreter should end the run itself.
 const GRACE: Duration = Duration::from_millis(500);
-/// How long a run may take by the clock, however little of a processor it had: then its runner is ended, too.
+/// The wall-clock limit of a run, whatever CPU time it got. Then its runner is ended too.
 const MOST_WALL: Duration = Duration::from_secs(20);
-/// How often it is looked at what a run has used.
+/// How often the CPU time of a run is checked.
 const LOOK: Duration = Duration::from_millis(100);
-/// How long a new runner has to say that it is ready.
+/// How long a new runner may take until it is ready.
 const MOST_START: Duration = Duration::from_secs(10);
 
-/// How long an answer may take, by a processor's time and by the clock.
+/// The limits of an answer, in CPU time and wall-clock time.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bound {
     what: &'static str,
@@ -47,7 +47,8 @@ pub(super) const READ: Bound = Bound { what: "the script's top level", most: MOS
 const START: Bound = Bound { what: "its start", most: Duration::MAX, wall: MOST_START };
 
 impl Bound {
-    /// What a runner that is late says of its script: it is to blame for the time that it used, and not for what it was kept waiting.
+    /// What a late runner means for its script. The script is to blame only for the CPU time that it used, not for the
+    /// time that it waited for a CPU.
     fn late(&self, used: Duration) -> AgentError {
         if used * 10 >= self.most.saturating_mul(9) {
             return AgentError::OverLimit(over_time(self.what, self.most));
@@ -60,25 +61,25 @@ impl Bound {
     }
 }
 
-/// A runner that was started.
+/// A started runner.
 pub(super) struct Runner {
-    /// Killed when it is dropped.
+    /// Killed on drop.
     child: Child,
     pub(super) clock: Option<ClockId>,
-    /// The thread that runs scripts, by the system's number.
+    /// The system's id of the thread that runs scripts.
     pub(super) thread: i32,
     requests: ChildStdin,
     answers: BufReader<ChildStdout>,
     pub(super) scripts: HashSet<String>,
-    /// Microseconds of a processor after which what it does now is no longer quick.
+    /// The CPU time in microseconds after which the current work is no longer quick.
     pub(super) allowed: Arc<AtomicU64>,
-    /// Whether it gave its last answer.
+    /// Whether the runner gave its last answer.
     pub(super) is_over: bool,
     pub(super) is_slow: bool,
     pub(super) is_new: bool,
 }
 
-/// Lets a runner use so much of a processor until what it does is slow.
+/// Sets the CPU time after which the runner's work is slow.
 pub(super) fn allow(allowed: &AtomicU64, most: Duration) {
     allowed.store(u64::try_from(most.as_micros()).unwrap_or(u64::MAX), Relaxed);
 }
@@ -87,15 +88,15 @@ pub(super) fn other_answer() -> AgentError {
     AgentError::Ours("the script's runner gave another answer".to_owned())
 }
 
-/// Why a runner can't be asked any more.
+/// Why a runner can't be used any more.
 pub(super) enum Broken {
-    /// It gave no answer in time, and used so much of a processor.
+    /// It gave no answer in time, and used this much CPU time.
     Late(Bound, Duration),
-    /// It needs a slow slot, and there is none.
+    /// Its work needs a slow slot, and none is free.
     Slow,
-    /// It gave its last answer, and more was asked.
+    /// It gave its last answer, and got another request.
     Over,
-    /// It ended, or wrote no answer.
+    /// It ended, or its output was no answer.
     Off(std::io::Error),
 }
 
@@ -132,7 +133,7 @@ impl Runner {
         Ok(Self { child, clock, thread, requests, answers, scripts, allowed, is_over, is_slow: false, is_new: true })
     }
 
-    /// What a runner that broke means for what it was asked. The runner is over.
+    /// What a broken runner means for its requests. Ends the runner.
     pub(super) async fn stop_for(mut self, broken: Broken) -> Stop {
         let broken = match broken {
             Broken::Slow => return Stop::Slow,
@@ -147,17 +148,18 @@ impl Runner {
         let over_limit = |what: &str| Stop::One(AgentError::OverLimit(what.to_owned()));
         match (status.code(), std::os::unix::process::ExitStatusExt::signal(&status)) {
             (Some(OVER_MEMORY), _) => over_limit("the script took its runner down: it used too much memory"),
-            // A stack that ran out ends a process by its own guard, or without a word where that does not hold.
+            // A stack overflow ends a process through its guard, or by a signal where the guard fails.
             (Some(OVER_STACK), _) | (_, Some(nix::libc::SIGSEGV | nix::libc::SIGBUS | nix::libc::SIGILL)) => {
                 over_limit("the script took its runner down: its values lie too deep in each other")
             }
             (_, Some(nix::libc::SIGXCPU)) => over_limit(&over_time("the script", MOST_TIME)),
-            // Somebody else ended it: perhaps before it was asked at all.
+            // Something else ended the runner, perhaps before it got the request.
             _ => Stop::Again(status.to_string()),
         }
     }
 
-    /// Reads a script if it is not known here, and tells what it offers and how long that took; why it can't be read.
+    /// Reads a script unless the runner knows it, and notes what it offers and how long that took. Returns why the
+    /// script can't be read.
     pub(super) async fn read_once(&mut self, source: &Source, ran: &mut Ran) -> Result<Option<AgentError>, Broken> {
         if self.scripts.contains(&source.key) {
             return Ok(None);
@@ -183,8 +185,8 @@ impl Runner {
         })
     }
 
-    /// Writes all requests and reads the answers meanwhile: who waited with reading could wait for ever, each side for the other's
-    /// pipe.
+    /// Writes all requests and reads answers at the same time. Otherwise both sides could wait forever for the other to
+    /// empty its pipe.
     pub(super) async fn run_all(
         &mut self,
         key: &str,
@@ -218,7 +220,7 @@ impl Runner {
             }
             Ok(())
         });
-        // A runner that ends reads no more, so writing may fail where reading still has answers.
+        // A runner that ends reads no more, so writing may fail while answers can still be read.
         tokio::select! {
             read = &mut reading => read,
             Ok(()) = requests.write_all(&lines) => reading.await,
@@ -239,12 +241,12 @@ impl Runner {
     }
 }
 
-/// The time of a processor that was used since; without a clock for that, the time that passed.
+/// The CPU time used since `began`, or without a CPU clock the time that passed.
 fn used_since(meter: Option<Meter>, began: Instant) -> Duration {
     meter.map_or_else(|| began.elapsed(), |meter| meter.used().unwrap_or_default())
 }
 
-/// The next answer, if it comes within its bound and a little more, and whether it is the runner's last.
+/// The next answer, if it comes within its limit and the grace, and whether it is the runner's last.
 async fn answer_of(
     from: &mut BufReader<ChildStdout>,
     meter: Option<Meter>,
@@ -275,7 +277,7 @@ async fn answer_of(
     })
 }
 
-/// What tells the time of a processor that a process used.
+/// The clock of a process's CPU time.
 fn clock_of(process: u32) -> Option<ClockId> {
     #[cfg(target_os = "linux")]
     return ClockId::pid_cpu_clock_id(nix::unistd::Pid::from_raw(i32::try_from(process).ok()?)).ok();
@@ -283,12 +285,12 @@ fn clock_of(process: u32) -> Option<ClockId> {
     return None;
 }
 
-/// Lets a thread have a processor only for a small part of the time that others want it.
+/// Lowers a thread's priority: it gets only a small share of the CPU while others want it.
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "nix has no setpriority; the call takes three numbers")]
 pub(super) fn lower_priority(thread: i32) {
     let Ok(thread) = nix::libc::id_t::try_from(thread) else { return };
-    // SAFETY: the call reads and writes no memory of ours. Linux takes a thread's number here.
+    // SAFETY: the call reads and writes no memory of this process. Linux accepts a thread id here.
     let lowered = unsafe { nix::libc::setpriority(nix::libc::PRIO_PROCESS, thread, LOW_PRIORITY) };
     if lowered != 0 {
         tracing::debug!(error = %std::io::Error::last_os_error(), "a slow script keeps its priority");
@@ -313,7 +315,8 @@ mod tests {
                 assert_eq!(matches!(late, AgentError::Interrupted(_)), !is_its_own, "{part} of the bound: {late:?}");
             }
         }
-        // On a machine that is busy a slow run has a tenth of a processor, or less: it must have a chance, and come to an end.
+        // On a busy machine a slow run gets a tenth of a CPU or less. It must be able to finish, and must end at some
+        // time.
         assert!(RUN.wall >= RUN.most * 5 && RUN.wall <= Duration::from_secs(60));
     }
 }

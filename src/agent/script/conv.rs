@@ -391,7 +391,7 @@ impl Log {
     }
 }
 
-/// A field of a log line, as text where JSON can't say it or it is too long.
+/// A field of a log line, as text if JSON can't express it or it is too long.
 fn short(value: Value, most: usize) -> Json {
     match to_json(value) {
         Ok(Json::String(text)) => Json::from(bounds::text(&text, most / 2)),

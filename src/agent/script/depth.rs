@@ -10,25 +10,25 @@ const MOST_ELIFS: usize = 1_000;
 /// Blanks before a statement.
 const MOST_INDENT: usize = 200;
 
-/// What lies in one bracket that is open, or in none.
+/// The contents of one open bracket, or of the top level.
 #[derive(Debug, Clone, Copy, Default)]
 struct Level {
-    /// Operators, names and brackets since its last comma that has siblings on both sides.
+    /// Operators, names and brackets since the last comma between siblings.
     links: usize,
-    /// Lambdas whose parameters are not over: their commas stand before what lies within them.
+    /// Lambdas whose parameter lists are open. The commas of a parameter list come before the lambda's body.
     lambdas: usize,
-    /// Whether a comprehension has begun: each `for` lies within the one before, and commas stand in its targets.
+    /// Whether a comprehension has begun. Each `for` is nested in the one before, and its targets contain commas.
     is_comprehension: bool,
 }
 
-/// What reads a script letter by letter.
+/// Reads a script character by character.
 struct Reader<'s> {
     rest: std::iter::Peekable<std::str::Chars<'s>>,
     line: usize,
     elifs: usize,
-    /// The brackets that are open, the outermost first: the sum of their links is the depth.
+    /// The open brackets, the outermost first. The sum of their links is the depth.
     levels: Vec<Level>,
-    /// The blanks of a line that has nothing else yet.
+    /// The indentation of the current line, while the line has only blanks.
     indent: Option<usize>,
 }
 
@@ -79,7 +79,7 @@ impl Reader<'_> {
                 }
             }
             ',' | ';' => self.separate(),
-            // The expression goes on in the next line.
+            // The expression continues on the next line.
             '\\' => {
                 self.rest.next_if_eq(&'\r');
                 self.line += usize::from(self.rest.next_if_eq(&'\n').is_some());
@@ -105,7 +105,7 @@ impl Reader<'_> {
         }
     }
 
-    /// What comes after a comma is no deeper than what came before, where both are siblings.
+    /// An item after a comma between siblings is no deeper than the item before.
     fn separate(&mut self) {
         if let Some(level) = self.levels.last_mut()
             && level.lambdas == 0

@@ -27,11 +27,12 @@ const MOST_TICKS: u64 = 2_000_000;
 const MOST_DEPTH: usize = 64;
 /// Bytes of one run's values, checked now and then.
 const MOST_HEAP: usize = 64 << 20;
-/// Bytes that a script which was read keeps, where they are counted: it stays in its runner beside others.
+/// How many bytes a compiled script may keep, where allocations are counted. It stays in its runner beside other
+/// scripts.
 const MOST_KEPT: isize = 16 << 20;
-/// The time of a processor that one run may take.
+/// The CPU time that one run may use.
 pub(super) const MOST_TIME: Duration = Duration::from_secs(3);
-/// The same of a script's top level: it runs again in each new runner, before anybody is answered.
+/// The CPU time that a script's top level may use. It runs again in each new runner, before any answer.
 pub(super) const MOST_TIME_OF_TOP_LEVEL: Duration = Duration::from_millis(500);
 /// Reading a script recurses into its expressions, `depth` says how far; comparing and printing values
 /// recurses into them. The pages are only taken when they are touched.
@@ -47,15 +48,15 @@ pub struct Script {
 }
 
 impl Script {
-    /// Reads a script and runs its top level, on a thread of its own.
+    /// Reads a script and runs its top level on a thread of its own.
     #[cfg(test)]
     pub fn compile(source: &str) -> Result<Self, AgentError> {
         let source = source.to_owned();
         on_own_thread(move || Self::compile_here(&source))
     }
 
-    /// Reads a script and runs its top level, right here: on a thread of [`on_own_thread`], for its stack. The error names line and
-    /// column.
+    /// Reads a script and runs its top level on the current thread, which must be one of [`on_own_thread`] for its
+    /// stack. The error names line and column.
     pub(super) fn compile_here(source: &str) -> Result<Self, AgentError> {
         let before = memory::live();
         let script = compile_here(source)?;
@@ -70,8 +71,8 @@ impl Script {
         Ok(script)
     }
 
-    /// Runs `reply` with texts, else the start function, right here: on a thread of [`on_own_thread`], for its stack. One that the
-    /// script does not define changes nothing.
+    /// Runs `reply` with the texts, or without texts the start function, on the current thread, which must be one of
+    /// [`on_own_thread`] for its stack. A function that the script does not define changes nothing.
     pub fn run(&self, conversation: Conversation, texts: Option<Vec<String>>) -> Result<Answer, AgentError> {
         let function = if texts.is_some() { self.has_reply.then_some("reply") } else { self.has_start };
         let Some(function) = function else { return Ok(Answer::silent(conversation)) };
@@ -162,7 +163,7 @@ pub(super) fn on_own_thread<T: Send + 'static>(
         .unwrap_or_else(|_| Err(panicked()))
 }
 
-/// What a panic of the interpreter says of its script. Its arena panics when it is refused memory.
+/// What a panic of the interpreter means for its script. The interpreter's arena panics when an allocation is refused.
 pub(super) fn panicked() -> AgentError {
     if memory::was_refused() {
         return AgentError::OverLimit("the script used too much memory".to_owned());
@@ -194,22 +195,22 @@ pub(super) fn globals() -> Globals {
 }
 
 thread_local! {
-    /// Whether the run on this thread was ended for its time. Only our own check sets it.
+    /// Whether the run on this thread was ended for its CPU time. Only our own check sets it.
     static IS_OVER_TIME: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The processor's time that this thread has used.
+/// The CPU time that this thread has used.
 pub(super) fn cpu_time() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from).unwrap_or_default()
 }
 
-/// What is said of a run that used more of a processor than it may.
+/// The error of a run that exceeded its CPU time.
 pub(super) fn over_time(what: &str, most: Duration) -> String {
     format!("{what} took over {} seconds of a processor", most.as_secs_f64())
 }
 
-/// An evaluator within the bounds of a run that may take so much time of a processor. The time that passes says how busy the machine is, and
-/// is bounded by whoever waits for the run.
+/// An evaluator that ends a run after `most` CPU time. The wall-clock time depends on how busy the machine is, and the
+/// caller limits it.
 fn bounded<'v, 'a, 'e>(module: &'a Module<'v>, most: Duration) -> Result<Evaluator<'v, 'a, 'e>, AgentError> {
     let mut evaluator = Evaluator::new(module);
     IS_OVER_TIME.set(false);
@@ -272,13 +273,14 @@ fn read_state(state: Value) -> Result<Map<String, Json>, AgentError> {
     Ok(state)
 }
 
-/// An error of a run, told in the terms of our bounds where one of them ended it. What an error says is never asked alone: a script, and
-/// who texts it, choose the words of most errors.
+/// The error of a run, in our own words if one of our limits ended it. The error's text is never the only evidence,
+/// because scripts and contacts choose the text of most errors.
 fn readable(function: &str, error: &starlark::Error, evaluator: &Evaluator, most: Duration) -> AgentError {
     if IS_OVER_TIME.take() {
         return AgentError::OverLimit(over_time(function, most));
     }
-    // The interpreter tells these bounds only in words, under a kind of error that other errors share. So its counters must be over too.
+    // The interpreter reports these limits only in the text of a general error kind. So its counters must exceed them
+    // too.
     let is_told = |words: String| {
         matches!(error.kind(), ErrorKind::Other(_)) && {
             let told = error.without_diagnostic().to_string();

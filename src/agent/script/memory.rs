@@ -1,7 +1,8 @@
-//! Bounds what a script runner allocates: an allocator that counts and refuses, and the exit codes that tell why a runner ended.
+//! Limits what a script runner allocates: an allocator that counts and refuses, and the exit codes that say why a
+//! runner ended.
 //!
-//! The interpreter looks at its heap now and then only, and one `l + l` or `x * x` allocates far more in a single step. So each
-//! allocation is looked at. Other processes than runners pay one read of a flag.
+//! The interpreter checks its heap only now and then, and one `l + l` or `x * x` allocates far more in a single step.
+//! So every allocation is checked. In processes that are no runners this costs one read of a flag.
 
 #![expect(
     unsafe_code,
@@ -14,33 +15,36 @@ use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering::Relaxed};
 use nix::libc;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
-/// The run allocated more than it may.
+/// The run exceeded its memory limit.
 pub(super) const OVER_MEMORY: i32 = 81;
 /// The run exhausted its stack.
 pub(super) const OVER_STACK: i32 = 82;
 /// The runner could not work, and no script is to blame.
 pub(super) const NOT_ABLE: i32 = 83;
 
-/// What one run may allocate beyond what its runner kept before. The interpreter ends a run at 64 MiB of values; its arena grows
-/// in steps that double, so that much needs up to half as much again.
+/// What one run may allocate beyond what its runner kept before. The interpreter ends a run at 64 MiB of values. Its
+/// arena doubles as it grows, so 64 MiB of values may need half as much again.
 const MOST_OF_A_RUN: isize = 96 << 20;
-/// A request for so much may be answered with "no": the interpreter's arena then asks for half as much.
+/// From this size on, an allocation may be refused without ending the process: the interpreter's arena then asks for
+/// half as much.
 const LARGE: usize = 1 << 20;
 
 static COUNTING: AtomicBool = AtomicBool::new(false);
-/// Bytes in use since counting began. One thread runs scripts and the other allocates nothing, so plain loads and stores do.
+/// Bytes in use since counting began. Only one thread allocates, the one that runs scripts, so plain loads and stores
+/// suffice.
 static LIVE: AtomicIsize = AtomicIsize::new(0);
 static LIMIT: AtomicIsize = AtomicIsize::new(isize::MAX);
-/// Whether this run was refused an allocation for its limit.
+/// Whether this run was refused an allocation because of its limit.
 static REFUSED: AtomicBool = AtomicBool::new(false);
-/// Whether the system had no memory although the run was below its limit.
+/// Whether the system had no memory left although the run was below its limit.
 static EXHAUSTED: AtomicBool = AtomicBool::new(false);
 
-/// An allocator that is bounded in runners, and the one below it elsewhere.
+/// An allocator that enforces the limit in runners, and only forwards to the one below elsewhere.
 pub struct Bounded<A>(pub A);
 
 impl<A> Bounded<A> {
-    /// Whether so many bytes more are allowed. What is small and not allowed ends the process: nothing can be done without it.
+    /// Whether `bytes` more may be allocated. A small allocation over the limit ends the process, because the
+    /// interpreter can't go on without it.
     fn allows(bytes: usize) -> bool {
         let more = isize::try_from(bytes).unwrap_or(isize::MAX);
         if LIVE.load(Relaxed).saturating_add(more) <= LIMIT.load(Relaxed) {
@@ -68,7 +72,7 @@ impl<A> Bounded<A> {
     }
 }
 
-// SAFETY: each call goes to the allocator below with the same arguments, or answers null, which the trait allows.
+// SAFETY: each call forwards its arguments to the allocator below, or returns null, which the trait allows.
 unsafe impl<A: GlobalAlloc> GlobalAlloc for Bounded<A> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if !COUNTING.load(Relaxed) {
@@ -101,7 +105,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Bounded<A> {
         if !COUNTING.load(Relaxed) {
             return unsafe { self.0.realloc(given, layout, size) };
         }
-        // Both may be there for a moment, so the new size counts in full.
+        // Both blocks may exist for a moment, so the new size counts in full.
         if size > layout.size() && !Self::allows(size) {
             return std::ptr::null_mut();
         }
@@ -113,24 +117,24 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Bounded<A> {
     }
 }
 
-/// Begins to count, and lets a process that aborts tell why by its exit code.
+/// Begins to count, and makes a process that aborts report the reason by its exit code.
 pub(super) fn bound_this_process() {
     let told = SigAction::new(SigHandler::Handler(on_abort), SaFlags::empty(), SigSet::empty());
-    // SAFETY: the handler reads atomics and calls _exit, both of which a signal handler may do.
+    // SAFETY: the handler reads atomics and calls _exit. A signal handler may do both.
     if unsafe { sigaction(Signal::SIGABRT, &told) }.is_err() {
         exit_now(NOT_ABLE);
     }
     COUNTING.store(true, Relaxed);
 }
 
-/// Sets the limit of the run that begins now.
+/// Sets the limit of a new run.
 pub(super) fn begin_run() {
     REFUSED.store(false, Relaxed);
     EXHAUSTED.store(false, Relaxed);
     LIMIT.store(live().saturating_add(MOST_OF_A_RUN), Relaxed);
 }
 
-/// Whether the run was refused an allocation for its limit.
+/// Whether the run was refused an allocation because of its limit.
 pub(super) fn was_refused() -> bool {
     REFUSED.load(Relaxed)
 }
@@ -140,13 +144,13 @@ pub(super) fn live() -> isize {
     LIVE.load(Relaxed)
 }
 
-/// Ends the process with nothing in between: no destructor and no handler of the C library runs.
+/// Ends the process at once: no destructor and no handler of the C library runs.
 pub(super) fn exit_now(code: i32) -> ! {
     // SAFETY: _exit takes any number and does not return.
     unsafe { libc::_exit(code) }
 }
 
-/// An allocation that was refused and a stack that is exhausted both end in an abort.
+/// A refused allocation and a stack overflow both end in an abort.
 extern "C" fn on_abort(_: libc::c_int) {
     exit_now(if REFUSED.load(Relaxed) {
         OVER_MEMORY

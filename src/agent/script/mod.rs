@@ -28,12 +28,13 @@ pub struct ScriptAgent {
 }
 
 impl ScriptAgent {
-    /// A project's script, which is read with its first turn. `key` names it: another script must have another key.
+    /// A project's script, which is read at its first turn. `key` identifies the script, so each script needs a key of
+    /// its own.
     pub fn new(runners: Runners, project: Uuid, key: String, text: String) -> Self {
         Self { runs: Queue::new(runners, Source { project, key, text }) }
     }
 
-    /// How many more turns it could run: where there is no room, one more could only wait.
+    /// How many more turns the script could run now. A turn beyond that could only wait.
     pub fn headroom(&self) -> Headroom {
         self.runs.headroom()
     }

@@ -1,4 +1,5 @@
-//! The runner's own side: a process that answers requests until its standard input ends, within bounds that no script can leave.
+//! The runner's side: a process that answers requests until its standard input ends, within limits that no script can
+//! escape.
 
 use std::collections::HashMap;
 use std::io::{BufRead, Write};
@@ -14,22 +15,22 @@ use super::protocol::{Facts, MOST_ANSWER, Request, Response};
 use super::{memory, sandbox};
 use crate::agent::AgentError;
 
-/// Address space of a runner: the outer wall, far above what the allocator's count lets it reach.
+/// The address space of a runner: a second limit, far above what the allocator allows.
 const MOST_ADDRESSES: u64 = 1 << 30;
-/// How long an answer may wait for those of other runs.
+/// How long an answer may wait for the answers of other runs.
 const TOGETHER: Duration = Duration::from_millis(2);
-/// How many runs a runner serves before another takes its place: what its interpreter leaks does not add up for ever.
+/// How many runs a runner serves before a new runner replaces it, so that the interpreter's leaks do not add up.
 const MOST_RUNS: usize = 20_000;
-/// What a runner may keep between runs, its scripts above all.
+/// The memory that a runner may keep between runs, mostly its scripts.
 const MOST_KEPT: isize = 32 << 20;
-/// Memory of its own that a runner may have taken when it waits for more: what it keeps, and pages of its stack and its heap that were
-/// touched and not given back.
+/// The private resident memory that an idle runner may have: the memory that it keeps, plus touched pages of its stack
+/// and heap that were not given back.
 const MOST_RESIDENT: u64 = 48 << 20;
 
 /// Answers requests until standard input ends, as a runner of the process with the id `parent`.
 pub fn serve(parent: Option<i32>) -> std::io::Result<()> {
     sandbox::die_with(parent);
-    // Where a system knows no such limit, the other bounds are what there is.
+    // On a system without this limit, the other limits must suffice.
     let _ = getrlimit(Resource::RLIMIT_AS).and_then(|(_, hard)| {
         let most = hard.min(MOST_ADDRESSES);
         setrlimit(Resource::RLIMIT_AS, most, most)
@@ -37,7 +38,7 @@ pub fn serve(parent: Option<i32>) -> std::io::Result<()> {
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
     sandbox::die_with_standard_input()?;
     memory::bound_this_process();
-    // One thread for all runs: one for each took half of a quick script's time.
+    // One thread for all runs: a thread for each run cost half of a quick script's time.
     let served = on_own_thread(|| serve_here().map_err(|error| AgentError::Ours(error.to_string())));
     if served.is_err() {
         memory::exit_now(memory::NOT_ABLE);
@@ -46,14 +47,14 @@ pub fn serve(parent: Option<i32>) -> std::io::Result<()> {
 }
 
 fn serve_here() -> std::io::Result<()> {
-    // Opened while files can be.
+    // Opened before the sandbox refuses to open files.
     let resident = sandbox::Resident::open();
     let no_sandbox = sandbox::enter().err();
     let mut scripts: HashMap<String, Script> = HashMap::new();
     let mut requests = std::io::BufReader::with_capacity(1 << 16, std::io::stdin().lock());
     let mut answers = std::io::stdout().lock();
     let (mut line, mut written, mut flushed) = (Vec::new(), Vec::new(), Instant::now());
-    // Without this bound nobody would end a run when the process that asked is gone.
+    // Without this limit, nothing would end a run after the parent process is gone.
     let first = match bound_cpu_time() {
         Ok(_) => Response::Ready { thread: sandbox::this_thread(), no_sandbox },
         Err(error) => {
@@ -65,7 +66,8 @@ fn serve_here() -> std::io::Result<()> {
     written.clear();
     let mut runs = 0;
     loop {
-        // For reading a request and the answers of the runs before: the request's own limit is set when it is there.
+        // A limit for reading the request and for the answers of earlier runs. The request's own limit is set when it
+        // has arrived.
         memory::begin_run();
         if requests.read_until(b'\n', &mut line)? == 0 {
             return Ok(());
@@ -76,7 +78,7 @@ fn serve_here() -> std::io::Result<()> {
         line.clear();
         line.shrink_to(1 << 16);
         runs += 1;
-        // Answers to requests that came together leave together, unless the runs take long.
+        // Answers to requests that came together are sent together, unless the runs take long.
         let leaves = !requests.buffer().contains(&b'\n') || flushed.elapsed() > TOGETHER;
         let is_large = || {
             memory::live() > MOST_KEPT
@@ -97,8 +99,9 @@ fn serve_here() -> std::io::Result<()> {
     }
 }
 
-/// Ends this process when a request takes far more time of a processor than a run may, whatever became of the one who asked. The hard limit
-/// stays as it is, since only a privileged process may raise it again. Says whether it leaves the time for another request.
+/// Makes the kernel end this process when a request uses far more CPU time than a run may, even if the parent is gone.
+/// The hard limit stays, since only a privileged process may raise it again. Returns whether it leaves time for another
+/// request.
 fn bound_cpu_time() -> nix::Result<bool> {
     let used = clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map(Duration::from)?;
     let bound = (used + MOST_TIME * 2).as_secs() + 1;
@@ -107,7 +110,8 @@ fn bound_cpu_time() -> nix::Result<bool> {
     Ok(bound.saturating_add(MOST_TIME.as_secs() * 2) < hard)
 }
 
-/// Whether a runner that gave such an answer runs no other script: it may be short of memory, or its interpreter in disorder.
+/// Whether a runner serves no other script after this answer: it may be short of memory, or its interpreter
+/// inconsistent.
 fn ends_a_runner(answer: &Response) -> bool {
     match answer {
         Response::Failed(error @ AgentError::Failed(_)) => *error == panicked(),
@@ -132,7 +136,7 @@ fn write(written: &mut Vec<u8>, answer: &Response) -> std::io::Result<()> {
 }
 
 fn answer(request: Request, scripts: &mut HashMap<String, Script>) -> Response {
-    // What a run leaves behind is its own heap, and a runner that panicked runs nothing else.
+    // A run leaves only its own heap behind, and a runner that panicked runs nothing else.
     let answering = AssertUnwindSafe(|| try_answer(request, scripts));
     let answered = catch_unwind(answering).unwrap_or_else(|_| match panicked() {
         // It would panic again the next time.

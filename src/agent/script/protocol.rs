@@ -1,15 +1,15 @@
-//! What a process and its script runners say to each other: a line of JSON each.
+//! The messages between a process and its script runners: one line of JSON each.
 
 use serde::{Deserialize, Serialize};
 
 use super::check::Fault;
 use crate::agent::{AgentError, Answer, Conversation};
 
-/// The longest answer of a runner, in bytes of JSON. A turn's texts and its state are a small part of it; without a bound a
-/// script's answer would fill the memory of the process that asked.
+/// The longest answer of a runner, in bytes of JSON. A turn's texts and state are far smaller. Without a limit, a
+/// script's answer would fill the memory of the parent process.
 pub(super) const MOST_ANSWER: usize = 8 << 20;
 
-/// What a script offers.
+/// The functions that a script defines.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Facts {
     pub has_start: bool,
@@ -28,7 +28,7 @@ pub(super) enum Request {
     Check { source: String },
 }
 
-/// [`Request::Run`] as it is written, of what the caller keeps.
+/// [`Request::Run`] in its written form, borrowed from the caller.
 #[derive(Serialize)]
 pub(super) enum RunRequest<'r> {
     Run { key: &'r str, conversation: &'r Conversation, texts: &'r Option<Vec<String>> },
@@ -36,8 +36,8 @@ pub(super) enum RunRequest<'r> {
 
 #[derive(Serialize, Deserialize)]
 pub(super) enum Response {
-    /// The runner's first line, unless it fails: the system's number of the thread that runs scripts, and why there is no sandbox if there
-    /// is none.
+    /// The runner's first line, unless the start fails: the system's id of the thread that runs scripts, and why there
+    /// is no sandbox, if there is none.
     Ready {
         thread: i32,
         no_sandbox: Option<String>,
@@ -47,6 +47,6 @@ pub(super) enum Response {
     Ran(Box<Answer>),
     Checked(Vec<Fault>),
     Failed(AgentError),
-    /// The same, and the runner ends: the next script gets a new one.
+    /// An answer after which the runner ends. The next script gets a new runner.
     Last(Box<Response>),
 }

@@ -1,4 +1,4 @@
-//! Runs of one script that wait for a runner, and go there together while they are quick; it knows no other script.
+//! The runs of one script that wait for a runner. Quick runs go there together. Knows no other script.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -12,9 +12,9 @@ use super::slots::{Headroom, Pace, Place, at};
 use super::slowness::Slowness;
 use crate::agent::{AgentError, Answer};
 
-/// How often a run goes to a runner that ends before it answers, and no script is to blame.
+/// How often a run is sent to a runner that ends without an answer when no script is to blame.
 const MOST_TRIES: usize = 3;
-/// How long it is remembered that a script could not be read for a reason that is not its own.
+/// How long a failure to read a script is remembered when the script is not to blame.
 const UNREADABLE: Duration = Duration::from_secs(30);
 
 struct Waiting {
@@ -23,7 +23,7 @@ struct Waiting {
     /// It was there when a runner went down: perhaps by its fault.
     alone: bool,
     tries: usize,
-    /// While it waits for a slow slot: its place among those that do.
+    /// The run's place in the queue for slow slots, while it waits for one.
     place: Option<Place>,
 }
 
@@ -33,23 +33,23 @@ pub struct Queue(Arc<Inner>);
 struct Inner {
     runners: Runners,
     source: Source,
-    /// What the script offers, since it was read first.
+    /// What the script offers, known since it was first read.
     facts: OnceLock<Facts>,
     state: Mutex<State>,
-    /// One script may take half of the quick runners at most, and as many slow ones: it leaves room for the others.
+    /// One script may use at most half of the quick runners, and as many slow ones, so that other scripts find runners.
     shares: [Arc<Semaphore>; 2],
 }
 
 struct State {
-    /// The runs that wait for quick slots, and for slow ones.
+    /// The runs that wait for quick slots, and those that wait for slow slots.
     waiting: [VecDeque<Waiting>; 2],
     slowness: Slowness,
-    /// Why the script can't be read: for good, or until then.
+    /// Why the script can't be read, either for good or until the given time.
     unreadable: Option<(AgentError, Option<Instant>)>,
 }
 
 impl Queue {
-    /// A queue before a script, which is read with its first run.
+    /// A queue for a script, which is read at its first run.
     pub fn new(runners: Runners, source: Source) -> Self {
         let share = || Arc::new(Semaphore::new((runners.count() / 2).max(1)));
         let shares = [share(), share()];
@@ -62,7 +62,7 @@ impl Queue {
         self.0.facts.get().copied()
     }
 
-    /// How many more runs may come: without end, unless they are slow.
+    /// How many more runs may come: any number, unless the script's runs are slow.
     pub fn headroom(&self) -> Headroom {
         let mut state = self.0.lock();
         match state.unreadable() {
@@ -96,7 +96,7 @@ impl Queue {
     }
 }
 
-/// A project whose slow runs wait: its messages wait too, and hold none of the worker's slots meanwhile.
+/// The error when too many slow runs of the project wait. Its messages wait too, but hold no worker slots meanwhile.
 fn too_many_wait() -> AgentError {
     AgentError::Ours(
         "too many slow script runs of this project wait for a runner; it goes on when they are done".to_owned(),
@@ -104,7 +104,8 @@ fn too_many_wait() -> AgentError {
 }
 
 impl State {
-    /// Why no run can be answered now. The error that was ours is told as such: each turn that meets it tried nothing.
+    /// Why no run can be answered now. An interruption becomes an error of ours, because this turn did not try
+    /// anything.
     fn unreadable(&mut self) -> Option<AgentError> {
         self.unreadable.take_if(|(_, until)| until.is_some_and(|until| Instant::now() > until));
         self.unreadable.as_ref().map(|(error, _)| match error {
@@ -115,13 +116,13 @@ impl State {
         })
     }
 
-    /// Notes why the script can't be read: what is its own fault would be so again.
+    /// Remembers why the script can't be read. A fault of the script itself is remembered for good.
     fn note_unreadable(&mut self, error: &AgentError) {
         let is_its_own = !matches!(error, AgentError::Ours(_) | AgentError::Interrupted(_));
         self.unreadable = Some((error.clone(), (!is_its_own).then(|| Instant::now() + UNREADABLE)));
     }
 
-    /// Learns from how runs went.
+    /// Updates what is known of the script's speed.
     fn note(&mut self, runs: &[Run], ran: &Ran) {
         for (Run { conversation, .. }, (answer, used)) in runs.iter().zip(&ran.answers) {
             match answer {
@@ -148,12 +149,12 @@ impl Inner {
         waiting.place.is_some()
     }
 
-    /// Works on the runs of a pace, unless enough do.
+    /// Starts a task for the runs of a pace, unless enough tasks run.
     fn begin(self: Arc<Self>, pace: Pace) {
         let [quick, slow] = &self.shares;
         let share = if pace == Pace::Quick { quick } else { slow };
         if let Ok(permit) = share.clone().try_acquire_owned() {
-            // On its own: who waits may give up, and the others' runs must go on.
+            // A task of its own: the caller may give up, and the other runs must go on.
             tokio::spawn(self.work(pace, permit));
         }
     }
@@ -184,7 +185,7 @@ impl Inner {
         }
     }
 
-    /// Runs them and answers those that came to an end; says whether any wait for slow slots now.
+    /// Runs a batch and answers the runs that finished. Returns whether any run waits for a slow slot now.
     async fn run_together(&self, batch: Vec<Waiting>, pace: Pace) -> bool {
         if batch.is_empty() {
             return false;
@@ -221,8 +222,9 @@ impl Inner {
         self.settle(again, pace, fate.unreadable)
     }
 
-    /// Puts what is to be run again before those that wait, and each of them where its pace says: as many wait for slow slots as there
-    /// are places for, and the others are sent away. They came before their runs were known as slow. Says whether any wait for slow slots.
+    /// Puts the runs to be retried before the waiting ones, and moves each run to the queue of its pace. Runs that find
+    /// no place in the queue for slow slots are sent away, since they came before they were known to be slow. Returns
+    /// whether any run waits for a slow slot.
     fn settle(&self, mut again: VecDeque<Waiting>, pace: Pace, unreadable: Option<AgentError>) -> bool {
         let mut away = Vec::new();
         let mut state = self.lock();
@@ -256,16 +258,16 @@ impl Inner {
     }
 }
 
-/// What becomes of runs that were not answered.
+/// What happens to runs that got no answer.
 #[derive(Debug, Default)]
 struct Fate {
-    /// They have no answer for this reason, else they are run again.
+    /// The error that the runs get; without one, they are retried.
     error: Option<AgentError>,
-    /// Each on its own: where one of several took the runner down, nobody knows which.
+    /// Each run is retried alone: if one of several took the runner down, it is not known which.
     alone: bool,
-    /// Their runner ended for no reason that is known: that counts, and says how it ended.
+    /// How their runner ended, if the reason is not known. This counts as a try.
     ended: Option<String>,
-    /// No run of the script has an answer.
+    /// The error that every run of the script gets.
     unreadable: Option<AgentError>,
 }
 

@@ -1,7 +1,8 @@
-//! Runs scripts in processes of their own, so that one that exhausts stack, memory or time takes nobody with it; it knows no sessions.
+//! Runs scripts in processes of their own, so that a script that exhausts stack, memory or time harms no other script.
+//! Knows no sessions.
 //!
-//! A runner is this program again (`textback run-scripts`, see `child.rs` and `process.rs`). It serves one script's runs at a time, and
-//! ends with the first one that goes wrong in a way that the next could feel.
+//! A runner is this program again (`textback run-scripts`, see `child.rs` and `process.rs`). It serves one script's
+//! runs at a time. It ends after a failure that could affect the next run.
 
 use std::path::PathBuf;
 use std::pin::pin;
@@ -20,12 +21,12 @@ use crate::agent::{AgentError, Answer, Conversation};
 
 /// The command that a runner is started with.
 pub const COMMAND: &str = "run-scripts";
-/// The time of a processor after which a run, or runs that went together, must leave a quick slot.
-/// A debug build takes ten times as long for the same.
+/// The CPU time after which a run, or a batch of runs, must leave its quick slot. A debug build takes ten times as long
+/// for the same work.
 pub(super) const QUICK: Duration = Duration::from_millis(if cfg!(debug_assertions) { 250 } else { 25 });
-/// The same for reading a script, which is done once in a runner.
+/// The same for reading a script, which a runner does once.
 pub(super) const QUICK_TO_READ: Duration = Duration::from_millis(if cfg!(debug_assertions) { 1_000 } else { 100 });
-/// How often a question is asked again that failed for no fault of the script.
+/// How often a request is retried that failed through no fault of the script.
 const MOST_TRIES: usize = 3;
 /// How long a check waits for a runner.
 const MOST_WAIT: Duration = Duration::from_secs(20);
@@ -36,10 +37,10 @@ pub struct Run {
     pub texts: Option<Vec<String>>,
 }
 
-/// A script and whose it is.
+/// A script and its project.
 pub(super) struct Source {
     pub(super) project: Uuid,
-    /// Names it in a runner.
+    /// Identifies the script in a runner.
     pub(super) key: String,
     pub(super) text: String,
 }
@@ -47,33 +48,33 @@ pub(super) struct Source {
 /// Why runs have no answer.
 #[derive(Debug)]
 pub(super) enum Stop {
-    /// None of them can have one.
+    /// No run can have an answer.
     All(AgentError),
     /// The script can't be read.
     Unreadable(AgentError),
-    /// One of them took the runner down: the only one, if it was alone.
+    /// One of the runs took the runner down. If there was only one run, it did.
     One(AgentError),
-    /// The runner ended, for a reason that nobody knows: they are to be run again.
+    /// The runner ended for an unknown reason. The runs are to be retried.
     Again(String),
-    /// The runner ended as planned, before it came to them: they are to be run again.
+    /// The runner ended as planned before these runs. They are to be retried.
     Over,
-    /// They take longer than a quick slot is for, and no slow one was free.
+    /// The runs take longer than a quick slot allows, and no slow slot was free.
     Slow,
 }
 
-/// What runs of a script came to.
+/// The outcome of runs of a script.
 #[derive(Default)]
 pub(super) struct Ran {
-    /// As many answers as there were, in order, each with the time of a processor that it took.
+    /// The answers in order, each with the CPU time that its run used.
     pub(super) answers: Vec<(Result<Answer, AgentError>, Duration)>,
-    /// What stopped the others.
+    /// What stopped the other runs.
     pub(super) stop: Option<Stop>,
-    /// What the script offers and how long reading it took, if it was read for them.
+    /// What the script offers and how long reading it took, if it was read for these runs.
     pub(super) facts: Option<Facts>,
     pub(super) reading: Duration,
-    /// Whether they were stopped while it was read.
+    /// Whether the runs were stopped while the script was being read.
     pub(super) is_unread: bool,
-    /// The time of a processor that the runs took in all.
+    /// The CPU time of all runs together.
     pub(super) used: Duration,
 }
 
@@ -81,7 +82,7 @@ pub(super) struct Ran {
 #[derive(Clone)]
 pub struct Runners {
     turns: Arc<Pool>,
-    /// Runners of their own for scripts that nobody texts yet, so that those who write agents hold up nobody's conversation.
+    /// Runners only for checks, so that people who save agents don't delay conversations.
     checks: Arc<Pool>,
 }
 
@@ -89,7 +90,7 @@ struct Pool {
     program: PathBuf,
     count: usize,
     slots: Slots,
-    /// Runners that wait, quick and slow ones: a process that went down in priority can't come up again.
+    /// Idle runners, quick and slow ones apart: a process whose priority was lowered can't raise it again.
     quick: Mutex<Vec<Runner>>,
     slow: Mutex<Vec<Runner>>,
 }
@@ -111,12 +112,12 @@ impl Runners {
         Self { turns: Arc::new(turns), checks: Arc::new(Pool::new(program, 2, 2)) }
     }
 
-    /// Says how many turns the workers run at a time: only some of them may wait for slow runs of others.
+    /// Sets how many turns the workers run at a time. Only a part of them may wait for slow slots.
     pub fn bound_queue(&self, turn_slots: usize) {
         self.turns.slots.bound_queue(turn_slots);
     }
 
-    /// Whether any run waits for slow scripts of others or of its own project.
+    /// Whether any run waits for a slow slot.
     pub fn has_queue(&self) -> bool {
         self.turns.slots.has_queue()
     }
@@ -130,7 +131,8 @@ impl Runners {
         &self.turns.slots
     }
 
-    /// Runs a script for several conversations, one after the other in one runner, where it is read before if that was not done yet.
+    /// Runs a script for several conversations, one after the other in one runner. The runner reads the script first if
+    /// it does not know it.
     pub(super) async fn run_all(&self, source: &Source, runs: &[Run], pace: Pace) -> Ran {
         let (mut ran, mut used, mut is_reading) = (Ran::default(), Duration::ZERO, false);
         let key = Some(source.key.as_str());
@@ -156,7 +158,7 @@ impl Runners {
         ran
     }
 
-    /// Tells the faults of a project's script.
+    /// Returns the faults of a project's script.
     pub async fn check(&self, project: Uuid, source: &str) -> Result<Vec<Fault>, AgentError> {
         let question = Request::Check { source: source.to_owned() };
         let checking = self.checks.ask(project, &question);
@@ -180,7 +182,7 @@ impl Pool {
         runners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A runner that waits, one that has read the script if there is one.
+    /// An idle runner, preferably one that has read the script.
     fn idle_runner(&self, is_slow: bool, key: Option<&str>) -> Option<Runner> {
         let mut idle = self.idle(is_slow);
         let knows = key.and_then(|key| idle.iter().rposition(|runner| runner.scripts.contains(key)));
@@ -190,7 +192,7 @@ impl Pool {
         }
     }
 
-    /// Asks one question, again where that may help.
+    /// Sends one request, and retries it where that may help.
     async fn ask(&self, project: Uuid, question: &Request) -> Result<Response, AgentError> {
         let (mut pace, mut last) = (Pace::Quick, String::new());
         for _ in 0..MOST_TRIES {
@@ -209,7 +211,7 @@ impl Pool {
         Err(too_many_ended(&last))
     }
 
-    /// Asks a runner when there is a slot. One that fails is ended, and the next one starts afresh.
+    /// Uses a runner as soon as there is a slot. A runner that fails is ended, and the next request starts a new one.
     async fn with_runner<T>(
         &self,
         project: Uuid,
@@ -224,7 +226,8 @@ impl Pool {
             Some(runner) => runner,
             None => Runner::start(&self.program).await.map_err(Stop::All)?,
         };
-        // The only one keeps its priority: on a machine that is busy with other things it would have no processor at all.
+        // A single slow run keeps its priority: on a machine that is busy with other work, a low priority could get no
+        // CPU time.
         if pace == Pace::Slow && slot.is_one_of_several() {
             lower_priority(runner.thread);
             runner.is_slow = true;
@@ -250,7 +253,8 @@ impl Pool {
     }
 }
 
-/// Waits for a runner's answer; what takes long must find a slow slot, and then runs at a low priority beside others.
+/// Waits for a runner's answer. A run that takes long must get a slow slot. It then has a low priority while other slow
+/// runs go on.
 async fn watched<T>(
     asking: impl Future<Output = Result<T, Broken>>,
     thread: i32,
@@ -270,7 +274,7 @@ async fn watched<T>(
     asking.await
 }
 
-/// What is said when one runner after the other ended, the last of them in this way.
+/// The error after several runners ended in a row, with how the last one ended.
 pub(super) fn too_many_ended(last: &str) -> AgentError {
     AgentError::Interrupted(format!("several script runners ended before they answered, the last of them: {last}"))
 }

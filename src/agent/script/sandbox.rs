@@ -1,4 +1,4 @@
-//! What keeps a script runner to itself: it ends with its parent, and the kernel refuses it files, sockets and processes.
+//! Isolates a script runner: it ends with its parent, and the kernel refuses it files, sockets and processes.
 
 use std::io::{Error, ErrorKind};
 use std::net::TcpStream;
@@ -9,7 +9,8 @@ use nix::unistd::getppid;
 
 use super::memory;
 
-/// Lets this process be killed with its parent, and ends it if that has gone already. Others can't look into its memory.
+/// Makes the kernel kill this process when its parent ends, and ends it if the parent is gone already. Other processes
+/// can't read its memory.
 pub(super) fn die_with(parent: Option<i32>) {
     #[cfg(target_os = "linux")]
     {
@@ -18,20 +19,20 @@ pub(super) fn die_with(parent: Option<i32>) {
         let _ = prctl::set_pdeathsig(Signal::SIGKILL);
         let _ = prctl::set_dumpable(false);
     }
-    // The parent may have gone before the kernel was told.
+    // The parent may have ended before the kernel was told.
     if parent.is_some_and(|parent| getppid().as_raw() != parent) {
         memory::exit_now(memory::NOT_ABLE);
     }
 }
 
-/// Ends this process as soon as nobody can write to its standard input any more, even in the middle of a run.
+/// Ends this process as soon as its standard input is closed, even in the middle of a run.
 pub(super) fn die_with_standard_input() -> std::io::Result<()> {
     let (here, there) = std::sync::mpsc::sync_channel(1);
     let watching = move || {
         let _ = here.send(());
         loop {
             let input = std::io::stdin();
-            // Without a wish for data, only the end of the other side wakes it.
+            // Without a request for data, poll wakes only when the other side closes.
             let mut ends = [PollFd::new(std::os::fd::AsFd::as_fd(&input), PollFlags::empty())];
             let polled = poll(&mut ends, PollTimeout::NONE);
             let hung_up = ends.iter().any(|end| {
@@ -44,11 +45,11 @@ pub(super) fn die_with_standard_input() -> std::io::Result<()> {
         }
     };
     std::thread::Builder::new().name("parent".to_owned()).stack_size(64 << 10).spawn(watching)?;
-    // A thread that begins makes calls that the sandbox refuses, so it must have begun before.
+    // Starting a thread makes system calls that the sandbox refuses, so the thread must have started before.
     there.recv().map_err(Error::other)
 }
 
-/// The system's number of this thread.
+/// The system's id of this thread.
 pub(super) fn this_thread() -> i32 {
     #[cfg(target_os = "linux")]
     return nix::unistd::gettid().as_raw();
@@ -56,20 +57,20 @@ pub(super) fn this_thread() -> i32 {
     return 0;
 }
 
-/// What tells how much memory this process has taken: a file that is opened before the kernel refuses that.
+/// Reads how much memory this process has taken. The file is opened before the sandbox refuses that.
 pub(super) struct Resident {
     file: std::fs::File,
     page: u64,
 }
 
 impl Resident {
-    /// None where a system has no such file.
+    /// None on a system without this file.
     pub(super) fn open() -> Option<Self> {
         let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten()?;
         Some(Self { file: std::fs::File::open("/proc/self/statm").ok()?, page: u64::try_from(page).ok()? })
     }
 
-    /// The bytes that are its own: what lies in files, the program above all, is shared with others.
+    /// The private bytes. Pages of files, mostly of the program, are shared with other processes.
     pub(super) fn bytes(&self) -> Option<u64> {
         let mut read = [0; 128];
         let bytes = std::os::unix::fs::FileExt::read_at(&self.file, &mut read, 0).ok()?;
@@ -80,8 +81,8 @@ impl Resident {
     }
 }
 
-/// Lets all threads of this process make only the system calls that running scripts takes; all others are refused with EPERM. Where
-/// the kernel can't do that, the error says why.
+/// Allows all threads of this process only the system calls that running scripts needs. All others are refused with
+/// EPERM. The error says why the kernel can't do that.
 #[cfg(target_os = "linux")]
 pub(super) fn enter() -> Result<(), String> {
     use nix::libc;
@@ -104,7 +105,7 @@ pub(super) fn enter() -> Result<(), String> {
         libc::SYS_mprotect,
         libc::SYS_madvise,
         libc::SYS_brk,
-        // Time, chance, threads that are there, the end.
+        // Time, randomness, existing threads, exit.
         libc::SYS_clock_gettime,
         libc::SYS_getrandom,
         libc::SYS_getrusage,
@@ -123,7 +124,8 @@ pub(super) fn enter() -> Result<(), String> {
     #[cfg(target_arch = "x86_64")]
     calls.push(libc::SYS_poll);
     let filter = || {
-        // A signal to itself is how a process aborts; limits are its own. Nobody else's.
+        // A process aborts by a signal to itself, and may read its own limits. Signals to other processes and their
+        // limits are refused.
         let first_is = |value: u64| {
             let first = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value)?;
             Ok(vec![SeccompRule::new(vec![first])?])
@@ -145,7 +147,7 @@ pub(super) fn enter() -> Result<(), String> {
     Err("this system has no seccomp".to_owned())
 }
 
-/// Tries what no script may ever do, as a runner would, and tells of each try whether it was refused.
+/// Tries what no script may ever do, from inside the sandbox, and reports for each try whether it was refused.
 pub fn self_test() -> String {
     die_with(None);
     if let Err(why) = enter() {

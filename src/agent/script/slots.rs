@@ -1,8 +1,8 @@
-//! Who may run a script now: slots shared fairly by projects, few of them for runs that are slow; it runs nothing.
+//! Shares the slots for scripts fairly between projects, with only a few slots for slow runs. Runs nothing itself.
 //!
-//! A project may hold as many slots of a kind as are left free, and the project that used the least time of a processor lately is
-//! served first. A run begins on a quick slot; one that turns out to be slow gives it up for a slow one, or is set aside
-//! until there is one.
+//! A project may hold as many slots of a kind as are left free. The waiting project that used the least CPU time lately
+//! is served first. A run begins in a quick slot. A run that turns out to be slow moves to a slow slot, or is stopped
+//! and queued until one is free.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,24 +12,24 @@ use nix::time::ClockId;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-/// Within so many seconds what a project used counts for half as much. It says who of several is served first, and slows nobody down
-/// who is alone.
+/// After this many seconds, used CPU time counts half. It decides which of several projects is served first, and does
+/// not slow down a project that is alone.
 const HALF_LIFE: f64 = 5.0;
-/// Seconds of a processor that are as good as none: a project that used less is forgotten.
+/// A project with less CPU time than this, in seconds, is forgotten.
 const NOTHING: f64 = 0.001;
-/// Seconds of a processor with which a project is light, whatever the others used.
+/// A project that used less CPU time than this, in seconds, is light, whatever other projects used.
 const LIGHT: f64 = 0.25;
 
-/// A kind of slots.
+/// A kind of slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pace {
-    /// For runs that are over soon: there is nearly always one that becomes free within [`super::runner::QUICK`].
+    /// For short runs: nearly always a slot becomes free within [`super::runner::QUICK`].
     Quick,
-    /// For the others; where several run, they have a low priority.
+    /// For all other runs. While several of them run, they have a low priority.
     Slow,
 }
 
-/// The slots of a process. Cheap to clone; all clones are the same.
+/// The slots of a process. Clones share them and are cheap.
 #[derive(Clone)]
 pub(super) struct Slots(Arc<Mutex<State>>);
 
@@ -40,18 +40,18 @@ struct State {
     places: Places,
 }
 
-/// The places of runs that wait for slow slots.
+/// The queue places of runs that wait for slow slots.
 struct Places {
     most: usize,
     taken: usize,
 }
 
-/// What of its places a project has left.
+/// How many queue places a project has left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Headroom {
     /// None: one more run would be sent away.
     None,
-    /// Few, and there was none a moment ago: one run after the other.
+    /// Few, and none a moment ago: the project's runs go one at a time.
     Few,
     Enough,
 }
@@ -60,7 +60,8 @@ struct Project {
     used: f64,
     at: Instant,
     held: [usize; 2],
-    /// How many places it holds, and whether it has been out of them since it held half of what it may.
+    /// The places that the project holds, and whether it ran out of places since it last held less than half of its
+    /// share.
     places: usize,
     was_full: bool,
 }
@@ -70,7 +71,7 @@ struct Waiting {
     ready: oneshot::Sender<Slot>,
 }
 
-/// A slot that is held; free again when this is dropped, and its time counts against its project.
+/// A slot that is held. Dropping it frees it, and its CPU time counts for its project.
 pub(super) struct Slot {
     slots: Slots,
     project: Uuid,
@@ -81,13 +82,13 @@ pub(super) struct Slot {
     is_freed: bool,
 }
 
-/// A place among the runs that wait for a slow slot.
+/// A queue place of a run that waits for a slow slot.
 pub(super) struct Place {
     slots: Slots,
     project: Uuid,
 }
 
-/// Measures the time of a processor that a process uses.
+/// Measures the CPU time of a process.
 #[derive(Clone, Copy)]
 pub(super) struct Meter {
     clock: ClockId,
@@ -95,12 +96,12 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    /// From now on.
+    /// Measures from now on.
     pub(super) fn of(clock: ClockId) -> Option<Self> {
         Some(Self { clock, began: Duration::from(clock.now().ok()?) })
     }
 
-    /// What was used since, unless the process is gone.
+    /// The CPU time used since, unless the process is gone.
     pub(super) fn used(&self) -> Option<Duration> {
         Some(Duration::from(self.clock.now().ok()?).saturating_sub(self.began))
     }
@@ -114,7 +115,7 @@ impl Slots {
         Self(Arc::new(Mutex::new(State { free: [quick, slow], waiting, projects, places })))
     }
 
-    /// Lets a part of a worker's slots for turns wait for slow slots, and the rest never.
+    /// Lets only a part of a worker's turn slots wait for slow script slots.
     pub(super) fn bound_queue(&self, turn_slots: usize) {
         self.lock().places.most = (turn_slots * 3 / 8).max(1);
     }
@@ -134,7 +135,7 @@ impl Slots {
         waiting.await.ok()
     }
 
-    /// A place among the runs that wait for slow slots, if there is one for the project.
+    /// A queue place for a run that waits for a slow slot, if the project may have one.
     pub(super) fn queue(&self, project: Uuid) -> Option<Place> {
         let mut state = self.lock();
         if !state.has_place(project) {
@@ -149,14 +150,15 @@ impl Slots {
         Some(Place { slots: self.clone(), project })
     }
 
-    /// What a project has left of its places.
+    /// How many queue places a project has left.
     pub(super) fn headroom(&self, project: Uuid) -> Headroom {
         let mut state = self.lock();
         if !state.has_place(project) {
             return Headroom::None;
         }
         let (held, spare) = (state.places_of(project), state.spare_places());
-        // It is full when it holds as many as are to spare: at half of that it is no more.
+        // A project becomes full when it holds as many places as are to spare. It stays full until it holds half of
+        // that.
         let known = state.project(project);
         known.was_full &= held > 0 && held * 3 > spare;
         if known.was_full { Headroom::Few } else { Headroom::Enough }
@@ -185,7 +187,7 @@ impl Slots {
         }
     }
 
-    /// Gives free slots to those who wait: the project that used the least first, and of equals who came first.
+    /// Gives free slots to waiting runs: first to the project that used the least, then in order of arrival.
     fn serve(&self, state: &mut State, pace: Pace) {
         loop {
             state.waiting_of(pace).retain(|waiting| !waiting.ready.is_closed());
@@ -198,7 +200,7 @@ impl Slots {
             let Waiting { project, ready } = state.waiting_of(pace).remove(position);
             let slot = self.seat(state, project, pace);
             if let Err(mut unwanted) = ready.send(slot) {
-                // Freed here: its own end would lock what is locked here.
+                // Freed here: its own drop would take the lock that is held here.
                 unwanted.is_freed = true;
                 state.free_again(project, pace);
             }
@@ -206,7 +208,7 @@ impl Slots {
     }
 }
 
-/// What belongs to a pace, of the quick one and the slow one.
+/// The element of a pace.
 pub(super) const fn at<T>(of: &mut [T; 2], pace: Pace) -> &mut T {
     let [quick, slow] = of;
     match pace {
@@ -235,7 +237,7 @@ impl State {
         }
     }
 
-    /// Whether a project may have the last quick slot: several heavy ones together leave it to somebody who needs little.
+    /// Whether a project may take the last quick slot: several projects with heavy use leave it to one with light use.
     fn is_light(&self, project: Uuid) -> bool {
         let holders = self.projects.values().filter(|known| known.held.first().is_some_and(|quick| *quick > 0));
         let heaviest = holders.map(Project::used_now).max_by(f64::total_cmp);
@@ -247,18 +249,19 @@ impl State {
         self.projects.get(&project).map_or(0, |known| known.places)
     }
 
-    /// The places that are free for projects which hold some already: an eighth of all is there for those that hold none.
+    /// The places that are free for projects which hold some already. An eighth of all places is reserved for projects
+    /// that hold none.
     fn spare_places(&self) -> usize {
         self.places.most.saturating_sub(self.places.taken).saturating_sub(self.places.most / 8)
     }
 
-    /// A project may hold as many places as are left to spare.
+    /// Whether the project may take another place: a project may hold as many places as are left to spare.
     fn has_place(&self, project: Uuid) -> bool {
         let held = self.places_of(project);
         if held == 0 { self.places.taken < self.places.most } else { held < self.spare_places() }
     }
 
-    /// The seconds of a processor that are held against a project now.
+    /// The seconds of CPU time that count for a project now.
     fn used(&self, project: Uuid) -> f64 {
         self.projects.get(&project).map_or(0.0, Project::used_now)
     }
@@ -272,7 +275,7 @@ impl State {
     fn free_again(&mut self, project: Uuid, pace: Pace) {
         *at(&mut self.free, pace) += 1;
         *at(&mut self.project(project).held, pace) -= 1;
-        // What says nothing any more is forgotten; not at each end, since most projects come again.
+        // Removes projects without slots, places or recent use. Not at each call, since most projects come back.
         if self.projects.len() > 1_000 {
             self.projects.retain(|_, known| known.held != [0; 2] || known.places > 0 || known.used_now() > NOTHING);
         }
@@ -286,18 +289,19 @@ impl Project {
 }
 
 impl Slot {
-    /// Counts what a process uses from now on against the project, and what starting it took, if it was started for it.
+    /// From now on, counts the process's CPU time for the project. If the process was started for it, its start counts
+    /// too.
     pub(super) fn measure(&mut self, meter: Option<Meter>, is_new: bool) {
         self.start = meter.filter(|_| is_new).map(|meter| meter.began).unwrap_or_default();
         (self.meter, self.since) = (meter, Instant::now());
     }
 
-    /// The time of a processor that was used on it; without a clock for that, the time that passed.
+    /// The CPU time used in this slot, or without a CPU clock the time that passed.
     pub(super) fn used(&self) -> Duration {
         self.meter.and_then(|meter| meter.used()).unwrap_or_else(|| self.since.elapsed())
     }
 
-    /// Whether other slow runs go on beside this one.
+    /// Whether other slow runs go on at the same time.
     pub(super) fn is_one_of_several(&self) -> bool {
         let state = self.slots.lock();
         state.projects.values().map(|project| project.held).map(|[_, slow]| slow).sum::<usize>() > 1
@@ -307,7 +311,7 @@ impl Slot {
         self.pace
     }
 
-    /// Gives a quick slot up for a slow one, if one is free for the project.
+    /// Swaps a quick slot for a slow one, if one is free for the project. Returns whether the slot is slow.
     pub(super) fn slow_down(&mut self) -> bool {
         let slots = self.slots.clone();
         let mut state = slots.lock();
@@ -403,7 +407,7 @@ mod tests {
         slots.bound_queue(1_024);
         let mut held: Vec<Vec<Place>> = (0..8).map(|_| all_of(&slots, Uuid::now_v7())).collect();
         assert_eq!(held.iter().map(Vec::len).collect::<Vec<_>>(), [168, 84, 42, 21, 11, 5, 3, 1]);
-        // Each of these many is one that holds none.
+        // Each of these projects holds no place yet.
         let newcomers: Vec<Vec<Place>> = (0..40).map(|_| all_of(&slots, Uuid::now_v7())).collect();
         assert!(newcomers.iter().all(|places| places.len() == 1), "a project that holds none finds a place");
         held.clear();
@@ -441,7 +445,7 @@ mod tests {
             .collect();
         assert_eq!(held.len(), 3);
         assert!(now(slots.take(heavy[2], Pace::Quick)).is_none());
-        // Somebody busy, with a third of what they used.
+        // A busy project with a third of what the others used.
         let busy = Uuid::now_v7();
         slots.lock().charge(busy, 1.0);
         assert!(now(slots.take(busy, Pace::Quick)).is_some());

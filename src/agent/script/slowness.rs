@@ -1,4 +1,5 @@
-//! Learns from how a script's runs went which of the next ones are slow and how many may go together; a pure rule that runs nothing.
+//! Learns from a script's runs which of the next runs are slow, and how many may go together. A pure rule that runs
+//! nothing.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,28 +9,28 @@ use super::slots::Pace;
 
 /// The most runs that go to a runner together.
 const MOST_TOGETHER: usize = 16;
-/// Runs that take longer on average go alone: nobody waits for a slow one.
+/// Runs that take longer than this on average go alone, so that no run waits for a slow one.
 const SHORT: Duration = Duration::from_millis(1);
-/// With slow runs of so many sessions it is the script that is slow, and not what one person texts.
+/// Slow runs in this many sessions mean that the script is slow, and not only the texts of one person.
 const SEVERAL: usize = 2;
 /// How many sessions with slow runs are remembered.
 const MOST_SESSIONS: usize = 8;
-/// After so many quick runs none is remembered.
+/// After this many quick runs, the slow sessions are forgotten.
 const PROVEN: usize = 16;
 
 /// What is known of a script's runs.
 pub(super) struct Slowness {
-    /// The sessions whose runs were slow lately, the latest last.
+    /// The sessions with slow runs lately, the latest last.
     sessions: VecDeque<String>,
-    /// Whether already reading the script takes long.
+    /// Whether reading the script is slow.
     reads_slowly: bool,
-    /// How many quick runs there were since the last slow one.
+    /// How many quick runs there were since the last slow run.
     quick: usize,
     together: usize,
 }
 
 impl Slowness {
-    /// Of a script that never ran.
+    /// The state for a script that never ran.
     pub(super) const fn new() -> Self {
         Self { sessions: VecDeque::new(), reads_slowly: false, quick: 0, together: 1 }
     }
@@ -49,7 +50,7 @@ impl Slowness {
         if self.is_of_all() || self.sessions.iter().any(|slow| slow == session) { Pace::Slow } else { Pace::Quick }
     }
 
-    /// A run took so much time of a processor, reading the script left out.
+    /// Records the CPU time of a run, without the time for reading the script.
     pub(super) fn note(&mut self, session: &str, used: Duration) {
         if used >= QUICK {
             return self.note_slow(session);
@@ -60,7 +61,8 @@ impl Slowness {
         }
     }
 
-    /// A run was slow, however little it used: one over a bound ends its runner, and another has to be started.
+    /// Records a slow run. A run over a limit counts as slow whatever it used, because its runner ends and another must
+    /// be started.
     pub(super) fn note_slow(&mut self, session: &str) {
         (self.quick, self.together) = (0, 1);
         self.sessions.retain(|known| known != session);
@@ -70,14 +72,15 @@ impl Slowness {
         self.sessions.push_back(session.to_owned());
     }
 
-    /// So many runs that went together used so much in all, and all were answered; or not, and the next ones go alone.
+    /// Records a batch: how many runs, and their CPU time if all were answered. After a batch without all answers, runs
+    /// go alone.
     pub(super) fn note_batch(&mut self, count: usize, used: Option<Duration>) {
         let a_run = used.map(|used| used / u32::try_from(count.max(1)).unwrap_or(u32::MAX));
         let is_short = a_run.is_some_and(|a_run| a_run < SHORT);
         self.together = if is_short { (count * 2).clamp(2, MOST_TOGETHER) } else { 1 };
     }
 
-    /// Reading the script took so much time of a processor. It never changes, so this holds for good.
+    /// Records the CPU time of reading the script. The script never changes, so a slow result holds for good.
     pub(super) fn note_reading(&mut self, used: Duration) {
         self.reads_slowly |= used >= QUICK_TO_READ;
     }
@@ -106,7 +109,7 @@ mod tests {
         let mut script = Slowness::new();
         let counts = [1, 2, 4, 8, 16].map(|count| {
             assert_eq!(script.together(), count);
-            // Together they take longer than one quick run may, which says nothing of any of them.
+            // Together the runs take longer than one quick run may, which says nothing about each of them.
             (0..count).for_each(|_| script.note("anybody", SHORT / 2));
             script.note_batch(count, Some(SHORT / 2 * u32::try_from(count).expect("small")));
             script.together()

@@ -138,7 +138,7 @@ fn a_script_that_never_ends_is_ended() {
     assert!(top.is_err());
 }
 
-/// What the interpreter and we say of runs that went over a bound.
+/// Texts of the interpreter and of ours about runs over a limit.
 const VERDICTS: [&str; 7] = [
     "Evaluation cancelled",
     "Execution duration limit of 2000000 ticks has been exceeded",

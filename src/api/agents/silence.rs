@@ -1,4 +1,4 @@
-//! What becomes of a session in which nobody says anything, as the API tells it; it decides nothing.
+//! The inactivity settings of an agent in the API. Decides nothing.
 
 use poem_openapi::Object;
 

@@ -1,4 +1,4 @@
-//! What a request to send a text must be, as far as that can be told without asking the database.
+//! Checks a request to send a text, as far as that is possible without the database.
 
 use chrono::{Datelike, Utc};
 use poem::http::StatusCode;
@@ -9,10 +9,10 @@ use crate::phone;
 use crate::problem::Problem;
 use crate::segments;
 
-/// The longest address of a medium.
+/// The longest URL of a medium.
 const MOST_URL_BYTES: usize = 4000;
 
-/// Checks a request, and makes its variables such as can be kept.
+/// Checks a request, and brings its variables into the form that is stored.
 pub(super) fn request(request: &mut NewMessage) -> Result<(), Problem> {
     if !phone::is_e164(&request.to) {
         return Err(Problem::invalid(
@@ -50,7 +50,7 @@ pub(super) fn request(request: &mut NewMessage) -> Result<(), Problem> {
 
 fn send_at(request: &NewMessage) -> Result<(), Problem> {
     let Some(at) = request.send_at else { return Ok(()) };
-    // RFC 3339 has four digits for a year, and PostgreSQL no time before the year -4713.
+    // RFC 3339 has four digits for a year, and PostgreSQL has no time before the year -4713.
     if !(1970..=9999).contains(&at.year()) {
         return Err(Problem::new(
             StatusCode::BAD_REQUEST,
@@ -64,7 +64,7 @@ fn send_at(request: &NewMessage) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Checks what a text says.
+/// Checks the text of a message.
 pub(super) fn body(body: &str, media_urls: &[String]) -> Result<(), Problem> {
     let length = segments::units(body);
     if length > segments::MOST_UNITS {

@@ -21,7 +21,7 @@ use crate::telemetry::{masked, one_line};
 
 /// Work that is older than this is stuck: a lease, the search for an unsure text and a second try are over by then.
 const STUCK_SECONDS: f64 = 300.0;
-/// Work that is due for so long and not claimed: an account that rests does so for 60 s at most.
+/// How long work may be due without a claim. The work of a paused carrier account waits for at most 60 s.
 const UNCLAIMED_SECONDS: f64 = 120.0;
 /// Clocks that are further apart make logs hard to read; nothing else depends on ours.
 const CLOCKS_APART_SECONDS: f64 = 2.0;
@@ -130,12 +130,12 @@ async fn look_at_database(ledger: &Ledger, url: &str, findings: &mut Findings) -
     fit && look_at_notices(ledger, findings).await
 }
 
-/// An error in its own words.
+/// The text of an error.
 fn told(error: &sqlx::Error) -> String {
     Unsuitable::of(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-/// Whether the role may do what textback does. Without some rights nothing else can be looked at.
+/// Whether the role has the rights that textback needs. Without some of them, no other check can run.
 async fn look_at_rights(ledger: &Ledger, findings: &mut Findings) -> bool {
     match health::missing_grants(ledger, None).await {
         Ok(missing) if missing.is_empty() => true,
@@ -179,7 +179,7 @@ async fn look_at_notices(ledger: &Ledger, findings: &mut Findings) -> bool {
     }
 }
 
-/// Whether a project has sent all that its limits allow: then its messages are refused, or wait.
+/// Reports projects that have reached a limit: their messages are refused or wait.
 async fn look_at_limits(ledger: &Ledger, findings: &mut Findings) -> Result<(), sqlx::Error> {
     let at_limit = outbound::at_limit(ledger).await?;
     if at_limit.is_empty() {
@@ -197,7 +197,7 @@ async fn look_at_limits(ledger: &Ledger, findings: &mut Findings) -> Result<(), 
     Ok(())
 }
 
-/// What was set aside because it could not be claimed: nobody else tells of it later.
+/// Reports rows that were set aside because they could not be claimed. No other part of textback reports them later.
 async fn look_at_set_aside(ledger: &Ledger, findings: &mut Findings) -> Result<(), sqlx::Error> {
     let all = health::set_aside(ledger).await?;
     if all.is_empty() {
@@ -231,7 +231,7 @@ async fn look_at_work(ledger: &Ledger, findings: &mut Findings) -> Result<(), sq
         Ok(breaches) => {
             for breach in breaches {
                 let found = format!("{} has {} rows", breach.view, breach.rows);
-                // Only what was written past the triggers, the foreign keys and the sequences breaks these two.
+                // Only writes that bypass the triggers, the foreign keys and the sequences break these two.
                 let mend = match breach.view.get(..13) {
                     Some("invariant_11_") => {
                         "rows are missing, as after a backup that was restored in part: restore it whole (the view tells which)"
