@@ -16,8 +16,8 @@ pub struct Room {
     pub most: i64,
     /// What each owner may have.
     pub owners: Quotas,
-    /// What each project may have with all of its owners. Only claims of turns use it, because every other owner is a
-    /// project.
+    /// What each project may have with all of its owners. Only claims of turns use it: no other work has several owners
+    /// that share a project and could crowd out others.
     pub projects: Quotas,
     /// The only rows to claim, if not all may be claimed.
     pub only: Option<Vec<Uuid>>,
