@@ -81,6 +81,20 @@ impl Problem {
         problem.retry_after(u32::try_from(wait.as_secs()).unwrap_or(u32::MAX))
     }
 
+    /// A template that can't be used (422), or that could not be tried now (503).
+    pub fn of_template(code: &'static str, error: AgentError) -> Self {
+        match error {
+            AgentError::Ours(what) | AgentError::Interrupted(what) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "template_not_tried",
+                format!("{what}; the template is not to blame: try again"),
+            ),
+            AgentError::Failed(what) | AgentError::OverLimit(what) | AgentError::Unusable(what) => {
+                Self::invalid(code, what)
+            }
+        }
+    }
+
     /// No key was given (401).
     pub fn key_missing() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "api_key_missing", "give your API key: Authorization: Bearer tb_…")

@@ -1,4 +1,7 @@
 //! Templates filled in: `{{variables}}` by minijinja, strictly; it keeps none and sends nothing.
+//!
+//! Only script runners call it: minijinja counts steps, and one step such as `[1] * 10000000` costs any amount of time
+//! and memory.
 
 use minijinja::{Environment, UndefinedBehavior};
 use serde_json::{Map, Value};

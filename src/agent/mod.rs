@@ -160,6 +160,11 @@ pub enum AgentError {
 impl AgentError {
     /// The same error with at most [`bounds::ERROR_BYTES`] of text: a script chooses the length of its error.
     pub fn bounded(self) -> Self {
+        self.map(|text| bounds::error(&text))
+    }
+
+    /// The same kind of error with another text.
+    pub fn map(self, change: impl FnOnce(String) -> String) -> Self {
         let (kind, text): (fn(String) -> Self, String) = match self {
             Self::Unusable(text) => (Self::Unusable, text),
             Self::Failed(text) => (Self::Failed, text),
@@ -167,7 +172,7 @@ impl AgentError {
             Self::Ours(text) => (Self::Ours, text),
             Self::Interrupted(text) => (Self::Interrupted, text),
         };
-        kind(bounds::error(&text))
+        kind(change(text))
     }
 }
 

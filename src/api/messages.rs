@@ -22,7 +22,6 @@ use crate::phone;
 use crate::problem::Problem;
 use crate::secret::sha256;
 use crate::segments;
-use crate::template;
 
 /// As far ahead as a text can be scheduled.
 const FARTHEST: Duration = Duration::days(366);
@@ -293,8 +292,10 @@ async fn wording(door: &Door, project_id: Uuid, request: &NewMessage) -> Result<
         )
     })?;
     let variables = request.variables.as_ref().map(|variables| variables.0.clone()).unwrap_or_default();
-    let body = template::fill(&found.body, &variables)
-        .map_err(|what| Problem::invalid("template_not_filled", format!("the template {name:?}: {what}")))?;
+    let filled = door.means.runners.fill(project_id, &found.body, &variables).await;
+    let body = filled.map_err(|error| {
+        Problem::of_template("template_not_filled", error.map(|what| format!("the template {name:?}: {what}")))
+    })?;
     check::body(&body, &request.media_urls)?;
     Ok(body)
 }

@@ -54,8 +54,10 @@ impl Api {
         body: Json<NewTemplate>,
     ) -> Result<Json<Template>, Problem> {
         let project_id = caller.writer()?;
-        crate::template::check(&body.body)
-            .map_err(|what| Problem::invalid("template_has_faults", format!("the template can't be read: {what}")))?;
+        let checked = door.means.runners.check_template(project_id, &body.body).await;
+        checked.map_err(|error| {
+            Problem::of_template("template_has_faults", error.map(|what| format!("the template can't be read: {what}")))
+        })?;
         Ok(Json(template::put(&door.ledger, project_id, &name, &body.body).await?.into()))
     }
 

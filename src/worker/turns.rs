@@ -32,7 +32,6 @@ use crate::ledger::turn::{Claim, Reason, Settled, Settlement};
 use crate::ledger::wake::Work;
 use crate::ledger::{self, Ledger, agent, delivery, turn};
 use crate::secret::SecretKeys;
-use crate::template;
 
 /// How often a turn may be claimed before it is set aside, since its text may end each worker. Workers also die for
 /// other reasons, so this is more than the attempts.
@@ -307,10 +306,12 @@ impl Turns {
             }
             Err(error) => return Err(Failure::of_ours(error.to_string())),
         };
-        let filled = found
-            .ok_or_else(|| "the project has no such template; PUT /v1/templates makes one".to_owned())
-            .and_then(|found| template::fill(&found.body, variables));
-        Ok(filled.map_err(|what| AgentError::Failed(format!("conv.send_sms_template, {name:?}: {what}"))))
+        let Some(found) = found else {
+            let what = "the project has no such template; PUT /v1/templates makes one";
+            return Ok(Err(AgentError::Failed(format!("conv.send_sms_template, {name:?}: {what}"))));
+        };
+        let filled = self.means.runners.fill(claim.project_id, &found.body, variables).await;
+        Ok(filled.map_err(|error| error.map(|what| format!("conv.send_sms_template, {name:?}: {what}"))))
     }
 
     /// Ends when a turn that runs can't be waited for any longer.

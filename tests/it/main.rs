@@ -52,6 +52,7 @@ mod sessions;
 mod silence;
 mod silence_races;
 mod stage;
+mod templates;
 mod texts;
 mod tidy;
 mod webhook;

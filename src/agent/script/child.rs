@@ -44,6 +44,8 @@ pub(super) struct Bound {
 
 const RUN: Bound = Bound { what: "the script", most: MOST_TIME, wall: MOST_WALL };
 pub(super) const READ: Bound = Bound { what: "the script's top level", most: MOST_TIME_OF_TOP_LEVEL, wall: MOST_WALL };
+/// Filling in a template. Its language has operators that no count of steps bounds, such as `[1] * 10000000`.
+pub(super) const FILL: Bound = Bound { what: "the template", most: Duration::from_millis(500), wall: MOST_WALL };
 const START: Bound = Bound { what: "its start", most: Duration::MAX, wall: MOST_START };
 
 impl Bound {

@@ -14,6 +14,7 @@ use super::interpret::{MOST_TIME, Script, on_own_thread, panicked};
 use super::protocol::{Facts, MOST_ANSWER, Request, Response};
 use super::{memory, sandbox};
 use crate::agent::AgentError;
+use crate::bounds;
 
 /// The address space of a runner: a second limit, far above what the allocator allows.
 const MOST_ADDRESSES: u64 = 1 << 30;
@@ -164,5 +165,13 @@ fn try_answer(request: Request, scripts: &mut HashMap<String, Script>) -> Result
             script.run(*conversation, texts).map(|answer| Response::Ran(Box::new(answer)))
         }
         Request::Check { source } => check_here(&source).map(Response::Checked),
+        Request::Fill { template, variables } => {
+            let filled = crate::template::fill(&template, &variables);
+            Ok(Response::Filled(filled.map_err(|what| bounds::error(&what))))
+        }
+        Request::CheckTemplate { template } => {
+            let checked = crate::template::check(&template);
+            Ok(Response::TemplateChecked(checked.map_err(|what| bounds::error(&what))))
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The messages between a process and its script runners: one line of JSON each.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::check::Fault;
 use crate::agent::{AgentError, Answer, Conversation};
@@ -26,6 +27,10 @@ pub(super) enum Request {
     Run { key: String, conversation: Box<Conversation>, texts: Option<Vec<String>> },
     /// Tell a script's faults.
     Check { source: String },
+    /// Fill in a template.
+    Fill { template: String, variables: Map<String, Value> },
+    /// Tell why a template can't be read.
+    CheckTemplate { template: String },
 }
 
 /// [`Request::Run`] in its written form, borrowed from the caller.
@@ -46,6 +51,10 @@ pub(super) enum Response {
     Read(Facts),
     Ran(Box<Answer>),
     Checked(Vec<Fault>),
+    /// The text, or what is wrong with the template or its variables.
+    Filled(Result<String, String>),
+    /// What is wrong with the template.
+    TemplateChecked(Result<(), String>),
     Failed(AgentError),
     /// An answer after which the runner ends. The next script gets a new runner.
     Last(Box<Response>),

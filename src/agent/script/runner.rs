@@ -10,10 +10,11 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::check::Fault;
-use super::child::{Broken, READ, Runner, allow, lower_priority, other_answer};
+use super::child::{Bound, Broken, FILL, READ, Runner, allow, lower_priority, other_answer};
 pub use super::protocol::Facts;
 use super::protocol::{Request, Response};
 use super::slots::{Meter, Pace, Slot, Slots};
@@ -161,14 +162,59 @@ impl Runners {
     /// Returns the faults of a project's script.
     pub async fn check(&self, project: Uuid, source: &str) -> Result<Vec<Fault>, AgentError> {
         let question = Request::Check { source: source.to_owned() };
-        let checking = self.checks.ask(project, &question);
-        let checked = tokio::time::timeout(MOST_WAIT, checking).await;
-        match checked.unwrap_or_else(|_| Err(AgentError::Ours("all runners for checks are busy".to_owned())))? {
+        match self.ask_in_time(project, &question, READ).await? {
             Response::Checked(faults) => Ok(faults),
             Response::Failed(error) => Err(error),
             _ => Err(other_answer()),
         }
     }
+
+    /// Fills in a template of a project. A runner does that, since a template of a few characters can ask for any amount
+    /// of time and memory.
+    ///
+    /// Errors: `Failed` says what is wrong with the template or its variables, `OverLimit` that it costs too much;
+    /// `Ours` and `Interrupted` say nothing of the template.
+    pub async fn fill(
+        &self,
+        project: Uuid,
+        template: &str,
+        variables: &Map<String, Value>,
+    ) -> Result<String, AgentError> {
+        let question = Request::Fill { template: template.to_owned(), variables: variables.clone() };
+        match of_template(self.ask_in_time(project, &question, FILL).await)? {
+            Response::Filled(filled) => filled.map_err(AgentError::Failed),
+            _ => Err(other_answer()),
+        }
+    }
+
+    /// Checks whether a template of a project can ever be filled in, as far as that shows without its variables. Errors
+    /// as [`Self::fill`] does.
+    pub async fn check_template(&self, project: Uuid, template: &str) -> Result<(), AgentError> {
+        let question = Request::CheckTemplate { template: template.to_owned() };
+        match of_template(self.ask_in_time(project, &question, FILL).await)? {
+            Response::TemplateChecked(checked) => checked.map_err(AgentError::Failed),
+            _ => Err(other_answer()),
+        }
+    }
+
+    async fn ask_in_time(&self, project: Uuid, question: &Request, bound: Bound) -> Result<Response, AgentError> {
+        let asking = tokio::time::timeout(MOST_WAIT, self.checks.ask(project, question, bound)).await;
+        asking.unwrap_or_else(|_| Err(AgentError::Ours("all runners for checks are busy".to_owned())))
+    }
+}
+
+/// The answer about a template. A template that ends its runner has exceeded a bound.
+fn of_template(answer: Result<Response, AgentError>) -> Result<Response, AgentError> {
+    let error = match answer {
+        Ok(Response::Failed(error)) | Err(error) => error,
+        Ok(response) => return Ok(response),
+    };
+    Err(match error {
+        ours @ (AgentError::Ours(_) | AgentError::Interrupted(_)) => ours,
+        AgentError::Failed(_) | AgentError::OverLimit(_) | AgentError::Unusable(_) => AgentError::OverLimit(
+            "it takes more time or memory than a template may: half a second of a processor and 96 MiB".to_owned(),
+        ),
+    })
 }
 
 impl Pool {
@@ -193,12 +239,12 @@ impl Pool {
     }
 
     /// Sends one request, and retries it where that may help.
-    async fn ask(&self, project: Uuid, question: &Request) -> Result<Response, AgentError> {
+    async fn ask(&self, project: Uuid, question: &Request, bound: Bound) -> Result<Response, AgentError> {
         let (mut pace, mut last) = (Pace::Quick, String::new());
         for _ in 0..MOST_TRIES {
             let mut used = Duration::ZERO;
             let asking = self.with_runner(project, pace, None, &mut used, async |runner: &mut Runner| {
-                runner.ask(question, READ).await
+                runner.ask(question, bound).await
             });
             match asking.await {
                 Ok(answer) => return Ok(answer),

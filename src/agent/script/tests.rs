@@ -186,7 +186,7 @@ fn no_words_of_a_script_or_of_who_texts_it_pass_for_a_bound() {
 #[test]
 fn each_bound_is_told_as_such() {
     // It allocates nothing in its loop, so that time is its first bound on a fast machine too.
-    let times = "X = list(range(20000))\ndef reply(conv, text):\n    for i in range(1000000):\n        -1 in X";
+    let times = "def reply(conv, text):\n    x = list(range(20000))\n    for i in range(1000000):\n        y = -1 in x";
     let ticks = "def reply(conv, text):\n    for i in range(1000000000):\n        pass";
     let memory = "def reply(conv, text):\n    x = []\n    for i in range(1000000):\n        x.append(str(i) * 100)";
     let depth = "def reply(conv, text):\n    return reply(conv, text)";
@@ -198,8 +198,9 @@ fn each_bound_is_told_as_such() {
     ] {
         assert_eq!(reply(source, "hi"), Err(AgentError::OverLimit(words.to_owned())));
     }
-    let top =
-        Script::compile("def reply(conv, text): pass\nX = list(range(20000))\nfor i in range(1000000):\n    -1 in X");
+    let top = Script::compile(
+        "def reply(conv, text): pass\nx = list(range(20000))\nfor i in range(1000000):\n    y = -1 in x",
+    );
     let words = "the script's top level took over 0.5 seconds of a processor";
     assert_eq!(top.expect_err("over a bound"), AgentError::Unusable(words.to_owned()));
 }
