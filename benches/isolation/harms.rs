@@ -30,6 +30,7 @@ pub enum Harm {
     TwentyHangingServices,
     TwentyHangingTenants,
     Poison,
+    Templates,
     LongFailures,
     Keyless,
     Scrapers,
@@ -40,7 +41,7 @@ pub enum Harm {
 }
 
 impl Harm {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Alone,
         Self::SlowScripts,
         Self::TwentyAgents,
@@ -51,6 +52,7 @@ impl Harm {
         Self::TwentyHangingServices,
         Self::TwentyHangingTenants,
         Self::Poison,
+        Self::Templates,
         Self::LongFailures,
         Self::Keyless,
         Self::Scrapers,
@@ -73,6 +75,7 @@ impl Harm {
             Self::TwentyHangingServices => ("hanging", "20 services of one project that hang"),
             Self::TwentyHangingTenants => ("hangers", "20 services of 20 projects that hang"),
             Self::Poison => ("poison", "a state of 12,000 × 1e99999"),
+            Self::Templates => ("templates", "4 clients that send costly templates"),
             Self::LongFailures => ("failures", "failures of 50 MB"),
             Self::Keyless => ("keyless", "1,000 connections without a key, 1 MB each"),
             Self::Scrapers => ("scrapers", "64 scrapers, 300,000 due rows (no workers)"),
@@ -153,6 +156,7 @@ impl Evil {
             Harm::TwentyHangingServices => evil.services(scene, &["hang"; 20], 1, (20, 500)).await,
             Harm::TwentyHangingTenants => evil.services(scene, &["hang"; 20], 20, (20, 500)).await,
             Harm::Poison => evil.services(scene, &["poison"], 1, (5, 300)).await,
+            Harm::Templates => evil.send_costly_templates(scene).await,
             Harm::LongFailures => {
                 let lines = evil.agents(scene, &[scripts::LONG_FAILURE], 1).await;
                 lines.into_iter().for_each(|line| evil.pester(line, 3, 60, 500));
@@ -240,6 +244,25 @@ impl Evil {
                     let name = format!("slow {client} {attempt}");
                     let agent = json!({"name": name, "kind": "script", "source": scripts::SLOW_TO_READ});
                     note_answer(&notes, scene.try_call(&tenant, Method::POST, "agents", agent).await);
+                }
+            });
+        }
+    }
+
+    async fn send_costly_templates(&mut self, scene: &Arc<Scene>) {
+        let tenant = self.tenant(scene).await;
+        let number = self.number();
+        scene.script(&tenant, &number, "sender", ECHO).await;
+        // Short enough to be saved, and one step of it takes a second or more.
+        let body = json!({"body": "{{ [name] * 20000000 }}"});
+        note_answer(&self.notes, scene.try_call(&tenant, Method::PUT, "templates/costly", body).await);
+        for client in 0..4 {
+            let (scene, tenant, notes, number) = (scene.clone(), tenant.clone(), self.notes.clone(), number.clone());
+            self.run(async move {
+                for attempt in 0..50 {
+                    let to = format!("+1646301{:04}", client * 100 + attempt);
+                    let send = json!({"to": to, "from": number, "template": "costly", "variables": {"name": "Ada"}});
+                    note_answer(&notes, scene.try_call(&tenant, Method::POST, "messages", send).await);
                 }
             });
         }
