@@ -68,10 +68,10 @@ def reply(conv, text):
     return str(len(l))
 ";
 
-/// Fails with a text of 50 MB.
+/// Fails with a text of 50 MB. It depends on the message, or the interpreter would make it when the script is read.
 pub const LONG_FAILURE: &str = "
 def reply(conv, text):
-    fail(\"x\" * 50000000)
+    fail((text + \"x\") * 10000000)
 ";
 
 /// Answers with 2 MB.
