@@ -222,7 +222,7 @@ fn agent_check_tells_faults_with_line_and_column() {
         assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     }
     // The bounds are those of the API.
-    std::fs::write(&file, "X = [str(i) * 1000 for i in range(20000)]\ndef reply(conv, text): return X[0]\n")
+    std::fs::write(&file, "X = [str(i) * 1000 for i in range(6000)]\ndef reply(conv, text): return X[0]\n")
         .expect("written");
     let large = run(textback().args(["agent", "check"]).arg(&file));
     assert!(large.status.code() == Some(1) && said(&large).contains("keeps"), "{}", said(&large));
