@@ -130,9 +130,16 @@ pub fn is_announced(request: &Request) -> bool {
     length.is_some_and(|length| length != "0") || request.headers().contains_key(header::TRANSFER_ENCODING)
 }
 
+/// How many bytes the body of a request has, by its Content-Length.
+pub fn declared(request: &Request) -> Option<u64> {
+    request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
 /// How a body is read.
 #[derive(Debug, Clone)]
 pub struct Reading {
+    /// How many bytes the client declared, if it did ([`declared`]).
+    pub declared: Option<u64>,
     /// The most bytes that the body may have.
     pub most: usize,
     /// How long the client may take to send it.
@@ -146,6 +153,10 @@ pub struct Reading {
 /// Reads a body.
 pub async fn read(body: Body, reading: Reading) -> Result<Held, Problem> {
     let within = reading.within;
+    // Such a body would be refused in the end, so the client need not send it.
+    if reading.declared.is_some_and(|bytes| bytes > u64::try_from(reading.most).unwrap_or(u64::MAX)) {
+        return Err(too_large(reading.most).before_the_body());
+    }
     let read = match tokio::time::timeout(within, read_parts(body, reading)).await {
         Ok(read) => read,
         Err(_) => Err(Problem::new(
@@ -157,13 +168,18 @@ pub async fn read(body: Body, reading: Reading) -> Result<Held, Problem> {
     read.map_err(Problem::before_the_body)
 }
 
+fn too_large(most: usize) -> Problem {
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", format!("the body is over {most} bytes"))
+}
+
 /// The limit for routes without a limit of their own: the console's forms and requests to the simulated carrier.
 const SHORT: usize = 256 * 1024;
 
 /// Reads the bodies of routes without a limit of their own, bounded in bytes and in time.
 pub fn bounded<E: Endpoint<Output = Response> + 'static>(routes: E) -> impl Endpoint<Output = Response> + 'static {
     routes.around(|next, mut request| async move {
-        let reading = Reading { most: SHORT, within: READ_WITHIN, owner: Uuid::nil(), budget: of_requests() };
+        let (declared, budget) = (declared(&request), of_requests());
+        let reading = Reading { declared, most: SHORT, within: READ_WITHIN, owner: Uuid::nil(), budget };
         let mut held = read(request.take_body(), reading).await?;
         request.set_body(held.take());
         let answer = next.call(request).await;
@@ -181,11 +197,7 @@ async fn read_parts(body: Body, reading: Reading) -> Result<Held, Problem> {
             Problem::new(StatusCode::BAD_REQUEST, "body_unreadable", format!("the body broke off: {error}"))
         })?;
         if held.bytes.len() + part.len() > most {
-            return Err(Problem::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "body_too_large",
-                format!("the body is over {most} bytes"),
-            ));
+            return Err(too_large(most));
         }
         if !held.extend(&part) {
             metrics::counter!("textback_bodies_refused_total").increment(1);
@@ -205,7 +217,7 @@ mod tests {
     use super::*;
 
     async fn read_of(budget: &Budget, owner: Uuid, bytes: usize) -> Result<Held, Problem> {
-        let reading = Reading { most: 1000, within: READ_WITHIN, owner, budget: budget.clone() };
+        let reading = Reading { declared: None, most: 1000, within: READ_WITHIN, owner, budget: budget.clone() };
         read(Body::from_vec(vec![0; bytes]), reading).await
     }
 

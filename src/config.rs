@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use crate::agent::http::Network;
@@ -23,9 +23,14 @@ pub struct DatabaseSettings {
 }
 
 impl DatabaseSettings {
+    /// The URL, unless it is missing or blank.
+    pub fn given(&self) -> Option<&str> {
+        self.database_url.as_deref().filter(|url| !url.trim().is_empty())
+    }
+
     /// The URL, or a sentence that says how to give one.
     pub fn required(&self) -> Result<&str, MissingSetting> {
-        self.database_url.as_deref().ok_or(MissingSetting("DATABASE_URL", "postgres://user:password@host/database"))
+        self.given().ok_or(MissingSetting("DATABASE_URL", "postgres://user:password@host/database"))
     }
 }
 
@@ -181,10 +186,18 @@ pub struct DevSettings {
     pub simulator_listen: SocketAddr,
     /// The password of the console, under any name; without one `textback dev` serves this machine only
     #[arg(long, env = "TEXTBACK_CONSOLE_PASSWORD", hide_env_values = true)]
-    pub console_password: Option<SecretString>,
+    console_password: Option<SecretString>,
 }
 
-fn parse_base_url(text: &str) -> Result<Url, String> {
+impl DevSettings {
+    /// The password of the console. A blank one is none: anybody would guess it.
+    pub fn console_password(&self) -> Option<&SecretString> {
+        self.console_password.as_ref().filter(|password| !password.expose_secret().trim().is_empty())
+    }
+}
+
+/// Reads a base URL: http or https, without a query.
+pub fn parse_base_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| format!("{error}; give a full URL such as https://sms.example.com"))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(format!("its scheme is {}; use http or https", url.scheme()));

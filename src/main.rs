@@ -48,7 +48,7 @@ enum Command {
         #[command(flatten)]
         database: DatabaseSettings,
         /// The role that serve, work and doctor connect as, if another one owns the schema: it gets the rights that it lacks
-        #[arg(long, env = "TEXTBACK_GRANT_TO")]
+        #[arg(long, env = "TEXTBACK_GRANT_TO", value_parser = clap::builder::NonEmptyStringValueParser::new())]
         grant_to: Option<String>,
     },
     /// Look at everything that keeps texts from being answered, and say how to mend it
@@ -83,13 +83,15 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // Before any other thread exists, because the environment must not change beside one.
+    secrets::forget_empty_variables();
     let cli = Cli::try_parse().unwrap_or_else(|error| secrets::hide_in(error).exit());
     let done = match cli.command {
         // Needs neither log nor runtime: it is to be small.
         Command::RunScripts { self_test: true, .. } => command::print(&sandbox::self_test()),
         Command::RunScripts { parent, .. } => process::serve(parent).map(|()| ExitCode::SUCCESS).map_err(Into::into),
         command => {
-            // Before any other thread exists, because the environment must not change beside one.
+            // Before any other thread exists too.
             secrets::hide();
             telemetry::log(cli.log);
             command::open_many_files();

@@ -263,7 +263,7 @@ pub async fn from_error(error: poem::Error) -> Response {
         StatusCode::UNSUPPORTED_MEDIA_TYPE => {
             Problem::new(status, "content_type_unsupported", "send Content-Type: application/json")
         }
-        _ if status.is_client_error() => Problem::new(status, "request_invalid", detail),
+        _ if status.is_client_error() => Problem::new(status, "request_invalid", with_allowed_values(detail)),
         _ => {
             tracing::error!(error = %detail, "a request failed");
             Problem::new(status, "internal_error", "something went wrong on our side; it is in the log")
@@ -272,9 +272,28 @@ pub async fn from_error(error: poem::Error) -> Response {
     problem.as_response().into_response()
 }
 
+/// Adds the allowed values to poem-openapi's error about an enum, which names only the enum.
+fn with_allowed_values(detail: String) -> String {
+    let name = detail.split_once("Expected input type \"").and_then(|(_, rest)| rest.split_once('"'));
+    match name.and_then(|(name, _)| crate::api::values_of(name)) {
+        Some(values) => format!("{detail} The allowed values are {}.", values.join(", ")),
+        None => detail,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_about_an_enum_names_its_values() {
+        let told = |detail: &str| with_allowed_values(detail.to_owned());
+        let wrong = r#"parse request payload error: Expected input type "AgentKind", found "llm". (occurred while parsing "NewAgent")"#;
+        assert_eq!(told(wrong), format!("{wrong} The allowed values are script, http."));
+        for other in [r#"Expected input type "integer", found "a"."#, "Expected input type \"", "a text is too long"] {
+            assert_eq!(told(other), other);
+        }
+    }
 
     #[test]
     fn only_an_answer_that_leaves_the_body_unread_closes_the_connection() {

@@ -16,7 +16,7 @@ mod sessions;
 mod templates;
 mod usage;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use poem::http::Method;
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Route};
@@ -111,6 +111,14 @@ fn service() -> Service {
         .url_prefix("/v1")
 }
 
+/// The values that an enum of the document allows, by the enum's name.
+pub fn values_of(name: &str) -> Option<Vec<String>> {
+    static DOCUMENT: LazyLock<serde_json::Value> =
+        LazyLock::new(|| serde_json::from_str(&service().spec()).unwrap_or_default());
+    let values = DOCUMENT.pointer(&format!("/components/schemas/{name}/enum"))?.as_array()?;
+    Some(values.iter().filter_map(|value| value.as_str().map(str::to_owned)).collect())
+}
+
 /// The OpenAPI document, as it is committed in `openapi/textback.yaml`.
 pub fn document() -> String {
     // A number of serde_json's that keeps its digits passes for an object with one field in YAML; another crate asks for
@@ -158,6 +166,7 @@ async fn bounded<E: Endpoint>(next: Arc<E>, mut request: Request, gate: &Gate) -
         false => refused,
     })?;
     let reading = Reading {
+        declared: body::declared(&request),
         most: most_bytes_of(request.method(), request.uri().path()),
         within: body::READ_WITHIN,
         owner: key.project_id,

@@ -17,7 +17,8 @@ use crate::problem::Problem;
 /// `/v1/project`
 pub struct Api;
 
-/// What is over these is stored and held with its reason, and no agent sees it. 0 is off. STOP, START and HELP always pass.
+/// A text over one of these is stored and held with its reason. No turn answers it; the agent sees it as history with the next
+/// text. 0 is off. STOP, START and HELP always pass.
 #[derive(Object)]
 struct Guards {
     /// Texts of one contact to one number in any minute.

@@ -1,5 +1,6 @@
 //! `textback dev`: everything in one process, with a database, a carrier and a phone of its own.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -76,13 +77,13 @@ pub async fn run(options: Options) -> Done {
         None => format!("http://{}", api.address()),
     };
 
-    let postgres = match &options.database.database_url {
+    let postgres = match options.database.given() {
         Some(_) => None,
         None => Some(Postgres::start(folder.path(), options.dev.pg_bin.as_deref(), &[]).await?),
     };
-    let url = match (&postgres, &options.database.database_url) {
+    let url = match (&postgres, options.database.given()) {
         (Some(postgres), _) => postgres.url().to_owned(),
-        (None, Some(url)) => url.clone(),
+        (None, Some(url)) => url.to_owned(),
         (None, None) => unreachable!("one of them is there"),
     };
     ledger::migrate(&url).await?;
@@ -100,7 +101,7 @@ pub async fn run(options: Options) -> Done {
     let simulator = Simulator::new(Behaviour { pace: PACE })?;
     let demo = demo::project(&serving, &folder).await?;
     let draining = Draining::default();
-    let guard = Guard::new(options.dev.console_password.clone());
+    let guard = Guard::new(options.dev.console_password().cloned());
     let app = App {
         accounts: Accounts::new(serving.clone(), secret_key.clone()),
         carrier: client,
@@ -130,10 +131,10 @@ pub async fn run(options: Options) -> Done {
     });
     demo::furnish(&demo, api_address, &simulator, &secret_key).await?;
     println!(
-        "\n  textback is ready.\n\n  Console   http://{api_address}/console\n  API       http://{api_address}/docs   (key: {key})\n  From a shell\n            textback simulate send --from +14155550101 --to {number} \"hi\" --simulator-url http://{carrier_address}\n            textback simulate skip --from +14155550101 --to {number} --console-url http://{api_address}/console\n            curl http://{api_address}/v1/messages -H \"Authorization: Bearer {key}\" -H \"Content-Type: application/json\" \\\n                 -d '{{\"to\": \"+14155550101\", \"body\": \"Your table is ready.\"}}'\n\n  Ctrl-C stops it. Data is kept in {data}.\n",
+        "\n  textback is ready.\n\n  Console   http://{api_address}/console\n  API       http://{api_address}/docs   (key: {key})\n  From a shell\n            textback simulate send --from +14155550101 --to {number} \"hi\" --simulator-url http://{carrier_address}\n            textback simulate skip --from +14155550101 --to {number} --console-url http://{api_address}/console\n            curl http://{api_address}/v1/messages -H \"Authorization: Bearer {key}\" -H \"Content-Type: application/json\" \\\n                 -d '{{\"to\": \"+14155550101\", \"body\": \"Your table is ready.\"}}'\n\n  Ctrl-C stops it. {kept}\n",
         key = demo.api_key,
         number = demo::NUMBER,
-        data = folder.path().display(),
+        kept = kept_where(folder.path(), postgres.is_some()),
     );
 
     let database_ended = async {
@@ -172,10 +173,19 @@ pub async fn run(options: Options) -> Done {
     }
 }
 
+/// Where the next start finds the data.
+fn kept_where(folder: &Path, has_database: bool) -> String {
+    let folder = folder.display();
+    match has_database {
+        true => format!("Data is kept in {folder}."),
+        false => format!("Data is kept in the database of DATABASE_URL, and the keys in {folder}."),
+    }
+}
+
 /// The console and the simulated phones have no other access control, so without a password they are only for this
 /// machine.
 fn refuse_to_serve_strangers(options: &Options) -> Result<(), String> {
-    if options.dev.console_password.is_some() {
+    if options.dev.console_password().is_some() {
         return Ok(());
     }
     if let Some(url) = options.server.public_url.as_ref().filter(|url| !guard::is_local(url)) {

@@ -1,4 +1,5 @@
-//! Hides the secrets that a process was started with from other processes of the same user.
+//! Prepares the environment that a process was started with: empty variables count as not set, and secrets are hidden
+//! from other processes of the same user.
 //!
 //! Linux shows the memory of a process's original arguments and environment as `/proc/<pid>/cmdline` and
 //! `/proc/<pid>/environ`, whatever the process changes in its own list of variables. So the process is made not
@@ -9,6 +10,8 @@
     reason = "the environment is changed and overwritten in place; the comments say why that is sound"
 )]
 
+use std::ffi::OsStr;
+
 use clap::error::{ContextKind, ContextValue};
 
 /// Variables that hold a secret. libpq's variables are read at each connection, so they stay readable for this process.
@@ -17,6 +20,20 @@ const READ_ONCE: [&str; 3] = ["DATABASE_URL", "TEXTBACK_SECRET_KEY", "TEXTBACK_C
 const READ_AGAIN: [&str; 1] = ["PGPASSWORD"];
 /// Arguments that hold a secret.
 const ARGUMENTS: [&str; 3] = ["--database-url", "--secret-key", "--console-password"];
+
+/// Removes our variables that are empty or blank. Compose files and shells pass a variable that is not set as an empty
+/// one, and none of our settings has a meaning when it is empty. Must be called before the arguments are read and before
+/// another thread starts.
+pub fn forget_empty_variables() {
+    let is_ours = |name: &str| name == "DATABASE_URL" || name.starts_with("TEXTBACK_");
+    let is_blank = |value: &OsStr| value.to_str().is_some_and(|value| value.trim().is_empty());
+    for (name, value) in std::env::vars_os() {
+        if is_blank(&value) && name.to_str().is_some_and(is_ours) {
+            // SAFETY: this process has one thread, so no other thread reads the environment at the same time.
+            unsafe { std::env::remove_var(name) };
+        }
+    }
+}
 
 /// Hides the secrets. Must be called after the arguments were read and before another thread starts.
 pub fn hide() {

@@ -15,7 +15,10 @@ use crate::agent::script::runner::Runners;
 use crate::api::health::Draining;
 use crate::app::{self, App};
 use crate::carrier::Client;
-use crate::config::{AgentSettings, CarrierSettings, DatabaseSettings, EdgeSettings, ServerSettings, WorkerSettings};
+use crate::config::{
+    AgentSettings, CarrierSettings, DatabaseSettings, EdgeSettings, MissingSetting, ServerSettings, WorkerSettings,
+    parse_base_url,
+};
 use crate::ledger::carrier_account::Accounts;
 use crate::ledger::wake::Wakes;
 use crate::ledger::{Ledger, health, seal};
@@ -56,8 +59,8 @@ pub struct WorkOptions {
     #[command(flatten)]
     pub agents: AgentSettings,
     /// How the carrier reaches `textback serve` from outside; it reports deliveries there
-    #[arg(long, env = "TEXTBACK_PUBLIC_URL")]
-    pub public_url: url::Url,
+    #[arg(long, env = "TEXTBACK_PUBLIC_URL", value_parser = parse_base_url)]
+    pub public_url: Option<url::Url>,
     /// Where /livez, /readyz and /metrics of this process are served, if anywhere
     #[arg(long, env = "TEXTBACK_WORK_LISTEN")]
     pub health_listen: Option<SocketAddr>,
@@ -146,7 +149,9 @@ pub async fn work(database: &DatabaseSettings, options: WorkOptions) -> Done {
     let ledger = Ledger::open(database.required()?, WORK_CONNECTIONS, Arc::new(Wakes::default()))?;
     let accounts = Accounts::new(ledger.clone(), options.carrier.required_key()?);
     let client = Client::new(options.carrier.twilio_api_url.clone(), options.carrier.twilio_messaging_url.clone())?;
-    let public_base = options.public_url.as_str().trim_end_matches('/');
+    let public_url = options.public_url.as_ref();
+    let public_url = public_url.ok_or(MissingSetting("TEXTBACK_PUBLIC_URL", "https://sms.example.com"))?;
+    let public_base = public_url.as_str().trim_end_matches('/');
     let workers =
         Workers::new(&ledger, &accounts, &client, means(&options.agents)?, "live", public_base, &options.worker);
     refuse_unsuitable(database.required()?).await?;

@@ -105,8 +105,17 @@ impl Ingest {
 /// failing row among a thousand takes.
 const NOT_CLAIMABLE: Duration = Duration::from_secs(30);
 
+/// How to find and end the session that holds a table, for a person with the rights of a superuser or of that session's
+/// role.
+pub const END_THE_HOLDER: &str = "find the holder: select relation::regclass, pid, usename, state, query from pg_locks join pg_stat_activity using (pid) where granted and relation is not null and mode in ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'); end it: select pg_terminate_backend(pid)";
+
 impl From<sqlx::Error> for NotReady {
     fn from(error: sqlx::Error) -> Self {
+        if error.as_database_error().is_some_and(db::is_held) {
+            return Self::Blocked(
+                "somebody holds a table that textback needs; see pg_locks and pg_stat_activity".to_owned(),
+            );
+        }
         Unsuitable::take(error).map_or_else(Self::Database, Self::Unsuitable)
     }
 }
@@ -162,7 +171,8 @@ pub async fn check(ledger: &Ledger) -> Result<(), NotReady> {
     }
 }
 
-/// Checks that texts can be stored: no session holds a lock on their tables, and the last ingest succeeded.
+/// Checks that texts can be stored: no session holds a table that each text needs, and the last ingest succeeded. A table
+/// that only some texts need, such as `consent`, makes those texts fail, and the ingest shows that.
 async fn writable(ledger: &Ledger) -> Result<(), NotReady> {
     if ledger.ingest.fails() {
         return Err(NotReady::Blocked(
@@ -174,7 +184,7 @@ async fn writable(ledger: &Ledger) -> Result<(), NotReady> {
     match db::patiently(locking).await {
         Ok(_) => Ok(()),
         Err(sqlx::Error::Database(error)) if db::is_held(error.as_ref()) => Err(NotReady::Blocked(
-            "somebody holds a table that inbound messages are written to; see pg_locks and pg_stat_activity".to_owned(),
+            "somebody holds a table that every inbound message needs; see pg_locks and pg_stat_activity".to_owned(),
         )),
         Err(error) => Err(error.into()),
     }

@@ -232,6 +232,7 @@ async fn verify(
             false => refused,
         })?;
     let reading = Reading {
+        declared: body::declared(request),
         most: MOST_BYTES,
         within: BODY_WITHIN.min(deadline.saturating_duration_since(Instant::now())),
         owner: account.project_id,

@@ -55,6 +55,50 @@ async fn doctor_finds_what_is_wrong_and_says_how_to_mend_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn while_a_table_is_held_doctor_looks_at_everything_else_and_says_how_to_end_the_holder() {
+    // Only the look at limits reads the first table. Every text needs the second one.
+    for (table, unseen, readable) in [
+        ("outbound_pace", &["limits"][..], &["schema", "invariants", "turns", "set aside", "carrier", "number"][..]),
+        ("turn", &["invariants", "due", "unclaimed", "stuck"], &["limits", "set aside", "carrier", "number"]),
+        ("number", &["number"], &["limits", "turns", "set aside", "carrier"]),
+    ] {
+        let world = World::with_agent(ECHO, json!({})).await;
+        let locker = crate::harness::pool(&world.database_url).await;
+        let mut holder = locker.begin().await.expect("a transaction");
+        let statement =
+            format!("set idle_in_transaction_session_timeout = 0; lock table {table} in access exclusive mode");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut *holder).await.expect("locked");
+        let mut doctor = world.command("doctor", &world.secret_key);
+        let output = tokio::task::spawn_blocking(move || doctor.output()).await.expect("it runs").expect("it runs");
+        let told = said(&output);
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        for what in unseen {
+            let line = format!("BAD   {what:<12} could not be looked at: somebody holds a table");
+            assert!(told.contains(&line), "{table}, {what}: {told}");
+        }
+        for what in readable {
+            assert!(told.contains(&format!("ok    {what:<12} ")), "{table}, {what}: {told}");
+        }
+        let is_needed = table != "outbound_pace";
+        assert_eq!(told.contains("BAD   tables       somebody holds a table"), is_needed, "{table}: {told}");
+        assert!(told.contains("from pg_locks") && told.contains("pg_terminate_backend"), "{told}");
+        assert!(!told.contains("textback migrate") && !told.contains("lock timeout"), "{told}");
+        assert!(told.contains("things are wrong") || told.contains("1 thing is wrong"), "{told}");
+
+        // The statement that it names finds the holder.
+        let (_, query) = told.split_once("find the holder: ").expect("a statement");
+        let query = query.split_once("; end it").expect("its end").0;
+        let held: Vec<String> =
+            sqlx::query_scalar(sqlx::AssertSqlSafe(format!("select held.relation::text from ({query}) held")))
+                .fetch_all(&locker)
+                .await
+                .unwrap_or_default();
+        assert!(held.contains(&table.to_owned()), "{held:?}");
+        holder.rollback().await.expect("let go");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn doctor_notices_a_pooler_a_wrong_address_and_a_database_that_only_reads() {
     let mut stage = Stage::set("doctor").await;
     stage.open(1, Stage::echo()).await;

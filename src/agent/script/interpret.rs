@@ -163,12 +163,16 @@ pub(super) fn on_own_thread<T: Send + 'static>(
         .unwrap_or_else(|_| Err(panicked()))
 }
 
-/// What a panic of the interpreter means for its script. The interpreter's arena panics when an allocation is refused.
+/// What a panic of the interpreter means for its script. The interpreter's arena panics when an allocation is refused, and
+/// collections panic when they would have too many elements.
 pub(super) fn panicked() -> AgentError {
     if memory::was_refused() {
         return AgentError::OverLimit("the script used too much memory".to_owned());
     }
-    AgentError::Failed("the script made its interpreter panic".to_owned())
+    AgentError::Failed(
+        "the interpreter broke off; most likely a value that the script builds is too large for it, such as list(enumerate(range(1 << 30)))"
+            .to_owned(),
+    )
 }
 
 /// Python as far as Starlark goes: f-strings, lambdas, types that are read and ignored; no load.

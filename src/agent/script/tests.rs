@@ -145,7 +145,7 @@ const VERDICTS: [&str; 7] = [
     "Heap memory limit of 67108864 bytes exceeded.",
     "Heap memory limit of 67108864 bytes exceeded.\nThis error is usually emitted some time after the limit is actually exceeded, so the span may not be informative.",
     "Starlark call stack overflow",
-    "the script made its interpreter panic",
+    "the interpreter broke off; most likely a value that the script builds is too large for it, such as list(enumerate(range(1 << 30)))",
     "the script's runner ended, and no script is to blame",
 ];
 

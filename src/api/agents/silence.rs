@@ -17,7 +17,7 @@ fn usual_warning() -> String {
 }
 
 /// What becomes of a session in which nobody says anything. A new version's settings count for all sessions of the agent,
-/// those that are open too, from their next message on.
+/// those that are open too: `warn_after_seconds` from their next message on, the others at once.
 #[derive(Object)]
 #[oai(deny_unknown_fields)]
 pub(super) struct Silence {

@@ -1,6 +1,7 @@
 //! `textback doctor`: looks at everything that keeps texts from being answered, and says how to mend it; it mends nothing.
 
 mod outside;
+mod work;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,18 +12,13 @@ use clap::Args;
 use url::Url;
 
 use super::{Done, print};
-use crate::bounds;
 use crate::config::{CarrierSettings, DatabaseSettings};
 use crate::db;
 use crate::db::session::Unsuitable;
 use crate::ledger::wake::Wakes;
-use crate::ledger::{Ledger, health, invariant, outbound};
-use crate::telemetry::{masked, one_line};
+use crate::ledger::{Ledger, health};
+use crate::telemetry::one_line;
 
-/// Work that is older than this is stuck: a lease, the search for an unsure text and a second try are over by then.
-const STUCK_SECONDS: f64 = 300.0;
-/// How long work may be due without a claim. The work of a paused carrier account waits for at most 60 s.
-const UNCLAIMED_SECONDS: f64 = 120.0;
 /// Clocks that are further apart make logs hard to read; nothing else depends on ours.
 const CLOCKS_APART_SECONDS: f64 = 2.0;
 
@@ -56,6 +52,20 @@ impl Findings {
         let _ = print(&format!("BAD   {what:<12} {found}\n      {:<12} -> {mend}", ""));
     }
 
+    /// A look that failed. The other looks go on.
+    fn unseen(&mut self, what: &str, error: &sqlx::Error) {
+        let (why, mend) = match error.as_database_error() {
+            Some(told) if db::is_held(told) => {
+                ("somebody holds a table that it reads".to_owned(), health::END_THE_HOLDER)
+            }
+            Some(refused) if db::is_given_up(refused) => {
+                (format!("the database took too long ({error})"), "is it overloaded, or its disk slow? try again then")
+            }
+            _ => (told(error), "is it running, and is DATABASE_URL right? its log may say more"),
+        };
+        self.bad(what, &format!("could not be looked at: {why}"), mend);
+    }
+
     fn skipped(&self, what: &str, why: &str) {
         let _ = print(&format!("-     {what:<12} {why}"));
     }
@@ -67,7 +77,7 @@ pub async fn run(options: Options) -> Done {
     let url = options.database.required()?;
     let ledger = Ledger::open(url, 2, Arc::new(Wakes::default()))?;
     if look_at_database(&ledger, url, &mut findings).await {
-        look_at_work(&ledger, &mut findings).await?;
+        work::look_at_work(&ledger, &mut findings).await;
         outside::look_at_carrier(&ledger, &options, &mut findings).await?;
     }
     outside::look_at_public_url(options.public_url.as_ref(), &mut findings).await;
@@ -113,21 +123,25 @@ async fn look_at_database(ledger: &Ledger, url: &str, findings: &mut Findings) -
     if !look_at_rights(ledger, findings).await {
         return false;
     }
-    let fit = match health::check(ledger).await {
-        Ok(()) => {
-            findings.ok("schema", "is this binary's");
-            true
-        }
-        Err(error @ health::NotReady::ReadOnly) => {
-            findings.bad("database", &error.to_string(), "give the URL of the server that writes");
-            true
-        }
-        Err(error) => {
-            findings.bad("schema", &error.to_string(), "run: textback migrate");
-            false
-        }
+    look_at_readiness(ledger, findings).await && look_at_notices(ledger, findings).await
+}
+
+/// What `/readyz` of a process would say. Whether there is a schema to look further into.
+async fn look_at_readiness(ledger: &Ledger, findings: &mut Findings) -> bool {
+    let Err(error) = health::check(ledger).await else {
+        findings.ok("schema", "is this binary's");
+        return true;
     };
-    fit && look_at_notices(ledger, findings).await
+    let (what, mend, goes_on) = match &error {
+        health::NotReady::ReadOnly => ("database", "give the URL of the server that writes", true),
+        health::NotReady::Blocked(_) => ("tables", health::END_THE_HOLDER, true),
+        health::NotReady::NotClaimable { .. } => ("work", "the log of that process says why", true),
+        health::NotReady::Unsuitable(unsuitable) => ("database", unsuitable.mend(), false),
+        health::NotReady::Database(_) => ("database", "is it running, and is DATABASE_URL right?", false),
+        health::NotReady::Rights { .. } | health::NotReady::Schema { .. } => ("schema", "run: textback migrate", false),
+    };
+    findings.bad(what, &error.to_string(), mend);
+    goes_on
 }
 
 /// The text of an error.
@@ -177,106 +191,4 @@ async fn look_at_notices(ledger: &Ledger, findings: &mut Findings) -> bool {
             false
         }
     }
-}
-
-/// Reports projects that have reached a limit: their messages are refused or wait.
-async fn look_at_limits(ledger: &Ledger, findings: &mut Findings) -> Result<(), sqlx::Error> {
-    let at_limit = outbound::at_limit(ledger).await?;
-    if at_limit.is_empty() {
-        findings.ok("limits", "no project is at a limit of what it sends");
-    }
-    for at in at_limit {
-        let outbound::AtLimit { name, limit, most, contacts, resets_at } = &at;
-        if at.is_of_project() {
-            let found = format!("the project {name:?} is at {limit} ({most}) until {resets_at}");
-            findings.bad("limits", &found, "is it a loop? if it is not, raise the limit: PATCH /v1/project");
-        } else {
-            findings.ok("limits", &format!("{contacts} contacts of the project {name:?} are at {limit} ({most})"));
-        }
-    }
-    Ok(())
-}
-
-/// Reports rows that were set aside because they could not be claimed. No other part of textback reports them later.
-async fn look_at_set_aside(ledger: &Ledger, findings: &mut Findings) -> Result<(), sqlx::Error> {
-    let all = health::set_aside(ledger).await?;
-    if all.is_empty() {
-        findings.ok("set aside", "nothing");
-    }
-    for health::SetAside { work, rows, seconds, why } in all {
-        let became = match work.as_str() {
-            "turn" | "silence" => {
-                "closed their sessions (close_reason unreadable; their state is in the table quarantine)"
-            }
-            "delivery" | "unknown" => "failed (error_class unreadable)",
-            "scheduled_message" => "were refused (unreadable)",
-            _ => "are tried again each hour",
-        };
-        let found = format!(
-            "{rows} of the kind {work} could not be claimed and {became}, the last {seconds:.0} s ago: {}",
-            bounds::text(&why, 300)
-        );
-        findings.bad(
-            "set aside",
-            &found,
-            "look at them: select * from textback.unreadable_row; what is mended or given up is deleted there",
-        );
-    }
-    Ok(())
-}
-
-async fn look_at_work(ledger: &Ledger, findings: &mut Findings) -> Result<(), sqlx::Error> {
-    match invariant::check(ledger).await {
-        Ok(breaches) if breaches.is_empty() => findings.ok("invariants", "all hold"),
-        Ok(breaches) => {
-            for breach in breaches {
-                let found = format!("{} has {} rows", breach.view, breach.rows);
-                // Only writes that bypass the triggers, the foreign keys and the sequences break these two.
-                let mend = match breach.view.get(..13) {
-                    Some("invariant_11_") => {
-                        "rows are missing, as after a backup that was restored in part: restore it whole (the view tells which)"
-                    }
-                    Some("invariant_12_") => {
-                        "set the sequences as docs/operations.md says of a replica that is promoted, before anything writes"
-                    }
-                    _ => "this is a fault of textback: please report it with the rows of that view",
-                };
-                findings.bad("invariants", &found, mend);
-            }
-        }
-        Err(error) => {
-            findings.bad("invariants", &format!("their views can't be read: {error}"), "run: textback migrate");
-        }
-    }
-    look_at_limits(ledger, findings).await?;
-    let backlog = health::backlog(ledger).await?;
-    for (what, count) in [("turns", backlog.turns), ("deliveries", backlog.deliveries)] {
-        findings.ok(what, &format!("{count} are due"));
-    }
-    for unclaimed in health::unclaimed(ledger, UNCLAIMED_SECONDS).await? {
-        let found = format!(
-            "{} of the kind {} are due and not claimed, the oldest for {:.0} s",
-            unclaimed.due, unclaimed.kind, unclaimed.seconds
-        );
-        findings.bad(
-            "unclaimed",
-            &found,
-            "is textback work running? if it is, its /readyz and its log say what keeps it from claiming work",
-        );
-    }
-    look_at_set_aside(ledger, findings).await?;
-    for stuck in health::stuck(ledger, STUCK_SECONDS).await? {
-        let found = format!(
-            "a {} for {} is {:.0} s old; the last that was heard of it: {}",
-            stuck.kind,
-            masked(&stuck.contact),
-            stuck.seconds,
-            stuck.error
-        );
-        findings.bad("stuck", &found, "is textback work running? its log says what it meets");
-    }
-    for (what, count) in [("silences", backlog.silences), ("scheduled", backlog.scheduled_messages)] {
-        findings.ok(what, &format!("{count} are due"));
-    }
-    Ok(())
 }

@@ -10,7 +10,7 @@ use crate::account::Account;
 use crate::carrier::client::{Client, WebhookUrls};
 use crate::carrier::form::Form;
 use crate::carrier::signature;
-use crate::ledger::carrier_account::Accounts;
+use crate::ledger::carrier_account::{AccountError, Accounts};
 use crate::ledger::page::HIGHEST_LIMIT;
 use crate::ledger::{Ledger, country, number, seal};
 use crate::secret::SecretKeys;
@@ -24,10 +24,18 @@ pub(super) async fn look_at_carrier(
         findings.skipped("carrier", "TEXTBACK_SECRET_KEY is not set, so accounts and numbers were not looked at");
         return Ok(());
     };
-    look_at_keys(ledger, &key, findings).await?;
+    if let Err(error) = look_at_keys(ledger, &key, findings).await {
+        findings.unseen("secret key", &error);
+    }
     let accounts = Accounts::new(ledger.clone(), key);
     let client = Client::new(options.carrier.twilio_api_url.clone(), options.carrier.twilio_messaging_url.clone())?;
-    let projects = accounts.projects().await?;
+    let projects = match accounts.projects().await {
+        Ok(projects) => projects,
+        Err(error) => {
+            findings.unseen("carrier", &error);
+            return Ok(());
+        }
+    };
     if projects.is_empty() {
         findings.skipped("carrier", "no project has a carrier account yet: PUT /v1/carrier");
     }
@@ -36,9 +44,13 @@ pub(super) async fn look_at_carrier(
             Ok(Some(account)) => {
                 look_at_signature(&account, &project, options.public_url.as_ref(), findings).await;
                 look_at_credentials(&client, &account, &project, findings).await;
-                look_at_numbers(ledger, &client, &account, &project, options.public_url.as_ref(), findings).await?;
+                let public_url = options.public_url.as_ref();
+                if let Err(error) = look_at_numbers(ledger, &client, &account, &project, public_url, findings).await {
+                    findings.unseen("number", &error);
+                }
             }
             Ok(None) => {}
+            Err(AccountError::Database(error)) => findings.unseen("carrier", &error),
             Err(error) => findings.bad(
                 "carrier",
                 &format!("{project}: {error}"),
