@@ -27,7 +27,11 @@ async fn a_role_with_the_documented_rights_does_everything() {
     let without = stage.doctor();
     assert!(without.contains("grant usage on schema textback to textback_app"), "{without}");
     let migrate = stage.command("migrate", &[]).output().expect("it runs");
-    assert!(!migrate.status.success() && said(&migrate).contains("alter schema textback owner to"), "{}", said(&migrate));
+    assert!(
+        !migrate.status.success() && said(&migrate).contains("alter schema textback owner to"),
+        "{}",
+        said(&migrate)
+    );
     let create = stage.command("project", &[]).args(["create", "mine"]).output().expect("it runs");
     assert!(said(&create).contains("textback migrate --grant-to"), "{}", said(&create));
     stage.sql(documented("rights")).await;
