@@ -130,6 +130,7 @@ pub async fn run(options: Options) -> Done {
         async move { worker::run(working, workers, worker_settings, served.cancelled_owned()).await }
     });
     demo::furnish(&demo, api_address, &simulator, &secret_key).await?;
+    let told = told_to_stop();
     println!(
         "\n  textback is ready.\n\n  Console   http://{api_address}/console\n  API       http://{api_address}/docs   (key: {key})\n  From a shell\n            textback simulate send --from +14155550101 --to {number} \"hi\" --simulator-url http://{carrier_address}\n            textback simulate skip --from +14155550101 --to {number} --console-url http://{api_address}/console\n            curl http://{api_address}/v1/messages -H \"Authorization: Bearer {key}\" -H \"Content-Type: application/json\" \\\n                 -d '{{\"to\": \"+14155550101\", \"body\": \"Your table is ready.\"}}'\n\n  Ctrl-C stops it. {kept}\n",
         key = demo.api_key,
@@ -145,7 +146,7 @@ pub async fn run(options: Options) -> Done {
     };
     // Whatever ends, all of it ends: half a textback would be alive and deaf.
     let ended = tokio::select! {
-        () = told_to_stop() => None,
+        () = told => None,
         how = database_ended => Some(format!("PostgreSQL ended: {how}")),
         how = &mut serves => Some(format!("the API ended: {how:?}")),
         how = &mut simulates => Some(format!("the simulated carrier ended: {how:?}")),

@@ -79,19 +79,22 @@ fn serve_metrics(
     Some(tokio::spawn(listening.serve(routes, stop.cancelled_owned())))
 }
 
-/// Waits for SIGTERM, SIGINT (Ctrl-C) or SIGHUP (the terminal is closed).
-async fn told_to_stop() {
+/// Listens for SIGTERM, SIGINT (Ctrl-C) and SIGHUP (the terminal is closed); the future ends at the first of them. Signals
+/// are heard from the call on, so call it before the process says that it is ready: until then a signal ends it at once.
+fn told_to_stop() -> impl Future<Output = ()> + Send + 'static {
     let heard = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
-    let [Ok(mut term), Ok(mut int), Ok(mut hangup)] = heard else {
-        tracing::error!("signals can't be heard; only SIGKILL will end this process");
-        return std::future::pending().await;
-    };
-    let name = tokio::select! {
-        _ = term.recv() => "SIGTERM",
-        _ = int.recv() => "SIGINT",
-        _ = hangup.recv() => "SIGHUP",
-    };
-    tracing::info!(signal = name, "stopping");
+    async move {
+        let [Ok(mut term), Ok(mut int), Ok(mut hangup)] = heard else {
+            tracing::error!("signals can't be heard; only SIGKILL will end this process");
+            return std::future::pending().await;
+        };
+        let name = tokio::select! {
+            _ = term.recv() => "SIGTERM",
+            _ = int.recv() => "SIGINT",
+            _ = hangup.recv() => "SIGHUP",
+        };
+        tracing::info!(signal = name, "stopping");
+    }
 }
 
 /// Refuses a database that textback can't work with, with an explanation, before any other use of it.

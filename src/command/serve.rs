@@ -108,12 +108,13 @@ pub async fn serve(database: &DatabaseSettings, options: ServeOptions) -> Done {
     warn_if_not_ready(&ledger).await;
     seal::seal_anew_beside(&ledger, &key);
     tell_of_work(&ledger);
+    let told = told_to_stop();
     tracing::info!(address = %listening.address(), public_url = %app.public_base, with_workers, "serving");
 
     let stopped = CancellationToken::new();
     let metrics = serve_metrics(metrics, &ledger, &draining, stopped.clone());
     let serving = listening.serve(app::routes(app), async move {
-        told_to_stop().await;
+        told.await;
         draining.store(true, Ordering::Relaxed);
     });
     match working.zip(workers) {
@@ -167,11 +168,12 @@ pub async fn work(database: &DatabaseSettings, options: WorkOptions) -> Done {
         None => None,
     };
     let health = serve_metrics(health, &ledger, &draining, stop.clone());
+    let told = told_to_stop();
     tracing::info!(turn_slots = options.worker.turn_slots, delivery_slots = options.worker.delivery_slots, "working");
     // On a thread of the runtime: the thread that waits for the whole process is another one, which each step of each turn would
     // have to wake.
     let running = worker::run(ledger.clone(), workers, options.worker.clone(), async move {
-        told_to_stop().await;
+        told.await;
         draining.store(true, Ordering::Relaxed);
     });
     tokio::spawn(running).await??;

@@ -96,8 +96,9 @@ pub async fn run(command: Command) -> Done {
                 simulator.add_number(&account_sid, number);
             }
             let listening = Listening::at(listen, "TEXTBACK_SIMULATOR_LISTEN").await?;
+            let told = told_to_stop();
             tracing::info!(address = %listening.address(), account_sid, numbers = numbers.join(" "), "simulating");
-            listening.serve(app::edge(body::bounded(simulator.routes())), told_to_stop()).await?;
+            listening.serve(app::edge(body::bounded(simulator.routes())), told).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Send { at, from, to, media_urls, sid, body } => {
