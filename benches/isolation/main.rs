@@ -196,8 +196,10 @@ async fn run(server: &Server, binary: &Binary, carrier: &Carrier, evil: &Handle,
     let others = others.end(&scene, carrier).await;
     stop.notify_one();
     let peak = watching.await.expect("watched");
-    let log_bytes = scene.log_bytes();
+    let (log_bytes, runners) = (scene.log_bytes(), scene::runners_of(scene.serve_pid()));
     Arc::into_inner(scene).expect("the others have ended").close();
+    // Runners that outlive their process would take a core from every row that follows.
+    end(&runners);
     server.drop_database(&database).await;
     Row { outcome, peak, log_bytes, others }
 }
@@ -216,13 +218,19 @@ async fn kill(server: &Server, binary: &Binary, carrier: &Carrier, evil: &Handle
     // Dropping it sends SIGKILL and waits for the process.
     drop(scene.serve.take());
     tokio::time::sleep(Duration::from_secs(3)).await;
+    let left = end(&runners);
+    scene.close();
+    server.drop_database(&database).await;
+    [runners.len(), left]
+}
+
+/// Ends those runners that still run; returns how many there were.
+fn end(runners: &[i32]) -> usize {
     let left: Vec<i32> = runners.iter().copied().filter(|pid| scene::still_runs_scripts(*pid)).collect();
     for pid in &left {
         let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(*pid), nix::sys::signal::Signal::SIGKILL);
     }
-    scene.close();
-    server.drop_database(&database).await;
-    [runners.len(), left.len()]
+    left.len()
 }
 
 fn percentile(values: &[f64], part: f64) -> f64 {
