@@ -144,7 +144,7 @@ pub async fn run(options: Options) -> Done {
             None => std::future::pending().await,
         }
     };
-    // Whatever ends, all of it ends: half a textback would be alive and deaf.
+    // When one part ends, all parts end: otherwise the process would take messages that nobody answers.
     let ended = tokio::select! {
         () = told => None,
         how = database_ended => Some(format!("PostgreSQL ended: {how}")),

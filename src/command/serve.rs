@@ -126,7 +126,7 @@ pub async fn serve(database: &DatabaseSettings, options: ServeOptions) -> Done {
             let mut running = tokio::spawn(running);
             tokio::select! {
                 ended = serving => ended?,
-                // Half a process would be alive and deaf.
+                // Without its workers the process would take messages that nobody answers.
                 how = &mut running => return Err(format!("the workers ended: {how:?}").into()),
             }
             // Only now: what the last request began is theirs, and that of one that was cut off is written by then.

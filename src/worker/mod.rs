@@ -248,7 +248,7 @@ pub async fn run(
                 .catch_panic()
                 .build(deliveries::work)
         })
-        // A worker that ended would leave a process that is alive and deaf.
+        // A worker that ended would leave a process that runs and answers nobody.
         .should_restart(|worker, error| {
             tracing::error!(worker = worker.name(), %error, "a worker ended; it is started again");
             true

@@ -85,11 +85,7 @@ async fn any_table_that_texts_need_may_be_held() {
     let all = needed.map(|table| (table, true)).into_iter().chain(others.map(|table| (table, false)));
     let stories = all.map(|(table, is_needed)| async move {
         let world = World::with_agent(ECHO, json!({})).await;
-        let locker = crate::harness::pool(&world.database_url).await;
-        let mut holder = locker.begin().await.expect("a transaction");
-        let statement =
-            format!("set idle_in_transaction_session_timeout = 0; lock table {table} in access exclusive mode");
-        sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut *holder).await.expect("locked");
+        let holder = world.lock_table(table).await;
         let report = format!("AccountSid={ACCOUNT_SID}&MessageSid=SM1&MessageStatus=sent");
         let began = Instant::now();
         let ((texts, slowest), status, ready) =

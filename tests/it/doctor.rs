@@ -63,11 +63,7 @@ async fn while_a_table_is_held_doctor_looks_at_everything_else_and_says_how_to_e
         ("number", &["number"], &["limits", "turns", "set aside", "carrier"]),
     ] {
         let world = World::with_agent(ECHO, json!({})).await;
-        let locker = crate::harness::pool(&world.database_url).await;
-        let mut holder = locker.begin().await.expect("a transaction");
-        let statement =
-            format!("set idle_in_transaction_session_timeout = 0; lock table {table} in access exclusive mode");
-        sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut *holder).await.expect("locked");
+        let holder = world.lock_table(table).await;
         let mut doctor = world.command("doctor", &world.secret_key);
         let output = tokio::task::spawn_blocking(move || doctor.output()).await.expect("it runs").expect("it runs");
         let told = said(&output);
@@ -90,7 +86,7 @@ async fn while_a_table_is_held_doctor_looks_at_everything_else_and_says_how_to_e
         let query = query.split_once("; end it").expect("its end").0;
         let held: Vec<String> =
             sqlx::query_scalar(sqlx::AssertSqlSafe(format!("select held.relation::text from ({query}) held")))
-                .fetch_all(&locker)
+                .fetch_all(world.ledger.pool())
                 .await
                 .unwrap_or_default();
         assert!(held.contains(&table.to_owned()), "{held:?}");

@@ -204,6 +204,15 @@ impl World {
         texted
     }
 
+    /// Locks a table against everybody else until the transaction ends.
+    pub async fn lock_table(&self, table: &str) -> sqlx::Transaction<'static, sqlx::Postgres> {
+        let mut holder = pool(&self.database_url).await.begin().await.expect("a transaction");
+        let statement =
+            format!("set idle_in_transaction_session_timeout = 0; lock table {table} in access exclusive mode");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut *holder).await.expect("locked");
+        holder
+    }
+
     /// Lets the workers do all there is to do, and the carrier report it.
     pub async fn settle(&self) {
         loop {
