@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use textback::dev::postgres::Postgres;
-use textback::ledger::room::Room;
-use textback::ledger::wake::Wakes;
-use textback::ledger::{Ledger, inbound, project, silence};
 use textback::secret::SecretKeys;
+use textback::storage::claim_limits::Room;
+use textback::storage::notifier::Wakes;
+use textback::storage::{Ledger, inactivity, ingest, project};
 use uuid::Uuid;
 
 const NUMBER: &str = "+14155550199";
@@ -67,7 +67,7 @@ async fn measure(folder: &Path, count: u64) {
         ("track_commit_timestamp", "on"),
     ];
     let postgres = Postgres::start(folder, None, &settings).await.expect("PostgreSQL");
-    textback::ledger::migrate(postgres.url()).await.expect("the schema");
+    textback::storage::migrate(postgres.url()).await.expect("the schema");
     let ledger = Ledger::open(postgres.url(), 6, Arc::new(Wakes::default())).expect("a ledger");
     let made = project::create(&ledger, "bench").await.expect("a project").0;
     let bench = Bench { ledger, url: postgres.url().to_owned(), project_id: made.id, count };
@@ -143,12 +143,12 @@ impl Bench {
 
     async fn empty_poll(&self, what: &str) {
         // Warnings that could not be sent let their sessions be looked at anew.
-        while !silence::decide(&self.ledger, Room::of(500)).await.expect("decided").is_empty() {}
+        while !inactivity::decide(&self.ledger, Room::of(500)).await.expect("decided").is_empty() {}
         let mut took = Vec::new();
         for _ in 0..200 {
             let began = Instant::now();
-            assert!(silence::decide(&self.ledger, Room::of(500)).await.expect("decided").is_empty());
-            silence::next_due(&self.ledger).await.expect("a time");
+            assert!(inactivity::decide(&self.ledger, Room::of(500)).await.expect("decided").is_empty());
+            inactivity::next_due(&self.ledger).await.expect("a time");
             took.push(began.elapsed());
         }
         let [p50, p99] = percentiles(took);
@@ -192,7 +192,7 @@ impl Bench {
             for n in 0..10 {
                 self.let_be_due(from + n * 500, 500, silent).await;
                 let began = Instant::now();
-                let decided = silence::decide(&self.ledger, Room::of(500)).await.expect("decided");
+                let decided = inactivity::decide(&self.ledger, Room::of(500)).await.expect("decided");
                 took.push(began.elapsed());
                 assert!(decided.len() == 500 && decided.iter().all(|decided| decided.outcome == what));
             }
@@ -210,7 +210,7 @@ impl Bench {
             tokio::spawn(async move {
                 let mut done = 0;
                 loop {
-                    match silence::decide(&ledger, Room::of(500)).await.expect("decided").len() {
+                    match inactivity::decide(&ledger, Room::of(500)).await.expect("decided").len() {
                         0 => return done,
                         some => done += some,
                     }
@@ -324,7 +324,7 @@ impl Bench {
         self.sql("delete from turn".to_owned()).await;
         let before = self.number("select (pg_current_wal_lsn() - '0/0')::float8").await;
         for n in 0..TEXTS {
-            let text = inbound::Text {
+            let text = ingest::Text {
                 project_id: self.project_id,
                 carrier_sid: Some(format!("SM{}", Uuid::now_v7().simple())),
                 to: NUMBER.to_owned(),
@@ -336,7 +336,7 @@ impl Bench {
                 keyword: None,
                 said_at: None,
             };
-            inbound::take_in(&self.ledger, text, Instant::now() + Duration::from_secs(60)).await.expect("taken in");
+            ingest::take_in(&self.ledger, text, Instant::now() + Duration::from_secs(60)).await.expect("taken in");
         }
         let after = self.number("select (pg_current_wal_lsn() - '0/0')::float8").await;
         (after - before) / TEXTS as f64

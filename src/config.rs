@@ -9,9 +9,9 @@ use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use crate::agent::http::Network;
-use crate::body::LEAST_MEGABYTES;
-use crate::listen::Limits;
+use crate::agents::http::Network;
+use crate::http::body::LEAST_MEGABYTES;
+use crate::http::listener::Limits;
 use crate::secret::SecretKeys;
 
 /// Where the truth is kept.

@@ -3,15 +3,15 @@
 //! # The road of a message
 //!
 //! 1. [`webhook`] reads the form as it came, finds the account by the key in the path and checks the signature.
-//! 2. [`ledger::inbound`] writes the text into its session and marks work: one transaction, shared by all who wait.
+//! 2. [`storage::inbound`] writes the text into its session and marks work: one transaction, shared by all who wait.
 //! 3. Then, and only then, the webhook answers `<Response/>`.
 //! 4. [`worker`] claims sessions with work, as many as it has free slots: a lease and a token, no lock held.
 //! 5. [`agent`] thinks, with no transaction open.
-//! 6. [`ledger::turn`] settles: state, replies and their deliveries in one transaction that the token guards.
+//! 6. [`storage::turn`] settles: state, replies and their deliveries in one transaction that the token guards.
 //! 7. [`worker`] claims deliveries in order per contact; they are `sending` before anybody calls.
 //! 8. [`carrier`] is called, once; the answer is accepted, refused, or unknown, and unknown is never sent again blindly.
 //! 9. Status callbacks come in by [`webhook`] and move a delivery forward only.
-//! 10. [`ledger::silence`] looks at sessions whose scheduled job is due and decides, under the lock of step 2, whether to
+//! 10. [`storage::silence`] looks at sessions whose scheduled job is due and decides, under the lock of step 2, whether to
 //!     warn, to end, or to look again later.
 //!
 //! # The rooms
@@ -27,30 +27,18 @@
 //! sent that has no row, and none that may have been sent is sent again blindly. No worker's clock decides
 //! anything. No lock outlives its transaction. Nothing depends on a NOTIFY.
 
-pub mod account;
-pub mod agent;
-pub mod api;
-pub mod app;
-pub mod body;
-pub mod bounds;
-pub mod carrier;
-pub mod command;
+pub mod agents;
+pub mod carriers;
+pub mod cli;
 pub mod config;
-pub mod console;
-pub mod db;
 pub mod dev;
+pub mod domain;
 pub mod failpoint;
-pub mod guesses;
-pub mod ledger;
-pub mod listen;
-pub mod phone;
-pub mod problem;
-pub mod provision;
+pub mod http;
+pub mod jobs;
+pub mod numbers;
+pub mod outbound_http;
 pub mod secret;
-pub mod segments;
 pub mod simulator;
-mod single_flight;
+pub mod storage;
 pub mod telemetry;
-pub mod template;
-pub mod webhook;
-pub mod worker;

@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use textback::agent::script::memory::Bounded;
-use textback::agent::script::{process, runner, sandbox};
-use textback::command::{self, Done, agent, dev, doctor, project, secrets, serve, simulate};
+use textback::agents::script::memory::Bounded;
+use textback::agents::script::{process, runner, sandbox};
+use textback::cli::{self, Done, agent, dev, doctor, project, secrets, serve, simulate};
 use textback::config::DatabaseSettings;
 use textback::telemetry::{self, LogFormat};
 
@@ -88,13 +88,13 @@ fn main() -> ExitCode {
     let cli = Cli::try_parse().unwrap_or_else(|error| secrets::hide_in(error).exit());
     let done = match cli.command {
         // Needs neither log nor runtime: it is to be small.
-        Command::RunScripts { self_test: true, .. } => command::print(&sandbox::self_test()),
+        Command::RunScripts { self_test: true, .. } => cli::print(&sandbox::self_test()),
         Command::RunScripts { parent, .. } => process::serve(parent).map(|()| ExitCode::SUCCESS).map_err(Into::into),
         command => {
             // Before any other thread exists too.
             secrets::hide();
             telemetry::log(cli.log);
-            command::open_many_files();
+            cli::open_many_files();
             tokio::runtime::Runtime::new().map_err(Into::into).and_then(|runtime| runtime.block_on(carry_out(command)))
         }
     };
@@ -114,7 +114,7 @@ async fn carry_out(command: Command) -> Done {
         Command::Work { database, worker } => serve::work(&database, worker).await,
         Command::Migrate { database, grant_to } => project::migrate(&database, grant_to.as_deref()).await,
         Command::Doctor(options) => doctor::run(options).await,
-        Command::Openapi => command::print(&textback::api::document()),
+        Command::Openapi => cli::print(&textback::http::api::document()),
         Command::Simulate { command } => simulate::run(command).await,
         Command::Project { command } => project::run(command).await,
         Command::Agent { command } => agent::run(command).await,

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use secrecy::SecretString;
-use textback::carrier::form::Form;
-use textback::carrier::signature;
+use textback::carriers::twilio::form::Form;
+use textback::carriers::twilio::signature;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
 

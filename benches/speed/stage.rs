@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 use textback::dev::postgres::Postgres;
-use textback::ledger::wake::Wakes;
-use textback::ledger::{Ledger, project};
 use textback::secret::SecretKeys;
+use textback::storage::notifier::Wakes;
+use textback::storage::{Ledger, project};
 
 use crate::wire::{self, ACCOUNT_SID, AUTH_TOKEN, Current, NUMBER, Target};
 
@@ -204,7 +204,7 @@ pub struct Stage {
 impl Stage {
     /// A project with a number that echoes, served and worked for: by so many workers, none of them being those of `serve` itself.
     pub async fn set(server: &Server, workers: usize) -> Self {
-        textback::ledger::migrate(server.url()).await.expect("the schema");
+        textback::storage::migrate(server.url()).await.expect("the schema");
         let ledger = Ledger::open(server.url(), 4, Arc::new(Wakes::default())).expect("a ledger");
         let (made, key) = project::create(&ledger, "bench").await.expect("a project");
         let current = wire::nothing();

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use secrecy::SecretString;
-use textback::carrier::form::Form;
-use textback::carrier::signature;
+use textback::carriers::twilio::form::Form;
+use textback::carriers::twilio::signature;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::folder::{Folder, FolderError};
-use crate::ledger::{Ledger, key, project};
 use crate::secret::{SecretKeys, sha256};
 use crate::simulator::{Account, Simulator};
+use crate::storage::{Ledger, api_key, project};
 
 /// The number that the demo agent answers.
 pub const NUMBER: &str = "+14155550199";
@@ -39,14 +39,14 @@ pub enum DemoError {
 pub async fn project(ledger: &Ledger, folder: &Folder) -> Result<Demo, DemoError> {
     let kept = folder.read("api.key")?;
     let known = match &kept {
-        Some(api_key) => key::find(ledger, api_key).await?.map(|found| found.project_id),
+        Some(api_key) => api_key::find(ledger, api_key).await?.map(|found| found.project_id),
         None => None,
     };
     if let (Some(api_key), Some(project_id)) = (kept, known) {
         return Ok(Demo { project_id, api_key });
     }
     let (project_id, api_key) = match project::find_by_name(ledger, NAME).await? {
-        Some(found) => (found.id, key::add(ledger, found.id).await?),
+        Some(found) => (found.id, api_key::add(ledger, found.id).await?),
         None => {
             let (made, api_key) = project::create(ledger, NAME).await?;
             (made.id, api_key)

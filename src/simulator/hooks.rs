@@ -10,8 +10,8 @@ use secrecy::SecretString;
 
 use super::state::Message;
 use super::{Simulator, media};
-use crate::carrier::form::Form;
-use crate::carrier::signature;
+use crate::carriers::twilio::form::Form;
+use crate::carriers::twilio::signature;
 
 /// How a webhook went.
 #[derive(Debug, Clone, Default)]

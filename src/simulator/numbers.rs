@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::Simulator;
 use super::rest::{Refusal, answer, authenticate, bad, form, internal, missing, page, query};
 use super::state::{Fault, Number, Sale};
-use crate::carrier::form::Form;
+use crate::carriers::twilio::form::Form;
 
 /// Adds the routes below `/2010-04-01`.
 pub fn add_to(routes: Route) -> Route {

@@ -13,7 +13,7 @@ use super::Simulator;
 use super::numbers::unless_faulty;
 use super::rest::{Refusal, answer, login, missing, query};
 use super::state::{Number, new_sid};
-use crate::carrier::form::Form;
+use crate::carriers::twilio::form::Form;
 
 /// Where these resources live, as they tell it themselves.
 const HOST: &str = "https://messaging.twilio.com";

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::media::{get_medium, list_media};
 use super::state::{Fault, Message, new_sid};
 use super::{Simulator, numbers};
-use crate::carrier::form::Form;
+use crate::carriers::twilio::form::Form;
 
 const MOST_CHARACTERS: usize = 1600;
 const MOST_FORM_BYTES: usize = 256 * 1024;

@@ -17,12 +17,12 @@ use std::process::{Command, ExitCode};
 use reqwest::Method;
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use textback::account::Account;
-use textback::carrier::Sent;
-use textback::carrier::client::{CarrierError, Client, Outgoing, WebhookUrls};
-use textback::carrier::numbers::{NumberType, Wanted};
-use textback::carrier::registration::Pools;
-use textback::listen::Listening;
+use textback::carriers::twilio::Sent;
+use textback::carriers::twilio::client::{CarrierError, Client, Outgoing, WebhookUrls};
+use textback::carriers::twilio::numbers::{NumberType, Wanted};
+use textback::carriers::twilio::registration::Pools;
+use textback::domain::carrier_account::Account;
+use textback::http::listener::Listening;
 use url::Url;
 
 use harness::{ACCOUNT_SID, ADA, AUTH_TOKEN, ECHO, NUMBER, World};

@@ -2,7 +2,7 @@
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use textback::ledger::project;
+use textback::storage::project;
 
 use crate::harness::{ACCOUNT_SID, ADA, ECHO, NUMBER, World};
 
@@ -268,7 +268,7 @@ fn the_openapi_document_is_the_committed_one() {
     let committed =
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/openapi/textback.yaml")).unwrap_or_default();
     assert!(
-        committed.trim_end() == textback::api::document().trim_end(),
+        committed.trim_end() == textback::http::api::document().trim_end(),
         "openapi/textback.yaml is not what the code says; run: make openapi"
     );
     assert!(!committed.contains("serde_json"), "a default is an object");

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use textback::ledger::batch::{BatchError, Batcher, Patience};
-use textback::ledger::consent::Keyword;
-use textback::ledger::inbound::{Taken, Text, take_in};
-use textback::ledger::project;
+use textback::storage::batcher::{BatchError, Batcher, Patience};
+use textback::storage::consent::Keyword;
+use textback::storage::ingest::{Taken, Text, take_in};
+use textback::storage::project;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -138,7 +138,7 @@ async fn a_lane_whose_connection_was_cut_gets_another_one() {
 #[tokio::test]
 async fn a_database_that_is_away_is_told_to_everybody_who_waits() {
     let nobody =
-        textback::ledger::Ledger::open("postgres://nobody@127.0.0.1:9/none", 1, Arc::default()).expect("a ledger");
+        textback::storage::Ledger::open("postgres://nobody@127.0.0.1:9/none", 1, Arc::default()).expect("a ledger");
     let batcher: Batcher<u8, u8> =
         Batcher::start(nobody.pool().clone(), Patience::Carrier, |_, items| Box::pin(async move { Ok(items) }));
     assert!(matches!(batcher.submit(1).await, Err(BatchError::Database(_))));

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::json;
-use textback::ledger::Ledger;
-use textback::ledger::beginning::{Beginner, Place};
-use textback::ledger::inbound::{self, Taken};
-use textback::ledger::room::Room;
-use textback::ledger::turn::{self, Claim};
-use textback::ledger::wake::Wakes;
-use textback::worker;
+use textback::jobs;
+use textback::storage::Ledger;
+use textback::storage::claim_limits::Room;
+use textback::storage::eager_dispatch::{Beginner, Place};
+use textback::storage::ingest::{self, Taken};
+use textback::storage::notifier::Wakes;
+use textback::storage::turn::{self, Claim};
 use uuid::Uuid;
 
 use crate::batches::text;
@@ -48,7 +48,7 @@ pub async fn take_in(world: &World, ledger: &Ledger, from: &str, body: &str) -> 
         sqlx::query_scalar("select id from project").fetch_one(world.ledger.pool()).await.expect("a project");
     let sid = format!("SM{}", Uuid::now_v7().simple());
     let text = text(project_id, from, &sid, body, None);
-    inbound::take_in(ledger, text, crate::harness::soon()).await.expect("taken in")
+    ingest::take_in(ledger, text, crate::harness::soon()).await.expect("taken in")
 }
 
 fn begun(taken: &Taken) -> bool {
@@ -144,7 +144,7 @@ async fn what_had_begun_when_the_workers_stop_is_given_back() {
     world.settle().await;
     assert!(begun(&take_in(&world, &begins, ADA, "three").await));
 
-    let stopped = worker::run(world.ledger.clone(), world.workers.clone(), settings(), std::future::ready(()));
+    let stopped = jobs::run(world.ledger.clone(), world.workers.clone(), settings(), std::future::ready(()));
     stopped.await.expect("they end");
     // Answered before they stopped, or free for the next worker: not held by one who is gone.
     assert_eq!(world.count("select count(*) from turn where leased_until is not null or attempts > 0").await, 0);

@@ -5,7 +5,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
-use textback::bounds;
+use textback::domain::bounds;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use crate::harness::{ADA, ECHO, NUMBER, World};

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use reqwest::Method;
 use serde_json::{Value, json};
-use textback::ledger::consent::Keyword;
+use textback::storage::consent::Keyword;
 
 use crate::harness::{ADA, AUTH_TOKEN, ECHO, NUMBER, World};
 
@@ -132,12 +132,13 @@ async fn a_stop_cancels_what_is_planned_and_what_is_scheduled_with_it() {
 async fn a_stop_while_the_agent_thinks_throws_its_answer_away() {
     let world = world().await;
     world.text(ADA, "hi").await;
-    let claims =
-        textback::ledger::turn::claim(&world.ledger, textback::ledger::room::Room::of(1), 30).await.expect("claims");
+    let claims = textback::storage::turn::claim(&world.ledger, textback::storage::claim_limits::Room::of(1), 30)
+        .await
+        .expect("claims");
     world.text(ADA, "stop").await;
-    let settlement = textback::ledger::turn::Settlement::of(&claims[0]).say("reply", "too late".to_owned());
-    let settled = textback::ledger::turn::settle(&world.ledger, settlement).await.expect("an answer");
-    assert_eq!(settled, textback::ledger::turn::Settled::Stale);
+    let settlement = textback::storage::turn::Settlement::of(&claims[0]).say("reply", "too late".to_owned());
+    let settled = textback::storage::turn::settle(&world.ledger, settlement).await.expect("an answer");
+    assert_eq!(settled, textback::storage::turn::Settled::Stale);
     world.settle().await;
     assert!(world.simulator.received(ADA, NUMBER).is_empty());
     assert_eq!(world.states().await, [pair("skipped", "opted_out"), pair("handled", "keyword")]);
@@ -221,19 +222,20 @@ async fn a_refusal_that_is_older_than_a_start_is_not_believed() {
     world.text(ADA, "hi").await;
     world.workers.turns.step().await.expect("turns");
     world.simulator.opt_out(ADA, NUMBER);
-    let mut claims = textback::ledger::delivery::claim(&world.ledger, textback::ledger::room::Room::of(1), 30)
-        .await
-        .expect("claims");
+    let mut claims =
+        textback::storage::delivery::claim(&world.ledger, textback::storage::claim_limits::Room::of(1), 30)
+            .await
+            .expect("claims");
     let claim = claims.remove(0);
     world.text(ADA, "START").await;
-    let refusal = textback::ledger::delivery::Refusal {
+    let refusal = textback::storage::delivery::Refusal {
         code: Some(21610),
         class: "opted_out".to_owned(),
         detail: "no".to_owned(),
     };
-    let outcome = textback::ledger::delivery::Outcome::Failed(refusal);
-    let settlement = textback::ledger::delivery::Settlement { id: claim.id, token: claim.token, outcome };
-    textback::ledger::delivery::settle(&world.ledger, settlement).await.expect("settled");
+    let outcome = textback::storage::delivery::Outcome::Failed(refusal);
+    let settlement = textback::storage::delivery::Settlement { id: claim.id, token: claim.token, outcome };
+    textback::storage::delivery::settle(&world.ledger, settlement).await.expect("settled");
     assert_eq!(world.consents().await, [pair("opted_in", "keyword")]);
     assert_eq!(world.answers(ADA, "and now?").await, ["2: and now?"]);
 }
@@ -288,7 +290,7 @@ async fn consent_is_append_only_and_of_one_number() {
     assert_eq!(world.simulator.received(ADA, other), ["1: hi"], "the other number was not told to stop");
     for change in ["update consent set kind = 'opted_in'", "delete from consent"] {
         let error = sqlx::query(sqlx::AssertSqlSafe(change)).execute(world.ledger.pool()).await.expect_err("refused");
-        assert_eq!(textback::ledger::refused_by(&error), Some("consent_is_append_only"));
+        assert_eq!(textback::storage::refused_by(&error), Some("consent_is_append_only"));
     }
 }
 
@@ -297,9 +299,9 @@ async fn a_warned_contact_who_texts_stop_is_left_alone_at_once() {
     let world = world().await;
     world.answers(ADA, "hi").await;
     let project =
-        textback::ledger::project::find_by_name(&world.ledger, "stories").await.expect("an answer").expect("one");
+        textback::storage::project::find_by_name(&world.ledger, "stories").await.expect("an answer").expect("one");
     let session = crate::harness::id(&world.sessions().await.remove(0)["id"]);
-    textback::ledger::session::skip(&world.ledger, project.id, session, 86_400).await.expect("an answer");
+    textback::storage::session::skip(&world.ledger, project.id, session, 86_400).await.expect("an answer");
     world.settle().await;
     assert_eq!(world.sessions().await.remove(0)["status"], "warned");
     let shown = world.answers(ADA, "STOP").await.len();

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::json;
-use textback::ledger::room::Room;
-use textback::ledger::{delivery, inbound, project};
+use textback::storage::claim_limits::Room;
+use textback::storage::{delivery, ingest, project};
 use url::Url;
 use wiremock::matchers::{method, path_regex};
 use wiremock::{Mock, MockServer, ResponseTemplate};
@@ -301,10 +301,10 @@ async fn an_account_that_keeps_failing_rests_and_anothers_texts_leave() {
     let agent = call(Method::POST, "/v1/agents", agent).await;
     call(Method::POST, "/v1/numbers", json!({"number": NUMBER, "agent_id": agent["id"]})).await;
 
-    let text = async |project: &textback::ledger::project::Project, account: &str, n: usize| {
-        let taken = inbound::take_in(
+    let text = async |project: &textback::storage::project::Project, account: &str, n: usize| {
+        let taken = ingest::take_in(
             &world.ledger,
-            inbound::Text {
+            ingest::Text {
                 project_id: project.id,
                 carrier_sid: Some(format!("SM{}{n}", &account[2..4])),
                 to: NUMBER.to_owned(),

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::json;
-use textback::listen::{HEAD_WITHIN, Limits, Listening};
-use textback::{app, body};
+use textback::http::listener::{HEAD_WITHIN, Limits, Listening};
+use textback::http::{body, router};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -213,7 +213,7 @@ async fn wrong_keys_are_told_to_wait_and_right_ones_pass() {
     assert_eq!((guessed[0], guessed[19], guessed[20], guessed[24]), (401, 401, 429, 429));
     world.ok(Method::GET, "/v1/project", None).await;
     // Behind a proxy everybody has the address of somebody who guesses.
-    let (_, unused) = textback::ledger::project::create(&world.ledger, "other").await.expect("a project");
+    let (_, unused) = textback::storage::project::create(&world.ledger, "other").await.expect("a project");
     assert_eq!(statuses(vec![unused]).await, [200]);
     // Who knew a key that is revoked knows nothing.
     world.sql("update api_key set revoked_at = now()").await;
@@ -373,7 +373,7 @@ async fn the_simulated_carrier_has_the_same_edge() {
     let simulator = textback::simulator::Simulator::new(Default::default()).expect("a simulator");
     let listening = Listening::at(SocketAddr::from(([127, 0, 0, 1], 0)), "nothing").await.expect("a port");
     let address = listening.address();
-    let routes = app::edge(body::bounded(simulator.routes()));
+    let routes = router::edge(body::bounded(simulator.routes()));
     tokio::spawn(listening.serve(routes, std::future::pending()));
     let head =
         "POST /simulator/texts HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 300000\r\n\r\n";

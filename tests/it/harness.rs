@@ -9,22 +9,22 @@ use reqwest::{Method, StatusCode};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection, PgPool};
-use textback::agent::Means;
-use textback::agent::http::{Caller, Networks};
-use textback::agent::script::runner::Runners;
-use textback::app::{self, App};
-use textback::carrier::form::Form;
-use textback::carrier::{Client, signature};
+use textback::agents::Means;
+use textback::agents::http::{Caller, Networks};
+use textback::agents::script::runner::Runners;
+use textback::carriers::twilio::form::Form;
+use textback::carriers::twilio::{Client, signature};
 use textback::config::WorkerSettings;
-use textback::db;
 use textback::dev::postgres::Postgres;
-use textback::ledger::carrier_account::Accounts;
-use textback::ledger::wake::Wakes;
-use textback::ledger::{Ledger, invariant, project};
-use textback::listen::Listening;
+use textback::http::listener::Listening;
+use textback::http::router::{self, App};
+use textback::jobs::Workers;
 use textback::secret::SecretKeys;
 use textback::simulator::{Account, Behaviour, Simulator, Texted};
-use textback::worker::Workers;
+use textback::storage::carrier_account::Accounts;
+use textback::storage::database;
+use textback::storage::notifier::Wakes;
+use textback::storage::{Ledger, invariant, project};
 use url::Url;
 use uuid::Uuid;
 
@@ -93,15 +93,15 @@ impl World {
             carrier: client.clone(),
             means: means.clone(),
             public_base: public_base.as_str().into(),
-            draining: textback::api::health::Draining::default(),
+            draining: textback::http::health::Draining::default(),
             console: None,
             docs: true,
         };
         let listening_for_metrics = loopback().await;
         let metrics = listening_for_metrics.address();
-        let health = app::health_routes(ledger.clone(), app.draining.clone());
+        let health = router::health_routes(ledger.clone(), app.draining.clone());
         tokio::spawn(listening_for_metrics.serve(health, std::future::pending()));
-        tokio::spawn(listening.serve(app::routes(app), std::future::pending()));
+        tokio::spawn(listening.serve(router::routes(app), std::future::pending()));
         let (project, key) = project::create(&ledger, "stories").await.expect("a project");
         let world = Self {
             workers: Workers::new(&ledger, &accounts, &client, means, "live", &public_base, &settings()),
@@ -391,7 +391,7 @@ fn server_url() -> &'static str {
                     ("max_connections", "400"),
                 ];
                 let postgres = Postgres::start(&folder, None, &settings).await.expect("PostgreSQL");
-                textback::ledger::migrate(postgres.url()).await.expect("the schema");
+                textback::storage::migrate(postgres.url()).await.expect("the schema");
                 tell.send(postgres.url().to_owned()).expect("somebody waits");
                 // Until the process ends, which takes the server with it.
                 std::future::pending::<()>().await;
@@ -414,5 +414,5 @@ fn sweep() {
 
 /// A pool of plain connections to a database.
 pub async fn pool(url: &str) -> PgPool {
-    db::pool(url, 2).expect("a pool")
+    database::pool(url, 2).expect("a pool")
 }

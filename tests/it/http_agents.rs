@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::Method;
 use serde_json::{Value, json};
-use textback::worker;
+use textback::jobs;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
 use crate::commands::Running;
@@ -300,7 +300,7 @@ async fn services_of_one_project_that_hang_leave_slots_to_the_other_projects() {
 
 /// A second project whose number echoes.
 async fn other_project(world: &World) {
-    let (_, key) = textback::ledger::project::create(&world.ledger, "other").await.expect("a project");
+    let (_, key) = textback::storage::project::create(&world.ledger, "other").await.expect("a project");
     let credentials = json!({"account_sid": crate::harness::ACCOUNT_SID, "auth_token": crate::harness::AUTH_TOKEN});
     world.ask(&key, Method::PUT, "/v1/carrier", Some(credentials)).await;
     let agent = json!({"name": "echo", "kind": "script", "source": ECHO, "first_message": "process"});
@@ -317,7 +317,7 @@ fn work_with_eight_slots(world: &World) -> tokio::task::JoinHandle<()> {
     (slots.turn_slots, slots.delivery_slots, slots.poll_seconds) = (8, 8, 60.0);
     let (ledger, workers) = (world.ledger.clone(), world.workers.clone());
     tokio::spawn(async move {
-        let _ = worker::run(ledger, workers, slots, std::future::pending()).await;
+        let _ = jobs::run(ledger, workers, slots, std::future::pending()).await;
     })
 }
 

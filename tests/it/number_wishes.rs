@@ -2,8 +2,8 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use textback::ledger::number::{self, Claim, Facts};
 use textback::simulator::{Account, Fault};
+use textback::storage::number::{self, Claim, Facts};
 
 use crate::commands::{Running, run, said};
 use crate::harness::{ACCOUNT_SID, ADA, AUTH_TOKEN, ECHO, NUMBER, World, id};
@@ -16,7 +16,7 @@ impl World {
 
     /// Somebody looks after the number at this moment.
     async fn held_by_a_look(&self) -> Claim {
-        let found = textback::ledger::project::find_by_name(&self.ledger, "stories").await;
+        let found = textback::storage::project::find_by_name(&self.ledger, "stories").await;
         let project_id = found.expect("an answer").expect("one").id;
         let number_id = id(&self.number().await["id"]);
         number::take(&self.ledger, project_id, number_id, 120).await.expect("an answer").expect("a lease")
@@ -319,7 +319,7 @@ async fn a_key_that_may_not_write_is_explained_on_the_number() {
 #[tokio::test]
 async fn a_release_hits_no_other_projects_number_and_no_other_account() {
     let world = world().await;
-    let (_, second) = textback::ledger::project::create(&world.ledger, "second").await.expect("a project");
+    let (_, second) = textback::storage::project::create(&world.ledger, "second").await.expect("a project");
     let credentials = json!({"account_sid": ACCOUNT_SID, "auth_token": AUTH_TOKEN});
     world.ask(&second, Method::PUT, "/v1/carrier", Some(credentials)).await;
     let agent = json!({"name": "second", "kind": "script", "source": ECHO, "first_message": "process"});
@@ -364,8 +364,8 @@ async fn a_service_that_posts_here_is_no_trap_and_the_newest_verification_counts
         .mount(&carrier)
         .await;
     let url: url::Url = carrier.uri().parse().expect("a URL");
-    let client = textback::carrier::Client::new(url.clone(), url).expect("a client");
-    let account = textback::account::Account {
+    let client = textback::carriers::twilio::Client::new(url.clone(), url).expect("a client");
+    let account = textback::domain::carrier_account::Account {
         project_id: uuid::Uuid::nil(),
         webhook_key: "key".to_owned(),
         account_sid: ACCOUNT_SID.to_owned(),

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
-use textback::ledger::wake::{Wakes, Work};
-use textback::ledger::{Ledger, health};
+use textback::storage::notifier::{Wakes, Work};
+use textback::storage::{Ledger, health};
 
 use crate::harness::{ADA, ECHO, NUMBER, World, id};
 

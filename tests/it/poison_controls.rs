@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::json;
-use textback::ledger::health;
-use textback::ledger::wake::Work;
+use textback::storage::health;
+use textback::storage::notifier::Work;
 
 use crate::harness::{ADA, ECHO, NUMBER, World, id};
 use crate::poison::{poison_as, run, session_of, text_of, unguarded};

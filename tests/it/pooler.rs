@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use nix::unistd::{User, geteuid};
 use sqlx::Connection;
-use textback::db::{self, session::Unsuitable};
-use textback::ledger::{Ledger, health};
+use textback::storage::connection_settings::{self, Unsuitable};
+use textback::storage::database;
+use textback::storage::{Ledger, health};
 
 use crate::commands::said;
 use crate::harness::{ADA, NUMBER, new_database};
@@ -142,13 +143,13 @@ async fn a_pool_over_a_shared_server_connection_gives_none() {
     let stage = Stage::set("pooled-pool").await;
     let bouncer =
         Bouncer::start(&stage, "transaction", "ignore_startup_parameters = extra_float_digits, options").await;
-    let pool = db::pool(&bouncer.url("textback"), 4).expect("a pool");
+    let pool = database::pool(&bouncer.url("textback"), 4).expect("a pool");
     let first = pool.acquire().await;
     let second = pool.acquire().await;
     assert!(first.is_err() || second.is_err(), "both would set and lose what the other one has");
     drop((first, second));
     let refused = pool.acquire().await.expect_err("what was made before it is known can't be trusted either");
-    let reason = db::reason(&pool, refused).await;
+    let reason = database::reason(&pool, refused).await;
     assert!(matches!(Unsuitable::of(&reason), Some(Unsuitable::Pooled)), "{reason}");
 
     let ledger = Ledger::open(&bouncer.url("textback"), 4, Arc::default()).expect("a ledger");
@@ -159,7 +160,7 @@ async fn a_pool_over_a_shared_server_connection_gives_none() {
 #[tokio::test]
 async fn what_is_set_on_a_connection_is_stronger_than_defaults_of_roles_and_databases() {
     let url = new_database().await;
-    let pool = db::pool(&url, 2).expect("a pool");
+    let pool = database::pool(&url, 2).expect("a pool");
     let name: String = sqlx::query_scalar("select current_database()").fetch_one(&pool).await.expect("a name");
     for setting in [
         "search_path = public",
@@ -173,8 +174,8 @@ async fn what_is_set_on_a_connection_is_stronger_than_defaults_of_roles_and_data
         let alter = format!("alter database {name} set {setting}");
         sqlx::raw_sql(sqlx::AssertSqlSafe(alter)).execute(&pool).await.expect("a default");
     }
-    let later = db::pool(&url, 1).expect("a pool");
-    for (setting, needed) in db::session::SETTINGS {
+    let later = database::pool(&url, 1).expect("a pool");
+    for (setting, needed) in connection_settings::SETTINGS {
         let found: String =
             sqlx::query_scalar("select current_setting($1)").bind(setting).fetch_one(&later).await.expect("a setting");
         assert_eq!(found, needed, "{setting}");
@@ -182,6 +183,6 @@ async fn what_is_set_on_a_connection_is_stronger_than_defaults_of_roles_and_data
     // What can't be set by everybody is told.
     let alter = format!("alter database {name} set session_replication_role = replica");
     sqlx::raw_sql(sqlx::AssertSqlSafe(alter)).execute(&pool).await.expect("a default");
-    let refused = db::migrate(&url).await.expect_err("triggers would not run");
+    let refused = database::migrate(&url).await.expect_err("triggers would not run");
     assert!(refused.to_string().contains("session_replication_role = 'replica'"), "{refused}");
 }

@@ -1,9 +1,9 @@
 //! An unsure carrier: each text arrives exactly once, whatever the carrier says to us about it.
 
 use serde_json::json;
-use textback::ledger::delivery;
-use textback::ledger::room::Room;
 use textback::simulator::Fault;
+use textback::storage::claim_limits::Room;
+use textback::storage::delivery;
 
 use crate::harness::{ADA, ECHO, NUMBER, World};
 

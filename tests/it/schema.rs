@@ -179,7 +179,7 @@ async fn messages_belong_to_sessions_and_deliveries_to_messages() {
     ] {
         let mut connection = world.ledger.pool().begin().await.expect("a transaction");
         let refused = sqlx::raw_sql(sqlx::AssertSqlSafe(breaking)).execute(&mut *connection).await.expect_err(breaking);
-        assert_eq!(textback::ledger::refused_by(&refused), Some(constraint), "{breaking}: {refused}");
+        assert_eq!(textback::storage::refused_by(&refused), Some(constraint), "{breaking}: {refused}");
     }
     // In the right order all of it goes.
     world.sql("delete from delivery").await;

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use reqwest::Method;
 use serde_json::{Value, json};
-use textback::agent::script::ScriptAgent;
-use textback::agent::script::runner::Runners;
-use textback::agent::{Agent, AgentError, Answer, Asked, Conversation, Heard};
+use textback::agents::script::ScriptAgent;
+use textback::agents::script::runner::Runners;
+use textback::agents::{Agent, AgentError, Answer, Asked, Conversation, Heard};
 use uuid::Uuid;
 
 use crate::commands::textback;

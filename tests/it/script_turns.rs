@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use textback::agent::AgentError;
-use textback::agent::script::Headroom;
-use textback::agent::script::runner::Runners;
+use textback::agents::AgentError;
+use textback::agents::script::Headroom;
+use textback::agents::script::runner::Runners;
 use uuid::Uuid;
 
 use crate::harness::{ADA, ECHO, NUMBER, World};

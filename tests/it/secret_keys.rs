@@ -3,9 +3,9 @@
 use reqwest::Method;
 use secrecy::ExposeSecret;
 use serde_json::json;
-use textback::ledger::agent;
-use textback::ledger::carrier_account::Accounts;
 use textback::secret::SecretKeys;
+use textback::storage::agent;
+use textback::storage::carrier_account::Accounts;
 
 use crate::commands::{Running, run, said};
 use crate::harness::{AUTH_TOKEN, World, id};
@@ -40,8 +40,9 @@ async fn a_new_key_takes_over_what_the_old_one_sealed() {
     let secrets = agent::signing_secrets(&world.ledger, &new, agent_id).await.expect("opens");
     let secrets: Vec<&str> = secrets.iter().map(ExposeSecret::expose_secret).collect();
     assert_eq!(secrets, [second.as_str(), first.as_str()], "the one before signs on");
-    let again =
-        textback::ledger::seal::seal_anew(&world.ledger, &both.parse().expect("keys")).await.expect("an answer");
+    let again = textback::storage::key_rotation::seal_anew(&world.ledger, &both.parse().expect("keys"))
+        .await
+        .expect("an answer");
     assert_eq!(again, 0, "once is enough");
 }
 
@@ -90,7 +91,7 @@ async fn a_sealed_secret_that_is_copied_elsewhere_does_not_open() {
         let service = json!({"name": name, "kind": "http", "url": "https://agent.example.com/"});
         agents.push(id(&world.ok(Method::POST, "/v1/agents", Some(service)).await["id"]));
     }
-    let (other, _) = textback::ledger::project::create(&world.ledger, "other").await.expect("a project");
+    let (other, _) = textback::storage::project::create(&world.ledger, "other").await.expect("a project");
     let mine: uuid::Uuid = sqlx::query_scalar("select project_id from carrier_account")
         .fetch_one(world.ledger.pool())
         .await
@@ -121,6 +122,6 @@ async fn a_sealed_secret_that_is_copied_elsewhere_does_not_open() {
     // What does not open is not sealed anew either, and says nothing more.
     let (_, new) = SecretKeys::draw();
     let both: SecretKeys = format!("{new},{}", world.secret_key).parse().expect("keys");
-    let renewed = textback::ledger::seal::seal_anew(&world.ledger, &both).await.expect("an answer");
+    let renewed = textback::storage::key_rotation::seal_anew(&world.ledger, &both).await.expect("an answer");
     assert_eq!(renewed, 0);
 }

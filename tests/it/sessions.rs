@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use reqwest::Method;
 use serde_json::json;
-use textback::ledger::room::Room;
-use textback::ledger::turn;
+use textback::storage::claim_limits::Room;
+use textback::storage::turn;
 
 use crate::harness::{ADA, ECHO, NUMBER, World, bodies};
 

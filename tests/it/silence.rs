@@ -3,8 +3,8 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use textback::ledger::{project, session};
 use textback::simulator::Fault;
+use textback::storage::{project, session};
 use uuid::Uuid;
 
 use crate::harness::{ADA, AUTH_TOKEN, ECHO, NUMBER, World, bodies};

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use textback::ledger::session::Filter;
-use textback::ledger::{invariant, project, session};
+use textback::storage::session::Filter;
+use textback::storage::{invariant, project, session};
 
 use crate::harness::{NUMBER, World};
 use crate::stage::{Dice, ECHO_ALL, Stage, setting};

@@ -12,11 +12,11 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::Connection;
 use textback::dev::postgres::Postgres;
-use textback::ledger::wake::Wakes;
-use textback::ledger::{Ledger, invariant, project};
-use textback::listen::Listening;
+use textback::http::listener::Listening;
 use textback::secret::SecretKeys;
 use textback::simulator::{Account, Behaviour, Simulator};
+use textback::storage::notifier::Wakes;
+use textback::storage::{Ledger, invariant, project};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::commands::{Running, textback};
@@ -79,7 +79,7 @@ impl Stage {
         std::fs::create_dir_all(&folder).expect("a folder");
         let settings = [&[("max_connections", "80")], settings].concat();
         let postgres = Postgres::start(&folder, None, &settings).await.expect("PostgreSQL");
-        textback::ledger::migrate(postgres.url()).await.expect("the schema");
+        textback::storage::migrate(postgres.url()).await.expect("the schema");
         let simulator = Simulator::new(Behaviour::default()).expect("a simulator");
         simulator.add_account(Account::new(ACCOUNT_SID, AUTH_TOKEN));
         simulator.add_number(ACCOUNT_SID, NUMBER);
@@ -160,7 +160,7 @@ impl Stage {
             .env("TEXTBACK_READ_BACK_SECONDS", "1")
             .env("TEXTBACK_POLL_SECONDS", "0.3")
             // Only the word that it is ready: nobody reads on, and a full pipe would hold it up.
-            .env("RUST_LOG", "off,textback::command=info")
+            .env("RUST_LOG", "off,textback::cli=info")
             .envs(self.variables.iter().map(|(name, value)| (*name, value)))
             .envs(more.iter().copied());
         process
@@ -201,14 +201,14 @@ impl Stage {
 
     /// Runs a statement in the database, past the processes.
     pub async fn sql(&self, statement: &'static str) {
-        let options = textback::db::options(&self.url).expect("a URL");
+        let options = textback::storage::database::options(&self.url).expect("a URL");
         let mut connection = sqlx::PgConnection::connect_with(&options).await.expect("a connection");
         sqlx::raw_sql(statement).execute(&mut connection).await.expect("it runs");
     }
 
     /// Runs a statement from another database of the same server.
     pub async fn sql_elsewhere(&self, statement: &'static str) {
-        let options = textback::db::options(&self.url).expect("a URL").database("postgres");
+        let options = textback::storage::database::options(&self.url).expect("a URL").database("postgres");
         let mut connection = sqlx::PgConnection::connect_with(&options).await.expect("a connection");
         sqlx::raw_sql(statement).execute(&mut connection).await.expect("it runs");
     }

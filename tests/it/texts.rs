@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use reqwest::Method;
 use serde_json::{Value, json};
-use textback::segments;
+use textback::domain::segments;
 
 use crate::harness::{ADA, AUTH_TOKEN, ECHO, NUMBER, World, bodies};
 
@@ -109,7 +109,7 @@ async fn every_body_of_the_collection_gets_through_unharmed() {
         }
         let said = body["params"].as_array().expect("pairs").iter().find(|pair| pair[0] == "Body").map(|pair| &pair[1]);
         let Some(said) = said.and_then(Value::as_str) else { continue };
-        if textback::ledger::consent::Keyword::of(said).is_some() || said.trim().is_empty() {
+        if textback::storage::consent::Keyword::of(said).is_some() || said.trim().is_empty() {
             continue;
         }
         texts += 1;
@@ -152,7 +152,7 @@ async fn a_picture_is_seen_by_the_agent_and_fetched_with_the_accounts_credential
     let session = world.sessions().await.remove(0);
     let measured = world.messages(&session).await.remove(0)["media"][0]["bytes"].clone();
     assert_eq!(measured, json!(bytes.len()));
-    let stranger = textback::ledger::project::create(&world.ledger, "other").await.expect("a project").1;
+    let stranger = textback::storage::project::create(&world.ledger, "other").await.expect("a project").1;
     assert_eq!(world.ask(&stranger, Method::GET, &path, None).await.0, 404);
 }
 

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::json;
-use textback::carrier::form::Form;
+use textback::carriers::twilio::form::Form;
 
 use crate::harness::{ACCOUNT_SID, ADA, AUTH_TOKEN, ECHO, NUMBER, World, bodies};
 
@@ -40,7 +40,7 @@ fn every_body_of_the_collection_carries_a_signature_that_we_would_make() {
         let token = secrecy::SecretString::from(fixture.auth_token.clone());
         let form = Form::read(fixture.form.as_bytes());
         assert!(
-            textback::carrier::signature::verify([&token], &fixture.url, &form, &fixture.signature),
+            textback::carriers::twilio::signature::verify([&token], &fixture.url, &form, &fixture.signature),
             "{}",
             fixture.name
         );
@@ -138,7 +138,7 @@ async fn the_signature_covers_the_query_and_every_parameter() {
     let signed = form(&[("Unheard", "of"), ("Empty", "")]);
     let url = format!("http://{}/webhooks/twilio/{}/messages?x=1&y=%20", world.api, world.webhook_key);
     let token = secrecy::SecretString::from(AUTH_TOKEN.to_owned());
-    let signature = textback::carrier::signature::sign(&token, &url, &Form::read(signed.as_bytes()));
+    let signature = textback::carriers::twilio::signature::sign(&token, &url, &Form::read(signed.as_bytes()));
     let post = |url: String, body: String| {
         world.http.post(url).header("X-Twilio-Signature", signature.clone()).body(body).send()
     };

@@ -1,0 +1,312 @@
+//! The `http` kind: somebody's own service answers, asked with a signed POST; it keeps nothing and never follows a redirect.
+//!
+//! The request is DESIGN's: `{turn_id, attempt, conv, messages, history}`. A turn that is asked again has the same
+//! `turn_id` and the same messages, so a service that remembers what it answered may say it again.
+
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use url::Url;
+
+use crate::agents::{Agent, AgentError, Answer, Answering, Asked, Conversation, Heard, MOST_TEXTS, Said};
+use crate::domain::bounds;
+pub use crate::outbound_http::networks::{Network, Networks};
+use crate::outbound_http::networks::{Resolver, Transport};
+use crate::outbound_http::standard_webhooks;
+
+/// The most that we read of an answer.
+const MOST_BYTES: usize = 256 * 1024;
+/// How long a connection may take to come about.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Calls services, in the networks where they may be. Cheap to clone; all clones share their connections.
+#[derive(Clone)]
+pub struct Caller {
+    /// Clients for https and for http. A DNS resolver does not see the scheme, and http may reach only allowed
+    /// networks.
+    tls: reqwest::Client,
+    plain: reqwest::Client,
+    networks: Networks,
+}
+
+impl Caller {
+    /// A caller that reaches public addresses, and those networks that were allowed.
+    pub fn new(networks: Networks) -> Result<Self, reqwest::Error> {
+        Ok(Self {
+            tls: Self::client(Resolver(networks.clone(), Transport::Tls))?,
+            plain: Self::client(Resolver(networks.clone(), Transport::Plain))?,
+            networks,
+        })
+    }
+
+    fn client(resolver: Resolver) -> Result<reqwest::Client, reqwest::Error> {
+        reqwest::Client::builder()
+            .user_agent(concat!("textback/", env!("CARGO_PKG_VERSION")))
+            // A redirect could lead where we may not go, and loses the body on the way.
+            .redirect(reqwest::redirect::Policy::none())
+            // Whether a service is asked again is said by the turn's row alone.
+            .retry(reqwest::retry::never().max_retries_per_request(0))
+            // A proxy would resolve names for us, where we can't see it.
+            .no_proxy()
+            .dns_resolver(std::sync::Arc::new(resolver))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(Duration::from_secs(20))
+            .build()
+    }
+
+    /// Checks the URL of a service before it is saved. A host name is looked up if it is to be called by http. Then it
+    /// must resolve into an allowed network now, and again at each call.
+    pub async fn check_url(&self, text: &str) -> Result<(), String> {
+        let url = self.read_url(text)?;
+        if let (Transport::Plain, Some(url::Host::Domain(name))) = (transport(&url), url.host()) {
+            self.networks.look_up(name, Transport::Plain).await.map_err(|what| {
+                format!("{what}; http is for networks that TEXTBACK_ALLOW_HOSTS has, and https for everything else")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The address of a service, or what is wrong with it.
+    pub fn read_url(&self, text: &str) -> Result<Url, String> {
+        let url = Url::parse(text)
+            .map_err(|error| format!("{error}; give a full URL such as https://agent.example.com/texts"))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(format!("its scheme is {}; use https or http", url.scheme()));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("it holds a name or a password, which everybody who reads the agent would see; requests are signed instead".to_owned());
+        }
+        if url.fragment().is_some() {
+            return Err("it has a fragment, which is never sent; leave out what follows the #".to_owned());
+        }
+        // Names are looked up when they are called: what they lead to changes.
+        match url.host() {
+            Some(url::Host::Ipv4(address)) => self.networks.admit(address.into(), transport(&url))?,
+            Some(url::Host::Ipv6(address)) => self.networks.admit(address.into(), transport(&url))?,
+            Some(url::Host::Domain(_)) => {}
+            None => return Err("it has no host".to_owned()),
+        }
+        Ok(url)
+    }
+}
+
+fn transport(url: &Url) -> Transport {
+    if url.scheme() == "https" { Transport::Tls } else { Transport::Plain }
+}
+
+/// A service as an agent.
+pub struct HttpAgent {
+    caller: Caller,
+    url: String,
+    timeout: Duration,
+    /// The secrets that sign a request, the newest first.
+    secrets: Vec<SecretString>,
+}
+
+impl HttpAgent {
+    /// A service at an address, which has this long for each answer.
+    pub fn new(caller: Caller, url: String, timeout: Duration, secrets: Vec<SecretString>) -> Self {
+        Self { caller, url, timeout, secrets }
+    }
+
+    async fn ask(&self, conversation: Conversation, asked: Asked) -> Result<Answer, AgentError> {
+        let failed = |what: String| AgentError::Failed(bounds::error(&format!("the agent's service {what}")));
+        let url = self.caller.read_url(&self.url).map_err(|what| failed(format!("can't be called: {what}")))?;
+        let body = request_body(&conversation, &asked).map_err(|error| failed(format!("can't be asked: {error}")))?;
+        let timestamp = asked.at.timestamp();
+        let client = match transport(&url) {
+            Transport::Tls => &self.caller.tls,
+            Transport::Plain => &self.caller.plain,
+        };
+        let request = client
+            .post(url)
+            .header(CONTENT_TYPE, "application/json")
+            .header(ACCEPT, "application/json")
+            .header(standard_webhooks::ID, &asked.turn_id)
+            .header(standard_webhooks::TIMESTAMP, timestamp)
+            .header(
+                standard_webhooks::SIGNATURE,
+                standard_webhooks::sign(&self.secrets, &asked.turn_id, timestamp, &body),
+            )
+            .body(body)
+            .timeout(self.timeout);
+        let mut answer = request.send().await.map_err(|error| failed(self.describe(&error)))?;
+        let status = answer.status();
+        if status == reqwest::StatusCode::NO_CONTENT {
+            return Ok(Answer { state: conversation.state, language: conversation.language, ..Answer::default() });
+        }
+        if !status.is_success() {
+            return Err(failed(format!("answered {status}")));
+        }
+        let mut bytes = Vec::new();
+        while let Some(part) = answer.chunk().await.map_err(|error| failed(self.describe(&error)))? {
+            if bytes.len() + part.len() > MOST_BYTES {
+                return Err(failed(format!("answered with more than {} KiB", MOST_BYTES / 1024)));
+            }
+            bytes.extend_from_slice(&part);
+        }
+        read_answer(&bytes, conversation).map_err(failed)
+    }
+
+    /// What went wrong, without the address: its query may hold a secret.
+    fn describe(&self, error: &reqwest::Error) -> String {
+        if error.is_timeout() {
+            return format!("did not answer within {} seconds", self.timeout.as_secs());
+        }
+        let mut cause: &dyn std::error::Error = error;
+        while let Some(inner) = cause.source() {
+            cause = inner;
+        }
+        let what = if error.is_connect() { "can't be reached" } else { "broke off" };
+        format!("{what}: {cause}")
+    }
+}
+
+impl Agent for HttpAgent {
+    /// Nothing to run: the service learns of a session with its first turn.
+    fn start(&self, conversation: Conversation) -> Answering<'_> {
+        let answer = Answer { state: conversation.state, language: conversation.language, ..Answer::default() };
+        Box::pin(std::future::ready(Ok(answer)))
+    }
+
+    fn reply(&self, conversation: Conversation, asked: Asked) -> Answering<'_> {
+        Box::pin(self.ask(conversation, asked))
+    }
+
+    fn replies(&self) -> bool {
+        true
+    }
+}
+
+/// What is posted.
+#[derive(Serialize)]
+struct Request<'a> {
+    turn_id: &'a str,
+    attempt: i32,
+    conv: Value,
+    messages: &'a [Heard],
+    history: &'a [Said],
+}
+
+fn request_body(conversation: &Conversation, asked: &Asked) -> serde_json::Result<Vec<u8>> {
+    let Conversation { id, channel_type, caller_number, callee_number, env, language, state, history, .. } =
+        conversation;
+    serde_json::to_vec(&Request {
+        turn_id: &asked.turn_id,
+        attempt: asked.attempt,
+        conv: json!({
+            "id": id,
+            "channel_type": channel_type,
+            "caller_number": caller_number,
+            "callee_number": callee_number,
+            "env": env,
+            "language": language,
+            "state": state,
+        }),
+        messages: &asked.messages,
+        history,
+    })
+}
+
+/// What is answered.
+#[derive(Deserialize)]
+struct Reply {
+    utterance: Option<String>,
+    messages: Option<Vec<String>>,
+    state: Option<Map<String, Value>>,
+    hangup: Option<bool>,
+    handoff: Option<Value>,
+}
+
+fn read_answer(bytes: &[u8], conversation: Conversation) -> Result<Answer, String> {
+    let said: Reply = serde_json::from_slice(bytes).map_err(|error| {
+        format!("answered with what is no {{utterance | messages, state?, hangup?}} in JSON: {error}")
+    })?;
+    if said.handoff.is_some_and(|handoff| !handoff.is_null() && handoff != Value::Bool(false)) {
+        return Err("asked for a handoff, which is not supported".to_owned());
+    }
+    let texts = match (said.utterance, said.messages) {
+        (Some(_), Some(_)) => return Err("answered with an utterance and messages; give one of them".to_owned()),
+        (Some(utterance), None) => vec![utterance],
+        (None, messages) => messages.unwrap_or_default(),
+    };
+    if texts.len() > MOST_TEXTS {
+        return Err(format!("answered with {} messages; one turn says at most {MOST_TEXTS}", texts.len()));
+    }
+    let state = match said.state {
+        Some(mut state) => {
+            bounds::object(&mut state, bounds::STATE_BYTES)
+                .map_err(|what| format!("answered with a state that can't be kept: {what}"))?;
+            state
+        }
+        None => conversation.state,
+    };
+    Ok(Answer {
+        texts: texts.into_iter().filter(|text| !text.trim().is_empty()).collect(),
+        hangup: said.hangup.unwrap_or(false),
+        state,
+        language: conversation.language,
+        sends: Vec::new(),
+        log: Vec::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn conversation() -> Conversation {
+        Conversation {
+            id: "s".to_owned(),
+            channel_type: "sms".to_owned(),
+            caller_number: "+14155550101".to_owned(),
+            callee_number: "+14155550199".to_owned(),
+            env: "live".to_owned(),
+            language: None,
+            state: Map::from_iter([("kept".to_owned(), json!(1))]),
+            history: Vec::new(),
+            media: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn answers_are_read_as_documented_and_what_is_missing_changes_nothing() {
+        let read = |text: &str| read_answer(text.as_bytes(), conversation()).expect("an answer");
+        assert_eq!(read(r#"{"utterance": "hi", "more": 1}"#).texts, ["hi"]);
+        assert_eq!(read(r#"{"messages": ["a", " ", "b"], "hangup": true}"#).texts, ["a", "b"]);
+        assert_eq!(read("{}"), Answer { state: conversation().state, ..Answer::default() });
+        assert!(read(r#"{"state": {}, "handoff": false, "utterance": null}"#).state.is_empty());
+    }
+
+    #[test]
+    fn what_is_no_answer_is_told() {
+        for (text, why) in [
+            ("", "no {utterance"),
+            ("<html>", "no {utterance"),
+            ("[1]", "no {utterance"),
+            (r#"{"utterance": 7}"#, "no {utterance"),
+            (r#"{"utterance": "a", "messages": ["b"]}"#, "one of them"),
+            (r#"{"state": {"a": {"b": ["\u0000"]}}}"#, "NUL"),
+            (r#"{"state": {"a": [1, 1e99999]}}"#, "at a[1]: the number 1e+99999"),
+            (r#"{"state": {"a": 123456789012345678901234567890}}"#, "64 bits"),
+            (r#"{"handoff": {"to": "x"}}"#, "handoff"),
+        ] {
+            let error = read_answer(text.as_bytes(), conversation()).expect_err("an error");
+            assert!(error.contains(why), "{text}: {error}");
+        }
+        let many = json!({"messages": vec!["x"; MOST_TEXTS + 1]}).to_string();
+        assert!(read_answer(many.as_bytes(), conversation()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_of_a_service_takes_us_down(bytes: Vec<u8>) {
+            let _ = read_answer(&bytes, conversation());
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Tells a script's faults with line and column, before anybody texts it; it runs no function of the script.
+
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
+use starlark::analysis::{AstModuleLint, EvalSeverity};
+use starlark::syntax::AstModule;
+
+use super::interpret::{Script, dialect, globals, on_own_thread};
+use crate::agents::AgentError;
+use crate::domain::bounds;
+
+/// Something that a script's author should know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// From 1; 0 when the fault has no place.
+    pub line: usize,
+    /// From 1; 0 when the fault has no place.
+    pub column: usize,
+    /// Whether the script can't be used with it.
+    pub fatal: bool,
+    pub message: String,
+}
+
+/// All faults of a script, in the order of their lines.
+pub fn check(source: &str) -> Vec<Fault> {
+    let source = source.to_owned();
+    let checked = on_own_thread(move || check_here(&source));
+    checked.unwrap_or_else(|error| vec![unplaced(true, error.to_string())])
+}
+
+/// The same, but on the current thread, which must be one of [`on_own_thread`] for its stack.
+pub(super) fn check_here(source: &str) -> Result<Vec<Fault>, AgentError> {
+    let mut faults = read(source);
+    if !faults.iter().any(|fault| fault.fatal) {
+        match Script::compile_here(source) {
+            Ok(script) if !script.has_reply => faults.push(unplaced(
+                false,
+                "the script has no reply(conv, text): after the greeting it says nothing".to_owned(),
+            )),
+            Ok(_) => {}
+            Err(ours @ (AgentError::Ours(_) | AgentError::Interrupted(_))) => return Err(ours),
+            Err(error) => faults.push(placed(&error.to_string())),
+        }
+    }
+    for fault in &mut faults {
+        // A script chooses the length of the error at its top level.
+        fault.message = bounds::error(&fault.message);
+    }
+    faults.sort_by_key(|fault| (fault.line, fault.column));
+    Ok(faults)
+}
+
+fn read(source: &str) -> Vec<Fault> {
+    if let Some((line, message)) = super::depth::too_deep(source) {
+        return vec![Fault { line, column: 1, fatal: true, message }];
+    }
+    let ast = match AstModule::parse("agent.star", source.to_owned(), &dialect()) {
+        Ok(ast) => ast,
+        Err(error) => return vec![fault_of(&error)],
+    };
+    let known: HashSet<String> = globals().names().map(|name| name.as_str().to_owned()).collect();
+    ast.lint(Some(&known))
+        .into_iter()
+        .filter(|lint| matches!(lint.severity, EvalSeverity::Error | EvalSeverity::Warning))
+        .map(|lint| {
+            let begin = lint.location.resolve_span().begin;
+            Fault { line: begin.line + 1, column: begin.column + 1, fatal: false, message: lint.problem }
+        })
+        .collect()
+}
+
+fn fault_of(error: &starlark::Error) -> Fault {
+    let message = error.without_diagnostic().to_string();
+    match error.span() {
+        Some(span) => {
+            let begin = span.resolve_span().begin;
+            Fault { line: begin.line + 1, column: begin.column + 1, fatal: true, message }
+        }
+        None => unplaced(true, message),
+    }
+}
+
+/// Takes "line 3, column 7: …" apart again.
+fn placed(message: &str) -> Fault {
+    let read = || {
+        let (line, rest) = message.strip_prefix("line ")?.split_once(", column ")?;
+        let (column, text) = rest.split_once(": ")?;
+        Some(Fault { line: line.parse().ok()?, column: column.parse().ok()?, fatal: true, message: text.to_owned() })
+    };
+    read().unwrap_or_else(|| unplaced(true, message.to_owned()))
+}
+
+fn unplaced(fatal: bool, message: String) -> Fault {
+    Fault { line: 0, column: 0, fatal, message }
+}
+
+impl std::fmt::Display for Fault {
+    /// `3:7: message`, or the message alone.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.line > 0 {
+            write!(f, "{}:{}: ", self.line, self.column)?;
+        }
+        f.write_str(&self.message)
+    }
+}

@@ -1,0 +1,450 @@
+//! The `conv` of scripts: what they read, write and say; it sends nothing and stores nothing.
+
+#![expect(
+    unsafe_code,
+    reason = "derive(Trace) implements the interpreter's unsafe trait; nothing here is written unsafe"
+)]
+
+use std::cell::RefCell;
+use std::fmt;
+
+use allocative::Allocative;
+use serde_json::{Map, Value as Json, json};
+use starlark::any::ProvidesStaticType;
+use starlark::collections::SmallMap;
+use starlark::environment::{Methods, MethodsBuilder};
+use starlark::starlark_module;
+use starlark::values::dict::AllocDict;
+use starlark::values::none::{NoneOr, NoneType};
+use starlark::values::structs::AllocStruct;
+use starlark::values::{Heap, NoSerialize, StarlarkValue, Trace, Value, ValueLike, starlark_value};
+
+use super::json::to_json;
+use crate::agents::{Conversation, LogLine, MOST_SENDS, MOST_TEXTS, Outside, Wording};
+use crate::domain::bounds;
+use crate::domain::phone_number;
+use crate::domain::segments;
+
+/// How many log lines of one run are kept; a loop must not fill the log.
+const MOST_LOG_LINES: usize = 100;
+
+/// `conv`.
+#[derive(Debug, Trace, ProvidesStaticType, NoSerialize, Allocative)]
+pub struct Conv<'v> {
+    id: String,
+    channel_type: String,
+    caller_number: String,
+    callee_number: String,
+    env: String,
+    language: RefCell<Option<String>>,
+    state: Value<'v>,
+    history: Value<'v>,
+    messages: Value<'v>,
+    media: Value<'v>,
+    log: Value<'v>,
+    said: RefCell<Vec<String>>,
+    /// Each as JSON, like the lines of the log.
+    sends: RefCell<Vec<String>>,
+}
+
+impl<'v> Conv<'v> {
+    /// Puts a conversation on the heap.
+    pub fn alloc(
+        conversation: Conversation,
+        messages: Vec<String>,
+        language: Option<String>,
+        state: Value<'v>,
+        heap: Heap<'v>,
+    ) -> Value<'v> {
+        let history: Vec<Value> = conversation
+            .history
+            .iter()
+            .map(|said| {
+                heap.alloc(AllocStruct([
+                    ("role", heap.alloc(said.role.as_str())),
+                    ("text", heap.alloc(said.text.as_str())),
+                    ("at", heap.alloc(said.at.to_rfc3339())),
+                ]))
+            })
+            .collect();
+        let media: Vec<Value> = conversation.media.iter().map(|medium| heap.alloc(medium)).collect();
+        let log = heap.alloc_complex_no_freeze(Log { lines: RefCell::default() });
+        heap.alloc_complex_no_freeze(Self {
+            id: conversation.id,
+            channel_type: conversation.channel_type,
+            caller_number: conversation.caller_number,
+            callee_number: conversation.callee_number,
+            env: conversation.env,
+            language: RefCell::new(language),
+            state,
+            history: heap.alloc(history),
+            messages: heap.alloc(messages),
+            media: heap.alloc(media),
+            log,
+            said: RefCell::default(),
+            sends: RefCell::default(),
+        })
+    }
+
+    /// The texts of `conv.say`, in order.
+    pub fn said(&self) -> Vec<String> {
+        self.said.borrow().clone()
+    }
+
+    /// The texts of `conv.send_sms` and `conv.send_sms_template`, in order.
+    pub fn sends(&self) -> Vec<Outside> {
+        self.sends.borrow().iter().filter_map(|send| serde_json::from_str(send).ok()).collect()
+    }
+
+    fn send(&self, send: &Outside) -> starlark::Result<NoneType> {
+        for number in [Some(&send.to), send.from.as_ref()].into_iter().flatten() {
+            if !phone_number::is_e164(number) {
+                return Err(refused(format!("{number:?} is not in E.164, such as +14155550101")));
+            }
+        }
+        let mut sends = self.sends.borrow_mut();
+        if sends.len() >= MOST_SENDS {
+            return Err(refused(format!("one turn sends at most {MOST_SENDS} texts outside its answer")));
+        }
+        sends.push(serde_json::to_string(send).map_err(|error| refused(error.to_string()))?);
+        Ok(NoneType)
+    }
+
+    /// What it logged.
+    pub fn log_lines(&self) -> Vec<LogLine> {
+        let log = self.log.downcast_ref::<Log>();
+        let lines = log.map(|log| log.lines.borrow().clone()).unwrap_or_default();
+        lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// The language as the script left it.
+    pub fn language(&self) -> Option<String> {
+        self.language.borrow().clone()
+    }
+}
+
+impl fmt::Display for Conv<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "conv({})", self.id)
+    }
+}
+
+const READABLE: &str = "id, channel_type, caller_number, callee_number, env, language, state, history, messages, media, log, say(text), \
+     send_sms(to, from_number, content), send_sms_template(to, template, variables)";
+
+#[starlark_value(type = "conv")]
+impl<'v> StarlarkValue<'v> for Conv<'v> {
+    fn get_methods() -> Option<&'static Methods> {
+        Some(CONV_METHODS.methods())
+    }
+
+    fn get_attr(&self, attribute: &str, heap: Heap<'v>) -> Option<Value<'v>> {
+        Some(match attribute {
+            "id" => heap.alloc(self.id.as_str()),
+            "channel_type" => heap.alloc(self.channel_type.as_str()),
+            "caller_number" => heap.alloc(self.caller_number.as_str()),
+            "callee_number" => heap.alloc(self.callee_number.as_str()),
+            "env" => heap.alloc(self.env.as_str()),
+            "language" => self.language.borrow().as_deref().map_or(Value::new_none(), |language| heap.alloc(language)),
+            "state" => self.state,
+            "history" => self.history,
+            "messages" => self.messages,
+            "media" => self.media,
+            "log" => self.log,
+            _ => return None,
+        })
+    }
+
+    fn set_attr(&self, attribute: &str, new_value: Value<'v>) -> starlark::Result<()> {
+        if attribute != "language" {
+            return Err(refused(format!("conv.{attribute} can't be set; conv.language and conv.state.<name> can")));
+        }
+        let language = match new_value.unpack_str() {
+            Some(text) if text.len() <= 35 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') => {
+                Some(text.to_owned())
+            }
+            None if new_value.is_none() => None,
+            _ => {
+                return Err(refused(
+                    "conv.language takes a language tag such as \"de\" or \"en-GB\", or None".to_owned(),
+                ));
+            }
+        };
+        *self.language.borrow_mut() = language;
+        Ok(())
+    }
+
+    fn dir_attr(&self) -> Vec<String> {
+        READABLE.split(", ").filter(|name| !name.contains('(')).map(str::to_owned).collect()
+    }
+}
+
+starlark::methods_static!(CONV_METHODS = conv_methods);
+
+#[starlark_module]
+fn conv_methods(builder: &mut MethodsBuilder) {
+    /// Says a text, before the one that the function returns.
+    fn say(this: Value, #[starlark(require = pos)] text: &str) -> starlark::Result<NoneType> {
+        let conv = this.downcast_ref_err::<Conv>()?;
+        let mut said = conv.said.borrow_mut();
+        if said.len() >= MOST_TEXTS {
+            return Err(refused(format!("one turn says at most {MOST_TEXTS} texts")));
+        }
+        if !text.trim().is_empty() {
+            said.push(text.to_owned());
+        }
+        Ok(NoneType)
+    }
+
+    /// Sends a text outside the answer, when the turn is over: to a number, from one of ours (None: the session's).
+    fn send_sms(this: Value, to: &str, from_number: NoneOr<&str>, content: &str) -> starlark::Result<NoneType> {
+        let length = segments::units(content);
+        if segments::is_blank(content) || length > segments::MOST_UNITS {
+            return Err(refused(format!("conv.send_sms takes 1 to {} characters, not {length}", segments::MOST_UNITS)));
+        }
+        let from = from_number.into_option().map(str::to_owned);
+        this.downcast_ref_err::<Conv>()?.send(&Outside {
+            to: to.to_owned(),
+            from,
+            wording: Wording::Text(content.to_owned()),
+        })
+    }
+
+    /// Sends a template of the project, with its variables filled in, when the turn is over.
+    fn send_sms_template<'v>(
+        this: Value<'v>,
+        to: &str,
+        template: &str,
+        #[starlark(default = NoneOr::None)] variables: NoneOr<Value<'v>>,
+    ) -> starlark::Result<NoneType> {
+        if !crate::agents::template::is_name(template) {
+            let shown = bounds::text(template, 40);
+            return Err(refused(format!(
+                "{shown:?} is no name of a template: it has 1 to 100 letters, digits, _, . and -, and begins with none of the last two"
+            )));
+        }
+        let variables = match variables.into_option().map(to_json) {
+            None => Map::new(),
+            Some(Ok(Json::Object(mut fields))) => {
+                bounds::object(&mut fields, bounds::VARIABLES_BYTES)
+                    .map_err(|what| refused(format!("the variables of a template: {what}")))?;
+                fields
+            }
+            Some(Ok(_)) => return Err(refused("the variables of a template are a dict".to_owned())),
+            Some(Err(what)) => return Err(refused(format!("the variables of a template: {what}"))),
+        };
+        this.downcast_ref_err::<Conv>()?.send(&Outside {
+            to: to.to_owned(),
+            from: None,
+            wording: Wording::Template { name: template.to_owned(), variables },
+        })
+    }
+}
+
+/// `conv.state`: a dict whose keys are attributes too. A missing one is None.
+#[derive(Debug, Trace, ProvidesStaticType, NoSerialize, Allocative)]
+pub struct State<'v> {
+    values: RefCell<SmallMap<String, Value<'v>>>,
+}
+
+impl<'v> State<'v> {
+    /// Puts a state on the heap.
+    pub fn alloc(state: &Map<String, Json>, heap: Heap<'v>) -> Value<'v> {
+        let values = state.iter().map(|(key, value)| (key.clone(), heap.alloc(value))).collect();
+        heap.alloc_complex_no_freeze(Self { values: RefCell::new(values) })
+    }
+
+    /// The state as JSON, or what in it can't be kept.
+    pub fn to_json(&self) -> Result<Map<String, Json>, String> {
+        self.values
+            .borrow()
+            .iter()
+            .map(|(key, value)| Ok((key.clone(), to_json(*value).map_err(|what| format!("conv.state.{key}: {what}"))?)))
+            .collect()
+    }
+
+    fn key(index: Value<'v>) -> starlark::Result<&'v str> {
+        index.unpack_str().ok_or_else(|| refused(format!("conv.state has strings as keys, not a {}", index.get_type())))
+    }
+
+    fn set(&self, key: &str, value: Value<'v>) -> starlark::Result<()> {
+        if key.contains('\0') {
+            return Err(refused("a key of conv.state holds the character NUL".to_owned()));
+        }
+        self.values.borrow_mut().insert(key.to_owned(), value);
+        Ok(())
+    }
+}
+
+impl fmt::Display for State<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("conv.state(")?;
+        for (position, (key, value)) in self.values.borrow().iter().enumerate() {
+            write!(f, "{}{key}={value}", if position > 0 { ", " } else { "" })?;
+        }
+        f.write_str(")")
+    }
+}
+
+#[starlark_value(type = "state")]
+impl<'v> StarlarkValue<'v> for State<'v> {
+    fn get_methods() -> Option<&'static Methods> {
+        Some(STATE_METHODS.methods())
+    }
+
+    fn get_attr(&self, attribute: &str, _heap: Heap<'v>) -> Option<Value<'v>> {
+        Some(self.values.borrow().get(attribute).copied().unwrap_or_else(Value::new_none))
+    }
+
+    fn set_attr(&self, attribute: &str, new_value: Value<'v>) -> starlark::Result<()> {
+        self.set(attribute, new_value)
+    }
+
+    fn at(&self, index: Value<'v>, _heap: Heap<'v>) -> starlark::Result<Value<'v>> {
+        let key = Self::key(index)?;
+        self.values.borrow().get(key).copied().ok_or_else(|| {
+            refused(format!("conv.state has no key \"{key}\"; conv.state.get(\"{key}\") gives None instead"))
+        })
+    }
+
+    fn set_at(&self, index: Value<'v>, new_value: Value<'v>) -> starlark::Result<()> {
+        self.set(Self::key(index)?, new_value)
+    }
+
+    fn is_in(&self, other: Value<'v>) -> starlark::Result<bool> {
+        Ok(self.values.borrow().contains_key(Self::key(other)?))
+    }
+
+    fn dir_attr(&self) -> Vec<String> {
+        self.values.borrow().keys().cloned().collect()
+    }
+}
+
+starlark::methods_static!(STATE_METHODS = state_methods);
+
+#[starlark_module]
+fn state_methods(builder: &mut MethodsBuilder) {
+    /// The value of a key, or the default.
+    fn get<'v>(
+        this: Value<'v>,
+        #[starlark(require = pos)] key: &str,
+        #[starlark(require = pos)] default: Option<Value<'v>>,
+    ) -> starlark::Result<Value<'v>> {
+        let state = this.downcast_ref_err::<State>()?;
+        let found = state.values.borrow().get(key).copied();
+        Ok(found.or(default).unwrap_or_else(Value::new_none))
+    }
+
+    /// Takes a key away and gives its value, or the default.
+    fn pop<'v>(
+        this: Value<'v>,
+        #[starlark(require = pos)] key: &str,
+        #[starlark(require = pos)] default: Option<Value<'v>>,
+    ) -> starlark::Result<Value<'v>> {
+        let state = this.downcast_ref_err::<State>()?;
+        let taken = state.values.borrow_mut().shift_remove(key);
+        Ok(taken.or(default).unwrap_or_else(Value::new_none))
+    }
+
+    /// The state as a plain dict; changing it changes nothing.
+    fn items<'v>(this: Value<'v>, heap: Heap<'v>) -> starlark::Result<Value<'v>> {
+        let state = this.downcast_ref_err::<State>()?;
+        let values = state.values.borrow();
+        Ok(heap.alloc(AllocDict(values.iter().map(|(key, value)| (key.as_str(), *value)))))
+    }
+}
+
+/// `conv.log`.
+#[derive(Debug, Trace, ProvidesStaticType, NoSerialize, Allocative)]
+struct Log {
+    /// Each line as JSON.
+    lines: RefCell<Vec<String>>,
+}
+
+impl Log {
+    fn add<'v>(
+        this: Value<'v>,
+        level: &str,
+        text: &str,
+        fields: SmallMap<String, Value<'v>>,
+    ) -> starlark::Result<NoneType> {
+        let mut lines = this.downcast_ref_err::<Self>()?.lines.borrow_mut();
+        let written: usize = lines.iter().map(String::len).sum();
+        if lines.len() >= MOST_LOG_LINES || written >= bounds::TURN_LOG_BYTES {
+            return Ok(NoneType);
+        }
+        let text = bounds::text(text, bounds::LOG_LINE_BYTES / 2);
+        let mut left = bounds::LOG_LINE_BYTES / 2;
+        let mut kept = Map::new();
+        for (key, value) in fields {
+            let key = bounds::text(&key, 100).into_owned();
+            let value = short(value, left.saturating_sub(key.len()));
+            let size = key.len() + value.to_string().len() + 4;
+            if size > left {
+                break;
+            }
+            left -= size;
+            kept.insert(key, value);
+        }
+        lines.push(json!({"level": level, "text": text, "fields": kept}).to_string());
+        Ok(NoneType)
+    }
+}
+
+/// A field of a log line, as text if JSON can't express it or it is too long.
+fn short(value: Value, most: usize) -> Json {
+    match to_json(value) {
+        Ok(Json::String(text)) => Json::from(bounds::text(&text, most / 2)),
+        Ok(json) => {
+            let printed = json.to_string();
+            if printed.len() > most { Json::from(bounds::text(&printed, most / 2)) } else { json }
+        }
+        Err(_) => Json::from(bounds::text(&value.to_str(), most / 2)),
+    }
+}
+
+impl fmt::Display for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("conv.log")
+    }
+}
+
+#[starlark_value(type = "log")]
+impl<'v> StarlarkValue<'v> for Log {
+    fn get_methods() -> Option<&'static Methods> {
+        Some(LOG_METHODS.methods())
+    }
+}
+
+starlark::methods_static!(LOG_METHODS = log_methods);
+
+#[starlark_module]
+fn log_methods(builder: &mut MethodsBuilder) {
+    fn info<'v>(
+        this: Value<'v>,
+        #[starlark(require = pos)] text: &str,
+        #[starlark(kwargs)] fields: SmallMap<String, Value<'v>>,
+    ) -> starlark::Result<NoneType> {
+        Log::add(this, "info", text, fields)
+    }
+
+    fn warning<'v>(
+        this: Value<'v>,
+        #[starlark(require = pos)] text: &str,
+        #[starlark(kwargs)] fields: SmallMap<String, Value<'v>>,
+    ) -> starlark::Result<NoneType> {
+        Log::add(this, "warning", text, fields)
+    }
+
+    fn error<'v>(
+        this: Value<'v>,
+        #[starlark(require = pos)] text: &str,
+        #[starlark(kwargs)] fields: SmallMap<String, Value<'v>>,
+    ) -> starlark::Result<NoneType> {
+        Log::add(this, "error", text, fields)
+    }
+}
+
+fn refused(text: String) -> starlark::Error {
+    starlark::Error::new_kind(starlark::ErrorKind::Value(std::io::Error::other(text).into()))
+}

@@ -1,0 +1,320 @@
+//! Reads and runs scripts, right here; it bounds steps, calls and memory as far as an interpreter can from within.
+//!
+//! A script can still exhaust the stack or the memory of its process. So those that serve people run in
+//! [`super::runner`], and only tools call this directly.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
+use serde_json::{Map, Value as Json};
+use starlark::ErrorKind;
+use starlark::environment::{FrozenModule, Globals, GlobalsBuilder, LibraryExtension, Module};
+use starlark::eval::Evaluator;
+use starlark::syntax::{AstModule, Dialect, DialectTypes};
+use starlark::values::dict::DictRef;
+use starlark::values::{Value, ValueLike};
+
+use super::conv::{Conv, State};
+use super::{depth, memory};
+use crate::agents::{AgentError, Answer, Conversation};
+use crate::domain::bounds;
+
+/// Function calls and loop rounds of one run. A tick is at the least some 50 ns.
+const MOST_TICKS: u64 = 2_000_000;
+/// Calls within calls.
+const MOST_DEPTH: usize = 64;
+/// Bytes of one run's values, checked now and then.
+const MOST_HEAP: usize = 64 << 20;
+/// How many bytes a compiled script may keep, where allocations are counted. It stays in its runner beside other
+/// scripts.
+const MOST_KEPT: isize = 16 << 20;
+/// The CPU time that one run may use.
+pub(super) const MOST_TIME: Duration = Duration::from_secs(3);
+/// The CPU time that a script's top level may use. It runs again in each new runner, before any answer.
+pub(super) const MOST_TIME_OF_TOP_LEVEL: Duration = Duration::from_millis(500);
+/// Reading a script recurses into its expressions, `depth` says how far; comparing and printing values
+/// recurses into them. The pages are only taken when they are touched.
+const STACK: usize = 64 << 20;
+
+/// A script that was read and can be run.
+#[derive(Debug)]
+pub struct Script {
+    module: FrozenModule,
+    /// The name of its start function, if it has one.
+    pub(super) has_start: Option<&'static str>,
+    pub(super) has_reply: bool,
+}
+
+impl Script {
+    /// Reads a script and runs its top level on a thread of its own.
+    #[cfg(test)]
+    pub fn compile(source: &str) -> Result<Self, AgentError> {
+        let source = source.to_owned();
+        on_own_thread(move || Self::compile_here(&source))
+    }
+
+    /// Reads a script and runs its top level on the current thread, which must be one of [`on_own_thread`] for its
+    /// stack. The error names line and column.
+    pub(super) fn compile_here(source: &str) -> Result<Self, AgentError> {
+        let before = memory::live();
+        let script = compile_here(source)?;
+        let kept = memory::live() - before;
+        if kept > MOST_KEPT {
+            return Err(AgentError::Unusable(format!(
+                "the script's top level keeps {} MiB of values, and {} are the most",
+                kept >> 20,
+                MOST_KEPT >> 20
+            )));
+        }
+        Ok(script)
+    }
+
+    /// Runs `reply` with the texts, or without texts the start function, on the current thread, which must be one of
+    /// [`on_own_thread`] for its stack. A function that the script does not define changes nothing.
+    pub fn run(&self, conversation: Conversation, texts: Option<Vec<String>>) -> Result<Answer, AgentError> {
+        let function = if texts.is_some() { self.has_reply.then_some("reply") } else { self.has_start };
+        let Some(function) = function else { return Ok(Answer::silent(conversation)) };
+        // What a run leaves behind is its own heap, and nothing of it is seen again.
+        let running = AssertUnwindSafe(|| self.call(function, conversation, texts));
+        catch_unwind(running).unwrap_or_else(|_| Err(panicked()))
+    }
+
+    /// Runs one of its functions, right here.
+    pub(super) fn call(
+        &self,
+        function: &str,
+        conversation: Conversation,
+        texts: Option<Vec<String>>,
+    ) -> Result<Answer, AgentError> {
+        Module::with_temp_heap(|module| {
+            let heap = module.heap();
+            let found = self.module.get(function).map_err(|error| AgentError::Unusable(error.to_string()))?;
+            let function_value = heap.access_owned_frozen_value(&found);
+            let state = State::alloc(&conversation.state, heap);
+            let language = conversation.language.clone();
+            let conv = Conv::alloc(conversation, texts.clone().unwrap_or_default(), language, state, heap);
+            let mut arguments = vec![conv];
+            if let Some(texts) = &texts {
+                arguments.push(heap.alloc(texts.join("\n")));
+            }
+            let returned = {
+                let mut evaluator = bounded(&module, MOST_TIME)?;
+                let returned = evaluator.eval_function(function_value, &arguments, &[]);
+                returned.map_err(|error| readable(function, &error, &evaluator, MOST_TIME))?
+            };
+
+            let held = conv.downcast_ref::<Conv>().ok_or_else(|| AgentError::Failed("conv is gone".to_owned()))?;
+            let mut answer = Answer {
+                texts: held.said(),
+                sends: held.sends(),
+                language: held.language(),
+                log: held.log_lines(),
+                ..Answer::default()
+            };
+            read_returned(function, returned, &mut answer)?;
+            answer.state = read_state(state)?;
+            Ok(answer)
+        })
+    }
+}
+
+fn compile_here(source: &str) -> Result<Script, AgentError> {
+    if let Some((line, what)) = depth::too_deep(source) {
+        return Err(AgentError::Unusable(format!("line {line}, column 1: {what}")));
+    }
+    let ast = AstModule::parse("agent.star", source.to_owned(), &dialect())
+        .map_err(|error| AgentError::Unusable(one_line(&error)))?;
+    Module::with_temp_heap(|module| {
+        {
+            let mut evaluator = bounded(&module, MOST_TIME_OF_TOP_LEVEL)?;
+            if let Err(error) = evaluator.eval_module(ast, &globals()) {
+                let what = "the script's top level";
+                return Err(AgentError::Unusable(match readable(what, &error, &evaluator, MOST_TIME_OF_TOP_LEVEL) {
+                    AgentError::OverLimit(text) => text,
+                    _ => one_line(&error),
+                }));
+            }
+        }
+        let module = module.freeze().map_err(|error| AgentError::Unusable(format!("{error:?}")))?;
+        let defined = |name: &str| module.names().any(|given| given.as_str() == name);
+        let has_start = ["start", "start_function"].into_iter().find(|name| defined(name));
+        let has_reply = defined("reply");
+        if has_start.is_none() && !has_reply {
+            return Err(AgentError::Unusable(
+                "the script defines neither start(conv) nor reply(conv, text); define at least one of them".to_owned(),
+            ));
+        }
+        Ok(Script { module, has_start, has_reply })
+    })
+}
+
+/// Runs on a thread with a stack for deep expressions and deep values.
+pub(super) fn on_own_thread<T: Send + 'static>(
+    run: impl FnOnce() -> Result<T, AgentError> + Send + 'static,
+) -> Result<T, AgentError> {
+    std::thread::Builder::new()
+        .name("script".to_owned())
+        .stack_size(STACK)
+        .spawn(run)
+        .map_err(|error| AgentError::Ours(format!("no thread for the script: {error}")))?
+        .join()
+        .unwrap_or_else(|_| Err(panicked()))
+}
+
+/// What a panic of the interpreter means for its script. The interpreter's arena panics when an allocation is refused, and
+/// collections panic when they would have too many elements.
+pub(super) fn panicked() -> AgentError {
+    if memory::was_refused() {
+        return AgentError::OverLimit("the script used too much memory".to_owned());
+    }
+    AgentError::Failed(
+        "the interpreter broke off; most likely a value that the script builds is too large for it, such as list(enumerate(range(1 << 30)))"
+            .to_owned(),
+    )
+}
+
+/// Python as far as Starlark goes: f-strings, lambdas, types that are read and ignored; no load.
+pub(super) fn dialect() -> Dialect {
+    Dialect {
+        enable_load: false,
+        enable_keyword_only_arguments: true,
+        enable_types: DialectTypes::ParseOnly,
+        enable_top_level_stmt: true,
+        enable_f_strings: true,
+        ..Dialect::Standard
+    }
+}
+
+pub(super) fn globals() -> Globals {
+    GlobalsBuilder::extended_by(&[
+        LibraryExtension::StructType,
+        LibraryExtension::Map,
+        LibraryExtension::Filter,
+        LibraryExtension::Json,
+        LibraryExtension::SetType,
+    ])
+    .build()
+}
+
+thread_local! {
+    /// Whether the run on this thread was ended for its CPU time. Only our own check sets it.
+    static IS_OVER_TIME: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The CPU time that this thread has used.
+pub(super) fn cpu_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from).unwrap_or_default()
+}
+
+/// The error of a run that exceeded its CPU time.
+pub(super) fn over_time(what: &str, most: Duration) -> String {
+    format!("{what} took over {} seconds of a processor", most.as_secs_f64())
+}
+
+/// An evaluator that ends a run after `most` CPU time. The wall-clock time depends on how busy the machine is, and the
+/// caller limits it.
+fn bounded<'v, 'a, 'e>(module: &'a Module<'v>, most: Duration) -> Result<Evaluator<'v, 'a, 'e>, AgentError> {
+    let mut evaluator = Evaluator::new(module);
+    IS_OVER_TIME.set(false);
+    let until = cpu_time() + most;
+    evaluator.set_check_cancelled(Box::new(move || {
+        let is_over = cpu_time() > until;
+        IS_OVER_TIME.set(is_over);
+        is_over
+    }));
+    evaluator
+        .set_max_tick_count(MOST_TICKS)
+        .and_then(|()| evaluator.set_max_callstack_size(MOST_DEPTH))
+        .and_then(|()| evaluator.set_max_heap_size(MOST_HEAP))
+        .map_err(|error| AgentError::Failed(error.to_string()))?;
+    Ok(evaluator)
+}
+
+/// A text, a dict with `utterance` and `hangup`, or nothing.
+fn read_returned(function: &str, returned: Value, answer: &mut Answer) -> Result<(), AgentError> {
+    if returned.is_none() {
+        return Ok(());
+    }
+    if let Some(text) = returned.unpack_str() {
+        answer.texts.extend(filled(text));
+        return Ok(());
+    }
+    let wrong = |what: String| {
+        AgentError::Failed(format!(
+            "{function} returned {what}; return a text, a dict with \"utterance\" and \"hangup\", or None"
+        ))
+    };
+    let Some(dict) = DictRef::from_value(returned) else { return Err(wrong(format!("a {}", returned.get_type()))) };
+    for (key, value) in dict.iter() {
+        match key.unpack_str() {
+            Some("utterance") if value.is_none() => {}
+            Some("utterance") => {
+                let text =
+                    value.unpack_str().ok_or_else(|| wrong(format!("an utterance that is a {}", value.get_type())))?;
+                answer.texts.extend(filled(text));
+            }
+            Some("hangup") => {
+                answer.hangup =
+                    value.unpack_bool().ok_or_else(|| wrong(format!("a hangup that is a {}", value.get_type())))?;
+            }
+            _ => return Err(wrong(format!("a dict with the key {key}"))),
+        }
+    }
+    Ok(())
+}
+
+fn filled(text: &str) -> Option<String> {
+    (!text.trim().is_empty()).then(|| text.to_owned())
+}
+
+fn read_state(state: Value) -> Result<Map<String, Json>, AgentError> {
+    let state = state.downcast_ref::<State>().ok_or_else(|| AgentError::Failed("conv.state is gone".to_owned()))?;
+    let refused = |what: String| AgentError::Failed(format!("conv.state can't be kept: {what}"));
+    let mut state = state.to_json().map_err(refused)?;
+    bounds::object(&mut state, bounds::STATE_BYTES).map_err(refused)?;
+    Ok(state)
+}
+
+/// The error of a run, in our own words if one of our limits ended it. The error's text is never the only evidence,
+/// because scripts and contacts choose the text of most errors.
+fn readable(function: &str, error: &starlark::Error, evaluator: &Evaluator, most: Duration) -> AgentError {
+    if IS_OVER_TIME.take() {
+        return AgentError::OverLimit(over_time(function, most));
+    }
+    // The interpreter reports these limits only in the text of a general error kind. So its counters must exceed them
+    // too.
+    let is_told = |words: String| {
+        matches!(error.kind(), ErrorKind::Other(_)) && {
+            let told = error.without_diagnostic().to_string();
+            told.lines().next() == Some(words.as_str())
+        }
+    };
+    let bytes = evaluator.heap().peak_allocated_bytes() + evaluator.frozen_heap().allocated_bytes();
+    if bytes > MOST_HEAP && is_told(format!("Heap memory limit of {MOST_HEAP} bytes exceeded.")) {
+        return AgentError::OverLimit(format!("{function} used over {} MiB of memory", MOST_HEAP >> 20));
+    }
+    let ticks = evaluator.get_total_tick_count();
+    if ticks > MOST_TICKS && is_told(format!("Execution duration limit of {MOST_TICKS} ticks has been exceeded")) {
+        return AgentError::OverLimit(format!("{function} ran over {MOST_TICKS} calls and loop rounds"));
+    }
+    match error.kind() {
+        ErrorKind::StackOverflow(_) => {
+            AgentError::OverLimit(format!("{function} called itself over {MOST_DEPTH} deep"))
+        }
+        _ => AgentError::Failed(format!("{function}: {}", one_line(error))),
+    }
+}
+
+/// `agent.star:3:7: message`, lines and columns from 1.
+fn one_line(error: &starlark::Error) -> String {
+    let message = error.without_diagnostic().to_string();
+    match error.span() {
+        Some(span) => {
+            let begin = span.resolve_span().begin;
+            format!("line {}, column {}: {message}", begin.line + 1, begin.column + 1)
+        }
+        None => message,
+    }
+}

@@ -1,0 +1,3 @@
+//! The firms that carry text messages. Twilio is the only one today.
+
+pub mod twilio;

@@ -1,0 +1,199 @@
+//! `textback serve` and `textback work`: the API and the workers, as processes of their own or both in one.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+
+use super::{Done, hear_of_work, metrics_listening, refuse_unsuitable, serve_metrics, tell_of_work, told_to_stop};
+use crate::agents::Means;
+use crate::agents::http::{Caller, Networks};
+use crate::agents::script::runner::Runners;
+use crate::carriers::twilio::Client;
+use crate::config::{
+    AgentSettings, CarrierSettings, DatabaseSettings, EdgeSettings, MissingSetting, ServerSettings, WorkerSettings,
+    parse_base_url,
+};
+use crate::http::body;
+use crate::http::health::Draining;
+use crate::http::listener::Listening;
+use crate::http::router::{self, App};
+use crate::jobs::Workers;
+use crate::storage::carrier_account::Accounts;
+use crate::storage::notifier::Wakes;
+use crate::storage::{Ledger, health, key_rotation};
+use crate::{jobs, telemetry};
+
+/// Connections of a serving process: two flush texts, the others serve the API.
+pub(super) const SERVE_CONNECTIONS: u32 = 8;
+/// Connections of a working process: claims, settlements, renewals, one that listens.
+pub(super) const WORK_CONNECTIONS: u32 = 12;
+
+/// What `textback serve` takes.
+#[derive(Args)]
+pub struct ServeOptions {
+    #[command(flatten)]
+    pub server: ServerSettings,
+    #[command(flatten)]
+    pub edge: EdgeSettings,
+    #[command(flatten)]
+    pub carrier: CarrierSettings,
+    #[command(flatten)]
+    pub agents: AgentSettings,
+    /// Run workers in this process too, which answers a text with less work than two processes do
+    #[arg(long, env = "TEXTBACK_WITH_WORKERS")]
+    pub with_workers: bool,
+    #[command(flatten)]
+    pub worker: WorkerSettings,
+}
+
+/// What `textback work` takes.
+#[derive(Args)]
+pub struct WorkOptions {
+    #[command(flatten)]
+    pub worker: WorkerSettings,
+    #[command(flatten)]
+    pub carrier: CarrierSettings,
+    #[command(flatten)]
+    pub agents: AgentSettings,
+    /// How the carrier reaches `textback serve` from outside; it reports deliveries there
+    #[arg(long, env = "TEXTBACK_PUBLIC_URL", value_parser = parse_base_url)]
+    pub public_url: Option<url::Url>,
+    /// Where /livez, /readyz and /metrics of this process are served, if anywhere
+    #[arg(long, env = "TEXTBACK_WORK_LISTEN")]
+    pub health_listen: Option<SocketAddr>,
+}
+
+/// Runs `textback serve`.
+pub async fn serve(database: &DatabaseSettings, options: ServeOptions) -> Done {
+    telemetry::metrics();
+    let ServeOptions { server, edge, carrier, agents, with_workers, worker: settings } = options;
+    body::hold_at_most(edge.body_memory());
+    let (url, wakes) = (database.required()?, Arc::new(Wakes::default()));
+    let client = Client::new(carrier.twilio_api_url.clone(), carrier.twilio_messaging_url.clone())?;
+    let (means, public_base) = (means(&agents)?, server.public_base());
+    // A ledger of their own: workers can't take the webhook's connections.
+    let working = match with_workers {
+        true => Some(Ledger::open(url, WORK_CONNECTIONS, wakes.clone())?),
+        false => None,
+    };
+    let workers = match &working {
+        Some(working) => {
+            let accounts = Accounts::new(working.clone(), carrier.required_key()?);
+            Some(Workers::new(working, &accounts, &client, means.clone(), "live", &public_base, &settings))
+        }
+        None => None,
+    };
+    let ledger = match &workers {
+        Some(workers) => Ledger::open_beside(url, SERVE_CONNECTIONS, wakes, workers.beginner())?,
+        None => Ledger::open(url, SERVE_CONNECTIONS, wakes)?,
+    };
+    let key = carrier.required_key()?;
+    refuse_unsuitable(url).await?;
+    let listening = Listening::at(server.listen, "TEXTBACK_LISTEN").await?.with(edge.limits());
+    let metrics = metrics_listening(edge.metrics_listen).await?;
+    let draining = Draining::default();
+    let app = App {
+        accounts: Accounts::new(ledger.clone(), key.clone()),
+        carrier: client,
+        means,
+        public_base: public_base.into(),
+        draining: draining.clone(),
+        console: None,
+        docs: edge.docs,
+        ledger: ledger.clone(),
+    };
+    warn_if_not_ready(&ledger).await;
+    key_rotation::seal_anew_beside(&ledger, &key);
+    tell_of_work(&ledger);
+    let told = told_to_stop();
+    tracing::info!(address = %listening.address(), public_url = %app.public_base, with_workers, "serving");
+
+    let stopped = CancellationToken::new();
+    let metrics = serve_metrics(metrics, &ledger, &draining, stopped.clone());
+    let serving = listening.serve(router::routes(app), async move {
+        told.await;
+        draining.store(true, Ordering::Relaxed);
+    });
+    match working.zip(workers) {
+        None => serving.await?,
+        Some((working, workers)) => {
+            hear_of_work(&working);
+            let served = CancellationToken::new();
+            let running = jobs::run(working.clone(), workers, settings, served.clone().cancelled_owned());
+            let mut running = tokio::spawn(running);
+            tokio::select! {
+                ended = serving => ended?,
+                // Without its workers the process would take messages that nobody answers.
+                how = &mut running => return Err(format!("the workers ended: {how:?}").into()),
+            }
+            // Only now: what the last request began is theirs, and that of one that was cut off is written by then.
+            ledger.close().await;
+            served.cancel();
+            running.await??;
+            working.close().await;
+        }
+    }
+    stopped.cancel();
+    if let Some(metrics) = metrics {
+        metrics.await??;
+    }
+    ledger.close().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs `textback work`.
+pub async fn work(database: &DatabaseSettings, options: WorkOptions) -> Done {
+    telemetry::metrics();
+    let ledger = Ledger::open(database.required()?, WORK_CONNECTIONS, Arc::new(Wakes::default()))?;
+    let accounts = Accounts::new(ledger.clone(), options.carrier.required_key()?);
+    let client = Client::new(options.carrier.twilio_api_url.clone(), options.carrier.twilio_messaging_url.clone())?;
+    let public_url = options.public_url.as_ref();
+    let public_url = public_url.ok_or(MissingSetting("TEXTBACK_PUBLIC_URL", "https://sms.example.com"))?;
+    let public_base = public_url.as_str().trim_end_matches('/');
+    let workers =
+        Workers::new(&ledger, &accounts, &client, means(&options.agents)?, "live", public_base, &options.worker);
+    refuse_unsuitable(database.required()?).await?;
+    warn_if_not_ready(&ledger).await;
+    key_rotation::seal_anew_beside(&ledger, accounts.key());
+    tell_of_work(&ledger);
+    hear_of_work(&ledger);
+
+    let stop = CancellationToken::new();
+    let draining = Draining::default();
+    let health = match options.health_listen {
+        Some(address) => Some(Listening::at(address, "TEXTBACK_WORK_LISTEN").await?),
+        None => None,
+    };
+    let health = serve_metrics(health, &ledger, &draining, stop.clone());
+    let told = told_to_stop();
+    tracing::info!(turn_slots = options.worker.turn_slots, delivery_slots = options.worker.delivery_slots, "working");
+    // On a thread of the runtime: the thread that waits for the whole process is another one, which each step of each turn would
+    // have to wake.
+    let running = jobs::run(ledger.clone(), workers, options.worker.clone(), async move {
+        told.await;
+        draining.store(true, Ordering::Relaxed);
+    });
+    tokio::spawn(running).await??;
+    stop.cancel();
+    if let Some(health) = health {
+        health.await??;
+    }
+    ledger.close().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What agents run with.
+fn means(agents: &AgentSettings) -> Result<Means, Box<dyn std::error::Error>> {
+    Ok(Means { runners: Runners::new()?, caller: Caller::new(Networks::public_and(&agents.allow_hosts))? })
+}
+
+/// A database that is away or old is no reason not to start: it may come, and `/readyz` tells.
+async fn warn_if_not_ready(ledger: &Ledger) {
+    if let Err(not_ready) = health::check(ledger).await {
+        tracing::warn!(error = %not_ready, "started without being ready");
+    }
+}

@@ -1,0 +1,83 @@
+//! Checks a request to send a text, as far as that is possible without the database.
+
+use chrono::{Datelike, Utc};
+use poem::http::StatusCode;
+
+use super::{FARTHEST, NewMessage};
+use crate::domain::bounds;
+use crate::domain::phone_number;
+use crate::domain::segments;
+use crate::http::problem::Problem;
+
+/// The longest URL of a medium.
+const MOST_URL_BYTES: usize = 4000;
+
+/// Checks a request, and brings its variables into the form that is stored.
+pub(super) fn request(request: &mut NewMessage) -> Result<(), Problem> {
+    if !phone_number::is_e164(&request.to) {
+        return Err(Problem::invalid(
+            "to_not_e164",
+            format!(
+                "to is {:?}, which is not in E.164; write + and the digits with the country code, such as +14155550101",
+                request.to
+            ),
+        ));
+    }
+    send_at(request)?;
+    for url in &request.media_urls {
+        let is_http = url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+        if !is_http || url.len() > MOST_URL_BYTES {
+            return Err(Problem::invalid(
+                "media_url_invalid",
+                format!("{url:?} is no http or https address that a carrier could fetch"),
+            ));
+        }
+    }
+    match (&request.body, &request.template) {
+        (Some(_), Some(_)) => Err(Problem::invalid("body_and_template", "give a body or a template, not both")),
+        (_, None) if request.variables.is_some() => Err(Problem::invalid(
+            "variables_without_template",
+            "variables fill in a template; name it, or leave them out",
+        )),
+        (given, None) => body(given.as_deref().unwrap_or_default(), &request.media_urls),
+        (None, Some(_)) => match &mut request.variables {
+            Some(variables) => bounds::object(&mut variables.0, bounds::VARIABLES_BYTES)
+                .map_err(|what| Problem::invalid("variables_invalid", format!("variables can't be used: {what}"))),
+            None => Ok(()),
+        },
+    }
+}
+
+fn send_at(request: &NewMessage) -> Result<(), Problem> {
+    let Some(at) = request.send_at else { return Ok(()) };
+    // RFC 3339 has four digits for a year, and PostgreSQL has no time before the year -4713.
+    if !(1970..=9999).contains(&at.year()) {
+        return Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "send_at_out_of_range",
+            format!("send_at is in the year {}; give a time between the years 1970 and 9999", at.year()),
+        ));
+    }
+    if at > Utc::now() + FARTHEST {
+        return Err(Problem::invalid("send_at_too_far", "send_at is more than 366 days ahead"));
+    }
+    Ok(())
+}
+
+/// Checks the text of a message.
+pub(super) fn body(body: &str, media_urls: &[String]) -> Result<(), Problem> {
+    let length = segments::units(body);
+    if length > segments::MOST_UNITS {
+        return Err(Problem::invalid(
+            "body_too_long",
+            format!(
+                "the text has {length} characters (an emoji counts as two), and the carrier takes {}; send it in parts",
+                segments::MOST_UNITS
+            ),
+        ));
+    }
+    if segments::is_blank(body) && media_urls.is_empty() {
+        return Err(Problem::invalid("body_empty", "the text says nothing; give a body, a template or media_urls"));
+    }
+    Ok(())
+}

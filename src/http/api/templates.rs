@@ -1,0 +1,99 @@
+//! `/v1/templates`: named texts with variables, for Send SMS and scripts; it sends none.
+
+use chrono::{DateTime, Utc};
+use poem::web::Data;
+use poem_openapi::param::{Path, Query};
+use poem_openapi::payload::Json;
+use poem_openapi::{ApiResponse, Object, OpenApi};
+
+use super::auth::Caller;
+use super::lists::{self, List};
+use super::{Door, Group};
+use crate::http::problem::Problem;
+use crate::storage::template;
+
+/// `/v1/templates`
+pub struct Api;
+
+/// A text to be kept under a name.
+#[derive(Object)]
+#[oai(deny_unknown_fields)]
+struct NewTemplate {
+    /// 1 to 500 characters, with `{{variables}}` in Jinja's syntax. A variable that is missing when the text is sent is an
+    /// error, never an empty place.
+    #[oai(validator(min_length = 1, max_length = 500))]
+    body: String,
+}
+
+/// A named text.
+#[derive(Object)]
+struct Template {
+    name: String,
+    body: String,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+#[derive(ApiResponse)]
+enum TemplateDeleted {
+    /// It is gone
+    #[oai(status = 204)]
+    Deleted,
+}
+
+#[OpenApi(tag = "Group::Templates")]
+impl Api {
+    /// Write a template, over the one of its name
+    #[oai(path = "/templates/:name", method = "put", operation_id = "put_template")]
+    async fn put(
+        &self,
+        door: Data<&Door>,
+        caller: Caller,
+        /// Letters, digits, `_`, `.` and `-`, up to 100 of them.
+        name: Path<String>,
+        body: Json<NewTemplate>,
+    ) -> Result<Json<Template>, Problem> {
+        let project_id = caller.writer()?;
+        let checked = door.means.runners.check_template(project_id, &body.body).await;
+        checked.map_err(|error| {
+            Problem::of_template("template_has_faults", error.map(|what| format!("the template can't be read: {what}")))
+        })?;
+        Ok(Json(template::put(&door.ledger, project_id, &name, &body.body).await?.into()))
+    }
+
+    /// List templates by their names
+    #[oai(path = "/templates", method = "get", operation_id = "list_templates")]
+    async fn list(
+        &self,
+        door: Data<&Door>,
+        caller: Caller,
+        cursor: Query<Option<String>>,
+        limit: Query<Option<u32>>,
+    ) -> Result<Json<List<Template>>, Problem> {
+        let (cursor, limit) = (lists::cursor(cursor.0)?, lists::limit(limit.0)?);
+        Ok(Json(List::of(template::list(&door.ledger, caller.reader(), cursor, limit).await?)))
+    }
+
+    /// Read a template
+    #[oai(path = "/templates/:name", method = "get", operation_id = "get_template")]
+    async fn get(&self, door: Data<&Door>, caller: Caller, name: Path<String>) -> Result<Json<Template>, Problem> {
+        let found = template::find(&door.ledger, caller.reader(), &name).await?;
+        Ok(Json(found.ok_or_else(|| Problem::not_found("template"))?.into()))
+    }
+
+    /// Remove a template
+    #[oai(path = "/templates/:name", method = "delete", operation_id = "delete_template")]
+    async fn delete(&self, door: Data<&Door>, caller: Caller, name: Path<String>) -> Result<TemplateDeleted, Problem> {
+        match template::delete(&door.ledger, caller.writer()?, &name).await? {
+            true => Ok(TemplateDeleted::Deleted),
+            false => Err(Problem::not_found("template")),
+        }
+    }
+}
+
+impl From<template::Template> for Template {
+    fn from(template: template::Template) -> Self {
+        let template::Template { name, body, created_at, updated_at } = template;
+        Self { name, body, created_at, updated_at }
+    }
+}

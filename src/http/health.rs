@@ -1,0 +1,140 @@
+//! Whether this process lives, whether it can serve, and its numbers; no key is asked, and nothing of a project is told.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use poem::error::ResponseError;
+use poem::http::StatusCode;
+use poem::web::Data;
+use poem::{EndpointExt, IntoResponse, Response, Route, get, handler};
+
+use crate::http::problem::Problem;
+use crate::http::single_flight::SingleFlight;
+use crate::storage::health::Backlog;
+use crate::storage::{Ledger, health};
+use crate::telemetry;
+
+/// Set when the process is told to stop: it goes on answering and asks for no new work.
+pub type Draining = Arc<AtomicBool>;
+
+/// Adds `/livez` and `/readyz`.
+pub fn add_to(routes: Route, ledger: Ledger, draining: Draining) -> Route {
+    let readiness = Readiness { ledger, checking: SingleFlight::default() };
+    routes.at("/livez", get(livez)).at("/readyz", get(readyz).data(readiness).data(draining))
+}
+
+/// Adds `/metrics`.
+pub fn add_metrics_to(routes: Route, ledger: Ledger) -> Route {
+    routes.at(
+        "/metrics",
+        get(numbers).data(Counts { ledger, counted: Arc::default(), counting: SingleFlight::default() }),
+    )
+}
+
+/// How long the database's counts are reused for all scrapers.
+const COUNTED_FOR: Duration = Duration::from_secs(5);
+
+/// The readiness check. One task at a time runs it, because anybody may call it and each check queries the database. A
+/// client that goes away does not end the check, so it can't start a second one.
+#[derive(Clone)]
+struct Readiness {
+    ledger: Ledger,
+    checking: SingleFlight<Result<(), Problem>>,
+}
+
+impl Readiness {
+    async fn check(&self) -> Result<(), Problem> {
+        let ledger = self.ledger.clone();
+        let check = || async move { health::check(&ledger).await.map_err(|not_ready| problem_of(&not_ready)) };
+        self.checking.join(check).await.unwrap_or_else(|| {
+            let told = "something went wrong on our side; it is in the log";
+            Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", told))
+        })
+    }
+}
+
+/// The database's counts, and when they were last read.
+#[derive(Clone)]
+struct Counts {
+    ledger: Ledger,
+    counted: Arc<Mutex<Option<Instant>>>,
+    counting: SingleFlight<()>,
+}
+
+impl Counts {
+    /// Reads the counts, unless they are recent or being read. A scraper that comes meanwhile gets the previous counts.
+    async fn refresh(&self) {
+        let counted = *self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        if counted.is_some_and(|at| at.elapsed() < COUNTED_FOR) || self.counting.is_under_way() {
+            return;
+        }
+        let (ledger, counted) = (self.ledger.clone(), self.counted.clone());
+        let count = || async move {
+            let backlog = health::backlog(&ledger).await;
+            *counted.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+            // While the database is unavailable, the process's own counters are still useful.
+            if let Ok(backlog) = backlog {
+                show(&backlog);
+            }
+        };
+        self.counting.join(count).await;
+    }
+}
+
+fn show(backlog: &Backlog) {
+    #[expect(clippy::cast_precision_loss, reason = "a backlog beyond 2^52 is not a number anybody reads")]
+    for (queue, count, oldest) in [
+        ("turns", backlog.turns as f64, backlog.oldest_turn_seconds),
+        ("deliveries", backlog.deliveries as f64, backlog.oldest_delivery_seconds),
+        ("silences", backlog.silences as f64, backlog.oldest_silence_seconds),
+        ("scheduled_messages", backlog.scheduled_messages as f64, backlog.oldest_scheduled_message_seconds),
+    ] {
+        metrics::gauge!("textback_due", "queue" => queue).set(count);
+        metrics::gauge!("textback_oldest_due_age_seconds", "queue" => queue).set(oldest);
+    }
+}
+
+/// The process runs. Never asks the database: restarting us would not mend it.
+#[handler]
+fn livez() -> &'static str {
+    "ok\n"
+}
+
+/// The process can serve: the database answers, has our schema, takes texts, and nobody told us to stop.
+#[handler]
+async fn readyz(readiness: Data<&Readiness>, draining: Data<&Draining>) -> Response {
+    if draining.load(Ordering::Relaxed) {
+        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "draining", "the process is stopping").as_response();
+    }
+    match readiness.check().await {
+        Ok(()) => "ok\n".into_response(),
+        Err(problem) => problem.as_response(),
+    }
+}
+
+fn problem_of(not_ready: &health::NotReady) -> Problem {
+    tracing::warn!(error = %not_ready, "not ready");
+    let code = match not_ready {
+        health::NotReady::Database(_) => "database_unavailable",
+        health::NotReady::Unsuitable(_) => "database_unsuitable",
+        health::NotReady::Rights { .. } => "database_rights_missing",
+        health::NotReady::Schema { .. } => "schema_outdated",
+        health::NotReady::ReadOnly => "database_read_only",
+        health::NotReady::Blocked(_) => "database_blocked",
+        health::NotReady::NotClaimable { .. } => "work_not_claimable",
+    };
+    let detail = match not_ready {
+        health::NotReady::Database(_) => "the database does not answer".to_owned(),
+        told => told.to_string(),
+    };
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
+}
+
+/// Prometheus' text format.
+#[handler]
+async fn numbers(counts: Data<&Counts>) -> Response {
+    let handle = telemetry::metrics();
+    counts.refresh().await;
+    handle.render().with_content_type("text/plain; version=0.0.4; charset=utf-8").into_response()
+}

@@ -1,0 +1,12 @@
+//! Everything that this process answers over HTTP.
+
+pub mod api;
+pub mod body;
+pub mod console;
+pub mod failed_attempts;
+pub mod health;
+pub mod listener;
+pub mod problem;
+pub mod router;
+mod single_flight;
+pub mod webhooks;

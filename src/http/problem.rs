@@ -1,0 +1,306 @@
+//! Errors as RFC 9457 problem+json with a stable code: what went wrong, which value, what to do; never what a database said.
+
+use std::time::Duration;
+
+use poem::error::ResponseError;
+use poem::http::{StatusCode, header};
+use poem::{Body, IntoResponse, Response};
+use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, Registry};
+use poem_openapi::types::Type;
+use poem_openapi::{ApiResponse, Object};
+
+use crate::agents::AgentError;
+use crate::domain::bounds;
+use crate::storage::carrier_account::AccountError;
+use crate::storage::database;
+
+const CONTENT_TYPE: &str = "application/problem+json";
+
+/// A refusal or a failure, as it is answered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {detail}")]
+pub struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    detail: String,
+    /// After how many seconds a retry may succeed.
+    retry_after: Option<u32>,
+    /// Whether the response is sent before the whole body was read.
+    body_unread: bool,
+}
+
+/// The body of every error (RFC 9457).
+#[derive(Object)]
+#[oai(rename = "Problem")]
+struct ProblemBody {
+    /// Always `about:blank`: the code says what kind of problem it is.
+    r#type: String,
+    /// The status in words.
+    title: String,
+    /// The HTTP status.
+    status: u16,
+    /// A stable name of the problem, for programs.
+    code: String,
+    /// What went wrong, with which value, and what to do, for people.
+    detail: String,
+}
+
+impl Problem {
+    /// A problem with a code of its own.
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        // The detail may echo input of any length.
+        Self { status, code, detail: bounds::error(&detail.into()), retry_after: None, body_unread: false }
+    }
+
+    /// The same problem with a Retry-After of `seconds`.
+    #[must_use]
+    pub const fn retry_after(mut self, seconds: u32) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    /// Something in the request is wrong (422).
+    pub fn invalid(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail)
+    }
+
+    /// The project has no such thing (404). Another project's things are as unknown as no thing.
+    pub fn not_found(what: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", format!("this project has no such {what}"))
+    }
+
+    /// It can't be done as things are (409).
+    pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, detail)
+    }
+
+    /// A limit is reached (429). A message may be sent again after this many seconds.
+    pub fn too_many(code: &'static str, detail: impl Into<String>, retry_after_seconds: Option<f64>) -> Self {
+        let wait = Duration::try_from_secs_f64(retry_after_seconds.unwrap_or(1.0).ceil().max(1.0)).unwrap_or_default();
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, code, detail);
+        problem.retry_after(u32::try_from(wait.as_secs()).unwrap_or(u32::MAX))
+    }
+
+    /// A template that can't be used (422), or that could not be tried now (503).
+    pub fn of_template(code: &'static str, error: AgentError) -> Self {
+        match error {
+            AgentError::Ours(what) | AgentError::Interrupted(what) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "template_not_tried",
+                format!("{what}; the template is not to blame: try again"),
+            ),
+            AgentError::Failed(what) | AgentError::OverLimit(what) | AgentError::Unusable(what) => {
+                Self::invalid(code, what)
+            }
+        }
+    }
+
+    /// No key was given (401).
+    pub fn key_missing() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "api_key_missing", "give your API key: Authorization: Bearer tb_…")
+    }
+
+    /// The database is away (503); the cause goes to the log.
+    pub fn unavailable(error: &dyn std::error::Error) -> Self {
+        tracing::error!(%error, "a request failed for want of the database");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", "the database does not answer; try again")
+    }
+
+    /// The same problem, sent before the whole body was read. The connection can't be reused, so the response closes
+    /// it.
+    #[must_use]
+    pub const fn before_the_body(mut self) -> Self {
+        self.body_unread = true;
+        self
+    }
+
+    /// What went wrong, for people.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// The stable code.
+    pub const fn code(&self) -> &'static str {
+        self.code
+    }
+}
+
+impl From<AccountError> for Problem {
+    fn from(error: AccountError) -> Self {
+        match error {
+            AccountError::Database(_) => Self::unavailable(&error),
+            AccountError::TooManyUnknown => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_unknown_keys", format!("{error}; try again"))
+                    .retry_after(1)
+            }
+            // Names of keys, and no key.
+            AccountError::Secret(error) => {
+                tracing::error!(%error, "a stored secret can't be opened");
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "secret_unreadable", error.to_string())
+            }
+        }
+    }
+}
+
+impl From<AgentError> for Problem {
+    /// The problem of a script that could not be checked.
+    fn from(error: AgentError) -> Self {
+        match error {
+            AgentError::Ours(what) | AgentError::Interrupted(what) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "script_not_checked",
+                format!("the script could not be checked, and it is not to blame: {what}; try again"),
+            ),
+            error => Self::invalid("script_has_faults", error.to_string()),
+        }
+    }
+}
+
+impl From<sqlx::Error> for Problem {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            // PostgreSQL's class 22: data that it can't hold, which is NUL in a text.
+            sqlx::Error::Database(refused) if matches!(refused.code().as_deref(), Some("22021" | "22P05")) => {
+                Self::invalid(
+                    "text_has_nul",
+                    "a text in the request holds the character NUL (U+0000), which can't be stored; take it out",
+                )
+            }
+            // The other errors of class 22: a number or a time outside the range of its column.
+            sqlx::Error::Database(refused) if refused.code().is_some_and(|code| code.starts_with("22")) => {
+                tracing::warn!(error = %refused, "a value of a request can't be stored");
+                Self::invalid("value_refused", "a value in the request is beyond what can be stored")
+            }
+            // The names of our constraints are sentences.
+            sqlx::Error::Database(refused) if refused.is_check_violation() => {
+                let rule = refused.constraint().unwrap_or("a rule").replace('_', " ");
+                Self::invalid("value_refused", format!("a value breaks a rule: {rule}"))
+            }
+            sqlx::Error::Database(refused) if !database::is_unwell(refused.as_ref()) => {
+                tracing::error!(error = %refused, constraint = refused.constraint(), "the database refused a statement");
+                Self::new(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "internal_error",
+                    "something went wrong on our side; it is in the log",
+                )
+            }
+            _ => Self::unavailable(&error),
+        }
+    }
+}
+
+impl ResponseError for Problem {
+    fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    fn as_response(&self) -> Response {
+        let body = serde_json::json!({
+            "type": "about:blank",
+            "title": self.status.canonical_reason().unwrap_or("Error"),
+            "status": self.status.as_u16(),
+            "code": self.code,
+            "detail": self.detail,
+        });
+        let mut response = Response::builder().status(self.status).header(header::CONTENT_TYPE, CONTENT_TYPE);
+        if self.status == StatusCode::UNAUTHORIZED {
+            // RFC 6750, section 3: a wrong key is an invalid token; for a missing key the challenge has no error.
+            let challenge = match self.code {
+                "api_key_invalid" => r#"Bearer realm="textback", error="invalid_token""#,
+                _ => r#"Bearer realm="textback""#,
+            };
+            response = response.header(header::WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(seconds) = self.retry_after {
+            response = response.header(header::RETRY_AFTER, seconds.to_string());
+        }
+        if self.body_unread {
+            response = response.header(header::CONNECTION, "close");
+        }
+        response.body(Body::from_string(body.to_string()))
+    }
+}
+
+/// Documents the one shape of all errors, once per operation.
+impl ApiResponse for Problem {
+    fn meta() -> MetaResponses {
+        MetaResponses {
+            responses: vec![MetaResponse {
+                description: "What went wrong (RFC 9457)",
+                status: None,
+                status_range: None,
+                content: vec![MetaMediaType { content_type: CONTENT_TYPE, schema: ProblemBody::schema_ref() }],
+                headers: Vec::new(),
+            }],
+        }
+    }
+
+    fn register(registry: &mut Registry) {
+        ProblemBody::register(registry);
+    }
+}
+
+/// Turns every error that poem itself makes (routes, parameters, bodies, keys) into a problem.
+pub async fn from_error(error: poem::Error) -> Response {
+    if let Some(problem) = error.downcast_ref::<Problem>() {
+        return problem.as_response();
+    }
+    let status = error.status();
+    let detail = error.to_string();
+    let problem = match status {
+        StatusCode::NOT_FOUND => Problem::new(
+            status,
+            "not_found",
+            "there is nothing at this address; the OpenAPI document lists what there is",
+        ),
+        StatusCode::METHOD_NOT_ALLOWED => Problem::new(
+            status,
+            "method_not_allowed",
+            "this address does not take this method; the OpenAPI document lists what it takes",
+        ),
+        StatusCode::UNAUTHORIZED => Problem::key_missing(),
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(status, "body_too_large", detail),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+            Problem::new(status, "content_type_unsupported", "send Content-Type: application/json")
+        }
+        _ if status.is_client_error() => Problem::new(status, "request_invalid", with_allowed_values(detail)),
+        _ => {
+            tracing::error!(error = %detail, "a request failed");
+            Problem::new(status, "internal_error", "something went wrong on our side; it is in the log")
+        }
+    };
+    problem.as_response().into_response()
+}
+
+/// Adds the allowed values to poem-openapi's error about an enum, which names only the enum.
+fn with_allowed_values(detail: String) -> String {
+    let name = detail.split_once("Expected input type \"").and_then(|(_, rest)| rest.split_once('"'));
+    match name.and_then(|(name, _)| crate::http::api::values_of(name)) {
+        Some(values) => format!("{detail} The allowed values are {}.", values.join(", ")),
+        None => detail,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_about_an_enum_names_its_values() {
+        let told = |detail: &str| with_allowed_values(detail.to_owned());
+        let wrong = r#"parse request payload error: Expected input type "AgentKind", found "llm". (occurred while parsing "NewAgent")"#;
+        assert_eq!(told(wrong), format!("{wrong} The allowed values are script, http."));
+        for other in [r#"Expected input type "integer", found "a"."#, "Expected input type \"", "a text is too long"] {
+            assert_eq!(told(other), other);
+        }
+    }
+
+    #[test]
+    fn only_an_answer_that_leaves_the_body_unread_closes_the_connection() {
+        let closes = |problem: Problem| problem.as_response().headers().contains_key(header::CONNECTION);
+        assert!(!closes(Problem::too_many("contact_limit_reached", "a limit", None)));
+        assert!(!closes(Problem::not_found("session")));
+        assert!(closes(Problem::key_missing().before_the_body()));
+        assert!(closes(Problem::too_many("too_many_wrong_keys", "a limit", None).before_the_body()));
+    }
+}

@@ -1,0 +1,132 @@
+//! Puts the doors together into what one address serves; it opens none of them itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use poem::error::ResponseError;
+use poem::http::{HeaderValue, StatusCode, header};
+use poem::{Endpoint, EndpointExt, Request, Response, Route};
+
+use crate::agents::Means;
+use crate::carriers::twilio::Client;
+use crate::http::health::{self, Draining};
+use crate::http::problem::Problem;
+use crate::http::{api, console, problem, webhooks};
+use crate::storage::Ledger;
+use crate::storage::carrier_account::Accounts;
+
+/// Longer than two calls to the carrier and a statement; what still waits then waits for something that is gone.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// What the doors share.
+#[derive(Clone)]
+pub struct App {
+    pub ledger: Ledger,
+    pub accounts: Accounts,
+    pub carrier: Client,
+    pub means: Means,
+    /// Where the carrier reaches us, without a slash at its end.
+    pub public_base: Arc<str>,
+    /// Set when the process is told to stop.
+    pub draining: Draining,
+    /// The console, where there is one.
+    pub console: Option<console::Door>,
+    /// Whether `/docs` and `/openapi.yaml` are served.
+    pub docs: bool,
+}
+
+/// Everything that `textback serve` answers.
+pub fn routes(app: App) -> impl Endpoint<Output = Response> + 'static {
+    let webhook = webhooks::Door::new(app.ledger.clone(), app.accounts.clone(), &app.public_base);
+    let api = api::Door {
+        ledger: app.ledger.clone(),
+        accounts: app.accounts,
+        carrier: app.carrier,
+        means: app.means,
+        public_base: app.public_base,
+    };
+    let mut routes = Route::new().nest("/webhooks/twilio", webhooks::routes(webhook));
+    routes = api::add_to(routes, api, app.docs);
+    if let Some(console) = app.console {
+        routes = routes.nest("/console", console::routes(console));
+    }
+    edge(health::add_to(routes, app.ledger, app.draining))
+}
+
+/// Wraps all routes of an address: path checks, problem responses and security headers for browsers.
+pub fn edge<E: Endpoint<Output = Response> + 'static>(routes: E) -> impl Endpoint<Output = Response> + 'static {
+    routes.around(answer_all)
+}
+
+/// Health and metrics, on an address that the carrier can't reach.
+pub fn health_routes(ledger: Ledger, draining: Draining) -> impl Endpoint<Output = Response> + 'static {
+    let routes = health::add_to(Route::new(), ledger.clone(), draining);
+    edge(health::add_metrics_to(routes, ledger))
+}
+
+/// The longest path of any route. A name in a path has at most 100 characters, each of up to nine bytes when encoded.
+const LONGEST_PATH: usize = 1024;
+
+/// Turns poem's refusals into problem responses, and adds the security headers to every response.
+async fn answer_all<E: Endpoint<Output = Response>>(next: Arc<E>, request: Request) -> poem::Result<Response> {
+    if !is_a_path_of_ours(request.uri().path()) {
+        let nothing = Problem::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this address");
+        return Ok(guarded(nothing.as_response()));
+    }
+    answer_errors(next, request).await.map(guarded)
+}
+
+/// Whether a path is valid text (PostgreSQL has no other) without NUL, of limited length.
+fn is_a_path_of_ours(path: &str) -> bool {
+    if path.len() > LONGEST_PATH {
+        return false;
+    }
+    if !path.contains('%') {
+        return true;
+    }
+    let decoded = percent_encoding::percent_decode_str(path).decode_utf8();
+    decoded.is_ok_and(|decoded| !decoded.contains('\0'))
+}
+
+/// Adds the headers that the response does not set itself: no caching, no content sniffing, no framing, no referrer.
+fn guarded(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ] {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
+}
+
+async fn answer_errors<E: Endpoint<Output = Response>>(next: Arc<E>, request: Request) -> poem::Result<Response> {
+    match tokio::time::timeout(ANSWER_WITHIN, next.call(request)).await {
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(error)) => Ok(problem::from_error(error).await),
+        Err(_) => Ok(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too_slow",
+            format!("this took longer than {} s and was given up; try again", ANSWER_WITHIN.as_secs()),
+        )
+        .as_response()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_database_can_name_is_no_path() {
+        for path in ["/", "/v1/templates/gr%C3%BC%C3%9Fe", "/v1/100%", "/webhooks/twilio/abc/messages"] {
+            assert!(is_a_path_of_ours(path), "{path}");
+        }
+        for path in ["/v1/templates/%00", "/webhooks/twilio/a%00b/messages", "/v1/templates/%ff", "/v1/%ed%a0%80"] {
+            assert!(!is_a_path_of_ours(path), "{path}");
+        }
+        assert!(!is_a_path_of_ours(&"/a".repeat(1024)));
+    }
+}

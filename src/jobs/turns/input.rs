@@ -1,0 +1,42 @@
+//! What an agent is told of a claimed turn: the conversation so far, and the messages that wait for an answer.
+
+use crate::agents::{Asked, Conversation, Heard, Said};
+use crate::storage::turn::{Claim, WaitingMessage};
+
+/// The conversation of a claimed turn, as its agent sees it in `env`.
+pub(crate) fn conversation(claim: &Claim, env: &'static str) -> Conversation {
+    Conversation {
+        id: claim.session_id.to_string(),
+        channel_type: claim.channel.clone(),
+        caller_number: claim.contact.clone(),
+        callee_number: claim.number.clone(),
+        env: env.to_owned(),
+        language: claim.language.clone(),
+        state: claim.state.0.clone(),
+        history: claim
+            .history
+            .iter()
+            .map(|said| Said {
+                role: if said.direction == "inbound" { "user" } else { "agent" }.to_owned(),
+                text: said.text.clone(),
+                at: said.at,
+            })
+            .collect(),
+        media: claim.waiting.iter().flat_map(|message| message.media.as_array().cloned().unwrap_or_default()).collect(),
+    }
+}
+
+/// What a claimed turn asks its agent.
+pub(crate) fn asked(claim: &Claim) -> Asked {
+    let heard = |message: &WaitingMessage| Heard {
+        id: message.id.to_string(),
+        text: message.text.clone(),
+        media: message.media.clone(),
+    };
+    Asked {
+        turn_id: claim.turn_id.to_string(),
+        attempt: claim.attempt,
+        at: claim.claimed_at,
+        messages: claim.waiting.iter().map(heard).collect(),
+    }
+}

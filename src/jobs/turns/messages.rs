@@ -1,0 +1,80 @@
+//! Turns what an agent says into messages that the carrier accepts: cut into parts, and limited in number by the
+//! agent's version. Sends nothing.
+
+use crate::agents::countries_of;
+use crate::domain::segments;
+use crate::storage::agent::Version;
+use crate::storage::database;
+use crate::storage::turn::Settlement;
+
+/// The reason for a `send_sms` beyond the turn's limit.
+const OVER: &str = "turn_limit_reached";
+
+/// The messages that one turn may still send.
+pub(crate) struct Allowance<'a> {
+    version: &'a Version,
+    left: usize,
+    most: usize,
+}
+
+impl<'a> Allowance<'a> {
+    pub(crate) fn of(version: &'a Version) -> Self {
+        let most = usize::try_from(version.max_messages_per_turn).unwrap_or(1);
+        Self { version, left: most, most }
+    }
+
+    /// Plans texts according to the agent's version. What exceeds the allowance is cut, and the settlement stores how
+    /// much was cut.
+    pub(crate) fn say(&mut self, settlement: Settlement, kind: &'static str, texts: Vec<String>) -> Settlement {
+        let (mut settlement, mut cut) = (settlement, 0);
+        for text in texts {
+            let text = self.worded(text);
+            let (parts, rest) = segments::parts(&text, self.left);
+            self.left -= parts.len();
+            cut += rest.chars().count();
+            settlement = parts.into_iter().fold(settlement, |settlement, part| settlement.say(kind, part));
+        }
+        if cut == 0 {
+            return settlement;
+        }
+        tracing::warn!(
+            kind,
+            most = self.most,
+            cut_characters = cut,
+            "the turn says more than it may send; the rest is cut (max_messages_per_turn of the agent)"
+        );
+        metrics::counter!("textback_outbound_refused_total", "reason" => OVER).increment(1);
+        settlement.cut(cut)
+    }
+
+    /// Plans a `send_sms`, or records that the turn may not send it.
+    pub(crate) fn send(&mut self, settlement: Settlement, to: String, from: Option<String>, body: &str) -> Settlement {
+        let countries = countries_of(&to);
+        let refused = match self.left.checked_sub(1) {
+            Some(left) => {
+                self.left = left;
+                None
+            }
+            None => {
+                tracing::warn!(
+                    most = self.most,
+                    "the turn sends more than it may; a text outside its answer is not sent"
+                );
+                metrics::counter!("textback_outbound_refused_total", "reason" => OVER).increment(1);
+                Some(OVER)
+            }
+        };
+        settlement.send(from, to, countries, database::storable(body), refused)
+    }
+
+    fn worded(&self, text: String) -> String {
+        let text = database::storable(&text);
+        let text = if self.version.smart_encoding { segments::plain(text) } else { text };
+        let Some(most) = self.version.max_segments.and_then(|most| usize::try_from(most).ok()) else { return text };
+        let (before, short) = (text.len(), segments::cut(text, most));
+        if short.len() != before {
+            tracing::warn!(most, bytes = before, "the agent's text costs too much; it is cut (max_segments)");
+        }
+        short
+    }
+}

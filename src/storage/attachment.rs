@@ -1,0 +1,38 @@
+//! Media of messages: where each is and what it turned out to be; nothing here fetches one.
+
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use crate::storage::Ledger;
+
+/// Something that came with a text or went out with one.
+#[derive(Debug, Clone, FromRow)]
+pub struct Medium {
+    pub id: Uuid,
+    pub url: String,
+    pub content_type: Option<String>,
+    /// Known once it was fetched.
+    pub bytes: Option<i64>,
+    /// `inbound` or `outbound`, as its message.
+    pub direction: String,
+}
+
+/// One medium of a project.
+pub async fn find(ledger: &Ledger, project_id: Uuid, id: Uuid) -> Result<Option<Medium>, sqlx::Error> {
+    sqlx::query_as(include_str!("../../sql/medium/find.sql"))
+        .bind(project_id)
+        .bind(id)
+        .fetch_optional(&ledger.pool)
+        .await
+}
+
+/// Notes what a medium turned out to be.
+pub async fn measure(ledger: &Ledger, id: Uuid, content_type: &str, bytes: i64) -> Result<(), sqlx::Error> {
+    sqlx::query(include_str!("../../sql/medium/measure.sql"))
+        .bind(id)
+        .bind(content_type)
+        .bind(bytes)
+        .execute(&ledger.pool)
+        .await?;
+    Ok(())
+}

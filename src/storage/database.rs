@@ -1,0 +1,337 @@
+//! Opens the database: connections with their limits, the schema, the migrations; it never asks the product's questions.
+
+use std::future::Future;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use sqlx::error::DatabaseError;
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection, PgConnection, Row};
+
+use super::connection_settings::{self, Unsuitable};
+
+/// All migrations, embedded in the binary.
+pub static MIGRATIONS: Migrator = sqlx::migrate!();
+
+/// The schema that holds all tables of a cell. Statements never name it: the search path does.
+pub const SCHEMA: &str = "textback";
+
+/// The options of a plain connection, with all settings in its start-up message.
+pub fn options(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
+    Ok(PgConnectOptions::from_str(url)?.application_name("textback").options(connection_settings::SETTINGS))
+}
+
+/// The options of a connection that [`connection_settings::prepare`] sets up later. Its start-up message contains nothing that
+/// PgBouncer refuses or silently ignores (`ignore_startup_parameters`).
+fn bare(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
+    Ok(PgConnectOptions::from_str(url)?.application_name("textback").extra_float_digits(None))
+}
+
+/// How long a statement may take by our own watch. A server that vanished without a word never answers, and nothing
+/// else would end the waiting: the time-outs above are its.
+pub const PATIENCE: Duration = Duration::from_secs(13);
+/// For how long a connection that was well is held to be well still.
+pub const SURE_FOR: Duration = Duration::from_millis(100);
+/// How long the check of the database may take when a process starts. A slow database is checked later.
+const SUITS_WITHIN: Duration = Duration::from_secs(6);
+/// How long a connection that is given back may take to say that it is well.
+const WELL_WITHIN: Duration = Duration::from_secs(3);
+
+/// Waits for the database no longer than [`PATIENCE`]. The asking lies on the heap: it is some kilobytes, and whoever may have to ask
+/// is moved about for each text.
+pub fn patiently<T, E: From<sqlx::Error>, F: Future<Output = Result<T, E>>>(
+    asking: F,
+) -> impl Future<Output = Result<T, E>> + use<T, E, F> {
+    let asking = Box::pin(asking);
+    async move {
+        match tokio::time::timeout(PATIENCE, asking).await {
+            Ok(answer) => answer,
+            Err(_) => Err(silent().into()),
+        }
+    }
+}
+
+fn silent() -> sqlx::Error {
+    sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "the database does not answer"))
+}
+
+/// A text as PostgreSQL can store it: without NUL.
+pub fn storable(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
+/// Whether it is not the statement's fault: the database only reads (25006), it has no room (class 53), somebody
+/// holds a table (55P03), it refuses connections (55000), it is stopping or out of time (class 57).
+///
+/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+pub fn is_unwell(error: &dyn DatabaseError) -> bool {
+    let code = error.code().unwrap_or_default();
+    ["25006", "53", "55000", "55P03", "57"].iter().any(|class| code.starts_with(class))
+}
+
+/// Whether a row's data made a statement fail, so that the statement could read the other rows without it: a value that
+/// can't be computed, printed or stored (classes 21, 22, 23, 54, P0, XX), a value that took all memory (53200), or one
+/// that this process can't read.
+pub fn is_of_the_data(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(told) if told.code().as_deref() == Some("53200") => !is_of_the_lock_table(told.as_ref()),
+        _ => matches!(fault(error), Some(Fault::Row | Fault::RowOrServer)),
+    }
+}
+
+/// What may have caused a claim to fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// A row: a value that can't be computed, printed or stored (classes 22 and 54).
+    Row,
+    /// A row, the schema or the server: a refusal by an operator's trigger or constraint, a damaged index, a value that
+    /// this process can't read.
+    RowOrServer,
+    /// A row, or a passing condition: no memory, no time, or a lost connection.
+    RowOrMoment,
+}
+
+/// The possible cause of a failure; `None` where a row can't be the cause.
+pub fn fault(error: &sqlx::Error) -> Option<Fault> {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, UnexpectedEof};
+    match error {
+        sqlx::Error::Database(told) => {
+            let code = told.code().unwrap_or_default();
+            match code.get(..2).unwrap_or_default() {
+                "22" | "54" => Some(Fault::Row),
+                "21" | "23" | "P0" | "XX" => Some(Fault::RowOrServer),
+                _ if code == "53200" => (!is_of_the_lock_table(told.as_ref())).then_some(Fault::RowOrMoment),
+                // A statement took too long, or the server lost this backend or another one.
+                _ if ["57014", "57P01", "57P02"].contains(&&*code) => Some(Fault::RowOrMoment),
+                _ => None,
+            }
+        }
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => Some(Fault::RowOrServer),
+        sqlx::Error::Io(told) => {
+            matches!(told.kind(), TimedOut | BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+                .then_some(Fault::RowOrMoment)
+        }
+        _ => None,
+    }
+}
+
+/// Whether a server without memory (53200) lacks it for locks (`max_locks_per_transaction`). No row's data causes that.
+fn is_of_the_lock_table(error: &(dyn DatabaseError + 'static)) -> bool {
+    let told = error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>();
+    error.message().contains("shared memory")
+        || told
+            .and_then(|told| told.file())
+            .is_some_and(|file| matches!(file, "lock.c" | "predicate.c" | "shmem.c" | "dynahash.c"))
+}
+
+/// Whether somebody else held a row or a table for too long (55P03): what locks others may well be done.
+pub fn is_held(error: &dyn DatabaseError) -> bool {
+    error.code().as_deref() == Some("55P03")
+}
+
+/// Whether the server cancelled a statement that took too long (57014), because of a lock or a slow disk.
+pub fn is_given_up(error: &dyn DatabaseError) -> bool {
+    error.code().as_deref() == Some("57014")
+}
+
+/// Whether the connection broke while we asked, which another one may not: it was closed under us, or the server ended it (57P01).
+pub fn is_cut(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(error) => error.kind() != std::io::ErrorKind::TimedOut,
+        sqlx::Error::Database(error) => error.code().as_deref() == Some("57P01"),
+        _ => false,
+    }
+}
+
+/// Asks again when the database ended a statement because it and another one waited for each other (40P01): nothing of it was done.
+pub async fn despite_deadlocks<T, F: Future<Output = Result<T, sqlx::Error>>>(
+    ask: impl Fn() -> F,
+) -> Result<T, sqlx::Error> {
+    for _ in 0..3 {
+        match ask().await {
+            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("40P01") => count_retry("conflict"),
+            answer => return answer,
+        }
+    }
+    ask().await
+}
+
+/// Counts a retry and its reason: a whole batch was refused (`refused_batch`), another transaction was faster or the
+/// two deadlocked (`conflict`), another session held its rows or tables (`lock`), or a session's state could not be
+/// read (`unreadable_row`).
+pub fn count_retry(why: &'static str) {
+    metrics::counter!("textback_batch_retries_total", "why" => why).increment(1);
+}
+
+/// A pool that connects when it is first used, so a process starts while its database is away.
+pub fn pool(url: &str, max_connections: u32) -> Result<PgPool, sqlx::Error> {
+    let options = bare(url)?;
+    let to_prepare = options.clone();
+    // Connections that were made before the pooler was detected are not reliable either.
+    let shared = Arc::new(AtomicBool::new(false));
+    let is_shared = shared.clone();
+    Ok(PgPoolOptions::new()
+        .max_connections(max_connections)
+        .after_connect(move |connection, _| {
+            let (options, shared) = (to_prepare.clone(), shared.clone());
+            Box::pin(async move {
+                let prepared = patiently(async {
+                    // A server connection that no client used before shows nothing.
+                    if shared.load(Ordering::Relaxed) {
+                        connection_settings::refuse_pooling(&options).await?;
+                    }
+                    connection_settings::prepare(connection, &options).await
+                })
+                .await;
+                match prepared.as_ref().map_err(Unsuitable::of) {
+                    Ok(()) => shared.store(false, Ordering::Relaxed),
+                    Err(Some(Unsuitable::Pooled)) => shared.store(true, Ordering::Relaxed),
+                    Err(_) => {}
+                }
+                prepared
+            })
+        })
+        .acquire_timeout(Duration::from_secs(3))
+        // A connection that was in use a moment ago is as well as one that was just asked, and asking costs a round trip for
+        // each statement.
+        .test_before_acquire(false)
+        .before_acquire(move |connection, meta| {
+            let is_shared = is_shared.load(Ordering::Relaxed);
+            Box::pin(async move {
+                if is_shared {
+                    return Ok(false);
+                }
+                if meta.idle_for < SURE_FOR {
+                    return Ok(true);
+                }
+                let pinged = tokio::time::timeout(WELL_WITHIN, connection.ping()).await;
+                Ok(matches!(pinged, Ok(Ok(()))))
+            })
+        })
+        // A statement that nobody waits for any more leaves its connection behind: it comes back only when it is well,
+        // and one that says nothing must not keep its place for ever.
+        .after_release(|connection, _| {
+            Box::pin(async move {
+                let pinged = tokio::time::timeout(WELL_WITHIN, connection.ping()).await;
+                pinged.unwrap_or_else(|_| Err(silent())).map(|()| true)
+            })
+        })
+        .connect_lazy_with(options))
+}
+
+/// Whether the database accepts a connection and keeps its settings; if not, the reason.
+pub async fn reach(options: &PgConnectOptions) -> Result<(), sqlx::Error> {
+    patiently(async {
+        let mut connection = options.connect().await?;
+        connection_settings::prepare(&mut connection, options).await?;
+        connection.close().await
+    })
+    .await
+}
+
+/// Why a pool gave no connection. The pool reports only that it timed out; the cause is in the server, a pooler or the
+/// network.
+pub async fn reason(pool: &PgPool, error: sqlx::Error) -> sqlx::Error {
+    match error {
+        sqlx::Error::PoolTimedOut => {
+            let options = pool.connect_options();
+            let looked = async {
+                connection_settings::refuse_pooling(&options).await?;
+                reach(&options).await
+            };
+            match tokio::time::timeout(WELL_WITHIN, looked).await {
+                Ok(Err(reason)) => reason,
+                Ok(Ok(())) => error,
+                Err(_) => silent(),
+            }
+        }
+        error => error,
+    }
+}
+
+/// Refuses a database that textback can't work with, such as one behind a pooler in transaction mode. An unavailable
+/// database passes: it may come back, and its connections are checked when they are made.
+pub async fn check_suits(url: &str) -> Result<(), sqlx::Error> {
+    let options = bare(url)?;
+    match tokio::time::timeout(SUITS_WITHIN, connection_settings::check_pooling(&options)).await {
+        Ok(Err(error)) if Unsuitable::of(&error).is_some() => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Applies the migrations that are missing, and gives the connection that did.
+///
+/// Errors when the database can't be reached, is not suitable, or a migration that was applied differs from ours.
+pub async fn migrate(url: &str) -> Result<PgConnection, MigrateError> {
+    let options = bare(url)?;
+    // Before any change: behind a pooler, another server connection could get it.
+    connection_settings::refuse_pooling(&options).await?;
+    let mut connection = options.connect().await?;
+    connection_settings::prepare(&mut connection, &options).await?;
+    let is_standby: bool = sqlx::raw_sql("select pg_is_in_recovery()").fetch_one(&mut connection).await?.try_get(0)?;
+    if is_standby {
+        return Err(MigrateError::Standby);
+    }
+    // A role that may not create schemas may still own one that an administrator created.
+    let is_there: bool = sqlx::raw_sql("select exists (select from pg_namespace where nspname = 'textback')")
+        .fetch_one(&mut connection)
+        .await?
+        .try_get(0)?;
+    if !is_there {
+        // The name is our constant. No input reaches this statement.
+        sqlx::raw_sql("create schema if not exists textback").execute(&mut connection).await?;
+    }
+    let current: Option<String> =
+        sqlx::raw_sql("select current_schema()::text").fetch_one(&mut connection).await?.try_get(0)?;
+    if current.as_deref() != Some(SCHEMA) {
+        return Err(MigrateError::OtherSchema(current.unwrap_or_else(|| "none".to_owned())));
+    }
+    let mut migrations = Migrator::with_migrations(MIGRATIONS.iter().cloned().collect());
+    migrations.dangerous_set_table_name("textback._sqlx_migrations");
+    migrations.run(&mut connection).await.map_err(MigrateError::of)?;
+    Ok(connection)
+}
+
+/// Why the schema could not be brought up to date.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    #[error("{0}; {mend}", mend = .0.mend())]
+    Unsuitable(Unsuitable),
+    #[error("the database can't be reached or refused us: {0}; check DATABASE_URL")]
+    Database(sqlx::Error),
+    #[error("the database only reads: DATABASE_URL leads to a standby; give the address of the server that writes")]
+    Standby,
+    #[error(
+        "the schema textback can't be used: current_schema() is {0}; the role needs all rights on it (alter schema textback owner to …)"
+    )]
+    OtherSchema(String),
+    #[error(
+        "the role of DATABASE_URL may not change the schema textback ({0}); run textback migrate as the role that owns it"
+    )]
+    NotOwner(String),
+    #[error("a migration failed: {0}")]
+    Migration(sqlx::migrate::MigrateError),
+}
+
+impl MigrateError {
+    fn of(error: sqlx::migrate::MigrateError) -> Self {
+        use sqlx::migrate::MigrateError::{Execute, ExecuteMigration};
+        match &error {
+            Execute(sqlx::Error::Database(told)) | ExecuteMigration(sqlx::Error::Database(told), _)
+                if told.code().as_deref() == Some("42501") =>
+            {
+                Self::NotOwner(told.message().to_owned())
+            }
+            _ => Self::Migration(error),
+        }
+    }
+}
+
+impl From<sqlx::Error> for MigrateError {
+    fn from(error: sqlx::Error) -> Self {
+        Unsuitable::take(error).map_or_else(Self::Database, Self::Unsuitable)
+    }
+}

@@ -1,0 +1,313 @@
+//! Whether the database answers and has this binary's schema, and how much work waits; it mends nothing.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use crate::secret::sha256;
+use crate::storage::Ledger;
+use crate::storage::connection_settings::Unsuitable;
+use crate::storage::database;
+
+/// Why we can't serve.
+#[derive(Debug, thiserror::Error)]
+pub enum NotReady {
+    #[error("the database does not answer: {0}")]
+    Database(sqlx::Error),
+    #[error("{0}; {mend}", mend = .0.mend())]
+    Unsuitable(Unsuitable),
+    #[error(
+        "the role of DATABASE_URL lacks rights: {missing}; as the owner of the schema run: textback migrate --grant-to ROLE"
+    )]
+    Rights { missing: String },
+    #[error("the database has schema version {found}, this binary needs {needed}; run: textback migrate")]
+    Schema { found: i64, needed: i64 },
+    #[error("the database only reads; is DATABASE_URL a standby's, or is default_transaction_read_only set?")]
+    ReadOnly,
+    #[error("{0}")]
+    Blocked(String),
+    #[error("this process has failed to claim work for over {} s: {kinds}; its log says why", NOT_CLAIMABLE.as_secs())]
+    NotClaimable { kinds: String },
+}
+
+/// How long a failed ingest counts if no ingest has succeeded since. A load balancer sends no requests to a process
+/// that is not ready, so nothing else would show that the database works again.
+const FAILED_FOR: Duration = Duration::from_secs(10);
+
+/// How many different contacts' texts must have failed if each may have waited for one row. With one contact, that row
+/// is to blame, and other contacts' texts are not affected.
+const CONTACTS: usize = 2;
+
+/// The results of the latest ingests of this process. Cheap to clone.
+#[derive(Clone, Default)]
+pub(super) struct Ingest(Arc<Mutex<Option<Failing>>>);
+
+/// Ingests that failed since the last success.
+struct Failing {
+    /// The contacts whose texts failed, as far as needed to tell them apart.
+    pairs: HashSet<Pair>,
+    /// Whether an ingest failed for a reason that can't be one row's.
+    is_of_the_database: bool,
+    last: Instant,
+}
+
+/// The hash of a number and a contact. The numbers themselves are not kept.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Pair([u8; 32]);
+
+impl Pair {
+    pub fn of(project_id: Uuid, number: &str, contact: &str) -> Self {
+        Self(sha256(format!("{project_id} {number} {contact}").as_bytes()))
+    }
+}
+
+impl Ingest {
+    /// Records that a text could not be stored, either because of the database or perhaps because of one row that the
+    /// text needs.
+    pub fn failed(&self, pair: Pair, is_of_the_database: bool) {
+        let mut failing = self.failing();
+        let now = Instant::now();
+        // An old failure without texts since says nothing about the present.
+        let mut so_far = failing
+            .take()
+            .filter(|so_far| so_far.last.elapsed() < FAILED_FOR)
+            .unwrap_or_else(|| Failing { pairs: HashSet::new(), is_of_the_database: false, last: now });
+        so_far.last = now;
+        so_far.is_of_the_database |= is_of_the_database;
+        if so_far.pairs.len() < CONTACTS {
+            so_far.pairs.insert(pair);
+        }
+        *failing = Some(so_far);
+    }
+
+    /// Records that a text was stored.
+    pub fn succeeded(&self) {
+        *self.failing() = None;
+    }
+
+    /// Whether texts could not be stored a moment ago, and none was stored since.
+    fn fails(&self) -> bool {
+        self.failing().as_ref().is_some_and(|failing| {
+            failing.last.elapsed() < FAILED_FOR && (failing.is_of_the_database || failing.pairs.len() >= CONTACTS)
+        })
+    }
+
+    fn failing(&self) -> MutexGuard<'_, Option<Failing>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How long all claims of a kind of work may fail before the process is not ready: longer than the search for one
+/// failing row among a thousand takes.
+const NOT_CLAIMABLE: Duration = Duration::from_secs(30);
+
+/// How to find and end the session that holds a table, for a person with the rights of a superuser or of that session's
+/// role.
+pub const END_THE_HOLDER: &str = "find the holder: select relation::regclass, pid, usename, state, query from pg_locks join pg_stat_activity using (pid) where granted and relation is not null and mode in ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'); end it: select pg_terminate_backend(pid)";
+
+impl From<sqlx::Error> for NotReady {
+    fn from(error: sqlx::Error) -> Self {
+        if error.as_database_error().is_some_and(database::is_held) {
+            return Self::Blocked(
+                "somebody holds a table that textback needs; see pg_locks and pg_stat_activity".to_owned(),
+            );
+        }
+        Unsuitable::take(error).map_or_else(Self::Database, Self::Unsuitable)
+    }
+}
+
+/// Checks that the database answers, has the schema we need, or a newer one, and can be written.
+pub async fn check(ledger: &Ledger) -> Result<(), NotReady> {
+    let needed = database::MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
+    let asking = async {
+        let state = state(ledger).await;
+        if !state.as_ref().is_err_and(database::is_cut) {
+            return state;
+        }
+        // A connection that was cut a moment ago says nothing of the database; past that moment the pool gives none of those.
+        tokio::time::sleep(database::SURE_FOR).await;
+        self::state(ledger).await
+    };
+    let state = match database::patiently(asking).await {
+        Err(error) => Err(database::reason(&ledger.pool, error).await),
+        state => state,
+    };
+    if let Err(sqlx::Error::PoolTimedOut) = &state
+        && ledger.pool.size() > 0
+    {
+        let all = ledger.pool.size();
+        return Err(NotReady::Blocked(format!(
+            "all {all} connections to the database wait for statements that do not end"
+        )));
+    }
+    let (found, read_only) = match state {
+        Ok((found, read_only)) => (found.unwrap_or(0), read_only),
+        // No table of migrations: nothing was ever migrated.
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => (0, false),
+        // A missing right, such as USAGE of the schema, looks like a missing schema.
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42501") => (0, false),
+        Err(error) => return Err(error.into()),
+    };
+    if found == 0 {
+        let missing = missing_grants(ledger, None).await?;
+        if !missing.is_empty() {
+            return Err(NotReady::Rights { missing: brief(&missing) });
+        }
+    }
+    if found < needed {
+        return Err(NotReady::Schema { found, needed });
+    }
+    if read_only {
+        return Err(NotReady::ReadOnly);
+    }
+    writable(ledger).await?;
+    match ledger.wakes.claims().failing_for(NOT_CLAIMABLE) {
+        kinds if kinds.is_empty() => Ok(()),
+        kinds => Err(NotReady::NotClaimable { kinds: kinds.join(", ") }),
+    }
+}
+
+/// Checks that texts can be stored: no session holds a table that each text needs, and the last ingest succeeded. A table
+/// that only some texts need, such as `consent`, makes those texts fail, and the ingest shows that.
+async fn writable(ledger: &Ledger) -> Result<(), NotReady> {
+    if ledger.ingest.fails() {
+        return Err(NotReady::Blocked(
+            "the last inbound messages could not be stored; the log has the reason".to_owned(),
+        ));
+    }
+    // Not prepared: the statement is a block, which has no plan.
+    let locking = sqlx::raw_sql(include_str!("../../sql/health/writable.sql")).execute(&ledger.pool);
+    match database::patiently(locking).await {
+        Ok(_) => Ok(()),
+        Err(sqlx::Error::Database(error)) if database::is_held(error.as_ref()) => Err(NotReady::Blocked(
+            "somebody holds a table that every inbound message needs; see pg_locks and pg_stat_activity".to_owned(),
+        )),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The version of the schema, and whether the database only reads.
+async fn state(ledger: &Ledger) -> Result<(Option<i64>, bool), sqlx::Error> {
+    sqlx::query_as(include_str!("../../sql/health/state.sql")).fetch_one(&ledger.pool).await
+}
+
+/// The GRANT statements that a role lacks for all commands but migrate. `None` means the current role.
+pub async fn missing_grants(ledger: &Ledger, role: Option<&str>) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(include_str!("../../sql/health/missing_grants.sql")).bind(role).fetch_all(&ledger.pool).await
+}
+
+/// Grants a role all rights that it lacks, as the owner of the schema. Returns the number of statements.
+pub async fn grant(ledger: &Ledger, role: &str) -> Result<usize, sqlx::Error> {
+    let missing = missing_grants(ledger, Some(role)).await?;
+    let mut transaction = ledger.pool.begin().await?;
+    for statement in &missing {
+        // The database made the statement and quoted all names in it.
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement.as_str())).execute(&mut *transaction).await?;
+    }
+    transaction.commit().await?;
+    Ok(missing.len())
+}
+
+/// The first statements of a list, and the number of the others.
+pub fn brief(statements: &[String]) -> String {
+    let first = statements.iter().take(5).map(String::as_str).collect::<Vec<_>>().join("; ");
+    match statements.len() {
+        0..=5 => first,
+        all => format!("{first}; and {} more", all - 5),
+    }
+}
+
+/// How much waits, for the metrics.
+#[derive(Debug, Clone, FromRow)]
+pub struct Backlog {
+    pub turns: i64,
+    pub oldest_turn_seconds: f64,
+    pub deliveries: i64,
+    pub oldest_delivery_seconds: f64,
+    pub silences: i64,
+    pub oldest_silence_seconds: f64,
+    pub scheduled_messages: i64,
+    pub oldest_scheduled_message_seconds: f64,
+}
+
+/// Counts the work that is due.
+pub async fn backlog(ledger: &Ledger) -> Result<Backlog, sqlx::Error> {
+    sqlx::query_as(include_str!("../../sql/health/backlog.sql")).fetch_one(&ledger.pool).await
+}
+
+/// The server's version and clock.
+pub async fn clock(ledger: &Ledger) -> Result<(String, DateTime<Utc>), sqlx::Error> {
+    sqlx::query_as(include_str!("../../sql/health/clock.sql")).fetch_one(&ledger.pool).await
+}
+
+/// Work that is due and not claimed.
+#[derive(Debug, Clone, FromRow)]
+pub struct Unclaimed {
+    /// The kind of work, as [`crate::storage::notifier::Work::word`] names it.
+    pub kind: String,
+    pub due: i64,
+    /// How long the oldest row could have been claimed.
+    pub seconds: f64,
+}
+
+/// The kinds of work with rows that could have been claimed for longer than `seconds`.
+pub async fn unclaimed(ledger: &Ledger, seconds: f64) -> Result<Vec<Unclaimed>, sqlx::Error> {
+    sqlx::query_as(include_str!("../../sql/health/unclaimed.sql")).bind(seconds).fetch_all(&ledger.pool).await
+}
+
+/// The rows of a kind of work that were set aside because they could not be claimed.
+#[derive(Debug, Clone, FromRow)]
+pub struct SetAside {
+    pub work: String,
+    pub rows: i64,
+    /// How long ago the last row was set aside.
+    pub seconds: f64,
+    pub why: String,
+}
+
+/// The rows that were set aside and not yet deleted by an operator.
+pub async fn set_aside(ledger: &Ledger) -> Result<Vec<SetAside>, sqlx::Error> {
+    sqlx::query_as(include_str!("../../sql/health/set_aside.sql")).fetch_all(&ledger.pool).await
+}
+
+/// A piece of work that is on its way for too long.
+#[derive(Debug, Clone, FromRow)]
+pub struct Stuck {
+    /// `turn` or `delivery`.
+    pub kind: String,
+    /// How long it has been on its way.
+    pub seconds: f64,
+    pub contact: String,
+    /// The last thing that went wrong with it.
+    pub error: String,
+}
+
+/// What has been on its way for longer than `seconds`, the oldest first, ten at most.
+pub async fn stuck(ledger: &Ledger, seconds: f64) -> Result<Vec<Stuck>, sqlx::Error> {
+    sqlx::query_as(include_str!("../../sql/health/stuck.sql")).bind(seconds).fetch_all(&ledger.pool).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_contact_whose_row_is_held_is_no_reason_and_two_are_one() {
+        let ingest = Ingest::default();
+        let pair = |contact: &str| Pair::of(Uuid::nil(), "+14155550199", contact);
+        for _ in 0..9 {
+            ingest.failed(pair("+14155550101"), false);
+        }
+        assert!(!ingest.fails());
+        ingest.failed(pair("+14155550102"), false);
+        assert!(ingest.fails());
+        ingest.succeeded();
+        assert!(!ingest.fails());
+        ingest.failed(pair("+14155550101"), true);
+        assert!(ingest.fails(), "the database is away, whoever texts");
+    }
+}

@@ -1,0 +1,132 @@
+//! The only room that speaks SQL: a module per noun, a function per statement; it knows neither HTTP nor the carrier nor the queue runtime.
+
+pub mod agent;
+pub mod api_key;
+pub mod attachment;
+pub mod batcher;
+pub mod carrier_account;
+pub mod claim_health;
+pub mod claim_limits;
+mod composite;
+pub mod connection_settings;
+pub mod consent;
+pub mod country;
+pub mod database;
+pub mod delivery;
+pub mod eager_dispatch;
+pub mod health;
+pub mod inactivity;
+pub mod ingest;
+pub mod invariant;
+pub mod key_rotation;
+pub mod message;
+pub mod notifier;
+pub mod number;
+pub mod outbound_limits;
+pub mod pagination;
+pub mod project;
+pub mod scheduled_message;
+pub mod session;
+pub mod set_aside;
+pub mod template;
+pub mod turn;
+pub mod unknown_delivery;
+
+use std::sync::Arc;
+
+use sqlx::{Connection, PgPool};
+use uuid::Uuid;
+
+use batcher::{Batcher, Patience};
+use eager_dispatch::{Beginner, Beginnings};
+use notifier::Wakes;
+
+/// A handle on the truth: a pool, the batches that share commits, and the bells that wake workers.
+///
+/// Cheap to clone. Each part of a process opens its own, so that workers can't starve the
+/// webhook of connections.
+#[derive(Clone)]
+pub struct Ledger {
+    pool: PgPool,
+    wakes: Arc<Wakes>,
+    intake: Batcher<ingest::Text, ingest::Taken>,
+    ingest: health::Ingest,
+    turns: Batcher<turn::Settlement, turn::Settled>,
+    deliveries: Batcher<delivery::Settlement, delivery::Settled>,
+}
+
+impl Ledger {
+    /// Opens the ledger; connections are made when they are first needed. Needs a tokio runtime.
+    pub fn open(url: &str, max_connections: u32, wakes: Arc<Wakes>) -> Result<Self, sqlx::Error> {
+        Self::open_for(url, max_connections, wakes, None)
+    }
+
+    /// The same in a process that also runs turns: those of texts that are taken in here begin at once, while it has a place for them.
+    pub fn open_beside(
+        url: &str,
+        max_connections: u32,
+        wakes: Arc<Wakes>,
+        beginner: Arc<dyn Beginner>,
+    ) -> Result<Self, sqlx::Error> {
+        Self::open_for(url, max_connections, wakes, Some(Arc::new(Beginnings::new(beginner))))
+    }
+
+    fn open_for(
+        url: &str,
+        max_connections: u32,
+        wakes: Arc<Wakes>,
+        beginnings: Option<Arc<Beginnings>>,
+    ) -> Result<Self, sqlx::Error> {
+        let pool = database::pool(url, max_connections)?;
+        Ok(Self {
+            ingest: health::Ingest::default(),
+            intake: Batcher::start(pool.clone(), Patience::Carrier, move |connection, texts| {
+                let beginnings = beginnings.clone();
+                Box::pin(async move { ingest::flush_somehow(connection, texts, beginnings.as_deref()).await })
+            }),
+            turns: Batcher::start(pool.clone(), Patience::Person, |connection, settlements| {
+                Box::pin(turn::flush(connection, settlements))
+            }),
+            deliveries: Batcher::start(pool.clone(), Patience::Nobody, |connection, settlements| {
+                Box::pin(delivery::flush(connection, settlements))
+            }),
+            pool,
+            wakes,
+        })
+    }
+
+    /// The bells of this process.
+    pub fn wakes(&self) -> &Arc<Wakes> {
+        &self.wakes
+    }
+
+    /// The pool, for tests and tools that look at rows.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Waits until running statements are done and closes the connections.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// Brings the database to this binary's schema: migrations, then the views of the invariants.
+///
+/// Errors when the database can't be reached or a migration that was applied differs from ours.
+pub async fn migrate(url: &str) -> Result<(), database::MigrateError> {
+    let mut connection = database::migrate(url).await?;
+    invariant::install(&mut connection).await?;
+    connection.close().await?;
+    Ok(())
+}
+
+/// A new id: a UUIDv7, so that ids of one process sort by time.
+pub fn new_id() -> Uuid {
+    Uuid::now_v7()
+}
+
+/// The name of the constraint that refused a statement, if one did.
+pub fn refused_by(error: &sqlx::Error) -> Option<&str> {
+    error.as_database_error()?.constraint()
+}

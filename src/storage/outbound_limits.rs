@@ -1,0 +1,65 @@
+//! Limits on outbound messages: the usage of each limit, and the countries that a project may send to. The schema
+//! decides what exceeds a limit.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use crate::storage::Ledger;
+
+/// The usage of a limit in the current window.
+#[derive(Debug, Clone, FromRow)]
+pub struct Usage {
+    /// The name of the setting.
+    pub limit: String,
+    /// The limit. 0 means no limit, and then nothing is counted.
+    pub most: i32,
+    pub sent: i32,
+    /// When the window ends; null without a current window.
+    pub resets_at: Option<DateTime<Utc>>,
+}
+
+/// A project's usage of its limits, and with a contact the usage of that contact's limits.
+pub async fn usage(ledger: &Ledger, project_id: Uuid, contact: Option<&str>) -> Result<Vec<Usage>, sqlx::Error> {
+    sqlx::query_as(include_str!("../../sql/outbound/usage.sql"))
+        .bind(project_id)
+        .bind(contact)
+        .fetch_all(&ledger.pool)
+        .await
+}
+
+/// A limit that is reached.
+#[derive(Debug, Clone, FromRow)]
+pub struct AtLimit {
+    /// The project's name.
+    pub name: String,
+    pub limit: String,
+    pub most: i32,
+    /// How many contacts are at the limit; 1 for a limit of the whole project.
+    pub contacts: i64,
+    pub resets_at: DateTime<Utc>,
+}
+
+impl AtLimit {
+    /// Whether the limit stops everything that the project sends.
+    pub fn is_of_project(&self) -> bool {
+        self.limit.contains("per_project")
+    }
+}
+
+/// The limits that projects have reached now.
+pub async fn at_limit(ledger: &Ledger) -> Result<Vec<AtLimit>, sqlx::Error> {
+    sqlx::query_as(include_str!("../../sql/outbound/at_limit.sql")).fetch_all(&ledger.pool).await
+}
+
+/// The countries that a project may send to, if it has a list of its own.
+pub async fn allowed_countries(ledger: &Ledger, project_id: Uuid) -> Result<Option<Arc<[String]>>, sqlx::Error> {
+    let found: Option<Option<Vec<String>>> =
+        sqlx::query_scalar(include_str!("../../sql/outbound/allowed_countries.sql"))
+            .bind(project_id)
+            .fetch_optional(&ledger.pool)
+            .await?;
+    Ok(found.flatten().map(Arc::from))
+}
