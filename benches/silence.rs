@@ -15,9 +15,9 @@ use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use textback::dev::postgres::Postgres;
 use textback::secret::SecretKeys;
-use textback::storage::claim_limits::Room;
-use textback::storage::notifier::Wakes;
-use textback::storage::{Ledger, inactivity, ingest, project};
+use textback::storage::claim_limits::ClaimLimits;
+use textback::storage::notifier::Notifier;
+use textback::storage::{Storage, inactivity, ingest, project};
 use uuid::Uuid;
 
 const NUMBER: &str = "+14155550199";
@@ -68,9 +68,9 @@ async fn measure(folder: &Path, count: u64) {
     ];
     let postgres = Postgres::start(folder, None, &settings).await.expect("PostgreSQL");
     textback::storage::migrate(postgres.url()).await.expect("the schema");
-    let ledger = Ledger::open(postgres.url(), 6, Arc::new(Wakes::default())).expect("a ledger");
-    let made = project::create(&ledger, "bench").await.expect("a project").0;
-    let bench = Bench { ledger, url: postgres.url().to_owned(), project_id: made.id, count };
+    let storage = Storage::open(postgres.url(), 6, Arc::new(Notifier::default())).expect("a ledger");
+    let made = project::create(&storage, "bench").await.expect("a project").0;
+    let bench = Bench { storage, url: postgres.url().to_owned(), project_id: made.id, count };
     bench.fill().await;
     bench.empty_poll("empty poll").await;
     bench.claim().await;
@@ -80,12 +80,12 @@ async fn measure(folder: &Path, count: u64) {
     bench.empty_poll("after the burst").await;
     bench.lateness().await;
     bench.texts().await;
-    bench.ledger.close().await;
+    bench.storage.close().await;
     postgres.stop();
 }
 
 struct Bench {
-    ledger: Ledger,
+    storage: Storage,
     url: String,
     project_id: Uuid,
     count: u64,
@@ -100,7 +100,7 @@ impl Bench {
     }
 
     async fn number(&self, statement: &'static str) -> f64 {
-        sqlx::query_scalar(statement).fetch_one(self.ledger.pool()).await.expect("a number")
+        sqlx::query_scalar(statement).fetch_one(self.storage.pool()).await.expect("a number")
     }
 
     /// Open sessions that have been silent for up to a day, with their jobs.
@@ -143,12 +143,12 @@ impl Bench {
 
     async fn empty_poll(&self, what: &str) {
         // Warnings that could not be sent let their sessions be looked at anew.
-        while !inactivity::decide(&self.ledger, Room::of(500)).await.expect("decided").is_empty() {}
+        while !inactivity::decide(&self.storage, ClaimLimits::of(500)).await.expect("decided").is_empty() {}
         let mut took = Vec::new();
         for _ in 0..200 {
             let began = Instant::now();
-            assert!(inactivity::decide(&self.ledger, Room::of(500)).await.expect("decided").is_empty());
-            inactivity::next_due(&self.ledger).await.expect("a time");
+            assert!(inactivity::decide(&self.storage, ClaimLimits::of(500)).await.expect("decided").is_empty());
+            inactivity::next_due(&self.storage).await.expect("a time");
             took.push(began.elapsed());
         }
         let [p50, p99] = percentiles(took);
@@ -160,7 +160,7 @@ impl Bench {
               where silence.due_at <= now() order by silence.due_at limit 500 for update of silence skip locked",
             concat!("explain (analyze, buffers, format json) ", include_str!("../sql/silence/next_due.sql")),
         ] {
-            let plan: Value = sqlx::query_scalar(statement).fetch_one(self.ledger.pool()).await.expect("a plan");
+            let plan: Value = sqlx::query_scalar(statement).fetch_one(self.storage.pool()).await.expect("a plan");
             let (plan, time) = (&plan[0]["Plan"], &plan[0]["Execution Time"]);
             let buffers =
                 plan["Shared Hit Blocks"].as_u64().unwrap_or(0) + plan["Shared Read Blocks"].as_u64().unwrap_or(0);
@@ -192,7 +192,7 @@ impl Bench {
             for n in 0..10 {
                 self.let_be_due(from + n * 500, 500, silent).await;
                 let began = Instant::now();
-                let decided = inactivity::decide(&self.ledger, Room::of(500)).await.expect("decided");
+                let decided = inactivity::decide(&self.storage, ClaimLimits::of(500)).await.expect("decided");
                 took.push(began.elapsed());
                 assert!(decided.len() == 500 && decided.iter().all(|decided| decided.outcome == what));
             }
@@ -206,11 +206,11 @@ impl Bench {
         self.let_be_due(100_001, BURST, true).await;
         let began = Instant::now();
         let workers = (0..2).map(|_| {
-            let ledger = self.ledger.clone();
+            let storage = self.storage.clone();
             tokio::spawn(async move {
                 let mut done = 0;
                 loop {
-                    match inactivity::decide(&ledger, Room::of(500)).await.expect("decided").len() {
+                    match inactivity::decide(&storage, ClaimLimits::of(500)).await.expect("decided").len() {
                         0 => return done,
                         some => done += some,
                     }
@@ -288,7 +288,7 @@ impl Bench {
         let late = "select percentile_cont(array[0.5, 0.99, 1]) within group (order by
                         extract(epoch from pg_xact_commit_timestamp(message.xmin) - (session.last_message_at + interval '1 day')))::float8[]
                       from message join session on session.id = session_id where kind = 'warning'";
-        let late: Vec<f64> = sqlx::query_scalar(late).fetch_one(self.ledger.pool()).await.expect("numbers");
+        let late: Vec<f64> = sqlx::query_scalar(late).fetch_one(self.storage.pool()).await.expect("numbers");
         let [p50, p99, max] = [late[0] * 1e3, late[1] * 1e3, late[2] * 1e3];
         println!(
             "lateness              {p50:>9.1} ms p50 {p99:>8.1} ms p99 {max:>8.1} ms max to the commit, 100 a second"
@@ -301,7 +301,7 @@ impl Bench {
         self.sql("alter system set full_page_writes = off".to_owned()).await;
         self.sql("select pg_reload_conf()".to_owned()).await;
         let arming = "select pg_get_functiondef('textback.arm_silence'::regproc)";
-        let armed: String = sqlx::query_scalar(arming).fetch_one(self.ledger.pool()).await.expect("a function");
+        let armed: String = sqlx::query_scalar(arming).fetch_one(self.storage.pool()).await.expect("a function");
         let unarmed = "create or replace function textback.arm_silence(of_session uuid, silent_after integer, is_new boolean) returns void
                        language plpgsql as $$ begin end $$";
         let (mut with, mut without) = (Vec::new(), Vec::new());
@@ -336,7 +336,7 @@ impl Bench {
                 keyword: None,
                 said_at: None,
             };
-            ingest::take_in(&self.ledger, text, Instant::now() + Duration::from_secs(60)).await.expect("taken in");
+            ingest::take_in(&self.storage, text, Instant::now() + Duration::from_secs(60)).await.expect("taken in");
         }
         let after = self.number("select (pg_current_wal_lsn() - '0/0')::float8").await;
         (after - before) / TEXTS as f64

@@ -16,8 +16,8 @@
 //!
 //! # The rooms
 //!
-//! Everything enters by a door ([`webhook`], [`api`], [`console`], [`worker`]), is written in the [`ledger`], and
-//! leaves by a hand ([`agent`], [`carrier`]). Doors know the ledger and the hands; the ledger knows neither;
+//! Everything enters by a door ([`webhook`], [`api`], [`console`], [`worker`]), is written in the [`storage`], and
+//! leaves by a hand ([`agent`], [`carrier`]). Doors know the storage and the hands; the storage knows neither;
 //! hands know plain values only. [`app`] and [`command`] put them together. [`simulator`] is a carrier on
 //! loopback, [`dev`] a database of one's own. A test holds these rules (`tests/it/tidy.rs`).
 //!

@@ -63,7 +63,7 @@ async fn load(stage: &Stage, server: &Server, pace: Pace, seconds: f64) -> Load 
     if matches!(pace, Pace::Rate(_)) {
         server.vacuum().await;
     }
-    let before = statistics(&stage.ledger).await;
+    let before = statistics(&stage.storage).await;
     let everything = [std::process::id() as i32];
     let cpu = || [cpu_seconds(&stage.pids()), cpu_seconds(&[server.pid()]), cpu_seconds(&everything)];
     let cpu_before = cpu();
@@ -73,7 +73,7 @@ async fn load(stage: &Stage, server: &Server, pace: Pace, seconds: f64) -> Load 
         stage.settle(texts).await;
     }
     let cpu_after = cpu();
-    let after = statistics(&stage.ledger).await;
+    let after = statistics(&stage.storage).await;
     assert_eq!(clocks.doubled.load(Ordering::Relaxed), 0, "nobody is answered twice");
     let a_text = |used: f64| used / texts as f64;
     let [textback, postgres, all] = [0, 1, 2].map(|n| a_text(cpu_after[n] - cpu_before[n]) * 1e6);
@@ -153,7 +153,7 @@ async fn measure(server: &Server, scripts: &Path, seconds: f64) {
     );
     let results = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/RESULTS.md"));
     report.write(results, &server.settings().await, &run);
-    stage.ledger.close().await;
+    stage.storage.close().await;
 }
 
 /// Measures a bound again, beside what is compared with it: the machine differs from minute to minute.
@@ -190,7 +190,7 @@ async fn profile(server: &Server, wanted: Profile, seconds: f64) {
     }
     let counted = wanted == Profile::Statements;
     if counted {
-        stage::forget_statements(&stage.ledger).await;
+        stage::forget_statements(&stage.storage).await;
     }
     let pace = match setting("TEXTBACK_BENCH_RATE", 0.0) as u64 {
         0 if wanted == Profile::Intake => Pace::Acknowledged,
@@ -208,7 +208,7 @@ async fn profile(server: &Server, wanted: Profile, seconds: f64) {
     let stalls: Vec<String> = stalls.iter().map(|(due, took)| format!("{due:.2}: {took:.0}")).collect();
     println!("slowest, second: ms  {}", stalls.join("  "));
     if counted {
-        stage::print_statements(&stage.ledger, load.texts).await;
+        stage::print_statements(&stage.storage, load.texts).await;
     }
 }
 

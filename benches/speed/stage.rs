@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 use textback::dev::postgres::Postgres;
 use textback::secret::SecretKeys;
-use textback::storage::notifier::Wakes;
-use textback::storage::{Ledger, project};
+use textback::storage::notifier::Notifier;
+use textback::storage::{Storage, project};
 
 use crate::wire::{self, ACCOUNT_SID, AUTH_TOKEN, Current, NUMBER, Target};
 
@@ -146,17 +146,17 @@ impl Profile {
 }
 
 /// Forgets what was counted of statements so far.
-pub async fn forget_statements(ledger: &Ledger) {
+pub async fn forget_statements(storage: &Storage) {
     let forget =
         "create extension if not exists pg_stat_statements schema public; select public.pg_stat_statements_reset()";
-    sqlx::raw_sql(forget).execute(ledger.pool()).await.expect("forgotten");
+    sqlx::raw_sql(forget).execute(storage.pool()).await.expect("forgotten");
 }
 
 /// The statements that took longest, those inside functions too: calls and microseconds a text, and how they begin.
-pub async fn print_statements(ledger: &Ledger, texts: usize) {
+pub async fn print_statements(storage: &Storage, texts: usize) {
     let read = "select calls::float8, total_exec_time * 1000, toplevel, left(regexp_replace(regexp_replace(query, '--[^\n]*', '', 'g'), '[[:space:]]+', ' ', 'g'), 130)
                   from public.pg_stat_statements order by total_exec_time desc limit 45";
-    let rows: Vec<(f64, f64, bool, String)> = sqlx::query_as(read).fetch_all(ledger.pool()).await.expect("statements");
+    let rows: Vec<(f64, f64, bool, String)> = sqlx::query_as(read).fetch_all(storage.pool()).await.expect("statements");
     for (calls, micros, top, query) in rows {
         let texts = texts as f64;
         println!(
@@ -186,7 +186,7 @@ impl Drop for Process {
 
 /// textback on a database that was made for it.
 pub struct Stage {
-    pub ledger: Ledger,
+    pub storage: Storage,
     pub target: Target,
     pub carrier: Current,
     carrier_url: String,
@@ -205,14 +205,14 @@ impl Stage {
     /// A project with a number that echoes, served and worked for: by so many workers, none of them being those of `serve` itself.
     pub async fn set(server: &Server, workers: usize) -> Self {
         textback::storage::migrate(server.url()).await.expect("the schema");
-        let ledger = Ledger::open(server.url(), 4, Arc::new(Wakes::default())).expect("a ledger");
-        let (made, key) = project::create(&ledger, "bench").await.expect("a project");
+        let storage = Storage::open(server.url(), 4, Arc::new(Notifier::default())).expect("a ledger");
+        let (made, key) = project::create(&storage, "bench").await.expect("a project");
         let current = wire::nothing();
         let carrier = wire::carrier(current.clone()).await;
         let address = std::net::TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a port");
         let path = format!("/webhooks/twilio/{}/messages", made.webhook_key);
         let mut stage = Self {
-            ledger,
+            storage,
             target: Target { address, url: format!("http://{address}{path}"), path },
             carrier: current,
             carrier_url: format!("http://{carrier}"),
@@ -236,10 +236,10 @@ impl Stage {
 
     /// The same in a database that knows nothing, with the workers of `serve`.
     pub async fn anew(self, server: &Server) -> Self {
-        let Self { ledger, serve, work, .. } = self;
+        let Self { storage, serve, work, .. } = self;
         drop((serve, work));
-        sqlx::raw_sql("drop schema textback cascade").execute(ledger.pool()).await.expect("it is gone");
-        ledger.close().await;
+        sqlx::raw_sql("drop schema textback cascade").execute(storage.pool()).await.expect("it is gone");
+        storage.close().await;
         Self::set(server, 0).await
     }
 
@@ -355,7 +355,7 @@ impl Stage {
     pub async fn drain(&self) {
         let until = Instant::now() + Duration::from_secs(180);
         let left = "select (select count(*) from turn) + (select count(*) from delivery where due_at is not null)";
-        while sqlx::query_scalar::<_, i64>(left).fetch_one(self.ledger.pool()).await.expect("a count") > 0 {
+        while sqlx::query_scalar::<_, i64>(left).fetch_one(self.storage.pool()).await.expect("a count") > 0 {
             assert!(Instant::now() < until, "texts were not answered");
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
@@ -368,7 +368,7 @@ impl Stage {
             format!("alter system set commit_siblings = {}", if slow { 0 } else { 5 }),
             "select pg_reload_conf()".to_owned(),
         ] {
-            sqlx::query(sqlx::AssertSqlSafe(setting)).execute(self.ledger.pool()).await.expect("it is set");
+            sqlx::query(sqlx::AssertSqlSafe(setting)).execute(self.storage.pool()).await.expect("it is set");
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
@@ -380,11 +380,11 @@ impl Stage {
 }
 
 /// Commits and bytes of WAL so far, when the server has counted all.
-pub async fn statistics(ledger: &Ledger) -> [f64; 2] {
+pub async fn statistics(storage: &Storage) -> [f64; 2] {
     // Statistics are written about once a second.
     tokio::time::sleep(Duration::from_millis(1_200)).await;
     let read = "select sum(xact_commit)::float8, (select wal_bytes::float8 from pg_stat_wal) from pg_stat_database";
-    let (commits, wal): (f64, f64) = sqlx::query_as(read).fetch_one(ledger.pool()).await.expect("statistics");
+    let (commits, wal): (f64, f64) = sqlx::query_as(read).fetch_one(storage.pool()).await.expect("statistics");
     [commits, wal]
 }
 

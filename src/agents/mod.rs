@@ -24,7 +24,7 @@ const MOST_SENDS: usize = 10;
 
 /// What agents run with, shared by all of a process. Cheap to clone.
 #[derive(Clone)]
-pub struct Means {
+pub struct AgentRuntime {
     pub runners: script::runner::Runners,
     pub caller: http::Caller,
 }
@@ -46,7 +46,7 @@ pub struct Conversation {
     /// What the agent remembers; it lasts with the session.
     pub state: Map<String, Value>,
     /// What was said before, oldest first.
-    pub history: Vec<Said>,
+    pub history: Vec<HistoryEntry>,
     /// What came with the texts that wait: `[{"id", "url", "content_type", "bytes"}]`.
     #[serde(default)]
     pub media: Vec<Value>,
@@ -54,7 +54,7 @@ pub struct Conversation {
 
 /// Something that was said.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Said {
+pub struct HistoryEntry {
     /// `user` or `agent`.
     pub role: String,
     pub text: String,
@@ -63,7 +63,7 @@ pub struct Said {
 
 /// What an agent is asked: the texts that wait.
 #[derive(Debug, Clone)]
-pub struct Asked {
+pub struct TurnInput {
     /// The same for each attempt at the same texts.
     pub turn_id: String,
     /// Which attempt it is, from 1.
@@ -71,12 +71,12 @@ pub struct Asked {
     /// When it is asked, by the database's clock.
     pub at: DateTime<Utc>,
     /// In the order in which they came.
-    pub messages: Vec<Heard>,
+    pub messages: Vec<UserMessage>,
 }
 
 /// A text of the person's.
 #[derive(Debug, Clone, Serialize)]
-pub struct Heard {
+pub struct UserMessage {
     pub id: String,
     pub text: String,
     /// What came with it: `[{"id", "url", "content_type", "bytes"}]`.
@@ -95,7 +95,7 @@ pub struct Answer {
     pub language: Option<String>,
     /// What it wants sent outside the answer, when the turn is over.
     #[serde(default)]
-    pub sends: Vec<Outside>,
+    pub sends: Vec<OutboundRequest>,
     /// What it wants in the log.
     pub log: Vec<LogLine>,
 }
@@ -109,17 +109,17 @@ impl Answer {
 
 /// A text outside the answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Outside {
+pub struct OutboundRequest {
     /// In E.164.
     pub to: String,
     /// A number of ours; without one the session's.
     pub from: Option<String>,
-    pub wording: Wording,
+    pub wording: MessageBody,
 }
 
 /// What a text says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum Wording {
+pub enum MessageBody {
     Text(String),
     /// A template of the project's, with its variables.
     Template {
@@ -178,15 +178,15 @@ impl AgentError {
 }
 
 /// The answer that an agent will give.
-pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<Answer, AgentError>> + Send + 'a>>;
+pub type AgentFuture<'a> = Pin<Box<dyn Future<Output = Result<Answer, AgentError>> + Send + 'a>>;
 
 /// Something that can hold a conversation.
 pub trait Agent: Send + Sync {
     /// Runs once when a session begins. Its text, if it gives one, takes the place of the greeting.
-    fn start(&self, conversation: Conversation) -> Answering<'_>;
+    fn start(&self, conversation: Conversation) -> AgentFuture<'_>;
 
     /// Answers the texts that wait, all of them together.
-    fn reply(&self, conversation: Conversation, asked: Asked) -> Answering<'_>;
+    fn reply(&self, conversation: Conversation, asked: TurnInput) -> AgentFuture<'_>;
 
     /// Whether `reply` would say anything: an agent may only greet.
     fn replies(&self) -> bool;

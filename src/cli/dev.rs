@@ -12,8 +12,10 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::serve::{SERVE_CONNECTIONS, WORK_CONNECTIONS};
-use super::{Done, hear_of_work, metrics_listening, serve_metrics, tell_of_work, told_to_stop};
-use crate::agents::Means;
+use super::{
+    Done, metrics_listening, serve_metrics, spawn_notification_listener, spawn_notification_publisher, told_to_stop,
+};
+use crate::agents::AgentRuntime;
 use crate::agents::http::{Caller, Network, Networks};
 use crate::agents::script::runner::Runners;
 use crate::carriers::twilio::Client;
@@ -30,9 +32,9 @@ use crate::jobs::Workers;
 use crate::secret::SecretKeys;
 use crate::simulator::remote::Remote;
 use crate::simulator::{Behaviour, Simulator};
-use crate::storage::Ledger;
+use crate::storage::Storage;
 use crate::storage::carrier_account::Accounts;
-use crate::storage::notifier::Wakes;
+use crate::storage::notifier::Notifier;
 use crate::{jobs, storage, telemetry};
 
 /// How long a text takes from one status to the next: long enough to be seen.
@@ -90,15 +92,16 @@ pub async fn run(options: Options) -> Done {
     storage::migrate(&url).await?;
 
     // Two ledgers, one set of bells: workers can't take the webhook's connections.
-    let wakes = Arc::new(Wakes::default());
-    let working = Ledger::open(&url, WORK_CONNECTIONS, wakes.clone())?;
+    let notifier = Arc::new(Notifier::default());
+    let working = Storage::open(&url, WORK_CONNECTIONS, notifier.clone())?;
     let client = Client::new(carrier_url.clone(), carrier_url.clone())?;
-    let means = Means { runners: Runners::new()?, caller: Caller::new(networks(&options.agents)?)? };
+    let agent_runtime = AgentRuntime { runners: Runners::new()?, caller: Caller::new(networks(&options.agents)?)? };
     let accounts = Accounts::new(working.clone(), secret_key.clone());
-    let workers = Workers::new(&working, &accounts, &client, means.clone(), "dev", &public_base, &options.worker);
-    let serving = Ledger::open_beside(&url, SERVE_CONNECTIONS, wakes, workers.beginner())?;
-    tell_of_work(&working);
-    hear_of_work(&working);
+    let workers =
+        Workers::new(&working, &accounts, &client, agent_runtime.clone(), "dev", &public_base, &options.worker);
+    let serving = Storage::open_beside(&url, SERVE_CONNECTIONS, notifier, workers.beginner())?;
+    spawn_notification_publisher(&working);
+    spawn_notification_listener(&working);
     let simulator = Simulator::new(Behaviour { pace: PACE })?;
     let demo = demo::project(&serving, &folder).await?;
     let draining = Draining::default();
@@ -106,17 +109,17 @@ pub async fn run(options: Options) -> Done {
     let app = App {
         accounts: Accounts::new(serving.clone(), secret_key.clone()),
         carrier: client,
-        means,
+        agent_runtime,
         public_base: public_base.as_str().into(),
         draining: draining.clone(),
-        console: Some(console::Door {
-            ledger: serving.clone(),
+        console: Some(console::ConsoleState {
+            storage: serving.clone(),
             project_id: demo.project_id,
             simulator: Remote::new(carrier_url)?,
             guard: guard.clone(),
         }),
         docs: true,
-        ledger: serving.clone(),
+        storage: serving.clone(),
     };
 
     // Workers stop last: what the last request began is theirs.

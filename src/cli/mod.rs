@@ -1,4 +1,4 @@
-//! What the commands do: open the ledger, start doors and hands, wait for the signal; the only place that knows them all.
+//! What the commands do: open the storage, start doors and hands, wait for the signal; the only place that knows them all.
 
 pub mod agent;
 pub mod dev;
@@ -21,7 +21,7 @@ use crate::config::MetricsListen;
 use crate::http::health::Draining;
 use crate::http::listener::{AddressTaken, Limits, Listening};
 use crate::http::router;
-use crate::storage::Ledger;
+use crate::storage::Storage;
 use crate::storage::connection_settings::Unsuitable;
 use crate::storage::database;
 
@@ -67,7 +67,7 @@ async fn metrics_listening(wanted: Option<MetricsListen>) -> Result<Option<Liste
 /// Serves health and metrics at an address of their own, until `stop`.
 fn serve_metrics(
     listening: Option<Listening>,
-    ledger: &Ledger,
+    storage: &Storage,
     draining: &Draining,
     stop: CancellationToken,
 ) -> Option<JoinHandle<std::io::Result<()>>> {
@@ -75,7 +75,7 @@ fn serve_metrics(
     tracing::info!(address = %listening.address(), "serving metrics");
     // There are few clients: a prober and some scrapers.
     let listening = listening.with(Limits { connections: 256, ..Limits::default() });
-    let routes = router::health_routes(ledger.clone(), draining.clone());
+    let routes = router::health_routes(storage.clone(), draining.clone());
     Some(tokio::spawn(listening.serve(routes, stop.cancelled_owned())))
 }
 
@@ -112,11 +112,11 @@ async fn refuse_unsuitable(url: &str) -> Result<(), Box<dyn std::error::Error>> 
 }
 
 /// Starts telling other processes of work that is written here. Ends with the runtime.
-fn tell_of_work(ledger: &Ledger) {
-    tokio::spawn(ledger.wakes().clone().tell_others(ledger.pool().clone()));
+fn spawn_notification_publisher(storage: &Storage) {
+    tokio::spawn(storage.notifier().clone().publish_notifications(storage.pool().clone()));
 }
 
 /// Starts hearing of work that other processes write; keeps one connection. Ends with the runtime.
-fn hear_of_work(ledger: &Ledger) {
-    tokio::spawn(ledger.wakes().clone().hear_others(ledger.pool().clone()));
+fn spawn_notification_listener(storage: &Storage) {
+    tokio::spawn(storage.notifier().clone().listen_to_notifications(storage.pool().clone()));
 }

@@ -8,8 +8,8 @@ use serde_json::json;
 
 use super::{Done, print, refuse_unsuitable};
 use crate::config::DatabaseSettings;
-use crate::storage::notifier::Wakes;
-use crate::storage::{self, Ledger, health, project, refused_by};
+use crate::storage::notifier::Notifier;
+use crate::storage::{self, Storage, health, project, refused_by};
 
 /// What `textback project` can do.
 #[derive(Subcommand)]
@@ -27,15 +27,15 @@ pub enum Command {
 pub async fn run(command: Command) -> Done {
     let Command::Create { database, name } = command;
     refuse_unsuitable(database.required()?).await?;
-    let ledger = Ledger::open(database.required()?, 1, Arc::new(Wakes::default()))?;
-    let (project, api_key) = match project::create(&ledger, &name).await {
+    let storage = Storage::open(database.required()?, 1, Arc::new(Notifier::default()))?;
+    let (project, api_key) = match project::create(&storage, &name).await {
         Ok(made) => made,
         Err(error) if refused_by(&error) == Some("project_name_has_1_to_100_characters") => {
             return Err("a project's name has 1 to 100 characters".into());
         }
         Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => {
             // A role that may not use the schema sees no table either.
-            return Err(match health::check(&ledger).await {
+            return Err(match health::check(&storage).await {
                 Err(missing @ health::NotReady::Rights { .. }) => missing.to_string().into(),
                 _ => "the database has no tables of textback yet; run: textback migrate".into(),
             });
@@ -58,15 +58,15 @@ pub async fn migrate(database: &DatabaseSettings, grant_to: Option<&str>) -> Don
     storage::migrate(url).await?;
     tracing::info!("the database has this binary's schema");
     if let Some(role) = grant_to {
-        let ledger = Ledger::open(url, 1, Arc::new(Wakes::default()))?;
-        let statements = health::grant(&ledger, role).await.map_err(|error| match &error {
+        let storage = Storage::open(url, 1, Arc::new(Notifier::default()))?;
+        let statements = health::grant(&storage, role).await.map_err(|error| match &error {
             sqlx::Error::Database(told) if told.code().as_deref() == Some("42704") => {
                 format!("there is no role {role}; make it first: create role {role} login").into()
             }
             _ => Box::<dyn std::error::Error>::from(error),
         })?;
         tracing::info!(role, statements, "the role has the rights that serve, work and doctor need");
-        ledger.close().await;
+        storage.close().await;
     }
     Ok(ExitCode::SUCCESS)
 }

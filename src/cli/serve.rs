@@ -8,8 +8,11 @@ use std::sync::atomic::Ordering;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
-use super::{Done, hear_of_work, metrics_listening, refuse_unsuitable, serve_metrics, tell_of_work, told_to_stop};
-use crate::agents::Means;
+use super::{
+    Done, metrics_listening, refuse_unsuitable, serve_metrics, spawn_notification_listener,
+    spawn_notification_publisher, told_to_stop,
+};
+use crate::agents::AgentRuntime;
 use crate::agents::http::{Caller, Networks};
 use crate::agents::script::runner::Runners;
 use crate::carriers::twilio::Client;
@@ -23,8 +26,8 @@ use crate::http::listener::Listening;
 use crate::http::router::{self, App};
 use crate::jobs::Workers;
 use crate::storage::carrier_account::Accounts;
-use crate::storage::notifier::Wakes;
-use crate::storage::{Ledger, health, key_rotation};
+use crate::storage::notifier::Notifier;
+use crate::storage::{Storage, health, key_rotation};
 use crate::{jobs, telemetry};
 
 /// Connections of a serving process: two flush texts, the others serve the API.
@@ -72,24 +75,24 @@ pub async fn serve(database: &DatabaseSettings, options: ServeOptions) -> Done {
     telemetry::metrics();
     let ServeOptions { server, edge, carrier, agents, with_workers, worker: settings } = options;
     body::hold_at_most(edge.body_memory());
-    let (url, wakes) = (database.required()?, Arc::new(Wakes::default()));
+    let (url, notifier) = (database.required()?, Arc::new(Notifier::default()));
     let client = Client::new(carrier.twilio_api_url.clone(), carrier.twilio_messaging_url.clone())?;
-    let (means, public_base) = (means(&agents)?, server.public_base());
-    // A ledger of their own: workers can't take the webhook's connections.
+    let (agent_runtime, public_base) = (agent_runtime(&agents)?, server.public_base());
+    // A storage of their own: workers can't take the webhook's connections.
     let working = match with_workers {
-        true => Some(Ledger::open(url, WORK_CONNECTIONS, wakes.clone())?),
+        true => Some(Storage::open(url, WORK_CONNECTIONS, notifier.clone())?),
         false => None,
     };
     let workers = match &working {
         Some(working) => {
             let accounts = Accounts::new(working.clone(), carrier.required_key()?);
-            Some(Workers::new(working, &accounts, &client, means.clone(), "live", &public_base, &settings))
+            Some(Workers::new(working, &accounts, &client, agent_runtime.clone(), "live", &public_base, &settings))
         }
         None => None,
     };
-    let ledger = match &workers {
-        Some(workers) => Ledger::open_beside(url, SERVE_CONNECTIONS, wakes, workers.beginner())?,
-        None => Ledger::open(url, SERVE_CONNECTIONS, wakes)?,
+    let storage = match &workers {
+        Some(workers) => Storage::open_beside(url, SERVE_CONNECTIONS, notifier, workers.beginner())?,
+        None => Storage::open(url, SERVE_CONNECTIONS, notifier)?,
     };
     let key = carrier.required_key()?;
     refuse_unsuitable(url).await?;
@@ -97,23 +100,23 @@ pub async fn serve(database: &DatabaseSettings, options: ServeOptions) -> Done {
     let metrics = metrics_listening(edge.metrics_listen).await?;
     let draining = Draining::default();
     let app = App {
-        accounts: Accounts::new(ledger.clone(), key.clone()),
+        accounts: Accounts::new(storage.clone(), key.clone()),
         carrier: client,
-        means,
+        agent_runtime,
         public_base: public_base.into(),
         draining: draining.clone(),
         console: None,
         docs: edge.docs,
-        ledger: ledger.clone(),
+        storage: storage.clone(),
     };
-    warn_if_not_ready(&ledger).await;
-    key_rotation::seal_anew_beside(&ledger, &key);
-    tell_of_work(&ledger);
+    warn_if_not_ready(&storage).await;
+    key_rotation::seal_anew_beside(&storage, &key);
+    spawn_notification_publisher(&storage);
     let told = told_to_stop();
     tracing::info!(address = %listening.address(), public_url = %app.public_base, with_workers, "serving");
 
     let stopped = CancellationToken::new();
-    let metrics = serve_metrics(metrics, &ledger, &draining, stopped.clone());
+    let metrics = serve_metrics(metrics, &storage, &draining, stopped.clone());
     let serving = listening.serve(router::routes(app), async move {
         told.await;
         draining.store(true, Ordering::Relaxed);
@@ -121,7 +124,7 @@ pub async fn serve(database: &DatabaseSettings, options: ServeOptions) -> Done {
     match working.zip(workers) {
         None => serving.await?,
         Some((working, workers)) => {
-            hear_of_work(&working);
+            spawn_notification_listener(&working);
             let served = CancellationToken::new();
             let running = jobs::run(working.clone(), workers, settings, served.clone().cancelled_owned());
             let mut running = tokio::spawn(running);
@@ -131,7 +134,7 @@ pub async fn serve(database: &DatabaseSettings, options: ServeOptions) -> Done {
                 how = &mut running => return Err(format!("the workers ended: {how:?}").into()),
             }
             // Only now: what the last request began is theirs, and that of one that was cut off is written by then.
-            ledger.close().await;
+            storage.close().await;
             served.cancel();
             running.await??;
             working.close().await;
@@ -141,26 +144,33 @@ pub async fn serve(database: &DatabaseSettings, options: ServeOptions) -> Done {
     if let Some(metrics) = metrics {
         metrics.await??;
     }
-    ledger.close().await;
+    storage.close().await;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Runs `textback work`.
 pub async fn work(database: &DatabaseSettings, options: WorkOptions) -> Done {
     telemetry::metrics();
-    let ledger = Ledger::open(database.required()?, WORK_CONNECTIONS, Arc::new(Wakes::default()))?;
-    let accounts = Accounts::new(ledger.clone(), options.carrier.required_key()?);
+    let storage = Storage::open(database.required()?, WORK_CONNECTIONS, Arc::new(Notifier::default()))?;
+    let accounts = Accounts::new(storage.clone(), options.carrier.required_key()?);
     let client = Client::new(options.carrier.twilio_api_url.clone(), options.carrier.twilio_messaging_url.clone())?;
     let public_url = options.public_url.as_ref();
     let public_url = public_url.ok_or(MissingSetting("TEXTBACK_PUBLIC_URL", "https://sms.example.com"))?;
     let public_base = public_url.as_str().trim_end_matches('/');
-    let workers =
-        Workers::new(&ledger, &accounts, &client, means(&options.agents)?, "live", public_base, &options.worker);
+    let workers = Workers::new(
+        &storage,
+        &accounts,
+        &client,
+        agent_runtime(&options.agents)?,
+        "live",
+        public_base,
+        &options.worker,
+    );
     refuse_unsuitable(database.required()?).await?;
-    warn_if_not_ready(&ledger).await;
-    key_rotation::seal_anew_beside(&ledger, accounts.key());
-    tell_of_work(&ledger);
-    hear_of_work(&ledger);
+    warn_if_not_ready(&storage).await;
+    key_rotation::seal_anew_beside(&storage, accounts.key());
+    spawn_notification_publisher(&storage);
+    spawn_notification_listener(&storage);
 
     let stop = CancellationToken::new();
     let draining = Draining::default();
@@ -168,12 +178,12 @@ pub async fn work(database: &DatabaseSettings, options: WorkOptions) -> Done {
         Some(address) => Some(Listening::at(address, "TEXTBACK_WORK_LISTEN").await?),
         None => None,
     };
-    let health = serve_metrics(health, &ledger, &draining, stop.clone());
+    let health = serve_metrics(health, &storage, &draining, stop.clone());
     let told = told_to_stop();
     tracing::info!(turn_slots = options.worker.turn_slots, delivery_slots = options.worker.delivery_slots, "working");
     // On a thread of the runtime: the thread that waits for the whole process is another one, which each step of each turn would
     // have to wake.
-    let running = jobs::run(ledger.clone(), workers, options.worker.clone(), async move {
+    let running = jobs::run(storage.clone(), workers, options.worker.clone(), async move {
         told.await;
         draining.store(true, Ordering::Relaxed);
     });
@@ -182,18 +192,18 @@ pub async fn work(database: &DatabaseSettings, options: WorkOptions) -> Done {
     if let Some(health) = health {
         health.await??;
     }
-    ledger.close().await;
+    storage.close().await;
     Ok(ExitCode::SUCCESS)
 }
 
 /// What agents run with.
-fn means(agents: &AgentSettings) -> Result<Means, Box<dyn std::error::Error>> {
-    Ok(Means { runners: Runners::new()?, caller: Caller::new(Networks::public_and(&agents.allow_hosts))? })
+fn agent_runtime(agents: &AgentSettings) -> Result<AgentRuntime, Box<dyn std::error::Error>> {
+    Ok(AgentRuntime { runners: Runners::new()?, caller: Caller::new(Networks::public_and(&agents.allow_hosts))? })
 }
 
 /// A database that is away or old is no reason not to start: it may come, and `/readyz` tells.
-async fn warn_if_not_ready(ledger: &Ledger) {
-    if let Err(not_ready) = health::check(ledger).await {
+async fn warn_if_not_ready(storage: &Storage) {
+    if let Err(not_ready) = health::check(storage).await {
         tracing::warn!(error = %not_ready, "started without being ready");
     }
 }

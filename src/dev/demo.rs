@@ -1,4 +1,4 @@
-//! The demo project of `textback dev`, made through our own API like anybody's; it has no way of its own into the ledger.
+//! The demo project of `textback dev`, made through our own API like anybody's; it has no way of its own into the storage.
 
 use std::net::SocketAddr;
 
@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::folder::{Folder, FolderError};
 use crate::secret::{SecretKeys, sha256};
 use crate::simulator::{Account, Simulator};
-use crate::storage::{Ledger, api_key, project};
+use crate::storage::{Storage, api_key, project};
 
 /// The number that the demo agent answers.
 pub const NUMBER: &str = "+14155550199";
@@ -36,19 +36,19 @@ pub enum DemoError {
 }
 
 /// The project and its key: made at the first start, found again at the next.
-pub async fn project(ledger: &Ledger, folder: &Folder) -> Result<Demo, DemoError> {
+pub async fn project(storage: &Storage, folder: &Folder) -> Result<Demo, DemoError> {
     let kept = folder.read("api.key")?;
     let known = match &kept {
-        Some(api_key) => api_key::find(ledger, api_key).await?.map(|found| found.project_id),
+        Some(api_key) => api_key::find(storage, api_key).await?.map(|found| found.project_id),
         None => None,
     };
     if let (Some(api_key), Some(project_id)) = (kept, known) {
         return Ok(Demo { project_id, api_key });
     }
-    let (project_id, api_key) = match project::find_by_name(ledger, NAME).await? {
-        Some(found) => (found.id, api_key::add(ledger, found.id).await?),
+    let (project_id, api_key) = match project::find_by_name(storage, NAME).await? {
+        Some(found) => (found.id, api_key::add(storage, found.id).await?),
         None => {
-            let (made, api_key) = project::create(ledger, NAME).await?;
+            let (made, api_key) = project::create(storage, NAME).await?;
             (made.id, api_key)
         }
     };

@@ -1,4 +1,4 @@
-//! A carrier account with its secrets open, as a plain value between ledger, doors and hands; it does nothing.
+//! A carrier account with its secrets open, as a plain value between storage, doors and hands; it does nothing.
 
 use std::fmt;
 

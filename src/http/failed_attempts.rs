@@ -16,15 +16,15 @@ pub const WAIT_SECONDS: u32 = 60;
 
 /// The wrong guesses of the last minute, by address. At most 10,000 addresses are kept.
 #[derive(Clone)]
-pub struct Guesses(Cache<IpAddr, Arc<AtomicU32>>);
+pub struct FailedAttempts(Cache<IpAddr, Arc<AtomicU32>>);
 
-impl Default for Guesses {
+impl Default for FailedAttempts {
     fn default() -> Self {
         Self(Cache::builder().max_capacity(10_000).time_to_live(COUNTED_FOR).build())
     }
 }
 
-impl Guesses {
+impl FailedAttempts {
     /// Whether the address of a request has guessed too often. Then the console compares no password, and the API looks
     /// its keys up one at a time.
     pub async fn are_too_many(&self, request: &Request) -> bool {
@@ -65,7 +65,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_guesses_twenty_times_and_an_ipv6_network_counts_as_one() {
-        let guesses = Guesses::default();
+        let guesses = FailedAttempts::default();
         let note = |text: &str| guesses.note_from(text.parse().expect("an address"));
         for n in 0..MOST_GUESSES {
             assert!(!note(&format!("2001:db8::{n}")).await, "{n}");

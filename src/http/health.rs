@@ -12,23 +12,23 @@ use poem::{EndpointExt, IntoResponse, Response, Route, get, handler};
 use crate::http::problem::Problem;
 use crate::http::single_flight::SingleFlight;
 use crate::storage::health::Backlog;
-use crate::storage::{Ledger, health};
+use crate::storage::{Storage, health};
 use crate::telemetry;
 
 /// Set when the process is told to stop: it goes on answering and asks for no new work.
 pub type Draining = Arc<AtomicBool>;
 
 /// Adds `/livez` and `/readyz`.
-pub fn add_to(routes: Route, ledger: Ledger, draining: Draining) -> Route {
-    let readiness = Readiness { ledger, checking: SingleFlight::default() };
+pub fn add_to(routes: Route, storage: Storage, draining: Draining) -> Route {
+    let readiness = Readiness { storage, checking: SingleFlight::default() };
     routes.at("/livez", get(livez)).at("/readyz", get(readyz).data(readiness).data(draining))
 }
 
 /// Adds `/metrics`.
-pub fn add_metrics_to(routes: Route, ledger: Ledger) -> Route {
+pub fn add_metrics_to(routes: Route, storage: Storage) -> Route {
     routes.at(
         "/metrics",
-        get(numbers).data(Counts { ledger, counted: Arc::default(), counting: SingleFlight::default() }),
+        get(numbers).data(Counts { storage, counted: Arc::default(), counting: SingleFlight::default() }),
     )
 }
 
@@ -39,14 +39,14 @@ const COUNTED_FOR: Duration = Duration::from_secs(5);
 /// client that goes away does not end the check, so it can't start a second one.
 #[derive(Clone)]
 struct Readiness {
-    ledger: Ledger,
+    storage: Storage,
     checking: SingleFlight<Result<(), Problem>>,
 }
 
 impl Readiness {
     async fn check(&self) -> Result<(), Problem> {
-        let ledger = self.ledger.clone();
-        let check = || async move { health::check(&ledger).await.map_err(|not_ready| problem_of(&not_ready)) };
+        let storage = self.storage.clone();
+        let check = || async move { health::check(&storage).await.map_err(|not_ready| problem_of(&not_ready)) };
         self.checking.join(check).await.unwrap_or_else(|| {
             let told = "something went wrong on our side; it is in the log";
             Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", told))
@@ -57,7 +57,7 @@ impl Readiness {
 /// The database's counts, and when they were last read.
 #[derive(Clone)]
 struct Counts {
-    ledger: Ledger,
+    storage: Storage,
     counted: Arc<Mutex<Option<Instant>>>,
     counting: SingleFlight<()>,
 }
@@ -69,9 +69,9 @@ impl Counts {
         if counted.is_some_and(|at| at.elapsed() < COUNTED_FOR) || self.counting.is_under_way() {
             return;
         }
-        let (ledger, counted) = (self.ledger.clone(), self.counted.clone());
+        let (storage, counted) = (self.storage.clone(), self.counted.clone());
         let count = || async move {
-            let backlog = health::backlog(&ledger).await;
+            let backlog = health::backlog(&storage).await;
             *counted.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
             // While the database is unavailable, the process's own counters are still useful.
             if let Ok(backlog) = backlog {

@@ -176,7 +176,7 @@ impl From<sqlx::Error> for Problem {
                 let rule = refused.constraint().unwrap_or("a rule").replace('_', " ");
                 Self::invalid("value_refused", format!("a value breaks a rule: {rule}"))
             }
-            sqlx::Error::Database(refused) if !database::is_unwell(refused.as_ref()) => {
+            sqlx::Error::Database(refused) if !database::is_unavailable(refused.as_ref()) => {
                 tracing::error!(error = %refused, constraint = refused.constraint(), "the database refused a statement");
                 Self::new(
                     StatusCode::INTERNAL_SERVER_ERROR,

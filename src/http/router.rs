@@ -7,12 +7,12 @@ use poem::error::ResponseError;
 use poem::http::{HeaderValue, StatusCode, header};
 use poem::{Endpoint, EndpointExt, Request, Response, Route};
 
-use crate::agents::Means;
+use crate::agents::AgentRuntime;
 use crate::carriers::twilio::Client;
 use crate::http::health::{self, Draining};
 use crate::http::problem::Problem;
 use crate::http::{api, console, problem, webhooks};
-use crate::storage::Ledger;
+use crate::storage::Storage;
 use crate::storage::carrier_account::Accounts;
 
 /// Longer than two calls to the carrier and a statement; what still waits then waits for something that is gone.
@@ -21,28 +21,28 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// What the doors share.
 #[derive(Clone)]
 pub struct App {
-    pub ledger: Ledger,
+    pub storage: Storage,
     pub accounts: Accounts,
     pub carrier: Client,
-    pub means: Means,
+    pub agent_runtime: AgentRuntime,
     /// Where the carrier reaches us, without a slash at its end.
     pub public_base: Arc<str>,
     /// Set when the process is told to stop.
     pub draining: Draining,
     /// The console, where there is one.
-    pub console: Option<console::Door>,
+    pub console: Option<console::ConsoleState>,
     /// Whether `/docs` and `/openapi.yaml` are served.
     pub docs: bool,
 }
 
 /// Everything that `textback serve` answers.
 pub fn routes(app: App) -> impl Endpoint<Output = Response> + 'static {
-    let webhook = webhooks::Door::new(app.ledger.clone(), app.accounts.clone(), &app.public_base);
-    let api = api::Door {
-        ledger: app.ledger.clone(),
+    let webhook = webhooks::WebhookState::new(app.storage.clone(), app.accounts.clone(), &app.public_base);
+    let api = api::ApiState {
+        storage: app.storage.clone(),
         accounts: app.accounts,
         carrier: app.carrier,
-        means: app.means,
+        agent_runtime: app.agent_runtime,
         public_base: app.public_base,
     };
     let mut routes = Route::new().nest("/webhooks/twilio", webhooks::routes(webhook));
@@ -50,7 +50,7 @@ pub fn routes(app: App) -> impl Endpoint<Output = Response> + 'static {
     if let Some(console) = app.console {
         routes = routes.nest("/console", console::routes(console));
     }
-    edge(health::add_to(routes, app.ledger, app.draining))
+    edge(health::add_to(routes, app.storage, app.draining))
 }
 
 /// Wraps all routes of an address: path checks, problem responses and security headers for browsers.
@@ -59,9 +59,9 @@ pub fn edge<E: Endpoint<Output = Response> + 'static>(routes: E) -> impl Endpoin
 }
 
 /// Health and metrics, on an address that the carrier can't reach.
-pub fn health_routes(ledger: Ledger, draining: Draining) -> impl Endpoint<Output = Response> + 'static {
-    let routes = health::add_to(Route::new(), ledger.clone(), draining);
-    edge(health::add_metrics_to(routes, ledger))
+pub fn health_routes(storage: Storage, draining: Draining) -> impl Endpoint<Output = Response> + 'static {
+    let routes = health::add_to(Route::new(), storage.clone(), draining);
+    edge(health::add_metrics_to(routes, storage))
 }
 
 /// The longest path of any route. A name in a path has at most 100 characters, each of up to nine bytes when encoded.

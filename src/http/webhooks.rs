@@ -19,8 +19,8 @@ use crate::http::problem::Problem;
 use crate::storage::carrier_account::Accounts;
 use crate::storage::consent::Keyword;
 use crate::storage::delivery::{Recorded, Report};
-use crate::storage::ingest::{Medium, NotTaken, Text};
-use crate::storage::{Ledger, delivery, ingest};
+use crate::storage::ingest::{Attachment, NotTaken, Text};
+use crate::storage::{Storage, delivery, ingest};
 use crate::telemetry::masked;
 
 /// The carrier's own limit is 64 kB too.
@@ -34,23 +34,23 @@ const BODY_WITHIN: Duration = Duration::from_secs(4);
 
 /// What the door needs.
 #[derive(Clone)]
-pub struct Door {
-    ledger: Ledger,
+pub struct WebhookState {
+    storage: Storage,
     accounts: Accounts,
     /// Where the carrier reaches us, without a slash at its end: signatures are made over it.
     public_base: Arc<str>,
 }
 
-impl Door {
+impl WebhookState {
     /// A door that is known to the carrier by `public_base`.
-    pub fn new(ledger: Ledger, accounts: Accounts, public_base: &str) -> Self {
-        Self { ledger, accounts, public_base: public_base.into() }
+    pub fn new(storage: Storage, accounts: Accounts, public_base: &str) -> Self {
+        Self { storage, accounts, public_base: public_base.into() }
     }
 }
 
 /// The routes below `/webhooks/twilio`. The fallback address takes what the first one could not:
 /// the same text with the same id.
-pub fn routes(door: Door) -> impl Endpoint<Output = Response> {
+pub fn routes(door: WebhookState) -> impl Endpoint<Output = Response> {
     Route::new()
         .at("/:key/messages", post(messages))
         .at("/:key/fallback", post(messages))
@@ -62,7 +62,7 @@ pub fn routes(door: Door) -> impl Endpoint<Output = Response> {
 }
 
 #[handler]
-async fn messages(request: &Request, Path(key): Path<String>, door: Data<&Door>, body: Body) -> Response {
+async fn messages(request: &Request, Path(key): Path<String>, door: Data<&WebhookState>, body: Body) -> Response {
     let began = Instant::now();
     let deadline = began + ANSWER_WITHIN;
     let answer = async {
@@ -76,7 +76,7 @@ async fn messages(request: &Request, Path(key): Path<String>, door: Data<&Door>,
 }
 
 #[handler]
-async fn status(request: &Request, Path(key): Path<String>, door: Data<&Door>, body: Body) -> Response {
+async fn status(request: &Request, Path(key): Path<String>, door: Data<&WebhookState>, body: Body) -> Response {
     let deadline = Instant::now() + ANSWER_WITHIN;
     let answer = async {
         let (account, form, raw) = verify(&door, request, &key, body, deadline).await?;
@@ -91,7 +91,7 @@ async fn status(request: &Request, Path(key): Path<String>, door: Data<&Door>, b
 async fn check(
     request: &Request,
     Path(key): Path<String>,
-    door: Data<&Door>,
+    door: Data<&WebhookState>,
     body: Body,
 ) -> Result<StatusCode, Problem> {
     verify(&door, request, &key, body, Instant::now() + ANSWER_WITHIN).await.map(|_| StatusCode::NO_CONTENT)
@@ -115,7 +115,7 @@ fn blocked() -> Problem {
 }
 
 async fn take_in(
-    door: &Door,
+    door: &WebhookState,
     account: &Account,
     form: &Form,
     mut raw: Held,
@@ -130,14 +130,14 @@ async fn take_in(
     };
     let (from, to, carrier_sid) = (masked(&text.from), masked(&text.to), text.sid.clone());
     let taken = ingest::take_in(
-        &door.ledger,
+        &door.storage,
         Text {
             project_id: account.project_id,
             carrier_sid: text.sid,
             to: text.to,
             from: text.from,
             body: text.body,
-            media: text.media.into_iter().map(|(url, content_type)| Medium::at(url, Some(content_type))).collect(),
+            media: text.media.into_iter().map(|(url, content_type)| Attachment::at(url, Some(content_type))).collect(),
             form: raw.take(),
             misfit: text.misfit,
             keyword,
@@ -151,17 +151,17 @@ async fn take_in(
         NotTaken::Refused(error) => Problem::unavailable(&error),
     })?;
     match &taken {
-        ingest::Taken::Stored { session_id, .. } => {
+        ingest::IngestOutcome::Stored { session_id, .. } => {
             tracing::info!(%session_id, carrier_sid, from, to, "text stored");
         }
-        ingest::Taken::Noted { session_id, reason, .. } => {
+        ingest::IngestOutcome::Noted { session_id, reason, .. } => {
             metrics::counter!("textback_texts_noted_total", "reason" => reason.clone()).increment(1);
             tracing::info!(%session_id, carrier_sid, from, to, reason, "text stored; no agent answers it");
         }
-        ingest::Taken::Duplicate { session_id, .. } => {
+        ingest::IngestOutcome::Duplicate { session_id, .. } => {
             tracing::info!(%session_id, carrier_sid, from, to, "text was stored before");
         }
-        ingest::Taken::Quarantined { reason } => {
+        ingest::IngestOutcome::Quarantined { reason } => {
             tracing::warn!(project_id = %account.project_id, reason, carrier_sid, from, to, "text fits no session; it is kept in quarantine");
         }
     }
@@ -169,7 +169,7 @@ async fn take_in(
 }
 
 async fn record(
-    door: &Door,
+    door: &WebhookState,
     account: &Account,
     request: &Request,
     form: &Form,
@@ -183,7 +183,8 @@ async fn record(
         return Ok("of_a_call");
     }
     let Some(report) = StatusReport::read(form) else {
-        ingest::quarantine_status(&door.ledger, account.project_id, "status_not_understood", None, raw.bytes()).await?;
+        ingest::quarantine_status(&door.storage, account.project_id, "status_not_understood", None, raw.bytes())
+            .await?;
         return Ok("quarantined");
     };
     let report = Report {
@@ -193,7 +194,7 @@ async fn record(
         error_code: report.error_code,
         error_class: report.error_class.map(|class| class.word().to_owned()),
     };
-    Ok(match delivery::record(&door.ledger, account.project_id, &report).await? {
+    Ok(match delivery::record(&door.storage, account.project_id, &report).await? {
         Recorded::Moved => {
             tracing::info!(
                 carrier_sid = report.carrier_sid,
@@ -206,7 +207,7 @@ async fn record(
         Recorded::Unchanged => "unchanged",
         Recorded::Unknown => {
             let sid = Some(report.carrier_sid.as_str());
-            ingest::quarantine_status(&door.ledger, account.project_id, "delivery_unknown", sid, raw.bytes()).await?;
+            ingest::quarantine_status(&door.storage, account.project_id, "delivery_unknown", sid, raw.bytes()).await?;
             tracing::warn!(
                 carrier_sid = report.carrier_sid,
                 status = report.status,
@@ -219,7 +220,7 @@ async fn record(
 
 /// The account and the form of a request that the carrier signed.
 async fn verify(
-    door: &Door,
+    door: &WebhookState,
     request: &Request,
     key: &str,
     body: Body,
@@ -261,7 +262,7 @@ async fn verify(
 
 /// Finds the account of a request and its signature, before a byte of the body is read.
 async fn recognize<'r>(
-    door: &Door,
+    door: &WebhookState,
     request: &'r Request,
     key: &str,
     deadline: Instant,

@@ -11,16 +11,16 @@ use crate::carriers::twilio::client::{CarrierError, Listed};
 use crate::carriers::twilio::webhooks::InboundText;
 use crate::domain::carrier_account::Account;
 use crate::failpoint;
-use crate::jobs::Carrier;
-use crate::jobs::runtime::circuit_breaker::Gate;
+use crate::jobs::CarrierCalls;
+use crate::jobs::runtime::circuit_breaker::CircuitState;
 use crate::jobs::runtime::fair_limiter::Owner;
-use crate::jobs::runtime::queue::{Seated, Source, claim_at_once};
-use crate::storage::Ledger;
-use crate::storage::claim_limits::Room;
+use crate::jobs::runtime::queue::{JobSource, Leased, claim_at_once};
+use crate::storage::Storage;
+use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::consent::Keyword;
 use crate::storage::database;
-use crate::storage::ingest::{self, Medium, Taken, Text};
-use crate::storage::notifier::Work;
+use crate::storage::ingest::{self, Attachment, IngestOutcome, Text};
+use crate::storage::notifier::JobKind;
 use crate::storage::number::{self, ReadBack};
 
 /// What came shortly before the last text that is known is read again: lists are not in the order of arrival.
@@ -31,14 +31,14 @@ const TAKEN_WITHIN: Duration = Duration::from_secs(60);
 
 /// Reads back the texts of numbers.
 #[derive(Clone)]
-pub struct Listener {
-    carrier: Carrier,
+pub struct InboundBackfill {
+    carrier: CarrierCalls,
     every_seconds: u32,
 }
 
-impl Listener {
+impl InboundBackfill {
     /// A listener that reads each number's list every so many seconds.
-    pub(super) fn new(carrier: Carrier, every_seconds: u32) -> Self {
+    pub(super) fn new(carrier: CarrierCalls, every_seconds: u32) -> Self {
         Self { carrier, every_seconds }
     }
 
@@ -72,7 +72,7 @@ impl Listener {
         let sids: Vec<&str> = listed.iter().map(|message| message.sid.as_str()).collect();
         // Nearly all are known, and a busy number has many: they are not entered to find that out.
         let unrecorded =
-            match database::patiently(ingest::unrecorded(&self.carrier.ledger, claim.project_id, &sids)).await {
+            match database::with_timeout(ingest::unrecorded(&self.carrier.storage, claim.project_id, &sids)).await {
                 Ok(unrecorded) => unrecorded,
                 Err(error) => return tracing::warn!(%error, "what is known can't be read; again later"),
             };
@@ -90,7 +90,8 @@ impl Listener {
             }
         }
         if newest > claim.heard_until
-            && let Err(error) = database::patiently(number::mark_heard(&self.carrier.ledger, claim.id, newest)).await
+            && let Err(error) =
+                database::with_timeout(number::mark_backfilled(&self.carrier.storage, claim.id, newest)).await
         {
             tracing::warn!(%error, "how far texts are known could not be written; they are read again");
         }
@@ -110,14 +111,18 @@ impl Listener {
         let text = InboundText::read(&form, &account.account_sid);
         let keyword = Keyword::of(&text.body);
         let taking = ingest::take_in(
-            &self.carrier.ledger,
+            &self.carrier.storage,
             Text {
                 project_id: account.project_id,
                 carrier_sid: text.sid,
                 to: text.to,
                 from: text.from,
                 body: text.body,
-                media: text.media.into_iter().map(|(url, content_type)| Medium::at(url, Some(content_type))).collect(),
+                media: text
+                    .media
+                    .into_iter()
+                    .map(|(url, content_type)| Attachment::at(url, Some(content_type)))
+                    .collect(),
                 form: form.encode().into_bytes(),
                 misfit: text.misfit,
                 keyword,
@@ -126,7 +131,7 @@ impl Listener {
             Instant::now() + TAKEN_WITHIN,
         );
         let taken = failpoint::during("read_back.in_commit", taking).await.map_err(|error| error.to_string())?;
-        if let Taken::Stored { session_id, .. } | Taken::Noted { session_id, .. } = &taken {
+        if let IngestOutcome::Stored { session_id, .. } | IngestOutcome::Noted { session_id, .. } = &taken {
             tracing::warn!(%session_id, carrier_sid = message.sid, "a text whose webhook never came was read back");
         }
         metrics::counter!("textback_read_back_total", "result" => taken.word()).increment(1);
@@ -134,24 +139,24 @@ impl Listener {
     }
 }
 
-impl Source for Listener {
+impl JobSource for InboundBackfill {
     type Claim = ReadBack;
-    const WORK: Work = Work::ReadBack;
+    const WORK: JobKind = JobKind::ReadBack;
 
-    fn ledger(&self) -> &Ledger {
-        &self.carrier.ledger
+    fn storage(&self) -> &Storage {
+        &self.carrier.storage
     }
 
     fn owner(claim: &ReadBack) -> Owner {
         Owner::alone(claim.project_id)
     }
 
-    fn gates(&self) -> Vec<(Uuid, Gate)> {
+    fn gates(&self) -> Vec<(Uuid, CircuitState)> {
         self.carrier.reads.gates()
     }
 
-    async fn claim(&self, room: Room) -> Result<Vec<ReadBack>, sqlx::Error> {
-        number::claim_read_back(&self.carrier.ledger, room, self.every_seconds).await
+    async fn claim(&self, room: ClaimLimits) -> Result<Vec<ReadBack>, sqlx::Error> {
+        number::claim_read_back(&self.carrier.storage, room, self.every_seconds).await
     }
 
     /// Nothing to give back: each is due again soon, and no text is lost by then.
@@ -161,8 +166,8 @@ impl Source for Listener {
 }
 
 /// The worker's function. What failed is due again, so this never fails.
-pub(super) async fn work(seated: Seated<ReadBack>, listener: Data<Listener>) -> Result<(), BoxDynError> {
-    let (claim, _seat) = seated.rise();
+pub(super) async fn work(seated: Leased<ReadBack>, listener: Data<InboundBackfill>) -> Result<(), BoxDynError> {
+    let (claim, _seat) = seated.into_parts();
     listener.read_back(&claim).await;
     Ok(())
 }

@@ -15,16 +15,16 @@ use crate::carriers::twilio::{ErrorClass, Sent};
 use crate::domain::bounds;
 use crate::domain::carrier_account::Account;
 use crate::failpoint;
-use crate::jobs::Carrier;
-use crate::jobs::runtime::circuit_breaker::Gate;
+use crate::jobs::CarrierCalls;
+use crate::jobs::runtime::circuit_breaker::CircuitState;
 use crate::jobs::runtime::fair_limiter::Owner;
-use crate::jobs::runtime::queue::{Seated, Source, claim_at_once};
-use crate::storage::Ledger;
-use crate::storage::claim_limits::Room;
+use crate::jobs::runtime::queue::{JobSource, Leased, claim_at_once};
+use crate::storage::Storage;
+use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
 use crate::storage::delivery;
 use crate::storage::delivery::{Claim, Outcome, Refusal, Settlement};
-use crate::storage::notifier::Work;
+use crate::storage::notifier::JobKind;
 use crate::storage::outbound_limits;
 
 /// How often a text is offered to a carrier that certainly did not take it: with the backoff below, for some twelve
@@ -40,7 +40,7 @@ const COUNTRIES_KEPT: Duration = Duration::from_secs(5);
 /// Sends deliveries.
 #[derive(Clone)]
 pub struct Sender {
-    carrier: Carrier,
+    carrier: CarrierCalls,
     /// Where the carrier reaches us, without a slash at its end.
     public_base: Arc<str>,
     lease_seconds: u32,
@@ -50,7 +50,7 @@ pub struct Sender {
 
 impl Sender {
     /// A sender that asks for reports at `public_base` and holds its leases this long.
-    pub(super) fn new(carrier: Carrier, public_base: &str, lease_seconds: u32) -> Self {
+    pub(super) fn new(carrier: CarrierCalls, public_base: &str, lease_seconds: u32) -> Self {
         let countries = Cache::builder().max_capacity(10_000).time_to_live(COUNTRIES_KEPT).build();
         Self { carrier, public_base: public_base.into(), lease_seconds, countries }
     }
@@ -119,7 +119,7 @@ impl Sender {
     /// Without a list, the country is checked when the message is planned.
     async fn barred(&self, claim: &Claim) -> Option<Outcome> {
         let reading = async {
-            database::patiently(outbound_limits::allowed_countries(&self.carrier.ledger, claim.project_id)).await
+            database::with_timeout(outbound_limits::allowed_countries(&self.carrier.storage, claim.project_id)).await
         };
         match Box::pin(self.countries.try_get_with(claim.project_id, reading)).await {
             Ok(allowed) => {
@@ -178,7 +178,7 @@ impl Sender {
         metrics::counter!("textback_deliveries_total", "outcome" => word).increment(1);
         let until = Instant::now() + Duration::from_secs(u64::from(self.lease_seconds));
         let settlement = Settlement { id: claim.id, token: claim.token, outcome };
-        while let Err(error) = delivery::settle(&self.carrier.ledger, settlement.clone()).await {
+        while let Err(error) = delivery::settle(&self.carrier.storage, settlement.clone()).await {
             tracing::error!(%error, "a delivery could not be settled");
             if Instant::now() > until {
                 return;
@@ -254,36 +254,36 @@ const fn word(outcome: &Outcome) -> &'static str {
     }
 }
 
-impl Source for Sender {
+impl JobSource for Sender {
     type Claim = Claim;
-    const WORK: Work = Work::Delivery;
+    const WORK: JobKind = JobKind::Delivery;
 
-    fn ledger(&self) -> &Ledger {
-        &self.carrier.ledger
+    fn storage(&self) -> &Storage {
+        &self.carrier.storage
     }
 
     fn owner(claim: &Claim) -> Owner {
         Owner::alone(claim.project_id)
     }
 
-    fn gates(&self) -> Vec<(Uuid, Gate)> {
+    fn gates(&self) -> Vec<(Uuid, CircuitState)> {
         self.carrier.sends.gates()
     }
 
-    async fn claim(&self, room: Room) -> Result<Vec<Claim>, sqlx::Error> {
-        delivery::claim(&self.carrier.ledger, room, self.lease_seconds).await
+    async fn claim(&self, room: ClaimLimits) -> Result<Vec<Claim>, sqlx::Error> {
+        delivery::claim(&self.carrier.storage, room, self.lease_seconds).await
     }
 
     async fn give_back(&self, claims: Vec<Claim>) -> Result<(), sqlx::Error> {
-        delivery::give_back(&self.carrier.ledger, &claims).await?;
-        self.carrier.ledger.wakes().ring(Work::Delivery);
+        delivery::give_back(&self.carrier.storage, &claims).await?;
+        self.carrier.storage.notifier().ring(JobKind::Delivery);
         Ok(())
     }
 }
 
 /// The worker's function. The row says how it went, so this never fails.
-pub(super) async fn work(seated: Seated<Claim>, sender: Data<Arc<Sender>>) -> Result<(), BoxDynError> {
-    let (claim, _seat) = seated.rise();
+pub(super) async fn work(seated: Leased<Claim>, sender: Data<Arc<Sender>>) -> Result<(), BoxDynError> {
+    let (claim, _seat) = seated.into_parts();
     // On the heap: it is some kilobytes, and a task is moved through each layer of the worker.
     Box::pin(sender.send(claim)).await;
     Ok(())

@@ -8,23 +8,23 @@ use apalis_core::error::BoxDynError;
 
 use crate::jobs::SILENCE_SLOTS;
 use crate::jobs::runtime::fair_limiter::Owner;
-use crate::jobs::runtime::queue::{Seated, Source, claim_at_once};
-use crate::storage::Ledger;
-use crate::storage::claim_limits::Room;
+use crate::jobs::runtime::queue::{JobSource, Leased, claim_at_once};
+use crate::storage::Storage;
+use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::inactivity::{self, Decided};
-use crate::storage::notifier::Work;
+use crate::storage::notifier::JobKind;
 
 /// Warns and ends silent sessions.
 #[derive(Clone)]
-pub struct Silences {
-    ledger: Ledger,
+pub struct InactivityJobs {
+    storage: Storage,
     /// In how many milliseconds the next one is due, as far as is known.
     next: Arc<AtomicU64>,
 }
 
-impl Silences {
-    pub(super) fn new(ledger: Ledger) -> Self {
-        Self { ledger, next: Arc::new(AtomicU64::new(u64::MAX)) }
+impl InactivityJobs {
+    pub(super) fn new(storage: Storage) -> Self {
+        Self { storage, next: Arc::new(AtomicU64::new(u64::MAX)) }
     }
 
     /// Looks at all that are due; says how many were warned or ended. This is what the worker does, without the worker:
@@ -35,21 +35,21 @@ impl Silences {
     }
 }
 
-impl Source for Silences {
+impl JobSource for InactivityJobs {
     type Claim = Decided;
-    const WORK: Work = Work::Silence;
+    const WORK: JobKind = JobKind::Silence;
 
-    fn ledger(&self) -> &Ledger {
-        &self.ledger
+    fn storage(&self) -> &Storage {
+        &self.storage
     }
 
     fn owner(claim: &Decided) -> Owner {
         Owner::alone(claim.session_id)
     }
 
-    async fn claim(&self, room: Room) -> Result<Vec<Decided>, sqlx::Error> {
-        let decided = inactivity::decide(&self.ledger, room).await?;
-        let next = inactivity::next_due(&self.ledger).await?;
+    async fn claim(&self, room: ClaimLimits) -> Result<Vec<Decided>, sqlx::Error> {
+        let decided = inactivity::decide(&self.storage, room).await?;
+        let next = inactivity::next_due(&self.storage).await?;
         self.next.store(crate::jobs::milliseconds(next), Ordering::Relaxed);
         Ok(decided)
     }
@@ -65,8 +65,8 @@ impl Source for Silences {
 }
 
 /// The worker's function: tells what was decided.
-pub(super) async fn work(seated: Seated<Decided>) -> Result<(), BoxDynError> {
-    let (decided, _seat) = seated.rise();
+pub(super) async fn work(seated: Leased<Decided>) -> Result<(), BoxDynError> {
+    let (decided, _seat) = seated.into_parts();
     let Decided { session_id, outcome, late_seconds, refused, .. } = decided;
     if let Some(reason) = refused {
         tracing::warn!(%session_id, reason, "a warning or a farewell is over a limit of its project and is not sent");

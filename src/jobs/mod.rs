@@ -18,22 +18,22 @@ use apalis_core::monitor::Monitor;
 use apalis_core::worker::builder::WorkerBuilder;
 use uuid::Uuid;
 
-use crate::agents::Means;
+use crate::agents::AgentRuntime;
 use crate::carriers::twilio::Client;
 use crate::carriers::twilio::client::CarrierError;
 use crate::config::WorkerSettings;
-use crate::storage::Ledger;
+use crate::storage::Storage;
 use crate::storage::carrier_account::Accounts;
 use crate::storage::eager_dispatch::Beginner;
 use crate::storage::turn;
-use backfill::Listener;
+use backfill::InboundBackfill;
 use deliveries::Sender;
-use inactivity::Silences;
+use inactivity::InactivityJobs;
 use numbers::Numbers;
-use runtime::circuit_breaker::Breakers;
+use runtime::circuit_breaker::CircuitBreakers;
 use runtime::eager_dispatch::BeginTurns;
-use runtime::local_queue::Handover;
-use runtime::queue::RowQueue;
+use runtime::local_queue::LocalQueue;
+use runtime::queue::PgJobQueue;
 use scheduled_messages::ScheduledMessages;
 use turns::Turns;
 use unknown_deliveries::Reconciler;
@@ -65,17 +65,17 @@ fn milliseconds(seconds: Option<f64>) -> u64 {
 
 /// What all need who talk to the carrier.
 #[derive(Clone)]
-struct Carrier {
-    ledger: Ledger,
+struct CarrierCalls {
+    storage: Storage,
     accounts: Accounts,
     client: Client,
     /// Calls that send: an account that fails them rests.
-    sends: Breakers,
+    sends: CircuitBreakers,
     /// Calls that read: they go on while sending fails, since by them it is known what became of what was sent.
-    reads: Breakers,
+    reads: CircuitBreakers,
 }
 
-impl Carrier {
+impl CarrierCalls {
     /// Lets the breaker of an account know how a reading went.
     fn note<T>(&self, project_id: Uuid, read: &Result<T, CarrierError>) {
         match read {
@@ -95,42 +95,42 @@ pub struct Workers {
     pub turns: Turns,
     pub sender: Sender,
     pub reconciler: Reconciler,
-    pub listener: Listener,
-    pub silences: Silences,
+    pub listener: InboundBackfill,
+    pub silences: InactivityJobs,
     pub scheduled_messages: ScheduledMessages,
     pub numbers: Numbers,
     /// Turns that begin with their texts.
-    begun: Handover<turn::Claim>,
+    begun: LocalQueue<turn::Claim>,
 }
 
 impl Workers {
-    /// Workers over a ledger, a carrier that knows us by `public_base`, and agents that are told `env`.
+    /// Workers over a storage, a carrier that knows us by `public_base`, and agents that are told `env`.
     pub fn new(
-        ledger: &Ledger,
+        storage: &Storage,
         accounts: &Accounts,
         carrier: &Client,
-        means: Means,
+        agent_runtime: AgentRuntime,
         env: &'static str,
         public_base: &str,
         settings: &WorkerSettings,
     ) -> Self {
         let lease = settings.lease_seconds;
-        let carrier = Carrier {
-            ledger: ledger.clone(),
+        let carrier = CarrierCalls {
+            storage: storage.clone(),
             accounts: accounts.clone(),
             client: carrier.clone(),
-            sends: Breakers::default(),
-            reads: Breakers::default(),
+            sends: CircuitBreakers::default(),
+            reads: CircuitBreakers::default(),
         };
         Self {
-            turns: Turns::new(ledger.clone(), means, accounts.key().clone(), env, lease),
+            turns: Turns::new(storage.clone(), agent_runtime, accounts.key().clone(), env, lease),
             sender: Sender::new(carrier.clone(), public_base, lease),
             reconciler: Reconciler::new(carrier.clone(), lease, settings.unknown_settle_seconds),
-            listener: Listener::new(carrier.clone(), settings.read_back_seconds),
+            listener: InboundBackfill::new(carrier.clone(), settings.read_back_seconds),
             numbers: Numbers::new(carrier, public_base),
-            silences: Silences::new(ledger.clone()),
-            scheduled_messages: ScheduledMessages::new(ledger.clone()),
-            begun: Handover::new(usize::from(settings.turn_slots)),
+            silences: InactivityJobs::new(storage.clone()),
+            scheduled_messages: ScheduledMessages::new(storage.clone()),
+            begun: LocalQueue::new(usize::from(settings.turn_slots)),
         }
     }
 
@@ -143,7 +143,7 @@ impl Workers {
 /// Runs the workers of this process until `stop`; then lets what runs come to its end, and gives
 /// back what was not begun.
 pub async fn run(
-    ledger: Ledger,
+    storage: Storage,
     workers: Workers,
     settings: WorkerSettings,
     stop: impl Future<Output = ()> + Send + 'static,
@@ -155,16 +155,22 @@ pub async fn run(
     let turn_slots = usize::from(settings.turn_slots);
     turns.bound_queue(turn_slots);
     let delivery_slots = usize::from(settings.delivery_slots);
-    let wakes = ledger.wakes().clone();
-    let handover = Handover::new(delivery_slots);
+    let notifier = storage.notifier().clone();
+    let handover = LocalQueue::new(delivery_slots);
     let turns = turns.hand_over_to(sender.clone(), handover.clone());
 
     let monitor = Monitor::new()
         .register({
-            let wakes = wakes.clone();
+            let notifier = notifier.clone();
             move |restart| {
                 WorkerBuilder::new(format!("turns-{process}-{restart}"))
-                    .backend(RowQueue::with_handover(turns.clone(), wakes.clone(), turn_slots, interval, begun.clone()))
+                    .backend(PgJobQueue::with_handover(
+                        turns.clone(),
+                        notifier.clone(),
+                        turn_slots,
+                        interval,
+                        begun.clone(),
+                    ))
                     .data(Arc::new(turns.clone()))
                     .concurrency(turn_slots)
                     .catch_panic()
@@ -172,10 +178,10 @@ pub async fn run(
             }
         })
         .register({
-            let wakes = wakes.clone();
+            let notifier = notifier.clone();
             move |restart| {
                 WorkerBuilder::new(format!("reconcile-{process}-{restart}"))
-                    .backend(RowQueue::new(reconciler.clone(), wakes.clone(), RECONCILE_SLOTS, interval))
+                    .backend(PgJobQueue::new(reconciler.clone(), notifier.clone(), RECONCILE_SLOTS, interval))
                     .data(reconciler.clone())
                     .concurrency(RECONCILE_SLOTS)
                     .catch_panic()
@@ -183,10 +189,10 @@ pub async fn run(
             }
         })
         .register({
-            let wakes = wakes.clone();
+            let notifier = notifier.clone();
             move |restart| {
                 WorkerBuilder::new(format!("read-back-{process}-{restart}"))
-                    .backend(RowQueue::new(listener.clone(), wakes.clone(), READ_BACK_SLOTS, interval))
+                    .backend(PgJobQueue::new(listener.clone(), notifier.clone(), READ_BACK_SLOTS, interval))
                     .data(listener.clone())
                     .concurrency(READ_BACK_SLOTS)
                     .catch_panic()
@@ -194,30 +200,30 @@ pub async fn run(
             }
         })
         .register({
-            let wakes = wakes.clone();
+            let notifier = notifier.clone();
             move |restart| {
                 WorkerBuilder::new(format!("silences-{process}-{restart}"))
-                    .backend(RowQueue::new(silences.clone(), wakes.clone(), SILENCE_SLOTS, interval))
+                    .backend(PgJobQueue::new(silences.clone(), notifier.clone(), SILENCE_SLOTS, interval))
                     .concurrency(SILENCE_SLOTS)
                     .catch_panic()
                     .build(inactivity::work)
             }
         })
         .register({
-            let wakes = wakes.clone();
+            let notifier = notifier.clone();
             move |restart| {
                 WorkerBuilder::new(format!("scheduled-messages-{process}-{restart}"))
-                    .backend(RowQueue::new(scheduled_messages.clone(), wakes.clone(), SCHEDULED_SLOTS, interval))
+                    .backend(PgJobQueue::new(scheduled_messages.clone(), notifier.clone(), SCHEDULED_SLOTS, interval))
                     .concurrency(SCHEDULED_SLOTS)
                     .catch_panic()
                     .build(scheduled_messages::work)
             }
         })
         .register({
-            let wakes = wakes.clone();
+            let notifier = notifier.clone();
             move |restart| {
                 WorkerBuilder::new(format!("numbers-{process}-{restart}"))
-                    .backend(RowQueue::new(numbers.clone(), wakes.clone(), NUMBER_SLOTS, interval))
+                    .backend(PgJobQueue::new(numbers.clone(), notifier.clone(), NUMBER_SLOTS, interval))
                     .data(numbers.clone())
                     .concurrency(NUMBER_SLOTS)
                     .catch_panic()
@@ -226,9 +232,9 @@ pub async fn run(
         })
         .register(move |restart| {
             WorkerBuilder::new(format!("deliveries-{process}-{restart}"))
-                .backend(RowQueue::with_handover(
+                .backend(PgJobQueue::with_handover(
                     sender.clone(),
-                    wakes.clone(),
+                    notifier.clone(),
                     delivery_slots,
                     interval,
                     handover.clone(),

@@ -7,28 +7,28 @@ use uuid::Uuid;
 
 use crate::carriers::twilio::client::WebhookUrls;
 use crate::carriers::twilio::registration::Pools;
-use crate::jobs::Carrier;
-use crate::jobs::runtime::circuit_breaker::Gate;
+use crate::jobs::CarrierCalls;
+use crate::jobs::runtime::circuit_breaker::CircuitState;
 use crate::jobs::runtime::fair_limiter::Owner;
-use crate::jobs::runtime::queue::{Seated, Source, claim_at_once};
+use crate::jobs::runtime::queue::{JobSource, Leased, claim_at_once};
 use crate::numbers::reconciler::{self, Looked};
-use crate::storage::Ledger;
-use crate::storage::claim_limits::Room;
+use crate::storage::Storage;
+use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
-use crate::storage::notifier::Work;
+use crate::storage::notifier::JobKind;
 use crate::storage::number::{self, Claim, Facts};
 
 /// Looks after numbers.
 #[derive(Clone)]
 pub struct Numbers {
-    carrier: Carrier,
+    carrier: CarrierCalls,
     /// Where the carrier reaches us, without a slash at its end.
     public_base: Arc<str>,
     pools: Pools,
 }
 
 impl Numbers {
-    pub(super) fn new(carrier: Carrier, public_base: &str) -> Self {
+    pub(super) fn new(carrier: CarrierCalls, public_base: &str) -> Self {
         Self { carrier, public_base: public_base.into(), pools: Pools::default() }
     }
 
@@ -58,7 +58,7 @@ impl Numbers {
         };
         let urls = WebhookUrls::of(&self.public_base, &account.webhook_key);
         let look = reconciler::look_after(&self.carrier.client, &self.pools, &account, &urls, &claim.number);
-        match number::while_held(&self.carrier.ledger, claim, reconciler::LEASE_SECONDS, look).await {
+        match number::while_held(&self.carrier.storage, claim, reconciler::LEASE_SECONDS, look).await {
             Looked::Seen { facts, trouble } => {
                 if let Some(error) = trouble {
                     self.carrier.note::<()>(claim.number.project_id, &Err(error.clone()));
@@ -78,7 +78,7 @@ impl Numbers {
     }
 
     async fn settle(&self, claim: &Claim, facts: &Facts) {
-        match database::patiently(number::settle(&self.carrier.ledger, claim, facts)).await {
+        match database::with_timeout(number::settle(&self.carrier.storage, claim, facts)).await {
             Ok(true) => {}
             Ok(false) => tracing::warn!("the number was lost to another worker"),
             Err(error) => {
@@ -93,34 +93,34 @@ fn later(claim: &Claim) -> Facts {
     Facts { wish: claim.number.wish, check_in_seconds: 600.0, ..Facts::default() }
 }
 
-impl Source for Numbers {
+impl JobSource for Numbers {
     type Claim = Claim;
-    const WORK: Work = Work::Number;
+    const WORK: JobKind = JobKind::Number;
 
-    fn ledger(&self) -> &Ledger {
-        &self.carrier.ledger
+    fn storage(&self) -> &Storage {
+        &self.carrier.storage
     }
 
     fn owner(claim: &Claim) -> Owner {
         Owner::alone(claim.number.project_id)
     }
 
-    fn gates(&self) -> Vec<(Uuid, Gate)> {
+    fn gates(&self) -> Vec<(Uuid, CircuitState)> {
         self.carrier.reads.gates()
     }
 
-    async fn claim(&self, room: Room) -> Result<Vec<Claim>, sqlx::Error> {
-        number::claim_check(&self.carrier.ledger, room, reconciler::LEASE_SECONDS).await
+    async fn claim(&self, room: ClaimLimits) -> Result<Vec<Claim>, sqlx::Error> {
+        number::claim_check(&self.carrier.storage, room, reconciler::LEASE_SECONDS).await
     }
 
     async fn give_back(&self, claims: Vec<Claim>) -> Result<(), sqlx::Error> {
-        number::give_back(&self.carrier.ledger, &claims).await
+        number::give_back(&self.carrier.storage, &claims).await
     }
 }
 
 /// The worker's function. What failed is due again, so this never fails.
-pub(super) async fn work(seated: Seated<Claim>, numbers: Data<Numbers>) -> Result<(), BoxDynError> {
-    let (claim, _seat) = seated.rise();
+pub(super) async fn work(seated: Leased<Claim>, numbers: Data<Numbers>) -> Result<(), BoxDynError> {
+    let (claim, _seat) = seated.into_parts();
     numbers.look_after(&claim).await;
     Ok(())
 }

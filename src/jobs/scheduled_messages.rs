@@ -8,23 +8,23 @@ use apalis_core::error::BoxDynError;
 
 use crate::jobs::SCHEDULED_SLOTS;
 use crate::jobs::runtime::fair_limiter::Owner;
-use crate::jobs::runtime::queue::{Seated, Source, claim_at_once};
-use crate::storage::Ledger;
-use crate::storage::claim_limits::Room;
-use crate::storage::notifier::Work;
+use crate::jobs::runtime::queue::{JobSource, Leased, claim_at_once};
+use crate::storage::Storage;
+use crate::storage::claim_limits::ClaimLimits;
+use crate::storage::notifier::JobKind;
 use crate::storage::scheduled_message::{self, Due};
 
 /// Sends what was scheduled.
 #[derive(Clone)]
 pub struct ScheduledMessages {
-    ledger: Ledger,
+    storage: Storage,
     /// In how many milliseconds the next one is due, as far as is known.
     next: Arc<AtomicU64>,
 }
 
 impl ScheduledMessages {
-    pub(super) fn new(ledger: Ledger) -> Self {
-        Self { ledger, next: Arc::new(AtomicU64::new(u64::MAX)) }
+    pub(super) fn new(storage: Storage) -> Self {
+        Self { storage, next: Arc::new(AtomicU64::new(u64::MAX)) }
     }
 
     /// Sends all that are due; says how many there were. This is what the worker does, without the worker: for tests.
@@ -33,21 +33,21 @@ impl ScheduledMessages {
     }
 }
 
-impl Source for ScheduledMessages {
+impl JobSource for ScheduledMessages {
     type Claim = Due;
-    const WORK: Work = Work::ScheduledMessage;
+    const WORK: JobKind = JobKind::ScheduledMessage;
 
-    fn ledger(&self) -> &Ledger {
-        &self.ledger
+    fn storage(&self) -> &Storage {
+        &self.storage
     }
 
     fn owner(claim: &Due) -> Owner {
         Owner::alone(claim.message_id)
     }
 
-    async fn claim(&self, room: Room) -> Result<Vec<Due>, sqlx::Error> {
-        let due = scheduled_message::send_due(&self.ledger, room).await?;
-        let next = scheduled_message::next_due(&self.ledger).await?;
+    async fn claim(&self, room: ClaimLimits) -> Result<Vec<Due>, sqlx::Error> {
+        let due = scheduled_message::send_due(&self.storage, room).await?;
+        let next = scheduled_message::next_due(&self.storage).await?;
         self.next.store(crate::jobs::milliseconds(next), Ordering::Relaxed);
         Ok(due)
     }
@@ -63,8 +63,8 @@ impl Source for ScheduledMessages {
 }
 
 /// The worker's function: tells what became of it.
-pub(super) async fn work(seated: Seated<Due>) -> Result<(), BoxDynError> {
-    let (due, _seat) = seated.rise();
+pub(super) async fn work(seated: Leased<Due>) -> Result<(), BoxDynError> {
+    let (due, _seat) = seated.into_parts();
     let Due { message_id, session_id, outcome, late_seconds, .. } = due;
     match outcome.as_str() {
         "sent" => tracing::info!(%message_id, session_id = ?session_id, late_seconds, "a scheduled text is on its way"),

@@ -17,14 +17,14 @@ use uuid::Uuid;
 
 use crate::agents::http::HttpAgent;
 use crate::agents::script::{Headroom, ScriptAgent};
-use crate::agents::{Agent, AgentError, Answer, Means, Outside, Wording};
+use crate::agents::{Agent, AgentError, AgentRuntime, Answer, MessageBody, OutboundRequest};
 use crate::domain::bounds;
 use crate::failpoint;
 use crate::jobs::deliveries::Sender;
-use crate::jobs::runtime::circuit_breaker::Gate;
-use crate::jobs::runtime::fair_limiter::{Owner, Seat};
-use crate::jobs::runtime::local_queue::Handover;
-use crate::jobs::runtime::queue::{Seated, Source, claim_at_once, give_back};
+use crate::jobs::runtime::circuit_breaker::CircuitState;
+use crate::jobs::runtime::fair_limiter::{Owner, Permit};
+use crate::jobs::runtime::local_queue::LocalQueue;
+use crate::jobs::runtime::queue::{JobSource, Leased, claim_at_once, give_back};
 use crate::jobs::turns::agent_log::write_log;
 use crate::jobs::turns::failure::Failure;
 use crate::jobs::turns::input::{asked, conversation};
@@ -32,11 +32,11 @@ use crate::jobs::turns::messages::Allowance;
 use crate::secret::SecretKeys;
 use crate::storage::agent::Version;
 use crate::storage::batcher::BatchError;
-use crate::storage::claim_limits::Room;
+use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
-use crate::storage::notifier::Work;
+use crate::storage::notifier::JobKind;
 use crate::storage::turn::{Claim, Reason, Settled, Settlement};
-use crate::storage::{self, Ledger, agent, delivery, turn};
+use crate::storage::{self, Storage, agent, delivery, turn};
 
 /// How often a turn may be claimed before it is set aside, since its text may end each worker. Workers also die for
 /// other reasons, so this is more than the attempts.
@@ -51,32 +51,32 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Runs turns.
 #[derive(Clone)]
 pub struct Turns {
-    ledger: Ledger,
+    storage: Storage,
     /// Versions never change, so what was read once is right for ever.
-    agents: Cache<(Uuid, i32), Arc<Loaded>>,
-    means: Means,
+    agents: Cache<(Uuid, i32), Arc<CachedAgent>>,
+    agent_runtime: AgentRuntime,
     /// What opens the secrets that sign requests to services.
     key: SecretKeys,
     env: &'static str,
     pub(super) lease_seconds: u32,
     /// Who sends what turns say, when it is this process.
-    sending: Option<(Sender, Handover<delivery::Claim>)>,
+    sending: Option<(Sender, LocalQueue<delivery::Claim>)>,
     /// Cancelled when the process is told to stop.
     pub(super) stopping: CancellationToken,
 }
 
-struct Loaded {
+struct CachedAgent {
     version: Version,
     /// None for a service.
     script: Option<ScriptAgent>,
 }
 
-impl Loaded {
+impl CachedAgent {
     /// Whether one more turn could only wait for other runs of its project, or only one turn may try.
-    fn gate(&self) -> Option<Gate> {
+    fn gate(&self) -> Option<CircuitState> {
         match self.script.as_ref().map(ScriptAgent::headroom)? {
-            Headroom::None => Some(Gate::Shut),
-            Headroom::Few => Some(Gate::Trial),
+            Headroom::None => Some(CircuitState::Shut),
+            Headroom::Few => Some(CircuitState::Trial),
             Headroom::Enough => None,
         }
     }
@@ -84,19 +84,25 @@ impl Loaded {
 
 impl Turns {
     /// Turns whose agents are told that they run in `env`, and that hold their leases this long.
-    pub fn new(ledger: Ledger, means: Means, key: SecretKeys, env: &'static str, lease_seconds: u32) -> Self {
+    pub fn new(
+        storage: Storage,
+        agent_runtime: AgentRuntime,
+        key: SecretKeys,
+        env: &'static str,
+        lease_seconds: u32,
+    ) -> Self {
         let (agents, stopping) = (Cache::new(1_000), CancellationToken::new());
-        Self { ledger, agents, means, key, env, lease_seconds, sending: None, stopping }
+        Self { storage, agents, agent_runtime, key, env, lease_seconds, sending: None, stopping }
     }
 
     /// The same, whose first texts are sent by this process without another look for them.
-    pub(super) fn hand_over_to(self, sender: Sender, handover: Handover<delivery::Claim>) -> Self {
+    pub(super) fn hand_over_to(self, sender: Sender, handover: LocalQueue<delivery::Claim>) -> Self {
         Self { sending: Some((sender, handover)), ..self }
     }
 
     /// Lets only a part of a worker's slots wait for slow scripts.
     pub(super) fn bound_queue(&self, slots: usize) {
-        self.means.runners.bound_queue(slots);
+        self.agent_runtime.runners.bound_queue(slots);
     }
 
     /// Whether an agent's turns stay unclaimed for now: enough slow turns of its project wait already.
@@ -170,7 +176,7 @@ impl Turns {
         if failure.reason != Reason::Interrupted {
             return;
         }
-        match database::patiently(turn::count_interruption(&self.ledger, claim)).await {
+        match database::with_timeout(turn::count_interruption(&self.storage, claim)).await {
             Ok(count) => failure.interrupted(count),
             Err(error) => tracing::warn!(%error, "it could not be counted that the turn was interrupted"),
         }
@@ -195,7 +201,7 @@ impl Turns {
     async fn settle(&self, claim: &Claim, settlement: Settlement) -> Result<Settled, BatchError> {
         let (mut troubled, mut renewed) = (None, Instant::now());
         loop {
-            let error = match (turn::settle(&self.ledger, settlement.clone()).await, troubled) {
+            let error = match (turn::settle(&self.storage, settlement.clone()).await, troubled) {
                 (Err(error), _) if error.is_of_the_database() => error,
                 // It may be settled by a try of which we had no answer.
                 (Ok(Settled::Stale), Some(error)) => return Err(error),
@@ -212,7 +218,8 @@ impl Turns {
             }
             if renewed.elapsed() > self.lease() / 3 {
                 renewed = Instant::now();
-                if let Err(error) = database::patiently(turn::renew(&self.ledger, claim, self.lease_seconds)).await {
+                if let Err(error) = database::with_timeout(turn::renew(&self.storage, claim, self.lease_seconds)).await
+                {
                     tracing::warn!(%error, "the lease could not be renewed");
                 }
             }
@@ -220,7 +227,7 @@ impl Turns {
     }
 
     /// A slot for what the turn says first, if its account may send and a slot is free.
-    fn reserve(&self, claim: &Claim, settlement: &mut Settlement) -> Option<(delivery::Claim, Seat)> {
+    fn reserve(&self, claim: &Claim, settlement: &mut Settlement) -> Option<(delivery::Claim, Permit)> {
         let (sender, handover) = self.sending.as_ref()?;
         // Whoever stops sends no more: another process can, at once.
         if self.stopping.is_cancelled() || !settlement.speaks() || !sender.may_send(claim.project_id) {
@@ -231,7 +238,7 @@ impl Turns {
     }
 
     /// Lets the first text go when it was claimed with the settling. Gives it back where that is not known, or nobody sends any more.
-    async fn hand_over(&self, settled: &Result<Settled, BatchError>, claim: delivery::Claim, seat: Seat) {
+    async fn hand_over(&self, settled: &Result<Settled, BatchError>, claim: delivery::Claim, seat: Permit) {
         let Some((sender, handover)) = &self.sending else { return };
         let left = match settled {
             Ok(Settled::Written { leaving: true, .. }) => handover.hand_over(claim, seat).err(),
@@ -263,11 +270,11 @@ impl Turns {
             let (settlement, sends) = match &version.url {
                 Some(url) => {
                     // Read for each turn: a secret may be changed, and from then on the new one signs.
-                    let secrets = agent::signing_secrets(&self.ledger, &self.key, claim.agent_id);
-                    let secrets = database::patiently(secrets).await;
+                    let secrets = agent::signing_secrets(&self.storage, &self.key, claim.agent_id);
+                    let secrets = database::with_timeout(secrets).await;
                     let secrets = secrets.map_err(|error| Failure::of_ours(error.to_string()))?;
                     let timeout = Duration::from_secs(u64::try_from(version.timeout_seconds).unwrap_or_default());
-                    let service = HttpAgent::new(self.means.caller.clone(), url.clone(), timeout, secrets);
+                    let service = HttpAgent::new(self.agent_runtime.caller.clone(), url.clone(), timeout, secrets);
                     converse(&service, version, claim, self.env, &mut allowance).await.map_err(failed)?
                 }
                 None => {
@@ -277,10 +284,10 @@ impl Turns {
                 }
             };
             let mut settlement = settlement;
-            for Outside { to, from, wording } in sends {
+            for OutboundRequest { to, from, wording } in sends {
                 let body = match wording {
-                    Wording::Text(text) => text,
-                    Wording::Template { name, variables } => {
+                    MessageBody::Text(text) => text,
+                    MessageBody::Template { name, variables } => {
                         self.fill(claim, &name, &variables).await?.map_err(failed)?
                     }
                 };
@@ -302,7 +309,7 @@ impl Turns {
         name: &str,
         variables: &Map<String, Value>,
     ) -> Result<Result<String, AgentError>, Failure> {
-        let found = match database::patiently(storage::template::find(&self.ledger, claim.project_id, name)).await {
+        let found = match database::with_timeout(storage::template::find(&self.storage, claim.project_id, name)).await {
             Ok(found) => found,
             // The template that the agent named can't be looked up now or later.
             Err(error) if database::fault(&error) == Some(database::Fault::Row) => {
@@ -315,7 +322,7 @@ impl Turns {
             let what = "the project has no such template; PUT /v1/templates makes one";
             return Ok(Err(AgentError::Failed(format!("conv.send_sms_template, {name:?}: {what}"))));
         };
-        let filled = self.means.runners.fill(claim.project_id, &found.body, variables).await;
+        let filled = self.agent_runtime.runners.fill(claim.project_id, &found.body, variables).await;
         Ok(filled.map_err(|error| error.map(|what| format!("conv.send_sms_template, {name:?}: {what}"))))
     }
 
@@ -325,16 +332,16 @@ impl Turns {
         tokio::time::sleep(GRACE).await;
     }
 
-    async fn load(&self, claim: &Claim) -> Result<Arc<Loaded>, Failure> {
+    async fn load(&self, claim: &Claim) -> Result<Arc<CachedAgent>, Failure> {
         let reading = async {
-            let reading = agent::version(&self.ledger, claim.agent_id, claim.agent_version);
-            let version = database::patiently(reading).await?;
+            let reading = agent::version(&self.storage, claim.agent_id, claim.agent_version);
+            let version = database::with_timeout(reading).await?;
             let script = version.url.is_none().then(|| {
                 let key = format!("{} {}", claim.agent_id, claim.agent_version);
                 let source = version.source.clone().unwrap_or_default();
-                ScriptAgent::new(self.means.runners.clone(), claim.project_id, key, source)
+                ScriptAgent::new(self.agent_runtime.runners.clone(), claim.project_id, key, source)
             });
-            Ok::<_, sqlx::Error>(Arc::new(Loaded { version, script }))
+            Ok::<_, sqlx::Error>(Arc::new(CachedAgent { version, script }))
         };
         let key = (claim.agent_id, claim.agent_version);
         if let Some(loaded) = self.agents.get(&key).await {
@@ -354,7 +361,7 @@ impl Turns {
     async fn keep_lease(&self, claim: &Claim) {
         loop {
             tokio::time::sleep(self.lease() / 3).await;
-            match database::patiently(turn::renew(&self.ledger, claim, self.lease_seconds)).await {
+            match database::with_timeout(turn::renew(&self.storage, claim, self.lease_seconds)).await {
                 Ok(true) => {}
                 Ok(false) => return,
                 // The settling will tell whether it is still ours.
@@ -365,8 +372,8 @@ impl Turns {
 
     async fn put_off(&self, claim: &Claim, failure: &Failure) {
         let error = bounds::error(&failure.error);
-        let putting_off = turn::put_off(&self.ledger, claim, failure.rest(claim.failures), &error, failure.reason);
-        if let Err(error) = database::patiently(putting_off).await {
+        let putting_off = turn::put_off(&self.storage, claim, failure.rest(claim.failures), &error, failure.reason);
+        if let Err(error) = database::with_timeout(putting_off).await {
             tracing::warn!(%error, "the turn could not be put off; its lease will run out");
         }
     }
@@ -379,7 +386,7 @@ async fn converse(
     claim: &Claim,
     env: &'static str,
     allowance: &mut Allowance<'_>,
-) -> Result<(Settlement, Vec<Outside>), AgentError> {
+) -> Result<(Settlement, Vec<OutboundRequest>), AgentError> {
     let mut conversation = conversation(claim, env);
     let mut settlement = Settlement::of(claim);
     let mut sends = Vec::new();
@@ -432,39 +439,39 @@ fn greeting(begun: &Answer, version: &Version) -> Vec<String> {
     from_state.or_else(|| version.greeting.clone()).filter(|text| !text.trim().is_empty()).into_iter().collect()
 }
 
-impl Source for Turns {
+impl JobSource for Turns {
     type Claim = Claim;
-    const WORK: Work = Work::Turn;
+    const WORK: JobKind = JobKind::Turn;
 
-    fn ledger(&self) -> &Ledger {
-        &self.ledger
+    fn storage(&self) -> &Storage {
+        &self.storage
     }
 
     fn owner(claim: &Claim) -> Owner {
         Owner::of_project(claim.agent_id, claim.project_id)
     }
 
-    fn gates(&self) -> Vec<(Uuid, Gate)> {
-        if !self.means.runners.has_queue() {
+    fn gates(&self) -> Vec<(Uuid, CircuitState)> {
+        if !self.agent_runtime.runners.has_queue() {
             return Vec::new();
         }
         self.agents.iter().filter_map(|(key, loaded)| Some((key.0, loaded.gate()?))).collect()
     }
 
-    async fn claim(&self, room: Room) -> Result<Vec<Claim>, sqlx::Error> {
-        turn::claim(&self.ledger, room, self.lease_seconds).await
+    async fn claim(&self, room: ClaimLimits) -> Result<Vec<Claim>, sqlx::Error> {
+        turn::claim(&self.storage, room, self.lease_seconds).await
     }
 
     async fn give_back(&self, claims: Vec<Claim>) -> Result<(), sqlx::Error> {
-        turn::give_back(&self.ledger, &claims).await?;
-        self.ledger.wakes().ring(Work::Turn);
+        turn::give_back(&self.storage, &claims).await?;
+        self.storage.notifier().ring(JobKind::Turn);
         Ok(())
     }
 }
 
 /// The worker's function. The row says how it went, so this never fails.
-pub(super) async fn work(seated: Seated<Claim>, turns: Data<Arc<Turns>>) -> Result<(), BoxDynError> {
-    let (claim, _seat) = seated.rise();
+pub(super) async fn work(seated: Leased<Claim>, turns: Data<Arc<Turns>>) -> Result<(), BoxDynError> {
+    let (claim, _seat) = seated.into_parts();
     // On the heap: it is some kilobytes, and a task is moved through each layer of the worker.
     Box::pin(turns.take(claim)).await;
     Ok(())

@@ -6,14 +6,14 @@ use chrono::TimeDelta;
 use uuid::Uuid;
 
 use crate::failpoint;
-use crate::jobs::Carrier;
-use crate::jobs::runtime::circuit_breaker::Gate;
+use crate::jobs::CarrierCalls;
+use crate::jobs::runtime::circuit_breaker::CircuitState;
 use crate::jobs::runtime::fair_limiter::Owner;
-use crate::jobs::runtime::queue::{Seated, Source, claim_at_once};
-use crate::storage::Ledger;
-use crate::storage::claim_limits::Room;
+use crate::jobs::runtime::queue::{JobSource, Leased, claim_at_once};
+use crate::storage::Storage;
+use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
-use crate::storage::notifier::Work;
+use crate::storage::notifier::JobKind;
 use crate::storage::unknown_delivery::{self, Resolved, Unknown};
 
 /// How far the carrier's clock and the database's may be apart.
@@ -22,14 +22,14 @@ const CLOCKS_APART: TimeDelta = TimeDelta::minutes(2);
 /// Looks for unknown deliveries.
 #[derive(Clone)]
 pub struct Reconciler {
-    carrier: Carrier,
+    carrier: CarrierCalls,
     lease_seconds: u32,
     settle_after_seconds: u32,
 }
 
 impl Reconciler {
     /// A reconciler that holds an absence certain `settle_after_seconds` after the attempt.
-    pub(super) fn new(carrier: Carrier, lease_seconds: u32, settle_after_seconds: u32) -> Self {
+    pub(super) fn new(carrier: CarrierCalls, lease_seconds: u32, settle_after_seconds: u32) -> Self {
         // Nobody calls for a delivery after its lease: an absence before that says nothing.
         Self { carrier, lease_seconds, settle_after_seconds: settle_after_seconds.max(lease_seconds) }
     }
@@ -46,8 +46,8 @@ impl Reconciler {
     #[tracing::instrument(name = "delivery.reconcile", skip_all, fields(delivery_id = %claim.id))]
     async fn look_for(&self, claim: &Unknown) {
         let candidates = self.candidates(claim).await;
-        let resolving = unknown_delivery::resolve(&self.carrier.ledger, claim, candidates, self.settle_after_seconds);
-        match failpoint::during("reconcile.in_commit", database::patiently(resolving)).await {
+        let resolving = unknown_delivery::resolve(&self.carrier.storage, claim, candidates, self.settle_after_seconds);
+        match failpoint::during("reconcile.in_commit", database::with_timeout(resolving)).await {
             Ok(resolved) => {
                 let word = match resolved {
                     Resolved::Found => "found",
@@ -89,34 +89,34 @@ impl Reconciler {
     }
 }
 
-impl Source for Reconciler {
+impl JobSource for Reconciler {
     type Claim = Unknown;
-    const WORK: Work = Work::Unknown;
+    const WORK: JobKind = JobKind::Unknown;
 
-    fn ledger(&self) -> &Ledger {
-        &self.carrier.ledger
+    fn storage(&self) -> &Storage {
+        &self.carrier.storage
     }
 
     fn owner(claim: &Unknown) -> Owner {
         Owner::alone(claim.project_id)
     }
 
-    fn gates(&self) -> Vec<(Uuid, Gate)> {
+    fn gates(&self) -> Vec<(Uuid, CircuitState)> {
         self.carrier.reads.gates()
     }
 
-    async fn claim(&self, room: Room) -> Result<Vec<Unknown>, sqlx::Error> {
-        unknown_delivery::claim(&self.carrier.ledger, room, self.lease_seconds).await
+    async fn claim(&self, room: ClaimLimits) -> Result<Vec<Unknown>, sqlx::Error> {
+        unknown_delivery::claim(&self.carrier.storage, room, self.lease_seconds).await
     }
 
     async fn give_back(&self, claims: Vec<Unknown>) -> Result<(), sqlx::Error> {
-        unknown_delivery::give_back(&self.carrier.ledger, &claims).await
+        unknown_delivery::give_back(&self.carrier.storage, &claims).await
     }
 }
 
 /// The worker's function. The row says how it went, so this never fails.
-pub(super) async fn work(seated: Seated<Unknown>, reconciler: Data<Reconciler>) -> Result<(), BoxDynError> {
-    let (claim, _seat) = seated.rise();
+pub(super) async fn work(seated: Leased<Unknown>, reconciler: Data<Reconciler>) -> Result<(), BoxDynError> {
+    let (claim, _seat) = seated.into_parts();
     reconciler.look_for(&claim).await;
     Ok(())
 }

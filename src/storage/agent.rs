@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::secret::{SecretContext, SecretError, SecretKeys};
 use crate::storage::carrier_account::AccountError;
 use crate::storage::pagination::Page;
-use crate::storage::{Ledger, new_id};
+use crate::storage::{Storage, new_id};
 
 /// An agent with its current version.
 #[derive(Debug, Clone, FromRow)]
@@ -103,13 +103,13 @@ impl SealedSecret {
 /// Makes an agent with its first version, and a signing secret if it needs one. The constraint
 /// `agent_name_is_unique_in_a_project` refuses a name that is taken.
 pub async fn create(
-    ledger: &Ledger,
+    storage: &Storage,
     project_id: Uuid,
     name: &str,
     version: &NewVersion,
     secret: Option<NewSecret<'_>>,
 ) -> Result<Agent, sqlx::Error> {
-    let mut transaction = ledger.pool.begin().await?;
+    let mut transaction = storage.pool.begin().await?;
     let id = new_id();
     sqlx::query(include_str!("../../sql/agent/create.sql"))
         .bind(id)
@@ -133,13 +133,13 @@ pub async fn create(
 /// Adds a version and makes it current: sessions opened from now on run it. It takes the secret if it needs one and
 /// has none, and says so. `None`: no such agent.
 pub async fn add_version(
-    ledger: &Ledger,
+    storage: &Storage,
     project_id: Uuid,
     id: Uuid,
     version: &NewVersion,
     secret: Option<NewSecret<'_>>,
 ) -> Result<Option<(Agent, bool)>, sqlx::Error> {
-    let mut transaction = ledger.pool.begin().await?;
+    let mut transaction = storage.pool.begin().await?;
     let next: Option<i32> = sqlx::query_scalar(include_str!("../../sql/agent/advance.sql"))
         .bind(project_id)
         .bind(id)
@@ -176,7 +176,7 @@ async fn give_signing_secret(
 
 /// Changes the signing secret of an agent; the one before signs on for a day. False: no such agent, or it has none.
 pub async fn change_signing_secret(
-    ledger: &Ledger,
+    storage: &Storage,
     project_id: Uuid,
     id: Uuid,
     secret: NewSecret<'_>,
@@ -187,7 +187,7 @@ pub async fn change_signing_secret(
         .bind(id)
         .bind(&secret.key_id)
         .bind(&secret.sealed)
-        .execute(&ledger.pool)
+        .execute(&storage.pool)
         .await?;
     Ok(changed.rows_affected() == 1)
 }
@@ -197,13 +197,13 @@ type SealedSecrets = (Uuid, String, Vec<u8>, Option<Vec<u8>>);
 
 /// What signs requests to an agent now, the newest first.
 pub async fn signing_secrets(
-    ledger: &Ledger,
+    storage: &Storage,
     key: &SecretKeys,
     agent_id: Uuid,
 ) -> Result<Vec<SecretString>, AccountError> {
     let found: Option<SealedSecrets> = sqlx::query_as(include_str!("../../sql/agent/signing_secrets.sql"))
         .bind(agent_id)
-        .fetch_optional(&ledger.pool)
+        .fetch_optional(&storage.pool)
         .await?;
     let Some((project_id, key_id, newest, previous)) = found else { return Ok(Vec::new()) };
     let context = SecretContext::of_agent(project_id, agent_id);
@@ -242,17 +242,17 @@ async fn insert_version(
 }
 
 /// One agent of a project, with its current version.
-pub async fn find(ledger: &Ledger, project_id: Uuid, id: Uuid) -> Result<Option<Agent>, sqlx::Error> {
+pub async fn find(storage: &Storage, project_id: Uuid, id: Uuid) -> Result<Option<Agent>, sqlx::Error> {
     sqlx::query_as(include_str!("../../sql/agent/find.sql"))
         .bind(project_id)
         .bind(id)
-        .fetch_optional(&ledger.pool)
+        .fetch_optional(&storage.pool)
         .await
 }
 
 /// The agents of a project, newest first, without their sources.
 pub async fn list(
-    ledger: &Ledger,
+    storage: &Storage,
     project_id: Uuid,
     before: Option<Uuid>,
     limit: u32,
@@ -261,14 +261,14 @@ pub async fn list(
         .bind(project_id)
         .bind(before)
         .bind(i64::from(limit) + 1)
-        .fetch_all(&ledger.pool)
+        .fetch_all(&storage.pool)
         .await?;
     Ok(Page::of(rows, limit, |agent: &Agent| agent.id.to_string()))
 }
 
 /// The versions of an agent, newest first, without their sources.
 pub async fn list_versions(
-    ledger: &Ledger,
+    storage: &Storage,
     project_id: Uuid,
     id: Uuid,
     before: Option<i32>,
@@ -279,14 +279,14 @@ pub async fn list_versions(
         .bind(id)
         .bind(before)
         .bind(i64::from(limit) + 1)
-        .fetch_all(&ledger.pool)
+        .fetch_all(&storage.pool)
         .await?;
     Ok(Page::of(rows, limit, |version: &Version| version.version.to_string()))
 }
 
 /// One version of an agent of a project.
 pub async fn find_version(
-    ledger: &Ledger,
+    storage: &Storage,
     project_id: Uuid,
     id: Uuid,
     version: i32,
@@ -295,15 +295,15 @@ pub async fn find_version(
         .bind(project_id)
         .bind(id)
         .bind(version)
-        .fetch_optional(&ledger.pool)
+        .fetch_optional(&storage.pool)
         .await
 }
 
 /// The version that a session runs. It never changes, so the caller may keep it.
-pub async fn version(ledger: &Ledger, agent_id: Uuid, version: i32) -> Result<Version, sqlx::Error> {
+pub async fn version(storage: &Storage, agent_id: Uuid, version: i32) -> Result<Version, sqlx::Error> {
     sqlx::query_as(include_str!("../../sql/agent/version.sql"))
         .bind(agent_id)
         .bind(version)
-        .fetch_one(&ledger.pool)
+        .fetch_one(&storage.pool)
         .await
 }

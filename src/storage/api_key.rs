@@ -4,7 +4,7 @@ use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
 use crate::secret::{draw_token, sha256};
-use crate::storage::{Ledger, new_id};
+use crate::storage::{Storage, new_id};
 
 /// The beginning of every key.
 const PREFIX: &str = "tb_";
@@ -30,8 +30,8 @@ pub(super) async fn create(connection: &mut PgConnection, project_id: Uuid) -> R
 }
 
 /// Makes another key for a project and tells it.
-pub async fn add(ledger: &Ledger, project_id: Uuid) -> Result<String, sqlx::Error> {
-    let mut connection = ledger.pool.acquire().await?;
+pub async fn add(storage: &Storage, project_id: Uuid) -> Result<String, sqlx::Error> {
+    let mut connection = storage.pool.acquire().await?;
     create(&mut connection, project_id).await
 }
 
@@ -45,14 +45,14 @@ pub fn is_shaped(text: &str) -> bool {
 /// Whom a key speaks for; `None` when it is not one of ours or was revoked.
 ///
 /// The look-up is by hash, so its time tells nothing about how much of a guess was right.
-pub async fn find(ledger: &Ledger, key: &str) -> Result<Option<Key>, sqlx::Error> {
+pub async fn find(storage: &Storage, key: &str) -> Result<Option<Key>, sqlx::Error> {
     // No key of ours has this form, so it gets no statement.
     if !is_shaped(key) {
         return Ok(None);
     }
     sqlx::query_as(include_str!("../../sql/api_key/find.sql"))
         .bind(sha256(key.as_bytes()).as_slice())
-        .fetch_optional(&ledger.pool)
+        .fetch_optional(&storage.pool)
         .await
 }
 

@@ -3,11 +3,11 @@
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use crate::storage::Ledger;
+use crate::storage::Storage;
 
 /// Something that came with a text or went out with one.
 #[derive(Debug, Clone, FromRow)]
-pub struct Medium {
+pub struct Attachment {
     pub id: Uuid,
     pub url: String,
     pub content_type: Option<String>,
@@ -18,21 +18,21 @@ pub struct Medium {
 }
 
 /// One medium of a project.
-pub async fn find(ledger: &Ledger, project_id: Uuid, id: Uuid) -> Result<Option<Medium>, sqlx::Error> {
+pub async fn find(storage: &Storage, project_id: Uuid, id: Uuid) -> Result<Option<Attachment>, sqlx::Error> {
     sqlx::query_as(include_str!("../../sql/medium/find.sql"))
         .bind(project_id)
         .bind(id)
-        .fetch_optional(&ledger.pool)
+        .fetch_optional(&storage.pool)
         .await
 }
 
 /// Notes what a medium turned out to be.
-pub async fn measure(ledger: &Ledger, id: Uuid, content_type: &str, bytes: i64) -> Result<(), sqlx::Error> {
+pub async fn measure(storage: &Storage, id: Uuid, content_type: &str, bytes: i64) -> Result<(), sqlx::Error> {
     sqlx::query(include_str!("../../sql/medium/measure.sql"))
         .bind(id)
         .bind(content_type)
         .bind(bytes)
-        .execute(&ledger.pool)
+        .execute(&storage.pool)
         .await?;
     Ok(())
 }

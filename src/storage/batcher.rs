@@ -27,7 +27,7 @@ const SLOW: Duration = Duration::from_millis(10);
 
 /// With how many items a batch no longer waits for more, and for how long it waits at most. A flush costs as much as some ten more
 /// items, so under load waiting costs less than another flush: how long the next one waits after the one before went grows with the
-/// rate (see [`Patience`]). A wait below `SHORT` is none.
+/// rate (see [`RetryBudget`]). A wait below `SHORT` is none.
 const FULL: usize = 64;
 const PACE: Duration = Duration::from_millis(10);
 const SHORT: Duration = Duration::from_millis(1);
@@ -46,7 +46,7 @@ const HELD: usize = 3;
 
 /// Who waits for the items, which says how long a flush may wait for more of them.
 #[derive(Debug, Clone, Copy)]
-pub enum Patience {
+pub enum RetryBudget {
     /// The carrier, for its acknowledgement.
     Carrier,
     /// A person, for a reply.
@@ -55,7 +55,7 @@ pub enum Patience {
     Nobody,
 }
 
-impl Patience {
+impl RetryBudget {
     /// Seconds for each item a second. At 500 a second that is 1.5, 4 and 10 ms, and spares a third of what PostgreSQL does then.
     const fn a_rate(self) -> f64 {
         match self {
@@ -80,7 +80,7 @@ impl BatchError {
     pub fn is_of_the_database(&self) -> bool {
         match self {
             Self::Database(error) => match error.as_ref() {
-                sqlx::Error::Database(error) => database::is_unwell(error.as_ref()),
+                sqlx::Error::Database(error) => database::is_unavailable(error.as_ref()),
                 sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut => true,
                 _ => false,
             },
@@ -101,13 +101,13 @@ impl BatchError {
         let Self::Database(error) = self else { return false };
         let timed_out =
             matches!(error.as_ref(), sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::TimedOut);
-        timed_out || self.is_held() || error.as_database_error().is_some_and(database::is_given_up)
+        timed_out || self.is_lock_timeout() || error.as_database_error().is_some_and(database::is_given_up)
     }
 
     /// Whether somebody else held what the item needs.
-    fn is_held(&self) -> bool {
+    fn is_lock_timeout(&self) -> bool {
         let Self::Database(error) = self else { return false };
-        error.as_database_error().is_some_and(database::is_held)
+        error.as_database_error().is_some_and(database::is_lock_timeout)
     }
 }
 
@@ -134,7 +134,7 @@ where
 {
     /// Starts flushing, as patiently as whoever waits. `flush` must answer one result an item, in the items' order, and must
     /// do all or nothing. It ends when the last handle is dropped.
-    pub fn start<F>(pool: PgPool, patience: Patience, flush: F) -> Self
+    pub fn start<F>(pool: PgPool, patience: RetryBudget, flush: F) -> Self
     where
         F: for<'c> Fn(&'c mut PgConnection, Vec<T>) -> Flushing<'c, R> + Send + Sync + 'static,
     {
@@ -146,7 +146,7 @@ where
         // What waits for somebody's lock waits beside the lanes, one at a time.
         let beside = Arc::new(Semaphore::new(1));
         tokio::spawn(async move {
-            let mut pacer = Pacer::new(patience);
+            let mut pacer = FlushScheduler::new(patience);
             let mut before = None;
             loop {
                 // First the place, then the batch: what arrives while there is none goes out with it.
@@ -168,12 +168,12 @@ where
                 pacer.goes(batch.len(), Instant::now());
                 let kept = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
                 let (flush, idle, beside) = (flush.clone(), idle.clone(), beside.clone());
-                let mut lane = Lane { pool: pool.clone(), kept };
+                let mut lane = FlushWorker { pool: pool.clone(), kept };
                 before = Some(tokio::spawn(async move {
                     let held = flush_batch(flush.as_ref(), &mut lane, batch).await;
                     idle.lock().unwrap_or_else(PoisonError::into_inner).extend(lane.kept);
                     drop(place);
-                    let mut lane = Lane { pool: lane.pool, kept: None };
+                    let mut lane = FlushWorker { pool: lane.pool, kept: None };
                     for (item, answer) in held {
                         let Ok(_turn) = beside.acquire().await else { return };
                         let _ = answer.send(flush_alone(flush.as_ref(), &mut lane, item, RETRIES).await);
@@ -193,15 +193,15 @@ where
 }
 
 /// When the next flush goes: the more arrives, the longer it waits for more.
-struct Pacer {
-    patience: Patience,
+struct FlushScheduler {
+    patience: RetryBudget,
     went: Instant,
     /// How many items went within `MEMORY`; those of long ago fade.
     lately: f64,
 }
 
-impl Pacer {
-    fn new(patience: Patience) -> Self {
+impl FlushScheduler {
+    fn new(patience: RetryBudget) -> Self {
         Self { patience, went: Instant::now(), lately: 0.0 }
     }
 
@@ -221,7 +221,12 @@ impl Pacer {
 
 /// Everything else that waits. A batch that is not complete waits for the flush before while that is not slow, and for more while the pace allows it.
 /// Then tasks that could run at this moment run first, as long as they bring more: no time passes in which there is nothing to do.
-async fn gather<T>(waiting: &mut mpsc::Receiver<T>, batch: &mut Vec<T>, before: Option<JoinHandle<()>>, pacer: &Pacer) {
+async fn gather<T>(
+    waiting: &mut mpsc::Receiver<T>,
+    batch: &mut Vec<T>,
+    before: Option<JoinHandle<()>>,
+    pacer: &FlushScheduler,
+) {
     if let Some(before) = before {
         let flushed = tokio::time::timeout_at((pacer.went + SLOW).into(), before);
         tokio::pin!(flushed);
@@ -259,26 +264,26 @@ type Kept = (PoolConnection<Postgres>, Instant);
 
 /// A lane with its connection, which it keeps while it has work: giving it back and getting it again would cost more round
 /// trips than the flush.
-struct Lane {
+struct FlushWorker {
     pool: PgPool,
     kept: Option<Kept>,
 }
 
-impl Lane {
+impl FlushWorker {
     async fn flush<T, R, F>(&mut self, flush: &F, items: Vec<T>) -> Result<Vec<R>, sqlx::Error>
     where
         F: for<'c> Fn(&'c mut PgConnection, Vec<T>) -> Flushing<'c, R>,
     {
         // Whatever ends this early leaves the connection to the pool, which looks whether it is well.
         let mut connection = match self.kept.take() {
-            Some((connection, used)) if used.elapsed() < database::SURE_FOR => connection,
-            Some((mut connection, _)) => match database::patiently(connection.ping()).await {
+            Some((connection, used)) if used.elapsed() < database::VALIDATION_INTERVAL => connection,
+            Some((mut connection, _)) => match database::with_timeout(connection.ping()).await {
                 Ok(()) => connection,
-                Err(_) => database::patiently(self.pool.acquire()).await?,
+                Err(_) => database::with_timeout(self.pool.acquire()).await?,
             },
-            None => database::patiently(self.pool.acquire()).await?,
+            None => database::with_timeout(self.pool.acquire()).await?,
         };
-        let flushed = database::patiently(flush(&mut connection, items)).await?;
+        let flushed = database::with_timeout(flush(&mut connection, items)).await?;
         if !self.pool.is_closed() {
             self.kept = Some((connection, Instant::now()));
         }
@@ -287,7 +292,7 @@ impl Lane {
 }
 
 /// Flushes a batch; gives those of its items that somebody's lock holds up.
-async fn flush_batch<T, R, F>(flush: &F, lane: &mut Lane, batch: Vec<Waiting<T, R>>) -> Vec<Waiting<T, R>>
+async fn flush_batch<T, R, F>(flush: &F, lane: &mut FlushWorker, batch: Vec<Waiting<T, R>>) -> Vec<Waiting<T, R>>
 where
     T: Clone,
     F: for<'c> Fn(&'c mut PgConnection, Vec<T>) -> Flushing<'c, R>,
@@ -304,7 +309,7 @@ where
         Err(error) => BatchError::Database(Arc::new(error)),
     };
     let (mut held, mut waiting) = (Vec::new(), items.into_iter().zip(answers));
-    let mut away = (error.is_of_the_database() && !error.is_held()).then(|| error.clone());
+    let mut away = (error.is_of_the_database() && !error.is_lock_timeout()).then(|| error.clone());
     if away.is_none() {
         tracing::debug!(%error, items = waiting.len(), "a batch was refused; its items go one by one");
     }
@@ -314,7 +319,7 @@ where
     {
         database::count_retry("refused_batch");
         match flush_alone(flush, lane, item.clone(), 0).await {
-            Err(error) if error.is_held() => {
+            Err(error) if error.is_lock_timeout() => {
                 held.push((item, answer));
                 away = (held.len() == HELD).then_some(error);
             }
@@ -334,7 +339,7 @@ where
 }
 
 /// Flushes one item; one that somebody's lock holds up is tried so many times more.
-async fn flush_alone<T, R, F>(flush: &F, lane: &mut Lane, item: T, mut patience: usize) -> Result<R, BatchError>
+async fn flush_alone<T, R, F>(flush: &F, lane: &mut FlushWorker, item: T, mut patience: usize) -> Result<R, BatchError>
 where
     T: Clone,
     F: for<'c> Fn(&'c mut PgConnection, Vec<T>) -> Flushing<'c, R>,
@@ -350,7 +355,7 @@ where
             }
             Err(error) => BatchError::Database(Arc::new(error)),
         };
-        if patience == 0 || !error.is_held() {
+        if patience == 0 || !error.is_lock_timeout() {
             return Err(error);
         }
         patience -= 1;
@@ -370,8 +375,8 @@ mod tests {
     use super::*;
 
     /// How long the next flush waits for more when this many items come a second, one each time, in milliseconds.
-    fn pace(patience: Patience, rate: u32) -> f64 {
-        let mut pacer = Pacer::new(patience);
+    fn pace(patience: RetryBudget, rate: u32) -> f64 {
+        let mut pacer = FlushScheduler::new(patience);
         let began = pacer.went;
         for item in 1..=rate {
             pacer.goes(1, began + Duration::from_secs(1) * item / rate);
@@ -381,9 +386,11 @@ mod tests {
 
     #[test]
     fn what_comes_now_and_then_goes_at_once_and_a_flood_waits_ten_milliseconds_at_most() {
-        assert_eq!([0, 1, 10].map(|rate| pace(Patience::Nobody, rate)), [0.0; 3]);
-        assert_eq!(pace(Patience::Carrier, 50), 0.0, "fifty texts a second are acknowledged one by one");
-        for (patience, milliseconds) in [(Patience::Carrier, 1.5), (Patience::Person, 4.0), (Patience::Nobody, 10.0)] {
+        assert_eq!([0, 1, 10].map(|rate| pace(RetryBudget::Nobody, rate)), [0.0; 3]);
+        assert_eq!(pace(RetryBudget::Carrier, 50), 0.0, "fifty texts a second are acknowledged one by one");
+        for (patience, milliseconds) in
+            [(RetryBudget::Carrier, 1.5), (RetryBudget::Person, 4.0), (RetryBudget::Nobody, 10.0)]
+        {
             let paced = pace(patience, 500);
             assert!((0.95..1.15).contains(&(paced / milliseconds)), "{patience:?}: {paced}");
             assert_eq!(pace(patience, 100_000), 10.0, "{patience:?}");

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::domain::carrier_account::Account;
 use crate::secret::{SecretContext, SecretError, SecretKeys};
-use crate::storage::Ledger;
+use crate::storage::Storage;
 use crate::storage::database;
 
 /// How long an opened account is kept. A token that changed in another process is wrong for that
@@ -52,7 +52,7 @@ impl From<SecretError> for AccountError {
 /// Reads, opens and keeps carrier accounts.
 #[derive(Clone)]
 pub struct Accounts {
-    ledger: Ledger,
+    storage: Storage,
     key: SecretKeys,
     by_project: Cache<Uuid, Option<Arc<Account>>>,
     by_webhook_key: Cache<String, Option<Arc<Account>>>,
@@ -63,9 +63,9 @@ pub struct Accounts {
 
 impl Accounts {
     /// Opens accounts with this key.
-    pub fn new(ledger: Ledger, key: SecretKeys) -> Self {
+    pub fn new(storage: Storage, key: SecretKeys) -> Self {
         Self {
-            ledger,
+            storage,
             key,
             by_project: Cache::builder().max_capacity(10_000).time_to_live(KEPT).build(),
             by_webhook_key: Cache::builder().max_capacity(10_000).time_to_live(KEPT).build(),
@@ -81,7 +81,7 @@ impl Accounts {
 
     /// The projects that have an account, with their names.
     pub async fn projects(&self) -> Result<Vec<(Uuid, String)>, sqlx::Error> {
-        sqlx::query_as(include_str!("../../sql/carrier_account/list.sql")).fetch_all(&self.ledger.pool).await
+        sqlx::query_as(include_str!("../../sql/carrier_account/list.sql")).fetch_all(&self.storage.pool).await
     }
 
     /// The account of a project.
@@ -92,8 +92,8 @@ impl Accounts {
         let reading = async {
             let reading = sqlx::query_as(include_str!("../../sql/carrier_account/find.sql"))
                 .bind(project_id)
-                .fetch_optional(&self.ledger.pool);
-            self.open(database::patiently(reading).await?)
+                .fetch_optional(&self.storage.pool);
+            self.open(database::with_timeout(reading).await?)
         };
         let read = Box::pin(self.by_project.try_get_with(project_id, reading)).await;
         read.map_err(|error: Arc<AccountError>| (*error).clone())
@@ -138,7 +138,7 @@ impl Accounts {
             .bind(account.next_auth_token.as_ref().map(|token| seal("next_auth_token", token)))
             .bind(account.api_key.as_ref().map(|(sid, _)| sid))
             .bind(account.api_key.as_ref().map(|(_, secret)| seal("api_key_secret", secret)))
-            .execute(&self.ledger.pool)
+            .execute(&self.storage.pool)
             .await?;
         self.by_project.invalidate(&account.project_id).await;
         self.by_webhook_key.invalidate_all();
@@ -148,8 +148,8 @@ impl Accounts {
     async fn read_by_webhook_key(&self, webhook_key: &str) -> Result<Option<Arc<Account>>, AccountError> {
         let reading = sqlx::query_as(include_str!("../../sql/carrier_account/find_by_webhook_key.sql"))
             .bind(webhook_key)
-            .fetch_optional(&self.ledger.pool);
-        let account = self.open(database::patiently(reading).await?)?;
+            .fetch_optional(&self.storage.pool);
+        let account = self.open(database::with_timeout(reading).await?)?;
         if account.is_some() {
             self.known.insert(webhook_key.to_owned(), ()).await;
         }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 /// The limits of a claim. An owner could crowd out others: an agent with its turns, a project with its deliveries. So
 /// could a project with the turns of all its agents.
 #[derive(Debug, Clone, Default)]
-pub struct Room {
+pub struct ClaimLimits {
     /// The most in all.
     pub most: i64,
     /// What each owner may have.
@@ -67,7 +67,7 @@ fn as_integer(quota: usize) -> i32 {
     i32::try_from(quota).unwrap_or(i32::MAX)
 }
 
-impl Room {
+impl ClaimLimits {
     /// Room for `most`, whoever they belong to.
     pub fn of(most: usize) -> Self {
         Self {

@@ -5,7 +5,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::storage::pagination::Page;
-use crate::storage::{Ledger, new_id};
+use crate::storage::{Storage, new_id};
 
 /// Twilio's default words (<https://www.twilio.com/docs/messaging/tutorials/advanced-opt-out>; REVOKE and OPTOUT since
 /// 29 April 2025, <https://www.twilio.com/docs/api/errors/30004>). The carrier acts on them whatever we do, so our
@@ -28,7 +28,7 @@ pub enum Keyword {
 }
 
 impl Keyword {
-    /// Its word in the ledger.
+    /// Its word in the storage.
     pub(super) const fn word(self) -> &'static str {
         match self {
             Self::Stop => "stop",
@@ -86,7 +86,7 @@ pub struct Filter {
 
 /// The records of a project, newest first, before the one named by the cursor.
 pub async fn list(
-    ledger: &Ledger,
+    storage: &Storage,
     project_id: Uuid,
     filter: &Filter,
     before: Option<Uuid>,
@@ -98,7 +98,7 @@ pub async fn list(
         .bind(&filter.contact)
         .bind(before)
         .bind(i64::from(limit) + 1)
-        .fetch_all(&ledger.pool)
+        .fetch_all(&storage.pool)
         .await?;
     Ok(Page::of(rows, limit, |consent: &Consent| consent.id.to_string()))
 }
@@ -106,7 +106,7 @@ pub async fn list(
 /// An operator records what a contact wants of a number: `opted_out`, which cancels what is planned and ends the session,
 /// or `opted_in`.
 pub async fn record(
-    ledger: &Ledger,
+    storage: &Storage,
     project_id: Uuid,
     number_id: Uuid,
     contact: &str,
@@ -121,9 +121,9 @@ pub async fn record(
         .bind(contact)
         .bind(kind)
         .bind(note)
-        .execute(&ledger.pool)
+        .execute(&storage.pool)
         .await?;
-    sqlx::query_as(include_str!("../../sql/consent/find.sql")).bind(project_id).bind(id).fetch_one(&ledger.pool).await
+    sqlx::query_as(include_str!("../../sql/consent/find.sql")).bind(project_id).bind(id).fetch_one(&storage.pool).await
 }
 
 #[cfg(test)]

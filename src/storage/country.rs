@@ -8,7 +8,7 @@ use sqlx::FromRow;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use crate::storage::Ledger;
+use crate::storage::Storage;
 use crate::storage::database;
 use crate::storage::number::Number;
 use crate::storage::pagination::Page;
@@ -56,17 +56,17 @@ impl Country {
 }
 
 /// A country by its ISO 3166-1 alpha-2 code.
-pub async fn find(ledger: &Ledger, project_id: Uuid, iso2: &str) -> Result<Option<Country>, sqlx::Error> {
+pub async fn find(storage: &Storage, project_id: Uuid, iso2: &str) -> Result<Option<Country>, sqlx::Error> {
     sqlx::query_as(include_str!("../../sql/country/find.sql"))
         .bind(project_id)
         .bind(iso2)
-        .fetch_optional(&ledger.pool)
+        .fetch_optional(&storage.pool)
         .await
 }
 
 /// The countries of numbers, by their codes.
 pub async fn of_numbers(
-    ledger: &Ledger,
+    storage: &Storage,
     project_id: Uuid,
     numbers: &[Number],
 ) -> Result<HashMap<String, Country>, sqlx::Error> {
@@ -74,14 +74,14 @@ pub async fn of_numbers(
     let mut countries = HashMap::new();
     // A project's numbers are of a handful of countries.
     for iso2 in codes {
-        countries.extend(find(ledger, project_id, iso2).await?.map(|country| (iso2.to_owned(), country)));
+        countries.extend(find(storage, project_id, iso2).await?.map(|country| (iso2.to_owned(), country)));
     }
     Ok(countries)
 }
 
 /// All countries by their codes, after the one named by the cursor.
 pub async fn list(
-    ledger: &Ledger,
+    storage: &Storage,
     project_id: Uuid,
     after: Option<String>,
     limit: u32,
@@ -90,7 +90,7 @@ pub async fn list(
         .bind(project_id)
         .bind(after)
         .bind(i64::from(limit) + 1)
-        .fetch_all(&ledger.pool)
+        .fetch_all(&storage.pool)
         .await?;
     Ok(Page::of(rows, limit, |country: &Country| country.iso2.clone()))
 }
@@ -98,18 +98,18 @@ pub async fn list(
 /// Writes a project's own rule for a country: what is named of `two_way`, `registration_policy` and `note`. Its numbers
 /// there follow at once.
 pub async fn rule(
-    ledger: &Ledger,
+    storage: &Storage,
     project_id: Uuid,
     iso2: &str,
     changes: &Map<String, Value>,
 ) -> Result<(), sqlx::Error> {
     // It locks numbers and then their texts: see number::settle.
-    database::despite_deadlocks(|| {
+    database::retry_on_deadlock(|| {
         sqlx::query(include_str!("../../sql/country/rule.sql"))
             .bind(project_id)
             .bind(iso2)
             .bind(Json(changes))
-            .execute(&ledger.pool)
+            .execute(&storage.pool)
     })
     .await?;
     Ok(())

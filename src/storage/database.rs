@@ -34,7 +34,7 @@ fn bare(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
 /// else would end the waiting: the time-outs above are its.
 pub const PATIENCE: Duration = Duration::from_secs(13);
 /// For how long a connection that was well is held to be well still.
-pub const SURE_FOR: Duration = Duration::from_millis(100);
+pub const VALIDATION_INTERVAL: Duration = Duration::from_millis(100);
 /// How long the check of the database may take when a process starts. A slow database is checked later.
 const SUITS_WITHIN: Duration = Duration::from_secs(6);
 /// How long a connection that is given back may take to say that it is well.
@@ -42,7 +42,7 @@ const WELL_WITHIN: Duration = Duration::from_secs(3);
 
 /// Waits for the database no longer than [`PATIENCE`]. The asking lies on the heap: it is some kilobytes, and whoever may have to ask
 /// is moved about for each text.
-pub fn patiently<T, E: From<sqlx::Error>, F: Future<Output = Result<T, E>>>(
+pub fn with_timeout<T, E: From<sqlx::Error>, F: Future<Output = Result<T, E>>>(
     asking: F,
 ) -> impl Future<Output = Result<T, E>> + use<T, E, F> {
     let asking = Box::pin(asking);
@@ -59,7 +59,7 @@ fn silent() -> sqlx::Error {
 }
 
 /// A text as PostgreSQL can store it: without NUL.
-pub fn storable(text: &str) -> String {
+pub fn strip_nul(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 
@@ -67,7 +67,7 @@ pub fn storable(text: &str) -> String {
 /// holds a table (55P03), it refuses connections (55000), it is stopping or out of time (class 57).
 ///
 /// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
-pub fn is_unwell(error: &dyn DatabaseError) -> bool {
+pub fn is_unavailable(error: &dyn DatabaseError) -> bool {
     let code = error.code().unwrap_or_default();
     ["25006", "53", "55000", "55P03", "57"].iter().any(|class| code.starts_with(class))
 }
@@ -128,7 +128,7 @@ fn is_of_the_lock_table(error: &(dyn DatabaseError + 'static)) -> bool {
 }
 
 /// Whether somebody else held a row or a table for too long (55P03): what locks others may well be done.
-pub fn is_held(error: &dyn DatabaseError) -> bool {
+pub fn is_lock_timeout(error: &dyn DatabaseError) -> bool {
     error.code().as_deref() == Some("55P03")
 }
 
@@ -138,7 +138,7 @@ pub fn is_given_up(error: &dyn DatabaseError) -> bool {
 }
 
 /// Whether the connection broke while we asked, which another one may not: it was closed under us, or the server ended it (57P01).
-pub fn is_cut(error: &sqlx::Error) -> bool {
+pub fn is_connection_lost(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(error) => error.kind() != std::io::ErrorKind::TimedOut,
         sqlx::Error::Database(error) => error.code().as_deref() == Some("57P01"),
@@ -147,7 +147,7 @@ pub fn is_cut(error: &sqlx::Error) -> bool {
 }
 
 /// Asks again when the database ended a statement because it and another one waited for each other (40P01): nothing of it was done.
-pub async fn despite_deadlocks<T, F: Future<Output = Result<T, sqlx::Error>>>(
+pub async fn retry_on_deadlock<T, F: Future<Output = Result<T, sqlx::Error>>>(
     ask: impl Fn() -> F,
 ) -> Result<T, sqlx::Error> {
     for _ in 0..3 {
@@ -178,7 +178,7 @@ pub fn pool(url: &str, max_connections: u32) -> Result<PgPool, sqlx::Error> {
         .after_connect(move |connection, _| {
             let (options, shared) = (to_prepare.clone(), shared.clone());
             Box::pin(async move {
-                let prepared = patiently(async {
+                let prepared = with_timeout(async {
                     // A server connection that no client used before shows nothing.
                     if shared.load(Ordering::Relaxed) {
                         connection_settings::refuse_pooling(&options).await?;
@@ -204,7 +204,7 @@ pub fn pool(url: &str, max_connections: u32) -> Result<PgPool, sqlx::Error> {
                 if is_shared {
                     return Ok(false);
                 }
-                if meta.idle_for < SURE_FOR {
+                if meta.idle_for < VALIDATION_INTERVAL {
                     return Ok(true);
                 }
                 let pinged = tokio::time::timeout(WELL_WITHIN, connection.ping()).await;
@@ -224,7 +224,7 @@ pub fn pool(url: &str, max_connections: u32) -> Result<PgPool, sqlx::Error> {
 
 /// Whether the database accepts a connection and keeps its settings; if not, the reason.
 pub async fn reach(options: &PgConnectOptions) -> Result<(), sqlx::Error> {
-    patiently(async {
+    with_timeout(async {
         let mut connection = options.connect().await?;
         connection_settings::prepare(&mut connection, options).await?;
         connection.close().await

@@ -9,12 +9,12 @@ use uuid::Uuid;
 use crate::domain::bounds;
 use crate::failpoint;
 use crate::storage::batcher::BatchError;
-use crate::storage::claim_limits::Room;
+use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::composite::composite;
 use crate::storage::database;
-use crate::storage::notifier::Work;
+use crate::storage::notifier::JobKind;
 use crate::storage::set_aside::read_claims;
-use crate::storage::{Ledger, new_id};
+use crate::storage::{Storage, new_id};
 
 /// How long an unknown delivery is left to the carrier's own report before it is looked for.
 const LOOK_AFTER_SECONDS: f64 = 3.0;
@@ -22,9 +22,9 @@ const LOOK_AFTER_SECONDS: f64 = 3.0;
 /// A moment by a clock that goes on while the process or the whole machine sleeps. It decides nothing but whether to let a
 /// claim go that may be somebody else's by now.
 #[derive(Debug, Clone, Copy)]
-pub struct Awake(Duration);
+pub struct BootInstant(Duration);
 
-impl Awake {
+impl BootInstant {
     /// This moment.
     pub fn now() -> Self {
         #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -40,7 +40,7 @@ impl Awake {
     }
 }
 
-impl Default for Awake {
+impl Default for BootInstant {
     fn default() -> Self {
         Self::now()
     }
@@ -64,18 +64,18 @@ pub struct Claim {
     pub attempt: i32,
     /// By this machine's clock, before the claim was asked for: its lease can't have begun earlier.
     #[sqlx(skip)]
-    pub asked_at: Awake,
+    pub asked_at: BootInstant,
 }
 
 /// Claims deliveries that are due, as far as there is room, for `lease_seconds`.
 ///
 /// What was `sending` past its lease becomes `unknown` on the way: the carrier may have it.
-pub async fn claim(ledger: &Ledger, room: Room, lease_seconds: u32) -> Result<Vec<Claim>, sqlx::Error> {
-    let asked_at = Awake::now();
+pub async fn claim(storage: &Storage, room: ClaimLimits, lease_seconds: u32) -> Result<Vec<Claim>, sqlx::Error> {
+    let asked_at = BootInstant::now();
     let token = new_id();
     let claiming = room.bind(sqlx::query(include_str!("../../sql/delivery/claim.sql")));
     let claiming = claiming.bind(f64::from(lease_seconds)).bind(token).bind(room.only);
-    let mut claims: Vec<Claim> = read_claims(ledger, Work::Delivery, claiming, "id", Some(token)).await?;
+    let mut claims: Vec<Claim> = read_claims(storage, JobKind::Delivery, claiming, "id", Some(token)).await?;
     for claim in &mut claims {
         claim.asked_at = asked_at;
     }
@@ -83,10 +83,10 @@ pub async fn claim(ledger: &Ledger, room: Room, lease_seconds: u32) -> Result<Ve
 }
 
 /// Gives back deliveries that were claimed and not begun; the attempt does not count.
-pub async fn give_back(ledger: &Ledger, claims: &[Claim]) -> Result<(), sqlx::Error> {
+pub async fn give_back(storage: &Storage, claims: &[Claim]) -> Result<(), sqlx::Error> {
     let ids: Vec<Uuid> = claims.iter().map(|claim| claim.id).collect();
     let tokens: Vec<Uuid> = claims.iter().map(|claim| claim.token).collect();
-    sqlx::query(include_str!("../../sql/delivery/give_back.sql")).bind(ids).bind(tokens).execute(&ledger.pool).await?;
+    sqlx::query(include_str!("../../sql/delivery/give_back.sql")).bind(ids).bind(tokens).execute(&storage.pool).await?;
     Ok(())
 }
 
@@ -136,13 +136,13 @@ pub enum Settled {
 }
 
 /// Settles a delivery; when this answers, it is committed.
-pub async fn settle(ledger: &Ledger, settlement: Settlement) -> Result<Settled, BatchError> {
-    let settled = ledger.deliveries.submit(settlement).await?;
+pub async fn settle(storage: &Storage, settlement: Settlement) -> Result<Settled, BatchError> {
+    let settled = storage.deliveries.submit(settlement).await?;
     if matches!(settled, Settled::Written { next_waits: false }) {
         // One that was planned at this very moment.
-        ledger.wakes.ring_later(Work::Delivery);
+        storage.notifier.notify_later(JobKind::Delivery);
     } else {
-        ledger.wakes.ring(Work::Delivery);
+        storage.notifier.ring(JobKind::Delivery);
     }
     Ok(settled)
 }
@@ -169,9 +169,9 @@ pub enum Recorded {
 }
 
 /// Moves a delivery forward by a report of the carrier.
-pub async fn record(ledger: &Ledger, project_id: Uuid, report: &Report) -> Result<Recorded, sqlx::Error> {
+pub async fn record(storage: &Storage, project_id: Uuid, report: &Report) -> Result<Recorded, sqlx::Error> {
     let consent_id = new_id();
-    let recording = database::despite_deadlocks(|| {
+    let recording = database::retry_on_deadlock(|| {
         sqlx::query_scalar(include_str!("../../sql/delivery/record.sql"))
             .bind(project_id)
             .bind(report.delivery_id)
@@ -180,12 +180,12 @@ pub async fn record(ledger: &Ledger, project_id: Uuid, report: &Report) -> Resul
             .bind(report.error_code)
             .bind(&report.error_class)
             .bind(consent_id)
-            .fetch_one(&ledger.pool)
+            .fetch_one(&storage.pool)
     });
     let recorded: String = failpoint::during("status.in_commit", recording).await?;
     Ok(match recorded.as_str() {
         "moved" => {
-            ledger.wakes.ring(Work::Delivery);
+            storage.notifier.ring(JobKind::Delivery);
             Recorded::Moved
         }
         "unchanged" => Recorded::Unchanged,

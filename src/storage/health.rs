@@ -9,7 +9,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::secret::sha256;
-use crate::storage::Ledger;
+use crate::storage::Storage;
 use crate::storage::connection_settings::Unsuitable;
 use crate::storage::database;
 
@@ -111,7 +111,7 @@ pub const END_THE_HOLDER: &str = "find the holder: select relation::regclass, pi
 
 impl From<sqlx::Error> for NotReady {
     fn from(error: sqlx::Error) -> Self {
-        if error.as_database_error().is_some_and(database::is_held) {
+        if error.as_database_error().is_some_and(database::is_lock_timeout) {
             return Self::Blocked(
                 "somebody holds a table that textback needs; see pg_locks and pg_stat_activity".to_owned(),
             );
@@ -121,25 +121,25 @@ impl From<sqlx::Error> for NotReady {
 }
 
 /// Checks that the database answers, has the schema we need, or a newer one, and can be written.
-pub async fn check(ledger: &Ledger) -> Result<(), NotReady> {
+pub async fn check(storage: &Storage) -> Result<(), NotReady> {
     let needed = database::MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
     let asking = async {
-        let state = state(ledger).await;
-        if !state.as_ref().is_err_and(database::is_cut) {
+        let state = state(storage).await;
+        if !state.as_ref().is_err_and(database::is_connection_lost) {
             return state;
         }
         // A connection that was cut a moment ago says nothing of the database; past that moment the pool gives none of those.
-        tokio::time::sleep(database::SURE_FOR).await;
-        self::state(ledger).await
+        tokio::time::sleep(database::VALIDATION_INTERVAL).await;
+        self::state(storage).await
     };
-    let state = match database::patiently(asking).await {
-        Err(error) => Err(database::reason(&ledger.pool, error).await),
+    let state = match database::with_timeout(asking).await {
+        Err(error) => Err(database::reason(&storage.pool, error).await),
         state => state,
     };
     if let Err(sqlx::Error::PoolTimedOut) = &state
-        && ledger.pool.size() > 0
+        && storage.pool.size() > 0
     {
-        let all = ledger.pool.size();
+        let all = storage.pool.size();
         return Err(NotReady::Blocked(format!(
             "all {all} connections to the database wait for statements that do not end"
         )));
@@ -153,7 +153,7 @@ pub async fn check(ledger: &Ledger) -> Result<(), NotReady> {
         Err(error) => return Err(error.into()),
     };
     if found == 0 {
-        let missing = missing_grants(ledger, None).await?;
+        let missing = missing_grants(storage, None).await?;
         if !missing.is_empty() {
             return Err(NotReady::Rights { missing: brief(&missing) });
         }
@@ -164,8 +164,8 @@ pub async fn check(ledger: &Ledger) -> Result<(), NotReady> {
     if read_only {
         return Err(NotReady::ReadOnly);
     }
-    writable(ledger).await?;
-    match ledger.wakes.claims().failing_for(NOT_CLAIMABLE) {
+    writable(storage).await?;
+    match storage.notifier.claims().failing_for(NOT_CLAIMABLE) {
         kinds if kinds.is_empty() => Ok(()),
         kinds => Err(NotReady::NotClaimable { kinds: kinds.join(", ") }),
     }
@@ -173,17 +173,17 @@ pub async fn check(ledger: &Ledger) -> Result<(), NotReady> {
 
 /// Checks that texts can be stored: no session holds a table that each text needs, and the last ingest succeeded. A table
 /// that only some texts need, such as `consent`, makes those texts fail, and the ingest shows that.
-async fn writable(ledger: &Ledger) -> Result<(), NotReady> {
-    if ledger.ingest.fails() {
+async fn writable(storage: &Storage) -> Result<(), NotReady> {
+    if storage.ingest.fails() {
         return Err(NotReady::Blocked(
             "the last inbound messages could not be stored; the log has the reason".to_owned(),
         ));
     }
     // Not prepared: the statement is a block, which has no plan.
-    let locking = sqlx::raw_sql(include_str!("../../sql/health/writable.sql")).execute(&ledger.pool);
-    match database::patiently(locking).await {
+    let locking = sqlx::raw_sql(include_str!("../../sql/health/writable.sql")).execute(&storage.pool);
+    match database::with_timeout(locking).await {
         Ok(_) => Ok(()),
-        Err(sqlx::Error::Database(error)) if database::is_held(error.as_ref()) => Err(NotReady::Blocked(
+        Err(sqlx::Error::Database(error)) if database::is_lock_timeout(error.as_ref()) => Err(NotReady::Blocked(
             "somebody holds a table that every inbound message needs; see pg_locks and pg_stat_activity".to_owned(),
         )),
         Err(error) => Err(error.into()),
@@ -191,19 +191,19 @@ async fn writable(ledger: &Ledger) -> Result<(), NotReady> {
 }
 
 /// The version of the schema, and whether the database only reads.
-async fn state(ledger: &Ledger) -> Result<(Option<i64>, bool), sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/health/state.sql")).fetch_one(&ledger.pool).await
+async fn state(storage: &Storage) -> Result<(Option<i64>, bool), sqlx::Error> {
+    sqlx::query_as(include_str!("../../sql/health/state.sql")).fetch_one(&storage.pool).await
 }
 
 /// The GRANT statements that a role lacks for all commands but migrate. `None` means the current role.
-pub async fn missing_grants(ledger: &Ledger, role: Option<&str>) -> Result<Vec<String>, sqlx::Error> {
-    sqlx::query_scalar(include_str!("../../sql/health/missing_grants.sql")).bind(role).fetch_all(&ledger.pool).await
+pub async fn missing_grants(storage: &Storage, role: Option<&str>) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(include_str!("../../sql/health/missing_grants.sql")).bind(role).fetch_all(&storage.pool).await
 }
 
 /// Grants a role all rights that it lacks, as the owner of the schema. Returns the number of statements.
-pub async fn grant(ledger: &Ledger, role: &str) -> Result<usize, sqlx::Error> {
-    let missing = missing_grants(ledger, Some(role)).await?;
-    let mut transaction = ledger.pool.begin().await?;
+pub async fn grant(storage: &Storage, role: &str) -> Result<usize, sqlx::Error> {
+    let missing = missing_grants(storage, Some(role)).await?;
+    let mut transaction = storage.pool.begin().await?;
     for statement in &missing {
         // The database made the statement and quoted all names in it.
         sqlx::raw_sql(sqlx::AssertSqlSafe(statement.as_str())).execute(&mut *transaction).await?;
@@ -235,19 +235,19 @@ pub struct Backlog {
 }
 
 /// Counts the work that is due.
-pub async fn backlog(ledger: &Ledger) -> Result<Backlog, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/health/backlog.sql")).fetch_one(&ledger.pool).await
+pub async fn backlog(storage: &Storage) -> Result<Backlog, sqlx::Error> {
+    sqlx::query_as(include_str!("../../sql/health/backlog.sql")).fetch_one(&storage.pool).await
 }
 
 /// The server's version and clock.
-pub async fn clock(ledger: &Ledger) -> Result<(String, DateTime<Utc>), sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/health/clock.sql")).fetch_one(&ledger.pool).await
+pub async fn clock(storage: &Storage) -> Result<(String, DateTime<Utc>), sqlx::Error> {
+    sqlx::query_as(include_str!("../../sql/health/clock.sql")).fetch_one(&storage.pool).await
 }
 
 /// Work that is due and not claimed.
 #[derive(Debug, Clone, FromRow)]
 pub struct Unclaimed {
-    /// The kind of work, as [`crate::storage::notifier::Work::word`] names it.
+    /// The kind of work, as [`crate::storage::notifier::JobKind::word`] names it.
     pub kind: String,
     pub due: i64,
     /// How long the oldest row could have been claimed.
@@ -255,8 +255,8 @@ pub struct Unclaimed {
 }
 
 /// The kinds of work with rows that could have been claimed for longer than `seconds`.
-pub async fn unclaimed(ledger: &Ledger, seconds: f64) -> Result<Vec<Unclaimed>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/health/unclaimed.sql")).bind(seconds).fetch_all(&ledger.pool).await
+pub async fn unclaimed(storage: &Storage, seconds: f64) -> Result<Vec<Unclaimed>, sqlx::Error> {
+    sqlx::query_as(include_str!("../../sql/health/unclaimed.sql")).bind(seconds).fetch_all(&storage.pool).await
 }
 
 /// The rows of a kind of work that were set aside because they could not be claimed.
@@ -270,8 +270,8 @@ pub struct SetAside {
 }
 
 /// The rows that were set aside and not yet deleted by an operator.
-pub async fn set_aside(ledger: &Ledger) -> Result<Vec<SetAside>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/health/set_aside.sql")).fetch_all(&ledger.pool).await
+pub async fn set_aside(storage: &Storage) -> Result<Vec<SetAside>, sqlx::Error> {
+    sqlx::query_as(include_str!("../../sql/health/set_aside.sql")).fetch_all(&storage.pool).await
 }
 
 /// A piece of work that is on its way for too long.
@@ -287,8 +287,8 @@ pub struct Stuck {
 }
 
 /// What has been on its way for longer than `seconds`, the oldest first, ten at most.
-pub async fn stuck(ledger: &Ledger, seconds: f64) -> Result<Vec<Stuck>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/health/stuck.sql")).bind(seconds).fetch_all(&ledger.pool).await
+pub async fn stuck(storage: &Storage, seconds: f64) -> Result<Vec<Stuck>, sqlx::Error> {
+    sqlx::query_as(include_str!("../../sql/health/stuck.sql")).bind(seconds).fetch_all(&storage.pool).await
 }
 
 #[cfg(test)]

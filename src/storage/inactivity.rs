@@ -3,11 +3,11 @@
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use crate::storage::claim_limits::Room;
+use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
-use crate::storage::notifier::Work;
+use crate::storage::notifier::JobKind;
 use crate::storage::set_aside::fetch;
-use crate::storage::{Ledger, new_id};
+use crate::storage::{Storage, new_id};
 
 /// What was decided about one session, and is committed.
 #[derive(Debug, Clone, FromRow)]
@@ -24,22 +24,22 @@ pub struct Decided {
 }
 
 /// Decides about the sessions whose job is due, at most `room.most`.
-pub async fn decide(ledger: &Ledger, room: Room) -> Result<Vec<Decided>, sqlx::Error> {
+pub async fn decide(storage: &Storage, room: ClaimLimits) -> Result<Vec<Decided>, sqlx::Error> {
     let most = i32::try_from(room.most).unwrap_or(i32::MAX);
     let new_ids: Vec<Uuid> = (0..most).map(|_| new_id()).collect();
     // This locks as many rows as a batch of turns. Neither knows which rows the other needs, so they may deadlock.
-    let decided = database::despite_deadlocks(|| {
+    let decided = database::retry_on_deadlock(|| {
         let deciding = sqlx::query(include_str!("../../sql/silence/decide.sql"));
-        fetch(ledger, deciding.bind(most).bind(new_ids.clone()).bind(room.only.clone()))
+        fetch(storage, deciding.bind(most).bind(new_ids.clone()).bind(room.only.clone()))
     });
     let decided = decided.await?.iter().map(Decided::from_row).collect::<Result<Vec<_>, _>>()?;
     if decided.iter().any(|decided| decided.planned) {
-        ledger.wakes.ring(Work::Delivery);
+        storage.notifier.ring(JobKind::Delivery);
     }
     Ok(decided)
 }
 
 /// In how many seconds the next job is due; less than nothing when it is already, `None` when there is none.
-pub async fn next_due(ledger: &Ledger) -> Result<Option<f64>, sqlx::Error> {
-    sqlx::query_scalar(include_str!("../../sql/silence/next_due.sql")).fetch_one(&ledger.pool).await
+pub async fn next_due(storage: &Storage) -> Result<Option<f64>, sqlx::Error> {
+    sqlx::query_scalar(include_str!("../../sql/silence/next_due.sql")).fetch_one(&storage.pool).await
 }

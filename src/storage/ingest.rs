@@ -18,9 +18,9 @@ use crate::storage::consent::Keyword;
 use crate::storage::database;
 use crate::storage::eager_dispatch::{Beginnings, Place};
 use crate::storage::health::Pair;
-use crate::storage::notifier::Work;
+use crate::storage::notifier::JobKind;
 use crate::storage::turn::{Claim, WaitingMessage};
-use crate::storage::{Ledger, new_id};
+use crate::storage::{Storage, new_id};
 
 /// A text as the carrier's door understood it.
 #[derive(Debug, Clone)]
@@ -33,7 +33,7 @@ pub struct Text {
     /// The contact.
     pub from: String,
     pub body: String,
-    pub media: Vec<Medium>,
+    pub media: Vec<Attachment>,
     /// The form as it came, for quarantine.
     pub form: Vec<u8>,
     /// Why it fits no session, when the door knows already.
@@ -49,13 +49,13 @@ const MOST_TYPE_BYTES: usize = 255;
 
 /// Something that came with a text.
 #[derive(Debug, Clone, Serialize)]
-pub struct Medium {
+pub struct Attachment {
     id: Uuid,
     url: String,
     content_type: Option<String>,
 }
 
-impl Medium {
+impl Attachment {
     /// A medium at an address, and what the carrier says it is.
     pub fn at(url: String, content_type: Option<String>) -> Self {
         let content_type = content_type.map(|given| bounds::text(&given, MOST_TYPE_BYTES).into_owned());
@@ -65,7 +65,7 @@ impl Medium {
 
 /// What became of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Taken {
+pub enum IngestOutcome {
     Stored {
         session_id: Uuid,
         message_id: Uuid,
@@ -88,7 +88,7 @@ pub enum Taken {
     },
 }
 
-impl Taken {
+impl IngestOutcome {
     /// The word for logs and metrics.
     pub const fn word(&self) -> &'static str {
         match self {
@@ -111,27 +111,27 @@ pub enum NotTaken {
 
 /// Ingests a text, waiting until `deadline` at most. When this returns a result, it is committed. After a time-out the
 /// text may still be committed a moment later. If the carrier sends it again, its id keeps it one message.
-pub async fn take_in(ledger: &Ledger, text: Text, deadline: Instant) -> Result<Taken, NotTaken> {
+pub async fn take_in(storage: &Storage, text: Text, deadline: Instant) -> Result<IngestOutcome, NotTaken> {
     let pair = Pair::of(text.project_id, &text.to, &text.from);
     // A client that goes away drops this future, and nothing is counted, because that says nothing about the database.
-    let taken = match tokio::time::timeout_at(deadline.into(), ledger.intake.submit(text)).await {
+    let taken = match tokio::time::timeout_at(deadline.into(), storage.intake.submit(text)).await {
         Ok(Ok(taken)) => taken,
         Ok(Err(error)) => {
             if error.is_of_the_database() {
-                ledger.ingest.failed(pair, !error.may_be_of_a_row());
+                storage.ingest.failed(pair, !error.may_be_of_a_row());
             }
             return Err(NotTaken::Refused(error));
         }
         Err(_) => {
-            ledger.ingest.failed(pair, false);
+            storage.ingest.failed(pair, false);
             return Err(NotTaken::TooLate);
         }
     };
-    ledger.ingest.succeeded();
+    storage.ingest.succeeded();
     match &taken {
-        Taken::Stored { begun: false, .. } => ledger.wakes.ring(Work::Turn),
+        IngestOutcome::Stored { begun: false, .. } => storage.notifier.ring(JobKind::Turn),
         // HELP may have an answer.
-        Taken::Noted { reason, .. } if reason == "keyword" => ledger.wakes.ring(Work::Delivery),
+        IngestOutcome::Noted { reason, .. } if reason == "keyword" => storage.notifier.ring(JobKind::Delivery),
         _ => {}
     }
     Ok(taken)
@@ -139,21 +139,21 @@ pub async fn take_in(ledger: &Ledger, text: Text, deadline: Instant) -> Result<T
 
 /// Those of the carrier's message ids that are not recorded yet.
 pub async fn unrecorded(
-    ledger: &Ledger,
+    storage: &Storage,
     project_id: Uuid,
     carrier_sids: &[&str],
 ) -> Result<HashSet<String>, sqlx::Error> {
     let unrecorded: Vec<String> = sqlx::query_scalar(include_str!("../../sql/inbound/unrecorded.sql"))
         .bind(project_id)
         .bind(carrier_sids)
-        .fetch_all(&ledger.pool)
+        .fetch_all(&storage.pool)
         .await?;
     Ok(unrecorded.into_iter().collect())
 }
 
 /// Keeps a status report that fits no delivery.
 pub async fn quarantine_status(
-    ledger: &Ledger,
+    storage: &Storage,
     project_id: Uuid,
     reason: &str,
     carrier_sid: Option<&str>,
@@ -166,7 +166,7 @@ pub async fn quarantine_status(
         .bind(reason)
         .bind(carrier_sid)
         .bind(form)
-        .execute(&ledger.pool)
+        .execute(&storage.pool)
         .await?;
     Ok(())
 }
@@ -179,7 +179,7 @@ struct TextRow {
     from: String,
     carrier_sid: Option<String>,
     body: String,
-    media: Option<Json<Vec<Medium>>>,
+    media: Option<Json<Vec<Attachment>>>,
     reason: Option<&'static str>,
     keyword: Option<&'static str>,
     said_at: Option<DateTime<Utc>>,
@@ -194,7 +194,7 @@ struct TextRow {
 composite!(TextRow, "incoming_text");
 
 #[derive(FromRow)]
-struct TakenRow {
+struct IngestRow {
     outcome: String,
     why: Option<String>,
     message_id: Option<Uuid>,
@@ -219,7 +219,7 @@ pub(super) async fn flush_somehow(
     connection: &mut PgConnection,
     texts: Vec<Text>,
     beginnings: Option<&Beginnings>,
-) -> Result<Vec<Taken>, sqlx::Error> {
+) -> Result<Vec<IngestOutcome>, sqlx::Error> {
     if beginnings.is_none() {
         return flush(connection, texts, None).await;
     }
@@ -237,7 +237,7 @@ async fn flush(
     connection: &mut PgConnection,
     mut texts: Vec<Text>,
     beginnings: Option<&Beginnings>,
-) -> Result<Vec<Taken>, sqlx::Error> {
+) -> Result<Vec<IngestOutcome>, sqlx::Error> {
     let forms: Vec<Vec<u8>> = texts.iter_mut().map(|text| std::mem::take(&mut text.form)).collect();
     let token = new_id();
     let (rows, places): (Vec<TextRow>, Vec<Option<Place>>) = texts
@@ -256,7 +256,7 @@ async fn flush(
         .bind(token)
         .bind(beginnings.map(Beginnings::lease_seconds))
         .fetch_all(&mut *connection);
-    let taken: Vec<TakenRow> =
+    let taken: Vec<IngestRow> =
         match (failpoint::during("intake.in_commit", taking).await, rows.as_slice(), forms.as_slice()) {
             (Ok(taken), ..) => taken,
             // The texts of a refused batch go one by one, to find the faulty one. A text is at fault only if it fails
@@ -292,7 +292,7 @@ async fn quarantine_text(
     text: &TextRow,
     form: &[u8],
     reason: String,
-) -> Result<Taken, sqlx::Error> {
+) -> Result<IngestOutcome, sqlx::Error> {
     sqlx::query(include_str!("../../sql/inbound/quarantine.sql"))
         .bind(text.message_id)
         .bind(text.project_id)
@@ -302,7 +302,7 @@ async fn quarantine_text(
         .bind(form)
         .execute(connection)
         .await?;
-    Ok(Taken::Quarantined { reason })
+    Ok(IngestOutcome::Quarantined { reason })
 }
 
 impl TextRow {
@@ -328,14 +328,14 @@ impl TextRow {
     }
 }
 
-impl TakenRow {
+impl IngestRow {
     fn read(
         self,
         text: TextRow,
         token: Uuid,
         place: Option<Place>,
         beginnings: Option<&Beginnings>,
-    ) -> Result<Taken, sqlx::Error> {
+    ) -> Result<IngestOutcome, sqlx::Error> {
         match (self.outcome.as_str(), self.session_id, self.message_id) {
             ("stored", Some(session_id), Some(message_id)) => {
                 if let (Some(beginnings), Some(agent_id)) = (beginnings, self.agent_id) {
@@ -348,13 +348,15 @@ impl TakenRow {
                     }
                     _ => false,
                 };
-                Ok(Taken::Stored { session_id, message_id, begun })
+                Ok(IngestOutcome::Stored { session_id, message_id, begun })
             }
             ("noted", Some(session_id), Some(message_id)) => {
-                Ok(Taken::Noted { session_id, message_id, reason: self.why.unwrap_or_default() })
+                Ok(IngestOutcome::Noted { session_id, message_id, reason: self.why.unwrap_or_default() })
             }
-            ("duplicate", Some(session_id), Some(message_id)) => Ok(Taken::Duplicate { session_id, message_id }),
-            ("quarantined", _, _) => Ok(Taken::Quarantined { reason: self.why.unwrap_or_default() }),
+            ("duplicate", Some(session_id), Some(message_id)) => {
+                Ok(IngestOutcome::Duplicate { session_id, message_id })
+            }
+            ("quarantined", _, _) => Ok(IngestOutcome::Quarantined { reason: self.why.unwrap_or_default() }),
             (other, _, _) => Err(sqlx::Error::Decode(format!("take_in answered {other}").into())),
         }
     }

@@ -5,7 +5,7 @@
 
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
-use crate::storage::Ledger;
+use crate::storage::Storage;
 
 /// An invariant: its view and how that is made.
 struct Invariant {
@@ -55,12 +55,12 @@ pub async fn install(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
 }
 
 /// Reads all views; what it gives is what is wrong.
-pub async fn check(ledger: &Ledger) -> Result<Vec<Breach>, sqlx::Error> {
+pub async fn check(storage: &Storage) -> Result<Vec<Breach>, sqlx::Error> {
     let mut breaches = Vec::new();
     for Invariant { view, .. } in INVARIANTS {
         // The name is a constant of ours: nothing from outside reaches this statement.
         let count = AssertSqlSafe(format!("select count(*) from (select 1 from {view} limit 100) breach"));
-        let rows: i64 = sqlx::query(count).fetch_one(&ledger.pool).await?.try_get(0)?;
+        let rows: i64 = sqlx::query(count).fetch_one(&storage.pool).await?.try_get(0)?;
         if rows > 0 {
             breaches.push(Breach { view, rows });
         }

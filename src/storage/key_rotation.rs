@@ -4,7 +4,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::secret::{SecretContext, SecretError, SecretKeys};
-use crate::storage::Ledger;
+use crate::storage::Storage;
 use crate::storage::carrier_account::AccountError;
 
 /// Secrets of a row that one key sealed: of a project's carrier account or of an agent.
@@ -25,8 +25,8 @@ pub struct Count {
 }
 
 /// Counts what is sealed, by the name of the key.
-pub async fn count(ledger: &Ledger) -> Result<Vec<Count>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/seal/count.sql")).fetch_all(&ledger.pool).await
+pub async fn count(storage: &Storage) -> Result<Vec<Count>, sqlx::Error> {
+    sqlx::query_as(include_str!("../../sql/seal/count.sql")).fetch_all(&storage.pool).await
 }
 
 /// The contexts of a row's secrets, in the order of the secrets.
@@ -34,7 +34,7 @@ type ContextsOf = fn(&Sealed) -> Vec<SecretContext>;
 
 /// Seals with the first key what the others sealed, and says how many rows that were. What none of them opens stays. Several
 /// processes may do it at once: a row is written only as it was read.
-pub async fn seal_anew(ledger: &Ledger, keys: &SecretKeys) -> Result<usize, AccountError> {
+pub async fn seal_anew(storage: &Storage, keys: &SecretKeys) -> Result<usize, AccountError> {
     let mut renewed = 0;
     let tables: [(_, _, ContextsOf); 2] = [
         (include_str!("../../sql/seal/accounts.sql"), include_str!("../../sql/seal/account.sql"), |row| {
@@ -46,7 +46,7 @@ pub async fn seal_anew(ledger: &Ledger, keys: &SecretKeys) -> Result<usize, Acco
         }),
     ];
     for (find, write, contexts) in tables {
-        let rows: Vec<Sealed> = sqlx::query_as(find).bind(keys.id()).fetch_all(&ledger.pool).await?;
+        let rows: Vec<Sealed> = sqlx::query_as(find).bind(keys.id()).fetch_all(&storage.pool).await?;
         for row in rows.into_iter().filter(|row| keys.opens(&row.key_id)) {
             let anew: Result<Vec<Option<Vec<u8>>>, SecretError> = row
                 .secrets
@@ -69,7 +69,7 @@ pub async fn seal_anew(ledger: &Ledger, keys: &SecretKeys) -> Result<usize, Acco
                 .bind(&row.secrets)
                 .bind(keys.id())
                 .bind(anew)
-                .execute(&ledger.pool)
+                .execute(&storage.pool)
                 .await?;
             renewed += usize::from(written.rows_affected() == 1);
         }
@@ -78,13 +78,13 @@ pub async fn seal_anew(ledger: &Ledger, keys: &SecretKeys) -> Result<usize, Acco
 }
 
 /// Does that beside the beginning of a process; what fails is told, and done at the next start.
-pub fn seal_anew_beside(ledger: &Ledger, keys: &SecretKeys) {
+pub fn seal_anew_beside(storage: &Storage, keys: &SecretKeys) {
     if keys.others() == 0 {
         return;
     }
-    let (ledger, keys) = (ledger.clone(), keys.clone());
+    let (storage, keys) = (storage.clone(), keys.clone());
     tokio::spawn(async move {
-        match seal_anew(&ledger, &keys).await {
+        match seal_anew(&storage, &keys).await {
             Ok(0) => {}
             Ok(rows) => tracing::info!(rows, key_id = keys.id(), "stored secrets are sealed with the new key"),
             Err(error) => {

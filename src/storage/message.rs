@@ -7,10 +7,10 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::storage::database;
-use crate::storage::ingest::Medium;
-use crate::storage::notifier::Work;
+use crate::storage::ingest::Attachment;
+use crate::storage::notifier::JobKind;
 use crate::storage::pagination::Page;
-use crate::storage::{Ledger, new_id};
+use crate::storage::{Storage, new_id};
 
 /// A message with what became of it.
 #[derive(Debug, Clone, FromRow)]
@@ -52,7 +52,7 @@ pub struct Traced {
 
 /// The messages of a session, oldest first, after the one named by the cursor.
 pub async fn list(
-    ledger: &Ledger,
+    storage: &Storage,
     project_id: Uuid,
     session_id: Uuid,
     after: Option<i64>,
@@ -63,17 +63,17 @@ pub async fn list(
         .bind(session_id)
         .bind(after)
         .bind(i64::from(limit) + 1)
-        .fetch_all(&ledger.pool)
+        .fetch_all(&storage.pool)
         .await?;
     Ok(Page::of(rows, limit, |message: &Message| message.seq.to_string()))
 }
 
 /// One message of a project.
-pub async fn find(ledger: &Ledger, project_id: Uuid, id: Uuid) -> Result<Option<Traced>, sqlx::Error> {
+pub async fn find(storage: &Storage, project_id: Uuid, id: Uuid) -> Result<Option<Traced>, sqlx::Error> {
     sqlx::query_as(include_str!("../../sql/message/find.sql"))
         .bind(project_id)
         .bind(id)
-        .fetch_optional(&ledger.pool)
+        .fetch_optional(&storage.pool)
         .await
 }
 
@@ -118,10 +118,10 @@ pub struct Begun {
 }
 
 /// Sends or schedules a text; when this answers, it is committed. With a key it is done once, however often it is asked.
-pub async fn send(ledger: &Ledger, text: &NewText, idempotency: Option<&Idempotency>) -> Result<Begun, sqlx::Error> {
-    let media: Vec<Medium> = text.media_urls.iter().map(|url| Medium::at(url.clone(), None)).collect();
+pub async fn send(storage: &Storage, text: &NewText, idempotency: Option<&Idempotency>) -> Result<Begun, sqlx::Error> {
+    let media: Vec<Attachment> = text.media_urls.iter().map(|url| Attachment::at(url.clone(), None)).collect();
     let (message_id, session_id, turn_id) = (new_id(), new_id(), new_id());
-    let begun: Begun = database::despite_deadlocks(|| {
+    let begun: Begun = database::retry_on_deadlock(|| {
         sqlx::query_as(include_str!("../../sql/message/send.sql"))
             .bind(text.project_id)
             .bind(idempotency.map(|idempotency| &idempotency.key))
@@ -136,20 +136,20 @@ pub async fn send(ledger: &Ledger, text: &NewText, idempotency: Option<&Idempote
             .bind(message_id)
             .bind(session_id)
             .bind(turn_id)
-            .fetch_one(&ledger.pool)
+            .fetch_one(&storage.pool)
     })
     .await?;
     if begun.outcome == "sent" {
-        ledger.wakes.ring(Work::Delivery);
+        storage.notifier.ring(JobKind::Delivery);
         // A new session runs its start function.
-        ledger.wakes.ring(Work::Turn);
+        storage.notifier.ring(JobKind::Turn);
     }
     Ok(begun)
 }
 
 /// What a key was answered before, if it was used; `key_reused` when it was for another request.
 pub async fn replay(
-    ledger: &Ledger,
+    storage: &Storage,
     project_id: Uuid,
     idempotency: &Idempotency,
 ) -> Result<Option<Begun>, sqlx::Error> {
@@ -157,6 +157,6 @@ pub async fn replay(
         .bind(project_id)
         .bind(&idempotency.key)
         .bind(&idempotency.request_hash)
-        .fetch_optional(&ledger.pool)
+        .fetch_optional(&storage.pool)
         .await
 }

@@ -37,67 +37,67 @@ use std::sync::Arc;
 use sqlx::{Connection, PgPool};
 use uuid::Uuid;
 
-use batcher::{Batcher, Patience};
+use batcher::{Batcher, RetryBudget};
 use eager_dispatch::{Beginner, Beginnings};
-use notifier::Wakes;
+use notifier::Notifier;
 
 /// A handle on the truth: a pool, the batches that share commits, and the bells that wake workers.
 ///
 /// Cheap to clone. Each part of a process opens its own, so that workers can't starve the
 /// webhook of connections.
 #[derive(Clone)]
-pub struct Ledger {
+pub struct Storage {
     pool: PgPool,
-    wakes: Arc<Wakes>,
-    intake: Batcher<ingest::Text, ingest::Taken>,
+    notifier: Arc<Notifier>,
+    intake: Batcher<ingest::Text, ingest::IngestOutcome>,
     ingest: health::Ingest,
     turns: Batcher<turn::Settlement, turn::Settled>,
     deliveries: Batcher<delivery::Settlement, delivery::Settled>,
 }
 
-impl Ledger {
-    /// Opens the ledger; connections are made when they are first needed. Needs a tokio runtime.
-    pub fn open(url: &str, max_connections: u32, wakes: Arc<Wakes>) -> Result<Self, sqlx::Error> {
-        Self::open_for(url, max_connections, wakes, None)
+impl Storage {
+    /// Opens the storage; connections are made when they are first needed. Needs a tokio runtime.
+    pub fn open(url: &str, max_connections: u32, notifier: Arc<Notifier>) -> Result<Self, sqlx::Error> {
+        Self::open_for(url, max_connections, notifier, None)
     }
 
     /// The same in a process that also runs turns: those of texts that are taken in here begin at once, while it has a place for them.
     pub fn open_beside(
         url: &str,
         max_connections: u32,
-        wakes: Arc<Wakes>,
+        notifier: Arc<Notifier>,
         beginner: Arc<dyn Beginner>,
     ) -> Result<Self, sqlx::Error> {
-        Self::open_for(url, max_connections, wakes, Some(Arc::new(Beginnings::new(beginner))))
+        Self::open_for(url, max_connections, notifier, Some(Arc::new(Beginnings::new(beginner))))
     }
 
     fn open_for(
         url: &str,
         max_connections: u32,
-        wakes: Arc<Wakes>,
+        notifier: Arc<Notifier>,
         beginnings: Option<Arc<Beginnings>>,
     ) -> Result<Self, sqlx::Error> {
         let pool = database::pool(url, max_connections)?;
         Ok(Self {
             ingest: health::Ingest::default(),
-            intake: Batcher::start(pool.clone(), Patience::Carrier, move |connection, texts| {
+            intake: Batcher::start(pool.clone(), RetryBudget::Carrier, move |connection, texts| {
                 let beginnings = beginnings.clone();
                 Box::pin(async move { ingest::flush_somehow(connection, texts, beginnings.as_deref()).await })
             }),
-            turns: Batcher::start(pool.clone(), Patience::Person, |connection, settlements| {
+            turns: Batcher::start(pool.clone(), RetryBudget::Person, |connection, settlements| {
                 Box::pin(turn::flush(connection, settlements))
             }),
-            deliveries: Batcher::start(pool.clone(), Patience::Nobody, |connection, settlements| {
+            deliveries: Batcher::start(pool.clone(), RetryBudget::Nobody, |connection, settlements| {
                 Box::pin(delivery::flush(connection, settlements))
             }),
             pool,
-            wakes,
+            notifier,
         })
     }
 
     /// The bells of this process.
-    pub fn wakes(&self) -> &Arc<Wakes> {
-        &self.wakes
+    pub fn notifier(&self) -> &Arc<Notifier> {
+        &self.notifier
     }
 
     /// The pool, for tests and tools that look at rows.

@@ -29,7 +29,7 @@ const QUIET: Duration = Duration::from_secs(30);
 
 /// What kind of work waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Work {
+pub enum JobKind {
     Turn,
     Delivery,
     /// Deliveries to be looked for. Nobody rings for them: they are due after a while, and polled.
@@ -44,7 +44,7 @@ pub enum Work {
     Number,
 }
 
-impl Work {
+impl JobKind {
     const ALL: [Self; 7] = [
         Self::Turn,
         Self::Delivery,
@@ -74,7 +74,7 @@ impl Work {
 }
 
 /// The bells of one process.
-pub struct Wakes {
+pub struct Notifier {
     /// Tells our own notices from those of others.
     process: Uuid,
     turn: Notify,
@@ -90,7 +90,7 @@ pub struct Wakes {
     claims: Claims,
 }
 
-impl Default for Wakes {
+impl Default for Notifier {
     fn default() -> Self {
         Self {
             process: Uuid::now_v7(),
@@ -109,24 +109,24 @@ impl Default for Wakes {
     }
 }
 
-impl Wakes {
+impl Notifier {
     /// Says that work was committed: to this process at once, to the others soon.
-    pub fn ring(&self, work: Work) {
+    pub fn ring(&self, work: JobKind) {
         self.bell(work).notify_one();
         self.untold.fetch_or(work.bit(), Ordering::AcqRel);
         self.tell.notify_one();
     }
 
     /// The same for work that is hardly ever there: once for all that is rung for within [`LATER`].
-    pub fn ring_later(self: &Arc<Self>, work: Work) {
+    pub fn notify_later(self: &Arc<Self>, work: JobKind) {
         if self.later.fetch_or(work.bit(), Ordering::AcqRel) & work.bit() != 0 {
             return;
         }
-        let wakes = self.clone();
+        let notifier = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(LATER).await;
-            wakes.later.fetch_and(!work.bit(), Ordering::AcqRel);
-            wakes.ring(work);
+            notifier.later.fetch_and(!work.bit(), Ordering::AcqRel);
+            notifier.ring(work);
         });
     }
 
@@ -136,36 +136,36 @@ impl Wakes {
     }
 
     /// Waits until somebody rings. A ring that came before is kept.
-    pub async fn rung(&self, work: Work) {
+    pub async fn rung(&self, work: JobKind) {
         self.bell(work).notified().await;
     }
 
-    const fn bell(&self, work: Work) -> &Notify {
+    const fn bell(&self, work: JobKind) -> &Notify {
         match work {
-            Work::Turn => &self.turn,
-            Work::Delivery => &self.delivery,
-            Work::Unknown => &self.unknown,
-            Work::ReadBack => &self.read_back,
-            Work::Silence => &self.silence,
-            Work::ScheduledMessage => &self.scheduled_message,
-            Work::Number => &self.number,
+            JobKind::Turn => &self.turn,
+            JobKind::Delivery => &self.delivery,
+            JobKind::Unknown => &self.unknown,
+            JobKind::ReadBack => &self.read_back,
+            JobKind::Silence => &self.silence,
+            JobKind::ScheduledMessage => &self.scheduled_message,
+            JobKind::Number => &self.number,
         }
     }
 
     /// Tells other processes of what was rung here, until the pool is closed.
-    pub async fn tell_others(self: Arc<Self>, pool: PgPool) {
+    pub async fn publish_notifications(self: Arc<Self>, pool: PgPool) {
         loop {
             self.tell.notified().await;
             let untold = self.untold.swap(0, Ordering::AcqRel);
             let words: Vec<&str> =
-                Work::ALL.iter().filter(|work| untold & work.bit() != 0).map(|work| work.word()).collect();
+                JobKind::ALL.iter().filter(|work| untold & work.bit() != 0).map(|work| work.word()).collect();
             if words.is_empty() {
                 continue;
             }
             let notice = format!("{} {}", self.process, words.join(" "));
             let telling =
                 sqlx::query(include_str!("../../sql/wake/tell.sql")).bind(CHANNEL).bind(notice).execute(&pool);
-            if let Err(error) = database::patiently(telling).await {
+            if let Err(error) = database::with_timeout(telling).await {
                 if pool.is_closed() {
                     return;
                 }
@@ -178,9 +178,9 @@ impl Wakes {
 
     /// Rings here what other processes tell, until the pool is closed. Keeps one connection of the pool, and gets
     /// a new one when it breaks.
-    pub async fn hear_others(self: Arc<Self>, pool: PgPool) {
+    pub async fn listen_to_notifications(self: Arc<Self>, pool: PgPool) {
         loop {
-            if let Err(error) = self.hear_until_cut(&pool).await {
+            if let Err(error) = self.listen_until_disconnected(&pool).await {
                 if pool.is_closed() {
                     return;
                 }
@@ -193,29 +193,29 @@ impl Wakes {
     /// How long a notice takes from one connection of a pool to another; `None` when it does not come.
     pub async fn round_trip(&self, pool: &PgPool) -> Result<Option<Duration>, sqlx::Error> {
         let channel = format!("textback_check_{}", self.process.simple());
-        let mut listener = database::patiently(PgListener::connect_with(pool)).await?;
-        database::patiently(listener.listen(&channel)).await?;
+        let mut listener = database::with_timeout(PgListener::connect_with(pool)).await?;
+        database::with_timeout(listener.listen(&channel)).await?;
         let began = Instant::now();
         let telling = sqlx::query(include_str!("../../sql/wake/tell.sql")).bind(&channel).bind("").execute(pool);
-        database::patiently(telling).await?;
+        database::with_timeout(telling).await?;
         match tokio::time::timeout(HEARD_WITHIN, listener.recv()).await {
             Ok(heard) => heard.map(|_| Some(began.elapsed())),
             Err(_) => Ok(None),
         }
     }
 
-    async fn hear_until_cut(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
-        let mut listener = database::patiently(PgListener::connect_with(pool)).await?;
-        database::patiently(listener.listen(CHANNEL)).await?;
+    async fn listen_until_disconnected(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
+        let mut listener = database::with_timeout(PgListener::connect_with(pool)).await?;
+        database::with_timeout(listener.listen(CHANNEL)).await?;
         // What was told while nobody listened.
-        for work in Work::ALL {
+        for work in JobKind::ALL {
             self.bell(work).notify_one();
         }
         loop {
             let Ok(notice) = tokio::time::timeout(QUIET, listener.recv()).await else {
                 // Nobody rings, or the server vanished without a word.
                 let asking = sqlx::query(include_str!("../../sql/wake/listens.sql")).execute(&mut listener);
-                database::patiently(asking).await?;
+                database::with_timeout(asking).await?;
                 continue;
             };
             let notice = notice?;
@@ -224,7 +224,7 @@ impl Wakes {
                 continue;
             }
             for word in words {
-                for work in Work::ALL {
+                for work in JobKind::ALL {
                     if work.word() == word {
                         self.bell(work).notify_one();
                     }

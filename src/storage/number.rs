@@ -9,12 +9,12 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::domain::bounds;
-use crate::storage::claim_limits::Room;
+use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
-use crate::storage::notifier::Work;
+use crate::storage::notifier::JobKind;
 use crate::storage::pagination::Page;
 use crate::storage::set_aside::read_claims;
-use crate::storage::{Ledger, new_id};
+use crate::storage::{Storage, new_id};
 
 /// A number that a project has or wants.
 #[derive(Debug, Clone, FromRow)]
@@ -115,7 +115,7 @@ pub struct Step {
 
 /// Notes that a number is wanted, before anything is asked of the carrier: what a crash interrupts goes on from here. `None`:
 /// it is being released at this moment.
-pub async fn want(ledger: &Ledger, wish: &Wish) -> Result<Option<Uuid>, sqlx::Error> {
+pub async fn want(storage: &Storage, wish: &Wish) -> Result<Option<Uuid>, sqlx::Error> {
     sqlx::query_scalar(include_str!("../../sql/number/want.sql"))
         .bind(new_id())
         .bind(wish.project_id)
@@ -125,13 +125,13 @@ pub async fn want(ledger: &Ledger, wish: &Wish) -> Result<Option<Uuid>, sqlx::Er
         .bind(wish.may_buy)
         .bind(wish.mend_drift)
         .bind(new_id())
-        .fetch_optional(&ledger.pool)
+        .fetch_optional(&storage.pool)
         .await
 }
 
 /// Changes the agent of a number, or whether its webhooks are mended. False: the project has no such number.
 pub async fn change(
-    ledger: &Ledger,
+    storage: &Storage,
     project_id: Uuid,
     id: Uuid,
     agent_id: Option<Uuid>,
@@ -142,26 +142,26 @@ pub async fn change(
         .bind(id)
         .bind(agent_id)
         .bind(mend_drift)
-        .execute(&ledger.pool)
+        .execute(&storage.pool)
         .await?;
     Ok(changed.rows_affected() == 1)
 }
 
 /// Notes that a number is to be `detached` or `released`. False: the project has no such number.
-pub async fn part(ledger: &Ledger, project_id: Uuid, id: Uuid, wanted: &str) -> Result<bool, sqlx::Error> {
+pub async fn part(storage: &Storage, project_id: Uuid, id: Uuid, wanted: &str) -> Result<bool, sqlx::Error> {
     let noted = sqlx::query(include_str!("../../sql/number/part.sql"))
         .bind(project_id)
         .bind(id)
         .bind(wanted)
         .bind(new_id())
-        .execute(&ledger.pool)
+        .execute(&storage.pool)
         .await?;
     Ok(noted.rows_affected() == 1)
 }
 
 /// Takes a number to look after it, for `lease_seconds`; `None` when somebody else does, or there is none.
 pub async fn take(
-    ledger: &Ledger,
+    storage: &Storage,
     project_id: Uuid,
     id: Uuid,
     lease_seconds: u32,
@@ -171,21 +171,21 @@ pub async fn take(
         .bind(id)
         .bind(f64::from(lease_seconds))
         .bind(new_id())
-        .fetch_optional(&ledger.pool)
+        .fetch_optional(&storage.pool)
         .await
 }
 
 /// Claims numbers that are to be looked after, as far as there is room, for `lease_seconds`.
-pub async fn claim_check(ledger: &Ledger, room: Room, lease_seconds: u32) -> Result<Vec<Claim>, sqlx::Error> {
+pub async fn claim_check(storage: &Storage, room: ClaimLimits, lease_seconds: u32) -> Result<Vec<Claim>, sqlx::Error> {
     let token = new_id();
     let claiming = room.bind(sqlx::query(include_str!("../../sql/number/claim_check.sql")));
     let claiming = claiming.bind(f64::from(lease_seconds)).bind(token).bind(room.only);
-    read_claims(ledger, Work::Number, claiming, "id", Some(token)).await
+    read_claims(storage, JobKind::Number, claiming, "id", Some(token)).await
 }
 
 /// Holds a number while somebody looks after it, however long that takes. Should it be lost all the same, what was seen
 /// can't be written.
-pub async fn while_held<F: Future>(ledger: &Ledger, claim: &Claim, lease_seconds: u32, look: F) -> F::Output {
+pub async fn while_held<F: Future>(storage: &Storage, claim: &Claim, lease_seconds: u32, look: F) -> F::Output {
     let mut look = std::pin::pin!(look);
     loop {
         tokio::select! {
@@ -195,7 +195,7 @@ pub async fn while_held<F: Future>(ledger: &Ledger, claim: &Claim, lease_seconds
                     .bind(claim.number.id)
                     .bind(claim.token)
                     .bind(f64::from(lease_seconds))
-                    .execute(&ledger.pool)
+                    .execute(&storage.pool)
                     .await;
                 if let Err(error) = renewed {
                     tracing::warn!(%error, number_id = %claim.number.id, "the number's lease could not be renewed");
@@ -206,54 +206,54 @@ pub async fn while_held<F: Future>(ledger: &Ledger, claim: &Claim, lease_seconds
 }
 
 /// Gives back numbers that were claimed and not looked after.
-pub async fn give_back(ledger: &Ledger, claims: &[Claim]) -> Result<(), sqlx::Error> {
+pub async fn give_back(storage: &Storage, claims: &[Claim]) -> Result<(), sqlx::Error> {
     let ids: Vec<Uuid> = claims.iter().map(|claim| claim.number.id).collect();
     let tokens: Vec<Uuid> = claims.iter().map(|claim| claim.token).collect();
-    sqlx::query(include_str!("../../sql/number/give_back.sql")).bind(ids).bind(tokens).execute(&ledger.pool).await?;
+    sqlx::query(include_str!("../../sql/number/give_back.sql")).bind(ids).bind(tokens).execute(&storage.pool).await?;
     Ok(())
 }
 
 /// Writes what was seen and done about a number. False: the lease was lost.
-pub async fn settle(ledger: &Ledger, claim: &Claim, facts: &Facts) -> Result<bool, sqlx::Error> {
+pub async fn settle(storage: &Storage, claim: &Claim, facts: &Facts) -> Result<bool, sqlx::Error> {
     let mut told = serde_json::to_value(facts).map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
     bounds::told(&mut told, bounds::ERROR_BYTES);
     // It locks the number first, and then its texts; who sends one holds it and may look at the number.
-    let settled = database::despite_deadlocks(|| {
+    let settled = database::retry_on_deadlock(|| {
         sqlx::query_scalar(include_str!("../../sql/number/settle.sql"))
             .bind(claim.number.id)
             .bind(claim.token)
             .bind(&told)
-            .fetch_one(&ledger.pool)
+            .fetch_one(&storage.pool)
     })
     .await?;
     // An approval lets go what was held.
-    ledger.wakes.ring(Work::Delivery);
+    storage.notifier.ring(JobKind::Delivery);
     Ok(settled)
 }
 
 /// Takes back that a number is wanted which was never ours: the carrier will never have it for us. False: somebody wished for
 /// it anew, or the lease was lost.
-pub async fn forget(ledger: &Ledger, claim: &Claim) -> Result<bool, sqlx::Error> {
+pub async fn forget(storage: &Storage, claim: &Claim) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar(include_str!("../../sql/number/forget.sql"))
         .bind(claim.number.id)
         .bind(claim.token)
         .bind(claim.number.wish)
-        .fetch_one(&ledger.pool)
+        .fetch_one(&storage.pool)
         .await
 }
 
 /// One attached number of a project.
-pub async fn find(ledger: &Ledger, project_id: Uuid, id: Uuid) -> Result<Option<Number>, sqlx::Error> {
+pub async fn find(storage: &Storage, project_id: Uuid, id: Uuid) -> Result<Option<Number>, sqlx::Error> {
     sqlx::query_as(include_str!("../../sql/number/find.sql"))
         .bind(project_id)
         .bind(id)
-        .fetch_optional(&ledger.pool)
+        .fetch_optional(&storage.pool)
         .await
 }
 
 /// The attached numbers of a project, newest first.
 pub async fn list(
-    ledger: &Ledger,
+    storage: &Storage,
     project_id: Uuid,
     before: Option<Uuid>,
     limit: u32,
@@ -262,7 +262,7 @@ pub async fn list(
         .bind(project_id)
         .bind(before)
         .bind(i64::from(limit) + 1)
-        .fetch_all(&ledger.pool)
+        .fetch_all(&storage.pool)
         .await?;
     Ok(Page::of(rows, limit, |number: &Number| number.id.to_string()))
 }
@@ -280,15 +280,19 @@ pub struct ReadBack {
 }
 
 /// Claims numbers that are to be read back, as far as there is room, and puts each off for `every_seconds`.
-pub async fn claim_read_back(ledger: &Ledger, room: Room, every_seconds: u32) -> Result<Vec<ReadBack>, sqlx::Error> {
+pub async fn claim_read_back(
+    storage: &Storage,
+    room: ClaimLimits,
+    every_seconds: u32,
+) -> Result<Vec<ReadBack>, sqlx::Error> {
     let claiming = room.bind(sqlx::query(include_str!("../../sql/number/claim_read_back.sql")));
     let claiming = claiming.bind(f64::from(every_seconds)).bind(room.only);
-    read_claims(ledger, Work::ReadBack, claiming, "id", None).await
+    read_claims(storage, JobKind::ReadBack, claiming, "id", None).await
 }
 
 /// Notes that the texts up to a time of the carrier's are known.
-pub async fn mark_heard(ledger: &Ledger, id: Uuid, until: DateTime<Utc>) -> Result<(), sqlx::Error> {
-    sqlx::query(include_str!("../../sql/number/mark_heard.sql")).bind(id).bind(until).execute(&ledger.pool).await?;
+pub async fn mark_backfilled(storage: &Storage, id: Uuid, until: DateTime<Utc>) -> Result<(), sqlx::Error> {
+    sqlx::query(include_str!("../../sql/number/mark_heard.sql")).bind(id).bind(until).execute(&storage.pool).await?;
     Ok(())
 }
 
@@ -304,17 +308,17 @@ pub struct Sender {
 }
 
 /// An attached number of a project, by its digits.
-pub async fn find_by_number(ledger: &Ledger, project_id: Uuid, number: &str) -> Result<Option<Sender>, sqlx::Error> {
+pub async fn find_by_number(storage: &Storage, project_id: Uuid, number: &str) -> Result<Option<Sender>, sqlx::Error> {
     sqlx::query_as(include_str!("../../sql/number/find_by_number.sql"))
         .bind(project_id)
         .bind(number)
-        .fetch_optional(&ledger.pool)
+        .fetch_optional(&storage.pool)
         .await
 }
 
 /// The number that texts a contact when nobody names one; `None` when the project has none.
 pub async fn choose(
-    ledger: &Ledger,
+    storage: &Storage,
     project_id: Uuid,
     contact: &str,
     country: Option<&str>,
@@ -323,6 +327,6 @@ pub async fn choose(
         .bind(project_id)
         .bind(contact)
         .bind(country)
-        .fetch_optional(&ledger.pool)
+        .fetch_optional(&storage.pool)
         .await
 }

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use crate::storage::Ledger;
+use crate::storage::Storage;
 
 /// The usage of a limit in the current window.
 #[derive(Debug, Clone, FromRow)]
@@ -22,11 +22,11 @@ pub struct Usage {
 }
 
 /// A project's usage of its limits, and with a contact the usage of that contact's limits.
-pub async fn usage(ledger: &Ledger, project_id: Uuid, contact: Option<&str>) -> Result<Vec<Usage>, sqlx::Error> {
+pub async fn usage(storage: &Storage, project_id: Uuid, contact: Option<&str>) -> Result<Vec<Usage>, sqlx::Error> {
     sqlx::query_as(include_str!("../../sql/outbound/usage.sql"))
         .bind(project_id)
         .bind(contact)
-        .fetch_all(&ledger.pool)
+        .fetch_all(&storage.pool)
         .await
 }
 
@@ -50,16 +50,16 @@ impl AtLimit {
 }
 
 /// The limits that projects have reached now.
-pub async fn at_limit(ledger: &Ledger) -> Result<Vec<AtLimit>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/outbound/at_limit.sql")).fetch_all(&ledger.pool).await
+pub async fn at_limit(storage: &Storage) -> Result<Vec<AtLimit>, sqlx::Error> {
+    sqlx::query_as(include_str!("../../sql/outbound/at_limit.sql")).fetch_all(&storage.pool).await
 }
 
 /// The countries that a project may send to, if it has a list of its own.
-pub async fn allowed_countries(ledger: &Ledger, project_id: Uuid) -> Result<Option<Arc<[String]>>, sqlx::Error> {
+pub async fn allowed_countries(storage: &Storage, project_id: Uuid) -> Result<Option<Arc<[String]>>, sqlx::Error> {
     let found: Option<Option<Vec<String>>> =
         sqlx::query_scalar(include_str!("../../sql/outbound/allowed_countries.sql"))
             .bind(project_id)
-            .fetch_optional(&ledger.pool)
+            .fetch_optional(&storage.pool)
             .await?;
     Ok(found.flatten().map(Arc::from))
 }

@@ -7,7 +7,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::secret::draw_token;
-use crate::storage::{Ledger, api_key, new_id};
+use crate::storage::{Storage, api_key, new_id};
 
 /// A tenant.
 #[derive(Debug, Clone, FromRow)]
@@ -18,8 +18,8 @@ pub struct Project {
 }
 
 /// Makes a project with a key that may do everything in it. The key is told here and never again.
-pub async fn create(ledger: &Ledger, name: &str) -> Result<(Project, String), sqlx::Error> {
-    let mut transaction = ledger.pool.begin().await?;
+pub async fn create(storage: &Storage, name: &str) -> Result<(Project, String), sqlx::Error> {
+    let mut transaction = storage.pool.begin().await?;
     let project: Project = sqlx::query_as(include_str!("../../sql/project/create.sql"))
         .bind(new_id())
         .bind(name)
@@ -32,13 +32,13 @@ pub async fn create(ledger: &Ledger, name: &str) -> Result<(Project, String), sq
 }
 
 /// The oldest project of a name.
-pub async fn find_by_name(ledger: &Ledger, name: &str) -> Result<Option<Project>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/project/find_by_name.sql")).bind(name).fetch_optional(&ledger.pool).await
+pub async fn find_by_name(storage: &Storage, name: &str) -> Result<Option<Project>, sqlx::Error> {
+    sqlx::query_as(include_str!("../../sql/project/find_by_name.sql")).bind(name).fetch_optional(&storage.pool).await
 }
 
 /// A project by its id.
-pub async fn find(ledger: &Ledger, id: Uuid) -> Result<Option<Project>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/project/find.sql")).bind(id).fetch_optional(&ledger.pool).await
+pub async fn find(storage: &Storage, id: Uuid) -> Result<Option<Project>, sqlx::Error> {
+    sqlx::query_as(include_str!("../../sql/project/find.sql")).bind(id).fetch_optional(&storage.pool).await
 }
 
 /// A project with its settings.
@@ -74,15 +74,15 @@ pub struct Settings {
 }
 
 /// A project's settings.
-pub async fn settings(ledger: &Ledger, id: Uuid) -> Result<Settings, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/project/settings.sql")).bind(id).fetch_one(&ledger.pool).await
+pub async fn settings(storage: &Storage, id: Uuid) -> Result<Settings, sqlx::Error> {
+    sqlx::query_as(include_str!("../../sql/project/settings.sql")).bind(id).fetch_one(&storage.pool).await
 }
 
 /// Changes what is named of a project's settings: an object with the names of [`Settings`].
-pub async fn change(ledger: &Ledger, id: Uuid, changes: &Map<String, Value>) -> Result<Settings, sqlx::Error> {
+pub async fn change(storage: &Storage, id: Uuid, changes: &Map<String, Value>) -> Result<Settings, sqlx::Error> {
     sqlx::query_as(include_str!("../../sql/project/change.sql"))
         .bind(id)
         .bind(Json(changes))
-        .fetch_one(&ledger.pool)
+        .fetch_one(&storage.pool)
         .await
 }

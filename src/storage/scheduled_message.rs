@@ -4,12 +4,12 @@ use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use crate::storage::claim_limits::Room;
+use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
-use crate::storage::notifier::Work;
+use crate::storage::notifier::JobKind;
 use crate::storage::pagination::Page;
 use crate::storage::set_aside::fetch;
-use crate::storage::{Ledger, new_id};
+use crate::storage::{Storage, new_id};
 
 /// A text that waits for its time, or was refused when it came.
 #[derive(Debug, Clone, FromRow)]
@@ -46,40 +46,40 @@ pub struct Due {
 }
 
 /// Turns scheduled messages that are due into messages with deliveries, at most `room.most`.
-pub async fn send_due(ledger: &Ledger, room: Room) -> Result<Vec<Due>, sqlx::Error> {
+pub async fn send_due(storage: &Storage, room: ClaimLimits) -> Result<Vec<Due>, sqlx::Error> {
     let most = i32::try_from(room.most).unwrap_or(i32::MAX);
     let new_ids: Vec<Uuid> = (0..most).flat_map(|_| [new_id(), new_id()]).collect();
     // As in inactivity::decide.
-    let due = database::despite_deadlocks(|| {
+    let due = database::retry_on_deadlock(|| {
         let sending = sqlx::query(include_str!("../../sql/scheduled_message/send_due.sql"));
-        fetch(ledger, sending.bind(most).bind(new_ids.clone()).bind(room.only.clone()))
+        fetch(storage, sending.bind(most).bind(new_ids.clone()).bind(room.only.clone()))
     });
     let due = due.await?.iter().map(Due::from_row).collect::<Result<Vec<_>, _>>()?;
     if due.iter().any(|due| due.outcome == "sent") {
-        ledger.wakes.ring(Work::Delivery);
+        storage.notifier.ring(JobKind::Delivery);
         // A new session runs its start function.
-        ledger.wakes.ring(Work::Turn);
+        storage.notifier.ring(JobKind::Turn);
     }
     Ok(due)
 }
 
 /// In how many seconds the next one is due; less than nothing when it is already, `None` when there is none.
-pub async fn next_due(ledger: &Ledger) -> Result<Option<f64>, sqlx::Error> {
-    sqlx::query_scalar(include_str!("../../sql/scheduled_message/next_due.sql")).fetch_one(&ledger.pool).await
+pub async fn next_due(storage: &Storage) -> Result<Option<f64>, sqlx::Error> {
+    sqlx::query_scalar(include_str!("../../sql/scheduled_message/next_due.sql")).fetch_one(&storage.pool).await
 }
 
 /// One scheduled message of a project.
-pub async fn find(ledger: &Ledger, project_id: Uuid, id: Uuid) -> Result<Option<ScheduledMessage>, sqlx::Error> {
+pub async fn find(storage: &Storage, project_id: Uuid, id: Uuid) -> Result<Option<ScheduledMessage>, sqlx::Error> {
     sqlx::query_as(include_str!("../../sql/scheduled_message/find.sql"))
         .bind(project_id)
         .bind(id)
-        .fetch_optional(&ledger.pool)
+        .fetch_optional(&storage.pool)
         .await
 }
 
 /// The scheduled messages of a project that wait or were refused, newest first, before the one named by the cursor.
 pub async fn list(
-    ledger: &Ledger,
+    storage: &Storage,
     project_id: Uuid,
     before: Option<Uuid>,
     limit: u32,
@@ -88,17 +88,17 @@ pub async fn list(
         .bind(project_id)
         .bind(before)
         .bind(i64::from(limit) + 1)
-        .fetch_all(&ledger.pool)
+        .fetch_all(&storage.pool)
         .await?;
     Ok(Page::of(rows, limit, |message: &ScheduledMessage| message.id.to_string()))
 }
 
 /// Cancels one that still waits; false when there is none.
-pub async fn cancel(ledger: &Ledger, project_id: Uuid, id: Uuid) -> Result<bool, sqlx::Error> {
+pub async fn cancel(storage: &Storage, project_id: Uuid, id: Uuid) -> Result<bool, sqlx::Error> {
     let cancelled = sqlx::query(include_str!("../../sql/scheduled_message/cancel.sql"))
         .bind(project_id)
         .bind(id)
-        .execute(&ledger.pool)
+        .execute(&storage.pool)
         .await?;
     Ok(cancelled.rows_affected() == 1)
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use crate::storage::Ledger;
+use crate::storage::Storage;
 use crate::storage::pagination::Page;
 
 /// A session's row, with the number it is held on.
@@ -44,17 +44,17 @@ pub struct Filter {
 }
 
 /// One session of a project.
-pub async fn find(ledger: &Ledger, project_id: Uuid, id: Uuid) -> Result<Option<Session>, sqlx::Error> {
+pub async fn find(storage: &Storage, project_id: Uuid, id: Uuid) -> Result<Option<Session>, sqlx::Error> {
     sqlx::query_as(include_str!("../../sql/session/find.sql"))
         .bind(project_id)
         .bind(id)
-        .fetch_optional(&ledger.pool)
+        .fetch_optional(&storage.pool)
         .await
 }
 
 /// The sessions of a project, newest first, before the one that the cursor names. Without their states.
 pub async fn list(
-    ledger: &Ledger,
+    storage: &Storage,
     project_id: Uuid,
     filter: &Filter,
     before: Option<Uuid>,
@@ -67,31 +67,31 @@ pub async fn list(
         .bind(&filter.status)
         .bind(before)
         .bind(i64::from(limit) + 1)
-        .fetch_all(&ledger.pool)
+        .fetch_all(&storage.pool)
         .await?;
     Ok(Page::of(rows, limit, |session: &Session| session.id.to_string()))
 }
 
 /// Ends a session. A closed one stays as it is. `None`: the project has no such session.
-pub async fn end(ledger: &Ledger, project_id: Uuid, id: Uuid) -> Result<Option<Session>, sqlx::Error> {
-    if find(ledger, project_id, id).await?.is_none() {
+pub async fn end(storage: &Storage, project_id: Uuid, id: Uuid) -> Result<Option<Session>, sqlx::Error> {
+    if find(storage, project_id, id).await?.is_none() {
         return Ok(None);
     }
     sqlx::query(include_str!("../../sql/session/end.sql"))
         .bind(id)
         .bind("operator_ended")
-        .execute(&ledger.pool)
+        .execute(&storage.pool)
         .await?;
-    find(ledger, project_id, id).await
+    find(storage, project_id, id).await
 }
 
 /// Moves the clock of a session that is not closed: everything in it happened so much earlier. For people who can't wait.
 /// Says whether there was one.
-pub async fn skip(ledger: &Ledger, project_id: Uuid, id: Uuid, seconds: u32) -> Result<bool, sqlx::Error> {
+pub async fn skip(storage: &Storage, project_id: Uuid, id: Uuid, seconds: u32) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar(include_str!("../../sql/session/skip.sql"))
         .bind(project_id)
         .bind(id)
         .bind(f64::from(seconds))
-        .fetch_one(&ledger.pool)
+        .fetch_one(&storage.pool)
         .await
 }

@@ -8,25 +8,25 @@ use sqlx::{Connection, FromRow, Postgres, Row};
 use uuid::Uuid;
 
 use crate::domain::bounds;
-use crate::storage::Ledger;
+use crate::storage::Storage;
 use crate::storage::database;
-use crate::storage::notifier::Work;
+use crate::storage::notifier::JobKind;
 
 /// At most `most` rows of due work, the oldest first, without the owners in `barred`.
-pub async fn due(ledger: &Ledger, work: Work, most: i64, barred: &[Uuid]) -> Result<Vec<Uuid>, sqlx::Error> {
+pub async fn due(storage: &Storage, work: JobKind, most: i64, barred: &[Uuid]) -> Result<Vec<Uuid>, sqlx::Error> {
     sqlx::query_scalar(include_str!("../../sql/set_aside/due.sql"))
         .bind(work.word())
         .bind(i32::try_from(most).unwrap_or(i32::MAX))
         .bind(barred)
-        .fetch_one(&ledger.pool)
+        .fetch_one(&storage.pool)
         .await
 }
 
 /// Sets a row aside because of an error in its data. `token` is this process's own claim of the row, if it has one.
 /// Returns false if another process was faster.
 pub async fn set_aside(
-    ledger: &Ledger,
-    work: Work,
+    storage: &Storage,
+    work: JobKind,
     row: Uuid,
     token: Option<Uuid>,
     error: &sqlx::Error,
@@ -37,7 +37,7 @@ pub async fn set_aside(
         .bind(row)
         .bind(token)
         .bind(&why)
-        .fetch_one(&ledger.pool)
+        .fetch_one(&storage.pool)
         .await?;
     if done {
         tracing::error!(work = work.word(), row = %row, error = why, "a row can't be read; it is set aside, and the others go on");
@@ -49,10 +49,10 @@ pub async fn set_aside(
 /// The rows of a claiming statement. After an error, the server keeps the statement's row locks for a moment: 100 ms
 /// and more if it printed a gigabyte. The next claim would skip these rows, so we wait until the server is ready again.
 pub(super) async fn fetch(
-    ledger: &Ledger,
+    storage: &Storage,
     claiming: Query<'_, Postgres, PgArguments>,
 ) -> Result<Vec<PgRow>, sqlx::Error> {
-    let mut connection = ledger.pool.acquire().await?;
+    let mut connection = storage.pool.acquire().await?;
     let fetched = claiming.fetch_all(&mut *connection).await;
     if fetched.as_ref().is_err_and(|error| error.as_database_error().is_some()) {
         // A fault of the connection is found at its next use.
@@ -67,8 +67,8 @@ pub(super) async fn fetch(
 ///
 /// Fails if no row can be read, because then the rows may not be to blame.
 pub(super) async fn read_claims<C>(
-    ledger: &Ledger,
-    work: Work,
+    storage: &Storage,
+    work: JobKind,
     claiming: Query<'_, Postgres, PgArguments>,
     id_column: &str,
     token: Option<Uuid>,
@@ -76,7 +76,7 @@ pub(super) async fn read_claims<C>(
 where
     C: for<'r> FromRow<'r, PgRow>,
 {
-    let rows = fetch(ledger, claiming).await?;
+    let rows = fetch(storage, claiming).await?;
     let mut claims = Vec::with_capacity(rows.len());
     let mut unread = Vec::new();
     for row in &rows {
@@ -85,7 +85,7 @@ where
             Err(error) => unread.push((row.try_get(id_column)?, error)),
         }
     }
-    let known = ledger.wakes.claims();
+    let known = storage.notifier.claims();
     let now = Instant::now();
     if !claims.is_empty() {
         known.read_at(work, now);
@@ -97,7 +97,7 @@ where
             nobodys = Some(error);
             continue;
         }
-        if let Err(error) = database::patiently(set_aside(ledger, work, row, token, &error)).await {
+        if let Err(error) = database::with_timeout(set_aside(storage, work, row, token, &error)).await {
             // The lease runs out, and a later claim finds the row again.
             tracing::error!(%error, work = work.word(), "a row that can't be read could not be set aside; again later");
         }

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use crate::storage::Ledger;
+use crate::storage::Storage;
 use crate::storage::pagination::Page;
 
 /// A named text.
@@ -17,27 +17,27 @@ pub struct Template {
 }
 
 /// Writes a template, over the one of its name.
-pub async fn put(ledger: &Ledger, project_id: Uuid, name: &str, body: &str) -> Result<Template, sqlx::Error> {
+pub async fn put(storage: &Storage, project_id: Uuid, name: &str, body: &str) -> Result<Template, sqlx::Error> {
     sqlx::query_as(include_str!("../../sql/template/put.sql"))
         .bind(project_id)
         .bind(name)
         .bind(body)
-        .fetch_one(&ledger.pool)
+        .fetch_one(&storage.pool)
         .await
 }
 
 /// A template by its name.
-pub async fn find(ledger: &Ledger, project_id: Uuid, name: &str) -> Result<Option<Template>, sqlx::Error> {
+pub async fn find(storage: &Storage, project_id: Uuid, name: &str) -> Result<Option<Template>, sqlx::Error> {
     sqlx::query_as(include_str!("../../sql/template/find.sql"))
         .bind(project_id)
         .bind(name)
-        .fetch_optional(&ledger.pool)
+        .fetch_optional(&storage.pool)
         .await
 }
 
 /// The templates of a project by their names, after the one named by the cursor.
 pub async fn list(
-    ledger: &Ledger,
+    storage: &Storage,
     project_id: Uuid,
     after: Option<String>,
     limit: u32,
@@ -46,17 +46,17 @@ pub async fn list(
         .bind(project_id)
         .bind(after)
         .bind(i64::from(limit) + 1)
-        .fetch_all(&ledger.pool)
+        .fetch_all(&storage.pool)
         .await?;
     Ok(Page::of(rows, limit, |template: &Template| template.name.clone()))
 }
 
 /// Removes a template; false when there is none of that name.
-pub async fn delete(ledger: &Ledger, project_id: Uuid, name: &str) -> Result<bool, sqlx::Error> {
+pub async fn delete(storage: &Storage, project_id: Uuid, name: &str) -> Result<bool, sqlx::Error> {
     let deleted = sqlx::query(include_str!("../../sql/template/delete.sql"))
         .bind(project_id)
         .bind(name)
-        .execute(&ledger.pool)
+        .execute(&storage.pool)
         .await?;
     Ok(deleted.rows_affected() == 1)
 }

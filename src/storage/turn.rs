@@ -9,12 +9,12 @@ use uuid::Uuid;
 
 use crate::failpoint;
 use crate::storage::batcher::BatchError;
-use crate::storage::claim_limits::Room;
+use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::composite::composite;
-use crate::storage::delivery::{self, Awake};
-use crate::storage::notifier::Work;
+use crate::storage::delivery::{self, BootInstant};
+use crate::storage::notifier::JobKind;
 use crate::storage::set_aside::read_claims;
-use crate::storage::{Ledger, new_id};
+use crate::storage::{Storage, new_id};
 
 /// A turn that this process may run until its lease ends.
 #[derive(Debug, Clone, FromRow)]
@@ -47,7 +47,7 @@ pub struct Claim {
     /// The inbound messages that this turn answers, in order.
     pub waiting: Json<Vec<WaitingMessage>>,
     /// What was said before them, the newest 50.
-    pub history: Json<Vec<Said>>,
+    pub history: Json<Vec<HistoryEntry>>,
 }
 
 impl Claim {
@@ -69,36 +69,40 @@ pub struct WaitingMessage {
 
 /// A message of the past.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Said {
+pub struct HistoryEntry {
     pub direction: String,
     pub text: String,
     pub at: DateTime<Utc>,
 }
 
 /// Claims turns that are due, as far as there is room, for `lease_seconds`.
-pub async fn claim(ledger: &Ledger, room: Room, lease_seconds: u32) -> Result<Vec<Claim>, sqlx::Error> {
+pub async fn claim(storage: &Storage, room: ClaimLimits, lease_seconds: u32) -> Result<Vec<Claim>, sqlx::Error> {
     let token = new_id();
     let claiming = room.bind_with_projects(sqlx::query(include_str!("../../sql/turn/claim.sql")));
     let claiming = claiming.bind(f64::from(lease_seconds)).bind(token).bind(room.only);
-    read_claims(ledger, Work::Turn, claiming, "session_id", Some(token)).await
+    read_claims(storage, JobKind::Turn, claiming, "session_id", Some(token)).await
 }
 
 /// Prolongs the lease. False: it is lost, and what the turn makes will be thrown away.
-pub async fn renew(ledger: &Ledger, claim: &Claim, lease_seconds: u32) -> Result<bool, sqlx::Error> {
+pub async fn renew(storage: &Storage, claim: &Claim, lease_seconds: u32) -> Result<bool, sqlx::Error> {
     let renewed = sqlx::query(include_str!("../../sql/turn/renew.sql"))
         .bind(claim.session_id)
         .bind(claim.token)
         .bind(f64::from(lease_seconds))
-        .execute(&ledger.pool)
+        .execute(&storage.pool)
         .await?;
     Ok(renewed.rows_affected() == 1)
 }
 
 /// Gives back turns that were claimed and not begun; the attempt does not count.
-pub async fn give_back(ledger: &Ledger, claims: &[Claim]) -> Result<(), sqlx::Error> {
+pub async fn give_back(storage: &Storage, claims: &[Claim]) -> Result<(), sqlx::Error> {
     let sessions: Vec<Uuid> = claims.iter().map(|claim| claim.session_id).collect();
     let tokens: Vec<Uuid> = claims.iter().map(|claim| claim.token).collect();
-    sqlx::query(include_str!("../../sql/turn/give_back.sql")).bind(sessions).bind(tokens).execute(&ledger.pool).await?;
+    sqlx::query(include_str!("../../sql/turn/give_back.sql"))
+        .bind(sessions)
+        .bind(tokens)
+        .execute(&storage.pool)
+        .await?;
     Ok(())
 }
 
@@ -117,7 +121,7 @@ pub enum Reason {
 
 /// Puts a turn off after an attempt that came to nothing. False: the lease was lost.
 pub async fn put_off(
-    ledger: &Ledger,
+    storage: &Storage,
     claim: &Claim,
     seconds: f64,
     error: &str,
@@ -129,17 +133,17 @@ pub async fn put_off(
         .bind(seconds)
         .bind(error)
         .bind(reason == Reason::Failed)
-        .execute(&ledger.pool)
+        .execute(&storage.pool)
         .await?;
     Ok(put_off.rows_affected() == 1)
 }
 
 /// Counts an interruption of a turn. Returns the number so far, or 0 if the lease was lost.
-pub async fn count_interruption(ledger: &Ledger, claim: &Claim) -> Result<i32, sqlx::Error> {
+pub async fn count_interruption(storage: &Storage, claim: &Claim) -> Result<i32, sqlx::Error> {
     let counted = sqlx::query_scalar(include_str!("../../sql/turn/count_interruption.sql"))
         .bind(claim.session_id)
         .bind(claim.token)
-        .fetch_optional(&ledger.pool)
+        .fetch_optional(&storage.pool)
         .await?;
     Ok(counted.unwrap_or(0))
 }
@@ -269,7 +273,7 @@ impl Settlement {
             body,
             media_urls: Vec::new(),
             attempt: 1,
-            asked_at: Awake::now(),
+            asked_at: BootInstant::now(),
         })
     }
 
@@ -305,18 +309,18 @@ pub enum Settled {
 }
 
 /// Settles a turn; when this answers, it is committed.
-pub async fn settle(ledger: &Ledger, settlement: Settlement) -> Result<Settled, BatchError> {
+pub async fn settle(storage: &Storage, settlement: Settlement) -> Result<Settled, BatchError> {
     let sends = settlement.sends.is_some();
-    let settled = ledger.turns.submit(settlement).await?;
+    let settled = storage.turns.submit(settlement).await?;
     if let Settled::Written { planned, more_work, leaving } = settled {
         if planned > i32::from(leaving) {
-            ledger.wakes.ring(Work::Delivery);
+            storage.notifier.ring(JobKind::Delivery);
         }
         if more_work {
-            ledger.wakes.ring(Work::Turn);
+            storage.notifier.ring(JobKind::Turn);
         }
         if sends {
-            ledger.wakes.ring(Work::ScheduledMessage);
+            storage.notifier.ring(JobKind::ScheduledMessage);
         }
     }
     Ok(settled)

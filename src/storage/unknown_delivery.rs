@@ -4,10 +4,10 @@ use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use crate::storage::claim_limits::Room;
-use crate::storage::notifier::Work;
+use crate::storage::claim_limits::ClaimLimits;
+use crate::storage::notifier::JobKind;
 use crate::storage::set_aside::read_claims;
-use crate::storage::{Ledger, new_id};
+use crate::storage::{Storage, new_id};
 
 /// A delivery that the carrier may have or not.
 #[derive(Debug, Clone, FromRow)]
@@ -40,18 +40,18 @@ pub enum Resolved {
 }
 
 /// Claims unknown deliveries whose time has come, as far as there is room, for `lease_seconds`.
-pub async fn claim(ledger: &Ledger, room: Room, lease_seconds: u32) -> Result<Vec<Unknown>, sqlx::Error> {
+pub async fn claim(storage: &Storage, room: ClaimLimits, lease_seconds: u32) -> Result<Vec<Unknown>, sqlx::Error> {
     let token = new_id();
     let claiming = room.bind(sqlx::query(include_str!("../../sql/unknown/claim.sql")));
     let claiming = claiming.bind(f64::from(lease_seconds)).bind(token).bind(room.only);
-    read_claims(ledger, Work::Unknown, claiming, "id", Some(token)).await
+    read_claims(storage, JobKind::Unknown, claiming, "id", Some(token)).await
 }
 
 /// Gives back what was claimed and not looked for.
-pub async fn give_back(ledger: &Ledger, claims: &[Unknown]) -> Result<(), sqlx::Error> {
+pub async fn give_back(storage: &Storage, claims: &[Unknown]) -> Result<(), sqlx::Error> {
     let ids: Vec<Uuid> = claims.iter().map(|claim| claim.id).collect();
     let tokens: Vec<Uuid> = claims.iter().map(|claim| claim.token).collect();
-    sqlx::query(include_str!("../../sql/unknown/give_back.sql")).bind(ids).bind(tokens).execute(&ledger.pool).await?;
+    sqlx::query(include_str!("../../sql/unknown/give_back.sql")).bind(ids).bind(tokens).execute(&storage.pool).await?;
     Ok(())
 }
 
@@ -59,7 +59,7 @@ pub async fn give_back(ledger: &Ledger, claims: &[Unknown]) -> Result<(), sqlx::
 /// first, or `None` when the carrier could not be asked. Its absence is certain once it was not
 /// found `settle_after_seconds` after it was attempted.
 pub async fn resolve(
-    ledger: &Ledger,
+    storage: &Storage,
     unknown: &Unknown,
     candidates: Option<Vec<String>>,
     settle_after_seconds: u32,
@@ -69,16 +69,16 @@ pub async fn resolve(
         .bind(unknown.token)
         .bind(candidates)
         .bind(f64::from(settle_after_seconds))
-        .fetch_one(&ledger.pool)
+        .fetch_one(&storage.pool)
         .await?;
     Ok(match resolved.as_str() {
         "found" | "absent" => {
             // This text or the next one of the contact may go now.
-            ledger.wakes.ring(Work::Delivery);
+            storage.notifier.ring(JobKind::Delivery);
             if resolved == "found" { Resolved::Found } else { Resolved::Absent }
         }
         "given_up" => {
-            ledger.wakes.ring(Work::Delivery);
+            storage.notifier.ring(JobKind::Delivery);
             Resolved::GivenUp
         }
         "waiting" => Resolved::Waiting,

@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 use serde_json::json;
-use textback::storage::claim_limits::Room;
+use textback::storage::claim_limits::ClaimLimits;
 use textback::storage::turn;
 
 use crate::harness::{ADA, ECHO, NUMBER, World};
@@ -72,7 +72,7 @@ async fn a_text_that_takes_its_worker_with_it_is_set_aside() {
     let world = World::with_agent(ECHO, json!({"first_message": "process", "error_message": "Sorry!"})).await;
     world.text(ADA, "poison").await;
     for attempt in 1..=8 {
-        let claims = turn::claim(&world.ledger, Room::of(10), 30).await.expect("claims");
+        let claims = turn::claim(&world.storage, ClaimLimits::of(10), 30).await.expect("claims");
         assert_eq!(claims[0].attempt, attempt, "counted before the agent runs");
         world.sql("update turn set leased_until = now() - interval '1 second'").await;
     }
@@ -86,7 +86,7 @@ async fn workers_that_die_for_other_reasons_do_not_cost_the_text_its_answer() {
     let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
     world.text(ADA, "hi").await;
     for _ in 0..5 {
-        assert_eq!(turn::claim(&world.ledger, Room::of(10), 30).await.expect("claims").len(), 1);
+        assert_eq!(turn::claim(&world.storage, ClaimLimits::of(10), 30).await.expect("claims").len(), 1);
         world.sql("update turn set leased_until = now() - interval '1 second'").await;
     }
     world.settle().await;
@@ -98,8 +98,8 @@ async fn claims_given_back_do_not_count_as_attempts() {
     let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
     world.text(ADA, "hi").await;
     for _ in 0..5 {
-        let claims = turn::claim(&world.ledger, Room::of(10), 30).await.expect("claims");
-        turn::give_back(&world.ledger, &claims).await.expect("given back");
+        let claims = turn::claim(&world.storage, ClaimLimits::of(10), 30).await.expect("claims");
+        turn::give_back(&world.storage, &claims).await.expect("given back");
     }
     world.settle().await;
     assert_eq!(world.simulator.received(ADA, NUMBER), ["1: hi"]);
@@ -142,7 +142,7 @@ async fn what_a_script_says_arrives_whatever_it_is() {
 #[tokio::test]
 async fn a_version_can_never_be_rewritten() {
     let world = World::with_agent(ECHO, json!({})).await;
-    let refused = sqlx::query("update agent_version set greeting = 'x'").execute(world.ledger.pool()).await;
+    let refused = sqlx::query("update agent_version set greeting = 'x'").execute(world.storage.pool()).await;
     assert!(refused.expect_err("refused").to_string().contains("agent versions never change"));
 }
 

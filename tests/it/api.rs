@@ -98,7 +98,7 @@ async fn wrong_credentials_at_the_carrier_are_told_as_such() {
 #[tokio::test]
 async fn without_a_carrier_account_no_number_can_be_attached() {
     let world = World::new().await;
-    let (_, key) = project::create(&world.ledger, "bare").await.expect("a project");
+    let (_, key) = project::create(&world.storage, "bare").await.expect("a project");
     let agent = json!({"name": "a", "kind": "script", "source": ECHO});
     let (_, made) = world.ask(&key, Method::POST, "/v1/agents", Some(agent)).await;
     let number = json!({"number": NUMBER, "agent_id": made["id"]});
@@ -110,7 +110,7 @@ async fn without_a_carrier_account_no_number_can_be_attached() {
 async fn another_projects_things_are_as_unknown_as_no_things() {
     let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
     world.answers(ADA, "hi").await;
-    let (_, stranger) = project::create(&world.ledger, "strangers").await.expect("a project");
+    let (_, stranger) = project::create(&world.storage, "strangers").await.expect("a project");
     let session = world.sessions().await.remove(0)["id"].as_str().expect("id").to_owned();
     let agent = world.ok(Method::GET, "/v1/agents", None).await["items"][0]["id"].as_str().expect("id").to_owned();
     let number = world.ok(Method::GET, "/v1/numbers", None).await["items"][0]["id"].as_str().expect("id").to_owned();
@@ -177,12 +177,12 @@ async fn secrets_are_neither_returned_nor_stored_in_the_clear() {
         json!({"messages": format!("{base}/messages"), "status": format!("{base}/status"), "fallback": format!("{base}/fallback")})
     );
     let row: String = sqlx::query_scalar("select encode(auth_token, 'escape') || encode(next_auth_token, 'escape') || encode(api_key_secret, 'escape') from carrier_account")
-        .fetch_one(world.ledger.pool())
+        .fetch_one(world.storage.pool())
         .await
         .expect("a row");
     assert!(!row.contains("very-secret"));
     let keys: Vec<Vec<u8>> =
-        sqlx::query_scalar("select hash from api_key").fetch_all(world.ledger.pool()).await.expect("keys");
+        sqlx::query_scalar("select hash from api_key").fetch_all(world.storage.pool()).await.expect("keys");
     assert!(keys.iter().all(|hash| hash.as_slice() != world.key.as_bytes()));
 }
 

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use textback::storage::batcher::{BatchError, Batcher, Patience};
+use textback::storage::batcher::{BatchError, Batcher, RetryBudget};
 use textback::storage::consent::Keyword;
-use textback::storage::ingest::{Taken, Text, take_in};
+use textback::storage::ingest::{IngestOutcome, Text, take_in};
 use textback::storage::project;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -33,7 +33,7 @@ impl Disk {
     /// A batcher that writes to it; each answer is ten times the item.
     fn batcher(&self, world: &World) -> Batcher<usize, usize> {
         let disk = self.clone();
-        Batcher::start(world.ledger.pool().clone(), Patience::Carrier, move |_, items| {
+        Batcher::start(world.storage.pool().clone(), RetryBudget::Carrier, move |_, items| {
             let disk = disk.clone();
             Box::pin(async move {
                 disk.sizes.lock().expect("it is whole").push(items.len());
@@ -118,7 +118,7 @@ async fn a_full_batch_goes_beside_the_one_under_way_and_a_third_waits() {
 async fn a_lane_whose_connection_was_cut_gets_another_one() {
     let world = World::new().await;
     let batcher: Batcher<i32, i32> =
-        Batcher::start(world.ledger.pool().clone(), Patience::Carrier, |connection, items| {
+        Batcher::start(world.storage.pool().clone(), RetryBudget::Carrier, |connection, items| {
             Box::pin(async move {
                 sqlx::query_scalar("select unnest($1::integer[]) * 10").bind(items).fetch_all(connection).await
             })
@@ -138,9 +138,9 @@ async fn a_lane_whose_connection_was_cut_gets_another_one() {
 #[tokio::test]
 async fn a_database_that_is_away_is_told_to_everybody_who_waits() {
     let nobody =
-        textback::storage::Ledger::open("postgres://nobody@127.0.0.1:9/none", 1, Arc::default()).expect("a ledger");
+        textback::storage::Storage::open("postgres://nobody@127.0.0.1:9/none", 1, Arc::default()).expect("a ledger");
     let batcher: Batcher<u8, u8> =
-        Batcher::start(nobody.pool().clone(), Patience::Carrier, |_, items| Box::pin(async move { Ok(items) }));
+        Batcher::start(nobody.pool().clone(), RetryBudget::Carrier, |_, items| Box::pin(async move { Ok(items) }));
     assert!(matches!(batcher.submit(1).await, Err(BatchError::Database(_))));
 }
 
@@ -163,7 +163,7 @@ pub fn text(project_id: Uuid, from: &str, sid: &str, body: &str, keyword: Option
 #[tokio::test]
 async fn texts_of_one_batch_become_what_they_would_become_alone() {
     let world = World::with_agent("def reply(conv, text): return text", json!({"first_message": "process"})).await;
-    let ours = project::find_by_name(&world.ledger, "stories").await.expect("an answer").expect("a project").id;
+    let ours = project::find_by_name(&world.storage, "stories").await.expect("an answer").expect("a project").id;
     let (ada, bob, cid, dan) = ("+14155550131", "+14155550132", "+14155550133", "+14155550134");
     for phone in [ada, bob, cid] {
         assert_eq!(world.answers(phone, "hi").await, ["hi"]);
@@ -182,13 +182,13 @@ async fn texts_of_one_batch_become_what_they_would_become_alone() {
         elsewhere,
         text(ours, ada, "SM8", "three", None),
     ];
-    let taken = futures::future::join_all(texts.into_iter().map(|text| take_in(&world.ledger, text, soon()))).await;
+    let taken = futures::future::join_all(texts.into_iter().map(|text| take_in(&world.storage, text, soon()))).await;
     let words: Vec<&str> = taken.iter().map(|taken| taken.as_ref().expect("taken in").word()).collect();
     assert_eq!(
         words,
         ["stored", "noted", "stored", "stored", "noted", "duplicate", "stored", "stored", "quarantined", "stored"]
     );
-    let Ok(Taken::Noted { reason, .. }) = &taken[4] else { panic!("{:?}", taken[4]) };
+    let Ok(IngestOutcome::Noted { reason, .. }) = &taken[4] else { panic!("{:?}", taken[4]) };
     assert_eq!(reason, "opted_out");
     let kept = "select count(*) from quarantine where form = 'as it came'::bytea and carrier_sid = 'SM9'";
     assert_eq!(world.count(kept).await, 1);
@@ -205,20 +205,20 @@ async fn texts_of_one_batch_become_what_they_would_become_alone() {
 #[tokio::test]
 async fn one_persons_lock_holds_up_nobody_else() {
     let world = World::with_agent("def reply(conv, text): return text", json!({"first_message": "process"})).await;
-    let ours = project::find_by_name(&world.ledger, "stories").await.expect("an answer").expect("a project").id;
+    let ours = project::find_by_name(&world.storage, "stories").await.expect("an answer").expect("a project").id;
     let people: Vec<String> = (0..10).map(|n| format!("+1415555020{n}")).collect();
     for phone in &people {
         assert_eq!(world.answers(phone, "hi").await, ["hi"]);
     }
-    let mut holding = world.ledger.pool().begin().await.expect("a transaction");
+    let mut holding = world.storage.pool().begin().await.expect("a transaction");
     let hold = "select id from session where contact = $1 for update";
     sqlx::query(hold).bind(&people[4]).execute(&mut *holding).await.expect("held");
     let mut taken: Vec<_> = people
         .iter()
         .zip(0..)
         .map(|(from, n)| {
-            let (ledger, text) = (world.ledger.clone(), text(ours, from, &format!("SM4{n}"), "more", None));
-            tokio::spawn(async move { take_in(&ledger, text, soon()).await })
+            let (storage, text) = (world.storage.clone(), text(ours, from, &format!("SM4{n}"), "more", None));
+            tokio::spawn(async move { take_in(&storage, text, soon()).await })
         })
         .collect();
     let held = taken.remove(4);

@@ -6,11 +6,11 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::json;
 use textback::jobs;
-use textback::storage::Ledger;
-use textback::storage::claim_limits::Room;
+use textback::storage::Storage;
+use textback::storage::claim_limits::ClaimLimits;
 use textback::storage::eager_dispatch::{Beginner, Place};
-use textback::storage::ingest::{self, Taken};
-use textback::storage::notifier::Wakes;
+use textback::storage::ingest::{self, IngestOutcome};
+use textback::storage::notifier::Notifier;
 use textback::storage::turn::{self, Claim};
 use uuid::Uuid;
 
@@ -35,61 +35,64 @@ impl Beginner for Begun {
     }
 }
 
-/// A ledger of a process that works too, and the claims of what began there.
-pub fn beside(world: &World) -> (Ledger, Arc<Mutex<Vec<Claim>>>) {
+/// A storage of a process that works too, and the claims of what began there.
+pub fn beside(world: &World) -> (Storage, Arc<Mutex<Vec<Claim>>>) {
     let begun = Begun::default();
     let claims = begun.0.clone();
-    let ledger = Ledger::open_beside(&world.database_url, 4, Arc::new(Wakes::default()), Arc::new(begun));
-    (ledger.expect("a ledger"), claims)
+    let storage = Storage::open_beside(&world.database_url, 4, Arc::new(Notifier::default()), Arc::new(begun));
+    (storage.expect("a ledger"), claims)
 }
 
-pub async fn take_in(world: &World, ledger: &Ledger, from: &str, body: &str) -> Taken {
+pub async fn take_in(world: &World, storage: &Storage, from: &str, body: &str) -> IngestOutcome {
     let project_id =
-        sqlx::query_scalar("select id from project").fetch_one(world.ledger.pool()).await.expect("a project");
+        sqlx::query_scalar("select id from project").fetch_one(world.storage.pool()).await.expect("a project");
     let sid = format!("SM{}", Uuid::now_v7().simple());
     let text = text(project_id, from, &sid, body, None);
-    ingest::take_in(ledger, text, crate::harness::soon()).await.expect("taken in")
+    ingest::take_in(storage, text, crate::harness::soon()).await.expect("taken in")
 }
 
-fn begun(taken: &Taken) -> bool {
-    matches!(taken, Taken::Stored { begun: true, .. })
+fn begun(taken: &IngestOutcome) -> bool {
+    matches!(taken, IngestOutcome::Stored { begun: true, .. })
 }
 
 #[tokio::test]
 async fn a_turn_that_began_with_its_text_is_what_a_claim_would_have_read() {
     let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
     assert_eq!(world.answers(ADA, "hi").await, ["1: hi"]);
-    let (ledger, claims) = beside(&world);
-    assert!(!begun(&take_in(&world, &ledger, ADA, "two").await), "whose turn it will be is not known yet");
+    let (storage, claims) = beside(&world);
+    assert!(!begun(&take_in(&world, &storage, ADA, "two").await), "whose turn it will be is not known yet");
     world.settle().await;
 
-    assert!(begun(&take_in(&world, &ledger, ADA, "three").await));
+    assert!(begun(&take_in(&world, &storage, ADA, "three").await));
     let began = claims.lock().expect("no panic holds it").remove(0);
-    assert!(turn::claim(&world.ledger, Room::of(10), 30).await.expect("claims").is_empty(), "nobody else may have it");
+    assert!(
+        turn::claim(&world.storage, ClaimLimits::of(10), 30).await.expect("claims").is_empty(),
+        "nobody else may have it"
+    );
     // As if its worker had died: then the same turn is claimed from its row.
     world.sql("update turn set leased_until = now() - interval '1 second'").await;
-    let mut claim = turn::claim(&world.ledger, Room::of(10), 30).await.expect("claims").remove(0);
+    let mut claim = turn::claim(&world.storage, ClaimLimits::of(10), 30).await.expect("claims").remove(0);
     assert_eq!((began.attempt, claim.attempt), (1, 2), "the attempt counts from the beginning");
     (claim.attempt, claim.token, claim.claimed_at) = (1, began.token, began.claimed_at);
     assert_eq!(format!("{began:?}"), format!("{claim:?}"));
 
     let late = turn::Settlement::of(&began).say("reply", "too late".to_owned());
-    assert_eq!(turn::settle(&world.ledger, late).await.expect("an answer"), turn::Settled::Stale);
+    assert_eq!(turn::settle(&world.storage, late).await.expect("an answer"), turn::Settled::Stale);
 }
 
 #[tokio::test]
 async fn a_session_whose_turn_runs_gets_no_second_one() {
     let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
-    let (ledger, claims) = beside(&world);
+    let (storage, claims) = beside(&world);
     for (person, text) in [(ADA, "one"), (ADA, "two")] {
-        take_in(&world, &ledger, person, text).await;
+        take_in(&world, &storage, person, text).await;
         world.settle().await;
     }
-    assert!(begun(&take_in(&world, &ledger, ADA, "three").await));
-    assert!(!begun(&take_in(&world, &ledger, ADA, "four").await), "it waits for the turn that runs");
+    assert!(begun(&take_in(&world, &storage, ADA, "three").await));
+    assert!(!begun(&take_in(&world, &storage, ADA, "four").await), "it waits for the turn that runs");
     let began = claims.lock().expect("no panic holds it").remove(0);
     assert_eq!(began.waiting.iter().map(|message| message.text.as_str()).collect::<Vec<_>>(), ["three"]);
-    let settled = turn::settle(&world.ledger, turn::Settlement::of(&began).say("reply", "to three".to_owned())).await;
+    let settled = turn::settle(&world.storage, turn::Settlement::of(&began).say("reply", "to three".to_owned())).await;
     assert_eq!(
         settled.expect("settled"),
         turn::Settled::Written { planned: 1, more_work: true, leaving: false },
@@ -108,9 +111,9 @@ async fn turns_that_need_more_than_their_text_are_claimed() {
         (ECHO, json!({"first_message": "process", "debounce_seconds": 5})),
     ] {
         let world = World::with_agent(source, agent).await;
-        let (ledger, _) = beside(&world);
+        let (storage, _) = beside(&world);
         for text in ["one", "two", "three"] {
-            assert!(!begun(&take_in(&world, &ledger, ADA, text).await), "{source}");
+            assert!(!begun(&take_in(&world, &storage, ADA, text).await), "{source}");
             world.sql("update turn set due_at = now()").await;
             world.settle().await;
         }
@@ -118,33 +121,33 @@ async fn turns_that_need_more_than_their_text_are_claimed() {
     }
 
     let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
-    let (ledger, _) = beside(&world);
+    let (storage, _) = beside(&world);
     for text in ["one", "two"] {
-        take_in(&world, &ledger, ADA, text).await;
+        take_in(&world, &storage, ADA, text).await;
         world.settle().await;
     }
     // The number has another agent now, and Ben talks with that one while Ada's session goes on with hers.
     let other = world.agent("other", ECHO, json!({"first_message": "process"})).await;
     world.ok(reqwest::Method::PATCH, &world.number_path().await, Some(json!({"agent_id": other}))).await;
     for text in ["one", "two"] {
-        take_in(&world, &ledger, BEN, text).await;
+        take_in(&world, &storage, BEN, text).await;
         world.settle().await;
     }
-    assert!(begun(&take_in(&world, &ledger, BEN, "three").await));
-    assert!(!begun(&take_in(&world, &ledger, ADA, "three").await), "the place was for Ben's agent");
+    assert!(begun(&take_in(&world, &storage, BEN, "three").await));
+    assert!(!begun(&take_in(&world, &storage, ADA, "three").await), "the place was for Ben's agent");
 }
 
 #[tokio::test]
 async fn what_had_begun_when_the_workers_stop_is_given_back() {
     let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
     assert_eq!(world.answers(ADA, "hi").await, ["1: hi"]);
-    let begins = Ledger::open_beside(&world.database_url, 4, Arc::new(Wakes::default()), world.workers.beginner());
+    let begins = Storage::open_beside(&world.database_url, 4, Arc::new(Notifier::default()), world.workers.beginner());
     let begins = begins.expect("a ledger");
     take_in(&world, &begins, ADA, "two").await;
     world.settle().await;
     assert!(begun(&take_in(&world, &begins, ADA, "three").await));
 
-    let stopped = jobs::run(world.ledger.clone(), world.workers.clone(), settings(), std::future::ready(()));
+    let stopped = jobs::run(world.storage.clone(), world.workers.clone(), settings(), std::future::ready(()));
     stopped.await.expect("they end");
     // Answered before they stopped, or free for the next worker: not held by one who is gone.
     assert_eq!(world.count("select count(*) from turn where leased_until is not null or attempts > 0").await, 0);

@@ -106,7 +106,7 @@ async fn any_table_that_texts_need_may_be_held() {
 async fn when_all_connections_are_taken_webhooks_are_told_in_time() {
     let world = World::with_agent(ECHO, json!({})).await;
     let mut taken = Vec::new();
-    while let Ok(connection) = world.ledger.pool().acquire().await {
+    while let Ok(connection) = world.storage.pool().acquire().await {
         taken.push(connection);
     }
     let ((texts, slowest), ready) = tokio::join!(post_all(&world, 0..20), readiness(&world));
@@ -174,7 +174,7 @@ async fn what_a_constraint_refuses_is_kept_in_quarantine() {
         assert_eq!(futures::future::join_all(posting).await, [200; 5]);
     }
     let kept: Vec<(String, String)> = sqlx::query_as("select carrier_sid, reason from quarantine order by carrier_sid")
-        .fetch_all(world.ledger.pool())
+        .fetch_all(world.storage.pool())
         .await
         .expect("rows");
     let of = |sid: &str, reason: &str| (sid.to_owned(), reason.to_owned());

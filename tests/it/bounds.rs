@@ -25,7 +25,7 @@ async fn world_with(answer: String) -> (World, MockServer) {
 }
 
 async fn last_error(world: &World) -> String {
-    sqlx::query_scalar("select max(last_error) from turn").fetch_one(world.ledger.pool()).await.expect("an error")
+    sqlx::query_scalar("select max(last_error) from turn").fetch_one(world.storage.pool()).await.expect("an error")
 }
 
 #[tokio::test]
@@ -56,7 +56,7 @@ async fn numbers_are_kept_in_one_form() {
     let (world, _service) = world_with(answer).await;
     assert_eq!(world.answers(ADA, "hi").await, ["ok"]);
     let kept: String =
-        sqlx::query_scalar("select state::text from session").fetch_one(world.ledger.pool()).await.expect("a state");
+        sqlx::query_scalar("select state::text from session").fetch_one(world.storage.pool()).await.expect("a state");
     assert_eq!(kept, r#"{"a": [1.0, 100.0, 0, 18446744073709551615, 0.1]}"#);
 }
 
@@ -199,7 +199,7 @@ async fn sizes_are_those_that_the_database_prints() {
         "select octet_length(given::jsonb::text) from unnest($1::text[]) with ordinality as given (given, n) order by n",
     )
     .bind(&texts)
-    .fetch_all(world.ledger.pool())
+    .fetch_all(world.storage.pool())
     .await
     .expect("lengths");
     for ((state, text), printed) in states.iter().zip(&texts).zip(printed) {

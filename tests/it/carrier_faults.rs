@@ -59,9 +59,9 @@ async fn an_account_whose_calls_hang_slows_nobody_elses() {
     let (sid, number) = ("ACffffffffffffffffffffffffffffffff", "+14155550188");
     stage.simulator.add_account(Account::new(sid, AUTH_TOKEN));
     stage.simulator.add_number(sid, number);
-    let ledger = stage.ledger();
-    stage.key = project::create(&ledger, "neighbour").await.expect("a project").1;
-    ledger.close().await;
+    let storage = stage.storage();
+    stage.key = project::create(&storage, "neighbour").await.expect("a project").1;
+    storage.close().await;
     stage.ask(Method::PUT, "carrier", json!({"account_sid": sid, "auth_token": AUTH_TOKEN})).await;
     let agent = stage.ask(Method::POST, "agents", Stage::echo()).await;
     stage.ask(Method::POST, "numbers", json!({"number": number, "agent_id": id(&agent["id"])})).await;

@@ -132,12 +132,13 @@ async fn a_stop_cancels_what_is_planned_and_what_is_scheduled_with_it() {
 async fn a_stop_while_the_agent_thinks_throws_its_answer_away() {
     let world = world().await;
     world.text(ADA, "hi").await;
-    let claims = textback::storage::turn::claim(&world.ledger, textback::storage::claim_limits::Room::of(1), 30)
-        .await
-        .expect("claims");
+    let claims =
+        textback::storage::turn::claim(&world.storage, textback::storage::claim_limits::ClaimLimits::of(1), 30)
+            .await
+            .expect("claims");
     world.text(ADA, "stop").await;
     let settlement = textback::storage::turn::Settlement::of(&claims[0]).say("reply", "too late".to_owned());
-    let settled = textback::storage::turn::settle(&world.ledger, settlement).await.expect("an answer");
+    let settled = textback::storage::turn::settle(&world.storage, settlement).await.expect("an answer");
     assert_eq!(settled, textback::storage::turn::Settled::Stale);
     world.settle().await;
     assert!(world.simulator.received(ADA, NUMBER).is_empty());
@@ -223,7 +224,7 @@ async fn a_refusal_that_is_older_than_a_start_is_not_believed() {
     world.workers.turns.step().await.expect("turns");
     world.simulator.opt_out(ADA, NUMBER);
     let mut claims =
-        textback::storage::delivery::claim(&world.ledger, textback::storage::claim_limits::Room::of(1), 30)
+        textback::storage::delivery::claim(&world.storage, textback::storage::claim_limits::ClaimLimits::of(1), 30)
             .await
             .expect("claims");
     let claim = claims.remove(0);
@@ -235,7 +236,7 @@ async fn a_refusal_that_is_older_than_a_start_is_not_believed() {
     };
     let outcome = textback::storage::delivery::Outcome::Failed(refusal);
     let settlement = textback::storage::delivery::Settlement { id: claim.id, token: claim.token, outcome };
-    textback::storage::delivery::settle(&world.ledger, settlement).await.expect("settled");
+    textback::storage::delivery::settle(&world.storage, settlement).await.expect("settled");
     assert_eq!(world.consents().await, [pair("opted_in", "keyword")]);
     assert_eq!(world.answers(ADA, "and now?").await, ["2: and now?"]);
 }
@@ -289,7 +290,7 @@ async fn consent_is_append_only_and_of_one_number() {
     world.settle().await;
     assert_eq!(world.simulator.received(ADA, other), ["1: hi"], "the other number was not told to stop");
     for change in ["update consent set kind = 'opted_in'", "delete from consent"] {
-        let error = sqlx::query(sqlx::AssertSqlSafe(change)).execute(world.ledger.pool()).await.expect_err("refused");
+        let error = sqlx::query(sqlx::AssertSqlSafe(change)).execute(world.storage.pool()).await.expect_err("refused");
         assert_eq!(textback::storage::refused_by(&error), Some("consent_is_append_only"));
     }
 }
@@ -299,9 +300,9 @@ async fn a_warned_contact_who_texts_stop_is_left_alone_at_once() {
     let world = world().await;
     world.answers(ADA, "hi").await;
     let project =
-        textback::storage::project::find_by_name(&world.ledger, "stories").await.expect("an answer").expect("one");
+        textback::storage::project::find_by_name(&world.storage, "stories").await.expect("an answer").expect("one");
     let session = crate::harness::id(&world.sessions().await.remove(0)["id"]);
-    textback::storage::session::skip(&world.ledger, project.id, session, 86_400).await.expect("an answer");
+    textback::storage::session::skip(&world.storage, project.id, session, 86_400).await.expect("an answer");
     world.settle().await;
     assert_eq!(world.sessions().await.remove(0)["status"], "warned");
     let shown = world.answers(ADA, "STOP").await.len();
@@ -311,19 +312,19 @@ async fn a_warned_contact_who_texts_stop_is_left_alone_at_once() {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Said {
+enum HistoryEntry {
     Text,
     Word(&'static str),
     Operator(bool),
     Refused,
 }
 
-fn said() -> impl Strategy<Value = Said> {
+fn said() -> impl Strategy<Value = HistoryEntry> {
     prop_oneof![
-        3 => Just(Said::Text),
-        3 => prop::sample::select(vec!["STOP", "unsubscribe", "cancel!", "START", "unstop", "yes", "HELP"]).prop_map(Said::Word),
-        1 => any::<bool>().prop_map(Said::Operator),
-        1 => Just(Said::Refused),
+        3 => Just(HistoryEntry::Text),
+        3 => prop::sample::select(vec!["STOP", "unsubscribe", "cancel!", "START", "unstop", "yes", "HELP"]).prop_map(HistoryEntry::Word),
+        1 => any::<bool>().prop_map(HistoryEntry::Operator),
+        1 => Just(HistoryEntry::Refused),
     ]
 }
 
@@ -350,21 +351,21 @@ fn whoever_has_opted_out_gets_nothing_and_whoever_has_not_is_answered() {
             let (mut out, mut expected) = (false, 0);
             for step in script {
                 match step {
-                    Said::Text => expected += usize::from(!out),
-                    Said::Word(word) => match Keyword::of(word) {
+                    HistoryEntry::Text => expected += usize::from(!out),
+                    HistoryEntry::Word(word) => match Keyword::of(word) {
                         Some(Keyword::Stop) => out = true,
                         Some(Keyword::Start) => out = false,
                         Some(Keyword::Yes) if out => out = false,
                         Some(Keyword::Yes) => expected += 1,
                         _ => {}
                     },
-                    Said::Operator(opts_out) => out = opts_out,
-                    Said::Refused => {}
+                    HistoryEntry::Operator(opts_out) => out = opts_out,
+                    HistoryEntry::Refused => {}
                 }
                 match step {
-                    Said::Text => _ = world.text(&phone, "hello").await,
-                    Said::Word(word) => _ = world.text(&phone, word).await,
-                    Said::Operator(opts_out) => {
+                    HistoryEntry::Text => _ = world.text(&phone, "hello").await,
+                    HistoryEntry::Word(word) => _ = world.text(&phone, word).await,
+                    HistoryEntry::Operator(opts_out) => {
                         let kind = if opts_out { "opted_out" } else { "opted_in" };
                         let told = json!({"number": NUMBER, "contact": phone, "kind": kind});
                         world.ok(Method::POST, "/v1/consents", Some(told)).await;
@@ -373,7 +374,7 @@ fn whoever_has_opted_out_gets_nothing_and_whoever_has_not_is_answered() {
                             world.simulator.opt_in(&phone, NUMBER);
                         }
                     }
-                    Said::Refused => {
+                    HistoryEntry::Refused => {
                         // A text of somebody whom the carrier holds to have opted out, and we do not: refused, and then known.
                         world.simulator.opt_out(&phone, NUMBER);
                         world.text(&phone, "hello").await;

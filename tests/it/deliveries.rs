@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::json;
-use textback::storage::claim_limits::Room;
+use textback::storage::claim_limits::ClaimLimits;
 use textback::storage::{delivery, ingest, project};
 use url::Url;
 use wiremock::matchers::{method, path_regex};
@@ -70,7 +70,7 @@ impl World {
 
     async fn delivery(&self) -> (String, Option<i32>, Option<String>) {
         sqlx::query_as("select status, error_code, error_class from delivery order by seq desc limit 1")
-            .fetch_one(self.ledger.pool())
+            .fetch_one(self.storage.pool())
             .await
             .expect("a delivery")
     }
@@ -83,7 +83,7 @@ async fn a_text_is_handed_over_once_with_an_address_for_reports_that_names_it() 
     let sent = sent_texts(&carrier).await;
     assert_eq!(sent.len(), 1);
     let id: uuid::Uuid =
-        sqlx::query_scalar("select id from delivery").fetch_one(world.ledger.pool()).await.expect("an id");
+        sqlx::query_scalar("select id from delivery").fetch_one(world.storage.pool()).await.expect("an id");
     assert!(sent[0].contains(&format!("status%3Fdelivery%3D{id}")), "{}", sent[0]);
     assert_eq!(world.delivery().await, ("accepted".to_owned(), None, None));
 }
@@ -126,7 +126,7 @@ async fn an_answer_that_leaves_it_open_is_never_sent_again_and_a_report_settles_
         assert_eq!(sent_texts(&carrier).await.len(), 1);
 
         let id: uuid::Uuid =
-            sqlx::query_scalar("select id from delivery").fetch_one(world.ledger.pool()).await.expect("an id");
+            sqlx::query_scalar("select id from delivery").fetch_one(world.storage.pool()).await.expect("an id");
         let report = format!("AccountSid={ACCOUNT_SID}&MessageSid=SM94&MessageStatus=sent");
         assert_eq!(world.post(&format!("status?delivery={id}"), &report, AUTH_TOKEN).await.status(), 200);
         assert_eq!(world.delivery().await.0, "sent");
@@ -138,7 +138,7 @@ async fn a_worker_that_dies_while_sending_leaves_an_unknown_delivery_not_a_secon
     let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
     world.text(ADA, "hi").await;
     while world.workers.turns.step().await.expect("turns") > 0 {}
-    let claims = delivery::claim(&world.ledger, Room::of(10), 30).await.expect("claims");
+    let claims = delivery::claim(&world.storage, ClaimLimits::of(10), 30).await.expect("claims");
     assert_eq!(claims.len(), 1);
     world.sql("update delivery set leased_until = now() - interval '1 second'").await;
     world.settle().await;
@@ -150,7 +150,7 @@ async fn a_worker_that_dies_while_sending_leaves_an_unknown_delivery_not_a_secon
         token: claims[0].token,
         outcome: delivery::Outcome::Accepted { carrier_sid: "SM95".to_owned() },
     };
-    assert_eq!(delivery::settle(&world.ledger, late).await.expect("an answer"), delivery::Settled::Stale);
+    assert_eq!(delivery::settle(&world.storage, late).await.expect("an answer"), delivery::Settled::Stale);
 }
 
 #[tokio::test]
@@ -169,17 +169,17 @@ async fn an_answer_that_meets_another_change_of_its_delivery_is_written() {
     let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
     world.text(ADA, "hi").await;
     while world.workers.turns.step().await.expect("turns") > 0 {}
-    let claim = delivery::claim(&world.ledger, Room::of(10), 30).await.expect("claims").remove(0);
-    let mut changing = world.ledger.pool().begin().await.expect("a transaction");
+    let claim = delivery::claim(&world.storage, ClaimLimits::of(10), 30).await.expect("claims").remove(0);
+    let mut changing = world.storage.pool().begin().await.expect("a transaction");
     sqlx::query("update delivery set leased_until = leased_until + interval '1 minute'")
         .execute(&mut *changing)
         .await
         .expect("changed");
     let settling = tokio::spawn({
-        let ledger = world.ledger.clone();
+        let storage = world.storage.clone();
         let outcome = delivery::Outcome::Accepted { carrier_sid: "SM97".to_owned() };
         let settlement = delivery::Settlement { id: claim.id, token: claim.token, outcome };
-        async move { delivery::settle(&ledger, settlement).await }
+        async move { delivery::settle(&storage, settlement).await }
     });
     world.until_one_waits().await;
     changing.commit().await.expect("committed");
@@ -188,7 +188,7 @@ async fn an_answer_that_meets_another_change_of_its_delivery_is_written() {
     assert_eq!(world.delivery().await, ("accepted".to_owned(), None, None));
     let read = "select carrier_sid, accepted_at is not null, history -> -1 ->> 'status' from delivery";
     let accepted: (Option<String>, bool, Option<String>) =
-        sqlx::query_as(read).fetch_one(world.ledger.pool()).await.expect("a delivery");
+        sqlx::query_as(read).fetch_one(world.storage.pool()).await.expect("a delivery");
     assert_eq!(accepted, (Some("SM97".to_owned()), true, Some("accepted".to_owned())));
 }
 
@@ -231,11 +231,11 @@ async fn a_report_that_is_faster_than_the_carriers_answer_counts() {
     let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
     world.text(ADA, "hi").await;
     while world.workers.turns.step().await.expect("turns") > 0 {}
-    let claim = delivery::claim(&world.ledger, Room::of(10), 30).await.expect("claims").remove(0);
+    let claim = delivery::claim(&world.storage, ClaimLimits::of(10), 30).await.expect("claims").remove(0);
     let report = format!("AccountSid={ACCOUNT_SID}&MessageSid=SM98&MessageStatus=delivered");
     world.post(&format!("status?delivery={}", claim.id), &report, AUTH_TOKEN).await;
     let outcome = delivery::Outcome::Accepted { carrier_sid: "SM98".to_owned() };
-    delivery::settle(&world.ledger, delivery::Settlement { id: claim.id, token: claim.token, outcome })
+    delivery::settle(&world.storage, delivery::Settlement { id: claim.id, token: claim.token, outcome })
         .await
         .expect("an answer");
     assert_eq!(world.delivery().await.0, "delivered");
@@ -290,7 +290,7 @@ async fn an_account_that_keeps_failing_rests_and_anothers_texts_leave() {
     };
     let of_ours = Mock::given(method("POST")).and(path_regex(format!("{ACCOUNT_SID}/Messages.json")));
     of_ours.respond_with(answer).with_priority(1).mount(&carrier).await;
-    let (other, other_key) = project::create(&world.ledger, "other").await.expect("a project");
+    let (other, other_key) = project::create(&world.storage, "other").await.expect("a project");
     let call = async |method: Method, path: &str, body: serde_json::Value| {
         let (status, answer) = world.ask(&other_key, method, path, Some(body)).await;
         assert!(status.is_success(), "{answer}");
@@ -303,7 +303,7 @@ async fn an_account_that_keeps_failing_rests_and_anothers_texts_leave() {
 
     let text = async |project: &textback::storage::project::Project, account: &str, n: usize| {
         let taken = ingest::take_in(
-            &world.ledger,
+            &world.storage,
             ingest::Text {
                 project_id: project.id,
                 carrier_sid: Some(format!("SM{}{n}", &account[2..4])),
@@ -321,7 +321,7 @@ async fn an_account_that_keeps_failing_rests_and_anothers_texts_leave() {
         taken.await.expect("taken in");
         world.workers.turns.step().await.expect("turns");
     };
-    let ours = project::find_by_name(&world.ledger, "stories").await.expect("an answer").expect("a project");
+    let ours = project::find_by_name(&world.storage, "stories").await.expect("an answer").expect("a project");
     for n in 0..5 {
         text(&ours, ACCOUNT_SID, n).await;
     }

@@ -86,7 +86,7 @@ async fn while_a_table_is_held_doctor_looks_at_everything_else_and_says_how_to_e
         let query = query.split_once("; end it").expect("its end").0;
         let held: Vec<String> =
             sqlx::query_scalar(sqlx::AssertSqlSafe(format!("select held.relation::text from ({query}) held")))
-                .fetch_all(world.ledger.pool())
+                .fetch_all(world.storage.pool())
                 .await
                 .unwrap_or_default();
         assert!(held.contains(&table.to_owned()), "{held:?}");

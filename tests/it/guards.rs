@@ -137,7 +137,7 @@ async fn a_projects_limit_holds_what_is_over_it_in_a_minute_of_the_clock() {
     let says = |n: usize| if n.is_multiple_of(2) { "yes" } else { "hi" };
     // Not across the turn of a minute, which begins a new count.
     let second: f64 = sqlx::query_scalar("select extract(second from now())::float8")
-        .fetch_one(world.ledger.pool())
+        .fetch_one(world.storage.pool())
         .await
         .expect("a time");
     if second > 50.0 {

@@ -9,7 +9,7 @@ use reqwest::{Method, StatusCode};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection, PgPool};
-use textback::agents::Means;
+use textback::agents::AgentRuntime;
 use textback::agents::http::{Caller, Networks};
 use textback::agents::script::runner::Runners;
 use textback::carriers::twilio::form::Form;
@@ -23,8 +23,8 @@ use textback::secret::SecretKeys;
 use textback::simulator::{Account, Behaviour, Simulator, Texted};
 use textback::storage::carrier_account::Accounts;
 use textback::storage::database;
-use textback::storage::notifier::Wakes;
-use textback::storage::{Ledger, invariant, project};
+use textback::storage::notifier::Notifier;
+use textback::storage::{Storage, invariant, project};
 use url::Url;
 use uuid::Uuid;
 
@@ -47,7 +47,7 @@ const STORIES: &str = "textback-stories-";
 /// A world of its own.
 pub struct World {
     pub database_url: String,
-    pub ledger: Ledger,
+    pub storage: Storage,
     pub simulator: Simulator,
     pub simulator_address: SocketAddr,
     pub api: SocketAddr,
@@ -69,8 +69,8 @@ impl World {
     /// The same with a carrier of the story's own at the REST side.
     pub async fn with_carrier(carrier_url: Option<Url>) -> Self {
         let database_url = new_database().await;
-        let wakes = Arc::new(Wakes::default());
-        let ledger = Ledger::open(&database_url, 10, wakes).expect("a ledger");
+        let notifier = Arc::new(Notifier::default());
+        let storage = Storage::open(&database_url, 10, notifier).expect("a ledger");
         let (secret_key, secret_key_text) = SecretKeys::draw();
         let simulator = Simulator::new(Behaviour::default()).expect("a simulator");
         let listening = loopback().await;
@@ -85,13 +85,13 @@ impl World {
         let carrier_url =
             carrier_url.unwrap_or_else(|| Url::parse(&format!("http://{simulator_address}")).expect("a URL"));
         let client = Client::new(carrier_url.clone(), carrier_url).expect("a client");
-        let accounts = Accounts::new(ledger.clone(), secret_key);
-        let means = means();
+        let accounts = Accounts::new(storage.clone(), secret_key);
+        let agent_runtime = agent_runtime();
         let app = App {
-            ledger: ledger.clone(),
+            storage: storage.clone(),
             accounts: accounts.clone(),
             carrier: client.clone(),
-            means: means.clone(),
+            agent_runtime: agent_runtime.clone(),
             public_base: public_base.as_str().into(),
             draining: textback::http::health::Draining::default(),
             console: None,
@@ -99,14 +99,14 @@ impl World {
         };
         let listening_for_metrics = loopback().await;
         let metrics = listening_for_metrics.address();
-        let health = router::health_routes(ledger.clone(), app.draining.clone());
+        let health = router::health_routes(storage.clone(), app.draining.clone());
         tokio::spawn(listening_for_metrics.serve(health, std::future::pending()));
         tokio::spawn(listening.serve(router::routes(app), std::future::pending()));
-        let (project, key) = project::create(&ledger, "stories").await.expect("a project");
+        let (project, key) = project::create(&storage, "stories").await.expect("a project");
         let world = Self {
-            workers: Workers::new(&ledger, &accounts, &client, means, "live", &public_base, &settings()),
+            workers: Workers::new(&storage, &accounts, &client, agent_runtime, "live", &public_base, &settings()),
             database_url,
-            ledger,
+            storage,
             simulator,
             simulator_address,
             api,
@@ -130,24 +130,24 @@ impl World {
 
     /// Gives its connections back: for stories that see many worlds.
     pub async fn end(self) {
-        self.ledger.close().await;
+        self.storage.close().await;
     }
 
     /// Workers of another process, whose carrier is somewhere else.
     pub fn workers_at(&self, carrier_url: Url) -> Workers {
-        let accounts = Accounts::new(self.ledger.clone(), self.secret_key.parse().expect("a key"));
+        let accounts = Accounts::new(self.storage.clone(), self.secret_key.parse().expect("a key"));
         let client = Client::new(carrier_url.clone(), carrier_url).expect("a client");
         let public_base = format!("http://{}", self.api);
-        Workers::new(&self.ledger, &accounts, &client, means(), "live", &public_base, &settings())
+        Workers::new(&self.storage, &accounts, &client, agent_runtime(), "live", &public_base, &settings())
     }
 
     /// Workers of another process, whose scripts run in other runners.
     pub fn workers_with(&self, runners: Runners) -> Workers {
-        let accounts = Accounts::new(self.ledger.clone(), self.secret_key.parse().expect("a key"));
+        let accounts = Accounts::new(self.storage.clone(), self.secret_key.parse().expect("a key"));
         let carrier = Url::parse(&format!("http://{}", self.simulator_address)).expect("a URL");
         let client = Client::new(carrier.clone(), carrier).expect("a client");
         let public_base = format!("http://{}", self.api);
-        Workers::new(&self.ledger, &accounts, &client, means_with(runners), "live", &public_base, &settings())
+        Workers::new(&self.storage, &accounts, &client, means_with(runners), "live", &public_base, &settings())
     }
 
     /// Takes the guards off: the story's people text faster than any person.
@@ -223,7 +223,7 @@ impl World {
             let unknown = self.workers.reconciler.step().await.expect("unknown deliveries");
             self.simulator.idle().await;
             if turns + silences + scheduled + deliveries + unknown == 0 {
-                let breaches = invariant::check(&self.ledger).await.expect("the invariants");
+                let breaches = invariant::check(&self.storage).await.expect("the invariants");
                 assert_eq!(breaches, [], "what must always hold does not");
                 return;
             }
@@ -285,12 +285,12 @@ impl World {
 
     /// One number out of the database.
     pub async fn count(&self, sql: &'static str) -> i64 {
-        sqlx::query_scalar(sql).fetch_one(self.ledger.pool()).await.expect("a number")
+        sqlx::query_scalar(sql).fetch_one(self.storage.pool()).await.expect("a number")
     }
 
     /// Changes rows, as time or another process would.
     pub async fn sql(&self, sql: &'static str) {
-        sqlx::query(sql).execute(self.ledger.pool()).await.expect("done");
+        sqlx::query(sql).execute(self.storage.pool()).await.expect("done");
     }
 }
 
@@ -312,14 +312,14 @@ pub fn settings() -> WorkerSettings {
     }
 }
 
-fn means() -> Means {
+fn agent_runtime() -> AgentRuntime {
     means_with(Runners::of(env!("CARGO_BIN_EXE_textback").into()))
 }
 
 /// Agents may be on loopback.
-fn means_with(runners: Runners) -> Means {
+fn means_with(runners: Runners) -> AgentRuntime {
     let loopback = ["127.0.0.0/8".parse().expect("a network")];
-    Means { runners, caller: Caller::new(Networks::public_and(&loopback)).expect("a caller") }
+    AgentRuntime { runners, caller: Caller::new(Networks::public_and(&loopback)).expect("a caller") }
 }
 
 /// A deadline that no story reaches.

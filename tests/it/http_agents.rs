@@ -119,7 +119,7 @@ async fn the_signing_secret_is_told_once_and_can_be_changed_without_a_gap() {
     let path = format!("/v1/agents/{}", made["id"].as_str().expect("an id"));
     assert!(world.ok(Method::GET, &path, None).await.get("signing_secret").is_none());
     let (sealed,): (Vec<u8>,) =
-        sqlx::query_as("select signing_secret from agent").fetch_one(world.ledger.pool()).await.expect("a secret");
+        sqlx::query_as("select signing_secret from agent").fetch_one(world.storage.pool()).await.expect("a secret");
     let secret = made["signing_secret"].as_str().expect("a secret");
     assert!(!sealed.windows(8).any(|part| secret.as_bytes().windows(8).any(|other| other == part)), "it is sealed");
 
@@ -180,7 +180,7 @@ async fn a_service_that_lies_or_fails_for_good_costs_its_error_message_and_the_s
     for _ in 0..4 {
         no_waiting(&world).await;
         let (error,): (String,) =
-            sqlx::query_as("select last_error from turn").fetch_one(world.ledger.pool()).await.expect("a turn");
+            sqlx::query_as("select last_error from turn").fetch_one(world.storage.pool()).await.expect("a turn");
         errors.insert(error);
         assert!(world.simulator.received(ADA, NUMBER).is_empty());
     }
@@ -300,7 +300,7 @@ async fn services_of_one_project_that_hang_leave_slots_to_the_other_projects() {
 
 /// A second project whose number echoes.
 async fn other_project(world: &World) {
-    let (_, key) = textback::storage::project::create(&world.ledger, "other").await.expect("a project");
+    let (_, key) = textback::storage::project::create(&world.storage, "other").await.expect("a project");
     let credentials = json!({"account_sid": crate::harness::ACCOUNT_SID, "auth_token": crate::harness::AUTH_TOKEN});
     world.ask(&key, Method::PUT, "/v1/carrier", Some(credentials)).await;
     let agent = json!({"name": "echo", "kind": "script", "source": ECHO, "first_message": "process"});
@@ -315,9 +315,9 @@ async fn other_project(world: &World) {
 fn work_with_eight_slots(world: &World) -> tokio::task::JoinHandle<()> {
     let mut slots = settings();
     (slots.turn_slots, slots.delivery_slots, slots.poll_seconds) = (8, 8, 60.0);
-    let (ledger, workers) = (world.ledger.clone(), world.workers.clone());
+    let (storage, workers) = (world.storage.clone(), world.workers.clone());
     tokio::spawn(async move {
-        let _ = jobs::run(ledger, workers, slots, std::future::pending()).await;
+        let _ = jobs::run(storage, workers, slots, std::future::pending()).await;
     })
 }
 

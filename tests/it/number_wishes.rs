@@ -16,10 +16,10 @@ impl World {
 
     /// Somebody looks after the number at this moment.
     async fn held_by_a_look(&self) -> Claim {
-        let found = textback::storage::project::find_by_name(&self.ledger, "stories").await;
+        let found = textback::storage::project::find_by_name(&self.storage, "stories").await;
         let project_id = found.expect("an answer").expect("one").id;
         let number_id = id(&self.number().await["id"]);
-        number::take(&self.ledger, project_id, number_id, 120).await.expect("an answer").expect("a lease")
+        number::take(&self.storage, project_id, number_id, 120).await.expect("an answer").expect("a lease")
     }
 
     async fn part(&self, at_carrier: &str) -> (u16, Value) {
@@ -60,7 +60,7 @@ async fn a_wish_for_what_is_attached_already_is_looked_after_at_once() {
     assert_eq!(world.attach_again(false).await.1["code"], "number_busy");
     let seen =
         Facts { wish: claim.number.wish, webhook: Some("drifted"), check_in_seconds: 3600.0, ..Facts::default() };
-    assert!(number::settle(&world.ledger, &claim, &seen).await.expect("settled"));
+    assert!(number::settle(&world.storage, &claim, &seen).await.expect("settled"));
     assert_eq!(world.workers.numbers.step().await.expect("numbers"), 1, "it is due at once");
     assert_eq!(world.number().await["webhook"], "ok");
 }
@@ -76,7 +76,7 @@ async fn a_look_for_an_earlier_wish_does_not_answer_the_next_one() {
     assert_eq!(world.attach_again(false).await.1["code"], "number_busy");
     // The look had seen the webhooks before they were changed.
     let seen = Facts { wish: claim.number.wish, webhook: Some("ok"), check_in_seconds: 3600.0, ..Facts::default() };
-    assert!(number::settle(&world.ledger, &claim, &seen).await.expect("settled"));
+    assert!(number::settle(&world.storage, &claim, &seen).await.expect("settled"));
     world.workers.numbers.step().await.expect("numbers");
     assert_eq!(world.number().await["webhook"], "ok");
     assert!(world.simulator.number(NUMBER).is_some_and(|number| number.sms_url.contains("/webhooks/twilio/")));
@@ -99,7 +99,7 @@ async fn a_release_that_is_asked_for_while_it_is_only_detached_is_done() {
     let claim = world.held_by_a_look().await;
     assert_eq!(world.part("release").await.1["code"], "number_busy");
     let gone = Facts { wish: claim.number.wish, gone: true, check_in_seconds: 3600.0, ..Facts::default() };
-    assert!(number::settle(&world.ledger, &claim, &gone).await.expect("settled"));
+    assert!(number::settle(&world.storage, &claim, &gone).await.expect("settled"));
     world.workers.numbers.step().await.expect("numbers");
     assert!(world.simulator.number(NUMBER).is_none(), "it is released");
     assert_eq!(world.ok(Method::GET, "/v1/numbers", None).await["items"], json!([]));
@@ -125,7 +125,7 @@ async fn a_number_that_is_being_released_is_not_promised_to_anybody() {
     let (status, answer) = world.attach_again(false).await;
     assert_eq!((status, &answer["code"]), (409, &json!("number_busy")));
     assert!(answer["detail"].as_str().is_some_and(|told| told.contains("being released")), "{answer}");
-    number::give_back(&world.ledger, &[claim]).await.expect("given back");
+    number::give_back(&world.storage, &[claim]).await.expect("given back");
     assert_eq!(world.attach_again(false).await.0, 200, "nobody has begun");
     assert_eq!(world.number().await["wanted"], "attached");
 }
@@ -319,7 +319,7 @@ async fn a_key_that_may_not_write_is_explained_on_the_number() {
 #[tokio::test]
 async fn a_release_hits_no_other_projects_number_and_no_other_account() {
     let world = world().await;
-    let (_, second) = textback::storage::project::create(&world.ledger, "second").await.expect("a project");
+    let (_, second) = textback::storage::project::create(&world.storage, "second").await.expect("a project");
     let credentials = json!({"account_sid": ACCOUNT_SID, "auth_token": AUTH_TOKEN});
     world.ask(&second, Method::PUT, "/v1/carrier", Some(credentials)).await;
     let agent = json!({"name": "second", "kind": "script", "source": ECHO, "first_message": "process"});
@@ -421,7 +421,7 @@ async fn an_opt_out_and_an_approval_do_not_wait_for_each_other() {
     world.simulator.change_service(NUMBER, |service| service.campaign = Some(("PENDING".to_owned(), None)));
     world.attach(ECHO, json!({"first_message": "process"})).await;
     world.answers(ADA, "hi").await;
-    let pool = world.ledger.pool();
+    let pool = world.storage.pool();
     let mut approving = pool.begin().await.expect("begun");
     sqlx::query("select id from number for no key update").execute(&mut *approving).await.expect("held");
     let word = world.text(ADA, "STOP");

@@ -179,7 +179,7 @@ async fn sends_at_the_same_time_pass_while_no_limit_is_reached() {
 async fn who_waits_for_anothers_count_counts_after_it() {
     let world = world().await;
     let project: uuid::Uuid =
-        sqlx::query_scalar("select id from project").fetch_one(world.ledger.pool()).await.expect("a project");
+        sqlx::query_scalar("select id from project").fetch_one(world.storage.pool()).await.expect("a project");
     let count = "select code from count_one_outbound($1, $2)";
     for (of_project, of_contact, is_first, (one, other), refused) in [
         (9, 0, false, (ADA, BEA), None),
@@ -195,13 +195,13 @@ async fn who_waits_for_anothers_count_counts_after_it() {
             .await;
         world.sql("delete from outbound_pace").await;
         if !is_first {
-            sqlx::query(count).bind(project).bind(one).execute(world.ledger.pool()).await.expect("counted");
+            sqlx::query(count).bind(project).bind(one).execute(world.storage.pool()).await.expect("counted");
         }
-        let mut first = world.ledger.pool().begin().await.expect("a transaction");
+        let mut first = world.storage.pool().begin().await.expect("a transaction");
         let passed: Option<String> =
             sqlx::query_scalar(count).bind(project).bind(one).fetch_one(&mut *first).await.expect("counted");
         assert_eq!(passed, None);
-        let pool = world.ledger.pool().clone();
+        let pool = world.storage.pool().clone();
         let counting = tokio::spawn(async move {
             sqlx::query_scalar::<_, Option<String>>(count).bind(project).bind(other).fetch_one(&pool).await
         });
@@ -224,7 +224,7 @@ async fn a_warning_that_waits_for_a_count_holds_no_other_sessions_silence() {
     world.settle().await;
     world.sql("update session set last_message_at = now() - interval '2 days'").await;
     world.sql("update silence set due_at = now() - case when (select contact from session where id = session_id) = '+14155550101' then interval '2 seconds' else interval '1 second' end").await;
-    let mut holding = world.ledger.pool().begin().await.expect("a transaction");
+    let mut holding = world.storage.pool().begin().await.expect("a transaction");
     sqlx::query("select 1 from outbound_pace where contact = '' for update")
         .execute(&mut *holding)
         .await
@@ -476,7 +476,7 @@ async fn a_window_is_full_when_what_comes_does_not_fit() {
         .bind(began)
         .bind(sent)
         .bind(more)
-        .fetch_one(world.ledger.pool())
+        .fetch_one(world.storage.pool())
         .await
         .expect("an answer");
         assert_eq!(found, full, "{most} {began} {sent} {more}");

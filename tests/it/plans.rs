@@ -8,7 +8,7 @@ use crate::harness::World;
 
 /// The plan of a statement that was prepared, on connections as the product opens them.
 async fn plan(world: &World, statement: &str, parameters: &str) -> String {
-    let mut connection = world.ledger.pool().acquire().await.expect("a connection");
+    let mut connection = world.storage.pool().acquire().await.expect("a connection");
     // What the connection remembers to have prepared goes with all others.
     connection.clear_cached_statements().await.expect("forgotten");
     // As they are made from the sixth time on, for any parameters.
@@ -27,7 +27,7 @@ async fn plan(world: &World, statement: &str, parameters: &str) -> String {
 /// those of 15 are kept.
 async fn keep(world: &World, name: &str, plan: &str) {
     let version = "select current_setting('server_version_num')::bigint / 10000";
-    let version: i64 = sqlx::query_scalar(version).fetch_one(world.ledger.pool()).await.expect("a version");
+    let version: i64 = sqlx::query_scalar(version).fetch_one(world.storage.pool()).await.expect("a version");
     if version == 15 {
         insta::with_settings!({snapshot_path => "../snapshots", prepend_module_to_snapshot => false}, {
             insta::assert_snapshot!(name.replace(' ', "_"), plan);
@@ -54,7 +54,7 @@ async fn a_claim_of_turns_finds_each_sessions_messages_by_their_order() {
     let world = World::new().await;
     let room = "10, '{}', '{}', '{}', 10, '{}', '{}', '{}', 10, 30, '01900000-0000-7000-8000-000000000000', null";
     // As it is on a quiet evening: no turn waits while statistics are gathered, and the plan is made of that.
-    sqlx::query("analyze").execute(world.ledger.pool()).await.expect("analyzed");
+    sqlx::query("analyze").execute(world.storage.pool()).await.expect("analyzed");
     let plan = plan(&world, include_str!("../../sql/turn/claim.sql"), room).await;
     keep(&world, "plan of a claim of turns", &plan).await;
     assert!(plan.contains("Tid Scan on turn"), "{plan}");
@@ -89,7 +89,7 @@ async fn must_look_up(world: &World, what: &str, plan: &str, but: &[&str]) {
     let read = "select relname::text, pg_get_indexdef(indexrelid, 1, true)
                   from pg_index join pg_class on pg_class.oid = indexrelid where relnamespace = 'textback'::regnamespace";
     let first: HashMap<String, String> =
-        sqlx::query_as(read).fetch_all(world.ledger.pool()).await.expect("indexes").into_iter().collect();
+        sqlx::query_as(read).fetch_all(world.storage.pool()).await.expect("indexes").into_iter().collect();
     let lines: Vec<&str> = plan.lines().chain([""]).collect();
     let grows = ["session", "message", "delivery", "turn", "silence", "consent"];
     for pair in lines.windows(2) {
@@ -105,7 +105,7 @@ async fn must_look_up(world: &World, what: &str, plan: &str, but: &[&str]) {
 
 /// Nothing for each parameter of a statement.
 async fn nothing_for(world: &World, statement: &str) -> String {
-    let mut connection = world.ledger.pool().acquire().await.expect("a connection");
+    let mut connection = world.storage.pool().acquire().await.expect("a connection");
     let prepare = sqlx::AssertSqlSafe(format!("prepare typed as {statement}"));
     sqlx::raw_sql(prepare).execute(&mut *connection).await.expect("prepared");
     let read = "select coalesce(string_agg('null::' || type::text, ', ' order by place), '')
@@ -120,7 +120,7 @@ async fn nothing_for(world: &World, statement: &str) -> String {
 #[tokio::test]
 async fn workers_look_up_each_row_whatever_the_statistics_say() {
     let world = World::new().await;
-    sqlx::query("analyze").execute(world.ledger.pool()).await.expect("analyzed");
+    sqlx::query("analyze").execute(world.storage.pool()).await.expect("analyzed");
     let rooms = ["sql/turn/", "sql/delivery/", "sql/unknown/", "sql/silence/", "sql/inbound/"];
     let asked = crate::tidy::files("sql", "sql");
     let asked: Vec<_> = asked.into_iter().filter(|(path, _)| rooms.iter().any(|room| path.starts_with(room))).collect();
@@ -136,7 +136,7 @@ async fn workers_look_up_each_row_whatever_the_statistics_say() {
 async fn answer_of(world: &World, function: &str) -> String {
     let read = "select prosrc from pg_proc where proname = $1 and pronamespace = 'textback'::regnamespace";
     let source: String =
-        sqlx::query_scalar(read).bind(function).fetch_one(world.ledger.pool()).await.expect("a function");
+        sqlx::query_scalar(read).bind(function).fetch_one(world.storage.pool()).await.expect("a function");
     let answer = match source.split_once("return query") {
         Some((_, answer)) => answer.rsplit_once("end"),
         None => source.split_once("for ordinal, next_waits in").and_then(|(_, answer)| answer.split_once("loop")),
@@ -159,7 +159,7 @@ async fn answer_of(world: &World, function: &str) -> String {
 #[tokio::test]
 async fn a_batch_finds_each_of_its_rows_whatever_the_statistics_say() {
     let world = World::new().await;
-    sqlx::query("analyze").execute(world.ledger.pool()).await.expect("analyzed");
+    sqlx::query("analyze").execute(world.storage.pool()).await.expect("analyzed");
     for (function, wanted) in [
         (
             "take_in_together",

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
-use textback::storage::notifier::{Wakes, Work};
-use textback::storage::{Ledger, health};
+use textback::storage::notifier::{JobKind, Notifier};
+use textback::storage::{Storage, health};
 
 use crate::harness::{ADA, ECHO, NUMBER, World, id};
 
@@ -15,11 +15,11 @@ const BEN: &str = "+14155550102";
 const CEM: &str = "+14155550103";
 
 pub async fn run(world: &World, sql: String) {
-    sqlx::raw_sql(AssertSqlSafe(sql)).execute(world.ledger.pool()).await.expect("done");
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(world.storage.pool()).await.expect("done");
 }
 
 pub async fn text_of(world: &World, sql: String) -> String {
-    sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(world.ledger.pool()).await.expect("a text")
+    sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(world.storage.pool()).await.expect("a text")
 }
 
 /// Whoever does this to the row with this id fails, as with data that can't be read.
@@ -118,7 +118,7 @@ async fn a_state_that_takes_all_memory_as_text_is_refused_and_one_that_is_there_
         "update session set state = (select jsonb_build_object('a', jsonb_agg('1e99999'::numeric)) from generate_series(1, 12000))
           where contact = '{ADA}'"
     );
-    let refused = sqlx::raw_sql(AssertSqlSafe(huge.clone())).execute(world.ledger.pool()).await;
+    let refused = sqlx::raw_sql(AssertSqlSafe(huge.clone())).execute(world.storage.pool()).await;
     refused.expect_err("it does not fit the domain");
     let drop = "alter domain session_state drop constraint session_state_has_at_most_256_kb_as_text";
     run(&world, format!("{drop}; {huge}")).await;
@@ -135,13 +135,13 @@ async fn a_text_into_a_session_that_cant_be_read_is_taken_in_all_the_same() {
     let world = unguarded(ECHO).await;
     world.answers(ADA, "hi").await;
     world.answers(BEN, "hi").await;
-    let ledger = crate::beginning::beside(&world).0;
-    crate::beginning::take_in(&world, &ledger, BEN, "the number's agent is learned").await;
+    let storage = crate::beginning::beside(&world).0;
+    crate::beginning::take_in(&world, &storage, BEN, "the number's agent is learned").await;
     let session = id(&session_of(&world, ADA).await["id"]);
     // Only where the turn begins with the text.
     let row = format!("new.session_id = '{session}' and new.lease_token is not null");
     poison(&world, "turn", "insert", &row).await;
-    let taken = crate::beginning::take_in(&world, &ledger, ADA, "hello").await;
+    let taken = crate::beginning::take_in(&world, &storage, ADA, "hello").await;
     assert_eq!(taken.word(), "stored");
     let held = format!("select (lease_token is not null)::text from turn where session_id = '{session}'");
     assert_eq!(text_of(&world, held).await, "false");
@@ -296,11 +296,11 @@ async fn what_is_not_the_data_is_no_rows_fault() {
 #[tokio::test]
 async fn readyz_and_doctor_say_when_work_is_due_and_nothing_can_be_claimed() {
     let world = unguarded(ECHO).await;
-    let ledger = Ledger::open(&world.database_url, 2, Arc::new(Wakes::default())).expect("a ledger");
-    health::check(&ledger).await.expect("ready");
-    let claims = world.ledger.wakes().claims();
+    let storage = Storage::open(&world.database_url, 2, Arc::new(Notifier::default())).expect("a ledger");
+    health::check(&storage).await.expect("ready");
+    let claims = world.storage.notifier().claims();
     let long_ago = Instant::now().checked_sub(Duration::from_secs(40)).expect("a machine that runs for a while");
-    claims.failed_at(Work::Turn, long_ago);
+    claims.failed_at(JobKind::Turn, long_ago);
     let (status, problem) = world.ask("", Method::GET, "/readyz", None).await;
     assert_eq!((status.as_u16(), &problem["code"]), (503, &json!("work_not_claimable")), "{problem}");
     assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("turn")), "{problem}");

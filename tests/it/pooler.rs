@@ -10,7 +10,7 @@ use nix::unistd::{User, geteuid};
 use sqlx::Connection;
 use textback::storage::connection_settings::{self, Unsuitable};
 use textback::storage::database;
-use textback::storage::{Ledger, health};
+use textback::storage::{Storage, health};
 
 use crate::commands::said;
 use crate::harness::{ADA, NUMBER, new_database};
@@ -152,8 +152,8 @@ async fn a_pool_over_a_shared_server_connection_gives_none() {
     let reason = database::reason(&pool, refused).await;
     assert!(matches!(Unsuitable::of(&reason), Some(Unsuitable::Pooled)), "{reason}");
 
-    let ledger = Ledger::open(&bouncer.url("textback"), 4, Arc::default()).expect("a ledger");
-    let not_ready = health::check(&ledger).await.expect_err("readyz says so");
+    let storage = Storage::open(&bouncer.url("textback"), 4, Arc::default()).expect("a ledger");
+    let not_ready = health::check(&storage).await.expect_err("readyz says so");
     assert!(matches!(not_ready, health::NotReady::Unsuitable(Unsuitable::Pooled)), "{not_ready}");
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use textback::simulator::Fault;
-use textback::storage::claim_limits::Room;
+use textback::storage::claim_limits::ClaimLimits;
 use textback::storage::delivery;
 
 use crate::harness::{ADA, ECHO, NUMBER, World};
@@ -19,7 +19,7 @@ impl World {
     async fn later(&self, seconds: i32) {
         sqlx::query("update delivery set due_at = due_at - make_interval(secs => $1), attempted_at = attempted_at - make_interval(secs => $1)")
             .bind(f64::from(seconds))
-            .execute(self.ledger.pool())
+            .execute(self.storage.pool())
             .await
             .expect("moved");
         self.settle().await;
@@ -27,7 +27,7 @@ impl World {
 
     async fn statuses(&self) -> Vec<String> {
         sqlx::query_scalar("select status from delivery order by seq")
-            .fetch_all(self.ledger.pool())
+            .fetch_all(self.storage.pool())
             .await
             .expect("statuses")
     }
@@ -67,7 +67,7 @@ async fn a_worker_that_died_in_the_middle_of_a_call_leaves_one_text_either_way()
         let world = silent_world().await;
         world.text(ADA, "hi").await;
         while world.workers.turns.step().await.expect("turns") > 0 {}
-        let claim = delivery::claim(&world.ledger, Room::of(10), 30).await.expect("claims").remove(0);
+        let claim = delivery::claim(&world.storage, ClaimLimits::of(10), 30).await.expect("claims").remove(0);
         if taken {
             let url = format!(
                 "http://{}/2010-04-01/Accounts/{}/Messages.json",

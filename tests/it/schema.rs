@@ -177,7 +177,7 @@ async fn messages_belong_to_sessions_and_deliveries_to_messages() {
         ("update message set session_id = gen_random_uuid()", of_a_session),
         ("delete from silence; delete from session", of_a_session),
     ] {
-        let mut connection = world.ledger.pool().begin().await.expect("a transaction");
+        let mut connection = world.storage.pool().begin().await.expect("a transaction");
         let refused = sqlx::raw_sql(sqlx::AssertSqlSafe(breaking)).execute(&mut *connection).await.expect_err(breaking);
         assert_eq!(textback::storage::refused_by(&refused), Some(constraint), "{breaking}: {refused}");
     }
@@ -358,7 +358,7 @@ async fn every_invariant_notices_when_it_is_broken() {
              select gen_random_uuid(), 1000000, project_id, id, '+1', 'opted_in', 'keyword', now() from number",
         ),
     ] {
-        let mut connection = world.ledger.pool().begin().await.expect("a transaction");
+        let mut connection = world.storage.pool().begin().await.expect("a transaction");
         sqlx::raw_sql(sqlx::AssertSqlSafe(breaking)).execute(&mut *connection).await.expect(view);
         let name: String =
             sqlx::query_scalar("select viewname::text from pg_views where viewname like 'invariant_' || $1 || '%'")

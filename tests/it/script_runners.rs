@@ -10,7 +10,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use textback::agents::script::ScriptAgent;
 use textback::agents::script::runner::Runners;
-use textback::agents::{Agent, AgentError, Answer, Asked, Conversation, Heard};
+use textback::agents::{Agent, AgentError, Answer, Conversation, TurnInput, UserMessage};
 use uuid::Uuid;
 
 use crate::commands::textback;
@@ -75,8 +75,8 @@ async fn say(agent: &ScriptAgent, text: &str) -> Result<Answer, AgentError> {
 pub async fn say_as(agent: &ScriptAgent, session: &str, text: &str) -> Result<Answer, AgentError> {
     let mut conversation: Conversation = serde_json::from_value(conversation()).expect("a conversation");
     conversation.id = session.to_owned();
-    let heard = Heard { id: "1".to_owned(), text: text.to_owned(), media: json!([]) };
-    let asked = Asked { turn_id: "1".to_owned(), attempt: 1, at: chrono::Utc::now(), messages: vec![heard] };
+    let heard = UserMessage { id: "1".to_owned(), text: text.to_owned(), media: json!([]) };
+    let asked = TurnInput { turn_id: "1".to_owned(), attempt: 1, at: chrono::Utc::now(), messages: vec![heard] };
     agent.reply(conversation, asked).await
 }
 

@@ -127,7 +127,7 @@ async fn a_turn_whose_runners_are_ended_each_time_is_given_up_in_words() {
         let counted = sqlx::query_as::<_, (i32, i32, f64, String)>(
             "select interruptions, failures, extract(epoch from due_at - now())::float8, last_error from turn",
         );
-        let (counted, failures, rest, error) = counted.fetch_one(world.ledger.pool()).await.expect("a turn");
+        let (counted, failures, rest, error) = counted.fetch_one(world.storage.pool()).await.expect("a turn");
         assert_eq!((counted, failures), (interruptions, 0));
         assert!(rest > 1.0 && rest < 121.0 && error.contains("SIGKILL"), "{rest} {error}");
         world.sql("update turn set due_at = now()").await;

@@ -34,13 +34,13 @@ async fn a_new_key_takes_over_what_the_old_one_sealed() {
     drop(work);
     let done = said(&run(&mut world.command("doctor", &both)));
     assert!(done.contains("the other ones can be taken out"), "{done}");
-    let accounts = Accounts::new(world.ledger.clone(), new.clone());
+    let accounts = Accounts::new(world.storage.clone(), new.clone());
     let account = accounts.of_webhook_key(&world.webhook_key).await.expect("opens").expect("an account");
     assert_eq!(account.auth_token.expose_secret(), AUTH_TOKEN);
-    let secrets = agent::signing_secrets(&world.ledger, &new, agent_id).await.expect("opens");
+    let secrets = agent::signing_secrets(&world.storage, &new, agent_id).await.expect("opens");
     let secrets: Vec<&str> = secrets.iter().map(ExposeSecret::expose_secret).collect();
     assert_eq!(secrets, [second.as_str(), first.as_str()], "the one before signs on");
-    let again = textback::storage::key_rotation::seal_anew(&world.ledger, &both.parse().expect("keys"))
+    let again = textback::storage::key_rotation::seal_anew(&world.storage, &both.parse().expect("keys"))
         .await
         .expect("an answer");
     assert_eq!(again, 0, "once is enough");
@@ -54,25 +54,25 @@ async fn credentials_that_are_given_while_secrets_are_sealed_anew_are_not_overwr
     // Between reading and writing somebody puts other credentials.
     let read: (Vec<Option<Vec<u8>>>,) =
         sqlx::query_as("select array[auth_token, next_auth_token, api_key_secret] from carrier_account")
-            .fetch_one(world.ledger.pool())
+            .fetch_one(world.storage.pool())
             .await
             .expect("a row");
     let project_id: uuid::Uuid =
-        sqlx::query_scalar("select id from project").fetch_one(world.ledger.pool()).await.expect("a project");
-    let mut account = (*Accounts::new(world.ledger.clone(), both.clone())
+        sqlx::query_scalar("select id from project").fetch_one(world.storage.pool()).await.expect("a project");
+    let mut account = (*Accounts::new(world.storage.clone(), both.clone())
         .of_project(project_id)
         .await
         .expect("opens")
         .expect("an account"))
     .clone();
     account.auth_token = "given-since".to_owned().into();
-    Accounts::new(world.ledger.clone(), both).put(&account).await.expect("written");
+    Accounts::new(world.storage.clone(), both).put(&account).await.expect("written");
     let late = sqlx::query(include_str!("../../sql/seal/account.sql"))
         .bind(project_id)
         .bind(&read.0)
         .bind(new.id())
         .bind(&read.0)
-        .execute(world.ledger.pool())
+        .execute(world.storage.pool())
         .await
         .expect("an answer");
     assert_eq!(late.rows_affected(), 0, "what is not as it was read is left alone");
@@ -91,20 +91,20 @@ async fn a_sealed_secret_that_is_copied_elsewhere_does_not_open() {
         let service = json!({"name": name, "kind": "http", "url": "https://agent.example.com/"});
         agents.push(id(&world.ok(Method::POST, "/v1/agents", Some(service)).await["id"]));
     }
-    let (other, _) = textback::storage::project::create(&world.ledger, "other").await.expect("a project");
+    let (other, _) = textback::storage::project::create(&world.storage, "other").await.expect("a project");
     let mine: uuid::Uuid = sqlx::query_scalar("select project_id from carrier_account")
-        .fetch_one(world.ledger.pool())
+        .fetch_one(world.storage.pool())
         .await
         .expect("a project");
     sqlx::query(
         "insert into carrier_account (project_id, account_sid, key_id, auth_token) select $1, account_sid, key_id, auth_token from carrier_account",
     )
     .bind(other.id)
-    .execute(world.ledger.pool())
+    .execute(world.storage.pool())
     .await
     .expect("copied");
     let opens = async |project_id| {
-        let found = Accounts::new(world.ledger.clone(), key.clone()).of_project(project_id).await;
+        let found = Accounts::new(world.storage.clone(), key.clone()).of_project(project_id).await;
         found.map(|_| ()).map_err(|error| error.to_string())
     };
     let refused = opens(other.id).await.expect_err("another project's");
@@ -113,7 +113,7 @@ async fn a_sealed_secret_that_is_copied_elsewhere_does_not_open() {
     world.sql("update carrier_account set auth_token = next_auth_token, next_auth_token = auth_token where next_auth_token is not null").await;
     opens(mine).await.expect_err("another column's");
 
-    let signing = async |agent_id| agent::signing_secrets(&world.ledger, &key, agent_id).await.is_ok();
+    let signing = async |agent_id| agent::signing_secrets(&world.storage, &key, agent_id).await.is_ok();
     assert!(signing(agents[0]).await && signing(agents[1]).await);
     world.sql("update agent set signing_secret = (select signing_secret from agent other where other.id <> agent.id limit 1)").await;
     assert!(!signing(agents[0]).await && !signing(agents[1]).await, "another agent's");
@@ -122,6 +122,6 @@ async fn a_sealed_secret_that_is_copied_elsewhere_does_not_open() {
     // What does not open is not sealed anew either, and says nothing more.
     let (_, new) = SecretKeys::draw();
     let both: SecretKeys = format!("{new},{}", world.secret_key).parse().expect("keys");
-    let renewed = textback::storage::key_rotation::seal_anew(&world.ledger, &both).await.expect("an answer");
+    let renewed = textback::storage::key_rotation::seal_anew(&world.storage, &both).await.expect("an answer");
     assert_eq!(renewed, 0);
 }

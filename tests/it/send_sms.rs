@@ -138,9 +138,9 @@ async fn a_joined_text_takes_a_warning_back_and_begins_a_new_silence() {
     let world = world().await;
     world.answers(ADA, "hi").await;
     let project =
-        textback::storage::project::find_by_name(&world.ledger, "stories").await.expect("an answer").expect("one");
+        textback::storage::project::find_by_name(&world.storage, "stories").await.expect("an answer").expect("one");
     let session = crate::harness::id(&world.sessions().await[0]["id"]);
-    textback::storage::session::skip(&world.ledger, project.id, session, 86_400).await.expect("an answer");
+    textback::storage::session::skip(&world.storage, project.id, session, 86_400).await.expect("an answer");
     world.workers.silences.step().await.expect("silences");
     assert_eq!(world.sessions().await[0]["status"], "warned");
     world.send(json!({"to": ADA, "body": "one more thing", "on_active_session": "join"})).await;
@@ -358,7 +358,7 @@ async fn quiet_hours_are_those_of_the_contact() {
         "select to_char(now() at time zone 'America/Los_Angeles' - interval '1 hour', 'HH24:MI'),
                 to_char(now() at time zone 'America/Los_Angeles' + interval '1 hour', 'HH24:MI')",
     )
-    .fetch_one(world.ledger.pool())
+    .fetch_one(world.storage.pool())
     .await
     .expect("a time");
     let quiet = json!({"quiet_hours": {"from": clock.0, "until": clock.1}, "allowed_countries": ["US", "JP"]});
@@ -459,7 +459,7 @@ async fn what_a_script_cannot_send_is_its_fault_and_told() {
         world.text(ADA, "hi").await;
         world.workers.turns.step().await.expect("turns");
         let error: String =
-            sqlx::query_scalar("select last_error from turn").fetch_one(world.ledger.pool()).await.expect(call);
+            sqlx::query_scalar("select last_error from turn").fetch_one(world.storage.pool()).await.expect(call);
         assert!(error.contains(tells), "{call}: {error}");
         assert_eq!(world.count("select count(*) from scheduled_message").await, 0, "a turn that failed sent nothing");
     }

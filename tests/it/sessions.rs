@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use reqwest::Method;
 use serde_json::json;
-use textback::storage::claim_limits::Room;
+use textback::storage::claim_limits::ClaimLimits;
 use textback::storage::turn;
 
 use crate::harness::{ADA, ECHO, NUMBER, World, bodies};
@@ -88,16 +88,16 @@ async fn many_people_at_once_get_a_session_and_an_answer_each() {
 async fn a_text_that_comes_while_the_agent_thinks_gets_a_turn_of_its_own() {
     let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
     world.text(ADA, "one").await;
-    let claims = turn::claim(&world.ledger, Room::of(10), 30).await.expect("claims");
+    let claims = turn::claim(&world.storage, ClaimLimits::of(10), 30).await.expect("claims");
     assert_eq!(claims.len(), 1);
     world.text(ADA, "two").await;
     assert!(
-        turn::claim(&world.ledger, Room::of(10), 30).await.expect("claims").is_empty(),
+        turn::claim(&world.storage, ClaimLimits::of(10), 30).await.expect("claims").is_empty(),
         "one turn of a session at a time"
     );
 
     let settlement = turn::Settlement::of(&claims[0]).say("reply", "to one".to_owned());
-    let settled = turn::settle(&world.ledger, settlement).await.expect("settled");
+    let settled = turn::settle(&world.storage, settlement).await.expect("settled");
     assert_eq!(settled, turn::Settled::Written { planned: 1, more_work: true, leaving: false });
     world.settle().await;
     assert_eq!(world.simulator.received(ADA, NUMBER), ["to one", "1: two"]);
@@ -108,16 +108,16 @@ async fn a_text_that_comes_while_the_agent_thinks_gets_a_turn_of_its_own() {
 async fn a_turn_that_settles_while_its_lease_is_renewed_is_over() {
     let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
     world.text(ADA, "one").await;
-    let claim = turn::claim(&world.ledger, Room::of(10), 30).await.expect("claims").remove(0);
-    let mut renewing = world.ledger.pool().begin().await.expect("a transaction");
+    let claim = turn::claim(&world.storage, ClaimLimits::of(10), 30).await.expect("claims").remove(0);
+    let mut renewing = world.storage.pool().begin().await.expect("a transaction");
     sqlx::query("update turn set leased_until = leased_until + interval '1 minute'")
         .execute(&mut *renewing)
         .await
         .expect("renewed");
     let settling = tokio::spawn({
-        let ledger = world.ledger.clone();
+        let storage = world.storage.clone();
         let settlement = turn::Settlement::of(&claim).say("reply", "to one".to_owned());
-        async move { turn::settle(&ledger, settlement).await }
+        async move { turn::settle(&storage, settlement).await }
     });
     world.until_one_waits().await;
     renewing.commit().await.expect("committed");
@@ -133,7 +133,7 @@ async fn a_turn_that_settles_while_its_lease_is_renewed_is_over() {
 async fn a_turn_that_can_not_be_settled_is_kept_until_it_can() {
     let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
     world.text(ADA, "one").await;
-    let mut building = world.ledger.pool().begin().await.expect("a transaction");
+    let mut building = world.storage.pool().begin().await.expect("a transaction");
     sqlx::query("lock table delivery in share mode").execute(&mut *building).await.expect("locked");
     let answering = tokio::spawn({
         let turns = world.workers.turns.clone();
@@ -155,13 +155,13 @@ async fn a_turn_that_can_not_be_settled_is_kept_until_it_can() {
 async fn a_worker_that_lost_its_lease_writes_nothing() {
     let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
     world.text(ADA, "one").await;
-    let zombie = turn::claim(&world.ledger, Room::of(10), 30).await.expect("claims").remove(0);
+    let zombie = turn::claim(&world.storage, ClaimLimits::of(10), 30).await.expect("claims").remove(0);
     world.sql("update turn set leased_until = now() - interval '1 second'").await;
-    let holder = turn::claim(&world.ledger, Room::of(10), 30).await.expect("claims").remove(0);
-    assert!(!turn::renew(&world.ledger, &zombie, 30).await.expect("an answer"));
+    let holder = turn::claim(&world.storage, ClaimLimits::of(10), 30).await.expect("claims").remove(0);
+    assert!(!turn::renew(&world.storage, &zombie, 30).await.expect("an answer"));
     let settled = async |claim: &turn::Claim, text: &str| {
         let settlement = turn::Settlement::of(claim).say("reply", text.to_owned());
-        turn::settle(&world.ledger, settlement).await.expect("an answer")
+        turn::settle(&world.storage, settlement).await.expect("an answer")
     };
     assert_eq!(settled(&zombie, "too late").await, turn::Settled::Stale, "somebody else holds it");
     assert!(matches!(settled(&holder, "in time").await, turn::Settled::Written { planned: 1, .. }));
@@ -183,10 +183,10 @@ async fn the_agent_can_end_a_session_after_its_last_words() {
 async fn a_text_that_crosses_the_agents_goodbye_opens_the_next_session() {
     let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
     world.text(ADA, "one").await;
-    let claim = turn::claim(&world.ledger, Room::of(10), 30).await.expect("claims").remove(0);
+    let claim = turn::claim(&world.storage, ClaimLimits::of(10), 30).await.expect("claims").remove(0);
     world.text(ADA, "wait").await;
     let goodbye = turn::Settlement::of(&claim).say("reply", "bye".to_owned()).close("agent_ended");
-    turn::settle(&world.ledger, goodbye).await.expect("settled");
+    turn::settle(&world.storage, goodbye).await.expect("settled");
     world.settle().await;
     assert_eq!(world.simulator.received(ADA, NUMBER), ["bye", "1: wait"]);
     let sessions = world.sessions().await;
@@ -199,7 +199,7 @@ async fn a_text_that_crosses_the_agents_goodbye_opens_the_next_session() {
 async fn ending_a_session_skips_what_nobody_answered_and_stops_its_turn() {
     let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
     world.text(ADA, "one").await;
-    let running = turn::claim(&world.ledger, Room::of(10), 30).await.expect("claims").remove(0);
+    let running = turn::claim(&world.storage, ClaimLimits::of(10), 30).await.expect("claims").remove(0);
     let session = world.sessions().await.remove(0);
     let end = format!("/v1/sessions/{}/end", session["id"].as_str().expect("id"));
     world.ok(Method::POST, &end, None).await;
@@ -207,7 +207,7 @@ async fn ending_a_session_skips_what_nobody_answered_and_stops_its_turn() {
     assert_eq!(again["status"], "closed", "ending twice is ending once");
 
     let late = turn::Settlement::of(&running).say("reply", "too late".to_owned());
-    assert_eq!(turn::settle(&world.ledger, late).await.expect("an answer"), turn::Settled::Stale);
+    assert_eq!(turn::settle(&world.storage, late).await.expect("an answer"), turn::Settled::Stale);
     world.settle().await;
     assert_eq!(world.simulator.received(ADA, NUMBER), Vec::<String>::new());
     let messages = world.messages(&session).await;

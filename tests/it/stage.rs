@@ -15,8 +15,8 @@ use textback::dev::postgres::Postgres;
 use textback::http::listener::Listening;
 use textback::secret::SecretKeys;
 use textback::simulator::{Account, Behaviour, Simulator};
-use textback::storage::notifier::Wakes;
-use textback::storage::{Ledger, invariant, project};
+use textback::storage::notifier::Notifier;
+use textback::storage::{Storage, invariant, project};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::commands::{Running, textback};
@@ -108,9 +108,9 @@ impl Stage {
     pub async fn open(&mut self, workers: usize, agent: Value) {
         self.serve = Some(self.start_serve(&[]));
         self.work = (0..workers).map(|_| self.start_work(&[])).collect();
-        let ledger = self.ledger();
-        self.key = project::create(&ledger, "stage").await.expect("a project").1;
-        ledger.close().await;
+        let storage = self.storage();
+        self.key = project::create(&storage, "stage").await.expect("a project").1;
+        storage.close().await;
         self.ask(Method::PUT, "carrier", json!({"account_sid": ACCOUNT_SID, "auth_token": AUTH_TOKEN})).await;
         self.ask(Method::PATCH, "project", unguarded()).await;
         let agent = self.ask(Method::POST, "agents", agent).await;
@@ -190,8 +190,8 @@ impl Stage {
         url.into()
     }
 
-    pub fn ledger(&self) -> Ledger {
-        Ledger::open(&self.url, 2, Arc::new(Wakes::default())).expect("a ledger")
+    pub fn storage(&self) -> Storage {
+        Storage::open(&self.url, 2, Arc::new(Notifier::default())).expect("a ledger")
     }
 
     /// The URL of another database of the same server.
@@ -344,11 +344,11 @@ impl Tally {
     /// Waits until every acknowledged text is answered, as long as anybody may reasonably take, and compares.
     pub async fn verdict(&self, stage: &Stage) -> Verdict {
         let until = Instant::now() + Duration::from_secs(60);
-        let ledger = stage.ledger();
+        let storage = stage.storage();
         loop {
             // An answer whose sending is unsure may yet be sent once more: nothing is compared before the last is settled.
             let live = "select (select count(*) from turn) + (select count(*) from delivery where due_at is not null)";
-            let live: i64 = sqlx::query_scalar(live).fetch_one(ledger.pool()).await.unwrap_or(1);
+            let live: i64 = sqlx::query_scalar(live).fetch_one(storage.pool()).await.unwrap_or(1);
             let (lost, ..) = self.compare(&stage.simulator);
             if (lost == 0 && live == 0) || Instant::now() > until {
                 break;
@@ -357,11 +357,11 @@ impl Tally {
         }
         stage.simulator.idle().await;
         let (lost, doubled, phones_out_of_order) = self.compare(&stage.simulator);
-        let breaches = invariant::check(&ledger).await.expect("the invariants");
+        let breaches = invariant::check(&storage).await.expect("the invariants");
         if lost > 0 {
-            println!("{lost} lost; by what became of each: {}", states(&ledger).await);
+            println!("{lost} lost; by what became of each: {}", states(&storage).await);
         }
-        ledger.close().await;
+        storage.close().await;
         let all = || self.texts.values().flatten();
         Verdict {
             texts: all().count(),
@@ -396,7 +396,7 @@ impl Tally {
 }
 
 /// How many messages and deliveries are in which state: what a failed story is looked into with.
-async fn states(ledger: &Ledger) -> String {
+async fn states(storage: &Storage) -> String {
     let states = "
         select string_agg(count || ' ' || state, ', ') from (
             select count(*), 'inbound ' || coalesce(skip_reason, case when seq <= handled_seq then 'handled' else 'waiting' end) as state
@@ -409,7 +409,7 @@ async fn states(ledger: &Ledger) -> String {
                                        'leased for ' || round(extract(epoch from leased_until - now())) || ' s', left(last_error, 80))
               from turn group by 2) of_each";
     sqlx::query_scalar::<_, Option<String>>(states)
-        .fetch_one(ledger.pool())
+        .fetch_one(storage.pool())
         .await
         .expect("an answer")
         .unwrap_or_default()

@@ -48,7 +48,7 @@ fn the_schema_counts_segments_as_the_program_does() {
         let counted: (String, i32) = runtime.block_on(async {
             sqlx::query_as("select sms_encoding($1), sms_segments($1)")
                 .bind(&text)
-                .fetch_one(world.ledger.pool())
+                .fetch_one(world.storage.pool())
                 .await
                 .expect("a count")
         });
@@ -152,7 +152,7 @@ async fn a_picture_is_seen_by_the_agent_and_fetched_with_the_accounts_credential
     let session = world.sessions().await.remove(0);
     let measured = world.messages(&session).await.remove(0)["media"][0]["bytes"].clone();
     assert_eq!(measured, json!(bytes.len()));
-    let stranger = textback::storage::project::create(&world.ledger, "other").await.expect("a project").1;
+    let stranger = textback::storage::project::create(&world.storage, "other").await.expect("a project").1;
     assert_eq!(world.ask(&stranger, Method::GET, &path, None).await.0, 404);
 }
 
@@ -182,7 +182,7 @@ async fn a_medium_that_leads_elsewhere_or_is_no_medium_is_not_fetched() {
     );
     world.post("messages", &form, AUTH_TOKEN).await;
     let id: uuid::Uuid = sqlx::query_scalar("select id from medium where url like 'https://evil%'")
-        .fetch_one(world.ledger.pool())
+        .fetch_one(world.storage.pool())
         .await
         .expect("a row");
     let (_, answer) = world.ask(&world.key, Method::GET, &format!("/v1/media/{id}"), None).await;

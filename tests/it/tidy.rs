@@ -24,98 +24,57 @@ pub fn files(folder: &str, ending: &str) -> Vec<(String, String)> {
     found
 }
 
-/// What a room may use of ours (`crate::…`), and which crates it must not know.
-const ROOMS: [(&str, &[&str], &[&str]); 9] = [
+/// The modules of `src/` that each folder may use (`crate::…`), and the crates that it must not use. Imports run one way:
+/// cli → http, jobs → agents, numbers → carriers, outbound_http → storage → domain.
+const LAYERS: [(&str, &[&str], &[&str]); 10] = [
+    ("domain", &["domain"], &["poem", "apalis", "reqwest", "starlark", "maud", "tokio"]),
+    ("storage", &["domain", "failpoint", "secret", "storage"], &["poem", "apalis", "reqwest", "starlark", "maud"]),
+    ("outbound_http", &["outbound_http", "secret"], &["poem", "apalis", "sqlx", "starlark", "maud"]),
+    ("carriers", &["carriers", "domain"], &["poem", "apalis", "sqlx", "starlark", "maud"]),
+    ("agents", &["agents", "domain", "outbound_http"], &["poem", "apalis", "sqlx", "maud"]),
+    ("numbers", &["carriers", "domain", "failpoint", "numbers", "storage"], &["poem", "apalis", "starlark", "maud"]),
     (
-        "src/ledger/",
-        &["account", "bounds", "db", "failpoint", "secret", "ledger"],
-        &["poem", "apalis", "reqwest", "starlark", "maud"],
+        "jobs",
+        &["agents", "carriers", "config", "domain", "failpoint", "jobs", "numbers", "secret", "storage"],
+        &["poem", "reqwest", "starlark", "maud"],
     ),
+    ("http/console", &["domain", "http", "secret", "simulator", "storage"], &["apalis", "reqwest", "starlark"]),
     (
-        "src/agent/",
-        &["agent", "bounds", "phone", "secret", "segments", "template"],
-        &["poem", "apalis", "sqlx", "maud"],
-    ),
-    ("src/carrier/", &["account", "bounds", "carrier"], &["poem", "apalis", "sqlx", "maud"]),
-    ("src/simulator/", &["carrier", "secret", "simulator"], &["apalis", "sqlx", "starlark"]),
-    ("src/dev/", &["ledger", "secret", "simulator", "dev"], &["poem", "apalis", "starlark"]),
-    ("src/webhook/", &["account", "body", "carrier", "ledger", "problem", "telemetry"], &["apalis", "sqlx", "reqwest"]),
-    (
-        "src/api/",
-        &[
-            "account",
-            "agent",
-            "api",
-            "body",
-            "bounds",
-            "carrier",
-            "guesses",
-            "ledger",
-            "phone",
-            "problem",
-            "provision",
-            "secret",
-            "segments",
-            "single_flight",
-            "telemetry",
-            "template",
-        ],
+        "http",
+        &["agents", "carriers", "domain", "http", "numbers", "outbound_http", "secret", "storage", "telemetry"],
         &["apalis", "reqwest", "starlark"],
     ),
-    (
-        "src/console/",
-        &["body", "console", "guesses", "ledger", "problem", "secret", "simulator"],
-        &["apalis", "reqwest", "starlark"],
-    ),
-    (
-        "src/worker/",
-        &[
-            "account",
-            "agent",
-            "bounds",
-            "carrier",
-            "config",
-            "db",
-            "failpoint",
-            "ledger",
-            "provision",
-            "secret",
-            "segments",
-            "template",
-            "worker",
-        ],
-        &["poem", "reqwest", "starlark"],
-    ),
+    ("simulator", &["carriers", "secret", "simulator"], &["apalis", "sqlx", "starlark"]),
 ];
 
 #[test]
-fn rooms_import_one_way_only() {
+fn modules_import_one_way_only() {
     for (path, text) in files("src", "rs") {
-        let Some((_, own, foreign)) = ROOMS.iter().find(|(room, _, _)| path.starts_with(room)) else { continue };
+        let inside = |folder: &str| path.starts_with(&format!("src/{folder}/"));
+        let Some((folder, own, foreign)) = LAYERS.iter().find(|(folder, _, _)| inside(folder)) else { continue };
         for (n, line) in text.lines().enumerate() {
-            let place = format!("{path}:{}: {line}", n + 1);
+            let position = format!("{path}:{}: {line}", n + 1);
             for used in line.split("crate::").skip(1) {
-                let room: String =
+                let module: String =
                     used.chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect();
-                let grouped = used.starts_with('{');
-                assert!(!grouped, "name the rooms one by one: {place}");
-                assert!(own.contains(&room.as_str()), "this room does not use {room}: {place}");
+                assert!(!used.starts_with('{'), "name the modules one by one: {position}");
+                assert!(own.contains(&module.as_str()), "{folder} does not use {module}: {position}");
             }
             for name in *foreign {
-                let said = line.contains(&format!("{name}::")) || line.contains(&format!("use {name}"));
-                assert!(!said, "this room does not know {name}: {place}");
+                let used = line.contains(&format!("{name}::")) || line.contains(&format!("use {name}"));
+                assert!(!used, "{folder} does not use {name}: {position}");
             }
         }
     }
 }
 
 #[test]
-fn only_one_room_says_apalis_and_only_one_knows_the_carriers_words() {
+fn only_jobs_use_apalis_and_only_carriers_use_the_carriers_words() {
     for (path, text) in files("src", "rs") {
-        if !path.starts_with("src/worker/") {
+        if !path.starts_with("src/jobs/") {
             assert!(!text.lines().any(|line| line.contains("apalis::") || line.contains("apalis_core::")), "{path}");
         }
-        if !["src/carrier/", "src/simulator/"].iter().any(|room| path.starts_with(room)) {
+        if !["src/carriers/", "src/simulator/"].iter().any(|folder| path.starts_with(folder)) {
             for word in ["MessageSid", "SmsUrl", "undelivered", "IncomingPhoneNumbers"] {
                 assert!(!text.contains(&format!("\"{word}")), "{path} says {word}");
             }
@@ -124,7 +83,7 @@ fn only_one_room_says_apalis_and_only_one_knows_the_carriers_words() {
 }
 
 #[test]
-fn every_statement_is_used_and_lives_in_the_room_of_its_noun() {
+fn every_statement_is_used_by_storage() {
     let sources = files("src", "rs");
     for (path, _) in files("sql", "sql") {
         // Invariants are listed by their bare names.
@@ -132,7 +91,7 @@ fn every_statement_is_used_and_lives_in_the_room_of_its_noun() {
         let users: Vec<&str> =
             sources.iter().filter(|(_, text)| text.contains(&path)).map(|(user, _)| user.as_str()).collect();
         assert!(!users.is_empty(), "{path} is used nowhere");
-        assert!(users.iter().all(|user| user.starts_with("src/ledger/")), "{path} is used by {users:?}");
+        assert!(users.iter().all(|user| user.starts_with("src/storage/")), "{path} is used by {users:?}");
     }
 }
 
@@ -140,8 +99,8 @@ fn every_statement_is_used_and_lives_in_the_room_of_its_noun() {
 fn every_code_of_messages_is_documented() {
     let (_, documented) = files("docs", "md").into_iter().find(|(path, _)| path == "docs/messages.md").expect("a page");
     let mut codes = 0;
-    for (path, text) in files("src/api", "rs") {
-        if !path.starts_with("src/api/messages") {
+    for (path, text) in files("src/http/api", "rs") {
+        if !path.starts_with("src/http/api/messages") {
             continue;
         }
         for told in ["Problem::invalid(", "Problem::conflict(", "Problem::new("] {

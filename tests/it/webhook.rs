@@ -66,7 +66,7 @@ async fn every_inbound_body_of_the_collection_is_stored_or_quarantined() {
         let sid = read.text("MessageSid").unwrap_or_default();
         let body: Option<String> = sqlx::query_scalar("select body from message where carrier_sid = $1")
             .bind(&sid)
-            .fetch_optional(world.ledger.pool())
+            .fetch_optional(world.storage.pool())
             .await
             .expect("an answer");
         match body {
@@ -74,7 +74,7 @@ async fn every_inbound_body_of_the_collection_is_stored_or_quarantined() {
             None => {
                 let kept: i64 = sqlx::query_scalar("select count(*) from quarantine where form = $1")
                     .bind(fixture.form.as_bytes())
-                    .fetch_one(world.ledger.pool())
+                    .fetch_one(world.storage.pool())
                     .await
                     .expect("an answer");
                 assert!(kept >= 1, "{} is in neither place", fixture.name);
@@ -82,7 +82,7 @@ async fn every_inbound_body_of_the_collection_is_stored_or_quarantined() {
         }
     }
     let reasons: Vec<String> = sqlx::query_scalar("select distinct reason from quarantine order by 1")
-        .fetch_all(world.ledger.pool())
+        .fetch_all(world.storage.pool())
         .await
         .expect("reasons");
     assert_eq!(
@@ -251,7 +251,7 @@ async fn without_the_database_nothing_is_acknowledged() {
     let world = World::with_agent(ECHO, json!({})).await;
     // The account is known for the next seconds; the row can't be written.
     assert_eq!(world.post("messages", &form(&[("MessageSid", "SM30")]), AUTH_TOKEN).await.status(), 200);
-    world.ledger.close().await;
+    world.storage.close().await;
     let answer = world.post("messages", &form(&[("MessageSid", "SM31")]), AUTH_TOKEN).await;
     assert_eq!(answer.status(), 503);
     let ready = world.http.get(format!("http://{}/readyz", world.api)).send().await.expect("an answer");

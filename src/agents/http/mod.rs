@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use crate::agents::{Agent, AgentError, Answer, Answering, Asked, Conversation, Heard, MOST_TEXTS, Said};
+use crate::agents::{
+    Agent, AgentError, AgentFuture, Answer, Conversation, HistoryEntry, MOST_TEXTS, TurnInput, UserMessage,
+};
 use crate::domain::bounds;
 pub use crate::outbound_http::networks::{Network, Networks};
 use crate::outbound_http::networks::{Resolver, Transport};
@@ -112,7 +114,7 @@ impl HttpAgent {
         Self { caller, url, timeout, secrets }
     }
 
-    async fn ask(&self, conversation: Conversation, asked: Asked) -> Result<Answer, AgentError> {
+    async fn ask(&self, conversation: Conversation, asked: TurnInput) -> Result<Answer, AgentError> {
         let failed = |what: String| AgentError::Failed(bounds::error(&format!("the agent's service {what}")));
         let url = self.caller.read_url(&self.url).map_err(|what| failed(format!("can't be called: {what}")))?;
         let body = request_body(&conversation, &asked).map_err(|error| failed(format!("can't be asked: {error}")))?;
@@ -167,12 +169,12 @@ impl HttpAgent {
 
 impl Agent for HttpAgent {
     /// Nothing to run: the service learns of a session with its first turn.
-    fn start(&self, conversation: Conversation) -> Answering<'_> {
+    fn start(&self, conversation: Conversation) -> AgentFuture<'_> {
         let answer = Answer { state: conversation.state, language: conversation.language, ..Answer::default() };
         Box::pin(std::future::ready(Ok(answer)))
     }
 
-    fn reply(&self, conversation: Conversation, asked: Asked) -> Answering<'_> {
+    fn reply(&self, conversation: Conversation, asked: TurnInput) -> AgentFuture<'_> {
         Box::pin(self.ask(conversation, asked))
     }
 
@@ -187,11 +189,11 @@ struct Request<'a> {
     turn_id: &'a str,
     attempt: i32,
     conv: Value,
-    messages: &'a [Heard],
-    history: &'a [Said],
+    messages: &'a [UserMessage],
+    history: &'a [HistoryEntry],
 }
 
-fn request_body(conversation: &Conversation, asked: &Asked) -> serde_json::Result<Vec<u8>> {
+fn request_body(conversation: &Conversation, asked: &TurnInput) -> serde_json::Result<Vec<u8>> {
     let Conversation { id, channel_type, caller_number, callee_number, env, language, state, history, .. } =
         conversation;
     serde_json::to_vec(&Request {

@@ -20,7 +20,7 @@ use starlark::values::structs::AllocStruct;
 use starlark::values::{Heap, NoSerialize, StarlarkValue, Trace, Value, ValueLike, starlark_value};
 
 use super::json::to_json;
-use crate::agents::{Conversation, LogLine, MOST_SENDS, MOST_TEXTS, Outside, Wording};
+use crate::agents::{Conversation, LogLine, MOST_SENDS, MOST_TEXTS, MessageBody, OutboundRequest};
 use crate::domain::bounds;
 use crate::domain::phone_number;
 use crate::domain::segments;
@@ -92,11 +92,11 @@ impl<'v> Conv<'v> {
     }
 
     /// The texts of `conv.send_sms` and `conv.send_sms_template`, in order.
-    pub fn sends(&self) -> Vec<Outside> {
+    pub fn sends(&self) -> Vec<OutboundRequest> {
         self.sends.borrow().iter().filter_map(|send| serde_json::from_str(send).ok()).collect()
     }
 
-    fn send(&self, send: &Outside) -> starlark::Result<NoneType> {
+    fn send(&self, send: &OutboundRequest) -> starlark::Result<NoneType> {
         for number in [Some(&send.to), send.from.as_ref()].into_iter().flatten() {
             if !phone_number::is_e164(number) {
                 return Err(refused(format!("{number:?} is not in E.164, such as +14155550101")));
@@ -203,10 +203,10 @@ fn conv_methods(builder: &mut MethodsBuilder) {
             return Err(refused(format!("conv.send_sms takes 1 to {} characters, not {length}", segments::MOST_UNITS)));
         }
         let from = from_number.into_option().map(str::to_owned);
-        this.downcast_ref_err::<Conv>()?.send(&Outside {
+        this.downcast_ref_err::<Conv>()?.send(&OutboundRequest {
             to: to.to_owned(),
             from,
-            wording: Wording::Text(content.to_owned()),
+            wording: MessageBody::Text(content.to_owned()),
         })
     }
 
@@ -233,10 +233,10 @@ fn conv_methods(builder: &mut MethodsBuilder) {
             Some(Ok(_)) => return Err(refused("the variables of a template are a dict".to_owned())),
             Some(Err(what)) => return Err(refused(format!("the variables of a template: {what}"))),
         };
-        this.downcast_ref_err::<Conv>()?.send(&Outside {
+        this.downcast_ref_err::<Conv>()?.send(&OutboundRequest {
             to: to.to_owned(),
             from: None,
-            wording: Wording::Template { name: template.to_owned(), variables },
+            wording: MessageBody::Template { name: template.to_owned(), variables },
         })
     }
 }

@@ -16,7 +16,7 @@ mod slots;
 mod slowness;
 mod spawn;
 
-use super::{Agent, AgentError, Answer, Answering, Asked, Conversation};
+use super::{Agent, AgentError, AgentFuture, Answer, Conversation, TurnInput};
 use queue::Queue;
 use runner::{Run, Runners, Source};
 pub use slots::Headroom;
@@ -50,11 +50,11 @@ impl ScriptAgent {
 }
 
 impl Agent for ScriptAgent {
-    fn start(&self, conversation: Conversation) -> Answering<'_> {
+    fn start(&self, conversation: Conversation) -> AgentFuture<'_> {
         Box::pin(self.run(conversation, None))
     }
 
-    fn reply(&self, conversation: Conversation, asked: Asked) -> Answering<'_> {
+    fn reply(&self, conversation: Conversation, asked: TurnInput) -> AgentFuture<'_> {
         let texts = asked.messages.into_iter().map(|message| message.text).collect();
         Box::pin(self.run(conversation, Some(texts)))
     }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::check::check;
 use super::interpret::Script;
-use crate::agents::{AgentError, Answer, Conversation, Said};
+use crate::agents::{AgentError, Answer, Conversation, HistoryEntry};
 use crate::domain::bounds;
 
 /// The start function of the page that the product began from, to the letter.
@@ -19,7 +19,11 @@ pub(super) fn conversation(channel: &str) -> Conversation {
         env: "live".to_owned(),
         language: None,
         state: Map::new(),
-        history: vec![Said { role: "user".to_owned(), text: "before".to_owned(), at: chrono::DateTime::UNIX_EPOCH }],
+        history: vec![HistoryEntry {
+            role: "user".to_owned(),
+            text: "before".to_owned(),
+            at: chrono::DateTime::UNIX_EPOCH,
+        }],
         media: Vec::new(),
     }
 }

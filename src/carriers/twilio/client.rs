@@ -276,10 +276,10 @@ impl Client {
     pub async fn list_media(&self, account: &Account, sid: &str) -> Result<Vec<(String, String)>, CarrierError> {
         #[derive(Deserialize)]
         struct Page {
-            media_list: Vec<Medium>,
+            media_list: Vec<Attachment>,
         }
         #[derive(Deserialize)]
-        struct Medium {
+        struct Attachment {
             uri: String,
             content_type: String,
         }

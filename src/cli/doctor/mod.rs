@@ -15,8 +15,8 @@ use super::{Done, print};
 use crate::config::{CarrierSettings, DatabaseSettings};
 use crate::storage::connection_settings::Unsuitable;
 use crate::storage::database;
-use crate::storage::notifier::Wakes;
-use crate::storage::{Ledger, health};
+use crate::storage::notifier::Notifier;
+use crate::storage::{Storage, health};
 use crate::telemetry::one_line;
 
 /// Clocks that are further apart make logs hard to read; nothing else depends on ours.
@@ -55,7 +55,7 @@ impl Findings {
     /// A look that failed. The other looks go on.
     fn unseen(&mut self, what: &str, error: &sqlx::Error) {
         let (why, mend) = match error.as_database_error() {
-            Some(told) if database::is_held(told) => {
+            Some(told) if database::is_lock_timeout(told) => {
                 ("somebody holds a table that it reads".to_owned(), health::END_THE_HOLDER)
             }
             Some(refused) if database::is_given_up(refused) => {
@@ -75,10 +75,10 @@ impl Findings {
 pub async fn run(options: Options) -> Done {
     let mut findings = Findings::default();
     let url = options.database.required()?;
-    let ledger = Ledger::open(url, 2, Arc::new(Wakes::default()))?;
-    if look_at_database(&ledger, url, &mut findings).await {
-        work::look_at_work(&ledger, &mut findings).await;
-        outside::look_at_carrier(&ledger, &options, &mut findings).await?;
+    let storage = Storage::open(url, 2, Arc::new(Notifier::default()))?;
+    if look_at_database(&storage, url, &mut findings).await {
+        work::look_at_work(&storage, &mut findings).await;
+        outside::look_at_carrier(&storage, &options, &mut findings).await?;
     }
     outside::look_at_public_url(options.public_url.as_ref(), &mut findings).await;
     print(&match findings.bad {
@@ -90,7 +90,7 @@ pub async fn run(options: Options) -> Done {
 }
 
 /// Whether there is a database to look further into.
-async fn look_at_database(ledger: &Ledger, url: &str, findings: &mut Findings) -> bool {
+async fn look_at_database(storage: &Storage, url: &str, findings: &mut Findings) -> bool {
     if let Err(error) = database::check_suits(url).await {
         let mend = Unsuitable::of(&error).map_or("is DATABASE_URL right?", Unsuitable::mend);
         findings.bad("database", &told(&error), mend);
@@ -98,10 +98,10 @@ async fn look_at_database(ledger: &Ledger, url: &str, findings: &mut Findings) -
         return false;
     }
     let asked = Instant::now();
-    let (version, now) = match health::clock(ledger).await {
+    let (version, now) = match health::clock(storage).await {
         Ok(told) => told,
         Err(error) => {
-            let error = database::reason(ledger.pool(), error).await;
+            let error = database::reason(storage.pool(), error).await;
             let may_not = error.as_database_error().is_some_and(|told| told.code().as_deref() == Some("42501"));
             let mend = match Unsuitable::of(&error) {
                 Some(unsuitable) => unsuitable.mend(),
@@ -120,15 +120,15 @@ async fn look_at_database(ledger: &Ledger, url: &str, findings: &mut Findings) -
     } else {
         findings.ok("clock", &format!("within {apart:.1} s of the database's"));
     }
-    if !look_at_rights(ledger, findings).await {
+    if !look_at_rights(storage, findings).await {
         return false;
     }
-    look_at_readiness(ledger, findings).await && look_at_notices(ledger, findings).await
+    look_at_readiness(storage, findings).await && look_at_notices(storage, findings).await
 }
 
 /// What `/readyz` of a process would say. Whether there is a schema to look further into.
-async fn look_at_readiness(ledger: &Ledger, findings: &mut Findings) -> bool {
-    let Err(error) = health::check(ledger).await else {
+async fn look_at_readiness(storage: &Storage, findings: &mut Findings) -> bool {
+    let Err(error) = health::check(storage).await else {
         findings.ok("schema", "is this binary's");
         return true;
     };
@@ -150,8 +150,8 @@ fn told(error: &sqlx::Error) -> String {
 }
 
 /// Whether the role has the rights that textback needs. Without some of them, no other check can run.
-async fn look_at_rights(ledger: &Ledger, findings: &mut Findings) -> bool {
-    match health::missing_grants(ledger, None).await {
+async fn look_at_rights(storage: &Storage, findings: &mut Findings) -> bool {
+    match health::missing_grants(storage, None).await {
         Ok(missing) if missing.is_empty() => true,
         Ok(missing) => {
             let found = format!("the role of DATABASE_URL lacks {} rights", missing.len());
@@ -171,9 +171,9 @@ async fn look_at_rights(ledger: &Ledger, findings: &mut Findings) -> bool {
 }
 
 /// Whether connections keep what is set on them: workers listen on one, and statements are prepared on each.
-async fn look_at_notices(ledger: &Ledger, findings: &mut Findings) -> bool {
+async fn look_at_notices(storage: &Storage, findings: &mut Findings) -> bool {
     let mend = "let DATABASE_URL lead to PostgreSQL itself, or to a pooler in session mode";
-    match ledger.wakes().round_trip(ledger.pool()).await {
+    match storage.notifier().round_trip(storage.pool()).await {
         Ok(Some(took)) => {
             findings.ok("notices", &format!("reach another connection in {:.1} ms", took.as_secs_f64() * 1e3));
             true

@@ -13,10 +13,10 @@ use crate::domain::carrier_account::Account;
 use crate::secret::SecretKeys;
 use crate::storage::carrier_account::{AccountError, Accounts};
 use crate::storage::pagination::HIGHEST_LIMIT;
-use crate::storage::{Ledger, country, key_rotation, number};
+use crate::storage::{Storage, country, key_rotation, number};
 
 pub(super) async fn look_at_carrier(
-    ledger: &Ledger,
+    storage: &Storage,
     options: &Options,
     findings: &mut Findings,
 ) -> Result<(), Box<dyn std::error::Error>> {
@@ -24,10 +24,10 @@ pub(super) async fn look_at_carrier(
         findings.skipped("carrier", "TEXTBACK_SECRET_KEY is not set, so accounts and numbers were not looked at");
         return Ok(());
     };
-    if let Err(error) = look_at_keys(ledger, &key, findings).await {
+    if let Err(error) = look_at_keys(storage, &key, findings).await {
         findings.unseen("secret key", &error);
     }
-    let accounts = Accounts::new(ledger.clone(), key);
+    let accounts = Accounts::new(storage.clone(), key);
     let client = Client::new(options.carrier.twilio_api_url.clone(), options.carrier.twilio_messaging_url.clone())?;
     let projects = match accounts.projects().await {
         Ok(projects) => projects,
@@ -45,7 +45,7 @@ pub(super) async fn look_at_carrier(
                 look_at_signature(&account, &project, options.public_url.as_ref(), findings).await;
                 look_at_credentials(&client, &account, &project, findings).await;
                 let public_url = options.public_url.as_ref();
-                if let Err(error) = look_at_numbers(ledger, &client, &account, &project, public_url, findings).await {
+                if let Err(error) = look_at_numbers(storage, &client, &account, &project, public_url, findings).await {
                     findings.unseen("number", &error);
                 }
             }
@@ -62,9 +62,9 @@ pub(super) async fn look_at_carrier(
 }
 
 /// Whether the keys open what is stored, and whether an earlier one is still needed.
-async fn look_at_keys(ledger: &Ledger, keys: &SecretKeys, findings: &mut Findings) -> Result<(), sqlx::Error> {
+async fn look_at_keys(storage: &Storage, keys: &SecretKeys, findings: &mut Findings) -> Result<(), sqlx::Error> {
     let (mut waiting, mut unopened) = (0, 0);
-    for sealed in key_rotation::count(ledger).await? {
+    for sealed in key_rotation::count(storage).await? {
         if !keys.opens(&sealed.key_id) {
             unopened += sealed.rows;
             let found =
@@ -92,7 +92,7 @@ async fn look_at_keys(ledger: &Ledger, keys: &SecretKeys, findings: &mut Finding
 
 /// All numbers of a project: their webhooks as they are at the carrier now; of the rest, what was seen last.
 async fn look_at_numbers(
-    ledger: &Ledger,
+    storage: &Storage,
     client: &Client,
     account: &Account,
     project: &str,
@@ -101,11 +101,11 @@ async fn look_at_numbers(
 ) -> Result<(), sqlx::Error> {
     let mut before = None;
     loop {
-        let numbers = number::list(ledger, account.project_id, before, HIGHEST_LIMIT).await?;
+        let numbers = number::list(storage, account.project_id, before, HIGHEST_LIMIT).await?;
         if numbers.items.is_empty() && before.is_none() {
             findings.skipped("number", &format!("{project} has none: POST /v1/numbers"));
         }
-        let countries = country::of_numbers(ledger, account.project_id, &numbers.items).await?;
+        let countries = country::of_numbers(storage, account.project_id, &numbers.items).await?;
         for number in &numbers.items {
             let country = number.country.as_ref().and_then(|iso2| countries.get(iso2));
             // What was seen of its webhooks may be over; they are looked at now, of one that should be ours.

@@ -3,7 +3,7 @@
 
 use super::Findings;
 use crate::domain::bounds;
-use crate::storage::{Ledger, health, invariant, outbound_limits};
+use crate::storage::{Storage, health, invariant, outbound_limits};
 use crate::telemetry::masked;
 
 /// Work that is older than this is stuck: a lease, the search for an unsure text and a second try are over by then.
@@ -12,14 +12,14 @@ const STUCK_SECONDS: f64 = 300.0;
 const UNCLAIMED_SECONDS: f64 = 120.0;
 
 /// Looks at all of it.
-pub(super) async fn look_at_work(ledger: &Ledger, findings: &mut Findings) {
-    look_at_invariants(ledger, findings).await;
+pub(super) async fn look_at_work(storage: &Storage, findings: &mut Findings) {
+    look_at_invariants(storage, findings).await;
     for (what, looked) in [
-        ("limits", look_at_limits(ledger, findings).await),
-        ("due", look_at_backlog(ledger, findings).await),
-        ("unclaimed", look_at_unclaimed(ledger, findings).await),
-        ("set aside", look_at_set_aside(ledger, findings).await),
-        ("stuck", look_at_stuck(ledger, findings).await),
+        ("limits", look_at_limits(storage, findings).await),
+        ("due", look_at_backlog(storage, findings).await),
+        ("unclaimed", look_at_unclaimed(storage, findings).await),
+        ("set aside", look_at_set_aside(storage, findings).await),
+        ("stuck", look_at_stuck(storage, findings).await),
     ] {
         if let Err(error) = looked {
             findings.unseen(what, &error);
@@ -28,8 +28,8 @@ pub(super) async fn look_at_work(ledger: &Ledger, findings: &mut Findings) {
 }
 
 /// Reports invariants that do not hold.
-async fn look_at_invariants(ledger: &Ledger, findings: &mut Findings) {
-    let breaches = match invariant::check(ledger).await {
+async fn look_at_invariants(storage: &Storage, findings: &mut Findings) {
+    let breaches = match invariant::check(storage).await {
         Ok(breaches) => breaches,
         // The views are made by migrate (42P01).
         Err(error) if error.as_database_error().is_some_and(|told| told.code().as_deref() == Some("42P01")) => {
@@ -57,8 +57,8 @@ async fn look_at_invariants(ledger: &Ledger, findings: &mut Findings) {
 }
 
 /// Reports projects that have reached a limit: their messages are refused or wait.
-async fn look_at_limits(ledger: &Ledger, findings: &mut Findings) -> Result<(), sqlx::Error> {
-    let at_limit = outbound_limits::at_limit(ledger).await?;
+async fn look_at_limits(storage: &Storage, findings: &mut Findings) -> Result<(), sqlx::Error> {
+    let at_limit = outbound_limits::at_limit(storage).await?;
     if at_limit.is_empty() {
         findings.ok("limits", "no project is at a limit of what it sends");
     }
@@ -75,8 +75,8 @@ async fn look_at_limits(ledger: &Ledger, findings: &mut Findings) -> Result<(), 
 }
 
 /// Reports rows that were set aside because they could not be claimed. No other part of textback reports them later.
-async fn look_at_set_aside(ledger: &Ledger, findings: &mut Findings) -> Result<(), sqlx::Error> {
-    let all = health::set_aside(ledger).await?;
+async fn look_at_set_aside(storage: &Storage, findings: &mut Findings) -> Result<(), sqlx::Error> {
+    let all = health::set_aside(storage).await?;
     if all.is_empty() {
         findings.ok("set aside", "nothing");
     }
@@ -103,8 +103,8 @@ async fn look_at_set_aside(ledger: &Ledger, findings: &mut Findings) -> Result<(
 }
 
 /// Counts the work that is due.
-async fn look_at_backlog(ledger: &Ledger, findings: &mut Findings) -> Result<(), sqlx::Error> {
-    let backlog = health::backlog(ledger).await?;
+async fn look_at_backlog(storage: &Storage, findings: &mut Findings) -> Result<(), sqlx::Error> {
+    let backlog = health::backlog(storage).await?;
     for (what, count) in [
         ("turns", backlog.turns),
         ("deliveries", backlog.deliveries),
@@ -117,8 +117,8 @@ async fn look_at_backlog(ledger: &Ledger, findings: &mut Findings) -> Result<(),
 }
 
 /// Reports work that is due and that nobody claims.
-async fn look_at_unclaimed(ledger: &Ledger, findings: &mut Findings) -> Result<(), sqlx::Error> {
-    for unclaimed in health::unclaimed(ledger, UNCLAIMED_SECONDS).await? {
+async fn look_at_unclaimed(storage: &Storage, findings: &mut Findings) -> Result<(), sqlx::Error> {
+    for unclaimed in health::unclaimed(storage, UNCLAIMED_SECONDS).await? {
         let found = format!(
             "{} of the kind {} are due and not claimed, the oldest for {:.0} s",
             unclaimed.due, unclaimed.kind, unclaimed.seconds
@@ -133,8 +133,8 @@ async fn look_at_unclaimed(ledger: &Ledger, findings: &mut Findings) -> Result<(
 }
 
 /// Reports work that is on its way for too long.
-async fn look_at_stuck(ledger: &Ledger, findings: &mut Findings) -> Result<(), sqlx::Error> {
-    for stuck in health::stuck(ledger, STUCK_SECONDS).await? {
+async fn look_at_stuck(storage: &Storage, findings: &mut Findings) -> Result<(), sqlx::Error> {
+    for stuck in health::stuck(storage, STUCK_SECONDS).await? {
         let found = format!(
             "a {} for {} is {:.0} s old; the last that was heard of it: {}",
             stuck.kind,

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::auth::Caller;
 use super::lists::{self, List};
-use super::{Door, Group};
+use super::{ApiState, Group};
 use crate::domain::segments;
 use crate::http::problem::Problem;
 use crate::outbound_http::standard_webhooks;
@@ -242,13 +242,18 @@ enum VersionCreated {
 impl Api {
     /// Make an agent
     #[oai(path = "/agents", method = "post", operation_id = "create_agent")]
-    async fn create(&self, door: Data<&Door>, caller: Caller, body: Json<NewAgent>) -> Result<AgentCreated, Problem> {
+    async fn create(
+        &self,
+        door: Data<&ApiState>,
+        caller: Caller,
+        body: Json<NewAgent>,
+    ) -> Result<AgentCreated, Problem> {
         let project_id = caller.writer()?;
         let (name, behaviour) = body.0.split();
         let version = behaviour.read(&door, project_id).await?;
         let secret = needed_secret(&version);
         let signing = secret.as_ref().map(|secret| (secret, door.accounts.key()));
-        let made = agent::create(&door.ledger, project_id, &name, &version, signing).await;
+        let made = agent::create(&door.storage, project_id, &name, &version, signing).await;
         let agent = made.map_err(|error| {
             match refused_by(&error) {
                 Some("agent_name_is_unique_in_a_project") => Problem::conflict(
@@ -267,7 +272,7 @@ impl Api {
     #[oai(path = "/agents/:id/versions", method = "post", operation_id = "create_agent_version")]
     async fn create_version(
         &self,
-        door: Data<&Door>,
+        door: Data<&ApiState>,
         caller: Caller,
         id: Path<Uuid>,
         body: Json<Behaviour>,
@@ -276,7 +281,7 @@ impl Api {
         let version = body.0.read(&door, project_id).await?;
         let secret = needed_secret(&version);
         let signing = secret.as_ref().map(|secret| (secret, door.accounts.key()));
-        let added = agent::add_version(&door.ledger, project_id, *id, &version, signing).await?;
+        let added = agent::add_version(&door.storage, project_id, *id, &version, signing).await?;
         let (agent, taken) = added.ok_or_else(|| Problem::not_found("agent"))?;
         Ok(VersionCreated::Created(Json(Agent::with_secret(agent, secret.filter(|_| taken)))))
     }
@@ -287,15 +292,15 @@ impl Api {
     #[oai(path = "/agents/:id/signing-secret", method = "post", operation_id = "change_signing_secret")]
     async fn change_signing_secret(
         &self,
-        door: Data<&Door>,
+        door: Data<&ApiState>,
         caller: Caller,
         id: Path<Uuid>,
     ) -> Result<Json<SigningSecret>, Problem> {
         let project_id = caller.writer()?;
         let secret = standard_webhooks::draw_secret();
         let signing = (&secret, door.accounts.key());
-        if !agent::change_signing_secret(&door.ledger, project_id, *id, signing).await? {
-            return Err(match agent::find(&door.ledger, project_id, *id).await? {
+        if !agent::change_signing_secret(&door.storage, project_id, *id, signing).await? {
+            return Err(match agent::find(&door.storage, project_id, *id).await? {
                 None => Problem::not_found("agent"),
                 Some(_) => {
                     Problem::conflict("agent_signs_nothing", "this agent has no http version, so nothing is signed")
@@ -311,19 +316,19 @@ impl Api {
     #[oai(path = "/agents", method = "get", operation_id = "list_agents")]
     async fn list(
         &self,
-        door: Data<&Door>,
+        door: Data<&ApiState>,
         caller: Caller,
         cursor: Query<Option<String>>,
         limit: Query<Option<u32>>,
     ) -> Result<Json<List<Agent>>, Problem> {
         let (cursor, limit) = (lists::cursor(cursor.0)?, lists::limit(limit.0)?);
-        Ok(Json(List::of(agent::list(&door.ledger, caller.reader(), cursor, limit).await?)))
+        Ok(Json(List::of(agent::list(&door.storage, caller.reader(), cursor, limit).await?)))
     }
 
     /// Read an agent
     #[oai(path = "/agents/:id", method = "get", operation_id = "get_agent")]
-    async fn get(&self, door: Data<&Door>, caller: Caller, id: Path<Uuid>) -> Result<Json<Agent>, Problem> {
-        let agent = agent::find(&door.ledger, caller.reader(), *id).await?;
+    async fn get(&self, door: Data<&ApiState>, caller: Caller, id: Path<Uuid>) -> Result<Json<Agent>, Problem> {
+        let agent = agent::find(&door.storage, caller.reader(), *id).await?;
         Ok(Json(agent.ok_or_else(|| Problem::not_found("agent"))?.into()))
     }
 
@@ -333,47 +338,47 @@ impl Api {
     #[oai(path = "/agents/:id/versions", method = "get", operation_id = "list_agent_versions")]
     async fn list_versions(
         &self,
-        door: Data<&Door>,
+        door: Data<&ApiState>,
         caller: Caller,
         id: Path<Uuid>,
         cursor: Query<Option<String>>,
         limit: Query<Option<u32>>,
     ) -> Result<Json<List<AgentVersion>>, Problem> {
         let (cursor, limit) = (lists::cursor(cursor.0)?, lists::limit(limit.0)?);
-        if agent::find(&door.ledger, caller.reader(), *id).await?.is_none() {
+        if agent::find(&door.storage, caller.reader(), *id).await?.is_none() {
             return Err(Problem::not_found("agent"));
         }
-        Ok(Json(List::of(agent::list_versions(&door.ledger, caller.reader(), *id, cursor, limit).await?)))
+        Ok(Json(List::of(agent::list_versions(&door.storage, caller.reader(), *id, cursor, limit).await?)))
     }
 
     /// Read a version of an agent
     #[oai(path = "/agents/:id/versions/:version", method = "get", operation_id = "get_agent_version")]
     async fn get_version(
         &self,
-        door: Data<&Door>,
+        door: Data<&ApiState>,
         caller: Caller,
         id: Path<Uuid>,
         version: Path<i32>,
     ) -> Result<Json<AgentVersion>, Problem> {
-        let found = agent::find_version(&door.ledger, caller.reader(), *id, *version).await?;
+        let found = agent::find_version(&door.storage, caller.reader(), *id, *version).await?;
         Ok(Json(found.ok_or_else(|| Problem::not_found("version of this agent"))?.into()))
     }
 }
 
 impl Behaviour {
     /// The version that it describes, if its script or its service can be used.
-    async fn read(self, door: &Door, project_id: Uuid) -> Result<NewVersion, Problem> {
+    async fn read(self, door: &ApiState, project_id: Uuid) -> Result<NewVersion, Problem> {
         let misfit = |detail: &str| Problem::invalid("agent_kind_misfit", detail);
         match (self.kind, &self.source, &self.url) {
             (Kind::Script, Some(source), None) => {
-                let faults = door.means.runners.check(project_id, source).await?;
+                let faults = door.agent_runtime.runners.check(project_id, source).await?;
                 let fatal: Vec<String> = faults.iter().filter(|fault| fault.fatal).map(ToString::to_string).collect();
                 if !fatal.is_empty() {
                     return Err(Problem::invalid("script_has_faults", fatal.join("\n")));
                 }
             }
             (Kind::Http, None, Some(url)) => {
-                let checked = door.means.caller.check_url(url).await;
+                let checked = door.agent_runtime.caller.check_url(url).await;
                 checked.map_err(|what| {
                     Problem::invalid("agent_url_refused", format!("url {url} can't be used: {what}"))
                 })?;

@@ -12,10 +12,10 @@ use poem_openapi::auth::Bearer;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use crate::http::failed_attempts::{Guesses, MOST_GUESSES, WAIT_SECONDS};
+use crate::http::failed_attempts::{FailedAttempts, MOST_GUESSES, WAIT_SECONDS};
 use crate::http::problem::Problem;
 use crate::secret::sha256;
-use crate::storage::Ledger;
+use crate::storage::Storage;
 use crate::storage::api_key::{self, Key};
 
 /// An API key of a project, as `textback project create` prints it.
@@ -58,8 +58,8 @@ const KNOWN_FOR: Duration = Duration::from_secs(24 * 3600);
 /// Checks the key of each request. Clones share one state and are cheap.
 #[derive(Clone)]
 pub struct Gate {
-    ledger: Ledger,
-    guesses: Guesses,
+    storage: Storage,
+    guesses: FailedAttempts,
     /// The hashes of keys that were valid.
     known: Cache<[u8; 32], ()>,
     unknown: Arc<Semaphore>,
@@ -68,10 +68,10 @@ pub struct Gate {
 
 impl Gate {
     /// A gate without known keys.
-    pub fn new(ledger: Ledger) -> Self {
+    pub fn new(storage: Storage) -> Self {
         Self {
-            ledger,
-            guesses: Guesses::default(),
+            storage,
+            guesses: FailedAttempts::default(),
             known: Cache::builder().max_capacity(10_000).time_to_idle(KNOWN_FOR).build(),
             unknown: Arc::new(Semaphore::new(UNKNOWN_AT_A_TIME)),
             guessed: Arc::new(Semaphore::new(GUESSED_AT_A_TIME)),
@@ -87,7 +87,7 @@ impl Gate {
         let token = token.trim();
         let hash = sha256(token.as_bytes());
         let found = match self.known.get(&hash).await {
-            Some(()) => api_key::find(&self.ledger, token).await?,
+            Some(()) => api_key::find(&self.storage, token).await?,
             None if self.guesses.are_too_many(request).await => self.find_unknown(token, &self.guessed).await?,
             None => self.find_unknown(token, &self.unknown).await?,
         };
@@ -113,7 +113,7 @@ impl Gate {
             let told = "too many keys are looked up at this moment; try again";
             return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_unknown_keys", told).retry_after(1));
         };
-        Ok(api_key::find(&self.ledger, token).await?)
+        Ok(api_key::find(&self.storage, token).await?)
     }
 
     async fn refuse(&self, request: &Request) -> Problem {

@@ -8,7 +8,7 @@ use poem_openapi::{Enum, Object, OpenApi};
 use super::auth::Caller;
 use super::carrier::of_carrier;
 use super::numbers::{account, without_sms};
-use super::{Door, Group};
+use super::{ApiState, Group};
 use crate::carriers::twilio::client::CarrierError;
 use crate::carriers::twilio::numbers::{self as at_the_carrier, Wanted};
 use crate::http::problem::Problem;
@@ -54,7 +54,7 @@ impl Api {
     #[expect(clippy::too_many_arguments, reason = "each one is a query parameter")]
     async fn search(
         &self,
-        door: Data<&Door>,
+        door: Data<&ApiState>,
         caller: Caller,
         /// ISO 3166-1 alpha-2, such as US.
         country: Query<String>,
@@ -75,7 +75,7 @@ impl Api {
                 format!("{:?} is no code of a country such as US", country.0),
             ));
         }
-        match country::find(&door.ledger, account.project_id, &iso2).await? {
+        match country::find(&door.storage, account.project_id, &iso2).await? {
             Some(known) if known.two_way == Some(false) => return Err(without_sms(&known)),
             Some(_) => {}
             None => {

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 
 use super::auth::Caller;
 use super::numbers::account;
-use super::{Door, Group};
+use super::{ApiState, Group};
 use crate::carriers::twilio::client::{self, CarrierError};
 use crate::domain::carrier_account::Account;
 use crate::http::problem::Problem;
@@ -49,7 +49,7 @@ struct Carrier {
 }
 
 impl Carrier {
-    fn of(account: &Account, door: &Door) -> Self {
+    fn of(account: &Account, door: &ApiState) -> Self {
         let urls = client::WebhookUrls::of(&door.public_base, &account.webhook_key);
         Self {
             account_sid: account.account_sid.clone(),
@@ -96,7 +96,12 @@ impl Api {
     /// Tries the credentials at the carrier, and replaces the account the project had. Secrets are sealed at rest and never
     /// returned. A subaccount has an id and a token of its own.
     #[oai(path = "/carrier", method = "put", operation_id = "put_carrier")]
-    async fn put(&self, door: Data<&Door>, caller: Caller, body: Json<Credentials>) -> Result<Json<Carrier>, Problem> {
+    async fn put(
+        &self,
+        door: Data<&ApiState>,
+        caller: Caller,
+        body: Json<Credentials>,
+    ) -> Result<Json<Carrier>, Problem> {
         let project_id = caller.writer()?;
         let Json(given) = body;
         let api_key = match (given.api_key_sid, given.api_key_secret) {
@@ -109,7 +114,7 @@ impl Api {
                 ));
             }
         };
-        let project = project::find(&door.ledger, project_id).await?.ok_or_else(|| Problem::not_found("project"))?;
+        let project = project::find(&door.storage, project_id).await?.ok_or_else(|| Problem::not_found("project"))?;
         let account = Account {
             project_id,
             webhook_key: project.webhook_key,
@@ -143,7 +148,7 @@ impl Api {
 
     /// Read the carrier account of the project, without its secrets
     #[oai(path = "/carrier", method = "get", operation_id = "get_carrier")]
-    async fn get(&self, door: Data<&Door>, caller: Caller) -> Result<Json<Carrier>, Problem> {
+    async fn get(&self, door: Data<&ApiState>, caller: Caller) -> Result<Json<Carrier>, Problem> {
         let account = account(&door, caller.reader()).await?;
         Ok(Json(Carrier::of(&account, &door)))
     }

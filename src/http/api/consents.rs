@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::auth::Caller;
 use super::lists::{self, List};
-use super::{Door, Group};
+use super::{ApiState, Group};
 use crate::domain::phone_number;
 use crate::http::problem::Problem;
 use crate::storage::{consent, number};
@@ -73,7 +73,7 @@ impl Api {
     #[oai(path = "/consents", method = "get", operation_id = "list_consents")]
     async fn list(
         &self,
-        door: Data<&Door>,
+        door: Data<&ApiState>,
         caller: Caller,
         /// Only to this number of ours.
         number: Query<Option<String>>,
@@ -84,14 +84,14 @@ impl Api {
     ) -> Result<Json<List<Consent>>, Problem> {
         let (cursor, limit) = (lists::cursor(cursor.0)?, lists::limit(limit.0)?);
         let filter = consent::Filter { number: number.0, contact: contact.0 };
-        Ok(Json(List::of(consent::list(&door.ledger, caller.reader(), &filter, cursor, limit).await?)))
+        Ok(Json(List::of(consent::list(&door.storage, caller.reader(), &filter, cursor, limit).await?)))
     }
 
     /// Record what a contact said in another way than by a text
     #[oai(path = "/consents", method = "post", operation_id = "record_consent")]
     async fn record(
         &self,
-        door: Data<&Door>,
+        door: Data<&ApiState>,
         caller: Caller,
         body: Json<NewConsent>,
     ) -> Result<ConsentRecorded, Problem> {
@@ -103,14 +103,14 @@ impl Api {
                 format!("contact is {contact:?}, which is not in E.164, such as +14155550101"),
             ));
         }
-        let Some(found) = number::find_by_number(&door.ledger, project_id, &number).await? else {
+        let Some(found) = number::find_by_number(&door.storage, project_id, &number).await? else {
             return Err(Problem::invalid("number_not_ours", format!("{number:?} is not a number of this project")));
         };
         let kind = match kind {
             Kind::OptedOut => "opted_out",
             Kind::OptedIn => "opted_in",
         };
-        let recorded = consent::record(&door.ledger, project_id, found.id, &contact, kind, note.as_deref()).await?;
+        let recorded = consent::record(&door.storage, project_id, found.id, &contact, kind, note.as_deref()).await?;
         Ok(ConsentRecorded::Recorded(Json(recorded.into())))
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::auth::Caller;
 use super::lists::{self, List};
-use super::{Door, Group};
+use super::{ApiState, Group};
 use crate::http::problem::Problem;
 use crate::storage::country;
 
@@ -84,19 +84,19 @@ impl Api {
     #[oai(path = "/countries", method = "get", operation_id = "list_countries")]
     async fn list(
         &self,
-        door: Data<&Door>,
+        door: Data<&ApiState>,
         caller: Caller,
         cursor: Query<Option<String>>,
         limit: Query<Option<u32>>,
     ) -> Result<Json<List<Country>>, Problem> {
         let (cursor, limit) = (lists::cursor(cursor.0)?, lists::limit(limit.0)?);
-        Ok(Json(List::of(country::list(&door.ledger, caller.reader(), cursor, limit).await?)))
+        Ok(Json(List::of(country::list(&door.storage, caller.reader(), cursor, limit).await?)))
     }
 
     /// Read a country
     #[oai(path = "/countries/:iso2", method = "get", operation_id = "get_country")]
-    async fn get(&self, door: Data<&Door>, caller: Caller, iso2: Path<String>) -> Result<Json<Country>, Problem> {
-        let found = country::find(&door.ledger, caller.reader(), &iso2.to_ascii_uppercase()).await?;
+    async fn get(&self, door: Data<&ApiState>, caller: Caller, iso2: Path<String>) -> Result<Json<Country>, Problem> {
+        let found = country::find(&door.storage, caller.reader(), &iso2.to_ascii_uppercase()).await?;
         Ok(Json(found.ok_or_else(|| Problem::not_found("country"))?.into()))
     }
 
@@ -106,14 +106,14 @@ impl Api {
     #[oai(path = "/countries/:iso2", method = "patch", operation_id = "rule_country")]
     async fn rule(
         &self,
-        door: Data<&Door>,
+        door: Data<&ApiState>,
         caller: Caller,
         iso2: Path<String>,
         body: Json<CountryChanges>,
     ) -> Result<Json<Country>, Problem> {
         let project_id = caller.writer()?;
         let iso2 = iso2.to_ascii_uppercase();
-        if country::find(&door.ledger, project_id, &iso2).await?.is_none() {
+        if country::find(&door.storage, project_id, &iso2).await?.is_none() {
             return Err(Problem::not_found("country"));
         }
         let CountryChanges { two_way, registration_policy, note } = body.0;
@@ -126,10 +126,10 @@ impl Api {
         change("two_way", value_of(two_way, Value::from));
         change("registration_policy", value_of(registration_policy, |policy| policy.word().into()));
         change("note", value_of(note, Value::from));
-        country::rule(&door.ledger, project_id, &iso2, &changes).await?;
+        country::rule(&door.storage, project_id, &iso2, &changes).await?;
         // What was held may leave now.
-        door.ledger.wakes().ring(crate::storage::notifier::Work::Delivery);
-        let found = country::find(&door.ledger, project_id, &iso2).await?;
+        door.storage.notifier().ring(crate::storage::notifier::JobKind::Delivery);
+        let found = country::find(&door.storage, project_id, &iso2).await?;
         Ok(Json(found.ok_or_else(|| Problem::not_found("country"))?.into()))
     }
 }

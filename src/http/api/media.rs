@@ -8,7 +8,7 @@ use poem_openapi::{ApiResponse, OpenApi};
 use uuid::Uuid;
 
 use super::auth::Caller;
-use super::{Door, Group};
+use super::{ApiState, Group};
 use crate::carriers::twilio::media::MediaError;
 use crate::http::problem::Problem;
 use crate::storage::attachment;
@@ -20,7 +20,7 @@ pub struct Api;
 enum Fetched {
     /// The medium
     #[oai(status = 200)]
-    Medium(
+    Attachment(
         Binary<Vec<u8>>,
         /// What it is, as the carrier says.
         #[oai(header = "Content-Type")]
@@ -41,8 +41,8 @@ impl Api {
     /// It is fetched from the carrier with the project's credentials, which go to the carrier only. 16 MiB at most;
     /// images, sounds, films, contact cards, calendars, PDF and plain text.
     #[oai(path = "/media/:id", method = "get", operation_id = "get_medium")]
-    async fn get(&self, door: Data<&Door>, caller: Caller, id: Path<Uuid>) -> Result<Fetched, Problem> {
-        let found = attachment::find(&door.ledger, caller.reader(), *id).await?;
+    async fn get(&self, door: Data<&ApiState>, caller: Caller, id: Path<Uuid>) -> Result<Fetched, Problem> {
+        let found = attachment::find(&door.storage, caller.reader(), *id).await?;
         let found = found.filter(|found| found.direction == "inbound").ok_or_else(|| Problem::not_found("medium"))?;
         let account = door.accounts.of_project(caller.reader()).await?;
         let account = account.ok_or_else(|| {
@@ -53,8 +53,13 @@ impl Api {
         })?;
         let fetched = door.carrier.fetch_medium(&account, &found.url).await.map_err(of_fetching)?;
         let bytes = i64::try_from(fetched.bytes.len()).unwrap_or(i64::MAX);
-        attachment::measure(&door.ledger, found.id, &fetched.content_type, bytes).await?;
-        Ok(Fetched::Medium(Binary(fetched.bytes), fetched.content_type, "attachment".to_owned(), "nosniff".to_owned()))
+        attachment::measure(&door.storage, found.id, &fetched.content_type, bytes).await?;
+        Ok(Fetched::Attachment(
+            Binary(fetched.bytes),
+            fetched.content_type,
+            "attachment".to_owned(),
+            "nosniff".to_owned(),
+        ))
     }
 }
 

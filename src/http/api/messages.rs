@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::auth::Caller;
 use super::lists::{self, List};
-use super::{Door, Group};
+use super::{ApiState, Group};
 use crate::domain::phone_number;
 use crate::domain::segments;
 use crate::http::problem::Problem;
@@ -175,7 +175,7 @@ impl Api {
     #[oai(path = "/messages", method = "post", operation_id = "send_message")]
     async fn send(
         &self,
-        door: Data<&Door>,
+        door: Data<&ApiState>,
         caller: Caller,
         /// The same key with the same request gets the first answer, for a week; with another request it is refused.
         #[oai(name = "Idempotency-Key")]
@@ -188,12 +188,12 @@ impl Api {
         // Before any wait, so that an oversized request is not held in memory meanwhile.
         check::request(&mut request)?;
         if let Some(idempotency) = &idempotency
-            && let Some(begun) = message::replay(&door.ledger, project_id, idempotency).await?
+            && let Some(begun) = message::replay(&door.storage, project_id, idempotency).await?
         {
             return accepted(begun);
         }
         let text = read(&door, project_id, request).await?;
-        let begun = message::send(&door.ledger, &text, idempotency.as_ref()).await?;
+        let begun = message::send(&door.storage, &text, idempotency.as_ref()).await?;
         accepted(begun).inspect_err(|problem| {
             if BOUNDS.contains(&problem.code()) {
                 metrics::counter!("textback_outbound_refused_total", "reason" => problem.code()).increment(1);
@@ -203,23 +203,28 @@ impl Api {
 
     /// Read a message, with every step of its delivery
     #[oai(path = "/messages/:id", method = "get", operation_id = "get_message")]
-    async fn get(&self, door: Data<&Door>, caller: Caller, id: Path<Uuid>) -> Result<Json<TracedMessage>, Problem> {
+    async fn get(&self, door: Data<&ApiState>, caller: Caller, id: Path<Uuid>) -> Result<Json<TracedMessage>, Problem> {
         // The scheduled one first: while we look it may become a message, and never the other way round.
-        if let Some(scheduled) = scheduled_message::find(&door.ledger, caller.reader(), *id).await? {
+        if let Some(scheduled) = scheduled_message::find(&door.storage, caller.reader(), *id).await? {
             return Ok(Json(scheduled.into()));
         }
-        let traced = message::find(&door.ledger, caller.reader(), *id).await?;
+        let traced = message::find(&door.storage, caller.reader(), *id).await?;
         Ok(Json(traced.ok_or_else(|| Problem::not_found("message"))?.into()))
     }
 
     /// Cancel a scheduled text
     #[oai(path = "/messages/:id", method = "delete", operation_id = "cancel_message")]
-    async fn cancel(&self, door: Data<&Door>, caller: Caller, id: Path<Uuid>) -> Result<Json<TracedMessage>, Problem> {
+    async fn cancel(
+        &self,
+        door: Data<&ApiState>,
+        caller: Caller,
+        id: Path<Uuid>,
+    ) -> Result<Json<TracedMessage>, Problem> {
         let project_id = caller.writer()?;
-        let cancelled = scheduled_message::cancel(&door.ledger, project_id, *id).await?;
-        match scheduled_message::find(&door.ledger, project_id, *id).await? {
+        let cancelled = scheduled_message::cancel(&door.storage, project_id, *id).await?;
+        match scheduled_message::find(&door.storage, project_id, *id).await? {
             Some(scheduled) if cancelled || scheduled.refused.is_some() => Ok(Json(scheduled.into())),
-            _ if message::find(&door.ledger, project_id, *id).await?.is_some() => Err(Problem::conflict(
+            _ if message::find(&door.storage, project_id, *id).await?.is_some() => Err(Problem::conflict(
                 "message_not_scheduled",
                 "this text does not wait for a time any more; only a scheduled one can be cancelled",
             )),
@@ -231,13 +236,13 @@ impl Api {
     #[oai(path = "/scheduled-messages", method = "get", operation_id = "list_scheduled_messages")]
     async fn list(
         &self,
-        door: Data<&Door>,
+        door: Data<&ApiState>,
         caller: Caller,
         cursor: Query<Option<String>>,
         limit: Query<Option<u32>>,
     ) -> Result<Json<List<Scheduled>>, Problem> {
         let (cursor, limit) = (lists::cursor(cursor.0)?, lists::limit(limit.0)?);
-        Ok(Json(List::of(scheduled_message::list(&door.ledger, caller.reader(), cursor, limit).await?)))
+        Ok(Json(List::of(scheduled_message::list(&door.storage, caller.reader(), cursor, limit).await?)))
     }
 }
 
@@ -252,14 +257,14 @@ fn idempotency(key: Option<String>, request: &NewMessage) -> Result<Option<Idemp
 }
 
 /// The text that a request asks for, if it can be sent.
-async fn read(door: &Door, project_id: Uuid, request: NewMessage) -> Result<NewText, Problem> {
+async fn read(door: &ApiState, project_id: Uuid, request: NewMessage) -> Result<NewText, Problem> {
     let contact = request.to.clone();
     let (send_at, on_active_session) = (request.send_at, request.on_active_session.word());
     let media_urls = request.media_urls.clone();
     let body = wording(door, project_id, &request).await?;
     let in_country = phone_number::country(&contact);
     if let Some(iso2) = &in_country
-        && let Some(country) = country::find(&door.ledger, project_id, iso2).await?
+        && let Some(country) = country::find(&door.storage, project_id, iso2).await?
         && country.two_way == Some(false)
     {
         return Err(super::numbers::without_sms(&country));
@@ -282,9 +287,9 @@ async fn read(door: &Door, project_id: Uuid, request: NewMessage) -> Result<NewT
 }
 
 /// What the text says.
-async fn wording(door: &Door, project_id: Uuid, request: &NewMessage) -> Result<String, Problem> {
+async fn wording(door: &ApiState, project_id: Uuid, request: &NewMessage) -> Result<String, Problem> {
     let Some(name) = &request.template else { return Ok(request.body.clone().unwrap_or_default()) };
-    let found = crate::storage::template::find(&door.ledger, project_id, name).await?;
+    let found = crate::storage::template::find(&door.storage, project_id, name).await?;
     let found = found.ok_or_else(|| {
         Problem::invalid(
             "template_unknown",
@@ -292,7 +297,7 @@ async fn wording(door: &Door, project_id: Uuid, request: &NewMessage) -> Result<
         )
     })?;
     let variables = request.variables.as_ref().map(|variables| variables.0.clone()).unwrap_or_default();
-    let filled = door.means.runners.fill(project_id, &found.body, &variables).await;
+    let filled = door.agent_runtime.runners.fill(project_id, &found.body, &variables).await;
     let body = filled.map_err(|error| {
         Problem::of_template("template_not_filled", error.map(|what| format!("the template {name:?}: {what}")))
     })?;
@@ -302,20 +307,20 @@ async fn wording(door: &Door, project_id: Uuid, request: &NewMessage) -> Result<
 
 /// The number that the text leaves from.
 async fn sender(
-    door: &Door,
+    door: &ApiState,
     project_id: Uuid,
     contact: &str,
     from: Option<String>,
     country: Option<&str>,
 ) -> Result<Sender, Problem> {
     match from {
-        Some(from) => number::find_by_number(&door.ledger, project_id, &from).await?.ok_or_else(|| {
+        Some(from) => number::find_by_number(&door.storage, project_id, &from).await?.ok_or_else(|| {
             Problem::invalid(
                 "number_not_ours",
                 format!("{from:?} is not a number of this project; GET /v1/numbers lists them, POST /v1/numbers attaches one"),
             )
         }),
-        None => number::choose(&door.ledger, project_id, contact, country).await?.ok_or_else(|| {
+        None => number::choose(&door.storage, project_id, contact, country).await?.ok_or_else(|| {
             Problem::conflict("number_missing", "this project has no number to send from; attach one: POST /v1/numbers")
         }),
     }

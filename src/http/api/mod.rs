@@ -1,4 +1,4 @@
-//! The operators' door: the OpenAPI of everything below `/v1`; it speaks JSON and problems, and asks the ledger.
+//! The operators' door: the OpenAPI of everything below `/v1`; it speaks JSON and problems, and asks the storage.
 
 mod agents;
 mod auth;
@@ -23,10 +23,10 @@ use poem_openapi::{LicenseObject, OpenApiService, Tags};
 
 use auth::Gate;
 
-use crate::agents::Means;
+use crate::agents::AgentRuntime;
 use crate::carriers::twilio::Client;
 use crate::http::body::{self, Reading};
-use crate::storage::Ledger;
+use crate::storage::Storage;
 use crate::storage::carrier_account::Accounts;
 
 /// Scripts are the longest thing that comes in: 256 kB, and JSON may double it.
@@ -38,12 +38,12 @@ const MOST_BYTES: usize = 64 << 10;
 
 /// What the door needs.
 #[derive(Clone)]
-pub struct Door {
-    pub ledger: Ledger,
+pub struct ApiState {
+    pub storage: Storage,
     pub accounts: Accounts,
     pub carrier: Client,
     /// What looks at scripts and services.
-    pub means: Means,
+    pub agent_runtime: AgentRuntime,
     /// Where the carrier reaches us, without a slash at its end.
     pub public_base: Arc<str>,
 }
@@ -136,10 +136,10 @@ pub fn document() -> String {
 }
 
 /// Adds `/v1`, and on request `/docs` and `/openapi.yaml`.
-pub fn add_to(routes: Route, door: Door, with_docs: bool) -> Route {
+pub fn add_to(routes: Route, door: ApiState, with_docs: bool) -> Route {
     let service = service();
     let docs = with_docs.then(|| service.swagger_ui());
-    let gate = Gate::new(door.ledger.clone());
+    let gate = Gate::new(door.storage.clone());
     let bounded = service.data(door).around(move |next, request| {
         let gate = gate.clone();
         async move { bounded(next, request, &gate).await }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::auth::Caller;
 use super::carrier::of_carrier;
 use super::lists::{self, List};
-use super::{Door, Group};
+use super::{ApiState, Group};
 use crate::carriers::twilio::client;
 use crate::carriers::twilio::registration::Pools;
 use crate::domain::carrier_account::Account;
@@ -21,7 +21,7 @@ use crate::http::problem::Problem;
 use crate::numbers::reconciler::{self, Looked, Refused};
 use crate::storage::country::{self, Country};
 use crate::storage::number::{self, Wish};
-use crate::storage::{agent, notifier::Work};
+use crate::storage::{agent, notifier::JobKind};
 
 /// How long somebody who wants a number waits for who is looking after it.
 const BUSY: std::time::Duration = std::time::Duration::from_secs(3);
@@ -132,7 +132,12 @@ impl Api {
     /// Finds the number in the carrier account, or buys it, and points its webhooks here. What it did is told in `steps`. Doing
     /// it again is safe: it goes on where it was interrupted, buys nothing twice, and may change the agent.
     #[oai(path = "/numbers", method = "post", operation_id = "attach_number")]
-    async fn attach(&self, door: Data<&Door>, caller: Caller, body: Json<NewNumber>) -> Result<Json<Number>, Problem> {
+    async fn attach(
+        &self,
+        door: Data<&ApiState>,
+        caller: Caller,
+        body: Json<NewNumber>,
+    ) -> Result<Json<Number>, Problem> {
         let project_id = caller.writer()?;
         let Json(NewNumber { number, agent_id, buy, mend_drift }) = body;
         if !phone_number::is_e164(&number) {
@@ -145,13 +150,13 @@ impl Api {
         let account = account(&door, project_id).await?;
         let country = phone_number::country(&number);
         if let Some(iso2) = &country
-            && let Some(known) = country::find(&door.ledger, project_id, iso2).await?
+            && let Some(known) = country::find(&door.storage, project_id, iso2).await?
             && known.two_way == Some(false)
         {
             return Err(without_sms(&known));
         }
         let wish = Wish { project_id, number, agent_id, country, may_buy: buy, mend_drift };
-        let Some(id) = number::want(&door.ledger, &wish).await? else {
+        let Some(id) = number::want(&door.storage, &wish).await? else {
             return Err(Problem::conflict(
                 "number_busy",
                 format!(
@@ -168,15 +173,15 @@ impl Api {
     #[oai(path = "/numbers", method = "get", operation_id = "list_numbers")]
     async fn list(
         &self,
-        door: Data<&Door>,
+        door: Data<&ApiState>,
         caller: Caller,
         cursor: Query<Option<String>>,
         limit: Query<Option<u32>>,
     ) -> Result<Json<List<Number>>, Problem> {
         let (cursor, limit) = (lists::cursor(cursor.0)?, lists::limit(limit.0)?);
         let project_id = caller.reader();
-        let page = number::list(&door.ledger, project_id, cursor, limit).await?;
-        let countries = country::of_numbers(&door.ledger, project_id, &page.items).await?;
+        let page = number::list(&door.storage, project_id, cursor, limit).await?;
+        let countries = country::of_numbers(&door.storage, project_id, &page.items).await?;
         let told = |number: number::Number| {
             let country = number.country.as_ref().and_then(|iso2| countries.get(iso2));
             Number::of(number, country)
@@ -186,7 +191,7 @@ impl Api {
 
     /// Read an attached number
     #[oai(path = "/numbers/:id", method = "get", operation_id = "get_number")]
-    async fn get(&self, door: Data<&Door>, caller: Caller, id: Path<Uuid>) -> Result<Json<Number>, Problem> {
+    async fn get(&self, door: Data<&ApiState>, caller: Caller, id: Path<Uuid>) -> Result<Json<Number>, Problem> {
         read(&door, caller.reader(), *id).await
     }
 
@@ -194,7 +199,7 @@ impl Api {
     #[oai(path = "/numbers/:id", method = "patch", operation_id = "change_number")]
     async fn change(
         &self,
-        door: Data<&Door>,
+        door: Data<&ApiState>,
         caller: Caller,
         id: Path<Uuid>,
         body: Json<NumberChanges>,
@@ -203,7 +208,7 @@ impl Api {
         if let Some(agent_id) = body.agent_id {
             known_agent(&door, project_id, agent_id).await?;
         }
-        if !number::change(&door.ledger, project_id, *id, body.agent_id, body.mend_drift).await? {
+        if !number::change(&door.storage, project_id, *id, body.agent_id, body.mend_drift).await? {
             return Err(Problem::not_found("number"));
         }
         read(&door, project_id, *id).await
@@ -213,7 +218,7 @@ impl Api {
     #[oai(path = "/numbers/:id", method = "delete", operation_id = "detach_number")]
     async fn part(
         &self,
-        door: Data<&Door>,
+        door: Data<&ApiState>,
         caller: Caller,
         id: Path<Uuid>,
         /// What becomes of it at the carrier; it has to be said.
@@ -231,7 +236,7 @@ impl Api {
             }
         };
         let account = account(&door, project_id).await?;
-        if !number::part(&door.ledger, project_id, *id, wanted).await? {
+        if !number::part(&door.storage, project_id, *id, wanted).await? {
             return Err(Problem::not_found("number"));
         }
         look_after(&door, &account, project_id, *id, false).await?;
@@ -242,7 +247,7 @@ impl Api {
     #[oai(path = "/numbers/:id/health", method = "get", operation_id = "get_number_health")]
     async fn health(
         &self,
-        door: Data<&Door>,
+        door: Data<&ApiState>,
         caller: Caller,
         id: Path<Uuid>,
         /// Whether to look at the carrier now, and not only at what was seen last.
@@ -260,9 +265,9 @@ impl Api {
                 Err(_) => looked?,
             }
         }
-        let number = number::find(&door.ledger, project_id, *id).await?.ok_or_else(|| Problem::not_found("number"))?;
+        let number = number::find(&door.storage, project_id, *id).await?.ok_or_else(|| Problem::not_found("number"))?;
         let country = match &number.country {
-            Some(iso2) => country::find(&door.ledger, project_id, iso2).await?,
+            Some(iso2) => country::find(&door.storage, project_id, iso2).await?,
             None => None,
         };
         let mut findings: Vec<Finding> = number
@@ -291,8 +296,8 @@ impl Api {
     }
 }
 
-async fn known_agent(door: &Door, project_id: Uuid, agent_id: Uuid) -> Result<(), Problem> {
-    match agent::find(&door.ledger, project_id, agent_id).await? {
+async fn known_agent(door: &ApiState, project_id: Uuid, agent_id: Uuid) -> Result<(), Problem> {
+    match agent::find(&door.storage, project_id, agent_id).await? {
         Some(_) => Ok(()),
         None => Err(Problem::invalid(
             "agent_unknown",
@@ -301,7 +306,7 @@ async fn known_agent(door: &Door, project_id: Uuid, agent_id: Uuid) -> Result<()
     }
 }
 
-pub(super) async fn account(door: &Door, project_id: Uuid) -> Result<std::sync::Arc<Account>, Problem> {
+pub(super) async fn account(door: &ApiState, project_id: Uuid) -> Result<std::sync::Arc<Account>, Problem> {
     let account = door.accounts.of_project(project_id).await?;
     account.ok_or_else(|| {
         Problem::conflict(
@@ -311,10 +316,10 @@ pub(super) async fn account(door: &Door, project_id: Uuid) -> Result<std::sync::
     })
 }
 
-async fn read(door: &Door, project_id: Uuid, id: Uuid) -> Result<Json<Number>, Problem> {
-    let number = number::find(&door.ledger, project_id, id).await?.ok_or_else(|| Problem::not_found("number"))?;
+async fn read(door: &ApiState, project_id: Uuid, id: Uuid) -> Result<Json<Number>, Problem> {
+    let number = number::find(&door.storage, project_id, id).await?.ok_or_else(|| Problem::not_found("number"))?;
     let country = match &number.country {
-        Some(iso2) => country::find(&door.ledger, project_id, iso2).await?,
+        Some(iso2) => country::find(&door.storage, project_id, iso2).await?,
         None => None,
     };
     Ok(Json(Number::of(number, country.as_ref())))
@@ -330,13 +335,19 @@ fn busy() -> Problem {
 
 /// Looks after a number here and now, as a worker would later. `is_new`: who asks wants it to be attached, and is told at once if
 /// it can't be; then nothing is left behind.
-async fn look_after(door: &Door, account: &Account, project_id: Uuid, id: Uuid, is_new: bool) -> Result<(), Problem> {
+async fn look_after(
+    door: &ApiState,
+    account: &Account,
+    project_id: Uuid,
+    id: Uuid,
+    is_new: bool,
+) -> Result<(), Problem> {
     // A look of a worker's is over in a moment, and nobody should hear of it.
     let until = tokio::time::Instant::now() + BUSY;
     let claim = loop {
-        match number::take(&door.ledger, project_id, id, reconciler::LEASE_SECONDS).await? {
+        match number::take(&door.storage, project_id, id, reconciler::LEASE_SECONDS).await? {
             Some(claim) => break claim,
-            None if number::find(&door.ledger, project_id, id).await?.is_none() => {
+            None if number::find(&door.storage, project_id, id).await?.is_none() => {
                 return Err(Problem::not_found("number"));
             }
             None if tokio::time::Instant::now() > until => return Err(busy()),
@@ -347,15 +358,15 @@ async fn look_after(door: &Door, account: &Account, project_id: Uuid, id: Uuid, 
     // Who asks wants to know how it is now.
     let pools = Pools::default();
     let look = reconciler::look_after(&door.carrier, &pools, account, &urls, &claim.number);
-    match number::while_held(&door.ledger, &claim, reconciler::LEASE_SECONDS, look).await {
+    match number::while_held(&door.storage, &claim, reconciler::LEASE_SECONDS, look).await {
         Looked::Seen { facts, trouble } => {
-            if !number::settle(&door.ledger, &claim, &facts).await? {
+            if !number::settle(&door.storage, &claim, &facts).await? {
                 return Err(busy());
             }
             match trouble {
                 None => Ok(()),
                 Some(error) => {
-                    door.ledger.wakes().ring(Work::Number);
+                    door.storage.notifier().ring(JobKind::Number);
                     Err(of_carrier(error))
                 }
             }
@@ -365,9 +376,9 @@ async fn look_after(door: &Door, account: &Account, project_id: Uuid, id: Uuid, 
             let bought = claim.number.may_buy && facts.carrier_sid.is_some();
             let never_ours = is_new && claim.number.carrier_sid.is_none() && !bought;
             if never_ours {
-                number::forget(&door.ledger, &claim).await?;
+                number::forget(&door.storage, &claim).await?;
             } else {
-                number::settle(&door.ledger, &claim, &facts).await?;
+                number::settle(&door.storage, &claim, &facts).await?;
             }
             let code = match refused {
                 Refused::NotOwned { .. } => "number_not_owned",

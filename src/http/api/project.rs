@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::auth::Caller;
-use super::{Door, Group};
+use super::{ApiState, Group};
 use crate::domain::phone_number;
 use crate::http::problem::Problem;
 use crate::storage::{country, number, project};
@@ -113,22 +113,22 @@ struct ProjectChanges {
 impl Api {
     /// Read the project and its settings
     #[oai(path = "/project", method = "get", operation_id = "get_project")]
-    async fn get(&self, door: Data<&Door>, caller: Caller) -> Result<Json<Project>, Problem> {
-        Ok(Json(project::settings(&door.ledger, caller.reader()).await?.into()))
+    async fn get(&self, door: Data<&ApiState>, caller: Caller) -> Result<Json<Project>, Problem> {
+        Ok(Json(project::settings(&door.storage, caller.reader()).await?.into()))
     }
 
     /// Change the project and its settings
     #[oai(path = "/project", method = "patch", operation_id = "change_project")]
     async fn change(
         &self,
-        door: Data<&Door>,
+        door: Data<&ApiState>,
         caller: Caller,
         body: Json<ProjectChanges>,
     ) -> Result<Json<Project>, Problem> {
         let project_id = caller.writer()?;
         let asked = body.0;
         if let MaybeUndefined::Value(default) = &asked.default_number
-            && number::find_by_number(&door.ledger, project_id, default).await?.is_none()
+            && number::find_by_number(&door.storage, project_id, default).await?.is_none()
         {
             return Err(Problem::invalid("number_not_ours", format!("{default:?} is not a number of this project")));
         }
@@ -163,7 +163,7 @@ impl Api {
             MaybeUndefined::Null => _ = change("allowed_countries", Value::Null),
             MaybeUndefined::Value(countries) => {
                 for iso2 in countries.iter().filter(|iso2| *iso2 != phone_number::WORLD) {
-                    if country::find(&door.ledger, project_id, iso2).await?.is_none() {
+                    if country::find(&door.storage, project_id, iso2).await?.is_none() {
                         return Err(Problem::invalid(
                             "country_unknown",
                             format!(
@@ -193,7 +193,7 @@ impl Api {
                 change("quiet_until", of_the_clock(&until)?.into());
             }
         }
-        Ok(Json(project::change(&door.ledger, project_id, &changes).await?.into()))
+        Ok(Json(project::change(&door.storage, project_id, &changes).await?.into()))
     }
 }
 

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::auth::Caller;
 use super::lists::{self, List};
-use super::{Door, Group};
+use super::{ApiState, Group};
 use crate::http::problem::Problem;
 use crate::storage::{message, session};
 
@@ -117,7 +117,7 @@ impl Api {
     #[expect(clippy::too_many_arguments, reason = "each one is a query parameter")]
     async fn list(
         &self,
-        door: Data<&Door>,
+        door: Data<&ApiState>,
         caller: Caller,
         /// Only sessions on this number of ours.
         number: Query<Option<String>>,
@@ -134,13 +134,13 @@ impl Api {
             contact: contact.0,
             status: status.0.map(|status| status.word().to_owned()),
         };
-        Ok(Json(List::of(session::list(&door.ledger, caller.reader(), &filter, cursor, limit).await?)))
+        Ok(Json(List::of(session::list(&door.storage, caller.reader(), &filter, cursor, limit).await?)))
     }
 
     /// Read a session
     #[oai(path = "/sessions/:id", method = "get", operation_id = "get_session")]
-    async fn get(&self, door: Data<&Door>, caller: Caller, id: Path<Uuid>) -> Result<Json<Session>, Problem> {
-        let session = session::find(&door.ledger, caller.reader(), *id).await?;
+    async fn get(&self, door: Data<&ApiState>, caller: Caller, id: Path<Uuid>) -> Result<Json<Session>, Problem> {
+        let session = session::find(&door.storage, caller.reader(), *id).await?;
         Ok(Json(session.ok_or_else(|| Problem::not_found("session"))?.into()))
     }
 
@@ -148,17 +148,17 @@ impl Api {
     #[oai(path = "/sessions/:id/messages", method = "get", operation_id = "list_messages")]
     async fn messages(
         &self,
-        door: Data<&Door>,
+        door: Data<&ApiState>,
         caller: Caller,
         id: Path<Uuid>,
         cursor: Query<Option<String>>,
         limit: Query<Option<u32>>,
     ) -> Result<Json<List<Message>>, Problem> {
         let (cursor, limit) = (lists::cursor(cursor.0)?, lists::limit(limit.0)?);
-        if session::find(&door.ledger, caller.reader(), *id).await?.is_none() {
+        if session::find(&door.storage, caller.reader(), *id).await?.is_none() {
             return Err(Problem::not_found("session"));
         }
-        Ok(Json(List::of(message::list(&door.ledger, caller.reader(), *id, cursor, limit).await?)))
+        Ok(Json(List::of(message::list(&door.storage, caller.reader(), *id, cursor, limit).await?)))
     }
 
     /// End a session
@@ -166,8 +166,8 @@ impl Api {
     /// Texts that no turn has answered yet are skipped; what was planned to be sent still goes out. A closed
     /// session stays as it is.
     #[oai(path = "/sessions/:id/end", method = "post", operation_id = "end_session")]
-    async fn end(&self, door: Data<&Door>, caller: Caller, id: Path<Uuid>) -> Result<Json<Session>, Problem> {
-        let session = session::end(&door.ledger, caller.writer()?, *id).await?;
+    async fn end(&self, door: Data<&ApiState>, caller: Caller, id: Path<Uuid>) -> Result<Json<Session>, Problem> {
+        let session = session::end(&door.storage, caller.writer()?, *id).await?;
         Ok(Json(session.ok_or_else(|| Problem::not_found("session"))?.into()))
     }
 }

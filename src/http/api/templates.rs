@@ -8,7 +8,7 @@ use poem_openapi::{ApiResponse, Object, OpenApi};
 
 use super::auth::Caller;
 use super::lists::{self, List};
-use super::{Door, Group};
+use super::{ApiState, Group};
 use crate::http::problem::Problem;
 use crate::storage::template;
 
@@ -47,44 +47,49 @@ impl Api {
     #[oai(path = "/templates/:name", method = "put", operation_id = "put_template")]
     async fn put(
         &self,
-        door: Data<&Door>,
+        door: Data<&ApiState>,
         caller: Caller,
         /// Letters, digits, `_`, `.` and `-`, up to 100 of them.
         name: Path<String>,
         body: Json<NewTemplate>,
     ) -> Result<Json<Template>, Problem> {
         let project_id = caller.writer()?;
-        let checked = door.means.runners.check_template(project_id, &body.body).await;
+        let checked = door.agent_runtime.runners.check_template(project_id, &body.body).await;
         checked.map_err(|error| {
             Problem::of_template("template_has_faults", error.map(|what| format!("the template can't be read: {what}")))
         })?;
-        Ok(Json(template::put(&door.ledger, project_id, &name, &body.body).await?.into()))
+        Ok(Json(template::put(&door.storage, project_id, &name, &body.body).await?.into()))
     }
 
     /// List templates by their names
     #[oai(path = "/templates", method = "get", operation_id = "list_templates")]
     async fn list(
         &self,
-        door: Data<&Door>,
+        door: Data<&ApiState>,
         caller: Caller,
         cursor: Query<Option<String>>,
         limit: Query<Option<u32>>,
     ) -> Result<Json<List<Template>>, Problem> {
         let (cursor, limit) = (lists::cursor(cursor.0)?, lists::limit(limit.0)?);
-        Ok(Json(List::of(template::list(&door.ledger, caller.reader(), cursor, limit).await?)))
+        Ok(Json(List::of(template::list(&door.storage, caller.reader(), cursor, limit).await?)))
     }
 
     /// Read a template
     #[oai(path = "/templates/:name", method = "get", operation_id = "get_template")]
-    async fn get(&self, door: Data<&Door>, caller: Caller, name: Path<String>) -> Result<Json<Template>, Problem> {
-        let found = template::find(&door.ledger, caller.reader(), &name).await?;
+    async fn get(&self, door: Data<&ApiState>, caller: Caller, name: Path<String>) -> Result<Json<Template>, Problem> {
+        let found = template::find(&door.storage, caller.reader(), &name).await?;
         Ok(Json(found.ok_or_else(|| Problem::not_found("template"))?.into()))
     }
 
     /// Remove a template
     #[oai(path = "/templates/:name", method = "delete", operation_id = "delete_template")]
-    async fn delete(&self, door: Data<&Door>, caller: Caller, name: Path<String>) -> Result<TemplateDeleted, Problem> {
-        match template::delete(&door.ledger, caller.writer()?, &name).await? {
+    async fn delete(
+        &self,
+        door: Data<&ApiState>,
+        caller: Caller,
+        name: Path<String>,
+    ) -> Result<TemplateDeleted, Problem> {
+        match template::delete(&door.storage, caller.writer()?, &name).await? {
             true => Ok(TemplateDeleted::Deleted),
             false => Err(Problem::not_found("template")),
         }

@@ -7,7 +7,7 @@ use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
 
 use super::auth::Caller;
-use super::{Door, Group};
+use super::{ApiState, Group};
 use crate::domain::phone_number;
 use crate::http::problem::Problem;
 use crate::storage::outbound_limits;
@@ -41,7 +41,7 @@ impl Api {
     #[oai(path = "/usage", method = "get", operation_id = "get_usage")]
     async fn get(
         &self,
-        door: Data<&Door>,
+        door: Data<&ApiState>,
         caller: Caller,
         /// A contact in E.164 whose limits are told too.
         contact: Query<Option<String>>,
@@ -53,7 +53,7 @@ impl Api {
                 format!("contact is {contact:?}, which is not in E.164, such as +14155550101 (write the plus as %2B)"),
             ));
         }
-        let used = outbound_limits::usage(&door.ledger, project_id, contact.0.as_deref()).await?;
+        let used = outbound_limits::usage(&door.storage, project_id, contact.0.as_deref()).await?;
         let of = |used: outbound_limits::Usage| {
             let outbound_limits::Usage { limit, most, sent, resets_at } = used;
             LimitUsage { limit, most, sent, resets_at }

@@ -8,7 +8,7 @@ use poem::{Request, Response};
 use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 
-use crate::http::failed_attempts::{Guesses, WAIT_SECONDS};
+use crate::http::failed_attempts::{FailedAttempts, WAIT_SECONDS};
 use crate::http::problem::Problem;
 use crate::secret::sha256;
 
@@ -16,13 +16,13 @@ use crate::secret::sha256;
 #[derive(Clone, Default)]
 pub struct Guard {
     password: Option<SecretString>,
-    guesses: Guesses,
+    guesses: FailedAttempts,
 }
 
 impl Guard {
     /// A guard that requires this password, if there is one.
     pub fn new(password: Option<SecretString>) -> Self {
-        Self { password, guesses: Guesses::default() }
+        Self { password, guesses: FailedAttempts::default() }
     }
 
     /// Whether a request may proceed; otherwise the response that refuses it.

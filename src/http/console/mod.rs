@@ -1,4 +1,4 @@
-//! The people's door of `textback dev`: a phone and the sessions it makes; it reads the ledger and texts through the simulator like any phone.
+//! The people's door of `textback dev`: a phone and the sessions it makes; it reads the storage and texts through the simulator like any phone.
 
 pub mod guard;
 mod pages;
@@ -14,7 +14,7 @@ use crate::secret::sha256;
 use crate::simulator::phones::NewText;
 use crate::simulator::remote::Remote;
 use crate::storage::session::{self, Filter};
-use crate::storage::{Ledger, message};
+use crate::storage::{Storage, message};
 
 /// The longest silence that an agent may have.
 const FARTHEST_SKIP_SECONDS: u32 = 30 * 24 * 3600;
@@ -24,8 +24,8 @@ const PAGE_POLICY: &str = "frame-ancestors 'none'; base-uri 'none'; form-action 
 
 /// What the door needs.
 #[derive(Clone)]
-pub struct Door {
-    pub ledger: Ledger,
+pub struct ConsoleState {
+    pub storage: Storage,
     /// The project whose sessions are shown.
     pub project_id: Uuid,
     /// The carrier whose phones text.
@@ -35,7 +35,7 @@ pub struct Door {
 }
 
 /// The routes below `/console`.
-pub fn routes(door: Door) -> impl Endpoint<Output = Response> {
+pub fn routes(door: ConsoleState) -> impl Endpoint<Output = Response> {
     let guard = door.guard.clone();
     let routes = Route::new()
         .at("/", get(page))
@@ -90,7 +90,7 @@ struct Typed {
 }
 
 #[handler]
-async fn page(door: Data<&Door>) -> Response {
+async fn page(door: Data<&ConsoleState>) -> Response {
     match door.simulator.numbers().await {
         Ok(numbers) => html(pages::console(&numbers)),
         Err(error) => html(pages::trouble(&error.to_string())),
@@ -98,12 +98,12 @@ async fn page(door: Data<&Door>) -> Response {
 }
 
 #[handler]
-async fn show(Query(pair): Query<Pair>, door: Data<&Door>) -> Response {
+async fn show(Query(pair): Query<Pair>, door: Data<&ConsoleState>) -> Response {
     screen(&door, &pair, None).await
 }
 
 #[handler]
-async fn send(request: &Request, Form(typed): Form<Typed>, door: Data<&Door>) -> Response {
+async fn send(request: &Request, Form(typed): Form<Typed>, door: Data<&ConsoleState>) -> Response {
     if !from_our_page(request) {
         return StatusCode::FORBIDDEN.into_response();
     }
@@ -130,7 +130,7 @@ fn from_our_page(request: &Request) -> bool {
     request.headers().contains_key("HX-Request")
 }
 
-async fn screen(door: &Door, pair: &Pair, trouble: Option<&str>) -> Response {
+async fn screen(door: &ConsoleState, pair: &Pair, trouble: Option<&str>) -> Response {
     match door.simulator.screen(&pair.phone).await {
         Ok(texts) => {
             let texts: Vec<_> = texts.into_iter().filter(|text| text.peer == pair.number).collect();
@@ -141,7 +141,7 @@ async fn screen(door: &Door, pair: &Pair, trouble: Option<&str>) -> Response {
 }
 
 #[handler]
-async fn list(Query(Seen { seen }): Query<Seen>, door: Data<&Door>) -> Response {
+async fn list(Query(Seen { seen }): Query<Seen>, door: Data<&ConsoleState>) -> Response {
     match sessions(&door).await {
         Ok(markup) => part(&markup, &seen),
         Err(error) => unreadable(&error),
@@ -149,7 +149,7 @@ async fn list(Query(Seen { seen }): Query<Seen>, door: Data<&Door>) -> Response 
 }
 
 #[handler]
-async fn skip(request: &Request, Form(asked): Form<Skip>, door: Data<&Door>) -> Response {
+async fn skip(request: &Request, Form(asked): Form<Skip>, door: Data<&ConsoleState>) -> Response {
     if !from_our_page(request) {
         return StatusCode::FORBIDDEN.into_response();
     }
@@ -158,9 +158,9 @@ async fn skip(request: &Request, Form(asked): Form<Skip>, door: Data<&Door>) -> 
     }
     let of_the_pair = Filter { number: Some(asked.number), contact: Some(asked.contact), status: None };
     let moved = async {
-        let newest = session::list(&door.ledger, door.project_id, &of_the_pair, None, 1).await?.items;
+        let newest = session::list(&door.storage, door.project_id, &of_the_pair, None, 1).await?.items;
         match newest.first() {
-            Some(newest) => session::skip(&door.ledger, door.project_id, newest.id, asked.seconds).await,
+            Some(newest) => session::skip(&door.storage, door.project_id, newest.id, asked.seconds).await,
             None => Ok(false),
         }
     };
@@ -179,11 +179,11 @@ async fn skip(request: &Request, Form(asked): Form<Skip>, door: Data<&Door>) -> 
 }
 
 /// The newest sessions, and the messages of the very newest.
-async fn sessions(door: &Door) -> Result<maud::Markup, sqlx::Error> {
-    let sessions = session::list(&door.ledger, door.project_id, &Filter::default(), None, 10).await?.items;
+async fn sessions(door: &ConsoleState) -> Result<maud::Markup, sqlx::Error> {
+    let sessions = session::list(&door.storage, door.project_id, &Filter::default(), None, 10).await?.items;
     let Some(first) = sessions.first() else { return Ok(pages::sessions(&sessions, None, &[])) };
-    let newest = session::find(&door.ledger, door.project_id, first.id).await?;
-    let messages = message::list(&door.ledger, door.project_id, first.id, None, 100).await?.items;
+    let newest = session::find(&door.storage, door.project_id, first.id).await?;
+    let messages = message::list(&door.storage, door.project_id, first.id, None, 100).await?.items;
     Ok(pages::sessions(&sessions, newest.as_ref(), &messages))
 }
 

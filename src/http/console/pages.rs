@@ -7,7 +7,7 @@ use crate::simulator::phones::PhoneText;
 use crate::storage::message::Message;
 use crate::storage::session::Session;
 
-/// A phone on the left, what it does to the ledger on the right.
+/// A phone on the left, what it does to the storage on the right.
 pub fn console(numbers: &[String]) -> Markup {
     html! {
         (DOCTYPE)
@@ -45,7 +45,7 @@ pub fn console(numbers: &[String]) -> Markup {
                             button { "Send" }
                         }
                     }
-                    section.ledger aria-labelledby="sessions-title" {
+                    section.storage aria-labelledby="sessions-title" {
                         h2 #sessions-title { "Sessions" }
                         div #sessions hx-get="/console/sessions" hx-include="#sessions" hx-trigger="load, every 1s" {}
                     }

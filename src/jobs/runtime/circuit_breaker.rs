@@ -16,10 +16,10 @@ const LONGEST_REST: Duration = Duration::from_secs(60);
 
 /// The breakers of a process, by project. Cheap to clone; all clones are the same.
 #[derive(Clone, Default)]
-pub struct Breakers(Arc<Mutex<HashMap<Uuid, Breaker>>>);
+pub struct CircuitBreakers(Arc<Mutex<HashMap<Uuid, CircuitBreaker>>>);
 
 #[derive(Default)]
-struct Breaker {
+struct CircuitBreaker {
     failures: u32,
     rests: u32,
     resting_until: Option<Instant>,
@@ -27,15 +27,15 @@ struct Breaker {
 
 /// What an account that failed may do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Gate {
+pub enum CircuitState {
     /// Nothing.
     Shut,
     /// One call, to see whether it is well again.
     Trial,
 }
 
-impl Breakers {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Breaker>> {
+impl CircuitBreakers {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, CircuitBreaker>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -77,10 +77,11 @@ impl Breakers {
     }
 
     /// The accounts that are not simply open.
-    pub fn gates(&self) -> Vec<(Uuid, Gate)> {
+    pub fn gates(&self) -> Vec<(Uuid, CircuitState)> {
         let now = Instant::now();
-        let gate =
-            |breaker: &Breaker| breaker.resting_until.map(|until| if now < until { Gate::Shut } else { Gate::Trial });
+        let gate = |breaker: &CircuitBreaker| {
+            breaker.resting_until.map(|until| if now < until { CircuitState::Shut } else { CircuitState::Trial })
+        };
         self.lock().iter().filter_map(|(project_id, breaker)| Some((*project_id, gate(breaker)?))).collect()
     }
 }
@@ -91,7 +92,7 @@ mod tests {
 
     #[test]
     fn an_account_that_keeps_failing_rests_and_is_tried_once() {
-        let (breakers, project) = (Breakers::default(), Uuid::now_v7());
+        let (breakers, project) = (CircuitBreakers::default(), Uuid::now_v7());
         for _ in 0..FAILURES - 1 {
             breakers.failed(project, None);
         }
@@ -100,16 +101,16 @@ mod tests {
         for _ in 0..60 {
             breakers.failed(project, None);
         }
-        assert_eq!(breakers.gates(), [(project, Gate::Shut)]);
-        let rest_is_over = |breakers: &Breakers| {
+        assert_eq!(breakers.gates(), [(project, CircuitState::Shut)]);
+        let rest_is_over = |breakers: &CircuitBreakers| {
             for breaker in breakers.lock().values_mut() {
                 breaker.resting_until = Some(Instant::now());
             }
         };
         rest_is_over(&breakers);
-        assert_eq!(breakers.gates(), [(project, Gate::Trial)]);
+        assert_eq!(breakers.gates(), [(project, CircuitState::Trial)]);
         breakers.failed(project, None);
-        assert_eq!(breakers.gates(), [(project, Gate::Shut)]);
+        assert_eq!(breakers.gates(), [(project, CircuitState::Shut)]);
         rest_is_over(&breakers);
         breakers.answered(project);
         assert_eq!(breakers.gates(), []);
@@ -117,7 +118,7 @@ mod tests {
 
     #[test]
     fn an_answer_between_failures_keeps_it_open() {
-        let (breakers, project) = (Breakers::default(), Uuid::now_v7());
+        let (breakers, project) = (CircuitBreakers::default(), Uuid::now_v7());
         for _ in 0..10 {
             for _ in 0..FAILURES - 1 {
                 breakers.failed(project, Some(30.0));

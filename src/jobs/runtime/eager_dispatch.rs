@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use crate::jobs::runtime::fair_limiter::Owner;
-use crate::jobs::runtime::local_queue::Handover;
+use crate::jobs::runtime::local_queue::LocalQueue;
 use crate::jobs::runtime::queue::give_back;
 use crate::jobs::turns::Turns;
 use crate::storage::eager_dispatch::{Beginner, Place};
@@ -12,11 +12,11 @@ use crate::storage::turn::Claim;
 /// Begins turns on the slots of this process.
 pub(crate) struct BeginTurns {
     turns: Turns,
-    handover: Handover<Claim>,
+    handover: LocalQueue<Claim>,
 }
 
 impl BeginTurns {
-    pub(crate) const fn new(turns: Turns, handover: Handover<Claim>) -> Self {
+    pub(crate) const fn new(turns: Turns, handover: LocalQueue<Claim>) -> Self {
         Self { turns, handover }
     }
 }

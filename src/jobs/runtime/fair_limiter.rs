@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::storage::claim_limits::{Quotas, Room};
+use crate::storage::claim_limits::{ClaimLimits, Quotas};
 
 /// How many times as many slots as are free an owner may hold, and all owners of a project together.
 const OF_AN_OWNER: usize = 1;
@@ -42,7 +42,7 @@ impl Owner {
 
 /// Who holds how many slots. Cheap to clone; all clones are the same.
 #[derive(Clone, Default)]
-pub struct Shares(Arc<Held>);
+pub struct FairLimiter(Arc<Held>);
 
 #[derive(Default)]
 struct Held {
@@ -59,7 +59,7 @@ struct Counts {
 }
 
 /// A slot that is held; free again when this is dropped.
-pub struct Seat {
+pub struct Permit {
     owner: Owner,
     held: Arc<Held>,
 }
@@ -70,19 +70,19 @@ const fn more(times: usize, free: usize, held: usize) -> usize {
     (times * free).saturating_sub(held).div_ceil(times + 1)
 }
 
-impl Shares {
+impl FairLimiter {
     /// The room of a claim when so many slots are free.
-    pub fn room(&self, free: usize) -> Room {
+    pub fn room(&self, free: usize) -> ClaimLimits {
         let counts = self.0.counts();
         let quotas = |times, held: &HashMap<Uuid, usize>| {
             let mut quotas = Quotas::of(more(times, free, 0));
             held.iter().for_each(|(id, held)| quotas.set(*id, more(times, free, *held)));
             quotas
         };
-        Room {
+        ClaimLimits {
             owners: quotas(OF_AN_OWNER, &counts.by_owner),
             projects: quotas(OF_A_PROJECT, &counts.by_project),
-            ..Room::of(free)
+            ..ClaimLimits::of(free)
         }
     }
 
@@ -92,13 +92,13 @@ impl Shares {
     }
 
     /// Takes a slot for an owner.
-    pub fn take(&self, owner: Owner) -> Seat {
+    pub fn take(&self, owner: Owner) -> Permit {
         self.0.counts().add(owner);
-        Seat { owner, held: self.0.clone() }
+        Permit { owner, held: self.0.clone() }
     }
 
     /// Takes one of `slots` slots for an owner, if one is free and the shares of the owner and its project allow it.
-    pub fn try_take(&self, owner: Owner, slots: usize) -> Option<Seat> {
+    pub fn try_take(&self, owner: Owner, slots: usize) -> Option<Permit> {
         let mut counts = self.0.counts();
         let free = slots.saturating_sub(counts.taken());
         let of_owner = counts.by_owner.get(&owner.id).copied().unwrap_or(0);
@@ -107,7 +107,7 @@ impl Shares {
             return None;
         }
         counts.add(owner);
-        Some(Seat { owner, held: self.0.clone() })
+        Some(Permit { owner, held: self.0.clone() })
     }
 
     /// How many slots are taken.
@@ -116,7 +116,7 @@ impl Shares {
     }
 
     /// Notes that work was left behind for its owner's share: the next slot that is freed wakes `freed`.
-    pub fn leave_behind(&self) {
+    pub fn mark_starved(&self) {
         self.0.left_behind.store(true, Ordering::Relaxed);
     }
 
@@ -161,7 +161,7 @@ impl Held {
     }
 }
 
-impl Drop for Seat {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.held.counts().remove(self.owner);
         if self.held.left_behind.swap(false, Ordering::Relaxed) {
@@ -178,8 +178,8 @@ mod tests {
 
     /// Owners that claim as often and as much as they may, and never finish. Returns how many slots each owner got, and
     /// how many are left.
-    fn greedy(owners: &[Owner]) -> (Vec<usize>, usize, Shares, Vec<Seat>) {
-        let shares = Shares::default();
+    fn greedy(owners: &[Owner]) -> (Vec<usize>, usize, FairLimiter, Vec<Permit>) {
+        let shares = FairLimiter::default();
         let (mut seats, mut counts) = (Vec::new(), Vec::new());
         for owner in owners {
             loop {

@@ -7,46 +7,46 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
-use crate::jobs::runtime::fair_limiter::{Owner, Seat, Shares};
-use crate::jobs::runtime::queue::Seated;
+use crate::jobs::runtime::fair_limiter::{FairLimiter, Owner, Permit};
+use crate::jobs::runtime::queue::Leased;
 use futures::task::AtomicWaker;
 
 /// Where claims are handed over to a queue. Cheap to clone; all clones are the same.
-pub struct Handover<C>(Arc<Inner<C>>);
+pub struct LocalQueue<C>(Arc<Inner<C>>);
 
 struct Inner<C> {
     waiting: Mutex<Waiting<C>>,
     waker: AtomicWaker,
-    shares: Shares,
+    shares: FairLimiter,
     slots: usize,
 }
 
 struct Waiting<C> {
-    claims: VecDeque<Seated<C>>,
+    claims: VecDeque<Leased<C>>,
     /// Whether the queue takes any more.
     is_open: bool,
 }
 
-impl<C> Clone for Handover<C> {
+impl<C> Clone for LocalQueue<C> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl<C> Handover<C> {
+impl<C> LocalQueue<C> {
     /// A handover to a worker with this many slots.
     pub fn new(slots: usize) -> Self {
         let waiting = Mutex::new(Waiting { claims: VecDeque::new(), is_open: true });
-        Self(Arc::new(Inner { waiting, waker: AtomicWaker::new(), shares: Shares::default(), slots }))
+        Self(Arc::new(Inner { waiting, waker: AtomicWaker::new(), shares: FairLimiter::default(), slots }))
     }
 
     /// Who holds the slots, those that are reserved here too.
-    pub fn shares(&self) -> &Shares {
+    pub fn shares(&self) -> &FairLimiter {
         &self.0.shares
     }
 
     /// A slot for an owner, if one is free and the owner's share leaves it to it.
-    pub fn reserve(&self, owner: Owner) -> Option<Seat> {
+    pub fn reserve(&self, owner: Owner) -> Option<Permit> {
         if !self.lock().is_open {
             return None;
         }
@@ -54,19 +54,19 @@ impl<C> Handover<C> {
     }
 
     /// Hands a claim over with the slot that was reserved for it. `Err`: the worker stops and takes no more.
-    pub fn hand_over(&self, claim: C, seat: Seat) -> Result<(), C> {
+    pub fn hand_over(&self, claim: C, seat: Permit) -> Result<(), C> {
         let mut waiting = self.lock();
         if !waiting.is_open {
             return Err(claim);
         }
-        waiting.claims.push_back(Seated::of(claim, seat));
+        waiting.claims.push_back(Leased::of(claim, seat));
         drop(waiting);
         self.0.waker.wake();
         Ok(())
     }
 
     /// The next claim that was handed over; wakes the task of `cx` when one comes later.
-    pub fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Seated<C>> {
+    pub fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Leased<C>> {
         // Before the look: one that comes between both is not missed.
         self.0.waker.register(cx.waker());
         self.lock().claims.pop_front().map_or(Poll::Pending, Poll::Ready)
@@ -78,7 +78,7 @@ impl<C> Handover<C> {
     }
 
     /// Takes no more, and gives back what was not begun.
-    pub fn close(&self) -> VecDeque<Seated<C>> {
+    pub fn close(&self) -> VecDeque<Leased<C>> {
         let mut waiting = self.lock();
         waiting.is_open = false;
         std::mem::take(&mut waiting.claims)
@@ -97,9 +97,9 @@ mod tests {
 
     #[test]
     fn slots_are_reserved_within_the_owners_share_and_none_after_the_end() {
-        let handover = Handover::new(8);
+        let handover = LocalQueue::new(8);
         let owner = Owner::alone(Uuid::now_v7());
-        let seats: Vec<Seat> = std::iter::from_fn(|| handover.reserve(owner)).collect();
+        let seats: Vec<Permit> = std::iter::from_fn(|| handover.reserve(owner)).collect();
         assert_eq!(seats.len(), 4, "half of the slots stay free for others");
         assert!(handover.reserve(Owner::alone(Uuid::now_v7())).is_some());
 

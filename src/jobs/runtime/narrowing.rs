@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use uuid::Uuid;
 
-use crate::jobs::runtime::queue::Source;
+use crate::jobs::runtime::queue::JobSource;
 use crate::jobs::runtime::search::{Conclusion, Search, Step};
-use crate::storage::claim_limits::Room;
+use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
 use crate::storage::set_aside;
 
@@ -23,19 +23,23 @@ impl Narrowing {
     /// One claim: of all due rows, or of the next group of a search.
     ///
     /// Fails when no row is to blame, or when it is not known which.
-    pub(crate) async fn claim<S: Source>(&self, source: &S, room: Room) -> Result<Claimed<S::Claim>, sqlx::Error> {
+    pub(crate) async fn claim<S: JobSource>(
+        &self,
+        source: &S,
+        room: ClaimLimits,
+    ) -> Result<Claimed<S::Claim>, sqlx::Error> {
         let Some(group) = self.next(source, &room).await? else { return Ok((Vec::new(), false)) };
-        let claiming = source.claim(Room { only: group.clone(), ..room });
-        match (database::patiently(claiming).await, group) {
+        let claiming = source.claim(ClaimLimits { only: group.clone(), ..room });
+        match (database::with_timeout(claiming).await, group) {
             (Ok(claims), None) => {
                 self.search().succeeded();
-                source.ledger().wakes().claims().succeeded(S::WORK);
+                source.storage().notifier().claims().succeeded(S::WORK);
                 Ok((claims, false))
             }
             (Ok(claims), Some(group)) => {
                 // Without claims the group shows nothing: another worker may hold its rows.
                 if !claims.is_empty() {
-                    source.ledger().wakes().claims().succeeded(S::WORK);
+                    source.storage().notifier().claims().succeeded(S::WORK);
                 }
                 self.search().claimed(&group, claims.len());
                 match self.conclude(source).await {
@@ -49,7 +53,11 @@ impl Narrowing {
     }
 
     /// The rows to claim next, `Some(None)` for all due rows. `None` while all remaining rows failed a moment ago.
-    async fn next<S: Source>(&self, source: &S, room: &Room) -> Result<Option<Option<Vec<Uuid>>>, sqlx::Error> {
+    async fn next<S: JobSource>(
+        &self,
+        source: &S,
+        room: &ClaimLimits,
+    ) -> Result<Option<Option<Vec<Uuid>>>, sqlx::Error> {
         let most = usize::try_from(room.most).unwrap_or(usize::MAX).max(1);
         let width = match self.search().step(most) {
             Step::All => return Ok(Some(None)),
@@ -57,7 +65,7 @@ impl Narrowing {
             Step::Search { width } => width,
         };
         let asked = i64::try_from(width).unwrap_or(i64::MAX);
-        let due = database::patiently(set_aside::due(source.ledger(), S::WORK, asked, &room.barred())).await?;
+        let due = database::with_timeout(set_aside::due(source.storage(), S::WORK, asked, &room.barred())).await?;
         let mut search = self.search();
         search.begin(due, width, Instant::now()).map_or(Ok(()), Err)?;
         match search.step(most) {
@@ -67,18 +75,18 @@ impl Narrowing {
         }
     }
 
-    async fn failed<S: Source>(
+    async fn failed<S: JobSource>(
         &self,
         source: &S,
         group: Option<Vec<Uuid>>,
         error: sqlx::Error,
     ) -> Result<Claimed<S::Claim>, sqlx::Error> {
-        source.ledger().wakes().claims().failed_at(S::WORK, Instant::now());
+        source.storage().notifier().claims().failed_at(S::WORK, Instant::now());
         metrics::counter!("textback_claim_failures_total", "work" => S::WORK.word()).increment(1);
         let Some(fault) = database::fault(&error) else {
             // While the database is unavailable, a failure says nothing about the rows.
             match error.as_database_error() {
-                Some(told) if !database::is_unwell(told) => self.search().give_up(),
+                Some(told) if !database::is_unavailable(told) => self.search().give_up(),
                 _ => self.search().put_back(group),
             }
             return Err(error);
@@ -95,7 +103,7 @@ impl Narrowing {
 
     /// After all rows of a search were tried: sets aside the rows to blame. Returns whether there is more to claim at
     /// once.
-    async fn conclude<S: Source>(&self, source: &S) -> Result<bool, sqlx::Error> {
+    async fn conclude<S: JobSource>(&self, source: &S) -> Result<bool, sqlx::Error> {
         let blamed = match self.search().conclude(Instant::now()) {
             Conclusion::GoesOn => return Ok(true),
             Conclusion::Rests => return Ok(false),
@@ -109,8 +117,8 @@ impl Narrowing {
             Conclusion::Blamed(blamed) => blamed,
         };
         for (row, error) in blamed {
-            let setting_aside = set_aside::set_aside(source.ledger(), S::WORK, row, None, &error);
-            match database::patiently(setting_aside).await {
+            let setting_aside = set_aside::set_aside(source.storage(), S::WORK, row, None, &error);
+            match database::with_timeout(setting_aside).await {
                 Ok(true) => self.search().forget(row),
                 // Another worker holds the row. A later search finds it again.
                 Ok(false) => {}

@@ -21,14 +21,14 @@ use tokio_util::sync::CancellationToken;
 use tower::layer::util::Identity;
 use uuid::Uuid;
 
-use crate::jobs::runtime::circuit_breaker::Gate;
-use crate::jobs::runtime::fair_limiter::{Owner, Seat, Shares};
-use crate::jobs::runtime::local_queue::Handover;
+use crate::jobs::runtime::circuit_breaker::CircuitState;
+use crate::jobs::runtime::fair_limiter::{FairLimiter, Owner, Permit};
+use crate::jobs::runtime::local_queue::LocalQueue;
 use crate::jobs::runtime::narrowing::Narrowing;
-use crate::storage::Ledger;
-use crate::storage::claim_limits::Room;
+use crate::storage::Storage;
+use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
-use crate::storage::notifier::{Wakes, Work};
+use crate::storage::notifier::{JobKind, Notifier};
 
 /// The shortest rest: what is due and could not be claimed is somebody else's for that long.
 const SOON: Duration = Duration::from_millis(20);
@@ -44,25 +44,25 @@ const TRIES_AT_THE_END: u32 = 5;
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 /// Where claims come from.
-pub trait Source: Clone + Send + Sync + Unpin + 'static {
+pub trait JobSource: Clone + Send + Sync + Unpin + 'static {
     /// A piece of work that was claimed, with its lease.
     type Claim: Send + Unpin + 'static;
     /// The bell that is rung for it.
-    const WORK: Work;
+    const WORK: JobKind;
 
     /// The storage of the rows.
-    fn ledger(&self) -> &Ledger;
+    fn storage(&self) -> &Storage;
 
     /// Whose work it is: who may crowd out others.
     fn owner(claim: &Self::Claim) -> Owner;
 
     /// Owners who may not simply go on.
-    fn gates(&self) -> Vec<(Uuid, Gate)> {
+    fn gates(&self) -> Vec<(Uuid, CircuitState)> {
         Vec::new()
     }
 
     /// Claims work as far as there is room.
-    fn claim(&self, room: Room) -> impl Future<Output = Result<Vec<Self::Claim>, sqlx::Error>> + Send;
+    fn claim(&self, room: ClaimLimits) -> impl Future<Output = Result<Vec<Self::Claim>, sqlx::Error>> + Send;
 
     /// In how long work is due that nobody will ring for, if that is known.
     fn next(&self) -> Option<Duration> {
@@ -74,9 +74,9 @@ pub trait Source: Clone + Send + Sync + Unpin + 'static {
 }
 
 /// A claim with the slot that it holds.
-pub struct Seated<C> {
+pub struct Leased<C> {
     pub claim: C,
-    seat: (Seat, Option<Arc<oneshot::Sender<()>>>),
+    seat: (Permit, Option<Arc<oneshot::Sender<()>>>),
 }
 
 /// What one claim took: over when all of it is done.
@@ -85,23 +85,23 @@ struct Batch {
     over: oneshot::Receiver<()>,
 }
 
-impl<C> Seated<C> {
+impl<C> Leased<C> {
     /// A claim on its slot.
-    pub(crate) const fn of(claim: C, seat: Seat) -> Self {
+    pub(crate) const fn of(claim: C, seat: Permit) -> Self {
         Self { claim, seat: (seat, None) }
     }
 
     /// The claim, and its slot to be held while it is worked on.
-    pub fn rise(self) -> (C, impl Send + use<C>) {
+    pub fn into_parts(self) -> (C, impl Send + use<C>) {
         (self.claim, self.seat)
     }
 }
 
 /// Claims as the worker would with this many slots, all free: for tests.
-pub async fn claim_at_once<S: Source>(source: &S, slots: usize) -> Result<Vec<S::Claim>, sqlx::Error> {
+pub async fn claim_at_once<S: JobSource>(source: &S, slots: usize) -> Result<Vec<S::Claim>, sqlx::Error> {
     let (narrowing, mut all) = (Narrowing::default(), Vec::new());
     loop {
-        let room = gated(Room::of(slots), &source.gates(), &Shares::default());
+        let room = gated(ClaimLimits::of(slots), &source.gates(), &FairLimiter::default());
         let (claims, goes_on) = narrowing.claim(source, room).await?;
         all.extend(claims);
         if !goes_on {
@@ -112,13 +112,13 @@ pub async fn claim_at_once<S: Source>(source: &S, slots: usize) -> Result<Vec<S:
 
 /// Gives back what one claimed and nobody here works on, so that another process has it before its lease runs out: until that is done or
 /// would come too late, and while the process stops only a few times.
-pub async fn give_back<S: Source>(source: &S, claim: S::Claim, lease: Duration, stopping: &CancellationToken)
+pub async fn give_back<S: JobSource>(source: &S, claim: S::Claim, lease: Duration, stopping: &CancellationToken)
 where
     S::Claim: Clone + Sync,
 {
     let until = Instant::now() + lease;
     let mut tries = 1;
-    while let Err(error) = database::patiently(source.give_back(vec![claim.clone()])).await {
+    while let Err(error) = database::with_timeout(source.give_back(vec![claim.clone()])).await {
         tracing::warn!(%error, work = ?S::WORK, tries, "a claim could not be given back");
         if Instant::now() > until || (stopping.is_cancelled() && tries >= TRIES_AT_THE_END) {
             return;
@@ -129,9 +129,9 @@ where
 }
 
 /// The room without owners whose gate is shut, and with one place for those on trial.
-fn gated(room: Room, gates: &[(Uuid, Gate)], shares: &Shares) -> Room {
+fn gated(room: ClaimLimits, gates: &[(Uuid, CircuitState)], shares: &FairLimiter) -> ClaimLimits {
     gates.iter().fold(room, |mut room, (owner, gate)| {
-        let trial = *gate == Gate::Trial && shares.held_by(*owner) == 0;
+        let trial = *gate == CircuitState::Trial && shares.held_by(*owner) == 0;
         room.owners.set(*owner, usize::from(trial));
         room
     })
@@ -148,11 +148,11 @@ type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 enum Phase<C> {
     /// Work may wait: it is claimed when everything that was claimed is under way, for the slots that are free then.
-    Wanting,
+    Ready,
     /// Nothing is known to wait: until the bell rings or the interval is over.
-    Resting(Boxed<()>),
+    Idle(Boxed<()>),
     Claiming {
-        room: Room,
+        room: ClaimLimits,
         claimed: Boxed<Result<(Vec<C>, bool), sqlx::Error>>,
     },
     GivingBack(Boxed<Result<(), sqlx::Error>>),
@@ -160,38 +160,38 @@ enum Phase<C> {
 }
 
 /// The backend: claims for free slots, hands out, rests until it is woken.
-pub struct RowQueue<S: Source> {
+pub struct PgJobQueue<S: JobSource> {
     source: S,
-    wakes: Arc<Wakes>,
+    notifier: Arc<Notifier>,
     slots: usize,
     interval: Duration,
-    shares: Shares,
+    shares: FairLimiter,
     narrowing: Arc<Narrowing>,
     /// What comes from elsewhere in this process, claimed already.
-    handover: Handover<S::Claim>,
-    claimed: VecDeque<Seated<S::Claim>>,
+    handover: LocalQueue<S::Claim>,
+    claimed: VecDeque<Leased<S::Claim>>,
     phase: Phase<S::Claim>,
     batch: Option<Batch>,
 }
 
-impl<S: Source> RowQueue<S> {
+impl<S: JobSource> PgJobQueue<S> {
     /// A queue for a worker with this many slots.
-    pub fn new(source: S, wakes: Arc<Wakes>, slots: usize, interval: Duration) -> Self {
-        Self::with_handover(source, wakes, slots, interval, Handover::new(slots))
+    pub fn new(source: S, notifier: Arc<Notifier>, slots: usize, interval: Duration) -> Self {
+        Self::with_handover(source, notifier, slots, interval, LocalQueue::new(slots))
     }
 
     /// The same, and what is handed over to it comes first.
     pub fn with_handover(
         source: S,
-        wakes: Arc<Wakes>,
+        notifier: Arc<Notifier>,
         slots: usize,
         interval: Duration,
-        handover: Handover<S::Claim>,
+        handover: LocalQueue<S::Claim>,
     ) -> Self {
         handover.open();
         let shares = handover.shares().clone();
-        let (claimed, phase, narrowing) = (VecDeque::new(), Phase::Wanting, Arc::default());
-        Self { source, wakes, slots, interval, shares, narrowing, handover, claimed, phase, batch: None }
+        let (claimed, phase, narrowing) = (VecDeque::new(), Phase::Ready, Arc::default());
+        Self { source, notifier, slots, interval, shares, narrowing, handover, claimed, phase, batch: None }
     }
 
     fn claim(&mut self, most: usize) {
@@ -204,7 +204,7 @@ impl<S: Source> RowQueue<S> {
     }
 
     /// Seats what was claimed; says whether more may wait.
-    fn seat(&mut self, room: &Room, claims: Vec<S::Claim>) -> bool {
+    fn seat(&mut self, room: &ClaimLimits, claims: Vec<S::Claim>) -> bool {
         let (mut of_owners, mut of_projects) = (HashMap::<Uuid, usize>::new(), HashMap::<Uuid, usize>::new());
         let mut all_that_fit = i64::try_from(claims.len()).unwrap_or(i64::MAX) >= room.most;
         let (done, over) = oneshot::channel();
@@ -217,10 +217,10 @@ impl<S: Source> RowQueue<S> {
             if let Some(id) = owner.project_id {
                 all_that_fit |= counted(&mut of_projects, id) >= room.projects.get(id);
             }
-            self.claimed.push_back(Seated { claim, seat: (self.shares.take(owner), Some(done.clone())) });
+            self.claimed.push_back(Leased { claim, seat: (self.shares.take(owner), Some(done.clone())) });
         }
         if room.leaves_somebody_out() || all_that_fit {
-            self.shares.leave_behind();
+            self.shares.mark_starved();
         }
         all_that_fit
     }
@@ -228,12 +228,12 @@ impl<S: Source> RowQueue<S> {
     /// Until the next claim: where nothing is known to wait until somebody rings, and in any case until the last batch is done.
     fn rest(&mut self, more_waits: bool) {
         let interval = self.source.next().map_or(self.interval, |next| next.clamp(SOON, self.interval.max(SOON)));
-        let (wakes, shares, batch) = (self.wakes.clone(), self.shares.clone(), self.batch.take());
-        self.phase = Phase::Resting(Box::pin(async move {
+        let (notifier, shares, batch) = (self.notifier.clone(), self.shares.clone(), self.batch.take());
+        self.phase = Phase::Idle(Box::pin(async move {
             if !more_waits {
                 let _ = tokio::time::timeout(interval, async {
                     tokio::select! {
-                        () = wakes.rung(S::WORK) => {}
+                        () = notifier.rung(S::WORK) => {}
                         () = shares.freed() => {}
                     }
                 })
@@ -247,12 +247,12 @@ impl<S: Source> RowQueue<S> {
 
     /// After a failure the bell is not listened to: it may ring many times a second.
     fn rest_after_failure(&mut self) {
-        self.phase = Phase::Resting(Box::pin(tokio::time::sleep(AFTER_FAILURE)));
+        self.phase = Phase::Idle(Box::pin(tokio::time::sleep(AFTER_FAILURE)));
     }
 }
 
-impl<S: Source> Backend for RowQueue<S> {
-    type Task = Task<Seated<S::Claim>>;
+impl<S: JobSource> Backend for PgJobQueue<S> {
+    type Task = Task<Leased<S::Claim>>;
     type Error = sqlx::Error;
 
     fn poll_ready(&mut self, _: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Self::Error>> {
@@ -272,13 +272,13 @@ impl<S: Source> Backend for RowQueue<S> {
                 return Poll::Ready(Some(Ok(TaskBuilder::new(claim).build())));
             }
             match &mut self.phase {
-                Phase::Wanting => {
+                Phase::Ready => {
                     let taken = worker.task_count().max(self.shares.taken());
                     self.claim(self.slots.saturating_sub(taken).max(1));
                 }
-                Phase::Resting(rest) => {
+                Phase::Idle(rest) => {
                     std::task::ready!(rest.as_mut().poll(cx));
-                    self.phase = Phase::Wanting;
+                    self.phase = Phase::Ready;
                 }
                 Phase::Claiming { room, claimed } => match std::task::ready!(claimed.as_mut().poll(cx)) {
                     Ok((claims, narrowing)) => {
@@ -305,14 +305,16 @@ impl<S: Source> Backend for RowQueue<S> {
                         let room = room.clone();
                         self.seat(&room, claims);
                     }
-                    self.phase = Phase::Wanting;
+                    self.phase = Phase::Ready;
                 }
-                Phase::Wanting | Phase::Resting(_) if self.claimed.is_empty() => self.phase = Phase::Closed,
-                Phase::Wanting | Phase::Resting(_) => {
+                Phase::Ready | Phase::Idle(_) if self.claimed.is_empty() => self.phase = Phase::Closed,
+                Phase::Ready | Phase::Idle(_) => {
                     let claims = self.claimed.drain(..).map(|seated| seated.claim).collect();
                     let source = self.source.clone();
                     self.phase =
-                        Phase::GivingBack(Box::pin(async move { database::patiently(source.give_back(claims)).await }));
+                        Phase::GivingBack(Box::pin(
+                            async move { database::with_timeout(source.give_back(claims)).await },
+                        ));
                 }
                 Phase::GivingBack(given_back) => {
                     if let Err(error) = std::task::ready!(given_back.as_mut().poll(cx)) {
@@ -326,8 +328,8 @@ impl<S: Source> Backend for RowQueue<S> {
     }
 }
 
-impl<S: Source> BackendConfig for RowQueue<S> {
-    type Args = Seated<S::Claim>;
+impl<S: JobSource> BackendConfig for PgJobQueue<S> {
+    type Args = Leased<S::Claim>;
     type Id = u64;
     type Kind = Ephemeral;
     type Config = ();

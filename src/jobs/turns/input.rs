@@ -1,6 +1,6 @@
 //! What an agent is told of a claimed turn: the conversation so far, and the messages that wait for an answer.
 
-use crate::agents::{Asked, Conversation, Heard, Said};
+use crate::agents::{Conversation, HistoryEntry, TurnInput, UserMessage};
 use crate::storage::turn::{Claim, WaitingMessage};
 
 /// The conversation of a claimed turn, as its agent sees it in `env`.
@@ -16,7 +16,7 @@ pub(crate) fn conversation(claim: &Claim, env: &'static str) -> Conversation {
         history: claim
             .history
             .iter()
-            .map(|said| Said {
+            .map(|said| HistoryEntry {
                 role: if said.direction == "inbound" { "user" } else { "agent" }.to_owned(),
                 text: said.text.clone(),
                 at: said.at,
@@ -27,13 +27,13 @@ pub(crate) fn conversation(claim: &Claim, env: &'static str) -> Conversation {
 }
 
 /// What a claimed turn asks its agent.
-pub(crate) fn asked(claim: &Claim) -> Asked {
-    let heard = |message: &WaitingMessage| Heard {
+pub(crate) fn asked(claim: &Claim) -> TurnInput {
+    let heard = |message: &WaitingMessage| UserMessage {
         id: message.id.to_string(),
         text: message.text.clone(),
         media: message.media.clone(),
     };
-    Asked {
+    TurnInput {
         turn_id: claim.turn_id.to_string(),
         attempt: claim.attempt,
         at: claim.claimed_at,

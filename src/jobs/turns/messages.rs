@@ -64,11 +64,11 @@ impl<'a> Allowance<'a> {
                 Some(OVER)
             }
         };
-        settlement.send(from, to, countries, database::storable(body), refused)
+        settlement.send(from, to, countries, database::strip_nul(body), refused)
     }
 
     fn worded(&self, text: String) -> String {
-        let text = database::storable(&text);
+        let text = database::strip_nul(&text);
         let text = if self.version.smart_encoding { segments::plain(text) } else { text };
         let Some(most) = self.version.max_segments.and_then(|most| usize::try_from(most).ok()) else { return text };
         let (before, short) = (text.len(), segments::cut(text, most));

@@ -108,7 +108,7 @@ async fn answer(job: Answer, hands: Data<Hands>) -> Result<(), BoxDynError> {
 /// Posts a message to the carrier and gives what it calls it.
 async fn send(hands: &Hands, to: &str, from: &str, body: &str) -> Result<String, Error> {
     #[derive(Deserialize)]
-    struct Said {
+    struct HistoryEntry {
         sid: String,
     }
     let answer = hands
@@ -119,5 +119,5 @@ async fn send(hands: &Hands, to: &str, from: &str, body: &str) -> Result<String,
         .send()
         .await?
         .error_for_status()?;
-    Ok(answer.json::<Said>().await?.sid)
+    Ok(answer.json::<HistoryEntry>().await?.sid)
 }
