@@ -51,7 +51,7 @@ pub async fn send_due(ledger: &Ledger, room: Room) -> Result<Vec<Due>, sqlx::Err
     let new_ids: Vec<Uuid> = (0..most).flat_map(|_| [new_id(), new_id()]).collect();
     // As in silence::decide.
     let due = db::despite_deadlocks(|| {
-        let sending = sqlx::query(include_str!("../../sql/scheduled_message/send_due.sql"));
+        let sending = sqlx::query(include_str!("../../sql/queries/scheduled_message/send_due.sql"));
         fetch(ledger, sending.bind(most).bind(new_ids.clone()).bind(room.only.clone()))
     });
     let due = due.await?.iter().map(Due::from_row).collect::<Result<Vec<_>, _>>()?;
@@ -65,12 +65,12 @@ pub async fn send_due(ledger: &Ledger, room: Room) -> Result<Vec<Due>, sqlx::Err
 
 /// In how many seconds the next one is due; less than nothing when it is already, `None` when there is none.
 pub async fn next_due(ledger: &Ledger) -> Result<Option<f64>, sqlx::Error> {
-    sqlx::query_scalar(include_str!("../../sql/scheduled_message/next_due.sql")).fetch_one(&ledger.pool).await
+    sqlx::query_scalar(include_str!("../../sql/queries/scheduled_message/next_due.sql")).fetch_one(&ledger.pool).await
 }
 
 /// One scheduled message of a project.
 pub async fn find(ledger: &Ledger, project_id: Uuid, id: Uuid) -> Result<Option<ScheduledMessage>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/scheduled_message/find.sql"))
+    sqlx::query_as(include_str!("../../sql/queries/scheduled_message/find.sql"))
         .bind(project_id)
         .bind(id)
         .fetch_optional(&ledger.pool)
@@ -84,7 +84,7 @@ pub async fn list(
     before: Option<Uuid>,
     limit: u32,
 ) -> Result<Page<ScheduledMessage>, sqlx::Error> {
-    let rows = sqlx::query_as(include_str!("../../sql/scheduled_message/list.sql"))
+    let rows = sqlx::query_as(include_str!("../../sql/queries/scheduled_message/list.sql"))
         .bind(project_id)
         .bind(before)
         .bind(i64::from(limit) + 1)
@@ -95,7 +95,7 @@ pub async fn list(
 
 /// Cancels one that still waits; false when there is none.
 pub async fn cancel(ledger: &Ledger, project_id: Uuid, id: Uuid) -> Result<bool, sqlx::Error> {
-    let cancelled = sqlx::query(include_str!("../../sql/scheduled_message/cancel.sql"))
+    let cancelled = sqlx::query(include_str!("../../sql/queries/scheduled_message/cancel.sql"))
         .bind(project_id)
         .bind(id)
         .execute(&ledger.pool)
