@@ -158,7 +158,7 @@ impl Bench {
              select silence.session_id, session.number_id, session.contact
                from silence join session on session.id = silence.session_id
               where silence.due_at <= now() order by silence.due_at limit 500 for update of silence skip locked",
-            concat!("explain (analyze, buffers, format json) ", include_str!("../sql/silence/next_due.sql")),
+            concat!("explain (analyze, buffers, format json) ", include_str!("../sql/queries/silence/next_due.sql")),
         ] {
             let plan: Value = sqlx::query_scalar(statement).fetch_one(self.storage.pool()).await.expect("a plan");
             let (plan, time) = (&plan[0]["Plan"], &plan[0]["Execution Time"]);

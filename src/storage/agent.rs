@@ -111,7 +111,7 @@ pub async fn create(
 ) -> Result<Agent, sqlx::Error> {
     let mut transaction = storage.pool.begin().await?;
     let id = new_id();
-    sqlx::query(include_str!("../../sql/agent/create.sql"))
+    sqlx::query(include_str!("../../sql/queries/agent/create.sql"))
         .bind(id)
         .bind(project_id)
         .bind(name)
@@ -121,7 +121,7 @@ pub async fn create(
     if let Some(secret) = secret {
         give_signing_secret(&mut transaction, id, &SealedSecret::of(project_id, id, secret)).await?;
     }
-    let agent = sqlx::query_as(include_str!("../../sql/agent/find.sql"))
+    let agent = sqlx::query_as(include_str!("../../sql/queries/agent/find.sql"))
         .bind(project_id)
         .bind(id)
         .fetch_one(&mut *transaction)
@@ -140,7 +140,7 @@ pub async fn add_version(
     secret: Option<NewSecret<'_>>,
 ) -> Result<Option<(Agent, bool)>, sqlx::Error> {
     let mut transaction = storage.pool.begin().await?;
-    let next: Option<i32> = sqlx::query_scalar(include_str!("../../sql/agent/advance.sql"))
+    let next: Option<i32> = sqlx::query_scalar(include_str!("../../sql/queries/agent/advance.sql"))
         .bind(project_id)
         .bind(id)
         .fetch_optional(&mut *transaction)
@@ -151,7 +151,7 @@ pub async fn add_version(
         Some(secret) => give_signing_secret(&mut transaction, id, &SealedSecret::of(project_id, id, secret)).await?,
         None => false,
     };
-    let agent = sqlx::query_as(include_str!("../../sql/agent/find.sql"))
+    let agent = sqlx::query_as(include_str!("../../sql/queries/agent/find.sql"))
         .bind(project_id)
         .bind(id)
         .fetch_one(&mut *transaction)
@@ -165,7 +165,7 @@ async fn give_signing_secret(
     agent_id: Uuid,
     secret: &SealedSecret,
 ) -> Result<bool, sqlx::Error> {
-    let given = sqlx::query(include_str!("../../sql/agent/give_signing_secret.sql"))
+    let given = sqlx::query(include_str!("../../sql/queries/agent/give_signing_secret.sql"))
         .bind(agent_id)
         .bind(&secret.key_id)
         .bind(&secret.sealed)
@@ -182,7 +182,7 @@ pub async fn change_signing_secret(
     secret: NewSecret<'_>,
 ) -> Result<bool, sqlx::Error> {
     let secret = SealedSecret::of(project_id, id, secret);
-    let changed = sqlx::query(include_str!("../../sql/agent/change_signing_secret.sql"))
+    let changed = sqlx::query(include_str!("../../sql/queries/agent/change_signing_secret.sql"))
         .bind(project_id)
         .bind(id)
         .bind(&secret.key_id)
@@ -201,7 +201,7 @@ pub async fn signing_secrets(
     key: &SecretKeys,
     agent_id: Uuid,
 ) -> Result<Vec<SecretString>, AccountError> {
-    let found: Option<SealedSecrets> = sqlx::query_as(include_str!("../../sql/agent/signing_secrets.sql"))
+    let found: Option<SealedSecrets> = sqlx::query_as(include_str!("../../sql/queries/agent/signing_secrets.sql"))
         .bind(agent_id)
         .fetch_optional(&storage.pool)
         .await?;
@@ -218,7 +218,7 @@ async fn insert_version(
     number: i32,
     version: &NewVersion,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query(include_str!("../../sql/agent/insert_version.sql"))
+    sqlx::query(include_str!("../../sql/queries/agent/insert_version.sql"))
         .bind(agent_id)
         .bind(number)
         .bind(version.kind)
@@ -243,7 +243,7 @@ async fn insert_version(
 
 /// One agent of a project, with its current version.
 pub async fn find(storage: &Storage, project_id: Uuid, id: Uuid) -> Result<Option<Agent>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/agent/find.sql"))
+    sqlx::query_as(include_str!("../../sql/queries/agent/find.sql"))
         .bind(project_id)
         .bind(id)
         .fetch_optional(&storage.pool)
@@ -257,7 +257,7 @@ pub async fn list(
     before: Option<Uuid>,
     limit: u32,
 ) -> Result<Page<Agent>, sqlx::Error> {
-    let rows = sqlx::query_as(include_str!("../../sql/agent/list.sql"))
+    let rows = sqlx::query_as(include_str!("../../sql/queries/agent/list.sql"))
         .bind(project_id)
         .bind(before)
         .bind(i64::from(limit) + 1)
@@ -274,7 +274,7 @@ pub async fn list_versions(
     before: Option<i32>,
     limit: u32,
 ) -> Result<Page<Version>, sqlx::Error> {
-    let rows = sqlx::query_as(include_str!("../../sql/agent/list_versions.sql"))
+    let rows = sqlx::query_as(include_str!("../../sql/queries/agent/list_versions.sql"))
         .bind(project_id)
         .bind(id)
         .bind(before)
@@ -291,7 +291,7 @@ pub async fn find_version(
     id: Uuid,
     version: i32,
 ) -> Result<Option<Version>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/agent/find_version.sql"))
+    sqlx::query_as(include_str!("../../sql/queries/agent/find_version.sql"))
         .bind(project_id)
         .bind(id)
         .bind(version)
@@ -301,7 +301,7 @@ pub async fn find_version(
 
 /// The version that a session runs. It never changes, so the caller may keep it.
 pub async fn version(storage: &Storage, agent_id: Uuid, version: i32) -> Result<Version, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/agent/version.sql"))
+    sqlx::query_as(include_str!("../../sql/queries/agent/version.sql"))
         .bind(agent_id)
         .bind(version)
         .fetch_one(&storage.pool)

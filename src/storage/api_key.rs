@@ -19,7 +19,7 @@ pub struct Key {
 /// Makes a key for a project and tells it.
 pub(super) async fn create(connection: &mut PgConnection, project_id: Uuid) -> Result<String, sqlx::Error> {
     let key = draw_token(PREFIX);
-    sqlx::query(include_str!("../../sql/api_key/create.sql"))
+    sqlx::query(include_str!("../../sql/queries/api_key/create.sql"))
         .bind(new_id())
         .bind(project_id)
         .bind(sha256(key.as_bytes()).as_slice())
@@ -50,7 +50,7 @@ pub async fn find(storage: &Storage, key: &str) -> Result<Option<Key>, sqlx::Err
     if !is_shaped(key) {
         return Ok(None);
     }
-    sqlx::query_as(include_str!("../../sql/api_key/find.sql"))
+    sqlx::query_as(include_str!("../../sql/queries/api_key/find.sql"))
         .bind(sha256(key.as_bytes()).as_slice())
         .fetch_optional(&storage.pool)
         .await

@@ -81,7 +81,7 @@ impl Accounts {
 
     /// The projects that have an account, with their names.
     pub async fn projects(&self) -> Result<Vec<(Uuid, String)>, sqlx::Error> {
-        sqlx::query_as(include_str!("../../sql/carrier_account/list.sql")).fetch_all(&self.storage.pool).await
+        sqlx::query_as(include_str!("../../sql/queries/carrier_account/list.sql")).fetch_all(&self.storage.pool).await
     }
 
     /// The account of a project.
@@ -90,7 +90,7 @@ impl Accounts {
             return Ok(account);
         }
         let reading = async {
-            let reading = sqlx::query_as(include_str!("../../sql/carrier_account/find.sql"))
+            let reading = sqlx::query_as(include_str!("../../sql/queries/carrier_account/find.sql"))
                 .bind(project_id)
                 .fetch_optional(&self.storage.pool);
             self.open(database::with_timeout(reading).await?)
@@ -130,7 +130,7 @@ impl Accounts {
         let seal = |column, secret: &SecretString| {
             self.key.seal(&SecretContext::of_carrier_account(account.project_id, column), secret)
         };
-        sqlx::query(include_str!("../../sql/carrier_account/put.sql"))
+        sqlx::query(include_str!("../../sql/queries/carrier_account/put.sql"))
             .bind(account.project_id)
             .bind(&account.account_sid)
             .bind(self.key.id())
@@ -146,7 +146,7 @@ impl Accounts {
     }
 
     async fn read_by_webhook_key(&self, webhook_key: &str) -> Result<Option<Arc<Account>>, AccountError> {
-        let reading = sqlx::query_as(include_str!("../../sql/carrier_account/find_by_webhook_key.sql"))
+        let reading = sqlx::query_as(include_str!("../../sql/queries/carrier_account/find_by_webhook_key.sql"))
             .bind(webhook_key)
             .fetch_optional(&self.storage.pool);
         let account = self.open(database::with_timeout(reading).await?)?;

@@ -92,7 +92,7 @@ pub async fn list(
     before: Option<Uuid>,
     limit: u32,
 ) -> Result<Page<Consent>, sqlx::Error> {
-    let rows = sqlx::query_as(include_str!("../../sql/consent/list.sql"))
+    let rows = sqlx::query_as(include_str!("../../sql/queries/consent/list.sql"))
         .bind(project_id)
         .bind(&filter.number)
         .bind(&filter.contact)
@@ -114,7 +114,7 @@ pub async fn record(
     note: Option<&str>,
 ) -> Result<Consent, sqlx::Error> {
     let id = new_id();
-    sqlx::query(include_str!("../../sql/consent/record.sql"))
+    sqlx::query(include_str!("../../sql/queries/consent/record.sql"))
         .bind(id)
         .bind(project_id)
         .bind(number_id)
@@ -123,7 +123,11 @@ pub async fn record(
         .bind(note)
         .execute(&storage.pool)
         .await?;
-    sqlx::query_as(include_str!("../../sql/consent/find.sql")).bind(project_id).bind(id).fetch_one(&storage.pool).await
+    sqlx::query_as(include_str!("../../sql/queries/consent/find.sql"))
+        .bind(project_id)
+        .bind(id)
+        .fetch_one(&storage.pool)
+        .await
 }
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ impl Country {
 
 /// A country by its ISO 3166-1 alpha-2 code.
 pub async fn find(storage: &Storage, project_id: Uuid, iso2: &str) -> Result<Option<Country>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/country/find.sql"))
+    sqlx::query_as(include_str!("../../sql/queries/country/find.sql"))
         .bind(project_id)
         .bind(iso2)
         .fetch_optional(&storage.pool)
@@ -86,7 +86,7 @@ pub async fn list(
     after: Option<String>,
     limit: u32,
 ) -> Result<Page<Country>, sqlx::Error> {
-    let rows = sqlx::query_as(include_str!("../../sql/country/list.sql"))
+    let rows = sqlx::query_as(include_str!("../../sql/queries/country/list.sql"))
         .bind(project_id)
         .bind(after)
         .bind(i64::from(limit) + 1)
@@ -105,7 +105,7 @@ pub async fn rule(
 ) -> Result<(), sqlx::Error> {
     // It locks numbers and then their texts: see number::settle.
     database::retry_on_deadlock(|| {
-        sqlx::query(include_str!("../../sql/country/rule.sql"))
+        sqlx::query(include_str!("../../sql/queries/country/rule.sql"))
             .bind(project_id)
             .bind(iso2)
             .bind(Json(changes))

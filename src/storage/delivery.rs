@@ -73,7 +73,7 @@ pub struct Claim {
 pub async fn claim(storage: &Storage, room: ClaimLimits, lease_seconds: u32) -> Result<Vec<Claim>, sqlx::Error> {
     let asked_at = BootInstant::now();
     let token = new_id();
-    let claiming = room.bind(sqlx::query(include_str!("../../sql/delivery/claim.sql")));
+    let claiming = room.bind(sqlx::query(include_str!("../../sql/queries/delivery/claim.sql")));
     let claiming = claiming.bind(f64::from(lease_seconds)).bind(token).bind(room.only);
     let mut claims: Vec<Claim> = read_claims(storage, JobKind::Delivery, claiming, "id", Some(token)).await?;
     for claim in &mut claims {
@@ -86,7 +86,11 @@ pub async fn claim(storage: &Storage, room: ClaimLimits, lease_seconds: u32) -> 
 pub async fn give_back(storage: &Storage, claims: &[Claim]) -> Result<(), sqlx::Error> {
     let ids: Vec<Uuid> = claims.iter().map(|claim| claim.id).collect();
     let tokens: Vec<Uuid> = claims.iter().map(|claim| claim.token).collect();
-    sqlx::query(include_str!("../../sql/delivery/give_back.sql")).bind(ids).bind(tokens).execute(&storage.pool).await?;
+    sqlx::query(include_str!("../../sql/queries/delivery/give_back.sql"))
+        .bind(ids)
+        .bind(tokens)
+        .execute(&storage.pool)
+        .await?;
     Ok(())
 }
 
@@ -172,7 +176,7 @@ pub enum Recorded {
 pub async fn record(storage: &Storage, project_id: Uuid, report: &Report) -> Result<Recorded, sqlx::Error> {
     let consent_id = new_id();
     let recording = database::retry_on_deadlock(|| {
-        sqlx::query_scalar(include_str!("../../sql/delivery/record.sql"))
+        sqlx::query_scalar(include_str!("../../sql/queries/delivery/record.sql"))
             .bind(project_id)
             .bind(report.delivery_id)
             .bind(&report.carrier_sid)
@@ -216,7 +220,8 @@ pub(super) async fn flush(
 ) -> Result<Vec<Settled>, sqlx::Error> {
     let rows: Vec<SettlementRow> =
         settlements.into_iter().zip(0..).map(|(settlement, ordinal)| SettlementRow::of(ordinal, settlement)).collect();
-    let settling = sqlx::query_as(include_str!("../../sql/delivery/settle.sql")).bind(rows).fetch_all(connection);
+    let settling =
+        sqlx::query_as(include_str!("../../sql/queries/delivery/settle.sql")).bind(rows).fetch_all(connection);
     let settled: Vec<(String, bool)> = failpoint::during("delivery.in_commit", settling).await?;
     failpoint::reach("delivery.after_settle");
     Ok(settled

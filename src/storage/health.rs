@@ -180,7 +180,7 @@ async fn writable(storage: &Storage) -> Result<(), NotReady> {
         ));
     }
     // Not prepared: the statement is a block, which has no plan.
-    let locking = sqlx::raw_sql(include_str!("../../sql/health/writable.sql")).execute(&storage.pool);
+    let locking = sqlx::raw_sql(include_str!("../../sql/queries/health/writable.sql")).execute(&storage.pool);
     match database::with_timeout(locking).await {
         Ok(_) => Ok(()),
         Err(sqlx::Error::Database(error)) if database::is_lock_timeout(error.as_ref()) => Err(NotReady::Blocked(
@@ -192,12 +192,15 @@ async fn writable(storage: &Storage) -> Result<(), NotReady> {
 
 /// The version of the schema, and whether the database only reads.
 async fn state(storage: &Storage) -> Result<(Option<i64>, bool), sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/health/state.sql")).fetch_one(&storage.pool).await
+    sqlx::query_as(include_str!("../../sql/queries/health/state.sql")).fetch_one(&storage.pool).await
 }
 
 /// The GRANT statements that a role lacks for all commands but migrate. `None` means the current role.
 pub async fn missing_grants(storage: &Storage, role: Option<&str>) -> Result<Vec<String>, sqlx::Error> {
-    sqlx::query_scalar(include_str!("../../sql/health/missing_grants.sql")).bind(role).fetch_all(&storage.pool).await
+    sqlx::query_scalar(include_str!("../../sql/queries/health/missing_grants.sql"))
+        .bind(role)
+        .fetch_all(&storage.pool)
+        .await
 }
 
 /// Grants a role all rights that it lacks, as the owner of the schema. Returns the number of statements.
@@ -236,12 +239,12 @@ pub struct Backlog {
 
 /// Counts the work that is due.
 pub async fn backlog(storage: &Storage) -> Result<Backlog, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/health/backlog.sql")).fetch_one(&storage.pool).await
+    sqlx::query_as(include_str!("../../sql/queries/health/backlog.sql")).fetch_one(&storage.pool).await
 }
 
 /// The server's version and clock.
 pub async fn clock(storage: &Storage) -> Result<(String, DateTime<Utc>), sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/health/clock.sql")).fetch_one(&storage.pool).await
+    sqlx::query_as(include_str!("../../sql/queries/health/clock.sql")).fetch_one(&storage.pool).await
 }
 
 /// Work that is due and not claimed.
@@ -256,7 +259,7 @@ pub struct Unclaimed {
 
 /// The kinds of work with rows that could have been claimed for longer than `seconds`.
 pub async fn unclaimed(storage: &Storage, seconds: f64) -> Result<Vec<Unclaimed>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/health/unclaimed.sql")).bind(seconds).fetch_all(&storage.pool).await
+    sqlx::query_as(include_str!("../../sql/queries/health/unclaimed.sql")).bind(seconds).fetch_all(&storage.pool).await
 }
 
 /// The rows of a kind of work that were set aside because they could not be claimed.
@@ -271,7 +274,7 @@ pub struct SetAside {
 
 /// The rows that were set aside and not yet deleted by an operator.
 pub async fn set_aside(storage: &Storage) -> Result<Vec<SetAside>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/health/set_aside.sql")).fetch_all(&storage.pool).await
+    sqlx::query_as(include_str!("../../sql/queries/health/set_aside.sql")).fetch_all(&storage.pool).await
 }
 
 /// A piece of work that is on its way for too long.
@@ -288,7 +291,7 @@ pub struct Stuck {
 
 /// What has been on its way for longer than `seconds`, the oldest first, ten at most.
 pub async fn stuck(storage: &Storage, seconds: f64) -> Result<Vec<Stuck>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/health/stuck.sql")).bind(seconds).fetch_all(&storage.pool).await
+    sqlx::query_as(include_str!("../../sql/queries/health/stuck.sql")).bind(seconds).fetch_all(&storage.pool).await
 }
 
 #[cfg(test)]

@@ -143,7 +143,7 @@ pub async fn unrecorded(
     project_id: Uuid,
     carrier_sids: &[&str],
 ) -> Result<HashSet<String>, sqlx::Error> {
-    let unrecorded: Vec<String> = sqlx::query_scalar(include_str!("../../sql/inbound/unrecorded.sql"))
+    let unrecorded: Vec<String> = sqlx::query_scalar(include_str!("../../sql/queries/inbound/unrecorded.sql"))
         .bind(project_id)
         .bind(carrier_sids)
         .fetch_all(&storage.pool)
@@ -159,7 +159,7 @@ pub async fn quarantine_status(
     carrier_sid: Option<&str>,
     form: &[u8],
 ) -> Result<(), sqlx::Error> {
-    sqlx::query(include_str!("../../sql/inbound/quarantine.sql"))
+    sqlx::query(include_str!("../../sql/queries/inbound/quarantine.sql"))
         .bind(new_id())
         .bind(project_id)
         .bind("status")
@@ -250,7 +250,7 @@ async fn flush(
         })
         .unzip();
     failpoint::reach("intake.before_insert");
-    let taking = sqlx::query_as(include_str!("../../sql/inbound/take_in.sql"))
+    let taking = sqlx::query_as(include_str!("../../sql/queries/inbound/take_in.sql"))
         .bind(&rows)
         .bind(&forms)
         .bind(token)
@@ -293,7 +293,7 @@ async fn quarantine_text(
     form: &[u8],
     reason: String,
 ) -> Result<IngestOutcome, sqlx::Error> {
-    sqlx::query(include_str!("../../sql/inbound/quarantine.sql"))
+    sqlx::query(include_str!("../../sql/queries/inbound/quarantine.sql"))
         .bind(text.message_id)
         .bind(text.project_id)
         .bind("inbound")

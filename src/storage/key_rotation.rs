@@ -26,7 +26,7 @@ pub struct Count {
 
 /// Counts what is sealed, by the name of the key.
 pub async fn count(storage: &Storage) -> Result<Vec<Count>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/seal/count.sql")).fetch_all(&storage.pool).await
+    sqlx::query_as(include_str!("../../sql/queries/seal/count.sql")).fetch_all(&storage.pool).await
 }
 
 /// The contexts of a row's secrets, in the order of the secrets.
@@ -37,11 +37,15 @@ type ContextsOf = fn(&Sealed) -> Vec<SecretContext>;
 pub async fn seal_anew(storage: &Storage, keys: &SecretKeys) -> Result<usize, AccountError> {
     let mut renewed = 0;
     let tables: [(_, _, ContextsOf); 2] = [
-        (include_str!("../../sql/seal/accounts.sql"), include_str!("../../sql/seal/account.sql"), |row| {
-            let of = |column| SecretContext::of_carrier_account(row.project_id, column);
-            vec![of("auth_token"), of("next_auth_token"), of("api_key_secret")]
-        }),
-        (include_str!("../../sql/seal/agents.sql"), include_str!("../../sql/seal/agent.sql"), |row| {
+        (
+            include_str!("../../sql/queries/seal/accounts.sql"),
+            include_str!("../../sql/queries/seal/account.sql"),
+            |row| {
+                let of = |column| SecretContext::of_carrier_account(row.project_id, column);
+                vec![of("auth_token"), of("next_auth_token"), of("api_key_secret")]
+            },
+        ),
+        (include_str!("../../sql/queries/seal/agents.sql"), include_str!("../../sql/queries/seal/agent.sql"), |row| {
             vec![SecretContext::of_agent(row.project_id, row.id); 2]
         }),
     ];

@@ -58,7 +58,7 @@ pub async fn list(
     after: Option<i64>,
     limit: u32,
 ) -> Result<Page<Message>, sqlx::Error> {
-    let rows = sqlx::query_as(include_str!("../../sql/message/list.sql"))
+    let rows = sqlx::query_as(include_str!("../../sql/queries/message/list.sql"))
         .bind(project_id)
         .bind(session_id)
         .bind(after)
@@ -70,7 +70,7 @@ pub async fn list(
 
 /// One message of a project.
 pub async fn find(storage: &Storage, project_id: Uuid, id: Uuid) -> Result<Option<Traced>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/message/find.sql"))
+    sqlx::query_as(include_str!("../../sql/queries/message/find.sql"))
         .bind(project_id)
         .bind(id)
         .fetch_optional(&storage.pool)
@@ -122,7 +122,7 @@ pub async fn send(storage: &Storage, text: &NewText, idempotency: Option<&Idempo
     let media: Vec<Attachment> = text.media_urls.iter().map(|url| Attachment::at(url.clone(), None)).collect();
     let (message_id, session_id, turn_id) = (new_id(), new_id(), new_id());
     let begun: Begun = database::retry_on_deadlock(|| {
-        sqlx::query_as(include_str!("../../sql/message/send.sql"))
+        sqlx::query_as(include_str!("../../sql/queries/message/send.sql"))
             .bind(text.project_id)
             .bind(idempotency.map(|idempotency| &idempotency.key))
             .bind(idempotency.map(|idempotency| &idempotency.request_hash))
@@ -153,7 +153,7 @@ pub async fn replay(
     project_id: Uuid,
     idempotency: &Idempotency,
 ) -> Result<Option<Begun>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/message/replay.sql"))
+    sqlx::query_as(include_str!("../../sql/queries/message/replay.sql"))
         .bind(project_id)
         .bind(&idempotency.key)
         .bind(&idempotency.request_hash)

@@ -164,7 +164,7 @@ impl Notifier {
             }
             let notice = format!("{} {}", self.process, words.join(" "));
             let telling =
-                sqlx::query(include_str!("../../sql/wake/tell.sql")).bind(CHANNEL).bind(notice).execute(&pool);
+                sqlx::query(include_str!("../../sql/queries/wake/tell.sql")).bind(CHANNEL).bind(notice).execute(&pool);
             if let Err(error) = database::with_timeout(telling).await {
                 if pool.is_closed() {
                     return;
@@ -196,7 +196,8 @@ impl Notifier {
         let mut listener = database::with_timeout(PgListener::connect_with(pool)).await?;
         database::with_timeout(listener.listen(&channel)).await?;
         let began = Instant::now();
-        let telling = sqlx::query(include_str!("../../sql/wake/tell.sql")).bind(&channel).bind("").execute(pool);
+        let telling =
+            sqlx::query(include_str!("../../sql/queries/wake/tell.sql")).bind(&channel).bind("").execute(pool);
         database::with_timeout(telling).await?;
         match tokio::time::timeout(HEARD_WITHIN, listener.recv()).await {
             Ok(heard) => heard.map(|_| Some(began.elapsed())),
@@ -214,7 +215,7 @@ impl Notifier {
         loop {
             let Ok(notice) = tokio::time::timeout(QUIET, listener.recv()).await else {
                 // Nobody rings, or the server vanished without a word.
-                let asking = sqlx::query(include_str!("../../sql/wake/listens.sql")).execute(&mut listener);
+                let asking = sqlx::query(include_str!("../../sql/queries/wake/listens.sql")).execute(&mut listener);
                 database::with_timeout(asking).await?;
                 continue;
             };

@@ -116,7 +116,7 @@ pub struct Step {
 /// Notes that a number is wanted, before anything is asked of the carrier: what a crash interrupts goes on from here. `None`:
 /// it is being released at this moment.
 pub async fn want(storage: &Storage, wish: &Wish) -> Result<Option<Uuid>, sqlx::Error> {
-    sqlx::query_scalar(include_str!("../../sql/number/want.sql"))
+    sqlx::query_scalar(include_str!("../../sql/queries/number/want.sql"))
         .bind(new_id())
         .bind(wish.project_id)
         .bind(&wish.number)
@@ -137,7 +137,7 @@ pub async fn change(
     agent_id: Option<Uuid>,
     mend_drift: Option<bool>,
 ) -> Result<bool, sqlx::Error> {
-    let changed = sqlx::query(include_str!("../../sql/number/change.sql"))
+    let changed = sqlx::query(include_str!("../../sql/queries/number/change.sql"))
         .bind(project_id)
         .bind(id)
         .bind(agent_id)
@@ -149,7 +149,7 @@ pub async fn change(
 
 /// Notes that a number is to be `detached` or `released`. False: the project has no such number.
 pub async fn part(storage: &Storage, project_id: Uuid, id: Uuid, wanted: &str) -> Result<bool, sqlx::Error> {
-    let noted = sqlx::query(include_str!("../../sql/number/part.sql"))
+    let noted = sqlx::query(include_str!("../../sql/queries/number/part.sql"))
         .bind(project_id)
         .bind(id)
         .bind(wanted)
@@ -166,7 +166,7 @@ pub async fn take(
     id: Uuid,
     lease_seconds: u32,
 ) -> Result<Option<Claim>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/number/take.sql"))
+    sqlx::query_as(include_str!("../../sql/queries/number/take.sql"))
         .bind(project_id)
         .bind(id)
         .bind(f64::from(lease_seconds))
@@ -178,7 +178,7 @@ pub async fn take(
 /// Claims numbers that are to be looked after, as far as there is room, for `lease_seconds`.
 pub async fn claim_check(storage: &Storage, room: ClaimLimits, lease_seconds: u32) -> Result<Vec<Claim>, sqlx::Error> {
     let token = new_id();
-    let claiming = room.bind(sqlx::query(include_str!("../../sql/number/claim_check.sql")));
+    let claiming = room.bind(sqlx::query(include_str!("../../sql/queries/number/claim_check.sql")));
     let claiming = claiming.bind(f64::from(lease_seconds)).bind(token).bind(room.only);
     read_claims(storage, JobKind::Number, claiming, "id", Some(token)).await
 }
@@ -191,7 +191,7 @@ pub async fn while_held<F: Future>(storage: &Storage, claim: &Claim, lease_secon
         tokio::select! {
             looked = &mut look => return looked,
             () = tokio::time::sleep(Duration::from_secs(u64::from(lease_seconds)) / 3) => {
-                let renewed = sqlx::query(include_str!("../../sql/number/renew.sql"))
+                let renewed = sqlx::query(include_str!("../../sql/queries/number/renew.sql"))
                     .bind(claim.number.id)
                     .bind(claim.token)
                     .bind(f64::from(lease_seconds))
@@ -209,7 +209,11 @@ pub async fn while_held<F: Future>(storage: &Storage, claim: &Claim, lease_secon
 pub async fn give_back(storage: &Storage, claims: &[Claim]) -> Result<(), sqlx::Error> {
     let ids: Vec<Uuid> = claims.iter().map(|claim| claim.number.id).collect();
     let tokens: Vec<Uuid> = claims.iter().map(|claim| claim.token).collect();
-    sqlx::query(include_str!("../../sql/number/give_back.sql")).bind(ids).bind(tokens).execute(&storage.pool).await?;
+    sqlx::query(include_str!("../../sql/queries/number/give_back.sql"))
+        .bind(ids)
+        .bind(tokens)
+        .execute(&storage.pool)
+        .await?;
     Ok(())
 }
 
@@ -219,7 +223,7 @@ pub async fn settle(storage: &Storage, claim: &Claim, facts: &Facts) -> Result<b
     bounds::told(&mut told, bounds::ERROR_BYTES);
     // It locks the number first, and then its texts; who sends one holds it and may look at the number.
     let settled = database::retry_on_deadlock(|| {
-        sqlx::query_scalar(include_str!("../../sql/number/settle.sql"))
+        sqlx::query_scalar(include_str!("../../sql/queries/number/settle.sql"))
             .bind(claim.number.id)
             .bind(claim.token)
             .bind(&told)
@@ -234,7 +238,7 @@ pub async fn settle(storage: &Storage, claim: &Claim, facts: &Facts) -> Result<b
 /// Takes back that a number is wanted which was never ours: the carrier will never have it for us. False: somebody wished for
 /// it anew, or the lease was lost.
 pub async fn forget(storage: &Storage, claim: &Claim) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar(include_str!("../../sql/number/forget.sql"))
+    sqlx::query_scalar(include_str!("../../sql/queries/number/forget.sql"))
         .bind(claim.number.id)
         .bind(claim.token)
         .bind(claim.number.wish)
@@ -244,7 +248,7 @@ pub async fn forget(storage: &Storage, claim: &Claim) -> Result<bool, sqlx::Erro
 
 /// One attached number of a project.
 pub async fn find(storage: &Storage, project_id: Uuid, id: Uuid) -> Result<Option<Number>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/number/find.sql"))
+    sqlx::query_as(include_str!("../../sql/queries/number/find.sql"))
         .bind(project_id)
         .bind(id)
         .fetch_optional(&storage.pool)
@@ -258,7 +262,7 @@ pub async fn list(
     before: Option<Uuid>,
     limit: u32,
 ) -> Result<Page<Number>, sqlx::Error> {
-    let rows = sqlx::query_as(include_str!("../../sql/number/list.sql"))
+    let rows = sqlx::query_as(include_str!("../../sql/queries/number/list.sql"))
         .bind(project_id)
         .bind(before)
         .bind(i64::from(limit) + 1)
@@ -285,14 +289,18 @@ pub async fn claim_read_back(
     room: ClaimLimits,
     every_seconds: u32,
 ) -> Result<Vec<ReadBack>, sqlx::Error> {
-    let claiming = room.bind(sqlx::query(include_str!("../../sql/number/claim_read_back.sql")));
+    let claiming = room.bind(sqlx::query(include_str!("../../sql/queries/number/claim_read_back.sql")));
     let claiming = claiming.bind(f64::from(every_seconds)).bind(room.only);
     read_claims(storage, JobKind::ReadBack, claiming, "id", None).await
 }
 
 /// Notes that the texts up to a time of the carrier's are known.
 pub async fn mark_backfilled(storage: &Storage, id: Uuid, until: DateTime<Utc>) -> Result<(), sqlx::Error> {
-    sqlx::query(include_str!("../../sql/number/mark_heard.sql")).bind(id).bind(until).execute(&storage.pool).await?;
+    sqlx::query(include_str!("../../sql/queries/number/mark_heard.sql"))
+        .bind(id)
+        .bind(until)
+        .execute(&storage.pool)
+        .await?;
     Ok(())
 }
 
@@ -309,7 +317,7 @@ pub struct Sender {
 
 /// An attached number of a project, by its digits.
 pub async fn find_by_number(storage: &Storage, project_id: Uuid, number: &str) -> Result<Option<Sender>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/number/find_by_number.sql"))
+    sqlx::query_as(include_str!("../../sql/queries/number/find_by_number.sql"))
         .bind(project_id)
         .bind(number)
         .fetch_optional(&storage.pool)
@@ -323,7 +331,7 @@ pub async fn choose(
     contact: &str,
     country: Option<&str>,
 ) -> Result<Option<Sender>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/number/choose.sql"))
+    sqlx::query_as(include_str!("../../sql/queries/number/choose.sql"))
         .bind(project_id)
         .bind(contact)
         .bind(country)

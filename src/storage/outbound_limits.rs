@@ -23,7 +23,7 @@ pub struct Usage {
 
 /// A project's usage of its limits, and with a contact the usage of that contact's limits.
 pub async fn usage(storage: &Storage, project_id: Uuid, contact: Option<&str>) -> Result<Vec<Usage>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/outbound/usage.sql"))
+    sqlx::query_as(include_str!("../../sql/queries/outbound/usage.sql"))
         .bind(project_id)
         .bind(contact)
         .fetch_all(&storage.pool)
@@ -51,13 +51,13 @@ impl AtLimit {
 
 /// The limits that projects have reached now.
 pub async fn at_limit(storage: &Storage) -> Result<Vec<AtLimit>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/outbound/at_limit.sql")).fetch_all(&storage.pool).await
+    sqlx::query_as(include_str!("../../sql/queries/outbound/at_limit.sql")).fetch_all(&storage.pool).await
 }
 
 /// The countries that a project may send to, if it has a list of its own.
 pub async fn allowed_countries(storage: &Storage, project_id: Uuid) -> Result<Option<Arc<[String]>>, sqlx::Error> {
     let found: Option<Option<Vec<String>>> =
-        sqlx::query_scalar(include_str!("../../sql/outbound/allowed_countries.sql"))
+        sqlx::query_scalar(include_str!("../../sql/queries/outbound/allowed_countries.sql"))
             .bind(project_id)
             .fetch_optional(&storage.pool)
             .await?;

@@ -20,7 +20,7 @@ pub struct Project {
 /// Makes a project with a key that may do everything in it. The key is told here and never again.
 pub async fn create(storage: &Storage, name: &str) -> Result<(Project, String), sqlx::Error> {
     let mut transaction = storage.pool.begin().await?;
-    let project: Project = sqlx::query_as(include_str!("../../sql/project/create.sql"))
+    let project: Project = sqlx::query_as(include_str!("../../sql/queries/project/create.sql"))
         .bind(new_id())
         .bind(name)
         .bind(draw_token(""))
@@ -33,12 +33,15 @@ pub async fn create(storage: &Storage, name: &str) -> Result<(Project, String), 
 
 /// The oldest project of a name.
 pub async fn find_by_name(storage: &Storage, name: &str) -> Result<Option<Project>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/project/find_by_name.sql")).bind(name).fetch_optional(&storage.pool).await
+    sqlx::query_as(include_str!("../../sql/queries/project/find_by_name.sql"))
+        .bind(name)
+        .fetch_optional(&storage.pool)
+        .await
 }
 
 /// A project by its id.
 pub async fn find(storage: &Storage, id: Uuid) -> Result<Option<Project>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/project/find.sql")).bind(id).fetch_optional(&storage.pool).await
+    sqlx::query_as(include_str!("../../sql/queries/project/find.sql")).bind(id).fetch_optional(&storage.pool).await
 }
 
 /// A project with its settings.
@@ -75,12 +78,12 @@ pub struct Settings {
 
 /// A project's settings.
 pub async fn settings(storage: &Storage, id: Uuid) -> Result<Settings, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/project/settings.sql")).bind(id).fetch_one(&storage.pool).await
+    sqlx::query_as(include_str!("../../sql/queries/project/settings.sql")).bind(id).fetch_one(&storage.pool).await
 }
 
 /// Changes what is named of a project's settings: an object with the names of [`Settings`].
 pub async fn change(storage: &Storage, id: Uuid, changes: &Map<String, Value>) -> Result<Settings, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/project/change.sql"))
+    sqlx::query_as(include_str!("../../sql/queries/project/change.sql"))
         .bind(id)
         .bind(Json(changes))
         .fetch_one(&storage.pool)

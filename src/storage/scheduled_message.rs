@@ -51,7 +51,7 @@ pub async fn send_due(storage: &Storage, room: ClaimLimits) -> Result<Vec<Due>, 
     let new_ids: Vec<Uuid> = (0..most).flat_map(|_| [new_id(), new_id()]).collect();
     // As in inactivity::decide.
     let due = database::retry_on_deadlock(|| {
-        let sending = sqlx::query(include_str!("../../sql/scheduled_message/send_due.sql"));
+        let sending = sqlx::query(include_str!("../../sql/queries/scheduled_message/send_due.sql"));
         fetch(storage, sending.bind(most).bind(new_ids.clone()).bind(room.only.clone()))
     });
     let due = due.await?.iter().map(Due::from_row).collect::<Result<Vec<_>, _>>()?;
@@ -65,12 +65,12 @@ pub async fn send_due(storage: &Storage, room: ClaimLimits) -> Result<Vec<Due>, 
 
 /// In how many seconds the next one is due; less than nothing when it is already, `None` when there is none.
 pub async fn next_due(storage: &Storage) -> Result<Option<f64>, sqlx::Error> {
-    sqlx::query_scalar(include_str!("../../sql/scheduled_message/next_due.sql")).fetch_one(&storage.pool).await
+    sqlx::query_scalar(include_str!("../../sql/queries/scheduled_message/next_due.sql")).fetch_one(&storage.pool).await
 }
 
 /// One scheduled message of a project.
 pub async fn find(storage: &Storage, project_id: Uuid, id: Uuid) -> Result<Option<ScheduledMessage>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/scheduled_message/find.sql"))
+    sqlx::query_as(include_str!("../../sql/queries/scheduled_message/find.sql"))
         .bind(project_id)
         .bind(id)
         .fetch_optional(&storage.pool)
@@ -84,7 +84,7 @@ pub async fn list(
     before: Option<Uuid>,
     limit: u32,
 ) -> Result<Page<ScheduledMessage>, sqlx::Error> {
-    let rows = sqlx::query_as(include_str!("../../sql/scheduled_message/list.sql"))
+    let rows = sqlx::query_as(include_str!("../../sql/queries/scheduled_message/list.sql"))
         .bind(project_id)
         .bind(before)
         .bind(i64::from(limit) + 1)
@@ -95,7 +95,7 @@ pub async fn list(
 
 /// Cancels one that still waits; false when there is none.
 pub async fn cancel(storage: &Storage, project_id: Uuid, id: Uuid) -> Result<bool, sqlx::Error> {
-    let cancelled = sqlx::query(include_str!("../../sql/scheduled_message/cancel.sql"))
+    let cancelled = sqlx::query(include_str!("../../sql/queries/scheduled_message/cancel.sql"))
         .bind(project_id)
         .bind(id)
         .execute(&storage.pool)

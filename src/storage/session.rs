@@ -45,7 +45,7 @@ pub struct Filter {
 
 /// One session of a project.
 pub async fn find(storage: &Storage, project_id: Uuid, id: Uuid) -> Result<Option<Session>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/session/find.sql"))
+    sqlx::query_as(include_str!("../../sql/queries/session/find.sql"))
         .bind(project_id)
         .bind(id)
         .fetch_optional(&storage.pool)
@@ -60,7 +60,7 @@ pub async fn list(
     before: Option<Uuid>,
     limit: u32,
 ) -> Result<Page<Session>, sqlx::Error> {
-    let rows = sqlx::query_as(include_str!("../../sql/session/list.sql"))
+    let rows = sqlx::query_as(include_str!("../../sql/queries/session/list.sql"))
         .bind(project_id)
         .bind(&filter.number)
         .bind(&filter.contact)
@@ -77,7 +77,7 @@ pub async fn end(storage: &Storage, project_id: Uuid, id: Uuid) -> Result<Option
     if find(storage, project_id, id).await?.is_none() {
         return Ok(None);
     }
-    sqlx::query(include_str!("../../sql/session/end.sql"))
+    sqlx::query(include_str!("../../sql/queries/session/end.sql"))
         .bind(id)
         .bind("operator_ended")
         .execute(&storage.pool)
@@ -88,7 +88,7 @@ pub async fn end(storage: &Storage, project_id: Uuid, id: Uuid) -> Result<Option
 /// Moves the clock of a session that is not closed: everything in it happened so much earlier. For people who can't wait.
 /// Says whether there was one.
 pub async fn skip(storage: &Storage, project_id: Uuid, id: Uuid, seconds: u32) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar(include_str!("../../sql/session/skip.sql"))
+    sqlx::query_scalar(include_str!("../../sql/queries/session/skip.sql"))
         .bind(project_id)
         .bind(id)
         .bind(f64::from(seconds))

@@ -14,7 +14,7 @@ use crate::storage::notifier::JobKind;
 
 /// At most `most` rows of due work, the oldest first, without the owners in `barred`.
 pub async fn due(storage: &Storage, work: JobKind, most: i64, barred: &[Uuid]) -> Result<Vec<Uuid>, sqlx::Error> {
-    sqlx::query_scalar(include_str!("../../sql/set_aside/due.sql"))
+    sqlx::query_scalar(include_str!("../../sql/queries/set_aside/due.sql"))
         .bind(work.word())
         .bind(i32::try_from(most).unwrap_or(i32::MAX))
         .bind(barred)
@@ -32,7 +32,7 @@ pub async fn set_aside(
     error: &sqlx::Error,
 ) -> Result<bool, sqlx::Error> {
     let why = bounds::error(&format!("this {} can't be read: {error}", work.word().replace('_', " ")));
-    let done: bool = sqlx::query_scalar(include_str!("../../sql/set_aside/set_aside.sql"))
+    let done: bool = sqlx::query_scalar(include_str!("../../sql/queries/set_aside/set_aside.sql"))
         .bind(work.word())
         .bind(row)
         .bind(token)

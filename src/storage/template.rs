@@ -18,7 +18,7 @@ pub struct Template {
 
 /// Writes a template, over the one of its name.
 pub async fn put(storage: &Storage, project_id: Uuid, name: &str, body: &str) -> Result<Template, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/template/put.sql"))
+    sqlx::query_as(include_str!("../../sql/queries/template/put.sql"))
         .bind(project_id)
         .bind(name)
         .bind(body)
@@ -28,7 +28,7 @@ pub async fn put(storage: &Storage, project_id: Uuid, name: &str, body: &str) ->
 
 /// A template by its name.
 pub async fn find(storage: &Storage, project_id: Uuid, name: &str) -> Result<Option<Template>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/template/find.sql"))
+    sqlx::query_as(include_str!("../../sql/queries/template/find.sql"))
         .bind(project_id)
         .bind(name)
         .fetch_optional(&storage.pool)
@@ -42,7 +42,7 @@ pub async fn list(
     after: Option<String>,
     limit: u32,
 ) -> Result<Page<Template>, sqlx::Error> {
-    let rows = sqlx::query_as(include_str!("../../sql/template/list.sql"))
+    let rows = sqlx::query_as(include_str!("../../sql/queries/template/list.sql"))
         .bind(project_id)
         .bind(after)
         .bind(i64::from(limit) + 1)
@@ -53,7 +53,7 @@ pub async fn list(
 
 /// Removes a template; false when there is none of that name.
 pub async fn delete(storage: &Storage, project_id: Uuid, name: &str) -> Result<bool, sqlx::Error> {
-    let deleted = sqlx::query(include_str!("../../sql/template/delete.sql"))
+    let deleted = sqlx::query(include_str!("../../sql/queries/template/delete.sql"))
         .bind(project_id)
         .bind(name)
         .execute(&storage.pool)

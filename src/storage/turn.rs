@@ -78,14 +78,14 @@ pub struct HistoryEntry {
 /// Claims turns that are due, as far as there is room, for `lease_seconds`.
 pub async fn claim(storage: &Storage, room: ClaimLimits, lease_seconds: u32) -> Result<Vec<Claim>, sqlx::Error> {
     let token = new_id();
-    let claiming = room.bind_with_projects(sqlx::query(include_str!("../../sql/turn/claim.sql")));
+    let claiming = room.bind_with_projects(sqlx::query(include_str!("../../sql/queries/turn/claim.sql")));
     let claiming = claiming.bind(f64::from(lease_seconds)).bind(token).bind(room.only);
     read_claims(storage, JobKind::Turn, claiming, "session_id", Some(token)).await
 }
 
 /// Prolongs the lease. False: it is lost, and what the turn makes will be thrown away.
 pub async fn renew(storage: &Storage, claim: &Claim, lease_seconds: u32) -> Result<bool, sqlx::Error> {
-    let renewed = sqlx::query(include_str!("../../sql/turn/renew.sql"))
+    let renewed = sqlx::query(include_str!("../../sql/queries/turn/renew.sql"))
         .bind(claim.session_id)
         .bind(claim.token)
         .bind(f64::from(lease_seconds))
@@ -98,7 +98,7 @@ pub async fn renew(storage: &Storage, claim: &Claim, lease_seconds: u32) -> Resu
 pub async fn give_back(storage: &Storage, claims: &[Claim]) -> Result<(), sqlx::Error> {
     let sessions: Vec<Uuid> = claims.iter().map(|claim| claim.session_id).collect();
     let tokens: Vec<Uuid> = claims.iter().map(|claim| claim.token).collect();
-    sqlx::query(include_str!("../../sql/turn/give_back.sql"))
+    sqlx::query(include_str!("../../sql/queries/turn/give_back.sql"))
         .bind(sessions)
         .bind(tokens)
         .execute(&storage.pool)
@@ -127,7 +127,7 @@ pub async fn put_off(
     error: &str,
     reason: Reason,
 ) -> Result<bool, sqlx::Error> {
-    let put_off = sqlx::query(include_str!("../../sql/turn/put_off.sql"))
+    let put_off = sqlx::query(include_str!("../../sql/queries/turn/put_off.sql"))
         .bind(claim.session_id)
         .bind(claim.token)
         .bind(seconds)
@@ -140,7 +140,7 @@ pub async fn put_off(
 
 /// Counts an interruption of a turn. Returns the number so far, or 0 if the lease was lost.
 pub async fn count_interruption(storage: &Storage, claim: &Claim) -> Result<i32, sqlx::Error> {
-    let counted = sqlx::query_scalar(include_str!("../../sql/turn/count_interruption.sql"))
+    let counted = sqlx::query_scalar(include_str!("../../sql/queries/turn/count_interruption.sql"))
         .bind(claim.session_id)
         .bind(claim.token)
         .fetch_optional(&storage.pool)
@@ -337,7 +337,8 @@ pub(super) async fn flush(
     for (settlement, ordinal) in settlements.iter_mut().zip(0..) {
         settlement.ordinal = ordinal;
     }
-    let settling = sqlx::query_as(include_str!("../../sql/turn/settle.sql")).bind(settlements).fetch_all(connection);
+    let settling =
+        sqlx::query_as(include_str!("../../sql/queries/turn/settle.sql")).bind(settlements).fetch_all(connection);
     let settled: Vec<Row> = failpoint::during("turn.in_commit", settling).await?;
     failpoint::reach("turn.after_settle");
     for reason in settled.iter().filter_map(|(.., refused)| refused.as_deref()).flatten() {

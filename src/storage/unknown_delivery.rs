@@ -42,7 +42,7 @@ pub enum Resolved {
 /// Claims unknown deliveries whose time has come, as far as there is room, for `lease_seconds`.
 pub async fn claim(storage: &Storage, room: ClaimLimits, lease_seconds: u32) -> Result<Vec<Unknown>, sqlx::Error> {
     let token = new_id();
-    let claiming = room.bind(sqlx::query(include_str!("../../sql/unknown/claim.sql")));
+    let claiming = room.bind(sqlx::query(include_str!("../../sql/queries/unknown/claim.sql")));
     let claiming = claiming.bind(f64::from(lease_seconds)).bind(token).bind(room.only);
     read_claims(storage, JobKind::Unknown, claiming, "id", Some(token)).await
 }
@@ -51,7 +51,11 @@ pub async fn claim(storage: &Storage, room: ClaimLimits, lease_seconds: u32) -> 
 pub async fn give_back(storage: &Storage, claims: &[Unknown]) -> Result<(), sqlx::Error> {
     let ids: Vec<Uuid> = claims.iter().map(|claim| claim.id).collect();
     let tokens: Vec<Uuid> = claims.iter().map(|claim| claim.token).collect();
-    sqlx::query(include_str!("../../sql/unknown/give_back.sql")).bind(ids).bind(tokens).execute(&storage.pool).await?;
+    sqlx::query(include_str!("../../sql/queries/unknown/give_back.sql"))
+        .bind(ids)
+        .bind(tokens)
+        .execute(&storage.pool)
+        .await?;
     Ok(())
 }
 
@@ -64,7 +68,7 @@ pub async fn resolve(
     candidates: Option<Vec<String>>,
     settle_after_seconds: u32,
 ) -> Result<Resolved, sqlx::Error> {
-    let resolved: String = sqlx::query_scalar(include_str!("../../sql/unknown/resolve.sql"))
+    let resolved: String = sqlx::query_scalar(include_str!("../../sql/queries/unknown/resolve.sql"))
         .bind(unknown.id)
         .bind(unknown.token)
         .bind(candidates)

@@ -55,7 +55,7 @@ async fn a_claim_of_turns_finds_each_sessions_messages_by_their_order() {
     let room = "10, '{}', '{}', '{}', 10, '{}', '{}', '{}', 10, 30, '01900000-0000-7000-8000-000000000000', null";
     // As it is on a quiet evening: no turn waits while statistics are gathered, and the plan is made of that.
     sqlx::query("analyze").execute(world.storage.pool()).await.expect("analyzed");
-    let plan = plan(&world, include_str!("../../sql/turn/claim.sql"), room).await;
+    let plan = plan(&world, include_str!("../../sql/queries/turn/claim.sql"), room).await;
     keep(&world, "plan of a claim of turns", &plan).await;
     assert!(plan.contains("Tid Scan on turn"), "{plan}");
     must_use(
@@ -75,7 +75,7 @@ async fn a_claim_of_turns_finds_each_sessions_messages_by_their_order() {
 async fn a_claim_of_deliveries_reads_live_rows_alone() {
     let world = World::new().await;
     let room = "10, '{}', '{}', '{}', 10, 30, '01900000-0000-7000-8000-000000000000', null";
-    let plan = plan(&world, include_str!("../../sql/delivery/claim.sql"), room).await;
+    let plan = plan(&world, include_str!("../../sql/queries/delivery/claim.sql"), room).await;
     keep(&world, "plan of a claim of deliveries", &plan).await;
     // Both hold live rows alone.
     for index in ["delivery_that_is_due", "delivery_in_order_of_a_contact", "message_pk"] {
@@ -121,7 +121,13 @@ async fn nothing_for(world: &World, statement: &str) -> String {
 async fn workers_look_up_each_row_whatever_the_statistics_say() {
     let world = World::new().await;
     sqlx::query("analyze").execute(world.storage.pool()).await.expect("analyzed");
-    let rooms = ["sql/turn/", "sql/delivery/", "sql/unknown/", "sql/silence/", "sql/inbound/"];
+    let rooms = [
+        "sql/queries/turn/",
+        "sql/queries/delivery/",
+        "sql/queries/unknown/",
+        "sql/queries/silence/",
+        "sql/queries/inbound/",
+    ];
     let asked = crate::tidy::files("sql", "sql");
     let asked: Vec<_> = asked.into_iter().filter(|(path, _)| rooms.iter().any(|room| path.starts_with(room))).collect();
     assert!(asked.len() > 10, "{asked:?}");

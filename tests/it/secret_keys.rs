@@ -67,7 +67,7 @@ async fn credentials_that_are_given_while_secrets_are_sealed_anew_are_not_overwr
     .clone();
     account.auth_token = "given-since".to_owned().into();
     Accounts::new(world.storage.clone(), both).put(&account).await.expect("written");
-    let late = sqlx::query(include_str!("../../sql/seal/account.sql"))
+    let late = sqlx::query(include_str!("../../sql/queries/seal/account.sql"))
         .bind(project_id)
         .bind(&read.0)
         .bind(new.id())
