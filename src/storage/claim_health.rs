@@ -34,7 +34,7 @@ impl Claims {
     /// The names of the kinds of work whose claims have all failed for longer than `bound`.
     pub fn failing_for(&self, bound: Duration) -> Vec<&'static str> {
         let mut kinds: Vec<&str> =
-            self.since().iter().filter(|(_, since)| since.elapsed() > bound).map(|(work, _)| work.word()).collect();
+            self.since().iter().filter(|(_, since)| since.elapsed() > bound).map(|(work, _)| work.as_str()).collect();
         kinds.sort_unstable();
         kinds
     }

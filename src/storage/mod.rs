@@ -34,7 +34,8 @@ pub mod unknown_delivery;
 
 use std::sync::Arc;
 
-use sqlx::{Connection, PgPool};
+use sqlx::pool::PoolConnection;
+use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
 use batcher::{Batcher, RetryBudget};
@@ -98,6 +99,26 @@ impl Storage {
     /// The bells of this process.
     pub fn notifier(&self) -> &Arc<Notifier> {
         &self.notifier
+    }
+
+    /// A connection of the pool, for one statement or a few. It goes back to the pool when it is dropped. Whoever holds
+    /// one must not wait for another one: all others may be waiting too.
+    pub async fn connection(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+        self.pool.acquire().await
+    }
+
+    /// Runs a statement that is a transaction of its own, and repeats it after a deadlock.
+    pub async fn retrying<T>(
+        &self,
+        statement: impl AsyncFn(&mut PgConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, sqlx::Error> {
+        let mut connection = self.connection().await?;
+        database::retry_on_deadlock(async || statement(&mut connection).await).await
+    }
+
+    /// A transaction on a connection of the pool. Dropped without a commit, it is rolled back.
+    pub async fn transaction(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+        self.pool.begin().await
     }
 
     /// The pool, for tests and tools that look at rows.

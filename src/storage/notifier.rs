@@ -13,6 +13,7 @@ use sqlx::postgres::PgListener;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use crate::domain::words::words;
 use crate::storage::claim_health::Claims;
 use crate::storage::database;
 
@@ -27,47 +28,27 @@ const HEARD_WITHIN: Duration = Duration::from_secs(3);
 /// After which silence a listener asks whether it is still connected.
 const QUIET: Duration = Duration::from_secs(30);
 
-/// What kind of work waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum JobKind {
-    Turn,
-    Delivery,
-    /// Deliveries to be looked for. Nobody rings for them: they are due after a while, and polled.
-    Unknown,
-    /// Numbers to be read back. They are due by the clock, and polled.
-    ReadBack,
-    /// Sessions that may be silent. They are due by the clock, and polled.
-    Silence,
-    /// Texts that are to be sent later, or after a turn.
-    ScheduledMessage,
-    /// Numbers to be looked after. They are due by the clock, and polled.
-    Number,
+words! {
+    /// A kind of work.
+    pub enum JobKind {
+        /// Turns to be run.
+        Turn = "turn",
+        /// Deliveries to be sent.
+        Delivery = "delivery",
+        /// Deliveries to be looked for. Nobody rings for them: they are due after a while, and polled.
+        Unknown = "unknown",
+        /// Numbers to be read back. They are due by the clock, and polled.
+        ReadBack = "read_back",
+        /// Sessions that may be silent. They are due by the clock, and polled.
+        Silence = "silence",
+        /// Messages that are to be sent later, or after a turn.
+        ScheduledMessage = "scheduled_message",
+        /// Numbers to be looked after. They are due by the clock, and polled.
+        Number = "number",
+    }
 }
 
 impl JobKind {
-    const ALL: [Self; 7] = [
-        Self::Turn,
-        Self::Delivery,
-        Self::Unknown,
-        Self::ReadBack,
-        Self::Silence,
-        Self::ScheduledMessage,
-        Self::Number,
-    ];
-
-    /// The name of the kind of work in the database, logs and metrics.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Turn => "turn",
-            Self::Delivery => "delivery",
-            Self::Unknown => "unknown",
-            Self::ReadBack => "read_back",
-            Self::Silence => "silence",
-            Self::ScheduledMessage => "scheduled_message",
-            Self::Number => "number",
-        }
-    }
-
     const fn bit(self) -> u8 {
         1 << self as u8
     }
@@ -158,13 +139,12 @@ impl Notifier {
             self.tell.notified().await;
             let untold = self.untold.swap(0, Ordering::AcqRel);
             let words: Vec<&str> =
-                JobKind::ALL.iter().filter(|work| untold & work.bit() != 0).map(|work| work.word()).collect();
+                JobKind::ALL.iter().filter(|work| untold & work.bit() != 0).map(|work| work.as_str()).collect();
             if words.is_empty() {
                 continue;
             }
             let notice = format!("{} {}", self.process, words.join(" "));
-            let telling =
-                sqlx::query(include_str!("../../sql/queries/wake/tell.sql")).bind(CHANNEL).bind(notice).execute(&pool);
+            let telling = sqlx::query_file!("sql/queries/wake/tell.sql", CHANNEL, notice).fetch_one(&pool);
             if let Err(error) = database::with_timeout(telling).await {
                 if pool.is_closed() {
                     return;
@@ -196,8 +176,7 @@ impl Notifier {
         let mut listener = database::with_timeout(PgListener::connect_with(pool)).await?;
         database::with_timeout(listener.listen(&channel)).await?;
         let began = Instant::now();
-        let telling =
-            sqlx::query(include_str!("../../sql/queries/wake/tell.sql")).bind(&channel).bind("").execute(pool);
+        let telling = sqlx::query_file!("sql/queries/wake/tell.sql", channel, "").fetch_one(pool);
         database::with_timeout(telling).await?;
         match tokio::time::timeout(HEARD_WITHIN, listener.recv()).await {
             Ok(heard) => heard.map(|_| Some(began.elapsed())),
@@ -210,12 +189,12 @@ impl Notifier {
         database::with_timeout(listener.listen(CHANNEL)).await?;
         // What was told while nobody listened.
         for work in JobKind::ALL {
-            self.bell(work).notify_one();
+            self.bell(*work).notify_one();
         }
         loop {
             let Ok(notice) = tokio::time::timeout(QUIET, listener.recv()).await else {
                 // Nobody rings, or the server vanished without a word.
-                let asking = sqlx::query(include_str!("../../sql/queries/wake/listens.sql")).execute(&mut listener);
+                let asking = sqlx::query_file!("sql/queries/wake/listens.sql").fetch_one(&mut listener);
                 database::with_timeout(asking).await?;
                 continue;
             };
@@ -224,12 +203,9 @@ impl Notifier {
             if words.next() == Some(self.process.to_string().as_str()) {
                 continue;
             }
-            for word in words {
-                for work in JobKind::ALL {
-                    if work.word() == word {
-                        self.bell(work).notify_one();
-                    }
-                }
+            // A process of another version may name a kind that this one does not have.
+            for work in words.filter_map(|word| word.parse().ok()) {
+                self.bell(work).notify_one();
             }
         }
     }

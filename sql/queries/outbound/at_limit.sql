@@ -1,5 +1,5 @@
 -- Projects that have reached a limit in the current window, with the number of contacts at the limit. At most fifty.
-select project.name, bound.name as "limit", bound.most, count(*) as contacts, max(bound.began + bound.lasts) as resets_at
+select project.name, bound.name as "limit!", bound.most as "most!", count(*) as "contacts!", max(bound.began + bound.lasts) as "resets_at!"
   from outbound_pace pace
   join project on project.id = pace.project_id
  cross join lateral (values

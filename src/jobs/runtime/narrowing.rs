@@ -26,10 +26,10 @@ impl Narrowing {
     pub(crate) async fn claim<S: JobSource>(
         &self,
         source: &S,
-        room: ClaimLimits,
+        limits: ClaimLimits,
     ) -> Result<Claimed<S::Claim>, sqlx::Error> {
-        let Some(group) = self.next(source, &room).await? else { return Ok((Vec::new(), false)) };
-        let claiming = source.claim(ClaimLimits { only: group.clone(), ..room });
+        let Some(group) = self.next(source, &limits).await? else { return Ok((Vec::new(), false)) };
+        let claiming = source.claim(ClaimLimits { only: group.clone(), ..limits });
         match (database::with_timeout(claiming).await, group) {
             (Ok(claims), None) => {
                 self.search().succeeded();
@@ -56,16 +56,20 @@ impl Narrowing {
     async fn next<S: JobSource>(
         &self,
         source: &S,
-        room: &ClaimLimits,
+        limits: &ClaimLimits,
     ) -> Result<Option<Option<Vec<Uuid>>>, sqlx::Error> {
-        let most = usize::try_from(room.most).unwrap_or(usize::MAX).max(1);
+        let most = usize::try_from(limits.most).unwrap_or(usize::MAX).max(1);
         let width = match self.search().step(most) {
             Step::All => return Ok(Some(None)),
             Step::Group(group) => return Ok(Some(Some(group))),
             Step::Search { width } => width,
         };
         let asked = i64::try_from(width).unwrap_or(i64::MAX);
-        let due = database::with_timeout(set_aside::due(source.storage(), S::WORK, asked, &room.barred())).await?;
+        let reading = async {
+            let mut connection = source.storage().connection().await?;
+            set_aside::due(&mut connection, S::WORK, asked, &limits.barred()).await
+        };
+        let due = database::with_timeout(reading).await?;
         let mut search = self.search();
         search.begin(due, width, Instant::now()).map_or(Ok(()), Err)?;
         match search.step(most) {
@@ -82,7 +86,7 @@ impl Narrowing {
         error: sqlx::Error,
     ) -> Result<Claimed<S::Claim>, sqlx::Error> {
         source.storage().notifier().claims().failed_at(S::WORK, Instant::now());
-        metrics::counter!("textback_claim_failures_total", "work" => S::WORK.word()).increment(1);
+        metrics::counter!("textback_claim_failures_total", "work" => S::WORK.as_str()).increment(1);
         let Some(fault) = database::fault(&error) else {
             // While the database is unavailable, a failure says nothing about the rows.
             match error.as_database_error() {
@@ -94,7 +98,7 @@ impl Narrowing {
         let Some(group) = group else {
             let told = error.to_string();
             self.search().want(error, Instant::now()).map_or(Ok(()), Err)?;
-            tracing::warn!(error = told, work = S::WORK.word(), "some row may make the claim fail; it is looked for");
+            tracing::warn!(error = told, work = S::WORK.as_str(), "some row may make the claim fail; it is looked for");
             return Ok((Vec::new(), true));
         };
         self.search().failed(group, fault, error, Instant::now());
@@ -109,7 +113,7 @@ impl Narrowing {
             Conclusion::Rests => return Ok(false),
             Conclusion::Nobody(error) => {
                 tracing::error!(
-                    work = S::WORK.word(),
+                    work = S::WORK.as_str(),
                     "no row that is due can be claimed, so it may be no row's fault; none is set aside"
                 );
                 return Err(error);
@@ -117,13 +121,16 @@ impl Narrowing {
             Conclusion::Blamed(blamed) => blamed,
         };
         for (row, error) in blamed {
-            let setting_aside = set_aside::set_aside(source.storage(), S::WORK, row, None, &error);
+            let setting_aside = async {
+                let mut connection = source.storage().connection().await?;
+                set_aside::set_aside(&mut connection, S::WORK, row, None, &error).await
+            };
             match database::with_timeout(setting_aside).await {
                 Ok(true) => self.search().forget(row),
                 // Another worker holds the row. A later search finds it again.
                 Ok(false) => {}
                 Err(cause) => {
-                    tracing::error!(error = %cause, work = S::WORK.word(), %row, "a row that can't be claimed could not be set aside");
+                    tracing::error!(error = %cause, work = S::WORK.as_str(), %row, "a row that can't be claimed could not be set aside");
                     return Err(cause);
                 }
             }
