@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use reqwest::Method;
 use serde_json::{Value, json};
-use textback::storage::consent::Keyword;
+use textback::domain::consent::Keyword;
 
 use crate::harness::{ADA, AUTH_TOKEN, ECHO, NUMBER, World};
 

@@ -109,7 +109,7 @@ async fn every_body_of_the_collection_gets_through_unharmed() {
         }
         let said = body["params"].as_array().expect("pairs").iter().find(|pair| pair[0] == "Body").map(|pair| &pair[1]);
         let Some(said) = said.and_then(Value::as_str) else { continue };
-        if textback::storage::consent::Keyword::of(said).is_some() || said.trim().is_empty() {
+        if textback::domain::consent::Keyword::of(said).is_some() || said.trim().is_empty() {
             continue;
         }
         texts += 1;
