@@ -19,7 +19,7 @@ pub struct Medium {
 
 /// One medium of a project.
 pub async fn find(ledger: &Ledger, project_id: Uuid, id: Uuid) -> Result<Option<Medium>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/queries/medium/find.sql"))
+    sqlx::query_as(include_str!("../../sql/queries/attachment/find.sql"))
         .bind(project_id)
         .bind(id)
         .fetch_optional(&ledger.pool)
@@ -28,7 +28,7 @@ pub async fn find(ledger: &Ledger, project_id: Uuid, id: Uuid) -> Result<Option<
 
 /// Notes what a medium turned out to be.
 pub async fn measure(ledger: &Ledger, id: Uuid, content_type: &str, bytes: i64) -> Result<(), sqlx::Error> {
-    sqlx::query(include_str!("../../sql/queries/medium/measure.sql"))
+    sqlx::query(include_str!("../../sql/queries/attachment/measure.sql"))
         .bind(id)
         .bind(content_type)
         .bind(bytes)
