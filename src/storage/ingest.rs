@@ -250,7 +250,7 @@ async fn flush(
         })
         .unzip();
     failpoint::reach("intake.before_insert");
-    let taking = sqlx::query_as(include_str!("../../sql/queries/inbound/take_in.sql"))
+    let taking = sqlx::query_as(include_str!("../../sql/queries/inbound/ingest.sql"))
         .bind(&rows)
         .bind(&forms)
         .bind(token)

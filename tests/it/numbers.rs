@@ -309,7 +309,7 @@ async fn a_wish_that_comes_during_a_look_is_not_lost() {
     let again = json!({"number": NUMBER, "agent_id": world.an_agent().await});
     assert_eq!(world.refused(Method::POST, "/v1/numbers", Some(again)).await.1, "number_busy");
     let gone = textback::storage::number::Facts {
-        wish: claim.number.wish,
+        generation: claim.number.generation,
         gone: true,
         check_in_seconds: 3600.0,
         ..Default::default()

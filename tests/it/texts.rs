@@ -181,7 +181,7 @@ async fn a_medium_that_leads_elsewhere_or_is_no_medium_is_not_fetched() {
         crate::harness::ACCOUNT_SID
     );
     world.post("messages", &form, AUTH_TOKEN).await;
-    let id: uuid::Uuid = sqlx::query_scalar("select id from medium where url like 'https://evil%'")
+    let id: uuid::Uuid = sqlx::query_scalar("select id from attachment where url like 'https://evil%'")
         .fetch_one(world.storage.pool())
         .await
         .expect("a row");
