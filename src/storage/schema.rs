@@ -83,21 +83,12 @@ fn objects() -> impl Iterator<Item = Object> {
     functions.chain(views).filter_map(Object::parse)
 }
 
-/// The statements of a file. Each begins a line with `create or replace`, and the comments between them are left out.
-fn statements(file: &'static str) -> impl Iterator<Item = &'static str> {
-    const BEGIN: &str = "create or replace ";
-    let at = |file: &str, from: usize| {
-        file.get(from..)?
-            .match_indices(BEGIN)
-            .map(|(at, _)| from + at)
-            .find(|at| *at == 0 || file.as_bytes().get(at - 1) == Some(&b'\n'))
-    };
-    let mut next = at(file, 0);
-    std::iter::from_fn(move || {
-        let begin = next?;
-        next = at(file, begin + BEGIN.len());
-        file.get(begin..next.unwrap_or(file.len())).map(str::trim_end)
-    })
+/// The statements of a file. Each begins a line with `create or replace`, and goes on to the next one.
+fn statements(file: &'static str) -> Vec<&'static str> {
+    let is_at_a_line = |at: &usize| *at == 0 || file.as_bytes().get(at - 1) == Some(&b'\n');
+    let begins: Vec<usize> = file.match_indices("create or replace ").map(|(at, _)| at).filter(is_at_a_line).collect();
+    let ends = begins.iter().skip(1).copied().chain([file.len()]);
+    begins.iter().zip(ends).filter_map(|(begin, end)| file.get(*begin..end)).map(str::trim_end).collect()
 }
 
 impl Object {
@@ -125,12 +116,13 @@ mod tests {
     #[test]
     fn each_file_has_one_function_and_the_triggers_that_call_it() {
         for file in FILES {
-            let names: Vec<String> = statements(file).map(|text| Object::parse(text).expect(text).name).collect();
+            let names: Vec<String> =
+                statements(file).into_iter().map(|text| Object::parse(text).expect(text).name).collect();
             let (first, others) = names.split_first().expect("a statement");
             let function = first.strip_prefix("function ").expect("a function first");
             assert!(others.iter().all(|name| name.starts_with("trigger ")), "{names:?}");
             assert!(
-                statements(file).skip(1).all(|text| text.contains(&format!("execute function {function}()"))),
+                statements(file).iter().skip(1).all(|text| text.contains(&format!("execute function {function}()"))),
                 "{names:?}"
             );
         }
@@ -149,7 +141,7 @@ mod tests {
     #[test]
     fn statements_are_told_apart() {
         let file = "-- About create or replace function a.\ncreate or replace function a() as $$ 1 $$;\n\ncreate or replace trigger b before update or delete on c\n    execute function a();\n";
-        let found: Vec<Object> = statements(file).filter_map(Object::parse).collect();
+        let found: Vec<Object> = statements(file).into_iter().filter_map(Object::parse).collect();
         let names: Vec<&str> = found.iter().map(|object| object.name.as_str()).collect();
         assert_eq!(names, ["function a", "trigger b on c"]);
         assert_eq!(found[0].statement, "create or replace function a() as $$ 1 $$;");

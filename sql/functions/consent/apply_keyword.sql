@@ -9,7 +9,7 @@ set search_path = textback, pg_temp as $$
 declare
     help text;
 begin
-    -- A keyword that was read back late says nothing about what was said after it.
+    -- A backfilled keyword does not override what was recorded after it.
     if word in ('stop', 'start')
        and exists (select from consent where number_id = to_number and contact = of_contact and recorded_at > said_at) then
         return;
@@ -21,7 +21,7 @@ begin
         values (new_consent, of_project, to_number, of_contact, 'opted_in', 'keyword', left(was_said, 1600), in_message, clock_timestamp());
     elsif word = 'help' then
         select help_message into help from project where id = of_project;
-        -- Once a minute: two robots must not explain themselves to each other for ever.
+        -- Once a minute, so two machines don't answer each other for ever.
         if help is not null
            and not exists (select from message
                             where session_id = of_session and kind = 'help' and created_at > now() - interval '1 minute') then

@@ -10,14 +10,14 @@ begin
     if allowed is not null then
         return allowed && countries;
     end if;
-    -- A toll-free number of +1, or one of an area that nobody knows, serves both of the large countries there.
+    -- A toll-free number of +1, or one of an unknown area, serves the United States and Canada.
     select array_agg(of_number.country) into allowed
       from number
      cross join lateral unnest(case when number.number ~ '^\+18(00|33|44|55|66|77|88)' then '{US,CA}'
                                     when number.country is not null then array[number.country]
                                     when number.number like '+1%' then '{US,CA}' end) as of_number (country)
      where number.project_id = of_project and number.detached_at is null;
-    -- Where the digits of no number tell its country, there is nothing to go by.
+    -- If the digits of no number tell its country, every country is allowed.
     return allowed is null or allowed && countries
         or exists (select from session where session.project_id = of_project and session.contact = to_contact and engaged);
 end $$;

@@ -13,6 +13,6 @@ begin
      where project_id = of_project and iso2 = in_country;
     perform settle_registration(id, null, null)
        from (select id from number where project_id = of_project and country = in_country and detached_at is null order by id) theirs;
-    -- Where nothing had to be registered, nothing was read.
+    -- The registration was not read before if none was required, so the numbers are checked at once.
     update number set check_at = now() where project_id = of_project and country = in_country and detached_at is null;
 end $$;

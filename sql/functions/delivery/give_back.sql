@@ -12,7 +12,7 @@ begin
     update delivery
        set status = 'planned', lease_token = null, leased_until = null, attempts = attempts - 1, updated_at = now(),
            history = history - (-1)
-     -- Not by a join: one that was planned while the table was empty would read all of its index.
+     -- By an array, because a join that was planned while the table was empty would read the whole index.
      where id = any (ids)
        and lease_token = any (array(select given.token from unnest(ids, tokens) as given (id, token) where given.id = delivery.id));
     perform withdraw_delivery_if_stale(id) from unnest(ids) as id;

@@ -19,7 +19,7 @@ begin
         return 'unknown';
     end if;
     if class = 'opted_out' then
-        -- First, as everybody does.
+        -- The contact's lock comes before the delivery's row.
         perform lock_contact(locked.number_id, locked.contact);
     end if;
     select id, status, carrier_sid into locked from delivery
@@ -28,7 +28,7 @@ begin
     if not found then
         return 'unknown';
     end if;
-    -- What we gave up or took back without the carrier's word is open to that word.
+    -- A delivery that we failed or suppressed without an answer of the carrier still takes the carrier's report.
     if delivery_rank(to_status) <= delivery_rank(locked.status)
        and not (locked.carrier_sid is null and locked.status in ('failed', 'suppressed') and to_status <> 'failed') then
         return 'unchanged';

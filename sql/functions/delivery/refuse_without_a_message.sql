@@ -10,7 +10,8 @@ begin
      limit 1;
     if found then
         raise foreign_key_violation
-              using constraint = 'delivery_belongs_to_a_message', table = 'delivery', message = 'a delivery would belong to the message ' || orphan || ', which does not exist';
+              using constraint = 'delivery_belongs_to_a_message', table = 'delivery',
+                    message = 'a delivery would belong to the message ' || orphan || ', which does not exist';
     end if;
     return null;
 end $$;

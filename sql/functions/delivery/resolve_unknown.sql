@@ -12,7 +12,7 @@ declare
     absences  integer;
     this_time timestamptz := now();
 begin
-    -- It may be planned again: see opt_out.
+    -- The delivery may be planned again, which needs the contact's lock: see opt_out.
     select number_id, contact into locked from delivery where id = of_delivery;
     perform lock_contact(locked.number_id, locked.contact);
     select id, project_id, status, attempted_at, history into locked from delivery
@@ -22,7 +22,7 @@ begin
         return 'stale';
     end if;
 
-    -- A message that is another delivery's is not this one's, however alike their texts are.
+    -- A message that belongs to another delivery is none of this one, even if the bodies are equal.
     select candidate into found_sid
       from unnest(candidates) with ordinality as listed (candidate, position)
      where not exists (
@@ -42,7 +42,7 @@ begin
         select count(*) into absences from jsonb_array_elements(locked.history) step
          where step ->> 'by' = 'list' and step ->> 'status' = 'planned';
         if absences >= 3 then
-            -- A text that the carrier stumbles over each time must not hold up what follows it for ever.
+            -- A message that the carrier loses each time must not block the contact's later messages for ever.
             update delivery
                set status = 'failed', due_at = null, lease_token = null, leased_until = null, updated_at = this_time,
                    error_class = 'ambiguous', error_detail = 'the carrier never had it, four times',

@@ -15,8 +15,8 @@ declare
     done      integer[] := '{}';
     accepted  jsonb := delivery_step('accepted', 'carrier', null, null, null);
 begin
-    -- What is planned again, and what tells of an opt-out, queues with the contact's consent (see opt_out), before any
-    -- delivery is locked and in everybody's order.
+    -- The contact's lock is needed where a delivery is planned again or tells of an opt-out (see opt_out). The locks come
+    -- before the rows of deliveries, in the order of all callers.
     for lock_of in
         select distinct of_it.number_id, of_it.contact
           from unnest(deliveries) d
@@ -27,13 +27,13 @@ begin
         perform lock_contact(lock_of.number_id, lock_of.contact);
     end loop;
 
-    -- Nearly all are accepted: these in one statement. Each is looked up by its key, whatever the statistics say of the table, and
-    -- written where it lies. One that was changed since the statement began lies elsewhere and is left to the loop below.
+    -- Most are accepted: they are written by one statement. Each is found by its key, whatever the statistics say, and written
+    -- by its ctid. A row that was changed since the statement began has another ctid, and is left to the loop below.
     for ordinal, next_waits in
         update delivery
            set status = 'accepted', due_at = null, lease_token = null, leased_until = null, carrier_sid = d.carrier_sid,
                accepted_at = now(), updated_at = now(), error_code = null, error_class = null, error_detail = null,
-               -- At most once a delivery, so the bound of append_step holds without its call for each.
+               -- A delivery is accepted once, so its history needs no limit here; a call of append_step would cost more.
                history = history || accepted
           from unnest(deliveries) d
          cross join lateral (
@@ -62,7 +62,7 @@ begin
         ordinal := settling.ordinal;
         next_waits := true;
         if settling.status in ('planned', 'unknown') then
-            -- Something is left to do: to send it again, or to find out whether the carrier has it.
+            -- Work is left: to send it again, or to find out whether the carrier has it.
             update delivery
                set status = settling.status, due_at = now() + make_interval(secs => settling.retry_after_seconds),
                    lease_token = null, leased_until = null, updated_at = now(),

@@ -17,7 +17,7 @@ declare
     handled     integer := 0;
     text_kind   text;
     text_body   text;
-    -- When what is to be done has to be done, or is worth looking at again.
+    -- When the action is due, or the session is worth another look.
     due         timestamptz;
     quiet_to    timestamptz;
     this_time   timestamptz := now();
@@ -28,14 +28,14 @@ begin
           join session on session.id = inactivity.session_id
          where inactivity.due_at <= now() and (only_these is null or inactivity.session_id = any (only_these))
          order by inactivity.due_at
-         -- Another worker may be at the first of them: it holds their contacts, and this one goes on to the next.
+         -- Another worker may hold the contacts of the first jobs; this one goes on to the next.
          limit most::bigint * 4
     loop
         exit when handled = most;
         if not try_lock_contact(job.number_id, job.contact) then
             continue;
         end if;
-        -- Somebody else may have decided about it since.
+        -- Another worker may have decided about it meanwhile.
         perform from inactivity where inactivity.session_id = job.session_id and inactivity.due_at <= this_time for update skip locked;
         if not found then
             continue;
@@ -66,8 +66,8 @@ begin
                    or exists (select from delivery
                                where delivery.number_id = job.number_id and delivery.contact = job.contact
                                  and delivery.due_at is not null) then
-                    -- It is not the person who is silent: we owe them an answer. The longer already, the longer it may
-                    -- take: so a carrier that is away for hours makes no storm of looks.
+                    -- We owe the contact an answer. The next look comes later each time, so a carrier that is away for hours
+                    -- causes no storm of looks.
                     due := this_time + least(greatest(this_time - due, interval '1 second'), interval '1 minute');
                 else
                     quiet_to := quiet_hours_end(locked.project_id, job.contact);
@@ -87,15 +87,15 @@ begin
              order by message.seq desc
              limit 1;
             if warning.status in ('failed', 'suppressed') then
-                -- Who was not warned is not told of the end either.
+                -- A contact who was not warned is not told of the end either.
                 outcome := 'ended';
                 due := this_time;
             else
-                -- Not with the carrier yet: then the grace has not begun, and ends no earlier than this.
+                -- Until the carrier accepts the warning the grace has not begun, and ends no earlier than this.
                 due := coalesce(warning.accepted_at, this_time) + locked.grace;
                 if due <= this_time then
                     outcome := 'ended';
-                    -- The end keeps its time; a word that would wake somebody is not said.
+                    -- The session ends at its time, but during quiet hours without a message.
                     if locked.closing is not null and quiet_hours_end(locked.project_id, job.contact) is null then
                         text_kind := 'closing';
                         text_body := locked.closing;
@@ -116,7 +116,7 @@ begin
             late_seconds := extract(epoch from this_time - due);
             if outcome = 'warned' then
                 update session set status = 'warned', warned_at = now() where id = locked.id;
-                -- A warning that may not leave at all ends the session as one that can't arrive does: at once.
+                -- A warning that failed or was suppressed ends the session at once.
                 update inactivity
                    set due_at = case when exists (select from delivery where id = new_ids[handled] and status in ('failed', 'suppressed'))
                                      then this_time else this_time + locked.grace end

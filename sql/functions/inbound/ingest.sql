@@ -18,10 +18,10 @@ declare
     opened_id uuid;
     word      text;
     is_out    boolean;
-    -- How many texts of a project may still pass, where that is limited.
+    -- By project with a limit: how many of its messages are still within the limit.
     allowances jsonb := '{}';
     taken     integer;
-    -- The numbers that are texted. One that is attached only now is nobody's whose lock is held, and is left to the loop.
+    -- The attached numbers of the batch. The locks cover only these; a number that is attached later is left to the loop.
     numbers   uuid[];
 begin
     -- Before any contact's lock, and in one order: two batches that count can't wait for each other.
@@ -41,7 +41,7 @@ begin
                        from unnest(texts) t
                        join number on number.project_id = t.project_id and number.number = t."to" and number.detached_at is null
                       where t.reason is null);
-    -- As lock_contact does, in place: a call for each text cost 4 us.
+    -- The same as lock_contact, inline, because a call for each message cost 4 us.
     perform pg_advisory_xact_lock(hashtextextended(contact.number_id::text || ' ' || contact."from", 0))
        from (select number.id as number_id, t."from"
                from unnest(texts) t
@@ -63,7 +63,7 @@ begin
           from unnest(texts) t
           left join number on number.project_id = t.project_id and number.number = t."to"
                           and number.detached_at is null and t.reason is null
-         -- Those above are written already, under these ids.
+         -- The messages of the fast path have been inserted.
          where (select message.id from message where message.id = t.message_id limit 1) is null
          order by number.id, t."from", t.ordinal
     loop
@@ -84,7 +84,7 @@ begin
             continue;
         end if;
 
-        -- Held already, unless its number was attached since.
+        -- The lock is held already, unless the number was attached since.
         perform lock_contact(text_in.number_id, text_in."from");
 
         select message.id, message.session_id into message_id, session_id from message
@@ -107,7 +107,7 @@ begin
         if word is not null then
             why := 'keyword';
         elsif is_out then
-            -- An ordinary text restores nothing: it is kept, and nobody answers.
+            -- Only a keyword opts in again. The message is stored without an answer.
             why := 'opted_out';
         else
             why := rate_limit_reason(opened_id, case when text_in.media is null and text_in.body <> '' then text_in.body end);
@@ -133,8 +133,8 @@ begin
             end if;
         end if;
 
-        -- No "on conflict" here: the same id under another contact must not leave an empty
-        -- session behind. It fails the batch, and the caller's second try meets the duplicate.
+        -- No "on conflict" here: the same id under another contact would leave an empty session. The error fails the batch,
+        -- and the caller's second try finds the duplicate.
         insert into message (id, project_id, session_id, direction, kind, body, carrier_sid, skip_reason)
         values (text_in.message_id, text_in.project_id, opened_id, 'inbound',
                 case when word is null then 'text' else 'keyword' end, text_in.body, text_in.carrier_sid, why);

@@ -12,13 +12,13 @@ set search_path = textback, pg_temp as $$
 declare
     -- A variable, because a distributed table refuses now() inside case and coalesce.
     this_time timestamptz := now();
-    -- Drawn beforehand, so that nothing has to be joined with what was written. The contacts' locks keep their order.
+    -- Drawn before the inserts, so no join with the inserted rows is needed. The contacts' locks keep the order.
     seqs      bigint[] := array(select nextval('message_seq_seq') from unnest(texts));
 begin
     return query
     with found as (
-        -- What is found by "limit 1", and below by its place, is looked up whatever the statistics said when this was
-        -- planned: a join that was planned while there were few sessions reads all of them for each batch when there are many.
+        -- "limit 1" and the ctid below force a look-up of each row. A join that was planned while there were few sessions
+        -- would read all of them for each batch later.
         select t.ordinal, t.project_id, t.message_id, t.turn_id, t.body, t.carrier_sid, number.id as number_id, session.row_ctid,
                session.id as session_id, session.agent_id, session.agent_version, session.origin::text, session.begun_by_turn, session.started_at,
                session.state::jsonb, session.language, session.handled_seq,
@@ -39,7 +39,7 @@ begin
           join agent_version current on current.agent_id = agent.id and current.version = agent.current_version
           join agent_version running on running.agent_id = session.agent_id and running.version = session.agent_version
          where t.reason is null and t.keyword is null and t.media is null
-           -- An engaged session is nobody's who has opted out: that closed it. Invariant 7 looks.
+           -- An opt-out closes the session, so an engaged session is of nobody who opted out (invariant 7).
            and session.status = 'open' and session.engaged
            and project.texts_per_project_per_minute = 0
            and (project.repeats_in_five_minutes = 0 and project.texts_per_contact_per_minute = 0
@@ -47,15 +47,15 @@ begin
            and (select message.seq from message
                  where message.project_id = t.project_id and message.carrier_sid = t.carrier_sid limit 1) is null
     ), fast_path as (
-        -- A row that somebody changed between this statement's snapshot and its lock is not at the place that the snapshot sees: it is
-        -- left to ingest.
+        -- A row that was changed between this statement's snapshot and its lock has another ctid than the snapshot, and is left
+        -- to ingest.
         update session
            set last_message_at = greatest(last_message_at, now()), warn_after_seconds = found.inactivity_after
           from found where session.ctid = found.row_ctid
         returning found.*
     ), armed as (
-        -- Only after the agent's time was made shorter, or where it is shorter than a job waits for an answer that we owe: any other job
-        -- comes early enough and moves itself.
+        -- Only after the agent's time was made shorter, or where it is shorter than the minute by which decide_inactivity moves a
+        -- job. Any other job comes early enough and moves itself.
         update inactivity set due_at = now() + make_interval(secs => rescheduled.inactivity_after)
           from (select job.row_ctid, fast_path.inactivity_after
                   from fast_path

@@ -33,8 +33,8 @@ begin
              where number_id = locked.number_id and last_message_at > now() - interval '5 minutes');
     end if;
 
-    -- Row by row, the newest first, so that a long conversation costs no more than its last five minutes; and never more
-    -- than a thousand: whoever sends so much in a minute is held for that alone.
+    -- Row by row, newest first, so a long conversation costs no more than its last five minutes. A thousand rows are enough,
+    -- because a contact with so many messages in a minute is over the limit.
     foreach of_recent in array recent loop
         for seen in
             select body, skip_reason, created_at from message

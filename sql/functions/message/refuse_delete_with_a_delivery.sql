@@ -9,7 +9,8 @@ begin
      limit 1;
     if found then
         raise foreign_key_violation
-              using constraint = 'delivery_belongs_to_a_message', table = 'delivery', message = 'the message ' || referenced || ' still has a delivery';
+              using constraint = 'delivery_belongs_to_a_message', table = 'delivery',
+                    message = 'the message ' || referenced || ' still has a delivery';
     end if;
     return null;
 end $$;

@@ -11,7 +11,8 @@ begin
      limit 1;
     if found then
         raise foreign_key_violation
-              using constraint = 'message_belongs_to_a_session', table = 'message', message = 'a message would belong to the session ' || orphan || ', which does not exist';
+              using constraint = 'message_belongs_to_a_session', table = 'message',
+                    message = 'a message would belong to the session ' || orphan || ', which does not exist';
     end if;
     return null;
 end $$;

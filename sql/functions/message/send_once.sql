@@ -17,7 +17,7 @@ begin
         insert into idempotency_key (project_id, key, request_hash, message_id) values (of_project, by_key, hash, new_message)
         on conflict on constraint idempotency_key_pk do nothing;
         if not found then
-            -- Who came first has committed: the insert waited for it.
+            -- The insert waited until the first request committed.
             select k.request_hash, k.message_id, k.session_id, k.send_at into kept
               from idempotency_key k where k.project_id = of_project and k.key = by_key;
             message_id := kept.message_id;
@@ -54,7 +54,7 @@ begin
         update idempotency_key k set session_id = send_once.session_id, send_at = send_once.send_at
          where k.project_id = of_project and k.key = by_key;
     else
-        -- Nothing was done, so the key is free: the reason may be gone next time.
+        -- Nothing was done, so the key is free for another try.
         delete from idempotency_key k where k.project_id = of_project and k.key = by_key;
     end if;
     return next;

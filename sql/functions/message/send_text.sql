@@ -41,14 +41,14 @@ begin
         return next;
         return;
     end if;
-    -- Nothing is changed before it is counted: what is over a limit leaves the session as it is.
+    -- Counted before any change, so a message over a limit leaves the session as it is.
     select limits.code, limits.until_at into outcome, until_at from count_one_outbound(of_project, to_contact) limits;
     if outcome is not null then
         return next;
         return;
     end if;
     if is_there and locked.is_idle then
-        -- It holds keywords, or texts that nobody was to answer: no conversation yet. This text begins it.
+        -- The session has only keywords or messages without an answer, so this message begins the conversation.
         session_id := locked.id;
         update session set origin = 'outbound', begun_by_turn = by_turn, last_message_at = now(), warn_after_seconds = locked.inactivity_after
          where id = locked.id;
@@ -77,10 +77,10 @@ begin
         session_id := find_or_open_session(new_session, of_project, from_number, to_contact, 'sms', by_agent, 'outbound');
         update session set begun_by_turn = by_turn where id = session_id and by_turn is not null;
         if is_there then
-            -- Nobody's text is lost: who waits for an answer gets it in the new session.
+            -- Messages that wait for an answer get it in the new session.
             perform move_waiting_messages(locked.id, locked.handled_seq, session_id);
         end if;
-        -- It runs the start function.
+        -- The turn runs the start function.
         perform enqueue_turn(new_turn, session_id);
     end if;
 

@@ -8,7 +8,7 @@ begin
         perform settle_registration(number.id, 'unregistered', 'the carrier blocked a text for it (error ' || code || ')')
            from delivery join number on number.id = delivery.number_id
           where delivery.id = of_delivery and number.registration not in ('pending', 'rejected');
-        -- It may be the echo of a time before its approval: the carrier is asked at once.
+        -- The report may be older than the approval, so the carrier is asked at once.
         update number set check_at = now() from delivery where delivery.id = of_delivery and number.id = delivery.number_id;
     end if;
 end $$;

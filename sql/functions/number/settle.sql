@@ -18,13 +18,13 @@ begin
     update number
        set carrier_sid = case when not (facts ->> 'gone')::boolean then coalesce(facts ->> 'carrier_sid', carrier_sid) end,
            account_sid = coalesce(facts ->> 'account_sid', account_sid),
-           -- What was wished for since stays.
+           -- A request that came meanwhile keeps its value.
            may_buy = may_buy and (not is_same or (facts ->> 'carrier_sid' is null and facts ->> 'refusal_reason' is null)),
            refusal_reason = case when facts ->> 'carrier_sid' is not null or facts ->> 'refusal_reason' is not null then facts ->> 'refusal_reason' else refusal_reason end,
            number_type = coalesce(facts ->> 'number_type', number_type),
            webhook = coalesce(facts ->> 'webhook', webhook),
            webhook_detail = case when facts ? 'webhook' then facts ->> 'webhook_detail' else webhook_detail end,
-           -- Ours from when it was seen to be right, whoever set it.
+           -- Set since it was first observed to be right, whoever set it.
            webhook_set_at = case when not is_same then webhook_set_at
                                  when (facts ->> 'webhook_was_set')::boolean then this_time
                                  when facts ->> 'webhook' = 'ok' then coalesce(webhook_set_at, this_time)
@@ -36,13 +36,13 @@ begin
                                             from jsonb_array_elements(facts -> 'steps') step)) with ordinality as all_steps (step, ordinal)
                              order by ordinal desc limit 30) newest),
            checked_at = this_time,
-           -- A wish that came while we looked is looked after at once.
+           -- A request that came meanwhile is reconciled at once.
            check_at = case when is_same
                            then this_time + make_interval(secs => (facts ->> 'check_in_seconds')::double precision) else this_time end,
            lease_token = null, leased_until = null
      where id = of_number;
     if (facts ->> 'gone')::boolean then
-        -- Who wants it released since has not got that yet: then it is looked after once more.
+        -- A release that was requested meanwhile is still to be done, by the next reconciliation.
         if locked.desired_state = 'detached' or (locked.desired_state = 'released' and is_same) then
             perform detach_number(of_number);
         end if;

@@ -8,10 +8,11 @@ declare
     locked  record;
     after text;
 begin
-    -- Not "for update": whoever writes a consent of the number shares its key, and may hold what we want next.
+    -- Not "for update": that would wait for inserts of consents, which share the number's key and may hold the rows that
+    -- we need next.
     select project_id, country, send_policy, registration, registration_detail into locked from number where id = of_number for no key update;
     if to_registration is null then
-        -- Nothing new was heard; the policy may be another.
+        -- The registration is the same, but the policy may have changed.
         to_registration := locked.registration;
         detail := coalesce(detail, locked.registration_detail);
     end if;

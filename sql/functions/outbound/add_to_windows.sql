@@ -16,7 +16,7 @@ begin
         insert into outbound_rate_window as known (project_id, contact, short_began, short_sent, day_began, day_sent)
         select of_project, of_contact, this_time, more, this_time, more
           from added_messages
-         -- More than a limit never fits, and must not begin a window.
+         -- More messages than a limit never fit, so they must not begin a window.
          where (most[1] = 0 or more <= most[1]) and (most[2] = 0 or more <= most[2])
          order by of_contact
         on conflict on constraint outbound_rate_window_pk do update

@@ -21,7 +21,7 @@ begin
         select * into of_all from outbound_rate_window where project_id = of_project and contact = '';
         began := array[of_all.short_began, of_all.day_began, of_one.short_began, of_one.day_began];
         is_full := full_rate_window(most, began, array[of_all.short_sent, of_all.day_sent, of_one.short_sent, of_one.day_sent], lasts, 1, now());
-        -- Nothing is full where somebody raised the limit since it was counted: then it is counted anew.
+        -- No window is full if somebody raised the limit since the count. Then it is counted again.
         exit when is_full is not null;
     end loop;
     code := case when is_full <= 2 then 'project_limit_reached' else 'contact_limit_reached' end;

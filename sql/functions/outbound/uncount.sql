@@ -5,7 +5,7 @@ set search_path = textback, pg_temp as $$
 declare
     of_contact text;
 begin
-    -- In everybody's order.
+    -- The project's row first, as all callers lock it.
     foreach of_contact in array array['', to_contact] loop
         update outbound_rate_window
            set short_sent = case when planned_at >= short_began then greatest(short_sent - fewer, 0) else short_sent end,

@@ -25,7 +25,7 @@ begin
         if not try_lock_contact(job.number_id, job.contact) then
             continue;
         end if;
-        -- Somebody else may have sent, cancelled or put it off since.
+        -- Another transaction may have sent, cancelled or delayed it meanwhile.
         perform from scheduled_message s where s.id = job.id and s.due_at <= now() for update skip locked;
         if not found then
             continue;

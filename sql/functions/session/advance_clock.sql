@@ -10,7 +10,7 @@ begin
     if not found then
         return false;
     end if;
-    -- As everybody who is about to change what is between a number and a contact.
+    -- The contact's lock comes first.
     perform lock_contact(locked.number_id, locked.contact);
     update session
        set opened_at = opened_at - by_time, started_at = started_at - by_time,

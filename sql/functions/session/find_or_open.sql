@@ -27,7 +27,7 @@ begin
       join agent_version version on version.agent_id = agent.id and version.version = agent.current_version
      where agent.id = by_agent;
     if previous.id is not null then
-        -- A farewell that did not leave yet would come after a new beginning.
+        -- A closing message that was not sent yet would arrive after the new session began.
         perform withdraw_stale_deliveries(of_number, of_contact, '{warning,closing}');
     end if;
     return new_id;

@@ -9,7 +9,8 @@ begin
      limit 1;
     if found then
         raise foreign_key_violation
-              using constraint = 'message_belongs_to_a_session', table = 'message', message = 'the session ' || referenced || ' still has messages';
+              using constraint = 'message_belongs_to_a_session', table = 'message',
+                    message = 'the session ' || referenced || ' still has messages';
     end if;
     return null;
 end $$;

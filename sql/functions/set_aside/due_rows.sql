@@ -17,7 +17,7 @@ begin
             || array(
             select id from delivery d
              where due_at <= now() and status = 'planned' and project_id <> all (excluded_ids)
-               -- As the claim does: it never comes to one that has to wait for an earlier one.
+               -- The claim never reads a delivery that waits for an earlier one.
                and (select earlier.seq from delivery earlier
                      where earlier.number_id = d.number_id and earlier.contact = d.contact
                        and earlier.due_at is not null and earlier.seq < d.seq

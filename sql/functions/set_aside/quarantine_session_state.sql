@@ -7,6 +7,6 @@ begin
       from session cross join lateral (select session.state::text as state offset 0) printed
      where session.id = of_session and printed.state <> '{}' and octet_length(printed.state) <= 16777216;
 exception
-    -- The state itself is what can't be read.
+    -- The state itself can't be read.
     when program_limit_exceeded or insufficient_resources or data_exception or internal_error then null;
 end $$;

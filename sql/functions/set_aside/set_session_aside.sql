@@ -19,7 +19,7 @@ begin
         return false;
     end if;
     if locked.status = 'closed' then
-        -- Its work should not be there: see invariants 4 and 9.
+        -- A closed session has no jobs (invariants 4 and 9), so these are left over.
         delete from inactivity where inactivity.session_id = of_session;
         delete from turn where turn.session_id = of_session;
         return found;

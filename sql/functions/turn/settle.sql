@@ -19,7 +19,7 @@ declare
     bounded   uuid[];
     bound     record;
     passing   text[];
-    -- The turns that are counted as a whole, and those that don't fit as a whole.
+    -- The turns whose messages are counted together, and those whose messages don't all fit.
     counted   integer[] := '{}';
     over      integer[] := '{}';
     why       text;
@@ -30,8 +30,8 @@ begin
     perform pg_advisory_xact_lock(hashtextextended(contact.number_id::text || ' ' || contact.contact, 0))
        from (select t.number_id, t.contact from unnest(turns) t order by t.number_id, t.contact) contact;
 
-    -- Where a project bounds what it sends, what a turn says is counted as a whole. One that does not fit goes by the loop below, message
-    -- by message. By the numbers first: they are few, and where no project bounds anything this is all that it costs.
+    -- Where a project has outbound limits, the messages of a turn are counted together. A turn that does not fit goes through
+    -- the loop below, message by message. The numbers come first: they are few, and this is all that a batch without limits costs.
     bounded := array(
         select number.id
           from (select distinct t.number_id from unnest(turns) t) of_turns
@@ -43,7 +43,7 @@ begin
                        or project.outbound_per_project_per_minute > 0 or project.outbound_per_project_per_day > 0)
                 limit 1) project);
     if bounded <> '{}' then
-        -- A project's rows are written once for all of its turns. In one order, since they are locked by this.
+        -- A project's windows are written once for all of its turns, in the order in which all callers lock them.
         for bound in
             select number.project_id, array_agg(t.ordinal) as ordinals, array_agg(t.contact) as contacts,
                    array_agg(cardinality(t.message_ids)) as mores
@@ -82,7 +82,7 @@ begin
         ordinal := settling.ordinal;
         refused := null;
         if ordinal = any (counted) then
-            -- Not settled as a whole: it is counted message by message, if at all.
+            -- The fast path left it, so it is counted again message by message.
             perform uncount_outbound((select s.project_id from session s where s.id = settling.session_id), settling.contact,
                                      cardinality(settling.message_ids), this_time);
         end if;
@@ -146,7 +146,7 @@ begin
         end if;
         delete from turn where turn.session_id = locked.id;
 
-        -- What came while the agent was thinking is not covered by what it said.
+        -- Messages that came while the agent ran are not covered by its answer.
         more_work := exists (
             select 1 from message
              where message.session_id = locked.id and direction = 'inbound' and skip_reason is null and seq > settling.seen_seq);
@@ -154,7 +154,7 @@ begin
         if settling.close_reason is not null then
             perform close_session(locked.id, settling.close_reason);
             if more_work then
-                -- They were committed into a session that ends here: they open the next one.
+                -- Messages that were committed into the session that ends here open the next one.
                 opened_id := find_or_open_session(settling.next_session_id, locked.project_id, settling.number_id,
                                                   settling.contact, 'sms', locked.agent_id, 'inbound');
                 perform move_waiting_messages(locked.id, settling.seen_seq, opened_id);

@@ -19,12 +19,12 @@ begin
         select t.*, session.row_ctid, session.project_id, session.started_at, current.warn_after_seconds as inactivity_after,
                session.warn_after_seconds as inactivity_after_before, cardinality(t.message_ids) as planned,
                t.send_token is not null
-               -- One row and not "exists", which may be answered for a whole batch by reading all that waits to be sent.
+               -- A scalar subquery, because "exists" may be planned as a join that reads all deliveries that wait.
                and (select earlier.seq from delivery earlier
                      where earlier.number_id = t.number_id and earlier.contact = t.contact and earlier.due_at is not null
                      limit 1) is null as leaves
           from unnest(turns) t
-         -- Each by its index, as in ingest_fast_path.
+         -- Each row is looked up by its index, as in ingest_fast_path.
          cross join lateral (
                select ctid as row_ctid, id, project_id, agent_id, started_at, warn_after_seconds from session where session.id = t.session_id limit 1 for update) session
          cross join lateral (
@@ -36,7 +36,7 @@ begin
           join agent_version current on current.agent_id = agent.id and current.version = agent.current_version
          where t.close_reason is null and t.skip_reason is null and t.sends is null and number.send_policy = 'open'
     ), fast_path as (
-        -- By its place, as in ingest_fast_path; one that is not there any more is left to settle_turns.
+        -- By the ctid, as in ingest_fast_path; a row that has moved is left to settle_turns.
         update session
            set state = coalesce(found.state::session_state, session.state), language = found.language, handled_seq = found.seen_seq,
                started_at = case when found.started then coalesce(found.started_at, this_time) else found.started_at end,
@@ -78,11 +78,11 @@ begin
                  where fast_path.planned > 0 and (fast_path.inactivity_after < fast_path.inactivity_after_before or fast_path.inactivity_after < 60)) rescheduled
          where inactivity.ctid = rescheduled.row_ctid
     ), done as (
-        -- By an array and not by a join: a plan that was made while few turns waited would read all of them for each of these. Not by
-        -- their place: a lease that was renewed at this moment has moved the row, to where this statement's snapshot does not see.
+        -- By an array, because a join that was planned while few turns waited would read all of them. Not by the ctid, because
+        -- a lease that was renewed right now has moved the row out of this statement's snapshot.
         delete from turn where turn.session_id = any (array(select fast_path.session_id from fast_path))
     )
-    -- What came while the agent was thinking is not covered by what it said.
+    -- Messages that came while the agent ran are not covered by its answer.
     select fast_path.ordinal, fast_path.planned,
            exists (select from message
                     where message.session_id = fast_path.session_id and direction = 'inbound' and skip_reason is null
