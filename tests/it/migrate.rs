@@ -32,7 +32,7 @@ async fn a_second_migrate_writes_nothing_and_waits_for_no_table() {
         .execute(&mut *holder)
         .await
         .expect("locked");
-    textback::ledger::migrate(&url).await.expect("nothing to do");
+    textback::storage::migrate(&url).await.expect("nothing to do");
     holder.rollback().await.expect("released");
     assert_eq!(text(&pool, VERSIONS).await, before);
 }
@@ -40,7 +40,7 @@ async fn a_second_migrate_writes_nothing_and_waits_for_no_table() {
 #[tokio::test]
 async fn migrates_at_once_make_one_schema() {
     let url = empty_database("migrates_at_once").await;
-    let all = futures::future::join_all((0..4).map(|_| textback::ledger::migrate(&url))).await;
+    let all = futures::future::join_all((0..4).map(|_| textback::storage::migrate(&url))).await;
     for done in all {
         done.expect("a schema");
     }
@@ -72,7 +72,7 @@ async fn what_was_changed_by_hand_is_replaced_and_keeps_its_grants() {
     )
     .await;
     let (granted, untouched) = (text(&pool, rights).await, text(&pool, others).await);
-    textback::ledger::migrate(&url).await.expect("repaired");
+    textback::storage::migrate(&url).await.expect("repaired");
     assert_eq!((text(&pool, source).await, text(&pool, trigger).await, text(&pool, view).await), ours);
     assert_eq!(text(&pool, rights).await, granted);
     assert_eq!(text(&pool, others).await, untouched, "plans that call other functions stay");
@@ -95,7 +95,7 @@ async fn a_correction_of_data_is_loaded_and_what_a_project_overrode_stays() {
          insert into time_zone_of_prefix (prefix, zones) values ('999', '{UTC}')",
     )
     .await;
-    textback::ledger::migrate(&url).await.expect("loaded");
+    textback::storage::migrate(&url).await.expect("loaded");
     assert_eq!((text(&pool, countries).await, text(&pool, zones).await), ours);
     assert_eq!(text(&pool, "select iso2 || ' ' || registration_policy from country_policy").await, "US none");
 }
@@ -103,8 +103,8 @@ async fn a_correction_of_data_is_loaded_and_what_a_project_overrode_stays() {
 #[tokio::test]
 async fn a_process_is_not_ready_without_a_function_that_it_calls() {
     let world = crate::harness::World::new().await;
-    textback::ledger::health::check(&world.ledger).await.expect("ready");
+    textback::storage::health::check(&world.storage).await.expect("ready");
     world.sql("drop function opt_out").await;
-    let not_ready = textback::ledger::health::check(&world.ledger).await.expect_err("not ready");
+    let not_ready = textback::storage::health::check(&world.storage).await.expect_err("not ready");
     assert!(not_ready.to_string().contains("lacks functions of this binary: opt_out"), "{not_ready}");
 }
