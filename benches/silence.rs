@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
-use textback::dev::postgres::Postgres;
+use textback::dev::postgres;
 use textback::ledger::room::Room;
 use textback::ledger::wake::Wakes;
 use textback::ledger::{Ledger, inbound, project, silence};
@@ -66,7 +66,7 @@ async fn measure(folder: &Path, count: u64) {
         // Lateness counts until a warning is committed.
         ("track_commit_timestamp", "on"),
     ];
-    let postgres = Postgres::start(folder, None, &settings).await.expect("PostgreSQL");
+    let postgres = postgres::builder().settings(settings).start(folder).await.expect("PostgreSQL");
     textback::ledger::migrate(postgres.url()).await.expect("the schema");
     let ledger = Ledger::open(postgres.url(), 6, Arc::new(Wakes::default())).expect("a ledger");
     let made = project::create(&ledger, "bench").await.expect("a project").0;

@@ -18,7 +18,7 @@
 //!
 //! Everything enters by a door ([`webhook`], [`api`], [`console`], [`worker`]), is written in the [`ledger`], and
 //! leaves by a hand ([`agent`], [`carrier`]). Doors know the ledger and the hands; the ledger knows neither;
-//! hands know plain values only. [`app`] and [`command`] put them together. [`simulator`] is a carrier on
+//! hands know plain values only. [`app`] and [`command`] put them together. [`twilio_simulator`] is a carrier on
 //! loopback, [`dev`] a database of one's own. A test holds these rules (`tests/it/tidy.rs`).
 //!
 //! # What never happens
@@ -48,7 +48,6 @@ pub mod problem;
 pub mod provision;
 pub mod secret;
 pub mod segments;
-pub mod simulator;
 mod single_flight;
 pub mod telemetry;
 pub mod template;

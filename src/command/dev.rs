@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use poem::{Endpoint, EndpointExt, Response};
 use tokio_util::sync::CancellationToken;
+use twilio_simulator::{Remote, Settings, Simulator};
 use url::Url;
 
 use super::serve::{SERVE_CONNECTIONS, WORK_CONNECTIONS};
@@ -21,16 +22,13 @@ use crate::app::{self, App};
 use crate::carrier::Client;
 use crate::config::{AgentSettings, DatabaseSettings, DevSettings, EdgeSettings, ServerSettings, WorkerSettings};
 use crate::console::guard::{self, Guard};
-use crate::dev::demo;
 use crate::dev::folder::Folder;
-use crate::dev::postgres::Postgres;
+use crate::dev::{demo, postgres};
 use crate::ledger::Ledger;
 use crate::ledger::carrier_account::Accounts;
 use crate::ledger::wake::Wakes;
 use crate::listen::Listening;
 use crate::secret::SecretKeys;
-use crate::simulator::remote::Remote;
-use crate::simulator::{Behaviour, Simulator};
 use crate::worker::Workers;
 use crate::{body, console, ledger, telemetry, worker};
 
@@ -79,7 +77,7 @@ pub async fn run(options: Options) -> Done {
 
     let postgres = match options.database.given() {
         Some(_) => None,
-        None => Some(Postgres::start(folder.path(), options.dev.pg_bin.as_deref(), &[]).await?),
+        None => Some(postgres::start(folder.path(), options.dev.pg_bin.as_deref()).await?),
     };
     let url = match (&postgres, options.database.given()) {
         (Some(postgres), _) => postgres.url().to_owned(),
@@ -98,7 +96,7 @@ pub async fn run(options: Options) -> Done {
     let serving = Ledger::open_beside(&url, SERVE_CONNECTIONS, wakes, workers.beginner())?;
     tell_of_work(&working);
     hear_of_work(&working);
-    let simulator = Simulator::new(Behaviour { pace: PACE })?;
+    let simulator = Simulator::new(Settings { status_delay: PACE })?;
     let demo = demo::project(&serving, &folder).await?;
     let draining = Draining::default();
     let guard = Guard::new(options.dev.console_password().cloned());

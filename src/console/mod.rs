@@ -7,14 +7,13 @@ use poem::http::{StatusCode, header};
 use poem::web::{Data, Form, Html, Query};
 use poem::{Endpoint, EndpointExt, IntoEndpoint, IntoResponse, Request, Response, Route, get, handler};
 use serde::Deserialize;
+use twilio_simulator::{NewText, Remote};
 use uuid::Uuid;
 
 use crate::body;
 use crate::ledger::session::{self, Filter};
 use crate::ledger::{Ledger, message};
 use crate::secret::sha256;
-use crate::simulator::phones::NewText;
-use crate::simulator::remote::Remote;
 
 /// The longest silence that an agent may have.
 const FARTHEST_SKIP_SECONDS: u32 = 30 * 24 * 3600;

@@ -2,10 +2,10 @@
 
 use maud::{DOCTYPE, Markup, html};
 use serde_json::json;
+use twilio_simulator::PhoneText;
 
 use crate::ledger::message::Message;
 use crate::ledger::session::Session;
-use crate::simulator::phones::PhoneText;
 
 /// A phone on the left, what it does to the ledger on the right.
 pub fn console(numbers: &[String]) -> Markup {

@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
+use twilio_simulator::{Account, Simulator};
 use uuid::Uuid;
 
 use super::folder::{Folder, FolderError};
 use crate::ledger::{Ledger, key, project};
 use crate::secret::{SecretKeys, sha256};
-use crate::simulator::{Account, Simulator};
 
 /// The number that the demo agent answers.
 pub const NUMBER: &str = "+14155550199";

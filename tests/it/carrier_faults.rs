@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use serde_json::{Value, json};
 use textback::ledger::project;
-use textback::simulator::{Account, Fault};
+use twilio_simulator::{Account, Fault};
 
 use crate::harness::{ADA, AUTH_TOKEN, NUMBER, id};
 use crate::stage::{Stage, Tally, Texted};

@@ -3,7 +3,7 @@
 use serde_json::json;
 use textback::ledger::delivery;
 use textback::ledger::room::Room;
-use textback::simulator::Fault;
+use twilio_simulator::Fault;
 
 use crate::harness::{ADA, ECHO, NUMBER, World};
 

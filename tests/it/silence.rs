@@ -4,7 +4,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 use textback::ledger::{project, session};
-use textback::simulator::Fault;
+use twilio_simulator::Fault;
 use uuid::Uuid;
 
 use crate::harness::{ADA, AUTH_TOKEN, ECHO, NUMBER, World, bodies};
