@@ -102,7 +102,7 @@ fn is_phone_number(text: &str) -> bool {
 fn accept(simulator: &Simulator, message: &Message) -> Result<(), ApiError> {
     let mut records = simulator.store.lock();
     let Message { from, to, .. } = message;
-    if !records.number(from).is_some_and(|number| number.account_sid == message.account_sid) {
+    if records.number(from).is_none_or(|number| number.account_sid != message.account_sid) {
         return Err(ApiError::bad_request(
             21606,
             format!("The 'From' phone number {from} is not a valid, SMS-capable phone number for your account."),
