@@ -2,8 +2,8 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use textback::simulator::{Account, Fault};
 use textback::storage::number::{self, Claim, Facts};
+use twilio_simulator::{Account, Fault};
 
 use crate::commands::{Running, run, said};
 use crate::harness::{ACCOUNT_SID, ADA, AUTH_TOKEN, ECHO, NUMBER, World, id};
@@ -390,7 +390,7 @@ async fn a_service_that_posts_here_is_no_trap_and_the_newest_verification_counts
 async fn rest_goes_on_when_the_next_token_was_promoted() {
     let world = world().await;
     let mut account = Account::new(ACCOUNT_SID, AUTH_TOKEN);
-    account.next_auth_token = Some("the-next".to_owned());
+    account.secondary_auth_token = Some("the-next".to_owned());
     world.simulator.add_account(account);
     let both = json!({"account_sid": ACCOUNT_SID, "auth_token": AUTH_TOKEN, "next_auth_token": "the-next"});
     world.ok(Method::PUT, "/v1/carrier", Some(both)).await;

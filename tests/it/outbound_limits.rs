@@ -364,7 +364,7 @@ async fn what_is_taken_back_before_it_left_does_not_count() {
 async fn an_unknown_delivery_that_is_sent_again_counts_once() {
     let world = world().await;
     world.bound(json!({"outbound_per_contact_per_hour": 2})).await;
-    world.simulator.plan_faults([textback::simulator::Fault::Fail500]);
+    world.simulator.plan_faults([twilio_simulator::Fault::Fail500]);
     world.try_send(to(ADA)).await;
     world.settle().await;
     world.sql("update delivery set attempted_at = attempted_at - interval '10 minutes', due_at = now() where status = 'unknown'").await;

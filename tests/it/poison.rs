@@ -187,7 +187,7 @@ async fn a_delivery_that_this_process_cant_read_has_failed_and_the_others_leave(
 #[tokio::test]
 async fn an_unknown_delivery_that_makes_the_claim_fail_has_failed_and_the_others_are_looked_for() {
     let world = unguarded(ECHO).await;
-    world.simulator.plan_faults([textback::simulator::Fault::Fail500, textback::simulator::Fault::Fail500]);
+    world.simulator.plan_faults([twilio_simulator::Fault::Fail500, twilio_simulator::Fault::Fail500]);
     for contact in [ADA, BEN] {
         world.text(contact, "hi").await;
     }

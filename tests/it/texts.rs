@@ -222,7 +222,7 @@ async fn pictures_go_out_with_a_text_or_without_one() {
 #[tokio::test]
 async fn a_message_tells_the_whole_history_of_its_delivery() {
     let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
-    world.simulator.plan_faults([textback::simulator::Fault::TooManyRequests]);
+    world.simulator.plan_faults([twilio_simulator::Fault::TooManyRequests]);
     world.text(ADA, "hi").await;
     world.settle().await;
     world.sql("update delivery set due_at = now() where due_at is not null").await;
