@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use crate::carriers::twilio::Carrier;
+use crate::carrier::Carrier;
 use crate::scene::{ECHO, OTHER_ADDRESS, Scene, Tenant};
 use crate::texts::{self, Line};
 use crate::{scripts, service};

@@ -16,7 +16,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use textback::dev::postgres;
 use textback::secret::SecretKeys;
 
-use crate::carriers::twilio::Carrier;
+use crate::carrier::Carrier;
 use crate::texts::Line;
 
 pub const GOOD_NUMBER: &str = "+14155550199";

@@ -11,7 +11,7 @@ use textback::carriers::twilio::signature;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::carriers::twilio::Carrier;
+use crate::carrier::Carrier;
 use crate::http::read;
 
 /// How long the carrier waits for the answer of a webhook.
