@@ -1,10 +1,34 @@
-//! Tells cargo which files belong to the binary, and the macros of sqlx to read what they check from `.sqlx`. It never
-//! generates code.
+//! Embeds the SQL functions, so that no list of files can forget one, and tells cargo which other files belong to the binary.
 
-fn main() {
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
+
+fn main() -> io::Result<()> {
+    // The macros of sqlx do not tell cargo of every statement and description that they read.
     for folder in ["migrations", "sql", ".sqlx"] {
         println!("cargo:rerun-if-changed={folder}");
     }
-    // DATABASE_URL is a setting of textback. A build must not connect to that database.
+    // They read descriptions from .sqlx. A build must not connect to DATABASE_URL, which is a setting of textback.
     println!("cargo:rustc-env=SQLX_OFFLINE=true");
+    let root = env::var("CARGO_MANIFEST_DIR").map_err(io::Error::other)?;
+    let mut files = Vec::new();
+    collect(&Path::new(&root).join("sql/functions"), &mut files)?;
+    files.sort();
+    let listed: Vec<String> =
+        files.iter().map(|file| format!("include_str!({:?})", file.display().to_string())).collect();
+    let target = env::var("OUT_DIR").map_err(io::Error::other)?;
+    fs::write(Path::new(&target).join("functions.rs"), format!("[{}]", listed.join(", ")))
+}
+
+/// Adds all .sql files of a folder and of the folders in it.
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            collect(&path, files)?;
+        } else if path.extension().is_some_and(|ending| ending == "sql") {
+            files.push(path);
+        }
+    }
+    Ok(())
 }

@@ -7,9 +7,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use dev_postgres::Postgres;
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
-use textback::dev::postgres::Postgres;
+use textback::dev::postgres;
 use textback::secret::SecretKeys;
 use textback::storage::notifier::Notifier;
 use textback::storage::{Storage, project};
@@ -42,7 +43,7 @@ impl Server {
                 ("auto_explain.log_nested_statements", "on"),
             ]);
         }
-        let postgres = Postgres::start(&folder, None, &settings).await.expect("PostgreSQL");
+        let postgres = postgres::builder().settings(settings).start(&folder).await.expect("PostgreSQL");
         Self { postgres: Some(postgres), folder }
     }
 
@@ -206,7 +207,9 @@ impl Stage {
     pub async fn set(server: &Server, workers: usize) -> Self {
         textback::storage::migrate(server.url()).await.expect("the schema");
         let storage = Storage::open(server.url(), 4, Arc::new(Notifier::default())).expect("a ledger");
-        let (made, key) = project::create(&storage, "bench").await.expect("a project");
+        let mut connection = storage.connection().await.expect("a connection");
+        let (made, key) = project::create(&mut connection, "bench").await.expect("a project");
+        drop(connection);
         let current = wire::nothing();
         let carrier = wire::carrier(current.clone()).await;
         let address = std::net::TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a port");

@@ -14,12 +14,12 @@ use crate::carriers::twilio::form::Form;
 use crate::carriers::twilio::signature;
 use crate::carriers::twilio::webhooks::{InboundText, OptOut, StatusReport};
 use crate::domain::carrier_account::Account;
+use crate::domain::consent::Keyword;
 use crate::domain::delivery::ReportOutcome;
-use crate::failpoint;
 use crate::http::body::{self, Held, Reading};
 use crate::http::problem::Problem;
 use crate::storage::carrier_account::Accounts;
-use crate::storage::consent::Keyword;
+use crate::storage::database;
 use crate::storage::delivery::Report;
 use crate::storage::ingest::{Attachment, NotTaken, Text};
 use crate::storage::notifier::JobKind;
@@ -196,9 +196,9 @@ async fn record(
         error_code: report.error_code,
         error_class: report.error_class.map(|class| class.word().to_owned()),
     };
-    let recording =
-        door.storage.retrying(async |connection| delivery::record(connection, account.project_id, &report).await);
-    Ok(match failpoint::during("status.in_commit", recording).await? {
+    let (storage, project_id, reported) = (&door.storage, account.project_id, &report);
+    let record = || async move { delivery::record(&mut *storage.connection().await?, project_id, reported).await };
+    Ok(match database::retry_on_deadlock(record).await? {
         ReportOutcome::Moved => {
             door.storage.notifier().ring(JobKind::Delivery);
             tracing::info!(

@@ -12,6 +12,7 @@ use crate::jobs::runtime::fair_limiter::Owner;
 use crate::jobs::runtime::queue::{JobSource, Leased, claim_at_once};
 use crate::storage::Storage;
 use crate::storage::claim_limits::ClaimLimits;
+use crate::storage::database;
 use crate::storage::inactivity::{self, Decided};
 use crate::storage::notifier::JobKind;
 
@@ -49,8 +50,9 @@ impl JobSource for InactivityJobs {
     }
 
     async fn claim(&self, room: ClaimLimits) -> Result<Vec<Decided>, sqlx::Error> {
-        let limits = &room;
-        let decided = self.storage.retrying(async |connection| inactivity::decide(connection, limits).await).await?;
+        let (storage, limits) = (&self.storage, &room);
+        let decide = || async move { inactivity::decide(&mut *storage.connection().await?, limits).await };
+        let decided = database::retry_on_deadlock(decide).await?;
         if decided.iter().any(|decided| decided.planned) {
             self.storage.notifier().ring(JobKind::Delivery);
         }

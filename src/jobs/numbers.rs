@@ -79,8 +79,8 @@ impl Numbers {
 
     async fn settle(&self, claim: &Claim, facts: &Facts) {
         let storage = &self.carrier.storage;
-        let settling = storage.retrying(async |connection| number::settle(connection, claim, facts).await);
-        let settled = database::with_timeout(settling).await;
+        let settle = || async move { number::settle(&mut *storage.connection().await?, claim, facts).await };
+        let settled = database::with_timeout(database::retry_on_deadlock(settle)).await;
         if settled.is_ok() {
             // An approval releases what waited for it.
             storage.notifier().ring(JobKind::Delivery);
@@ -97,7 +97,7 @@ impl Numbers {
 
 /// Nothing was seen.
 fn later(claim: &Claim) -> Facts {
-    Facts { wish: claim.number.wish, check_in_seconds: 600.0, ..Facts::default() }
+    Facts { generation: claim.number.generation, check_in_seconds: 600.0, ..Facts::default() }
 }
 
 impl JobSource for Numbers {

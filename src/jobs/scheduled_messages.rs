@@ -12,6 +12,7 @@ use crate::jobs::runtime::fair_limiter::Owner;
 use crate::jobs::runtime::queue::{JobSource, Leased, claim_at_once};
 use crate::storage::Storage;
 use crate::storage::claim_limits::ClaimLimits;
+use crate::storage::database;
 use crate::storage::notifier::JobKind;
 use crate::storage::scheduled_message::{self, Due};
 
@@ -47,9 +48,9 @@ impl JobSource for ScheduledMessages {
     }
 
     async fn claim(&self, room: ClaimLimits) -> Result<Vec<Due>, sqlx::Error> {
-        let limits = &room;
-        let due =
-            self.storage.retrying(async |connection| scheduled_message::send_due(connection, limits).await).await?;
+        let (storage, limits) = (&self.storage, &room);
+        let send = || async move { scheduled_message::send_due(&mut *storage.connection().await?, limits).await };
+        let due = database::retry_on_deadlock(send).await?;
         if due.iter().any(|due| due.outcome == ScheduledOutcome::Sent) {
             self.storage.notifier().ring(JobKind::Delivery);
             // A new session runs its start function.

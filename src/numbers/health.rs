@@ -43,13 +43,13 @@ impl Number {
 
     fn at_the_carrier(&self) -> Vec<Finding> {
         let (number, why) = (&self.number, because(&self.webhook_detail));
-        if self.wanted != DesiredState::Attached {
+        if self.desired_state != DesiredState::Attached {
             return vec![at_risk(
-                format!("{number} is to be {}, and is not yet{why}", self.wanted),
+                format!("{number} is to be {}, and is not yet{why}", self.desired_state),
                 "it is tried again by itself while textback work runs; asking again (DELETE /v1/numbers) is safe",
             )];
         }
-        let found = match (self.refused, self.webhook) {
+        let found = match (self.refusal_reason, self.webhook) {
             (Some(NumberRefusal::NotOwned), _) => blocked(
                 format!("{number} is not in the carrier account{why}"),
                 "get it back at the carrier: it is seen within ten minutes; or buy it (POST /v1/numbers with buy: true), or detach it",
@@ -83,7 +83,7 @@ impl Number {
     }
 
     fn trapped(&self) -> Option<Finding> {
-        self.trap.as_ref().map(|trap| {
+        self.inbound_blocked_reason.as_ref().map(|trap| {
             blocked(
                 format!("texts to {} vanish: {trap}", self.number),
                 "in the carrier's console: Messaging, Services, Integration, Defer to sender's webhook",
@@ -125,7 +125,7 @@ impl Number {
             }
             // Of one that is not set up nobody has asked: that is told already.
             (RegistrationPolicy::Required, Registration::Unknown)
-                if unread || (self.webhook == WebhookState::Ok && self.refused.is_none()) =>
+                if unread || (self.webhook == WebhookState::Ok && self.refusal_reason.is_none()) =>
             {
                 vec![at_risk(format!("whether {number} is registered is not known{why}"), &register)]
             }

@@ -83,9 +83,9 @@ pub async fn look_after(
         account,
         urls,
         number,
-        facts: Facts { wish: number.wish, check_in_seconds: WELL, ..Facts::default() },
+        facts: Facts { generation: number.generation, check_in_seconds: WELL, ..Facts::default() },
     };
-    let looked = match number.wanted {
+    let looked = match number.desired_state {
         DesiredState::Attached => look.attach().await,
         DesiredState::Detached => look.part(false).await,
         DesiredState::Released => look.part(true).await,
@@ -93,7 +93,7 @@ pub async fn look_after(
     let trouble = match looked {
         Ok(None) => None,
         Ok(Some(refused)) => {
-            look.facts.refused = refused.stored();
+            look.facts.refusal_reason = refused.stored();
             if !look.facts.gone {
                 look.facts.webhook = Some(WebhookState::Drifted);
                 look.facts.webhook_detail = Some(refused.to_string());
@@ -170,7 +170,7 @@ impl Look<'_> {
         }
         if !self.number.may_buy {
             let before = self.number.webhook_detail.clone().filter(|_| self.number.carrier_sid.is_none());
-            let refusal = self.number.refused.filter(|refusal| match refusal {
+            let refusal = self.number.refusal_reason.filter(|refusal| match refusal {
                 NumberRefusal::NotForSale | NumberRefusal::NoTexts => true,
                 NumberRefusal::NotOwned => false,
             });
@@ -272,10 +272,10 @@ impl Look<'_> {
             Err(error) => return self.unread(&error),
         };
         let trap = service.as_ref().and_then(|service| service.trap(self.urls));
-        if trap.is_some() && self.number.trap != trap {
+        if trap.is_some() && self.number.inbound_blocked_reason != trap {
             self.did("a messaging service takes its texts", trap.clone());
         }
-        self.facts.trap = Some(trap);
+        self.facts.inbound_blocked_reason = Some(trap);
         let toll_free = self.facts.number_type.as_deref() == Some("toll-free") || is_toll_free(&self.number.number);
         let registered = match (toll_free, self.number.country.as_deref(), &service) {
             (true, ..) => done(self.carrier.verification(self.account, sid)).await,

@@ -23,7 +23,7 @@ pub async fn find(
     project_id: Uuid,
     id: Uuid,
 ) -> Result<Option<Attachment>, sqlx::Error> {
-    sqlx::query_file_as!(Attachment, "sql/queries/medium/find.sql", project_id, id).fetch_optional(connection).await
+    sqlx::query_file_as!(Attachment, "sql/queries/attachment/find.sql", project_id, id).fetch_optional(connection).await
 }
 
 /// Stores the type and size of an attachment that was fetched.
@@ -33,6 +33,6 @@ pub async fn measure(
     content_type: &str,
     bytes: i64,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query_file!("sql/queries/medium/measure.sql", id, content_type, bytes).execute(connection).await?;
+    sqlx::query_file!("sql/queries/attachment/measure.sql", id, content_type, bytes).execute(connection).await?;
     Ok(())
 }

@@ -105,6 +105,8 @@ pub async fn rule(
     iso2: &str,
     changes: &Map<String, Value>,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query_file!("sql/queries/country/rule.sql", project_id, iso2, Json(changes) as _).execute(connection).await?;
+    sqlx::query_file!("sql/queries/country/set_policy.sql", project_id, iso2, Json(changes) as _)
+        .execute(connection)
+        .await?;
     Ok(())
 }

@@ -195,7 +195,7 @@ pub async fn record(
     project_id: Uuid,
     report: &Report,
 ) -> Result<ReportOutcome, sqlx::Error> {
-    sqlx::query_file_scalar!(
+    let recording = sqlx::query_file_scalar!(
         "sql/queries/delivery/record.sql",
         project_id,
         report.delivery_id,
@@ -205,8 +205,8 @@ pub async fn record(
         report.error_class.as_deref(),
         new_id(),
     )
-    .fetch_one(connection)
-    .await
+    .fetch_one(connection);
+    failpoint::during("status.in_commit", recording).await
 }
 
 #[derive(sqlx::Encode)]

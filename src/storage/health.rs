@@ -9,10 +9,10 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::secret::sha256;
-use crate::storage::Storage;
 use crate::storage::connection_settings::Unsuitable;
 use crate::storage::database;
 use crate::storage::notifier::JobKind;
+use crate::storage::{Storage, schema};
 
 /// Why we can't serve.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +27,8 @@ pub enum NotReady {
     Rights { missing: String },
     #[error("the database has schema version {found}, this binary needs {needed}; run: textback migrate")]
     Schema { found: i64, needed: i64 },
+    #[error("the database lacks functions of this binary: {missing}; run: textback migrate")]
+    Functions { missing: String },
     #[error("the database only reads; is DATABASE_URL a standby's, or is default_transaction_read_only set?")]
     ReadOnly,
     #[error("{0}")]
@@ -145,22 +147,25 @@ pub async fn check(storage: &Storage) -> Result<(), NotReady> {
             "all {all} connections to the database wait for statements that do not end"
         )));
     }
-    let (found, read_only) = match state {
-        Ok(state) => (state.version.unwrap_or(0), state.is_read_only),
+    let (found, read_only, missing_functions) = match state {
+        Ok(state) => (state.version.unwrap_or(0), state.is_read_only, state.missing_functions),
         // No table of migrations: nothing was ever migrated.
-        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => (0, false),
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => (0, false, Vec::new()),
         // A missing right, such as USAGE of the schema, looks like a missing schema.
-        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42501") => (0, false),
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42501") => (0, false, Vec::new()),
         Err(error) => return Err(error.into()),
     };
     if found == 0 {
-        let missing = missing_grants(&mut storage.connection().await?, None).await?;
+        let missing = missing_grants(&mut *storage.connection().await?, None).await?;
         if !missing.is_empty() {
             return Err(NotReady::Rights { missing: brief(&missing) });
         }
     }
     if found < needed {
         return Err(NotReady::Schema { found, needed });
+    }
+    if !missing_functions.is_empty() {
+        return Err(NotReady::Functions { missing: brief(&missing_functions) });
     }
     if read_only {
         return Err(NotReady::ReadOnly);
@@ -196,11 +201,14 @@ struct State {
     /// The newest migration that was applied.
     version: Option<i64>,
     is_read_only: bool,
+    /// The functions of this binary that it lacks.
+    missing_functions: Vec<String>,
 }
 
 async fn state(storage: &Storage) -> Result<State, sqlx::Error> {
     let mut connection = storage.connection().await?;
-    sqlx::query_file_as!(State, "sql/queries/health/state.sql").fetch_one(&mut *connection).await
+    let functions = schema::function_names();
+    sqlx::query_file_as!(State, "sql/queries/health/state.sql", &functions[..]).fetch_one(&mut *connection).await
 }
 
 /// The GRANT statements that a role lacks for all commands but migrate. `None` means the current role.

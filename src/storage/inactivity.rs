@@ -30,7 +30,7 @@ pub async fn decide(connection: &mut PgConnection, limits: &ClaimLimits) -> Resu
     let most = i32::try_from(limits.most).unwrap_or(i32::MAX);
     let new_ids: Vec<Uuid> = (0..most).map(|_| new_id()).collect();
     let deciding =
-        sqlx::query_file_as!(Decided, "sql/queries/silence/decide.sql", most, &new_ids[..], limits.only.as_deref(),);
+        sqlx::query_file_as!(Decided, "sql/queries/inactivity/decide.sql", most, &new_ids[..], limits.only.as_deref(),);
     let decided = deciding.fetch_all(&mut *connection).await;
     wait_after_error(connection, &decided).await;
     decided
@@ -38,5 +38,5 @@ pub async fn decide(connection: &mut PgConnection, limits: &ClaimLimits) -> Resu
 
 /// In how many seconds the next job is due. Negative when one is overdue, `None` when there is none.
 pub async fn next_due(connection: &mut PgConnection) -> Result<Option<f64>, sqlx::Error> {
-    sqlx::query_file_scalar!("sql/queries/silence/next_due.sql").fetch_one(connection).await
+    sqlx::query_file_scalar!("sql/queries/inactivity/next_due.sql").fetch_one(connection).await
 }

@@ -11,11 +11,11 @@ use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
 use crate::domain::bounds;
+use crate::domain::consent::Keyword;
 use crate::domain::session::{Channel, SessionOrigin};
 use crate::failpoint;
 use crate::storage::batcher::BatchError;
 use crate::storage::composite::composite;
-use crate::storage::consent::Keyword;
 use crate::storage::database;
 use crate::storage::eager_dispatch::{Beginnings, Place};
 use crate::storage::health::Pair;
@@ -262,7 +262,7 @@ async fn flush(
         })
         .unzip();
     failpoint::reach("intake.before_insert");
-    let taking = sqlx::query_as(include_str!("../../sql/queries/inbound/take_in.sql"))
+    let taking = sqlx::query_as(include_str!("../../sql/queries/inbound/ingest.sql"))
         .bind(&rows)
         .bind(&forms)
         .bind(token)

@@ -25,7 +25,9 @@ pub mod number;
 pub mod outbound_limits;
 pub mod pagination;
 pub mod project;
+mod reference_data;
 pub mod scheduled_message;
+mod schema;
 pub mod session;
 pub mod set_aside;
 pub mod template;
@@ -33,6 +35,7 @@ pub mod turn;
 pub mod unknown_delivery;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
 use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
@@ -107,15 +110,6 @@ impl Storage {
         self.pool.acquire().await
     }
 
-    /// Runs a statement that is a transaction of its own, and repeats it after a deadlock.
-    pub async fn retrying<T>(
-        &self,
-        statement: impl AsyncFn(&mut PgConnection) -> Result<T, sqlx::Error>,
-    ) -> Result<T, sqlx::Error> {
-        let mut connection = self.connection().await?;
-        database::retry_on_deadlock(async || statement(&mut connection).await).await
-    }
-
     /// A transaction on a connection of the pool. Dropped without a commit, it is rolled back.
     pub async fn transaction(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
         self.pool.begin().await
@@ -132,13 +126,37 @@ impl Storage {
     }
 }
 
-/// Brings the database to this binary's schema: migrations, then the views of the invariants.
+/// How often `migrate` begins again after another session held a lock that it needs, such as another `migrate`.
+const MIGRATE_TRIES: u32 = 30;
+
+/// Brings the database to this binary's schema: migrations, functions, triggers, views and reference data, all or nothing.
 ///
 /// Errors when the database can't be reached or a migration that was applied differs from ours.
 pub async fn migrate(url: &str) -> Result<(), database::MigrateError> {
-    let mut connection = database::migrate(url).await?;
-    invariant::install(&mut connection).await?;
+    let mut connection = database::open_to_migrate(url).await?;
+    let mut tries = 1;
+    loop {
+        match migrate_once(&mut connection).await {
+            Err(error) if error.is_of_a_lock() && tries < MIGRATE_TRIES => {
+                tracing::info!(%error, "another session holds a lock that migrate needs; it tries again");
+                tries += 1;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            done => break done?,
+        }
+    }
     connection.close().await?;
+    Ok(())
+}
+
+async fn migrate_once(connection: &mut PgConnection) -> Result<(), database::MigrateError> {
+    let mut transaction = connection.begin().await?;
+    sqlx::query_file!("sql/queries/schema/lock.sql").fetch_one(&mut *transaction).await?;
+    database::apply_migrations(&mut transaction).await?;
+    let installed = schema::install(&mut transaction).await?;
+    reference_data::load(&mut transaction).await?;
+    transaction.commit().await?;
+    tracing::debug!(?installed, "functions, triggers and views are installed");
     Ok(())
 }
 

@@ -27,18 +27,18 @@ pub struct Number {
     pub agent_id: Uuid,
     /// ISO 3166-1 alpha-2, when the digits tell.
     pub country: Option<String>,
-    #[sqlx(rename = "wanted: _")]
-    pub wanted: DesiredState,
-    /// Changes with each request.
-    pub wish: Uuid,
+    #[sqlx(rename = "desired_state: _")]
+    pub desired_state: DesiredState,
+    /// Changes with each request for another state.
+    pub generation: Uuid,
     pub may_buy: bool,
     /// The carrier's id. `None` until it was found or bought.
     pub carrier_sid: Option<String>,
     /// The carrier account that had it when it was observed last.
     pub account_sid: Option<String>,
     /// Why it can't serve.
-    #[sqlx(rename = "refused: _")]
-    pub refused: Option<NumberRefusal>,
+    #[sqlx(rename = "refusal_reason: _")]
+    pub refusal_reason: Option<NumberRefusal>,
     /// `local`, `mobile`, `toll-free` and the like, in the carrier's words.
     pub number_type: Option<String>,
     #[sqlx(rename = "webhook: _")]
@@ -47,12 +47,12 @@ pub struct Number {
     pub mend_drift: bool,
     pub webhook_set_at: Option<DateTime<Utc>>,
     /// Why inbound messages vanish though the webhook is right.
-    pub trap: Option<String>,
+    pub inbound_blocked_reason: Option<String>,
     #[sqlx(rename = "registration: _")]
     pub registration: Registration,
     pub registration_detail: Option<String>,
-    #[sqlx(rename = "sends: _")]
-    pub sends: SendPolicy,
+    #[sqlx(rename = "send_policy: _")]
+    pub send_policy: SendPolicy,
     /// `[{"at", "step", "detail"?}]`, the newest last.
     pub steps: Value,
     pub checked_at: Option<DateTime<Utc>>,
@@ -85,13 +85,13 @@ pub struct Wish {
 /// What was seen and done about a number. What is `None` was not looked at.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Facts {
-    /// The wish that was looked after.
-    pub wish: Uuid,
+    /// The request that was reconciled.
+    pub generation: Uuid,
     pub carrier_sid: Option<String>,
     /// The account that has it.
     pub account_sid: Option<String>,
     /// Why it can't serve us.
-    pub refused: Option<NumberRefusal>,
+    pub refusal_reason: Option<NumberRefusal>,
     pub number_type: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub webhook: Option<WebhookState>,
@@ -99,7 +99,7 @@ pub struct Facts {
     pub webhook_was_set: bool,
     /// The inner one: there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub trap: Option<Option<String>>,
+    pub inbound_blocked_reason: Option<Option<String>>,
     pub registration: Option<Registration>,
     pub registration_detail: Option<String>,
     /// It was detached or released.
@@ -120,7 +120,7 @@ pub struct Step {
 /// good. `None`: it is being released at this moment.
 pub async fn want(connection: &mut PgConnection, wish: &Wish) -> Result<Option<Uuid>, sqlx::Error> {
     sqlx::query_file_scalar!(
-        "sql/queries/number/want.sql",
+        "sql/queries/number/attach.sql",
         new_id(),
         wish.project_id,
         wish.number,
@@ -153,11 +153,12 @@ pub async fn part(
     connection: &mut PgConnection,
     project_id: Uuid,
     id: Uuid,
-    wanted: DesiredState,
+    state: DesiredState,
 ) -> Result<bool, sqlx::Error> {
-    let stored = sqlx::query_file!("sql/queries/number/part.sql", project_id, id, wanted.as_str(), new_id())
-        .execute(connection)
-        .await?;
+    let stored =
+        sqlx::query_file!("sql/queries/number/set_desired_state.sql", project_id, id, state.as_str(), new_id())
+            .execute(connection)
+            .await?;
     Ok(stored.rows_affected() == 1)
 }
 
@@ -245,8 +246,8 @@ pub async fn settle(connection: &mut PgConnection, claim: &Claim, facts: &Facts)
 /// Removes a number that was never the project's, because the carrier will never have it for us. Returns false if it was
 /// requested anew, or the lease was lost.
 pub async fn forget(connection: &mut PgConnection, claim: &Claim) -> Result<bool, sqlx::Error> {
-    let (id, wish) = (claim.number.id, claim.number.wish);
-    sqlx::query_file_scalar!("sql/queries/number/forget.sql", id, claim.token, wish).fetch_one(connection).await
+    let (id, generation) = (claim.number.id, claim.number.generation);
+    sqlx::query_file_scalar!("sql/queries/number/forget.sql", id, claim.token, generation).fetch_one(connection).await
 }
 
 /// One attached number of a project.
@@ -276,7 +277,7 @@ pub struct ReadBack {
     /// What came before that is not ours.
     pub attached_at: DateTime<Utc>,
     /// The messages up to then are known, by the carrier's clock.
-    pub heard_until: DateTime<Utc>,
+    pub backfilled_until: DateTime<Utc>,
 }
 
 /// Claims numbers that are due for a backfill, within the limits. Each is due again after `every_seconds`.
@@ -288,7 +289,7 @@ pub async fn claim_read_back(
     let owners = limits.owners.parameters();
     let claiming = sqlx::query_file_as!(
         ReadBack,
-        "sql/queries/number/claim_read_back.sql",
+        "sql/queries/number/claim_backfill.sql",
         limits.most,
         &owners.barred[..],
         &owners.limited[..],
@@ -302,7 +303,7 @@ pub async fn claim_read_back(
 
 /// Stores that the messages up to a time of the carrier's clock are known.
 pub async fn mark_backfilled(connection: &mut PgConnection, id: Uuid, until: DateTime<Utc>) -> Result<(), sqlx::Error> {
-    sqlx::query_file!("sql/queries/number/mark_heard.sql", id, until).execute(connection).await?;
+    sqlx::query_file!("sql/queries/number/mark_backfilled.sql", id, until).execute(connection).await?;
     Ok(())
 }
 

@@ -89,7 +89,7 @@ pub async fn skip(
     id: Uuid,
     seconds: u32,
 ) -> Result<bool, sqlx::Error> {
-    sqlx::query_file_scalar!("sql/queries/session/skip.sql", project_id, id, f64::from(seconds))
+    sqlx::query_file_scalar!("sql/queries/session/advance_clock.sql", project_id, id, f64::from(seconds))
         .fetch_one(connection)
         .await
 }

@@ -2,7 +2,6 @@
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use textback::storage::project;
 
 use crate::harness::{ACCOUNT_SID, ADA, ECHO, NUMBER, World};
 
@@ -87,7 +86,7 @@ async fn wrong_credentials_at_the_carrier_are_told_as_such() {
     let wrong = json!({"account_sid": ACCOUNT_SID, "auth_token": "wrong"});
     assert_eq!(world.refused(Method::PUT, "/v1/carrier", Some(wrong)).await, (422, "credentials_refused".to_owned()));
     // They were right once, and somebody changed them at the carrier.
-    world.simulator.add_account(textback::simulator::Account::new(ACCOUNT_SID, "another token"));
+    world.simulator.add_account(twilio_simulator::Account::new(ACCOUNT_SID, "another token"));
     let agent_id = world.ok(Method::GET, "/v1/agents", None).await["items"][0]["id"].clone();
     let (status, answer) =
         world.ask(&world.key, Method::POST, "/v1/numbers", Some(json!({"number": NUMBER, "agent_id": agent_id}))).await;
@@ -98,7 +97,7 @@ async fn wrong_credentials_at_the_carrier_are_told_as_such() {
 #[tokio::test]
 async fn without_a_carrier_account_no_number_can_be_attached() {
     let world = World::new().await;
-    let (_, key) = project::create(&world.storage, "bare").await.expect("a project");
+    let (_, key) = crate::harness::create_project(&world.storage, "bare").await.expect("a project");
     let agent = json!({"name": "a", "kind": "script", "source": ECHO});
     let (_, made) = world.ask(&key, Method::POST, "/v1/agents", Some(agent)).await;
     let number = json!({"number": NUMBER, "agent_id": made["id"]});
@@ -110,7 +109,7 @@ async fn without_a_carrier_account_no_number_can_be_attached() {
 async fn another_projects_things_are_as_unknown_as_no_things() {
     let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
     world.answers(ADA, "hi").await;
-    let (_, stranger) = project::create(&world.storage, "strangers").await.expect("a project");
+    let (_, stranger) = crate::harness::create_project(&world.storage, "strangers").await.expect("a project");
     let session = world.sessions().await.remove(0)["id"].as_str().expect("id").to_owned();
     let agent = world.ok(Method::GET, "/v1/agents", None).await["items"][0]["id"].as_str().expect("id").to_owned();
     let number = world.ok(Method::GET, "/v1/numbers", None).await["items"][0]["id"].as_str().expect("id").to_owned();
@@ -158,9 +157,9 @@ async fn a_key_is_needed_and_one_that_may_read_may_not_write() {
 #[tokio::test]
 async fn secrets_are_neither_returned_nor_stored_in_the_clear() {
     let world = World::with_agent(ECHO, json!({})).await;
-    let mut account = textback::simulator::Account::new(ACCOUNT_SID, "very-secret-token");
+    let mut account = twilio_simulator::Account::new(ACCOUNT_SID, "very-secret-token");
     account.api_keys.insert(format!("SK{}", "0".repeat(32)), "very-secret-api".to_owned());
-    account.next_auth_token = Some("very-secret-next".to_owned());
+    account.secondary_auth_token = Some("very-secret-next".to_owned());
     world.simulator.add_account(account);
     let credentials = json!({"account_sid": ACCOUNT_SID, "auth_token": "very-secret-token", "next_auth_token": "very-secret-next",
         "api_key_sid": format!("SK{}", "0".repeat(32)), "api_key_secret": "very-secret-api"});

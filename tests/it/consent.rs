@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use reqwest::Method;
 use serde_json::{Value, json};
-use textback::storage::consent::Keyword;
+use textback::domain::consent::Keyword;
 
 use crate::harness::{ADA, AUTH_TOKEN, ECHO, NUMBER, World};
 
@@ -41,7 +41,7 @@ async fn stop_closes_the_session_without_a_word_and_an_ordinary_text_never_resto
     let session = world.sessions().await.remove(0);
     assert_eq!((&session["status"], &session["close_reason"]), (&json!("closed"), &json!("opted_out")));
     assert_eq!(world.states().await.pop(), Some(pair("handled", "keyword")));
-    assert_eq!(world.count("select count(*) from silence").await, 0, "no job is left");
+    assert_eq!(world.count("select count(*) from inactivity").await, 0, "no job is left");
     assert_eq!(world.consents().await, [pair("opted_out", "keyword")]);
 
     assert_eq!(world.answers(ADA, "are you there?").await, ["1: hi"]);
@@ -137,7 +137,8 @@ async fn a_stop_while_the_agent_thinks_throws_its_answer_away() {
             .await
             .expect("claims");
     world.text(ADA, "stop").await;
-    let settlement = textback::storage::turn::Settlement::of(&claims[0]).say("reply", "too late".to_owned());
+    let settlement = textback::storage::turn::Settlement::of(&claims[0])
+        .say(textback::domain::message::MessageKind::Reply, "too late".to_owned());
     let settled = textback::storage::turn::settle(&world.storage, settlement).await.expect("an answer");
     assert_eq!(settled, textback::storage::turn::Settled::Stale);
     world.settle().await;
@@ -249,7 +250,7 @@ async fn a_stop_that_is_read_back_late_says_nothing_about_what_was_said_after_it
     assert!(world.simulator.say(ADA, NUMBER, "STOP").await.error.is_some());
     world.simulator.lose_webhooks(false);
     // The carrier's clock counts whole seconds.
-    world.sql("update number set heard_until = heard_until - interval '5 seconds'").await;
+    world.sql("update number set backfilled_until = backfilled_until - interval '5 seconds'").await;
     world.text(ADA, "START").await;
     world.workers.listener.step().await.expect("numbers");
     world.settle().await;
@@ -300,9 +301,14 @@ async fn a_warned_contact_who_texts_stop_is_left_alone_at_once() {
     let world = world().await;
     world.answers(ADA, "hi").await;
     let project =
-        textback::storage::project::find_by_name(&world.storage, "stories").await.expect("an answer").expect("one");
+        textback::storage::project::find_by_name(&mut *crate::harness::pooled(&world.storage).await, "stories")
+            .await
+            .expect("an answer")
+            .expect("one");
     let session = crate::harness::id(&world.sessions().await.remove(0)["id"]);
-    textback::storage::session::skip(&world.storage, project.id, session, 86_400).await.expect("an answer");
+    textback::storage::session::skip(&mut *crate::harness::pooled(&world.storage).await, project.id, session, 86_400)
+        .await
+        .expect("an answer");
     world.settle().await;
     assert_eq!(world.sessions().await.remove(0)["status"], "warned");
     let shown = world.answers(ADA, "STOP").await.len();

@@ -213,7 +213,7 @@ async fn wrong_keys_are_told_to_wait_and_right_ones_pass() {
     assert_eq!((guessed[0], guessed[19], guessed[20], guessed[24]), (401, 401, 429, 429));
     world.ok(Method::GET, "/v1/project", None).await;
     // Behind a proxy everybody has the address of somebody who guesses.
-    let (_, unused) = textback::storage::project::create(&world.storage, "other").await.expect("a project");
+    let (_, unused) = crate::harness::create_project(&world.storage, "other").await.expect("a project");
     assert_eq!(statuses(vec![unused]).await, [200]);
     // Who knew a key that is revoked knows nothing.
     world.sql("update api_key set revoked_at = now()").await;
@@ -370,7 +370,7 @@ async fn scrapers_do_not_ask_the_database_more_than_once_in_five_seconds() {
 
 #[tokio::test]
 async fn the_simulated_carrier_has_the_same_edge() {
-    let simulator = textback::simulator::Simulator::new(Default::default()).expect("a simulator");
+    let simulator = twilio_simulator::Simulator::new(Default::default()).expect("a simulator");
     let listening = Listening::at(SocketAddr::from(([127, 0, 0, 1], 0)), "nothing").await.expect("a port");
     let address = listening.address();
     let routes = router::edge(body::bounded(simulator.routes()));

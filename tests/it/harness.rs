@@ -15,16 +15,16 @@ use textback::agents::script::runner::Runners;
 use textback::carriers::twilio::form::Form;
 use textback::carriers::twilio::{Client, signature};
 use textback::config::WorkerSettings;
-use textback::dev::postgres::Postgres;
+use textback::dev::postgres;
 use textback::http::listener::Listening;
 use textback::http::router::{self, App};
 use textback::jobs::Workers;
 use textback::secret::SecretKeys;
-use textback::simulator::{Account, Behaviour, Simulator, Texted};
 use textback::storage::carrier_account::Accounts;
 use textback::storage::database;
 use textback::storage::notifier::Notifier;
 use textback::storage::{Storage, invariant, project};
+use twilio_simulator::{Account, Settings, Simulator, TextOutcome};
 use url::Url;
 use uuid::Uuid;
 
@@ -72,7 +72,7 @@ impl World {
         let notifier = Arc::new(Notifier::default());
         let storage = Storage::open(&database_url, 10, notifier).expect("a ledger");
         let (secret_key, secret_key_text) = SecretKeys::draw();
-        let simulator = Simulator::new(Behaviour::default()).expect("a simulator");
+        let simulator = Simulator::new(Settings::default()).expect("a simulator");
         let listening = loopback().await;
         let simulator_address = listening.address();
         tokio::spawn(listening.serve(simulator.routes(), std::future::pending()));
@@ -102,7 +102,7 @@ impl World {
         let health = router::health_routes(storage.clone(), app.draining.clone());
         tokio::spawn(listening_for_metrics.serve(health, std::future::pending()));
         tokio::spawn(listening.serve(router::routes(app), std::future::pending()));
-        let (project, key) = project::create(&storage, "stories").await.expect("a project");
+        let (project, key) = create_project(&storage, "stories").await.expect("a project");
         let world = Self {
             workers: Workers::new(&storage, &accounts, &client, agent_runtime, "live", &public_base, &settings()),
             database_url,
@@ -198,7 +198,7 @@ impl World {
     }
 
     /// A person texts our number; the webhook must take it.
-    pub async fn text(&self, from: &str, body: &str) -> Texted {
+    pub async fn text(&self, from: &str, body: &str) -> TextOutcome {
         let texted = self.simulator.say(from, NUMBER, body).await;
         assert_eq!(texted.error, None);
         texted
@@ -223,7 +223,7 @@ impl World {
             let unknown = self.workers.reconciler.step().await.expect("unknown deliveries");
             self.simulator.idle().await;
             if turns + silences + scheduled + deliveries + unknown == 0 {
-                let breaches = invariant::check(&self.storage).await.expect("the invariants");
+                let breaches = invariant::check(&mut *pooled(&self.storage).await).await.expect("the invariants");
                 assert_eq!(breaches, [], "what must always hold does not");
                 return;
             }
@@ -338,6 +338,19 @@ pub fn bodies(messages: &[Value], direction: &str) -> Vec<String> {
     messages.iter().filter(of).map(|message| message["body"].as_str().unwrap_or_default().to_owned()).collect()
 }
 
+/// A connection of the product's own pool, for a function of the storage.
+pub async fn pooled(storage: &Storage) -> sqlx::pool::PoolConnection<sqlx::Postgres> {
+    storage.connection().await.expect("a connection")
+}
+
+/// A project with its key.
+pub async fn create_project(storage: &Storage, name: &str) -> Result<(project::Project, String), sqlx::Error> {
+    let mut transaction = storage.transaction().await?;
+    let created = project::create(&mut transaction, name).await?;
+    transaction.commit().await?;
+    Ok(created)
+}
+
 async fn loopback() -> Listening {
     Listening::at(SocketAddr::from(([127, 0, 0, 1], 0)), "nothing").await.expect("a free port")
 }
@@ -390,7 +403,7 @@ fn server_url() -> &'static str {
                     ("full_page_writes", "off"),
                     ("max_connections", "400"),
                 ];
-                let postgres = Postgres::start(&folder, None, &settings).await.expect("PostgreSQL");
+                let postgres = postgres::builder().settings(settings).start(&folder).await.expect("PostgreSQL");
                 textback::storage::migrate(postgres.url()).await.expect("the schema");
                 tell.send(postgres.url().to_owned()).expect("somebody waits");
                 // Until the process ends, which takes the server with it.

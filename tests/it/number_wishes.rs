@@ -2,8 +2,8 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use textback::simulator::{Account, Fault};
 use textback::storage::number::{self, Claim, Facts};
+use twilio_simulator::{Account, Fault};
 
 use crate::commands::{Running, run, said};
 use crate::harness::{ACCOUNT_SID, ADA, AUTH_TOKEN, ECHO, NUMBER, World, id};
@@ -16,10 +16,15 @@ impl World {
 
     /// Somebody looks after the number at this moment.
     async fn held_by_a_look(&self) -> Claim {
-        let found = textback::storage::project::find_by_name(&self.storage, "stories").await;
+        let found =
+            textback::storage::project::find_by_name(&mut *crate::harness::pooled(&self.storage).await, "stories")
+                .await;
         let project_id = found.expect("an answer").expect("one").id;
         let number_id = id(&self.number().await["id"]);
-        number::take(&self.storage, project_id, number_id, 120).await.expect("an answer").expect("a lease")
+        number::take(&mut *crate::harness::pooled(&self.storage).await, project_id, number_id, 120)
+            .await
+            .expect("an answer")
+            .expect("a lease")
     }
 
     async fn part(&self, at_carrier: &str) -> (u16, Value) {
@@ -58,9 +63,13 @@ async fn a_wish_for_what_is_attached_already_is_looked_after_at_once() {
     world.simulator.change_number(NUMBER, |number| number.sms_url = "https://elsewhere.example/sms".to_owned());
     let claim = world.held_by_a_look().await;
     assert_eq!(world.attach_again(false).await.1["code"], "number_busy");
-    let seen =
-        Facts { wish: claim.number.wish, webhook: Some("drifted"), check_in_seconds: 3600.0, ..Facts::default() };
-    assert!(number::settle(&world.storage, &claim, &seen).await.expect("settled"));
+    let seen = Facts {
+        generation: claim.number.generation,
+        webhook: Some(textback::domain::number::WebhookState::Drifted),
+        check_in_seconds: 3600.0,
+        ..Facts::default()
+    };
+    assert!(number::settle(&mut *crate::harness::pooled(&world.storage).await, &claim, &seen).await.expect("settled"));
     assert_eq!(world.workers.numbers.step().await.expect("numbers"), 1, "it is due at once");
     assert_eq!(world.number().await["webhook"], "ok");
 }
@@ -75,8 +84,13 @@ async fn a_look_for_an_earlier_wish_does_not_answer_the_next_one() {
         .change_number(NUMBER, |number| number.sms_url = "https://me:secret@elsewhere.example/sms?key=1".to_owned());
     assert_eq!(world.attach_again(false).await.1["code"], "number_busy");
     // The look had seen the webhooks before they were changed.
-    let seen = Facts { wish: claim.number.wish, webhook: Some("ok"), check_in_seconds: 3600.0, ..Facts::default() };
-    assert!(number::settle(&world.storage, &claim, &seen).await.expect("settled"));
+    let seen = Facts {
+        generation: claim.number.generation,
+        webhook: Some(textback::domain::number::WebhookState::Ok),
+        check_in_seconds: 3600.0,
+        ..Facts::default()
+    };
+    assert!(number::settle(&mut *crate::harness::pooled(&world.storage).await, &claim, &seen).await.expect("settled"));
     world.workers.numbers.step().await.expect("numbers");
     assert_eq!(world.number().await["webhook"], "ok");
     assert!(world.simulator.number(NUMBER).is_some_and(|number| number.sms_url.contains("/webhooks/twilio/")));
@@ -95,11 +109,11 @@ async fn a_look_for_an_earlier_wish_does_not_answer_the_next_one() {
 #[tokio::test]
 async fn a_release_that_is_asked_for_while_it_is_only_detached_is_done() {
     let world = world().await;
-    world.sql("update number set wanted = 'detached'").await;
+    world.sql("update number set desired_state = 'detached'").await;
     let claim = world.held_by_a_look().await;
     assert_eq!(world.part("release").await.1["code"], "number_busy");
-    let gone = Facts { wish: claim.number.wish, gone: true, check_in_seconds: 3600.0, ..Facts::default() };
-    assert!(number::settle(&world.storage, &claim, &gone).await.expect("settled"));
+    let gone = Facts { generation: claim.number.generation, gone: true, check_in_seconds: 3600.0, ..Facts::default() };
+    assert!(number::settle(&mut *crate::harness::pooled(&world.storage).await, &claim, &gone).await.expect("settled"));
     world.workers.numbers.step().await.expect("numbers");
     assert!(world.simulator.number(NUMBER).is_none(), "it is released");
     assert_eq!(world.ok(Method::GET, "/v1/numbers", None).await["items"], json!([]));
@@ -121,11 +135,11 @@ async fn a_report_is_a_suspicion_while_the_key_may_not_ask() {
 async fn a_number_that_is_being_released_is_not_promised_to_anybody() {
     let world = world().await;
     let claim = world.held_by_a_look().await;
-    world.sql("update number set wanted = 'released'").await;
+    world.sql("update number set desired_state = 'released'").await;
     let (status, answer) = world.attach_again(false).await;
     assert_eq!((status, &answer["code"]), (409, &json!("number_busy")));
     assert!(answer["detail"].as_str().is_some_and(|told| told.contains("being released")), "{answer}");
-    number::give_back(&world.storage, &[claim]).await.expect("given back");
+    number::give_back(&mut *crate::harness::pooled(&world.storage).await, &[claim]).await.expect("given back");
     assert_eq!(world.attach_again(false).await.0, 200, "nobody has begun");
     assert_eq!(world.number().await["wanted"], "attached");
 }
@@ -224,7 +238,7 @@ async fn a_number_that_is_not_ours_yet_or_not_for_long_sends_nothing() {
     world.simulator.add_number(ACCOUNT_SID, "+447700900199");
     let british = json!({"number": "+447700900199", "agent_id": world.an_agent().await});
     world.ok(Method::POST, "/v1/numbers", Some(british)).await;
-    world.sql("update number set wanted = 'released' where number = '+14155550199'").await;
+    world.sql("update number set desired_state = 'released' where number = '+14155550199'").await;
     world.simulator.plan_number_faults([Fault::Fail500]);
     world.buy(FOR_SALE).await;
     let sent = world.ok(Method::POST, "/v1/messages", Some(json!({"to": ADA, "body": "hello"}))).await;
@@ -319,7 +333,7 @@ async fn a_key_that_may_not_write_is_explained_on_the_number() {
 #[tokio::test]
 async fn a_release_hits_no_other_projects_number_and_no_other_account() {
     let world = world().await;
-    let (_, second) = textback::storage::project::create(&world.storage, "second").await.expect("a project");
+    let (_, second) = crate::harness::create_project(&world.storage, "second").await.expect("a project");
     let credentials = json!({"account_sid": ACCOUNT_SID, "auth_token": AUTH_TOKEN});
     world.ask(&second, Method::PUT, "/v1/carrier", Some(credentials)).await;
     let agent = json!({"name": "second", "kind": "script", "source": ECHO, "first_message": "process"});
@@ -374,14 +388,14 @@ async fn a_service_that_posts_here_is_no_trap_and_the_newest_verification_counts
         api_key: None,
     };
     let read = client.verification(&account, "PN1").await.expect("read");
-    assert_eq!(read.0.word(), "pending");
+    assert_eq!(read.0.as_str(), "pending");
 }
 
 #[tokio::test]
 async fn rest_goes_on_when_the_next_token_was_promoted() {
     let world = world().await;
     let mut account = Account::new(ACCOUNT_SID, AUTH_TOKEN);
-    account.next_auth_token = Some("the-next".to_owned());
+    account.secondary_auth_token = Some("the-next".to_owned());
     world.simulator.add_account(account);
     let both = json!({"account_sid": ACCOUNT_SID, "auth_token": AUTH_TOKEN, "next_auth_token": "the-next"});
     world.ok(Method::PUT, "/v1/carrier", Some(both)).await;

@@ -138,9 +138,14 @@ async fn a_joined_text_takes_a_warning_back_and_begins_a_new_silence() {
     let world = world().await;
     world.answers(ADA, "hi").await;
     let project =
-        textback::storage::project::find_by_name(&world.storage, "stories").await.expect("an answer").expect("one");
+        textback::storage::project::find_by_name(&mut *crate::harness::pooled(&world.storage).await, "stories")
+            .await
+            .expect("an answer")
+            .expect("one");
     let session = crate::harness::id(&world.sessions().await[0]["id"]);
-    textback::storage::session::skip(&world.storage, project.id, session, 86_400).await.expect("an answer");
+    textback::storage::session::skip(&mut *crate::harness::pooled(&world.storage).await, project.id, session, 86_400)
+        .await
+        .expect("an answer");
     world.workers.silences.step().await.expect("silences");
     assert_eq!(world.sessions().await[0]["status"], "warned");
     world.send(json!({"to": ADA, "body": "one more thing", "on_active_session": "join"})).await;
@@ -369,15 +374,15 @@ async fn quiet_hours_are_those_of_the_contact() {
     let in_tokyo = world.send(json!({"to": "+81312345678", "body": "later", "send_at": (chrono::Utc::now() + chrono::Duration::hours(5)).to_rfc3339()})).await;
     world.sql("update scheduled_message set due_at = now(), send_at = now()").await;
     world.sql("update session set last_message_at = now() - interval '1 day'").await;
-    world.sql("update silence set due_at = now()").await;
+    world.sql("update inactivity set due_at = now()").await;
     world.settle().await;
     assert_eq!(world.simulator.received(ADA, NUMBER), ["1: hi"], "neither the text nor a warning");
     assert_eq!(world.message(&sent).await["status"], "scheduled");
     assert_eq!(world.simulator.received("+81312345678", NUMBER), ["later"], "it is another hour there");
     assert_eq!(world.message(&in_tokyo).await["status"], "delivered");
-    let put_off = "select count(*) from scheduled_message join silence on true
+    let put_off = "select count(*) from scheduled_message join inactivity on true
                     where scheduled_message.due_at between now() + interval '58 minutes' and now() + interval '61 minutes'
-                      and silence.due_at between now() + interval '58 minutes' and now() + interval '61 minutes'";
+                      and inactivity.due_at between now() + interval '58 minutes' and now() + interval '61 minutes'";
     assert_eq!(world.count(put_off).await, 1, "both wait for the end of the hours");
     assert_eq!(world.answers(ADA, "awake").await.pop().as_deref(), Some("2: awake"), "who texts is answered");
     world.ok(Method::PATCH, "/v1/project", Some(json!({"quiet_hours": null}))).await;

@@ -1,5 +1,7 @@
 //! A server from its start to its end: it keeps its data, recovers from a crash, and listens on its socket only.
 
+#![allow(clippy::expect_used, reason = "a test that stumbles has failed")]
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 

@@ -75,7 +75,7 @@ impl Api {
                 format!("{:?} is no code of a country such as US", country.0),
             ));
         }
-        let country = country::find(&mut door.storage.connection().await?, account.project_id, &iso2).await?;
+        let country = country::find(&mut *door.storage.connection().await?, account.project_id, &iso2).await?;
         match country {
             Some(known) if known.two_way == Some(false) => return Err(without_sms(&known)),
             Some(_) => {}

@@ -114,7 +114,7 @@ impl Api {
                 ));
             }
         };
-        let project = project::find(&mut door.storage.connection().await?, project_id)
+        let project = project::find(&mut *door.storage.connection().await?, project_id)
             .await?
             .ok_or_else(|| Problem::not_found("project"))?;
         let account = Account {

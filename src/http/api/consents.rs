@@ -86,7 +86,7 @@ impl Api {
         let (cursor, limit) = (lists::cursor(cursor.0)?, lists::limit(limit.0)?);
         let filter = consent::Filter { number: number.0, contact: contact.0 };
         Ok(Json(List::of(
-            consent::list(&mut door.storage.connection().await?, caller.reader(), &filter, cursor, limit).await?,
+            consent::list(&mut *door.storage.connection().await?, caller.reader(), &filter, cursor, limit).await?,
         )))
     }
 

@@ -12,7 +12,7 @@ use super::auth::Caller;
 use super::lists::{self, List};
 use super::{ApiState, Group};
 use crate::http::problem::Problem;
-use crate::storage::country;
+use crate::storage::{country, database};
 
 /// `/v1/countries`
 pub struct Api;
@@ -90,14 +90,14 @@ impl Api {
         limit: Query<Option<u32>>,
     ) -> Result<Json<List<Country>>, Problem> {
         let (cursor, limit) = (lists::cursor(cursor.0)?, lists::limit(limit.0)?);
-        Ok(Json(List::of(country::list(&mut door.storage.connection().await?, caller.reader(), cursor, limit).await?)))
+        Ok(Json(List::of(country::list(&mut *door.storage.connection().await?, caller.reader(), cursor, limit).await?)))
     }
 
     /// Read a country
     #[oai(path = "/countries/:iso2", method = "get", operation_id = "get_country")]
     async fn get(&self, door: Data<&ApiState>, caller: Caller, iso2: Path<String>) -> Result<Json<Country>, Problem> {
         let iso2 = iso2.to_ascii_uppercase();
-        let found = country::find(&mut door.storage.connection().await?, caller.reader(), &iso2).await?;
+        let found = country::find(&mut *door.storage.connection().await?, caller.reader(), &iso2).await?;
         Ok(Json(found.ok_or_else(|| Problem::not_found("country"))?.into()))
     }
 
@@ -114,7 +114,7 @@ impl Api {
     ) -> Result<Json<Country>, Problem> {
         let project_id = caller.writer()?;
         let iso2 = iso2.to_ascii_uppercase();
-        if country::find(&mut door.storage.connection().await?, project_id, &iso2).await?.is_none() {
+        if country::find(&mut *door.storage.connection().await?, project_id, &iso2).await?.is_none() {
             return Err(Problem::not_found("country"));
         }
         let CountryChanges { two_way, registration_policy, note } = body.0;
@@ -127,11 +127,12 @@ impl Api {
         change("two_way", value_of(two_way, Value::from));
         change("registration_policy", value_of(registration_policy, |policy| policy.word().into()));
         change("note", value_of(note, Value::from));
-        let (code, changed) = (&iso2, &changes);
-        door.storage.retrying(async |connection| country::rule(connection, project_id, code, changed).await).await?;
+        let (storage, code, changed) = (&door.storage, &iso2, &changes);
+        let rule = || async move { country::rule(&mut *storage.connection().await?, project_id, code, changed).await };
+        database::retry_on_deadlock(rule).await?;
         // What was held may leave now.
         door.storage.notifier().ring(crate::storage::notifier::JobKind::Delivery);
-        let found = country::find(&mut door.storage.connection().await?, project_id, &iso2).await?;
+        let found = country::find(&mut *door.storage.connection().await?, project_id, &iso2).await?;
         Ok(Json(found.ok_or_else(|| Problem::not_found("country"))?.into()))
     }
 }

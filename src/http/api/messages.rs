@@ -20,6 +20,7 @@ use crate::domain::segments;
 use crate::domain::session;
 use crate::http::problem::Problem;
 use crate::secret::sha256;
+use crate::storage::database;
 use crate::storage::message::{self, Begun, Idempotency, NewText, Traced};
 use crate::storage::notifier::JobKind;
 use crate::storage::number::Sender;
@@ -196,9 +197,9 @@ impl Api {
             return accepted(begun);
         }
         let text = read(&door, project_id, request).await?;
-        let idempotency = idempotency.as_ref();
-        let begun =
-            door.storage.retrying(async |connection| message::send(connection, &text, idempotency).await).await?;
+        let (storage, text, idempotency) = (&door.storage, &text, idempotency.as_ref());
+        let send = || async move { message::send(&mut *storage.connection().await?, text, idempotency).await };
+        let begun = database::retry_on_deadlock(send).await?;
         if begun.outcome == SendOutcome::Sent {
             door.storage.notifier().ring(JobKind::Delivery);
             // A new session runs its start function.
@@ -235,7 +236,7 @@ impl Api {
         let mut connection = door.storage.connection().await?;
         let cancelled = scheduled_message::cancel(&mut connection, project_id, *id).await?;
         match scheduled_message::find(&mut connection, project_id, *id).await? {
-            Some(scheduled) if cancelled || scheduled.refused.is_some() => Ok(Json(scheduled.into())),
+            Some(scheduled) if cancelled || scheduled.refusal_reason.is_some() => Ok(Json(scheduled.into())),
             _ if message::find(&mut connection, project_id, *id).await?.is_some() => Err(Problem::conflict(
                 "message_not_scheduled",
                 "this text does not wait for a time any more; only a scheduled one can be cancelled",
@@ -255,7 +256,7 @@ impl Api {
     ) -> Result<Json<List<Scheduled>>, Problem> {
         let (cursor, limit) = (lists::cursor(cursor.0)?, lists::limit(limit.0)?);
         Ok(Json(List::of(
-            scheduled_message::list(&mut door.storage.connection().await?, caller.reader(), cursor, limit).await?,
+            scheduled_message::list(&mut *door.storage.connection().await?, caller.reader(), cursor, limit).await?,
         )))
     }
 }
@@ -272,7 +273,7 @@ fn idempotency(key: Option<String>, request: &NewMessage) -> Result<Option<Idemp
 
 /// The answer that the key got, if it was used.
 async fn replay(door: &ApiState, project_id: Uuid, idempotency: &Idempotency) -> Result<Option<Begun>, sqlx::Error> {
-    message::replay(&mut door.storage.connection().await?, project_id, idempotency).await
+    message::replay(&mut *door.storage.connection().await?, project_id, idempotency).await
 }
 
 /// The text that a request asks for, if it can be sent.
@@ -283,7 +284,7 @@ async fn read(door: &ApiState, project_id: Uuid, request: NewMessage) -> Result<
     let body = wording(door, project_id, &request).await?;
     let in_country = phone_number::country(&contact);
     if let Some(iso2) = &in_country
-        && let Some(country) = country::find(&mut door.storage.connection().await?, project_id, iso2).await?
+        && let Some(country) = country::find(&mut *door.storage.connection().await?, project_id, iso2).await?
         && country.two_way == Some(false)
     {
         return Err(super::numbers::without_sms(&country));
@@ -308,7 +309,7 @@ async fn read(door: &ApiState, project_id: Uuid, request: NewMessage) -> Result<
 /// What the text says.
 async fn wording(door: &ApiState, project_id: Uuid, request: &NewMessage) -> Result<String, Problem> {
     let Some(name) = &request.template else { return Ok(request.body.clone().unwrap_or_default()) };
-    let found = crate::storage::template::find(&mut door.storage.connection().await?, project_id, name).await?;
+    let found = crate::storage::template::find(&mut *door.storage.connection().await?, project_id, name).await?;
     let found = found.ok_or_else(|| {
         Problem::invalid(
             "template_unknown",
@@ -333,13 +334,13 @@ async fn sender(
     country: Option<&str>,
 ) -> Result<Sender, Problem> {
     match from {
-        Some(from) => number::find_by_number(&mut door.storage.connection().await?, project_id, &from).await?.ok_or_else(|| {
+        Some(from) => number::find_by_number(&mut *door.storage.connection().await?, project_id, &from).await?.ok_or_else(|| {
             Problem::invalid(
                 "number_not_ours",
                 format!("{from:?} is not a number of this project; GET /v1/numbers lists them, POST /v1/numbers attaches one"),
             )
         }),
-        None => number::choose(&mut door.storage.connection().await?, project_id, contact, country).await?.ok_or_else(|| {
+        None => number::choose(&mut *door.storage.connection().await?, project_id, contact, country).await?.ok_or_else(|| {
             Problem::conflict("number_missing", "this project has no number to send from; attach one: POST /v1/numbers")
         }),
     }
@@ -431,8 +432,8 @@ impl From<ScheduledMessage> for TracedMessage {
             segments: i32::try_from(segments::segments(&message.body)).unwrap_or(i32::MAX),
             body: message.body,
             media: (!media.is_empty()).then(|| Any(Value::from(media))),
-            status: if message.refused.is_some() { "refused" } else { "scheduled" }.to_owned(),
-            reason: message.refused.map(|reason| reason.to_string()),
+            status: if message.refusal_reason.is_some() { "refused" } else { "scheduled" }.to_owned(),
+            reason: message.refusal_reason.map(|reason| reason.to_string()),
             carrier_sid: None,
             error_code: None,
             error_class: None,
@@ -449,8 +450,8 @@ impl From<ScheduledMessage> for Scheduled {
     fn from(message: ScheduledMessage) -> Self {
         Self {
             id: message.id,
-            status: if message.refused.is_some() { "refused" } else { "scheduled" }.to_owned(),
-            reason: message.refused.map(|reason| reason.to_string()),
+            status: if message.refusal_reason.is_some() { "refused" } else { "scheduled" }.to_owned(),
+            reason: message.refusal_reason.map(|reason| reason.to_string()),
             number: message.number,
             contact: message.contact,
             body: message.body,

@@ -21,6 +21,7 @@ use crate::domain::phone_number;
 use crate::http::problem::Problem;
 use crate::numbers::reconciler::{self, Looked, Refused};
 use crate::storage::country::{self, Country};
+use crate::storage::database;
 use crate::storage::number::{self, Claim, Facts, Wish};
 use crate::storage::{agent, notifier::JobKind};
 
@@ -151,13 +152,13 @@ impl Api {
         let account = account(&door, project_id).await?;
         let country = phone_number::country(&number);
         if let Some(iso2) = &country
-            && let Some(known) = country::find(&mut door.storage.connection().await?, project_id, iso2).await?
+            && let Some(known) = country::find(&mut *door.storage.connection().await?, project_id, iso2).await?
             && known.two_way == Some(false)
         {
             return Err(without_sms(&known));
         }
         let wish = Wish { project_id, number, agent_id, country, may_buy: buy, mend_drift };
-        let Some(id) = number::want(&mut door.storage.connection().await?, &wish).await? else {
+        let Some(id) = number::want(&mut *door.storage.connection().await?, &wish).await? else {
             return Err(Problem::conflict(
                 "number_busy",
                 format!(
@@ -242,7 +243,7 @@ impl Api {
             }
         };
         let account = account(&door, project_id).await?;
-        let is_stored = number::part(&mut door.storage.connection().await?, project_id, *id, wanted).await?;
+        let is_stored = number::part(&mut *door.storage.connection().await?, project_id, *id, wanted).await?;
         if !is_stored {
             return Err(Problem::not_found("number"));
         }
@@ -386,7 +387,7 @@ async fn look_after(
             let bought = claim.number.may_buy && facts.carrier_sid.is_some();
             let never_ours = is_new && claim.number.carrier_sid.is_none() && !bought;
             if never_ours {
-                number::forget(&mut door.storage.connection().await?, &claim).await?;
+                number::forget(&mut *door.storage.connection().await?, &claim).await?;
             } else {
                 settle(door, &claim, &facts).await?;
             }
@@ -405,7 +406,9 @@ async fn look_after(
 
 /// Writes what was observed and done about a number. Returns false if the lease was lost.
 async fn settle(door: &ApiState, claim: &Claim, facts: &Facts) -> Result<bool, Problem> {
-    let is_settled = door.storage.retrying(async |connection| number::settle(connection, claim, facts).await).await?;
+    let storage = &door.storage;
+    let settle = || async move { number::settle(&mut *storage.connection().await?, claim, facts).await };
+    let is_settled = database::retry_on_deadlock(settle).await?;
     // An approval releases what waited for it.
     door.storage.notifier().ring(JobKind::Delivery);
     Ok(is_settled)
@@ -433,7 +436,7 @@ impl Number {
             number: number.number,
             agent_id: number.agent_id,
             country: number.country,
-            wanted: number.wanted.to_string(),
+            wanted: number.desired_state.to_string(),
             carrier_sid: number.carrier_sid,
             number_type: number.number_type,
             webhook: number.webhook.to_string(),
@@ -442,7 +445,7 @@ impl Number {
             mend_drift: number.mend_drift,
             registration: number.registration.to_string(),
             registration_detail: number.registration_detail,
-            sends: number.sends.to_string(),
+            sends: number.send_policy.to_string(),
             steps: number.steps.as_array().into_iter().flatten().cloned().map(Any).collect(),
             checked_at: number.checked_at,
             created_at: number.created_at,

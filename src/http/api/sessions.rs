@@ -133,14 +133,14 @@ impl Api {
         let filter =
             session::Filter { number: number.0, contact: contact.0, status: status.0.map(SessionStatus::stored) };
         Ok(Json(List::of(
-            session::list(&mut door.storage.connection().await?, caller.reader(), &filter, cursor, limit).await?,
+            session::list(&mut *door.storage.connection().await?, caller.reader(), &filter, cursor, limit).await?,
         )))
     }
 
     /// Read a session
     #[oai(path = "/sessions/:id", method = "get", operation_id = "get_session")]
     async fn get(&self, door: Data<&ApiState>, caller: Caller, id: Path<Uuid>) -> Result<Json<Session>, Problem> {
-        let session = session::find(&mut door.storage.connection().await?, caller.reader(), *id).await?;
+        let session = session::find(&mut *door.storage.connection().await?, caller.reader(), *id).await?;
         Ok(Json(session.ok_or_else(|| Problem::not_found("session"))?.into()))
     }
 
@@ -169,7 +169,7 @@ impl Api {
     #[oai(path = "/sessions/:id/end", method = "post", operation_id = "end_session")]
     async fn end(&self, door: Data<&ApiState>, caller: Caller, id: Path<Uuid>) -> Result<Json<Session>, Problem> {
         let project_id = caller.writer()?;
-        let session = session::end(&mut door.storage.connection().await?, project_id, *id).await?;
+        let session = session::end(&mut *door.storage.connection().await?, project_id, *id).await?;
         Ok(Json(session.ok_or_else(|| Problem::not_found("session"))?.into()))
     }
 }

@@ -54,7 +54,7 @@ impl Api {
             ));
         }
         let used =
-            outbound_limits::usage(&mut door.storage.connection().await?, project_id, contact.0.as_deref()).await?;
+            outbound_limits::usage(&mut *door.storage.connection().await?, project_id, contact.0.as_deref()).await?;
         let of = |used: outbound_limits::Usage| {
             let outbound_limits::Usage { limit, most, sent, resets_at } = used;
             LimitUsage { limit, most, sent, resets_at }

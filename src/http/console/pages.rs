@@ -2,9 +2,9 @@
 
 use maud::{DOCTYPE, Markup, html};
 use serde_json::json;
+use twilio_simulator::PhoneText;
 
 use crate::domain::session::SessionStatus;
-use crate::simulator::phones::PhoneText;
 use crate::storage::message::Message;
 use crate::storage::session::Session;
 
