@@ -5,6 +5,7 @@ pub mod bounds;
 pub mod carrier_account;
 pub mod consent;
 pub mod delivery;
+pub mod job;
 pub mod message;
 pub mod number;
 pub mod phone_number;
