@@ -35,12 +35,12 @@ with expired as (
            error_class = 'opted_out', error_detail = 'the contact has opted out',
            history = with_step(history, delivery_step('suppressed', null, null, 'opted_out', 'the contact has opted out'))
      where id = any (array(select waiting.id from waiting where waiting.is_out))
+), listed as (
+    select array_agg(id order by due_at) as ids, array_agg(project_id order by due_at) as projects
+      from waiting
+     where not is_out
 ), due as (
-    select placed.id
-      from (select id, project_id, row_number() over (partition by project_id order by due_at) as place
-              from waiting where not is_out) placed
-      left join unnest($3::uuid[], $4::integer[]) as room (project_id, places) on room.project_id = placed.project_id
-     where placed.place <= coalesce(room.places, $5)
+    select listed.ids[ordinal] as id from listed, within_quotas(listed.projects, $3, $4, $5) as ordinal
 ), claimed as (
     update delivery
        set status = 'sending', lease_token = $7, leased_until = now() + make_interval(secs => $6),
