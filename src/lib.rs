@@ -18,7 +18,7 @@
 //!
 //! Everything enters by a door ([`webhook`], [`api`], [`console`], [`worker`]), is written in the [`storage`], and
 //! leaves by a hand ([`agent`], [`carrier`]). Doors know the storage and the hands; the storage knows neither;
-//! hands know plain values only. [`app`] and [`command`] put them together. [`simulator`] is a carrier on
+//! hands know plain values only. [`app`] and [`command`] put them together. [`twilio_simulator`] is a carrier on
 //! loopback, [`dev`] a database of one's own. A test holds these rules (`tests/it/tidy.rs`).
 //!
 //! # What never happens
@@ -39,6 +39,5 @@ pub mod jobs;
 pub mod numbers;
 pub mod outbound_http;
 pub mod secret;
-pub mod simulator;
 pub mod storage;
 pub mod telemetry;

@@ -434,7 +434,7 @@ async fn measure_growth(report: &mut Report, mut stage: Stage, bounds: &Bounds<'
     report.table(
         "Bytes a message",
         about,
-        &["messages", "delivery", "message", "session", "silence", "turn", "in all"],
+        &["messages", "delivery", "inactivity", "message", "session", "turn", "in all"],
     );
     for (messages, bytes) in sizes {
         let cells = bytes.iter().map(|(_, table, indexes)| format!("{table:.0} + {indexes:.0}"));

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use poem::{Endpoint, EndpointExt, Response};
 use tokio_util::sync::CancellationToken;
+use twilio_simulator::{Remote, Settings, Simulator};
 use url::Url;
 
 use super::serve::{SERVE_CONNECTIONS, WORK_CONNECTIONS};
@@ -20,18 +21,15 @@ use crate::agents::http::{Caller, Network, Networks};
 use crate::agents::script::runner::Runners;
 use crate::carriers::twilio::Client;
 use crate::config::{AgentSettings, DatabaseSettings, DevSettings, EdgeSettings, ServerSettings, WorkerSettings};
-use crate::dev::demo;
 use crate::dev::folder::Folder;
-use crate::dev::postgres::Postgres;
+use crate::dev::{demo, postgres};
 use crate::http::console::guard::{self, Guard};
 use crate::http::health::Draining;
 use crate::http::listener::Listening;
-use crate::http::router::{self, App};
-use crate::http::{body, console};
+use crate::http::router::App;
+use crate::http::{body, console, router};
 use crate::jobs::Workers;
 use crate::secret::SecretKeys;
-use crate::simulator::remote::Remote;
-use crate::simulator::{Behaviour, Simulator};
 use crate::storage::Storage;
 use crate::storage::carrier_account::Accounts;
 use crate::storage::notifier::Notifier;
@@ -82,7 +80,7 @@ pub async fn run(options: Options) -> Done {
 
     let postgres = match options.database.given() {
         Some(_) => None,
-        None => Some(Postgres::start(folder.path(), options.dev.pg_bin.as_deref(), &[]).await?),
+        None => Some(postgres::start(folder.path(), options.dev.pg_bin.as_deref()).await?),
     };
     let url = match (&postgres, options.database.given()) {
         (Some(postgres), _) => postgres.url().to_owned(),
@@ -102,7 +100,7 @@ pub async fn run(options: Options) -> Done {
     let serving = Storage::open_beside(&url, SERVE_CONNECTIONS, notifier, workers.beginner())?;
     spawn_notification_publisher(&working);
     spawn_notification_listener(&working);
-    let simulator = Simulator::new(Behaviour { pace: PACE })?;
+    let simulator = Simulator::new(Settings { status_delay: PACE })?;
     let demo = demo::project(&serving, &folder).await?;
     let draining = Draining::default();
     let guard = Guard::new(options.dev.console_password().cloned());

@@ -90,7 +90,7 @@ async fn use_it(stage: &Stage) {
         .sql("insert into quarantine (id, project_id, kind, reason, form) select gen_random_uuid(), id, 'inbound', 'no_such_number', '\\x00ff' from project;
               insert into idempotency_key (project_id, key, request_hash, message_id)
               select project_id, 'k', sha256('k'), id from message limit 1;
-              insert into project_pace select id, now(), 3 from project")
+              insert into inbound_rate_window select id, now(), 3 from project")
         .await;
 }
 
@@ -107,7 +107,7 @@ async fn until_quiet(stage: &Stage) {
             return;
         }
         assert!(Instant::now() < until, "{live} are never done");
-        let _ = tokio::time::timeout(Duration::from_secs(1), stage.simulator.step()).await;
+        let _ = tokio::time::timeout(Duration::from_secs(1), stage.simulator.until_change()).await;
     }
 }
 
@@ -145,13 +145,13 @@ async fn a_used_database_is_restored_and_streamed_whole() {
     assert!(
         [
             "message",
-            "medium",
+            "attachment",
             "consent",
             "scheduled_message",
             "quarantine",
             "carrier_account",
-            "silence",
-            "country_rule",
+            "inactivity",
+            "country_policy",
             "idempotency_key"
         ]
         .iter()

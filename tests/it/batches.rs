@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use textback::domain::consent::Keyword;
 use textback::storage::batcher::{BatchError, Batcher, RetryBudget};
-use textback::storage::consent::Keyword;
 use textback::storage::ingest::{IngestOutcome, Text, take_in};
 use textback::storage::project;
 use tokio::sync::Semaphore;

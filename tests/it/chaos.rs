@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use textback::simulator::Fault;
+use twilio_simulator::Fault;
 
 use crate::proxy::Cut;
 use crate::stage::{Dice, Stage, Tally, setting};

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use reqwest::Method;
 use serde_json::{Value, json};
-use textback::storage::consent::Keyword;
+use textback::domain::consent::Keyword;
 
 use crate::harness::{ADA, AUTH_TOKEN, ECHO, NUMBER, World};
 
@@ -41,7 +41,7 @@ async fn stop_closes_the_session_without_a_word_and_an_ordinary_text_never_resto
     let session = world.sessions().await.remove(0);
     assert_eq!((&session["status"], &session["close_reason"]), (&json!("closed"), &json!("opted_out")));
     assert_eq!(world.states().await.pop(), Some(pair("handled", "keyword")));
-    assert_eq!(world.count("select count(*) from silence").await, 0, "no job is left");
+    assert_eq!(world.count("select count(*) from inactivity").await, 0, "no job is left");
     assert_eq!(world.consents().await, [pair("opted_out", "keyword")]);
 
     assert_eq!(world.answers(ADA, "are you there?").await, ["1: hi"]);
@@ -249,7 +249,7 @@ async fn a_stop_that_is_read_back_late_says_nothing_about_what_was_said_after_it
     assert!(world.simulator.say(ADA, NUMBER, "STOP").await.error.is_some());
     world.simulator.lose_webhooks(false);
     // The carrier's clock counts whole seconds.
-    world.sql("update number set heard_until = heard_until - interval '5 seconds'").await;
+    world.sql("update number set backfilled_until = backfilled_until - interval '5 seconds'").await;
     world.text(ADA, "START").await;
     world.workers.listener.step().await.expect("numbers");
     world.settle().await;

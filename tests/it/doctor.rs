@@ -37,7 +37,7 @@ async fn doctor_finds_what_is_wrong_and_says_how_to_mend_it() {
     assert!(stuck.contains("a turn for …0101 is 600 s old; the last that was heard of it: no answer"), "{stuck}");
     assert!(stuck.contains("is textback work running") && !stuck.contains(ADA), "{stuck}");
     world.sql("update turn set created_at = now()").await;
-    world.simulator.plan_faults([textback::simulator::Fault::Fail500]);
+    world.simulator.plan_faults([twilio_simulator::Fault::Fail500]);
     world.text("+14155550102", "hi").await;
     world.workers.turns.step().await.expect("turns");
     world.workers.sender.step().await.expect("deliveries");
@@ -49,7 +49,7 @@ async fn doctor_finds_what_is_wrong_and_says_how_to_mend_it() {
     world.sql("delete from turn").await;
     assert!(said(&doctor(&well).await).contains("invariant_03_no_message_forgotten has 1 rows"));
     // Somebody changed the token at the carrier.
-    world.simulator.add_account(textback::simulator::Account::new(crate::harness::ACCOUNT_SID, "another token"));
+    world.simulator.add_account(twilio_simulator::Account::new(crate::harness::ACCOUNT_SID, "another token"));
     let wrong = said(&doctor(&well).await);
     assert!(wrong.contains("messages can't be listed") && wrong.contains("check the credentials"), "{wrong}");
 }
@@ -58,7 +58,11 @@ async fn doctor_finds_what_is_wrong_and_says_how_to_mend_it() {
 async fn while_a_table_is_held_doctor_looks_at_everything_else_and_says_how_to_end_the_holder() {
     // Only the look at limits reads the first table. Every text needs the second one.
     for (table, unseen, readable) in [
-        ("outbound_pace", &["limits"][..], &["schema", "invariants", "turns", "set aside", "carrier", "number"][..]),
+        (
+            "outbound_rate_window",
+            &["limits"][..],
+            &["schema", "invariants", "turns", "set aside", "carrier", "number"][..],
+        ),
         ("turn", &["invariants", "due", "unclaimed", "stuck"], &["limits", "set aside", "carrier", "number"]),
         ("number", &["number"], &["limits", "turns", "set aside", "carrier"]),
     ] {
@@ -75,7 +79,7 @@ async fn while_a_table_is_held_doctor_looks_at_everything_else_and_says_how_to_e
         for what in readable {
             assert!(told.contains(&format!("ok    {what:<12} ")), "{table}, {what}: {told}");
         }
-        let is_needed = table != "outbound_pace";
+        let is_needed = table != "outbound_rate_window";
         assert_eq!(told.contains("BAD   tables       somebody holds a table"), is_needed, "{table}: {told}");
         assert!(told.contains("from pg_locks") && told.contains("pg_terminate_backend"), "{told}");
         assert!(!told.contains("textback migrate") && !told.contains("lock timeout"), "{told}");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use textback::failpoint::POINTS;
-use textback::simulator::Fault;
+use twilio_simulator::Fault;
 
 use crate::stage::{Dice, Stage, Tally, setting};
 

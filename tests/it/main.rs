@@ -30,6 +30,7 @@ mod guards;
 mod harness;
 mod http_agents;
 mod inbound_sms;
+mod migrate;
 mod number_faults;
 mod number_wishes;
 mod numbers;

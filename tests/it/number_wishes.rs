@@ -2,8 +2,8 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use textback::simulator::{Account, Fault};
 use textback::storage::number::{self, Claim, Facts};
+use twilio_simulator::{Account, Fault};
 
 use crate::commands::{Running, run, said};
 use crate::harness::{ACCOUNT_SID, ADA, AUTH_TOKEN, ECHO, NUMBER, World, id};
@@ -58,8 +58,12 @@ async fn a_wish_for_what_is_attached_already_is_looked_after_at_once() {
     world.simulator.change_number(NUMBER, |number| number.sms_url = "https://elsewhere.example/sms".to_owned());
     let claim = world.held_by_a_look().await;
     assert_eq!(world.attach_again(false).await.1["code"], "number_busy");
-    let seen =
-        Facts { wish: claim.number.wish, webhook: Some("drifted"), check_in_seconds: 3600.0, ..Facts::default() };
+    let seen = Facts {
+        generation: claim.number.generation,
+        webhook: Some("drifted"),
+        check_in_seconds: 3600.0,
+        ..Facts::default()
+    };
     assert!(number::settle(&world.storage, &claim, &seen).await.expect("settled"));
     assert_eq!(world.workers.numbers.step().await.expect("numbers"), 1, "it is due at once");
     assert_eq!(world.number().await["webhook"], "ok");
@@ -75,7 +79,12 @@ async fn a_look_for_an_earlier_wish_does_not_answer_the_next_one() {
         .change_number(NUMBER, |number| number.sms_url = "https://me:secret@elsewhere.example/sms?key=1".to_owned());
     assert_eq!(world.attach_again(false).await.1["code"], "number_busy");
     // The look had seen the webhooks before they were changed.
-    let seen = Facts { wish: claim.number.wish, webhook: Some("ok"), check_in_seconds: 3600.0, ..Facts::default() };
+    let seen = Facts {
+        generation: claim.number.generation,
+        webhook: Some("ok"),
+        check_in_seconds: 3600.0,
+        ..Facts::default()
+    };
     assert!(number::settle(&world.storage, &claim, &seen).await.expect("settled"));
     world.workers.numbers.step().await.expect("numbers");
     assert_eq!(world.number().await["webhook"], "ok");
@@ -95,10 +104,10 @@ async fn a_look_for_an_earlier_wish_does_not_answer_the_next_one() {
 #[tokio::test]
 async fn a_release_that_is_asked_for_while_it_is_only_detached_is_done() {
     let world = world().await;
-    world.sql("update number set wanted = 'detached'").await;
+    world.sql("update number set desired_state = 'detached'").await;
     let claim = world.held_by_a_look().await;
     assert_eq!(world.part("release").await.1["code"], "number_busy");
-    let gone = Facts { wish: claim.number.wish, gone: true, check_in_seconds: 3600.0, ..Facts::default() };
+    let gone = Facts { generation: claim.number.generation, gone: true, check_in_seconds: 3600.0, ..Facts::default() };
     assert!(number::settle(&world.storage, &claim, &gone).await.expect("settled"));
     world.workers.numbers.step().await.expect("numbers");
     assert!(world.simulator.number(NUMBER).is_none(), "it is released");
@@ -121,7 +130,7 @@ async fn a_report_is_a_suspicion_while_the_key_may_not_ask() {
 async fn a_number_that_is_being_released_is_not_promised_to_anybody() {
     let world = world().await;
     let claim = world.held_by_a_look().await;
-    world.sql("update number set wanted = 'released'").await;
+    world.sql("update number set desired_state = 'released'").await;
     let (status, answer) = world.attach_again(false).await;
     assert_eq!((status, &answer["code"]), (409, &json!("number_busy")));
     assert!(answer["detail"].as_str().is_some_and(|told| told.contains("being released")), "{answer}");
@@ -224,7 +233,7 @@ async fn a_number_that_is_not_ours_yet_or_not_for_long_sends_nothing() {
     world.simulator.add_number(ACCOUNT_SID, "+447700900199");
     let british = json!({"number": "+447700900199", "agent_id": world.an_agent().await});
     world.ok(Method::POST, "/v1/numbers", Some(british)).await;
-    world.sql("update number set wanted = 'released' where number = '+14155550199'").await;
+    world.sql("update number set desired_state = 'released' where number = '+14155550199'").await;
     world.simulator.plan_number_faults([Fault::Fail500]);
     world.buy(FOR_SALE).await;
     let sent = world.ok(Method::POST, "/v1/messages", Some(json!({"to": ADA, "body": "hello"}))).await;
@@ -381,7 +390,7 @@ async fn a_service_that_posts_here_is_no_trap_and_the_newest_verification_counts
 async fn rest_goes_on_when_the_next_token_was_promoted() {
     let world = world().await;
     let mut account = Account::new(ACCOUNT_SID, AUTH_TOKEN);
-    account.next_auth_token = Some("the-next".to_owned());
+    account.secondary_auth_token = Some("the-next".to_owned());
     world.simulator.add_account(account);
     let both = json!({"account_sid": ACCOUNT_SID, "auth_token": AUTH_TOKEN, "next_auth_token": "the-next"});
     world.ok(Method::PUT, "/v1/carrier", Some(both)).await;

@@ -2,7 +2,7 @@
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use textback::simulator::Fault;
+use twilio_simulator::Fault;
 
 use crate::harness::{ACCOUNT_SID, ADA, AUTH_TOKEN, ECHO, NUMBER, World};
 
@@ -225,7 +225,7 @@ async fn credentials_are_tried_before_they_are_kept() {
     let (status, answer) = world.ask(&world.key, Method::PUT, "/v1/carrier", Some(wrong_key)).await;
     assert_eq!((status.as_u16(), &answer["code"]), (422, &json!("credentials_refused")));
     assert!(answer["detail"].as_str().is_some_and(|detail| detail.contains("API key")), "{answer}");
-    let mut account = textback::simulator::Account::new(ACCOUNT_SID, AUTH_TOKEN);
+    let mut account = twilio_simulator::Account::new(ACCOUNT_SID, AUTH_TOKEN);
     account.api_keys.insert(key.clone(), "yes".to_owned());
     world.simulator.add_account(account);
     let right =
@@ -309,7 +309,7 @@ async fn a_wish_that_comes_during_a_look_is_not_lost() {
     let again = json!({"number": NUMBER, "agent_id": world.an_agent().await});
     assert_eq!(world.refused(Method::POST, "/v1/numbers", Some(again)).await.1, "number_busy");
     let gone = textback::storage::number::Facts {
-        wish: claim.number.wish,
+        generation: claim.number.generation,
         gone: true,
         check_in_seconds: 3600.0,
         ..Default::default()

@@ -188,7 +188,7 @@ async fn a_delivery_that_this_process_cant_read_has_failed_and_the_others_leave(
 #[tokio::test]
 async fn an_unknown_delivery_that_makes_the_claim_fail_has_failed_and_the_others_are_looked_for() {
     let world = unguarded(ECHO).await;
-    world.simulator.plan_faults([textback::simulator::Fault::Fail500, textback::simulator::Fault::Fail500]);
+    world.simulator.plan_faults([twilio_simulator::Fault::Fail500, twilio_simulator::Fault::Fail500]);
     for contact in [ADA, BEN] {
         world.text(contact, "hi").await;
     }
@@ -230,9 +230,9 @@ async fn a_silence_that_cant_be_decided_closes_its_session_and_the_others_are_wa
     }
     world.sql("update session set last_message_at = now() - interval '2 days'").await;
     world.sql("update message set created_at = now() - interval '2 days'").await;
-    world.sql("update silence set due_at = now()").await;
+    world.sql("update inactivity set due_at = now()").await;
     let session = id(&session_of(&world, ADA).await["id"]);
-    poison(&world, "silence", "update", &format!("old.session_id = '{session}'")).await;
+    poison(&world, "inactivity", "update", &format!("old.session_id = '{session}'")).await;
     world.workers.silences.step().await.expect("silences");
     let statuses = "select string_agg(status || coalesce(' ' || close_reason, ''), ', ' order by contact) from session";
     assert_eq!(text_of(&world, statuses.to_owned()).await, "closed unreadable, warned, warned");
@@ -246,16 +246,16 @@ async fn a_number_that_cant_be_claimed_waits_an_hour_and_the_others_are_read() {
     let agent = world.agent("second", ECHO, json!({})).await;
     world.ok(Method::POST, "/v1/numbers", Some(json!({"number": second, "agent_id": agent}))).await;
     world
-        .sql("update number set check_at = now() - interval '1 minute', read_back_at = now() - interval '1 minute'")
+        .sql("update number set check_at = now() - interval '1 minute', backfill_at = now() - interval '1 minute'")
         .await;
     let row = format!(
-        "new.number = '{NUMBER}' and (new.lease_token is not null or new.read_back_at between now() and now() + interval '30 minutes')"
+        "new.number = '{NUMBER}' and (new.lease_token is not null or new.backfill_at between now() and now() + interval '30 minutes')"
     );
     poison(&world, "number", "update", &row).await;
     assert_eq!(world.workers.numbers.step().await.expect("numbers"), 1);
     assert_eq!(world.workers.listener.step().await.expect("numbers"), 1);
     let waits = format!(
-        "select (check_at > now() + interval '59 minutes' and read_back_at > now() + interval '59 minutes')::text from number where number = '{NUMBER}'"
+        "select (check_at > now() + interval '59 minutes' and backfill_at > now() + interval '59 minutes')::text from number where number = '{NUMBER}'"
     );
     assert_eq!(text_of(&world, waits).await, "true");
 }

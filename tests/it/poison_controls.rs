@@ -54,12 +54,12 @@ async fn a_fault_that_hits_all_silences_closes_no_session() {
         world.answers(contact, "hi").await;
     }
     world.sql("update session set last_message_at = now() - interval '2 days'").await;
-    world.sql("update silence set due_at = now()").await;
-    world.sql("alter table silence add constraint silence_is_not_moved check (due_at < now() - interval '1 year') not valid").await;
+    world.sql("update inactivity set due_at = now()").await;
+    world.sql("alter table inactivity add constraint silence_is_not_moved check (due_at < now() - interval '1 year') not valid").await;
     world.workers.silences.step().await.expect_err("no silence can be decided");
     nothing_is_set_aside(&world).await;
     assert_eq!(world.count("select count(*) from session where status = 'open' and state ->> 'said' = 'hi'").await, 3);
-    world.sql("alter table silence drop constraint silence_is_not_moved").await;
+    world.sql("alter table inactivity drop constraint silence_is_not_moved").await;
     assert_eq!(world.workers.silences.step().await.expect("silences"), 3);
 }
 
@@ -201,9 +201,9 @@ async fn work_of_every_kind_that_is_due_and_not_claimed_is_told_of() {
     assert!(health::unclaimed(&world.storage, 120.0).await.expect("a list").is_empty());
     for late in [
         "update turn set due_at = now() - interval '3 minutes'",
-        "update silence set due_at = now() - interval '3 minutes'",
+        "update inactivity set due_at = now() - interval '3 minutes'",
         "update scheduled_message set due_at = now() - interval '3 minutes'",
-        "update number set check_at = now() - interval '3 minutes', read_back_at = now() - interval '3 minutes'",
+        "update number set check_at = now() - interval '3 minutes', backfill_at = now() - interval '3 minutes'",
         "update delivery set due_at = now() - interval '3 minutes', status = 'unknown'",
     ] {
         world.sql(late).await;

@@ -1,9 +1,9 @@
 //! An unsure carrier: each text arrives exactly once, whatever the carrier says to us about it.
 
 use serde_json::json;
-use textback::simulator::Fault;
 use textback::storage::claim_limits::ClaimLimits;
 use textback::storage::delivery;
+use twilio_simulator::Fault;
 
 use crate::harness::{ADA, ECHO, NUMBER, World};
 

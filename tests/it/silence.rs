@@ -3,8 +3,8 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use textback::simulator::Fault;
 use textback::storage::{project, session};
+use twilio_simulator::Fault;
 use uuid::Uuid;
 
 use crate::harness::{ADA, AUTH_TOKEN, ECHO, NUMBER, World, bodies};
@@ -82,7 +82,7 @@ async fn if_no_reply_the_session_terminates_and_the_next_text_opens_a_new_one() 
     let ended = world.newest().await;
     assert_eq!((&ended["status"], &ended["close_reason"]), (&json!("closed"), &json!("timed_out")));
     assert!(ended["closed_at"].is_string() && ended["end_due_at"].is_null());
-    assert_eq!(world.count("select count(*) from silence").await, 0, "it has no job any more");
+    assert_eq!(world.count("select count(*) from inactivity").await, 0, "it has no job any more");
     assert_eq!(world.answers(ADA, "hello again").await, ["1: hi", WARNING, "1: hello again"]);
     let session = world.newest().await;
     assert_eq!((&session["status"], &session["previous_session_id"]), (&json!("open"), &ended["id"]));
@@ -120,8 +120,8 @@ async fn a_silence_shorter_than_a_minute_is_not_late_after_an_answer_that_was() 
     let world = World::new().await;
     world.attach_echo_with(json!({"warn_after_seconds": 10})).await;
     assert_eq!(world.answers(ADA, "hi").await, ["1: hi"]);
-    let later = "update silence set due_at = now() + interval '59 seconds'";
-    let late = "select count(*) from silence where due_at > now() + interval '10 seconds'";
+    let later = "update inactivity set due_at = now() + interval '59 seconds'";
+    let late = "select count(*) from inactivity where due_at > now() + interval '10 seconds'";
     world.sql(later).await;
     world.text(ADA, "again").await;
     assert_eq!(world.count(late).await, 0, "the contact's text brings it forward");
@@ -136,7 +136,7 @@ async fn a_session_that_nobody_engaged_in_has_no_timer() {
     world.answers(ADA, "hi").await;
     // As Send SMS would leave it.
     world.sql("update session set engaged = false, origin = 'outbound'").await;
-    world.sql("delete from silence").await;
+    world.sql("delete from inactivity").await;
     let session = world.newest().await;
     assert!(session["warning_due_at"].is_null() && session["end_due_at"].is_null());
     world.pass(300 * HOUR).await;
@@ -360,7 +360,7 @@ async fn limits_are_checked() {
 async fn a_period_costs_one_write_of_the_job_however_many_texts_there_are() {
     let world = world().await;
     world.answers(ADA, "hi").await;
-    let written = "select xmin::text::bigint from silence";
+    let written = "select xmin::text::bigint from inactivity";
     let first = world.count(written).await;
     for n in 0..5 {
         world.answers(ADA, &format!("text {n}")).await;
@@ -369,9 +369,9 @@ async fn a_period_costs_one_write_of_the_job_however_many_texts_there_are() {
     // Due by the first text, it moves itself to where the last one puts it.
     world.sql("update session set last_message_at = now() - interval '1 hour'").await;
     world.sql("update message set created_at = created_at - interval '1 hour'").await;
-    world.sql("update silence set due_at = now()").await;
+    world.sql("update inactivity set due_at = now()").await;
     world.settle().await;
     assert_eq!(world.newest().await["status"], "open");
-    let left = "select round(extract(epoch from due_at - now()) / 3600)::bigint from silence";
+    let left = "select round(extract(epoch from due_at - now()) / 3600)::bigint from inactivity";
     assert_eq!(world.count(left).await, 23);
 }

@@ -109,7 +109,7 @@ async fn every_body_of_the_collection_gets_through_unharmed() {
         }
         let said = body["params"].as_array().expect("pairs").iter().find(|pair| pair[0] == "Body").map(|pair| &pair[1]);
         let Some(said) = said.and_then(Value::as_str) else { continue };
-        if textback::storage::consent::Keyword::of(said).is_some() || said.trim().is_empty() {
+        if textback::domain::consent::Keyword::of(said).is_some() || said.trim().is_empty() {
             continue;
         }
         texts += 1;
@@ -181,7 +181,7 @@ async fn a_medium_that_leads_elsewhere_or_is_no_medium_is_not_fetched() {
         crate::harness::ACCOUNT_SID
     );
     world.post("messages", &form, AUTH_TOKEN).await;
-    let id: uuid::Uuid = sqlx::query_scalar("select id from medium where url like 'https://evil%'")
+    let id: uuid::Uuid = sqlx::query_scalar("select id from attachment where url like 'https://evil%'")
         .fetch_one(world.storage.pool())
         .await
         .expect("a row");
@@ -222,7 +222,7 @@ async fn pictures_go_out_with_a_text_or_without_one() {
 #[tokio::test]
 async fn a_message_tells_the_whole_history_of_its_delivery() {
     let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
-    world.simulator.plan_faults([textback::simulator::Fault::TooManyRequests]);
+    world.simulator.plan_faults([twilio_simulator::Fault::TooManyRequests]);
     world.text(ADA, "hi").await;
     world.settle().await;
     world.sql("update delivery set due_at = now() where due_at is not null").await;

@@ -7,22 +7,22 @@
 -- remembers would pass for one to texts it never saw. A message that is not in this statement's snapshot has a higher
 -- seq than those that are (seq is drawn under the contact's lock): the settling turn finds it.
 with waiting_turn as (
-    select turn.ctid as turn_at, turn.agent_id, turn.project_id, turn.due_at from turn
+    select turn.ctid as row_ctid, turn.agent_id, turn.project_id, turn.due_at from turn
      where turn.due_at <= now() and (turn.leased_until is null or turn.leased_until < now())
        and turn.agent_id <> all ($2) and turn.project_id <> all ($6) and ($12::uuid[] is null or turn.session_id = any ($12))
      order by turn.due_at
      limit $1
        for update skip locked
 ), listed as (
-    select array_agg(turn_at order by due_at) as turns_at, array_agg(agent_id order by due_at) as agents,
+    select array_agg(row_ctid order by due_at) as ctids, array_agg(agent_id order by due_at) as agents,
            array_agg(project_id order by due_at) as projects
       from waiting_turn
 ), of_agents as (
-    select array_agg(listed.turns_at[ordinal] order by ordinal) as turns_at,
+    select array_agg(listed.ctids[ordinal] order by ordinal) as ctids,
            array_agg(listed.projects[ordinal] order by ordinal) as projects
       from listed, within_quotas(listed.agents, $3, $4, $5) as ordinal
 ), due as (
-    select of_agents.turns_at[ordinal] as turn_at from of_agents, within_quotas(of_agents.projects, $7, $8, $9) as ordinal
+    select of_agents.ctids[ordinal] as row_ctid from of_agents, within_quotas(of_agents.projects, $7, $8, $9) as ordinal
 ), claimed as (
     update turn
        set lease_token = $11, leased_until = now() + make_interval(secs => $10), attempts = turn.attempts + 1,
@@ -32,7 +32,7 @@ with waiting_turn as (
       from due
      -- By its place, since it is locked: a plan that was made while few turns waited would read all of them for each. One that
      -- was put off or given back at this very moment has moved; it stays due, and the next claim has it.
-     where turn.ctid = due.turn_at
+     where turn.ctid = due.row_ctid
     returning turn.id, turn.session_id, turn.lease_token, turn.attempts, turn.failures, turn.due_at, turn.seen_seq
 )
 select claimed.id as turn_id,
@@ -67,7 +67,7 @@ select claimed.id as turn_id,
   left join lateral (
       select jsonb_agg(jsonb_build_object('id', m.id, 'seq', m.seq, 'text', m.body, 'media', coalesce((
                select jsonb_agg(jsonb_build_object('id', id, 'url', url, 'content_type', content_type, 'bytes', bytes) order by position)
-                 from medium where message_id = m.id), '[]'))
+                 from attachment where message_id = m.id), '[]'))
                        order by m.seq) as messages
         -- At most a hundred, each with its media. The next turn gets the others.
         from (select id, seq, body from message

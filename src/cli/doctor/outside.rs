@@ -109,9 +109,9 @@ async fn look_at_numbers(
         for number in &numbers.items {
             let country = number.country.as_ref().and_then(|iso2| countries.get(iso2));
             // What was seen of its webhooks may be over; they are looked at now, of one that should be ours.
-            let is_ours = number.wanted == "attached" && number.carrier_sid.is_some();
+            let is_ours = number.desired_state == "attached" && number.carrier_sid.is_some();
             let seen = match is_ours {
-                true => number::Number { webhook: "ok".to_owned(), refused: None, ..number.clone() },
+                true => number::Number { webhook: "ok".to_owned(), refusal_reason: None, ..number.clone() },
                 false => number.clone(),
             };
             for finding in seen.findings(country) {
