@@ -17,6 +17,7 @@ use textback::carriers::twilio::{Client, signature};
 use textback::config::WorkerSettings;
 use textback::dev::postgres;
 use textback::http::listener::Listening;
+use textback::http::router::{self, App};
 use textback::jobs::Workers;
 use textback::secret::SecretKeys;
 use textback::storage::carrier_account::Accounts;

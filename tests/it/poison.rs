@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
-use textback::storage::notifier::{JobKind, Notifier};
+use textback::domain::job::JobKind;
+use textback::storage::notifier::Notifier;
 use textback::storage::{Storage, health};
 
 use crate::harness::{ADA, ECHO, NUMBER, World, id};
@@ -298,7 +299,7 @@ async fn readyz_and_doctor_say_when_work_is_due_and_nothing_can_be_claimed() {
     let world = unguarded(ECHO).await;
     let storage = Storage::open(&world.database_url, 2, Arc::new(Notifier::default())).expect("a ledger");
     health::check(&storage).await.expect("ready");
-    let claims = world.storage.notifier().claims();
+    let claims = world.storage.notifier().claim_health();
     let long_ago = Instant::now().checked_sub(Duration::from_secs(40)).expect("a machine that runs for a while");
     claims.failed_at(JobKind::Turn, long_ago);
     let (status, problem) = world.ask("", Method::GET, "/readyz", None).await;
