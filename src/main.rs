@@ -37,7 +37,7 @@ enum Command {
         options: serve::ServeOptions,
     },
     /// Workers: turns and deliveries
-    JobKind {
+    Work {
         #[command(flatten)]
         database: DatabaseSettings,
         #[command(flatten)]
@@ -111,7 +111,7 @@ async fn carry_out(command: Command) -> Done {
     match command {
         Command::Dev(options) => dev::run(options).await,
         Command::Serve { database, options } => serve::serve(&database, options).await,
-        Command::JobKind { database, worker } => serve::work(&database, worker).await,
+        Command::Work { database, worker } => serve::work(&database, worker).await,
         Command::Migrate { database, grant_to } => project::migrate(&database, grant_to.as_deref()).await,
         Command::Doctor(options) => doctor::run(options).await,
         Command::Openapi => cli::print(&textback::http::api::document()),

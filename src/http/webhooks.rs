@@ -16,13 +16,13 @@ use crate::carriers::twilio::webhooks::{InboundText, OptOut, StatusReport};
 use crate::domain::carrier_account::Account;
 use crate::domain::consent::Keyword;
 use crate::domain::delivery::ReportOutcome;
+use crate::domain::job::JobKind;
 use crate::http::body::{self, Held, Reading};
 use crate::http::problem::Problem;
 use crate::storage::carrier_account::Accounts;
 use crate::storage::database;
 use crate::storage::delivery::Report;
 use crate::storage::ingest::{Attachment, NotTaken, Text};
-use crate::storage::notifier::JobKind;
 use crate::storage::{Storage, delivery, ingest};
 use crate::telemetry::masked;
 
@@ -200,7 +200,7 @@ async fn record(
     let record = || async move { delivery::record(&mut *storage.connection().await?, project_id, reported).await };
     Ok(match database::retry_on_deadlock(record).await? {
         ReportOutcome::Moved => {
-            door.storage.notifier().ring(JobKind::Delivery);
+            door.storage.notifier().notify(JobKind::Delivery);
             tracing::info!(
                 carrier_sid = report.carrier_sid,
                 status = report.status.as_str(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use apalis_core::error::BoxDynError;
 
+use crate::domain::job::JobKind;
 use crate::domain::session::InactivityOutcome;
 use crate::jobs::SILENCE_SLOTS;
 use crate::jobs::runtime::fair_limiter::Owner;
@@ -14,7 +15,6 @@ use crate::storage::Storage;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
 use crate::storage::inactivity::{self, Decided};
-use crate::storage::notifier::JobKind;
 
 /// Warns and ends silent sessions.
 #[derive(Clone)]
@@ -39,7 +39,7 @@ impl InactivityJobs {
 
 impl JobSource for InactivityJobs {
     type Claim = Decided;
-    const WORK: JobKind = JobKind::Silence;
+    const WORK: JobKind = JobKind::Inactivity;
 
     fn storage(&self) -> &Storage {
         &self.storage
@@ -54,7 +54,7 @@ impl JobSource for InactivityJobs {
         let decide = || async move { inactivity::decide(&mut *storage.connection().await?, limits).await };
         let decided = database::retry_on_deadlock(decide).await?;
         if decided.iter().any(|decided| decided.planned) {
-            self.storage.notifier().ring(JobKind::Delivery);
+            self.storage.notifier().notify(JobKind::Delivery);
         }
         let next = inactivity::next_due(&mut *self.storage.connection().await?).await?;
         self.next.store(crate::jobs::milliseconds(next), Ordering::Relaxed);

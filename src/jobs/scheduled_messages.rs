@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use apalis_core::error::BoxDynError;
 
+use crate::domain::job::JobKind;
 use crate::domain::message::ScheduledOutcome;
 use crate::jobs::SCHEDULED_SLOTS;
 use crate::jobs::runtime::fair_limiter::Owner;
@@ -13,7 +14,6 @@ use crate::jobs::runtime::queue::{JobSource, Leased, claim_at_once};
 use crate::storage::Storage;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
-use crate::storage::notifier::JobKind;
 use crate::storage::scheduled_message::{self, Due};
 
 /// Sends what was scheduled.
@@ -52,9 +52,9 @@ impl JobSource for ScheduledMessages {
         let send = || async move { scheduled_message::send_due(&mut *storage.connection().await?, limits).await };
         let due = database::retry_on_deadlock(send).await?;
         if due.iter().any(|due| due.outcome == ScheduledOutcome::Sent) {
-            self.storage.notifier().ring(JobKind::Delivery);
+            self.storage.notifier().notify(JobKind::Delivery);
             // A new session runs its start function.
-            self.storage.notifier().ring(JobKind::Turn);
+            self.storage.notifier().notify(JobKind::Turn);
         }
         let next = scheduled_message::next_due(&mut *self.storage.connection().await?).await?;
         self.next.store(crate::jobs::milliseconds(next), Ordering::Relaxed);

@@ -19,6 +19,7 @@ use crate::agents::http::HttpAgent;
 use crate::agents::script::{Headroom, ScriptAgent};
 use crate::agents::{Agent, AgentError, AgentRuntime, Answer, MessageBody, OutboundRequest};
 use crate::domain::bounds;
+use crate::domain::job::JobKind;
 use crate::domain::message::{MessageKind, SkipReason};
 use crate::domain::session::{CloseReason, SessionOrigin};
 use crate::failpoint;
@@ -36,7 +37,6 @@ use crate::storage::agent::Version;
 use crate::storage::batcher::BatchError;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
-use crate::storage::notifier::JobKind;
 use crate::storage::turn::{Claim, Delay, Reason, Settled, Settlement};
 use crate::storage::{self, Storage, agent, delivery, turn};
 
@@ -486,7 +486,7 @@ impl JobSource for Turns {
 
     async fn give_back(&self, claims: Vec<Claim>) -> Result<(), sqlx::Error> {
         turn::give_back(&mut *self.storage.connection().await?, &claims).await?;
-        self.storage.notifier().ring(JobKind::Turn);
+        self.storage.notifier().notify(JobKind::Turn);
         Ok(())
     }
 }

@@ -6,6 +6,7 @@ use chrono::TimeDelta;
 use uuid::Uuid;
 
 use crate::domain::delivery::ResolveOutcome;
+use crate::domain::job::JobKind;
 use crate::failpoint;
 use crate::jobs::CarrierCalls;
 use crate::jobs::runtime::circuit_breaker::CircuitState;
@@ -14,7 +15,6 @@ use crate::jobs::runtime::queue::{JobSource, Leased, claim_at_once};
 use crate::storage::Storage;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
-use crate::storage::notifier::JobKind;
 use crate::storage::unknown_delivery::{self, Unknown};
 
 /// How far the carrier's clock and the database's may be apart.
@@ -57,7 +57,7 @@ impl Reconciler {
                 match resolved {
                     // This delivery or the next one of the contact may go now.
                     ResolveOutcome::Found | ResolveOutcome::Absent | ResolveOutcome::GivenUp => {
-                        self.carrier.storage.notifier().ring(JobKind::Delivery);
+                        self.carrier.storage.notifier().notify(JobKind::Delivery);
                     }
                     ResolveOutcome::Waiting | ResolveOutcome::Stale => {}
                 }
@@ -97,7 +97,7 @@ impl Reconciler {
 
 impl JobSource for Reconciler {
     type Claim = Unknown;
-    const WORK: JobKind = JobKind::Unknown;
+    const WORK: JobKind = JobKind::UnknownDelivery;
 
     fn storage(&self) -> &Storage {
         &self.carrier.storage

@@ -8,11 +8,11 @@ use uuid::Uuid;
 
 use crate::domain::bounds;
 use crate::domain::delivery::{DeliveryStatus, ReportOutcome};
+use crate::domain::job::JobKind;
 use crate::failpoint;
 use crate::storage::batcher::BatchError;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::composite::composite;
-use crate::storage::notifier::JobKind;
 use crate::storage::set_aside::{Claiming, read_claims};
 use crate::storage::{Storage, new_id};
 
@@ -172,7 +172,7 @@ pub async fn settle(storage: &Storage, settlement: Settlement) -> Result<Settled
         // One that was planned at this very moment.
         storage.notifier.notify_later(JobKind::Delivery);
     } else {
-        storage.notifier.ring(JobKind::Delivery);
+        storage.notifier.notify(JobKind::Delivery);
     }
     Ok(settled)
 }

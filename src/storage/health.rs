@@ -8,10 +8,10 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::domain::job::JobKind;
 use crate::secret::sha256;
 use crate::storage::connection_settings::Unsuitable;
 use crate::storage::database;
-use crate::storage::notifier::JobKind;
 use crate::storage::{Storage, schema};
 
 /// Why we can't serve.
@@ -171,10 +171,12 @@ pub async fn check(storage: &Storage) -> Result<(), NotReady> {
         return Err(NotReady::ReadOnly);
     }
     writable(storage).await?;
-    match storage.notifier.claims().failing_for(NOT_CLAIMABLE) {
-        kinds if kinds.is_empty() => Ok(()),
-        kinds => Err(NotReady::NotClaimable { kinds: kinds.join(", ") }),
+    let failing = storage.notifier.claim_health().failing_for(NOT_CLAIMABLE);
+    if failing.is_empty() {
+        return Ok(());
     }
+    let kinds: Vec<&str> = failing.into_iter().map(JobKind::as_str).collect();
+    Err(NotReady::NotClaimable { kinds: kinds.join(", ") })
 }
 
 /// Checks that texts can be stored: no session holds a table that each text needs, and the last ingest succeeded. A table
@@ -277,7 +279,7 @@ pub async fn unclaimed(connection: &mut PgConnection, seconds: f64) -> Result<Ve
 /// The rows of a kind of work that were set aside because they could not be claimed.
 #[derive(Debug, Clone)]
 pub struct SetAside {
-    pub work: JobKind,
+    pub kind: JobKind,
     pub rows: i64,
     /// How long ago the last row was set aside.
     pub seconds: f64,

@@ -10,9 +10,9 @@ use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
 use crate::domain::bounds;
+use crate::domain::job::JobKind;
 use crate::domain::number::{DesiredState, NumberRefusal, Registration, RegistrationPolicy, SendPolicy, WebhookState};
 use crate::storage::claim_limits::ClaimLimits;
-use crate::storage::notifier::JobKind;
 use crate::storage::pagination::{Page, rows_to_read};
 use crate::storage::set_aside::{Claiming, read_claims};
 use crate::storage::{Storage, new_id};
@@ -298,7 +298,7 @@ pub async fn claim_read_back(
         f64::from(every_seconds),
         limits.only.as_deref(),
     );
-    read_claims(storage, Claiming { work: JobKind::ReadBack, id_column: "id", token: None }, claiming).await
+    read_claims(storage, Claiming { work: JobKind::Backfill, id_column: "id", token: None }, claiming).await
 }
 
 /// Stores that the messages up to a time of the carrier's clock are known.

@@ -7,9 +7,9 @@ use sqlx::{Connection, Execute, Executor, FromRow, PgConnection, Postgres, Row};
 use uuid::Uuid;
 
 use crate::domain::bounds;
+use crate::domain::job::JobKind;
 use crate::storage::Storage;
 use crate::storage::database;
-use crate::storage::notifier::JobKind;
 
 /// At most `most` rows of due work, the oldest first, without the owners in `barred`.
 pub async fn due(
@@ -90,7 +90,7 @@ where
             Err(error) => undecoded.push((row.try_get(id_column)?, error)),
         }
     }
-    let health = storage.notifier.claims();
+    let health = storage.notifier.claim_health();
     let now = Instant::now();
     if !claims.is_empty() {
         health.read_at(work, now);
@@ -98,7 +98,7 @@ where
     let most_are_read = undecoded.len() <= claims.len();
     let mut no_rows_fault = None;
     for (row, error) in undecoded {
-        if !health.is_unread(row, work, now) && !most_are_read {
+        if !health.is_unreadable(row, work, now) && !most_are_read {
             no_rows_fault = Some(error);
             continue;
         }

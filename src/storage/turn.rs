@@ -8,6 +8,7 @@ use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
 use crate::domain::delivery::RefusalReason;
+use crate::domain::job::JobKind;
 use crate::domain::message::{Direction, MessageKind, SkipReason};
 use crate::domain::session::{Channel, CloseReason, SessionOrigin};
 use crate::failpoint;
@@ -15,7 +16,6 @@ use crate::storage::batcher::BatchError;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::composite::composite;
 use crate::storage::delivery::{self, BootInstant};
-use crate::storage::notifier::JobKind;
 use crate::storage::set_aside::{Claiming, read_claims};
 use crate::storage::{Storage, new_id};
 
@@ -329,13 +329,13 @@ pub async fn settle(storage: &Storage, settlement: Settlement) -> Result<Settled
     let settled = storage.turns.submit(settlement).await?;
     if let Settled::Written { planned, more_work, leaving } = settled {
         if planned > i32::from(leaving) {
-            storage.notifier.ring(JobKind::Delivery);
+            storage.notifier.notify(JobKind::Delivery);
         }
         if more_work {
-            storage.notifier.ring(JobKind::Turn);
+            storage.notifier.notify(JobKind::Turn);
         }
         if sends {
-            storage.notifier.ring(JobKind::ScheduledMessage);
+            storage.notifier.notify(JobKind::ScheduledMessage);
         }
     }
     Ok(settled)

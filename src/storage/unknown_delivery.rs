@@ -5,8 +5,8 @@ use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
 use crate::domain::delivery::ResolveOutcome;
+use crate::domain::job::JobKind;
 use crate::storage::claim_limits::ClaimLimits;
-use crate::storage::notifier::JobKind;
 use crate::storage::set_aside::{Claiming, read_claims};
 use crate::storage::{Storage, new_id};
 
@@ -45,7 +45,8 @@ pub async fn claim(storage: &Storage, limits: ClaimLimits, lease_seconds: u32) -
         token,
         limits.only.as_deref(),
     );
-    read_claims(storage, Claiming { work: JobKind::Unknown, id_column: "id", token: Some(token) }, claiming).await
+    read_claims(storage, Claiming { work: JobKind::UnknownDelivery, id_column: "id", token: Some(token) }, claiming)
+        .await
 }
 
 /// Gives back what was claimed and not looked for.

@@ -18,6 +18,7 @@ mod bounds;
 mod carrier_faults;
 mod chaos;
 mod checked_statements;
+mod claim_limits;
 mod commands;
 mod consent;
 mod deliveries;

@@ -470,7 +470,7 @@ async fn a_window_is_full_when_what_comes_does_not_fit() {
         ("{2,5}", "{null,null}", "{null,null}", 3, Some(1)),
     ] {
         let found: Option<i32> = sqlx::query_scalar(
-            "select full_window($1::integer[], array(select now() - make_interval(secs => s) from unnest($2::float8[]) s),
+            "select full_rate_window($1::integer[], array(select now() - make_interval(secs => s) from unnest($2::float8[]) s),
                                 $3::integer[], '{60 seconds, 1 hour}', $4, now())",
         )
         .bind(most)

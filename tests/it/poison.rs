@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
-use textback::storage::notifier::{JobKind, Notifier};
+use textback::domain::job::JobKind;
+use textback::storage::notifier::Notifier;
 use textback::storage::{Storage, health};
 
 use crate::harness::{ADA, ECHO, NUMBER, World, id};
@@ -142,7 +143,7 @@ async fn a_text_into_a_session_that_cant_be_read_is_taken_in_all_the_same() {
     let row = format!("new.session_id = '{session}' and new.lease_token is not null");
     poison(&world, "turn", "insert", &row).await;
     let taken = crate::beginning::take_in(&world, &storage, ADA, "hello").await;
-    assert_eq!(taken.word(), "stored");
+    assert_eq!(taken.as_str(), "stored");
     let held = format!("select (lease_token is not null)::text from turn where session_id = '{session}'");
     assert_eq!(text_of(&world, held).await, "false");
 }
@@ -298,7 +299,7 @@ async fn readyz_and_doctor_say_when_work_is_due_and_nothing_can_be_claimed() {
     let world = unguarded(ECHO).await;
     let storage = Storage::open(&world.database_url, 2, Arc::new(Notifier::default())).expect("a ledger");
     health::check(&storage).await.expect("ready");
-    let claims = world.storage.notifier().claims();
+    let claims = world.storage.notifier().claim_health();
     let long_ago = Instant::now().checked_sub(Duration::from_secs(40)).expect("a machine that runs for a while");
     claims.failed_at(JobKind::Turn, long_ago);
     let (status, problem) = world.ask("", Method::GET, "/readyz", None).await;

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::json;
+use textback::domain::job::JobKind;
 use textback::storage::health;
-use textback::storage::notifier::JobKind;
 
 use crate::harness::{ADA, ECHO, NUMBER, World, id};
 use crate::poison::{poison_as, run, session_of, text_of, unguarded};
@@ -177,7 +177,7 @@ async fn readyz_and_doctor_tell_of_a_claim_that_fails_while_a_lease_is_held() {
         .await;
     poison_as(&world, "P0001", "turn", "update", "new.lease_token is not null").await;
     let long_ago = Instant::now().checked_sub(Duration::from_secs(40)).expect("a machine that runs for a while");
-    world.storage.notifier().claims().failed_at(JobKind::Turn, long_ago);
+    world.storage.notifier().claim_health().failed_at(JobKind::Turn, long_ago);
     world.workers.turns.step().await.expect_err("no turn can be claimed");
     let (status, problem) = world.ask("", Method::GET, "/readyz", None).await;
     assert_eq!((status.as_u16(), &problem["code"]), (503, &json!("work_not_claimable")), "{problem}");

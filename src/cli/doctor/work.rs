@@ -3,7 +3,7 @@
 
 use super::Findings;
 use crate::domain::bounds;
-use crate::storage::notifier::JobKind;
+use crate::domain::job::JobKind;
 use crate::storage::{Storage, health, invariant, outbound_limits};
 use crate::telemetry::masked;
 
@@ -82,17 +82,17 @@ async fn look_at_set_aside(storage: &Storage, findings: &mut Findings) -> Result
     if all.is_empty() {
         findings.ok("set aside", "nothing");
     }
-    for health::SetAside { work, rows, seconds, why } in all {
-        let became = match work {
-            JobKind::Turn | JobKind::Silence => {
+    for health::SetAside { kind, rows, seconds, why } in all {
+        let became = match kind {
+            JobKind::Turn | JobKind::Inactivity => {
                 "closed their sessions (close_reason unreadable; their state is in the table quarantine)"
             }
-            JobKind::Delivery | JobKind::Unknown => "failed (error_class unreadable)",
+            JobKind::Delivery | JobKind::UnknownDelivery => "failed (error_class unreadable)",
             JobKind::ScheduledMessage => "were refused (unreadable)",
-            JobKind::Number | JobKind::ReadBack => "are tried again each hour",
+            JobKind::Number | JobKind::Backfill => "are tried again each hour",
         };
         let found = format!(
-            "{rows} of the kind {work} could not be claimed and {became}, the last {seconds:.0} s ago: {}",
+            "{rows} of the kind {kind} could not be claimed and {became}, the last {seconds:.0} s ago: {}",
             bounds::text(&why, 300)
         );
         findings.bad(

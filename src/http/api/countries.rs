@@ -131,7 +131,7 @@ impl Api {
         let rule = || async move { country::rule(&mut *storage.connection().await?, project_id, code, changed).await };
         database::retry_on_deadlock(rule).await?;
         // What was held may leave now.
-        door.storage.notifier().ring(crate::storage::notifier::JobKind::Delivery);
+        door.storage.notifier().notify(crate::domain::job::JobKind::Delivery);
         let found = country::find(&mut *door.storage.connection().await?, project_id, &iso2).await?;
         Ok(Json(found.ok_or_else(|| Problem::not_found("country"))?.into()))
     }

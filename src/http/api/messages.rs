@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::auth::Caller;
 use super::lists::{self, List};
 use super::{ApiState, Group};
+use crate::domain::job::JobKind;
 use crate::domain::message::SendOutcome;
 use crate::domain::phone_number;
 use crate::domain::segments;
@@ -22,7 +23,6 @@ use crate::http::problem::Problem;
 use crate::secret::sha256;
 use crate::storage::database;
 use crate::storage::message::{self, Begun, Idempotency, NewText, Traced};
-use crate::storage::notifier::JobKind;
 use crate::storage::number::Sender;
 use crate::storage::scheduled_message::{self, ScheduledMessage};
 use crate::storage::{country, number};
@@ -201,9 +201,9 @@ impl Api {
         let send = || async move { message::send(&mut *storage.connection().await?, text, idempotency).await };
         let begun = database::retry_on_deadlock(send).await?;
         if begun.outcome == SendOutcome::Sent {
-            door.storage.notifier().ring(JobKind::Delivery);
+            door.storage.notifier().notify(JobKind::Delivery);
             // A new session runs its start function.
-            door.storage.notifier().ring(JobKind::Turn);
+            door.storage.notifier().notify(JobKind::Turn);
         }
         accepted(begun).inspect_err(|problem| {
             if BOUNDS.contains(&problem.code()) {

@@ -16,14 +16,15 @@ use super::{ApiState, Group};
 use crate::carriers::twilio::client;
 use crate::carriers::twilio::registration::Pools;
 use crate::domain::carrier_account::Account;
+use crate::domain::job::JobKind;
 use crate::domain::number::DesiredState;
 use crate::domain::phone_number;
 use crate::http::problem::Problem;
 use crate::numbers::reconciler::{self, Looked, Refused};
+use crate::storage::agent;
 use crate::storage::country::{self, Country};
 use crate::storage::database;
 use crate::storage::number::{self, Claim, Facts, Wish};
-use crate::storage::{agent, notifier::JobKind};
 
 /// How long somebody who wants a number waits for who is looking after it.
 const BUSY: std::time::Duration = std::time::Duration::from_secs(3);
@@ -377,7 +378,7 @@ async fn look_after(
             match trouble {
                 None => Ok(()),
                 Some(error) => {
-                    door.storage.notifier().ring(JobKind::Number);
+                    door.storage.notifier().notify(JobKind::Number);
                     Err(of_carrier(error))
                 }
             }
@@ -410,7 +411,7 @@ async fn settle(door: &ApiState, claim: &Claim, facts: &Facts) -> Result<bool, P
     let settle = || async move { number::settle(&mut *storage.connection().await?, claim, facts).await };
     let is_settled = database::retry_on_deadlock(settle).await?;
     // An approval releases what waited for it.
-    door.storage.notifier().ring(JobKind::Delivery);
+    door.storage.notifier().notify(JobKind::Delivery);
     Ok(is_settled)
 }
 

@@ -33,13 +33,13 @@ impl Narrowing {
         match (database::with_timeout(claiming).await, group) {
             (Ok(claims), None) => {
                 self.search().succeeded();
-                source.storage().notifier().claims().succeeded(S::WORK);
+                source.storage().notifier().claim_health().succeeded(S::WORK);
                 Ok((claims, false))
             }
             (Ok(claims), Some(group)) => {
                 // Without claims the group shows nothing: another worker may hold its rows.
                 if !claims.is_empty() {
-                    source.storage().notifier().claims().succeeded(S::WORK);
+                    source.storage().notifier().claim_health().succeeded(S::WORK);
                 }
                 self.search().claimed(&group, claims.len());
                 match self.conclude(source).await {
@@ -85,7 +85,7 @@ impl Narrowing {
         group: Option<Vec<Uuid>>,
         error: sqlx::Error,
     ) -> Result<Claimed<S::Claim>, sqlx::Error> {
-        source.storage().notifier().claims().failed_at(S::WORK, Instant::now());
+        source.storage().notifier().claim_health().failed_at(S::WORK, Instant::now());
         metrics::counter!("textback_claim_failures_total", "work" => S::WORK.as_str()).increment(1);
         let Some(fault) = database::fault(&error) else {
             // While the database is unavailable, a failure says nothing about the rows.
