@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help dev test check deny chaos conformance openapi bench isolation build release postgres faketime pgbouncer clean
+.PHONY: help dev test check deny chaos conformance openapi queries bench isolation build release postgres faketime pgbouncer clean
 
 help: ## Tell what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -30,6 +30,9 @@ conformance: postgres ## The client and the simulator against Twilio's documents
 
 openapi: build ## Write openapi/textback.yaml anew from the code
 	target/debug/textback openapi > openapi/textback.yaml
+
+queries: postgres ## Write .sqlx anew: the descriptions of sql/queries by which the compiler checks parameters and columns
+	$(CARGO) run --locked --quiet -p query-descriptions
 
 bench: postgres ## Measure speed against pgbench's bound (writes benches/RESULTS.md), and scheduled jobs among millions (TEXTBACK_BENCH_SESSIONS)
 	$(CARGO) bench --locked --bench speed

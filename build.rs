@@ -1,11 +1,15 @@
-//! Embeds the SQL functions, so that no list of files can forget one, and tells cargo that the migrations belong to the binary.
+//! Embeds the SQL functions, so that no list of files can forget one, and tells cargo which other files belong to the binary.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
-    println!("cargo:rerun-if-changed=migrations");
-    println!("cargo:rerun-if-changed=sql/functions");
+    // The macros of sqlx do not tell cargo of every statement and description that they read.
+    for folder in ["migrations", "sql", ".sqlx"] {
+        println!("cargo:rerun-if-changed={folder}");
+    }
+    // They read descriptions from .sqlx. A build must not connect to DATABASE_URL, which is a setting of textback.
+    println!("cargo:rustc-env=SQLX_OFFLINE=true");
     let root = env::var("CARGO_MANIFEST_DIR").map_err(io::Error::other)?;
     let mut files = Vec::new();
     collect(&Path::new(&root).join("sql/functions"), &mut files)?;

@@ -14,10 +14,11 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use textback::dev::postgres;
+use textback::domain::session::InactivityOutcome;
 use textback::secret::SecretKeys;
 use textback::storage::claim_limits::ClaimLimits;
 use textback::storage::notifier::Notifier;
-use textback::storage::{Storage, inactivity, ingest, project};
+use textback::storage::{Storage, database, inactivity, ingest, project};
 use uuid::Uuid;
 
 const NUMBER: &str = "+14155550199";
@@ -52,6 +53,13 @@ async fn main() {
     }
 }
 
+/// One claim of inactivity jobs, as a worker makes it.
+async fn decide(storage: &Storage) -> Vec<inactivity::Decided> {
+    let limits = &ClaimLimits::of(500);
+    let decide = || async move { inactivity::decide(&mut *storage.connection().await?, limits).await };
+    database::retry_on_deadlock(decide).await.expect("decided")
+}
+
 fn free_bytes(folder: &Path) -> u64 {
     let told = nix::sys::statvfs::statvfs(folder).expect("a file system");
     told.blocks_available() * told.fragment_size()
@@ -69,7 +77,9 @@ async fn measure(folder: &Path, count: u64) {
     let postgres = postgres::builder().settings(settings).start(folder).await.expect("PostgreSQL");
     textback::storage::migrate(postgres.url()).await.expect("the schema");
     let storage = Storage::open(postgres.url(), 6, Arc::new(Notifier::default())).expect("a ledger");
-    let made = project::create(&storage, "bench").await.expect("a project").0;
+    let mut connection = storage.connection().await.expect("a connection");
+    let made = project::create(&mut connection, "bench").await.expect("a project").0;
+    drop(connection);
     let bench = Bench { storage, url: postgres.url().to_owned(), project_id: made.id, count };
     bench.fill().await;
     bench.empty_poll("empty poll").await;
@@ -143,12 +153,12 @@ impl Bench {
 
     async fn empty_poll(&self, what: &str) {
         // Warnings that could not be sent let their sessions be looked at anew.
-        while !inactivity::decide(&self.storage, ClaimLimits::of(500)).await.expect("decided").is_empty() {}
+        while !decide(&self.storage).await.is_empty() {}
         let mut took = Vec::new();
         for _ in 0..200 {
             let began = Instant::now();
-            assert!(inactivity::decide(&self.storage, ClaimLimits::of(500)).await.expect("decided").is_empty());
-            inactivity::next_due(&self.storage).await.expect("a time");
+            assert!(decide(&self.storage).await.is_empty());
+            inactivity::next_due(&mut *self.storage.connection().await.expect("a connection")).await.expect("a time");
             took.push(began.elapsed());
         }
         let [p50, p99] = percentiles(took);
@@ -183,21 +193,21 @@ impl Bench {
             self.sql(format!("update session set last_message_at = now() - interval '1 day' where id {range}")).await;
         }
         self.sql(format!("update inactivity set due_at = now() where session_id {range}")).await;
-        self.sql("vacuum analyze silence".to_owned()).await;
+        self.sql("vacuum analyze inactivity".to_owned()).await;
     }
 
     async fn claim(&self) {
-        for (what, silent, from) in [("moved", false, 1), ("warned", true, 10_001)] {
+        for (what, silent, from) in [(InactivityOutcome::Moved, false, 1), (InactivityOutcome::Warned, true, 10_001)] {
             let mut took = Vec::new();
             for n in 0..10 {
                 self.let_be_due(from + n * 500, 500, silent).await;
                 let began = Instant::now();
-                let decided = inactivity::decide(&self.storage, ClaimLimits::of(500)).await.expect("decided");
+                let decided = decide(&self.storage).await;
                 took.push(began.elapsed());
                 assert!(decided.len() == 500 && decided.iter().all(|decided| decided.outcome == what));
             }
             let [p50, p99] = percentiles(took);
-            println!("500 jobs, {what:<12}{p50:>9.1} ms p50 {p99:>8.1} ms p99");
+            println!("500 jobs, {:<12}{p50:>9.1} ms p50 {p99:>8.1} ms p99", what.as_str());
         }
     }
 
@@ -210,7 +220,7 @@ impl Bench {
             tokio::spawn(async move {
                 let mut done = 0;
                 loop {
-                    match inactivity::decide(&storage, ClaimLimits::of(500)).await.expect("decided").len() {
+                    match decide(&storage).await.len() {
                         0 => return done,
                         some => done += some,
                     }

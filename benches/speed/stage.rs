@@ -207,7 +207,9 @@ impl Stage {
     pub async fn set(server: &Server, workers: usize) -> Self {
         textback::storage::migrate(server.url()).await.expect("the schema");
         let storage = Storage::open(server.url(), 4, Arc::new(Notifier::default())).expect("a ledger");
-        let (made, key) = project::create(&storage, "bench").await.expect("a project");
+        let mut connection = storage.connection().await.expect("a connection");
+        let (made, key) = project::create(&mut connection, "bench").await.expect("a project");
+        drop(connection);
         let current = wire::nothing();
         let carrier = wire::carrier(current.clone()).await;
         let address = std::net::TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a port");

@@ -28,7 +28,13 @@ pub async fn run(command: Command) -> Done {
     let Command::Create { database, name } = command;
     refuse_unsuitable(database.required()?).await?;
     let storage = Storage::open(database.required()?, 1, Arc::new(Notifier::default()))?;
-    let (project, api_key) = match project::create(&storage, &name).await {
+    let creating = async {
+        let mut transaction = storage.transaction().await?;
+        let created = project::create(&mut transaction, &name).await?;
+        transaction.commit().await?;
+        Ok(created)
+    };
+    let (project, api_key) = match creating.await {
         Ok(made) => made,
         Err(error) if refused_by(&error) == Some("project_name_has_1_to_100_characters") => {
             return Err("a project's name has 1 to 100 characters".into());
@@ -59,7 +65,13 @@ pub async fn migrate(database: &DatabaseSettings, grant_to: Option<&str>) -> Don
     tracing::info!("the database has this binary's schema");
     if let Some(role) = grant_to {
         let storage = Storage::open(url, 1, Arc::new(Notifier::default()))?;
-        let statements = health::grant(&storage, role).await.map_err(|error| match &error {
+        let granting = async {
+            let mut transaction = storage.transaction().await?;
+            let statements = health::grant(&mut transaction, role).await?;
+            transaction.commit().await?;
+            Ok(statements)
+        };
+        let statements = granting.await.map_err(|error: sqlx::Error| match &error {
             sqlx::Error::Database(told) if told.code().as_deref() == Some("42704") => {
                 format!("there is no role {role}; make it first: create role {role} login").into()
             }

@@ -38,20 +38,22 @@ pub enum DemoError {
 /// The project and its key: made at the first start, found again at the next.
 pub async fn project(storage: &Storage, folder: &Folder) -> Result<Demo, DemoError> {
     let kept = folder.read("api.key")?;
+    let mut transaction = storage.transaction().await?;
     let known = match &kept {
-        Some(api_key) => api_key::find(storage, api_key).await?.map(|found| found.project_id),
+        Some(api_key) => api_key::find(&mut transaction, api_key).await?.map(|found| found.project_id),
         None => None,
     };
     if let (Some(api_key), Some(project_id)) = (kept, known) {
         return Ok(Demo { project_id, api_key });
     }
-    let (project_id, api_key) = match project::find_by_name(storage, NAME).await? {
-        Some(found) => (found.id, api_key::add(storage, found.id).await?),
+    let (project_id, api_key) = match project::find_by_name(&mut transaction, NAME).await? {
+        Some(found) => (found.id, api_key::create(&mut transaction, found.id).await?),
         None => {
-            let (made, api_key) = project::create(storage, NAME).await?;
+            let (made, api_key) = project::create(&mut transaction, NAME).await?;
             (made.id, api_key)
         }
     };
+    transaction.commit().await?;
     folder.write("api.key", &api_key)?;
     Ok(Demo { project_id, api_key })
 }

@@ -47,3 +47,31 @@ words! {
         CountryNotAllowed = "country_not_allowed",
     }
 }
+
+words! {
+    /// What a status report of the carrier changed.
+    pub enum ReportOutcome {
+        /// The delivery moved forward.
+        Moved = "moved",
+        /// The delivery was as far already.
+        Unchanged = "unchanged",
+        /// No delivery of the project fits the report.
+        Unknown = "unknown",
+    }
+}
+
+words! {
+    /// What became of an unknown delivery that was looked for at the carrier.
+    pub enum ResolveOutcome {
+        /// The carrier has it.
+        Found = "found",
+        /// The carrier certainly does not have it: it is planned again.
+        Absent = "absent",
+        /// The carrier did not have it once too often: it failed.
+        GivenUp = "given_up",
+        /// It is too early to say.
+        Waiting = "waiting",
+        /// Another process has settled it.
+        Stale = "stale",
+    }
+}

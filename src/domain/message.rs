@@ -89,3 +89,51 @@ words! {
         Suppressed = "suppressed",
     }
 }
+
+words! {
+    /// What became of a request to send a message.
+    pub enum SendOutcome {
+        /// It is a message with a delivery.
+        Sent = "sent",
+        /// It waits for its time.
+        Scheduled = "scheduled",
+        /// The same request was answered before.
+        Replayed = "replayed",
+        /// The idempotency key was used for another request.
+        KeyReused = "key_reused",
+        /// The contact has opted out.
+        ContactOptedOut = "contact_opted_out",
+        /// The contact has a session that is not closed.
+        SessionActive = "session_active",
+        /// The number is detached.
+        NumberDetached = "number_detached",
+        /// The project does not send to this country.
+        CountryNotAllowed = "country_not_allowed",
+        /// The contact got as many messages as the project allows.
+        ContactLimitReached = "contact_limit_reached",
+        /// The project sent as many messages as it may.
+        ProjectLimitReached = "project_limit_reached",
+    }
+}
+
+words! {
+    /// What became of a scheduled message that was due.
+    pub enum ScheduledOutcome {
+        /// It is a message with a delivery.
+        Sent = "sent",
+        /// It waits until the contact's quiet hours are over, or until a limit admits it.
+        PutOff = "put_off",
+        /// The contact has opted out.
+        ContactOptedOut = "contact_opted_out",
+        /// The contact has a session that is not closed.
+        SessionActive = "session_active",
+        /// The number is detached.
+        NumberDetached = "number_detached",
+        /// The project does not send to this country.
+        CountryNotAllowed = "country_not_allowed",
+        /// The contact got as many messages as the project allows.
+        ContactLimitReached = "contact_limit_reached",
+        /// The project sent as many messages as it may.
+        ProjectLimitReached = "project_limit_reached",
+    }
+}

@@ -66,3 +66,15 @@ words! {
         Reject = "reject",
     }
 }
+
+words! {
+    /// What became of a session whose inactivity job was due.
+    pub enum InactivityOutcome {
+        /// It is too early: the job is due again later.
+        Moved = "moved",
+        /// A warning is planned.
+        Warned = "warned",
+        /// The session has timed out.
+        Ended = "ended",
+    }
+}

@@ -71,7 +71,8 @@ impl Counts {
         }
         let (storage, counted) = (self.storage.clone(), self.counted.clone());
         let count = || async move {
-            let backlog = health::backlog(&storage).await;
+            let counting = async { health::backlog(&mut *storage.connection().await?).await };
+            let backlog = counting.await;
             *counted.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
             // While the database is unavailable, the process's own counters are still useful.
             if let Ok(backlog) = backlog {

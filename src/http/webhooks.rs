@@ -15,10 +15,13 @@ use crate::carriers::twilio::signature;
 use crate::carriers::twilio::webhooks::{InboundText, OptOut, StatusReport};
 use crate::domain::carrier_account::Account;
 use crate::domain::consent::Keyword;
+use crate::domain::delivery::ReportOutcome;
+use crate::domain::job::JobKind;
 use crate::http::body::{self, Held, Reading};
 use crate::http::problem::Problem;
 use crate::storage::carrier_account::Accounts;
-use crate::storage::delivery::{Recorded, Report};
+use crate::storage::database;
+use crate::storage::delivery::Report;
 use crate::storage::ingest::{Attachment, NotTaken, Text};
 use crate::storage::{Storage, delivery, ingest};
 use crate::telemetry::masked;
@@ -165,7 +168,7 @@ async fn take_in(
             tracing::warn!(project_id = %account.project_id, reason, carrier_sid, from, to, "text fits no session; it is kept in quarantine");
         }
     }
-    Ok(taken.word())
+    Ok(taken.as_str())
 }
 
 async fn record(
@@ -183,8 +186,7 @@ async fn record(
         return Ok("of_a_call");
     }
     let Some(report) = StatusReport::read(form) else {
-        ingest::quarantine_status(&door.storage, account.project_id, "status_not_understood", None, raw.bytes())
-            .await?;
+        quarantine(door, account, "status_not_understood", None, raw).await?;
         return Ok("quarantined");
     };
     let report = Report {
@@ -194,28 +196,44 @@ async fn record(
         error_code: report.error_code,
         error_class: report.error_class.map(|class| class.word().to_owned()),
     };
-    Ok(match delivery::record(&door.storage, account.project_id, &report).await? {
-        Recorded::Moved => {
+    let (storage, project_id, reported) = (&door.storage, account.project_id, &report);
+    let record = || async move { delivery::record(&mut *storage.connection().await?, project_id, reported).await };
+    Ok(match database::retry_on_deadlock(record).await? {
+        ReportOutcome::Moved => {
+            door.storage.notifier().notify(JobKind::Delivery);
             tracing::info!(
                 carrier_sid = report.carrier_sid,
-                status = report.status,
+                status = report.status.as_str(),
                 code = report.error_code,
                 "delivery moved"
             );
             "moved"
         }
-        Recorded::Unchanged => "unchanged",
-        Recorded::Unknown => {
+        ReportOutcome::Unchanged => "unchanged",
+        ReportOutcome::Unknown => {
             let sid = Some(report.carrier_sid.as_str());
-            ingest::quarantine_status(&door.storage, account.project_id, "delivery_unknown", sid, raw.bytes()).await?;
+            quarantine(door, account, "delivery_unknown", sid, raw).await?;
             tracing::warn!(
                 carrier_sid = report.carrier_sid,
-                status = report.status,
+                status = report.status.as_str(),
                 "a status report fits no delivery; it is kept in quarantine"
             );
             "quarantined"
         }
     })
+}
+
+/// Keeps a status report that fits no delivery.
+async fn quarantine(
+    door: &WebhookState,
+    account: &Account,
+    reason: &str,
+    carrier_sid: Option<&str>,
+    raw: &Held,
+) -> Result<(), Problem> {
+    let mut connection = door.storage.connection().await?;
+    ingest::quarantine_status(&mut connection, account.project_id, reason, carrier_sid, raw.bytes()).await?;
+    Ok(())
 }
 
 /// The account and the form of a request that the carrier signed.

@@ -71,11 +71,14 @@ impl InboundBackfill {
         let listed: Vec<&Listed> = listed.iter().rev().filter(ours).collect();
         let sids: Vec<&str> = listed.iter().map(|message| message.sid.as_str()).collect();
         // Nearly all are known, and a busy number has many: they are not entered to find that out.
-        let unrecorded =
-            match database::with_timeout(ingest::unrecorded(&self.carrier.storage, claim.project_id, &sids)).await {
-                Ok(unrecorded) => unrecorded,
-                Err(error) => return tracing::warn!(%error, "what is known can't be read; again later"),
-            };
+        let reading = async {
+            let mut connection = self.carrier.storage.connection().await?;
+            ingest::unrecorded(&mut connection, claim.project_id, &sids).await
+        };
+        let unrecorded = match database::with_timeout::<_, sqlx::Error, _>(reading).await {
+            Ok(unrecorded) => unrecorded,
+            Err(error) => return tracing::warn!(%error, "what is known can't be read; again later"),
+        };
         let mut behind = false;
         for message in listed {
             if unrecorded.contains(&message.sid)
@@ -89,10 +92,14 @@ impl InboundBackfill {
                 newest = newest.max(message.created_at().unwrap_or(newest));
             }
         }
-        if newest > claim.backfilled_until
-            && let Err(error) =
-                database::with_timeout(number::mark_backfilled(&self.carrier.storage, claim.id, newest)).await
-        {
+        if newest <= claim.backfilled_until {
+            return;
+        }
+        let marking = async {
+            let mut connection = self.carrier.storage.connection().await?;
+            number::mark_backfilled(&mut connection, claim.id, newest).await
+        };
+        if let Err(error) = database::with_timeout::<_, sqlx::Error, _>(marking).await {
             tracing::warn!(%error, "how far texts are known could not be written; they are read again");
         }
     }
@@ -134,7 +141,7 @@ impl InboundBackfill {
         if let IngestOutcome::Stored { session_id, .. } | IngestOutcome::Noted { session_id, .. } = &taken {
             tracing::warn!(%session_id, carrier_sid = message.sid, "a text whose webhook never came was read back");
         }
-        metrics::counter!("textback_read_back_total", "result" => taken.word()).increment(1);
+        metrics::counter!("textback_read_back_total", "result" => taken.as_str()).increment(1);
         Ok(())
     }
 }

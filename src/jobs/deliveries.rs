@@ -118,9 +118,10 @@ impl Sender {
     /// The outcome of a message to a country that is not on the project's own list. That list applies to every message.
     /// Without a list, the country is checked when the message is planned.
     async fn barred(&self, claim: &Claim) -> Option<Outcome> {
-        let reading = async {
-            database::with_timeout(outbound_limits::allowed_countries(&self.carrier.storage, claim.project_id)).await
-        };
+        let reading = database::with_timeout(async {
+            let mut connection = self.carrier.storage.connection().await?;
+            outbound_limits::allowed_countries(&mut connection, claim.project_id).await
+        });
         match Box::pin(self.countries.try_get_with(claim.project_id, reading)).await {
             Ok(allowed) => {
                 let allowed = allowed?;
@@ -275,7 +276,7 @@ impl JobSource for Sender {
     }
 
     async fn give_back(&self, claims: Vec<Claim>) -> Result<(), sqlx::Error> {
-        delivery::give_back(&self.carrier.storage, &claims).await?;
+        delivery::give_back(&mut *self.carrier.storage.connection().await?, &claims).await?;
         self.carrier.storage.notifier().notify(JobKind::Delivery);
         Ok(())
     }

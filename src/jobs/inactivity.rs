@@ -7,11 +7,13 @@ use std::time::Duration;
 use apalis_core::error::BoxDynError;
 
 use crate::domain::job::JobKind;
+use crate::domain::session::InactivityOutcome;
 use crate::jobs::SILENCE_SLOTS;
 use crate::jobs::runtime::fair_limiter::Owner;
 use crate::jobs::runtime::queue::{JobSource, Leased, claim_at_once};
 use crate::storage::Storage;
 use crate::storage::claim_limits::ClaimLimits;
+use crate::storage::database;
 use crate::storage::inactivity::{self, Decided};
 
 /// Warns and ends silent sessions.
@@ -31,7 +33,7 @@ impl InactivityJobs {
     /// for tests.
     pub async fn step(&self) -> Result<usize, sqlx::Error> {
         let decided = claim_at_once(self, SILENCE_SLOTS).await?;
-        Ok(decided.iter().filter(|decided| decided.outcome != "moved").count())
+        Ok(decided.iter().filter(|decided| decided.outcome != InactivityOutcome::Moved).count())
     }
 }
 
@@ -48,8 +50,13 @@ impl JobSource for InactivityJobs {
     }
 
     async fn claim(&self, room: ClaimLimits) -> Result<Vec<Decided>, sqlx::Error> {
-        let decided = inactivity::decide(&self.storage, room).await?;
-        let next = inactivity::next_due(&self.storage).await?;
+        let (storage, limits) = (&self.storage, &room);
+        let decide = || async move { inactivity::decide(&mut *storage.connection().await?, limits).await };
+        let decided = database::retry_on_deadlock(decide).await?;
+        if decided.iter().any(|decided| decided.planned) {
+            self.storage.notifier().notify(JobKind::Delivery);
+        }
+        let next = inactivity::next_due(&mut *self.storage.connection().await?).await?;
         self.next.store(crate::jobs::milliseconds(next), Ordering::Relaxed);
         Ok(decided)
     }
@@ -69,16 +76,20 @@ pub(super) async fn work(seated: Leased<Decided>) -> Result<(), BoxDynError> {
     let (decided, _seat) = seated.into_parts();
     let Decided { session_id, outcome, late_seconds, refused, .. } = decided;
     if let Some(reason) = refused {
-        tracing::warn!(%session_id, reason, "a warning or a farewell is over a limit of its project and is not sent");
-        metrics::counter!("textback_outbound_refused_total", "reason" => reason).increment(1);
+        tracing::warn!(%session_id, %reason, "a warning or a farewell is over a limit of its project and is not sent");
+        metrics::counter!("textback_outbound_refused_total", "reason" => reason.as_str()).increment(1);
     }
-    match outcome.as_str() {
-        "warned" => tracing::info!(%session_id, late_seconds, "the session is silent; a warning is planned"),
-        "ended" => tracing::info!(%session_id, late_seconds, "the session has timed out"),
-        _ => tracing::debug!(%session_id, "the session is not silent; it is looked at again later"),
+    match outcome {
+        InactivityOutcome::Warned => {
+            tracing::info!(%session_id, late_seconds, "the session is silent; a warning is planned")
+        }
+        InactivityOutcome::Ended => tracing::info!(%session_id, late_seconds, "the session has timed out"),
+        InactivityOutcome::Moved => {
+            tracing::debug!(%session_id, "the session is not silent; it is looked at again later")
+        }
     }
-    metrics::counter!("textback_silences_total", "outcome" => outcome.clone()).increment(1);
-    if outcome != "moved" {
+    metrics::counter!("textback_silences_total", "outcome" => outcome.as_str()).increment(1);
+    if outcome != InactivityOutcome::Moved {
         metrics::histogram!("textback_silence_lateness_seconds").record(late_seconds);
     }
     Ok(())

@@ -78,7 +78,14 @@ impl Numbers {
     }
 
     async fn settle(&self, claim: &Claim, facts: &Facts) {
-        match database::with_timeout(number::settle(&self.carrier.storage, claim, facts)).await {
+        let storage = &self.carrier.storage;
+        let settle = || async move { number::settle(&mut *storage.connection().await?, claim, facts).await };
+        let settled = database::with_timeout(database::retry_on_deadlock(settle)).await;
+        if settled.is_ok() {
+            // An approval releases what waited for it.
+            storage.notifier().notify(JobKind::Delivery);
+        }
+        match settled {
             Ok(true) => {}
             Ok(false) => tracing::warn!("the number was lost to another worker"),
             Err(error) => {
@@ -114,7 +121,7 @@ impl JobSource for Numbers {
     }
 
     async fn give_back(&self, claims: Vec<Claim>) -> Result<(), sqlx::Error> {
-        number::give_back(&self.carrier.storage, &claims).await
+        number::give_back(&mut *self.carrier.storage.connection().await?, &claims).await
     }
 }
 

@@ -7,11 +7,13 @@ use std::time::Duration;
 use apalis_core::error::BoxDynError;
 
 use crate::domain::job::JobKind;
+use crate::domain::message::ScheduledOutcome;
 use crate::jobs::SCHEDULED_SLOTS;
 use crate::jobs::runtime::fair_limiter::Owner;
 use crate::jobs::runtime::queue::{JobSource, Leased, claim_at_once};
 use crate::storage::Storage;
 use crate::storage::claim_limits::ClaimLimits;
+use crate::storage::database;
 use crate::storage::scheduled_message::{self, Due};
 
 /// Sends what was scheduled.
@@ -46,8 +48,15 @@ impl JobSource for ScheduledMessages {
     }
 
     async fn claim(&self, room: ClaimLimits) -> Result<Vec<Due>, sqlx::Error> {
-        let due = scheduled_message::send_due(&self.storage, room).await?;
-        let next = scheduled_message::next_due(&self.storage).await?;
+        let (storage, limits) = (&self.storage, &room);
+        let send = || async move { scheduled_message::send_due(&mut *storage.connection().await?, limits).await };
+        let due = database::retry_on_deadlock(send).await?;
+        if due.iter().any(|due| due.outcome == ScheduledOutcome::Sent) {
+            self.storage.notifier().notify(JobKind::Delivery);
+            // A new session runs its start function.
+            self.storage.notifier().notify(JobKind::Turn);
+        }
+        let next = scheduled_message::next_due(&mut *self.storage.connection().await?).await?;
         self.next.store(crate::jobs::milliseconds(next), Ordering::Relaxed);
         Ok(due)
     }
@@ -66,18 +75,23 @@ impl JobSource for ScheduledMessages {
 pub(super) async fn work(seated: Leased<Due>) -> Result<(), BoxDynError> {
     let (due, _seat) = seated.into_parts();
     let Due { message_id, session_id, outcome, late_seconds, .. } = due;
-    match outcome.as_str() {
-        "sent" => tracing::info!(%message_id, session_id = ?session_id, late_seconds, "a scheduled text is on its way"),
-        "put_off" => {
+    match outcome {
+        ScheduledOutcome::Sent => {
+            tracing::info!(%message_id, session_id = ?session_id, late_seconds, "a scheduled text is on its way")
+        }
+        ScheduledOutcome::PutOff => {
             tracing::info!(%message_id, "a scheduled text waits until the contact's quiet hours are over, or the window of a limit")
         }
-        why => {
-            tracing::warn!(%message_id, why, "a scheduled text is not sent");
-            if matches!(why, "contact_limit_reached" | "project_limit_reached" | "country_not_allowed") {
-                metrics::counter!("textback_outbound_refused_total", "reason" => outcome.clone()).increment(1);
-            }
+        ScheduledOutcome::ContactLimitReached
+        | ScheduledOutcome::ProjectLimitReached
+        | ScheduledOutcome::CountryNotAllowed => {
+            tracing::warn!(%message_id, why = outcome.as_str(), "a scheduled text is not sent");
+            metrics::counter!("textback_outbound_refused_total", "reason" => outcome.as_str()).increment(1);
+        }
+        ScheduledOutcome::ContactOptedOut | ScheduledOutcome::SessionActive | ScheduledOutcome::NumberDetached => {
+            tracing::warn!(%message_id, why = outcome.as_str(), "a scheduled text is not sent");
         }
     }
-    metrics::counter!("textback_scheduled_messages_total", "outcome" => outcome).increment(1);
+    metrics::counter!("textback_scheduled_messages_total", "outcome" => outcome.as_str()).increment(1);
     Ok(())
 }

@@ -20,6 +20,8 @@ use crate::agents::script::{Headroom, ScriptAgent};
 use crate::agents::{Agent, AgentError, AgentRuntime, Answer, MessageBody, OutboundRequest};
 use crate::domain::bounds;
 use crate::domain::job::JobKind;
+use crate::domain::message::{MessageKind, SkipReason};
+use crate::domain::session::{CloseReason, SessionOrigin};
 use crate::failpoint;
 use crate::jobs::deliveries::Sender;
 use crate::jobs::runtime::circuit_breaker::CircuitState;
@@ -35,7 +37,7 @@ use crate::storage::agent::Version;
 use crate::storage::batcher::BatchError;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
-use crate::storage::turn::{Claim, Reason, Settled, Settlement};
+use crate::storage::turn::{Claim, Delay, Reason, Settled, Settlement};
 use crate::storage::{self, Storage, agent, delivery, turn};
 
 /// How often a turn may be claimed before it is set aside, since its text may end each worker. Workers also die for
@@ -176,7 +178,11 @@ impl Turns {
         if failure.reason != Reason::Interrupted {
             return;
         }
-        match database::with_timeout(turn::count_interruption(&self.storage, claim)).await {
+        let counting = async {
+            let mut connection = self.storage.connection().await?;
+            turn::count_interruption(&mut connection, claim).await
+        };
+        match database::with_timeout::<_, sqlx::Error, _>(counting).await {
             Ok(count) => failure.interrupted(count),
             Err(error) => tracing::warn!(%error, "it could not be counted that the turn was interrupted"),
         }
@@ -192,7 +198,7 @@ impl Turns {
             most_attempts: 0,
             reason: Reason::Failed,
             interruptions: 0,
-            skip: "agent_failed",
+            skip: SkipReason::AgentFailed,
         }
     }
 
@@ -218,8 +224,7 @@ impl Turns {
             }
             if renewed.elapsed() > self.lease() / 3 {
                 renewed = Instant::now();
-                if let Err(error) = database::with_timeout(turn::renew(&self.storage, claim, self.lease_seconds)).await
-                {
+                if let Err(error) = self.renew(claim).await {
                     tracing::warn!(%error, "the lease could not be renewed");
                 }
             }
@@ -263,7 +268,7 @@ impl Turns {
         // Counted by the claim, before the agent runs: a text that takes its worker with it ends here.
         if claim.attempt > MOST_CLAIMS {
             let lost = failed(AgentError::Failed("the workers that tried it did not come back".to_owned()));
-            return Err(Failure { most_attempts: 0, skip: "worker_lost", ..lost });
+            return Err(Failure { most_attempts: 0, skip: SkipReason::WorkerLost, ..lost });
         }
         let answering = async {
             let mut allowance = Allowance::of(version);
@@ -309,7 +314,11 @@ impl Turns {
         name: &str,
         variables: &Map<String, Value>,
     ) -> Result<Result<String, AgentError>, Failure> {
-        let found = match database::with_timeout(storage::template::find(&self.storage, claim.project_id, name)).await {
+        let finding = async {
+            let mut connection = self.storage.connection().await?;
+            storage::template::find(&mut connection, claim.project_id, name).await
+        };
+        let found = match database::with_timeout(finding).await {
             Ok(found) => found,
             // The template that the agent named can't be looked up now or later.
             Err(error) if database::fault(&error) == Some(database::Fault::Row) => {
@@ -361,7 +370,7 @@ impl Turns {
     async fn keep_lease(&self, claim: &Claim) {
         loop {
             tokio::time::sleep(self.lease() / 3).await;
-            match database::with_timeout(turn::renew(&self.storage, claim, self.lease_seconds)).await {
+            match self.renew(claim).await {
                 Ok(true) => {}
                 Ok(false) => return,
                 // The settling will tell whether it is still ours.
@@ -370,10 +379,23 @@ impl Turns {
         }
     }
 
+    /// Renews the lease. Returns false if it is lost.
+    async fn renew(&self, claim: &Claim) -> Result<bool, sqlx::Error> {
+        let renewing = async {
+            let mut connection = self.storage.connection().await?;
+            turn::renew(&mut connection, claim, self.lease_seconds).await
+        };
+        database::with_timeout(renewing).await
+    }
+
     async fn put_off(&self, claim: &Claim, failure: &Failure) {
         let error = bounds::error(&failure.error);
-        let putting_off = turn::put_off(&self.storage, claim, failure.rest(claim.failures), &error, failure.reason);
-        if let Err(error) = database::with_timeout(putting_off).await {
+        let delay = Delay { seconds: failure.rest(claim.failures), error: &error, reason: failure.reason };
+        let putting_off = async {
+            let mut connection = self.storage.connection().await?;
+            turn::put_off(&mut connection, claim, delay).await
+        };
+        if let Err(error) = database::with_timeout::<_, sqlx::Error, _>(putting_off).await {
             tracing::warn!(%error, "the turn could not be put off; its lease will run out");
         }
     }
@@ -397,12 +419,12 @@ async fn converse(
     if !claim.started {
         let begun = agent.start(conversation.clone()).await?;
         write_log(&begun.log, &mut log_left);
-        if claim.origin != "outbound" {
+        if claim.origin != SessionOrigin::Outbound {
             let greeting = greeting(&begun, version);
             // Without a greeting there is nothing to greet with: then the text is processed.
             processes = version.first_message != "greet" || greeting.is_empty();
             if version.first_message != "process" {
-                settlement = allowance.say(settlement, "greeting", greeting);
+                settlement = allowance.say(settlement, MessageKind::Greeting, greeting);
             }
         }
         (hangup, sends) = (begun.hangup, begun.sends);
@@ -420,14 +442,14 @@ async fn converse(
     if processes && !hangup && !claim.waiting.is_empty() && agent.replies() {
         let answer = agent.reply(conversation.clone(), asked(claim)).await?;
         write_log(&answer.log, &mut log_left);
-        settlement = allowance.say(settlement, "reply", answer.texts);
+        settlement = allowance.say(settlement, MessageKind::Reply, answer.texts);
         hangup = answer.hangup;
         sends.extend(answer.sends);
         (conversation.state, conversation.language) = (answer.state, answer.language);
     }
     let changed = (conversation.state != claim.state.0).then_some(conversation.state);
     settlement = settlement.remember(changed, conversation.language);
-    Ok((if hangup { settlement.close("agent_ended") } else { settlement }, sends))
+    Ok((if hangup { settlement.close(CloseReason::AgentEnded) } else { settlement }, sends))
 }
 
 /// What `start` said, else what it left in `conv.state.greet_message`, else the agent's setting.
@@ -463,7 +485,7 @@ impl JobSource for Turns {
     }
 
     async fn give_back(&self, claims: Vec<Claim>) -> Result<(), sqlx::Error> {
-        turn::give_back(&self.storage, &claims).await?;
+        turn::give_back(&mut *self.storage.connection().await?, &claims).await?;
         self.storage.notifier().notify(JobKind::Turn);
         Ok(())
     }

@@ -5,6 +5,7 @@ use apalis_core::task::data::Data;
 use chrono::TimeDelta;
 use uuid::Uuid;
 
+use crate::domain::delivery::ResolveOutcome;
 use crate::domain::job::JobKind;
 use crate::failpoint;
 use crate::jobs::CarrierCalls;
@@ -14,7 +15,7 @@ use crate::jobs::runtime::queue::{JobSource, Leased, claim_at_once};
 use crate::storage::Storage;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
-use crate::storage::unknown_delivery::{self, Resolved, Unknown};
+use crate::storage::unknown_delivery::{self, Unknown};
 
 /// How far the carrier's clock and the database's may be apart.
 const CLOCKS_APART: TimeDelta = TimeDelta::minutes(2);
@@ -46,16 +47,21 @@ impl Reconciler {
     #[tracing::instrument(name = "delivery.reconcile", skip_all, fields(delivery_id = %claim.id))]
     async fn look_for(&self, claim: &Unknown) {
         let candidates = self.candidates(claim).await;
-        let resolving = unknown_delivery::resolve(&self.carrier.storage, claim, candidates, self.settle_after_seconds);
-        match failpoint::during("reconcile.in_commit", database::with_timeout(resolving)).await {
+        let resolving = async {
+            let mut connection = self.carrier.storage.connection().await?;
+            unknown_delivery::resolve(&mut connection, claim, candidates, self.settle_after_seconds).await
+        };
+        let resolving = database::with_timeout::<_, sqlx::Error, _>(resolving);
+        match failpoint::during("reconcile.in_commit", resolving).await {
             Ok(resolved) => {
-                let word = match resolved {
-                    Resolved::Found => "found",
-                    Resolved::Absent => "absent",
-                    Resolved::GivenUp => "given_up",
-                    Resolved::Waiting => "waiting",
-                    Resolved::Stale => "stale",
-                };
+                match resolved {
+                    // This delivery or the next one of the contact may go now.
+                    ResolveOutcome::Found | ResolveOutcome::Absent | ResolveOutcome::GivenUp => {
+                        self.carrier.storage.notifier().notify(JobKind::Delivery);
+                    }
+                    ResolveOutcome::Waiting | ResolveOutcome::Stale => {}
+                }
+                let word = resolved.as_str();
                 tracing::info!(outcome = word, "looked for an unknown delivery at the carrier");
                 metrics::counter!("textback_reconciliations_total", "outcome" => word).increment(1);
             }
@@ -110,7 +116,7 @@ impl JobSource for Reconciler {
     }
 
     async fn give_back(&self, claims: Vec<Unknown>) -> Result<(), sqlx::Error> {
-        unknown_delivery::give_back(&self.carrier.storage, &claims).await
+        unknown_delivery::give_back(&mut *self.carrier.storage.connection().await?, &claims).await
     }
 }
 

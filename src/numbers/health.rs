@@ -1,5 +1,6 @@
 //! What keeps texts of a number from coming or going, in plain words, as far as was seen last; it asks nobody.
 
+use crate::domain::number::{DesiredState, NumberRefusal, Registration, RegistrationPolicy, WebhookState};
 use crate::storage::country::Country;
 use crate::storage::number::Number;
 
@@ -42,38 +43,38 @@ impl Number {
 
     fn at_the_carrier(&self) -> Vec<Finding> {
         let (number, why) = (&self.number, because(&self.webhook_detail));
-        if self.desired_state != "attached" {
+        if self.desired_state != DesiredState::Attached {
             return vec![at_risk(
                 format!("{number} is to be {}, and is not yet{why}", self.desired_state),
                 "it is tried again by itself while textback work runs; asking again (DELETE /v1/numbers) is safe",
             )];
         }
-        let found = match (self.refusal_reason.as_deref(), self.webhook.as_str()) {
-            (Some("not_owned"), _) => blocked(
+        let found = match (self.refusal_reason, self.webhook) {
+            (Some(NumberRefusal::NotOwned), _) => blocked(
                 format!("{number} is not in the carrier account{why}"),
                 "get it back at the carrier: it is seen within ten minutes; or buy it (POST /v1/numbers with buy: true), or detach it",
             ),
-            (Some("not_for_sale"), _) => blocked(
+            (Some(NumberRefusal::NotForSale), _) => blocked(
                 format!("{number} could not be bought{why}"),
                 "search for another one (GET /v1/available-numbers) and detach this; or ask again with buy: true",
             ),
-            (Some(_), _) => {
+            (Some(NumberRefusal::NoTexts), _) => {
                 blocked(format!("{number} can't text{why}"), "attach one that can, and detach or release this")
             }
-            (None, "ok") => return self.trapped().into_iter().collect(),
-            (None, "drifted") => blocked(
+            (None, WebhookState::Ok) => return self.trapped().into_iter().collect(),
+            (None, WebhookState::Drifted) => blocked(
                 format!("texts to {number} don't come here{why}"),
                 "attach it again: POST /v1/numbers sets its webhooks; mend_drift lets that happen by itself",
             ),
-            (None, "unreachable") => at_risk(
+            (None, WebhookState::Unreachable) => at_risk(
                 format!("the carrier could not be asked about {number}{why}"),
                 "it is asked again within ten minutes; GET /v1/numbers/{id}/health?refresh=true asks now",
             ),
-            (None, _) if self.webhook_detail.is_some() => blocked(
+            (None, WebhookState::Pending) if self.webhook_detail.is_some() => blocked(
                 format!("{number} is not set up at the carrier{why}"),
                 "mend that; it is tried again within ten minutes, and asking again (POST /v1/numbers) is safe",
             ),
-            (None, _) => blocked(
+            (None, WebhookState::Pending) => blocked(
                 format!("{number} is not set up at the carrier yet"),
                 "it goes on by itself while textback work runs; asking again (POST /v1/numbers) is safe",
             ),
@@ -106,9 +107,8 @@ impl Number {
                 iso2.unwrap_or_default().to_lowercase()
             ),
         };
-        let policy = self.registration_policy.as_str();
-        let mut found = match (policy, self.registration.as_str()) {
-            ("required", "unregistered" | "rejected") => vec![
+        let mut found = match (self.registration_policy, self.registration) {
+            (RegistrationPolicy::Required, Registration::Unregistered | Registration::Rejected) => vec![
                 blocked(
                     format!("texts from {number} are not sent: its registration is {}{why}", self.registration),
                     &register,
@@ -118,20 +118,33 @@ impl Number {
                     &register,
                 ),
             ],
-            ("required", "pending") => {
+            (RegistrationPolicy::Required, Registration::Pending) => {
                 let patience = "nothing but patience: they leave in order when it is approved";
                 let mend = if unread { &register } else { patience };
                 vec![blocked(format!("texts from {number} wait for its registration, which is pending{why}"), mend)]
             }
             // Of one that is not set up nobody has asked: that is told already.
-            ("required", "unknown") if unread || (self.webhook == "ok" && self.refusal_reason.is_none()) => {
+            (RegistrationPolicy::Required, Registration::Unknown)
+                if unread || (self.webhook == WebhookState::Ok && self.refusal_reason.is_none()) =>
+            {
                 vec![at_risk(format!("whether {number} is registered is not known{why}"), &register)]
             }
-            ("advised", "unregistered" | "rejected" | "pending") => vec![at_risk(
+            (
+                RegistrationPolicy::Advised,
+                Registration::Unregistered | Registration::Rejected | Registration::Pending,
+            ) => vec![at_risk(
                 format!("texts from {number} may be blocked: its registration is {}{why}", self.registration),
                 &register,
             )],
-            _ => Vec::new(),
+            (
+                RegistrationPolicy::Required,
+                Registration::NotRequired | Registration::Approved | Registration::Unknown,
+            )
+            | (
+                RegistrationPolicy::Advised,
+                Registration::NotRequired | Registration::Approved | Registration::Unknown,
+            )
+            | (RegistrationPolicy::None | RegistrationPolicy::Unknown, _) => Vec::new(),
         };
         if unread && found.is_empty() {
             found.push(at_risk(

@@ -6,8 +6,9 @@
 use crate::carriers::twilio::Client;
 use crate::carriers::twilio::client::{CarrierError, WebhookUrls};
 use crate::carriers::twilio::numbers::{CarrierNumber, NumberType, Wanted};
-use crate::carriers::twilio::registration::{Pools, Registration};
+use crate::carriers::twilio::registration::Pools;
 use crate::domain::carrier_account::Account;
+use crate::domain::number::{DesiredState, NumberRefusal, Registration, RegistrationPolicy, WebhookState};
 use crate::failpoint;
 use crate::numbers::health::{A2P, NOT_LOOKED_AT};
 use crate::storage::number::{Facts, Number, Step};
@@ -36,7 +37,7 @@ pub enum Refused {
     NoTexts(String),
     /// It was refused before, in these words, and nobody has asked again since.
     #[error("{1}")]
-    AsBefore(&'static str, String),
+    AsBefore(NumberRefusal, String),
     #[error(
         "{number} was detached here and not released: another project of this installation has it; release it there"
     )]
@@ -48,13 +49,13 @@ pub enum Refused {
 }
 
 impl Refused {
-    /// The word for it in the number's row; none when it is not the number's fault.
-    const fn word(&self) -> Option<&'static str> {
+    /// What is stored with the number. `None` when it is not the number's fault.
+    const fn stored(&self) -> Option<NumberRefusal> {
         match self {
-            Self::NotOwned { .. } => Some("not_owned"),
-            Self::NotForSale(..) => Some("not_for_sale"),
-            Self::NoTexts(_) => Some("no_texts"),
-            Self::AsBefore(word, _) => Some(word),
+            Self::NotOwned { .. } => Some(NumberRefusal::NotOwned),
+            Self::NotForSale(..) => Some(NumberRefusal::NotForSale),
+            Self::NoTexts(_) => Some(NumberRefusal::NoTexts),
+            Self::AsBefore(refusal, _) => Some(*refusal),
             Self::UsedElsewhere { .. } | Self::OtherAccount { .. } => None,
         }
     }
@@ -84,16 +85,17 @@ pub async fn look_after(
         number,
         facts: Facts { generation: number.generation, check_in_seconds: WELL, ..Facts::default() },
     };
-    let looked = match number.desired_state.as_str() {
-        "attached" => look.attach().await,
-        wanted => look.part(wanted == "released").await,
+    let looked = match number.desired_state {
+        DesiredState::Attached => look.attach().await,
+        DesiredState::Detached => look.part(false).await,
+        DesiredState::Released => look.part(true).await,
     };
     let trouble = match looked {
         Ok(None) => None,
         Ok(Some(refused)) => {
-            look.facts.refusal_reason = refused.word();
+            look.facts.refusal_reason = refused.stored();
             if !look.facts.gone {
-                look.facts.webhook = Some("drifted");
+                look.facts.webhook = Some(WebhookState::Drifted);
                 look.facts.webhook_detail = Some(refused.to_string());
                 look.facts.check_in_seconds = WAITING;
             }
@@ -129,12 +131,12 @@ impl Look<'_> {
         let forbidden = matches!(error, CarrierError::Refused { status: 401 | 403, .. });
         self.facts.check_in_seconds = if forbidden { WAITING } else { TROUBLED };
         let told = format!("{error}{}", error.advice());
-        let drift = self.facts.webhook_detail.take().filter(|_| self.facts.webhook == Some("drifted"));
+        let drift = self.facts.webhook_detail.take().filter(|_| self.facts.webhook == Some(WebhookState::Drifted));
         let known = self.facts.carrier_sid.is_some() || self.number.carrier_sid.is_some();
         self.facts.webhook = Some(match &drift {
-            Some(_) => "drifted",
-            None if known && self.number.webhook != "pending" => "unreachable",
-            None => "pending",
+            Some(_) => WebhookState::Drifted,
+            None if known && self.number.webhook != WebhookState::Pending => WebhookState::Unreachable,
+            None => WebhookState::Pending,
         });
         self.facts.webhook_detail = Some(match drift {
             Some(drift) => format!("{drift}, and it can't be set right: {told}"),
@@ -168,11 +170,12 @@ impl Look<'_> {
         }
         if !self.number.may_buy {
             let before = self.number.webhook_detail.clone().filter(|_| self.number.carrier_sid.is_none());
-            let word = ["not_for_sale", "no_texts"]
-                .into_iter()
-                .find(|word| self.number.refusal_reason.as_deref() == Some(*word));
-            if let (Some(word), Some(told)) = (word, before) {
-                return Ok(Err(Refused::AsBefore(word, told)));
+            let refusal = self.number.refusal_reason.filter(|refusal| match refusal {
+                NumberRefusal::NotForSale | NumberRefusal::NoTexts => true,
+                NumberRefusal::NotOwned => false,
+            });
+            if let (Some(refusal), Some(told)) = (refusal, before) {
+                return Ok(Err(Refused::AsBefore(refusal, told)));
             }
             let (account, number) = (self.account.account_sid.clone(), number.clone());
             return Ok(Err(Refused::NotOwned { account, number }));
@@ -228,7 +231,7 @@ impl Look<'_> {
     /// Sets the webhooks where they are not ours, unless somebody changed them who was to be left alone.
     async fn point_here(&mut self, owned: &CarrierNumber) -> Result<(), CarrierError> {
         let Some(drift) = owned.drift(self.urls) else {
-            self.facts.webhook = Some("ok");
+            self.facts.webhook = Some(WebhookState::Ok);
             return Ok(());
         };
         let ours_once = self.number.webhook_set_at.is_some();
@@ -240,22 +243,22 @@ impl Look<'_> {
             } else {
                 drift
             };
-            if self.number.webhook != "drifted" {
+            if self.number.webhook != WebhookState::Drifted {
                 self.did("webhook drifted", Some(drift.clone()));
             }
-            self.facts.webhook = Some("drifted");
+            self.facts.webhook = Some(WebhookState::Drifted);
             self.facts.webhook_detail = Some(drift);
             return Ok(());
         }
         if ours_once {
             self.did("webhook drifted", Some(drift.clone()));
             // What is seen stays seen, should the mending fail.
-            self.facts.webhook = Some("drifted");
+            self.facts.webhook = Some(WebhookState::Drifted);
             self.facts.webhook_detail = Some(drift);
         }
         done(self.carrier.set_webhooks(self.account, owned, self.urls)).await?;
         self.did("webhook set", Some(self.urls.messages.clone()));
-        self.facts.webhook = Some("ok");
+        self.facts.webhook = Some(WebhookState::Ok);
         self.facts.webhook_detail = None;
         self.facts.webhook_was_set = true;
         Ok(())
@@ -283,21 +286,21 @@ impl Look<'_> {
                 Ok((Registration::Unregistered, Some("it is in no messaging service, so in no campaign".to_owned())))
             }
             _ => {
-                let known = self.number.registration_policy == "none";
-                self.facts.registration = Some(if known { "not_required" } else { "unknown" });
+                let known = self.number.registration_policy == RegistrationPolicy::None;
+                self.facts.registration = Some(if known { Registration::NotRequired } else { Registration::Unknown });
                 return Ok(None);
             }
         };
         match registered {
             Ok((registration, detail)) => {
-                let word = registration.word();
-                if self.number.registration != word {
-                    self.did(
-                        "registration",
-                        Some(detail.clone().map_or(word.to_owned(), |detail| format!("{word}: {detail}"))),
-                    );
+                if self.number.registration != registration {
+                    let told = match &detail {
+                        Some(detail) => format!("{registration}: {detail}"),
+                        None => registration.to_string(),
+                    };
+                    self.did("registration", Some(told));
                 }
-                self.facts.registration = Some(word);
+                self.facts.registration = Some(registration);
                 self.facts.registration_detail = detail;
                 if registration != Registration::Approved {
                     self.facts.check_in_seconds = WAITING;
@@ -316,10 +319,10 @@ impl Look<'_> {
             error => error.to_string(),
         };
         // What a report said is no more than a suspicion while nobody can ask: texts are tried again.
-        let suspected = self.number.registration == "unregistered"
+        let suspected = self.number.registration == Registration::Unregistered
             && self.number.registration_detail.as_deref().is_some_and(|detail| detail.starts_with(BLOCKED_A_TEXT));
         if suspected {
-            self.facts.registration = Some("unknown");
+            self.facts.registration = Some(Registration::Unknown);
         }
         self.facts.registration_detail = Some(format!("{NOT_LOOKED_AT}: {why}"));
         self.facts.check_in_seconds = WAITING;

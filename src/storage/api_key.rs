@@ -1,38 +1,30 @@
-//! API keys: stored as hashes, always of one project; a key is told once, when it is made.
+//! API keys: stored as hashes, each of one project. A key is shown once, when it is created.
 
-use sqlx::{FromRow, PgConnection};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::secret::{draw_token, sha256};
-use crate::storage::{Storage, new_id};
+use crate::storage::new_id;
 
 /// The beginning of every key.
 const PREFIX: &str = "tb_";
 
-/// Whom a key speaks for.
-#[derive(Debug, Clone, FromRow)]
+/// The project that a key belongs to, and what it may do there.
+#[derive(Debug, Clone)]
 pub struct Key {
     pub project_id: Uuid,
     pub scopes: Vec<String>,
 }
 
-/// Makes a key for a project and tells it.
-pub(super) async fn create(connection: &mut PgConnection, project_id: Uuid) -> Result<String, sqlx::Error> {
+/// Creates a key for a project and returns it.
+pub async fn create(connection: &mut PgConnection, project_id: Uuid) -> Result<String, sqlx::Error> {
     let key = draw_token(PREFIX);
-    sqlx::query(include_str!("../../sql/queries/api_key/create.sql"))
-        .bind(new_id())
-        .bind(project_id)
-        .bind(sha256(key.as_bytes()).as_slice())
-        .bind(key.chars().take(8).collect::<String>())
+    let hash = sha256(key.as_bytes());
+    let prefix: String = key.chars().take(8).collect();
+    sqlx::query_file!("sql/queries/api_key/create.sql", new_id(), project_id, &hash[..], prefix)
         .execute(connection)
         .await?;
     Ok(key)
-}
-
-/// Makes another key for a project and tells it.
-pub async fn add(storage: &Storage, project_id: Uuid) -> Result<String, sqlx::Error> {
-    let mut connection = storage.pool.acquire().await?;
-    create(&mut connection, project_id).await
 }
 
 /// Whether a text has the form of a key: the prefix, and 32 bytes in base64.
@@ -42,18 +34,16 @@ pub fn is_shaped(text: &str) -> bool {
     })
 }
 
-/// Whom a key speaks for; `None` when it is not one of ours or was revoked.
+/// The project of a key. `None` when it is not one of ours or was revoked.
 ///
-/// The look-up is by hash, so its time tells nothing about how much of a guess was right.
-pub async fn find(storage: &Storage, key: &str) -> Result<Option<Key>, sqlx::Error> {
+/// The look-up is by hash, so its time reveals nothing about how much of a guess was right.
+pub async fn find(connection: &mut PgConnection, key: &str) -> Result<Option<Key>, sqlx::Error> {
     // No key of ours has this form, so it gets no statement.
     if !is_shaped(key) {
         return Ok(None);
     }
-    sqlx::query_as(include_str!("../../sql/queries/api_key/find.sql"))
-        .bind(sha256(key.as_bytes()).as_slice())
-        .fetch_optional(&storage.pool)
-        .await
+    let hash = sha256(key.as_bytes());
+    sqlx::query_file_as!(Key, "sql/queries/api_key/find.sql", &hash[..]).fetch_optional(connection).await
 }
 
 #[cfg(test)]

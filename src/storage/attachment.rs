@@ -1,38 +1,38 @@
-//! Media of messages: where each is and what it turned out to be; nothing here fetches one.
+//! Media of messages: where each is, and its type and size once it was fetched.
 
-use sqlx::FromRow;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::storage::Storage;
+use crate::domain::message::Direction;
 
-/// Something that came with a text or went out with one.
-#[derive(Debug, Clone, FromRow)]
+/// Something that came with a message or went out with one.
+#[derive(Debug, Clone)]
 pub struct Attachment {
     pub id: Uuid,
     pub url: String,
     pub content_type: Option<String>,
     /// Known once it was fetched.
     pub bytes: Option<i64>,
-    /// `inbound` or `outbound`, as its message.
-    pub direction: String,
+    /// The direction of its message.
+    pub direction: Direction,
 }
 
-/// One medium of a project.
-pub async fn find(storage: &Storage, project_id: Uuid, id: Uuid) -> Result<Option<Attachment>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/queries/attachment/find.sql"))
-        .bind(project_id)
-        .bind(id)
-        .fetch_optional(&storage.pool)
-        .await
+/// One attachment of a project.
+pub async fn find(
+    connection: &mut PgConnection,
+    project_id: Uuid,
+    id: Uuid,
+) -> Result<Option<Attachment>, sqlx::Error> {
+    sqlx::query_file_as!(Attachment, "sql/queries/attachment/find.sql", project_id, id).fetch_optional(connection).await
 }
 
-/// Notes what a medium turned out to be.
-pub async fn measure(storage: &Storage, id: Uuid, content_type: &str, bytes: i64) -> Result<(), sqlx::Error> {
-    sqlx::query(include_str!("../../sql/queries/attachment/measure.sql"))
-        .bind(id)
-        .bind(content_type)
-        .bind(bytes)
-        .execute(&storage.pool)
-        .await?;
+/// Stores the type and size of an attachment that was fetched.
+pub async fn measure(
+    connection: &mut PgConnection,
+    id: Uuid,
+    content_type: &str,
+    bytes: i64,
+) -> Result<(), sqlx::Error> {
+    sqlx::query_file!("sql/queries/attachment/measure.sql", id, content_type, bytes).execute(connection).await?;
     Ok(())
 }

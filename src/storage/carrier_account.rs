@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use moka::future::Cache;
 use secrecy::SecretString;
-use sqlx::FromRow;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use uuid::Uuid;
 
@@ -81,7 +80,9 @@ impl Accounts {
 
     /// The projects that have an account, with their names.
     pub async fn projects(&self) -> Result<Vec<(Uuid, String)>, sqlx::Error> {
-        sqlx::query_as(include_str!("../../sql/queries/carrier_account/list.sql")).fetch_all(&self.storage.pool).await
+        let mut connection = self.storage.connection().await?;
+        let listed = sqlx::query_file!("sql/queries/carrier_account/list.sql").fetch_all(&mut *connection).await?;
+        Ok(listed.into_iter().map(|account| (account.project_id, account.project)).collect())
     }
 
     /// The account of a project.
@@ -90,10 +91,12 @@ impl Accounts {
             return Ok(account);
         }
         let reading = async {
-            let reading = sqlx::query_as(include_str!("../../sql/queries/carrier_account/find.sql"))
-                .bind(project_id)
-                .fetch_optional(&self.storage.pool);
-            self.open(database::with_timeout(reading).await?)
+            let reading = async {
+                let mut connection = self.storage.connection().await?;
+                let found = sqlx::query_file_as!(Row, "sql/queries/carrier_account/find.sql", project_id);
+                found.fetch_optional(&mut *connection).await
+            };
+            self.open(database::with_timeout::<_, sqlx::Error, _>(reading).await?)
         };
         let read = Box::pin(self.by_project.try_get_with(project_id, reading)).await;
         read.map_err(|error: Arc<AccountError>| (*error).clone())
@@ -130,26 +133,32 @@ impl Accounts {
         let seal = |column, secret: &SecretString| {
             self.key.seal(&SecretContext::of_carrier_account(account.project_id, column), secret)
         };
-        sqlx::query(include_str!("../../sql/queries/carrier_account/put.sql"))
-            .bind(account.project_id)
-            .bind(&account.account_sid)
-            .bind(self.key.id())
-            .bind(seal("auth_token", &account.auth_token))
-            .bind(account.next_auth_token.as_ref().map(|token| seal("next_auth_token", token)))
-            .bind(account.api_key.as_ref().map(|(sid, _)| sid))
-            .bind(account.api_key.as_ref().map(|(_, secret)| seal("api_key_secret", secret)))
-            .execute(&self.storage.pool)
-            .await?;
+        let mut connection = self.storage.connection().await?;
+        sqlx::query_file!(
+            "sql/queries/carrier_account/put.sql",
+            account.project_id,
+            account.account_sid,
+            self.key.id(),
+            seal("auth_token", &account.auth_token),
+            account.next_auth_token.as_ref().map(|token| seal("next_auth_token", token)),
+            account.api_key.as_ref().map(|(sid, _)| sid.as_str()),
+            account.api_key.as_ref().map(|(_, secret)| seal("api_key_secret", secret)),
+        )
+        .execute(&mut *connection)
+        .await?;
+        drop(connection);
         self.by_project.invalidate(&account.project_id).await;
         self.by_webhook_key.invalidate_all();
         Ok(())
     }
 
     async fn read_by_webhook_key(&self, webhook_key: &str) -> Result<Option<Arc<Account>>, AccountError> {
-        let reading = sqlx::query_as(include_str!("../../sql/queries/carrier_account/find_by_webhook_key.sql"))
-            .bind(webhook_key)
-            .fetch_optional(&self.storage.pool);
-        let account = self.open(database::with_timeout(reading).await?)?;
+        let reading = async {
+            let mut connection = self.storage.connection().await?;
+            let found = sqlx::query_file_as!(Row, "sql/queries/carrier_account/find_by_webhook_key.sql", webhook_key);
+            found.fetch_optional(&mut *connection).await
+        };
+        let account = self.open(database::with_timeout::<_, sqlx::Error, _>(reading).await?)?;
         if account.is_some() {
             self.known.insert(webhook_key.to_owned(), ()).await;
         }
@@ -190,7 +199,6 @@ fn is_webhook_key(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
-#[derive(FromRow)]
 struct Row {
     project_id: Uuid,
     webhook_key: String,

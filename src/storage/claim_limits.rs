@@ -3,9 +3,6 @@
 
 use std::collections::HashMap;
 
-use sqlx::Postgres;
-use sqlx::postgres::PgArguments;
-use sqlx::query::Query;
 use uuid::Uuid;
 
 /// The limits of a claim. An owner could crowd out others: an agent with its turns, a project with its deliveries. So
@@ -53,13 +50,24 @@ impl Quotas {
         self.by_id.iter().filter(|(_, quota)| **quota == 0).map(|(id, _)| *id).collect()
     }
 
-    /// Binds four parameters of a claim: the ids with a quota of 0, the ids with other quotas, these quotas, and the
-    /// quota of every other id.
-    fn bind<'q>(&self, query: Query<'q, Postgres, PgArguments>) -> Query<'q, Postgres, PgArguments> {
-        let (known, quotas): (Vec<Uuid>, Vec<i32>) =
+    /// The quotas as parameters of a claim.
+    pub(super) fn parameters(&self) -> QuotaParameters {
+        let (limited, quotas): (Vec<Uuid>, Vec<i32>) =
             self.by_id.iter().filter(|(_, quota)| **quota > 0).map(|(id, quota)| (*id, as_integer(*quota))).unzip();
-        query.bind(self.full()).bind(known).bind(quotas).bind(as_integer(self.others))
+        QuotaParameters { barred: self.full(), limited, quotas, others: as_integer(self.others) }
     }
+}
+
+/// The four parameters of a claim that are quotas.
+pub(super) struct QuotaParameters {
+    /// The ids with a quota of 0.
+    pub barred: Vec<Uuid>,
+    /// The ids with another quota of their own.
+    pub limited: Vec<Uuid>,
+    /// The quota of each limited id.
+    pub quotas: Vec<i32>,
+    /// The quota of every other id.
+    pub others: i32,
 }
 
 /// A quota as PostgreSQL's integer. A larger one is as good as none.
@@ -68,7 +76,7 @@ fn as_integer(quota: usize) -> i32 {
 }
 
 impl ClaimLimits {
-    /// Room for `most`, whoever they belong to.
+    /// At most `most` in all, whoever they belong to.
     pub fn of(most: usize) -> Self {
         Self {
             most: i64::try_from(most).unwrap_or(i64::MAX),
@@ -86,18 +94,5 @@ impl ClaimLimits {
     /// Whether any owner or project has a quota of 0.
     pub fn leaves_somebody_out(&self) -> bool {
         self.owners.by_id.values().chain(self.projects.by_id.values()).any(|quota| *quota == 0)
-    }
-
-    /// Binds the first five parameters of a claim.
-    pub(super) fn bind<'q>(&self, query: Query<'q, Postgres, PgArguments>) -> Query<'q, Postgres, PgArguments> {
-        self.owners.bind(query.bind(self.most))
-    }
-
-    /// Binds the first nine parameters of a claim that also limits projects.
-    pub(super) fn bind_with_projects<'q>(
-        &self,
-        query: Query<'q, Postgres, PgArguments>,
-    ) -> Query<'q, Postgres, PgArguments> {
-        self.projects.bind(self.bind(query))
     }
 }

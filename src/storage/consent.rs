@@ -1,23 +1,22 @@
 //! The append-only record of what contacts, the carrier and operators said about consent.
 
 use chrono::{DateTime, Utc};
-use sqlx::FromRow;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::storage::pagination::Page;
-use crate::storage::{Storage, new_id};
+use crate::domain::consent::{ConsentKind, ConsentSource};
+use crate::storage::new_id;
+use crate::storage::pagination::{Page, rows_to_read};
 
-/// What was once said about texts.
-#[derive(Debug, Clone, FromRow)]
+/// A record of what a contact said about messages.
+#[derive(Debug, Clone)]
 pub struct Consent {
     pub id: Uuid,
     /// Our number.
     pub number: String,
     pub contact: String,
-    /// `opted_out` or `opted_in`.
-    pub kind: String,
-    /// `keyword`, `carrier` or `operator`.
-    pub source: String,
+    pub kind: ConsentKind,
+    pub source: ConsentSource,
     /// What the contact texted, or the operator's note.
     pub said: Option<String>,
     pub message_id: Option<Uuid>,
@@ -31,48 +30,51 @@ pub struct Filter {
     pub contact: Option<String>,
 }
 
-/// The records of a project, newest first, before the one named by the cursor.
+/// What an operator records.
+#[derive(Debug, Clone)]
+pub struct NewConsent {
+    pub project_id: Uuid,
+    pub number_id: Uuid,
+    pub contact: String,
+    pub kind: ConsentKind,
+    pub note: Option<String>,
+}
+
+/// The records of a project, newest first, before the one that the cursor names.
 pub async fn list(
-    storage: &Storage,
+    connection: &mut PgConnection,
     project_id: Uuid,
     filter: &Filter,
     before: Option<Uuid>,
     limit: u32,
 ) -> Result<Page<Consent>, sqlx::Error> {
-    let rows = sqlx::query_as(include_str!("../../sql/queries/consent/list.sql"))
-        .bind(project_id)
-        .bind(&filter.number)
-        .bind(&filter.contact)
-        .bind(before)
-        .bind(i64::from(limit) + 1)
-        .fetch_all(&storage.pool)
-        .await?;
+    let rows = sqlx::query_file_as!(
+        Consent,
+        "sql/queries/consent/list.sql",
+        project_id,
+        filter.number.as_deref(),
+        filter.contact.as_deref(),
+        before,
+        rows_to_read(limit),
+    )
+    .fetch_all(connection)
+    .await?;
     Ok(Page::of(rows, limit, |consent: &Consent| consent.id.to_string()))
 }
 
-/// An operator records what a contact wants of a number: `opted_out`, which cancels what is planned and ends the session,
-/// or `opted_in`.
-pub async fn record(
-    storage: &Storage,
-    project_id: Uuid,
-    number_id: Uuid,
-    contact: &str,
-    kind: &str,
-    note: Option<&str>,
-) -> Result<Consent, sqlx::Error> {
+/// Records for an operator what a contact wants of a number. An opt-out cancels planned messages and ends the session.
+pub async fn record(connection: &mut PgConnection, consent: &NewConsent) -> Result<Consent, sqlx::Error> {
     let id = new_id();
-    sqlx::query(include_str!("../../sql/queries/consent/record.sql"))
-        .bind(id)
-        .bind(project_id)
-        .bind(number_id)
-        .bind(contact)
-        .bind(kind)
-        .bind(note)
-        .execute(&storage.pool)
-        .await?;
-    sqlx::query_as(include_str!("../../sql/queries/consent/find.sql"))
-        .bind(project_id)
-        .bind(id)
-        .fetch_one(&storage.pool)
-        .await
+    sqlx::query_file!(
+        "sql/queries/consent/record.sql",
+        id,
+        consent.project_id,
+        consent.number_id,
+        consent.contact,
+        consent.kind.as_str(),
+        consent.note.as_deref(),
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query_file_as!(Consent, "sql/queries/consent/find.sql", consent.project_id, id).fetch_one(connection).await
 }

@@ -1,20 +1,20 @@
-//! Countries: whether people there can text and be texted, and what has to be registered; data that a project may correct for itself.
+//! Countries: whether people there can text and be texted, and what has to be registered. A project may have rules of
+//! its own.
 
 use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::{Map, Value};
-use sqlx::FromRow;
+use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use crate::storage::Storage;
-use crate::storage::database;
+use crate::domain::number::RegistrationPolicy;
 use crate::storage::number::Number;
-use crate::storage::pagination::Page;
+use crate::storage::pagination::{Page, rows_to_read};
 
 /// What counts for texting in a country, in a project.
-#[derive(Debug, Clone, FromRow)]
+#[derive(Debug, Clone)]
 pub struct Country {
     /// ISO 3166-1 alpha-2.
     pub iso2: String,
@@ -27,8 +27,7 @@ pub struct Country {
     pub two_way_long_code: Option<bool>,
     /// Kinds of numbers that the carrier lists as capable of texts.
     pub number_types: Vec<String>,
-    /// `required`, `advised`, `none` or `unknown`.
-    pub registration_policy: String,
+    pub registration_policy: RegistrationPolicy,
     /// What sources say of registration.
     pub registration: String,
     pub registration_detail: Option<String>,
@@ -56,17 +55,21 @@ impl Country {
 }
 
 /// A country by its ISO 3166-1 alpha-2 code.
-pub async fn find(storage: &Storage, project_id: Uuid, iso2: &str) -> Result<Option<Country>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/queries/country/find.sql"))
-        .bind(project_id)
-        .bind(iso2)
-        .fetch_optional(&storage.pool)
-        .await
+pub async fn find(connection: &mut PgConnection, project_id: Uuid, iso2: &str) -> Result<Option<Country>, sqlx::Error> {
+    sqlx::query_file_as!(Country, "sql/queries/country/find.sql", project_id, iso2).fetch_optional(connection).await
 }
 
-/// The countries of numbers, by their codes.
+/// The country of a number, if its digits tell it.
+pub async fn of_number(connection: &mut PgConnection, number: &Number) -> Result<Option<Country>, sqlx::Error> {
+    match &number.country {
+        Some(iso2) => find(connection, number.project_id, iso2).await,
+        None => Ok(None),
+    }
+}
+
+/// The countries of numbers of a project, by their codes.
 pub async fn of_numbers(
-    storage: &Storage,
+    connection: &mut PgConnection,
     project_id: Uuid,
     numbers: &[Number],
 ) -> Result<HashMap<String, Country>, sqlx::Error> {
@@ -74,43 +77,36 @@ pub async fn of_numbers(
     let mut countries = HashMap::new();
     // A project's numbers are of a handful of countries.
     for iso2 in codes {
-        countries.extend(find(storage, project_id, iso2).await?.map(|country| (iso2.to_owned(), country)));
+        let found = find(connection, project_id, iso2).await?;
+        countries.extend(found.map(|country| (iso2.to_owned(), country)));
     }
     Ok(countries)
 }
 
-/// All countries by their codes, after the one named by the cursor.
+/// All countries by their codes, after the one that the cursor names.
 pub async fn list(
-    storage: &Storage,
+    connection: &mut PgConnection,
     project_id: Uuid,
     after: Option<String>,
     limit: u32,
 ) -> Result<Page<Country>, sqlx::Error> {
-    let rows = sqlx::query_as(include_str!("../../sql/queries/country/list.sql"))
-        .bind(project_id)
-        .bind(after)
-        .bind(i64::from(limit) + 1)
-        .fetch_all(&storage.pool)
+    let rows = sqlx::query_file_as!(Country, "sql/queries/country/list.sql", project_id, after, rows_to_read(limit))
+        .fetch_all(connection)
         .await?;
     Ok(Page::of(rows, limit, |country: &Country| country.iso2.clone()))
 }
 
-/// Writes a project's own rule for a country: what is named of `two_way`, `registration_policy` and `note`. Its numbers
-/// there follow at once.
+/// Writes a project's own rule for a country: what is named of `two_way`, `registration_policy` and `note`. The numbers
+/// of the project there follow at once. It locks numbers and then their deliveries, as [`crate::storage::number::settle`]
+/// does, so it may be ended by a deadlock.
 pub async fn rule(
-    storage: &Storage,
+    connection: &mut PgConnection,
     project_id: Uuid,
     iso2: &str,
     changes: &Map<String, Value>,
 ) -> Result<(), sqlx::Error> {
-    // It locks numbers and then their texts: see number::settle.
-    database::retry_on_deadlock(|| {
-        sqlx::query(include_str!("../../sql/queries/country/set_policy.sql"))
-            .bind(project_id)
-            .bind(iso2)
-            .bind(Json(changes))
-            .execute(&storage.pool)
-    })
-    .await?;
+    sqlx::query_file!("sql/queries/country/set_policy.sql", project_id, iso2, Json(changes) as _)
+        .execute(connection)
+        .await?;
     Ok(())
 }

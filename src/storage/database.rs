@@ -146,17 +146,18 @@ pub fn is_connection_lost(error: &sqlx::Error) -> bool {
     }
 }
 
-/// Asks again when the database ended a statement because it and another one waited for each other (40P01): nothing of it was done.
+/// Repeats a statement that the database ended because of a deadlock (40P01): nothing of it was done. The statement must
+/// be a transaction of its own.
 pub async fn retry_on_deadlock<T, F: Future<Output = Result<T, sqlx::Error>>>(
-    ask: impl Fn() -> F,
+    statement: impl Fn() -> F,
 ) -> Result<T, sqlx::Error> {
     for _ in 0..3 {
-        match ask().await {
+        match statement().await {
             Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("40P01") => count_retry("conflict"),
             answer => return answer,
         }
     }
-    ask().await
+    statement().await
 }
 
 /// Counts a retry and its reason: a whole batch was refused (`refused_batch`), another transaction was faster or the

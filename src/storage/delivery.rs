@@ -1,4 +1,4 @@
-//! Deliveries: claimed in order per contact, settled by what the carrier said, moved forward by its reports; nothing here calls the carrier.
+//! Deliveries: claimed in order per contact, settled by what the carrier said, moved forward by its reports.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
 use crate::domain::bounds;
+use crate::domain::delivery::{DeliveryStatus, ReportOutcome};
 use crate::domain::job::JobKind;
 use crate::failpoint;
 use crate::storage::batcher::BatchError;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::composite::composite;
-use crate::storage::database;
-use crate::storage::set_aside::read_claims;
+use crate::storage::set_aside::{Claiming, read_claims};
 use crate::storage::{Storage, new_id};
 
 /// How long an unknown delivery is left to the carrier's own report before it is looked for.
@@ -47,7 +47,7 @@ impl Default for BootInstant {
 }
 
 /// A delivery that this process is about to send. It is `sending` and committed as such.
-#[derive(Debug, Clone, FromRow)]
+#[derive(Debug, Clone)]
 pub struct Claim {
     pub id: Uuid,
     pub token: Uuid,
@@ -63,34 +63,60 @@ pub struct Claim {
     /// Which attempt this is, from 1.
     pub attempt: i32,
     /// By this machine's clock, before the claim was asked for: its lease can't have begun earlier.
-    #[sqlx(skip)]
     pub asked_at: BootInstant,
 }
 
-/// Claims deliveries that are due, as far as there is room, for `lease_seconds`.
-///
-/// What was `sending` past its lease becomes `unknown` on the way: the carrier may have it.
-pub async fn claim(storage: &Storage, room: ClaimLimits, lease_seconds: u32) -> Result<Vec<Claim>, sqlx::Error> {
-    let asked_at = BootInstant::now();
-    let token = new_id();
-    let claiming = room.bind(sqlx::query(include_str!("../../sql/queries/delivery/claim.sql")));
-    let claiming = claiming.bind(f64::from(lease_seconds)).bind(token).bind(room.only);
-    let mut claims: Vec<Claim> = read_claims(storage, JobKind::Delivery, claiming, "id", Some(token)).await?;
-    for claim in &mut claims {
-        claim.asked_at = asked_at;
-    }
-    Ok(claims)
+/// The row of a [`Claim`]. The names of the columns say in the SQL text which of them are never null.
+#[derive(FromRow)]
+struct ClaimRow {
+    id: Uuid,
+    project_id: Uuid,
+    session_id: Uuid,
+    #[sqlx(rename = "from!")]
+    from: String,
+    to: String,
+    #[sqlx(rename = "body!")]
+    body: String,
+    #[sqlx(rename = "media_urls!")]
+    media_urls: Vec<String>,
+    attempt: i32,
 }
 
-/// Gives back deliveries that were claimed and not begun; the attempt does not count.
-pub async fn give_back(storage: &Storage, claims: &[Claim]) -> Result<(), sqlx::Error> {
-    let ids: Vec<Uuid> = claims.iter().map(|claim| claim.id).collect();
-    let tokens: Vec<Uuid> = claims.iter().map(|claim| claim.token).collect();
-    sqlx::query(include_str!("../../sql/queries/delivery/give_back.sql"))
-        .bind(ids)
-        .bind(tokens)
-        .execute(&storage.pool)
-        .await?;
+impl ClaimRow {
+    fn into_claim(self, token: Uuid, asked_at: BootInstant) -> Claim {
+        let Self { id, project_id, session_id, from, to, body, media_urls, attempt } = self;
+        Claim { id, token, project_id, session_id, from, to, body, media_urls, attempt, asked_at }
+    }
+}
+
+/// Claims deliveries that are due, within the limits, for `lease_seconds`.
+///
+/// What was `sending` past its lease becomes `unknown` on the way: the carrier may have it.
+pub async fn claim(storage: &Storage, limits: ClaimLimits, lease_seconds: u32) -> Result<Vec<Claim>, sqlx::Error> {
+    let asked_at = BootInstant::now();
+    let token = new_id();
+    let owners = limits.owners.parameters();
+    let claiming = sqlx::query_file_as!(
+        ClaimRow,
+        "sql/queries/delivery/claim.sql",
+        limits.most,
+        &owners.barred[..],
+        &owners.limited[..],
+        &owners.quotas[..],
+        owners.others,
+        f64::from(lease_seconds),
+        token,
+        limits.only.as_deref(),
+    );
+    let claim = Claiming { work: JobKind::Delivery, id_column: "id", token: Some(token) };
+    let rows: Vec<ClaimRow> = read_claims(storage, claim, claiming).await?;
+    Ok(rows.into_iter().map(|row| row.into_claim(token, asked_at)).collect())
+}
+
+/// Gives back deliveries that were claimed and not begun. The attempt does not count.
+pub async fn give_back(connection: &mut PgConnection, claims: &[Claim]) -> Result<(), sqlx::Error> {
+    let (ids, tokens): (Vec<Uuid>, Vec<Uuid>) = claims.iter().map(|claim| (claim.id, claim.token)).unzip();
+    sqlx::query_file!("sql/queries/delivery/give_back.sql", &ids[..], &tokens[..]).execute(connection).await?;
     Ok(())
 }
 
@@ -157,44 +183,30 @@ pub struct Report {
     /// Our delivery id, from the callback's address.
     pub delivery_id: Option<Uuid>,
     pub carrier_sid: String,
-    /// `accepted`, `sent`, `delivered` or `failed`.
-    pub status: &'static str,
+    pub status: DeliveryStatus,
     pub error_code: Option<i32>,
     pub error_class: Option<String>,
 }
 
-/// What a report changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Recorded {
-    Moved,
-    Unchanged,
-    /// No delivery of the project fits it.
-    Unknown,
-}
-
-/// Moves a delivery forward by a report of the carrier.
-pub async fn record(storage: &Storage, project_id: Uuid, report: &Report) -> Result<Recorded, sqlx::Error> {
-    let consent_id = new_id();
-    let recording = database::retry_on_deadlock(|| {
-        sqlx::query_scalar(include_str!("../../sql/queries/delivery/record.sql"))
-            .bind(project_id)
-            .bind(report.delivery_id)
-            .bind(&report.carrier_sid)
-            .bind(report.status)
-            .bind(report.error_code)
-            .bind(&report.error_class)
-            .bind(consent_id)
-            .fetch_one(&storage.pool)
-    });
-    let recorded: String = failpoint::during("status.in_commit", recording).await?;
-    Ok(match recorded.as_str() {
-        "moved" => {
-            storage.notifier.notify(JobKind::Delivery);
-            Recorded::Moved
-        }
-        "unchanged" => Recorded::Unchanged,
-        _ => Recorded::Unknown,
-    })
+/// Moves a delivery forward by a report of the carrier. It may be ended by a deadlock. When the delivery moved, the caller
+/// tells the workers of deliveries.
+pub async fn record(
+    connection: &mut PgConnection,
+    project_id: Uuid,
+    report: &Report,
+) -> Result<ReportOutcome, sqlx::Error> {
+    let recording = sqlx::query_file_scalar!(
+        "sql/queries/delivery/record.sql",
+        project_id,
+        report.delivery_id,
+        report.carrier_sid,
+        report.status.as_str(),
+        report.error_code,
+        report.error_class.as_deref(),
+        new_id(),
+    )
+    .fetch_one(connection);
+    failpoint::during("status.in_commit", recording).await
 }
 
 #[derive(sqlx::Encode)]
@@ -224,21 +236,21 @@ pub(super) async fn flush(
         sqlx::query_as(include_str!("../../sql/queries/delivery/settle.sql")).bind(rows).fetch_all(connection);
     let settled: Vec<(String, bool)> = failpoint::during("delivery.in_commit", settling).await?;
     failpoint::reach("delivery.after_settle");
-    Ok(settled
-        .into_iter()
-        .map(
-            |(outcome, next_waits)| if outcome == "settled" { Settled::Written { next_waits } } else { Settled::Stale },
-        )
-        .collect())
+    let read = |(outcome, next_waits): (String, bool)| match outcome.as_str() {
+        "settled" => Ok(Settled::Written { next_waits }),
+        "stale" => Ok(Settled::Stale),
+        other => Err(sqlx::Error::Decode(format!("settle_deliveries answered {other}").into())),
+    };
+    settled.into_iter().map(read).collect()
 }
 
 impl SettlementRow {
     fn of(ordinal: i32, settlement: Settlement) -> Self {
         let (status, carrier_sid, refusal, retry_after_seconds) = match settlement.outcome {
-            Outcome::Accepted { carrier_sid } => ("accepted", Some(carrier_sid), None, None),
-            Outcome::Failed(refusal) => ("failed", None, Some(refusal), None),
-            Outcome::Unknown(refusal) => ("unknown", None, Some(refusal), Some(LOOK_AFTER_SECONDS)),
-            Outcome::PutOff { seconds, refusal } => ("planned", None, Some(refusal), Some(seconds)),
+            Outcome::Accepted { carrier_sid } => (DeliveryStatus::Accepted, Some(carrier_sid), None, None),
+            Outcome::Failed(refusal) => (DeliveryStatus::Failed, None, Some(refusal), None),
+            Outcome::Unknown(refusal) => (DeliveryStatus::Unknown, None, Some(refusal), Some(LOOK_AFTER_SECONDS)),
+            Outcome::PutOff { seconds, refusal } => (DeliveryStatus::Planned, None, Some(refusal), Some(seconds)),
         };
         let (error_code, error_class, error_detail) = match refusal {
             Some(refusal) => (refusal.code, Some(refusal.class), Some(bounds::error(&refusal.detail))),
@@ -248,7 +260,7 @@ impl SettlementRow {
             ordinal,
             id: settlement.id,
             token: settlement.token,
-            status,
+            status: status.as_str(),
             carrier_sid,
             error_code,
             error_class,

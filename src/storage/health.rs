@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use sqlx::FromRow;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::domain::job::JobKind;
@@ -148,7 +148,7 @@ pub async fn check(storage: &Storage) -> Result<(), NotReady> {
         )));
     }
     let (found, read_only, missing_functions) = match state {
-        Ok((found, read_only, missing)) => (found.unwrap_or(0), read_only, missing),
+        Ok(state) => (state.version.unwrap_or(0), state.is_read_only, state.missing_functions),
         // No table of migrations: nothing was ever migrated.
         Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => (0, false, Vec::new()),
         // A missing right, such as USAGE of the schema, looks like a missing schema.
@@ -156,7 +156,7 @@ pub async fn check(storage: &Storage) -> Result<(), NotReady> {
         Err(error) => return Err(error.into()),
     };
     if found == 0 {
-        let missing = missing_grants(storage, None).await?;
+        let missing = missing_grants(&mut *storage.connection().await?, None).await?;
         if !missing.is_empty() {
             return Err(NotReady::Rights { missing: brief(&missing) });
         }
@@ -198,31 +198,34 @@ async fn writable(storage: &Storage) -> Result<(), NotReady> {
     }
 }
 
-/// The version of the schema, whether the database only reads, and the functions of this binary that it lacks.
-async fn state(storage: &Storage) -> Result<(Option<i64>, bool, Vec<String>), sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/queries/health/state.sql"))
-        .bind(schema::function_names())
-        .fetch_one(&storage.pool)
-        .await
+/// What the database says of itself.
+struct State {
+    /// The newest migration that was applied.
+    version: Option<i64>,
+    is_read_only: bool,
+    /// The functions of this binary that it lacks.
+    missing_functions: Vec<String>,
+}
+
+async fn state(storage: &Storage) -> Result<State, sqlx::Error> {
+    let mut connection = storage.connection().await?;
+    let functions = schema::function_names();
+    sqlx::query_file_as!(State, "sql/queries/health/state.sql", &functions[..]).fetch_one(&mut *connection).await
 }
 
 /// The GRANT statements that a role lacks for all commands but migrate. `None` means the current role.
-pub async fn missing_grants(storage: &Storage, role: Option<&str>) -> Result<Vec<String>, sqlx::Error> {
-    sqlx::query_scalar(include_str!("../../sql/queries/health/missing_grants.sql"))
-        .bind(role)
-        .fetch_all(&storage.pool)
-        .await
+pub async fn missing_grants(connection: &mut PgConnection, role: Option<&str>) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_file_scalar!("sql/queries/health/missing_grants.sql", role).fetch_all(connection).await
 }
 
-/// Grants a role all rights that it lacks, as the owner of the schema. Returns the number of statements.
-pub async fn grant(storage: &Storage, role: &str) -> Result<usize, sqlx::Error> {
-    let missing = missing_grants(storage, Some(role)).await?;
-    let mut transaction = storage.pool.begin().await?;
+/// Grants a role all rights that it lacks, as the owner of the schema, in a transaction of the caller. Returns the number
+/// of statements.
+pub async fn grant(connection: &mut PgConnection, role: &str) -> Result<usize, sqlx::Error> {
+    let missing = missing_grants(connection, Some(role)).await?;
     for statement in &missing {
         // The database made the statement and quoted all names in it.
-        sqlx::raw_sql(sqlx::AssertSqlSafe(statement.as_str())).execute(&mut *transaction).await?;
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement.as_str())).execute(&mut *connection).await?;
     }
-    transaction.commit().await?;
     Ok(missing.len())
 }
 
@@ -236,7 +239,7 @@ pub fn brief(statements: &[String]) -> String {
 }
 
 /// How much waits, for the metrics.
-#[derive(Debug, Clone, FromRow)]
+#[derive(Debug, Clone)]
 pub struct Backlog {
     pub turns: i64,
     pub oldest_turn_seconds: f64,
@@ -249,17 +252,18 @@ pub struct Backlog {
 }
 
 /// Counts the work that is due.
-pub async fn backlog(storage: &Storage) -> Result<Backlog, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/queries/health/backlog.sql")).fetch_one(&storage.pool).await
+pub async fn backlog(connection: &mut PgConnection) -> Result<Backlog, sqlx::Error> {
+    sqlx::query_file_as!(Backlog, "sql/queries/health/backlog.sql").fetch_one(connection).await
 }
 
 /// The server's version and clock.
-pub async fn clock(storage: &Storage) -> Result<(String, DateTime<Utc>), sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/queries/health/clock.sql")).fetch_one(&storage.pool).await
+pub async fn clock(connection: &mut PgConnection) -> Result<(String, DateTime<Utc>), sqlx::Error> {
+    let clock = sqlx::query_file!("sql/queries/health/clock.sql").fetch_one(connection).await?;
+    Ok((clock.version, clock.now))
 }
 
 /// Work that is due and not claimed.
-#[derive(Debug, Clone, FromRow)]
+#[derive(Debug, Clone)]
 pub struct Unclaimed {
     pub kind: JobKind,
     pub due: i64,
@@ -268,14 +272,13 @@ pub struct Unclaimed {
 }
 
 /// The kinds of work with rows that could have been claimed for longer than `seconds`.
-pub async fn unclaimed(storage: &Storage, seconds: f64) -> Result<Vec<Unclaimed>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/queries/health/unclaimed.sql")).bind(seconds).fetch_all(&storage.pool).await
+pub async fn unclaimed(connection: &mut PgConnection, seconds: f64) -> Result<Vec<Unclaimed>, sqlx::Error> {
+    sqlx::query_file_as!(Unclaimed, "sql/queries/health/unclaimed.sql", seconds).fetch_all(connection).await
 }
 
 /// The rows of a kind of work that were set aside because they could not be claimed.
-#[derive(Debug, Clone, FromRow)]
+#[derive(Debug, Clone)]
 pub struct SetAside {
-    #[sqlx(rename = "work")]
     pub kind: JobKind,
     pub rows: i64,
     /// How long ago the last row was set aside.
@@ -284,15 +287,15 @@ pub struct SetAside {
 }
 
 /// The rows that were set aside and not yet deleted by an operator.
-pub async fn set_aside(storage: &Storage) -> Result<Vec<SetAside>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/queries/health/set_aside.sql")).fetch_all(&storage.pool).await
+pub async fn set_aside(connection: &mut PgConnection) -> Result<Vec<SetAside>, sqlx::Error> {
+    sqlx::query_file_as!(SetAside, "sql/queries/health/set_aside.sql").fetch_all(connection).await
 }
 
 /// A piece of work that is on its way for too long.
-#[derive(Debug, Clone, FromRow)]
+#[derive(Debug, Clone)]
 pub struct Stuck {
-    /// `turn` or `delivery`.
-    pub kind: String,
+    /// A turn or a delivery.
+    pub kind: JobKind,
     /// How long it has been on its way.
     pub seconds: f64,
     pub contact: String,
@@ -301,8 +304,8 @@ pub struct Stuck {
 }
 
 /// What has been on its way for longer than `seconds`, the oldest first, ten at most.
-pub async fn stuck(storage: &Storage, seconds: f64) -> Result<Vec<Stuck>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/queries/health/stuck.sql")).bind(seconds).fetch_all(&storage.pool).await
+pub async fn stuck(connection: &mut PgConnection, seconds: f64) -> Result<Vec<Stuck>, sqlx::Error> {
+    sqlx::query_file_as!(Stuck, "sql/queries/health/stuck.sql", seconds).fetch_all(connection).await
 }
 
 #[cfg(test)]

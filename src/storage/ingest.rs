@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::domain::bounds;
 use crate::domain::consent::Keyword;
 use crate::domain::job::JobKind;
+use crate::domain::session::{Channel, SessionOrigin};
 use crate::failpoint;
 use crate::storage::batcher::BatchError;
 use crate::storage::composite::composite;
@@ -90,7 +91,7 @@ pub enum IngestOutcome {
 
 impl IngestOutcome {
     /// The word for logs and metrics.
-    pub const fn word(&self) -> &'static str {
+    pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Stored { .. } => "stored",
             Self::Noted { .. } => "noted",
@@ -139,36 +140,47 @@ pub async fn take_in(storage: &Storage, text: Text, deadline: Instant) -> Result
 
 /// Those of the carrier's message ids that are not recorded yet.
 pub async fn unrecorded(
-    storage: &Storage,
+    connection: &mut PgConnection,
     project_id: Uuid,
     carrier_sids: &[&str],
 ) -> Result<HashSet<String>, sqlx::Error> {
-    let unrecorded: Vec<String> = sqlx::query_scalar(include_str!("../../sql/queries/inbound/unrecorded.sql"))
-        .bind(project_id)
-        .bind(carrier_sids)
-        .fetch_all(&storage.pool)
-        .await?;
+    let unrecorded =
+        sqlx::query_file_scalar!("sql/queries/inbound/unrecorded.sql", project_id, carrier_sids as &[&str])
+            .fetch_all(connection)
+            .await?;
     Ok(unrecorded.into_iter().collect())
+}
+
+/// A request that fits no session or delivery.
+struct Quarantined<'a> {
+    id: Uuid,
+    project_id: Uuid,
+    kind: &'static str,
+    reason: &'a str,
+    carrier_sid: Option<&'a str>,
+    form: &'a [u8],
+}
+
+impl Quarantined<'_> {
+    /// Stores it as it came.
+    async fn store(self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let Self { id, project_id, kind, reason, carrier_sid, form } = self;
+        sqlx::query_file!("sql/queries/inbound/quarantine.sql", id, project_id, kind, reason, carrier_sid, form)
+            .execute(connection)
+            .await?;
+        Ok(())
+    }
 }
 
 /// Keeps a status report that fits no delivery.
 pub async fn quarantine_status(
-    storage: &Storage,
+    connection: &mut PgConnection,
     project_id: Uuid,
     reason: &str,
     carrier_sid: Option<&str>,
     form: &[u8],
 ) -> Result<(), sqlx::Error> {
-    sqlx::query(include_str!("../../sql/queries/inbound/quarantine.sql"))
-        .bind(new_id())
-        .bind(project_id)
-        .bind("status")
-        .bind(reason)
-        .bind(carrier_sid)
-        .bind(form)
-        .execute(&storage.pool)
-        .await?;
-    Ok(())
+    Quarantined { id: new_id(), project_id, kind: "status", reason, carrier_sid, form }.store(connection).await
 }
 
 #[derive(sqlx::Encode)]
@@ -204,7 +216,7 @@ struct IngestRow {
     begun_at: Option<DateTime<Utc>>,
     seq: Option<i64>,
     number_id: Option<Uuid>,
-    origin: Option<String>,
+    origin: Option<SessionOrigin>,
     begun_by_agent: Option<bool>,
     agent_version: Option<i32>,
     started: Option<bool>,
@@ -293,15 +305,15 @@ async fn quarantine_text(
     form: &[u8],
     reason: String,
 ) -> Result<IngestOutcome, sqlx::Error> {
-    sqlx::query(include_str!("../../sql/queries/inbound/quarantine.sql"))
-        .bind(text.message_id)
-        .bind(text.project_id)
-        .bind("inbound")
-        .bind(&reason)
-        .bind(text.carrier_sid.as_deref())
-        .bind(form)
-        .execute(connection)
-        .await?;
+    let quarantined = Quarantined {
+        id: text.message_id,
+        project_id: text.project_id,
+        kind: "inbound",
+        reason: &reason,
+        carrier_sid: text.carrier_sid.as_deref(),
+        form,
+    };
+    quarantined.store(connection).await?;
     Ok(IngestOutcome::Quarantined { reason })
 }
 
@@ -373,7 +385,7 @@ impl IngestRow {
             begun_by_agent: self.begun_by_agent?,
             number: text.to,
             contact: text.from,
-            channel: "sms".to_owned(),
+            channel: Channel::Sms,
             token,
             attempt: 1,
             failures: 0,

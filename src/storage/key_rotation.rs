@@ -1,6 +1,6 @@
 //! What is sealed in rows is sealed anew when the first key changes; it opens nothing for anybody else.
 
-use sqlx::FromRow;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::secret::{SecretContext, SecretError, SecretKeys};
@@ -8,77 +8,82 @@ use crate::storage::Storage;
 use crate::storage::carrier_account::AccountError;
 
 /// Secrets of a row that one key sealed: of a project's carrier account or of an agent.
-#[derive(FromRow)]
 struct Sealed {
     id: Uuid,
     project_id: Uuid,
     key_id: String,
-    /// Null where there is none.
+    /// `None` where there is no secret.
     secrets: Vec<Option<Vec<u8>>>,
 }
 
 /// How many rows each key has sealed.
-#[derive(Debug, FromRow)]
+#[derive(Debug)]
 pub struct Count {
     pub key_id: String,
     pub rows: i64,
 }
 
 /// Counts what is sealed, by the name of the key.
-pub async fn count(storage: &Storage) -> Result<Vec<Count>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/queries/seal/count.sql")).fetch_all(&storage.pool).await
+pub async fn count(connection: &mut PgConnection) -> Result<Vec<Count>, sqlx::Error> {
+    sqlx::query_file_as!(Count, "sql/queries/seal/count.sql").fetch_all(connection).await
 }
 
-/// The contexts of a row's secrets, in the order of the secrets.
-type ContextsOf = fn(&Sealed) -> Vec<SecretContext>;
-
-/// Seals with the first key what the others sealed, and says how many rows that were. What none of them opens stays. Several
-/// processes may do it at once: a row is written only as it was read.
+/// Seals with the first key what the others sealed, and returns how many rows that were. What none of them opens stays.
+/// Several processes may do it at once: a row is written only if it still is as it was read.
 pub async fn seal_anew(storage: &Storage, keys: &SecretKeys) -> Result<usize, AccountError> {
+    Ok(seal_accounts_anew(storage, keys).await? + seal_agents_anew(storage, keys).await?)
+}
+
+async fn seal_accounts_anew(storage: &Storage, keys: &SecretKeys) -> Result<usize, sqlx::Error> {
+    let mut connection = storage.connection().await?;
+    let accounts = sqlx::query_file_as!(Sealed, "sql/queries/seal/accounts.sql", keys.id());
     let mut renewed = 0;
-    let tables: [(_, _, ContextsOf); 2] = [
-        (
-            include_str!("../../sql/queries/seal/accounts.sql"),
-            include_str!("../../sql/queries/seal/account.sql"),
-            |row| {
-                let of = |column| SecretContext::of_carrier_account(row.project_id, column);
-                vec![of("auth_token"), of("next_auth_token"), of("api_key_secret")]
-            },
-        ),
-        (include_str!("../../sql/queries/seal/agents.sql"), include_str!("../../sql/queries/seal/agent.sql"), |row| {
-            vec![SecretContext::of_agent(row.project_id, row.id); 2]
-        }),
-    ];
-    for (find, write, contexts) in tables {
-        let rows: Vec<Sealed> = sqlx::query_as(find).bind(keys.id()).fetch_all(&storage.pool).await?;
-        for row in rows.into_iter().filter(|row| keys.opens(&row.key_id)) {
-            let anew: Result<Vec<Option<Vec<u8>>>, SecretError> = row
-                .secrets
-                .iter()
-                .zip(contexts(&row))
-                .map(|(sealed, context)| {
-                    let anew = |sealed| keys.open(&context, &row.key_id, sealed).map(|it| keys.seal(&context, &it));
-                    sealed.as_deref().map(anew).transpose()
-                })
-                .collect();
-            let anew = match anew {
-                Ok(anew) => anew,
-                Err(error) => {
-                    tracing::error!(%error, id = %row.id, "a stored secret can't be opened; give it anew");
-                    continue;
-                }
-            };
-            let written = sqlx::query(write)
-                .bind(row.id)
-                .bind(&row.secrets)
-                .bind(keys.id())
-                .bind(anew)
-                .execute(&storage.pool)
-                .await?;
-            renewed += usize::from(written.rows_affected() == 1);
-        }
+    for account in accounts.fetch_all(&mut *connection).await? {
+        let of = |column| SecretContext::of_carrier_account(account.project_id, column);
+        let contexts = vec![of("auth_token"), of("next_auth_token"), of("api_key_secret")];
+        let Some(anew) = account.seal_anew(keys, contexts) else { continue };
+        let (read, anew) = (&account.secrets[..], &anew[..]);
+        let written = sqlx::query_file!("sql/queries/seal/account.sql", account.id, read as _, keys.id(), anew as _)
+            .execute(&mut *connection)
+            .await?;
+        renewed += usize::from(written.rows_affected() == 1);
     }
     Ok(renewed)
+}
+
+async fn seal_agents_anew(storage: &Storage, keys: &SecretKeys) -> Result<usize, sqlx::Error> {
+    let mut connection = storage.connection().await?;
+    let agents = sqlx::query_file_as!(Sealed, "sql/queries/seal/agents.sql", keys.id());
+    let mut renewed = 0;
+    for agent in agents.fetch_all(&mut *connection).await? {
+        let contexts = vec![SecretContext::of_agent(agent.project_id, agent.id); 2];
+        let Some(anew) = agent.seal_anew(keys, contexts) else { continue };
+        let (read, anew) = (&agent.secrets[..], &anew[..]);
+        let written = sqlx::query_file!("sql/queries/seal/agent.sql", agent.id, read as _, keys.id(), anew as _)
+            .execute(&mut *connection)
+            .await?;
+        renewed += usize::from(written.rows_affected() == 1);
+    }
+    Ok(renewed)
+}
+
+impl Sealed {
+    /// The secrets, sealed with the first key, in the order of their contexts. `None`: they are sealed with a key that we
+    /// don't have, or can't be opened.
+    fn seal_anew(&self, keys: &SecretKeys, contexts: Vec<SecretContext>) -> Option<Vec<Option<Vec<u8>>>> {
+        if !keys.opens(&self.key_id) {
+            return None;
+        }
+        let anew = |(sealed, context): (&Option<Vec<u8>>, SecretContext)| {
+            let anew = |sealed| keys.open(&context, &self.key_id, sealed).map(|secret| keys.seal(&context, &secret));
+            sealed.as_deref().map(anew).transpose()
+        };
+        let anew: Result<_, SecretError> = self.secrets.iter().zip(contexts).map(anew).collect();
+        anew.inspect_err(
+            |error| tracing::error!(%error, id = %self.id, "a stored secret can't be opened; give it anew"),
+        )
+        .ok()
+    }
 }
 
 /// Does that beside the beginning of a process; what fails is told, and done at the next start.

@@ -1,34 +1,33 @@
-//! Messages of a session, in their order, with how far each has come, and texts that we begin; what a text does to sessions is decided in the schema.
+//! Messages of a session in their order, each with how far it has come, and messages that the project sends.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use sqlx::FromRow;
+use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use crate::domain::job::JobKind;
-use crate::storage::database;
+use crate::domain::message::{Direction, MessageKind, MessageStatus, SendOutcome};
+use crate::domain::session::OnActiveSession;
 use crate::storage::ingest::Attachment;
-use crate::storage::pagination::Page;
-use crate::storage::{Storage, new_id};
+use crate::storage::new_id;
+use crate::storage::pagination::{Page, rows_to_read};
 
-/// A message with what became of it.
-#[derive(Debug, Clone, FromRow)]
+/// A message with how far it has come.
+#[derive(Debug, Clone)]
 pub struct Message {
     pub id: Uuid,
     pub session_id: Uuid,
     pub seq: i64,
-    pub direction: String,
-    pub kind: String,
+    pub direction: Direction,
+    pub kind: MessageKind,
     pub body: String,
     /// `gsm7` or `ucs2`.
     pub encoding: String,
     /// How many segments it costs.
     pub segments: i32,
     pub media: Option<Value>,
-    /// Inbound: `waiting`, `handled`, `held` or `skipped`. Outbound: the status of its delivery.
-    pub status: String,
-    /// Why it is held or skipped, or its delivery failed.
+    pub status: MessageStatus,
+    /// Why it is held or skipped, or why its delivery failed.
     pub reason: Option<String>,
     pub carrier_sid: Option<String>,
     pub error_code: Option<i32>,
@@ -38,9 +37,8 @@ pub struct Message {
 }
 
 /// A message with every step of its delivery.
-#[derive(Debug, Clone, FromRow)]
+#[derive(Debug, Clone)]
 pub struct Traced {
-    #[sqlx(flatten)]
     pub message: Message,
     /// Our number.
     pub number: String,
@@ -50,34 +48,85 @@ pub struct Traced {
     pub history: Value,
 }
 
-/// The messages of a session, oldest first, after the one named by the cursor.
+/// The row of a [`Traced`] message.
+struct TracedRow {
+    id: Uuid,
+    session_id: Uuid,
+    seq: i64,
+    direction: Direction,
+    kind: MessageKind,
+    body: String,
+    encoding: String,
+    segments: i32,
+    media: Option<Value>,
+    status: MessageStatus,
+    reason: Option<String>,
+    carrier_sid: Option<String>,
+    error_code: Option<i32>,
+    truncated: Option<i32>,
+    created_at: DateTime<Utc>,
+    number: String,
+    contact: String,
+    error_class: Option<String>,
+    history: Value,
+}
+
+impl From<TracedRow> for Traced {
+    fn from(row: TracedRow) -> Self {
+        Self {
+            message: Message {
+                id: row.id,
+                session_id: row.session_id,
+                seq: row.seq,
+                direction: row.direction,
+                kind: row.kind,
+                body: row.body,
+                encoding: row.encoding,
+                segments: row.segments,
+                media: row.media,
+                status: row.status,
+                reason: row.reason,
+                carrier_sid: row.carrier_sid,
+                error_code: row.error_code,
+                truncated: row.truncated,
+                created_at: row.created_at,
+            },
+            number: row.number,
+            contact: row.contact,
+            error_class: row.error_class,
+            history: row.history,
+        }
+    }
+}
+
+/// The messages of a session, oldest first, after the one that the cursor names.
 pub async fn list(
-    storage: &Storage,
+    connection: &mut PgConnection,
     project_id: Uuid,
     session_id: Uuid,
     after: Option<i64>,
     limit: u32,
 ) -> Result<Page<Message>, sqlx::Error> {
-    let rows = sqlx::query_as(include_str!("../../sql/queries/message/list.sql"))
-        .bind(project_id)
-        .bind(session_id)
-        .bind(after)
-        .bind(i64::from(limit) + 1)
-        .fetch_all(&storage.pool)
-        .await?;
+    let rows = sqlx::query_file_as!(
+        Message,
+        "sql/queries/message/list.sql",
+        project_id,
+        session_id,
+        after,
+        rows_to_read(limit),
+    )
+    .fetch_all(connection)
+    .await?;
     Ok(Page::of(rows, limit, |message: &Message| message.seq.to_string()))
 }
 
 /// One message of a project.
-pub async fn find(storage: &Storage, project_id: Uuid, id: Uuid) -> Result<Option<Traced>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/queries/message/find.sql"))
-        .bind(project_id)
-        .bind(id)
-        .fetch_optional(&storage.pool)
-        .await
+pub async fn find(connection: &mut PgConnection, project_id: Uuid, id: Uuid) -> Result<Option<Traced>, sqlx::Error> {
+    let found = sqlx::query_file_as!(TracedRow, "sql/queries/message/find.sql", project_id, id);
+    Ok(found.fetch_optional(connection).await?.map(Traced::from))
 }
 
-/// By what a request that comes again is known.
+/// How a request that comes again is recognized.
 #[derive(Debug, Clone)]
 pub struct Idempotency {
     pub key: String,
@@ -85,7 +134,7 @@ pub struct Idempotency {
     pub request_hash: Vec<u8>,
 }
 
-/// A text that we begin.
+/// A message that the project sends.
 #[derive(Debug, Clone)]
 pub struct NewText {
     pub project_id: Uuid,
@@ -96,67 +145,66 @@ pub struct NewText {
     pub countries: Vec<String>,
     pub body: String,
     pub media_urls: Vec<String>,
-    /// `supersede`, `join` or `reject`.
-    pub on_active_session: &'static str,
-    /// Not before then.
+    pub on_active_session: OnActiveSession,
+    /// The earliest time to send it; `None` means now.
     pub send_at: Option<DateTime<Utc>>,
 }
 
-/// What became of a request to send a text.
-#[derive(Debug, Clone, FromRow)]
+/// What became of a request to send a message.
+#[derive(Debug, Clone)]
 pub struct Begun {
-    /// `sent`, `scheduled`, `replayed`, or why nothing was done: `key_reused`, `contact_opted_out`, `session_active`,
-    /// `number_detached`, `country_not_allowed`, `contact_limit_reached`, `project_limit_reached`.
-    pub outcome: String,
+    pub outcome: SendOutcome,
     pub message_id: Uuid,
-    /// Null while it is scheduled.
+    /// `None` while it is scheduled.
     pub session_id: Option<Uuid>,
     pub send_at: Option<DateTime<Utc>>,
     /// After how many seconds the limit that refused the message admits one again.
-    #[sqlx(default)]
     pub retry_after_seconds: Option<f64>,
 }
 
-/// Sends or schedules a text; when this answers, it is committed. With a key it is done once, however often it is asked.
-pub async fn send(storage: &Storage, text: &NewText, idempotency: Option<&Idempotency>) -> Result<Begun, sqlx::Error> {
+/// Sends or schedules a message. With a key it is done once, however often it is asked. When the message was sent, the
+/// caller tells the workers of deliveries, and those of turns, because a new session runs its start function.
+pub async fn send(
+    connection: &mut PgConnection,
+    text: &NewText,
+    idempotency: Option<&Idempotency>,
+) -> Result<Begun, sqlx::Error> {
     let media: Vec<Attachment> = text.media_urls.iter().map(|url| Attachment::at(url.clone(), None)).collect();
     let (message_id, session_id, turn_id) = (new_id(), new_id(), new_id());
-    let begun: Begun = database::retry_on_deadlock(|| {
-        sqlx::query_as(include_str!("../../sql/queries/message/send.sql"))
-            .bind(text.project_id)
-            .bind(idempotency.map(|idempotency| &idempotency.key))
-            .bind(idempotency.map(|idempotency| &idempotency.request_hash))
-            .bind(text.send_at)
-            .bind(text.number_id)
-            .bind(&text.contact)
-            .bind(&text.countries)
-            .bind(&text.body)
-            .bind(Json(&media))
-            .bind(text.on_active_session)
-            .bind(message_id)
-            .bind(session_id)
-            .bind(turn_id)
-            .fetch_one(&storage.pool)
-    })
-    .await?;
-    if begun.outcome == "sent" {
-        storage.notifier.notify(JobKind::Delivery);
-        // A new session runs its start function.
-        storage.notifier.notify(JobKind::Turn);
-    }
-    Ok(begun)
+    sqlx::query_file_as!(
+        Begun,
+        "sql/queries/message/send.sql",
+        text.project_id,
+        idempotency.map(|idempotency| idempotency.key.as_str()),
+        idempotency.map(|idempotency| idempotency.request_hash.as_slice()),
+        text.send_at,
+        text.number_id,
+        text.contact,
+        &text.countries[..],
+        text.body,
+        Json(&media) as _,
+        text.on_active_session.as_str(),
+        message_id,
+        session_id,
+        turn_id,
+    )
+    .fetch_one(connection)
+    .await
 }
 
-/// What a key was answered before, if it was used; `key_reused` when it was for another request.
+/// The answer that a key got, if it was used. `KeyReused` when it was used for another request.
 pub async fn replay(
-    storage: &Storage,
+    connection: &mut PgConnection,
     project_id: Uuid,
     idempotency: &Idempotency,
 ) -> Result<Option<Begun>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/queries/message/replay.sql"))
-        .bind(project_id)
-        .bind(&idempotency.key)
-        .bind(&idempotency.request_hash)
-        .fetch_optional(&storage.pool)
-        .await
+    sqlx::query_file_as!(
+        Begun,
+        "sql/queries/message/replay.sql",
+        project_id,
+        idempotency.key,
+        &idempotency.request_hash[..],
+    )
+    .fetch_optional(connection)
+    .await
 }

@@ -37,7 +37,8 @@ pub mod unknown_delivery;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::pool::PoolConnection;
+use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
 use batcher::{Batcher, RetryBudget};
@@ -103,6 +104,17 @@ impl Storage {
         &self.notifier
     }
 
+    /// A connection of the pool, for one statement or a few. It goes back to the pool when it is dropped. Whoever holds
+    /// one must not wait for another one: all others may be waiting too.
+    pub async fn connection(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+        self.pool.acquire().await
+    }
+
+    /// A transaction on a connection of the pool. Dropped without a commit, it is rolled back.
+    pub async fn transaction(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+        self.pool.begin().await
+    }
+
     /// The pool, for tests and tools that look at rows.
     pub fn pool(&self) -> &PgPool {
         &self.pool
@@ -139,7 +151,7 @@ pub async fn migrate(url: &str) -> Result<(), database::MigrateError> {
 
 async fn migrate_once(connection: &mut PgConnection) -> Result<(), database::MigrateError> {
     let mut transaction = connection.begin().await?;
-    sqlx::query(include_str!("../../sql/queries/schema/lock.sql")).execute(&mut *transaction).await?;
+    sqlx::query_file!("sql/queries/schema/lock.sql").fetch_one(&mut *transaction).await?;
     database::apply_migrations(&mut transaction).await?;
     let installed = schema::install(&mut transaction).await?;
     reference_data::load(&mut transaction).await?;

@@ -132,8 +132,7 @@ impl Notifier {
                 continue;
             }
             let payload = format!("{} {}", self.process, kinds.join(" "));
-            let notifying =
-                sqlx::query(include_str!("../../sql/queries/wake/tell.sql")).bind(CHANNEL).bind(payload).execute(&pool);
+            let notifying = sqlx::query_file!("sql/queries/wake/tell.sql", CHANNEL, payload).fetch_one(&pool);
             if let Err(error) = database::with_timeout(notifying).await {
                 if pool.is_closed() {
                     return;
@@ -165,8 +164,7 @@ impl Notifier {
         let mut listener = database::with_timeout(PgListener::connect_with(pool)).await?;
         database::with_timeout(listener.listen(&channel)).await?;
         let began = Instant::now();
-        let notifying =
-            sqlx::query(include_str!("../../sql/queries/wake/tell.sql")).bind(&channel).bind("").execute(pool);
+        let notifying = sqlx::query_file!("sql/queries/wake/tell.sql", channel, "").fetch_one(pool);
         database::with_timeout(notifying).await?;
         match tokio::time::timeout(LOST_AFTER, listener.recv()).await {
             Ok(received) => received.map(|_| Some(began.elapsed())),
@@ -184,7 +182,7 @@ impl Notifier {
         loop {
             let Ok(received) = tokio::time::timeout(IDLE_CHECK, listener.recv()).await else {
                 // Either nobody notifies, or the server is gone and did not close the connection.
-                let checking = sqlx::query(include_str!("../../sql/queries/wake/listens.sql")).execute(&mut listener);
+                let checking = sqlx::query_file!("sql/queries/wake/listens.sql").fetch_one(&mut listener);
                 database::with_timeout(checking).await?;
                 continue;
             };

@@ -4,13 +4,11 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use sqlx::FromRow;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::storage::Storage;
-
 /// The usage of a limit in the current window.
-#[derive(Debug, Clone, FromRow)]
+#[derive(Debug, Clone)]
 pub struct Usage {
     /// The name of the setting.
     pub limit: String,
@@ -22,16 +20,16 @@ pub struct Usage {
 }
 
 /// A project's usage of its limits, and with a contact the usage of that contact's limits.
-pub async fn usage(storage: &Storage, project_id: Uuid, contact: Option<&str>) -> Result<Vec<Usage>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/queries/outbound/usage.sql"))
-        .bind(project_id)
-        .bind(contact)
-        .fetch_all(&storage.pool)
-        .await
+pub async fn usage(
+    connection: &mut PgConnection,
+    project_id: Uuid,
+    contact: Option<&str>,
+) -> Result<Vec<Usage>, sqlx::Error> {
+    sqlx::query_file_as!(Usage, "sql/queries/outbound/usage.sql", project_id, contact).fetch_all(connection).await
 }
 
 /// A limit that is reached.
-#[derive(Debug, Clone, FromRow)]
+#[derive(Debug, Clone)]
 pub struct AtLimit {
     /// The project's name.
     pub name: String,
@@ -50,16 +48,17 @@ impl AtLimit {
 }
 
 /// The limits that projects have reached now.
-pub async fn at_limit(storage: &Storage) -> Result<Vec<AtLimit>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/queries/outbound/at_limit.sql")).fetch_all(&storage.pool).await
+pub async fn at_limit(connection: &mut PgConnection) -> Result<Vec<AtLimit>, sqlx::Error> {
+    sqlx::query_file_as!(AtLimit, "sql/queries/outbound/at_limit.sql").fetch_all(connection).await
 }
 
 /// The countries that a project may send to, if it has a list of its own.
-pub async fn allowed_countries(storage: &Storage, project_id: Uuid) -> Result<Option<Arc<[String]>>, sqlx::Error> {
-    let found: Option<Option<Vec<String>>> =
-        sqlx::query_scalar(include_str!("../../sql/queries/outbound/allowed_countries.sql"))
-            .bind(project_id)
-            .fetch_optional(&storage.pool)
-            .await?;
+pub async fn allowed_countries(
+    connection: &mut PgConnection,
+    project_id: Uuid,
+) -> Result<Option<Arc<[String]>>, sqlx::Error> {
+    let found = sqlx::query_file_scalar!("sql/queries/outbound/allowed_countries.sql", project_id)
+        .fetch_optional(connection)
+        .await?;
     Ok(found.flatten().map(Arc::from))
 }

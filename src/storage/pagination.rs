@@ -16,7 +16,7 @@ pub struct Page<T> {
 }
 
 impl<T> Page<T> {
-    /// Makes a page of rows that were read with `limit + 1`; the one too many says that more follows.
+    /// Makes a page of the rows that were read, [`rows_to_read`] at most.
     pub fn of(mut rows: Vec<T>, limit: u32, position: impl Fn(&T) -> String) -> Self {
         let limit = limit as usize;
         let more = rows.len() > limit;
@@ -24,6 +24,11 @@ impl<T> Page<T> {
         let next_cursor = rows.last().filter(|_| more).map(|last| URL_SAFE_NO_PAD.encode(position(last)));
         Self { items: rows, next_cursor }
     }
+}
+
+/// How many rows a statement reads for a page: one more than its limit, which shows whether more follow.
+pub const fn rows_to_read(limit: u32) -> i64 {
+    limit as i64 + 1
 }
 
 /// The position that a cursor stands for; `None` when it is no cursor of ours.

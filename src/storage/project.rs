@@ -1,51 +1,44 @@
-//! Projects, the tenants: made with their first key, found by name or by their opaque webhook key.
+//! Projects, the tenants: created with their first key, found by name or id, and their settings.
 
 use chrono::{DateTime, NaiveTime, Utc};
 use serde_json::{Map, Value};
-use sqlx::FromRow;
+use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::secret::draw_token;
-use crate::storage::{Storage, api_key, new_id};
+use crate::storage::{api_key, new_id};
 
 /// A tenant.
-#[derive(Debug, Clone, FromRow)]
+#[derive(Debug, Clone)]
 pub struct Project {
     pub id: Uuid,
     pub name: String,
     pub webhook_key: String,
 }
 
-/// Makes a project with a key that may do everything in it. The key is told here and never again.
-pub async fn create(storage: &Storage, name: &str) -> Result<(Project, String), sqlx::Error> {
-    let mut transaction = storage.pool.begin().await?;
-    let project: Project = sqlx::query_as(include_str!("../../sql/queries/project/create.sql"))
-        .bind(new_id())
-        .bind(name)
-        .bind(draw_token(""))
-        .fetch_one(&mut *transaction)
+/// Creates a project with a key that may do everything in it. The key is returned here and never again. The caller gives a
+/// transaction, so that no project is without a key.
+pub async fn create(connection: &mut PgConnection, name: &str) -> Result<(Project, String), sqlx::Error> {
+    let project = sqlx::query_file_as!(Project, "sql/queries/project/create.sql", new_id(), name, draw_token(""))
+        .fetch_one(&mut *connection)
         .await?;
-    let api_key = api_key::create(&mut transaction, project.id).await?;
-    transaction.commit().await?;
+    let api_key = api_key::create(connection, project.id).await?;
     Ok((project, api_key))
 }
 
 /// The oldest project of a name.
-pub async fn find_by_name(storage: &Storage, name: &str) -> Result<Option<Project>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/queries/project/find_by_name.sql"))
-        .bind(name)
-        .fetch_optional(&storage.pool)
-        .await
+pub async fn find_by_name(connection: &mut PgConnection, name: &str) -> Result<Option<Project>, sqlx::Error> {
+    sqlx::query_file_as!(Project, "sql/queries/project/find_by_name.sql", name).fetch_optional(connection).await
 }
 
 /// A project by its id.
-pub async fn find(storage: &Storage, id: Uuid) -> Result<Option<Project>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/queries/project/find.sql")).bind(id).fetch_optional(&storage.pool).await
+pub async fn find(connection: &mut PgConnection, id: Uuid) -> Result<Option<Project>, sqlx::Error> {
+    sqlx::query_file_as!(Project, "sql/queries/project/find.sql", id).fetch_optional(connection).await
 }
 
 /// A project with its settings.
-#[derive(Debug, Clone, FromRow)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     pub id: Uuid,
     pub name: String,
@@ -77,15 +70,15 @@ pub struct Settings {
 }
 
 /// A project's settings.
-pub async fn settings(storage: &Storage, id: Uuid) -> Result<Settings, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/queries/project/settings.sql")).bind(id).fetch_one(&storage.pool).await
+pub async fn settings(connection: &mut PgConnection, id: Uuid) -> Result<Settings, sqlx::Error> {
+    sqlx::query_file_as!(Settings, "sql/queries/project/settings.sql", id).fetch_one(connection).await
 }
 
 /// Changes what is named of a project's settings: an object with the names of [`Settings`].
-pub async fn change(storage: &Storage, id: Uuid, changes: &Map<String, Value>) -> Result<Settings, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/queries/project/change.sql"))
-        .bind(id)
-        .bind(Json(changes))
-        .fetch_one(&storage.pool)
-        .await
+pub async fn change(
+    connection: &mut PgConnection,
+    id: Uuid,
+    changes: &Map<String, Value>,
+) -> Result<Settings, sqlx::Error> {
+    sqlx::query_file_as!(Settings, "sql/queries/project/change.sql", id, Json(changes) as _).fetch_one(connection).await
 }

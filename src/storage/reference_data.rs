@@ -6,12 +6,10 @@ use sqlx::types::Json;
 
 /// Writes the rows that are new or differ, in one statement a file.
 pub async fn load(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    for (file, statement) in [
-        (include_str!("../../sql/data/countries.csv"), include_str!("../../sql/queries/country/load.sql")),
-        (include_str!("../../sql/data/time_zones.csv"), include_str!("../../sql/queries/time_zone/load.sql")),
-    ] {
-        sqlx::query(statement).bind(Json(rows(file))).execute(&mut *connection).await?;
-    }
+    let countries = Json(rows(include_str!("../../sql/data/countries.csv")));
+    sqlx::query_file!("sql/queries/country/load.sql", countries as _).execute(&mut *connection).await?;
+    let time_zones = Json(rows(include_str!("../../sql/data/time_zones.csv")));
+    sqlx::query_file!("sql/queries/time_zone/load.sql", time_zones as _).execute(connection).await?;
     Ok(())
 }
 

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use sqlx::{AssertSqlSafe, FromRow, PgConnection};
+use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::secret::sha256;
 use crate::storage::invariant;
@@ -24,7 +24,6 @@ struct Object {
 }
 
 /// An object of the database.
-#[derive(FromRow)]
 struct Installed {
     name: String,
     /// The comment that `install` left: of which statement and definition.
@@ -71,8 +70,7 @@ fn mark(object: &Object, definition: &str) -> String {
 }
 
 async fn installed(connection: &mut PgConnection) -> Result<HashMap<String, Installed>, sqlx::Error> {
-    let found: Vec<Installed> =
-        sqlx::query_as(include_str!("../../sql/queries/schema/installed.sql")).fetch_all(connection).await?;
+    let found = sqlx::query_file_as!(Installed, "sql/queries/schema/installed.sql").fetch_all(connection).await?;
     Ok(found.into_iter().map(|object| (object.name.clone(), object)).collect())
 }
 

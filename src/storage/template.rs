@@ -1,14 +1,13 @@
-//! Named texts with variables, kept for a project; they are filled in elsewhere.
+//! Named texts with variables that a project keeps.
 
 use chrono::{DateTime, Utc};
-use sqlx::FromRow;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::storage::Storage;
-use crate::storage::pagination::Page;
+use crate::storage::pagination::{Page, rows_to_read};
 
 /// A named text.
-#[derive(Debug, Clone, FromRow)]
+#[derive(Debug, Clone)]
 pub struct Template {
     pub name: String,
     pub body: String,
@@ -17,46 +16,39 @@ pub struct Template {
 }
 
 /// Writes a template, over the one of its name.
-pub async fn put(storage: &Storage, project_id: Uuid, name: &str, body: &str) -> Result<Template, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/queries/template/put.sql"))
-        .bind(project_id)
-        .bind(name)
-        .bind(body)
-        .fetch_one(&storage.pool)
-        .await
+pub async fn put(
+    connection: &mut PgConnection,
+    project_id: Uuid,
+    name: &str,
+    body: &str,
+) -> Result<Template, sqlx::Error> {
+    sqlx::query_file_as!(Template, "sql/queries/template/put.sql", project_id, name, body).fetch_one(connection).await
 }
 
 /// A template by its name.
-pub async fn find(storage: &Storage, project_id: Uuid, name: &str) -> Result<Option<Template>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/queries/template/find.sql"))
-        .bind(project_id)
-        .bind(name)
-        .fetch_optional(&storage.pool)
-        .await
+pub async fn find(
+    connection: &mut PgConnection,
+    project_id: Uuid,
+    name: &str,
+) -> Result<Option<Template>, sqlx::Error> {
+    sqlx::query_file_as!(Template, "sql/queries/template/find.sql", project_id, name).fetch_optional(connection).await
 }
 
-/// The templates of a project by their names, after the one named by the cursor.
+/// The templates of a project by their names, after the one that the cursor names.
 pub async fn list(
-    storage: &Storage,
+    connection: &mut PgConnection,
     project_id: Uuid,
     after: Option<String>,
     limit: u32,
 ) -> Result<Page<Template>, sqlx::Error> {
-    let rows = sqlx::query_as(include_str!("../../sql/queries/template/list.sql"))
-        .bind(project_id)
-        .bind(after)
-        .bind(i64::from(limit) + 1)
-        .fetch_all(&storage.pool)
+    let rows = sqlx::query_file_as!(Template, "sql/queries/template/list.sql", project_id, after, rows_to_read(limit))
+        .fetch_all(connection)
         .await?;
     Ok(Page::of(rows, limit, |template: &Template| template.name.clone()))
 }
 
-/// Removes a template; false when there is none of that name.
-pub async fn delete(storage: &Storage, project_id: Uuid, name: &str) -> Result<bool, sqlx::Error> {
-    let deleted = sqlx::query(include_str!("../../sql/queries/template/delete.sql"))
-        .bind(project_id)
-        .bind(name)
-        .execute(&storage.pool)
-        .await?;
+/// Removes a template. Returns false if there is none of that name.
+pub async fn delete(connection: &mut PgConnection, project_id: Uuid, name: &str) -> Result<bool, sqlx::Error> {
+    let deleted = sqlx::query_file!("sql/queries/template/delete.sql", project_id, name).execute(connection).await?;
     Ok(deleted.rows_affected() == 1)
 }

@@ -1,4 +1,4 @@
-//! Turns: claimed with a lease and a token, renewed while the agent thinks, settled all or nothing; nothing here runs an agent.
+//! Turns: claimed with a lease and a token, renewed while the agent thinks, settled all or nothing.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -7,46 +7,58 @@ use sqlx::types::Json;
 use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
+use crate::domain::delivery::RefusalReason;
 use crate::domain::job::JobKind;
+use crate::domain::message::{Direction, MessageKind, SkipReason};
+use crate::domain::session::{Channel, CloseReason, SessionOrigin};
 use crate::failpoint;
 use crate::storage::batcher::BatchError;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::composite::composite;
 use crate::storage::delivery::{self, BootInstant};
-use crate::storage::set_aside::read_claims;
+use crate::storage::set_aside::{Claiming, read_claims};
 use crate::storage::{Storage, new_id};
 
-/// A turn that this process may run until its lease ends.
+/// A turn that this process may run until its lease ends. The names of the columns say in the SQL text that this struct
+/// decides on their types.
 #[derive(Debug, Clone, FromRow)]
 pub struct Claim {
     pub turn_id: Uuid,
     pub session_id: Uuid,
     pub project_id: Uuid,
     pub number_id: Uuid,
-    /// Who began: `inbound` or `outbound`.
-    pub origin: String,
-    /// Whether an agent began it, with a text outside its answer.
+    #[sqlx(rename = "origin: _")]
+    pub origin: SessionOrigin,
+    /// Whether an agent began it, with a message outside its answer.
+    #[sqlx(rename = "begun_by_agent!")]
     pub begun_by_agent: bool,
     pub number: String,
     pub contact: String,
-    pub channel: String,
+    #[sqlx(rename = "channel: _")]
+    pub channel: Channel,
     /// The fencing token: without it nothing of this turn can be written.
+    #[sqlx(rename = "token!")]
     pub token: Uuid,
     /// Which attempt this is, from 1.
     pub attempt: i32,
     /// How often the agent has failed at it.
     pub failures: i32,
+    #[sqlx(rename = "claimed_at!")]
     pub claimed_at: DateTime<Utc>,
     pub agent_id: Uuid,
     pub agent_version: i32,
     /// Whether `start` ran in an earlier turn of the session.
+    #[sqlx(rename = "started!")]
     pub started: bool,
+    #[sqlx(rename = "state: _")]
     pub state: Json<Map<String, Value>>,
     pub language: Option<String>,
     pub handled_seq: i64,
     /// The inbound messages that this turn answers, in order.
+    #[sqlx(rename = "waiting!: _")]
     pub waiting: Json<Vec<WaitingMessage>>,
     /// What was said before them, the newest 50.
+    #[sqlx(rename = "history!: _")]
     pub history: Json<Vec<HistoryEntry>>,
 }
 
@@ -70,39 +82,48 @@ pub struct WaitingMessage {
 /// A message of the past.
 #[derive(Debug, Clone, Deserialize)]
 pub struct HistoryEntry {
-    pub direction: String,
+    pub direction: Direction,
     pub text: String,
     pub at: DateTime<Utc>,
 }
 
-/// Claims turns that are due, as far as there is room, for `lease_seconds`.
-pub async fn claim(storage: &Storage, room: ClaimLimits, lease_seconds: u32) -> Result<Vec<Claim>, sqlx::Error> {
+/// Claims turns that are due, within the limits, for `lease_seconds`.
+pub async fn claim(storage: &Storage, limits: ClaimLimits, lease_seconds: u32) -> Result<Vec<Claim>, sqlx::Error> {
     let token = new_id();
-    let claiming = room.bind_with_projects(sqlx::query(include_str!("../../sql/queries/turn/claim.sql")));
-    let claiming = claiming.bind(f64::from(lease_seconds)).bind(token).bind(room.only);
-    read_claims(storage, JobKind::Turn, claiming, "session_id", Some(token)).await
+    let (agents, projects) = (limits.owners.parameters(), limits.projects.parameters());
+    let claiming = sqlx::query_file_as!(
+        Claim,
+        "sql/queries/turn/claim.sql",
+        limits.most,
+        &agents.barred[..],
+        &agents.limited[..],
+        &agents.quotas[..],
+        agents.others,
+        &projects.barred[..],
+        &projects.limited[..],
+        &projects.quotas[..],
+        projects.others,
+        f64::from(lease_seconds),
+        token,
+        limits.only.as_deref(),
+    );
+    let claim = Claiming { work: JobKind::Turn, id_column: "session_id", token: Some(token) };
+    read_claims(storage, claim, claiming).await
 }
 
-/// Prolongs the lease. False: it is lost, and what the turn makes will be thrown away.
-pub async fn renew(storage: &Storage, claim: &Claim, lease_seconds: u32) -> Result<bool, sqlx::Error> {
-    let renewed = sqlx::query(include_str!("../../sql/queries/turn/renew.sql"))
-        .bind(claim.session_id)
-        .bind(claim.token)
-        .bind(f64::from(lease_seconds))
-        .execute(&storage.pool)
+/// Prolongs the lease. Returns false if it is lost: then the turn's outcome can't be written.
+pub async fn renew(connection: &mut PgConnection, claim: &Claim, lease_seconds: u32) -> Result<bool, sqlx::Error> {
+    let lease = f64::from(lease_seconds);
+    let renewed = sqlx::query_file!("sql/queries/turn/renew.sql", claim.session_id, claim.token, lease)
+        .execute(connection)
         .await?;
     Ok(renewed.rows_affected() == 1)
 }
 
-/// Gives back turns that were claimed and not begun; the attempt does not count.
-pub async fn give_back(storage: &Storage, claims: &[Claim]) -> Result<(), sqlx::Error> {
-    let sessions: Vec<Uuid> = claims.iter().map(|claim| claim.session_id).collect();
-    let tokens: Vec<Uuid> = claims.iter().map(|claim| claim.token).collect();
-    sqlx::query(include_str!("../../sql/queries/turn/give_back.sql"))
-        .bind(sessions)
-        .bind(tokens)
-        .execute(&storage.pool)
-        .await?;
+/// Gives back turns that were claimed and not begun. The attempt does not count.
+pub async fn give_back(connection: &mut PgConnection, claims: &[Claim]) -> Result<(), sqlx::Error> {
+    let (sessions, tokens): (Vec<Uuid>, Vec<Uuid>) = claims.iter().map(|claim| (claim.session_id, claim.token)).unzip();
+    sqlx::query_file!("sql/queries/turn/give_back.sql", &sessions[..], &tokens[..]).execute(connection).await?;
     Ok(())
 }
 
@@ -119,31 +140,33 @@ pub enum Reason {
     HandedOver,
 }
 
-/// Puts a turn off after an attempt that came to nothing. False: the lease was lost.
-pub async fn put_off(
-    storage: &Storage,
-    claim: &Claim,
-    seconds: f64,
-    error: &str,
-    reason: Reason,
-) -> Result<bool, sqlx::Error> {
-    let put_off = sqlx::query(include_str!("../../sql/queries/turn/put_off.sql"))
-        .bind(claim.session_id)
-        .bind(claim.token)
-        .bind(seconds)
-        .bind(error)
-        .bind(reason == Reason::Failed)
-        .execute(&storage.pool)
-        .await?;
+/// How long a turn is put off, and why.
+#[derive(Debug, Clone, Copy)]
+pub struct Delay<'a> {
+    pub seconds: f64,
+    pub error: &'a str,
+    pub reason: Reason,
+}
+
+/// Puts a turn off after an attempt that came to nothing. Returns false if the lease was lost.
+pub async fn put_off(connection: &mut PgConnection, claim: &Claim, delay: Delay<'_>) -> Result<bool, sqlx::Error> {
+    let put_off = sqlx::query_file!(
+        "sql/queries/turn/put_off.sql",
+        claim.session_id,
+        claim.token,
+        delay.seconds,
+        delay.error,
+        delay.reason == Reason::Failed,
+    )
+    .execute(connection)
+    .await?;
     Ok(put_off.rows_affected() == 1)
 }
 
 /// Counts an interruption of a turn. Returns the number so far, or 0 if the lease was lost.
-pub async fn count_interruption(storage: &Storage, claim: &Claim) -> Result<i32, sqlx::Error> {
-    let counted = sqlx::query_scalar(include_str!("../../sql/queries/turn/count_interruption.sql"))
-        .bind(claim.session_id)
-        .bind(claim.token)
-        .fetch_optional(&storage.pool)
+pub async fn count_interruption(connection: &mut PgConnection, claim: &Claim) -> Result<i32, sqlx::Error> {
+    let counted = sqlx::query_file_scalar!("sql/queries/turn/count_interruption.sql", claim.session_id, claim.token)
+        .fetch_optional(connection)
         .await?;
     Ok(counted.unwrap_or(0))
 }
@@ -180,17 +203,18 @@ pub struct Settlement {
 
 composite!(Settlement, "turn_outcome");
 
-/// A text outside the answer.
+/// A message outside the answer.
 #[derive(Debug, Clone, Serialize)]
-struct PlannedSend {
-    message_id: Uuid,
-    number: Option<String>,
-    contact: String,
+pub struct PlannedSend {
+    pub message_id: Uuid,
+    /// The number of ours that it leaves from. `None`: the session's.
+    pub number: Option<String>,
+    pub contact: String,
     /// The countries that the contact may be in, by the digits of its number.
-    countries: Vec<String>,
-    body: String,
-    /// The reason why it is not sent, if that is known already.
-    refused: Option<&'static str>,
+    pub countries: Vec<String>,
+    pub body: String,
+    /// Why it is not sent, if that is known already.
+    pub refused: Option<RefusalReason>,
 }
 
 impl Settlement {
@@ -228,10 +252,10 @@ impl Settlement {
         self
     }
 
-    /// Plans a message of the kind `greeting`, `reply` or `error`, after those planned before.
-    pub fn say(mut self, kind: &'static str, body: String) -> Self {
+    /// Plans a message, after those planned before.
+    pub fn say(mut self, kind: MessageKind, body: String) -> Self {
         self.message_ids.push(new_id());
-        self.kinds.push(kind);
+        self.kinds.push(kind.as_str());
         self.bodies.push(body);
         self
     }
@@ -243,17 +267,8 @@ impl Settlement {
         self
     }
 
-    /// Plans a `send_sms`, which is sent after the turn: from the given number of ours, else from the session's. A
-    /// refused one is only stored with its reason.
-    pub fn send(
-        mut self,
-        number: Option<String>,
-        contact: String,
-        countries: Vec<String>,
-        body: String,
-        refused: Option<&'static str>,
-    ) -> Self {
-        let send = PlannedSend { message_id: new_id(), number, contact, countries, body, refused };
+    /// Plans a message outside the answer, which is sent after the turn. A refused one is only stored with its reason.
+    pub fn send(mut self, send: PlannedSend) -> Self {
         self.sends.get_or_insert_default().push(send);
         self
     }
@@ -283,14 +298,14 @@ impl Settlement {
     }
 
     /// Closes the session after what was said.
-    pub fn close(mut self, reason: &'static str) -> Self {
-        self.close_reason = Some(reason);
+    pub fn close(mut self, reason: CloseReason) -> Self {
+        self.close_reason = Some(reason.as_str());
         self
     }
 
     /// Says why the waiting messages get no answer.
-    pub fn skip(mut self, reason: &'static str) -> Self {
-        self.skip_reason = Some(reason);
+    pub fn skip(mut self, reason: SkipReason) -> Self {
+        self.skip_reason = Some(reason.as_str());
         self
     }
 }
@@ -345,11 +360,10 @@ pub(super) async fn flush(
         tracing::warn!(reason, "a message of a turn is over a limit of its project and is not sent");
         metrics::counter!("textback_outbound_refused_total", "reason" => reason.clone()).increment(1);
     }
-    Ok(settled
-        .into_iter()
-        .map(|(outcome, planned, more_work, leaving, _)| match outcome.as_str() {
-            "settled" => Settled::Written { planned, more_work, leaving },
-            _ => Settled::Stale,
-        })
-        .collect())
+    let read = |(outcome, planned, more_work, leaving, _): Row| match outcome.as_str() {
+        "settled" => Ok(Settled::Written { planned, more_work, leaving }),
+        "stale" => Ok(Settled::Stale),
+        other => Err(sqlx::Error::Decode(format!("settle_turns answered {other}").into())),
+    };
+    settled.into_iter().map(read).collect()
 }

@@ -99,7 +99,7 @@ async fn claims_given_back_do_not_count_as_attempts() {
     world.text(ADA, "hi").await;
     for _ in 0..5 {
         let claims = turn::claim(&world.storage, ClaimLimits::of(10), 30).await.expect("claims");
-        turn::give_back(&world.storage, &claims).await.expect("given back");
+        turn::give_back(&mut *crate::harness::pooled(&world.storage).await, &claims).await.expect("given back");
     }
     world.settle().await;
     assert_eq!(world.simulator.received(ADA, NUMBER), ["1: hi"]);

@@ -2,7 +2,6 @@
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use textback::storage::project;
 
 use crate::harness::{ACCOUNT_SID, ADA, ECHO, NUMBER, World};
 
@@ -98,7 +97,7 @@ async fn wrong_credentials_at_the_carrier_are_told_as_such() {
 #[tokio::test]
 async fn without_a_carrier_account_no_number_can_be_attached() {
     let world = World::new().await;
-    let (_, key) = project::create(&world.storage, "bare").await.expect("a project");
+    let (_, key) = crate::harness::create_project(&world.storage, "bare").await.expect("a project");
     let agent = json!({"name": "a", "kind": "script", "source": ECHO});
     let (_, made) = world.ask(&key, Method::POST, "/v1/agents", Some(agent)).await;
     let number = json!({"number": NUMBER, "agent_id": made["id"]});
@@ -110,7 +109,7 @@ async fn without_a_carrier_account_no_number_can_be_attached() {
 async fn another_projects_things_are_as_unknown_as_no_things() {
     let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
     world.answers(ADA, "hi").await;
-    let (_, stranger) = project::create(&world.storage, "strangers").await.expect("a project");
+    let (_, stranger) = crate::harness::create_project(&world.storage, "strangers").await.expect("a project");
     let session = world.sessions().await.remove(0)["id"].as_str().expect("id").to_owned();
     let agent = world.ok(Method::GET, "/v1/agents", None).await["items"][0]["id"].as_str().expect("id").to_owned();
     let number = world.ok(Method::GET, "/v1/numbers", None).await["items"][0]["id"].as_str().expect("id").to_owned();

@@ -163,7 +163,11 @@ pub fn text(project_id: Uuid, from: &str, sid: &str, body: &str, keyword: Option
 #[tokio::test]
 async fn texts_of_one_batch_become_what_they_would_become_alone() {
     let world = World::with_agent("def reply(conv, text): return text", json!({"first_message": "process"})).await;
-    let ours = project::find_by_name(&world.storage, "stories").await.expect("an answer").expect("a project").id;
+    let ours = project::find_by_name(&mut *crate::harness::pooled(&world.storage).await, "stories")
+        .await
+        .expect("an answer")
+        .expect("a project")
+        .id;
     let (ada, bob, cid, dan) = ("+14155550131", "+14155550132", "+14155550133", "+14155550134");
     for phone in [ada, bob, cid] {
         assert_eq!(world.answers(phone, "hi").await, ["hi"]);
@@ -183,7 +187,7 @@ async fn texts_of_one_batch_become_what_they_would_become_alone() {
         text(ours, ada, "SM8", "three", None),
     ];
     let taken = futures::future::join_all(texts.into_iter().map(|text| take_in(&world.storage, text, soon()))).await;
-    let words: Vec<&str> = taken.iter().map(|taken| taken.as_ref().expect("taken in").word()).collect();
+    let words: Vec<&str> = taken.iter().map(|taken| taken.as_ref().expect("taken in").as_str()).collect();
     assert_eq!(
         words,
         ["stored", "noted", "stored", "stored", "noted", "duplicate", "stored", "stored", "quarantined", "stored"]
@@ -205,7 +209,11 @@ async fn texts_of_one_batch_become_what_they_would_become_alone() {
 #[tokio::test]
 async fn one_persons_lock_holds_up_nobody_else() {
     let world = World::with_agent("def reply(conv, text): return text", json!({"first_message": "process"})).await;
-    let ours = project::find_by_name(&world.storage, "stories").await.expect("an answer").expect("a project").id;
+    let ours = project::find_by_name(&mut *crate::harness::pooled(&world.storage).await, "stories")
+        .await
+        .expect("an answer")
+        .expect("a project")
+        .id;
     let people: Vec<String> = (0..10).map(|n| format!("+1415555020{n}")).collect();
     for phone in &people {
         assert_eq!(world.answers(phone, "hi").await, ["hi"]);
@@ -223,11 +231,11 @@ async fn one_persons_lock_holds_up_nobody_else() {
         .collect();
     let held = taken.remove(4);
     for task in taken {
-        assert_eq!(task.await.expect("no panic").expect("taken in").word(), "stored");
+        assert_eq!(task.await.expect("no panic").expect("taken in").as_str(), "stored");
     }
     assert!(!held.is_finished());
     holding.commit().await.expect("committed");
-    assert_eq!(held.await.expect("no panic").expect("taken in").word(), "stored");
+    assert_eq!(held.await.expect("no panic").expect("taken in").as_str(), "stored");
     world.settle().await;
     for phone in &people {
         assert_eq!(world.simulator.received(phone, NUMBER), ["hi", "more"]);

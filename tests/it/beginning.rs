@@ -76,7 +76,7 @@ async fn a_turn_that_began_with_its_text_is_what_a_claim_would_have_read() {
     (claim.attempt, claim.token, claim.claimed_at) = (1, began.token, began.claimed_at);
     assert_eq!(format!("{began:?}"), format!("{claim:?}"));
 
-    let late = turn::Settlement::of(&began).say("reply", "too late".to_owned());
+    let late = turn::Settlement::of(&began).say(textback::domain::message::MessageKind::Reply, "too late".to_owned());
     assert_eq!(turn::settle(&world.storage, late).await.expect("an answer"), turn::Settled::Stale);
 }
 
@@ -92,7 +92,11 @@ async fn a_session_whose_turn_runs_gets_no_second_one() {
     assert!(!begun(&take_in(&world, &storage, ADA, "four").await), "it waits for the turn that runs");
     let began = claims.lock().expect("no panic holds it").remove(0);
     assert_eq!(began.waiting.iter().map(|message| message.text.as_str()).collect::<Vec<_>>(), ["three"]);
-    let settled = turn::settle(&world.storage, turn::Settlement::of(&began).say("reply", "to three".to_owned())).await;
+    let settled = turn::settle(
+        &world.storage,
+        turn::Settlement::of(&began).say(textback::domain::message::MessageKind::Reply, "to three".to_owned()),
+    )
+    .await;
     assert_eq!(
         settled.expect("settled"),
         turn::Settled::Written { planned: 1, more_work: true, leaving: false },

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use textback::storage::project;
 use twilio_simulator::{Account, Fault};
 
 use crate::harness::{ADA, AUTH_TOKEN, NUMBER, id};
@@ -60,7 +59,7 @@ async fn an_account_whose_calls_hang_slows_nobody_elses() {
     stage.simulator.add_account(Account::new(sid, AUTH_TOKEN));
     stage.simulator.add_number(sid, number);
     let storage = stage.storage();
-    stage.key = project::create(&storage, "neighbour").await.expect("a project").1;
+    stage.key = crate::harness::create_project(&storage, "neighbour").await.expect("a project").1;
     storage.close().await;
     stage.ask(Method::PUT, "carrier", json!({"account_sid": sid, "auth_token": AUTH_TOKEN})).await;
     let agent = stage.ask(Method::POST, "agents", Stage::echo()).await;

@@ -137,7 +137,8 @@ async fn a_stop_while_the_agent_thinks_throws_its_answer_away() {
             .await
             .expect("claims");
     world.text(ADA, "stop").await;
-    let settlement = textback::storage::turn::Settlement::of(&claims[0]).say("reply", "too late".to_owned());
+    let settlement = textback::storage::turn::Settlement::of(&claims[0])
+        .say(textback::domain::message::MessageKind::Reply, "too late".to_owned());
     let settled = textback::storage::turn::settle(&world.storage, settlement).await.expect("an answer");
     assert_eq!(settled, textback::storage::turn::Settled::Stale);
     world.settle().await;
@@ -300,9 +301,14 @@ async fn a_warned_contact_who_texts_stop_is_left_alone_at_once() {
     let world = world().await;
     world.answers(ADA, "hi").await;
     let project =
-        textback::storage::project::find_by_name(&world.storage, "stories").await.expect("an answer").expect("one");
+        textback::storage::project::find_by_name(&mut *crate::harness::pooled(&world.storage).await, "stories")
+            .await
+            .expect("an answer")
+            .expect("one");
     let session = crate::harness::id(&world.sessions().await.remove(0)["id"]);
-    textback::storage::session::skip(&world.storage, project.id, session, 86_400).await.expect("an answer");
+    textback::storage::session::skip(&mut *crate::harness::pooled(&world.storage).await, project.id, session, 86_400)
+        .await
+        .expect("an answer");
     world.settle().await;
     assert_eq!(world.sessions().await.remove(0)["status"], "warned");
     let shown = world.answers(ADA, "STOP").await.len();

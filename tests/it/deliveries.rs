@@ -290,7 +290,7 @@ async fn an_account_that_keeps_failing_rests_and_anothers_texts_leave() {
     };
     let of_ours = Mock::given(method("POST")).and(path_regex(format!("{ACCOUNT_SID}/Messages.json")));
     of_ours.respond_with(answer).with_priority(1).mount(&carrier).await;
-    let (other, other_key) = project::create(&world.storage, "other").await.expect("a project");
+    let (other, other_key) = crate::harness::create_project(&world.storage, "other").await.expect("a project");
     let call = async |method: Method, path: &str, body: serde_json::Value| {
         let (status, answer) = world.ask(&other_key, method, path, Some(body)).await;
         assert!(status.is_success(), "{answer}");
@@ -321,7 +321,10 @@ async fn an_account_that_keeps_failing_rests_and_anothers_texts_leave() {
         taken.await.expect("taken in");
         world.workers.turns.step().await.expect("turns");
     };
-    let ours = project::find_by_name(&world.storage, "stories").await.expect("an answer").expect("a project");
+    let ours = project::find_by_name(&mut *crate::harness::pooled(&world.storage).await, "stories")
+        .await
+        .expect("an answer")
+        .expect("a project");
     for n in 0..5 {
         text(&ours, ACCOUNT_SID, n).await;
     }

@@ -213,7 +213,7 @@ async fn wrong_keys_are_told_to_wait_and_right_ones_pass() {
     assert_eq!((guessed[0], guessed[19], guessed[20], guessed[24]), (401, 401, 429, 429));
     world.ok(Method::GET, "/v1/project", None).await;
     // Behind a proxy everybody has the address of somebody who guesses.
-    let (_, unused) = textback::storage::project::create(&world.storage, "other").await.expect("a project");
+    let (_, unused) = crate::harness::create_project(&world.storage, "other").await.expect("a project");
     assert_eq!(statuses(vec![unused]).await, [200]);
     // Who knew a key that is revoked knows nothing.
     world.sql("update api_key set revoked_at = now()").await;

@@ -102,7 +102,7 @@ impl World {
         let health = router::health_routes(storage.clone(), app.draining.clone());
         tokio::spawn(listening_for_metrics.serve(health, std::future::pending()));
         tokio::spawn(listening.serve(router::routes(app), std::future::pending()));
-        let (project, key) = project::create(&storage, "stories").await.expect("a project");
+        let (project, key) = create_project(&storage, "stories").await.expect("a project");
         let world = Self {
             workers: Workers::new(&storage, &accounts, &client, agent_runtime, "live", &public_base, &settings()),
             database_url,
@@ -223,7 +223,7 @@ impl World {
             let unknown = self.workers.reconciler.step().await.expect("unknown deliveries");
             self.simulator.idle().await;
             if turns + silences + scheduled + deliveries + unknown == 0 {
-                let breaches = invariant::check(&self.storage).await.expect("the invariants");
+                let breaches = invariant::check(&mut *pooled(&self.storage).await).await.expect("the invariants");
                 assert_eq!(breaches, [], "what must always hold does not");
                 return;
             }
@@ -336,6 +336,19 @@ pub fn id(value: &Value) -> Uuid {
 pub fn bodies(messages: &[Value], direction: &str) -> Vec<String> {
     let of = |message: &&Value| message["direction"] == direction;
     messages.iter().filter(of).map(|message| message["body"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+/// A connection of the product's own pool, for a function of the storage.
+pub async fn pooled(storage: &Storage) -> sqlx::pool::PoolConnection<sqlx::Postgres> {
+    storage.connection().await.expect("a connection")
+}
+
+/// A project with its key.
+pub async fn create_project(storage: &Storage, name: &str) -> Result<(project::Project, String), sqlx::Error> {
+    let mut transaction = storage.transaction().await?;
+    let created = project::create(&mut transaction, name).await?;
+    transaction.commit().await?;
+    Ok(created)
 }
 
 async fn loopback() -> Listening {

@@ -300,7 +300,7 @@ async fn services_of_one_project_that_hang_leave_slots_to_the_other_projects() {
 
 /// A second project whose number echoes.
 async fn other_project(world: &World) {
-    let (_, key) = textback::storage::project::create(&world.storage, "other").await.expect("a project");
+    let (_, key) = crate::harness::create_project(&world.storage, "other").await.expect("a project");
     let credentials = json!({"account_sid": crate::harness::ACCOUNT_SID, "auth_token": crate::harness::AUTH_TOKEN});
     world.ask(&key, Method::PUT, "/v1/carrier", Some(credentials)).await;
     let agent = json!({"name": "echo", "kind": "script", "source": ECHO, "first_message": "process"});

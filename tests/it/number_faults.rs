@@ -50,7 +50,11 @@ impl World {
 }
 
 async fn project_id(world: &World) -> uuid::Uuid {
-    textback::storage::project::find_by_name(&world.storage, "stories").await.expect("an answer").expect("one").id
+    textback::storage::project::find_by_name(&mut *crate::harness::pooled(&world.storage).await, "stories")
+        .await
+        .expect("an answer")
+        .expect("one")
+        .id
 }
 
 /// Each call about a number fails once in each way, and what was asked is asked again by whoever asked, or goes on by itself.
@@ -192,7 +196,9 @@ async fn a_worker_that_dies_at_any_step_of_a_purchase_buys_once_and_loses_nothin
         let world = World::new().await;
         let agent = world.an_agent().await;
         let wish = world.wish(project_id(&world).await, &agent);
-        textback::storage::number::want(&world.storage, &wish).await.expect("noted");
+        textback::storage::number::want(&mut *crate::harness::pooled(&world.storage).await, &wish)
+            .await
+            .expect("noted");
         assert_eq!(world.die_at(&failpoint).await, failpoint != "number.after_call:6", "{failpoint}");
         assert_eq!(world.simulator.bought(), [FOR_SALE], "{failpoint}");
         world.must_answer_at(FOR_SALE, &failpoint).await;
@@ -211,7 +217,9 @@ async fn a_worker_that_dies_at_any_step_of_an_attachment_is_followed_by_one_that
             may_buy: false,
             ..world.wish(project_id(&world).await, &agent)
         };
-        textback::storage::number::want(&world.storage, &wish).await.expect("noted");
+        textback::storage::number::want(&mut *crate::harness::pooled(&world.storage).await, &wish)
+            .await
+            .expect("noted");
         assert!(world.die_at(&failpoint).await, "{failpoint}");
         world.must_answer_at(NUMBER, &failpoint).await;
         world.end().await;
@@ -221,16 +229,29 @@ async fn a_worker_that_dies_at_any_step_of_an_attachment_is_followed_by_one_that
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_dies_while_a_number_is_let_go_is_followed_by_one_that_goes_on() {
     for (wanted, failpoint) in
-        ["detached", "released"].into_iter().flat_map(|wanted| points(2).map(move |at| (wanted, at)))
+        [textback::domain::number::DesiredState::Detached, textback::domain::number::DesiredState::Released]
+            .into_iter()
+            .flat_map(|wanted| points(2).map(move |at| (wanted, at)))
     {
         let world = crate::numbers::world().await;
         let number_id = crate::harness::id(&world.number().await["id"]);
         let project_id = project_id(&world).await;
-        textback::storage::number::part(&world.storage, project_id, number_id, wanted).await.expect("noted");
+        textback::storage::number::part(
+            &mut *crate::harness::pooled(&world.storage).await,
+            project_id,
+            number_id,
+            wanted,
+        )
+        .await
+        .expect("noted");
         assert!(world.die_at(&failpoint).await, "{failpoint}");
         assert_eq!(world.ok(Method::GET, "/v1/numbers", None).await["items"], json!([]), "{wanted} {failpoint}");
         let left = world.simulator.number(NUMBER).map(|number| number.sms_url);
-        assert_eq!(left, (wanted == "detached").then(String::new), "{wanted} {failpoint}");
+        assert_eq!(
+            left,
+            (wanted == textback::domain::number::DesiredState::Detached).then(String::new),
+            "{wanted} {failpoint}"
+        );
         world.end().await;
     }
 }
@@ -283,7 +304,11 @@ async fn a_purchase_that_a_crash_interrupted_goes_on_by_itself() {
     let world = World::new().await;
     let agent_id = crate::harness::id(&world.an_agent().await);
     let project_id =
-        textback::storage::project::find_by_name(&world.storage, "stories").await.expect("an answer").expect("one").id;
+        textback::storage::project::find_by_name(&mut *crate::harness::pooled(&world.storage).await, "stories")
+            .await
+            .expect("an answer")
+            .expect("one")
+            .id;
     // The process died after it noted the wish: with the lease, before any call.
     let wish = textback::storage::number::Wish {
         project_id,
@@ -293,8 +318,14 @@ async fn a_purchase_that_a_crash_interrupted_goes_on_by_itself() {
         may_buy: true,
         mend_drift: None,
     };
-    let id = textback::storage::number::want(&world.storage, &wish).await.expect("noted").expect("not being released");
-    textback::storage::number::take(&world.storage, project_id, id, 120).await.expect("an answer").expect("a lease");
+    let id = textback::storage::number::want(&mut *crate::harness::pooled(&world.storage).await, &wish)
+        .await
+        .expect("noted")
+        .expect("not being released");
+    textback::storage::number::take(&mut *crate::harness::pooled(&world.storage).await, project_id, id, 120)
+        .await
+        .expect("an answer")
+        .expect("a lease");
     world.workers.numbers.step().await.expect("numbers");
     assert!(world.simulator.bought().is_empty(), "the lease still holds");
     world.sql("update number set leased_until = now() - interval '1 second', check_at = now()").await;

@@ -16,10 +16,15 @@ impl World {
 
     /// Somebody looks after the number at this moment.
     async fn held_by_a_look(&self) -> Claim {
-        let found = textback::storage::project::find_by_name(&self.storage, "stories").await;
+        let found =
+            textback::storage::project::find_by_name(&mut *crate::harness::pooled(&self.storage).await, "stories")
+                .await;
         let project_id = found.expect("an answer").expect("one").id;
         let number_id = id(&self.number().await["id"]);
-        number::take(&self.storage, project_id, number_id, 120).await.expect("an answer").expect("a lease")
+        number::take(&mut *crate::harness::pooled(&self.storage).await, project_id, number_id, 120)
+            .await
+            .expect("an answer")
+            .expect("a lease")
     }
 
     async fn part(&self, at_carrier: &str) -> (u16, Value) {
@@ -60,11 +65,11 @@ async fn a_wish_for_what_is_attached_already_is_looked_after_at_once() {
     assert_eq!(world.attach_again(false).await.1["code"], "number_busy");
     let seen = Facts {
         generation: claim.number.generation,
-        webhook: Some("drifted"),
+        webhook: Some(textback::domain::number::WebhookState::Drifted),
         check_in_seconds: 3600.0,
         ..Facts::default()
     };
-    assert!(number::settle(&world.storage, &claim, &seen).await.expect("settled"));
+    assert!(number::settle(&mut *crate::harness::pooled(&world.storage).await, &claim, &seen).await.expect("settled"));
     assert_eq!(world.workers.numbers.step().await.expect("numbers"), 1, "it is due at once");
     assert_eq!(world.number().await["webhook"], "ok");
 }
@@ -81,11 +86,11 @@ async fn a_look_for_an_earlier_wish_does_not_answer_the_next_one() {
     // The look had seen the webhooks before they were changed.
     let seen = Facts {
         generation: claim.number.generation,
-        webhook: Some("ok"),
+        webhook: Some(textback::domain::number::WebhookState::Ok),
         check_in_seconds: 3600.0,
         ..Facts::default()
     };
-    assert!(number::settle(&world.storage, &claim, &seen).await.expect("settled"));
+    assert!(number::settle(&mut *crate::harness::pooled(&world.storage).await, &claim, &seen).await.expect("settled"));
     world.workers.numbers.step().await.expect("numbers");
     assert_eq!(world.number().await["webhook"], "ok");
     assert!(world.simulator.number(NUMBER).is_some_and(|number| number.sms_url.contains("/webhooks/twilio/")));
@@ -108,7 +113,7 @@ async fn a_release_that_is_asked_for_while_it_is_only_detached_is_done() {
     let claim = world.held_by_a_look().await;
     assert_eq!(world.part("release").await.1["code"], "number_busy");
     let gone = Facts { generation: claim.number.generation, gone: true, check_in_seconds: 3600.0, ..Facts::default() };
-    assert!(number::settle(&world.storage, &claim, &gone).await.expect("settled"));
+    assert!(number::settle(&mut *crate::harness::pooled(&world.storage).await, &claim, &gone).await.expect("settled"));
     world.workers.numbers.step().await.expect("numbers");
     assert!(world.simulator.number(NUMBER).is_none(), "it is released");
     assert_eq!(world.ok(Method::GET, "/v1/numbers", None).await["items"], json!([]));
@@ -134,7 +139,7 @@ async fn a_number_that_is_being_released_is_not_promised_to_anybody() {
     let (status, answer) = world.attach_again(false).await;
     assert_eq!((status, &answer["code"]), (409, &json!("number_busy")));
     assert!(answer["detail"].as_str().is_some_and(|told| told.contains("being released")), "{answer}");
-    number::give_back(&world.storage, &[claim]).await.expect("given back");
+    number::give_back(&mut *crate::harness::pooled(&world.storage).await, &[claim]).await.expect("given back");
     assert_eq!(world.attach_again(false).await.0, 200, "nobody has begun");
     assert_eq!(world.number().await["wanted"], "attached");
 }
@@ -328,7 +333,7 @@ async fn a_key_that_may_not_write_is_explained_on_the_number() {
 #[tokio::test]
 async fn a_release_hits_no_other_projects_number_and_no_other_account() {
     let world = world().await;
-    let (_, second) = textback::storage::project::create(&world.storage, "second").await.expect("a project");
+    let (_, second) = crate::harness::create_project(&world.storage, "second").await.expect("a project");
     let credentials = json!({"account_sid": ACCOUNT_SID, "auth_token": AUTH_TOKEN});
     world.ask(&second, Method::PUT, "/v1/carrier", Some(credentials)).await;
     let agent = json!({"name": "second", "kind": "script", "source": ECHO, "first_message": "process"});
@@ -383,7 +388,7 @@ async fn a_service_that_posts_here_is_no_trap_and_the_newest_verification_counts
         api_key: None,
     };
     let read = client.verification(&account, "PN1").await.expect("read");
-    assert_eq!(read.0.word(), "pending");
+    assert_eq!(read.0.as_str(), "pending");
 }
 
 #[tokio::test]

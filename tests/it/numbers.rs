@@ -298,13 +298,24 @@ async fn a_number_can_be_bought_again_after_it_was_released() {
 async fn a_wish_that_comes_during_a_look_is_not_lost() {
     let world = world().await;
     let project =
-        textback::storage::project::find_by_name(&world.storage, "stories").await.expect("an answer").expect("one");
+        textback::storage::project::find_by_name(&mut *crate::harness::pooled(&world.storage).await, "stories")
+            .await
+            .expect("an answer")
+            .expect("one");
     let id = crate::harness::id(&world.number().await["id"]);
-    textback::storage::number::part(&world.storage, project.id, id, "detached").await.expect("noted");
-    let claim = textback::storage::number::take(&world.storage, project.id, id, 120)
-        .await
-        .expect("an answer")
-        .expect("a lease");
+    textback::storage::number::part(
+        &mut *crate::harness::pooled(&world.storage).await,
+        project.id,
+        id,
+        textback::domain::number::DesiredState::Detached,
+    )
+    .await
+    .expect("noted");
+    let claim =
+        textback::storage::number::take(&mut *crate::harness::pooled(&world.storage).await, project.id, id, 120)
+            .await
+            .expect("an answer")
+            .expect("a lease");
     // While it is being let go, somebody wants it again.
     let again = json!({"number": NUMBER, "agent_id": world.an_agent().await});
     assert_eq!(world.refused(Method::POST, "/v1/numbers", Some(again)).await.1, "number_busy");
@@ -314,7 +325,11 @@ async fn a_wish_that_comes_during_a_look_is_not_lost() {
         check_in_seconds: 3600.0,
         ..Default::default()
     };
-    assert!(textback::storage::number::settle(&world.storage, &claim, &gone).await.expect("settled"));
+    assert!(
+        textback::storage::number::settle(&mut *crate::harness::pooled(&world.storage).await, &claim, &gone)
+            .await
+            .expect("settled")
+    );
     world.workers.numbers.step().await.expect("numbers");
     let number = world.number().await;
     assert_eq!((&number["wanted"], &number["webhook"]), (&json!("attached"), &json!("ok")), "{number}");
@@ -324,7 +339,7 @@ async fn a_wish_that_comes_during_a_look_is_not_lost() {
 #[tokio::test]
 async fn two_projects_do_not_take_a_number_from_each_other_for_ever() {
     let world = world().await;
-    let (_, second_key) = textback::storage::project::create(&world.storage, "second").await.expect("a project");
+    let (_, second_key) = crate::harness::create_project(&world.storage, "second").await.expect("a project");
     let ask = |method, path: &'static str, body| world.ask(&second_key, method, path, Some(body));
     let credentials = json!({"account_sid": ACCOUNT_SID, "auth_token": AUTH_TOKEN});
     assert_eq!(ask(Method::PUT, "/v1/carrier", credentials).await.0, 200);

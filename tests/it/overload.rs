@@ -156,7 +156,7 @@ async fn serve_has_metrics_of_their_own_no_docs_and_a_bound_on_bodies() {
 
 /// One project fills what it may of the 2 MiB for requests and of the 2 MiB for webhooks, and another one is served all the same.
 async fn holds_all_it_may_and_leaves_room_for_others(world: &World, api: SocketAddr) {
-    let (other, other_key) = textback::storage::project::create(&world.storage, "other").await.expect("a project");
+    let (other, other_key) = crate::harness::create_project(&world.storage, "other").await.expect("a project");
     world.simulator.add_account(Account::new(OTHER_ACCOUNT, AUTH_TOKEN));
     let credentials = json!({"account_sid": OTHER_ACCOUNT, "auth_token": AUTH_TOKEN});
     let (status, answer) = world.ask(&other_key, Method::PUT, "/v1/carrier", Some(credentials)).await;

@@ -143,7 +143,7 @@ async fn a_text_into_a_session_that_cant_be_read_is_taken_in_all_the_same() {
     let row = format!("new.session_id = '{session}' and new.lease_token is not null");
     poison(&world, "turn", "insert", &row).await;
     let taken = crate::beginning::take_in(&world, &storage, ADA, "hello").await;
-    assert_eq!(taken.word(), "stored");
+    assert_eq!(taken.as_str(), "stored");
     let held = format!("select (lease_token is not null)::text from turn where session_id = '{session}'");
     assert_eq!(text_of(&world, held).await, "false");
 }

@@ -198,7 +198,9 @@ async fn work_of_every_kind_that_is_due_and_not_claimed_is_told_of() {
     let later = json!({"to": BEN, "body": "later", "send_at": at, "on_active_session": "join"});
     world.ok(Method::POST, "/v1/messages", Some(later)).await;
     world.text(ADA, "a turn").await;
-    assert!(health::unclaimed(&world.storage, 120.0).await.expect("a list").is_empty());
+    assert!(
+        health::unclaimed(&mut *crate::harness::pooled(&world.storage).await, 120.0).await.expect("a list").is_empty()
+    );
     for late in [
         "update turn set due_at = now() - interval '3 minutes'",
         "update inactivity set due_at = now() - interval '3 minutes'",
@@ -209,11 +211,14 @@ async fn work_of_every_kind_that_is_due_and_not_claimed_is_told_of() {
         world.sql(late).await;
     }
     let kinds = |all: Vec<health::Unclaimed>| all.into_iter().map(|one| one.kind.as_str()).collect::<Vec<_>>();
-    let all = health::unclaimed(&world.storage, 120.0).await.expect("a list");
+    let all = health::unclaimed(&mut *crate::harness::pooled(&world.storage).await, 120.0).await.expect("a list");
     assert_eq!(kinds(all), ["number", "read_back", "scheduled_message", "silence", "turn", "unknown"]);
-    assert!(health::unclaimed(&world.storage, 200.0).await.expect("a list").is_empty(), "not for so long");
+    assert!(
+        health::unclaimed(&mut *crate::harness::pooled(&world.storage).await, 200.0).await.expect("a list").is_empty(),
+        "not for so long"
+    );
     world.sql("update turn set lease_token = gen_random_uuid(), leased_until = now() + interval '1 minute'").await;
-    let all = health::unclaimed(&world.storage, 120.0).await.expect("a list");
+    let all = health::unclaimed(&mut *crate::harness::pooled(&world.storage).await, 120.0).await.expect("a list");
     assert_eq!(kinds(all), ["number", "read_back", "scheduled_message", "silence", "unknown"], "one works at the turn");
 }
 
@@ -225,11 +230,15 @@ async fn texts_that_wait_for_an_earlier_one_to_the_same_contact_are_not_missed()
         world.ok(Method::POST, "/v1/messages", Some(text)).await;
     }
     world.sql("update delivery set due_at = case when seq = (select min(seq) from delivery) then now() + interval '200 seconds' else now() - interval '200 seconds' end").await;
-    let kinds: Vec<_> =
-        health::unclaimed(&world.storage, 120.0).await.expect("a list").into_iter().map(|one| one.kind).collect();
+    let kinds: Vec<_> = health::unclaimed(&mut *crate::harness::pooled(&world.storage).await, 120.0)
+        .await
+        .expect("a list")
+        .into_iter()
+        .map(|one| one.kind)
+        .collect();
     assert!(kinds.is_empty(), "{kinds:?}");
     world.sql("update delivery set due_at = now() - interval '200 seconds'").await;
-    let all = health::unclaimed(&world.storage, 120.0).await.expect("a list");
+    let all = health::unclaimed(&mut *crate::harness::pooled(&world.storage).await, 120.0).await.expect("a list");
     assert_eq!((all.len(), all[0].due), (1, 1), "only the first of them could have been claimed");
 }
 

@@ -185,7 +185,7 @@ async fn countries_are_listed_with_their_sources_and_corrected_for_one_project()
     assert_eq!((&ruled["two_way"], &ruled["note"]), (&json!(true), &json!("tried it")));
     let (status, bought) = world.buy("+3859123456720").await;
     assert_eq!(status, 200, "{bought}");
-    let (_, stranger) = textback::storage::project::create(&world.storage, "strangers").await.expect("a project");
+    let (_, stranger) = crate::harness::create_project(&world.storage, "strangers").await.expect("a project");
     let theirs = world.ask(&stranger, Method::GET, "/v1/countries/HR", None).await.1;
     assert_eq!(theirs["two_way"], false, "what one project holds is its own");
     let cleared = world.ok(Method::PATCH, "/v1/countries/HR", Some(json!({"two_way": null}))).await;

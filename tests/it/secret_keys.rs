@@ -91,7 +91,7 @@ async fn a_sealed_secret_that_is_copied_elsewhere_does_not_open() {
         let service = json!({"name": name, "kind": "http", "url": "https://agent.example.com/"});
         agents.push(id(&world.ok(Method::POST, "/v1/agents", Some(service)).await["id"]));
     }
-    let (other, _) = textback::storage::project::create(&world.storage, "other").await.expect("a project");
+    let (other, _) = crate::harness::create_project(&world.storage, "other").await.expect("a project");
     let mine: uuid::Uuid = sqlx::query_scalar("select project_id from carrier_account")
         .fetch_one(world.storage.pool())
         .await

@@ -138,9 +138,14 @@ async fn a_joined_text_takes_a_warning_back_and_begins_a_new_silence() {
     let world = world().await;
     world.answers(ADA, "hi").await;
     let project =
-        textback::storage::project::find_by_name(&world.storage, "stories").await.expect("an answer").expect("one");
+        textback::storage::project::find_by_name(&mut *crate::harness::pooled(&world.storage).await, "stories")
+            .await
+            .expect("an answer")
+            .expect("one");
     let session = crate::harness::id(&world.sessions().await[0]["id"]);
-    textback::storage::session::skip(&world.storage, project.id, session, 86_400).await.expect("an answer");
+    textback::storage::session::skip(&mut *crate::harness::pooled(&world.storage).await, project.id, session, 86_400)
+        .await
+        .expect("an answer");
     world.workers.silences.step().await.expect("silences");
     assert_eq!(world.sessions().await[0]["status"], "warned");
     world.send(json!({"to": ADA, "body": "one more thing", "on_active_session": "join"})).await;

@@ -96,7 +96,8 @@ async fn a_text_that_comes_while_the_agent_thinks_gets_a_turn_of_its_own() {
         "one turn of a session at a time"
     );
 
-    let settlement = turn::Settlement::of(&claims[0]).say("reply", "to one".to_owned());
+    let settlement =
+        turn::Settlement::of(&claims[0]).say(textback::domain::message::MessageKind::Reply, "to one".to_owned());
     let settled = turn::settle(&world.storage, settlement).await.expect("settled");
     assert_eq!(settled, turn::Settled::Written { planned: 1, more_work: true, leaving: false });
     world.settle().await;
@@ -116,7 +117,8 @@ async fn a_turn_that_settles_while_its_lease_is_renewed_is_over() {
         .expect("renewed");
     let settling = tokio::spawn({
         let storage = world.storage.clone();
-        let settlement = turn::Settlement::of(&claim).say("reply", "to one".to_owned());
+        let settlement =
+            turn::Settlement::of(&claim).say(textback::domain::message::MessageKind::Reply, "to one".to_owned());
         async move { turn::settle(&storage, settlement).await }
     });
     world.until_one_waits().await;
@@ -158,9 +160,10 @@ async fn a_worker_that_lost_its_lease_writes_nothing() {
     let zombie = turn::claim(&world.storage, ClaimLimits::of(10), 30).await.expect("claims").remove(0);
     world.sql("update turn set leased_until = now() - interval '1 second'").await;
     let holder = turn::claim(&world.storage, ClaimLimits::of(10), 30).await.expect("claims").remove(0);
-    assert!(!turn::renew(&world.storage, &zombie, 30).await.expect("an answer"));
+    assert!(!turn::renew(&mut *crate::harness::pooled(&world.storage).await, &zombie, 30).await.expect("an answer"));
     let settled = async |claim: &turn::Claim, text: &str| {
-        let settlement = turn::Settlement::of(claim).say("reply", text.to_owned());
+        let settlement =
+            turn::Settlement::of(claim).say(textback::domain::message::MessageKind::Reply, text.to_owned());
         turn::settle(&world.storage, settlement).await.expect("an answer")
     };
     assert_eq!(settled(&zombie, "too late").await, turn::Settled::Stale, "somebody else holds it");
@@ -185,7 +188,9 @@ async fn a_text_that_crosses_the_agents_goodbye_opens_the_next_session() {
     world.text(ADA, "one").await;
     let claim = turn::claim(&world.storage, ClaimLimits::of(10), 30).await.expect("claims").remove(0);
     world.text(ADA, "wait").await;
-    let goodbye = turn::Settlement::of(&claim).say("reply", "bye".to_owned()).close("agent_ended");
+    let goodbye = turn::Settlement::of(&claim)
+        .say(textback::domain::message::MessageKind::Reply, "bye".to_owned())
+        .close(textback::domain::session::CloseReason::AgentEnded);
     turn::settle(&world.storage, goodbye).await.expect("settled");
     world.settle().await;
     assert_eq!(world.simulator.received(ADA, NUMBER), ["bye", "1: wait"]);
@@ -206,7 +211,7 @@ async fn ending_a_session_skips_what_nobody_answered_and_stops_its_turn() {
     let again = world.ok(Method::POST, &end, None).await;
     assert_eq!(again["status"], "closed", "ending twice is ending once");
 
-    let late = turn::Settlement::of(&running).say("reply", "too late".to_owned());
+    let late = turn::Settlement::of(&running).say(textback::domain::message::MessageKind::Reply, "too late".to_owned());
     assert_eq!(turn::settle(&world.storage, late).await.expect("an answer"), turn::Settled::Stale);
     world.settle().await;
     assert_eq!(world.simulator.received(ADA, NUMBER), Vec::<String>::new());

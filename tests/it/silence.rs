@@ -27,8 +27,16 @@ impl World {
 
     async fn pass_unsettled(&self, seconds: u32) {
         let id = self.newest().await["id"].as_str().and_then(|id| Uuid::parse_str(id).ok()).expect("an id");
-        let project = project::find_by_name(&self.storage, "stories").await.expect("an answer").expect("a project");
-        assert!(session::skip(&self.storage, project.id, id, seconds).await.expect("an answer"), "it is not closed");
+        let project = project::find_by_name(&mut *crate::harness::pooled(&self.storage).await, "stories")
+            .await
+            .expect("an answer")
+            .expect("a project");
+        assert!(
+            session::skip(&mut *crate::harness::pooled(&self.storage).await, project.id, id, seconds)
+                .await
+                .expect("an answer"),
+            "it is not closed"
+        );
     }
 
     async fn attach_echo_with(&self, silence: Value) {

@@ -18,9 +18,13 @@ const ROUNDS: u64 = 6;
 /// Lets time pass in the open session of a phone, if it has one.
 async fn pass(world: &World, project_id: uuid::Uuid, phone: &str, seconds: u32) {
     let filter = Filter { contact: Some(phone.to_owned()), ..Filter::default() };
-    let sessions = session::list(&world.storage, project_id, &filter, None, 1).await.expect("sessions");
+    let sessions = session::list(&mut *crate::harness::pooled(&world.storage).await, project_id, &filter, None, 1)
+        .await
+        .expect("sessions");
     if let Some(session) = sessions.items.first() {
-        session::skip(&world.storage, project_id, session.id, seconds).await.expect("an answer");
+        session::skip(&mut *crate::harness::pooled(&world.storage).await, project_id, session.id, seconds)
+            .await
+            .expect("an answer");
     }
 }
 
@@ -70,7 +74,11 @@ async fn race(seed: u64) -> (i64, i64) {
     let silence = json!({"warning": "Hello?", "closing": "Bye!"});
     let world = World::with_agent(ECHO_ALL, json!({"first_message": "process", "silence": silence})).await;
     let world = Arc::new(world);
-    let project_id = project::find_by_name(&world.storage, "stories").await.expect("an answer").expect("a project").id;
+    let project_id = project::find_by_name(&mut *crate::harness::pooled(&world.storage).await, "stories")
+        .await
+        .expect("an answer")
+        .expect("a project")
+        .id;
     let over = Arc::new(AtomicBool::new(false));
     let workers: Vec<_> = (0..4)
         .map(|_| {
@@ -114,7 +122,11 @@ async fn race(seed: u64) -> (i64, i64) {
         worker.await.expect("no panic");
     }
     world.simulator.idle().await;
-    assert_eq!(invariant::check(&world.storage).await.expect("the invariants"), [], "seed {seed}");
+    assert_eq!(
+        invariant::check(&mut *crate::harness::pooled(&world.storage).await).await.expect("the invariants"),
+        [],
+        "seed {seed}"
+    );
     let late = "select count(*) from message join session on session.id = session_id
                  where message.created_at > session.closed_at and kind <> 'closing'";
     assert_eq!(world.count(late).await, 0, "seed {seed}: nothing is said in a session after its end");
@@ -169,7 +181,7 @@ async fn a_hundred_thousand_jobs_that_are_due_together_are_done_once_each_whatev
     let sessions = count("select count(distinct session_id) from message where kind = 'warning'").await;
     assert_eq!((count(WARNED).await, sessions), (100_000, 100_000));
     assert_eq!(count("select count(*) from delivery").await, 100_000);
-    assert_eq!(invariant::check(&storage).await.expect("the invariants"), []);
+    assert_eq!(invariant::check(&mut *crate::harness::pooled(&storage).await).await.expect("the invariants"), []);
     println!("storm: 100000 warnings due together, {kills} workers killed, each once in {:.1} s", took.as_secs_f64());
 
     // All of them got the warning an hour ago, and nobody answered.
@@ -186,7 +198,7 @@ async fn a_hundred_thousand_jobs_that_are_due_together_are_done_once_each_whatev
     let ended = count("select count(*) from session where close_reason = 'timed_out'").await;
     assert_eq!((ended, closings, count("select count(*) from inactivity").await), (100_000, 100_000, 0));
     assert_eq!(count("select count(distinct session_id) from message where kind = 'closing'").await, 100_000);
-    assert_eq!(invariant::check(&storage).await.expect("the invariants"), []);
+    assert_eq!(invariant::check(&mut *crate::harness::pooled(&storage).await).await.expect("the invariants"), []);
     println!("storm: 100000 ends due together, {kills} workers killed, each once in {:.1} s", took.as_secs_f64());
     storage.close().await;
 }

@@ -16,7 +16,7 @@ use textback::dev::postgres;
 use textback::http::listener::Listening;
 use textback::secret::SecretKeys;
 use textback::storage::notifier::Notifier;
-use textback::storage::{Storage, invariant, project};
+use textback::storage::{Storage, invariant};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use twilio_simulator::{Account, Settings, Simulator};
 
@@ -110,7 +110,7 @@ impl Stage {
         self.serve = Some(self.start_serve(&[]));
         self.work = (0..workers).map(|_| self.start_work(&[])).collect();
         let storage = self.storage();
-        self.key = project::create(&storage, "stage").await.expect("a project").1;
+        self.key = crate::harness::create_project(&storage, "stage").await.expect("a project").1;
         storage.close().await;
         self.ask(Method::PUT, "carrier", json!({"account_sid": ACCOUNT_SID, "auth_token": AUTH_TOKEN})).await;
         self.ask(Method::PATCH, "project", unguarded()).await;
@@ -358,7 +358,7 @@ impl Tally {
         }
         stage.simulator.idle().await;
         let (lost, doubled, phones_out_of_order) = self.compare(&stage.simulator);
-        let breaches = invariant::check(&storage).await.expect("the invariants");
+        let breaches = invariant::check(&mut *crate::harness::pooled(&storage).await).await.expect("the invariants");
         if lost > 0 {
             println!("{lost} lost; by what became of each: {}", states(&storage).await);
         }

@@ -152,7 +152,7 @@ async fn a_picture_is_seen_by_the_agent_and_fetched_with_the_accounts_credential
     let session = world.sessions().await.remove(0);
     let measured = world.messages(&session).await.remove(0)["media"][0]["bytes"].clone();
     assert_eq!(measured, json!(bytes.len()));
-    let stranger = textback::storage::project::create(&world.storage, "other").await.expect("a project").1;
+    let stranger = crate::harness::create_project(&world.storage, "other").await.expect("a project").1;
     assert_eq!(world.ask(&stranger, Method::GET, &path, None).await.0, 404);
 }
 

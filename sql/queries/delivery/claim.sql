@@ -50,13 +50,12 @@ with expired as (
     returning delivery.*
 )
 select claimed.id,
-       claimed.lease_token as token,
        claimed.project_id,
        claimed.session_id,
-       (select number from number where number.id = claimed.number_id limit 1) as "from",
+       (select number from number where number.id = claimed.number_id limit 1) as "from!",
        claimed.contact as "to",
-       (select body from message where message.id = claimed.id limit 1) as body,
-       coalesce((select array_agg(url order by position) from attachment where attachment.message_id = claimed.id), '{}') as media_urls,
+       (select body from message where message.id = claimed.id limit 1) as "body!",
+       coalesce((select array_agg(url order by position) from attachment where attachment.message_id = claimed.id), '{}') as "media_urls!",
        claimed.attempts as attempt
   from claimed
  order by claimed.seq

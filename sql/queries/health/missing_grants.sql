@@ -24,7 +24,7 @@ with asked as (
       left join pg_class on pg_class.oid = typrelid
      where typtype = 'd' or (typtype = 'c' and relkind = 'c')
 )
-select format('grant %s on %s to %I', string_agg(kind, ', ' order by kind), object, role)
+select format('grant %s on %s to %I', string_agg(kind, ', ' order by kind), object, role) as "statement!"
   from asked, needed
  where not has
  group by part, object, role

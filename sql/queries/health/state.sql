@@ -1,6 +1,6 @@
 -- The newest migration that was applied, whether this database only reads (a standby, or set so), and which functions of
 -- those named in $1 it lacks.
-select max(version), current_setting('transaction_read_only') = 'on',
+select max(version) as version, current_setting('transaction_read_only') = 'on' as "is_read_only!",
        array(select name from unnest($1::text[]) as called (name)
-              where not exists (select from pg_proc where proname = name and pronamespace = 'textback'::regnamespace))
+              where not exists (select from pg_proc where proname = name and pronamespace = 'textback'::regnamespace)) as "missing_functions!"
   from _sqlx_migrations where success

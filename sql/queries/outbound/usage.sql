@@ -1,6 +1,6 @@
 -- A project's ($1) usage of its limits in the current windows, and that of a contact's ($2, or null) limits.
-select bound.name as "limit", bound.most,
-       case when now() < bound.began + bound.lasts then bound.sent else 0 end as sent,
+select bound.name as "limit!", bound.most as "most!",
+       case when now() < bound.began + bound.lasts then bound.sent else 0 end as "sent!",
        case when now() < bound.began + bound.lasts then bound.began + bound.lasts end as resets_at
   from project
   left join outbound_rate_window of_all on of_all.project_id = project.id and of_all.contact = ''

@@ -1,7 +1,7 @@
 -- One session of a project ($1), by its id ($2).
-select session.id, number.number, session.contact, session.channel, session.status, session.state, session.origin,
+select session.id, number.number, session.contact, session.channel as "channel: _", session.status as "status: _", session.state, session.origin as "origin: _",
        session.engaged, session.agent_id, session.agent_version, session.opened_at, session.last_message_at,
-       session.warned_at, session.closed_at, session.close_reason, session.previous_session_id,
+       session.warned_at, session.closed_at, session.close_reason as "close_reason: _", session.previous_session_id,
        case when session.status = 'open' and session.engaged
             then session.last_message_at + make_interval(secs => session.warn_after_seconds) end as warning_due_at,
        case when session.status = 'open' and session.engaged

@@ -18,11 +18,11 @@ with waiting as (
     returning delivery.*
 )
 select claimed.id,
-       claimed.lease_token as token,
+       claimed.lease_token as "token!",
        claimed.project_id,
-       (select number from number where number.id = claimed.number_id limit 1) as "from",
+       (select number from number where number.id = claimed.number_id limit 1) as "from!",
        claimed.contact as "to",
-       (select body from message where message.id = claimed.id limit 1) as body,
-       claimed.attempted_at
+       (select body from message where message.id = claimed.id limit 1) as "body!",
+       claimed.attempted_at as "attempted_at!"
   from claimed
  order by claimed.attempted_at

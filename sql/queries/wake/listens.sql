@@ -1,2 +1,2 @@
 -- Whether this connection still listens.
-select true
+select true as listens

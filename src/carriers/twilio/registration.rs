@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use super::client::{CarrierError, Client, WebhookUrls, answered, plain, read};
 use crate::domain::carrier_account::Account;
+use crate::domain::number::Registration;
 
 /// The most pages that we read of a list.
 const MOST_PAGES: usize = 20;
@@ -114,27 +115,6 @@ impl Pools {
     /// Lets the next question be asked of the carrier.
     pub fn forget(&self) {
         self.by_account.invalidate_all();
-    }
-}
-
-/// Whether a number may send as far as its registration goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Registration {
-    Unregistered,
-    Pending,
-    Approved,
-    Rejected,
-}
-
-impl Registration {
-    /// The word for it in rows and answers.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Unregistered => "unregistered",
-            Self::Pending => "pending",
-            Self::Approved => "approved",
-            Self::Rejected => "rejected",
-        }
     }
 }
 

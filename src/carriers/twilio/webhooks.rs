@@ -5,6 +5,7 @@
 
 use super::error_codes::ErrorClass;
 use super::form::Form;
+use crate::domain::delivery::DeliveryStatus;
 
 /// A text that somebody sent us.
 #[derive(Debug, Clone)]
@@ -78,7 +79,7 @@ fn media(form: &Form) -> Vec<(String, String)> {
 pub struct StatusReport {
     pub sid: String,
     /// `accepted`, `sent`, `delivered` or `failed`.
-    pub status: &'static str,
+    pub status: DeliveryStatus,
     pub error_code: Option<i32>,
     pub error_class: Option<ErrorClass>,
 }
@@ -101,12 +102,12 @@ impl StatusReport {
 }
 
 /// Twilio's message status in our words; `None` for one that says nothing about a text we sent.
-pub fn our_status(word: &str) -> Option<&'static str> {
+pub fn our_status(word: &str) -> Option<DeliveryStatus> {
     match word {
-        "accepted" | "scheduled" | "queued" | "sending" => Some("accepted"),
-        "sent" => Some("sent"),
-        "delivered" | "partially_delivered" | "read" => Some("delivered"),
-        "undelivered" | "failed" | "canceled" => Some("failed"),
+        "accepted" | "scheduled" | "queued" | "sending" => Some(DeliveryStatus::Accepted),
+        "sent" => Some(DeliveryStatus::Sent),
+        "delivered" | "partially_delivered" | "read" => Some(DeliveryStatus::Delivered),
+        "undelivered" | "failed" | "canceled" => Some(DeliveryStatus::Failed),
         _ => None,
     }
 }
@@ -179,7 +180,7 @@ mod tests {
         ]));
         assert_eq!(
             report.map(|report| (report.status, report.error_code, report.error_class)),
-            Some(("failed", Some(30003), Some(ErrorClass::Transient)))
+            Some((DeliveryStatus::Failed, Some(30003), Some(ErrorClass::Transient)))
         );
     }
 }

@@ -98,7 +98,8 @@ async fn look_at_database(storage: &Storage, url: &str, findings: &mut Findings)
         return false;
     }
     let asked = Instant::now();
-    let (version, now) = match health::clock(storage).await {
+    let asking = async { health::clock(&mut *storage.connection().await?).await };
+    let (version, now) = match asking.await {
         Ok(told) => told,
         Err(error) => {
             let error = database::reason(storage.pool(), error).await;
@@ -153,7 +154,8 @@ fn told(error: &sqlx::Error) -> String {
 
 /// Whether the role has the rights that textback needs. Without some of them, no other check can run.
 async fn look_at_rights(storage: &Storage, findings: &mut Findings) -> bool {
-    match health::missing_grants(storage, None).await {
+    let asking = async { health::missing_grants(&mut *storage.connection().await?, None).await };
+    match asking.await {
         Ok(missing) if missing.is_empty() => true,
         Ok(missing) => {
             let found = format!("the role of DATABASE_URL lacks {} rights", missing.len());

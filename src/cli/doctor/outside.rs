@@ -10,6 +10,7 @@ use crate::carriers::twilio::client::{Client, WebhookUrls};
 use crate::carriers::twilio::form::Form;
 use crate::carriers::twilio::signature;
 use crate::domain::carrier_account::Account;
+use crate::domain::number::{DesiredState, WebhookState};
 use crate::secret::SecretKeys;
 use crate::storage::carrier_account::{AccountError, Accounts};
 use crate::storage::pagination::HIGHEST_LIMIT;
@@ -64,7 +65,8 @@ pub(super) async fn look_at_carrier(
 /// Whether the keys open what is stored, and whether an earlier one is still needed.
 async fn look_at_keys(storage: &Storage, keys: &SecretKeys, findings: &mut Findings) -> Result<(), sqlx::Error> {
     let (mut waiting, mut unopened) = (0, 0);
-    for sealed in key_rotation::count(storage).await? {
+    let counts = key_rotation::count(&mut *storage.connection().await?).await?;
+    for sealed in counts {
         if !keys.opens(&sealed.key_id) {
             unopened += sealed.rows;
             let found =
@@ -101,17 +103,19 @@ async fn look_at_numbers(
 ) -> Result<(), sqlx::Error> {
     let mut before = None;
     loop {
-        let numbers = number::list(storage, account.project_id, before, HIGHEST_LIMIT).await?;
+        let mut connection = storage.connection().await?;
+        let numbers = number::list(&mut connection, account.project_id, before, HIGHEST_LIMIT).await?;
         if numbers.items.is_empty() && before.is_none() {
             findings.skipped("number", &format!("{project} has none: POST /v1/numbers"));
         }
-        let countries = country::of_numbers(storage, account.project_id, &numbers.items).await?;
+        let countries = country::of_numbers(&mut connection, account.project_id, &numbers.items).await?;
+        drop(connection);
         for number in &numbers.items {
             let country = number.country.as_ref().and_then(|iso2| countries.get(iso2));
             // What was seen of its webhooks may be over; they are looked at now, of one that should be ours.
-            let is_ours = number.desired_state == "attached" && number.carrier_sid.is_some();
+            let is_ours = number.desired_state == DesiredState::Attached && number.carrier_sid.is_some();
             let seen = match is_ours {
-                true => number::Number { webhook: "ok".to_owned(), refusal_reason: None, ..number.clone() },
+                true => number::Number { webhook: WebhookState::Ok, refusal_reason: None, ..number.clone() },
                 false => number.clone(),
             };
             for finding in seen.findings(country) {

@@ -30,7 +30,8 @@ pub(super) async fn look_at_work(storage: &Storage, findings: &mut Findings) {
 
 /// Reports invariants that do not hold.
 async fn look_at_invariants(storage: &Storage, findings: &mut Findings) {
-    let breaches = match invariant::check(storage).await {
+    let checking = async { invariant::check(&mut *storage.connection().await?).await };
+    let breaches = match checking.await {
         Ok(breaches) => breaches,
         // The views are made by migrate (42P01).
         Err(error) if error.as_database_error().is_some_and(|told| told.code().as_deref() == Some("42P01")) => {
@@ -59,7 +60,7 @@ async fn look_at_invariants(storage: &Storage, findings: &mut Findings) {
 
 /// Reports projects that have reached a limit: their messages are refused or wait.
 async fn look_at_limits(storage: &Storage, findings: &mut Findings) -> Result<(), sqlx::Error> {
-    let at_limit = outbound_limits::at_limit(storage).await?;
+    let at_limit = outbound_limits::at_limit(&mut *storage.connection().await?).await?;
     if at_limit.is_empty() {
         findings.ok("limits", "no project is at a limit of what it sends");
     }
@@ -77,7 +78,7 @@ async fn look_at_limits(storage: &Storage, findings: &mut Findings) -> Result<()
 
 /// Reports rows that were set aside because they could not be claimed. No other part of textback reports them later.
 async fn look_at_set_aside(storage: &Storage, findings: &mut Findings) -> Result<(), sqlx::Error> {
-    let all = health::set_aside(storage).await?;
+    let all = health::set_aside(&mut *storage.connection().await?).await?;
     if all.is_empty() {
         findings.ok("set aside", "nothing");
     }
@@ -105,7 +106,7 @@ async fn look_at_set_aside(storage: &Storage, findings: &mut Findings) -> Result
 
 /// Counts the work that is due.
 async fn look_at_backlog(storage: &Storage, findings: &mut Findings) -> Result<(), sqlx::Error> {
-    let backlog = health::backlog(storage).await?;
+    let backlog = health::backlog(&mut *storage.connection().await?).await?;
     for (what, count) in [
         ("turns", backlog.turns),
         ("deliveries", backlog.deliveries),
@@ -119,7 +120,8 @@ async fn look_at_backlog(storage: &Storage, findings: &mut Findings) -> Result<(
 
 /// Reports work that is due and that nobody claims.
 async fn look_at_unclaimed(storage: &Storage, findings: &mut Findings) -> Result<(), sqlx::Error> {
-    for unclaimed in health::unclaimed(storage, UNCLAIMED_SECONDS).await? {
+    let all = health::unclaimed(&mut *storage.connection().await?, UNCLAIMED_SECONDS).await?;
+    for unclaimed in all {
         let found = format!(
             "{} of the kind {} are due and not claimed, the oldest for {:.0} s",
             unclaimed.due, unclaimed.kind, unclaimed.seconds
@@ -135,7 +137,8 @@ async fn look_at_unclaimed(storage: &Storage, findings: &mut Findings) -> Result
 
 /// Reports work that is on its way for too long.
 async fn look_at_stuck(storage: &Storage, findings: &mut Findings) -> Result<(), sqlx::Error> {
-    for stuck in health::stuck(storage, STUCK_SECONDS).await? {
+    let all = health::stuck(&mut *storage.connection().await?, STUCK_SECONDS).await?;
+    for stuck in all {
         let found = format!(
             "a {} for {} is {:.0} s old; the last that was heard of it: {}",
             stuck.kind,

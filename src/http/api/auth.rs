@@ -87,7 +87,7 @@ impl Gate {
         let token = token.trim();
         let hash = sha256(token.as_bytes());
         let found = match self.known.get(&hash).await {
-            Some(()) => api_key::find(&self.storage, token).await?,
+            Some(()) => api_key::find(&mut *self.storage.connection().await?, token).await?,
             None if self.guesses.are_too_many(request).await => self.find_unknown(token, &self.guessed).await?,
             None => self.find_unknown(token, &self.unknown).await?,
         };
@@ -113,7 +113,7 @@ impl Gate {
             let told = "too many keys are looked up at this moment; try again";
             return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_unknown_keys", told).retry_after(1));
         };
-        Ok(api_key::find(&self.storage, token).await?)
+        Ok(api_key::find(&mut *self.storage.connection().await?, token).await?)
     }
 
     async fn refuse(&self, request: &Request) -> Problem {

@@ -75,7 +75,8 @@ impl Api {
                 format!("{:?} is no code of a country such as US", country.0),
             ));
         }
-        match country::find(&door.storage, account.project_id, &iso2).await? {
+        let country = country::find(&mut *door.storage.connection().await?, account.project_id, &iso2).await?;
+        match country {
             Some(known) if known.two_way == Some(false) => return Err(without_sms(&known)),
             Some(_) => {}
             None => {

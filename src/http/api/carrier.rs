@@ -114,7 +114,9 @@ impl Api {
                 ));
             }
         };
-        let project = project::find(&door.storage, project_id).await?.ok_or_else(|| Problem::not_found("project"))?;
+        let project = project::find(&mut *door.storage.connection().await?, project_id)
+            .await?
+            .ok_or_else(|| Problem::not_found("project"))?;
         let account = Account {
             project_id,
             webhook_key: project.webhook_key,

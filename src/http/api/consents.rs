@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::auth::Caller;
 use super::lists::{self, List};
 use super::{ApiState, Group};
+use crate::domain::consent::ConsentKind;
 use crate::domain::phone_number;
 use crate::http::problem::Problem;
 use crate::storage::{consent, number};
@@ -84,7 +85,9 @@ impl Api {
     ) -> Result<Json<List<Consent>>, Problem> {
         let (cursor, limit) = (lists::cursor(cursor.0)?, lists::limit(limit.0)?);
         let filter = consent::Filter { number: number.0, contact: contact.0 };
-        Ok(Json(List::of(consent::list(&door.storage, caller.reader(), &filter, cursor, limit).await?)))
+        Ok(Json(List::of(
+            consent::list(&mut *door.storage.connection().await?, caller.reader(), &filter, cursor, limit).await?,
+        )))
     }
 
     /// Record what a contact said in another way than by a text
@@ -103,14 +106,16 @@ impl Api {
                 format!("contact is {contact:?}, which is not in E.164, such as +14155550101"),
             ));
         }
-        let Some(found) = number::find_by_number(&door.storage, project_id, &number).await? else {
+        let mut connection = door.storage.connection().await?;
+        let Some(found) = number::find_by_number(&mut connection, project_id, &number).await? else {
             return Err(Problem::invalid("number_not_ours", format!("{number:?} is not a number of this project")));
         };
         let kind = match kind {
-            Kind::OptedOut => "opted_out",
-            Kind::OptedIn => "opted_in",
+            Kind::OptedOut => ConsentKind::OptedOut,
+            Kind::OptedIn => ConsentKind::OptedIn,
         };
-        let recorded = consent::record(&door.storage, project_id, found.id, &contact, kind, note.as_deref()).await?;
+        let said = consent::NewConsent { project_id, number_id: found.id, contact, kind, note };
+        let recorded = consent::record(&mut connection, &said).await?;
         Ok(ConsentRecorded::Recorded(Json(recorded.into())))
     }
 }
@@ -121,8 +126,8 @@ impl From<consent::Consent> for Consent {
             id: consent.id,
             number: consent.number,
             contact: consent.contact,
-            kind: consent.kind,
-            source: consent.source,
+            kind: consent.kind.to_string(),
+            source: consent.source.to_string(),
             said: consent.said,
             message_id: consent.message_id,
             recorded_at: consent.recorded_at,

@@ -12,7 +12,7 @@ use super::auth::Caller;
 use super::lists::{self, List};
 use super::{ApiState, Group};
 use crate::http::problem::Problem;
-use crate::storage::country;
+use crate::storage::{country, database};
 
 /// `/v1/countries`
 pub struct Api;
@@ -90,13 +90,14 @@ impl Api {
         limit: Query<Option<u32>>,
     ) -> Result<Json<List<Country>>, Problem> {
         let (cursor, limit) = (lists::cursor(cursor.0)?, lists::limit(limit.0)?);
-        Ok(Json(List::of(country::list(&door.storage, caller.reader(), cursor, limit).await?)))
+        Ok(Json(List::of(country::list(&mut *door.storage.connection().await?, caller.reader(), cursor, limit).await?)))
     }
 
     /// Read a country
     #[oai(path = "/countries/:iso2", method = "get", operation_id = "get_country")]
     async fn get(&self, door: Data<&ApiState>, caller: Caller, iso2: Path<String>) -> Result<Json<Country>, Problem> {
-        let found = country::find(&door.storage, caller.reader(), &iso2.to_ascii_uppercase()).await?;
+        let iso2 = iso2.to_ascii_uppercase();
+        let found = country::find(&mut *door.storage.connection().await?, caller.reader(), &iso2).await?;
         Ok(Json(found.ok_or_else(|| Problem::not_found("country"))?.into()))
     }
 
@@ -113,7 +114,7 @@ impl Api {
     ) -> Result<Json<Country>, Problem> {
         let project_id = caller.writer()?;
         let iso2 = iso2.to_ascii_uppercase();
-        if country::find(&door.storage, project_id, &iso2).await?.is_none() {
+        if country::find(&mut *door.storage.connection().await?, project_id, &iso2).await?.is_none() {
             return Err(Problem::not_found("country"));
         }
         let CountryChanges { two_way, registration_policy, note } = body.0;
@@ -126,10 +127,12 @@ impl Api {
         change("two_way", value_of(two_way, Value::from));
         change("registration_policy", value_of(registration_policy, |policy| policy.word().into()));
         change("note", value_of(note, Value::from));
-        country::rule(&door.storage, project_id, &iso2, &changes).await?;
+        let (storage, code, changed) = (&door.storage, &iso2, &changes);
+        let rule = || async move { country::rule(&mut *storage.connection().await?, project_id, code, changed).await };
+        database::retry_on_deadlock(rule).await?;
         // What was held may leave now.
         door.storage.notifier().notify(crate::domain::job::JobKind::Delivery);
-        let found = country::find(&door.storage, project_id, &iso2).await?;
+        let found = country::find(&mut *door.storage.connection().await?, project_id, &iso2).await?;
         Ok(Json(found.ok_or_else(|| Problem::not_found("country"))?.into()))
     }
 }
@@ -150,7 +153,7 @@ impl From<country::Country> for Country {
             two_way: country.two_way,
             two_way_long_code: country.two_way_long_code,
             number_types: country.number_types,
-            registration_policy: country.registration_policy,
+            registration_policy: country.registration_policy.to_string(),
             registration: country.registration,
             registration_detail: country.registration_detail,
             sources: country.sources,

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::auth::Caller;
 use super::{ApiState, Group};
 use crate::carriers::twilio::media::MediaError;
+use crate::domain::message::Direction;
 use crate::http::problem::Problem;
 use crate::storage::attachment;
 
@@ -42,8 +43,9 @@ impl Api {
     /// images, sounds, films, contact cards, calendars, PDF and plain text.
     #[oai(path = "/media/:id", method = "get", operation_id = "get_medium")]
     async fn get(&self, door: Data<&ApiState>, caller: Caller, id: Path<Uuid>) -> Result<Fetched, Problem> {
-        let found = attachment::find(&door.storage, caller.reader(), *id).await?;
-        let found = found.filter(|found| found.direction == "inbound").ok_or_else(|| Problem::not_found("medium"))?;
+        let found = attachment::find(&mut *door.storage.connection().await?, caller.reader(), *id).await?;
+        let found =
+            found.filter(|found| found.direction == Direction::Inbound).ok_or_else(|| Problem::not_found("medium"))?;
         let account = door.accounts.of_project(caller.reader()).await?;
         let account = account.ok_or_else(|| {
             Problem::conflict(
@@ -53,7 +55,7 @@ impl Api {
         })?;
         let fetched = door.carrier.fetch_medium(&account, &found.url).await.map_err(of_fetching)?;
         let bytes = i64::try_from(fetched.bytes.len()).unwrap_or(i64::MAX);
-        attachment::measure(&door.storage, found.id, &fetched.content_type, bytes).await?;
+        attachment::measure(&mut *door.storage.connection().await?, found.id, &fetched.content_type, bytes).await?;
         Ok(Fetched::Attachment(
             Binary(fetched.bytes),
             fetched.content_type,

@@ -14,10 +14,14 @@ use uuid::Uuid;
 use super::auth::Caller;
 use super::lists::{self, List};
 use super::{ApiState, Group};
+use crate::domain::job::JobKind;
+use crate::domain::message::SendOutcome;
 use crate::domain::phone_number;
 use crate::domain::segments;
+use crate::domain::session;
 use crate::http::problem::Problem;
 use crate::secret::sha256;
+use crate::storage::database;
 use crate::storage::message::{self, Begun, Idempotency, NewText, Traced};
 use crate::storage::number::Sender;
 use crate::storage::scheduled_message::{self, ScheduledMessage};
@@ -49,11 +53,11 @@ enum OnActiveSession {
 }
 
 impl OnActiveSession {
-    const fn word(self) -> &'static str {
+    const fn stored(self) -> session::OnActiveSession {
         match self {
-            Self::Supersede => "supersede",
-            Self::Join => "join",
-            Self::Reject => "reject",
+            Self::Supersede => session::OnActiveSession::Supersede,
+            Self::Join => session::OnActiveSession::Join,
+            Self::Reject => session::OnActiveSession::Reject,
         }
     }
 }
@@ -188,12 +192,19 @@ impl Api {
         // Before any wait, so that an oversized request is not held in memory meanwhile.
         check::request(&mut request)?;
         if let Some(idempotency) = &idempotency
-            && let Some(begun) = message::replay(&door.storage, project_id, idempotency).await?
+            && let Some(begun) = replay(&door, project_id, idempotency).await?
         {
             return accepted(begun);
         }
         let text = read(&door, project_id, request).await?;
-        let begun = message::send(&door.storage, &text, idempotency.as_ref()).await?;
+        let (storage, text, idempotency) = (&door.storage, &text, idempotency.as_ref());
+        let send = || async move { message::send(&mut *storage.connection().await?, text, idempotency).await };
+        let begun = database::retry_on_deadlock(send).await?;
+        if begun.outcome == SendOutcome::Sent {
+            door.storage.notifier().notify(JobKind::Delivery);
+            // A new session runs its start function.
+            door.storage.notifier().notify(JobKind::Turn);
+        }
         accepted(begun).inspect_err(|problem| {
             if BOUNDS.contains(&problem.code()) {
                 metrics::counter!("textback_outbound_refused_total", "reason" => problem.code()).increment(1);
@@ -205,10 +216,11 @@ impl Api {
     #[oai(path = "/messages/:id", method = "get", operation_id = "get_message")]
     async fn get(&self, door: Data<&ApiState>, caller: Caller, id: Path<Uuid>) -> Result<Json<TracedMessage>, Problem> {
         // The scheduled one first: while we look it may become a message, and never the other way round.
-        if let Some(scheduled) = scheduled_message::find(&door.storage, caller.reader(), *id).await? {
+        let mut connection = door.storage.connection().await?;
+        if let Some(scheduled) = scheduled_message::find(&mut connection, caller.reader(), *id).await? {
             return Ok(Json(scheduled.into()));
         }
-        let traced = message::find(&door.storage, caller.reader(), *id).await?;
+        let traced = message::find(&mut connection, caller.reader(), *id).await?;
         Ok(Json(traced.ok_or_else(|| Problem::not_found("message"))?.into()))
     }
 
@@ -221,10 +233,11 @@ impl Api {
         id: Path<Uuid>,
     ) -> Result<Json<TracedMessage>, Problem> {
         let project_id = caller.writer()?;
-        let cancelled = scheduled_message::cancel(&door.storage, project_id, *id).await?;
-        match scheduled_message::find(&door.storage, project_id, *id).await? {
+        let mut connection = door.storage.connection().await?;
+        let cancelled = scheduled_message::cancel(&mut connection, project_id, *id).await?;
+        match scheduled_message::find(&mut connection, project_id, *id).await? {
             Some(scheduled) if cancelled || scheduled.refusal_reason.is_some() => Ok(Json(scheduled.into())),
-            _ if message::find(&door.storage, project_id, *id).await?.is_some() => Err(Problem::conflict(
+            _ if message::find(&mut connection, project_id, *id).await?.is_some() => Err(Problem::conflict(
                 "message_not_scheduled",
                 "this text does not wait for a time any more; only a scheduled one can be cancelled",
             )),
@@ -242,7 +255,9 @@ impl Api {
         limit: Query<Option<u32>>,
     ) -> Result<Json<List<Scheduled>>, Problem> {
         let (cursor, limit) = (lists::cursor(cursor.0)?, lists::limit(limit.0)?);
-        Ok(Json(List::of(scheduled_message::list(&door.storage, caller.reader(), cursor, limit).await?)))
+        Ok(Json(List::of(
+            scheduled_message::list(&mut *door.storage.connection().await?, caller.reader(), cursor, limit).await?,
+        )))
     }
 }
 
@@ -256,15 +271,20 @@ fn idempotency(key: Option<String>, request: &NewMessage) -> Result<Option<Idemp
     Ok(Some(Idempotency { key, request_hash: sha256(request.as_bytes()).to_vec() }))
 }
 
+/// The answer that the key got, if it was used.
+async fn replay(door: &ApiState, project_id: Uuid, idempotency: &Idempotency) -> Result<Option<Begun>, sqlx::Error> {
+    message::replay(&mut *door.storage.connection().await?, project_id, idempotency).await
+}
+
 /// The text that a request asks for, if it can be sent.
 async fn read(door: &ApiState, project_id: Uuid, request: NewMessage) -> Result<NewText, Problem> {
     let contact = request.to.clone();
-    let (send_at, on_active_session) = (request.send_at, request.on_active_session.word());
+    let (send_at, on_active_session) = (request.send_at, request.on_active_session.stored());
     let media_urls = request.media_urls.clone();
     let body = wording(door, project_id, &request).await?;
     let in_country = phone_number::country(&contact);
     if let Some(iso2) = &in_country
-        && let Some(country) = country::find(&door.storage, project_id, iso2).await?
+        && let Some(country) = country::find(&mut *door.storage.connection().await?, project_id, iso2).await?
         && country.two_way == Some(false)
     {
         return Err(super::numbers::without_sms(&country));
@@ -289,7 +309,7 @@ async fn read(door: &ApiState, project_id: Uuid, request: NewMessage) -> Result<
 /// What the text says.
 async fn wording(door: &ApiState, project_id: Uuid, request: &NewMessage) -> Result<String, Problem> {
     let Some(name) = &request.template else { return Ok(request.body.clone().unwrap_or_default()) };
-    let found = crate::storage::template::find(&door.storage, project_id, name).await?;
+    let found = crate::storage::template::find(&mut *door.storage.connection().await?, project_id, name).await?;
     let found = found.ok_or_else(|| {
         Problem::invalid(
             "template_unknown",
@@ -314,13 +334,13 @@ async fn sender(
     country: Option<&str>,
 ) -> Result<Sender, Problem> {
     match from {
-        Some(from) => number::find_by_number(&door.storage, project_id, &from).await?.ok_or_else(|| {
+        Some(from) => number::find_by_number(&mut *door.storage.connection().await?, project_id, &from).await?.ok_or_else(|| {
             Problem::invalid(
                 "number_not_ours",
                 format!("{from:?} is not a number of this project; GET /v1/numbers lists them, POST /v1/numbers attaches one"),
             )
         }),
-        None => number::choose(&door.storage, project_id, contact, country).await?.ok_or_else(|| {
+        None => number::choose(&mut *door.storage.connection().await?, project_id, contact, country).await?.ok_or_else(|| {
             Problem::conflict("number_missing", "this project has no number to send from; attach one: POST /v1/numbers")
         }),
     }
@@ -328,43 +348,45 @@ async fn sender(
 
 fn accepted(begun: Begun) -> Result<Accepted, Problem> {
     let Begun { outcome, message_id, session_id, send_at, retry_after_seconds } = begun;
-    Err(match outcome.as_str() {
-        "sent" | "scheduled" | "replayed" => {
+    Err(match outcome {
+        SendOutcome::Sent | SendOutcome::Scheduled | SendOutcome::Replayed => {
             return Ok(Accepted::Accepted(Json(MessageAccepted { message_id, session_id, send_at })));
         }
-        "key_reused" => Problem::invalid(
+        SendOutcome::KeyReused => Problem::invalid(
             "idempotency_key_reused",
             "this Idempotency-Key was used for another request; take a new key for a new text",
         ),
-        "contact_opted_out" => Problem::conflict(
+        SendOutcome::ContactOptedOut => Problem::conflict(
             "contact_opted_out",
             "the contact wants no texts from this number (GET /v1/consents tells since when); nothing is sent until they text START",
         ),
-        "session_active" => Problem::conflict(
+        SendOutcome::SessionActive => Problem::conflict(
             "session_active",
             format!(
                 "the contact has a session already{}; send with on_active_session join or supersede",
                 session_id.map(|id| format!(", {id}")).unwrap_or_default()
             ),
         ),
-        COUNTRY => Problem::invalid(
+        SendOutcome::CountryNotAllowed => Problem::invalid(
             COUNTRY,
             "the contact is in a country that this project does not text; PATCH /v1/project {\"allowed_countries\": [\"…\"]} allows it \
              (without a list: the countries of the project's numbers, and contacts who wrote first)",
         ),
-        CONTACT_LIMIT => Problem::too_many(
+        SendOutcome::ContactLimitReached => Problem::too_many(
             CONTACT_LIMIT,
             "the contact got all the messages that this project sends to one contact in an hour or a day \
              (GET /v1/usage?contact=… tells; PATCH /v1/project changes outbound_per_contact_per_hour and _per_day)",
             retry_after_seconds,
         ),
-        PROJECT_LIMIT => Problem::too_many(
+        SendOutcome::ProjectLimitReached => Problem::too_many(
             PROJECT_LIMIT,
             "this project has sent all that it may in a minute or a day (GET /v1/usage tells; PATCH /v1/project changes \
              outbound_per_project_per_minute and _per_day)",
             retry_after_seconds,
         ),
-        _ => Problem::conflict("number_detached", "the number was detached a moment ago; choose another one"),
+        SendOutcome::NumberDetached => {
+            Problem::conflict("number_detached", "the number was detached a moment ago; choose another one")
+        }
     })
 }
 
@@ -374,15 +396,15 @@ impl From<Traced> for TracedMessage {
         Self {
             id: message.id,
             session_id: Some(message.session_id),
-            direction: message.direction,
-            kind: message.kind,
+            direction: message.direction.to_string(),
+            kind: message.kind.to_string(),
             number,
             contact,
             body: message.body,
             encoding: message.encoding,
             segments: message.segments,
             media: message.media.map(Any),
-            status: message.status,
+            status: message.status.to_string(),
             reason: message.reason,
             carrier_sid: message.carrier_sid,
             error_code: message.error_code,
@@ -411,7 +433,7 @@ impl From<ScheduledMessage> for TracedMessage {
             body: message.body,
             media: (!media.is_empty()).then(|| Any(Value::from(media))),
             status: if message.refusal_reason.is_some() { "refused" } else { "scheduled" }.to_owned(),
-            reason: message.refusal_reason,
+            reason: message.refusal_reason.map(|reason| reason.to_string()),
             carrier_sid: None,
             error_code: None,
             error_class: None,
@@ -429,12 +451,12 @@ impl From<ScheduledMessage> for Scheduled {
         Self {
             id: message.id,
             status: if message.refusal_reason.is_some() { "refused" } else { "scheduled" }.to_owned(),
-            reason: message.refusal_reason,
+            reason: message.refusal_reason.map(|reason| reason.to_string()),
             number: message.number,
             contact: message.contact,
             body: message.body,
             media_urls: message.media_urls,
-            on_active_session: message.on_active_session,
+            on_active_session: message.on_active_session.to_string(),
             send_at: message.send_at,
             due_at: message.due_at,
             turn_id: message.turn_id,

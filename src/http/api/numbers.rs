@@ -17,12 +17,14 @@ use crate::carriers::twilio::client;
 use crate::carriers::twilio::registration::Pools;
 use crate::domain::carrier_account::Account;
 use crate::domain::job::JobKind;
+use crate::domain::number::DesiredState;
 use crate::domain::phone_number;
 use crate::http::problem::Problem;
 use crate::numbers::reconciler::{self, Looked, Refused};
 use crate::storage::agent;
 use crate::storage::country::{self, Country};
-use crate::storage::number::{self, Wish};
+use crate::storage::database;
+use crate::storage::number::{self, Claim, Facts, Wish};
 
 /// How long somebody who wants a number waits for who is looking after it.
 const BUSY: std::time::Duration = std::time::Duration::from_secs(3);
@@ -151,13 +153,13 @@ impl Api {
         let account = account(&door, project_id).await?;
         let country = phone_number::country(&number);
         if let Some(iso2) = &country
-            && let Some(known) = country::find(&door.storage, project_id, iso2).await?
+            && let Some(known) = country::find(&mut *door.storage.connection().await?, project_id, iso2).await?
             && known.two_way == Some(false)
         {
             return Err(without_sms(&known));
         }
         let wish = Wish { project_id, number, agent_id, country, may_buy: buy, mend_drift };
-        let Some(id) = number::want(&door.storage, &wish).await? else {
+        let Some(id) = number::want(&mut *door.storage.connection().await?, &wish).await? else {
             return Err(Problem::conflict(
                 "number_busy",
                 format!(
@@ -181,8 +183,10 @@ impl Api {
     ) -> Result<Json<List<Number>>, Problem> {
         let (cursor, limit) = (lists::cursor(cursor.0)?, lists::limit(limit.0)?);
         let project_id = caller.reader();
-        let page = number::list(&door.storage, project_id, cursor, limit).await?;
-        let countries = country::of_numbers(&door.storage, project_id, &page.items).await?;
+        let mut connection = door.storage.connection().await?;
+        let page = number::list(&mut connection, project_id, cursor, limit).await?;
+        let countries = country::of_numbers(&mut connection, project_id, &page.items).await?;
+        drop(connection);
         let told = |number: number::Number| {
             let country = number.country.as_ref().and_then(|iso2| countries.get(iso2));
             Number::of(number, country)
@@ -209,7 +213,10 @@ impl Api {
         if let Some(agent_id) = body.agent_id {
             known_agent(&door, project_id, agent_id).await?;
         }
-        if !number::change(&door.storage, project_id, *id, body.agent_id, body.mend_drift).await? {
+        let mut connection = door.storage.connection().await?;
+        let is_changed = number::change(&mut connection, project_id, *id, body.agent_id, body.mend_drift).await?;
+        drop(connection);
+        if !is_changed {
             return Err(Problem::not_found("number"));
         }
         read(&door, project_id, *id).await
@@ -227,8 +234,8 @@ impl Api {
     ) -> Result<Parted, Problem> {
         let project_id = caller.writer()?;
         let wanted = match at_carrier.0 {
-            Some(Parting::Keep) => "detached",
-            Some(Parting::Release) => "released",
+            Some(Parting::Keep) => DesiredState::Detached,
+            Some(Parting::Release) => DesiredState::Released,
             None => {
                 return Err(Problem::invalid(
                     "parting_unsaid",
@@ -237,7 +244,8 @@ impl Api {
             }
         };
         let account = account(&door, project_id).await?;
-        if !number::part(&door.storage, project_id, *id, wanted).await? {
+        let is_stored = number::part(&mut *door.storage.connection().await?, project_id, *id, wanted).await?;
+        if !is_stored {
             return Err(Problem::not_found("number"));
         }
         look_after(&door, &account, project_id, *id, false).await?;
@@ -266,11 +274,7 @@ impl Api {
                 Err(_) => looked?,
             }
         }
-        let number = number::find(&door.storage, project_id, *id).await?.ok_or_else(|| Problem::not_found("number"))?;
-        let country = match &number.country {
-            Some(iso2) => country::find(&door.storage, project_id, iso2).await?,
-            None => None,
-        };
+        let (number, country) = find(&door, project_id, *id).await?;
         let mut findings: Vec<Finding> = number
             .findings(country.as_ref())
             .into_iter()
@@ -318,12 +322,16 @@ pub(super) async fn account(door: &ApiState, project_id: Uuid) -> Result<std::sy
 }
 
 async fn read(door: &ApiState, project_id: Uuid, id: Uuid) -> Result<Json<Number>, Problem> {
-    let number = number::find(&door.storage, project_id, id).await?.ok_or_else(|| Problem::not_found("number"))?;
-    let country = match &number.country {
-        Some(iso2) => country::find(&door.storage, project_id, iso2).await?,
-        None => None,
-    };
+    let (number, country) = find(door, project_id, id).await?;
     Ok(Json(Number::of(number, country.as_ref())))
+}
+
+/// A number with what counts for texting where it is.
+async fn find(door: &ApiState, project_id: Uuid, id: Uuid) -> Result<(number::Number, Option<Country>), Problem> {
+    let mut connection = door.storage.connection().await?;
+    let number = number::find(&mut connection, project_id, id).await?.ok_or_else(|| Problem::not_found("number"))?;
+    let country = country::of_number(&mut connection, &number).await?;
+    Ok((number, country))
 }
 
 /// What was asked is noted all the same, and is done with the next look.
@@ -346,11 +354,14 @@ async fn look_after(
     // A look of a worker's is over in a moment, and nobody should hear of it.
     let until = tokio::time::Instant::now() + BUSY;
     let claim = loop {
-        match number::take(&door.storage, project_id, id, reconciler::LEASE_SECONDS).await? {
+        let mut connection = door.storage.connection().await?;
+        let claim = number::take(&mut connection, project_id, id, reconciler::LEASE_SECONDS).await?;
+        if claim.is_none() && number::find(&mut connection, project_id, id).await?.is_none() {
+            return Err(Problem::not_found("number"));
+        }
+        drop(connection);
+        match claim {
             Some(claim) => break claim,
-            None if number::find(&door.storage, project_id, id).await?.is_none() => {
-                return Err(Problem::not_found("number"));
-            }
             None if tokio::time::Instant::now() > until => return Err(busy()),
             None => tokio::time::sleep(BUSY / 30).await,
         }
@@ -361,7 +372,7 @@ async fn look_after(
     let look = reconciler::look_after(&door.carrier, &pools, account, &urls, &claim.number);
     match number::while_held(&door.storage, &claim, reconciler::LEASE_SECONDS, look).await {
         Looked::Seen { facts, trouble } => {
-            if !number::settle(&door.storage, &claim, &facts).await? {
+            if !settle(door, &claim, &facts).await? {
                 return Err(busy());
             }
             match trouble {
@@ -377,9 +388,9 @@ async fn look_after(
             let bought = claim.number.may_buy && facts.carrier_sid.is_some();
             let never_ours = is_new && claim.number.carrier_sid.is_none() && !bought;
             if never_ours {
-                number::forget(&door.storage, &claim).await?;
+                number::forget(&mut *door.storage.connection().await?, &claim).await?;
             } else {
-                number::settle(&door.storage, &claim, &facts).await?;
+                settle(door, &claim, &facts).await?;
             }
             let code = match refused {
                 Refused::NotOwned { .. } => "number_not_owned",
@@ -392,6 +403,16 @@ async fn look_after(
             Err(Problem::invalid(code, refused.to_string()))
         }
     }
+}
+
+/// Writes what was observed and done about a number. Returns false if the lease was lost.
+async fn settle(door: &ApiState, claim: &Claim, facts: &Facts) -> Result<bool, Problem> {
+    let storage = &door.storage;
+    let settle = || async move { number::settle(&mut *storage.connection().await?, claim, facts).await };
+    let is_settled = database::retry_on_deadlock(settle).await?;
+    // An approval releases what waited for it.
+    door.storage.notifier().notify(JobKind::Delivery);
+    Ok(is_settled)
 }
 
 /// Why a number of a country is refused.
@@ -416,16 +437,16 @@ impl Number {
             number: number.number,
             agent_id: number.agent_id,
             country: number.country,
-            wanted: number.desired_state,
+            wanted: number.desired_state.to_string(),
             carrier_sid: number.carrier_sid,
             number_type: number.number_type,
-            webhook: number.webhook,
+            webhook: number.webhook.to_string(),
             webhook_detail: number.webhook_detail,
             webhook_set_at: number.webhook_set_at,
             mend_drift: number.mend_drift,
-            registration: number.registration,
+            registration: number.registration.to_string(),
             registration_detail: number.registration_detail,
-            sends: number.send_policy,
+            sends: number.send_policy.to_string(),
             steps: number.steps.as_array().into_iter().flatten().cloned().map(Any).collect(),
             checked_at: number.checked_at,
             created_at: number.created_at,

@@ -114,7 +114,7 @@ impl Api {
     /// Read the project and its settings
     #[oai(path = "/project", method = "get", operation_id = "get_project")]
     async fn get(&self, door: Data<&ApiState>, caller: Caller) -> Result<Json<Project>, Problem> {
-        Ok(Json(project::settings(&door.storage, caller.reader()).await?.into()))
+        Ok(Json(project::settings(&mut *door.storage.connection().await?, caller.reader()).await?.into()))
     }
 
     /// Change the project and its settings
@@ -128,7 +128,7 @@ impl Api {
         let project_id = caller.writer()?;
         let asked = body.0;
         if let MaybeUndefined::Value(default) = &asked.default_number
-            && number::find_by_number(&door.storage, project_id, default).await?.is_none()
+            && number::find_by_number(&mut *door.storage.connection().await?, project_id, default).await?.is_none()
         {
             return Err(Problem::invalid("number_not_ours", format!("{default:?} is not a number of this project")));
         }
@@ -163,7 +163,7 @@ impl Api {
             MaybeUndefined::Null => _ = change("allowed_countries", Value::Null),
             MaybeUndefined::Value(countries) => {
                 for iso2 in countries.iter().filter(|iso2| *iso2 != phone_number::WORLD) {
-                    if country::find(&door.storage, project_id, iso2).await?.is_none() {
+                    if country::find(&mut *door.storage.connection().await?, project_id, iso2).await?.is_none() {
                         return Err(Problem::invalid(
                             "country_unknown",
                             format!(
@@ -193,7 +193,7 @@ impl Api {
                 change("quiet_until", of_the_clock(&until)?.into());
             }
         }
-        Ok(Json(project::change(&door.storage, project_id, &changes).await?.into()))
+        Ok(Json(project::change(&mut *door.storage.connection().await?, project_id, &changes).await?.into()))
     }
 }
 

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::auth::Caller;
 use super::lists::{self, List};
 use super::{ApiState, Group};
+use crate::domain;
 use crate::http::problem::Problem;
 use crate::storage::{message, session};
 
@@ -28,11 +29,11 @@ enum SessionStatus {
 }
 
 impl SessionStatus {
-    const fn word(self) -> &'static str {
+    const fn stored(self) -> domain::session::SessionStatus {
         match self {
-            Self::Open => "open",
-            Self::Warned => "warned",
-            Self::Closed => "closed",
+            Self::Open => domain::session::SessionStatus::Open,
+            Self::Warned => domain::session::SessionStatus::Warned,
+            Self::Closed => domain::session::SessionStatus::Closed,
         }
     }
 }
@@ -129,18 +130,17 @@ impl Api {
         limit: Query<Option<u32>>,
     ) -> Result<Json<List<Session>>, Problem> {
         let (cursor, limit) = (lists::cursor(cursor.0)?, lists::limit(limit.0)?);
-        let filter = session::Filter {
-            number: number.0,
-            contact: contact.0,
-            status: status.0.map(|status| status.word().to_owned()),
-        };
-        Ok(Json(List::of(session::list(&door.storage, caller.reader(), &filter, cursor, limit).await?)))
+        let filter =
+            session::Filter { number: number.0, contact: contact.0, status: status.0.map(SessionStatus::stored) };
+        Ok(Json(List::of(
+            session::list(&mut *door.storage.connection().await?, caller.reader(), &filter, cursor, limit).await?,
+        )))
     }
 
     /// Read a session
     #[oai(path = "/sessions/:id", method = "get", operation_id = "get_session")]
     async fn get(&self, door: Data<&ApiState>, caller: Caller, id: Path<Uuid>) -> Result<Json<Session>, Problem> {
-        let session = session::find(&door.storage, caller.reader(), *id).await?;
+        let session = session::find(&mut *door.storage.connection().await?, caller.reader(), *id).await?;
         Ok(Json(session.ok_or_else(|| Problem::not_found("session"))?.into()))
     }
 
@@ -155,10 +155,11 @@ impl Api {
         limit: Query<Option<u32>>,
     ) -> Result<Json<List<Message>>, Problem> {
         let (cursor, limit) = (lists::cursor(cursor.0)?, lists::limit(limit.0)?);
-        if session::find(&door.storage, caller.reader(), *id).await?.is_none() {
+        let mut connection = door.storage.connection().await?;
+        if session::find(&mut connection, caller.reader(), *id).await?.is_none() {
             return Err(Problem::not_found("session"));
         }
-        Ok(Json(List::of(message::list(&door.storage, caller.reader(), *id, cursor, limit).await?)))
+        Ok(Json(List::of(message::list(&mut connection, caller.reader(), *id, cursor, limit).await?)))
     }
 
     /// End a session
@@ -167,7 +168,8 @@ impl Api {
     /// session stays as it is.
     #[oai(path = "/sessions/:id/end", method = "post", operation_id = "end_session")]
     async fn end(&self, door: Data<&ApiState>, caller: Caller, id: Path<Uuid>) -> Result<Json<Session>, Problem> {
-        let session = session::end(&door.storage, caller.writer()?, *id).await?;
+        let project_id = caller.writer()?;
+        let session = session::end(&mut *door.storage.connection().await?, project_id, *id).await?;
         Ok(Json(session.ok_or_else(|| Problem::not_found("session"))?.into()))
     }
 }
@@ -178,10 +180,10 @@ impl From<session::Session> for Session {
             id: session.id,
             number: session.number,
             contact: session.contact,
-            channel: session.channel,
-            status: session.status,
+            channel: session.channel.to_string(),
+            status: session.status.to_string(),
             state: session.state.map(Any),
-            origin: session.origin,
+            origin: session.origin.to_string(),
             engaged: session.engaged,
             agent_id: session.agent_id,
             agent_version: session.agent_version,
@@ -189,7 +191,7 @@ impl From<session::Session> for Session {
             last_message_at: session.last_message_at,
             warned_at: session.warned_at,
             closed_at: session.closed_at,
-            close_reason: session.close_reason,
+            close_reason: session.close_reason.map(|reason| reason.to_string()),
             previous_session_id: session.previous_session_id,
             warning_due_at: session.warning_due_at,
             end_due_at: session.end_due_at,
@@ -202,13 +204,13 @@ impl From<message::Message> for Message {
         Self {
             id: message.id,
             session_id: message.session_id,
-            direction: message.direction,
-            kind: message.kind,
+            direction: message.direction.to_string(),
+            kind: message.kind.to_string(),
             body: message.body,
             encoding: message.encoding,
             segments: message.segments,
             media: message.media.map(Any),
-            status: message.status,
+            status: message.status.to_string(),
             reason: message.reason,
             carrier_sid: message.carrier_sid,
             error_code: message.error_code,

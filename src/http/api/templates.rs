@@ -58,7 +58,7 @@ impl Api {
         checked.map_err(|error| {
             Problem::of_template("template_has_faults", error.map(|what| format!("the template can't be read: {what}")))
         })?;
-        Ok(Json(template::put(&door.storage, project_id, &name, &body.body).await?.into()))
+        Ok(Json(template::put(&mut *door.storage.connection().await?, project_id, &name, &body.body).await?.into()))
     }
 
     /// List templates by their names
@@ -71,13 +71,15 @@ impl Api {
         limit: Query<Option<u32>>,
     ) -> Result<Json<List<Template>>, Problem> {
         let (cursor, limit) = (lists::cursor(cursor.0)?, lists::limit(limit.0)?);
-        Ok(Json(List::of(template::list(&door.storage, caller.reader(), cursor, limit).await?)))
+        Ok(Json(List::of(
+            template::list(&mut *door.storage.connection().await?, caller.reader(), cursor, limit).await?,
+        )))
     }
 
     /// Read a template
     #[oai(path = "/templates/:name", method = "get", operation_id = "get_template")]
     async fn get(&self, door: Data<&ApiState>, caller: Caller, name: Path<String>) -> Result<Json<Template>, Problem> {
-        let found = template::find(&door.storage, caller.reader(), &name).await?;
+        let found = template::find(&mut *door.storage.connection().await?, caller.reader(), &name).await?;
         Ok(Json(found.ok_or_else(|| Problem::not_found("template"))?.into()))
     }
 
@@ -89,7 +91,9 @@ impl Api {
         caller: Caller,
         name: Path<String>,
     ) -> Result<TemplateDeleted, Problem> {
-        match template::delete(&door.storage, caller.writer()?, &name).await? {
+        let project_id = caller.writer()?;
+        let is_deleted = template::delete(&mut *door.storage.connection().await?, project_id, &name).await?;
+        match is_deleted {
             true => Ok(TemplateDeleted::Deleted),
             false => Err(Problem::not_found("template")),
         }

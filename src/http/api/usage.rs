@@ -53,7 +53,8 @@ impl Api {
                 format!("contact is {contact:?}, which is not in E.164, such as +14155550101 (write the plus as %2B)"),
             ));
         }
-        let used = outbound_limits::usage(&door.storage, project_id, contact.0.as_deref()).await?;
+        let used =
+            outbound_limits::usage(&mut *door.storage.connection().await?, project_id, contact.0.as_deref()).await?;
         let of = |used: outbound_limits::Usage| {
             let outbound_limits::Usage { limit, most, sent, resets_at } = used;
             LimitUsage { limit, most, sent, resets_at }

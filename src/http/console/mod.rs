@@ -157,9 +157,10 @@ async fn skip(request: &Request, Form(asked): Form<Skip>, door: Data<&ConsoleSta
     }
     let of_the_pair = Filter { number: Some(asked.number), contact: Some(asked.contact), status: None };
     let moved = async {
-        let newest = session::list(&door.storage, door.project_id, &of_the_pair, None, 1).await?.items;
+        let mut connection = door.storage.connection().await?;
+        let newest = session::list(&mut connection, door.project_id, &of_the_pair, None, 1).await?.items;
         match newest.first() {
-            Some(newest) => session::skip(&door.storage, door.project_id, newest.id, asked.seconds).await,
+            Some(newest) => session::skip(&mut connection, door.project_id, newest.id, asked.seconds).await,
             None => Ok(false),
         }
     };
@@ -179,10 +180,11 @@ async fn skip(request: &Request, Form(asked): Form<Skip>, door: Data<&ConsoleSta
 
 /// The newest sessions, and the messages of the very newest.
 async fn sessions(door: &ConsoleState) -> Result<maud::Markup, sqlx::Error> {
-    let sessions = session::list(&door.storage, door.project_id, &Filter::default(), None, 10).await?.items;
+    let mut connection = door.storage.connection().await?;
+    let sessions = session::list(&mut connection, door.project_id, &Filter::default(), None, 10).await?.items;
     let Some(first) = sessions.first() else { return Ok(pages::sessions(&sessions, None, &[])) };
-    let newest = session::find(&door.storage, door.project_id, first.id).await?;
-    let messages = message::list(&door.storage, door.project_id, first.id, None, 100).await?.items;
+    let newest = session::find(&mut connection, door.project_id, first.id).await?;
+    let messages = message::list(&mut connection, door.project_id, first.id, None, 100).await?.items;
     Ok(pages::sessions(&sessions, newest.as_ref(), &messages))
 }
 

@@ -4,6 +4,7 @@ use maud::{DOCTYPE, Markup, html};
 use serde_json::json;
 use twilio_simulator::PhoneText;
 
+use crate::domain::session::SessionStatus;
 use crate::storage::message::Message;
 use crate::storage::session::Session;
 
@@ -90,7 +91,7 @@ pub fn sessions(sessions: &[Session], newest: Option<&Session>, messages: &[Mess
         @if let Some(session) = newest {
             h3 { "The newest" }
             @if let Some(state) = &session.state { p { "State: " code { (state) } } }
-            @if session.status != "closed" { (clock(session)) }
+            @if session.status != SessionStatus::Closed { (clock(session)) }
             table {
                 thead { tr { th { "At" } th { "Kind" } th { "Text" } th { "Status" } } }
                 tbody {

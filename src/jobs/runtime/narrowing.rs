@@ -26,10 +26,10 @@ impl Narrowing {
     pub(crate) async fn claim<S: JobSource>(
         &self,
         source: &S,
-        room: ClaimLimits,
+        limits: ClaimLimits,
     ) -> Result<Claimed<S::Claim>, sqlx::Error> {
-        let Some(group) = self.next(source, &room).await? else { return Ok((Vec::new(), false)) };
-        let claiming = source.claim(ClaimLimits { only: group.clone(), ..room });
+        let Some(group) = self.next(source, &limits).await? else { return Ok((Vec::new(), false)) };
+        let claiming = source.claim(ClaimLimits { only: group.clone(), ..limits });
         match (database::with_timeout(claiming).await, group) {
             (Ok(claims), None) => {
                 self.search().succeeded();
@@ -56,16 +56,20 @@ impl Narrowing {
     async fn next<S: JobSource>(
         &self,
         source: &S,
-        room: &ClaimLimits,
+        limits: &ClaimLimits,
     ) -> Result<Option<Option<Vec<Uuid>>>, sqlx::Error> {
-        let most = usize::try_from(room.most).unwrap_or(usize::MAX).max(1);
+        let most = usize::try_from(limits.most).unwrap_or(usize::MAX).max(1);
         let width = match self.search().step(most) {
             Step::All => return Ok(Some(None)),
             Step::Group(group) => return Ok(Some(Some(group))),
             Step::Search { width } => width,
         };
         let asked = i64::try_from(width).unwrap_or(i64::MAX);
-        let due = database::with_timeout(set_aside::due(source.storage(), S::WORK, asked, &room.barred())).await?;
+        let reading = async {
+            let mut connection = source.storage().connection().await?;
+            set_aside::due(&mut connection, S::WORK, asked, &limits.barred()).await
+        };
+        let due = database::with_timeout(reading).await?;
         let mut search = self.search();
         search.begin(due, width, Instant::now()).map_or(Ok(()), Err)?;
         match search.step(most) {
@@ -117,7 +121,10 @@ impl Narrowing {
             Conclusion::Blamed(blamed) => blamed,
         };
         for (row, error) in blamed {
-            let setting_aside = set_aside::set_aside(source.storage(), S::WORK, row, None, &error);
+            let setting_aside = async {
+                let mut connection = source.storage().connection().await?;
+                set_aside::set_aside(&mut connection, S::WORK, row, None, &error).await
+            };
             match database::with_timeout(setting_aside).await {
                 Ok(true) => self.search().forget(row),
                 // Another worker holds the row. A later search finds it again.

@@ -2,6 +2,7 @@
 
 use crate::agents::AgentError;
 use crate::domain::bounds;
+use crate::domain::message::{MessageKind, SkipReason};
 use crate::storage::agent::Version;
 use crate::storage::turn::{Claim, Reason, Settlement};
 
@@ -28,7 +29,7 @@ pub(crate) struct Failure {
     /// How often the turn was interrupted, including this time.
     pub(crate) interruptions: i32,
     /// What its texts are skipped for when it is for good.
-    pub(crate) skip: &'static str,
+    pub(crate) skip: SkipReason,
 }
 
 impl Failure {
@@ -38,7 +39,7 @@ impl Failure {
             (AgentError::Ours(what), _) => return Self::of_ours(what.clone()),
             (AgentError::Interrupted(what), _) => {
                 let (reason, error_message) = (Reason::Interrupted, version.error_message.clone());
-                return Self { reason, error_message, skip: "worker_lost", ..Self::of_ours(what.clone()) };
+                return Self { reason, error_message, skip: SkipReason::WorkerLost, ..Self::of_ours(what.clone()) };
             }
             // A script that can't be read stays unreadable, and one that exceeded a limit would do so again, at the
             // expense of other scripts.
@@ -52,7 +53,7 @@ impl Failure {
             most_attempts,
             reason: Reason::Failed,
             interruptions: 0,
-            skip: "agent_failed",
+            skip: SkipReason::AgentFailed,
         }
     }
 
@@ -65,7 +66,7 @@ impl Failure {
             most_attempts: i32::MAX,
             reason: Reason::Ours,
             interruptions: 0,
-            skip: "agent_failed",
+            skip: SkipReason::AgentFailed,
         }
     }
 
@@ -107,7 +108,7 @@ impl Failure {
             return settlement;
         }
         match self.error_message.as_deref().filter(|text| !text.trim().is_empty()) {
-            Some(text) => settlement.say("error", text.to_owned()),
+            Some(text) => settlement.say(MessageKind::Error, text.to_owned()),
             None => settlement.skip(self.skip),
         }
     }

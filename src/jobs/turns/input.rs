@@ -1,13 +1,14 @@
 //! What an agent is told of a claimed turn: the conversation so far, and the messages that wait for an answer.
 
 use crate::agents::{Conversation, HistoryEntry, TurnInput, UserMessage};
+use crate::domain::message::Direction;
 use crate::storage::turn::{Claim, WaitingMessage};
 
 /// The conversation of a claimed turn, as its agent sees it in `env`.
 pub(crate) fn conversation(claim: &Claim, env: &'static str) -> Conversation {
     Conversation {
         id: claim.session_id.to_string(),
-        channel_type: claim.channel.clone(),
+        channel_type: claim.channel.to_string(),
         caller_number: claim.contact.clone(),
         callee_number: claim.number.clone(),
         env: env.to_owned(),
@@ -17,7 +18,10 @@ pub(crate) fn conversation(claim: &Claim, env: &'static str) -> Conversation {
             .history
             .iter()
             .map(|said| HistoryEntry {
-                role: if said.direction == "inbound" { "user" } else { "agent" }.to_owned(),
+                role: match said.direction {
+                    Direction::Inbound => "user".to_owned(),
+                    Direction::Outbound => "agent".to_owned(),
+                },
                 text: said.text.clone(),
                 at: said.at,
             })

@@ -2,13 +2,16 @@
 //! agent's version. Sends nothing.
 
 use crate::agents::countries_of;
+use crate::domain::delivery::RefusalReason;
+use crate::domain::message::MessageKind;
 use crate::domain::segments;
 use crate::storage::agent::Version;
 use crate::storage::database;
-use crate::storage::turn::Settlement;
+use crate::storage::new_id;
+use crate::storage::turn::{PlannedSend, Settlement};
 
 /// The reason for a `send_sms` beyond the turn's limit.
-const OVER: &str = "turn_limit_reached";
+const OVER: RefusalReason = RefusalReason::TurnLimitReached;
 
 /// The messages that one turn may still send.
 pub(crate) struct Allowance<'a> {
@@ -25,7 +28,7 @@ impl<'a> Allowance<'a> {
 
     /// Plans texts according to the agent's version. What exceeds the allowance is cut, and the settlement stores how
     /// much was cut.
-    pub(crate) fn say(&mut self, settlement: Settlement, kind: &'static str, texts: Vec<String>) -> Settlement {
+    pub(crate) fn say(&mut self, settlement: Settlement, kind: MessageKind, texts: Vec<String>) -> Settlement {
         let (mut settlement, mut cut) = (settlement, 0);
         for text in texts {
             let text = self.worded(text);
@@ -38,12 +41,12 @@ impl<'a> Allowance<'a> {
             return settlement;
         }
         tracing::warn!(
-            kind,
+            kind = kind.as_str(),
             most = self.most,
             cut_characters = cut,
             "the turn says more than it may send; the rest is cut (max_messages_per_turn of the agent)"
         );
-        metrics::counter!("textback_outbound_refused_total", "reason" => OVER).increment(1);
+        metrics::counter!("textback_outbound_refused_total", "reason" => OVER.as_str()).increment(1);
         settlement.cut(cut)
     }
 
@@ -60,11 +63,18 @@ impl<'a> Allowance<'a> {
                     most = self.most,
                     "the turn sends more than it may; a text outside its answer is not sent"
                 );
-                metrics::counter!("textback_outbound_refused_total", "reason" => OVER).increment(1);
+                metrics::counter!("textback_outbound_refused_total", "reason" => OVER.as_str()).increment(1);
                 Some(OVER)
             }
         };
-        settlement.send(from, to, countries, database::strip_nul(body), refused)
+        settlement.send(PlannedSend {
+            message_id: new_id(),
+            number: from,
+            contact: to,
+            countries,
+            body: database::strip_nul(body),
+            refused,
+        })
     }
 
     fn worded(&self, text: String) -> String {
