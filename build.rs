@@ -1,4 +1,4 @@
-//! Tells cargo that the embedded migrations belong to the binary; it never generates code.
+//! Tells cargo to rebuild the binary when the embedded migrations change.
 
 fn main() {
     println!("cargo:rerun-if-changed=migrations");

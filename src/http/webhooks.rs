@@ -14,7 +14,7 @@ use crate::carriers::twilio::form::Form;
 use crate::carriers::twilio::signature;
 use crate::carriers::twilio::webhooks::{InboundText, OptOut, StatusReport};
 use crate::domain::carrier_account::Account;
-use crate::http::body::{self, Held, Reading};
+use crate::http::body::{self, HeldBody, Reading};
 use crate::http::problem::Problem;
 use crate::storage::carrier_account::Accounts;
 use crate::storage::consent::Keyword;
@@ -118,7 +118,7 @@ async fn take_in(
     door: &WebhookState,
     account: &Account,
     form: &Form,
-    mut raw: Held,
+    mut raw: HeldBody,
     deadline: Instant,
 ) -> Result<&'static str, Problem> {
     let text = InboundText::read(form, &account.account_sid);
@@ -173,7 +173,7 @@ async fn record(
     account: &Account,
     request: &Request,
     form: &Form,
-    raw: &Held,
+    raw: &HeldBody,
 ) -> Result<&'static str, Problem> {
     let delivery_id = request.uri().query().and_then(|query| {
         let query = Form::read(query.as_bytes());
@@ -225,7 +225,7 @@ async fn verify(
     key: &str,
     body: Body,
     deadline: Instant,
-) -> Result<(Arc<Account>, Form, Held), Problem> {
+) -> Result<(Arc<Account>, Form, HeldBody), Problem> {
     let (account, given) =
         recognize(door, request, key, deadline).await.map_err(|refused| match body::is_announced(request) {
             true => refused.before_the_body(),

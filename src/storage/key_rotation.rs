@@ -34,7 +34,7 @@ type ContextsOf = fn(&Sealed) -> Vec<SecretContext>;
 
 /// Seals with the first key what the others sealed, and says how many rows that were. What none of them opens stays. Several
 /// processes may do it at once: a row is written only as it was read.
-pub async fn seal_anew(storage: &Storage, keys: &SecretKeys) -> Result<usize, AccountError> {
+pub async fn re_encrypt(storage: &Storage, keys: &SecretKeys) -> Result<usize, AccountError> {
     let mut renewed = 0;
     let tables: [(_, _, ContextsOf); 2] = [
         (
@@ -51,13 +51,14 @@ pub async fn seal_anew(storage: &Storage, keys: &SecretKeys) -> Result<usize, Ac
     ];
     for (find, write, contexts) in tables {
         let rows: Vec<Sealed> = sqlx::query_as(find).bind(keys.id()).fetch_all(&storage.pool).await?;
-        for row in rows.into_iter().filter(|row| keys.opens(&row.key_id)) {
+        for row in rows.into_iter().filter(|row| keys.decrypts(&row.key_id)) {
             let anew: Result<Vec<Option<Vec<u8>>>, SecretError> = row
                 .secrets
                 .iter()
                 .zip(contexts(&row))
                 .map(|(sealed, context)| {
-                    let anew = |sealed| keys.open(&context, &row.key_id, sealed).map(|it| keys.seal(&context, &it));
+                    let anew =
+                        |sealed| keys.decrypt(&context, &row.key_id, sealed).map(|it| keys.encrypt(&context, &it));
                     sealed.as_deref().map(anew).transpose()
                 })
                 .collect();
@@ -82,17 +83,17 @@ pub async fn seal_anew(storage: &Storage, keys: &SecretKeys) -> Result<usize, Ac
 }
 
 /// Does that beside the beginning of a process; what fails is told, and done at the next start.
-pub fn seal_anew_beside(storage: &Storage, keys: &SecretKeys) {
+pub fn re_encrypt_in_background(storage: &Storage, keys: &SecretKeys) {
     if keys.others() == 0 {
         return;
     }
     let (storage, keys) = (storage.clone(), keys.clone());
     tokio::spawn(async move {
-        match seal_anew(&storage, &keys).await {
+        match re_encrypt(&storage, &keys).await {
             Ok(0) => {}
-            Ok(rows) => tracing::info!(rows, key_id = keys.id(), "stored secrets are sealed with the new key"),
+            Ok(rows) => tracing::info!(rows, key_id = keys.id(), "stored secrets are encrypted with the new key"),
             Err(error) => {
-                tracing::warn!(%error, "stored secrets could not be sealed anew; the earlier key is still needed")
+                tracing::warn!(%error, "stored secrets could not be re-encrypted; the earlier key is still needed")
             }
         }
     });

@@ -1,0 +1,229 @@
+//! Checks the connection with the carrier: credentials, numbers, the public URL and webhook signatures.
+
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use url::Url;
+
+use super::{Findings, Options};
+use crate::carriers::twilio::client::{Client, WebhookUrls};
+use crate::carriers::twilio::form::Form;
+use crate::carriers::twilio::signature;
+use crate::domain::carrier_account::Account;
+use crate::secret::SecretKeys;
+use crate::storage::carrier_account::{AccountError, Accounts};
+use crate::storage::pagination::HIGHEST_LIMIT;
+use crate::storage::{Storage, country, key_rotation, number};
+
+pub(super) async fn check_carrier(
+    storage: &Storage,
+    options: &Options,
+    findings: &mut Findings,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let Some(key) = options.carrier.secret_key.clone() else {
+        findings.skipped("carrier", "TEXTBACK_SECRET_KEY is not set, so accounts and numbers were not checked");
+        return Ok(());
+    };
+    if let Err(error) = check_keys(storage, &key, findings).await {
+        findings.failed_check("secret key", &error);
+    }
+    let accounts = Accounts::new(storage.clone(), key);
+    let client = Client::new(options.carrier.twilio_api_url.clone(), options.carrier.twilio_messaging_url.clone())?;
+    let projects = match accounts.projects().await {
+        Ok(projects) => projects,
+        Err(error) => {
+            findings.failed_check("carrier", &error);
+            return Ok(());
+        }
+    };
+    if projects.is_empty() {
+        findings.skipped("carrier", "no project has a carrier account yet: PUT /v1/carrier");
+    }
+    for (project_id, project) in projects {
+        match accounts.of_project(project_id).await {
+            Ok(Some(account)) => {
+                check_signature(&account, &project, options.public_url.as_ref(), findings).await;
+                check_credentials(&client, &account, &project, findings).await;
+                let public_url = options.public_url.as_ref();
+                if let Err(error) = check_numbers(storage, &client, &account, &project, public_url, findings).await {
+                    findings.failed_check("number", &error);
+                }
+            }
+            Ok(None) => {}
+            Err(AccountError::Database(error)) => findings.failed_check("carrier", &error),
+            Err(error) => findings.bad(
+                "carrier",
+                &format!("{project}: {error}"),
+                "set the key that encrypted it, or PUT /v1/carrier again",
+            ),
+        }
+    }
+    Ok(())
+}
+
+/// Checks whether the keys decrypt the stored secrets, and whether an old key is still needed.
+async fn check_keys(storage: &Storage, keys: &SecretKeys, findings: &mut Findings) -> Result<(), sqlx::Error> {
+    let (mut waiting, mut unreadable) = (0, 0);
+    for encrypted in key_rotation::count(storage).await? {
+        if !keys.decrypts(&encrypted.key_id) {
+            unreadable += encrypted.rows;
+            let found = format!(
+                "{} stored secrets were encrypted with key {}, which is not given",
+                encrypted.rows, encrypted.key_id
+            );
+            findings.bad(
+                "secret key",
+                &found,
+                "add that key to TEXTBACK_SECRET_KEY after a comma, or give the secrets again",
+            );
+        } else if encrypted.key_id != keys.id() {
+            waiting += encrypted.rows;
+        }
+    }
+    match (waiting, keys.others()) {
+        _ if unreadable > 0 => {}
+        (0, 0) => {}
+        (0, _) => findings.ok("secret key", &format!("key {} decrypts all secrets: the other keys can be taken out", keys.id())),
+        (waiting, _) => findings.skipped(
+            "secret key",
+            &format!("{waiting} stored secrets wait for the new key: they are re-encrypted when textback serve or work starts with it"),
+        ),
+    }
+    Ok(())
+}
+
+/// Checks all numbers of a project: their webhooks are read from the carrier, everything else is as last observed.
+async fn check_numbers(
+    storage: &Storage,
+    client: &Client,
+    account: &Account,
+    project: &str,
+    public_url: Option<&Url>,
+    findings: &mut Findings,
+) -> Result<(), sqlx::Error> {
+    let mut before = None;
+    loop {
+        let numbers = number::list(storage, account.project_id, before, HIGHEST_LIMIT).await?;
+        if numbers.items.is_empty() && before.is_none() {
+            findings.skipped("number", &format!("{project} has none: POST /v1/numbers"));
+        }
+        let countries = country::of_numbers(storage, account.project_id, &numbers.items).await?;
+        for number in &numbers.items {
+            let country = number.country.as_ref().and_then(|iso2| countries.get(iso2));
+            // The webhooks of attached numbers are read from the carrier below, so the stored observation is ignored.
+            let is_attached = number.wanted == "attached" && number.carrier_sid.is_some();
+            let observed = match is_attached {
+                true => number::Number { webhook: "ok".to_owned(), refused: None, ..number.clone() },
+                false => number.clone(),
+            };
+            for finding in observed.findings(country) {
+                match finding.severity {
+                    "blocked" => findings.bad("number", &finding.what, &finding.mend),
+                    _ => findings.skipped("number", &format!("{} -> {}", finding.what, finding.mend)),
+                }
+            }
+            if is_attached {
+                check_number(client, account, number, public_url, findings).await;
+            }
+        }
+        before = numbers.items.last().map(|number| number.id);
+        if numbers.next_cursor.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+/// Calls the public URL as the carrier would, with a signature over it.
+async fn check_signature(account: &Account, project: &str, public_url: Option<&Url>, findings: &mut Findings) {
+    let Some(public_url) = public_url else {
+        return findings.skipped("signature", "TEXTBACK_PUBLIC_URL is not set");
+    };
+    let url = WebhookUrls::of(public_url.as_str().trim_end_matches('/'), &account.webhook_key).check;
+    let signature = signature::sign(&account.auth_token, &url, &Form::read(b""));
+    let request = async { http()?.post(&url).header(signature::HEADER, signature).send().await };
+    let repair = "textback serve must have the same TEXTBACK_PUBLIC_URL, TEXTBACK_SECRET_KEY and DATABASE_URL as this command, and a proxy must forward the path and the headers unchanged";
+    match request.await {
+        Ok(answer) if answer.status() == StatusCode::NO_CONTENT => {
+            findings.ok("signature", &format!("signed webhooks for {project} are accepted"));
+        }
+        Ok(answer) => {
+            let found = format!("signed webhooks for {project} are answered with {}", answer.status());
+            findings.bad("signature", &found, repair);
+        }
+        Err(_) => findings.skipped("signature", &format!("not checked for {project}: the public URL can't be reached")),
+    }
+}
+
+fn http() -> reqwest::Result<reqwest::Client> {
+    reqwest::Client::builder().timeout(Duration::from_secs(10)).redirect(reqwest::redirect::Policy::none()).build()
+}
+
+/// Checks the credentials by listing messages. Unknown deliveries are looked up in that list, so with a key that may send
+/// but not list messages they would wait forever.
+async fn check_credentials(client: &Client, account: &Account, project: &str, findings: &mut Findings) {
+    let since = chrono::Utc::now();
+    // The next token would hide that the current one is no longer valid.
+    let account = &Account { next_auth_token: None, ..account.clone() };
+    match client.list_newest(account).await {
+        Ok(count) => {
+            let took = (chrono::Utc::now() - since).num_milliseconds();
+            findings.ok(
+                "carrier",
+                &format!("the account of {project} lists its messages ({count} on a page) in {took} ms"),
+            );
+        }
+        Err(error) => {
+            let found = format!("{project}: the account's messages can't be listed: {error}");
+            let repair = "check the credentials (PUT /v1/carrier); a restricted key needs the right to read messages, and TEXTBACK_TWILIO_API_URL must be the carrier's";
+            findings.bad("carrier", &found, repair);
+        }
+    }
+}
+
+async fn check_number(
+    client: &Client,
+    account: &Account,
+    number: &number::Number,
+    public_url: Option<&Url>,
+    findings: &mut Findings,
+) {
+    let name = &number.number;
+    let found = match client.find_number(account, name).await {
+        Ok(Some(found)) => found,
+        Ok(None) => {
+            let found = format!("{name} is no longer in the account");
+            return findings.bad("number", &found, "get it back at the carrier, or attach another number");
+        }
+        Err(error) => {
+            let repair = "check the credentials (PUT /v1/carrier) and TEXTBACK_TWILIO_API_URL";
+            return findings.bad("carrier", &format!("{name}: {error}"), repair);
+        }
+    };
+    let Some(public_url) = public_url else {
+        return findings.skipped("number", "TEXTBACK_PUBLIC_URL is not set, so webhooks were not compared");
+    };
+    let urls = WebhookUrls::of(public_url.as_str().trim_end_matches('/'), &account.webhook_key);
+    match found.drift(&urls) {
+        None => findings.ok("number", &format!("{name} is in the account, and its webhooks lead here")),
+        Some(drift) => {
+            let repair = "attach it again: POST /v1/numbers sets its webhooks";
+            findings.bad("number", &format!("the settings of {name} at the carrier have drifted: {drift}"), repair);
+        }
+    }
+}
+
+pub(super) async fn check_public_url(public_url: Option<&Url>, findings: &mut Findings) {
+    let Some(public_url) = public_url else {
+        return findings.skipped("public URL", "TEXTBACK_PUBLIC_URL is not set");
+    };
+    let base = public_url.as_str().trim_end_matches('/');
+    let request = async { http()?.get(format!("{base}/readyz")).send().await };
+    let repair = "start textback serve behind it; a proxy must forward the path unchanged, without a redirect";
+    match request.await {
+        Ok(answer) if answer.status().is_success() => {
+            findings.ok("public URL", &format!("{base} leads to a textback process that is ready"))
+        }
+        Ok(answer) => findings.bad("public URL", &format!("{base}/readyz answers {}", answer.status()), repair),
+        Err(_) => findings.bad("public URL", &format!("{base} can't be reached from here"), repair),
+    }
+}
