@@ -1,4 +1,4 @@
-//! Turns that begin with their texts, where one process takes texts in and runs turns: claimed at once, as a claim would have, and never twice.
+//! Tests eager dispatch: the turn of an inbound message is claimed in the transaction that stores it.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,8 +15,8 @@ use textback::storage::turn::{self, Claim};
 use uuid::Uuid;
 
 use crate::batches::text;
-use crate::harness::{ADA, ECHO, NUMBER, World, settings};
-use crate::stage::{Stage, Tally};
+use crate::harness::{ADA, ECHO, NUMBER, TestApp, settings};
+use crate::process_harness::{ExpectedReplies, ProcessHarness};
 
 const BEN: &str = "+14155550102";
 
@@ -36,16 +36,16 @@ impl Beginner for Begun {
 }
 
 /// A storage of a process that works too, and the claims of what began there.
-pub fn beside(world: &World) -> (Storage, Arc<Mutex<Vec<Claim>>>) {
+pub fn beside(app: &TestApp) -> (Storage, Arc<Mutex<Vec<Claim>>>) {
     let begun = Begun::default();
     let claims = begun.0.clone();
-    let storage = Storage::open_beside(&world.database_url, 4, Arc::new(Notifier::default()), Arc::new(begun));
+    let storage = Storage::open_beside(&app.database_url, 4, Arc::new(Notifier::default()), Arc::new(begun));
     (storage.expect("a ledger"), claims)
 }
 
-pub async fn take_in(world: &World, storage: &Storage, from: &str, body: &str) -> IngestOutcome {
+pub async fn take_in(app: &TestApp, storage: &Storage, from: &str, body: &str) -> IngestOutcome {
     let project_id =
-        sqlx::query_scalar("select id from project").fetch_one(world.storage.pool()).await.expect("a project");
+        sqlx::query_scalar("select id from project").fetch_one(app.storage.pool()).await.expect("a project");
     let sid = format!("SM{}", Uuid::now_v7().simple());
     let text = text(project_id, from, &sid, body, None);
     ingest::take_in(storage, text, crate::harness::soon()).await.expect("taken in")
@@ -56,50 +56,50 @@ fn begun(taken: &IngestOutcome) -> bool {
 }
 
 #[tokio::test]
-async fn a_turn_that_began_with_its_text_is_what_a_claim_would_have_read() {
-    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
-    assert_eq!(world.answers(ADA, "hi").await, ["1: hi"]);
-    let (storage, claims) = beside(&world);
-    assert!(!begun(&take_in(&world, &storage, ADA, "two").await), "whose turn it will be is not known yet");
-    world.settle().await;
+async fn an_eagerly_dispatched_turn_equals_a_claimed_one() {
+    let app = TestApp::with_agent(ECHO, json!({"first_message": "process"})).await;
+    assert_eq!(app.answers(ADA, "hi").await, ["1: hi"]);
+    let (storage, claims) = beside(&app);
+    assert!(!begun(&take_in(&app, &storage, ADA, "two").await), "whose turn it will be is not known yet");
+    app.run_jobs().await;
 
-    assert!(begun(&take_in(&world, &storage, ADA, "three").await));
+    assert!(begun(&take_in(&app, &storage, ADA, "three").await));
     let began = claims.lock().expect("no panic holds it").remove(0);
     assert!(
-        turn::claim(&world.storage, ClaimLimits::of(10), 30).await.expect("claims").is_empty(),
+        turn::claim(&app.storage, ClaimLimits::of(10), 30).await.expect("claims").is_empty(),
         "nobody else may have it"
     );
     // As if its worker had died: then the same turn is claimed from its row.
-    world.sql("update turn set leased_until = now() - interval '1 second'").await;
-    let mut claim = turn::claim(&world.storage, ClaimLimits::of(10), 30).await.expect("claims").remove(0);
+    app.sql("update turn set leased_until = now() - interval '1 second'").await;
+    let mut claim = turn::claim(&app.storage, ClaimLimits::of(10), 30).await.expect("claims").remove(0);
     assert_eq!((began.attempt, claim.attempt), (1, 2), "the attempt counts from the beginning");
     (claim.attempt, claim.token, claim.claimed_at) = (1, began.token, began.claimed_at);
     assert_eq!(format!("{began:?}"), format!("{claim:?}"));
 
     let late = turn::Settlement::of(&began).say("reply", "too late".to_owned());
-    assert_eq!(turn::settle(&world.storage, late).await.expect("an answer"), turn::Settled::Stale);
+    assert_eq!(turn::settle(&app.storage, late).await.expect("an answer"), turn::Settled::Stale);
 }
 
 #[tokio::test]
 async fn a_session_whose_turn_runs_gets_no_second_one() {
-    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
-    let (storage, claims) = beside(&world);
+    let app = TestApp::with_agent(ECHO, json!({"first_message": "process"})).await;
+    let (storage, claims) = beside(&app);
     for (person, text) in [(ADA, "one"), (ADA, "two")] {
-        take_in(&world, &storage, person, text).await;
-        world.settle().await;
+        take_in(&app, &storage, person, text).await;
+        app.run_jobs().await;
     }
-    assert!(begun(&take_in(&world, &storage, ADA, "three").await));
-    assert!(!begun(&take_in(&world, &storage, ADA, "four").await), "it waits for the turn that runs");
+    assert!(begun(&take_in(&app, &storage, ADA, "three").await));
+    assert!(!begun(&take_in(&app, &storage, ADA, "four").await), "it waits for the turn that runs");
     let began = claims.lock().expect("no panic holds it").remove(0);
     assert_eq!(began.waiting.iter().map(|message| message.text.as_str()).collect::<Vec<_>>(), ["three"]);
-    let settled = turn::settle(&world.storage, turn::Settlement::of(&began).say("reply", "to three".to_owned())).await;
+    let settled = turn::settle(&app.storage, turn::Settlement::of(&began).say("reply", "to three".to_owned())).await;
     assert_eq!(
         settled.expect("settled"),
         turn::Settled::Written { planned: 1, more_work: true, leaving: false },
         "what came meanwhile has a turn of its own"
     );
-    world.settle().await;
-    assert_eq!(world.simulator.received(ADA, NUMBER), ["1: one", "2: two", "to three", "3: four"]);
+    app.run_jobs().await;
+    assert_eq!(app.simulator.received(ADA, NUMBER), ["1: one", "2: two", "to three", "3: four"]);
 }
 
 /// What is not in the text is read by a claim; what is not this agent's, or not due, is nobody's yet.
@@ -110,66 +110,66 @@ async fn turns_that_need_more_than_their_text_are_claimed() {
         (reads, json!({"first_message": "process"})),
         (ECHO, json!({"first_message": "process", "debounce_seconds": 5})),
     ] {
-        let world = World::with_agent(source, agent).await;
-        let (storage, _) = beside(&world);
+        let app = TestApp::with_agent(source, agent).await;
+        let (storage, _) = beside(&app);
         for text in ["one", "two", "three"] {
-            assert!(!begun(&take_in(&world, &storage, ADA, text).await), "{source}");
-            world.sql("update turn set due_at = now()").await;
-            world.settle().await;
+            assert!(!begun(&take_in(&app, &storage, ADA, text).await), "{source}");
+            app.sql("update turn set due_at = now()").await;
+            app.run_jobs().await;
         }
-        world.end().await;
+        app.end().await;
     }
 
-    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
-    let (storage, _) = beside(&world);
+    let app = TestApp::with_agent(ECHO, json!({"first_message": "process"})).await;
+    let (storage, _) = beside(&app);
     for text in ["one", "two"] {
-        take_in(&world, &storage, ADA, text).await;
-        world.settle().await;
+        take_in(&app, &storage, ADA, text).await;
+        app.run_jobs().await;
     }
     // The number has another agent now, and Ben talks with that one while Ada's session goes on with hers.
-    let other = world.agent("other", ECHO, json!({"first_message": "process"})).await;
-    world.ok(reqwest::Method::PATCH, &world.number_path().await, Some(json!({"agent_id": other}))).await;
+    let other = app.agent("other", ECHO, json!({"first_message": "process"})).await;
+    app.ok(reqwest::Method::PATCH, &app.number_path().await, Some(json!({"agent_id": other}))).await;
     for text in ["one", "two"] {
-        take_in(&world, &storage, BEN, text).await;
-        world.settle().await;
+        take_in(&app, &storage, BEN, text).await;
+        app.run_jobs().await;
     }
-    assert!(begun(&take_in(&world, &storage, BEN, "three").await));
-    assert!(!begun(&take_in(&world, &storage, ADA, "three").await), "the place was for Ben's agent");
+    assert!(begun(&take_in(&app, &storage, BEN, "three").await));
+    assert!(!begun(&take_in(&app, &storage, ADA, "three").await), "the place was for Ben's agent");
 }
 
 #[tokio::test]
-async fn what_had_begun_when_the_workers_stop_is_given_back() {
-    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
-    assert_eq!(world.answers(ADA, "hi").await, ["1: hi"]);
-    let begins = Storage::open_beside(&world.database_url, 4, Arc::new(Notifier::default()), world.workers.beginner());
+async fn eager_turns_are_released_when_the_workers_stop() {
+    let app = TestApp::with_agent(ECHO, json!({"first_message": "process"})).await;
+    assert_eq!(app.answers(ADA, "hi").await, ["1: hi"]);
+    let begins = Storage::open_beside(&app.database_url, 4, Arc::new(Notifier::default()), app.workers.beginner());
     let begins = begins.expect("a ledger");
-    take_in(&world, &begins, ADA, "two").await;
-    world.settle().await;
-    assert!(begun(&take_in(&world, &begins, ADA, "three").await));
+    take_in(&app, &begins, ADA, "two").await;
+    app.run_jobs().await;
+    assert!(begun(&take_in(&app, &begins, ADA, "three").await));
 
-    let stopped = jobs::run(world.storage.clone(), world.workers.clone(), settings(), std::future::ready(()));
+    let stopped = jobs::run(app.storage.clone(), app.workers.clone(), settings(), std::future::ready(()));
     stopped.await.expect("they end");
     // Answered before they stopped, or free for the next worker: not held by one who is gone.
-    assert_eq!(world.count("select count(*) from turn where leased_until is not null or attempts > 0").await, 0);
-    assert!(!begun(&take_in(&world, &begins, BEN, "hello").await), "who has stopped begins nothing");
-    world.settle().await;
-    assert_eq!(world.simulator.received(ADA, NUMBER), ["1: hi", "2: two", "3: three"]);
+    assert_eq!(app.count("select count(*) from turn where leased_until is not null or attempts > 0").await, 0);
+    assert!(!begun(&take_in(&app, &begins, BEN, "hello").await), "who has stopped begins nothing");
+    app.run_jobs().await;
+    assert_eq!(app.simulator.received(ADA, NUMBER), ["1: hi", "2: two", "3: three"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_process_answers_alone_and_stops_when_it_is_told() {
-    let mut stage = Stage::set("one-process").await;
-    stage.variables.push(("TEXTBACK_WITH_WORKERS", "true".to_owned()));
-    stage.open(0, Stage::echo()).await;
-    let mut told = stage.phones(10, 20, Duration::from_millis(5));
-    let mut tally = Tally::default();
+    let mut harness = ProcessHarness::start("one-process").await;
+    harness.variables.push(("TEXTBACK_WITH_WORKERS", "true".to_owned()));
+    harness.open(0, ProcessHarness::echo()).await;
+    let mut told = harness.phones(10, 20, Duration::from_millis(5));
+    let mut expected_replies = ExpectedReplies::default();
     while let Some(texted) = told.recv().await {
-        tally.note(texted);
+        expected_replies.note(texted);
     }
-    let verdict = tally.verdict(&stage).await;
+    let verdict = expected_replies.verdict(&harness).await;
     assert_eq!(verdict.acknowledged, 200);
     verdict.must_be_clean("one process");
-    let serve = stage.serve.take().expect("it runs");
+    let serve = harness.serve.take().expect("it runs");
     serve.tell(Signal::SIGTERM);
     let ended = tokio::task::spawn_blocking(move || serve.ended()).await.expect("it ends");
     assert_eq!(ended, Some(0));

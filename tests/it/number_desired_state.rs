@@ -1,22 +1,22 @@
-//! Wishes about numbers that cross each other, accounts that change, and what stays on a number that is let go.
+//! Tests changes of the desired state of a number that overlap, changes of the account, and what a detached number keeps.
 
 use reqwest::Method;
 use serde_json::{Value, json};
 use textback::simulator::{Account, Fault};
 use textback::storage::number::{self, Claim, Facts};
 
-use crate::commands::{Running, run, said};
-use crate::harness::{ACCOUNT_SID, ADA, AUTH_TOKEN, ECHO, NUMBER, World, id};
-use crate::numbers::{FOR_SALE, world};
+use crate::commands::{Running, printed, run};
+use crate::harness::{ACCOUNT_SID, ADA, AUTH_TOKEN, ECHO, NUMBER, TestApp, id};
+use crate::numbers::{FOR_SALE, app};
 
-impl World {
+impl TestApp {
     pub(crate) async fn number_path(&self) -> String {
         format!("/v1/numbers/{}", self.number().await["id"].as_str().expect("an id"))
     }
 
     /// Somebody looks after the number at this moment.
     async fn held_by_a_look(&self) -> Claim {
-        let found = textback::storage::project::find_by_name(&self.storage, "stories").await;
+        let found = textback::storage::project::find_by_name(&self.storage, "tests").await;
         let project_id = found.expect("an answer").expect("one").id;
         let number_id = id(&self.number().await["id"]);
         number::take(&self.storage, project_id, number_id, 120).await.expect("an answer").expect("a lease")
@@ -24,68 +24,66 @@ impl World {
 
     async fn part(&self, at_carrier: &str) -> (u16, Value) {
         let path = format!("{}?at_carrier={at_carrier}", self.number_path().await);
-        let (status, answer) = self.ask(&self.key, Method::DELETE, &path, None).await;
+        let (status, answer) = self.call(&self.key, Method::DELETE, &path, None).await;
         (status.as_u16(), answer)
     }
 
     async fn attach_again(&self, buy: bool) -> (u16, Value) {
         let body = json!({"number": NUMBER, "agent_id": self.an_agent().await, "buy": buy});
-        let (status, answer) = self.ask(&self.key, Method::POST, "/v1/numbers", Some(body)).await;
+        let (status, answer) = self.call(&self.key, Method::POST, "/v1/numbers", Some(body)).await;
         (status.as_u16(), answer)
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wish_to_buy_that_comes_while_the_same_number_is_looked_for_is_done() {
-    let world = World::new().await;
-    let agent = world.an_agent().await;
-    world.simulator.plan_number_faults([Fault::AcceptThenHang(700)]);
+async fn a_purchase_during_a_search_for_the_same_number_is_done() {
+    let app = TestApp::new().await;
+    let agent = app.an_agent().await;
+    app.simulator.plan_number_faults([Fault::AcceptThenHang(700)]);
     let wish = |buy: bool| json!({"number": FOR_SALE, "agent_id": agent, "buy": buy});
-    let first = world.ask(&world.key, Method::POST, "/v1/numbers", Some(wish(false)));
+    let first = app.call(&app.key, Method::POST, "/v1/numbers", Some(wish(false)));
     let second = async {
-        while world.count("select count(*) from number where lease_token is not null").await == 0 {}
-        world.ask(&world.key, Method::POST, "/v1/numbers", Some(wish(true))).await
+        while app.count("select count(*) from number where lease_token is not null").await == 0 {}
+        app.call(&app.key, Method::POST, "/v1/numbers", Some(wish(true))).await
     };
     let ((not_owned, _), (bought, answer)) = tokio::join!(first, second);
     assert_eq!((not_owned.as_u16(), bought.as_u16()), (422, 200), "{answer}");
-    assert_eq!(world.simulator.bought(), [FOR_SALE]);
+    assert_eq!(app.simulator.bought(), [FOR_SALE]);
 }
 
 #[tokio::test]
-async fn a_wish_for_what_is_attached_already_is_looked_after_at_once() {
-    let world = world().await;
-    world.ok(Method::PATCH, &world.number_path().await, Some(json!({"mend_drift": false}))).await;
-    world.simulator.change_number(NUMBER, |number| number.sms_url = "https://elsewhere.example/sms".to_owned());
-    let claim = world.held_by_a_look().await;
-    assert_eq!(world.attach_again(false).await.1["code"], "number_busy");
+async fn attaching_an_attached_number_reconciles_it_at_once() {
+    let app = app().await;
+    app.ok(Method::PATCH, &app.number_path().await, Some(json!({"mend_drift": false}))).await;
+    app.simulator.change_number(NUMBER, |number| number.sms_url = "https://elsewhere.example/sms".to_owned());
+    let claim = app.held_by_a_look().await;
+    assert_eq!(app.attach_again(false).await.1["code"], "number_busy");
     let seen =
         Facts { wish: claim.number.wish, webhook: Some("drifted"), check_in_seconds: 3600.0, ..Facts::default() };
-    assert!(number::settle(&world.storage, &claim, &seen).await.expect("settled"));
-    assert_eq!(world.workers.numbers.step().await.expect("numbers"), 1, "it is due at once");
-    assert_eq!(world.number().await["webhook"], "ok");
+    assert!(number::settle(&app.storage, &claim, &seen).await.expect("settled"));
+    assert_eq!(app.workers.numbers.step().await.expect("numbers"), 1, "it is due at once");
+    assert_eq!(app.number().await["webhook"], "ok");
 }
 
 #[tokio::test]
-async fn a_look_for_an_earlier_wish_does_not_answer_the_next_one() {
-    let world = world().await;
-    world.ok(Method::PATCH, &world.number_path().await, Some(json!({"mend_drift": false}))).await;
-    let claim = world.held_by_a_look().await;
-    world
-        .simulator
+async fn a_reconciliation_of_an_earlier_generation_does_not_satisfy_the_next_one() {
+    let app = app().await;
+    app.ok(Method::PATCH, &app.number_path().await, Some(json!({"mend_drift": false}))).await;
+    let claim = app.held_by_a_look().await;
+    app.simulator
         .change_number(NUMBER, |number| number.sms_url = "https://me:secret@elsewhere.example/sms?key=1".to_owned());
-    assert_eq!(world.attach_again(false).await.1["code"], "number_busy");
+    assert_eq!(app.attach_again(false).await.1["code"], "number_busy");
     // The look had seen the webhooks before they were changed.
     let seen = Facts { wish: claim.number.wish, webhook: Some("ok"), check_in_seconds: 3600.0, ..Facts::default() };
-    assert!(number::settle(&world.storage, &claim, &seen).await.expect("settled"));
-    world.workers.numbers.step().await.expect("numbers");
-    assert_eq!(world.number().await["webhook"], "ok");
-    assert!(world.simulator.number(NUMBER).is_some_and(|number| number.sms_url.contains("/webhooks/twilio/")));
+    assert!(number::settle(&app.storage, &claim, &seen).await.expect("settled"));
+    app.workers.numbers.step().await.expect("numbers");
+    assert_eq!(app.number().await["webhook"], "ok");
+    assert!(app.simulator.number(NUMBER).is_some_and(|number| number.sms_url.contains("/webhooks/twilio/")));
     // What somebody else's address holds is not told.
-    world
-        .simulator
+    app.simulator
         .change_number(NUMBER, |number| number.sms_url = "https://me:secret@elsewhere.example/sms?key=1".to_owned());
-    world.look_after_numbers().await;
-    let told = world.number().await.to_string();
+    app.look_after_numbers().await;
+    let told = app.number().await.to_string();
     assert!(
         told.contains("https://elsewhere.example/sms") && !told.contains("secret") && !told.contains("key=1"),
         "{told}"
@@ -94,114 +92,114 @@ async fn a_look_for_an_earlier_wish_does_not_answer_the_next_one() {
 
 #[tokio::test]
 async fn a_release_that_is_asked_for_while_it_is_only_detached_is_done() {
-    let world = world().await;
-    world.sql("update number set wanted = 'detached'").await;
-    let claim = world.held_by_a_look().await;
-    assert_eq!(world.part("release").await.1["code"], "number_busy");
+    let app = app().await;
+    app.sql("update number set wanted = 'detached'").await;
+    let claim = app.held_by_a_look().await;
+    assert_eq!(app.part("release").await.1["code"], "number_busy");
     let gone = Facts { wish: claim.number.wish, gone: true, check_in_seconds: 3600.0, ..Facts::default() };
-    assert!(number::settle(&world.storage, &claim, &gone).await.expect("settled"));
-    world.workers.numbers.step().await.expect("numbers");
-    assert!(world.simulator.number(NUMBER).is_none(), "it is released");
-    assert_eq!(world.ok(Method::GET, "/v1/numbers", None).await["items"], json!([]));
+    assert!(number::settle(&app.storage, &claim, &gone).await.expect("settled"));
+    app.workers.numbers.step().await.expect("numbers");
+    assert!(app.simulator.number(NUMBER).is_none(), "it is released");
+    assert_eq!(app.ok(Method::GET, "/v1/numbers", None).await["items"], json!([]));
 }
 
 #[tokio::test]
 async fn a_report_is_a_suspicion_while_the_key_may_not_ask() {
-    let world = world().await;
-    world.simulator.refuse_messaging(true);
-    world.answers(ADA, "hi").await;
-    world.report_blocked().await;
-    assert_eq!(world.number().await["sends"], "blocked");
-    world.workers.numbers.step().await.expect("numbers");
-    assert_eq!(world.number().await["sends"], "open", "texts are tried again");
-    assert!(world.health().await.1.contains("give it read permission"));
+    let app = app().await;
+    app.simulator.refuse_messaging(true);
+    app.answers(ADA, "hi").await;
+    app.report_blocked().await;
+    assert_eq!(app.number().await["sends"], "blocked");
+    app.workers.numbers.step().await.expect("numbers");
+    assert_eq!(app.number().await["sends"], "open", "texts are tried again");
+    assert!(app.health().await.1.contains("give it read permission"));
 }
 
 #[tokio::test]
 async fn a_number_that_is_being_released_is_not_promised_to_anybody() {
-    let world = world().await;
-    let claim = world.held_by_a_look().await;
-    world.sql("update number set wanted = 'released'").await;
-    let (status, answer) = world.attach_again(false).await;
+    let app = app().await;
+    let claim = app.held_by_a_look().await;
+    app.sql("update number set wanted = 'released'").await;
+    let (status, answer) = app.attach_again(false).await;
     assert_eq!((status, &answer["code"]), (409, &json!("number_busy")));
     assert!(answer["detail"].as_str().is_some_and(|told| told.contains("being released")), "{answer}");
-    number::give_back(&world.storage, &[claim]).await.expect("given back");
-    assert_eq!(world.attach_again(false).await.0, 200, "nobody has begun");
-    assert_eq!(world.number().await["wanted"], "attached");
+    number::give_back(&app.storage, &[claim]).await.expect("given back");
+    assert_eq!(app.attach_again(false).await.0, 200, "nobody has begun");
+    assert_eq!(app.number().await["wanted"], "attached");
 }
 
 #[tokio::test]
 async fn a_number_that_the_account_lost_is_not_forgotten_because_somebody_wants_to_buy_it() {
-    let world = World::new().await;
-    world.simulator.change_service(NUMBER, |service| service.campaign = Some(("PENDING".to_owned(), None)));
-    world.attach(ECHO, json!({"first_message": "process"})).await;
-    world.ok(Method::POST, "/v1/messages", Some(json!({"to": ADA, "body": "old news"}))).await;
-    world.simulator.take_away(NUMBER);
-    let (status, answer) = world.attach_again(true).await;
+    let app = TestApp::new().await;
+    app.simulator.change_service(NUMBER, |service| service.campaign = Some(("PENDING".to_owned(), None)));
+    app.attach(ECHO, json!({"first_message": "process"})).await;
+    app.ok(Method::POST, "/v1/messages", Some(json!({"to": ADA, "body": "old news"}))).await;
+    app.simulator.take_away(NUMBER);
+    let (status, answer) = app.attach_again(true).await;
     assert_eq!((status, &answer["code"]), (422, &json!("number_not_available")));
-    let (health, told) = world.health().await;
+    let (health, told) = app.health().await;
     assert!(health == "blocked" && told.contains("could not be bought"), "{told}");
     // It comes back to the account, and comes back here by itself.
-    world.simulator.add_number(ACCOUNT_SID, NUMBER);
-    world.look_after_numbers().await;
-    world.settle().await;
-    let number = world.number().await;
+    app.simulator.add_number(ACCOUNT_SID, NUMBER);
+    app.look_after_numbers().await;
+    app.run_jobs().await;
+    let number = app.number().await;
     assert_eq!((&number["webhook"], &number["registration"]), (&json!("ok"), &json!("approved")), "{number}");
-    assert_eq!(world.simulator.received(ADA, NUMBER), ["old news"]);
+    assert_eq!(app.simulator.received(ADA, NUMBER), ["old news"]);
 }
 
 #[tokio::test]
 async fn what_was_not_for_sale_is_not_bought_months_later_unasked() {
-    let world = World::new().await;
-    world.simulator.plan_number_faults([Fault::Fail500]);
-    world.buy("+14155550190").await;
-    world.simulator.clear_faults();
-    world.look_after_numbers().await;
+    let app = TestApp::new().await;
+    app.simulator.plan_number_faults([Fault::Fail500]);
+    app.buy("+14155550190").await;
+    app.simulator.clear_faults();
+    app.look_after_numbers().await;
     for _ in 0..2 {
-        let (health, told) = world.health().await;
+        let (health, told) = app.health().await;
         assert!(
             health == "blocked" && told.contains("is not available") && told.contains("search for another one"),
             "{told}"
         );
-        let refreshed = format!("{}/health?refresh=true", world.number_path().await);
-        assert_eq!(world.ok(Method::GET, &refreshed, None).await["status"], "blocked", "asking takes nothing away");
-        world.look_after_numbers().await;
+        let refreshed = format!("{}/health?refresh=true", app.number_path().await);
+        assert_eq!(app.ok(Method::GET, &refreshed, None).await["status"], "blocked", "asking takes nothing away");
+        app.look_after_numbers().await;
     }
-    world.simulator.put_up_for_sale("+14155550190");
-    world.look_after_numbers().await;
-    assert!(world.simulator.bought().is_empty(), "{:?}", world.simulator.bought());
-    let (status, bought) = world.buy("+14155550190").await;
+    app.simulator.put_up_for_sale("+14155550190");
+    app.look_after_numbers().await;
+    assert!(app.simulator.bought().is_empty(), "{:?}", app.simulator.bought());
+    let (status, bought) = app.buy("+14155550190").await;
     assert_eq!((status.as_u16(), &bought["webhook"]), (200, &json!("ok")), "who asks again gets it");
 }
 
 #[tokio::test]
 async fn a_late_report_about_a_pending_number_fails_nothing_that_waits() {
-    let world = world().await;
-    world.answers(ADA, "hi").await;
-    world.simulator.change_service(NUMBER, |service| service.campaign = Some(("PENDING".to_owned(), None)));
-    world.look_after_numbers().await;
-    assert_eq!(world.answers(ADA, "wait").await, ["1: hi"]);
-    world.report_blocked().await;
-    assert_eq!(world.number().await["registration"], "pending");
+    let app = app().await;
+    app.answers(ADA, "hi").await;
+    app.simulator.change_service(NUMBER, |service| service.campaign = Some(("PENDING".to_owned(), None)));
+    app.look_after_numbers().await;
+    assert_eq!(app.answers(ADA, "wait").await, ["1: hi"]);
+    app.report_blocked().await;
+    assert_eq!(app.number().await["registration"], "pending");
     // Nor does a look at the moment in which it moves from one messaging service to another.
-    world.simulator.leave_service(NUMBER);
-    world.look_after_numbers().await;
+    app.simulator.leave_service(NUMBER);
+    app.look_after_numbers().await;
     assert_eq!(
-        (&world.number().await["registration"], &world.number().await["sends"]),
+        (&app.number().await["registration"], &app.number().await["sends"]),
         (&json!("unregistered"), &json!("blocked"))
     );
-    world.simulator.change_service(NUMBER, |service| service.campaign = Some(("VERIFIED".to_owned(), None)));
-    world.look_after_numbers().await;
-    world.settle().await;
-    assert_eq!(world.simulator.received(ADA, NUMBER), ["1: hi", "2: wait"]);
+    app.simulator.change_service(NUMBER, |service| service.campaign = Some(("VERIFIED".to_owned(), None)));
+    app.look_after_numbers().await;
+    app.run_jobs().await;
+    assert_eq!(app.simulator.received(ADA, NUMBER), ["1: hi", "2: wait"]);
 }
 
 #[tokio::test]
 async fn a_number_that_is_kept_loses_what_is_ours_and_nothing_else() {
     let other = "https://other.example/x".to_owned();
     for changed in ["nothing", "fallback", "messages", "overrides", "application", "callback"] {
-        let world = world().await;
-        world.simulator.change_number(NUMBER, |number| match changed {
+        let app = app().await;
+        app.simulator.change_number(NUMBER, |number| match changed {
             "fallback" => number.sms_fallback_url = other.clone(),
             "messages" => number.sms_url = other.clone(),
             "overrides" => number.sms_url = number.sms_url.replace("#rc=3", "#rc=1"),
@@ -209,8 +207,8 @@ async fn a_number_that_is_kept_loses_what_is_ours_and_nothing_else() {
             "callback" => number.status_callback = other.clone(),
             _ => {}
         });
-        assert_eq!(world.part("keep").await.0, 204);
-        let left = world.simulator.number(NUMBER).expect("the account keeps it");
+        assert_eq!(app.part("keep").await.0, 204);
+        let left = app.simulator.number(NUMBER).expect("the account keeps it");
         let left = [left.sms_url, left.sms_fallback_url, left.status_callback];
         assert!(left.iter().all(|url| !url.contains("/webhooks/twilio/")), "{changed}: {left:?}");
         let kept = left.iter().filter(|url| **url == other).count();
@@ -220,82 +218,79 @@ async fn a_number_that_is_kept_loses_what_is_ours_and_nothing_else() {
 
 #[tokio::test]
 async fn a_number_that_is_not_ours_yet_or_not_for_long_sends_nothing() {
-    let world = world().await;
-    world.simulator.add_number(ACCOUNT_SID, "+447700900199");
-    let british = json!({"number": "+447700900199", "agent_id": world.an_agent().await});
-    world.ok(Method::POST, "/v1/numbers", Some(british)).await;
-    world.sql("update number set wanted = 'released' where number = '+14155550199'").await;
-    world.simulator.plan_number_faults([Fault::Fail500]);
-    world.buy(FOR_SALE).await;
-    let sent = world.ok(Method::POST, "/v1/messages", Some(json!({"to": ADA, "body": "hello"}))).await;
-    world.settle().await;
-    assert_eq!(world.simulator.received(ADA, "+447700900199"), ["hello"], "{sent}");
+    let app = app().await;
+    app.simulator.add_number(ACCOUNT_SID, "+447700900199");
+    let british = json!({"number": "+447700900199", "agent_id": app.an_agent().await});
+    app.ok(Method::POST, "/v1/numbers", Some(british)).await;
+    app.sql("update number set wanted = 'released' where number = '+14155550199'").await;
+    app.simulator.plan_number_faults([Fault::Fail500]);
+    app.buy(FOR_SALE).await;
+    let sent = app.ok(Method::POST, "/v1/messages", Some(json!({"to": ADA, "body": "hello"}))).await;
+    app.run_jobs().await;
+    assert_eq!(app.simulator.received(ADA, "+447700900199"), ["hello"], "{sent}");
     let named = json!({"to": ADA, "body": "hello", "from": FOR_SALE});
-    assert_eq!(world.refused(Method::POST, "/v1/messages", Some(named)).await.1, "number_not_ours");
+    assert_eq!(app.refused(Method::POST, "/v1/messages", Some(named)).await.1, "number_not_ours");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn health_and_doctor_tell_of_partings_rules_and_secrets() {
-    let world = world().await;
-    world.simulator.plan_number_faults([Fault::Fail500]);
-    assert_eq!(world.part("release").await.0, 502);
-    let (health, told) = world.health().await;
+async fn health_and_doctor_report_detachments_rules_and_secrets() {
+    let app = app().await;
+    app.simulator.plan_number_faults([Fault::Fail500]);
+    assert_eq!(app.part("release").await.0, 502);
+    let (health, told) = app.health().await;
     assert!(health == "at_risk" && told.contains("is to be released, and is not yet"), "{told}");
-    let doctor = said(&run(&mut world.command("doctor", &world.secret_key)));
+    let doctor = printed(&run(&mut app.command("doctor", &app.secret_key)));
     assert!(doctor.contains("is to be released, and is not yet"), "{doctor}");
-    assert_eq!(world.attach_again(false).await.0, 200);
+    assert_eq!(app.attach_again(false).await.0, 200);
 
-    world.ok(Method::PATCH, "/v1/countries/US", Some(json!({"two_way": false, "note": "the law changed"}))).await;
-    let (health, told) = world.health().await;
+    app.ok(Method::PATCH, "/v1/countries/US", Some(json!({"two_way": false, "note": "the law changed"}))).await;
+    let (health, told) = app.health().await;
     assert!(health == "blocked" && told.contains("your own rule of") && told.contains("the law changed"), "{told}");
-    let (_, refused) = world.buy(FOR_SALE).await;
+    let (_, refused) = app.buy(FOR_SALE).await;
     assert!(
         refused["detail"].as_str().is_some_and(|told| told.contains("the law changed") && !told.contains("polyai")),
         "{refused}"
     );
-    assert_eq!(world.refused(Method::GET, "/v1/available-numbers?country=US", None).await.1, "country_without_sms");
-    world.ok(Method::PATCH, "/v1/countries/US", Some(json!({"two_way": null}))).await;
+    assert_eq!(app.refused(Method::GET, "/v1/available-numbers?country=US", None).await.1, "country_without_sms");
+    app.ok(Method::PATCH, "/v1/countries/US", Some(json!({"two_way": null}))).await;
 
-    world.simulator.change_number(NUMBER, |number| number.sms_fallback_url = String::new());
-    let doctor = said(&run(&mut world.command("doctor", &world.secret_key)));
+    app.simulator.change_number(NUMBER, |number| number.sms_fallback_url = String::new());
+    let doctor = printed(&run(&mut app.command("doctor", &app.secret_key)));
     assert!(doctor.contains("its fallback is nowhere"), "{doctor}");
-    world.look_after_numbers().await;
-    world.simulator.change_number(NUMBER, |number| number.status_callback = String::new());
-    world.look_after_numbers().await;
-    assert!(
-        world.simulator.number(NUMBER).is_some_and(|number| number.status_callback.contains("/status")),
-        "drift too"
-    );
+    app.look_after_numbers().await;
+    app.simulator.change_number(NUMBER, |number| number.status_callback = String::new());
+    app.look_after_numbers().await;
+    assert!(app.simulator.number(NUMBER).is_some_and(|number| number.status_callback.contains("/status")), "drift too");
 
     // The carrier is away: health tells it, and is no error.
-    world.simulator.plan_number_faults([Fault::Fail500]);
-    let path = format!("{}/health?refresh=true", world.number_path().await);
-    let health = world.ok(Method::GET, &path, None).await;
+    app.simulator.plan_number_faults([Fault::Fail500]);
+    let path = format!("{}/health?refresh=true", app.number_path().await);
+    let health = app.ok(Method::GET, &path, None).await;
     assert!(health["findings"][0]["what"].as_str().is_some_and(|told| told.contains("could not be asked")), "{health}");
-    world.look_after_numbers().await;
-    assert_eq!(world.health().await.0, "ok");
+    app.look_after_numbers().await;
+    assert_eq!(app.health().await.0, "ok");
     // Approved long ago, and not to be read any more.
-    world.simulator.refuse_messaging(true);
-    world.look_after_numbers().await;
-    assert!(world.health().await.1.contains("can't be read; what was known before counts"));
+    app.simulator.refuse_messaging(true);
+    app.look_after_numbers().await;
+    assert!(app.health().await.1.contains("can't be read; what was known before counts"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_with_another_key_says_so_and_blames_no_database() {
-    let world = world().await;
+    let app = app().await;
     let (_, other_key) = textback::secret::SecretKeys::draw();
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
-    let mut serve = world.command("serve", &other_key);
+    let mut serve = app.command("serve", &other_key);
     serve.env("TEXTBACK_LISTEN", free.to_string());
     let mut serve = Running::start(&mut serve, false);
     serve.until("serving");
     let ask = async |path: &str| -> Value {
-        let asking = world.http.get(format!("http://{free}{path}")).bearer_auth(&world.key).send();
+        let asking = app.http.get(format!("http://{free}{path}")).bearer_auth(&app.key).send();
         asking.await.expect("an answer").json().await.expect("JSON")
     };
     assert_eq!(ask("/v1/carrier").await["code"], "secret_unreadable");
-    let health = ask(&format!("{}/health", world.number_path().await)).await;
-    assert!(health["findings"].to_string().contains("was sealed with key"), "{health}");
+    let health = ask(&format!("{}/health", app.number_path().await)).await;
+    assert!(health["findings"].to_string().contains("was encrypted with key"), "{health}");
 }
 
 #[tokio::test]
@@ -310,50 +305,47 @@ async fn a_key_that_may_not_write_is_explained_on_the_number() {
     ] {
         wiremock::Mock::given(wiremock::matchers::method(method)).respond_with(answer).mount(&carrier).await;
     }
-    let world = World::with_carrier(Some(carrier.uri().parse().expect("a URL"))).await;
-    assert_eq!(world.attach_again(false).await.0, 502);
-    let (health, told) = world.health().await;
+    let app = TestApp::with_carrier(Some(carrier.uri().parse().expect("a URL"))).await;
+    assert_eq!(app.attach_again(false).await.0, 502);
+    let (health, told) = app.health().await;
     assert!(health == "blocked" && told.contains("lacks a permission") && !told.contains("A2P"), "{told}");
 }
 
 #[tokio::test]
 async fn a_release_hits_no_other_projects_number_and_no_other_account() {
-    let world = world().await;
-    let (_, second) = textback::storage::project::create(&world.storage, "second").await.expect("a project");
+    let app = app().await;
+    let (_, second) = textback::storage::project::create(&app.storage, "second").await.expect("a project");
     let credentials = json!({"account_sid": ACCOUNT_SID, "auth_token": AUTH_TOKEN});
-    world.ask(&second, Method::PUT, "/v1/carrier", Some(credentials)).await;
+    app.call(&second, Method::PUT, "/v1/carrier", Some(credentials)).await;
     let agent = json!({"name": "second", "kind": "script", "source": ECHO, "first_message": "process"});
-    let agent_id = world.ask(&second, Method::POST, "/v1/agents", Some(agent)).await.1["id"].clone();
+    let agent_id = app.call(&second, Method::POST, "/v1/agents", Some(agent)).await.1["id"].clone();
     let taken = json!({"number": NUMBER, "agent_id": agent_id});
-    assert_eq!(world.ask(&second, Method::POST, "/v1/numbers", Some(taken)).await.0, 200);
-    let (status, answer) = world.part("release").await;
+    assert_eq!(app.call(&second, Method::POST, "/v1/numbers", Some(taken)).await.0, 200);
+    let (status, answer) = app.part("release").await;
     assert_eq!((status, &answer["code"]), (409, &json!("number_not_released")));
-    assert!(
-        world.simulator.number(NUMBER).is_some_and(|number| !number.sms_url.is_empty()),
-        "the other project has it"
-    );
-    assert_eq!(world.ok(Method::GET, "/v1/numbers", None).await["items"], json!([]), "and here it is gone");
+    assert!(app.simulator.number(NUMBER).is_some_and(|number| !number.sms_url.is_empty()), "the other project has it");
+    assert_eq!(app.ok(Method::GET, "/v1/numbers", None).await["items"], json!([]), "and here it is gone");
 
-    let (_, bought) = world.buy(FOR_SALE).await;
+    let (_, bought) = app.buy(FOR_SALE).await;
     assert!(bought["carrier_sid"].is_string(), "{bought}");
     let another = format!("AC{}", "9".repeat(32));
-    world.simulator.add_account(Account::new(&another, "another"));
-    world.ok(Method::PUT, "/v1/carrier", Some(json!({"account_sid": another, "auth_token": "another"}))).await;
-    let (status, answer) = world.part("release").await;
+    app.simulator.add_account(Account::new(&another, "another"));
+    app.ok(Method::PUT, "/v1/carrier", Some(json!({"account_sid": another, "auth_token": "another"}))).await;
+    let (status, answer) = app.part("release").await;
     assert!(status == 409 && answer["detail"].as_str().is_some_and(|told| told.contains(ACCOUNT_SID)), "{answer}");
-    assert!(world.simulator.number(FOR_SALE).is_some(), "nothing was released");
+    assert!(app.simulator.number(FOR_SALE).is_some(), "nothing was released");
 }
 
 #[tokio::test]
-async fn a_service_that_posts_here_is_no_trap_and_the_newest_verification_counts() {
-    let world = World::new().await;
-    let ours = format!("http://{}/webhooks/twilio/{}/messages", world.api, world.webhook_key);
-    world.simulator.change_service(NUMBER, |service| {
+async fn a_service_that_posts_here_blocks_nothing_and_the_newest_verification_counts() {
+    let app = TestApp::new().await;
+    let ours = format!("http://{}/webhooks/twilio/{}/messages", app.api, app.webhook_key);
+    app.simulator.change_service(NUMBER, |service| {
         (service.use_inbound_webhook_on_number, service.inbound_request_url) = (false, Some(ours));
     });
-    world.attach(ECHO, json!({"first_message": "process"})).await;
-    assert_eq!(world.health().await.0, "ok");
-    assert_eq!(world.answers(ADA, "hi").await, ["1: hi"]);
+    app.attach(ECHO, json!({"first_message": "process"})).await;
+    assert_eq!(app.health().await.0, "ok");
+    assert_eq!(app.answers(ADA, "hi").await, ["1: hi"]);
 
     let carrier = wiremock::MockServer::start().await;
     let verification = |status: &str, day: u8| json!({"status": status, "date_created": format!("2026-11-{day:02}T00:00:00Z"), "rejection_reason": "x"});
@@ -379,52 +371,52 @@ async fn a_service_that_posts_here_is_no_trap_and_the_newest_verification_counts
 
 #[tokio::test]
 async fn rest_goes_on_when_the_next_token_was_promoted() {
-    let world = world().await;
+    let app = app().await;
     let mut account = Account::new(ACCOUNT_SID, AUTH_TOKEN);
     account.next_auth_token = Some("the-next".to_owned());
-    world.simulator.add_account(account);
+    app.simulator.add_account(account);
     let both = json!({"account_sid": ACCOUNT_SID, "auth_token": AUTH_TOKEN, "next_auth_token": "the-next"});
-    world.ok(Method::PUT, "/v1/carrier", Some(both)).await;
-    world.simulator.add_account(Account::new(ACCOUNT_SID, "the-next"));
-    assert_eq!(world.answers(ADA, "hi").await, ["1: hi"]);
-    world.look_after_numbers().await;
-    assert_eq!(world.health().await.0, "ok");
-    assert_eq!(world.count("select count(*) from delivery where attempts > 1").await, 0);
+    app.ok(Method::PUT, "/v1/carrier", Some(both)).await;
+    app.simulator.add_account(Account::new(ACCOUNT_SID, "the-next"));
+    assert_eq!(app.answers(ADA, "hi").await, ["1: hi"]);
+    app.look_after_numbers().await;
+    assert_eq!(app.health().await.0, "ok");
+    assert_eq!(app.count("select count(*) from delivery where attempts > 1").await, 0);
 }
 
 #[tokio::test]
 async fn required_where_the_carrier_tells_nothing_is_a_warning_that_says_so() {
-    let world = World::new().await;
-    world.simulator.add_number(ACCOUNT_SID, "+447700900199");
-    let british = json!({"number": "+447700900199", "agent_id": world.an_agent().await});
-    world.ok(Method::POST, "/v1/numbers", Some(british)).await;
-    world.ok(Method::PATCH, "/v1/countries/GB", Some(json!({"registration_policy": "required"}))).await;
-    assert_eq!(world.workers.numbers.step().await.expect("numbers"), 1, "it is read at once");
-    let (health, told) = world.health().await;
+    let app = TestApp::new().await;
+    app.simulator.add_number(ACCOUNT_SID, "+447700900199");
+    let british = json!({"number": "+447700900199", "agent_id": app.an_agent().await});
+    app.ok(Method::POST, "/v1/numbers", Some(british)).await;
+    app.ok(Method::PATCH, "/v1/countries/GB", Some(json!({"registration_policy": "required"}))).await;
+    assert_eq!(app.workers.numbers.step().await.expect("numbers"), 1, "it is read at once");
+    let (health, told) = app.health().await;
     assert!(health == "at_risk" && told.contains("guidelines/gb/sms") && !told.contains("10DLC"), "{told}");
 }
 
 /// What a call's status callback tells is nobody's here.
 #[tokio::test]
 async fn a_phone_call_leaves_nothing_in_quarantine() {
-    let world = world().await;
+    let app = app().await;
     let call = format!("AccountSid={ACCOUNT_SID}&CallSid=CA1&CallStatus=completed&From=%2B14155550101");
-    assert_eq!(world.post("status", &call, AUTH_TOKEN).await.status(), 200);
-    assert_eq!(world.count("select count(*) from quarantine").await, 0);
+    assert_eq!(app.post("status", &call, AUTH_TOKEN).await.status(), 200);
+    assert_eq!(app.count("select count(*) from quarantine").await, 0);
 }
 
 /// Whoever records an opt-out holds a text that waits and wants the number's key; whoever approves holds the number and wants
 /// the text. They must pass each other.
 #[tokio::test]
 async fn an_opt_out_and_an_approval_do_not_wait_for_each_other() {
-    let world = World::new().await;
-    world.simulator.change_service(NUMBER, |service| service.campaign = Some(("PENDING".to_owned(), None)));
-    world.attach(ECHO, json!({"first_message": "process"})).await;
-    world.answers(ADA, "hi").await;
-    let pool = world.storage.pool();
+    let app = TestApp::new().await;
+    app.simulator.change_service(NUMBER, |service| service.campaign = Some(("PENDING".to_owned(), None)));
+    app.attach(ECHO, json!({"first_message": "process"})).await;
+    app.answers(ADA, "hi").await;
+    let pool = app.storage.pool();
     let mut approving = pool.begin().await.expect("begun");
     sqlx::query("select id from number for no key update").execute(&mut *approving).await.expect("held");
-    let word = world.text(ADA, "STOP");
+    let word = app.text(ADA, "STOP");
     let stopped = tokio::time::timeout(std::time::Duration::from_secs(2), word).await;
     assert!(stopped.is_ok(), "the opt-out does not wait for the number");
     approving.rollback().await.expect("ended");
