@@ -114,7 +114,7 @@ impl Bench {
              values ('{agent}', 1, 'script', 'def reply(conv, text): return text', 'Are you still there?');
              commit;
              update project set outbound_per_contact_per_hour = 0, outbound_per_contact_per_day = 0;
-             insert into number (id, project_id, number, agent_id, carrier_sid, wish)
+             insert into number (id, project_id, number, agent_id, carrier_sid, generation)
              values ('{}', '{project}', '{NUMBER}', '{agent}', 'PN1', gen_random_uuid())",
             Uuid::now_v7()
         ))
@@ -128,21 +128,21 @@ impl Bench {
                     '+1' || (2000000000 + n), 'sms', 'open', 'inbound', true, number.agent_id, 1,
                     now() - interval '3 days', now() - make_interval(secs => 60 + n::float8 * 79200 / {count}), 86400
                from number, generate_series(1, {count}) n;
-             insert into silence (session_id, project_id, due_at)
+             insert into inactivity (session_id, project_id, due_at)
              select id, project_id, last_message_at + interval '1 day' from session",
             count = self.count
         ))
         .await;
-        for table in ["session", "silence", "message", "delivery"] {
+        for table in ["session", "inactivity", "message", "delivery"] {
             self.sql(format!("vacuum analyze {table}")).await;
         }
         self.sql("checkpoint".to_owned()).await;
-        let size = "select sum(pg_total_relation_size(oid))::float8 / 1e9 from pg_class where relname in ('session', 'silence')";
+        let size = "select sum(pg_total_relation_size(oid))::float8 / 1e9 from pg_class where relname in ('session', 'inactivity')";
         println!("filled in             {:>9.1} s, {:.2} GB", began.elapsed().as_secs_f64(), self.number(size).await);
     }
 
     async fn empty_poll(&self, what: &str) {
-        // Warnings that could not be sent let their sessions be looked at anew.
+        // Sessions whose warnings could not be sent are checked again.
         while !inactivity::decide(&self.storage, ClaimLimits::of(500)).await.expect("decided").is_empty() {}
         let mut took = Vec::new();
         for _ in 0..200 {
@@ -155,10 +155,10 @@ impl Bench {
         let mut told = Vec::new();
         for statement in [
             "explain (analyze, buffers, format json)
-             select silence.session_id, session.number_id, session.contact
-               from silence join session on session.id = silence.session_id
-              where silence.due_at <= now() order by silence.due_at limit 500 for update of silence skip locked",
-            concat!("explain (analyze, buffers, format json) ", include_str!("../sql/queries/silence/next_due.sql")),
+             select inactivity.session_id, session.number_id, session.contact
+               from inactivity join session on session.id = inactivity.session_id
+              where inactivity.due_at <= now() order by inactivity.due_at limit 500 for update of inactivity skip locked",
+            concat!("explain (analyze, buffers, format json) ", include_str!("../sql/queries/inactivity/next_due.sql")),
         ] {
             let plan: Value = sqlx::query_scalar(statement).fetch_one(self.storage.pool()).await.expect("a plan");
             let (plan, time) = (&plan[0]["Plan"], &plan[0]["Execution Time"]);
@@ -182,7 +182,7 @@ impl Bench {
         if silent {
             self.sql(format!("update session set last_message_at = now() - interval '1 day' where id {range}")).await;
         }
-        self.sql(format!("update silence set due_at = now() where session_id {range}")).await;
+        self.sql(format!("update inactivity set due_at = now() where session_id {range}")).await;
         self.sql("vacuum analyze silence".to_owned()).await;
     }
 
@@ -274,7 +274,7 @@ impl Bench {
                  update session set last_message_at = now() + make_interval(secs => 3 + n::float8 / 100) - interval '1 day'
                    from spread where spread.id = session.id returning session.id, last_message_at
              )
-             update silence set due_at = last_message_at + interval '1 day' from moved where session_id = moved.id"
+             update inactivity set due_at = last_message_at + interval '1 day' from moved where session_id = moved.id"
                 .to_owned(),
         )
         .await;
@@ -300,9 +300,9 @@ impl Bench {
         // Whole pages after a checkpoint would drown the difference.
         self.sql("alter system set full_page_writes = off".to_owned()).await;
         self.sql("select pg_reload_conf()".to_owned()).await;
-        let arming = "select pg_get_functiondef('textback.arm_silence'::regproc)";
+        let arming = "select pg_get_functiondef('textback.schedule_inactivity'::regproc)";
         let armed: String = sqlx::query_scalar(arming).fetch_one(self.storage.pool()).await.expect("a function");
-        let unarmed = "create or replace function textback.arm_silence(of_session uuid, silent_after integer, is_new boolean) returns void
+        let unarmed = "create or replace function textback.schedule_inactivity(of_session uuid, inactivity_after integer, is_new boolean) returns void
                        language plpgsql as $$ begin end $$";
         let (mut with, mut without) = (Vec::new(), Vec::new());
         for round in 0..3 {

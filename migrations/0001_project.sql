@@ -1,14 +1,12 @@
--- A project is a tenant: one carrier account, its numbers, agents and keys.
--- All rows of a project live in one schema (its cell), so no name here is qualified.
+-- Projects: tenants with their API keys and carrier accounts. Statements never name the schema: the search path does.
 
 create table project (
     id          uuid        not null constraint project_pk primary key,
     name        text        not null constraint project_name_has_1_to_100_characters check (length(name) between 1 and 100),
-    -- Opaque and unguessable: it stands in the webhook address, so that a text finds its
-    -- project without a look at a payload that nobody has verified yet.
+    -- A random part of the webhook address. It leads to the project before the payload is verified.
     webhook_key text        not null constraint webhook_key_belongs_to_one_project unique,
     created_at  timestamptz not null default now(),
-    -- Guards: what is over them is stored and held, and no agent sees it. 0 is off.
+    -- Rate limits on inbound messages; 0 is off. A message over a limit is stored as held, and no agent sees it.
     texts_per_contact_per_minute integer not null default 10
         constraint texts_per_contact_per_minute_is_0_to_1000 check (texts_per_contact_per_minute between 0 and 1000),
     repeats_in_five_minutes      integer not null default 5
@@ -30,11 +28,11 @@ create table project (
     allowed_countries text[]
         constraint allowed_countries_are_1_to_300 check (cardinality(allowed_countries) between 1 and 300)
         constraint allowed_countries_are_iso_3166 check (array_to_string(allowed_countries, ' ', '?') ~ '^([A-Z]{2}|001)( ([A-Z]{2}|001))*$'),
-    -- What somebody gets who texts HELP. Null: nothing of ours; the carrier has an answer of its own.
+    -- The answer to HELP. Null: we send none; the carrier has an answer of its own.
     help_message   text constraint help_message_fits_a_text check (length(btrim(help_message)) between 1 and 1600 and length(help_message) <= 1600),
-    -- Which number sends when nothing else says so (E.164).
+    -- The number (E.164) that sends when a request names none.
     default_number text,
-    -- Between these, by the contact's own clock, no warning and no scheduled text leaves. They may span midnight.
+    -- Between these times, by the contact's local clock, no warning and no scheduled message leaves. They may span midnight.
     quiet_from     time,
     quiet_until    time,
     constraint quiet_hours_have_a_begin_and_an_end check ((quiet_from is null) = (quiet_until is null)),
@@ -44,7 +42,7 @@ create table project (
 create table api_key (
     id         uuid        not null constraint api_key_pk primary key,
     project_id uuid        not null constraint api_key_belongs_to_a_project references project (id),
-    -- SHA-256 of a key with 256 random bits: nothing to guess, so no slow hash is needed.
+    -- SHA-256 of a key with 256 random bits. Such a key can't be guessed, so no slow hash is needed.
     hash       bytea       not null constraint api_key_hash_is_unique unique
                                     constraint api_key_hash_is_sha256 check (octet_length(hash) = 32),
     -- The first characters, by which a person recognises a key in a list.
@@ -59,7 +57,7 @@ create table carrier_account (
     project_id      uuid        not null constraint a_project_has_one_carrier_account primary key
                                          constraint carrier_account_belongs_to_a_project references project (id),
     account_sid     text        not null constraint account_sid_has_the_carriers_shape check (account_sid ~ '^AC[0-9a-fA-F]{32}$'),
-    -- Secrets are sealed (AES-256-GCM) before they come here; key_id names the key that opens them.
+    -- Secrets are encrypted (AES-256-GCM) before they are stored; key_id names the key that decrypts them.
     key_id          text        not null,
     auth_token      bytea       not null,
     -- The token that will be promoted next: both are accepted on webhooks while it is set.

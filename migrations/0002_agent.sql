@@ -1,13 +1,14 @@
--- Who answers. A version never changes, and a session keeps the version it started with:
--- so an edit can't change the rules in the middle of a conversation.
+-- Agents and their versions.
 
+-- An agent: who answers. A session keeps the version that it started with, so an edit never changes the rules in the middle
+-- of a conversation.
 create table agent (
     id              uuid        not null constraint agent_pk primary key,
     project_id      uuid        not null constraint agent_belongs_to_a_project references project (id),
     name            text        not null constraint agent_name_has_1_to_100_characters check (length(name) between 1 and 100),
     current_version integer     not null default 1,
-    -- What signs requests to an http agent, sealed; drawn with its first http version. After a change the one before
-    -- signs too for a day, so that the service can take the new one over.
+    -- The encrypted secret that signs requests to an http agent, made with its first http version. After a change the
+    -- previous secret signs too for a day, so that the service can switch.
     signing_key_id            text,
     signing_secret            bytea,
     previous_signing_secret   bytea,
@@ -17,12 +18,13 @@ create table agent (
     constraint signing_secret_names_the_key_that_opens_it check ((signing_secret is null) = (signing_key_id is null))
 );
 
+-- A version of an agent. It never changes: see the trigger agent_versions_never_change.
 create table agent_version (
     agent_id         uuid        not null constraint agent_version_belongs_to_an_agent references agent (id),
     version          integer     not null constraint agent_versions_count_from_one check (version >= 1),
     kind             text        not null constraint agent_kind_is_known check (kind in ('script', 'http')),
     source           text        constraint script_source_is_at_most_256_kb check (octet_length(source) <= 262144),
-    -- Where an http agent's service is, and how long it has for an answer.
+    -- The address of an http agent's service, and how long it may take to answer.
     url              text        constraint url_has_at_most_2048_characters check (length(url) <= 2048),
     timeout_seconds  integer     not null default 30
                                  constraint timeout_is_1_to_120_seconds check (timeout_seconds between 1 and 120),
@@ -31,25 +33,25 @@ create table agent_version (
                                  constraint first_message_is_known check (first_message in ('greet', 'process', 'greet_then_process')),
     debounce_seconds integer     not null default 0
                                  constraint debounce_is_0_to_60_seconds check (debounce_seconds between 0 and 60),
-    -- After how long a silence the person is warned, how long they then have, and what they are told: these are read
-    -- from the agent's current version, also for sessions that run on an older one.
+    -- Inactivity: when the contact is warned, the grace after the warning, and what they are told. These are read from
+    -- the agent's current version, also for sessions that run on an older one.
     warn_after_seconds integer   not null default 86400
                                  constraint warn_after_is_1_second_to_30_days check (warn_after_seconds between 1 and 2592000),
     grace_seconds    integer     not null default 600
                                  constraint grace_is_1_second_to_30_days check (grace_seconds between 1 and 2592000),
     warning          text        not null constraint warning_fits_a_text check (length(warning) between 1 and 1600),
     closing          text        constraint closing_fits_a_text check (length(closing) between 1 and 1600),
-    -- How many segments one answer may cost; a longer one is cut. Null: as many as it takes.
+    -- The most segments of one answer; a longer answer is cut. Null: no limit.
     max_segments     integer     constraint max_segments_is_1_to_100 check (max_segments between 1 and 100),
-    -- How many messages one turn may send in all: the greeting, the answer, and send_sms. The rest is cut.
+    -- The most messages of one turn: the greeting, the answer, and send_sms. The rest is cut.
     max_messages_per_turn integer not null default 10
                                  constraint max_messages_per_turn_is_1_to_50 check (max_messages_per_turn between 1 and 50),
     -- Whether typographic characters are replaced by plain ones where they alone make a text UCS-2.
     smart_encoding   boolean     not null default false,
-    -- Whether it may look at what was said before: a script only if it says so. Reading that for each turn costs more than all the
-    -- rest of a claim.
+    -- Whether the agent may read the history: a script only if its source names it. Reading the history costs more than
+    -- the rest of a claim.
     reads_history    boolean     not null generated always as (kind = 'http' or source ~ 'history|getattr') stored,
-    -- What the person gets when the agent failed for good. Null: nothing is said.
+    -- What the contact gets when the agent has finally failed. Null: nothing.
     error_message    text        constraint error_message_fits_a_text check (length(error_message) <= 1600),
     created_at       timestamptz not null default now(),
     constraint agent_version_pk primary key (agent_id, version),
@@ -57,16 +59,6 @@ create table agent_version (
     constraint http_agent_has_a_url check ((kind = 'http') = (url is not null))
 );
 
+-- The two tables refer to each other, so this constraint follows both and is checked at commit.
 alter table agent add constraint agents_current_version_exists
     foreign key (id, current_version) references agent_version (agent_id, version) deferrable initially deferred;
-
--- A version is what somebody's conversation runs on: nothing may rewrite it.
-create function refuse_change_of_agent_version() returns trigger language plpgsql
-set search_path = textback, pg_temp as $$
-begin
-    raise exception 'agent versions never change: make a new version instead'
-        using errcode = 'TB001', constraint = 'agent_versions_never_change';
-end $$;
-
-create trigger agent_versions_never_change before update or delete on agent_version
-    for each row execute function refuse_change_of_agent_version();

@@ -1,50 +1,53 @@
--- One of our numbers: wanted by a project, found or bought at the carrier, answered by an agent.
+-- The phone numbers of projects.
 
+-- One of our numbers: requested by a project, found or bought at the carrier, answered by an agent.
 create table number (
     id             uuid        not null constraint number_pk primary key,
     project_id     uuid        not null constraint number_belongs_to_a_project references project (id),
     number         text        not null constraint number_is_e164 check (number ~ '^\+[1-9][0-9]{6,14}$'),
     agent_id       uuid        not null constraint number_is_answered_by_an_agent references agent (id),
-    -- Where it is, by its digits (ISO 3166-1 alpha-2); null where they don't tell.
+    -- The country of the number by its digits (ISO 3166-1 alpha-2); null where the digits don't tell.
     country        text        constraint number_country_is_iso_3166 check (country ~ '^[A-Z]{2}$'),
 
-    -- What is to become of it. Written before anything is asked of the carrier, so that what a crash interrupts goes on.
-    wanted         text        not null default 'attached' constraint number_wish_is_known
-                               check (wanted in ('attached', 'detached', 'released')),
-    -- Another one with each wish, so that who looked after an earlier wish knows that there is a new one.
-    wish           uuid        not null,
-    -- Whether it may be bought if the account does not own it; not any more once it was found, bought, or refused.
+    -- The state that the project wants. It is written before the carrier is asked for anything, so work goes on after a crash.
+    desired_state  text        not null default 'attached' constraint number_desired_state_is_known
+                               check (desired_state in ('attached', 'detached', 'released')),
+    -- Changes with each request, so that a reconciliation of an earlier request notices the new one.
+    generation     uuid        not null,
+    -- Whether it may be bought if the account does not own it. False again once it was found, bought, or refused.
     may_buy        boolean     not null default false,
-    -- The carrier's id of the number (PN…); null until it was found or bought. And the account that has it.
+    -- The carrier's id of the number (PN…), null until it was found or bought, and the account that owns it.
     carrier_sid    text,
     account_sid    text,
-    -- Why it can't serve us, as was seen last.
-    refused        text        constraint number_refusal_is_known check (refused in ('not_owned', 'not_for_sale', 'no_texts')),
-    -- local, mobile, toll-free and the like, as the carrier says.
+    -- Why the number can't be used, as observed last.
+    refusal_reason text        constraint number_refusal_reason_is_known
+                               check (refusal_reason in ('not_owned', 'not_for_sale', 'no_texts')),
+    -- The kind of number by the carrier: local, mobile, toll-free.
     number_type    text,
 
-    -- Whether its texts come here, as far as was seen at the carrier last.
+    -- Whether its inbound messages come to us, as observed at the carrier last.
     webhook        text        not null default 'pending' constraint number_webhook_is_known
                                check (webhook in ('pending', 'ok', 'drifted', 'unreachable')),
-    -- What is set there instead, or why nothing could be seen.
+    -- What is set at the carrier instead, or why it could not be observed.
     webhook_detail text,
-    -- Whether we may set it right again when somebody else changed it.
+    -- Whether we set the webhook again when somebody else changed it.
     mend_drift     boolean     not null default true,
-    -- When its webhooks were last set at the carrier; null while that is not known to have worked.
+    -- When its webhooks were last set at the carrier; null until that has worked.
     webhook_set_at timestamptz,
-    -- Why inbound texts vanish though the webhook is right: a messaging service that does not defer to it.
-    trap           text,
+    -- Why inbound messages don't arrive though the webhook is right: a messaging service that does not defer to it.
+    inbound_blocked_reason text,
 
-    -- Whether its registration (A2P 10DLC, toll-free verification) lets it send, as far as the carrier has told.
+    -- The registration (A2P 10DLC, toll-free verification), as far as the carrier reports it.
     registration   text        not null default 'unknown' constraint number_registration_is_known
                                check (registration in ('not_required', 'unregistered', 'pending', 'approved', 'rejected', 'unknown')),
     registration_detail text,
-    -- What follows for its texts, by the policy of its country: they leave, wait for the approval, or are refused.
-    sends          text        not null default 'open' constraint number_sends_is_known check (sends in ('open', 'held', 'blocked')),
+    -- What follows for outbound messages by the policy of the country: they leave, wait for the approval, or fail.
+    send_policy    text        not null default 'open' constraint number_send_policy_is_known
+                               check (send_policy in ('open', 'held', 'blocked')),
 
-    -- What was done at the carrier, the newest last: [{"at", "step", "detail"?}], thirty at most.
+    -- What was done at the carrier, newest last, thirty at most: [{"at", "step", "detail"?}].
     steps          jsonb       not null default '[]' constraint number_steps_are_a_list check (jsonb_typeof(steps) = 'array'),
-    -- When it is looked at next, and who does it now.
+    -- When the number is reconciled next, and the lease of the worker that does it now.
     check_at       timestamptz not null default now(),
     checked_at     timestamptz,
     lease_token    uuid,
@@ -53,14 +56,14 @@ create table number (
     created_at     timestamptz not null default now(),
     attached_at    timestamptz not null default now(),
     detached_at    timestamptz,
-    -- When the carrier's list of inbound texts is read next, for those whose webhook never came.
-    read_back_at   timestamptz not null default now(),
-    -- The texts up to then, by the carrier's clock, are known. What came before the number was attached is not ours.
-    heard_until    timestamptz not null default now(),
+    -- When the carrier's list of inbound messages is read next, for those whose webhook never came.
+    backfill_at    timestamptz not null default now(),
+    -- The messages up to this time, by the carrier's clock, are known. Earlier than attached_at they are not ours.
+    backfilled_until timestamptz not null default now(),
     constraint number_lease_has_token_and_end check ((lease_token is null) = (leased_until is null))
 );
 
--- Texts are routed by it. A number that is detached and attached again keeps its row: who opted out of it stays so.
+-- Inbound messages are routed by this index. A number that is detached and attached again keeps its row, and so its opt-outs.
 create unique index number_has_one_row_in_a_project on number (project_id, number);
-create index number_to_be_read_back on number (read_back_at) where detached_at is null;
-create index number_to_be_checked on number (check_at) where detached_at is null;
+create index number_to_backfill on number (backfill_at) where detached_at is null;
+create index number_to_check on number (check_at) where detached_at is null;

@@ -55,9 +55,9 @@ fn main() -> ExitCode {
         tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build().expect("a runtime")
     };
     // The neighbours have their own runtime, so that they do not delay the clock of the measured tenant.
-    let (good, runtime) = (runtime(1), runtime(1));
-    let code = good.block_on(measure(others.handle()));
-    others.shutdown_background();
+    let (good, neighbours) = (runtime(1), runtime(1));
+    let code = good.block_on(measure(neighbours.handle()));
+    neighbours.shutdown_background();
     code
 }
 
@@ -119,7 +119,7 @@ async fn measure(runtime: &Handle) -> ExitCode {
     for neighbour in neighbours {
         for binary in &binaries {
             report.step(&format!("{}: {}", binary.name, neighbour.names().1));
-            let row = run(&server, binary, &carrier, others, neighbour, seconds).await;
+            let row = run(&server, binary, &carrier, runtime, neighbour, seconds).await;
             eprintln!("    {}", cells(neighbour, binary, &row)[2..].join(" | "));
             rows.push((neighbour, binary, row));
         }

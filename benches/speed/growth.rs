@@ -30,7 +30,7 @@ const FILL: &str = "
           from generate_series($1::bigint, $2::bigint) n, origin
         returning id, project_id, number_id, contact
     ), watched as (
-        insert into silence (session_id, project_id, due_at)
+        insert into inactivity (session_id, project_id, due_at)
         select id, project_id, now() + make_interval(secs => 86400) from made where $4 = 'open'
     ), numbered as (
         select made.*, row_number() over () + $1::bigint * $3::bigint as n, place
@@ -128,7 +128,7 @@ pub async fn count(server: &Server) -> (i64, i64, Vec<(String, f64, f64)>) {
     let counts = "select (select count(*) from textback.message), (select count(*) from textback.session where status <> 'closed')";
     let (messages, open): (i64, i64) = sqlx::query_as(counts).fetch_one(&mut connection).await.expect("a count");
     let sizes = "select relname::text, pg_table_size(oid)::float8, pg_indexes_size(oid)::float8 from pg_class
-                  where relnamespace = 'textback'::regnamespace and relname in ('message', 'delivery', 'session', 'turn', 'silence')
+                  where relnamespace = 'textback'::regnamespace and relname in ('message', 'delivery', 'session', 'turn', 'inactivity')
                   order by 1";
     let sizes: Vec<(String, f64, f64)> = sqlx::query_as(sizes).fetch_all(&mut connection).await.expect("sizes");
     let a_message = |bytes: f64| bytes / messages as f64;

@@ -386,7 +386,7 @@ async fn measure_growth(report: &mut Report, mut harness: Harness, bounds: &Boun
         load(&harness, bounds.server, Pace::Window(WINDOW), 2.0).await;
         if first.is_none() {
             growth::delete_messages_but(bounds.server, 10_000).await;
-            // Tables that were written anew are planned for anew, at no great cost in messages.
+            // Plans for the rewritten tables are made before the measurement.
             load(&harness, bounds.server, Pace::Rate(200), 2.0).await;
         }
         let (messages, open, _) = growth::count(bounds.server).await;
@@ -433,7 +433,7 @@ async fn measure_growth(report: &mut Report, mut harness: Harness, bounds: &Boun
     report.table(
         "Bytes a message",
         about,
-        &["messages", "delivery", "message", "session", "silence", "turn", "in all"],
+        &["messages", "delivery", "inactivity", "message", "session", "turn", "in all"],
     );
     for (messages, bytes) in sizes {
         let cells = bytes.iter().map(|(_, table, indexes)| format!("{table:.0} + {indexes:.0}"));

@@ -1,4 +1,4 @@
--- No warning or termination is committed after a message that was committed first: a warning's silence holds no message,
+-- No warning or termination is committed after a message that was committed first: the inactivity of a warning contains no message,
 -- and nothing came between the last warning of a session that timed out and its end.
 create or replace view invariant_08_no_warning_after_a_reply as
 select warning.id as message_id, warning.session_id, 'warned though somebody spoke' as what
@@ -7,13 +7,13 @@ select warning.id as message_id, warning.session_id, 'warned though somebody spo
    and exists (
        select from message spoken
         where spoken.session_id = warning.session_id and spoken.seq < warning.seq
-          and breaks_silence(spoken.kind, spoken.skip_reason)
-          and spoken.created_at > warning.created_at - make_interval(secs => warning.silence_seconds))
+          and resets_inactivity(spoken.kind, spoken.skip_reason)
+          and spoken.created_at > warning.created_at - make_interval(secs => warning.inactivity_seconds))
 union all
 select spoken.id, session.id, 'ended though somebody spoke'
   from session
   join lateral (
       select seq from message where message.session_id = session.id and kind = 'warning' order by seq desc limit 1
   ) warning on true
-  join message spoken on spoken.session_id = session.id and spoken.seq > warning.seq and breaks_silence(spoken.kind, spoken.skip_reason)
+  join message spoken on spoken.session_id = session.id and spoken.seq > warning.seq and resets_inactivity(spoken.kind, spoken.skip_reason)
  where session.close_reason = 'timed_out'

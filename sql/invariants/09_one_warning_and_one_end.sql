@@ -1,11 +1,11 @@
--- One warning per silence, one termination per session, nothing after it; a closed session has no live job, and an
+-- One warning per period of inactivity, one termination per session, nothing after it; a closed session has no live job, and an
 -- engaged one that is not closed has its job.
 create or replace view invariant_09_one_warning_and_one_end as
-select session_id, 'warned twice in one silence' as what
+select session_id, 'warned twice without a message between' as what
   from (select session_id, kind, lag(kind) over (partition by session_id order by seq) as before
           from message
          where session_id in (select message.session_id from message where message.kind = 'warning')
-           and (kind in ('warning', 'closing') or breaks_silence(kind, skip_reason))) said
+           and (kind in ('warning', 'closing') or resets_inactivity(kind, skip_reason))) said
  where kind = 'warning' and before = 'warning'
 union all
 select closing.session_id, 'something was said after the end'
@@ -14,10 +14,10 @@ select closing.session_id, 'something was said after the end'
  where closing.kind = 'closing'
 union all
 select session.id, 'closed with a live job'
-  from session join silence on silence.session_id = session.id
+  from session join inactivity on inactivity.session_id = session.id
  where session.status = 'closed'
 union all
 select session.id, 'engaged without a job'
   from session
  where session.status <> 'closed' and session.engaged
-   and not exists (select from silence where silence.session_id = session.id)
+   and not exists (select from inactivity where inactivity.session_id = session.id)

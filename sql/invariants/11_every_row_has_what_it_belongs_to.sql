@@ -17,14 +17,14 @@ union all
 select 'session without its agent version', id::text from session
  where not exists (select from agent_version version where version.agent_id = session.agent_id and version.version = session.agent_version)
 union all
-select 'medium without its message', id::text from medium
- where not exists (select from message where message.id = medium.message_id)
+select 'attachment without its message', id::text from attachment
+ where not exists (select from message where message.id = attachment.message_id)
 union all
 select 'turn without its session', id::text from turn
  where not exists (select from session where session.id = turn.session_id)
 union all
-select 'silence job without its session', session_id::text from silence
- where not exists (select from session where session.id = silence.session_id)
+select 'inactivity job without its session', session_id::text from inactivity
+ where not exists (select from session where session.id = inactivity.session_id)
 union all
 select 'consent without its number', id::text from consent
  where not exists (select from number where number.id = consent.number_id)

@@ -79,10 +79,7 @@ pub async fn serve(database: &DatabaseSettings, options: ServeOptions) -> Done {
     let client = Client::new(carrier.twilio_api_url.clone(), carrier.twilio_messaging_url.clone())?;
     let (agent_runtime, public_base) = (agent_runtime(&agents)?, server.public_base());
     // Workers have a separate pool, so that they can't use up the connections of webhooks.
-    let worker_storage = match with_workers {
-        true => Some(Storage::open(url, WORK_CONNECTIONS, notifier.clone())?),
-        false => None,
-    };
+    let worker_storage = with_workers.then(|| Storage::open(url, WORK_CONNECTIONS, notifier.clone())).transpose()?;
     let workers = match &worker_storage {
         Some(worker_storage) => {
             let accounts = Accounts::new(worker_storage.clone(), carrier.required_key()?);

@@ -120,7 +120,7 @@ fn problem_of(not_ready: &health::NotReady) -> Problem {
         health::NotReady::Database(_) => "database_unavailable",
         health::NotReady::Unsuitable(_) => "database_unsuitable",
         health::NotReady::Rights { .. } => "database_rights_missing",
-        health::NotReady::Schema { .. } => "schema_outdated",
+        health::NotReady::Schema { .. } | health::NotReady::Functions { .. } => "schema_outdated",
         health::NotReady::ReadOnly => "database_read_only",
         health::NotReady::Blocked(_) => "database_blocked",
         health::NotReady::NotClaimable { .. } => "work_not_claimable",

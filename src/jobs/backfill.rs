@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::carriers::twilio::client::{CarrierError, Listed};
 use crate::carriers::twilio::webhooks::InboundText;
 use crate::domain::carrier_account::Account;
+use crate::domain::consent::Keyword;
 use crate::failpoint;
 use crate::jobs::CarrierCalls;
 use crate::jobs::runtime::circuit_breaker::CircuitState;
@@ -17,7 +18,6 @@ use crate::jobs::runtime::fair_limiter::Owner;
 use crate::jobs::runtime::queue::{JobSource, Leased, claim_at_once};
 use crate::storage::Storage;
 use crate::storage::claim_limits::ClaimLimits;
-use crate::storage::consent::Keyword;
 use crate::storage::database;
 use crate::storage::ingest::{self, Attachment, IngestOutcome, Text};
 use crate::storage::notifier::JobKind;
@@ -59,14 +59,14 @@ impl InboundBackfill {
             Ok(None) => return,
             Err(error) => return tracing::warn!(%error, "the carrier account can't be opened"),
         };
-        let since = claim.heard_until - OVERLAP;
+        let since = claim.backfilled_until - OVERLAP;
         let listed = self.carrier.client.list_received(&account, &claim.number, since).await;
         self.carrier.note(claim.project_id, &listed);
         let listed = match listed {
             Ok(listed) => listed,
             Err(error) => return tracing::warn!(%error, "inbound texts can't be read back; again later"),
         };
-        let mut newest = claim.heard_until;
+        let mut newest = claim.backfilled_until;
         let ours = |message: &&Listed| message.created_at().is_some_and(|at| at >= claim.attached_at);
         let listed: Vec<&Listed> = listed.iter().rev().filter(ours).collect();
         let sids: Vec<&str> = listed.iter().map(|message| message.sid.as_str()).collect();
@@ -89,7 +89,7 @@ impl InboundBackfill {
                 newest = newest.max(message.created_at().unwrap_or(newest));
             }
         }
-        if newest > claim.heard_until
+        if newest > claim.backfilled_until
             && let Err(error) =
                 database::with_timeout(number::mark_backfilled(&self.carrier.storage, claim.id, newest)).await
         {

@@ -90,7 +90,7 @@ impl Numbers {
 
 /// Nothing was seen.
 fn later(claim: &Claim) -> Facts {
-    Facts { wish: claim.number.wish, check_in_seconds: 600.0, ..Facts::default() }
+    Facts { generation: claim.number.generation, check_in_seconds: 600.0, ..Facts::default() }
 }
 
 impl JobSource for Numbers {

@@ -42,13 +42,13 @@ impl Number {
 
     fn at_the_carrier(&self) -> Vec<Finding> {
         let (number, why) = (&self.number, because(&self.webhook_detail));
-        if self.wanted != "attached" {
+        if self.desired_state != "attached" {
             return vec![at_risk(
-                format!("{number} is to be {}, and is not yet{why}", self.wanted),
+                format!("{number} is to be {}, and is not yet{why}", self.desired_state),
                 "it is tried again by itself while textback work runs; asking again (DELETE /v1/numbers) is safe",
             )];
         }
-        let found = match (self.refused.as_deref(), self.webhook.as_str()) {
+        let found = match (self.refusal_reason.as_deref(), self.webhook.as_str()) {
             (Some("not_owned"), _) => blocked(
                 format!("{number} is not in the carrier account{why}"),
                 "get it back at the carrier: it is seen within ten minutes; or buy it (POST /v1/numbers with buy: true), or detach it",
@@ -82,7 +82,7 @@ impl Number {
     }
 
     fn trapped(&self) -> Option<Finding> {
-        self.trap.as_ref().map(|trap| {
+        self.inbound_blocked_reason.as_ref().map(|trap| {
             blocked(
                 format!("texts to {} vanish: {trap}", self.number),
                 "in the carrier's console: Messaging, Services, Integration, Defer to sender's webhook",
@@ -124,7 +124,7 @@ impl Number {
                 vec![blocked(format!("texts from {number} wait for its registration, which is pending{why}"), mend)]
             }
             // Of one that is not set up nobody has asked: that is told already.
-            ("required", "unknown") if unread || (self.webhook == "ok" && self.refused.is_none()) => {
+            ("required", "unknown") if unread || (self.webhook == "ok" && self.refusal_reason.is_none()) => {
                 vec![at_risk(format!("whether {number} is registered is not known{why}"), &register)]
             }
             ("advised", "unregistered" | "rejected" | "pending") => vec![at_risk(

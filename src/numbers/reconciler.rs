@@ -82,16 +82,16 @@ pub async fn look_after(
         account,
         urls,
         number,
-        facts: Facts { wish: number.wish, check_in_seconds: WELL, ..Facts::default() },
+        facts: Facts { generation: number.generation, check_in_seconds: WELL, ..Facts::default() },
     };
-    let looked = match number.wanted.as_str() {
+    let looked = match number.desired_state.as_str() {
         "attached" => look.attach().await,
         wanted => look.part(wanted == "released").await,
     };
     let trouble = match looked {
         Ok(None) => None,
         Ok(Some(refused)) => {
-            look.facts.refused = refused.word();
+            look.facts.refusal_reason = refused.word();
             if !look.facts.gone {
                 look.facts.webhook = Some("drifted");
                 look.facts.webhook_detail = Some(refused.to_string());
@@ -168,8 +168,9 @@ impl Look<'_> {
         }
         if !self.number.may_buy {
             let before = self.number.webhook_detail.clone().filter(|_| self.number.carrier_sid.is_none());
-            let word =
-                ["not_for_sale", "no_texts"].into_iter().find(|word| self.number.refused.as_deref() == Some(*word));
+            let word = ["not_for_sale", "no_texts"]
+                .into_iter()
+                .find(|word| self.number.refusal_reason.as_deref() == Some(*word));
             if let (Some(word), Some(told)) = (word, before) {
                 return Ok(Err(Refused::AsBefore(word, told)));
             }
@@ -268,10 +269,10 @@ impl Look<'_> {
             Err(error) => return self.unread(&error),
         };
         let trap = service.as_ref().and_then(|service| service.trap(self.urls));
-        if trap.is_some() && self.number.trap != trap {
+        if trap.is_some() && self.number.inbound_blocked_reason != trap {
             self.did("a messaging service takes its texts", trap.clone());
         }
-        self.facts.trap = Some(trap);
+        self.facts.inbound_blocked_reason = Some(trap);
         let toll_free = self.facts.number_type.as_deref() == Some("toll-free") || is_toll_free(&self.number.number);
         let registered = match (toll_free, self.number.country.as_deref(), &service) {
             (true, ..) => done(self.carrier.verification(self.account, sid)).await,

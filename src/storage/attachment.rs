@@ -19,7 +19,7 @@ pub struct Attachment {
 
 /// One medium of a project.
 pub async fn find(storage: &Storage, project_id: Uuid, id: Uuid) -> Result<Option<Attachment>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/queries/medium/find.sql"))
+    sqlx::query_as(include_str!("../../sql/queries/attachment/find.sql"))
         .bind(project_id)
         .bind(id)
         .fetch_optional(&storage.pool)
@@ -28,7 +28,7 @@ pub async fn find(storage: &Storage, project_id: Uuid, id: Uuid) -> Result<Optio
 
 /// Notes what a medium turned out to be.
 pub async fn measure(storage: &Storage, id: Uuid, content_type: &str, bytes: i64) -> Result<(), sqlx::Error> {
-    sqlx::query(include_str!("../../sql/queries/medium/measure.sql"))
+    sqlx::query(include_str!("../../sql/queries/attachment/measure.sql"))
         .bind(id)
         .bind(content_type)
         .bind(bytes)

@@ -105,7 +105,7 @@ pub async fn rule(
 ) -> Result<(), sqlx::Error> {
     // It locks numbers and then their texts: see number::settle.
     database::retry_on_deadlock(|| {
-        sqlx::query(include_str!("../../sql/queries/country/rule.sql"))
+        sqlx::query(include_str!("../../sql/queries/country/set_policy.sql"))
             .bind(project_id)
             .bind(iso2)
             .bind(Json(changes))

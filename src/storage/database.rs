@@ -262,10 +262,10 @@ pub async fn check_suits(url: &str) -> Result<(), sqlx::Error> {
     }
 }
 
-/// Applies the migrations that are missing, and gives the connection that did.
+/// Opens the connection of `migrate`.
 ///
-/// Errors when the database can't be reached, is not suitable, or a migration that was applied differs from ours.
-pub async fn migrate(url: &str) -> Result<PgConnection, MigrateError> {
+/// Errors when the database can't be reached or is not suitable.
+pub async fn open_to_migrate(url: &str) -> Result<PgConnection, MigrateError> {
     let options = bare(url)?;
     // Before any change: behind a pooler, another server connection could get it.
     connection_settings::refuse_pooling(&options).await?;
@@ -275,24 +275,33 @@ pub async fn migrate(url: &str) -> Result<PgConnection, MigrateError> {
     if is_standby {
         return Err(MigrateError::Standby);
     }
+    Ok(connection)
+}
+
+/// Makes the schema and applies the migrations that are missing, in the caller's transaction. The caller holds the lock of
+/// migrate.
+///
+/// Errors when the role may not, or a migration that was applied differs from ours.
+pub async fn apply_migrations(connection: &mut PgConnection) -> Result<(), MigrateError> {
     // A role that may not create schemas may still own one that an administrator created.
     let is_there: bool = sqlx::raw_sql("select exists (select from pg_namespace where nspname = 'textback')")
-        .fetch_one(&mut connection)
+        .fetch_one(&mut *connection)
         .await?
         .try_get(0)?;
     if !is_there {
         // The name is our constant. No input reaches this statement.
-        sqlx::raw_sql("create schema if not exists textback").execute(&mut connection).await?;
+        sqlx::raw_sql("create schema if not exists textback").execute(&mut *connection).await?;
     }
     let current: Option<String> =
-        sqlx::raw_sql("select current_schema()::text").fetch_one(&mut connection).await?.try_get(0)?;
+        sqlx::raw_sql("select current_schema()::text").fetch_one(&mut *connection).await?.try_get(0)?;
     if current.as_deref() != Some(SCHEMA) {
         return Err(MigrateError::OtherSchema(current.unwrap_or_else(|| "none".to_owned())));
     }
     let mut migrations = Migrator::with_migrations(MIGRATIONS.iter().cloned().collect());
     migrations.dangerous_set_table_name("textback._sqlx_migrations");
-    migrations.run(&mut connection).await.map_err(MigrateError::of)?;
-    Ok(connection)
+    // The caller's lock ends with the transaction, so it needs no statement that releases it after an error.
+    migrations.set_locking(false);
+    migrations.run(connection).await.map_err(MigrateError::of)
 }
 
 /// Why the schema could not be brought up to date.
@@ -328,10 +337,27 @@ impl MigrateError {
             _ => Self::Migration(error),
         }
     }
+
+    /// Whether another session held a lock for too long, or the two deadlocked. The transaction can be tried again.
+    pub fn is_of_a_lock(&self) -> bool {
+        use sqlx::migrate::MigrateError::{Execute, ExecuteMigration};
+        let error = match self {
+            Self::Database(error) | Self::Migration(Execute(error) | ExecuteMigration(error, _)) => error,
+            _ => return false,
+        };
+        let code = error.as_database_error().and_then(|told| told.code());
+        matches!(code.as_deref(), Some("55P03" | "40P01"))
+    }
 }
 
 impl From<sqlx::Error> for MigrateError {
     fn from(error: sqlx::Error) -> Self {
-        Unsuitable::take(error).map_or_else(Self::Database, Self::Unsuitable)
+        match Unsuitable::take(error) {
+            Ok(reason) => Self::Unsuitable(reason),
+            Err(sqlx::Error::Database(told)) if told.code().as_deref() == Some("42501") => {
+                Self::NotOwner(told.message().to_owned())
+            }
+            Err(error) => Self::Database(error),
+        }
     }
 }

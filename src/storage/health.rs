@@ -9,9 +9,9 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::secret::sha256;
-use crate::storage::Storage;
 use crate::storage::connection_settings::Unsuitable;
 use crate::storage::database;
+use crate::storage::{Storage, schema};
 
 /// Why we can't serve.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +26,8 @@ pub enum NotReady {
     Rights { missing: String },
     #[error("the database has schema version {found}, this binary needs {needed}; run: textback migrate")]
     Schema { found: i64, needed: i64 },
+    #[error("the database lacks functions of this binary: {missing}; run: textback migrate")]
+    Functions { missing: String },
     #[error("the database only reads; is DATABASE_URL a standby's, or is default_transaction_read_only set?")]
     ReadOnly,
     #[error("{0}")]
@@ -144,12 +146,12 @@ pub async fn check(storage: &Storage) -> Result<(), NotReady> {
             "all {all} connections to the database wait for statements that do not end"
         )));
     }
-    let (found, read_only) = match state {
-        Ok((found, read_only)) => (found.unwrap_or(0), read_only),
+    let (found, read_only, missing_functions) = match state {
+        Ok((found, read_only, missing)) => (found.unwrap_or(0), read_only, missing),
         // No table of migrations: nothing was ever migrated.
-        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => (0, false),
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => (0, false, Vec::new()),
         // A missing right, such as USAGE of the schema, looks like a missing schema.
-        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42501") => (0, false),
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42501") => (0, false, Vec::new()),
         Err(error) => return Err(error.into()),
     };
     if found == 0 {
@@ -160,6 +162,9 @@ pub async fn check(storage: &Storage) -> Result<(), NotReady> {
     }
     if found < needed {
         return Err(NotReady::Schema { found, needed });
+    }
+    if !missing_functions.is_empty() {
+        return Err(NotReady::Functions { missing: brief(&missing_functions) });
     }
     if read_only {
         return Err(NotReady::ReadOnly);
@@ -190,9 +195,12 @@ async fn writable(storage: &Storage) -> Result<(), NotReady> {
     }
 }
 
-/// The version of the schema, and whether the database only reads.
-async fn state(storage: &Storage) -> Result<(Option<i64>, bool), sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/queries/health/state.sql")).fetch_one(&storage.pool).await
+/// The version of the schema, whether the database only reads, and the functions of this binary that it lacks.
+async fn state(storage: &Storage) -> Result<(Option<i64>, bool, Vec<String>), sqlx::Error> {
+    sqlx::query_as(include_str!("../../sql/queries/health/state.sql"))
+        .bind(schema::function_names())
+        .fetch_one(&storage.pool)
+        .await
 }
 
 /// The GRANT statements that a role lacks for all commands but migrate. `None` means the current role.

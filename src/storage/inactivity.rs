@@ -29,7 +29,7 @@ pub async fn decide(storage: &Storage, room: ClaimLimits) -> Result<Vec<Decided>
     let new_ids: Vec<Uuid> = (0..most).map(|_| new_id()).collect();
     // This locks as many rows as a batch of turns. Neither knows which rows the other needs, so they may deadlock.
     let decided = database::retry_on_deadlock(|| {
-        let deciding = sqlx::query(include_str!("../../sql/queries/silence/decide.sql"));
+        let deciding = sqlx::query(include_str!("../../sql/queries/inactivity/decide.sql"));
         fetch(storage, deciding.bind(most).bind(new_ids.clone()).bind(room.only.clone()))
     });
     let decided = decided.await?.iter().map(Decided::from_row).collect::<Result<Vec<_>, _>>()?;
@@ -41,5 +41,5 @@ pub async fn decide(storage: &Storage, room: ClaimLimits) -> Result<Vec<Decided>
 
 /// In how many seconds the next job is due; less than nothing when it is already, `None` when there is none.
 pub async fn next_due(storage: &Storage) -> Result<Option<f64>, sqlx::Error> {
-    sqlx::query_scalar(include_str!("../../sql/queries/silence/next_due.sql")).fetch_one(&storage.pool).await
+    sqlx::query_scalar(include_str!("../../sql/queries/inactivity/next_due.sql")).fetch_one(&storage.pool).await
 }

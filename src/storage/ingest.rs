@@ -11,10 +11,10 @@ use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
 use crate::domain::bounds;
+use crate::domain::consent::Keyword;
 use crate::failpoint;
 use crate::storage::batcher::BatchError;
 use crate::storage::composite::composite;
-use crate::storage::consent::Keyword;
 use crate::storage::database;
 use crate::storage::eager_dispatch::{Beginnings, Place};
 use crate::storage::health::Pair;
@@ -250,7 +250,7 @@ async fn flush(
         })
         .unzip();
     failpoint::reach("intake.before_insert");
-    let taking = sqlx::query_as(include_str!("../../sql/queries/inbound/take_in.sql"))
+    let taking = sqlx::query_as(include_str!("../../sql/queries/inbound/ingest.sql"))
         .bind(&rows)
         .bind(&forms)
         .bind(token)
@@ -316,7 +316,7 @@ impl TextRow {
             body: text.body,
             media: (!text.media.is_empty()).then_some(Json(text.media)),
             reason: text.misfit,
-            keyword: text.keyword.map(Keyword::word),
+            keyword: text.keyword.map(Keyword::as_str),
             said_at: text.said_at,
             message_id: new_id(),
             session_id: new_id(),

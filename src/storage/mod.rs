@@ -25,7 +25,9 @@ pub mod number;
 pub mod outbound_limits;
 pub mod pagination;
 pub mod project;
+mod reference_data;
 pub mod scheduled_message;
+mod schema;
 pub mod session;
 pub mod set_aside;
 pub mod template;
@@ -33,8 +35,9 @@ pub mod turn;
 pub mod unknown_delivery;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use sqlx::{Connection, PgPool};
+use sqlx::{Connection, PgConnection, PgPool};
 use uuid::Uuid;
 
 use batcher::{Batcher, RetryBudget};
@@ -111,13 +114,37 @@ impl Storage {
     }
 }
 
-/// Brings the database to this binary's schema: migrations, then the views of the invariants.
+/// How often `migrate` begins again after another session held a lock that it needs, such as another `migrate`.
+const MIGRATE_TRIES: u32 = 30;
+
+/// Brings the database to this binary's schema: migrations, functions, triggers, views and reference data, all or nothing.
 ///
 /// Errors when the database can't be reached or a migration that was applied differs from ours.
 pub async fn migrate(url: &str) -> Result<(), database::MigrateError> {
-    let mut connection = database::migrate(url).await?;
-    invariant::install(&mut connection).await?;
+    let mut connection = database::open_to_migrate(url).await?;
+    let mut tries = 1;
+    loop {
+        match migrate_once(&mut connection).await {
+            Err(error) if error.is_of_a_lock() && tries < MIGRATE_TRIES => {
+                tracing::info!(%error, "another session holds a lock that migrate needs; it tries again");
+                tries += 1;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            done => break done?,
+        }
+    }
     connection.close().await?;
+    Ok(())
+}
+
+async fn migrate_once(connection: &mut PgConnection) -> Result<(), database::MigrateError> {
+    let mut transaction = connection.begin().await?;
+    sqlx::query(include_str!("../../sql/queries/schema/lock.sql")).execute(&mut *transaction).await?;
+    database::apply_migrations(&mut transaction).await?;
+    let installed = schema::install(&mut transaction).await?;
+    reference_data::load(&mut transaction).await?;
+    transaction.commit().await?;
+    tracing::debug!(?installed, "functions, triggers and views are installed");
     Ok(())
 }
 

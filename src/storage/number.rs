@@ -26,16 +26,16 @@ pub struct Number {
     /// ISO 3166-1 alpha-2, when the digits tell.
     pub country: Option<String>,
     /// `attached`, or `detached` or `released` while that is under way.
-    pub wanted: String,
-    /// Another one with each wish.
-    pub wish: Uuid,
+    pub desired_state: String,
+    /// Changes with each request for another state.
+    pub generation: Uuid,
     pub may_buy: bool,
     /// The carrier's id; none until it was found or bought.
     pub carrier_sid: Option<String>,
     /// The carrier account that has it, as was seen last.
     pub account_sid: Option<String>,
     /// Why it can't serve us: `not_owned`, `not_for_sale` or `no_texts`.
-    pub refused: Option<String>,
+    pub refusal_reason: Option<String>,
     /// `local`, `mobile`, `toll-free` and the like, as the carrier says.
     pub number_type: Option<String>,
     /// `pending`, `ok`, `drifted` or `unreachable`.
@@ -44,12 +44,12 @@ pub struct Number {
     pub mend_drift: bool,
     pub webhook_set_at: Option<DateTime<Utc>>,
     /// Why inbound texts vanish though the webhook is right.
-    pub trap: Option<String>,
+    pub inbound_blocked_reason: Option<String>,
     /// `not_required`, `unregistered`, `pending`, `approved`, `rejected` or `unknown`.
     pub registration: String,
     pub registration_detail: Option<String>,
     /// `open`, `held` or `blocked`: what its registration means for its texts.
-    pub sends: String,
+    pub send_policy: String,
     /// `[{"at", "step", "detail"?}]`, the newest last.
     pub steps: Value,
     pub checked_at: Option<DateTime<Utc>>,
@@ -82,13 +82,13 @@ pub struct Wish {
 /// What was seen and done about a number. What is `None` was not looked at.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Facts {
-    /// The wish that was looked after.
-    pub wish: Uuid,
+    /// The request that was reconciled.
+    pub generation: Uuid,
     pub carrier_sid: Option<String>,
     /// The account that has it.
     pub account_sid: Option<String>,
     /// Why it can't serve us.
-    pub refused: Option<&'static str>,
+    pub refusal_reason: Option<&'static str>,
     pub number_type: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub webhook: Option<&'static str>,
@@ -96,7 +96,7 @@ pub struct Facts {
     pub webhook_was_set: bool,
     /// The inner one: there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub trap: Option<Option<String>>,
+    pub inbound_blocked_reason: Option<Option<String>>,
     pub registration: Option<&'static str>,
     pub registration_detail: Option<String>,
     /// It was detached or released.
@@ -116,7 +116,7 @@ pub struct Step {
 /// Notes that a number is wanted, before anything is asked of the carrier: what a crash interrupts goes on from here. `None`:
 /// it is being released at this moment.
 pub async fn want(storage: &Storage, wish: &Wish) -> Result<Option<Uuid>, sqlx::Error> {
-    sqlx::query_scalar(include_str!("../../sql/queries/number/want.sql"))
+    sqlx::query_scalar(include_str!("../../sql/queries/number/attach.sql"))
         .bind(new_id())
         .bind(wish.project_id)
         .bind(&wish.number)
@@ -149,7 +149,7 @@ pub async fn change(
 
 /// Notes that a number is to be `detached` or `released`. False: the project has no such number.
 pub async fn part(storage: &Storage, project_id: Uuid, id: Uuid, wanted: &str) -> Result<bool, sqlx::Error> {
-    let noted = sqlx::query(include_str!("../../sql/queries/number/part.sql"))
+    let noted = sqlx::query(include_str!("../../sql/queries/number/set_desired_state.sql"))
         .bind(project_id)
         .bind(id)
         .bind(wanted)
@@ -241,7 +241,7 @@ pub async fn forget(storage: &Storage, claim: &Claim) -> Result<bool, sqlx::Erro
     sqlx::query_scalar(include_str!("../../sql/queries/number/forget.sql"))
         .bind(claim.number.id)
         .bind(claim.token)
-        .bind(claim.number.wish)
+        .bind(claim.number.generation)
         .fetch_one(&storage.pool)
         .await
 }
@@ -280,7 +280,7 @@ pub struct ReadBack {
     /// What came before that is not ours.
     pub attached_at: DateTime<Utc>,
     /// The texts up to then are known, by the carrier's clock.
-    pub heard_until: DateTime<Utc>,
+    pub backfilled_until: DateTime<Utc>,
 }
 
 /// Claims numbers that are to be read back, as far as there is room, and puts each off for `every_seconds`.
@@ -289,14 +289,14 @@ pub async fn claim_read_back(
     room: ClaimLimits,
     every_seconds: u32,
 ) -> Result<Vec<ReadBack>, sqlx::Error> {
-    let claiming = room.bind(sqlx::query(include_str!("../../sql/queries/number/claim_read_back.sql")));
+    let claiming = room.bind(sqlx::query(include_str!("../../sql/queries/number/claim_backfill.sql")));
     let claiming = claiming.bind(f64::from(every_seconds)).bind(room.only);
     read_claims(storage, JobKind::ReadBack, claiming, "id", None).await
 }
 
 /// Notes that the texts up to a time of the carrier's are known.
 pub async fn mark_backfilled(storage: &Storage, id: Uuid, until: DateTime<Utc>) -> Result<(), sqlx::Error> {
-    sqlx::query(include_str!("../../sql/queries/number/mark_heard.sql"))
+    sqlx::query(include_str!("../../sql/queries/number/mark_backfilled.sql"))
         .bind(id)
         .bind(until)
         .execute(&storage.pool)

@@ -26,7 +26,7 @@ pub struct ScheduledMessage {
     /// Later than `send_at` when quiet hours put it off; null once it was refused.
     pub due_at: Option<DateTime<Utc>>,
     /// Why it will not be sent.
-    pub refused: Option<String>,
+    pub refusal_reason: Option<String>,
     /// The turn whose agent wanted it.
     pub turn_id: Option<Uuid>,
     pub created_at: DateTime<Utc>,

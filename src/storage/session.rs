@@ -88,7 +88,7 @@ pub async fn end(storage: &Storage, project_id: Uuid, id: Uuid) -> Result<Option
 /// Moves the clock of a session that is not closed: everything in it happened so much earlier. For people who can't wait.
 /// Says whether there was one.
 pub async fn skip(storage: &Storage, project_id: Uuid, id: Uuid, seconds: u32) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar(include_str!("../../sql/queries/session/skip.sql"))
+    sqlx::query_scalar(include_str!("../../sql/queries/session/advance_clock.sql"))
         .bind(project_id)
         .bind(id)
         .bind(f64::from(seconds))

@@ -261,7 +261,7 @@ async fn health_docs_and_metrics_answer_without_a_key() {
     }
 }
 
-/// `make openapi` writes it anew.
+/// `make openapi` writes it.
 #[test]
 fn the_openapi_document_is_the_committed_one() {
     let committed =

@@ -8,7 +8,7 @@ use crate::harness::{ADA, ECHO, NUMBER, TestApp, bodies};
 impl TestApp {
     /// Lets the carrier's list be read now.
     async fn read_back(&self) {
-        self.sql("update number set read_back_at = now()").await;
+        self.sql("update number set backfill_at = now()").await;
         assert_eq!(self.workers.listener.step().await.expect("numbers"), 1);
         self.run_jobs().await;
     }
@@ -76,7 +76,7 @@ async fn a_number_is_backfilled_only_at_its_interval() {
 #[tokio::test]
 async fn a_picture_that_cannot_be_listed_holds_up_no_other_text() {
     let app = TestApp::with_agent(ECHO, json!({"first_message": "process"})).await;
-    app.sql("update number set attached_at = attached_at - interval '5 seconds', heard_until = heard_until - interval '5 seconds'").await;
+    app.sql("update number set attached_at = attached_at - interval '5 seconds', backfilled_until = backfilled_until - interval '5 seconds'").await;
     app.simulator.lose_webhooks(true);
     let text = json!({"from": ADA, "to": NUMBER, "body": "look", "media_urls": ["https://pictures.example/cat.jpg"]});
     app.simulator.text(serde_json::from_value(text).expect("a text")).await;

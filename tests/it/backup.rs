@@ -90,7 +90,7 @@ async fn use_it(harness: &ProcessHarness) {
         .sql("insert into quarantine (id, project_id, kind, reason, form) select gen_random_uuid(), id, 'inbound', 'no_such_number', '\\x00ff' from project;
               insert into idempotency_key (project_id, key, request_hash, message_id)
               select project_id, 'k', sha256('k'), id from message limit 1;
-              insert into project_pace select id, now(), 3 from project")
+              insert into inbound_rate_window select id, now(), 3 from project")
         .await;
 }
 
@@ -145,13 +145,13 @@ async fn a_used_database_is_restored_and_streamed_whole() {
     assert!(
         [
             "message",
-            "medium",
+            "attachment",
             "consent",
             "scheduled_message",
             "quarantine",
             "carrier_account",
-            "silence",
-            "country_rule",
+            "inactivity",
+            "country_policy",
             "idempotency_key"
         ]
         .iter()
@@ -208,7 +208,8 @@ async fn a_used_database_is_restored_and_streamed_whole() {
     sql(&replica, "alter subscription backup disable; alter subscription backup set (slot_name = none)").await;
     sql(&replica, "drop subscription backup").await;
 
-    // Promoted without its sequences it would take new texts for handled ones: doctor tells, and the documented statements mend it.
+    // A replica that is promoted without its sequences would treat new messages as handled. Doctor reports it, and the
+    // documented statements repair it.
     let behind = harness.doctor_with(&[("DATABASE_URL", &replica)]);
     assert!(
         behind.contains("invariant_12_what_is_drawn_next_is_new") && behind.contains("set the sequences"),

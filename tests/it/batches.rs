@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use textback::domain::consent::Keyword;
 use textback::storage::batcher::{BatchError, Batcher, RetryBudget};
-use textback::storage::consent::Keyword;
 use textback::storage::ingest::{IngestOutcome, Text, take_in};
 use textback::storage::project;
 use tokio::sync::Semaphore;
@@ -138,7 +138,7 @@ async fn a_flush_worker_replaces_a_lost_connection() {
 #[tokio::test]
 async fn a_database_that_is_away_is_told_to_everybody_who_waits() {
     let nobody =
-        textback::storage::Storage::open("postgres://nobody@127.0.0.1:9/none", 1, Arc::default()).expect("a ledger");
+        textback::storage::Storage::open("postgres://nobody@127.0.0.1:9/none", 1, Arc::default()).expect("a storage");
     let batcher: Batcher<u8, u8> =
         Batcher::start(nobody.pool().clone(), RetryBudget::Carrier, |_, items| Box::pin(async move { Ok(items) }));
     assert!(matches!(batcher.submit(1).await, Err(BatchError::Database(_))));

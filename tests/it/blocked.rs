@@ -79,9 +79,10 @@ async fn while_a_table_is_locked_every_webhook_is_refused_in_time_and_afterwards
 #[tokio::test(flavor = "multi_thread")]
 async fn any_table_that_messages_need_may_be_locked() {
     let needed =
-        ["project", "carrier_account", "number", "agent", "agent_version", "message", "session", "turn", "silence"];
+        ["project", "carrier_account", "number", "agent", "agent_version", "message", "session", "turn", "inactivity"];
     // Most texts are stored while one of these is held.
-    let others = ["delivery", "medium", "quarantine", "scheduled_message", "outbound_pace", "project_pace"];
+    let others =
+        ["delivery", "medium", "quarantine", "scheduled_message", "outbound_rate_window", "inbound_rate_window"];
     let all = needed.map(|table| (table, true)).into_iter().chain(others.map(|table| (table, false)));
     let tests = all.map(|(table, is_needed)| async move {
         let app = TestApp::with_agent(ECHO, json!({})).await;

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use reqwest::Method;
 use serde_json::{Value, json};
-use textback::storage::consent::Keyword;
+use textback::domain::consent::Keyword;
 
 use crate::harness::{ADA, AUTH_TOKEN, ECHO, NUMBER, TestApp};
 
@@ -41,7 +41,7 @@ async fn stop_closes_the_session_without_a_word_and_an_ordinary_text_never_resto
     let session = app.sessions().await.remove(0);
     assert_eq!((&session["status"], &session["close_reason"]), (&json!("closed"), &json!("opted_out")));
     assert_eq!(app.states().await.pop(), Some(pair("handled", "keyword")));
-    assert_eq!(app.count("select count(*) from silence").await, 0, "no job is left");
+    assert_eq!(app.count("select count(*) from inactivity").await, 0, "no job is left");
     assert_eq!(app.consents().await, [pair("opted_out", "keyword")]);
 
     assert_eq!(app.answers(ADA, "are you there?").await, ["1: hi"]);
@@ -248,7 +248,7 @@ async fn a_stop_that_is_backfilled_late_changes_no_later_consent() {
     assert!(app.simulator.say(ADA, NUMBER, "STOP").await.error.is_some());
     app.simulator.lose_webhooks(false);
     // The carrier's clock counts whole seconds.
-    app.sql("update number set heard_until = heard_until - interval '5 seconds'").await;
+    app.sql("update number set backfilled_until = backfilled_until - interval '5 seconds'").await;
     app.text(ADA, "START").await;
     app.workers.listener.step().await.expect("numbers");
     app.run_jobs().await;

@@ -58,7 +58,11 @@ async fn doctor_finds_what_is_wrong_and_says_how_to_repair_it() {
 async fn while_a_table_is_locked_doctor_checks_everything_else_and_says_how_to_end_the_holder() {
     // Only the look at limits reads the first table. Every text needs the second one.
     for (table, unseen, readable) in [
-        ("outbound_pace", &["limits"][..], &["schema", "invariants", "turns", "set aside", "carrier", "number"][..]),
+        (
+            "outbound_rate_window",
+            &["limits"][..],
+            &["schema", "invariants", "turns", "set aside", "carrier", "number"][..],
+        ),
         ("turn", &["invariants", "due", "unclaimed", "stuck"], &["limits", "set aside", "carrier", "number"]),
         ("number", &["number"], &["limits", "turns", "set aside", "carrier"]),
     ] {
@@ -75,7 +79,7 @@ async fn while_a_table_is_locked_doctor_checks_everything_else_and_says_how_to_e
         for what in readable {
             assert!(told.contains(&format!("ok    {what:<12} ")), "{table}, {what}: {told}");
         }
-        let is_needed = table != "outbound_pace";
+        let is_needed = table != "outbound_rate_window";
         assert_eq!(told.contains("BAD   tables       somebody holds a table"), is_needed, "{table}: {told}");
         assert!(told.contains("from pg_locks") && told.contains("pg_terminate_backend"), "{told}");
         assert!(!told.contains("textback migrate") && !told.contains("lock timeout"), "{told}");

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::json;
-use textback::http::listener::{HEAD_WITHIN, Limits, Listening};
+use textback::http::listener::{HEAD_TIMEOUT, Limits, Listening};
 use textback::http::{body, router};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -14,7 +14,7 @@ use crate::commands::{printed, textback};
 use crate::harness::{ADA, ECHO, TestApp};
 use crate::overload::serve;
 
-/// Longer than any deadline of ours, and shorter than a carrier's or a person's patience.
+/// Longer than any time limit of textback, and shorter than the timeout of a carrier.
 pub const LATE: Duration = Duration::from_secs(14);
 
 /// What a connection answers to these bytes until it is closed, and how long that took.
@@ -161,7 +161,7 @@ async fn a_client_that_sends_nothing_half_or_too_slowly_is_disconnected() {
     );
     for (what, (answer, took)) in [("nothing", nothing), ("half", half), ("dripping", dripping), ("second", second)] {
         assert_eq!(answer, "", "{what}");
-        assert!(took > HEAD_WITHIN - Duration::from_secs(2) && took < LATE, "{what}: {took:?}");
+        assert!(took > HEAD_TIMEOUT - Duration::from_secs(2) && took < LATE, "{what}: {took:?}");
     }
     for (what, (answer, took)) in [("a length", length), ("chunks", chunks)] {
         assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("body_too_slow"), "{what}: {answer}");

@@ -47,7 +47,7 @@ async fn run(seed: u64) {
     println!("failpoints seed {seed} begins");
     let mut rng = Rng::of(seed);
     let mut harness = ProcessHarness::start(&format!("failpoints-{seed}")).await;
-    // In every other test `serve` has workers too: then it dies at their points, and nobody but it begins what it takes in.
+    // In every second seed `serve` runs the workers too, so it also dies at their failpoints.
     let inside = seed % 2 == 1;
     harness.variables.push(("TEXTBACK_WITH_WORKERS", inside.to_string()));
     harness.open(2, ProcessHarness::echo()).await;

@@ -151,7 +151,7 @@ async fn a_database_in_trouble_is_told_and_everybody_works_again_after_it() {
             assert!([200, 503].contains(&status.as_u16()), "{status}");
         }
         harness.until_ready().await;
-        // Nobody was started anew.
+        // No process was restarted.
         assert!(say(&harness, &mut expected_replies, &format!("after {trouble:?}")).await);
         let verdict = expected_replies.verdict(&harness).await;
         println!("{trouble:?}: {verdict}");

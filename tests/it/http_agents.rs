@@ -158,7 +158,7 @@ async fn a_service_that_fails_is_asked_the_same_again_and_later_texts_wait_for_t
     app.text(ADA, "two").await;
     no_waiting(&app).await;
     assert_eq!(app.simulator.received(ADA, NUMBER), ["first", "second"]);
-    let asked: Vec<Value> = requests(&service).await.iter().map(body).collect();
+    let received: Vec<Value> = requests(&service).await.iter().map(body).collect();
     assert_eq!(received[0]["turn_id"], received[1]["turn_id"]);
     assert_eq!(
         received[0]["messages"], received[1]["messages"],
@@ -263,7 +263,7 @@ async fn a_service_that_hangs_holds_up_nobody_but_its_own_sessions() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), asked).await.expect("the service is asked");
+    tokio::time::timeout(Duration::from_secs(20), received).await.expect("the service is asked");
     let began = std::time::Instant::now();
     assert_eq!(app.simulator.say(BEN, SECOND_NUMBER, "hello").await.error, None);
     let answered = app.simulator.until_received(BEN, SECOND_NUMBER, 1);
@@ -295,7 +295,7 @@ async fn services_of_one_project_that_hang_leave_slots_to_the_other_projects() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), asked).await.expect("the services are asked");
+    tokio::time::timeout(Duration::from_secs(20), received).await.expect("the services are asked");
     assert_eq!(app.simulator.say(BEN, SECOND_NUMBER, "hello").await.error, None);
     let answered = app.simulator.until_received(BEN, SECOND_NUMBER, 1);
     let answered = tokio::time::timeout(Duration::from_secs(20), answered).await;

@@ -81,7 +81,7 @@ async fn if_no_reply_the_session_terminates_and_the_next_text_opens_a_new_one() 
     let ended = app.newest().await;
     assert_eq!((&ended["status"], &ended["close_reason"]), (&json!("closed"), &json!("timed_out")));
     assert!(ended["closed_at"].is_string() && ended["end_due_at"].is_null());
-    assert_eq!(app.count("select count(*) from silence").await, 0, "it has no job any more");
+    assert_eq!(app.count("select count(*) from inactivity").await, 0, "it has no job any more");
     assert_eq!(app.answers(ADA, "hello again").await, ["1: hi", WARNING, "1: hello again"]);
     let session = app.newest().await;
     assert_eq!((&session["status"], &session["previous_session_id"]), (&json!("open"), &ended["id"]));
@@ -113,14 +113,14 @@ async fn a_contact_that_waits_for_an_answer_is_not_inactive() {
     assert_eq!(app.newest().await["status"], "warned");
 }
 
-/// A job that waits for an answer we owe may be later than a short silence: whatever is said then brings it forward.
+/// A job that waits for an answer of the agent may be due later than a short timeout. The next message moves it forward.
 #[tokio::test]
 async fn a_timeout_below_a_minute_is_not_late_after_a_late_answer() {
     let app = TestApp::new().await;
     app.attach_echo_with(json!({"warn_after_seconds": 10})).await;
     assert_eq!(app.answers(ADA, "hi").await, ["1: hi"]);
-    let later = "update silence set due_at = now() + interval '59 seconds'";
-    let late = "select count(*) from silence where due_at > now() + interval '10 seconds'";
+    let later = "update inactivity set due_at = now() + interval '59 seconds'";
+    let late = "select count(*) from inactivity where due_at > now() + interval '10 seconds'";
     app.sql(later).await;
     app.text(ADA, "again").await;
     assert_eq!(app.count(late).await, 0, "the contact's text brings it forward");
@@ -135,7 +135,7 @@ async fn a_session_that_nobody_engaged_in_has_no_timer() {
     app.answers(ADA, "hi").await;
     // As Send SMS would leave it.
     app.sql("update session set engaged = false, origin = 'outbound'").await;
-    app.sql("delete from silence").await;
+    app.sql("delete from inactivity").await;
     let session = app.newest().await;
     assert!(session["warning_due_at"].is_null() && session["end_due_at"].is_null());
     app.pass(300 * HOUR).await;
@@ -359,7 +359,7 @@ async fn limits_are_checked() {
 async fn a_period_costs_one_write_of_the_job_however_many_texts_there_are() {
     let app = app().await;
     app.answers(ADA, "hi").await;
-    let written = "select xmin::text::bigint from silence";
+    let written = "select xmin::text::bigint from inactivity";
     let first = app.count(written).await;
     for n in 0..5 {
         app.answers(ADA, &format!("text {n}")).await;
@@ -368,9 +368,9 @@ async fn a_period_costs_one_write_of_the_job_however_many_texts_there_are() {
     // Due by the first text, it moves itself to where the last one puts it.
     app.sql("update session set last_message_at = now() - interval '1 hour'").await;
     app.sql("update message set created_at = created_at - interval '1 hour'").await;
-    app.sql("update silence set due_at = now()").await;
+    app.sql("update inactivity set due_at = now()").await;
     app.run_jobs().await;
     assert_eq!(app.newest().await["status"], "open");
-    let left = "select round(extract(epoch from due_at - now()) / 3600)::bigint from silence";
+    let left = "select round(extract(epoch from due_at - now()) / 3600)::bigint from inactivity";
     assert_eq!(app.count(left).await, 23);
 }

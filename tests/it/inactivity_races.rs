@@ -154,7 +154,7 @@ async fn a_hundred_thousand_jobs_that_are_due_together_are_done_once_each_whatev
              select gen_random_uuid(), number.project_id, number.id, '+1' || (4000000000 + n), 'sms', 'open', 'inbound', true,
                     number.agent_id, 1, now() - interval '2 days', now() - interval '1 day', 86400
                from number, generate_series(1, 100000) n;
-             insert into silence (session_id, project_id, due_at) select id, project_id, last_message_at + interval '1 day' from session;
+             insert into inactivity (session_id, project_id, due_at) select id, project_id, last_message_at + interval '1 day' from session;
              analyze",
         )
         .await;
@@ -178,13 +178,13 @@ async fn a_hundred_thousand_jobs_that_are_due_together_are_done_once_each_whatev
             "update delivery set status = 'accepted', due_at = null, lease_token = null, leased_until = null,
                                  accepted_at = now() - interval '1 hour', carrier_sid = 'SM' || id where carrier_sid is null;
              update delivery set accepted_at = now() - interval '1 hour';
-             update silence set due_at = now() - interval '1 second'; analyze",
+             update inactivity set due_at = now() - interval '1 second'; analyze",
         )
         .await;
     let (took, kills) = storm(&mut harness, &count, NOT_CLOSED).await;
     let closings = count("select count(*) from message where kind = 'closing'").await;
     let ended = count("select count(*) from session where close_reason = 'timed_out'").await;
-    assert_eq!((ended, closings, count("select count(*) from silence").await), (100_000, 100_000, 0));
+    assert_eq!((ended, closings, count("select count(*) from inactivity").await), (100_000, 100_000, 0));
     assert_eq!(count("select count(distinct session_id) from message where kind = 'closing'").await, 100_000);
     assert_eq!(invariant::check(&storage).await.expect("the invariants"), []);
     println!("storm: 100000 ends due together, {kills} workers killed, each once in {:.1} s", took.as_secs_f64());

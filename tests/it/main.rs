@@ -31,6 +31,7 @@ mod http_agents;
 mod inactivity;
 mod inactivity_races;
 mod inbound_sms;
+mod migrate;
 mod number_desired_state;
 mod number_faults;
 mod numbers;

@@ -14,7 +14,7 @@ impl TestApp {
         format!("/v1/numbers/{}", self.number().await["id"].as_str().expect("an id"))
     }
 
-    /// Somebody looks after the number at this moment.
+    /// Another process is reconciling the number.
     async fn held_by_a_look(&self) -> Claim {
         let found = textback::storage::project::find_by_name(&self.storage, "tests").await;
         let project_id = found.expect("an answer").expect("one").id;
@@ -58,8 +58,12 @@ async fn attaching_an_attached_number_reconciles_it_at_once() {
     app.simulator.change_number(NUMBER, |number| number.sms_url = "https://elsewhere.example/sms".to_owned());
     let claim = app.held_by_a_look().await;
     assert_eq!(app.attach_again(false).await.1["code"], "number_busy");
-    let seen =
-        Facts { wish: claim.number.wish, webhook: Some("drifted"), check_in_seconds: 3600.0, ..Facts::default() };
+    let seen = Facts {
+        generation: claim.number.generation,
+        webhook: Some("drifted"),
+        check_in_seconds: 3600.0,
+        ..Facts::default()
+    };
     assert!(number::settle(&app.storage, &claim, &seen).await.expect("settled"));
     assert_eq!(app.workers.numbers.step().await.expect("numbers"), 1, "it is due at once");
     assert_eq!(app.number().await["webhook"], "ok");
@@ -74,7 +78,12 @@ async fn a_reconciliation_of_an_earlier_generation_does_not_satisfy_the_next_one
         .change_number(NUMBER, |number| number.sms_url = "https://me:secret@elsewhere.example/sms?key=1".to_owned());
     assert_eq!(app.attach_again(false).await.1["code"], "number_busy");
     // The look had seen the webhooks before they were changed.
-    let seen = Facts { wish: claim.number.wish, webhook: Some("ok"), check_in_seconds: 3600.0, ..Facts::default() };
+    let seen = Facts {
+        generation: claim.number.generation,
+        webhook: Some("ok"),
+        check_in_seconds: 3600.0,
+        ..Facts::default()
+    };
     assert!(number::settle(&app.storage, &claim, &seen).await.expect("settled"));
     app.workers.numbers.step().await.expect("numbers");
     assert_eq!(app.number().await["webhook"], "ok");
@@ -93,10 +102,10 @@ async fn a_reconciliation_of_an_earlier_generation_does_not_satisfy_the_next_one
 #[tokio::test]
 async fn a_release_that_is_asked_for_while_it_is_only_detached_is_done() {
     let app = app().await;
-    app.sql("update number set wanted = 'detached'").await;
+    app.sql("update number set desired_state = 'detached'").await;
     let claim = app.held_by_a_look().await;
     assert_eq!(app.part("release").await.1["code"], "number_busy");
-    let gone = Facts { wish: claim.number.wish, gone: true, check_in_seconds: 3600.0, ..Facts::default() };
+    let gone = Facts { generation: claim.number.generation, gone: true, check_in_seconds: 3600.0, ..Facts::default() };
     assert!(number::settle(&app.storage, &claim, &gone).await.expect("settled"));
     app.workers.numbers.step().await.expect("numbers");
     assert!(app.simulator.number(NUMBER).is_none(), "it is released");
@@ -119,7 +128,7 @@ async fn a_report_is_a_suspicion_while_the_key_may_not_ask() {
 async fn a_number_that_is_being_released_is_not_promised_to_anybody() {
     let app = app().await;
     let claim = app.held_by_a_look().await;
-    app.sql("update number set wanted = 'released'").await;
+    app.sql("update number set desired_state = 'released'").await;
     let (status, answer) = app.attach_again(false).await;
     assert_eq!((status, &answer["code"]), (409, &json!("number_busy")));
     assert!(answer["detail"].as_str().is_some_and(|told| told.contains("being released")), "{answer}");
@@ -222,7 +231,7 @@ async fn a_number_that_is_not_ours_yet_or_not_for_long_sends_nothing() {
     app.simulator.add_number(ACCOUNT_SID, "+447700900199");
     let british = json!({"number": "+447700900199", "agent_id": app.an_agent().await});
     app.ok(Method::POST, "/v1/numbers", Some(british)).await;
-    app.sql("update number set wanted = 'released' where number = '+14155550199'").await;
+    app.sql("update number set desired_state = 'released' where number = '+14155550199'").await;
     app.simulator.plan_number_faults([Fault::Fail500]);
     app.buy(FOR_SALE).await;
     let sent = app.ok(Method::POST, "/v1/messages", Some(json!({"to": ADA, "body": "hello"}))).await;

@@ -53,7 +53,7 @@ async fn project_id(app: &TestApp) -> uuid::Uuid {
     textback::storage::project::find_by_name(&app.storage, "tests").await.expect("an answer").expect("one").id
 }
 
-/// Each call about a number fails once in each way, and what was asked is asked again by whoever asked, or goes on by itself.
+/// Each call about a number fails once in each way. The client repeats its request, or a worker continues it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fault_at_any_call_of_a_purchase_neither_buys_twice_nor_loses_a_bought_number() {
     let mut met = 0;
@@ -164,7 +164,7 @@ async fn a_purchase_that_is_forbidden_is_not_tried_each_minute() {
 }
 
 impl TestApp {
-    /// A worker looks after the numbers and dies at a point; says whether it did. Then its lease ends, and the next one comes.
+    /// Runs a worker that reconciles the numbers and dies at a failpoint; returns whether it did. Then its lease ends.
     async fn die_at(&self, failpoint: &str) -> bool {
         self.sql("update number set check_at = now()").await;
         let mut work = self.command("work", &self.secret_key);
@@ -259,7 +259,7 @@ async fn a_toll_free_purchase_survives_a_fault_at_any_call_and_any_purchase_a_ca
     app.must_answer_at(FOR_SALE, "the purchase hung").await;
 }
 
-/// Forty numbers in twenty services: all are looked after with one reading of the account's services.
+/// Forty numbers in twenty services: one reading of the account's services reconciles all of them.
 #[tokio::test]
 async fn an_account_with_many_numbers_is_read_once() {
     let app = TestApp::new().await;
@@ -284,7 +284,7 @@ async fn a_purchase_that_a_crash_interrupted_goes_on_by_itself() {
     let agent_id = crate::harness::id(&app.an_agent().await);
     let project_id =
         textback::storage::project::find_by_name(&app.storage, "tests").await.expect("an answer").expect("one").id;
-    // The process died after it noted the wish: with the lease, before any call.
+    // The process died after it stored the desired state: with the lease, before any call.
     let wish = textback::storage::number::Wish {
         project_id,
         number: FOR_SALE.to_owned(),

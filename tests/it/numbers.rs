@@ -307,7 +307,7 @@ async fn a_change_during_a_reconciliation_is_not_lost() {
     let again = json!({"number": NUMBER, "agent_id": app.an_agent().await});
     assert_eq!(app.refused(Method::POST, "/v1/numbers", Some(again)).await.1, "number_busy");
     let gone = textback::storage::number::Facts {
-        wish: claim.number.wish,
+        generation: claim.number.generation,
         gone: true,
         check_in_seconds: 3600.0,
         ..Default::default()

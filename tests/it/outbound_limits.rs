@@ -122,7 +122,7 @@ async fn two_hundred_sends_to_one_contact_in_a_row_do_not_pass() {
     let used = app.used(ADA).await;
     let hour = used.as_array().and_then(|all| all.iter().find(|one| one["limit"] == "outbound_per_contact_per_hour"));
     assert_eq!((&hour.expect("it")["sent"], &hour.expect("it")["most"]), (&json!(120), &json!(120)));
-    app.sql("update outbound_pace set short_began = short_began - interval '1 hour'").await;
+    app.sql("update outbound_rate_window set short_began = short_began - interval '1 hour'").await;
     assert_eq!(app.try_send(to(ADA)).await.0, 202, "the window has ended");
 }
 
@@ -152,7 +152,7 @@ async fn a_projects_limit_is_exact_and_nothing_else_of_the_refused_ones_is_left(
     assert_eq!(statuses.iter().filter(|(status, _)| *status == 202).count(), 5, "{statuses:?}");
     assert!(statuses.contains(&(429, "project_limit_reached".to_owned())));
     assert_eq!(app.count("select count(*) from session").await, 5, "a refused one opens no session");
-    app.sql("update outbound_pace set short_began = short_began - interval '1 minute'").await;
+    app.sql("update outbound_rate_window set short_began = short_began - interval '1 minute'").await;
     for n in 30..34 {
         app.try_send(to(&format!("+141555506{n:02}"))).await;
     }
@@ -170,8 +170,9 @@ async fn sends_at_the_same_time_pass_while_no_limit_is_reached() {
     });
     let statuses = futures::future::join_all(sends).await;
     assert!(statuses.iter().all(|(status, _)| *status == 202), "{statuses:?}");
-    assert_eq!(app.count("select sum(short_sent)::bigint from outbound_pace where contact = ''").await, 80);
-    assert_eq!(app.count("select count(*) from outbound_pace where contact <> '' and short_sent = 2").await, 40);
+    assert_eq!(app.count("select sum(short_sent)::bigint from outbound_rate_window where contact = ''").await, 80);
+    let of_contacts = "select count(*) from outbound_rate_window where contact <> '' and short_sent = 2";
+    assert_eq!(app.count(of_contacts).await, 40);
 }
 
 /// One counts while another has counted and has not committed: to the project's row, to a contact's, and to a contact's first.
@@ -192,7 +193,7 @@ async fn who_waits_for_anothers_count_counts_after_it() {
     ] {
         app.bound(json!({"outbound_per_project_per_minute": of_project, "outbound_per_contact_per_hour": of_contact}))
             .await;
-        app.sql("delete from outbound_pace").await;
+        app.sql("delete from outbound_rate_window").await;
         if !is_first {
             sqlx::query(count).bind(project).bind(one).execute(app.storage.pool()).await.expect("counted");
         }
@@ -222,16 +223,16 @@ async fn a_warning_that_waits_for_a_count_delays_no_other_session() {
     app.try_send(to(ADA)).await;
     app.run_jobs().await;
     app.sql("update session set last_message_at = now() - interval '2 days'").await;
-    app.sql("update silence set due_at = now() - case when (select contact from session where id = session_id) = '+14155550101' then interval '2 seconds' else interval '1 second' end").await;
+    app.sql("update inactivity set due_at = now() - case when (select contact from session where id = session_id) = '+14155550101' then interval '2 seconds' else interval '1 second' end").await;
     let mut holding = app.storage.pool().begin().await.expect("a transaction");
-    sqlx::query("select 1 from outbound_pace where contact = '' for update")
+    sqlx::query("select 1 from outbound_rate_window where contact = '' for update")
         .execute(&mut *holding)
         .await
         .expect("held");
     let silences = app.workers.silences.clone();
     let deciding = tokio::spawn(async move { silences.step().await });
     app.until_one_waits().await;
-    let delete = "delete from silence where session_id = (select id from session where contact = $1)";
+    let delete = "delete from inactivity where session_id = (select id from session where contact = $1)";
     sqlx::query("set local lock_timeout = '1s'").execute(&mut *holding).await.expect("set");
     sqlx::query(delete).bind(BEA).execute(&mut *holding).await.expect("nobody holds it");
     holding.commit().await.expect("committed");
@@ -312,7 +313,7 @@ async fn the_error_message_the_help_the_warning_and_the_farewell_are_counted_too
     app.run_jobs().await;
     app.sql("update session set last_message_at = now() - interval '2 minutes'").await;
     app.sql("update message set created_at = created_at - interval '2 minutes'").await;
-    app.sql("update silence set due_at = now()").await;
+    app.sql("update inactivity set due_at = now()").await;
     app.run_jobs().await;
     assert_eq!(app.simulator.received(ADA, NUMBER), ["Acme."]);
     let suppressed = "select count(*) from message join delivery using (id) where status = 'suppressed' and kind in ('error', 'warning')";
@@ -333,7 +334,7 @@ async fn a_replay_counts_once_and_is_not_refused() {
         assert_eq!(send("order-7").await, StatusCode::ACCEPTED);
     }
     assert_eq!(send("order-8").await, StatusCode::TOO_MANY_REQUESTS);
-    app.sql("update outbound_pace set short_began = short_began - interval '1 hour'").await;
+    app.sql("update outbound_rate_window set short_began = short_began - interval '1 hour'").await;
     assert_eq!(send("order-8").await, StatusCode::ACCEPTED, "a refused key is free");
     assert_eq!(app.left().await, 2);
 }
@@ -381,12 +382,12 @@ async fn a_scheduled_text_over_a_limit_waits_for_an_hour_at_most() {
     app.run_jobs().await;
     let waits = app.scheduled().await.remove(0);
     assert_eq!((&waits["status"], app.left().await), (&json!("scheduled"), 1), "{waits}");
-    app.sql("update outbound_pace set short_began = short_began - interval '1 hour'").await;
+    app.sql("update outbound_rate_window set short_began = short_began - interval '1 hour'").await;
     app.sql("update scheduled_message set due_at = now()").await;
     app.run_jobs().await;
     assert_eq!(app.left().await, 2);
     app.try_send(later).await;
-    app.sql("update outbound_pace set short_began = short_began - interval '1 hour'").await;
+    app.sql("update outbound_rate_window set short_began = short_began - interval '1 hour'").await;
     app.sql("update scheduled_message set due_at = now()").await;
     app.run_jobs().await;
     assert_eq!(app.scheduled().await[0]["reason"], "contact_limit_reached", "the day is too long to wait for");

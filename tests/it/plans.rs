@@ -23,7 +23,7 @@ async fn plan(app: &TestApp, statement: &str, parameters: &str) -> String {
     lines.join("\n")
 }
 
-/// The plan as it is committed, so that whoever changes a statement sees what it changes. Versions of PostgreSQL word plans differently:
+/// The plan as it is committed, so that a change of a statement shows its effect. Versions of PostgreSQL word plans differently:
 /// those of 15 are kept.
 async fn keep(app: &TestApp, name: &str, plan: &str) {
     let version = "select current_setting('server_version_num')::bigint / 10000";
@@ -64,7 +64,7 @@ async fn a_claim_of_turns_finds_each_sessions_messages_by_their_order() {
             "turn_that_is_due",
             "agent_version_pk",
             "message_in_order_of_a_session",
-            "media_of_a_message_have_an_order",
+            "attachments_of_a_message_have_an_order",
             "session_pk",
             "number_pk",
         ],
@@ -91,7 +91,7 @@ async fn must_look_up(app: &TestApp, what: &str, plan: &str, but: &[&str]) {
     let first: HashMap<String, String> =
         sqlx::query_as(read).fetch_all(app.storage.pool()).await.expect("indexes").into_iter().collect();
     let lines: Vec<&str> = plan.lines().chain([""]).collect();
-    let grows = ["session", "message", "delivery", "turn", "silence", "consent"];
+    let grows = ["session", "message", "delivery", "turn", "inactivity", "consent"];
     for pair in lines.windows(2) {
         assert!(!pair[0].contains("Seq Scan on") && !pair[0].contains("Bitmap"), "{what}: {}\n\n{plan}", pair[0]);
         let scan = pair[0].split_once(" using ").and_then(|(_, scan)| scan.split_once(" on "));
@@ -116,7 +116,7 @@ async fn nothing_for(app: &TestApp, statement: &str) -> String {
     nothing
 }
 
-/// Statistics of empty tables, as a new database may have them, make a join read a whole index: plans last until they are gathered anew.
+/// Statistics of empty tables, as a new database may have them, make a join read a whole index: plans last until new ones are gathered.
 #[tokio::test]
 async fn workers_look_up_each_row_whatever_the_statistics_say() {
     let app = TestApp::new().await;
@@ -125,7 +125,7 @@ async fn workers_look_up_each_row_whatever_the_statistics_say() {
         "sql/queries/turn/",
         "sql/queries/delivery/",
         "sql/queries/unknown/",
-        "sql/queries/silence/",
+        "sql/queries/inactivity/",
         "sql/queries/inbound/",
     ];
     let statements = crate::tidy::files("sql", "sql");
@@ -134,8 +134,8 @@ async fn workers_look_up_each_row_whatever_the_statistics_say() {
     assert!(statements.len() > 10, "{statements:?}");
     for (path, statement) in statements {
         let plan = plan(&app, &statement, &nothing_for(&app, &statement).await).await;
-        // They hold what waits alone; the second is statements for its first row.
-        must_look_up(&app, &path, &plan, &["delivery_in_order_of_a_contact", "silence_that_is_due"]).await;
+        // They hold what waits alone; the second is asked for its first row.
+        must_look_up(&app, &path, &plan, &["delivery_in_order_of_a_contact", "inactivity_that_is_due"]).await;
     }
 }
 
@@ -169,10 +169,14 @@ async fn a_batch_finds_each_of_its_rows_whatever_the_statistics_say() {
     sqlx::query("analyze").execute(app.storage.pool()).await.expect("analyzed");
     for (function, wanted) in [
         (
-            "take_in_together",
-            ["carrier_message_is_recorded_once", "a_session_has_one_silence_job", "a_session_has_one_turn_at_a_time"],
+            "ingest_fast_path",
+            [
+                "carrier_message_is_recorded_once",
+                "a_session_has_one_inactivity_job",
+                "a_session_has_one_turn_at_a_time",
+            ],
         ),
-        ("settle_together", ["a_session_has_one_turn_at_a_time", "turn_1\n", "delivery_in_order_of_a_contact"]),
+        ("settle_turns_fast_path", ["a_session_has_one_turn_at_a_time", "turn_1\n", "delivery_in_order_of_a_contact"]),
         ("settle_deliveries", ["a_message_has_one_delivery", "delivery_in_order_of_a_contact", "Tid Scan on delivery"]),
     ] {
         let plan = plan(&app, &answer_of(&app, function).await, "'{}'").await;

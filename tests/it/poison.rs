@@ -229,9 +229,9 @@ async fn an_inactivity_job_that_cant_be_decided_closes_its_session_and_the_other
     }
     app.sql("update session set last_message_at = now() - interval '2 days'").await;
     app.sql("update message set created_at = now() - interval '2 days'").await;
-    app.sql("update silence set due_at = now()").await;
+    app.sql("update inactivity set due_at = now()").await;
     let session = id(&session_of(&app, ADA).await["id"]);
-    poison(&app, "silence", "update", &format!("old.session_id = '{session}'")).await;
+    poison(&app, "inactivity", "update", &format!("old.session_id = '{session}'")).await;
     app.workers.silences.step().await.expect("silences");
     let statuses = "select string_agg(status || coalesce(' ' || close_reason, ''), ', ' order by contact) from session";
     assert_eq!(text_of(&app, statuses.to_owned()).await, "closed unreadable, warned, warned");
@@ -244,16 +244,16 @@ async fn a_number_that_cant_be_claimed_waits_an_hour_and_the_others_are_read() {
     app.simulator.add_number(crate::harness::ACCOUNT_SID, second);
     let agent = app.agent("second", ECHO, json!({})).await;
     app.ok(Method::POST, "/v1/numbers", Some(json!({"number": second, "agent_id": agent}))).await;
-    app.sql("update number set check_at = now() - interval '1 minute', read_back_at = now() - interval '1 minute'")
+    app.sql("update number set check_at = now() - interval '1 minute', backfill_at = now() - interval '1 minute'")
         .await;
     let row = format!(
-        "new.number = '{NUMBER}' and (new.lease_token is not null or new.read_back_at between now() and now() + interval '30 minutes')"
+        "new.number = '{NUMBER}' and (new.lease_token is not null or new.backfill_at between now() and now() + interval '30 minutes')"
     );
     poison(&app, "number", "update", &row).await;
     assert_eq!(app.workers.numbers.step().await.expect("numbers"), 1);
     assert_eq!(app.workers.listener.step().await.expect("numbers"), 1);
     let waits = format!(
-        "select (check_at > now() + interval '59 minutes' and read_back_at > now() + interval '59 minutes')::text from number where number = '{NUMBER}'"
+        "select (check_at > now() + interval '59 minutes' and backfill_at > now() + interval '59 minutes')::text from number where number = '{NUMBER}'"
     );
     assert_eq!(text_of(&app, waits).await, "true");
 }

@@ -8,7 +8,7 @@ use textback::storage::health;
 use textback::storage::notifier::JobKind;
 
 use crate::harness::{ADA, ECHO, NUMBER, TestApp, id};
-use crate::poison::{poison_as, run, session_of, text_of, unguarded};
+use crate::poison::{poison_as, run, session_of, text_of, without_rate_limits};
 
 const BEN: &str = "+14155550102";
 const CEM: &str = "+14155550103";
@@ -54,15 +54,12 @@ async fn a_fault_of_all_inactivity_jobs_closes_no_session() {
         app.answers(contact, "hi").await;
     }
     app.sql("update session set last_message_at = now() - interval '2 days'").await;
-    app.sql("update silence set due_at = now()").await;
-    app.sql(
-        "alter table silence add constraint silence_is_not_moved check (due_at < now() - interval '1 year') not valid",
-    )
-    .await;
+    app.sql("update inactivity set due_at = now()").await;
+    app.sql("alter table inactivity add constraint silence_is_not_moved check (due_at < now() - interval '1 year') not valid").await;
     app.workers.silences.step().await.expect_err("no silence can be decided");
     nothing_is_set_aside(&app).await;
     assert_eq!(app.count("select count(*) from session where status = 'open' and state ->> 'said' = 'hi'").await, 3);
-    app.sql("alter table silence drop constraint silence_is_not_moved").await;
+    app.sql("alter table inactivity drop constraint silence_is_not_moved").await;
     assert_eq!(app.workers.silences.step().await.expect("silences"), 3);
 }
 
@@ -204,9 +201,9 @@ async fn work_of_every_kind_that_is_due_and_not_claimed_is_told_of() {
     assert!(health::unclaimed(&app.storage, 120.0).await.expect("a list").is_empty());
     for late in [
         "update turn set due_at = now() - interval '3 minutes'",
-        "update silence set due_at = now() - interval '3 minutes'",
+        "update inactivity set due_at = now() - interval '3 minutes'",
         "update scheduled_message set due_at = now() - interval '3 minutes'",
-        "update number set check_at = now() - interval '3 minutes', read_back_at = now() - interval '3 minutes'",
+        "update number set check_at = now() - interval '3 minutes', backfill_at = now() - interval '3 minutes'",
         "update delivery set due_at = now() - interval '3 minutes', status = 'unknown'",
     ] {
         app.sql(late).await;

@@ -188,6 +188,6 @@ async fn what_is_set_on_a_connection_is_stronger_than_defaults_of_roles_and_data
     // What can't be set by everybody is told.
     let alter = format!("alter database {name} set session_replication_role = replica");
     sqlx::raw_sql(sqlx::AssertSqlSafe(alter)).execute(&pool).await.expect("a default");
-    let refused = database::migrate(&url).await.expect_err("triggers would not run");
+    let refused = database::open_to_migrate(&url).await.expect_err("triggers would not run");
     assert!(refused.to_string().contains("session_replication_role = 'replica'"), "{refused}");
 }

@@ -176,7 +176,7 @@ async fn messages_belong_to_sessions_and_deliveries_to_messages() {
         ("delete from message where direction = 'outbound'", of_a_message),
         (message, of_a_session),
         ("update message set session_id = gen_random_uuid()", of_a_session),
-        ("delete from silence; delete from session", of_a_session),
+        ("delete from inactivity; delete from session", of_a_session),
     ] {
         let mut connection = app.storage.pool().begin().await.expect("a transaction");
         let refused = sqlx::raw_sql(sqlx::AssertSqlSafe(breaking)).execute(&mut *connection).await.expect_err(breaking);
@@ -185,7 +185,7 @@ async fn messages_belong_to_sessions_and_deliveries_to_messages() {
     // In the right order all of it goes.
     app.sql("delete from delivery").await;
     app.sql("delete from message").await;
-    app.sql("delete from silence").await;
+    app.sql("delete from inactivity").await;
     app.sql("delete from session").await;
 }
 
@@ -235,10 +235,10 @@ async fn the_schema_is_the_committed_one() {
              select 3, tablename || '.' || indexname, replace(indexdef, 'textback.', '') from pg_indexes where schemaname = 'textback'
              union all
              select 4, p.proname, 'function ' || p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ') returns ' || pg_get_function_result(p.oid)
-                    || ' ' || l.lanname || coalesce(' set ' || array_to_string(p.proconfig, ' set '), '') || ' md5 ' || md5(p.prosrc)
+                    || ' ' || l.lanname || coalesce(' set ' || array_to_string(p.proconfig, ' set '), '') || p.prosrc
                from pg_proc p join pg_language l on l.oid = p.prolang where p.pronamespace = 'textback'::regnamespace
              union all
-             select 5, tgname, 'trigger ' || tgname || ' on ' || tgrelid::regclass from pg_trigger where not tgisinternal
+             select 5, tgname, pg_get_triggerdef(oid) from pg_trigger where not tgisinternal
          ) schema where place not like '\\_sqlx%' order by part, place, what",
     )
     .fetch_all(&pool)
@@ -274,12 +274,12 @@ async fn every_invariant_notices_when_it_is_broken() {
             .await;
     app.answers(crate::harness::ADA, "hi").await;
     app.text("+14155550102", "waits").await;
-    // Something is said in every session; a warning for so long a silence.
+    // Adds a message to every session; a warning has this timeout.
     let message = |kind: &str, silence: u32| {
         let (direction, sid) = if kind == "text" { ("inbound", "gen_random_uuid()") } else { ("outbound", "null") };
         let silence = if kind == "warning" { silence.to_string() } else { "null".to_owned() };
         format!(
-            "insert into message (id, project_id, session_id, direction, kind, body, carrier_sid, silence_seconds)
+            "insert into message (id, project_id, session_id, direction, kind, body, carrier_sid, inactivity_seconds)
              select gen_random_uuid(), project_id, id, '{direction}', '{kind}', 'x', {sid}, {silence} from session"
         )
     };
@@ -321,7 +321,7 @@ async fn every_invariant_notices_when_it_is_broken() {
         ("09", &format!("{0}; {0}", message("warning", 0))),
         ("09", &format!("{}; {}", message("closing", 0), message("text", 0))),
         ("09", "update session set status = 'closed', closed_at = now(), close_reason = 'operator_ended'"),
-        ("09", "delete from silence"),
+        ("09", "delete from inactivity"),
         ("10", "update session set last_message_at = now() + interval '1 hour'"),
         ("11", "set local session_replication_role = replica; delete from message"),
         ("11", "set local session_replication_role = replica; delete from message; delete from delivery"),
@@ -334,7 +334,7 @@ async fn every_invariant_notices_when_it_is_broken() {
         (
             "11",
             "set local session_replication_role = replica;
-             insert into medium (id, project_id, message_id, position, url)
+             insert into attachment (id, project_id, message_id, position, url)
              select gen_random_uuid(), id, gen_random_uuid(), 0, 'https://example.com' from project",
         ),
         (

@@ -101,7 +101,7 @@ async fn runs_that_were_queued_before_their_script_was_slow_get_a_permit_or_fail
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_person_texts_slows_no_other_person_down() {
     let runners = runners();
-    // No run of a slow script may wait: whoever is taken for slow beside another one is sent away.
+    // No run of a slow script may wait, so a second slow run fails at once.
     runners.bound_queue(1);
     let shared = agent(&runners, Uuid::now_v7(), &script("l = [1]\n    for i in range(60): l = l + l"));
     let error = say_as(&shared, "hostile", "go").await.expect_err("over its limit");

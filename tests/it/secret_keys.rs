@@ -28,7 +28,7 @@ async fn a_new_key_re_encrypts_the_secrets_of_the_old_one() {
     let waiting = printed(&run(&mut app.command("doctor", &both)));
     assert!(waiting.contains("2 stored secrets wait for the new key"), "{waiting}");
 
-    // A process that starts with both seals everything anew.
+    // A process that starts with both keys re-encrypts everything.
     let mut work = Running::start(&mut app.command("work", &both), false);
     work.until("encrypted with the new key");
     drop(work);
@@ -122,7 +122,7 @@ async fn an_encrypted_secret_that_is_copied_elsewhere_does_not_decrypt() {
     assert!(!signing(agents[0]).await && !signing(agents[1]).await, "another agent's");
     app.sql("update agent set signing_secret = (select auth_token from carrier_account limit 1)").await;
     assert!(!signing(agents[0]).await, "another table's");
-    // What does not open is not sealed anew either, and says nothing more.
+    // A secret that does not decrypt is not re-encrypted.
     let (_, new) = SecretKeys::draw();
     let both: SecretKeys = format!("{new},{}", app.secret_key).parse().expect("keys");
     let renewed = textback::storage::key_rotation::re_encrypt(&app.storage, &both).await.expect("an answer");

@@ -369,15 +369,15 @@ async fn quiet_hours_are_those_of_the_contact() {
     let in_tokyo = app.send(json!({"to": "+81312345678", "body": "later", "send_at": (chrono::Utc::now() + chrono::Duration::hours(5)).to_rfc3339()})).await;
     app.sql("update scheduled_message set due_at = now(), send_at = now()").await;
     app.sql("update session set last_message_at = now() - interval '1 day'").await;
-    app.sql("update silence set due_at = now()").await;
+    app.sql("update inactivity set due_at = now()").await;
     app.run_jobs().await;
     assert_eq!(app.simulator.received(ADA, NUMBER), ["1: hi"], "neither the text nor a warning");
     assert_eq!(app.message(&sent).await["status"], "scheduled");
     assert_eq!(app.simulator.received("+81312345678", NUMBER), ["later"], "it is another hour there");
     assert_eq!(app.message(&in_tokyo).await["status"], "delivered");
-    let put_off = "select count(*) from scheduled_message join silence on true
+    let put_off = "select count(*) from scheduled_message join inactivity on true
                     where scheduled_message.due_at between now() + interval '58 minutes' and now() + interval '61 minutes'
-                      and silence.due_at between now() + interval '58 minutes' and now() + interval '61 minutes'";
+                      and inactivity.due_at between now() + interval '58 minutes' and now() + interval '61 minutes'";
     assert_eq!(app.count(put_off).await, 1, "both wait for the end of the hours");
     assert_eq!(app.answers(ADA, "awake").await.pop().as_deref(), Some("2: awake"), "who texts is answered");
     app.ok(Method::PATCH, "/v1/project", Some(json!({"quiet_hours": null}))).await;

@@ -95,7 +95,7 @@ async fn an_agent_may_limit_what_its_texts_cost_and_spare_typographic_characters
     assert_eq!(agents["items"][0]["silence"]["warning"], "Still there...?", "the clock says it as it is shown");
 }
 
-/// The words and emoji of the collection, through the door, the agent and back to a phone.
+/// Sends the words and emoji of the collection through the webhook and the agent back to a phone.
 #[tokio::test]
 async fn every_body_of_the_collection_gets_through_unharmed() {
     let app = TestApp::with_agent("def reply(conv, text): return text", json!({"first_message": "process"})).await;
@@ -109,7 +109,7 @@ async fn every_body_of_the_collection_gets_through_unharmed() {
         }
         let text = body["params"].as_array().expect("pairs").iter().find(|pair| pair[0] == "Body").map(|pair| &pair[1]);
         let Some(text) = text.and_then(Value::as_str) else { continue };
-        if textback::storage::consent::Keyword::of(text).is_some() || text.trim().is_empty() {
+        if textback::domain::consent::Keyword::of(text).is_some() || text.trim().is_empty() {
             continue;
         }
         texts += 1;
@@ -181,7 +181,7 @@ async fn a_medium_that_leads_elsewhere_or_is_no_medium_is_not_fetched() {
         crate::harness::ACCOUNT_SID
     );
     app.post("messages", &form, AUTH_TOKEN).await;
-    let id: uuid::Uuid = sqlx::query_scalar("select id from medium where url like 'https://evil%'")
+    let id: uuid::Uuid = sqlx::query_scalar("select id from attachment where url like 'https://evil%'")
         .fetch_one(app.storage.pool())
         .await
         .expect("a row");

@@ -7,7 +7,23 @@ use crate::tidy::files;
 
 /// Folders where retired words are left, with the most (file, name) pairs that may be left in each. The numbers only
 /// shrink: lower one when the words of its folder are replaced, and remove it at zero.
-const LEFT: [(&str, usize); 0] = [];
+const LEFT: [(&str, usize); 15] = [
+    ("benches/inactivity.rs", 2),
+    ("migrations/0003_number.sql", 1),
+    ("openapi/", 6),
+    ("sql/invariants/", 1),
+    ("sql/queries/", 10),
+    ("src/carriers/", 6),
+    ("src/cli/", 6),
+    ("src/dev/", 2),
+    ("src/domain/", 2),
+    ("src/http/", 46),
+    ("src/jobs/", 73),
+    ("src/numbers/", 8),
+    ("src/simulator/", 6),
+    ("src/storage/", 81),
+    ("tests/it/", 34),
+];
 
 /// What the third column of the glossary's table says about a retired word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

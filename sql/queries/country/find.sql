@@ -3,5 +3,5 @@ select country.iso2, country.name, coalesce(rule.two_way, country.two_way) as tw
        coalesce(rule.registration_policy, country.registration_policy) as registration_policy, country.registration,
        country.registration_detail, country.sources, country.confidence, country.as_of, rule.note, rule.changed_at
   from sms_country country
-  left join country_rule rule on rule.iso2 = country.iso2 and rule.project_id = $1
+  left join country_policy rule on rule.iso2 = country.iso2 and rule.project_id = $1
  where country.iso2 = $2

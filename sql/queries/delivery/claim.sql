@@ -16,7 +16,7 @@ with expired as (
     update delivery
        set status = 'unknown', due_at = now(), lease_token = null, leased_until = null, updated_at = now(),
            error_class = 'ambiguous', error_detail = 'the worker that was sending it did not come back',
-           history = with_step(history, delivery_step('unknown', null, null, 'ambiguous', 'the worker that was sending it did not come back'))
+           history = append_step(history, delivery_step('unknown', null, null, 'ambiguous', 'the worker that was sending it did not come back'))
      where id = any (array(select expired.id from expired))
 ), waiting as (
     select d.id, d.project_id, d.due_at, has_opted_out(d.number_id, d.contact) as is_out from delivery d
@@ -29,23 +29,23 @@ with expired as (
      order by d.due_at
      limit $1
        for update of d skip locked
-), barred as (
+), opted_out as (
     update delivery
        set status = 'suppressed', due_at = null, updated_at = now(),
            error_class = 'opted_out', error_detail = 'the contact has opted out',
-           history = with_step(history, delivery_step('suppressed', null, null, 'opted_out', 'the contact has opted out'))
+           history = append_step(history, delivery_step('suppressed', null, null, 'opted_out', 'the contact has opted out'))
      where id = any (array(select waiting.id from waiting where waiting.is_out))
 ), due as (
-    select placed.id
-      from (select id, project_id, row_number() over (partition by project_id order by due_at) as place
-              from waiting where not is_out) placed
-      left join unnest($3::uuid[], $4::integer[]) as room (project_id, places) on room.project_id = placed.project_id
-     where placed.place <= coalesce(room.places, $5)
+    select ranked.id
+      from (select id, project_id, row_number() over (partition by project_id order by due_at) as rank
+              from waiting where not is_out) ranked
+      left join unnest($3::uuid[], $4::integer[]) as quota (project_id, rows) on quota.project_id = ranked.project_id
+     where ranked.rank <= coalesce(quota.rows, $5)
 ), claimed as (
     update delivery
        set status = 'sending', lease_token = $7, leased_until = now() + make_interval(secs => $6),
            attempts = delivery.attempts + 1, attempted_at = now(), updated_at = now(),
-           history = with_step(history, (select delivery_step('sending', null, null, null, null)))
+           history = append_step(history, (select delivery_step('sending', null, null, null, null)))
      where id = any (array(select due.id from due))
     returning delivery.*
 )
@@ -56,7 +56,7 @@ select claimed.id,
        (select number from number where number.id = claimed.number_id limit 1) as "from",
        claimed.contact as "to",
        (select body from message where message.id = claimed.id limit 1) as body,
-       coalesce((select array_agg(url order by position) from medium where medium.message_id = claimed.id), '{}') as media_urls,
+       coalesce((select array_agg(url order by position) from attachment where attachment.message_id = claimed.id), '{}') as media_urls,
        claimed.attempts as attempt
   from claimed
  order by claimed.seq

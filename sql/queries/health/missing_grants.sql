@@ -2,7 +2,7 @@
 -- schema. Reads the catalogue by names that need no search path, because a role without USAGE on the schema has none.
 with asked as (
     select coalesce($1, current_user::text) as role, oid as schema from pg_namespace where nspname = 'textback'
-), wanted as (
+), needed as (
     select 1 as part, 'usage' as kind, 'schema textback' as object, has_schema_privilege(role, schema, 'usage') as has from asked
     union all
     select 2, kind, format('table textback.%I', relname), has_table_privilege(role, pg_class.oid, kind)
@@ -25,7 +25,7 @@ with asked as (
      where typtype = 'd' or (typtype = 'c' and relkind = 'c')
 )
 select format('grant %s on %s to %I', string_agg(kind, ', ' order by kind), object, role)
-  from asked, wanted
+  from asked, needed
  where not has
  group by part, object, role
  order by part, object

@@ -14,14 +14,14 @@ select kind, count(*) as due, extract(epoch from now() - min(since))::float8 as 
                 where earlier.number_id = delivery.number_id and earlier.contact = delivery.contact
                   and earlier.due_at is not null and earlier.seq < delivery.seq))
         union all
-        select 'silence', due_at from silence where due_at <= now()
+        select 'silence', due_at from inactivity where due_at <= now()
         union all
         select 'scheduled_message', due_at from scheduled_message where due_at <= now()
         union all
         select 'number', greatest(check_at, leased_until)
           from number where detached_at is null and check_at <= now() and (leased_until is null or leased_until < now())
         union all
-        select 'read_back', read_back_at from number where detached_at is null and read_back_at <= now()) waiting
+        select 'read_back', backfill_at from number where detached_at is null and backfill_at <= now()) waiting
  group by kind
 having min(since) < now() - make_interval(secs => $1)
  order by kind

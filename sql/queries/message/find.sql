@@ -1,6 +1,6 @@
 -- One message of a project ($1), by its id ($2), with every step of its delivery.
 select message.id, message.session_id, message.seq, message.direction, message.kind, message.body, message.encoding, message.segments,
-       media_of(message.id) as media,
+       message_media(message.id) as media,
        message_status(message.skip_reason, message.seq, session.handled_seq, delivery.status) as status,
        coalesce(message.skip_reason, delivery.error_detail, delivery.error_class) as reason,
        coalesce(message.carrier_sid, delivery.carrier_sid) as carrier_sid,

@@ -1,14 +1,14 @@
 -- The attached number of a project ($1) that texts a contact ($2) in a country ($3) when nobody names one: the one that the
 -- contact had to do with last, else one of the same country, else the project's default, else the oldest; one that may not send only if all are.
 -- One that is not ours yet, or not any more, can't send at all.
-select number.id, number.number, number.country, number.sends = 'blocked' as unregistered
+select number.id, number.number, number.country, number.send_policy = 'blocked' as unregistered
   from number
   join project on project.id = number.project_id
   left join lateral (
       select session.number_id from session where session.project_id = $1 and session.contact = $2 order by session.id desc limit 1
   ) last on true
- where number.project_id = $1 and number.detached_at is null and number.wanted = 'attached' and number.carrier_sid is not null
-   and number.refused is null
- order by number.sends = 'blocked', number.id = last.number_id desc nulls last, number.country = $3 desc nulls last,
+ where number.project_id = $1 and number.detached_at is null and number.desired_state = 'attached' and number.carrier_sid is not null
+   and number.refusal_reason is null
+ order by number.send_policy = 'blocked', number.id = last.number_id desc nulls last, number.country = $3 desc nulls last,
           number.number = project.default_number desc nulls last, number.id
  limit 1

@@ -8,15 +8,15 @@ with waiting as (
      limit $1
        for update skip locked
 ), due as (
-    select placed.id
-      from (select id, project_id, row_number() over (partition by project_id order by check_at) as place from waiting) placed
-      left join unnest($3::uuid[], $4::integer[]) as room (project_id, places) on room.project_id = placed.project_id
-     where placed.place <= coalesce(room.places, $5)
+    select ranked.id
+      from (select id, project_id, row_number() over (partition by project_id order by check_at) as rank from waiting) ranked
+      left join unnest($3::uuid[], $4::integer[]) as quota (project_id, rows) on quota.project_id = ranked.project_id
+     where ranked.rank <= coalesce(quota.rows, $5)
 )
 update number set lease_token = $7, leased_until = now() + make_interval(secs => $6)
   from due
  where number.id = due.id
-returning number.id, number.project_id, number.number, number.agent_id, number.country, number.wanted, number.wish, number.may_buy, number.carrier_sid, number.account_sid, number.refused,
-       number.number_type, number.webhook, number.webhook_detail, number.mend_drift, number.webhook_set_at, number.trap, number.registration,
-       number.registration_detail, number.sends, number.steps, number.checked_at, number.created_at,
+returning number.id, number.project_id, number.number, number.agent_id, number.country, number.desired_state, number.generation, number.may_buy, number.carrier_sid, number.account_sid, number.refusal_reason,
+       number.number_type, number.webhook, number.webhook_detail, number.mend_drift, number.webhook_set_at, number.inbound_blocked_reason, number.registration,
+       number.registration_detail, number.send_policy, number.steps, number.checked_at, number.created_at,
        registration_policy_of(number.project_id, number.country) as registration_policy, number.lease_token as token

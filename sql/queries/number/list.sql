@@ -1,7 +1,7 @@
 -- The attached numbers of a project ($1), newest first, before one ($2), at most $3.
-select number.id, number.project_id, number.number, number.agent_id, number.country, number.wanted, number.wish, number.may_buy, number.carrier_sid, number.account_sid, number.refused,
-       number.number_type, number.webhook, number.webhook_detail, number.mend_drift, number.webhook_set_at, number.trap, number.registration,
-       number.registration_detail, number.sends, number.steps, number.checked_at, number.created_at,
+select number.id, number.project_id, number.number, number.agent_id, number.country, number.desired_state, number.generation, number.may_buy, number.carrier_sid, number.account_sid, number.refusal_reason,
+       number.number_type, number.webhook, number.webhook_detail, number.mend_drift, number.webhook_set_at, number.inbound_blocked_reason, number.registration,
+       number.registration_detail, number.send_policy, number.steps, number.checked_at, number.created_at,
        registration_policy_of(number.project_id, number.country) as registration_policy
   from number
  where project_id = $1 and detached_at is null and ($2::uuid is null or id < $2)

@@ -1,7 +1,7 @@
 -- Takes one number ($2) of a project ($1) that nobody holds, to look after it: for $3 seconds under the token $4.
 update number set lease_token = $4, leased_until = now() + make_interval(secs => $3)
  where project_id = $1 and id = $2 and detached_at is null and (leased_until is null or leased_until < now())
-returning number.id, number.project_id, number.number, number.agent_id, number.country, number.wanted, number.wish, number.may_buy, number.carrier_sid, number.account_sid, number.refused,
-       number.number_type, number.webhook, number.webhook_detail, number.mend_drift, number.webhook_set_at, number.trap, number.registration,
-       number.registration_detail, number.sends, number.steps, number.checked_at, number.created_at,
+returning number.id, number.project_id, number.number, number.agent_id, number.country, number.desired_state, number.generation, number.may_buy, number.carrier_sid, number.account_sid, number.refusal_reason,
+       number.number_type, number.webhook, number.webhook_detail, number.mend_drift, number.webhook_set_at, number.inbound_blocked_reason, number.registration,
+       number.registration_detail, number.send_policy, number.steps, number.checked_at, number.created_at,
        registration_policy_of(number.project_id, number.country) as registration_policy, number.lease_token as token

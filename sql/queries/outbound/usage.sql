@@ -3,8 +3,8 @@ select bound.name as "limit", bound.most,
        case when now() < bound.began + bound.lasts then bound.sent else 0 end as sent,
        case when now() < bound.began + bound.lasts then bound.began + bound.lasts end as resets_at
   from project
-  left join outbound_pace of_all on of_all.project_id = project.id and of_all.contact = ''
-  left join outbound_pace of_one on of_one.project_id = project.id and of_one.contact = $2
+  left join outbound_rate_window of_all on of_all.project_id = project.id and of_all.contact = ''
+  left join outbound_rate_window of_one on of_one.project_id = project.id and of_one.contact = $2
  cross join lateral (values
        ('outbound_per_project_per_minute', interval '1 minute', project.outbound_per_project_per_minute, of_all.short_began, of_all.short_sent),
        ('outbound_per_project_per_day', interval '24 hours', project.outbound_per_project_per_day, of_all.day_began, of_all.day_sent),

@@ -7,20 +7,20 @@
 -- remembers would pass for one to texts it never saw. A message that is not in this statement's snapshot has a higher
 -- seq than those that are (seq is drawn under the contact's lock): the settling turn finds it.
 with waiting_turn as (
-    select turn.ctid as turn_at, turn.agent_id, turn.project_id, turn.due_at from turn
+    select turn.ctid as row_ctid, turn.agent_id, turn.project_id, turn.due_at from turn
      where turn.due_at <= now() and (turn.leased_until is null or turn.leased_until < now())
        and turn.agent_id <> all ($2) and turn.project_id <> all ($6) and ($12::uuid[] is null or turn.session_id = any ($12))
      order by turn.due_at
      limit $1
        for update skip locked
 ), of_agents as (
-    select ranked.turn_at, ranked.project_id, row_number() over (partition by ranked.project_id order by ranked.due_at) as rank
-      from (select turn_at, agent_id, project_id, due_at, row_number() over (partition by agent_id order by due_at) as rank
+    select ranked.row_ctid, ranked.project_id, row_number() over (partition by ranked.project_id order by ranked.due_at) as rank
+      from (select row_ctid, agent_id, project_id, due_at, row_number() over (partition by agent_id order by due_at) as rank
               from waiting_turn) ranked
       left join unnest($3::uuid[], $4::integer[]) as quota (agent_id, rows) on quota.agent_id = ranked.agent_id
      where ranked.rank <= coalesce(quota.rows, $5)
 ), due as (
-    select of_agents.turn_at
+    select of_agents.row_ctid
       from of_agents
       left join unnest($7::uuid[], $8::integer[]) as quota (project_id, rows) on quota.project_id = of_agents.project_id
      where of_agents.rank <= coalesce(quota.rows, $9)
@@ -33,7 +33,7 @@ with waiting_turn as (
       from due
      -- By its place, since it is locked: a plan that was made while few turns waited would read all of them for each. One that
      -- was put off or given back at this very moment has moved; it stays due, and the next claim has it.
-     where turn.ctid = due.turn_at
+     where turn.ctid = due.row_ctid
     returning turn.id, turn.session_id, turn.lease_token, turn.attempts, turn.failures, turn.due_at, turn.seen_seq
 )
 select claimed.id as turn_id,
@@ -68,7 +68,7 @@ select claimed.id as turn_id,
   left join lateral (
       select jsonb_agg(jsonb_build_object('id', m.id, 'seq', m.seq, 'text', m.body, 'media', coalesce((
                select jsonb_agg(jsonb_build_object('id', id, 'url', url, 'content_type', content_type, 'bytes', bytes) order by position)
-                 from medium where message_id = m.id), '[]'))
+                 from attachment where message_id = m.id), '[]'))
                        order by m.seq) as messages
         -- At most a hundred, each with its media. The next turn gets the others.
         from (select id, seq, body from message

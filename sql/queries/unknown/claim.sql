@@ -8,10 +8,10 @@ with waiting as (
      limit $1
        for update skip locked
 ), due as (
-    select placed.id
-      from (select id, project_id, row_number() over (partition by project_id order by due_at) as place from waiting) placed
-      left join unnest($3::uuid[], $4::integer[]) as room (project_id, places) on room.project_id = placed.project_id
-     where placed.place <= coalesce(room.places, $5)
+    select ranked.id
+      from (select id, project_id, row_number() over (partition by project_id order by due_at) as rank from waiting) ranked
+      left join unnest($3::uuid[], $4::integer[]) as quota (project_id, rows) on quota.project_id = ranked.project_id
+     where ranked.rank <= coalesce(quota.rows, $5)
 ), claimed as (
     update delivery set lease_token = $7, leased_until = now() + make_interval(secs => $6)
      -- By an array, and below by "limit 1", as in delivery/claim.

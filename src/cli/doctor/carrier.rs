@@ -111,9 +111,9 @@ async fn check_numbers(
         for number in &numbers.items {
             let country = number.country.as_ref().and_then(|iso2| countries.get(iso2));
             // The webhooks of attached numbers are read from the carrier below, so the stored observation is ignored.
-            let is_attached = number.wanted == "attached" && number.carrier_sid.is_some();
+            let is_attached = number.desired_state == "attached" && number.carrier_sid.is_some();
             let observed = match is_attached {
-                true => number::Number { webhook: "ok".to_owned(), refused: None, ..number.clone() },
+                true => number::Number { webhook: "ok".to_owned(), refusal_reason: None, ..number.clone() },
                 false => number.clone(),
             };
             for finding in observed.findings(country) {

@@ -145,7 +145,9 @@ async fn check_readiness(storage: &Storage, findings: &mut Findings) -> bool {
         health::NotReady::NotClaimable { .. } => ("work", "the log of that process says why", true),
         health::NotReady::Unsuitable(unsuitable) => ("database", unsuitable.mend(), false),
         health::NotReady::Database(_) => ("database", "is the database running, and is DATABASE_URL right?", false),
-        health::NotReady::Rights { .. } | health::NotReady::Schema { .. } => ("schema", "run: textback migrate", false),
+        health::NotReady::Rights { .. } | health::NotReady::Schema { .. } | health::NotReady::Functions { .. } => {
+            ("schema", "run: textback migrate", false)
+        }
     };
     findings.bad(what, &error.to_string(), repair);
     goes_on

@@ -223,7 +223,7 @@ impl Api {
         let project_id = caller.writer()?;
         let cancelled = scheduled_message::cancel(&door.storage, project_id, *id).await?;
         match scheduled_message::find(&door.storage, project_id, *id).await? {
-            Some(scheduled) if cancelled || scheduled.refused.is_some() => Ok(Json(scheduled.into())),
+            Some(scheduled) if cancelled || scheduled.refusal_reason.is_some() => Ok(Json(scheduled.into())),
             _ if message::find(&door.storage, project_id, *id).await?.is_some() => Err(Problem::conflict(
                 "message_not_scheduled",
                 "this text does not wait for a time any more; only a scheduled one can be cancelled",
@@ -410,8 +410,8 @@ impl From<ScheduledMessage> for TracedMessage {
             segments: i32::try_from(segments::segments(&message.body)).unwrap_or(i32::MAX),
             body: message.body,
             media: (!media.is_empty()).then(|| Any(Value::from(media))),
-            status: if message.refused.is_some() { "refused" } else { "scheduled" }.to_owned(),
-            reason: message.refused,
+            status: if message.refusal_reason.is_some() { "refused" } else { "scheduled" }.to_owned(),
+            reason: message.refusal_reason,
             carrier_sid: None,
             error_code: None,
             error_class: None,
@@ -428,8 +428,8 @@ impl From<ScheduledMessage> for Scheduled {
     fn from(message: ScheduledMessage) -> Self {
         Self {
             id: message.id,
-            status: if message.refused.is_some() { "refused" } else { "scheduled" }.to_owned(),
-            reason: message.refused,
+            status: if message.refusal_reason.is_some() { "refused" } else { "scheduled" }.to_owned(),
+            reason: message.refusal_reason,
             number: message.number,
             contact: message.contact,
             body: message.body,

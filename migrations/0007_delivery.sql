@@ -1,0 +1,47 @@
+-- Deliveries of outbound messages.
+
+create domain delivery_status as text constraint delivery_status_is_known
+    check (value in ('planned', 'sending', 'accepted', 'sent', 'delivered', 'failed', 'unknown', 'suppressed'));
+create domain delivery_history as jsonb constraint delivery_history_is_a_list check (jsonb_typeof(value) = 'array');
+
+-- The sending of one outbound message. A delivery has the id of its message, so a message has one delivery. It belongs to a
+-- message by the trigger delivery_belongs_to_a_message.
+create table delivery (
+    id           uuid             not null constraint a_message_has_one_delivery primary key,
+    project_id   uuid             not null,
+    session_id   uuid             not null,
+    number_id    uuid             not null,
+    contact      text             not null,
+    seq          bigint           not null,
+    status       delivery_status  not null default 'planned',
+    -- Null when no worker has work with it. The indexes below contain only rows with work, so a status callback changes
+    -- no index (HOT).
+    due_at       timestamptz,
+    attempts     integer          not null default 0,
+    lease_token  uuid,
+    leased_until timestamptz,
+    -- The time just before the last call of the carrier. Any copy of the message at the carrier is younger.
+    attempted_at timestamptz,
+    carrier_sid  text,
+    error_code   integer,
+    error_class  text,
+    error_detail text,
+    -- Each step, oldest first: [{"at", "status", "attempt"?, "code"?, "class"?, "detail"?, "by"?}]. It is in this row,
+    -- because every step writes the row anyway; rows of its own would cost a second write and an index.
+    history      delivery_history not null default '[]',
+    created_at   timestamptz      not null default now(),
+    accepted_at  timestamptz,
+    updated_at   timestamptz      not null default now(),
+    constraint delivery_lease_has_token_and_end check ((lease_token is null) = (leased_until is null)),
+    constraint sending_delivery_is_leased check (status <> 'sending' or lease_token is not null),
+    constraint only_a_sending_or_unknown_delivery_is_leased check (lease_token is null or status in ('sending', 'unknown')),
+    constraint planned_sending_and_unknown_deliveries_are_due
+        check (status not in ('planned', 'sending', 'unknown') or due_at is not null),
+    constraint accepted_delivery_has_the_carriers_id check (status not in ('accepted', 'sent', 'delivered') or carrier_sid is not null)
+) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
+
+create index delivery_that_is_due on delivery (due_at) where due_at is not null;
+
+-- The messages to a contact leave in order: the claim looks here for an earlier one.
+create index delivery_in_order_of_a_contact on delivery (number_id, contact, seq) where due_at is not null;
+create unique index delivery_has_one_carrier_message on delivery (project_id, carrier_sid) where carrier_sid is not null;

@@ -1,0 +1,24 @@
+-- The windows of rate limits, inbound and outbound.
+
+-- How many messages of a project came in during the current minute of the clock. Written only for projects with such a limit.
+create table inbound_rate_window (
+    project_id uuid        not null constraint a_project_has_one_inbound_rate_window primary key
+                                    constraint inbound_rate_window_belongs_to_a_project references project (id),
+    minute     timestamptz not null,
+    texts      integer     not null
+) with (fillfactor = 50);
+
+-- How many messages were planned in the current windows. Written only where a limit is set. A window begins with its first
+-- message, so a limit holds for any hour and not only for hours of the clock.
+create table outbound_rate_window (
+    project_id  uuid        not null constraint outbound_rate_window_belongs_to_a_project references project (id),
+    -- Empty for the whole project.
+    contact     text        not null,
+    -- The shorter window: an hour for a contact, a minute for a project.
+    short_began timestamptz not null,
+    short_sent  integer     not null,
+    -- 24 hours.
+    day_began   timestamptz not null,
+    day_sent    integer     not null,
+    constraint outbound_rate_window_pk primary key (project_id, contact)
+) with (fillfactor = 50);

@@ -1,0 +1,45 @@
+-- Countries and time zones, and what projects overrode.
+
+-- Whether people in a country can send and receive messages, and what must be registered first. `migrate` loads the rows from
+-- sql/data/countries.csv.
+create table sms_country (
+    iso2                text    not null constraint sms_country_pk primary key
+                                         constraint sms_country_is_iso_3166 check (iso2 ~ '^[A-Z]{2}$'),
+    name                text    not null,
+    -- Whether any kind of sender can both send and receive; null when unknown or when sources differ.
+    two_way             boolean,
+    -- The same for an ordinary number.
+    two_way_long_code   boolean,
+    -- The kinds of numbers that the carrier lists with SMS.
+    number_types        text[]  not null,
+    -- Whether a number of the country must be registered before it may send.
+    registration_policy text    not null constraint registration_policy_is_known
+                                         check (registration_policy in ('required', 'advised', 'none', 'unknown')),
+    -- The registration by the sources.
+    registration        text    not null,
+    registration_detail text,
+    sources             text[]  not null,
+    confidence          text    constraint confidence_is_known check (confidence in ('high', 'medium', 'low')),
+    -- When the newest dated source behind it was published.
+    as_of               date
+);
+
+-- What a project overrides for a country. Null: the value of sms_country counts.
+create table country_policy (
+    project_id          uuid        not null constraint country_policy_belongs_to_a_project references project (id),
+    iso2                text        not null constraint country_policy_is_about_a_country references sms_country (iso2),
+    two_way             boolean,
+    registration_policy text        constraint own_registration_policy_is_known
+                                    check (registration_policy in ('required', 'advised', 'none', 'unknown')),
+    note                text        constraint country_note_has_at_most_1000_characters check (length(note) <= 1000),
+    changed_at          timestamptz not null default now(),
+    constraint country_policy_pk primary key (project_id, iso2)
+);
+
+-- The time zones that a number can be in, by its first digits without the plus; the longest prefix counts. `migrate` loads
+-- the rows from sql/data/time_zones.csv.
+create table time_zone_of_prefix (
+    prefix text   not null constraint time_zone_of_prefix_pk primary key
+                           constraint time_zone_prefix_has_1_to_4_digits check (prefix ~ '^[1-9][0-9]{0,3}$'),
+    zones  text[] not null constraint a_prefix_has_time_zones check (cardinality(zones) > 0)
+);

@@ -1,0 +1,50 @@
+-- Moves a delivery forward by a status report of the carrier. Late and repeated reports change nothing. Returns moved,
+-- unchanged, or unknown when no delivery of the project matches. It takes the contact's lock for an opt-out.
+create or replace function record_delivery_status(
+    of_project uuid, of_delivery uuid, of_carrier_sid text, to_status text, code integer, class text, new_consent uuid
+) returns text language plpgsql
+set search_path = textback, pg_temp as $$
+declare
+    locked      record;
+    this_time timestamptz := now();
+begin
+    select id, number_id, contact into locked from delivery
+     where project_id = of_project
+       and id = of_delivery and (carrier_sid is null or carrier_sid = of_carrier_sid);
+    if not found then
+        select id, number_id, contact into locked from delivery
+         where project_id = of_project and carrier_sid = of_carrier_sid;
+    end if;
+    if not found then
+        return 'unknown';
+    end if;
+    if class = 'opted_out' then
+        -- The contact's lock comes before the delivery's row.
+        perform lock_contact(locked.number_id, locked.contact);
+    end if;
+    select id, status, carrier_sid into locked from delivery
+     where id = locked.id and (carrier_sid is null or carrier_sid = of_carrier_sid)
+       for update;
+    if not found then
+        return 'unknown';
+    end if;
+    -- A delivery that we failed or suppressed without an answer of the carrier still takes the carrier's report.
+    if delivery_rank(to_status) <= delivery_rank(locked.status)
+       and not (locked.carrier_sid is null and locked.status in ('failed', 'suppressed') and to_status <> 'failed') then
+        return 'unchanged';
+    end if;
+    update delivery
+       set status = to_status, carrier_sid = of_carrier_sid, due_at = null, lease_token = null, leased_until = null,
+           accepted_at = case when accepted_at is null then this_time else accepted_at end,
+           error_code = code, error_class = class, error_detail = null, updated_at = now(),
+           history = append_step(history, delivery_step(to_status, 'report', code, class, null))
+     where id = locked.id;
+    if to_status = 'failed' then
+        perform expedite_inactivity(locked.id);
+        perform record_registration_error(locked.id, code);
+        if class = 'opted_out' then
+            perform record_carrier_opt_out(new_consent, locked.id);
+        end if;
+    end if;
+    return 'moved';
+end $$;

@@ -1,0 +1,13 @@
+-- The status of a message for operators: an outbound message has the status of its delivery, an inbound one depends on
+-- the handled_seq of its session.
+create or replace function message_status(skip_reason text, seq bigint, handled_seq bigint, delivery_status text)
+returns text language plpgsql immutable parallel safe
+set search_path = textback, pg_temp as $$
+begin
+    return case when delivery_status is not null then delivery_status
+                when skip_reason = 'keyword' then 'handled'
+                when skip_reason in ('contact_too_fast', 'repeats', 'paused', 'project_too_fast') then 'held'
+                when skip_reason is not null then 'skipped'
+                when seq <= handled_seq then 'handled'
+                else 'waiting' end;
+end $$;

@@ -1,0 +1,20 @@
+-- Claims at most $1 numbers whose inbound texts are due to be read back, and makes them due again in $6 seconds.
+-- Projects: none of $2, of those in $3 at most as many as $4 says, $5 of each other project. If $7 is not null, only
+-- these numbers. No lease: reading twice does no harm, because a text is stored once.
+with waiting as (
+    select id, project_id, backfill_at from number
+     where detached_at is null and backfill_at <= now()
+       and project_id <> all ($2) and ($7::uuid[] is null or id = any ($7))
+     order by backfill_at
+     limit $1
+       for update skip locked
+), due as (
+    select ranked.id
+      from (select id, project_id, row_number() over (partition by project_id order by backfill_at) as rank from waiting) ranked
+      left join unnest($3::uuid[], $4::integer[]) as quota (project_id, rows) on quota.project_id = ranked.project_id
+     where ranked.rank <= coalesce(quota.rows, $5)
+)
+update number set backfill_at = now() + make_interval(secs => $6)
+  from due
+ where number.id = due.id
+returning number.id, number.project_id, number.number, number.attached_at, number.backfilled_until

@@ -1,0 +1,168 @@
+//! What becomes of a session in which nobody says anything: it is warned, it ends, or it is looked at again later.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::delivery::DeliveryStatus;
+
+/// A session whose inactivity job is due, as it is under the lock of its contact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// The time of the database.
+    pub now: DateTime<Utc>,
+    /// When the last message of either side came.
+    pub last_message_at: DateTime<Utc>,
+    /// How long the session may be inactive before the contact is warned.
+    pub warn_after: TimeDelta,
+    /// How long the contact has after the warning.
+    pub grace: TimeDelta,
+    /// Whether a turn or a delivery of ours is not done. Then the contact waits for us.
+    pub owes_answer: bool,
+    /// When the contact's quiet hours end, if they last now.
+    pub quiet_until: Option<DateTime<Utc>>,
+    /// The delivery of the warning, if the contact was warned.
+    pub warning: Option<Warning>,
+    /// Whether the agent has a closing message.
+    pub has_closing: bool,
+}
+
+/// The delivery of a warning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Warning {
+    /// How far the delivery has come.
+    pub status: DeliveryStatus,
+    /// When the carrier accepted it.
+    pub accepted_at: Option<DateTime<Utc>>,
+}
+
+/// What is done about an inactive session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Nothing. The job comes due again at this time.
+    LookAgain { at: DateTime<Utc> },
+    /// The contact is warned. `due_at`: when that should have happened.
+    Warn { due_at: DateTime<Utc> },
+    /// The session ends. `due_at`: when that should have happened.
+    End { due_at: DateTime<Utc>, says_closing: bool },
+}
+
+/// Decides about a session whose inactivity job is due.
+pub fn decide(facts: &Facts) -> Decision {
+    match facts.warning {
+        None => decide_open(facts),
+        Some(warning) => decide_warned(facts, warning),
+    }
+}
+
+fn decide_open(facts: &Facts) -> Decision {
+    let due_at = facts.last_message_at + facts.warn_after;
+    if due_at > facts.now {
+        return Decision::LookAgain { at: due_at };
+    }
+    if facts.owes_answer {
+        // The longer the contact has waited for us, the later the next look: a carrier that is away for hours must not
+        // cause a look at each of its sessions every second.
+        let late = (facts.now - due_at).clamp(TimeDelta::seconds(1), TimeDelta::minutes(1));
+        return Decision::LookAgain { at: facts.now + late };
+    }
+    match facts.quiet_until {
+        Some(at) => Decision::LookAgain { at },
+        None => Decision::Warn { due_at },
+    }
+}
+
+fn decide_warned(facts: &Facts, warning: Warning) -> Decision {
+    let due_at = match warning.status {
+        // A contact who was not warned gets no grace period.
+        DeliveryStatus::Failed | DeliveryStatus::Suppressed => facts.now,
+        DeliveryStatus::Planned
+        | DeliveryStatus::Sending
+        | DeliveryStatus::Accepted
+        | DeliveryStatus::Sent
+        | DeliveryStatus::Delivered
+        | DeliveryStatus::Unknown => {
+            // The grace period begins when the carrier accepts the warning. Until then it ends no earlier than this.
+            let due_at = warning.accepted_at.unwrap_or(facts.now) + facts.grace;
+            if due_at > facts.now {
+                return Decision::LookAgain { at: due_at };
+            }
+            due_at
+        }
+    };
+    // A contact who was not warned is not told of the end. Quiet hours do not delay the end, only its message.
+    let was_warned = !matches!(warning.status, DeliveryStatus::Failed | DeliveryStatus::Suppressed);
+    Decision::End { due_at, says_closing: was_warned && facts.has_closing && facts.quiet_until.is_none() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A time, in seconds after the last message.
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_700_000_000 + seconds, 0).unwrap_or_default()
+    }
+
+    /// A session whose contact may be silent for 100 seconds, and for 10 more after the warning.
+    fn session(now: i64) -> Facts {
+        Facts {
+            now: at(now),
+            last_message_at: at(0),
+            warn_after: TimeDelta::seconds(100),
+            grace: TimeDelta::seconds(10),
+            owes_answer: false,
+            quiet_until: None,
+            warning: None,
+            has_closing: true,
+        }
+    }
+
+    fn warned(now: i64, status: DeliveryStatus, accepted: Option<i64>) -> Facts {
+        Facts { warning: Some(Warning { status, accepted_at: accepted.map(at) }), ..session(now) }
+    }
+
+    #[test]
+    fn an_open_session_is_warned_when_its_time_is_over() {
+        for (facts, expected) in [
+            (session(99), Decision::LookAgain { at: at(100) }),
+            (session(100), Decision::Warn { due_at: at(100) }),
+            (session(500), Decision::Warn { due_at: at(100) }),
+            (Facts { owes_answer: true, ..session(99) }, Decision::LookAgain { at: at(100) }),
+            (Facts { owes_answer: true, ..session(100) }, Decision::LookAgain { at: at(101) }),
+            (Facts { owes_answer: true, ..session(120) }, Decision::LookAgain { at: at(140) }),
+            (Facts { owes_answer: true, ..session(9000) }, Decision::LookAgain { at: at(9060) }),
+            (Facts { quiet_until: Some(at(700)), ..session(100) }, Decision::LookAgain { at: at(700) }),
+            (Facts { quiet_until: Some(at(700)), ..session(99) }, Decision::LookAgain { at: at(100) }),
+        ] {
+            assert_eq!(decide(&facts), expected, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn a_warned_session_ends_after_the_grace_that_begins_when_the_carrier_accepts_the_warning() {
+        use DeliveryStatus::{Accepted, Delivered, Failed, Planned, Sending, Sent, Suppressed, Unknown};
+        for status in [Planned, Sending, Unknown] {
+            assert_eq!(decide(&warned(900, status, None)), Decision::LookAgain { at: at(910) }, "{status}");
+        }
+        for status in [Accepted, Sent, Delivered] {
+            assert_eq!(decide(&warned(209, status, Some(200))), Decision::LookAgain { at: at(210) }, "{status}");
+            let end = Decision::End { due_at: at(210), says_closing: true };
+            assert_eq!(decide(&warned(210, status, Some(200))), end, "{status}");
+        }
+        for status in [Failed, Suppressed] {
+            let end = Decision::End { due_at: at(101), says_closing: false };
+            assert_eq!(decide(&warned(101, status, None)), end, "{status}");
+        }
+    }
+
+    #[test]
+    fn the_closing_message_is_not_sent_in_quiet_hours_and_the_end_is_not_delayed() {
+        let ends = warned(210, DeliveryStatus::Accepted, Some(200));
+        for (facts, says_closing) in [
+            (Facts { has_closing: false, ..ends.clone() }, false),
+            (Facts { quiet_until: Some(at(9000)), ..ends.clone() }, false),
+            (ends, true),
+        ] {
+            assert_eq!(decide(&facts), Decision::End { due_at: at(210), says_closing }, "{facts:?}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Limits on what one contact sends: messages in a minute, and the same message again and again (loop detection).
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::message::SkipReason;
+
+/// How long a contact is paused whose messages look like a loop.
+pub const PAUSE: TimeDelta = TimeDelta::minutes(10);
+
+/// More messages than these in a minute stop a contact, even those that were not counted against its limit. It bounds
+/// what is read for each message.
+pub const MOST_IN_A_MINUTE: u32 = 1000;
+
+/// What a project allows. 0 turns a limit off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ContactLimits {
+    /// Messages of one contact in a minute.
+    pub per_minute: u32,
+    /// The same message of one contact in five minutes.
+    pub repeats_in_five_minutes: u32,
+}
+
+/// What a contact sent before a message, on the same endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RecentMessages {
+    /// Messages with the same text in the last five minutes. 0 for a message without text.
+    pub alike: u32,
+    /// Messages in the last minute.
+    pub in_last_minute: u32,
+    /// Those of them that no limit stopped.
+    pub passed_in_last_minute: u32,
+}
+
+/// Why a contact's message gets no answer, if a limit stops it.
+pub fn skip_reason(
+    limits: ContactLimits,
+    recent: RecentMessages,
+    paused_until: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> Option<SkipReason> {
+    let detects_loops = limits.repeats_in_five_minutes > 0;
+    if detects_loops && paused_until.is_some_and(|until| until > now) {
+        return Some(SkipReason::Paused);
+    }
+    if detects_loops && recent.alike + 1 >= limits.repeats_in_five_minutes {
+        return Some(SkipReason::Repeats);
+    }
+    let too_fast = recent.passed_in_last_minute >= limits.per_minute || recent.in_last_minute >= MOST_IN_A_MINUTE;
+    (limits.per_minute > 0 && too_fast).then_some(SkipReason::ContactTooFast)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recent(alike: u32, in_last_minute: u32, passed_in_last_minute: u32) -> RecentMessages {
+        RecentMessages { alike, in_last_minute, passed_in_last_minute }
+    }
+
+    #[test]
+    fn a_limit_stops_what_is_over_it_and_0_turns_it_off() {
+        let limits = |per_minute, repeats_in_five_minutes| ContactLimits { per_minute, repeats_in_five_minutes };
+        for (limits, recent, expected) in [
+            (limits(0, 0), recent(5000, 5000, 5000), None),
+            (limits(3, 0), recent(50, 2, 2), None),
+            (limits(3, 0), recent(50, 3, 3), Some(SkipReason::ContactTooFast)),
+            // What a limit stopped does not count against the limit, up to a bound.
+            (limits(3, 0), recent(0, 999, 2), None),
+            (limits(3, 0), recent(0, 1000, 2), Some(SkipReason::ContactTooFast)),
+            (limits(0, 4), recent(2, 500, 500), None),
+            (limits(0, 4), recent(3, 0, 0), Some(SkipReason::Repeats)),
+            (limits(0, 2), recent(1, 0, 0), Some(SkipReason::Repeats)),
+            // Of two limits the loop is told: it pauses the contact.
+            (limits(3, 4), recent(3, 3, 3), Some(SkipReason::Repeats)),
+        ] {
+            assert_eq!(skip_reason(limits, recent, None, DateTime::UNIX_EPOCH), expected, "{limits:?} {recent:?}");
+        }
+    }
+
+    #[test]
+    fn a_pause_lasts_until_its_end_while_loops_are_detected() {
+        let now = DateTime::UNIX_EPOCH;
+        for (repeats, paused_until, expected) in [
+            (4, Some(now + TimeDelta::seconds(1)), Some(SkipReason::Paused)),
+            (4, Some(now), None),
+            (0, Some(now + TimeDelta::seconds(1)), None),
+        ] {
+            let limits = ContactLimits { per_minute: 0, repeats_in_five_minutes: repeats };
+            assert_eq!(skip_reason(limits, RecentMessages::default(), paused_until, now), expected);
+        }
+    }
+}
