@@ -11,11 +11,11 @@ dev: postgres build ## A working SMS agent on this machine, with a phone in the 
 	@exec target/debug/textback dev
 
 test: postgres faketime pgbouncer check ## Everything that must hold: format, lints, unit and integration tests
-	$(CARGO) test --locked
+	$(CARGO) test --locked --workspace
 
 check: deny ## Format, lints, and dependencies
-	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
 deny: ## Licences, duplicate crates and sources (deny.toml); advisories where RustSec's database is reachable: cargo deny check advisories
 	@tool=$$(scripts/ensure-cargo-deny.sh) && "$$tool" --locked check --hide-inclusion-graph licenses bans sources

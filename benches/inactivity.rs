@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
-use textback::dev::postgres::Postgres;
+use textback::dev::postgres;
 use textback::secret::SecretKeys;
 use textback::storage::claim_limits::ClaimLimits;
 use textback::storage::notifier::Notifier;
@@ -66,7 +66,7 @@ async fn measure(folder: &Path, count: u64) {
         // Lateness counts until a warning is committed.
         ("track_commit_timestamp", "on"),
     ];
-    let postgres = Postgres::start(folder, None, &settings).await.expect("PostgreSQL");
+    let postgres = postgres::builder().settings(settings).start(folder).await.expect("PostgreSQL");
     textback::storage::migrate(postgres.url()).await.expect("the schema");
     let storage = Storage::open(postgres.url(), 6, Arc::new(Notifier::default())).expect("a storage");
     let made = project::create(&storage, "bench").await.expect("a project").0;

@@ -18,8 +18,9 @@
 //! # Modules
 //!
 //! Imports run one way: [`cli`] → [`http`], [`jobs`] → [`agents`], [`numbers`] → [`carriers`], [`outbound_http`] →
-//! [`storage`] → [`domain`]. `tests/it/tidy.rs` enforces it. [`simulator`] is a Twilio on loopback, and [`dev`] starts a
-//! private PostgreSQL. The words are defined in `docs/glossary.md`, the decisions in `ARCHITECTURE.md`.
+//! [`storage`] → [`domain`]. `tests/it/tidy.rs` enforces it. [`dev`] is only for
+//! `textback dev`. A Twilio on loopback and a private PostgreSQL are crates of their own ([`twilio_simulator`],
+//! [`dev_postgres`]). The words are defined in `docs/glossary.md`, the decisions in `ARCHITECTURE.md`.
 //!
 //! # Invariants
 //!
@@ -41,6 +42,5 @@ pub mod jobs;
 pub mod numbers;
 pub mod outbound_http;
 pub mod secret;
-pub mod simulator;
 pub mod storage;
 pub mod telemetry;

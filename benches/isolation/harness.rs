@@ -9,10 +9,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use dev_postgres::Postgres;
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
-use textback::dev::postgres::Postgres;
+use textback::dev::postgres;
 use textback::secret::SecretKeys;
 
 use crate::carrier::Carrier;
@@ -42,7 +43,7 @@ impl Server {
         let folder = std::env::temp_dir().join(format!("textback-isolation-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder");
         let settings = [("shared_buffers", "512MB"), ("max_wal_size", "4GB"), ("max_connections", "200")];
-        let postgres = Postgres::start(&folder, None, &settings).await.expect("PostgreSQL");
+        let postgres = postgres::builder().settings(settings).start(&folder).await.expect("PostgreSQL");
         Self { postgres: Some(postgres), folder }
     }
 

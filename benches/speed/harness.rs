@@ -7,9 +7,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use dev_postgres::Postgres;
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
-use textback::dev::postgres::Postgres;
+use textback::dev::postgres;
 use textback::secret::SecretKeys;
 use textback::storage::notifier::Notifier;
 use textback::storage::{Storage, project};
@@ -42,7 +43,7 @@ impl Server {
                 ("auto_explain.log_nested_statements", "on"),
             ]);
         }
-        let postgres = Postgres::start(&folder, None, &settings).await.expect("PostgreSQL");
+        let postgres = postgres::builder().settings(settings).start(&folder).await.expect("PostgreSQL");
         Self { postgres: Some(postgres), folder }
     }
 

@@ -8,9 +8,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use clap::Args;
+use dev_postgres::Postgres;
 use poem::{Endpoint, EndpointExt, Response};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use twilio_simulator::{Remote, Settings, Simulator};
 use url::Url;
 
 use super::serve::{SERVE_CONNECTIONS, WORK_CONNECTIONS};
@@ -24,7 +26,7 @@ use crate::carriers::twilio::Client;
 use crate::config::{AgentSettings, DatabaseSettings, DevSettings, EdgeSettings, ServerSettings, WorkerSettings};
 use crate::dev::demo::{self, Demo};
 use crate::dev::folder::Folder;
-use crate::dev::postgres::Postgres;
+use crate::dev::postgres;
 use crate::http::console::guard::{self, Guard};
 use crate::http::health::Draining;
 use crate::http::listener::{AddressTaken, Listening};
@@ -32,8 +34,6 @@ use crate::http::router::{self, App};
 use crate::http::{body, console};
 use crate::jobs::Workers;
 use crate::secret::SecretKeys;
-use crate::simulator::remote::Remote;
-use crate::simulator::{Behaviour, Simulator};
 use crate::storage::Storage;
 use crate::storage::carrier_account::Accounts;
 use crate::storage::notifier::Notifier;
@@ -90,7 +90,7 @@ pub async fn run(options: Options) -> Done {
     let storage = Storage::open_beside(&url, SERVE_CONNECTIONS, notifier, workers.beginner())?;
     spawn_notification_publisher(&worker_storage);
     spawn_notification_listener(&worker_storage);
-    let simulator = Simulator::new(Behaviour { pace: PACE })?;
+    let simulator = Simulator::new(Settings { status_delay: PACE })?;
     let demo = demo::project(&storage, &folder).await?;
     let guard = Guard::new(options.dev.console_password().cloned());
     let app = App {
@@ -151,7 +151,7 @@ async fn start_database(
     if let Some(url) = options.database.given() {
         return Ok((None, url.to_owned()));
     }
-    let postgres = Postgres::start(folder.path(), options.dev.pg_bin.as_deref(), &[]).await?;
+    let postgres = postgres::start(folder.path(), options.dev.pg_bin.as_deref()).await?;
     let url = postgres.url().to_owned();
     Ok((Some(postgres), url))
 }

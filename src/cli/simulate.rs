@@ -5,14 +5,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use twilio_simulator::{Account, NewText, Remote, RemoteError, Settings, Simulator};
 use url::Url;
 
 use super::{Done, print, stop_signal};
 use crate::http::listener::Listening;
 use crate::http::{body, router};
-use crate::simulator::phones::NewText;
-use crate::simulator::remote::Remote;
-use crate::simulator::{Account, Behaviour, Simulator};
 
 /// The subcommands of `textback simulate`.
 #[derive(Subcommand)]
@@ -91,7 +89,7 @@ pub struct At {
 pub async fn run(command: Command) -> Done {
     match command {
         Command::Serve { listen, account_sid, auth_token, numbers, pace_ms } => {
-            let simulator = Simulator::new(Behaviour { pace: Duration::from_millis(pace_ms) })?;
+            let simulator = Simulator::new(Settings { status_delay: Duration::from_millis(pace_ms) })?;
             simulator.add_account(Account::new(&account_sid, &auth_token));
             for number in &numbers {
                 simulator.add_number(&account_sid, number);
@@ -103,12 +101,13 @@ pub async fn run(command: Command) -> Done {
             Ok(ExitCode::SUCCESS)
         }
         Command::Send { at, from, to, media_urls, sid, body } => {
-            let texted = Remote::new(at.simulator_url)?.text(&NewText { from, to, body, media_urls, sid }).await?;
+            let text = NewText { from, to, body, media_urls, sid };
+            let texted = Remote::new(at.simulator_url)?.text(&text).await.map_err(explain)?;
             print(&serde_json::to_string(&texted)?)?;
             Ok(if texted.error.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Phone { at, number } => {
-            for text in Remote::new(at.simulator_url)?.screen(&number).await? {
+            for text in Remote::new(at.simulator_url)?.screen(&number).await.map_err(explain)? {
                 let arrow = if text.mine { "->" } else { "<-" };
                 print(&format!(
                     "{} {arrow} {} [{}] {}",
@@ -132,5 +131,13 @@ pub async fn run(command: Command) -> Done {
             print(&format!("the clock of the session between {from} and {to} is {seconds} seconds ahead"))?;
             Ok(ExitCode::SUCCESS)
         }
+    }
+}
+
+/// The error with advice where the simulator could not be reached.
+fn explain(error: RemoteError) -> String {
+    match error {
+        RemoteError::NotReached(_) => format!("{error}; textback dev starts one (or give --simulator-url)"),
+        RemoteError::Refused(_) => error.to_string(),
     }
 }

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
+use twilio_simulator::{Account, Simulator};
 use uuid::Uuid;
 
 use super::folder::{Folder, FolderError};
 use crate::secret::{SecretKeys, sha256};
-use crate::simulator::{Account, Simulator};
 use crate::storage::{Storage, api_key, project};
 
 /// The number that the demo agent answers.

@@ -1,8 +1,8 @@
-//! The data folder of `textback dev`: its lock, its keys, who may enter it; it holds no rows.
+//! The data folder of `textback dev`: its lock and its keys.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::secret::SecretKeys;
@@ -69,20 +69,5 @@ impl Folder {
         let path = self.path.join(name);
         let written = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
         written.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| FolderError::Io { path, error })
-    }
-}
-
-/// Whether every folder on the way can be entered by somebody who owns none of them.
-pub fn enterable_by_others(path: &Path) -> bool {
-    path.ancestors().skip(1).all(|folder| fs::metadata(folder).is_ok_and(|found| found.mode() & 0o001 != 0))
-}
-
-/// Makes a folder that only `owner` (user and group) can enter.
-pub fn make_private(path: &Path, owner: Option<(u32, u32)>) -> std::io::Result<()> {
-    fs::create_dir_all(path)?;
-    fs::set_permissions(path, Permissions::from_mode(0o700))?;
-    match owner {
-        Some((user, group)) => std::os::unix::fs::chown(path, Some(user), Some(group)),
-        None => Ok(()),
     }
 }

@@ -7,6 +7,7 @@ pub mod consent;
 pub mod delivery;
 pub mod inactivity;
 pub mod ingest;
+pub mod job;
 pub mod message;
 pub mod number;
 pub mod phone_number;

@@ -11,6 +11,7 @@ use crate::carriers::twilio::client::{CarrierError, Listed};
 use crate::carriers::twilio::webhooks::InboundText;
 use crate::domain::carrier_account::Account;
 use crate::domain::consent::Keyword;
+use crate::domain::job::JobKind;
 use crate::failpoint;
 use crate::jobs::CarrierCalls;
 use crate::jobs::runtime::circuit_breaker::CircuitState;
@@ -20,7 +21,6 @@ use crate::storage::Storage;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
 use crate::storage::ingest::{self, Attachment, IngestOutcome, Text};
-use crate::storage::notifier::JobKind;
 use crate::storage::number::{self, ReadBack};
 
 /// What came shortly before the last text that is known is read again: lists are not in the order of arrival.
@@ -141,7 +141,7 @@ impl InboundBackfill {
 
 impl JobSource for InboundBackfill {
     type Claim = ReadBack;
-    const WORK: JobKind = JobKind::ReadBack;
+    const WORK: JobKind = JobKind::Backfill;
 
     fn storage(&self) -> &Storage {
         &self.carrier.storage

@@ -14,6 +14,7 @@ use crate::carriers::twilio::numbers::OVERRIDES;
 use crate::carriers::twilio::{ErrorClass, Sent};
 use crate::domain::bounds;
 use crate::domain::carrier_account::Account;
+use crate::domain::job::JobKind;
 use crate::failpoint;
 use crate::jobs::CarrierCalls;
 use crate::jobs::runtime::circuit_breaker::CircuitState;
@@ -24,7 +25,6 @@ use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
 use crate::storage::delivery;
 use crate::storage::delivery::{Claim, Outcome, Refusal, Settlement};
-use crate::storage::notifier::JobKind;
 use crate::storage::outbound_limits;
 
 /// How often a text is offered to a carrier that certainly did not take it: with the backoff below, for some twelve
@@ -276,7 +276,7 @@ impl JobSource for Sender {
 
     async fn give_back(&self, claims: Vec<Claim>) -> Result<(), sqlx::Error> {
         delivery::give_back(&self.carrier.storage, &claims).await?;
-        self.carrier.storage.notifier().ring(JobKind::Delivery);
+        self.carrier.storage.notifier().notify(JobKind::Delivery);
         Ok(())
     }
 }

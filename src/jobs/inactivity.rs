@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use apalis_core::error::BoxDynError;
 
+use crate::domain::job::JobKind;
 use crate::jobs::SILENCE_SLOTS;
 use crate::jobs::runtime::fair_limiter::Owner;
 use crate::jobs::runtime::queue::{JobSource, Leased, claim_at_once};
 use crate::storage::Storage;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::inactivity::{self, Decided};
-use crate::storage::notifier::JobKind;
 
 /// Warns and ends silent sessions.
 #[derive(Clone)]
@@ -37,7 +37,7 @@ impl InactivityJobs {
 
 impl JobSource for InactivityJobs {
     type Claim = Decided;
-    const WORK: JobKind = JobKind::Silence;
+    const WORK: JobKind = JobKind::Inactivity;
 
     fn storage(&self) -> &Storage {
         &self.storage

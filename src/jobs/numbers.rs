@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::carriers::twilio::client::WebhookUrls;
 use crate::carriers::twilio::registration::Pools;
+use crate::domain::job::JobKind;
 use crate::jobs::CarrierCalls;
 use crate::jobs::runtime::circuit_breaker::CircuitState;
 use crate::jobs::runtime::fair_limiter::Owner;
@@ -15,7 +16,6 @@ use crate::numbers::reconciler::{self, Looked};
 use crate::storage::Storage;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
-use crate::storage::notifier::JobKind;
 use crate::storage::number::{self, Claim, Facts};
 
 /// Looks after numbers.

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use apalis_core::error::BoxDynError;
 
+use crate::domain::job::JobKind;
 use crate::jobs::SCHEDULED_SLOTS;
 use crate::jobs::runtime::fair_limiter::Owner;
 use crate::jobs::runtime::queue::{JobSource, Leased, claim_at_once};
 use crate::storage::Storage;
 use crate::storage::claim_limits::ClaimLimits;
-use crate::storage::notifier::JobKind;
 use crate::storage::scheduled_message::{self, Due};
 
 /// Sends what was scheduled.

@@ -19,6 +19,7 @@ use crate::agents::http::HttpAgent;
 use crate::agents::script::{Headroom, ScriptAgent};
 use crate::agents::{Agent, AgentError, AgentRuntime, Answer, MessageBody, OutboundRequest};
 use crate::domain::bounds;
+use crate::domain::job::JobKind;
 use crate::failpoint;
 use crate::jobs::deliveries::Sender;
 use crate::jobs::runtime::circuit_breaker::CircuitState;
@@ -34,7 +35,6 @@ use crate::storage::agent::Version;
 use crate::storage::batcher::BatchError;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
-use crate::storage::notifier::JobKind;
 use crate::storage::turn::{Claim, Reason, Settled, Settlement};
 use crate::storage::{self, Storage, agent, delivery, turn};
 
@@ -464,7 +464,7 @@ impl JobSource for Turns {
 
     async fn give_back(&self, claims: Vec<Claim>) -> Result<(), sqlx::Error> {
         turn::give_back(&self.storage, &claims).await?;
-        self.storage.notifier().ring(JobKind::Turn);
+        self.storage.notifier().notify(JobKind::Turn);
         Ok(())
     }
 }

@@ -5,6 +5,7 @@ use apalis_core::task::data::Data;
 use chrono::TimeDelta;
 use uuid::Uuid;
 
+use crate::domain::job::JobKind;
 use crate::failpoint;
 use crate::jobs::CarrierCalls;
 use crate::jobs::runtime::circuit_breaker::CircuitState;
@@ -13,7 +14,6 @@ use crate::jobs::runtime::queue::{JobSource, Leased, claim_at_once};
 use crate::storage::Storage;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
-use crate::storage::notifier::JobKind;
 use crate::storage::unknown_delivery::{self, Resolved, Unknown};
 
 /// How far the carrier's clock and the database's may be apart.
@@ -91,7 +91,7 @@ impl Reconciler {
 
 impl JobSource for Reconciler {
     type Claim = Unknown;
-    const WORK: JobKind = JobKind::Unknown;
+    const WORK: JobKind = JobKind::UnknownDelivery;
 
     fn storage(&self) -> &Storage {
         &self.carrier.storage

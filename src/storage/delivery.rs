@@ -7,12 +7,12 @@ use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
 use crate::domain::bounds;
+use crate::domain::job::JobKind;
 use crate::failpoint;
 use crate::storage::batcher::BatchError;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::composite::composite;
 use crate::storage::database;
-use crate::storage::notifier::JobKind;
 use crate::storage::set_aside::read_claims;
 use crate::storage::{Storage, new_id};
 
@@ -146,7 +146,7 @@ pub async fn settle(storage: &Storage, settlement: Settlement) -> Result<Settled
         // One that was planned at this very moment.
         storage.notifier.notify_later(JobKind::Delivery);
     } else {
-        storage.notifier.ring(JobKind::Delivery);
+        storage.notifier.notify(JobKind::Delivery);
     }
     Ok(settled)
 }
@@ -189,7 +189,7 @@ pub async fn record(storage: &Storage, project_id: Uuid, report: &Report) -> Res
     let recorded: String = failpoint::during("status.in_commit", recording).await?;
     Ok(match recorded.as_str() {
         "moved" => {
-            storage.notifier.ring(JobKind::Delivery);
+            storage.notifier.notify(JobKind::Delivery);
             Recorded::Moved
         }
         "unchanged" => Recorded::Unchanged,

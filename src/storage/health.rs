@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use crate::domain::job::JobKind;
 use crate::secret::sha256;
 use crate::storage::connection_settings::Unsuitable;
 use crate::storage::database;
@@ -170,10 +171,12 @@ pub async fn check(storage: &Storage) -> Result<(), NotReady> {
         return Err(NotReady::ReadOnly);
     }
     writable(storage).await?;
-    match storage.notifier.claims().failing_for(NOT_CLAIMABLE) {
-        kinds if kinds.is_empty() => Ok(()),
-        kinds => Err(NotReady::NotClaimable { kinds: kinds.join(", ") }),
+    let failing = storage.notifier.claim_health().failing_for(NOT_CLAIMABLE);
+    if failing.is_empty() {
+        return Ok(());
     }
+    let kinds: Vec<&str> = failing.into_iter().map(JobKind::as_str).collect();
+    Err(NotReady::NotClaimable { kinds: kinds.join(", ") })
 }
 
 /// Checks that texts can be stored: no session holds a table that each text needs, and the last ingest succeeded. A table
@@ -258,8 +261,7 @@ pub async fn clock(storage: &Storage) -> Result<(String, DateTime<Utc>), sqlx::E
 /// Work that is due and not claimed.
 #[derive(Debug, Clone, FromRow)]
 pub struct Unclaimed {
-    /// The kind of work, as [`crate::storage::notifier::JobKind::word`] names it.
-    pub kind: String,
+    pub kind: JobKind,
     pub due: i64,
     /// How long the oldest row could have been claimed.
     pub seconds: f64,
@@ -273,7 +275,8 @@ pub async fn unclaimed(storage: &Storage, seconds: f64) -> Result<Vec<Unclaimed>
 /// The rows of a kind of work that were set aside because they could not be claimed.
 #[derive(Debug, Clone, FromRow)]
 pub struct SetAside {
-    pub work: String,
+    #[sqlx(rename = "work")]
+    pub kind: JobKind,
     pub rows: i64,
     /// How long ago the last row was set aside.
     pub seconds: f64,

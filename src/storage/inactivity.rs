@@ -3,9 +3,9 @@
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use crate::domain::job::JobKind;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
-use crate::storage::notifier::JobKind;
 use crate::storage::set_aside::fetch;
 use crate::storage::{Storage, new_id};
 
@@ -34,7 +34,7 @@ pub async fn decide(storage: &Storage, room: ClaimLimits) -> Result<Vec<Decided>
     });
     let decided = decided.await?.iter().map(Decided::from_row).collect::<Result<Vec<_>, _>>()?;
     if decided.iter().any(|decided| decided.planned) {
-        storage.notifier.ring(JobKind::Delivery);
+        storage.notifier.notify(JobKind::Delivery);
     }
     Ok(decided)
 }

@@ -12,13 +12,13 @@ use uuid::Uuid;
 
 use crate::domain::bounds;
 use crate::domain::consent::Keyword;
+use crate::domain::job::JobKind;
 use crate::failpoint;
 use crate::storage::batcher::BatchError;
 use crate::storage::composite::composite;
 use crate::storage::database;
 use crate::storage::eager_dispatch::{Beginnings, Place};
 use crate::storage::health::Pair;
-use crate::storage::notifier::JobKind;
 use crate::storage::turn::{Claim, WaitingMessage};
 use crate::storage::{Storage, new_id};
 
@@ -129,9 +129,9 @@ pub async fn take_in(storage: &Storage, text: Text, deadline: Instant) -> Result
     };
     storage.ingest.succeeded();
     match &taken {
-        IngestOutcome::Stored { begun: false, .. } => storage.notifier.ring(JobKind::Turn),
+        IngestOutcome::Stored { begun: false, .. } => storage.notifier.notify(JobKind::Turn),
         // HELP may have an answer.
-        IngestOutcome::Noted { reason, .. } if reason == "keyword" => storage.notifier.ring(JobKind::Delivery),
+        IngestOutcome::Noted { reason, .. } if reason == "keyword" => storage.notifier.notify(JobKind::Delivery),
         _ => {}
     }
     Ok(taken)

@@ -6,9 +6,9 @@ use sqlx::FromRow;
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use crate::domain::job::JobKind;
 use crate::storage::database;
 use crate::storage::ingest::Attachment;
-use crate::storage::notifier::JobKind;
 use crate::storage::pagination::Page;
 use crate::storage::{Storage, new_id};
 
@@ -140,9 +140,9 @@ pub async fn send(storage: &Storage, text: &NewText, idempotency: Option<&Idempo
     })
     .await?;
     if begun.outcome == "sent" {
-        storage.notifier.ring(JobKind::Delivery);
+        storage.notifier.notify(JobKind::Delivery);
         // A new session runs its start function.
-        storage.notifier.ring(JobKind::Turn);
+        storage.notifier.notify(JobKind::Turn);
     }
     Ok(begun)
 }

@@ -1,11 +1,11 @@
-//! Bells between those who write work and those who do it; they carry no work, and nothing depends on their ringing.
+//! Tells workers that jobs wait, within the process and between processes. Correctness does not depend on it, because
+//! workers also poll.
 //!
-//! Inside a process a bell is rung after the commit. Other processes are told by NOTIFY, sent by
-//! one task a process at most every 5 ms and never inside a transaction that writes: a NOTIFY in
-//! the intake transaction cut it from 4,300 to 757 commits a second.
+//! A process notifies itself after the commit. One task per process notifies the others with NOTIFY, at most every 5 ms
+//! and never in a transaction that writes: a NOTIFY in the ingest transaction cut it from 4,300 to 757 commits a second.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
@@ -13,194 +13,163 @@ use sqlx::postgres::PgListener;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::storage::claim_health::Claims;
+use crate::domain::job::JobKind;
+use crate::storage::claim_health::ClaimHealth;
 use crate::storage::database;
 
+/// The channel of NOTIFY.
 const CHANNEL: &str = "textback_work";
-/// With 20 ms half of a text's way to its reply was waiting for this.
-const DEBOUNCE: Duration = Duration::from_millis(5);
+/// The shortest time between two NOTIFYs of a process. With 20 ms, half of the time from a message to its reply was
+/// spent waiting for it.
+const PUBLISH_INTERVAL: Duration = Duration::from_millis(5);
+/// How long [`Notifier::notify_later`] waits.
+const DELAY: Duration = Duration::from_millis(200);
+/// After which time a notification is lost.
+const LOST_AFTER: Duration = Duration::from_secs(3);
+/// After which time without a notification a listener checks its connection.
+const IDLE_CHECK: Duration = Duration::from_secs(30);
 
-/// For how long a bell that can wait does.
-const LATER: Duration = Duration::from_millis(200);
-/// A notice that takes longer does not come.
-const HEARD_WITHIN: Duration = Duration::from_secs(3);
-/// After which silence a listener asks whether it is still connected.
-const QUIET: Duration = Duration::from_secs(30);
+/// A set of kinds of jobs that several tasks change at the same time.
+#[derive(Default)]
+struct AtomicKinds(AtomicU32);
 
-/// What kind of work waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum JobKind {
-    Turn,
-    Delivery,
-    /// Deliveries to be looked for. Nobody rings for them: they are due after a while, and polled.
-    Unknown,
-    /// Numbers to be read back. They are due by the clock, and polled.
-    ReadBack,
-    /// Sessions that may be silent. They are due by the clock, and polled.
-    Silence,
-    /// Texts that are to be sent later, or after a turn.
-    ScheduledMessage,
-    /// Numbers to be looked after. They are due by the clock, and polled.
-    Number,
-}
+const _: () = assert!(JobKind::ALL.len() <= 32, "each kind has a bit");
 
-impl JobKind {
-    const ALL: [Self; 7] = [
-        Self::Turn,
-        Self::Delivery,
-        Self::Unknown,
-        Self::ReadBack,
-        Self::Silence,
-        Self::ScheduledMessage,
-        Self::Number,
-    ];
-
-    /// The name of the kind of work in the database, logs and metrics.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Turn => "turn",
-            Self::Delivery => "delivery",
-            Self::Unknown => "unknown",
-            Self::ReadBack => "read_back",
-            Self::Silence => "silence",
-            Self::ScheduledMessage => "scheduled_message",
-            Self::Number => "number",
-        }
+impl AtomicKinds {
+    /// Adds a kind. Returns false if the set had it already.
+    fn insert(&self, kind: JobKind) -> bool {
+        self.0.fetch_or(bit(kind), Ordering::AcqRel) & bit(kind) == 0
     }
 
-    const fn bit(self) -> u8 {
-        1 << self as u8
+    fn remove(&self, kind: JobKind) {
+        self.0.fetch_and(!bit(kind), Ordering::AcqRel);
+    }
+
+    /// Empties the set and returns what was in it.
+    fn take(&self) -> impl Iterator<Item = JobKind> {
+        let bits = self.0.swap(0, Ordering::AcqRel);
+        JobKind::ALL.iter().copied().filter(move |kind| bits & bit(*kind) != 0)
     }
 }
 
-/// The bells of one process.
+const fn bit(kind: JobKind) -> u32 {
+    1 << kind as u32
+}
+
+/// The notifications of one process.
 pub struct Notifier {
-    /// Tells our own notices from those of others.
+    /// Tells the process's own notifications from those of others.
     process: Uuid,
-    turn: Notify,
-    delivery: Notify,
-    unknown: Notify,
-    read_back: Notify,
-    silence: Notify,
-    scheduled_message: Notify,
-    number: Notify,
-    untold: AtomicU8,
-    later: AtomicU8,
-    tell: Notify,
-    claims: Claims,
+    /// One per kind, in the order of [`JobKind::ALL`].
+    waiting: [Notify; JobKind::ALL.len()],
+    /// The kinds that the other processes have not been notified of.
+    unpublished: AtomicKinds,
+    /// The kinds that [`Self::notify_later`] has a task for.
+    delayed: AtomicKinds,
+    publish: Notify,
+    claim_health: ClaimHealth,
 }
 
 impl Default for Notifier {
     fn default() -> Self {
         Self {
             process: Uuid::now_v7(),
-            turn: Notify::new(),
-            delivery: Notify::new(),
-            unknown: Notify::new(),
-            read_back: Notify::new(),
-            silence: Notify::new(),
-            scheduled_message: Notify::new(),
-            number: Notify::new(),
-            untold: AtomicU8::new(0),
-            later: AtomicU8::new(0),
-            tell: Notify::new(),
-            claims: Claims::default(),
+            waiting: std::array::from_fn(|_| Notify::new()),
+            unpublished: AtomicKinds::default(),
+            delayed: AtomicKinds::default(),
+            publish: Notify::new(),
+            claim_health: ClaimHealth::default(),
         }
     }
 }
 
 impl Notifier {
-    /// Says that work was committed: to this process at once, to the others soon.
-    pub fn ring(&self, work: JobKind) {
-        self.bell(work).notify_one();
-        self.untold.fetch_or(work.bit(), Ordering::AcqRel);
-        self.tell.notify_one();
+    /// Says that a job was committed: to this process at once, to the others soon.
+    pub fn notify(&self, kind: JobKind) {
+        self.notify_here(kind);
+        self.unpublished.insert(kind);
+        self.publish.notify_one();
     }
 
-    /// The same for work that is hardly ever there: once for all that is rung for within [`LATER`].
-    pub fn notify_later(self: &Arc<Self>, work: JobKind) {
-        if self.later.fetch_or(work.bit(), Ordering::AcqRel) & work.bit() != 0 {
+    /// The same for a job that may not exist, once for all calls within [`DELAY`].
+    pub fn notify_later(self: &Arc<Self>, kind: JobKind) {
+        if !self.delayed.insert(kind) {
             return;
         }
         let notifier = self.clone();
         tokio::spawn(async move {
-            tokio::time::sleep(LATER).await;
-            notifier.later.fetch_and(!work.bit(), Ordering::AcqRel);
-            notifier.ring(work);
+            tokio::time::sleep(DELAY).await;
+            notifier.delayed.remove(kind);
+            notifier.notify(kind);
         });
     }
 
-    /// Whether this process can claim work.
-    pub const fn claims(&self) -> &Claims {
-        &self.claims
+    /// Whether this process can claim jobs.
+    pub const fn claim_health(&self) -> &ClaimHealth {
+        &self.claim_health
     }
 
-    /// Waits until somebody rings. A ring that came before is kept.
-    pub async fn rung(&self, work: JobKind) {
-        self.bell(work).notified().await;
-    }
-
-    const fn bell(&self, work: JobKind) -> &Notify {
-        match work {
-            JobKind::Turn => &self.turn,
-            JobKind::Delivery => &self.delivery,
-            JobKind::Unknown => &self.unknown,
-            JobKind::ReadBack => &self.read_back,
-            JobKind::Silence => &self.silence,
-            JobKind::ScheduledMessage => &self.scheduled_message,
-            JobKind::Number => &self.number,
+    /// Waits for a notification. One that came before the call is kept.
+    pub async fn wait(&self, kind: JobKind) {
+        match self.waiting.get(kind as usize) {
+            Some(waiting) => waiting.notified().await,
+            None => std::future::pending().await,
         }
     }
 
-    /// Tells other processes of what was rung here, until the pool is closed.
+    fn notify_here(&self, kind: JobKind) {
+        if let Some(waiting) = self.waiting.get(kind as usize) {
+            waiting.notify_one();
+        }
+    }
+
+    /// Notifies the other processes, until the pool is closed.
     pub async fn publish_notifications(self: Arc<Self>, pool: PgPool) {
         loop {
-            self.tell.notified().await;
-            let untold = self.untold.swap(0, Ordering::AcqRel);
-            let words: Vec<&str> =
-                JobKind::ALL.iter().filter(|work| untold & work.bit() != 0).map(|work| work.word()).collect();
-            if words.is_empty() {
+            self.publish.notified().await;
+            let kinds: Vec<&str> = self.unpublished.take().map(JobKind::as_str).collect();
+            if kinds.is_empty() {
                 continue;
             }
-            let notice = format!("{} {}", self.process, words.join(" "));
-            let telling =
-                sqlx::query(include_str!("../../sql/queries/wake/tell.sql")).bind(CHANNEL).bind(notice).execute(&pool);
-            if let Err(error) = database::with_timeout(telling).await {
+            let payload = format!("{} {}", self.process, kinds.join(" "));
+            let notifying =
+                sqlx::query(include_str!("../../sql/queries/wake/tell.sql")).bind(CHANNEL).bind(payload).execute(&pool);
+            if let Err(error) = database::with_timeout(notifying).await {
                 if pool.is_closed() {
                     return;
                 }
-                // They poll as well: a lost notice costs one interval.
-                tracing::debug!(%error, "other processes could not be told of work");
+                // The other processes also poll, so a lost notification costs one interval.
+                tracing::debug!(%error, "other processes could not be notified of jobs");
             }
-            tokio::time::sleep(DEBOUNCE).await;
+            tokio::time::sleep(PUBLISH_INTERVAL).await;
         }
     }
 
-    /// Rings here what other processes tell, until the pool is closed. Keeps one connection of the pool, and gets
-    /// a new one when it breaks.
+    /// Notifies this process of what other processes publish, until the pool is closed. Keeps one connection of the
+    /// pool, and takes a new one when it breaks.
     pub async fn listen_to_notifications(self: Arc<Self>, pool: PgPool) {
         loop {
             if let Err(error) = self.listen_until_disconnected(&pool).await {
                 if pool.is_closed() {
                     return;
                 }
-                tracing::warn!(%error, "listening for work was cut off; workers poll until it is back");
+                tracing::warn!(%error, "the connection that listens for jobs was lost; workers poll until it is back");
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     }
 
-    /// How long a notice takes from one connection of a pool to another; `None` when it does not come.
+    /// How long a notification takes from one connection of a pool to another. `None` if it is lost.
     pub async fn round_trip(&self, pool: &PgPool) -> Result<Option<Duration>, sqlx::Error> {
         let channel = format!("textback_check_{}", self.process.simple());
         let mut listener = database::with_timeout(PgListener::connect_with(pool)).await?;
         database::with_timeout(listener.listen(&channel)).await?;
         let began = Instant::now();
-        let telling =
+        let notifying =
             sqlx::query(include_str!("../../sql/queries/wake/tell.sql")).bind(&channel).bind("").execute(pool);
-        database::with_timeout(telling).await?;
-        match tokio::time::timeout(HEARD_WITHIN, listener.recv()).await {
-            Ok(heard) => heard.map(|_| Some(began.elapsed())),
+        database::with_timeout(notifying).await?;
+        match tokio::time::timeout(LOST_AFTER, listener.recv()).await {
+            Ok(received) => received.map(|_| Some(began.elapsed())),
             Err(_) => Ok(None),
         }
     }
@@ -208,29 +177,43 @@ impl Notifier {
     async fn listen_until_disconnected(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
         let mut listener = database::with_timeout(PgListener::connect_with(pool)).await?;
         database::with_timeout(listener.listen(CHANNEL)).await?;
-        // What was told while nobody listened.
-        for work in JobKind::ALL {
-            self.bell(work).notify_one();
+        // Notifications may have come before this connection listened.
+        for kind in JobKind::ALL {
+            self.notify_here(*kind);
         }
         loop {
-            let Ok(notice) = tokio::time::timeout(QUIET, listener.recv()).await else {
-                // Nobody rings, or the server vanished without a word.
-                let asking = sqlx::query(include_str!("../../sql/queries/wake/listens.sql")).execute(&mut listener);
-                database::with_timeout(asking).await?;
+            let Ok(received) = tokio::time::timeout(IDLE_CHECK, listener.recv()).await else {
+                // Either nobody notifies, or the server is gone and did not close the connection.
+                let checking = sqlx::query(include_str!("../../sql/queries/wake/listens.sql")).execute(&mut listener);
+                database::with_timeout(checking).await?;
                 continue;
             };
-            let notice = notice?;
-            let mut words = notice.payload().split(' ');
+            let received = received?;
+            let mut words = received.payload().split(' ');
             if words.next() == Some(self.process.to_string().as_str()) {
                 continue;
             }
-            for word in words {
-                for work in JobKind::ALL {
-                    if work.word() == word {
-                        self.bell(work).notify_one();
-                    }
-                }
-            }
+            // A newer process may know kinds that this one does not.
+            words.filter_map(|word| word.parse().ok()).for_each(|kind| self.notify_here(kind));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_of_kinds_gives_back_what_was_added_once() {
+        let kinds = AtomicKinds::default();
+        assert!(kinds.insert(JobKind::Turn) && kinds.insert(JobKind::Number));
+        assert!(!kinds.insert(JobKind::Turn));
+        kinds.insert(JobKind::Delivery);
+        kinds.remove(JobKind::Delivery);
+        assert_eq!(kinds.take().collect::<Vec<_>>(), [JobKind::Turn, JobKind::Number]);
+        assert_eq!(kinds.take().count(), 0);
+        for kind in JobKind::ALL {
+            assert!(kinds.insert(*kind), "{kind} has a bit of its own");
         }
     }
 }

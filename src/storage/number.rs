@@ -9,9 +9,9 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::domain::bounds;
+use crate::domain::job::JobKind;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
-use crate::storage::notifier::JobKind;
 use crate::storage::pagination::Page;
 use crate::storage::set_aside::read_claims;
 use crate::storage::{Storage, new_id};
@@ -231,7 +231,7 @@ pub async fn settle(storage: &Storage, claim: &Claim, facts: &Facts) -> Result<b
     })
     .await?;
     // An approval lets go what was held.
-    storage.notifier.ring(JobKind::Delivery);
+    storage.notifier.notify(JobKind::Delivery);
     Ok(settled)
 }
 
@@ -291,7 +291,7 @@ pub async fn claim_read_back(
 ) -> Result<Vec<ReadBack>, sqlx::Error> {
     let claiming = room.bind(sqlx::query(include_str!("../../sql/queries/number/claim_backfill.sql")));
     let claiming = claiming.bind(f64::from(every_seconds)).bind(room.only);
-    read_claims(storage, JobKind::ReadBack, claiming, "id", None).await
+    read_claims(storage, JobKind::Backfill, claiming, "id", None).await
 }
 
 /// Notes that the texts up to a time of the carrier's are known.

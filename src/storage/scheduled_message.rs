@@ -4,9 +4,9 @@ use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use crate::domain::job::JobKind;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
-use crate::storage::notifier::JobKind;
 use crate::storage::pagination::Page;
 use crate::storage::set_aside::fetch;
 use crate::storage::{Storage, new_id};
@@ -56,9 +56,9 @@ pub async fn send_due(storage: &Storage, room: ClaimLimits) -> Result<Vec<Due>, 
     });
     let due = due.await?.iter().map(Due::from_row).collect::<Result<Vec<_>, _>>()?;
     if due.iter().any(|due| due.outcome == "sent") {
-        storage.notifier.ring(JobKind::Delivery);
+        storage.notifier.notify(JobKind::Delivery);
         // A new session runs its start function.
-        storage.notifier.ring(JobKind::Turn);
+        storage.notifier.notify(JobKind::Turn);
     }
     Ok(due)
 }

@@ -8,14 +8,14 @@ use sqlx::{Connection, FromRow, Postgres, Row};
 use uuid::Uuid;
 
 use crate::domain::bounds;
+use crate::domain::job::JobKind;
 use crate::storage::Storage;
 use crate::storage::database;
-use crate::storage::notifier::JobKind;
 
 /// At most `most` rows of due work, the oldest first, without the owners in `barred`.
 pub async fn due(storage: &Storage, work: JobKind, most: i64, barred: &[Uuid]) -> Result<Vec<Uuid>, sqlx::Error> {
     sqlx::query_scalar(include_str!("../../sql/queries/set_aside/due.sql"))
-        .bind(work.word())
+        .bind(work.as_str())
         .bind(i32::try_from(most).unwrap_or(i32::MAX))
         .bind(barred)
         .fetch_one(&storage.pool)
@@ -31,17 +31,17 @@ pub async fn set_aside(
     token: Option<Uuid>,
     error: &sqlx::Error,
 ) -> Result<bool, sqlx::Error> {
-    let why = bounds::error(&format!("this {} can't be read: {error}", work.word().replace('_', " ")));
+    let why = bounds::error(&format!("this {} can't be read: {error}", work.as_str().replace('_', " ")));
     let done: bool = sqlx::query_scalar(include_str!("../../sql/queries/set_aside/set_aside.sql"))
-        .bind(work.word())
+        .bind(work.as_str())
         .bind(row)
         .bind(token)
         .bind(&why)
         .fetch_one(&storage.pool)
         .await?;
     if done {
-        tracing::error!(work = work.word(), row = %row, error = why, "a row can't be read; it is set aside, and the others go on");
-        metrics::counter!("textback_set_aside_total", "work" => work.word()).increment(1);
+        tracing::error!(work = work.as_str(), row = %row, error = why, "a row can't be read; it is set aside, and the others go on");
+        metrics::counter!("textback_set_aside_total", "work" => work.as_str()).increment(1);
     }
     Ok(done)
 }
@@ -85,7 +85,7 @@ where
             Err(error) => unread.push((row.try_get(id_column)?, error)),
         }
     }
-    let known = storage.notifier.claims();
+    let known = storage.notifier.claim_health();
     let now = Instant::now();
     if !claims.is_empty() {
         known.read_at(work, now);
@@ -93,13 +93,13 @@ where
     let most_are_read = unread.len() <= claims.len();
     let mut nobodys = None;
     for (row, error) in unread {
-        if !known.is_unread(row, work, now) && !most_are_read {
+        if !known.is_unreadable(row, work, now) && !most_are_read {
             nobodys = Some(error);
             continue;
         }
         if let Err(error) = database::with_timeout(set_aside(storage, work, row, token, &error)).await {
             // The lease runs out, and a later claim finds the row again.
-            tracing::error!(%error, work = work.word(), "a row that can't be read could not be set aside; again later");
+            tracing::error!(%error, work = work.as_str(), "a row that can't be read could not be set aside; again later");
         }
     }
     match nobodys {

@@ -7,12 +7,12 @@ use sqlx::types::Json;
 use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
+use crate::domain::job::JobKind;
 use crate::failpoint;
 use crate::storage::batcher::BatchError;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::composite::composite;
 use crate::storage::delivery::{self, BootInstant};
-use crate::storage::notifier::JobKind;
 use crate::storage::set_aside::read_claims;
 use crate::storage::{Storage, new_id};
 
@@ -314,13 +314,13 @@ pub async fn settle(storage: &Storage, settlement: Settlement) -> Result<Settled
     let settled = storage.turns.submit(settlement).await?;
     if let Settled::Written { planned, more_work, leaving } = settled {
         if planned > i32::from(leaving) {
-            storage.notifier.ring(JobKind::Delivery);
+            storage.notifier.notify(JobKind::Delivery);
         }
         if more_work {
-            storage.notifier.ring(JobKind::Turn);
+            storage.notifier.notify(JobKind::Turn);
         }
         if sends {
-            storage.notifier.ring(JobKind::ScheduledMessage);
+            storage.notifier.notify(JobKind::ScheduledMessage);
         }
     }
     Ok(settled)

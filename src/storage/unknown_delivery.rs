@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use crate::domain::job::JobKind;
 use crate::storage::claim_limits::ClaimLimits;
-use crate::storage::notifier::JobKind;
 use crate::storage::set_aside::read_claims;
 use crate::storage::{Storage, new_id};
 
@@ -44,7 +44,7 @@ pub async fn claim(storage: &Storage, room: ClaimLimits, lease_seconds: u32) -> 
     let token = new_id();
     let claiming = room.bind(sqlx::query(include_str!("../../sql/queries/unknown/claim.sql")));
     let claiming = claiming.bind(f64::from(lease_seconds)).bind(token).bind(room.only);
-    read_claims(storage, JobKind::Unknown, claiming, "id", Some(token)).await
+    read_claims(storage, JobKind::UnknownDelivery, claiming, "id", Some(token)).await
 }
 
 /// Gives back what was claimed and not looked for.
@@ -78,11 +78,11 @@ pub async fn resolve(
     Ok(match resolved.as_str() {
         "found" | "absent" => {
             // This text or the next one of the contact may go now.
-            storage.notifier.ring(JobKind::Delivery);
+            storage.notifier.notify(JobKind::Delivery);
             if resolved == "found" { Resolved::Found } else { Resolved::Absent }
         }
         "given_up" => {
-            storage.notifier.ring(JobKind::Delivery);
+            storage.notifier.notify(JobKind::Delivery);
             Resolved::GivenUp
         }
         "waiting" => Resolved::Waiting,

@@ -86,7 +86,7 @@ async fn wrong_credentials_at_the_carrier_are_told_as_such() {
     let wrong = json!({"account_sid": ACCOUNT_SID, "auth_token": "wrong"});
     assert_eq!(app.refused(Method::PUT, "/v1/carrier", Some(wrong)).await, (422, "credentials_refused".to_owned()));
     // They were right once, and somebody changed them at the carrier.
-    app.simulator.add_account(textback::simulator::Account::new(ACCOUNT_SID, "another token"));
+    app.simulator.add_account(twilio_simulator::Account::new(ACCOUNT_SID, "another token"));
     let agent_id = app.ok(Method::GET, "/v1/agents", None).await["items"][0]["id"].clone();
     let (status, answer) =
         app.call(&app.key, Method::POST, "/v1/numbers", Some(json!({"number": NUMBER, "agent_id": agent_id}))).await;
@@ -157,9 +157,9 @@ async fn a_key_is_needed_and_one_that_may_read_may_not_write() {
 #[tokio::test]
 async fn secrets_are_neither_returned_nor_stored_in_the_clear() {
     let app = TestApp::with_agent(ECHO, json!({})).await;
-    let mut account = textback::simulator::Account::new(ACCOUNT_SID, "very-secret-token");
+    let mut account = twilio_simulator::Account::new(ACCOUNT_SID, "very-secret-token");
     account.api_keys.insert(format!("SK{}", "0".repeat(32)), "very-secret-api".to_owned());
-    account.next_auth_token = Some("very-secret-next".to_owned());
+    account.secondary_auth_token = Some("very-secret-next".to_owned());
     app.simulator.add_account(account);
     let credentials = json!({"account_sid": ACCOUNT_SID, "auth_token": "very-secret-token", "next_auth_token": "very-secret-next",
         "api_key_sid": format!("SK{}", "0".repeat(32)), "api_key_secret": "very-secret-api"});

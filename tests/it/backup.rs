@@ -107,7 +107,7 @@ async fn until_quiet(harness: &ProcessHarness) {
             return;
         }
         assert!(Instant::now() < until, "{live} are never done");
-        let _ = tokio::time::timeout(Duration::from_secs(1), harness.simulator.step()).await;
+        let _ = tokio::time::timeout(Duration::from_secs(1), harness.simulator.until_change()).await;
     }
 }
 

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use textback::simulator::{Account, Fault};
 use textback::storage::project;
+use twilio_simulator::{Account, Fault};
 
 use crate::harness::{ADA, AUTH_TOKEN, NUMBER, id};
 use crate::process_harness::{ExpectedReplies, ProcessHarness, Texted};

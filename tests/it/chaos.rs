@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use textback::simulator::Fault;
+use twilio_simulator::Fault;
 
 use crate::process_harness::{ExpectedReplies, ProcessHarness, Rng, setting};
 use crate::proxy::Cut;

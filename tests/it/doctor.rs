@@ -37,7 +37,7 @@ async fn doctor_finds_what_is_wrong_and_says_how_to_repair_it() {
     assert!(stuck.contains("a turn for …0101 is 600 s old; its last error: no answer"), "{stuck}");
     assert!(stuck.contains("is textback work running") && !stuck.contains(ADA), "{stuck}");
     app.sql("update turn set created_at = now()").await;
-    app.simulator.plan_faults([textback::simulator::Fault::Fail500]);
+    app.simulator.plan_faults([twilio_simulator::Fault::Fail500]);
     app.text("+14155550102", "hi").await;
     app.workers.turns.step().await.expect("turns");
     app.workers.sender.step().await.expect("deliveries");
@@ -49,7 +49,7 @@ async fn doctor_finds_what_is_wrong_and_says_how_to_repair_it() {
     app.sql("delete from turn").await;
     assert!(printed(&doctor(&well).await).contains("invariant_03_no_message_forgotten has 1 rows"));
     // Somebody changed the token at the carrier.
-    app.simulator.add_account(textback::simulator::Account::new(crate::harness::ACCOUNT_SID, "another token"));
+    app.simulator.add_account(twilio_simulator::Account::new(crate::harness::ACCOUNT_SID, "another token"));
     let wrong = printed(&doctor(&well).await);
     assert!(wrong.contains("messages can't be listed") && wrong.contains("check the credentials"), "{wrong}");
 }

@@ -370,7 +370,7 @@ async fn scrapers_do_not_ask_the_database_more_than_once_in_five_seconds() {
 
 #[tokio::test]
 async fn the_simulated_carrier_has_the_same_edge() {
-    let simulator = textback::simulator::Simulator::new(Default::default()).expect("a simulator");
+    let simulator = twilio_simulator::Simulator::new(Default::default()).expect("a simulator");
     let listening = Listening::at(SocketAddr::from(([127, 0, 0, 1], 0)), "nothing").await.expect("a port");
     let address = listening.address();
     let routes = router::edge(body::bounded(simulator.routes()));

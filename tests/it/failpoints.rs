@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use textback::failpoint::POINTS;
-use textback::simulator::Fault;
+use twilio_simulator::Fault;
 
 use crate::process_harness::{ExpectedReplies, ProcessHarness, Rng, setting};
 

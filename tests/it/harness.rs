@@ -15,16 +15,16 @@ use textback::agents::script::runner::Runners;
 use textback::carriers::twilio::form::Form;
 use textback::carriers::twilio::{Client, signature};
 use textback::config::WorkerSettings;
-use textback::dev::postgres::Postgres;
+use textback::dev::postgres;
 use textback::http::listener::Listening;
 use textback::http::router::{self, App};
 use textback::jobs::Workers;
 use textback::secret::SecretKeys;
-use textback::simulator::{Account, Behaviour, Simulator, Texted};
 use textback::storage::carrier_account::Accounts;
 use textback::storage::database;
 use textback::storage::notifier::Notifier;
 use textback::storage::{Storage, invariant, project};
+use twilio_simulator::{Account, Settings, Simulator, TextOutcome};
 use url::Url;
 use uuid::Uuid;
 
@@ -72,7 +72,7 @@ impl TestApp {
         let notifier = Arc::new(Notifier::default());
         let storage = Storage::open(&database_url, 10, notifier).expect("a storage");
         let (secret_key, secret_key_text) = SecretKeys::draw();
-        let simulator = Simulator::new(Behaviour::default()).expect("a simulator");
+        let simulator = Simulator::new(Settings::default()).expect("a simulator");
         let listening = loopback().await;
         let simulator_address = listening.address();
         tokio::spawn(listening.serve(simulator.routes(), std::future::pending()));
@@ -198,7 +198,7 @@ impl TestApp {
     }
 
     /// A contact texts our number; the webhook must accept it.
-    pub async fn text(&self, from: &str, body: &str) -> Texted {
+    pub async fn text(&self, from: &str, body: &str) -> TextOutcome {
         let texted = self.simulator.say(from, NUMBER, body).await;
         assert_eq!(texted.error, None);
         texted
@@ -393,7 +393,7 @@ fn server_url() -> &'static str {
                     ("full_page_writes", "off"),
                     ("max_connections", "400"),
                 ];
-                let postgres = Postgres::start(&folder, None, &settings).await.expect("PostgreSQL");
+                let postgres = postgres::builder().settings(settings).start(&folder).await.expect("PostgreSQL");
                 textback::storage::migrate(postgres.url()).await.expect("the schema");
                 sender.send(postgres.url().to_owned()).expect("the receiver waits");
                 // The server ends with this process.

@@ -2,8 +2,8 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use textback::simulator::Fault;
 use textback::storage::{project, session};
+use twilio_simulator::Fault;
 use uuid::Uuid;
 
 use crate::harness::{ADA, AUTH_TOKEN, ECHO, NUMBER, TestApp, bodies};

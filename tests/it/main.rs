@@ -17,6 +17,7 @@ mod blocked;
 mod bounds;
 mod carrier_faults;
 mod chaos;
+mod claim_limits;
 mod commands;
 mod consent;
 mod deliveries;

@@ -2,8 +2,8 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use textback::simulator::{Account, Fault};
 use textback::storage::number::{self, Claim, Facts};
+use twilio_simulator::{Account, Fault};
 
 use crate::commands::{Running, printed, run};
 use crate::harness::{ACCOUNT_SID, ADA, AUTH_TOKEN, ECHO, NUMBER, TestApp, id};
@@ -382,7 +382,7 @@ async fn a_service_that_posts_here_blocks_nothing_and_the_newest_verification_co
 async fn rest_goes_on_when_the_next_token_was_promoted() {
     let app = app().await;
     let mut account = Account::new(ACCOUNT_SID, AUTH_TOKEN);
-    account.next_auth_token = Some("the-next".to_owned());
+    account.secondary_auth_token = Some("the-next".to_owned());
     app.simulator.add_account(account);
     let both = json!({"account_sid": ACCOUNT_SID, "auth_token": AUTH_TOKEN, "next_auth_token": "the-next"});
     app.ok(Method::PUT, "/v1/carrier", Some(both)).await;

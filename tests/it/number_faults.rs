@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use textback::simulator::Fault;
+use twilio_simulator::Fault;
 
 use crate::commands::Running;
 use crate::harness::{ACCOUNT_SID, ADA, NUMBER, TestApp};
@@ -155,7 +155,7 @@ async fn a_fault_at_any_call_of_a_detachment_only_delays_it() {
 #[tokio::test]
 async fn a_purchase_that_is_forbidden_is_not_tried_each_minute() {
     let app = TestApp::new().await;
-    app.simulator.add_account(textback::simulator::Account::new(ACCOUNT_SID, "another token"));
+    app.simulator.add_account(twilio_simulator::Account::new(ACCOUNT_SID, "another token"));
     let (status, answer) = app.buy(FOR_SALE).await;
     assert_eq!((status.as_u16(), &answer["code"]), (502, &json!("carrier_failed")), "{answer}");
     assert!(answer["detail"].as_str().is_some_and(|told| told.contains("PUT /v1/carrier")), "{answer}");

@@ -2,7 +2,7 @@
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use textback::simulator::Fault;
+use twilio_simulator::Fault;
 
 use crate::harness::{ACCOUNT_SID, ADA, AUTH_TOKEN, ECHO, NUMBER, TestApp};
 
@@ -225,7 +225,7 @@ async fn credentials_are_tried_before_they_are_kept() {
     let (status, answer) = app.call(&app.key, Method::PUT, "/v1/carrier", Some(wrong_key)).await;
     assert_eq!((status.as_u16(), &answer["code"]), (422, &json!("credentials_refused")));
     assert!(answer["detail"].as_str().is_some_and(|detail| detail.contains("API key")), "{answer}");
-    let mut account = textback::simulator::Account::new(ACCOUNT_SID, AUTH_TOKEN);
+    let mut account = twilio_simulator::Account::new(ACCOUNT_SID, AUTH_TOKEN);
     account.api_keys.insert(key.clone(), "yes".to_owned());
     app.simulator.add_account(account);
     let right =

@@ -360,7 +360,7 @@ async fn a_revoked_message_does_not_count() {
 async fn an_unknown_delivery_that_is_sent_again_counts_once() {
     let app = app().await;
     app.bound(json!({"outbound_per_contact_per_hour": 2})).await;
-    app.simulator.plan_faults([textback::simulator::Fault::Fail500]);
+    app.simulator.plan_faults([twilio_simulator::Fault::Fail500]);
     app.try_send(to(ADA)).await;
     app.run_jobs().await;
     app.sql("update delivery set attempted_at = attempted_at - interval '10 minutes', due_at = now() where status = 'unknown'").await;
@@ -466,7 +466,7 @@ async fn a_window_is_full_when_what_comes_does_not_fit() {
         ("{2,5}", "{null,null}", "{null,null}", 3, Some(1)),
     ] {
         let found: Option<i32> = sqlx::query_scalar(
-            "select full_window($1::integer[], array(select now() - make_interval(secs => s) from unnest($2::float8[]) s),
+            "select full_rate_window($1::integer[], array(select now() - make_interval(secs => s) from unnest($2::float8[]) s),
                                 $3::integer[], '{60 seconds, 1 hour}', $4, now())",
         )
         .bind(most)

@@ -9,9 +9,9 @@ use serde_json::json;
 use textback::carriers::twilio::form::Form;
 use textback::carriers::twilio::signature;
 use textback::http::listener::{Limits, Listening};
-use textback::simulator::Account;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use twilio_simulator::Account;
 
 use crate::commands::Running;
 use crate::edge::{LATE, first, rest, tell};

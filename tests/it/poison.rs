@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
-use textback::storage::notifier::{JobKind, Notifier};
+use textback::domain::job::JobKind;
+use textback::storage::notifier::Notifier;
 use textback::storage::{Storage, health};
 
 use crate::harness::{ADA, ECHO, NUMBER, TestApp, id};
@@ -187,7 +188,7 @@ async fn a_delivery_that_this_process_cant_read_has_failed_and_the_others_leave(
 #[tokio::test]
 async fn an_unknown_delivery_that_makes_the_claim_fail_has_failed_and_the_others_are_looked_for() {
     let app = without_rate_limits(ECHO).await;
-    app.simulator.plan_faults([textback::simulator::Fault::Fail500, textback::simulator::Fault::Fail500]);
+    app.simulator.plan_faults([twilio_simulator::Fault::Fail500, twilio_simulator::Fault::Fail500]);
     for contact in [ADA, BEN] {
         app.text(contact, "hi").await;
     }
@@ -297,7 +298,7 @@ async fn readyz_and_doctor_say_when_work_is_due_and_nothing_can_be_claimed() {
     let app = without_rate_limits(ECHO).await;
     let storage = Storage::open(&app.database_url, 2, Arc::new(Notifier::default())).expect("a ledger");
     health::check(&storage).await.expect("ready");
-    let claims = app.storage.notifier().claims();
+    let claims = app.storage.notifier().claim_health();
     let long_ago = Instant::now().checked_sub(Duration::from_secs(40)).expect("a machine that runs for a while");
     claims.failed_at(JobKind::Turn, long_ago);
     let (status, problem) = app.call("", Method::GET, "/readyz", None).await;

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::json;
+use textback::domain::job::JobKind;
 use textback::storage::health;
-use textback::storage::notifier::JobKind;
 
 use crate::harness::{ADA, ECHO, NUMBER, TestApp, id};
 use crate::poison::{poison_as, run, session_of, text_of, without_rate_limits};
@@ -177,7 +177,7 @@ async fn readyz_and_doctor_tell_of_a_claim_that_fails_while_a_lease_is_held() {
         .await;
     poison_as(&app, "P0001", "turn", "update", "new.lease_token is not null").await;
     let long_ago = Instant::now().checked_sub(Duration::from_secs(40)).expect("a machine that runs for a while");
-    app.storage.notifier().claims().failed_at(JobKind::Turn, long_ago);
+    app.storage.notifier().claim_health().failed_at(JobKind::Turn, long_ago);
     app.workers.turns.step().await.expect_err("no turn can be claimed");
     let (status, problem) = app.call("", Method::GET, "/readyz", None).await;
     assert_eq!((status.as_u16(), &problem["code"]), (503, &json!("work_not_claimable")), "{problem}");
@@ -208,7 +208,7 @@ async fn work_of_every_kind_that_is_due_and_not_claimed_is_told_of() {
     ] {
         app.sql(late).await;
     }
-    let kinds = |all: Vec<health::Unclaimed>| all.into_iter().map(|one| one.kind).collect::<Vec<_>>();
+    let kinds = |all: Vec<health::Unclaimed>| all.into_iter().map(|one| one.kind.as_str()).collect::<Vec<_>>();
     let all = health::unclaimed(&app.storage, 120.0).await.expect("a list");
     assert_eq!(kinds(all), ["number", "read_back", "scheduled_message", "silence", "turn", "unknown"]);
     assert!(health::unclaimed(&app.storage, 200.0).await.expect("a list").is_empty(), "not for so long");
@@ -225,7 +225,7 @@ async fn texts_that_wait_for_an_earlier_one_to_the_same_contact_are_not_missed()
         app.ok(Method::POST, "/v1/messages", Some(text)).await;
     }
     app.sql("update delivery set due_at = case when seq = (select min(seq) from delivery) then now() + interval '200 seconds' else now() - interval '200 seconds' end").await;
-    let kinds: Vec<String> =
+    let kinds: Vec<_> =
         health::unclaimed(&app.storage, 120.0).await.expect("a list").into_iter().map(|one| one.kind).collect();
     assert!(kinds.is_empty(), "{kinds:?}");
     app.sql("update delivery set due_at = now() - interval '200 seconds'").await;

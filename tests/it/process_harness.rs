@@ -9,16 +9,17 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use dev_postgres::Postgres;
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::Connection;
-use textback::dev::postgres::Postgres;
+use textback::dev::postgres;
 use textback::http::listener::Listening;
 use textback::secret::SecretKeys;
-use textback::simulator::{Account, Behaviour, Simulator};
 use textback::storage::notifier::Notifier;
 use textback::storage::{Storage, invariant, project};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use twilio_simulator::{Account, Settings, Simulator};
 
 use crate::commands::{Running, textback};
 use crate::harness::{ACCOUNT_SID, AUTH_TOKEN, NUMBER, id, without_rate_limits};
@@ -79,9 +80,9 @@ impl ProcessHarness {
         let folder = std::env::temp_dir().join(format!("textback-processes-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder");
         let settings = [&[("max_connections", "80")], settings].concat();
-        let postgres = Postgres::start(&folder, None, &settings).await.expect("PostgreSQL");
+        let postgres = postgres::builder().settings(settings).start(&folder).await.expect("PostgreSQL");
         textback::storage::migrate(postgres.url()).await.expect("the schema");
-        let simulator = Simulator::new(Behaviour::default()).expect("a simulator");
+        let simulator = Simulator::new(Settings::default()).expect("a simulator");
         simulator.add_account(Account::new(ACCOUNT_SID, AUTH_TOKEN));
         simulator.add_number(ACCOUNT_SID, NUMBER);
         let listening = Listening::at(SocketAddr::from(([127, 0, 0, 1], 0)), "nothing").await.expect("a port");
@@ -303,7 +304,7 @@ impl Drop for ProcessHarness {
 }
 
 async fn start_postgres(folder: &Path) -> Postgres {
-    Postgres::start(folder, None, &[("max_connections", "80")]).await.expect("PostgreSQL")
+    postgres::builder().setting("max_connections", "80").start(folder).await.expect("PostgreSQL")
 }
 
 pub fn socket_of(url: &str) -> PathBuf {
@@ -354,7 +355,7 @@ impl ExpectedReplies {
             if (lost == 0 && live == 0) || Instant::now() > until {
                 break;
             }
-            let _ = tokio::time::timeout(Duration::from_secs(1), harness.simulator.step()).await;
+            let _ = tokio::time::timeout(Duration::from_secs(1), harness.simulator.until_change()).await;
         }
         harness.simulator.idle().await;
         let (lost, doubled, phones_out_of_order) = self.compare(&harness.simulator);

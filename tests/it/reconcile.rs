@@ -1,9 +1,9 @@
 //! Tests unknown deliveries: each message arrives exactly once, whatever the carrier answers.
 
 use serde_json::json;
-use textback::simulator::Fault;
 use textback::storage::claim_limits::ClaimLimits;
 use textback::storage::delivery;
+use twilio_simulator::Fault;
 
 use crate::harness::{ADA, ECHO, NUMBER, TestApp};
 

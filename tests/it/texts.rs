@@ -219,7 +219,7 @@ async fn pictures_go_out_with_a_text_or_without_one() {
 #[tokio::test]
 async fn a_message_tells_the_whole_history_of_its_delivery() {
     let app = TestApp::with_agent(ECHO, json!({"first_message": "process"})).await;
-    app.simulator.plan_faults([textback::simulator::Fault::TooManyRequests]);
+    app.simulator.plan_faults([twilio_simulator::Fault::TooManyRequests]);
     app.text(ADA, "hi").await;
     app.run_jobs().await;
     app.sql("update delivery set due_at = now() where due_at is not null").await;

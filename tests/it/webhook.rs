@@ -151,8 +151,8 @@ async fn both_tokens_count_while_the_token_is_rotated() {
     let both = json!({"account_sid": ACCOUNT_SID, "auth_token": AUTH_TOKEN, "next_auth_token": "the-next"});
     let unknown = app.call(&app.key, Method::PUT, "/v1/carrier", Some(both.clone())).await.1;
     assert!(unknown["detail"].as_str().is_some_and(|told| told.contains("next_auth_token")), "it is tried: {unknown}");
-    let mut account = textback::simulator::Account::new(ACCOUNT_SID, AUTH_TOKEN);
-    account.next_auth_token = Some("the-next".to_owned());
+    let mut account = twilio_simulator::Account::new(ACCOUNT_SID, AUTH_TOKEN);
+    account.secondary_auth_token = Some("the-next".to_owned());
     app.simulator.add_account(account);
     let wrong_first = json!({"account_sid": ACCOUNT_SID, "auth_token": "wrong", "next_auth_token": "the-next"});
     let refused = app.refused(Method::PUT, "/v1/carrier", Some(wrong_first)).await;
@@ -161,7 +161,7 @@ async fn both_tokens_count_while_the_token_is_rotated() {
     assert_eq!(app.post("messages", &form(&[("MessageSid", "SM2")]), "the-next").await.status(), 200);
     assert_eq!(app.post("messages", &form(&[("MessageSid", "SM3")]), AUTH_TOKEN).await.status(), 200);
     // It is promoted at the carrier, and then told here.
-    app.simulator.add_account(textback::simulator::Account::new(ACCOUNT_SID, "the-next"));
+    app.simulator.add_account(twilio_simulator::Account::new(ACCOUNT_SID, "the-next"));
     put(json!({"account_sid": ACCOUNT_SID, "auth_token": "the-next"})).await;
     assert_eq!(app.post("messages", &form(&[("MessageSid", "SM4")]), AUTH_TOKEN).await.status(), 403);
     assert_eq!(app.post("messages", &form(&[("MessageSid", "SM5")]), "the-next").await.status(), 200);

@@ -35,12 +35,12 @@ with expired as (
            error_class = 'opted_out', error_detail = 'the contact has opted out',
            history = append_step(history, delivery_step('suppressed', null, null, 'opted_out', 'the contact has opted out'))
      where id = any (array(select waiting.id from waiting where waiting.is_out))
+), listed as (
+    select array_agg(id order by due_at) as ids, array_agg(project_id order by due_at) as projects
+      from waiting
+     where not is_out
 ), due as (
-    select ranked.id
-      from (select id, project_id, row_number() over (partition by project_id order by due_at) as rank
-              from waiting where not is_out) ranked
-      left join unnest($3::uuid[], $4::integer[]) as quota (project_id, rows) on quota.project_id = ranked.project_id
-     where ranked.rank <= coalesce(quota.rows, $5)
+    select listed.ids[ordinal] as id from listed, within_quotas(listed.projects, $3, $4, $5) as ordinal
 ), claimed as (
     update delivery
        set status = 'sending', lease_token = $7, leased_until = now() + make_interval(secs => $6),

@@ -13,17 +13,16 @@ with waiting_turn as (
      order by turn.due_at
      limit $1
        for update skip locked
+), listed as (
+    select array_agg(row_ctid order by due_at) as ctids, array_agg(agent_id order by due_at) as agents,
+           array_agg(project_id order by due_at) as projects
+      from waiting_turn
 ), of_agents as (
-    select ranked.row_ctid, ranked.project_id, row_number() over (partition by ranked.project_id order by ranked.due_at) as rank
-      from (select row_ctid, agent_id, project_id, due_at, row_number() over (partition by agent_id order by due_at) as rank
-              from waiting_turn) ranked
-      left join unnest($3::uuid[], $4::integer[]) as quota (agent_id, rows) on quota.agent_id = ranked.agent_id
-     where ranked.rank <= coalesce(quota.rows, $5)
+    select array_agg(listed.ctids[ordinal] order by ordinal) as ctids,
+           array_agg(listed.projects[ordinal] order by ordinal) as projects
+      from listed, within_quotas(listed.agents, $3, $4, $5) as ordinal
 ), due as (
-    select of_agents.row_ctid
-      from of_agents
-      left join unnest($7::uuid[], $8::integer[]) as quota (project_id, rows) on quota.project_id = of_agents.project_id
-     where of_agents.rank <= coalesce(quota.rows, $9)
+    select of_agents.ctids[ordinal] as row_ctid from of_agents, within_quotas(of_agents.projects, $7, $8, $9) as ordinal
 ), claimed as (
     update turn
        set lease_token = $11, leased_until = now() + make_interval(secs => $10), attempts = turn.attempts + 1,

@@ -7,11 +7,10 @@ with waiting as (
      order by due_at
      limit $1
        for update skip locked
+), listed as (
+    select array_agg(id order by due_at) as ids, array_agg(project_id order by due_at) as projects from waiting
 ), due as (
-    select ranked.id
-      from (select id, project_id, row_number() over (partition by project_id order by due_at) as rank from waiting) ranked
-      left join unnest($3::uuid[], $4::integer[]) as quota (project_id, rows) on quota.project_id = ranked.project_id
-     where ranked.rank <= coalesce(quota.rows, $5)
+    select listed.ids[ordinal] as id from listed, within_quotas(listed.projects, $3, $4, $5) as ordinal
 ), claimed as (
     update delivery set lease_token = $7, leased_until = now() + make_interval(secs => $6)
      -- By an array, and below by "limit 1", as in delivery/claim.

@@ -2,6 +2,7 @@
 
 use super::Findings;
 use crate::domain::bounds;
+use crate::domain::job::JobKind;
 use crate::storage::{Storage, health, invariant, outbound_limits};
 use crate::telemetry::masked;
 
@@ -79,17 +80,17 @@ async fn check_set_aside(storage: &Storage, findings: &mut Findings) -> Result<(
     if all.is_empty() {
         findings.ok("set aside", "nothing");
     }
-    for health::SetAside { work, rows, seconds, why } in all {
-        let outcome = match work.as_str() {
-            "turn" | "silence" => {
+    for health::SetAside { kind, rows, seconds, why } in all {
+        let outcome = match kind {
+            JobKind::Turn | JobKind::Inactivity => {
                 "closed their sessions (close_reason unreadable; their state is in the table quarantine)"
             }
-            "delivery" | "unknown" => "failed (error_class unreadable)",
-            "scheduled_message" => "were refused (unreadable)",
-            _ => "are tried again each hour",
+            JobKind::Delivery | JobKind::UnknownDelivery => "failed (error_class unreadable)",
+            JobKind::ScheduledMessage => "were refused (unreadable)",
+            JobKind::Number | JobKind::Backfill => "are tried again each hour",
         };
         let found = format!(
-            "{rows} of the kind {work} could not be claimed and {outcome}, the last {seconds:.0} s ago: {}",
+            "{rows} of the kind {kind} could not be claimed and {outcome}, the last {seconds:.0} s ago: {}",
             bounds::text(&why, 300)
         );
         findings.bad(

@@ -128,7 +128,7 @@ impl Api {
         change("note", value_of(note, Value::from));
         country::rule(&door.storage, project_id, &iso2, &changes).await?;
         // What was held may leave now.
-        door.storage.notifier().ring(crate::storage::notifier::JobKind::Delivery);
+        door.storage.notifier().notify(crate::domain::job::JobKind::Delivery);
         let found = country::find(&door.storage, project_id, &iso2).await?;
         Ok(Json(found.ok_or_else(|| Problem::not_found("country"))?.into()))
     }

@@ -16,12 +16,13 @@ use super::{ApiState, Group};
 use crate::carriers::twilio::client;
 use crate::carriers::twilio::registration::Pools;
 use crate::domain::carrier_account::Account;
+use crate::domain::job::JobKind;
 use crate::domain::phone_number;
 use crate::http::problem::Problem;
 use crate::numbers::reconciler::{self, Looked, Refused};
+use crate::storage::agent;
 use crate::storage::country::{self, Country};
 use crate::storage::number::{self, Wish};
-use crate::storage::{agent, notifier::JobKind};
 
 /// How long somebody who wants a number waits for who is looking after it.
 const BUSY: std::time::Duration = std::time::Duration::from_secs(3);
@@ -366,7 +367,7 @@ async fn look_after(
             match trouble {
                 None => Ok(()),
                 Some(error) => {
-                    door.storage.notifier().ring(JobKind::Number);
+                    door.storage.notifier().notify(JobKind::Number);
                     Err(of_carrier(error))
                 }
             }

@@ -7,12 +7,11 @@ use poem::http::{StatusCode, header};
 use poem::web::{Data, Form, Html, Query};
 use poem::{Endpoint, EndpointExt, IntoEndpoint, IntoResponse, Request, Response, Route, get, handler};
 use serde::Deserialize;
+use twilio_simulator::{NewText, Remote};
 use uuid::Uuid;
 
 use crate::http::body;
 use crate::secret::sha256;
-use crate::simulator::phones::NewText;
-use crate::simulator::remote::Remote;
 use crate::storage::session::{self, Filter};
 use crate::storage::{Storage, message};
 

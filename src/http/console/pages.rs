@@ -2,8 +2,8 @@
 
 use maud::{DOCTYPE, Markup, html};
 use serde_json::json;
+use twilio_simulator::PhoneText;
 
-use crate::simulator::phones::PhoneText;
 use crate::storage::message::Message;
 use crate::storage::session::Session;
 

@@ -33,13 +33,13 @@ impl Narrowing {
         match (database::with_timeout(claiming).await, group) {
             (Ok(claims), None) => {
                 self.search().succeeded();
-                source.storage().notifier().claims().succeeded(S::WORK);
+                source.storage().notifier().claim_health().succeeded(S::WORK);
                 Ok((claims, false))
             }
             (Ok(claims), Some(group)) => {
                 // Without claims the group shows nothing: another worker may hold its rows.
                 if !claims.is_empty() {
-                    source.storage().notifier().claims().succeeded(S::WORK);
+                    source.storage().notifier().claim_health().succeeded(S::WORK);
                 }
                 self.search().claimed(&group, claims.len());
                 match self.conclude(source).await {
@@ -81,8 +81,8 @@ impl Narrowing {
         group: Option<Vec<Uuid>>,
         error: sqlx::Error,
     ) -> Result<Claimed<S::Claim>, sqlx::Error> {
-        source.storage().notifier().claims().failed_at(S::WORK, Instant::now());
-        metrics::counter!("textback_claim_failures_total", "work" => S::WORK.word()).increment(1);
+        source.storage().notifier().claim_health().failed_at(S::WORK, Instant::now());
+        metrics::counter!("textback_claim_failures_total", "work" => S::WORK.as_str()).increment(1);
         let Some(fault) = database::fault(&error) else {
             // While the database is unavailable, a failure says nothing about the rows.
             match error.as_database_error() {
@@ -94,7 +94,7 @@ impl Narrowing {
         let Some(group) = group else {
             let told = error.to_string();
             self.search().want(error, Instant::now()).map_or(Ok(()), Err)?;
-            tracing::warn!(error = told, work = S::WORK.word(), "some row may make the claim fail; it is looked for");
+            tracing::warn!(error = told, work = S::WORK.as_str(), "some row may make the claim fail; it is looked for");
             return Ok((Vec::new(), true));
         };
         self.search().failed(group, fault, error, Instant::now());
@@ -109,7 +109,7 @@ impl Narrowing {
             Conclusion::Rests => return Ok(false),
             Conclusion::Nobody(error) => {
                 tracing::error!(
-                    work = S::WORK.word(),
+                    work = S::WORK.as_str(),
                     "no row that is due can be claimed, so it may be no row's fault; none is set aside"
                 );
                 return Err(error);
@@ -123,7 +123,7 @@ impl Narrowing {
                 // Another worker holds the row. A later search finds it again.
                 Ok(false) => {}
                 Err(cause) => {
-                    tracing::error!(error = %cause, work = S::WORK.word(), %row, "a row that can't be claimed could not be set aside");
+                    tracing::error!(error = %cause, work = S::WORK.as_str(), %row, "a row that can't be claimed could not be set aside");
                     return Err(cause);
                 }
             }

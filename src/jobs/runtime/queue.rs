@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tower::layer::util::Identity;
 use uuid::Uuid;
 
+use crate::domain::job::JobKind;
 use crate::jobs::runtime::circuit_breaker::CircuitState;
 use crate::jobs::runtime::fair_limiter::{FairLimiter, Owner, Permit};
 use crate::jobs::runtime::local_queue::LocalQueue;
@@ -28,7 +29,7 @@ use crate::jobs::runtime::narrowing::Narrowing;
 use crate::storage::Storage;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
-use crate::storage::notifier::{JobKind, Notifier};
+use crate::storage::notifier::Notifier;
 
 /// The shortest rest: what is due and could not be claimed is somebody else's for that long.
 const SOON: Duration = Duration::from_millis(20);
@@ -119,7 +120,7 @@ where
     let until = Instant::now() + lease;
     let mut tries = 1;
     while let Err(error) = database::with_timeout(source.give_back(vec![claim.clone()])).await {
-        tracing::warn!(%error, work = ?S::WORK, tries, "a claim could not be given back");
+        tracing::warn!(%error, work = %S::WORK, tries, "a claim could not be given back");
         if Instant::now() > until || (stopping.is_cancelled() && tries >= TRIES_AT_THE_END) {
             return;
         }
@@ -233,7 +234,7 @@ impl<S: JobSource> PgJobQueue<S> {
             if !more_waits {
                 let _ = tokio::time::timeout(interval, async {
                     tokio::select! {
-                        () = notifier.rung(S::WORK) => {}
+                        () = notifier.wait(S::WORK) => {}
                         () = shares.freed() => {}
                     }
                 })
@@ -287,7 +288,7 @@ impl<S: JobSource> Backend for PgJobQueue<S> {
                         self.rest(more_waits);
                     }
                     Err(error) => {
-                        tracing::warn!(%error, work = ?S::WORK, "no work can be claimed; the worker waits and tries again");
+                        tracing::warn!(%error, work = %S::WORK, "no work can be claimed; the worker waits and tries again");
                         self.rest_after_failure();
                     }
                 },

@@ -1,0 +1,23 @@
+//! What a job is: a row that is due, of one kind.
+
+use super::words::words;
+
+words! {
+    /// The kind of a job. Its word stands in the database, in notifications between processes, in logs and in metrics.
+    pub enum JobKind {
+        /// The agent answers the messages that wait in a session.
+        Turn = "turn",
+        /// The carrier is asked to send a message.
+        Delivery = "delivery",
+        /// The carrier is asked whether it has a delivery.
+        UnknownDelivery = "unknown",
+        /// The carrier is asked for inbound messages whose webhook never came.
+        Backfill = "read_back",
+        /// A session may be warned or closed because nobody writes.
+        Inactivity = "silence",
+        /// A message is to be sent at its time, or after a turn.
+        ScheduledMessage = "scheduled_message",
+        /// A number is compared with what the carrier says of it.
+        Number = "number",
+    }
+}
