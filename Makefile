@@ -1,44 +1,44 @@
-# The commands of this project. Each installs what it needs, where that can be done.
+# The commands of this project. Each one installs what it needs, if possible.
 
 CARGO ?= cargo
 
 .PHONY: help dev test check deny chaos conformance openapi queries bench isolation build release postgres faketime pgbouncer clean
 
-help: ## Tell what there is
+help: ## List the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 dev: postgres build ## A working SMS agent on this machine, with a phone in the browser
 	@exec target/debug/textback dev
 
-test: postgres faketime pgbouncer check ## Everything that must hold: format, lints, units, stories, house rules
+test: postgres faketime pgbouncer check ## Everything that must hold: format, lints, unit and integration tests
 	$(CARGO) test --locked --workspace
 
-check: deny ## Format, lints, and what crates may come in
+check: deny ## Format, lints, and dependencies
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
-deny: ## Licences, doubled crates and sources (deny.toml); advisories where RustSec's database is reachable: cargo deny check advisories
+deny: ## Licences, duplicate crates and sources (deny.toml); advisories where RustSec's database is reachable: cargo deny check advisories
 	@tool=$$(scripts/ensure-cargo-deny.sh) && "$$tool" --locked check --hide-inclusion-graph licenses bans sources
 
-chaos: postgres ## Everything dies while people text, 20 seeds (minutes; TEXTBACK_CHAOS_SEEDS, TEXTBACK_CHAOS_FIRST_SEED, TEXTBACK_CHAOS_TEXTS)
+chaos: postgres ## Kill everything at random under load, 20 seeds (minutes; TEXTBACK_CHAOS_SEEDS, TEXTBACK_CHAOS_FIRST_SEED, TEXTBACK_CHAOS_TEXTS)
 	TEXTBACK_CHAOS_SEEDS=$${TEXTBACK_CHAOS_SEEDS:-20} TEXTBACK_CHAOS_TEXTS=$${TEXTBACK_CHAOS_TEXTS:-1200} \
 		TEXTBACK_FAILPOINT_SEEDS=$${TEXTBACK_FAILPOINT_SEEDS:-10} TEXTBACK_RACE_SEEDS=$${TEXTBACK_RACE_SEEDS:-20} \
-		$(CARGO) test --locked --test it -- chaos failpoints silence_races --nocapture --test-threads 1
+		$(CARGO) test --locked --test it -- chaos failpoints inactivity_races --nocapture --test-threads 1
 
 conformance: postgres ## The client and the simulator against Twilio's documents and its Python client (node 20, TEXTBACK_TWILIO_SPEC)
 	scripts/conformance.sh
 
-openapi: build ## Write openapi/textback.yaml anew from the code
+openapi: build ## Write openapi/textback.yaml from the code
 	target/debug/textback openapi > openapi/textback.yaml
 
 queries: postgres ## Write .sqlx anew: the descriptions of sql/queries by which the compiler checks parameters and columns
 	$(CARGO) run --locked --quiet -p query-descriptions
 
-bench: postgres ## Measure speed against pgbench's bound (writes benches/RESULTS.md), and scheduled jobs among millions (TEXTBACK_BENCH_SESSIONS)
+bench: postgres ## Measure speed against a pgbench lower bound (writes benches/RESULTS.md), and inactivity jobs with millions of sessions (TEXTBACK_BENCH_SESSIONS)
 	$(CARGO) bench --locked --bench speed
-	$(CARGO) bench --locked --bench silence
+	$(CARGO) bench --locked --bench inactivity
 
-isolation: postgres ## Time one tenant's messages beside others that do harm (writes benches/ISOLATION.md; TEXTBACK_ISOLATION_BEFORE, _ROWS, _SECONDS)
+isolation: postgres ## Measure one tenant's latency beside noisy neighbours (writes benches/ISOLATION.md; TEXTBACK_ISOLATION_BEFORE, _ROWS, _SECONDS)
 	$(CARGO) bench --locked --bench isolation
 
 build: ## The binary, for development
@@ -50,10 +50,10 @@ release: ## The binary, for production
 postgres: ## PostgreSQL's programs, if they are missing
 	@scripts/ensure-postgres.sh
 
-faketime: ## The library that gives a story's workers other clocks, if it is missing
+faketime: ## The library that gives the workers of a test other clocks, if it is missing
 	@scripts/ensure-libfaketime.sh
 
-pgbouncer: ## PgBouncer, behind which a story runs textback, if it is missing
+pgbouncer: ## PgBouncer, for the tests behind a pooler, if it is missing
 	@scripts/ensure-pgbouncer.sh
 
 clean: ## Remove what was built, and the data of make dev

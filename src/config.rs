@@ -1,4 +1,4 @@
-//! The settings: each one a flag and a variable, explained where it is declared; it never reads a file or a database.
+//! Declares the settings of all commands: each one is a flag and an environment variable.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,10 +14,10 @@ use crate::http::body::LEAST_MEGABYTES;
 use crate::http::listener::Limits;
 use crate::secret::SecretKeys;
 
-/// Where the truth is kept.
+/// The database.
 #[derive(Args, Clone)]
 pub struct DatabaseSettings {
-    /// The PostgreSQL to use, as a URL (postgres://user:password@host/database)
+    /// The URL of the PostgreSQL database (postgres://user:password@host/database)
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
 }
@@ -28,30 +28,30 @@ impl DatabaseSettings {
         self.database_url.as_deref().filter(|url| !url.trim().is_empty())
     }
 
-    /// The URL, or a sentence that says how to give one.
+    /// The URL, or an error that says how to set it.
     pub fn required(&self) -> Result<&str, MissingSetting> {
         self.given().ok_or(MissingSetting("DATABASE_URL", "postgres://user:password@host/database"))
     }
 }
 
-/// A setting that a command can't do without.
+/// A required setting is missing.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} is not set; give it as a variable or a flag, for example {0}={1}")]
 pub struct MissingSetting(pub &'static str, pub &'static str);
 
-/// How the outside reaches us, and what opens the sealed secrets.
+/// The addresses of `textback serve`.
 #[derive(Args, Clone)]
 pub struct ServerSettings {
-    /// Where the API listens
+    /// The address that the API and the webhooks listen on
     #[arg(long, env = "TEXTBACK_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
-    /// How the carrier reaches us from outside; signatures are checked over it [default: http://<listen>]
+    /// The URL that Twilio calls. Webhook signatures are checked over it [default: http://<listen>]
     #[arg(long, env = "TEXTBACK_PUBLIC_URL", value_parser = parse_base_url)]
     pub public_url: Option<Url>,
 }
 
 impl ServerSettings {
-    /// The public base URL, without a slash at its end.
+    /// The public base URL, without a slash at the end.
     pub fn public_base(&self) -> String {
         match &self.public_url {
             Some(url) => url.as_str().trim_end_matches('/').to_owned(),
@@ -63,19 +63,19 @@ impl ServerSettings {
 /// The limits for clients of a process, and its other public endpoints.
 #[derive(Args, Clone)]
 pub struct EdgeSettings {
-    /// Where /metrics, /livez and /readyz are served, without a key; off for nowhere [default: 127.0.0.1:9464, if it is free]
+    /// The address that serves /metrics, /livez and /readyz without a key, or off [default: 127.0.0.1:9464, if it is free]
     #[arg(long, env = "TEXTBACK_METRICS_LISTEN")]
     pub metrics_listen: Option<MetricsListen>,
-    /// How many connections may be open at a time; beyond them an idle one is closed for each newcomer, and without an idle one the newcomer is told to try again
+    /// The most connections that may be open at a time. Beyond it, each new connection closes an idle one; if none is idle, it gets a 503
     #[arg(long, env = "TEXTBACK_MAX_CONNECTIONS", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
-    /// How many megabytes of request bodies are held at a time, half of them for webhooks; one project holds half of a half at most, and what comes beyond is told to try again
+    /// The most megabytes of request bodies in memory, half of them for webhooks. One project can use half of each half; requests beyond that get a 503
     #[arg(long, env = "TEXTBACK_BODY_MEMORY_MB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(i64::from(LEAST_MEGABYTES)..=65_536))]
     pub body_memory_mb: u32,
-    /// Speak HTTP/2 without TLS too, for a proxy that does (h2c with prior knowledge)
+    /// Also accept HTTP/2 without TLS, for a proxy that uses it (h2c with prior knowledge)
     #[arg(long, env = "TEXTBACK_HTTP2")]
     pub http2: bool,
-    /// Serve /docs and /openapi.yaml, without a key; textback dev always does
+    /// Serve /docs and /openapi.yaml without a key; textback dev always does
     #[arg(long, env = "TEXTBACK_DOCS")]
     pub docs: bool,
 }
@@ -109,64 +109,66 @@ impl FromStr for MetricsListen {
         if text == "off" {
             return Ok(Self::Off);
         }
-        text.parse().map(Self::At).map_err(|_| format!("{text} is no address; write it like 127.0.0.1:9464, or off"))
+        text.parse()
+            .map(Self::At)
+            .map_err(|_| format!("{text} is not an address; give one such as 127.0.0.1:9464, or off"))
     }
 }
 
-/// What is needed to talk to the carrier.
+/// How to reach the carrier, and the key of its stored credentials.
 #[derive(Args, Clone)]
 pub struct CarrierSettings {
-    /// 32 bytes in base64 that seal secrets at rest (make one with: openssl rand -base64 32); while it is changed, the new one, a comma, and the one before
+    /// The key that encrypts stored secrets: 32 bytes in base64 (create one with: openssl rand -base64 32). During a rotation: the new key, a comma, the old key
     #[arg(long, env = "TEXTBACK_SECRET_KEY", hide_env_values = true)]
     pub secret_key: Option<SecretKeys>,
-    /// The base URL of Twilio's API; another one for a simulator
+    /// The base URL of Twilio's API, or of a simulated Twilio
     #[arg(long, env = "TEXTBACK_TWILIO_API_URL", default_value = "https://api.twilio.com", value_parser = parse_base_url)]
     pub twilio_api_url: Url,
-    /// The base URL of Twilio's messaging services and registrations; another one for a simulator
+    /// The base URL of Twilio's messaging services and registrations, or of a simulated Twilio
     #[arg(long, env = "TEXTBACK_TWILIO_MESSAGING_URL", default_value = "https://messaging.twilio.com", value_parser = parse_base_url)]
     pub twilio_messaging_url: Url,
 }
 
 impl CarrierSettings {
-    /// The secret key, or a sentence that says how to make one.
+    /// The secret key, or an error that says how to create one.
     pub fn required_key(&self) -> Result<SecretKeys, MissingSetting> {
         self.secret_key.clone().ok_or(MissingSetting("TEXTBACK_SECRET_KEY", "\"$(openssl rand -base64 32)\""))
     }
 }
 
-/// Where agents' services may be.
+/// The networks that http agents may be in.
 #[derive(Args, Clone, Default)]
 pub struct AgentSettings {
-    /// Networks that the URLs of http agents may lead to besides public addresses, and the only ones that they may reach by plain http, with commas between them (10.1.0.0/16,192.168.7.2)
+    /// Networks that http agents may be in besides public addresses, separated by commas (10.1.0.0/16,192.168.7.2). Plain http is allowed only to these networks
     #[arg(long, env = "TEXTBACK_ALLOW_HOSTS", value_delimiter = ',')]
     pub allow_hosts: Vec<Network>,
 }
 
-/// How the workers go about their work.
+/// The limits and intervals of workers.
 #[derive(Args, Clone)]
 pub struct WorkerSettings {
-    /// How long a worker may hold a piece of work before others may take it over, in seconds; it is renewed while a turn runs
+    /// How many seconds a worker's claim on a job lasts before another worker may claim it. A running turn renews its lease
     #[arg(long, env = "TEXTBACK_LEASE_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(3..=3600))]
     pub lease_seconds: u32,
-    /// How long a delivery whose outcome is unknown is looked for at the carrier before its absence is held certain and it is sent again, in seconds
+    /// How many seconds an unknown delivery is searched for in Twilio's list of messages before it counts as not sent and is sent again
     #[arg(long, env = "TEXTBACK_UNKNOWN_SETTLE_SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub unknown_settle_seconds: u32,
-    /// How often a number's inbound texts are read back from the carrier, for those whose webhook never came, in seconds
+    /// How often each number's inbound messages are listed at Twilio to find those whose webhook never came, in seconds
     #[arg(long, env = "TEXTBACK_READ_BACK_SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub read_back_seconds: u32,
-    /// How often workers look for work that nobody told them of, in seconds
+    /// How often workers poll for jobs that no notification announced, in seconds
     #[arg(long, env = "TEXTBACK_POLL_SECONDS", default_value_t = 1.0, value_parser = parse_seconds)]
     pub poll_seconds: f64,
-    /// How many turns run at a time in this process; one agent holds at most as many as are left free
+    /// How many turns run at a time in this process. One agent may use at most as many slots as are left free
     #[arg(long, env = "TEXTBACK_TURN_SLOTS", default_value_t = 1024, value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub turn_slots: u16,
-    /// How many deliveries are on their way to the carrier at a time from this process; one carrier account holds at most as many as are left free
+    /// How many deliveries this process sends at a time. One carrier account may use at most as many slots as are left free
     #[arg(long, env = "TEXTBACK_DELIVERY_SLOTS", default_value_t = 1024, value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub delivery_slots: u16,
 }
 
 impl WorkerSettings {
-    /// The time between two looks for work.
+    /// The time between two polls for jobs.
     pub fn poll_interval(&self) -> Duration {
         Duration::from_secs_f64(self.poll_seconds)
     }
@@ -175,22 +177,22 @@ impl WorkerSettings {
 /// The private database and the simulator of `textback dev`.
 #[derive(Args, Clone)]
 pub struct DevSettings {
-    /// Where `textback dev` keeps its database and its secret key
+    /// The folder of the database and the secret key of `textback dev`
     #[arg(long, env = "TEXTBACK_DATA_DIR", default_value = "./data")]
     pub data_dir: PathBuf,
-    /// The folder of PostgreSQL's programs (initdb, postgres), if it is not found by itself
+    /// The folder of PostgreSQL's programs (initdb, postgres), if textback does not find it
     #[arg(long, env = "TEXTBACK_PG_BIN")]
     pub pg_bin: Option<PathBuf>,
-    /// Where the simulated Twilio listens
+    /// The address that the simulated Twilio listens on
     #[arg(long, env = "TEXTBACK_SIMULATOR_LISTEN", default_value = "127.0.0.1:8081")]
     pub simulator_listen: SocketAddr,
-    /// The password of the console, under any name; without one `textback dev` serves this machine only
+    /// The password of the console, for any user name. Without it, `textback dev` serves only this machine
     #[arg(long, env = "TEXTBACK_CONSOLE_PASSWORD", hide_env_values = true)]
     console_password: Option<SecretString>,
 }
 
 impl DevSettings {
-    /// The password of the console. A blank one is none: anybody would guess it.
+    /// The password of the console. A blank password counts as none, because anybody would guess it.
     pub fn console_password(&self) -> Option<&SecretString> {
         self.console_password.as_ref().filter(|password| !password.expose_secret().trim().is_empty())
     }

@@ -1,8 +1,8 @@
-//! Points on the road where a test lets the process die; it does nothing at all in a release build.
+//! Failpoints: named points of the message flow where a test makes the process abort or stop. Release builds have none.
 //!
-//! `TEXTBACK_FAILPOINT=turn.in_commit:3:800` aborts at the third time that point is reached, 800 µs later. An abort is
-//! what kill -9 is to us: no destructor runs, no connection is closed in good order. With `:stop` behind it the process
-//! is halted there instead, once, as if its machine slept, until it gets SIGCONT.
+//! `TEXTBACK_FAILPOINT=turn.in_commit:3:800` aborts the process 800 µs after that point is reached for the third time.
+//! Like kill -9, an abort runs no destructor and closes no connection properly. With `:stop` at the end, the process is
+//! instead stopped once (SIGSTOP), as if its machine slept, until it gets SIGCONT.
 
 use std::future::Future;
 #[cfg(debug_assertions)]
@@ -13,7 +13,7 @@ use std::sync::{
 #[cfg(debug_assertions)]
 use std::time::{Duration, Instant};
 
-/// The points of the road, in its order.
+/// The points of the message flow, in its order.
 pub const POINTS: [&str; 16] = [
     "intake.before_insert",
     "intake.in_commit",
@@ -33,7 +33,7 @@ pub const POINTS: [&str; 16] = [
     "read_back.in_commit",
 ];
 
-/// The points on which a number is looked after.
+/// The points of reconciling a number.
 pub const NUMBER_POINTS: [&str; 2] = ["number.after_call", "number.before_settle"];
 
 fn is_known(point: &str) -> bool {
@@ -43,7 +43,7 @@ fn is_known(point: &str) -> bool {
 #[cfg(debug_assertions)]
 struct Armed {
     point: String,
-    /// How often it is passed before it strikes.
+    /// How many times the point is passed before it takes effect.
     spared: u32,
     delay: Duration,
     stops: bool,
@@ -64,36 +64,36 @@ fn armed(point: &str) -> Option<(Duration, bool)> {
     });
     let armed = armed.as_ref().filter(|armed| armed.point == point)?;
     let times = armed.reached.fetch_add(1, Ordering::Relaxed);
-    let strikes = if armed.stops { times == armed.spared } else { times >= armed.spared };
-    strikes.then_some((armed.delay, armed.stops))
+    let takes_effect = if armed.stops { times == armed.spared } else { times >= armed.spared };
+    takes_effect.then_some((armed.delay, armed.stops))
 }
 
-/// Dies here, if this point is armed.
+/// Aborts or stops the process if this point is armed.
 pub fn reach(point: &str) {
     debug_assert!(is_known(point), "{point} is not listed");
     #[cfg(debug_assertions)]
     match armed(point) {
-        // Who can't be halted goes on, and its test fails.
+        // If the process can't be stopped, it goes on and the test fails.
         Some((_, true)) => _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP),
         Some(_) => std::process::abort(),
         None => {}
     }
 }
 
-/// Runs a future, and dies while it is under way, if this point is armed. One that is faster than the delay lives on.
+/// Runs a future. If this point is armed, the process aborts after the delay, unless the future ends first.
 pub async fn during<F: Future>(point: &str, future: F) -> F::Output {
     debug_assert!(is_known(point), "{point} is not listed");
     #[cfg(debug_assertions)]
     if let Some((delay, _)) = armed(point) {
         let until = Instant::now() + delay;
-        let dying = async {
-            // Not a timer: those are good for milliseconds, and a commit takes less.
+        let aborting = async {
+            // Timers have a resolution of milliseconds, and a commit is faster.
             while Instant::now() < until {
                 tokio::task::yield_now().await;
             }
             std::process::abort()
         };
-        return tokio::select! { biased; output = future => output, () = dying => unreachable!("it died") };
+        return tokio::select! { biased; output = future => output, () = aborting => unreachable!("the process aborts") };
     }
     future.await
 }

@@ -1,31 +1,34 @@
-//! textback answers text messages: the map of one binary over one PostgreSQL.
+//! textback answers text messages: one binary and one PostgreSQL.
 //!
-//! # The road of a message
+//! # How a message passes through the modules
 //!
-//! 1. [`webhook`] reads the form as it came, finds the account by the key in the path and checks the signature.
-//! 2. [`storage::inbound`] writes the text into its session and marks work: one transaction, shared by all who wait.
-//! 3. Then, and only then, the webhook answers `<Response/>`.
-//! 4. [`worker`] claims sessions with work, as many as it has free slots: a lease and a token, no lock held.
-//! 5. [`agent`] thinks, with no transaction open.
-//! 6. [`storage::turn`] settles: state, replies and their deliveries in one transaction that the token guards.
-//! 7. [`worker`] claims deliveries in order per contact; they are `sending` before anybody calls.
-//! 8. [`carrier`] is called, once; the answer is accepted, refused, or unknown, and unknown is never sent again blindly.
-//! 9. Status callbacks come in by [`webhook`] and move a delivery forward only.
-//! 10. [`storage::silence`] looks at sessions whose scheduled job is due and decides, under the lock of step 2, whether to
-//!     warn, to end, or to look again later.
+//! 1. [`http::webhooks`] finds the carrier account by the key in the path, and verifies the signature of the webhook.
+//! 2. [`carriers::twilio`] parses the form into an inbound message.
+//! 3. [`storage::ingest`] stores the message, its session and its turn in one transaction. [`storage::batcher`] commits
+//!    messages that arrive at the same time together. Only then is the webhook acknowledged.
+//! 4. [`jobs::turns`] claims the turn, or gets it from the local queue of the same process: a lease and a token, no lock.
+//! 5. [`agents`] runs the script or calls the HTTP service. No transaction is open meanwhile.
+//! 6. [`storage::turn`] settles the turn: state, replies and their deliveries in one transaction, guarded by the token.
+//! 7. [`jobs::deliveries`] claims each delivery in the order of its contact and calls the carrier once. The outcome is
+//!    accepted, refused or unknown. [`jobs::unknown_deliveries`] searches for unknown ones at the carrier.
+//! 8. [`http::webhooks`] receives the status callbacks, which move a delivery forward only.
+//! 9. [`jobs::inactivity`] warns and closes sessions without messages; [`jobs::backfill`] fetches inbound messages whose
+//!    webhook never came, and passes them to step 3.
 //!
-//! # The rooms
+//! # Modules
 //!
-//! Everything enters by a door ([`webhook`], [`api`], [`console`], [`worker`]), is written in the [`storage`], and
-//! leaves by a hand ([`agent`], [`carrier`]). Doors know the storage and the hands; the storage knows neither;
-//! hands know plain values only. [`app`] and [`command`] put them together. [`twilio_simulator`] is a carrier on
-//! loopback, [`dev`] a database of one's own. A test holds these rules (`tests/it/tidy.rs`).
+//! Imports run one way: [`cli`] → [`http`], [`jobs`] → [`agents`], [`numbers`] → [`carriers`], [`outbound_http`] →
+//! [`storage`] → [`domain`]. `tests/it/tidy.rs` enforces it. [`dev`] is only for
+//! `textback dev`. A Twilio on loopback and a private PostgreSQL are crates of their own ([`twilio_simulator`],
+//! [`dev_postgres`]). The words are defined in `docs/glossary.md`, the decisions in `ARCHITECTURE.md`.
 //!
-//! # What never happens
+//! # Invariants
 //!
-//! Nothing is acknowledged that is not committed. No transaction is open while we talk to the world. No text is
-//! sent that has no row, and none that may have been sent is sent again blindly. No worker's clock decides
-//! anything. No lock outlives its transaction. Nothing depends on a NOTIFY.
+//! - Nothing is acknowledged before it is committed.
+//! - No transaction is open while an agent or a carrier is called.
+//! - Each outbound message has a row before it is sent, and none that may have been sent is sent again blindly.
+//! - All times are the database's. No decision depends on the clock of a worker.
+//! - No lock outlives its transaction, and correctness never depends on NOTIFY.
 
 pub mod agents;
 pub mod carriers;

@@ -1,4 +1,4 @@
-//! The commands on one screen; each is carried out in `command`.
+//! The command line: each command is parsed here and carried out in [`textback::cli`].
 
 use std::process::ExitCode;
 
@@ -9,8 +9,8 @@ use textback::cli::{self, Done, agent, dev, doctor, project, secrets, serve, sim
 use textback::config::DatabaseSettings;
 use textback::telemetry::{self, LogFormat};
 
-/// A text's memory is allocated on one thread and freed on another. With the system's allocator this took a sixth of
-/// our CPU time. In script runners, allocations are counted too.
+/// The memory of a message is allocated on one thread and freed on another. With the system's allocator this took a
+/// sixth of the CPU time. In script runners, allocations are also counted.
 #[global_allocator]
 static ALLOCATOR: Bounded<tikv_jemallocator::Jemalloc> = Bounded(tikv_jemallocator::Jemalloc);
 
@@ -20,78 +20,78 @@ static ALLOCATOR: Bounded<tikv_jemallocator::Jemalloc> = Bounded(tikv_jemallocat
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// The shape of log lines; how much is logged says RUST_LOG
+    /// The format of log lines; RUST_LOG sets the level
     #[arg(long, env = "TEXTBACK_LOG", value_enum, default_value = "text", global = true)]
     log: LogFormat,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Everything in one process: a private PostgreSQL, the API, workers, a simulated carrier and a phone in the browser
+    /// Run everything in one process: a private PostgreSQL, the API, workers, a simulated Twilio and a phone in the browser
     Dev(dev::Options),
-    /// The API and the webhook, and workers if wanted
+    /// Serve the API and the webhooks; with --with-workers, run workers in this process too
     Serve {
         #[command(flatten)]
         database: DatabaseSettings,
         #[command(flatten)]
         options: serve::ServeOptions,
     },
-    /// Workers: turns and deliveries
+    /// Run workers: turns, deliveries and all other jobs
     Work {
         #[command(flatten)]
         database: DatabaseSettings,
         #[command(flatten)]
         worker: serve::WorkOptions,
     },
-    /// Bring the database to this binary's schema
+    /// Migrate the database to the schema of this binary
     Migrate {
         #[command(flatten)]
         database: DatabaseSettings,
-        /// The role that serve, work and doctor connect as, if another one owns the schema: it gets the rights that it lacks
+        /// The role that serve, work and doctor connect as, if it does not own the schema. It is granted the rights that it lacks
         #[arg(long, env = "TEXTBACK_GRANT_TO", value_parser = clap::builder::NonEmptyStringValueParser::new())]
         grant_to: Option<String>,
     },
-    /// Look at everything that keeps texts from being answered, and say how to mend it
+    /// Check everything that can keep texts from being answered, and say how to repair it
     Doctor(doctor::Options),
     /// Print the OpenAPI document
     Openapi,
-    /// A simulated Twilio and its phones
+    /// Run a simulated Twilio and use its phones
     Simulate {
         #[command(subcommand)]
         command: simulate::Command,
     },
-    /// Projects, the tenants
+    /// Create projects (tenants)
     Project {
         #[command(subcommand)]
         command: project::Command,
     },
-    /// Agents, before anybody texts them
+    /// Check agents before anybody texts them
     Agent {
         #[command(subcommand)]
         command: agent::Command,
     },
-    /// What runs scripts for the others; not for people
+    /// Run scripts for another textback process; started by textback itself
     #[command(name = runner::COMMAND, hide = true)]
     RunScripts {
-        /// The process that started it; without that it ends
+        /// The id of the process that started this one; this process ends with it
         #[arg(long)]
         parent: Option<i32>,
-        /// Try what the sandbox refuses, and tell
+        /// Try everything that the sandbox must refuse, and print what happened
         #[arg(long)]
         self_test: bool,
     },
 }
 
 fn main() -> ExitCode {
-    // Before any other thread exists, because the environment must not change beside one.
+    // This must run before another thread exists, because the environment may not change while another thread reads it.
     secrets::forget_empty_variables();
     let cli = Cli::try_parse().unwrap_or_else(|error| secrets::hide_in(error).exit());
     let done = match cli.command {
-        // Needs neither log nor runtime: it is to be small.
+        // A script runner needs neither a log nor a runtime, and must stay small.
         Command::RunScripts { self_test: true, .. } => cli::print(&sandbox::self_test()),
         Command::RunScripts { parent, .. } => process::serve(parent).map(|()| ExitCode::SUCCESS).map_err(Into::into),
         command => {
-            // Before any other thread exists too.
+            // This too must run before another thread exists.
             secrets::hide();
             telemetry::log(cli.log);
             cli::open_many_files();

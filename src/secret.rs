@@ -1,4 +1,4 @@
-//! Seals what must stay secret, hashes what need not be read back, and draws what nobody may guess; it never logs any of it.
+//! Encrypts stored secrets, hashes API keys, and creates random tokens. No function of this module logs a secret.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,7 +11,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
-/// The keys of `TEXTBACK_SECRET_KEY`, each 32 bytes: the first one seals secrets at rest, all of them open.
+/// The keys of `TEXTBACK_SECRET_KEY`, each 32 bytes. The first one encrypts secrets, and all of them decrypt.
 #[derive(Clone)]
 pub struct SecretKeys {
     keys: Arc<[SecretKey]>,
@@ -19,7 +19,7 @@ pub struct SecretKeys {
 
 struct SecretKey {
     key: LessSafeKey,
-    /// Names the key without telling it, so that a wrong key is told from a broken secret.
+    /// Identifies the key without revealing it, so that a wrong key can be told from a damaged secret.
     id: String,
 }
 
@@ -62,25 +62,25 @@ impl SecretContext {
     }
 }
 
-/// Why a secret could not be sealed or opened.
+/// Why a secret could not be encrypted or decrypted.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     #[error(
-        "a secret key is not 32 bytes in base64; make one with: openssl rand -base64 32 (while keys are changed, several with commas between them: the first one seals)"
+        "a secret key is not 32 bytes in base64; create one with: openssl rand -base64 32 (during a rotation give several, separated by commas; the first one encrypts)"
     )]
     BadKey,
     #[error(
-        "a stored secret was sealed with key {sealed_with}, but TEXTBACK_SECRET_KEY is key {ours}; add the key it was sealed with behind a comma, or give the secret anew (PUT /v1/carrier)"
+        "a stored secret was encrypted with key {encrypted_with}, but TEXTBACK_SECRET_KEY is key {ours}; add the missing key after a comma, or give the secret again (PUT /v1/carrier)"
     )]
-    OtherKey { sealed_with: String, ours: String },
+    OtherKey { encrypted_with: String, ours: String },
     #[error(
-        "a stored secret can't be opened; it was changed in the database, or copied there from another row or column: give it anew (PUT /v1/carrier, POST /v1/agents/{{id}}/signing-secret)"
+        "a stored secret can't be decrypted; it was changed in the database, or copied there from another row or column: give it again (PUT /v1/carrier, POST /v1/agents/{{id}}/signing-secret)"
     )]
     Broken,
 }
 
 impl SecretKeys {
-    /// Draws a new key and gives it with its text form (base64).
+    /// Creates a random key and returns it with its text form (base64).
     pub fn draw() -> (Self, String) {
         let bytes = random_bytes::<32>();
         let text = STANDARD.encode(bytes);
@@ -88,53 +88,58 @@ impl SecretKeys {
         (Self { keys: Arc::new([key]) }, text)
     }
 
-    /// The key that seals.
+    /// The key that encrypts.
     fn first(&self) -> &SecretKey {
-        self.keys.first().unwrap_or_else(|| unreachable!("there is always a key"))
+        self.keys.first().unwrap_or_else(|| unreachable!("there is at least one key"))
     }
 
-    /// How many keys there are besides the one that seals.
+    /// How many keys there are besides the one that encrypts.
     pub fn others(&self) -> usize {
         self.keys.len() - 1
     }
 
-    /// Whether one of the keys has this name.
-    pub fn opens(&self, key_id: &str) -> bool {
+    /// Whether one of the keys has this id.
+    pub fn decrypts(&self, key_id: &str) -> bool {
         self.keys.iter().any(|key| key.id == key_id)
     }
 
-    /// The name of the key that seals: it stands beside what was sealed with it.
+    /// The id of the key that encrypts. It is stored beside each secret.
     pub fn id(&self) -> &str {
         &self.first().id
     }
 
-    /// The names of all keys.
-    fn names(&self) -> String {
+    /// The ids of all keys.
+    fn ids(&self) -> String {
         self.keys.iter().map(|key| key.id.as_str()).collect::<Vec<_>>().join(", ")
     }
 
     /// Encrypts a secret for its context: a random 12-byte nonce, then ciphertext and tag.
-    pub fn seal(&self, context: &SecretContext, secret: &SecretString) -> Vec<u8> {
+    pub fn encrypt(&self, context: &SecretContext, secret: &SecretString) -> Vec<u8> {
         let nonce = random_bytes::<NONCE_LEN>();
-        let mut sealed = secret.expose_secret().as_bytes().to_vec();
+        let mut encrypted = secret.expose_secret().as_bytes().to_vec();
         self.first()
             .key
-            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(context.bytes()), &mut sealed)
-            .unwrap_or_else(|_| unreachable!("AES-GCM seals anything shorter than 64 GiB"));
-        [nonce.as_slice(), &sealed].concat()
+            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(context.bytes()), &mut encrypted)
+            .unwrap_or_else(|_| unreachable!("AES-GCM encrypts anything shorter than 64 GiB"));
+        [nonce.as_slice(), &encrypted].concat()
     }
 
-    /// Decrypts what `seal` made with the key of this id for this context.
-    pub fn open(&self, context: &SecretContext, key_id: &str, sealed: &[u8]) -> Result<SecretString, SecretError> {
+    /// Decrypts a secret that `encrypt` made with the key of this id for this context.
+    pub fn decrypt(
+        &self,
+        context: &SecretContext,
+        key_id: &str,
+        encrypted: &[u8],
+    ) -> Result<SecretString, SecretError> {
         let Some(key) = self.keys.iter().find(|key| key.id == key_id) else {
-            return Err(SecretError::OtherKey { sealed_with: key_id.to_owned(), ours: self.names() });
+            return Err(SecretError::OtherKey { encrypted_with: key_id.to_owned(), ours: self.ids() });
         };
-        let (nonce, ciphertext) = sealed.split_at_checked(NONCE_LEN).ok_or(SecretError::Broken)?;
+        let (nonce, ciphertext) = encrypted.split_at_checked(NONCE_LEN).ok_or(SecretError::Broken)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| SecretError::Broken)?;
         let mut buffer = ciphertext.to_vec();
         let aad = Aad::from(context.bytes());
-        let opened = key.key.open_in_place(nonce, aad, &mut buffer).map_err(|_| SecretError::Broken)?;
-        let text = std::str::from_utf8(opened).map_err(|_| SecretError::Broken)?;
+        let decrypted = key.key.open_in_place(nonce, aad, &mut buffer).map_err(|_| SecretError::Broken)?;
+        let text = std::str::from_utf8(decrypted).map_err(|_| SecretError::Broken)?;
         Ok(SecretString::from(text.to_owned()))
     }
 }
@@ -153,7 +158,7 @@ impl FromStr for SecretKeys {
 
 impl fmt::Debug for SecretKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SecretKeys({})", self.names())
+        write!(f, "SecretKeys({})", self.ids())
     }
 }
 
@@ -164,7 +169,7 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     hash
 }
 
-/// A text of 256 random bits that is safe in a URL, behind a prefix that says what it is for.
+/// A token of 256 random bits that is safe in a URL, after a prefix that names its purpose.
 pub fn draw_token(prefix: &str) -> String {
     format!("{prefix}{}", URL_SAFE_NO_PAD.encode(random_bytes::<32>()))
 }
@@ -183,44 +188,53 @@ mod tests {
     const HERE: SecretContext = SecretContext::of_carrier_account(Uuid::from_u128(1), "auth_token");
 
     #[test]
-    fn what_is_sealed_opens_with_the_same_key_only() {
+    fn a_secret_decrypts_with_the_same_key_only() {
         let (key, text) = SecretKeys::draw();
         let (other, _) = SecretKeys::draw();
-        let sealed = key.seal(&HERE, &SecretString::from("token"));
+        let encrypted = key.encrypt(&HERE, &SecretString::from("token"));
 
         let again: SecretKeys = text.parse().expect("its own text form");
-        assert_eq!(again.open(&HERE, key.id(), &sealed).expect("opens").expose_secret(), "token");
-        assert!(matches!(other.open(&HERE, key.id(), &sealed), Err(SecretError::OtherKey { .. })));
-        assert!(!sealed.windows(5).any(|part| part == b"token"));
+        assert_eq!(again.decrypt(&HERE, key.id(), &encrypted).expect("decrypted").expose_secret(), "token");
+        assert!(matches!(other.decrypt(&HERE, key.id(), &encrypted), Err(SecretError::OtherKey { .. })));
+        assert!(!encrypted.windows(5).any(|part| part == b"token"));
     }
 
     #[test]
-    fn the_first_key_seals_and_all_open() {
+    fn the_first_key_encrypts_and_all_decrypt() {
         let ((old, old_text), (new, new_text)) = (SecretKeys::draw(), SecretKeys::draw());
         let secret = SecretString::from("token");
         let both: SecretKeys = format!("{new_text}, {old_text}").parse().expect("two keys");
-        assert_eq!((both.id(), both.others(), both.opens(old.id())), (new.id(), 1, true));
-        assert_eq!(both.open(&HERE, old.id(), &old.seal(&HERE, &secret)).expect("opens").expose_secret(), "token");
-        assert_eq!(new.open(&HERE, new.id(), &both.seal(&HERE, &secret)).expect("opens").expose_secret(), "token");
-        assert!(matches!(old.open(&HERE, both.id(), &both.seal(&HERE, &secret)), Err(SecretError::OtherKey { .. })));
+        assert_eq!((both.id(), both.others(), both.decrypts(old.id())), (new.id(), 1, true));
+        assert_eq!(
+            both.decrypt(&HERE, old.id(), &old.encrypt(&HERE, &secret)).expect("decrypted").expose_secret(),
+            "token"
+        );
+        assert_eq!(
+            new.decrypt(&HERE, new.id(), &both.encrypt(&HERE, &secret)).expect("decrypted").expose_secret(),
+            "token"
+        );
+        assert!(matches!(
+            old.decrypt(&HERE, both.id(), &both.encrypt(&HERE, &secret)),
+            Err(SecretError::OtherKey { .. })
+        ));
     }
 
     #[test]
-    fn a_changed_secret_does_not_open() {
+    fn a_changed_secret_does_not_decrypt() {
         let (key, _) = SecretKeys::draw();
-        let mut sealed = key.seal(&HERE, &SecretString::from("token"));
-        if let Some(last) = sealed.last_mut() {
+        let mut encrypted = key.encrypt(&HERE, &SecretString::from("token"));
+        if let Some(last) = encrypted.last_mut() {
             *last ^= 1;
         }
-        assert!(matches!(key.open(&HERE, key.id(), &sealed), Err(SecretError::Broken)));
-        assert!(matches!(key.open(&HERE, key.id(), b"short"), Err(SecretError::Broken)));
+        assert!(matches!(key.decrypt(&HERE, key.id(), &encrypted), Err(SecretError::Broken)));
+        assert!(matches!(key.decrypt(&HERE, key.id(), b"short"), Err(SecretError::Broken)));
     }
 
     #[test]
-    fn a_secret_opens_at_its_own_place_only() {
+    fn a_secret_decrypts_in_its_own_context_only() {
         let (key, _) = SecretKeys::draw();
         let (one, two) = (Uuid::from_u128(1), Uuid::from_u128(2));
-        let places = [
+        let contexts = [
             HERE,
             SecretContext::of_carrier_account(one, "next_auth_token"),
             SecretContext::of_carrier_account(one, "api_key_secret"),
@@ -229,12 +243,12 @@ mod tests {
             SecretContext::of_agent(one, two),
             SecretContext::of_agent(two, two),
         ];
-        for sealed_for in &places {
-            let sealed = key.seal(sealed_for, &SecretString::from("token"));
-            for place in &places {
-                let opened = key.open(place, key.id(), &sealed);
-                assert_eq!(opened.is_ok(), place == sealed_for, "{sealed_for:?} at {place:?}");
-                assert!(opened.is_ok() || matches!(opened, Err(SecretError::Broken)));
+        for encrypted_for in &contexts {
+            let encrypted = key.encrypt(encrypted_for, &SecretString::from("token"));
+            for context in &contexts {
+                let decrypted = key.decrypt(context, key.id(), &encrypted);
+                assert_eq!(decrypted.is_ok(), context == encrypted_for, "{encrypted_for:?} at {context:?}");
+                assert!(decrypted.is_ok() || matches!(decrypted, Err(SecretError::Broken)));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Logs and metrics: where they go and in which shape; it decides nothing and counts nothing itself.
+//! Sets up logging and metrics.
 
 use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
@@ -12,19 +12,19 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::domain::bounds;
 
-/// The shape of log lines.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     /// For people.
     Text,
-    /// One JSON object a line, for machines.
+    /// One JSON object per line, for programs.
     Json,
 }
 
 /// Starts logging to stderr, filtered by `RUST_LOG`. A panic is logged like any other error.
 pub fn log(format: LogFormat) {
     let ansi = std::io::stderr().is_terminal() && format == LogFormat::Text;
-    // A second subscriber in the same process (in tests) is refused, which does no harm.
+    // In tests, a second subscriber of the same process is refused. That is harmless.
     if tracing::subscriber::set_global_default(subscriber(format, ansi, std::io::stderr)).is_ok() {
         std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a thread panicked")));
     }
@@ -184,14 +184,14 @@ pub fn metrics() -> &'static PrometheusHandle {
             builder.set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &seconds).unwrap_or_default();
         let recorder = builder.build_recorder();
         let handle = recorder.handle();
-        // Only the first recorder of a process counts; OnceLock makes it the only one.
+        // A process has one recorder, and OnceLock makes this one the first.
         let _ = metrics::set_global_recorder(recorder);
         metrics::gauge!("textback_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         handle
     })
 }
 
-/// A number as logs may show it: the last four digits.
+/// A phone number as logs may show it: the last four digits.
 pub fn masked(number: &str) -> String {
     let last: String = number.chars().rev().take(4).collect::<Vec<_>>().into_iter().rev().collect();
     format!("…{last}")

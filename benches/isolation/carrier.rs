@@ -1,4 +1,4 @@
-//! A carrier on loopback for many tenants: it takes every message at once, and remembers what each sender sent.
+//! A carrier on loopback for many tenants: it accepts every message, and records what each sender sent.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -54,17 +54,17 @@ impl Carrier {
 
     /// Forgets what was sent.
     pub fn forget(&self) {
-        *self.record.lock().expect("no panic holds it") = Record::default();
+        *self.record.lock().expect("not poisoned") = Record::default();
     }
 
     /// What a number sent so far.
     pub fn sent_by(&self, number: &str) -> Sent {
-        self.record.lock().expect("no panic holds it").sent.get(number).cloned().unwrap_or_default()
+        self.record.lock().expect("not poisoned").sent.get(number).cloned().unwrap_or_default()
     }
 
     /// When a word came first in a reply of the good tenant, and how often it came.
-    pub fn heard(&self, word: &str) -> Option<(Instant, usize)> {
-        self.record.lock().expect("no panic holds it").words.get(word).copied()
+    pub fn reply_to(&self, word: &str) -> Option<(Instant, usize)> {
+        self.record.lock().expect("not poisoned").words.get(word).copied()
     }
 
     async fn serve(self, mut stream: TcpStream) {
@@ -109,7 +109,7 @@ impl Carrier {
         let now = Instant::now();
         let from = form.text("From").unwrap_or_default();
         let body = form.text("Body").unwrap_or_default();
-        let mut record = self.record.lock().expect("no panic holds it");
+        let mut record = self.record.lock().expect("not poisoned");
         if from == *self.read_closely {
             for word in body.split_whitespace() {
                 record.words.entry(word.to_owned()).or_insert((now, 0)).1 += 1;

@@ -1,27 +1,24 @@
-//! What one tenant does to another: a good tenant's messages are timed beside each kind of harm; `make isolation` runs it, and it ends by itself.
+//! Measures the isolation of tenants: the latency of one tenant's messages beside each kind of noisy neighbour.
+//! `make isolation` runs it, and it fails if the goal is missed.
 //!
-//! TEXTBACK_ISOLATION_BEFORE is another textback program, measured beside this one in the same table; TEXTBACK_ISOLATION_BINARY is one that
-//! is measured instead of this one. TEXTBACK_ISOLATION_SECONDS (default 10) is how long the good tenant texts a row, TEXTBACK_ISOLATION_ROWS
-//! picks rows by their words (`alone,agents`); nothing is written then. It ends with an error when the goal is missed.
+//! - TEXTBACK_ISOLATION_BEFORE: another textback program, measured in the same table.
+//! - TEXTBACK_ISOLATION_BINARY: a textback program that is measured instead of this one.
+//! - TEXTBACK_ISOLATION_SECONDS (default 10): how long the measured tenant texts for each row.
+//! - TEXTBACK_ISOLATION_ROWS: measures only these rows (`alone,agents`), and writes no report.
 
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a measurement that stumbles is no measurement"
-)]
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a bench that fails has no result")]
 
 mod carrier;
-mod harms;
+mod harness;
 #[path = "../speed/http.rs"]
 mod http;
+mod load_generator;
+mod neighbours;
 #[path = "../speed/report.rs"]
 #[allow(dead_code, reason = "the bench of speed uses all of it")]
 mod report;
-mod scene;
 mod scripts;
 mod service;
-mod texts;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
@@ -31,18 +28,18 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use carrier::Carrier;
-use harms::{Evil, Harm};
+use harness::{Binary, ECHO, GOOD_NUMBER, Harness, Peak, Server};
+use load_generator::Outcome;
+use neighbours::{Neighbour, RunningNeighbours};
 use report::Report;
-use scene::{Binary, ECHO, GOOD_NUMBER, Peak, Scene, Server};
-use texts::Outcome;
 use tokio::runtime::Handle;
 
-/// Messages a second of the good tenant.
+/// Messages per second of the measured tenant.
 const RATE: f64 = 20.0;
-/// Issue 21: beside 20 evil agents another tenant's p99 stays under this on two cores.
+/// The goal: the p99 of another tenant beside 20 hostile agents, on two cores.
 const GOAL_MILLISECONDS: f64 = 250.0;
 
-/// What a row came to.
+/// The result of a row.
 struct Row {
     outcome: Outcome,
     peak: Peak,
@@ -57,10 +54,10 @@ fn main() -> ExitCode {
     let runtime = |threads| {
         tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build().expect("a runtime")
     };
-    // The other tenants have a runtime of their own, so that the good one's clock is not held up by them.
-    let (good, evil) = (runtime(1), runtime(1));
-    let code = good.block_on(measure(evil.handle()));
-    evil.shutdown_background();
+    // The neighbours have their own runtime, so that they do not delay the clock of the measured tenant.
+    let (good, neighbours) = (runtime(1), runtime(1));
+    let code = good.block_on(measure(neighbours.handle()));
+    neighbours.shutdown_background();
     code
 }
 
@@ -84,13 +81,13 @@ fn seconds() -> f64 {
     seconds
 }
 
-/// The rows that were asked for; `kill` is the one of the processes that are left.
+/// The chosen rows; `kill` is the row about runners that outlive `serve`.
 fn wanted_rows() -> Option<Vec<String>> {
     let given = std::env::var("TEXTBACK_ISOLATION_ROWS").ok()?;
     let words: Vec<String> = given.split(',').map(|word| word.trim().to_owned()).collect();
     for word in &words {
-        let known = word == "kill" || Harm::ALL.iter().any(|harm| harm.names().0 == word);
-        let names = Harm::ALL.map(|harm| harm.names().0).join(", ");
+        let known = word == "kill" || Neighbour::ALL.iter().any(|neighbour| neighbour.names().0 == word);
+        let names = Neighbour::ALL.map(|neighbour| neighbour.names().0).join(", ");
         assert!(known, "TEXTBACK_ISOLATION_ROWS has {word:?}; it may have {names}, kill");
     }
     Some(words)
@@ -107,23 +104,24 @@ const COLUMNS: [&str; 11] = [
     "RSS of serve, MB",
     "largest runner, MB",
     "log, kB",
-    "what became of the others",
+    "what happened to the others",
 ];
 
-async fn measure(evil: &Handle) -> ExitCode {
+async fn measure(runtime: &Handle) -> ExitCode {
     let (binaries, seconds, wanted) = (binaries(), seconds(), wanted_rows());
     let is_wanted = |word: &str| wanted.as_ref().is_none_or(|words| words.iter().any(|given| given == word));
     let server = Server::start().await;
     let carrier = Carrier::start(GOOD_NUMBER).await;
-    let harms: Vec<Harm> = Harm::ALL.into_iter().filter(|harm| is_wanted(harm.names().0)).collect();
-    let mut report = Report::of((harms.len() + usize::from(is_wanted("kill"))) * binaries.len());
+    let neighbours: Vec<Neighbour> =
+        Neighbour::ALL.into_iter().filter(|neighbour| is_wanted(neighbour.names().0)).collect();
+    let mut report = Report::of((neighbours.len() + usize::from(is_wanted("kill"))) * binaries.len());
     let mut rows = Vec::new();
-    for harm in harms {
+    for neighbour in neighbours {
         for binary in &binaries {
-            report.step(&format!("{}: {}", binary.name, harm.names().1));
-            let row = run(&server, binary, &carrier, evil, harm, seconds).await;
-            eprintln!("    {}", cells(harm, binary, &row)[2..].join(" | "));
-            rows.push((harm, binary, row));
+            report.step(&format!("{}: {}", binary.name, neighbour.names().1));
+            let row = run(&server, binary, &carrier, runtime, neighbour, seconds).await;
+            eprintln!("    {}", cells(neighbour, binary, &row)[2..].join(" | "));
+            rows.push((neighbour, binary, row));
         }
     }
     let about = format!(
@@ -132,15 +130,15 @@ async fn measure(evil: &Handle) -> ExitCode {
          webhook's 200, over all tries. Memory is the highest that was seen, ten times a second."
     );
     report.table("A good tenant beside others", &about, &COLUMNS);
-    for (harm, binary, row) in &rows {
-        report.row(&cells(*harm, binary, row));
+    for (neighbour, binary, row) in &rows {
+        report.row(&cells(*neighbour, binary, row));
     }
     if is_wanted("kill") {
         let about = "`serve` is ended by SIGKILL while scripts of nine sessions loop in its runners.";
         let mut left = Vec::new();
         for binary in &binaries {
             report.step(&format!("{}: kill -9", binary.name));
-            left.push(kill(&server, binary, &carrier, evil).await);
+            left.push(kill(&server, binary, &carrier, runtime).await);
         }
         report.table("kill -9", about, &["binary", "runners before", "runners 3 s after"]);
         for (binary, [before, after]) in binaries.iter().zip(left) {
@@ -158,16 +156,16 @@ async fn measure(evil: &Handle) -> ExitCode {
     judge(&rows)
 }
 
-/// Whether the goal is met by this program: others are measured to compare.
-fn judge(rows: &[(Harm, &Binary, Row)]) -> ExitCode {
+/// Fails if this program misses the goal.
+fn judge(rows: &[(Neighbour, &Binary, Row)]) -> ExitCode {
     let mut code = ExitCode::SUCCESS;
-    for (harm, binary, row) in rows {
-        let judged = binary.name == "this" && matches!(harm, Harm::TwentyAgents | Harm::TwentyTenants);
+    for (neighbour, binary, row) in rows {
+        let judged = binary.name == "this" && matches!(neighbour, Neighbour::TwentyAgents | Neighbour::TwentyTenants);
         let p99 = percentile(&row.outcome.replied, 0.99);
         if judged && p99 > GOAL_MILLISECONDS {
             eprintln!(
                 "the goal is missed: beside {} the good tenant's p99 is {} ms, and {GOAL_MILLISECONDS} is the most",
-                harm.names().1,
+                neighbour.names().1,
                 shown(p99)
             );
             code = ExitCode::FAILURE;
@@ -176,57 +174,64 @@ fn judge(rows: &[(Harm, &Binary, Row)]) -> ExitCode {
     code
 }
 
-/// One row: a fresh database, its own processes, the good tenant and the others.
-async fn run(server: &Server, binary: &Binary, carrier: &Carrier, evil: &Handle, harm: Harm, seconds: f64) -> Row {
-    let database = format!("{}_{}", binary.name, harm.names().0);
+/// Measures one row: a new database, new processes, the measured tenant and the neighbours.
+async fn run(
+    server: &Server,
+    binary: &Binary,
+    carrier: &Carrier,
+    runtime: &Handle,
+    neighbour: Neighbour,
+    seconds: f64,
+) -> Row {
+    let database = format!("{}_{}", binary.name, neighbour.names().0);
     server.make(&database).await;
     carrier.forget();
-    let scene = Arc::new(Scene::open(server, binary, carrier, &database, harm.replies()).await);
-    let tenant = scene.tenant(1, IpAddr::V4(Ipv4Addr::LOCALHOST)).await;
-    scene.unlimited(&tenant).await;
-    let line = scene.script(&tenant, GOOD_NUMBER, "echo", ECHO).await;
-    if harm.replies() {
-        texts::warm_up(&line, carrier, "w", (RATE * seconds) as usize).await;
+    let harness = Arc::new(Harness::open(server, binary, carrier, &database, neighbour.replies()).await);
+    let tenant = harness.tenant(1, IpAddr::V4(Ipv4Addr::LOCALHOST)).await;
+    harness.unlimited(&tenant).await;
+    let line = harness.script(&tenant, GOOD_NUMBER, "echo", ECHO).await;
+    if neighbour.replies() {
+        load_generator::warm_up(&line, carrier, "w", (RATE * seconds) as usize).await;
     }
-    let others = Evil::begin(harm, &scene, evil).await;
+    let others = RunningNeighbours::begin(neighbour, &harness, runtime).await;
     let stop = Arc::new(tokio::sync::Notify::new());
-    let watching = tokio::spawn(scene::watch(scene.serve_pid(), stop.clone()));
-    tokio::time::sleep(harm.lead()).await;
-    let outcome = texts::load(&line, carrier, "m", RATE, seconds, harm.replies()).await;
-    let others = others.end(&scene, carrier).await;
+    let watching = tokio::spawn(harness::watch(harness.serve_pid(), stop.clone()));
+    tokio::time::sleep(neighbour.lead()).await;
+    let outcome = load_generator::load(&line, carrier, "m", RATE, seconds, neighbour.replies()).await;
+    let others = others.end(&harness, carrier).await;
     stop.notify_one();
     let peak = watching.await.expect("watched");
-    let (log_bytes, runners) = (scene.log_bytes(), scene::runners_of(scene.serve_pid()));
-    Arc::into_inner(scene).expect("the others have ended").close();
-    // Runners that outlive their process would take a core from every row that follows.
+    let (log_bytes, runners) = (harness.log_bytes(), harness::runners_of(harness.serve_pid()));
+    Arc::into_inner(harness).expect("the others have ended").close();
+    // Runners that outlive their process would slow down all later rows.
     end(&runners);
     server.drop_database(&database).await;
     Row { outcome, peak, log_bytes, others }
 }
 
 /// Runners before a kill -9 of `serve`, and three seconds after.
-async fn kill(server: &Server, binary: &Binary, carrier: &Carrier, evil: &Handle) -> [usize; 2] {
+async fn kill(server: &Server, binary: &Binary, carrier: &Carrier, runtime: &Handle) -> [usize; 2] {
     let database = format!("{}_kill", binary.name);
     server.make(&database).await;
-    let scene = Arc::new(Scene::open(server, binary, carrier, &database, true).await);
-    let mut others = Evil::begin(Harm::SlowScripts, &scene, evil).await;
+    let harness = Arc::new(Harness::open(server, binary, carrier, &database, true).await);
+    let mut others = RunningNeighbours::begin(Neighbour::SlowScripts, &harness, runtime).await;
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     let runners: Vec<i32> =
-        scene::runners_of(scene.serve_pid()).into_iter().filter(|pid| scene::still_runs_scripts(*pid)).collect();
+        harness::runners_of(harness.serve_pid()).into_iter().filter(|pid| harness::still_runs_scripts(*pid)).collect();
     others.stop().await;
-    let mut scene = Arc::into_inner(scene).expect("the others have ended");
+    let mut harness = Arc::into_inner(harness).expect("the others have ended");
     // Dropping it sends SIGKILL and waits for the process.
-    drop(scene.serve.take());
+    drop(harness.serve.take());
     tokio::time::sleep(Duration::from_secs(3)).await;
     let left = end(&runners);
-    scene.close();
+    harness.close();
     server.drop_database(&database).await;
     [runners.len(), left]
 }
 
 /// Ends those runners that still run; returns how many there were.
 fn end(runners: &[i32]) -> usize {
-    let left: Vec<i32> = runners.iter().copied().filter(|pid| scene::still_runs_scripts(*pid)).collect();
+    let left: Vec<i32> = runners.iter().copied().filter(|pid| harness::still_runs_scripts(*pid)).collect();
     for pid in &left {
         let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(*pid), nix::sys::signal::Signal::SIGKILL);
     }
@@ -249,9 +254,9 @@ fn shown(milliseconds: f64) -> String {
     }
 }
 
-fn cells(harm: Harm, binary: &Binary, row: &Row) -> [String; COLUMNS.len()] {
+fn cells(neighbour: Neighbour, binary: &Binary, row: &Row) -> [String; COLUMNS.len()] {
     let Row { outcome, peak, log_bytes, others } = row;
-    let answered = match harm.replies() {
+    let answered = match neighbour.replies() {
         true => format!("{} of {}", outcome.answered(), outcome.messages),
         false => "–".to_owned(),
     };
@@ -277,7 +282,7 @@ fn cells(harm: Harm, binary: &Binary, row: &Row) -> [String; COLUMNS.len()] {
         told.push(others.clone());
     }
     [
-        harm.names().1.to_owned(),
+        neighbour.names().1.to_owned(),
         binary.name.to_owned(),
         shown(percentile(&outcome.replied, 0.5)),
         shown(percentile(&outcome.replied, 0.99)),

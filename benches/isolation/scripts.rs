@@ -1,4 +1,4 @@
-//! What the other tenants' scripts do: each is short, and takes as much time or memory as it is let.
+//! The scripts of the noisy neighbours: each is short, and takes as much time or memory as it can.
 
 /// Multiplies until a single product takes seconds.
 pub const BIG_INTEGERS: &str = "
@@ -9,9 +9,9 @@ def reply(conv, text):
     return \"done\"
 ";
 
-/// Each look walks through 300,000 numbers, in a single operation of the interpreter. The list depends on the text: one that does not is
+/// Each search walks through 300,000 numbers, in a single operation of the interpreter. The list depends on the text: one that does not is
 /// made when the script is read, and a larger one is over the bound of memory.
-pub const LONG_LOOKS: &str = "
+pub const LONG_SEARCHES: &str = "
 def reply(conv, text):
     n = 0
     l = list(range(300000 + len(text)))
@@ -80,7 +80,7 @@ def reply(conv, text):
     return \"spam \" * 400000
 ";
 
-/// Is slow already while it is read, so that saving it takes as long as it is let.
+/// Has a slow top level, so that saving it takes as long as possible.
 pub const SLOW_TO_READ: &str = "
 def product():
     x = 3

@@ -1,4 +1,4 @@
-//! Services of agents that mean no good: one never answers, one answers 2 MB, one answers numbers that only look small.
+//! The services of hostile http agents: one never answers, one answers 2 MB, one answers numbers with huge exponents.
 
 use std::net::SocketAddr;
 

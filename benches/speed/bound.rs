@@ -1,14 +1,14 @@
-//! The bound: the least SQL that a text could cost, run by pgbench on the same server; it knows nothing of textback's schema.
+//! The lower bound: the least SQL that a text could cost, run by pgbench on the same server, on three small tables.
 //!
-//! Three tables of the same shape as ours, without anything that a product needs: a message, the session of its contact
-//! (one at a time, by a partial unique index), a reply. Contacts are drawn from as many people as text in the other measures.
+//! The tables are a message, the session of its contact (one open session per contact, by a partial unique index) and a
+//! reply. The number of contacts is that of the other loads.
 
 use std::path::Path;
 use std::process::Command;
 
 use sqlx::{Connection, PgConnection};
 
-use crate::wire::PEOPLE;
+use crate::load_generator::CONTACTS;
 
 const TABLES: &str = "
     drop schema if exists bound cascade;
@@ -84,13 +84,13 @@ with r as (select id, message_id from bound.reply where state = 0 order by id li
     },
 ];
 
-/// Messages a second of a script on so many connections.
+/// Runs a script on some connections, and returns its messages per second.
 pub async fn run(url: &str, folder: &Path, script: &Script, connections: u32, seconds: u32) -> f64 {
     let mut connection = PgConnection::connect(url).await.expect("a connection");
     sqlx::raw_sql(TABLES).execute(&mut connection).await.expect("the tables");
     sqlx::raw_sql(script.index).execute(&mut connection).await.expect("an index");
     let file = folder.join(format!("{}.sql", script.name));
-    std::fs::write(&file, format!("\\set contact random(1, {PEOPLE})\n{}\n", script.sql)).expect("a script");
+    std::fs::write(&file, format!("\\set contact random(1, {CONTACTS})\n{}\n", script.sql)).expect("a script");
     let pgbench = |seconds: u32| {
         let url = url.to_owned();
         let file = file.clone();
@@ -114,17 +114,17 @@ pub async fn run(url: &str, folder: &Path, script: &Script, connections: u32, se
                 .expect("pgbench runs")
         })
     };
-    // Everybody has a session before it counts, as in the other measures.
+    // Each contact has a session before the measurement, as in the other loads.
     pgbench(3).await.expect("it ran");
     sqlx::raw_sql("checkpoint").execute(&mut connection).await.expect("a checkpoint");
     let output = pgbench(seconds).await.expect("it ran");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let tps = said
+    let output_text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let tps = output_text
         .lines()
         .find_map(|line| line.strip_prefix("tps = "))
         .and_then(|rest| rest.split(' ').next())
         .and_then(|tps| tps.parse::<f64>().ok());
     sqlx::raw_sql("drop schema bound cascade").execute(&mut connection).await.expect("dropped");
-    let tps = tps.unwrap_or_else(|| panic!("pgbench: {said} {}", String::from_utf8_lossy(&output.stderr)));
+    let tps = tps.unwrap_or_else(|| panic!("pgbench: {output_text} {}", String::from_utf8_lossy(&output.stderr)));
     tps * f64::from(script.messages)
 }

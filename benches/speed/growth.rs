@@ -1,10 +1,11 @@
-//! What the load costs among what is stored already: history of other people is written straight into the tables, and the load is measured again; it changes nobody's conversation who texts.
+//! Measures the load with many stored messages and open sessions, which are inserted directly into the tables for contacts
+//! that do not text.
 
 use sqlx::{Connection, PgConnection};
 
+use crate::harness::Server;
 use crate::report::Report;
 use crate::setting;
-use crate::stage::Server;
 
 /// Messages of a closed session, half of them answers.
 const MESSAGES: u64 = 10;
@@ -59,12 +60,12 @@ const LEAVE: [&str; 2] = [
 ];
 
 /// Takes away what the warming up has written but the last messages, so many at most: sessions and their workings stay.
-pub async fn leave_messages(server: &Server, messages: i64) {
+pub async fn delete_messages_but(server: &Server, messages: i64) {
     let mut connection = PgConnection::connect(server.url()).await.expect("a connection");
     let quick = "set search_path = textback; set session_replication_role = replica";
     sqlx::raw_sql(quick).execute(&mut connection).await.expect("set");
     for statement in LEAVE {
-        sqlx::query(statement).bind(messages).execute(&mut connection).await.expect("taken away");
+        sqlx::query(statement).bind(messages).execute(&mut connection).await.expect("accepted away");
     }
     sqlx::raw_sql("vacuum full analyze delivery, message").execute(&mut connection).await.expect("vacuumed");
 }

@@ -1,4 +1,4 @@
-//! Just enough HTTP/1.1 for load generators: a message with a Content-Length is read from a connection that stays open.
+//! Reads HTTP/1.1 messages with a Content-Length from a connection, for the load generators.
 
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;

@@ -1,34 +1,32 @@
-//! How fast textback is beside what its disk allows: the bound by pgbench, intake, the whole road, idle; `make bench` runs it, and it ends by itself.
+//! Measures the speed of textback: acknowledgements, the whole message flow and idle processes, each compared with a pgbench
+//! lower bound and with peers. `make bench` runs it.
 //!
-//! TEXTBACK_BENCH_SECONDS (default 8) is how long each load lasts; TEXTBACK_BENCH_MESSAGES (default 1000000) how many messages are
-//! stored at most, TEXTBACK_BENCH_OPEN_SESSIONS (default 1000000) how many sessions are open then; TEXTBACK_BENCH_PROFILE looks at
-//! one load instead, a saturating one or TEXTBACK_BENCH_RATE texts a second, answered by TEXTBACK_BENCH_WORKERS processes beside `serve`
-//! (default 0: by `serve` itself): `load`, its `statements`, or the `plans` of those that took over 10 ms; at `intake`, at the `bound` alone, or at the `peers` beside textback.
+//! - TEXTBACK_BENCH_SECONDS (default 8): the duration of each load.
+//! - TEXTBACK_BENCH_MESSAGES (default 1000000): the most messages that are stored.
+//! - TEXTBACK_BENCH_OPEN_SESSIONS (default 1000000): how many sessions are open then.
+//! - TEXTBACK_BENCH_PROFILE: profiles one load instead, by its rate (`load`, `intake`, `bound`, `peers`), its `statements`, or the
+//!   `plans` of statements that took over 10 ms. TEXTBACK_BENCH_RATE sets its texts per second (default: saturated), and
+//!   TEXTBACK_BENCH_WORKERS its worker processes (default 0: the workers of `serve`).
 
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a measurement that stumbles is no measurement"
-)]
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a bench that fails has no result")]
 
 mod bound;
 mod growth;
+mod harness;
 mod http;
+mod load_generator;
 mod peers;
 mod report;
-mod stage;
-mod wire;
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use harness::{Harness, Profile, Server, cpu_seconds, memory_megabytes, statistics};
+use load_generator::Pace;
 use report::Report;
-use stage::{Profile, Server, Stage, cpu_seconds, memory_megabytes, statistics};
-use wire::Pace;
 
-/// Texts on the road at a time when it is saturated: enough that nobody waits for a text.
+/// Texts in flight at a time in a saturated load: enough that the workers never wait.
 const WINDOW: usize = 512;
 /// Connections over which texts are posted, each one after the other.
 const CONNECTIONS: usize = 256;
@@ -39,11 +37,11 @@ fn percentiles(mut values: Vec<f64>) -> [f64; 3] {
     [at(0.5), at(0.99), at(1.0)]
 }
 
-fn setting(name: &str, usual: f64) -> f64 {
-    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(usual)
+fn setting(name: &str, default: f64) -> f64 {
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
-/// What one load came to.
+/// The result of one load.
 struct Load {
     texts: usize,
     acknowledged: [f64; 3],
@@ -53,31 +51,31 @@ struct Load {
     rate: f64,
     commits: f64,
     wal: f64,
-    /// Microseconds of CPU a text: textback, PostgreSQL, and this program with its people and its carrier.
+    /// Microseconds of CPU per text: textback, PostgreSQL and the load generator.
     cpu: [f64; 3],
 }
 
-/// Puts a load on the road and waits for its end. Without workers the replies never come. Before one that asks how long a text takes
-/// the tables are vacuumed, as they are within a minute or two: else it would ask that of the vacuum after a flood.
-async fn load(stage: &Stage, server: &Server, pace: Pace, seconds: f64) -> Load {
+/// Runs a load and waits for its end. Without workers it waits only for acknowledgements. Before a load at a fixed rate the
+/// tables are vacuumed, so that the vacuum after an earlier load does not disturb the latencies.
+async fn load(harness: &Harness, server: &Server, pace: Pace, seconds: f64) -> Load {
     if matches!(pace, Pace::Rate(_)) {
         server.vacuum().await;
     }
-    let before = statistics(&stage.storage).await;
+    let before = statistics(&harness.storage).await;
     let everything = [std::process::id() as i32];
-    let cpu = || [cpu_seconds(&stage.pids()), cpu_seconds(&[server.pid()]), cpu_seconds(&everything)];
+    let cpu = || [cpu_seconds(&harness.pids()), cpu_seconds(&[server.pid()]), cpu_seconds(&everything)];
     let cpu_before = cpu();
-    let clocks = wire::text(&stage.target, &stage.carrier, pace, seconds, CONNECTIONS).await;
+    let clocks = load_generator::text(&harness.target, &harness.carrier, pace, seconds, CONNECTIONS).await;
     let texts = clocks.acknowledgements().len();
-    if stage.works() {
-        stage.settle(texts).await;
+    if harness.works() {
+        harness.until_answered(texts).await;
     }
     let cpu_after = cpu();
-    let after = statistics(&stage.storage).await;
+    let after = statistics(&harness.storage).await;
     assert_eq!(clocks.doubled.load(Ordering::Relaxed), 0, "nobody is answered twice");
     let a_text = |used: f64| used / texts as f64;
     let [textback, postgres, all] = [0, 1, 2].map(|n| a_text(cpu_after[n] - cpu_before[n]) * 1e6);
-    // The processes are children of this one: what is left is ours.
+    // The other processes are children of this one, so the rest is the load generator.
     Load {
         texts,
         acknowledged: percentiles(clocks.acknowledgements()),
@@ -91,7 +89,7 @@ async fn load(stage: &Stage, server: &Server, pace: Pace, seconds: f64) -> Load 
     }
 }
 
-// One thread makes people and carrier: more would only be woken more often.
+// The load generator has one thread, because more threads would only be woken more often.
 #[tokio::main(worker_threads = 1)]
 async fn main() {
     let seconds = setting("TEXTBACK_BENCH_SECONDS", 8.0);
@@ -108,35 +106,35 @@ async fn main() {
         Some(Profile::Peers) => {
             let mut report = Report::of(14);
             peers::prepare(&mut report);
-            let mut stage = Stage::set(&server, 0).await;
-            report.step("everybody texts once");
-            warm_up(&stage).await;
-            peers::compare(&mut report, &mut stage, &server, seconds).await;
+            let mut harness = Harness::start(&server, 0).await;
+            report.step("each contact texts once");
+            warm_up(&harness).await;
+            peers::compare(&mut report, &mut harness, &server, seconds).await;
         }
         Some(wanted) => profile(&server, wanted, seconds).await,
     }
     let _ = std::fs::remove_dir_all(&scripts);
 }
 
-/// All of it.
+/// Measures everything and writes the report.
 async fn measure(server: &Server, scripts: &Path, seconds: f64) {
     let mut report = Report::of(51 + 3 * growth::levels().len());
     peers::prepare(&mut report);
     let bound = measure_bounds(&mut report, server, scripts, seconds).await;
-    let mut stage = Stage::set(server, 0).await;
-    report.step("everybody texts once");
-    warm_up(&stage).await;
+    let mut harness = Harness::start(server, 0).await;
+    report.step("each contact texts once");
+    warm_up(&harness).await;
     let bounds = Bounds { server, scripts, seconds };
-    measure_intake(&mut report, &mut stage, &bounds).await;
-    measure_road(&mut report, &mut stage, &bounds).await;
-    let mut stage = stage.anew(server).await;
-    report.step("everybody texts once, in a new database");
-    warm_up(&stage).await;
-    peers::compare(&mut report, &mut stage, server, seconds).await;
-    measure_slow_disk(&mut report, &mut stage, &bounds).await;
-    measure_rest(&mut report, &mut stage, server).await;
-    let stage = stage.anew(server).await;
-    let stage = measure_growth(&mut report, stage, &bounds).await;
+    measure_intake(&mut report, &mut harness, &bounds).await;
+    measure_flow(&mut report, &mut harness, &bounds).await;
+    let mut harness = harness.restart(server).await;
+    report.step("each contact texts once, in a new database");
+    warm_up(&harness).await;
+    peers::compare(&mut report, &mut harness, server, seconds).await;
+    measure_slow_disk(&mut report, &mut harness, &bounds).await;
+    measure_idle(&mut report, &mut harness, server).await;
+    let harness = harness.restart(server).await;
+    let harness = measure_growth(&mut report, harness, &bounds).await;
     report.step("the bound once more");
     let again = bound::run(server.url(), scripts, &bound::SCRIPTS[2], 32, seconds as u32).await;
     report.table(
@@ -153,10 +151,10 @@ async fn measure(server: &Server, scripts: &Path, seconds: f64) {
     );
     let results = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/RESULTS.md"));
     report.write(results, &server.settings().await, &run);
-    stage.storage.close().await;
+    harness.storage.close().await;
 }
 
-/// Measures a bound again, beside what is compared with it: the machine differs from minute to minute.
+/// Measures a bound again next to the load that is compared with it, because the machine's speed varies.
 struct Bounds<'b> {
     server: &'b Server,
     scripts: &'b Path,
@@ -181,43 +179,44 @@ async fn print_bounds(server: &Server, scripts: &Path, seconds: f64) {
     }
 }
 
-/// One saturating load, looked at from near.
+/// Profiles one load.
 async fn profile(server: &Server, wanted: Profile, seconds: f64) {
-    let mut stage = Stage::set(server, setting("TEXTBACK_BENCH_WORKERS", 0.0) as usize).await;
-    warm_up(&stage).await;
+    let mut harness = Harness::start(server, setting("TEXTBACK_BENCH_WORKERS", 0.0) as usize).await;
+    warm_up(&harness).await;
     if wanted == Profile::Intake {
-        stage.work_with(0).await;
+        harness.start_workers(0).await;
     }
     let counted = wanted == Profile::Statements;
     if counted {
-        stage::forget_statements(&stage.storage).await;
+        harness::forget_statements(&harness.storage).await;
     }
     let pace = match setting("TEXTBACK_BENCH_RATE", 0.0) as u64 {
         0 if wanted == Profile::Intake => Pace::Acknowledged,
         0 => Pace::Window(setting("TEXTBACK_BENCH_WINDOW", WINDOW as f64) as usize),
         rate => Pace::Rate(rate),
     };
-    let load = load(&stage, server, pace, seconds).await;
+    let load = load(&harness, server, pace, seconds).await;
     println!(
         "{} texts, {:.0}/s, CPU {:.0?} us a text, {:.2} commits and {:.0} bytes of WAL a text, replies {:.1?}, acks {:.1?} ms",
         load.texts, load.rate, load.cpu, load.commits, load.wal, load.replied, load.acknowledged
     );
-    // Where in the run its slowest acknowledgements were.
+    // When the slowest acknowledgements were due.
     let mut stalls = load.slowest;
     stalls.sort_by(|(one, _), (other, _)| one.total_cmp(other));
     let stalls: Vec<String> = stalls.iter().map(|(due, took)| format!("{due:.2}: {took:.0}")).collect();
     println!("slowest, second: ms  {}", stalls.join("  "));
     if counted {
-        stage::print_statements(&stage.storage, load.texts).await;
+        harness::print_statements(&harness.storage, load.texts).await;
     }
 }
 
-/// Each of the people gets a session.
-async fn warm_up(stage: &Stage) {
-    let until = wire::texted() + wire::PEOPLE;
-    while wire::texted() < until {
-        let clocks = wire::text(&stage.target, &stage.carrier, Pace::Window(WINDOW), 2.0, CONNECTIONS).await;
-        stage.settle(clocks.acknowledgements().len()).await;
+/// Opens a session for each contact.
+async fn warm_up(harness: &Harness) {
+    let until = load_generator::texted() + load_generator::CONTACTS;
+    while load_generator::texted() < until {
+        let clocks =
+            load_generator::text(&harness.target, &harness.carrier, Pace::Window(WINDOW), 2.0, CONNECTIONS).await;
+        harness.until_answered(clocks.acknowledgements().len()).await;
     }
 }
 
@@ -234,17 +233,17 @@ async fn measure_bounds(report: &mut Report, server: &Server, scripts: &Path, se
     rates
 }
 
-async fn measure_intake(report: &mut Report, stage: &mut Stage, bounds: &Bounds<'_>) {
-    stage.work_with(0).await;
+async fn measure_intake(report: &mut Report, harness: &mut Harness, bounds: &Bounds<'_>) {
+    harness.start_workers(0).await;
     let mut loads = Vec::new();
     for pace in [Pace::Rate(100), Pace::Rate(500), Pace::Rate(1_000)] {
         report.step(&format!("intake, {pace}"));
-        loads.push((pace, load(stage, bounds.server, pace, bounds.seconds).await));
+        loads.push((pace, load(harness, bounds.server, pace, bounds.seconds).await));
     }
     let insert = bounds.beside(report, &bound::SCRIPTS[0]).await;
     let before = bounds.three(report).await;
     report.step("intake, saturated");
-    let saturated = load(stage, bounds.server, Pace::Acknowledged, bounds.seconds).await;
+    let saturated = load(harness, bounds.server, Pace::Acknowledged, bounds.seconds).await;
     loads.push((Pace::Acknowledged, saturated));
     let three = f64::midpoint(before, bounds.three(report).await);
     let about = format!(
@@ -266,12 +265,12 @@ async fn measure_intake(report: &mut Report, stage: &mut Stage, bounds: &Bounds<
             format!("{:.2}", load.acknowledged_rate / insert),
         ]);
     }
-    // What came in is answered before the next measure.
-    stage.work_inside().await;
-    stage.drain().await;
+    // All texts are answered before the next load.
+    harness.work_in_serve().await;
+    harness.drain().await;
 }
 
-const ROAD: [&str; 12] = [
+const FLOW_COLUMNS: [&str; 12] = [
     "load",
     "workers",
     "texts/s",
@@ -282,51 +281,51 @@ const ROAD: [&str; 12] = [
     "WAL bytes/text",
     "CPU µs/text textback",
     "CPU µs/text PostgreSQL",
-    "CPU µs/text people and carrier",
+    "CPU µs/text load generator",
     "of *three*",
 ];
 
-async fn measure_road(report: &mut Report, stage: &mut Stage, bounds: &Bounds<'_>) {
+async fn measure_flow(report: &mut Report, harness: &mut Harness, bounds: &Bounds<'_>) {
     let mut rows = Vec::new();
     for workers in [0, 1, 2, 4] {
         for rate in [50, 200, 500] {
-            rows.push(road(report, stage, bounds, workers, Pace::Rate(rate)).await);
+            rows.push(flow(report, harness, bounds, workers, Pace::Rate(rate)).await);
         }
     }
     let before = bounds.three(report).await;
-    rows.push(road(report, stage, bounds, 0, Pace::Window(WINDOW)).await);
+    rows.push(flow(report, harness, bounds, 0, Pace::Window(WINDOW)).await);
     let between = bounds.three(report).await;
     for workers in [1, 2, 4] {
-        rows.push(road(report, stage, bounds, workers, Pace::Window(WINDOW)).await);
+        rows.push(flow(report, harness, bounds, workers, Pace::Window(WINDOW)).await);
     }
     let three = f64::midpoint(before, between);
     let about = format!(
         "Signed webhook, session, script agent that echoes, reply accepted by a loopback carrier. Workers in `serve` (`--with-workers`), \
-         or so many `work` beside it. Saturated is with 512 texts on the road at a time. *three*, before and after the first saturated \
+         or so many `work` beside it. Saturated is with 512 texts in flight at a time. *three*, before and after the first saturated \
          load: {three:.0} texts/s."
     );
-    road_table(report, "The whole road", &about, rows, three);
+    flow_table(report, "The whole flow", &about, rows, three);
 }
 
-/// One load on the whole road: who works, and what it came to.
-async fn road(
+/// One load on the whole flow, with its workers and its result.
+async fn flow(
     report: &mut Report,
-    stage: &mut Stage,
+    harness: &mut Harness,
     bounds: &Bounds<'_>,
     workers: usize,
     pace: Pace,
 ) -> (Pace, String, Load) {
-    report.step(&format!("the road, {pace}, {workers} workers beside"));
+    report.step(&format!("the flow, {pace}, {workers} workers beside"));
     match workers {
-        0 => stage.work_inside().await,
-        workers => stage.work_with(workers).await,
+        0 => harness.work_in_serve().await,
+        workers => harness.start_workers(workers).await,
     }
-    let load = load(stage, bounds.server, pace, bounds.seconds).await;
-    (pace, stage.workers(), load)
+    let load = load(harness, bounds.server, pace, bounds.seconds).await;
+    (pace, harness.workers(), load)
 }
 
-fn road_table(report: &mut Report, title: &str, about: &str, rows: Vec<(Pace, String, Load)>, three: f64) {
-    report.table(title, about, &ROAD);
+fn flow_table(report: &mut Report, title: &str, about: &str, rows: Vec<(Pace, String, Load)>, three: f64) {
+    report.table(title, about, &FLOW_COLUMNS);
     for (pace, workers, load) in rows {
         report.row(&[
             pace.to_string(),
@@ -347,24 +346,24 @@ fn road_table(report: &mut Report, title: &str, about: &str, rows: Vec<(Pace, St
 
 /// The same on a disk whose flush takes 1.5 ms more: PostgreSQL waits as long before each (commit_delay), and whoever commits
 /// meanwhile goes along.
-async fn measure_slow_disk(report: &mut Report, stage: &mut Stage, bounds: &Bounds<'_>) {
-    stage.slow_disk(true).await;
+async fn measure_slow_disk(report: &mut Report, harness: &mut Harness, bounds: &Bounds<'_>) {
+    harness.slow_disk(true).await;
     let mut rows = Vec::new();
     for pace in [Pace::Rate(50), Pace::Rate(500)] {
-        rows.push(road(report, stage, bounds, 0, pace).await);
+        rows.push(flow(report, harness, bounds, 0, pace).await);
     }
     let before = bounds.three(report).await;
-    rows.push(road(report, stage, bounds, 0, Pace::Window(WINDOW)).await);
+    rows.push(flow(report, harness, bounds, 0, Pace::Window(WINDOW)).await);
     let three = f64::midpoint(before, bounds.three(report).await);
-    stage.slow_disk(false).await;
+    harness.slow_disk(false).await;
     let about = format!(
         "The same with commit_delay = 1500 µs and commit_siblings = 0, as on a disk whose flush takes 1.5 ms longer. *three* is {three:.0} texts/s then."
     );
-    road_table(report, "On a slow disk", &about, rows, three);
+    flow_table(report, "On a slow disk", &about, rows, three);
 }
 
 /// The same among more and more that is stored already.
-async fn measure_growth(report: &mut Report, mut stage: Stage, bounds: &Bounds<'_>) -> Stage {
+async fn measure_growth(report: &mut Report, mut harness: Harness, bounds: &Bounds<'_>) -> Harness {
     let mut stored = growth::Stored::default();
     let mut rows = Vec::new();
     let mut first = None;
@@ -379,22 +378,22 @@ async fn measure_growth(report: &mut Report, mut stage: Stage, bounds: &Bounds<'
         if open > 0 {
             stored.add_open_sessions(bounds.server, report, open).await;
         }
-        stage.work_inside().await;
+        harness.work_in_serve().await;
         if first.is_none() {
-            warm_up(&stage).await;
+            warm_up(&harness).await;
         }
         // Caches and plans of the new process, and of a table that was just filled.
-        load(&stage, bounds.server, Pace::Window(WINDOW), 2.0).await;
+        load(&harness, bounds.server, Pace::Window(WINDOW), 2.0).await;
         if first.is_none() {
-            growth::leave_messages(bounds.server, 10_000).await;
-            // Tables that were written anew are planned for anew, at no great cost in messages.
-            load(&stage, bounds.server, Pace::Rate(200), 2.0).await;
+            growth::delete_messages_but(bounds.server, 10_000).await;
+            // Plans for the rewritten tables are made before the measurement.
+            load(&harness, bounds.server, Pace::Rate(200), 2.0).await;
         }
         let (messages, open, _) = growth::count(bounds.server).await;
         let before = bounds.three(report).await;
-        let saturated = load(&stage, bounds.server, Pace::Window(WINDOW), bounds.seconds).await;
+        let saturated = load(&harness, bounds.server, Pace::Window(WINDOW), bounds.seconds).await;
         let three = f64::midpoint(before, bounds.three(report).await);
-        let steady = load(&stage, bounds.server, Pace::Rate(200), bounds.seconds).await;
+        let steady = load(&harness, bounds.server, Pace::Rate(200), bounds.seconds).await;
         let (after, _, bytes) = growth::count(bounds.server).await;
         let (rate, of_three) = *first.get_or_insert((saturated.rate, saturated.rate / three));
         rows.push([
@@ -442,38 +441,38 @@ async fn measure_growth(report: &mut Report, mut stage: Stage, bounds: &Bounds<'
         let row: Vec<String> = [messages.to_string()].into_iter().chain(cells).chain([format!("{all:.0}")]).collect();
         report.row(&row);
     }
-    stage
+    harness
 }
 
-async fn measure_rest(report: &mut Report, stage: &mut Stage, server: &Server) {
+async fn measure_idle(report: &mut Report, harness: &mut Harness, server: &Server) {
     report.step("start, idle, size");
     let mut ready = Vec::new();
-    let [mut idle, mut resting, mut loaded] = [(); 3].map(|()| Vec::new());
+    let [mut idle, mut idle_memory, mut loaded] = [(); 3].map(|()| Vec::new());
     // `serve` and `work`, then both in one process.
     for workers in [1, 0] {
-        let set = async |stage: &mut Stage| match workers {
-            0 => stage.work_inside().await,
-            _ => stage.work_with(workers).await,
+        let set = async |harness: &mut Harness| match workers {
+            0 => harness.work_in_serve().await,
+            _ => harness.start_workers(workers).await,
         };
-        set(stage).await;
-        load(stage, server, Pace::Window(WINDOW), 8.0).await;
-        loaded.extend(stage.pids().iter().map(|pid| memory_megabytes(*pid)));
+        set(harness).await;
+        load(harness, server, Pace::Window(WINDOW), 8.0).await;
+        loaded.extend(harness.pids().iter().map(|pid| memory_megabytes(*pid)));
         let mut took = Vec::new();
         for _ in 0..5 {
-            stage.start_serve().await;
-            took.push(stage.ready_after.as_secs_f64() * 1e3);
+            harness.start_serve().await;
+            took.push(harness.ready_after.as_secs_f64() * 1e3);
         }
         ready.push(format!("{:.1} ms", percentiles(took)[0]));
-        set(stage).await;
+        set(harness).await;
         tokio::time::sleep(Duration::from_secs(3)).await;
-        let pids = stage.pids();
+        let pids = harness.pids();
         let before = cpu_of_each(&pids);
         tokio::time::sleep(Duration::from_secs(20)).await;
         idle.extend(cpu_of_each(&pids).iter().zip(before).map(|(after, before)| (after - before) / 20.0 * 100.0));
-        resting.extend(pids.iter().map(|pid| memory_megabytes(*pid)));
+        idle_memory.extend(pids.iter().map(|pid| memory_megabytes(*pid)));
     }
     let about = "After the measure on a slow disk, on its database. Memory is that of a process with its script runners, what several \
-                 share divided among them (PSS); after a load of 8 seconds with 512 texts on the road.";
+                 share divided among them (PSS); after a load of 8 seconds with 512 texts in flight.";
     report.table("At rest", about, &["what", "serve", "work", "both in one process"]);
     let row = |name: &str, values: &[f64], unit: &str| {
         let cells = values.iter().map(|value| format!("{value:.1} {unit}"));
@@ -482,7 +481,7 @@ async fn measure_rest(report: &mut Report, stage: &mut Stage, server: &Server) {
     let [apart, together] = [0, 1].map(|at| ready.get(at).cloned().unwrap_or_default());
     report.row(&["start to ready, median of 5".to_owned(), apart, String::new(), together]);
     report.row(&row("idle CPU over 20 s", &idle, "% of a core"));
-    report.row(&row("memory at rest", &resting, "MB"));
+    report.row(&row("memory at rest", &idle_memory, "MB"));
     report.row(&row("memory after a load", &loaded, "MB"));
     let size =
         std::fs::metadata(env!("CARGO_BIN_EXE_textback")).map(|file| file.len() as f64 / 1e6).unwrap_or_default();

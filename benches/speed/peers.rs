@@ -1,4 +1,4 @@
-//! What people would use instead, put under the same load on the same server: the programs of `benches/peers`; it tunes none of them.
+//! Runs the peers (`benches/peers`) under the same load on the same server, with their default settings.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use sqlx::{Connection, PgConnection};
 
+use crate::harness::{Harness, Process, Server, cpu_seconds};
+use crate::load_generator::{self, ACCOUNT_SID, AUTH_TOKEN, Current, NUMBER, Pace, Target};
 use crate::report::Report;
-use crate::stage::{Process, Server, Stage, cpu_seconds};
-use crate::wire::{self, ACCOUNT_SID, AUTH_TOKEN, Current, NUMBER, Pace, Target};
 use crate::{CONNECTIONS, WINDOW, load, percentiles};
 
 /// The peers: what they are called, their folders, and whether they only poll for work.
@@ -20,7 +20,7 @@ const PEERS: [(&str, &str, bool); 4] = [
     ("apalis-postgres", "apalis-postgres", false),
 ];
 /// How long a peer may take for the rest of its answers after a load.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What a peer came to.
 struct Measured {
@@ -56,8 +56,8 @@ impl Peer {
         let mut url = url::Url::parse(server.url()).expect("a URL");
         url.set_path(&database);
 
-        let current = wire::nothing();
-        let carrier = wire::carrier(current.clone()).await;
+        let current = load_generator::nothing();
+        let carrier = load_generator::carrier(current.clone()).await;
         let address: SocketAddr =
             std::net::TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a port");
         let path = "/webhooks/twilio/peer/messages".to_owned();
@@ -105,11 +105,11 @@ impl Peer {
     }
 
     /// The loads that textback gets: saturated, after everybody has texted once and a vacuum, and 50 a second. What half as many texts
-    /// on the road come to counts if it is more: that is what the peer's settings were chosen for. Each twice; the best of all counts.
+    /// in flight come to counts if it is more: that is what the peer's settings were chosen for. Each twice; the best of all counts.
     async fn measure(&self, server: &Server, seconds: f64) -> Measured {
         let mut unanswered = 0;
-        let until = wire::texted() + wire::PEOPLE;
-        while wire::texted() < until {
+        let until = load_generator::texted() + load_generator::CONTACTS;
+        while load_generator::texted() < until {
             unanswered += self.load(Pace::Window(WINDOW), 4.0).await.1;
         }
         let mut best = (0.0, [0.0; 2]);
@@ -132,7 +132,7 @@ impl Peer {
         }
     }
 
-    /// Texts a second, CPU a text and what was not answered, with so many texts on the road.
+    /// Texts a second, CPU a text and what was not answered, with so many texts in flight.
     async fn saturate(&self, server: &Server, window: usize, seconds: f64) -> (f64, [f64; 2], usize) {
         Server::vacuum_at(&self.url).await;
         let pids: Vec<i32> = self.running.iter().map(Process::pid).collect();
@@ -145,11 +145,11 @@ impl Peer {
         (saturated.rate(false, 1.0, seconds), cpu, left)
     }
 
-    /// A load, and how many of its texts were not answered in [`PATIENCE`].
-    async fn load(&self, pace: Pace, seconds: f64) -> (std::sync::Arc<wire::Clocks>, usize) {
-        let clocks = wire::text(&self.target, &self.carrier, pace, seconds, CONNECTIONS).await;
+    /// A load, and how many of its texts were not answered in [`TIMEOUT`].
+    async fn load(&self, pace: Pace, seconds: f64) -> (std::sync::Arc<load_generator::Clocks>, usize) {
+        let clocks = load_generator::text(&self.target, &self.carrier, pace, seconds, CONNECTIONS).await;
         let texts = clocks.acknowledgements().len();
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TIMEOUT;
         while clocks.answers() < texts && Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -185,13 +185,13 @@ pub fn prepare(report: &mut Report) {
 }
 
 /// Measures all peers, and textback between them.
-pub async fn compare(report: &mut Report, stage: &mut Stage, server: &Server, seconds: f64) {
-    stage.work_inside().await;
+pub async fn compare(report: &mut Report, harness: &mut Harness, server: &Server, seconds: f64) {
+    harness.work_in_serve().await;
     // As the peers' rate: after a while that does not count, and a vacuum.
     let ours = async || {
-        load(stage, server, Pace::Window(WINDOW), 4.0).await;
+        load(harness, server, Pace::Window(WINDOW), 4.0).await;
         server.vacuum().await;
-        load(stage, server, Pace::Window(WINDOW), seconds).await.rate
+        load(harness, server, Pace::Window(WINDOW), seconds).await.rate
     };
     report.step("textback, before the peers");
     let mut beside = vec![ours().await];
@@ -210,16 +210,16 @@ pub async fn compare(report: &mut Report, stage: &mut Stage, server: &Server, se
     }
     report.step("textback at 50/s");
     server.vacuum().await;
-    let steady = load(stage, server, Pace::Rate(50), seconds).await;
+    let steady = load(harness, server, Pace::Rate(50), seconds).await;
     // As the peers are divided, whose one thread is not enough for both.
     report.step("textback, serve and work");
-    stage.work_with(1).await;
-    load(stage, server, Pace::Window(WINDOW), 4.0).await;
+    harness.start_workers(1).await;
+    load(harness, server, Pace::Window(WINDOW), 4.0).await;
     server.vacuum().await;
-    let divided = load(stage, server, Pace::Window(WINDOW), seconds).await.rate;
+    let divided = load(harness, server, Pace::Window(WINDOW), seconds).await.rate;
     let about = format!(
         "The programs of `benches/peers`, a `serve` and a `work` each, since one thread is all that Node has, in turn with one process \
-         of textback, each beside what that did before and after it with {WINDOW} texts on the road; of a peer the best \
+         of textback, each beside what that did before and after it with {WINDOW} texts in flight; of a peer the best \
          of two measures with {} and two with {WINDOW} counts. textback divided is a `serve` and a `work`, too, which made {divided:.0} texts/s. In one \
          process its reply took {:.2} and {:.2} ms at 50/s. All begin in new databases, in which everybody texts once, and which are vacuumed before each measure. What the peers promise less stands in `benches/peers/README.md`.",
         WINDOW / 2,

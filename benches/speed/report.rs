@@ -1,4 +1,4 @@
-//! What was measured, as lines on the way and as tables in benches/RESULTS.md; what people wrote there stays.
+//! Prints progress, and writes the measured tables into a Markdown file without changing the text around them.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -55,7 +55,7 @@ impl Report {
             "{BEGIN}\nMachine: {}. PostgreSQL: {}. Run: {run}. Commit: {}.\n{}{END}",
             machine(),
             settings.join(", "),
-            said("git", &["describe", "--always", "--dirty"]),
+            message_number("git", &["describe", "--always", "--dirty"]),
             self.text
         );
         std::fs::write(path, format!("{head}{measured}{tail}")).expect("the results are written");
@@ -75,12 +75,12 @@ fn machine() -> String {
         "{} cores ({model}), {} of memory, kernel {}, load {} at the end",
         cpu.lines().filter(|line| line.starts_with("processor")).count(),
         memory.unwrap_or_default(),
-        said("uname", &["-r"]),
+        message_number("uname", &["-r"]),
         load.split(' ').next().unwrap_or_default()
     )
 }
 
-fn said(program: &str, arguments: &[&str]) -> String {
+fn message_number(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output();
     output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Who answers: one trait for all kinds of agents and the plain values between them and the worker; it reads and writes no row.
+//! Defines the trait of all kinds of agents, and the values that agents and workers exchange.
 
 pub mod http;
 pub mod script;
@@ -16,13 +16,13 @@ use serde_json::{Map, Value};
 
 use crate::domain::bounds;
 
-/// How many texts one run may say. The agent's version limits how many of them are sent (`max_messages_per_turn`).
+/// The most texts that one run may answer with. The agent's version limits how many of them are sent (`max_messages_per_turn`).
 const MOST_TEXTS: usize = 50;
 
-/// How many texts outside its answer one run may send.
+/// The most texts that one run may send outside its answer.
 const MOST_SENDS: usize = 10;
 
-/// What agents run with, shared by all of a process. Cheap to clone.
+/// The script runners and the HTTP caller, shared by all agents of a process. Cheap to clone.
 #[derive(Clone)]
 pub struct AgentRuntime {
     pub runners: script::runner::Runners,
@@ -43,16 +43,16 @@ pub struct Conversation {
     /// `live`, or `dev` in `textback dev`.
     pub env: String,
     pub language: Option<String>,
-    /// What the agent remembers; it lasts with the session.
+    /// The agent's state, which is kept with the session.
     pub state: Map<String, Value>,
-    /// What was said before, oldest first.
+    /// The earlier messages, oldest first.
     pub history: Vec<HistoryEntry>,
-    /// What came with the texts that wait: `[{"id", "url", "content_type", "bytes"}]`.
+    /// The media of the waiting messages: `[{"id", "url", "content_type", "bytes"}]`.
     #[serde(default)]
     pub media: Vec<Value>,
 }
 
-/// Something that was said.
+/// An earlier message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryEntry {
     /// `user` or `agent`.
@@ -61,67 +61,67 @@ pub struct HistoryEntry {
     pub at: DateTime<Utc>,
 }
 
-/// What an agent is asked: the texts that wait.
+/// The input of a turn: the waiting messages.
 #[derive(Debug, Clone)]
 pub struct TurnInput {
-    /// The same for each attempt at the same texts.
+    /// The same for each attempt at the same messages.
     pub turn_id: String,
-    /// Which attempt it is, from 1.
+    /// The number of the attempt, from 1.
     pub attempt: i32,
-    /// When it is asked, by the database's clock.
+    /// The time of the attempt, by the database's clock.
     pub at: DateTime<Utc>,
-    /// In the order in which they came.
+    /// In the order of arrival.
     pub messages: Vec<UserMessage>,
 }
 
-/// A text of the person's.
+/// An inbound message.
 #[derive(Debug, Clone, Serialize)]
 pub struct UserMessage {
     pub id: String,
     pub text: String,
-    /// What came with it: `[{"id", "url", "content_type", "bytes"}]`.
+    /// Its media: `[{"id", "url", "content_type", "bytes"}]`.
     pub media: Value,
 }
 
-/// What an agent made of it.
+/// The answer of an agent.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
     /// The texts to send, in order.
     pub texts: Vec<String>,
-    /// Whether the conversation ends with them.
+    /// Whether the session ends with this answer.
     pub hangup: bool,
-    /// What the agent remembers from now on.
+    /// The new state.
     pub state: Map<String, Value>,
     pub language: Option<String>,
-    /// What it wants sent outside the answer, when the turn is over.
+    /// Messages to send outside the answer after the turn.
     #[serde(default)]
     pub sends: Vec<OutboundRequest>,
-    /// What it wants in the log.
+    /// Lines for the log.
     pub log: Vec<LogLine>,
 }
 
 impl Answer {
-    /// The answer of an agent that lacks the function: it says nothing, and the state stays.
+    /// The answer of an agent that lacks the function: no text, and the state stays.
     pub fn silent(conversation: Conversation) -> Self {
         Self { state: conversation.state, language: conversation.language, ..Self::default() }
     }
 }
 
-/// A text outside the answer.
+/// A message outside the answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OutboundRequest {
     /// In E.164.
     pub to: String,
-    /// A number of ours; without one the session's.
+    /// One of the project's numbers; if absent, the session's.
     pub from: Option<String>,
-    pub wording: MessageBody,
+    pub body: MessageBody,
 }
 
-/// What a text says.
+/// The body of a message.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum MessageBody {
     Text(String),
-    /// A template of the project's, with its variables.
+    /// A template of the project, with its variables.
     Template {
         name: String,
         variables: Map<String, Value>,
@@ -137,7 +137,7 @@ pub struct LogLine {
     pub fields: Map<String, Value>,
 }
 
-/// Why an agent gave no answer. The text is for the agent's author.
+/// Why an agent gave no answer. The text is for the author of the agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum AgentError {
     /// The script can't be read or run at all.
@@ -153,7 +153,7 @@ pub enum AgentError {
     /// attempt counts.
     #[error("{0}")]
     Ours(String),
-    /// A run that had begun ended for an unknown reason. It is retried after growing pauses, and given up in the end.
+    /// A run that had begun ended for an unknown reason. It is retried after growing pauses, and fails in the end.
     #[error("{0}")]
     Interrupted(String),
 }
@@ -177,17 +177,17 @@ impl AgentError {
     }
 }
 
-/// The answer that an agent will give.
+/// The future of an answer.
 pub type AgentFuture<'a> = Pin<Box<dyn Future<Output = Result<Answer, AgentError>> + Send + 'a>>;
 
-/// Something that can hold a conversation.
+/// An agent of any kind.
 pub trait Agent: Send + Sync {
-    /// Runs once when a session begins. Its text, if it gives one, takes the place of the greeting.
+    /// Runs once when a session opens. Its text, if it returns one, replaces the greeting.
     fn start(&self, conversation: Conversation) -> AgentFuture<'_>;
 
-    /// Answers the texts that wait, all of them together.
-    fn reply(&self, conversation: Conversation, asked: TurnInput) -> AgentFuture<'_>;
+    /// Answers all waiting messages together.
+    fn reply(&self, conversation: Conversation, input: TurnInput) -> AgentFuture<'_>;
 
-    /// Whether `reply` would say anything: an agent may only greet.
+    /// Whether the agent replies to messages at all: some agents only greet.
     fn replies(&self) -> bool;
 }

@@ -1,14 +1,14 @@
-//! Templates filled in: `{{variables}}` by minijinja, strictly; it keeps none and sends nothing.
+//! Renders the templates of projects with minijinja. A missing variable is an error.
 //!
-//! Only script runners call it: minijinja counts steps, and one step such as `[1] * 10000000` costs any amount of time
-//! and memory.
+//! Only script runners call it. minijinja limits the steps of a template, but a single step such as `[1] * 10000000` can
+//! use any amount of time and memory.
 
 use minijinja::{Environment, UndefinedBehavior};
 use serde_json::{Map, Value};
 
 use crate::domain::segments;
 
-/// Steps of one filling: far more than 500 characters of template need.
+/// The most steps of one rendering: far more than a template of 500 characters needs.
 const MOST_STEPS: u64 = 10_000;
 
 /// The longest name of a template, in characters.
@@ -23,27 +23,28 @@ pub fn is_name(name: &str) -> bool {
         && name.bytes().all(|byte| is_in_word(byte) || byte == b'.' || byte == b'-')
 }
 
-/// A template with its variables filled in. The error names what is wrong, for its author: a variable that is missing is
-/// one, and so is a text that comes out empty or over 1600 characters.
+/// Renders a template with its variables. The error tells the author what is wrong, such as a missing variable, or a
+/// result that is empty or over 1600 characters.
 pub fn fill(body: &str, variables: &Map<String, Value>) -> Result<String, String> {
     let environment = environment();
     let filled = environment.render_str(body, of_fields(variables)).map_err(|error| readable(&error))?;
     match segments::units(&filled) {
-        _ if segments::is_blank(&filled) => Err("the text comes out empty".to_owned()),
+        _ if segments::is_blank(&filled) => Err("the rendered text is empty".to_owned()),
         units if units > segments::MOST_UNITS => Err(format!(
-            "the text comes out {units} characters long (an emoji counts as two); {} is the most",
+            "the rendered text is {units} characters long (an emoji counts as two); the limit is {}",
             segments::MOST_UNITS
         )),
         _ => Ok(filled),
     }
 }
 
-/// What keeps a template from ever being filled in, as far as that can be told without its variables.
+/// Checks a template as far as that is possible without its variables.
 pub fn check(body: &str) -> Result<(), String> {
     environment().template_from_str(body).map(|_| ()).map_err(|error| readable(&error))
 }
 
-/// JSON as templates have it. By hand: serde_json's numbers, with digits of any length, pass for objects elsewhere.
+/// Converts JSON to minijinja's values. serde_json's own conversion would turn its numbers, which keep all digits, into
+/// objects.
 fn of_json(value: &Value) -> minijinja::Value {
     match value {
         Value::Null => minijinja::Value::from(()),
@@ -59,7 +60,7 @@ fn of_json(value: &Value) -> minijinja::Value {
 }
 
 fn of_fields(fields: &Map<String, Value>) -> minijinja::Value {
-    // Null is as missing as nothing: a text must not say None.
+    // Null counts as missing, because the text would otherwise contain "none".
     let given = fields.iter().filter(|(_, value)| !value.is_null());
     minijinja::Value::from_pairs(given.map(|(name, value)| (name.as_str(), of_json(value))))
 }
@@ -89,13 +90,13 @@ mod tests {
     }
 
     #[test]
-    fn variables_are_filled_in_as_they_are() {
+    fn variables_are_rendered_unchanged() {
         let filled = with("Hi {{ name }}, {{order.id}} is <ready> 🎉", json!({"name": "Ada & Co", "order": {"id": 7}}));
         assert_eq!(filled.as_deref(), Ok("Hi Ada & Co, 7 is <ready> 🎉"));
     }
 
     #[test]
-    fn what_is_missing_is_told_and_never_left_out() {
+    fn a_missing_variable_is_an_error() {
         for (body, variables, why) in [
             ("Hi {{ name }}", json!({}), "undefined"),
             ("Hi {{ a.b }}", json!({"a": {}}), "undefined"),
@@ -133,15 +134,16 @@ mod tests {
     }
 
     #[test]
-    fn a_template_that_goes_on_and_on_is_ended() {
+    fn an_endless_template_is_stopped() {
         let loops = "{% for a in x %}{% for b in x %}{% for c in x %}{% for d in x %}.{% endfor %}{% endfor %}{% endfor %}{% endfor %}";
         assert!(with(loops, json!({"x": vec![1; 1000]})).is_err());
     }
 
     proptest! {
         #[test]
-        fn no_template_takes_us_down(body in ".{0,100}") {
-            let _ = fill(&body, &Map::new());
+        fn no_template_panics(body in ".{0,100}") {
+            let filled = fill(&body, &Map::new());
+            prop_assert!(filled.is_ok() || filled.is_err_and(|error| !error.is_empty()));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `textback agent`: looks at scripts before anybody texts them.
+//! `textback agent`: checks scripts.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,12 +9,12 @@ use uuid::Uuid;
 use super::{Done, print};
 use crate::agents::script::runner::Runners;
 
-/// What `textback agent` can do.
+/// The subcommands of `textback agent`.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Tell a script's faults with line and column; exits with 1 if it can't be used
+    /// Print the faults of a script with line and column. The exit code is 1 if the script can't be used
     Check {
-        /// The script
+        /// The file of the script
         file: PathBuf,
     },
 }
@@ -24,15 +24,15 @@ pub async fn run(command: Command) -> Done {
     let Command::Check { file } = command;
     let name = file.display();
     let source = std::fs::read_to_string(&file).map_err(|error| format!("{name} can't be read: {error}"))?;
-    // In a runner, whose bounds are those of the API's check.
+    // A runner has the same limits as the check of the API.
     let faults = Runners::new()?.check(Uuid::nil(), &source).await?;
     for fault in &faults {
-        let weight = if fault.fatal { "error" } else { "warning" };
-        let place = if fault.line > 0 { format!("{}:{}:", fault.line, fault.column) } else { String::new() };
-        print(&format!("{name}:{place} {weight}: {}", fault.message))?;
+        let severity = if fault.fatal { "error" } else { "warning" };
+        let position = if fault.line > 0 { format!("{}:{}:", fault.line, fault.column) } else { String::new() };
+        print(&format!("{name}:{position} {severity}: {}", fault.message))?;
     }
     if faults.iter().any(|fault| fault.fatal) {
         return Ok(ExitCode::FAILURE);
     }
-    print(&format!("{name}: it can be used"))
+    print(&format!("{name}: the script can be used"))
 }

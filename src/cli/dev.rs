@@ -1,5 +1,6 @@
-//! `textback dev`: everything in one process, with a database, a carrier and a phone of its own.
+//! `textback dev`: everything in one process, with a private PostgreSQL, a simulated Twilio and a simulated phone.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -7,27 +8,30 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use clap::Args;
+use dev_postgres::Postgres;
 use poem::{Endpoint, EndpointExt, Response};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use twilio_simulator::{Remote, Settings, Simulator};
 use url::Url;
 
 use super::serve::{SERVE_CONNECTIONS, WORK_CONNECTIONS};
 use super::{
-    Done, metrics_listening, serve_metrics, spawn_notification_listener, spawn_notification_publisher, told_to_stop,
+    Done, metrics_listening, serve_metrics, spawn_notification_listener, spawn_notification_publisher, stop_signal,
 };
 use crate::agents::AgentRuntime;
 use crate::agents::http::{Caller, Network, Networks};
 use crate::agents::script::runner::Runners;
 use crate::carriers::twilio::Client;
 use crate::config::{AgentSettings, DatabaseSettings, DevSettings, EdgeSettings, ServerSettings, WorkerSettings};
+use crate::dev::demo::{self, Demo};
 use crate::dev::folder::Folder;
-use crate::dev::{demo, postgres};
+use crate::dev::postgres;
 use crate::http::console::guard::{self, Guard};
 use crate::http::health::Draining;
-use crate::http::listener::Listening;
-use crate::http::router::App;
-use crate::http::{body, console, router};
+use crate::http::listener::{AddressTaken, Listening};
+use crate::http::router::{self, App};
+use crate::http::{body, console};
 use crate::jobs::Workers;
 use crate::secret::SecretKeys;
 use crate::storage::Storage;
@@ -35,10 +39,10 @@ use crate::storage::carrier_account::Accounts;
 use crate::storage::notifier::Notifier;
 use crate::{jobs, storage, telemetry};
 
-/// How long a text takes from one status to the next: long enough to be seen.
+/// The time between two statuses of a simulated delivery: long enough to be seen in the console.
 const PACE: Duration = Duration::from_millis(300);
 
-/// What `textback dev` takes.
+/// The options of `textback dev`.
 #[derive(Args)]
 pub struct Options {
     #[command(flatten)]
@@ -53,7 +57,7 @@ pub struct Options {
     agents: AgentSettings,
     #[command(flatten)]
     dev: DevSettings,
-    /// 32 bytes in base64 that seal the carrier secrets at rest [default: drawn at the first start]
+    /// The key that encrypts stored secrets: 32 bytes in base64 [default: created at the first start]
     #[arg(long, env = "TEXTBACK_SECRET_KEY", hide_env_values = true)]
     secret_key: Option<SecretKeys>,
 }
@@ -61,123 +65,198 @@ pub struct Options {
 /// Runs `textback dev` until Ctrl-C.
 pub async fn run(options: Options) -> Done {
     telemetry::metrics();
-    refuse_to_serve_strangers(&options)?;
-    body::hold_at_most(options.edge.body_memory());
+    require_password_for_remote_clients(&options)?;
+    body::limit_memory(options.edge.body_memory());
     let folder = Folder::take(&options.dev.data_dir)?;
-    let secret_key = match options.secret_key {
+    let secret_key = match options.secret_key.clone() {
         Some(key) => key,
         None => folder.secret_key()?,
     };
-    // The addresses first: nothing is started that could not be used.
-    let api = Listening::at(options.server.listen, "TEXTBACK_LISTEN").await?.with(options.edge.limits());
-    let metrics = metrics_listening(options.edge.metrics_listen).await?;
-    let carrier = Listening::at(options.dev.simulator_listen, "TEXTBACK_SIMULATOR_LISTEN").await?;
-    let carrier_url = Url::parse(&format!("http://{}", carrier.address()))?;
-    let public_base = match &options.server.public_url {
-        Some(_) => options.server.public_base(),
-        None => format!("http://{}", api.address()),
-    };
-
-    let postgres = match options.database.given() {
-        Some(_) => None,
-        None => Some(postgres::start(folder.path(), options.dev.pg_bin.as_deref()).await?),
-    };
-    let url = match (&postgres, options.database.given()) {
-        (Some(postgres), _) => postgres.url().to_owned(),
-        (None, Some(url)) => url.to_owned(),
-        (None, None) => unreachable!("one of them is there"),
-    };
+    // The addresses are bound first, so that nothing else starts if one is in use.
+    let listeners = Listeners::bind(&options).await?;
+    let (postgres, url) = start_database(&options, &folder).await?;
     storage::migrate(&url).await?;
 
-    // Two ledgers, one set of bells: workers can't take the webhook's connections.
-    let notifier = Arc::new(Notifier::default());
-    let working = Storage::open(&url, WORK_CONNECTIONS, notifier.clone())?;
+    let carrier_url = Url::parse(&format!("http://{}", listeners.carrier.address()))?;
     let client = Client::new(carrier_url.clone(), carrier_url.clone())?;
     let agent_runtime = AgentRuntime { runners: Runners::new()?, caller: Caller::new(networks(&options.agents)?)? };
-    let accounts = Accounts::new(working.clone(), secret_key.clone());
+    let public_base = listeners.public_base(&options);
+    // Workers have a separate pool, so that they can't use up the connections of webhooks. Both pools share a notifier.
+    let notifier = Arc::new(Notifier::default());
+    let worker_storage = Storage::open(&url, WORK_CONNECTIONS, notifier.clone())?;
+    let accounts = Accounts::new(worker_storage.clone(), secret_key.clone());
     let workers =
-        Workers::new(&working, &accounts, &client, agent_runtime.clone(), "dev", &public_base, &options.worker);
-    let serving = Storage::open_beside(&url, SERVE_CONNECTIONS, notifier, workers.beginner())?;
-    spawn_notification_publisher(&working);
-    spawn_notification_listener(&working);
+        Workers::new(&worker_storage, &accounts, &client, agent_runtime.clone(), "dev", &public_base, &options.worker);
+    let storage = Storage::open_beside(&url, SERVE_CONNECTIONS, notifier, workers.beginner())?;
+    spawn_notification_publisher(&worker_storage);
+    spawn_notification_listener(&worker_storage);
     let simulator = Simulator::new(Settings { status_delay: PACE })?;
-    let demo = demo::project(&serving, &folder).await?;
-    let draining = Draining::default();
+    let demo = demo::project(&storage, &folder).await?;
     let guard = Guard::new(options.dev.console_password().cloned());
     let app = App {
-        accounts: Accounts::new(serving.clone(), secret_key.clone()),
+        accounts: Accounts::new(storage.clone(), secret_key.clone()),
         carrier: client,
         agent_runtime,
-        public_base: public_base.as_str().into(),
-        draining: draining.clone(),
+        public_base: public_base.into(),
+        draining: Draining::default(),
         console: Some(console::ConsoleState {
-            storage: serving.clone(),
+            storage: storage.clone(),
             project_id: demo.project_id,
             simulator: Remote::new(carrier_url)?,
             guard: guard.clone(),
         }),
         docs: true,
-        storage: serving.clone(),
+        storage: storage.clone(),
     };
+    let addresses = (listeners.api.address(), listeners.carrier.address());
+    let storages = Storages { serving: storage, workers: worker_storage };
+    let running =
+        Running::start(app, listeners, guarded(simulator.routes(), guard), storages, (workers, options.worker));
+    demo::furnish(&demo, addresses.0, &simulator, &secret_key).await?;
+    let signal = stop_signal();
+    println!("{}", ready_message(&demo, addresses, &data_location(folder.path(), postgres.is_some())));
+    running.until_stopped(signal, postgres).await
+}
 
-    // Workers stop last: what the last request began is theirs.
-    let (stop, served) = (CancellationToken::new(), CancellationToken::new());
-    let (api_address, carrier_address) = (api.address(), carrier.address());
-    let mut serves = tokio::spawn(api.serve(router::routes(app), stop.clone().cancelled_owned()));
-    let mut simulates = tokio::spawn(carrier.serve(guarded(simulator.routes(), guard), stop.clone().cancelled_owned()));
-    let serves_metrics = serve_metrics(metrics, &serving, &draining, stop.clone());
-    let worker_settings = options.worker.clone();
-    let mut works = tokio::spawn({
-        let (working, served) = (working.clone(), served.clone());
-        async move { jobs::run(working, workers, worker_settings, served.cancelled_owned()).await }
-    });
-    demo::furnish(&demo, api_address, &simulator, &secret_key).await?;
-    let told = told_to_stop();
-    println!(
-        "\n  textback is ready.\n\n  Console   http://{api_address}/console\n  API       http://{api_address}/docs   (key: {key})\n  From a shell\n            textback simulate send --from +14155550101 --to {number} \"hi\" --simulator-url http://{carrier_address}\n            textback simulate skip --from +14155550101 --to {number} --console-url http://{api_address}/console\n            curl http://{api_address}/v1/messages -H \"Authorization: Bearer {key}\" -H \"Content-Type: application/json\" \\\n                 -d '{{\"to\": \"+14155550101\", \"body\": \"Your table is ready.\"}}'\n\n  Ctrl-C stops it. {kept}\n",
-        key = demo.api_key,
-        number = demo::NUMBER,
-        kept = kept_where(folder.path(), postgres.is_some()),
-    );
+/// The bound addresses.
+struct Listeners {
+    api: Listening,
+    metrics: Option<Listening>,
+    carrier: Listening,
+}
 
-    let database_ended = async {
-        match &postgres {
-            Some(postgres) => postgres.ended().await,
-            None => std::future::pending().await,
+impl Listeners {
+    async fn bind(options: &Options) -> Result<Self, AddressTaken> {
+        Ok(Self {
+            api: Listening::at(options.server.listen, "TEXTBACK_LISTEN").await?.with(options.edge.limits()),
+            metrics: metrics_listening(options.edge.metrics_listen).await?,
+            carrier: Listening::at(options.dev.simulator_listen, "TEXTBACK_SIMULATOR_LISTEN").await?,
+        })
+    }
+
+    /// The public base URL. By default it has the bound port, which may differ from the given one if that is 0.
+    fn public_base(&self, options: &Options) -> String {
+        match &options.server.public_url {
+            Some(_) => options.server.public_base(),
+            None => format!("http://{}", self.api.address()),
         }
-    };
-    // When one part ends, all parts end: otherwise the process would take messages that nobody answers.
-    let ended = tokio::select! {
-        () = told => None,
-        how = database_ended => Some(format!("PostgreSQL ended: {how}")),
-        how = &mut serves => Some(format!("the API ended: {how:?}")),
-        how = &mut simulates => Some(format!("the simulated carrier ended: {how:?}")),
-        how = &mut works => Some(format!("the workers ended: {how:?}")),
-    };
-    draining.store(true, Ordering::Relaxed);
-    stop.cancel();
-    for part in [serves, simulates].into_iter().chain(serves_metrics) {
-        if !part.is_finished() {
-            let _ = part.await;
-        }
-    }
-    serving.close().await;
-    served.cancel();
-    if !works.is_finished() {
-        let _ = works.await;
-    }
-    working.close().await;
-    if let Some(postgres) = postgres {
-        tokio::task::spawn_blocking(move || postgres.stop()).await?;
-    }
-    match ended {
-        None => Ok(ExitCode::SUCCESS),
-        Some(how) => Err(how.into()),
     }
 }
 
-/// Where the next start finds the data.
-fn kept_where(folder: &Path, has_database: bool) -> String {
+/// The URL of the database, and the private PostgreSQL if no URL was given.
+async fn start_database(
+    options: &Options,
+    folder: &Folder,
+) -> Result<(Option<Postgres>, String), Box<dyn std::error::Error>> {
+    if let Some(url) = options.database.given() {
+        return Ok((None, url.to_owned()));
+    }
+    let postgres = postgres::start(folder.path(), options.dev.pg_bin.as_deref()).await?;
+    let url = postgres.url().to_owned();
+    Ok((Some(postgres), url))
+}
+
+fn ready_message(demo: &Demo, (api, carrier): (SocketAddr, SocketAddr), data: &str) -> String {
+    let (key, number) = (&demo.api_key, demo::NUMBER);
+    format!(
+        r#"
+  textback is ready.
+
+  Console   http://{api}/console
+  API       http://{api}/docs   (key: {key})
+  From a shell
+            textback simulate send --from +14155550101 --to {number} "hi" --simulator-url http://{carrier}
+            textback simulate advance-clock --from +14155550101 --to {number} --console-url http://{api}/console
+            curl http://{api}/v1/messages -H "Authorization: Bearer {key}" -H "Content-Type: application/json" \
+                 -d '{{"to": "+14155550101", "body": "Your table is ready."}}'
+
+  Ctrl-C stops it. {data}
+"#
+    )
+}
+
+/// The pools of the API and of the workers.
+struct Storages {
+    serving: Storage,
+    workers: Storage,
+}
+
+/// Everything that runs until the process stops.
+struct Running {
+    api: JoinHandle<std::io::Result<()>>,
+    carrier: JoinHandle<std::io::Result<()>>,
+    metrics: Option<JoinHandle<std::io::Result<()>>>,
+    workers: JoinHandle<Result<(), String>>,
+    storages: Storages,
+    draining: Draining,
+    /// Stops the API, the simulated carrier and the metrics.
+    stop: CancellationToken,
+    /// Stops the workers.
+    stop_workers: CancellationToken,
+}
+
+impl Running {
+    fn start(
+        app: App,
+        listeners: Listeners,
+        simulator: impl Endpoint<Output = Response> + 'static,
+        storages: Storages,
+        (workers, settings): (Workers, WorkerSettings),
+    ) -> Self {
+        let (stop, stop_workers) = (CancellationToken::new(), CancellationToken::new());
+        let draining = app.draining.clone();
+        let metrics = serve_metrics(listeners.metrics, &storages.serving, &draining, stop.clone());
+        let api = tokio::spawn(listeners.api.serve(router::routes(app), stop.clone().cancelled_owned()));
+        let carrier = tokio::spawn(listeners.carrier.serve(simulator, stop.clone().cancelled_owned()));
+        let (storage, stopped) = (storages.workers.clone(), stop_workers.clone().cancelled_owned());
+        let workers = tokio::spawn(async move {
+            jobs::run(storage, workers, settings, stopped).await.map_err(|error| error.to_string())
+        });
+        Self { api, carrier, metrics, workers, storages, draining, stop, stop_workers }
+    }
+
+    /// Waits for the signal, and stops everything in order. When one part ends, all parts end: otherwise the process would
+    /// accept messages that nobody answers.
+    async fn until_stopped(mut self, signal: impl Future<Output = ()>, postgres: Option<Postgres>) -> Done {
+        let database_ended = async {
+            match &postgres {
+                Some(postgres) => postgres.ended().await,
+                None => std::future::pending().await,
+            }
+        };
+        let ended = tokio::select! {
+            () = signal => None,
+            how = database_ended => Some(format!("PostgreSQL ended: {how}")),
+            how = &mut self.api => Some(format!("the API ended: {how:?}")),
+            how = &mut self.carrier => Some(format!("the simulated carrier ended: {how:?}")),
+            how = &mut self.workers => Some(format!("the workers ended: {how:?}")),
+        };
+        self.draining.store(true, Ordering::Relaxed);
+        self.stop.cancel();
+        for part in [self.api, self.carrier].into_iter().chain(self.metrics) {
+            if !part.is_finished() {
+                let _ = part.await;
+            }
+        }
+        self.storages.serving.close().await;
+        // The workers stop last, because they run the turns that the last requests have started.
+        self.stop_workers.cancel();
+        if !self.workers.is_finished() {
+            let _ = self.workers.await;
+        }
+        self.storages.workers.close().await;
+        if let Some(postgres) = postgres {
+            tokio::task::spawn_blocking(move || postgres.stop()).await?;
+        }
+        match ended {
+            None => Ok(ExitCode::SUCCESS),
+            Some(how) => Err(how.into()),
+        }
+    }
+}
+
+/// A sentence that says where the data is.
+fn data_location(folder: &Path, has_database: bool) -> String {
     let folder = folder.display();
     match has_database {
         true => format!("Data is kept in {folder}."),
@@ -187,13 +266,13 @@ fn kept_where(folder: &Path, has_database: bool) -> String {
 
 /// The console and the simulated phones have no other access control, so without a password they are only for this
 /// machine.
-fn refuse_to_serve_strangers(options: &Options) -> Result<(), String> {
+fn require_password_for_remote_clients(options: &Options) -> Result<(), String> {
     if options.dev.console_password().is_some() {
         return Ok(());
     }
     if let Some(url) = options.server.public_url.as_ref().filter(|url| !guard::is_local(url)) {
         return Err(format!(
-            "TEXTBACK_PUBLIC_URL is {url}, so others reach this by a proxy, and the console would let them read and text; set TEXTBACK_CONSOLE_PASSWORD"
+            "TEXTBACK_PUBLIC_URL is {url}, so other machines reach the console through a proxy and could read and send messages; set TEXTBACK_CONSOLE_PASSWORD"
         ));
     }
     let served =
@@ -201,7 +280,7 @@ fn refuse_to_serve_strangers(options: &Options) -> Result<(), String> {
     match served.into_iter().find(|(_, address)| !address.ip().to_canonical().is_loopback()) {
         None => Ok(()),
         Some((setting, address)) => Err(format!(
-            "{setting} is {address}, which others reach, and the console would let them read and text; set TEXTBACK_CONSOLE_PASSWORD, or listen at 127.0.0.1"
+            "{setting} is {address}, so other machines reach the console and could read and send messages; set TEXTBACK_CONSOLE_PASSWORD, or listen on 127.0.0.1"
         )),
     }
 }
@@ -223,7 +302,7 @@ fn guarded<E: Endpoint<Output = Response> + 'static>(
     router::edge(guarded)
 }
 
-/// What was allowed, and this machine: in development an agent's service runs beside us.
+/// The allowed networks and this machine, because in development the service of an agent runs on this machine.
 fn networks(agents: &AgentSettings) -> Result<Networks, String> {
     let mut allowed = agents.allow_hosts.clone();
     for this_machine in ["127.0.0.0/8", "::1"] {

@@ -1,4 +1,4 @@
-//! What the commands do: open the storage, start doors and hands, wait for the signal; the only place that knows them all.
+//! Implements the commands: each one opens the storage, starts what it needs and waits for a signal to stop.
 
 pub mod agent;
 pub mod dev;
@@ -25,10 +25,10 @@ use crate::storage::Storage;
 use crate::storage::connection_settings::Unsuitable;
 use crate::storage::database;
 
-/// How a command ended; an error is a sentence for whoever typed it.
+/// The result of a command. The text of an error is for the user of the command.
 pub type Done = Result<ExitCode, Box<dyn std::error::Error>>;
 
-/// Prints a text to standard output. A reader that went away is no fault.
+/// Prints a text to standard output. A closed pipe is not an error.
 pub fn print(text: &str) -> Done {
     match writeln!(std::io::stdout(), "{}", text.trim_end()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
@@ -36,8 +36,8 @@ pub fn print(text: &str) -> Done {
     }
 }
 
-/// Lets this process have as many open files as its system allows: a turn and a text on their way may each hold a socket, and the
-/// usual soft limit of 1,024 is there for programs that know no better (systemd.exec(5), LimitNOFILE).
+/// Raises the limit of open files to what the system allows, because each turn and each delivery may hold a socket. The
+/// usual soft limit of 1,024 exists only for programs that use select(2) (systemd.exec(5), LimitNOFILE).
 pub fn open_many_files() {
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
@@ -57,14 +57,14 @@ async fn metrics_listening(wanted: Option<MetricsListen>) -> Result<Option<Liste
         None => match Listening::at(METRICS_LISTEN, "TEXTBACK_METRICS_LISTEN").await {
             Ok(listening) => Ok(Some(listening)),
             Err(error) => {
-                tracing::warn!(%error, "the metrics of this process are served nowhere");
+                tracing::warn!(%error, "the metrics of this process are not served");
                 Ok(None)
             }
         },
     }
 }
 
-/// Serves health and metrics at an address of their own, until `stop`.
+/// Serves health and metrics on a separate address until `stop`.
 fn serve_metrics(
     listening: Option<Listening>,
     storage: &Storage,
@@ -73,19 +73,19 @@ fn serve_metrics(
 ) -> Option<JoinHandle<std::io::Result<()>>> {
     let listening = listening?;
     tracing::info!(address = %listening.address(), "serving metrics");
-    // There are few clients: a prober and some scrapers.
+    // The only clients are health checks and scrapers.
     let listening = listening.with(Limits { connections: 256, ..Limits::default() });
     let routes = router::health_routes(storage.clone(), draining.clone());
     Some(tokio::spawn(listening.serve(routes, stop.cancelled_owned())))
 }
 
-/// Listens for SIGTERM, SIGINT (Ctrl-C) and SIGHUP (the terminal is closed); the future ends at the first of them. Signals
-/// are heard from the call on, so call it before the process says that it is ready: until then a signal ends it at once.
-fn told_to_stop() -> impl Future<Output = ()> + Send + 'static {
-    let heard = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
+/// Waits for SIGTERM, SIGINT (Ctrl-C) or SIGHUP (the terminal was closed). The handlers are installed by the call itself,
+/// so call it before the process reports that it is ready. Before that, a signal ends the process at once.
+fn stop_signal() -> impl Future<Output = ()> + Send + 'static {
+    let signals = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
     async move {
-        let [Ok(mut term), Ok(mut int), Ok(mut hangup)] = heard else {
-            tracing::error!("signals can't be heard; only SIGKILL will end this process");
+        let [Ok(mut term), Ok(mut int), Ok(mut hangup)] = signals else {
+            tracing::error!("signal handlers can't be installed; only SIGKILL will end this process");
             return std::future::pending().await;
         };
         let name = tokio::select! {
@@ -101,8 +101,10 @@ fn told_to_stop() -> impl Future<Output = ()> + Send + 'static {
 async fn refuse_unsuitable(url: &str) -> Result<(), Box<dyn std::error::Error>> {
     let checked = database::check_suits(url).await;
     if let Some(Unsuitable::OneConnection) = checked.as_ref().err().and_then(Unsuitable::of) {
-        // The database may only be slow at the moment; /readyz and doctor report that.
-        tracing::warn!("the database gave no second connection in time; a pooler must give enough of them");
+        // The database may be slow only at the moment. /readyz and doctor report that.
+        tracing::warn!(
+            "the database did not accept a second connection in time; if there is a pooler, raise its pool_size"
+        );
         return Ok(());
     }
     checked.map_err(|error| match Unsuitable::of(&error) {
@@ -111,12 +113,12 @@ async fn refuse_unsuitable(url: &str) -> Result<(), Box<dyn std::error::Error>> 
     })
 }
 
-/// Starts telling other processes of work that is written here. Ends with the runtime.
+/// Starts notifying other processes of jobs that this process writes. Ends with the runtime.
 fn spawn_notification_publisher(storage: &Storage) {
     tokio::spawn(storage.notifier().clone().publish_notifications(storage.pool().clone()));
 }
 
-/// Starts hearing of work that other processes write; keeps one connection. Ends with the runtime.
+/// Starts listening to notifications of jobs that other processes write. It keeps one connection. Ends with the runtime.
 fn spawn_notification_listener(storage: &Storage) {
     tokio::spawn(storage.notifier().clone().listen_to_notifications(storage.pool().clone()));
 }

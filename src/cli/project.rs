@@ -1,4 +1,4 @@
-//! `textback migrate` and `textback project`: what an operator does once.
+//! `textback migrate` and `textback project`: sets up the database and creates projects.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use crate::config::DatabaseSettings;
 use crate::storage::notifier::Notifier;
 use crate::storage::{self, Storage, health, project, refused_by};
 
-/// What `textback project` can do.
+/// The subcommands of `textback project`.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Make a project and print its id and its first API key, which is shown only once
+    /// Create a project and print its id and its first API key, which is shown only once
     Create {
         #[command(flatten)]
         database: DatabaseSettings,
-        /// For people; 1 to 100 characters
+        /// The name of the project: 1 to 100 characters
         name: String,
     },
 }
@@ -40,10 +40,10 @@ pub async fn run(command: Command) -> Done {
             return Err("a project's name has 1 to 100 characters".into());
         }
         Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => {
-            // A role that may not use the schema sees no table either.
+            // A role without the right to use the schema gets the same error.
             return Err(match health::check(&storage).await {
                 Err(missing @ health::NotReady::Rights { .. }) => missing.to_string().into(),
-                _ => "the database has no tables of textback yet; run: textback migrate".into(),
+                _ => "the database does not have the schema of textback yet; run: textback migrate".into(),
             });
         }
         Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42501") => {
@@ -62,7 +62,7 @@ pub async fn run(command: Command) -> Done {
 pub async fn migrate(database: &DatabaseSettings, grant_to: Option<&str>) -> Done {
     let url = database.required()?;
     storage::migrate(url).await?;
-    tracing::info!("the database has this binary's schema");
+    tracing::info!("the database has the schema of this binary");
     if let Some(role) = grant_to {
         let storage = Storage::open(url, 1, Arc::new(Notifier::default()))?;
         let granting = async {
@@ -73,7 +73,7 @@ pub async fn migrate(database: &DatabaseSettings, grant_to: Option<&str>) -> Don
         };
         let statements = granting.await.map_err(|error: sqlx::Error| match &error {
             sqlx::Error::Database(told) if told.code().as_deref() == Some("42704") => {
-                format!("there is no role {role}; make it first: create role {role} login").into()
+                format!("there is no role {role}; create it first: create role {role} login").into()
             }
             _ => Box::<dyn std::error::Error>::from(error),
         })?;

@@ -17,7 +17,7 @@ use clap::error::{ContextKind, ContextValue};
 /// Variables that hold a secret. libpq's variables are read at each connection, so they stay readable for this process.
 /// The others are read once.
 const READ_ONCE: [&str; 3] = ["DATABASE_URL", "TEXTBACK_SECRET_KEY", "TEXTBACK_CONSOLE_PASSWORD"];
-const READ_AGAIN: [&str; 1] = ["PGPASSWORD"];
+const READ_REPEATEDLY: [&str; 1] = ["PGPASSWORD"];
 /// Arguments that hold a secret.
 const ARGUMENTS: [&str; 3] = ["--database-url", "--secret-key", "--console-password"];
 
@@ -45,7 +45,7 @@ pub fn hide() {
         // SAFETY: this process has one thread, so no other thread reads the environment at the same time.
         unsafe { std::env::remove_var(name) };
     }
-    for name in READ_AGAIN {
+    for name in READ_REPEATEDLY {
         if let Some(value) = std::env::var_os(name) {
             // SAFETY: as above. The new value is stored elsewhere than the memory that is overwritten below.
             unsafe { std::env::set_var(name, value) };
@@ -58,7 +58,7 @@ pub fn hide() {
     }
 }
 
-/// Takes the value out of an error about an argument that holds a secret: it would end up in a log.
+/// Removes the value from an error about an argument that holds a secret, because errors end up in logs.
 pub fn hide_in(mut error: clap::Error) -> clap::Error {
     let argument = error.get(ContextKind::InvalidArg).map(ToString::to_string).unwrap_or_default();
     if ARGUMENTS.iter().any(|secret| argument.starts_with(secret)) {
@@ -71,7 +71,7 @@ pub fn hide_in(mut error: clap::Error) -> clap::Error {
 mod linux {
     use std::ops::Range;
 
-    use super::{ARGUMENTS, READ_AGAIN, READ_ONCE};
+    use super::{ARGUMENTS, READ_ONCE, READ_REPEATEDLY};
 
     /// Where the kernel put the arguments and the environment: fields 48 to 51 of proc_pid_stat(5).
     pub(super) fn given() -> Option<(Range<usize>, Range<usize>)> {
@@ -81,16 +81,16 @@ mod linux {
         let addresses = after_name.split_whitespace().skip(45).map(|field| field.parse().ok());
         let [arguments, arguments_end, environment, environment_end] =
             addresses.take(4).collect::<Option<Vec<usize>>>()?.try_into().ok()?;
-        let is_told = arguments > 0 && arguments <= arguments_end && environment > 0 && environment <= environment_end;
-        is_told.then_some((arguments..arguments_end, environment..environment_end))
+        let is_known = arguments > 0 && arguments <= arguments_end && environment > 0 && environment <= environment_end;
+        is_known.then_some((arguments..arguments_end, environment..environment_end))
     }
 
     /// Fills the parts of a memory range that `secret` finds with zeros.
-    pub(super) fn overwrite(place: Range<usize>, secret: fn(&[u8]) -> Vec<Range<usize>>) {
+    pub(super) fn overwrite(range: Range<usize>, secret: fn(&[u8]) -> Vec<Range<usize>>) {
         // SAFETY: the kernel gave this memory to this process at its start, to be read and written, and it stays valid
         // while the process lives. There is one thread. The variables in it were removed or copied elsewhere, and the
         // standard library has its own copy of each argument that was read.
-        let bytes = unsafe { std::slice::from_raw_parts_mut(place.start as *mut u8, place.len()) };
+        let bytes = unsafe { std::slice::from_raw_parts_mut(range.start as *mut u8, range.len()) };
         for part in secret(bytes) {
             bytes.get_mut(part).into_iter().for_each(|part| part.fill(0));
         }
@@ -110,7 +110,7 @@ mod linux {
         let of_secret = |(range, text): (Range<usize>, &[u8])| {
             let name = READ_ONCE
                 .iter()
-                .chain(&READ_AGAIN)
+                .chain(&READ_REPEATEDLY)
                 .find(|name| text.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'=')))?;
             Some(range.start + name.len() + 1..range.end)
         };

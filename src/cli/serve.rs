@@ -1,4 +1,4 @@
-//! `textback serve` and `textback work`: the API and the workers, as processes of their own or both in one.
+//! `textback serve` and `textback work`: the API and the workers, as separate processes or as one.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Done, metrics_listening, refuse_unsuitable, serve_metrics, spawn_notification_listener,
-    spawn_notification_publisher, told_to_stop,
+    spawn_notification_publisher, stop_signal,
 };
 use crate::agents::AgentRuntime;
 use crate::agents::http::{Caller, Networks};
@@ -30,12 +30,12 @@ use crate::storage::notifier::Notifier;
 use crate::storage::{Storage, health, key_rotation};
 use crate::{jobs, telemetry};
 
-/// Connections of a serving process: two flush texts, the others serve the API.
+/// Database connections of a serving process: two flush inbound messages, the others serve the API.
 pub(super) const SERVE_CONNECTIONS: u32 = 8;
-/// Connections of a working process: claims, settlements, renewals, one that listens.
+/// Database connections of a worker: claims, settling, lease renewals, and one that listens to notifications.
 pub(super) const WORK_CONNECTIONS: u32 = 12;
 
-/// What `textback serve` takes.
+/// The options of `textback serve`.
 #[derive(Args)]
 pub struct ServeOptions {
     #[command(flatten)]
@@ -46,14 +46,14 @@ pub struct ServeOptions {
     pub carrier: CarrierSettings,
     #[command(flatten)]
     pub agents: AgentSettings,
-    /// Run workers in this process too, which answers a text with less work than two processes do
+    /// Run workers in this process too. This takes fewer database statements per message than two processes
     #[arg(long, env = "TEXTBACK_WITH_WORKERS")]
     pub with_workers: bool,
     #[command(flatten)]
     pub worker: WorkerSettings,
 }
 
-/// What `textback work` takes.
+/// The options of `textback work`.
 #[derive(Args)]
 pub struct WorkOptions {
     #[command(flatten)]
@@ -62,10 +62,10 @@ pub struct WorkOptions {
     pub carrier: CarrierSettings,
     #[command(flatten)]
     pub agents: AgentSettings,
-    /// How the carrier reaches `textback serve` from outside; it reports deliveries there
+    /// The URL of `textback serve` that Twilio calls to report deliveries
     #[arg(long, env = "TEXTBACK_PUBLIC_URL", value_parser = parse_base_url)]
     pub public_url: Option<url::Url>,
-    /// Where /livez, /readyz and /metrics of this process are served, if anywhere
+    /// The address that serves /livez, /readyz and /metrics of this process [default: none]
     #[arg(long, env = "TEXTBACK_WORK_LISTEN")]
     pub health_listen: Option<SocketAddr>,
 }
@@ -74,19 +74,24 @@ pub struct WorkOptions {
 pub async fn serve(database: &DatabaseSettings, options: ServeOptions) -> Done {
     telemetry::metrics();
     let ServeOptions { server, edge, carrier, agents, with_workers, worker: settings } = options;
-    body::hold_at_most(edge.body_memory());
+    body::limit_memory(edge.body_memory());
     let (url, notifier) = (database.required()?, Arc::new(Notifier::default()));
     let client = Client::new(carrier.twilio_api_url.clone(), carrier.twilio_messaging_url.clone())?;
     let (agent_runtime, public_base) = (agent_runtime(&agents)?, server.public_base());
-    // A storage of their own: workers can't take the webhook's connections.
-    let working = match with_workers {
-        true => Some(Storage::open(url, WORK_CONNECTIONS, notifier.clone())?),
-        false => None,
-    };
-    let workers = match &working {
-        Some(working) => {
-            let accounts = Accounts::new(working.clone(), carrier.required_key()?);
-            Some(Workers::new(working, &accounts, &client, agent_runtime.clone(), "live", &public_base, &settings))
+    // Workers have a separate pool, so that they can't use up the connections of webhooks.
+    let worker_storage = with_workers.then(|| Storage::open(url, WORK_CONNECTIONS, notifier.clone())).transpose()?;
+    let workers = match &worker_storage {
+        Some(worker_storage) => {
+            let accounts = Accounts::new(worker_storage.clone(), carrier.required_key()?);
+            Some(Workers::new(
+                worker_storage,
+                &accounts,
+                &client,
+                agent_runtime.clone(),
+                "live",
+                &public_base,
+                &settings,
+            ))
         }
         None => None,
     };
@@ -110,34 +115,21 @@ pub async fn serve(database: &DatabaseSettings, options: ServeOptions) -> Done {
         storage: storage.clone(),
     };
     warn_if_not_ready(&storage).await;
-    key_rotation::seal_anew_beside(&storage, &key);
+    key_rotation::re_encrypt_in_background(&storage, &key);
     spawn_notification_publisher(&storage);
-    let told = told_to_stop();
+    let signal = stop_signal();
     tracing::info!(address = %listening.address(), public_url = %app.public_base, with_workers, "serving");
 
     let stopped = CancellationToken::new();
     let metrics = serve_metrics(metrics, &storage, &draining, stopped.clone());
     let serving = listening.serve(router::routes(app), async move {
-        told.await;
+        signal.await;
         draining.store(true, Ordering::Relaxed);
     });
-    match working.zip(workers) {
+    match worker_storage.zip(workers) {
         None => serving.await?,
-        Some((working, workers)) => {
-            spawn_notification_listener(&working);
-            let served = CancellationToken::new();
-            let running = jobs::run(working.clone(), workers, settings, served.clone().cancelled_owned());
-            let mut running = tokio::spawn(running);
-            tokio::select! {
-                ended = serving => ended?,
-                // Without its workers the process would take messages that nobody answers.
-                how = &mut running => return Err(format!("the workers ended: {how:?}").into()),
-            }
-            // Only now: what the last request began is theirs, and that of one that was cut off is written by then.
-            storage.close().await;
-            served.cancel();
-            running.await??;
-            working.close().await;
+        Some((worker_storage, workers)) => {
+            serve_with_workers(serving, &storage, (worker_storage, workers), settings).await?;
         }
     }
     stopped.cancel();
@@ -146,6 +138,30 @@ pub async fn serve(database: &DatabaseSettings, options: ServeOptions) -> Done {
     }
     storage.close().await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Serves until the signal and runs workers beside it. The workers stop last, because they run the turns that the last
+/// requests have started.
+async fn serve_with_workers(
+    serving: impl Future<Output = std::io::Result<()>>,
+    storage: &Storage,
+    (worker_storage, workers): (Storage, Workers),
+    settings: WorkerSettings,
+) -> Result<(), Box<dyn std::error::Error>> {
+    spawn_notification_listener(&worker_storage);
+    let served = CancellationToken::new();
+    let mut running =
+        tokio::spawn(jobs::run(worker_storage.clone(), workers, settings, served.clone().cancelled_owned()));
+    tokio::select! {
+        ended = serving => ended?,
+        // Without its workers the process would accept messages that nobody answers.
+        how = &mut running => return Err(format!("the workers ended: {how:?}").into()),
+    }
+    storage.close().await;
+    served.cancel();
+    running.await??;
+    worker_storage.close().await;
+    Ok(())
 }
 
 /// Runs `textback work`.
@@ -168,7 +184,7 @@ pub async fn work(database: &DatabaseSettings, options: WorkOptions) -> Done {
     );
     refuse_unsuitable(database.required()?).await?;
     warn_if_not_ready(&storage).await;
-    key_rotation::seal_anew_beside(&storage, accounts.key());
+    key_rotation::re_encrypt_in_background(&storage, accounts.key());
     spawn_notification_publisher(&storage);
     spawn_notification_listener(&storage);
 
@@ -179,12 +195,11 @@ pub async fn work(database: &DatabaseSettings, options: WorkOptions) -> Done {
         None => None,
     };
     let health = serve_metrics(health, &storage, &draining, stop.clone());
-    let told = told_to_stop();
+    let signal = stop_signal();
     tracing::info!(turn_slots = options.worker.turn_slots, delivery_slots = options.worker.delivery_slots, "working");
-    // On a thread of the runtime: the thread that waits for the whole process is another one, which each step of each turn would
-    // have to wake.
+    // The workers run on a thread of the runtime. On the main thread, each step of each turn would have to wake it.
     let running = jobs::run(storage.clone(), workers, options.worker.clone(), async move {
-        told.await;
+        signal.await;
         draining.store(true, Ordering::Relaxed);
     });
     tokio::spawn(running).await??;
@@ -196,12 +211,13 @@ pub async fn work(database: &DatabaseSettings, options: WorkOptions) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What agents run with.
+/// The script runners and the HTTP caller of agents.
 fn agent_runtime(agents: &AgentSettings) -> Result<AgentRuntime, Box<dyn std::error::Error>> {
     Ok(AgentRuntime { runners: Runners::new()?, caller: Caller::new(Networks::public_and(&agents.allow_hosts))? })
 }
 
-/// A database that is away or old is no reason not to start: it may come, and `/readyz` tells.
+/// Logs a warning if the database is unavailable or has an old schema. The process starts anyway, since the database may
+/// come later; `/readyz` reports it.
 async fn warn_if_not_ready(storage: &Storage) {
     if let Err(not_ready) = health::check(storage).await {
         tracing::warn!(error = %not_ready, "started without being ready");

@@ -1,4 +1,4 @@
-//! `textback simulate`: a Twilio on loopback, and phones for the shell.
+//! `textback simulate`: runs a simulated Twilio, and texts from simulated phones.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -8,19 +8,19 @@ use clap::{Args, Subcommand};
 use twilio_simulator::{Account, NewText, Remote, RemoteError, Settings, Simulator};
 use url::Url;
 
-use super::{Done, print, told_to_stop};
+use super::{Done, print, stop_signal};
 use crate::http::listener::Listening;
 use crate::http::{body, router};
 
-/// What `textback simulate` can do.
+/// The subcommands of `textback simulate`.
 #[derive(Subcommand)]
 pub enum Command {
     /// Run a simulated Twilio on loopback; point TEXTBACK_TWILIO_API_URL at it
     Serve {
-        /// Where it listens
+        /// The address to listen on
         #[arg(long, env = "TEXTBACK_SIMULATOR_LISTEN", default_value = "127.0.0.1:8081")]
         listen: SocketAddr,
-        /// Its account
+        /// The account SID
         #[arg(long, default_value = "AC00000000000000000000000000000000")]
         account_sid: String,
         /// The account's auth token
@@ -33,7 +33,7 @@ pub enum Command {
         #[arg(long, default_value_t = 300)]
         pace_ms: u64,
     },
-    /// Send a text from a phone, and print what the webhook answered
+    /// Send a message from a phone, and print the answer of the webhook
     Send {
         #[command(flatten)]
         at: At,
@@ -43,24 +43,25 @@ pub enum Command {
         /// The number that it texts
         #[arg(long)]
         to: String,
-        /// URLs of pictures that come with it
+        /// The URL of a medium to attach; may be given more than once
         #[arg(long = "media-url")]
         media_urls: Vec<String>,
-        /// Deliver a text again: the id that it had
+        /// The id of a message to deliver again
         #[arg(long)]
         sid: Option<String>,
         #[arg(default_value = "")]
         body: String,
     },
-    /// Print what is on a phone's screen
+    /// Print the messages on a phone's screen
     Phone {
         #[command(flatten)]
         at: At,
         /// The phone
         number: String,
     },
-    /// Let time pass in a session of `textback dev`: everything in it happened so much earlier
-    Skip {
+    /// Advance the clock of a session of `textback dev`: all its times move into the past
+    #[command(alias = "skip")]
+    AdvanceClock {
         /// The console of `textback dev`
         #[arg(long, env = "TEXTBACK_CONSOLE_URL", default_value = "http://127.0.0.1:8080/console")]
         console_url: Url,
@@ -70,16 +71,16 @@ pub enum Command {
         /// The number that it texted
         #[arg(long)]
         to: String,
-        /// How many seconds; a day unless you say otherwise
+        /// By how many seconds
         #[arg(long, default_value_t = 24 * 3600)]
         seconds: u32,
     },
 }
 
-/// Which simulator.
+/// The simulator to use.
 #[derive(Args)]
 pub struct At {
-    /// The simulated Twilio
+    /// The URL of the simulated Twilio
     #[arg(long, env = "TEXTBACK_SIMULATOR_URL", default_value = "http://127.0.0.1:8081")]
     simulator_url: Url,
 }
@@ -94,9 +95,9 @@ pub async fn run(command: Command) -> Done {
                 simulator.add_number(&account_sid, number);
             }
             let listening = Listening::at(listen, "TEXTBACK_SIMULATOR_LISTEN").await?;
-            let told = told_to_stop();
+            let signal = stop_signal();
             tracing::info!(address = %listening.address(), account_sid, numbers = numbers.join(" "), "simulating");
-            listening.serve(router::edge(body::bounded(simulator.routes())), told).await?;
+            listening.serve(router::edge(body::bounded(simulator.routes())), signal).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Send { at, from, to, media_urls, sid, body } => {
@@ -107,20 +108,27 @@ pub async fn run(command: Command) -> Done {
         }
         Command::Phone { at, number } => {
             for text in Remote::new(at.simulator_url)?.screen(&number).await.map_err(explain)? {
-                let way = if text.mine { "->" } else { "<-" };
-                print(&format!("{} {way} {} [{}] {}", text.at.format("%H:%M:%S"), text.peer, text.status, text.body))?;
+                let arrow = if text.mine { "->" } else { "<-" };
+                print(&format!(
+                    "{} {arrow} {} [{}] {}",
+                    text.at.format("%H:%M:%S"),
+                    text.peer,
+                    text.status,
+                    text.body
+                ))?;
             }
             Ok(ExitCode::SUCCESS)
         }
-        Command::Skip { console_url, from, to, seconds } => {
+        Command::AdvanceClock { console_url, from, to, seconds } => {
             let form = [("contact", &from), ("number", &to), ("seconds", &seconds.to_string())];
-            let url = format!("{}/skip", console_url.as_str().trim_end_matches('/'));
+            let url = format!("{}/advance-clock", console_url.as_str().trim_end_matches('/'));
             let answer = reqwest::Client::new().post(&url).header("HX-Request", "true").form(&form).send().await;
-            let answer = answer.map_err(|_| format!("no console answers at {console_url}; textback dev has one"))?;
+            let answer =
+                answer.map_err(|_| format!("there is no console at {console_url}; is textback dev running?"))?;
             if !answer.status().is_success() {
                 return Err(format!("the console refused: {}", answer.text().await?).into());
             }
-            print(&format!("{seconds} seconds have passed between {from} and {to}"))?;
+            print(&format!("the clock of the session between {from} and {to} is {seconds} seconds ahead"))?;
             Ok(ExitCode::SUCCESS)
         }
     }

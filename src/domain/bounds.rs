@@ -1,5 +1,4 @@
-//! Bounds for input from outside: JSON numbers, depth and size, and the length of texts that are stored or logged. Does
-//! no I/O.
+//! Limits input from outside: JSON numbers, depth and size, and the length of texts that are stored or logged.
 //!
 //! serde_json keeps all digits of a number (starlark enables `arbitrary_precision`). PostgreSQL's jsonb stores
 //! `1e99999` in twelve bytes and prints it with 100,000 digits. So numbers become i64, u64 or finite f64, and sizes are
@@ -94,7 +93,7 @@ pub fn number(given: &Number) -> Result<Number, String> {
     }
 }
 
-/// Prepares an object for storage: each number gets its canonical form. The error names the place and the fault: a
+/// Prepares an object for storage: each number gets its canonical form. The error names the fault and its path: a
 /// number, a NUL, a depth over [`DEPTH`], or a size over `most_bytes` as PostgreSQL prints it.
 pub fn object(fields: &mut Map<String, Value>, most_bytes: usize) -> Result<(), String> {
     for (key, value) in fields.iter_mut() {
@@ -109,28 +108,28 @@ pub fn object(fields: &mut Map<String, Value>, most_bytes: usize) -> Result<(), 
     Ok(())
 }
 
-/// What is wrong with a value, and where it is.
+/// What is wrong with a value, and the path to it.
 struct Fault {
-    place: String,
+    path: String,
     what: String,
 }
 
 impl Fault {
     fn within_key(self, key: &str) -> String {
-        let Self { place, what } = self;
-        format!("at {}{place}: {what}", text(key, SHOWN_BYTES))
+        let Self { path, what } = self;
+        format!("at {}{path}: {what}", text(key, SHOWN_BYTES))
     }
 }
 
 impl From<String> for Fault {
     fn from(what: String) -> Self {
-        Self { place: String::new(), what }
+        Self { path: String::new(), what }
     }
 }
 
 fn walk(value: &mut Value, depth: usize) -> Result<(), Fault> {
     if depth > DEPTH {
-        return Err(format!("values lie over {DEPTH} deep in each other").into());
+        return Err(format!("values are nested over {DEPTH} deep").into());
     }
     match value {
         Value::Null | Value::Bool(_) => {}
@@ -139,13 +138,13 @@ fn walk(value: &mut Value, depth: usize) -> Result<(), Fault> {
         Value::Array(items) => {
             for (n, item) in items.iter_mut().enumerate() {
                 walk(item, depth + 1)
-                    .map_err(|fault| Fault { place: format!("[{n}]{}", fault.place), what: fault.what })?;
+                    .map_err(|fault| Fault { path: format!("[{n}]{}", fault.path), what: fault.what })?;
             }
         }
         Value::Object(fields) => {
             for (key, item) in fields.iter_mut() {
                 refuse_nul(key, "a key").and_then(|()| walk(item, depth + 1)).map_err(|fault| Fault {
-                    place: format!(".{}{}", text(key, SHOWN_BYTES), fault.place),
+                    path: format!(".{}{}", text(key, SHOWN_BYTES), fault.path),
                     what: fault.what,
                 })?;
             }
@@ -156,7 +155,7 @@ fn walk(value: &mut Value, depth: usize) -> Result<(), Fault> {
 
 fn refuse_nul(given: &str, what: &str) -> Result<(), Fault> {
     if given.contains('\0') {
-        Err(format!("{what} holds the character NUL, which can't be kept").into())
+        Err(format!("{what} holds the character NUL, which can't be stored").into())
     } else {
         Ok(())
     }
@@ -253,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_an_object_is_told_with_its_place() {
+    fn the_error_about_an_object_names_the_path() {
         let mut deep = json!(1);
         for _ in 0..=DEPTH {
             deep = json!([deep]);
@@ -284,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_carrier_tells_is_kept_without_nul_and_cut() {
+    fn a_carriers_json_is_stored_without_nul_and_cut() {
         let mut given = json!({"a\0": ["x\0y", {"b": "\0"}], "long": "é".repeat(20), "n": 7, "none": null});
         told(&mut given, 20);
         let cut = format!("{}{CUT}", "é".repeat(5));
@@ -320,7 +319,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_kept_has_canonical_numbers_and_stays_as_it_is(given in any_json()) {
+        fn a_prepared_object_has_canonical_numbers_and_is_stable(given in any_json()) {
             let mut kept = Map::from_iter([("a".to_owned(), given)]);
             if object(&mut kept, STATE_BYTES).is_ok() {
                 let mut numbers = Vec::new();
@@ -336,7 +335,7 @@ mod tests {
         }
 
         #[test]
-        fn a_text_is_never_longer_than_asked(given in ".{0,200}", most in 10_usize..100) {
+        fn a_text_is_never_longer_than_the_limit(given in ".{0,200}", most in 10_usize..100) {
             prop_assert!(text(&given, most).len() <= most);
         }
     }

@@ -1,27 +1,27 @@
-//! Phone numbers by their digits: whether they are E.164, and in which country they are; it asks nobody.
+//! Checks whether a text is a phone number in E.164, and derives its country from its digits.
 
-/// A plus, then 7 to 15 digits that don't begin with 0 (ITU-T E.164).
+/// Whether a text is a plus and 7 to 15 digits that don't begin with 0 (ITU-T E.164).
 pub fn is_e164(text: &str) -> bool {
     text.strip_prefix('+').is_some_and(|digits| {
         (7..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0')
     })
 }
 
-/// The country of an E.164 number (ISO 3166-1 alpha-2), when its digits tell: +1 is shared by 25 of them.
+/// The country of an E.164 number (ISO 3166-1 alpha-2), if its digits identify one. 25 countries share +1.
 pub fn country(number: &str) -> Option<String> {
     let number = phonenumber::parse(None, number).ok()?;
     let code = number.country().code();
     let country = match number.country().id() {
         Some(country) => format!("{country:?}"),
-        // A number that is given to nobody; the first country of a code is its main one. Of +1 the digits behind it tell.
+        // An unassigned number: the first country of a code is its main country, except for +1.
         None if code != 1 => phonenumber::metadata::DATABASE.by_code(&code)?.first()?.id().to_owned(),
         None => return None,
     };
     (country.len() == 2).then_some(country)
 }
 
-/// The country code of numbers without a country, such as +800 and +882 (UN M49: the world).
-pub const WORLD: &str = "001";
+/// The country code of numbers without a country, such as +800 and +882 (UN M49: 001, the world).
+pub const INTERNATIONAL: &str = "001";
 
 /// The toll-free areas of +1, which serve the United States and Canada.
 const TOLL_FREE: [&str; 7] = ["+1800", "+1833", "+1844", "+1855", "+1866", "+1877", "+1888"];
@@ -34,7 +34,7 @@ pub fn countries(number: &str) -> Vec<String> {
     match country(number).filter(|_| !is_toll_free) {
         Some(country) => vec![country],
         None if number.starts_with("+1") => vec!["US".to_owned(), "CA".to_owned()],
-        None => vec![WORLD.to_owned()],
+        None => vec![INTERNATIONAL.to_owned()],
     }
 }
 
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_digits_tell_the_country() {
+    fn the_digits_identify_the_country() {
         for (number, of) in [
             ("+14155550101", Some("US")),
             ("+16135550123", Some("CA")),
@@ -73,10 +73,10 @@ mod tests {
             ("+447624123456", &["IM"]),
             ("+79161234567", &["RU"]),
             ("+77012345678", &["KZ"]),
-            ("+80012345678", &[WORLD]),
-            ("+88212345678", &[WORLD]),
-            ("+883510012345", &[WORLD]),
-            ("+999123456789", &[WORLD]),
+            ("+80012345678", &[INTERNATIONAL]),
+            ("+88212345678", &[INTERNATIONAL]),
+            ("+883510012345", &[INTERNATIONAL]),
+            ("+999123456789", &[INTERNATIONAL]),
             ("+12005550123", &["US", "CA"]),
             ("+18005550123", &["US", "CA"]),
         ] {

@@ -1,25 +1,25 @@
-//! How long a text is as the carrier counts it, and how to make it fit: segments, plain characters, parts; it sends nothing.
+//! Counts the SMS segments of a text, and shortens or splits a text that is too long.
 //!
-//! GSM-7 and its extension are those of 3GPP TS 23.038, 6.2.1. The function `sms_segments` of the schema counts the same
-//! in another way; a test compares the two.
+//! GSM-7 and its extension are those of 3GPP TS 23.038, 6.2.1. The SQL function `sms_segments` has the same result by
+//! another method, and a test compares the two.
 
 /// The longest text that the carrier takes (<https://www.twilio.com/docs/api/errors/21617>), in UTF-16 code units: its
 /// page says that emoji may count as more than one character.
 pub const MOST_UNITS: usize = 1600;
 
-/// How long a text is as the carrier counts it.
+/// The length of a text as the carrier counts it.
 pub fn units(text: &str) -> usize {
     text.encode_utf16().count()
 }
 
-/// Whether a text shows nothing: blanks, and characters that have no width.
+/// Whether a text has only blanks and characters without width.
 pub fn is_blank(text: &str) -> bool {
     text.chars().all(|letter| {
         letter.is_whitespace() || matches!(letter, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}')
     })
 }
 
-/// In which alphabet a text leaves.
+/// The encoding of an SMS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoding {
     /// 7 bits a character, 14 for those of the extension.
@@ -29,8 +29,8 @@ pub enum Encoding {
 }
 
 impl Encoding {
-    /// The word for it in rows and answers.
-    pub const fn word(self) -> &'static str {
+    /// The word in the database and in JSON.
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Gsm7 => "gsm7",
             Self::Ucs2 => "ucs2",
@@ -38,7 +38,7 @@ impl Encoding {
     }
 }
 
-/// How many septets a character has in GSM-7; `None` when it is not in it.
+/// How many septets a character takes in GSM-7; `None` if GSM-7 lacks it.
 const fn septets(character: char) -> Option<usize> {
     match character {
         '\u{c}' | '^' | '{' | '}' | '\\' | '[' | ']' | '~' | '|' | '€' => Some(2),
@@ -51,7 +51,7 @@ const fn septets(character: char) -> Option<usize> {
     }
 }
 
-/// The alphabet that a text needs.
+/// The encoding that a text needs.
 pub fn encoding(text: &str) -> Encoding {
     if text.chars().all(|character| septets(character).is_some()) { Encoding::Gsm7 } else { Encoding::Ucs2 }
 }
@@ -76,7 +76,7 @@ pub fn segments(text: &str) -> usize {
     count
 }
 
-/// What a typographic character is in plain characters.
+/// The plain characters for a typographic character.
 const fn plain_character(character: char) -> Option<&'static str> {
     Some(match character {
         '‘' | '’' | '‚' | '‛' | '′' | '´' | '`' | 'ʼ' => "'",
@@ -93,7 +93,8 @@ const fn plain_character(character: char) -> Option<&'static str> {
     })
 }
 
-/// The text with plain characters for typographic ones, if that makes it GSM-7; else as it is, since then nothing is won.
+/// Replaces typographic characters by plain ones if that makes the text GSM-7. Otherwise the text stays as it is, because
+/// the replacement would save nothing.
 pub fn plain(text: String) -> String {
     if encoding(&text) == Encoding::Gsm7 {
         return text;
@@ -139,7 +140,7 @@ fn filled(text: &str) -> Option<String> {
     (!text.trim().is_empty()).then(|| text.to_owned())
 }
 
-/// Where the longest beginning of a text ends that has at most so many code units.
+/// The end of the longest prefix that has at most `most` UTF-16 code units.
 fn end_of(text: &str, most: usize) -> usize {
     let mut units = 0;
     for (at, character) in text.char_indices() {
@@ -151,9 +152,10 @@ fn end_of(text: &str, most: usize) -> usize {
     text.len()
 }
 
-/// The text, or its beginning up to the end of a word and three dots, so that it costs at most so many segments.
+/// Cuts a text after a word and appends three dots, so that it costs at most `most_segments`. A text that fits stays as
+/// it is.
 pub fn cut(text: String, most_segments: usize) -> String {
-    // No segment has more than 160 characters, so characters beyond `most_segments` times that are never counted.
+    // A segment has at most 160 characters, so characters beyond `most_segments` times 160 need no counting.
     let within = text.char_indices().nth(most_segments * 160 + 1).map_or(text.len(), |(at, _)| at);
     if within == text.len() && segments(&text) <= most_segments {
         return text;
@@ -163,10 +165,10 @@ pub fn cut(text: String, most_segments: usize) -> String {
     // More characters never cost fewer segments.
     let fitting = ends.partition_point(|end| segments(&format!("{}...", &text[..*end])) <= most_segments);
     let end = ends.get(fitting.saturating_sub(1)).copied().unwrap_or(0);
-    let beginning = &text[..end];
-    let word_ends = beginning.char_indices().rev().find(|(_, letter)| letter.is_whitespace()).map(|(at, _)| at);
-    let beginning = word_ends.map(|at| text[..at].trim_end()).filter(|kept| !kept.is_empty()).unwrap_or(beginning);
-    format!("{beginning}...")
+    let prefix = &text[..end];
+    let word_ends = prefix.char_indices().rev().find(|(_, letter)| letter.is_whitespace()).map(|(at, _)| at);
+    let prefix = word_ends.map(|at| text[..at].trim_end()).filter(|kept| !kept.is_empty()).unwrap_or(prefix);
+    format!("{prefix}...")
 }
 
 #[cfg(test)]

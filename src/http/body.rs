@@ -1,8 +1,8 @@
-//! Reads request bodies whole, with limits on the bytes and time of each body and on the bytes of all bodies together.
+//! Reads request bodies into memory, with limits on the size and time of each body and on the size of all bodies together.
 //!
 //! Webhooks and all other requests have separate budgets, so neither can use up the other's. A project may hold as many
-//! bytes of a budget as are left free (a dynamic threshold, as in `jobs::shares`). So one project holds at most half
-//! of the budget, and a project that holds nothing always finds room.
+//! bytes of a budget as are left free (a dynamic threshold, as in `jobs::runtime::fair_limiter`). So one project
+//! holds at most half of the budget, and a project that holds nothing can always read a body.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
@@ -27,9 +27,9 @@ static WEBHOOKS: LazyLock<Budget> = LazyLock::new(|| Budget::of(32 << 20));
 static REQUESTS: LazyLock<Budget> = LazyLock::new(|| Budget::of(32 << 20));
 
 /// Sets how many bytes of request bodies this process holds at a time: half for webhooks, half for all other requests.
-pub fn hold_at_most(bytes: usize) {
+pub fn limit_memory(bytes: usize) {
     for budget in [&WEBHOOKS, &REQUESTS] {
-        budget.held().most = bytes / 2;
+        budget.lock().most = bytes / 2;
     }
 }
 
@@ -60,13 +60,13 @@ impl Budget {
         Self(Arc::new(Mutex::new(HeldBytes { most, all: 0, by_owner: HashMap::new() })))
     }
 
-    fn held(&self) -> MutexGuard<'_, HeldBytes> {
+    fn lock(&self) -> MutexGuard<'_, HeldBytes> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes `bytes` for an owner, unless the owner would then hold more than is left free.
-    fn take(&self, owner: Uuid, bytes: usize) -> bool {
-        let mut held = self.held();
+    /// Reserves `bytes` for an owner, unless the owner would then hold more than is left free.
+    fn reserve(&self, owner: Uuid, bytes: usize) -> bool {
+        let mut held = self.lock();
         let owned = held.by_owner.get(&owner).copied().unwrap_or(0).saturating_add(bytes);
         let fits = owned <= held.most.saturating_sub(held.all.saturating_add(bytes));
         if fits {
@@ -76,8 +76,8 @@ impl Budget {
         fits
     }
 
-    fn give_back(&self, owner: Uuid, bytes: usize) {
-        let mut held = self.held();
+    fn release(&self, owner: Uuid, bytes: usize) {
+        let mut held = self.lock();
         held.all = held.all.saturating_sub(bytes);
         if let Some(owned) = held.by_owner.get_mut(&owner) {
             *owned = owned.saturating_sub(bytes);
@@ -90,14 +90,14 @@ impl Budget {
 
 /// A body. Its bytes count against the budget until this is dropped.
 #[derive(Debug)]
-pub struct Held {
+pub struct HeldBody {
     bytes: Vec<u8>,
     counted: usize,
     owner: Uuid,
     budget: Budget,
 }
 
-impl Held {
+impl HeldBody {
     /// The bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
@@ -109,7 +109,7 @@ impl Held {
     }
 
     fn extend(&mut self, part: &[u8]) -> bool {
-        let fits = self.budget.take(self.owner, part.len());
+        let fits = self.budget.reserve(self.owner, part.len());
         if fits {
             self.counted += part.len();
             self.bytes.extend_from_slice(part);
@@ -118,9 +118,9 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for HeldBody {
     fn drop(&mut self) {
-        self.budget.give_back(self.owner, self.counted);
+        self.budget.release(self.owner, self.counted);
     }
 }
 
@@ -151,7 +151,7 @@ pub struct Reading {
 }
 
 /// Reads a body.
-pub async fn read(body: Body, reading: Reading) -> Result<Held, Problem> {
+pub async fn read(body: Body, reading: Reading) -> Result<HeldBody, Problem> {
     let within = reading.within;
     // Such a body would be refused in the end, so the client need not send it.
     if reading.declared.is_some_and(|bytes| bytes > u64::try_from(reading.most).unwrap_or(u64::MAX)) {
@@ -162,7 +162,7 @@ pub async fn read(body: Body, reading: Reading) -> Result<Held, Problem> {
         Err(_) => Err(Problem::new(
             StatusCode::REQUEST_TIMEOUT,
             "body_too_slow",
-            format!("the body did not come within {:.0} s", within.as_secs_f64()),
+            format!("the body did not arrive within {:.0} s", within.as_secs_f64()),
         )),
     };
     read.map_err(Problem::before_the_body)
@@ -188,13 +188,13 @@ pub fn bounded<E: Endpoint<Output = Response> + 'static>(routes: E) -> impl Endp
     })
 }
 
-async fn read_parts(body: Body, reading: Reading) -> Result<Held, Problem> {
+async fn read_parts(body: Body, reading: Reading) -> Result<HeldBody, Problem> {
     let Reading { most, owner, budget, .. } = reading;
     let mut parts = Box::pin(body.into_bytes_stream());
-    let mut held = Held { bytes: Vec::new(), counted: 0, owner, budget };
+    let mut held = HeldBody { bytes: Vec::new(), counted: 0, owner, budget };
     while let Some(part) = parts.next().await {
         let part = part.map_err(|error| {
-            Problem::new(StatusCode::BAD_REQUEST, "body_unreadable", format!("the body broke off: {error}"))
+            Problem::new(StatusCode::BAD_REQUEST, "body_unreadable", format!("the body ended early: {error}"))
         })?;
         if held.bytes.len() + part.len() > most {
             return Err(too_large(most));
@@ -204,7 +204,7 @@ async fn read_parts(body: Body, reading: Reading) -> Result<Held, Problem> {
             return Err(Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "too_many_bodies",
-                "this process holds as many bytes of requests as it may (TEXTBACK_BODY_MEMORY_MB), or this project its share of them; try again",
+                "the memory for request bodies is used up, in this process or for this project (TEXTBACK_BODY_MEMORY_MB); try again",
             )
             .retry_after(1));
         }
@@ -216,7 +216,7 @@ async fn read_parts(body: Body, reading: Reading) -> Result<Held, Problem> {
 mod tests {
     use super::*;
 
-    async fn read_of(budget: &Budget, owner: Uuid, bytes: usize) -> Result<Held, Problem> {
+    async fn read_of(budget: &Budget, owner: Uuid, bytes: usize) -> Result<HeldBody, Problem> {
         let reading = Reading { declared: None, most: 1000, within: READ_WITHIN, owner, budget: budget.clone() };
         read(Body::from_vec(vec![0; bytes]), reading).await
     }
@@ -225,15 +225,15 @@ mod tests {
     async fn a_body_counts_while_it_is_held() {
         let (budget, owner) = (Budget::of(1 << 20), Uuid::now_v7());
         let held = read_of(&budget, owner, 1000).await.expect("read");
-        assert_eq!(budget.held().all, 1000);
+        assert_eq!(budget.lock().all, 1000);
         drop(held);
         let refused = read_of(&budget, owner, 1001).await.expect_err("refused");
         assert_eq!(refused.code(), "body_too_large");
-        assert!(budget.held().all == 0 && budget.held().by_owner.is_empty());
+        assert!(budget.lock().all == 0 && budget.lock().by_owner.is_empty());
     }
 
     #[tokio::test]
-    async fn a_project_that_holds_all_it_may_leaves_room_for_others() {
+    async fn a_project_at_its_limit_leaves_memory_for_others() {
         let (budget, greedy) = (Budget::of(64_000), Uuid::now_v7());
         let mut held = Vec::new();
         while let Ok(body) = read_of(&budget, greedy, 1000).await {

@@ -1,4 +1,4 @@
-//! Counts wrong keys and passwords by address for a minute. The caller decides what to refuse.
+//! Counts the wrong keys and passwords of each address within a minute.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -8,9 +8,9 @@ use std::time::Duration;
 use moka::future::Cache;
 use poem::Request;
 
-/// How many wrong guesses an address may make within `COUNTED_FOR`, counted from its first wrong guess.
-pub const MOST_GUESSES: u32 = 20;
-const COUNTED_FOR: Duration = Duration::from_secs(60);
+/// How many wrong guesses an address may make within `WINDOW`, counted from its first wrong guess.
+pub const MAX_GUESSES: u32 = 20;
+const WINDOW: Duration = Duration::from_secs(60);
 /// How many seconds a client that guessed too often is told to wait.
 pub const WAIT_SECONDS: u32 = 60;
 
@@ -20,7 +20,7 @@ pub struct FailedAttempts(Cache<IpAddr, Arc<AtomicU32>>);
 
 impl Default for FailedAttempts {
     fn default() -> Self {
-        Self(Cache::builder().max_capacity(10_000).time_to_live(COUNTED_FOR).build())
+        Self(Cache::builder().max_capacity(10_000).time_to_live(WINDOW).build())
     }
 }
 
@@ -37,13 +37,13 @@ impl FailedAttempts {
     }
 
     async fn are_too_many_from(&self, from: IpAddr) -> bool {
-        self.0.get(&network_of(from)).await.is_some_and(|guesses| guesses.load(Ordering::Relaxed) >= MOST_GUESSES)
+        self.0.get(&network_of(from)).await.is_some_and(|guesses| guesses.load(Ordering::Relaxed) >= MAX_GUESSES)
     }
 
     async fn note_from(&self, from: IpAddr) -> bool {
         let guesses = self.0.get_with(network_of(from), std::future::ready(Arc::default())).await;
-        let more = |so_far: u32| Some(so_far.saturating_add(1));
-        guesses.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).unwrap_or_default() >= MOST_GUESSES
+        let add_one = |guesses: u32| Some(guesses.saturating_add(1));
+        guesses.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add_one).unwrap_or_default() >= MAX_GUESSES
     }
 }
 
@@ -64,10 +64,10 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_address_guesses_twenty_times_and_an_ipv6_network_counts_as_one() {
+    async fn an_address_has_twenty_guesses_and_an_ipv6_network_counts_as_one() {
         let guesses = FailedAttempts::default();
         let note = |text: &str| guesses.note_from(text.parse().expect("an address"));
-        for n in 0..MOST_GUESSES {
+        for n in 0..MAX_GUESSES {
             assert!(!note(&format!("2001:db8::{n}")).await, "{n}");
         }
         let are_too_many = |text: &str| guesses.are_too_many_from(text.parse().expect("an address"));

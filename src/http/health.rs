@@ -1,4 +1,4 @@
-//! Whether this process lives, whether it can serve, and its numbers; no key is asked, and nothing of a project is told.
+//! Serves `/livez`, `/readyz` and `/metrics`, which need no key and show no data of a project.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +15,7 @@ use crate::storage::health::Backlog;
 use crate::storage::{Storage, health};
 use crate::telemetry;
 
-/// Set when the process is told to stop: it goes on answering and asks for no new work.
+/// Set when the process is told to stop. It then finishes running requests and is no longer ready.
 pub type Draining = Arc<AtomicBool>;
 
 /// Adds `/livez` and `/readyz`.
@@ -28,12 +28,12 @@ pub fn add_to(routes: Route, storage: Storage, draining: Draining) -> Route {
 pub fn add_metrics_to(routes: Route, storage: Storage) -> Route {
     routes.at(
         "/metrics",
-        get(numbers).data(Counts { storage, counted: Arc::default(), counting: SingleFlight::default() }),
+        get(metrics_page).data(Counts { storage, counted: Arc::default(), counting: SingleFlight::default() }),
     )
 }
 
 /// How long the database's counts are reused for all scrapers.
-const COUNTED_FOR: Duration = Duration::from_secs(5);
+const REUSED_FOR: Duration = Duration::from_secs(5);
 
 /// The readiness check. One task at a time runs it, because anybody may call it and each check queries the database. A
 /// client that goes away does not end the check, so it can't start a second one.
@@ -48,8 +48,8 @@ impl Readiness {
         let storage = self.storage.clone();
         let check = || async move { health::check(&storage).await.map_err(|not_ready| problem_of(&not_ready)) };
         self.checking.join(check).await.unwrap_or_else(|| {
-            let told = "something went wrong on our side; it is in the log";
-            Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", told))
+            let detail = "an internal error occurred; the log has its cause";
+            Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", detail))
         })
     }
 }
@@ -66,7 +66,7 @@ impl Counts {
     /// Reads the counts, unless they are recent or being read. A scraper that comes meanwhile gets the previous counts.
     async fn refresh(&self) {
         let counted = *self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        if counted.is_some_and(|at| at.elapsed() < COUNTED_FOR) || self.counting.is_under_way() {
+        if counted.is_some_and(|at| at.elapsed() < REUSED_FOR) || self.counting.is_under_way() {
             return;
         }
         let (storage, counted) = (self.storage.clone(), self.counted.clone());
@@ -84,7 +84,7 @@ impl Counts {
 }
 
 fn show(backlog: &Backlog) {
-    #[expect(clippy::cast_precision_loss, reason = "a backlog beyond 2^52 is not a number anybody reads")]
+    #[expect(clippy::cast_precision_loss, reason = "a backlog is far below 2^52")]
     for (queue, count, oldest) in [
         ("turns", backlog.turns as f64, backlog.oldest_turn_seconds),
         ("deliveries", backlog.deliveries as f64, backlog.oldest_delivery_seconds),
@@ -96,13 +96,14 @@ fn show(backlog: &Backlog) {
     }
 }
 
-/// The process runs. Never asks the database: restarting us would not mend it.
+/// The process runs. This does not query the database, because a restart would not repair the database.
 #[handler]
 fn livez() -> &'static str {
     "ok\n"
 }
 
-/// The process can serve: the database answers, has our schema, takes texts, and nobody told us to stop.
+/// The process can serve: the database answers, has the right schema and can store messages, and the process is not
+/// stopping.
 #[handler]
 async fn readyz(readiness: Data<&Readiness>, draining: Data<&Draining>) -> Response {
     if draining.load(Ordering::Relaxed) {
@@ -127,14 +128,14 @@ fn problem_of(not_ready: &health::NotReady) -> Problem {
     };
     let detail = match not_ready {
         health::NotReady::Database(_) => "the database does not answer".to_owned(),
-        told => told.to_string(),
+        other => other.to_string(),
     };
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
 }
 
-/// Prometheus' text format.
+/// The metrics in Prometheus' text format.
 #[handler]
-async fn numbers(counts: Data<&Counts>) -> Response {
+async fn metrics_page(counts: Data<&Counts>) -> Response {
     let handle = telemetry::metrics();
     counts.refresh().await;
     handle.render().with_content_type("text/plain; version=0.0.4; charset=utf-8").into_response()

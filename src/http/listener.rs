@@ -1,4 +1,4 @@
-//! Listens at an address and serves HTTP, with limits on the number of connections and their time. Knows no route.
+//! Listens on an address and serves HTTP, with limits on the number of connections and on their time.
 //!
 //! A connection costs a file descriptor and a buffer, so their number is limited. A client that sends nothing, sends
 //! half a header, or never reads its response is disconnected. At the limit, an idle connection is closed for a new
@@ -20,19 +20,19 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use activity::HEAD_WITHIN;
+pub use activity::HEAD_TIMEOUT;
 use activity::{Connections, IDLE};
 use connection::Serving;
 
 /// How long requests that run may go on after the signal to stop.
 const GRACE: Duration = Duration::from_secs(5);
-/// How many new connections may wait at the limit, for room or for their 503. Further connections are closed without a
+/// How many new connections may wait at the limit, for another one to close or for their 503. Further connections are closed without a
 /// response.
 const WAITING: usize = 256;
 /// How long a new connection waits for the idle connection to close.
-const ROOM_WITHIN: Duration = Duration::from_secs(1);
+const EVICTION_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a refused client has to read the 503.
-const REFUSE_WITHIN: Duration = Duration::from_millis(500);
+const REFUSAL_TIMEOUT: Duration = Duration::from_millis(500);
 /// The response to a connection beyond the limit, whatever it requests.
 const TOO_MANY: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nRetry-After: 1\r\n\
@@ -62,14 +62,14 @@ impl Default for Limits {
     }
 }
 
-/// An address that is ours and does not serve yet.
+/// A bound address that does not serve yet.
 pub struct Listening {
     listener: TcpListener,
     address: SocketAddr,
     limits: Limits,
 }
 
-/// Why an address could not be had.
+/// An address could not be bound.
 #[derive(Debug, thiserror::Error)]
 #[error("can't listen at {address}: {error}; is something else running there? Choose another address with {setting}")]
 pub struct AddressTaken {
@@ -79,15 +79,15 @@ pub struct AddressTaken {
 }
 
 impl Listening {
-    /// Takes an address; port 0 takes a free one. `setting` names what chose it.
+    /// Binds an address; port 0 binds a free port. `setting` is the name of the setting, for the error.
     pub async fn at(address: SocketAddr, setting: &'static str) -> Result<Self, AddressTaken> {
-        let taken = |error| AddressTaken { address, setting, error };
-        let listener = TcpListener::bind(address).await.map_err(taken)?;
+        let in_use = |error| AddressTaken { address, setting, error };
+        let listener = TcpListener::bind(address).await.map_err(in_use)?;
         let address = listener.local_addr().unwrap_or(address);
         Ok(Self { listener, address, limits: Limits::default() })
     }
 
-    /// The same with other limits.
+    /// Sets the limits.
     #[must_use]
     pub const fn with(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -99,7 +99,7 @@ impl Listening {
         self.address
     }
 
-    /// Serves until `stop`, and lets running requests end.
+    /// Serves until `stop`, and then waits for running requests.
     pub async fn serve<E: Endpoint + 'static>(
         self,
         routes: E,
@@ -109,14 +109,14 @@ impl Listening {
         let free = Arc::new(Semaphore::new(limits.connections));
         let waiting = Arc::new(Semaphore::new(WAITING));
         let open = Connections::default();
-        let (stopping, cut) = (CancellationToken::new(), CancellationToken::new());
+        let (stopping, grace_over) = (CancellationToken::new(), CancellationToken::new());
         let serving = Serving {
             routes: Arc::new(routes),
             address,
             limits,
             open: open.clone(),
             stopping: stopping.clone(),
-            cut: cut.clone(),
+            grace_over: grace_over.clone(),
         };
         let connections = TaskTracker::new();
         tokio::pin!(stop);
@@ -131,26 +131,28 @@ impl Listening {
                     }
                 },
             };
-            if let Ok(place) = free.clone().try_acquire_owned() {
+            if let Ok(permit) = free.clone().try_acquire_owned() {
                 let serving = serving.clone();
                 connections.spawn(async move {
                     serving.serve(socket, peer).await;
-                    drop(place);
+                    drop(permit);
                 });
-            } else if let Ok(turn) = waiting.clone().try_acquire_owned() {
-                let (serving, free, makes_room) = (serving.clone(), free.clone(), open.close_the_idlest());
+            } else if let Ok(queued) = waiting.clone().try_acquire_owned() {
+                let (serving, free, evicts) = (serving.clone(), free.clone(), open.evict_idlest());
                 connections.spawn(async move {
-                    let place = match makes_room {
-                        true => tokio::time::timeout(ROOM_WITHIN, free.acquire_owned()).await.ok().and_then(Result::ok),
+                    let permit = match evicts {
+                        true => {
+                            tokio::time::timeout(EVICTION_TIMEOUT, free.acquire_owned()).await.ok().and_then(Result::ok)
+                        }
                         false => None,
                     };
-                    if let Some(place) = place {
-                        drop(turn);
+                    if let Some(permit) = permit {
+                        drop(queued);
                         serving.serve(socket, peer).await;
-                        drop(place);
+                        drop(permit);
                     } else {
                         metrics::counter!("textback_connections_refused_total").increment(1);
-                        let _ = tokio::time::timeout(REFUSE_WITHIN, refuse(socket)).await;
+                        let _ = tokio::time::timeout(REFUSAL_TIMEOUT, refuse(socket)).await;
                     }
                 });
             } else {
@@ -161,7 +163,7 @@ impl Listening {
         stopping.cancel();
         connections.close();
         if tokio::time::timeout(GRACE, connections.wait()).await.is_err() {
-            cut.cancel();
+            grace_over.cancel();
             connections.wait().await;
         }
         Ok(())
@@ -191,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_refusal_is_as_long_as_it_says() {
+    fn the_refusal_has_the_right_content_length() {
         let text = std::str::from_utf8(TOO_MANY).expect("text");
         let (head, body) = text.split_once("\r\n\r\n").expect("a head");
         let body = body.trim_end();

@@ -1,4 +1,4 @@
-//! Everything that this process answers over HTTP.
+//! All HTTP endpoints of textback: webhooks, the API, the console and health.
 
 pub mod api;
 pub mod body;

@@ -1,4 +1,4 @@
-//! Errors as RFC 9457 problem+json with a stable code: what went wrong, which value, what to do; never what a database said.
+//! Builds error responses: RFC 9457 problem+json with a stable code. No response contains an error text of the database.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::storage::database;
 
 const CONTENT_TYPE: &str = "application/problem+json";
 
-/// A refusal or a failure, as it is answered.
+/// An error response.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {detail}")]
 pub struct Problem {
@@ -59,17 +59,17 @@ impl Problem {
         self
     }
 
-    /// Something in the request is wrong (422).
+    /// The request is invalid (422).
     pub fn invalid(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail)
     }
 
-    /// The project has no such thing (404). Another project's things are as unknown as no thing.
+    /// The project has no such resource (404). A resource of another project is not found either.
     pub fn not_found(what: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", format!("this project has no such {what}"))
     }
 
-    /// It can't be done as things are (409).
+    /// The request conflicts with the current state (409).
     pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, code, detail)
     }
@@ -81,13 +81,13 @@ impl Problem {
         problem.retry_after(u32::try_from(wait.as_secs()).unwrap_or(u32::MAX))
     }
 
-    /// A template that can't be used (422), or that could not be tried now (503).
+    /// A template that is invalid (422), or that could not be checked now (503).
     pub fn of_template(code: &'static str, error: AgentError) -> Self {
         match error {
             AgentError::Ours(what) | AgentError::Interrupted(what) => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "template_not_tried",
-                format!("{what}; the template is not to blame: try again"),
+                format!("{what}; this is not a fault of the template: try again"),
             ),
             AgentError::Failed(what) | AgentError::OverLimit(what) | AgentError::Unusable(what) => {
                 Self::invalid(code, what)
@@ -95,14 +95,14 @@ impl Problem {
         }
     }
 
-    /// No key was given (401).
+    /// The request has no API key (401).
     pub fn key_missing() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "api_key_missing", "give your API key: Authorization: Bearer tb_…")
     }
 
-    /// The database is away (503); the cause goes to the log.
+    /// The database is unavailable (503). The cause goes to the log.
     pub fn unavailable(error: &dyn std::error::Error) -> Self {
-        tracing::error!(%error, "a request failed for want of the database");
+        tracing::error!(%error, "a request failed because the database is unavailable");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", "the database does not answer; try again")
     }
 
@@ -133,9 +133,9 @@ impl From<AccountError> for Problem {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_unknown_keys", format!("{error}; try again"))
                     .retry_after(1)
             }
-            // Names of keys, and no key.
+            // The error contains ids of keys, but no key.
             AccountError::Secret(error) => {
-                tracing::error!(%error, "a stored secret can't be opened");
+                tracing::error!(%error, "a stored secret can't be decrypted");
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "secret_unreadable", error.to_string())
             }
         }
@@ -149,7 +149,7 @@ impl From<AgentError> for Problem {
             AgentError::Ours(what) | AgentError::Interrupted(what) => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "script_not_checked",
-                format!("the script could not be checked, and it is not to blame: {what}; try again"),
+                format!("the script could not be checked, and this is not its fault: {what}; try again"),
             ),
             error => Self::invalid("script_has_faults", error.to_string()),
         }
@@ -159,19 +159,19 @@ impl From<AgentError> for Problem {
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
         match &error {
-            // PostgreSQL's class 22: data that it can't hold, which is NUL in a text.
+            // NUL in a text (PostgreSQL's error class 22).
             sqlx::Error::Database(refused) if matches!(refused.code().as_deref(), Some("22021" | "22P05")) => {
                 Self::invalid(
                     "text_has_nul",
-                    "a text in the request holds the character NUL (U+0000), which can't be stored; take it out",
+                    "a text in the request contains the character NUL (U+0000), which can't be stored; remove it",
                 )
             }
             // The other errors of class 22: a number or a time outside the range of its column.
             sqlx::Error::Database(refused) if refused.code().is_some_and(|code| code.starts_with("22")) => {
                 tracing::warn!(error = %refused, "a value of a request can't be stored");
-                Self::invalid("value_refused", "a value in the request is beyond what can be stored")
+                Self::invalid("value_refused", "a value in the request is outside the range that can be stored")
             }
-            // The names of our constraints are sentences.
+            // The names of our constraints are readable sentences.
             sqlx::Error::Database(refused) if refused.is_check_violation() => {
                 let rule = refused.constraint().unwrap_or("a rule").replace('_', " ");
                 Self::invalid("value_refused", format!("a value breaks a rule: {rule}"))
@@ -181,7 +181,7 @@ impl From<sqlx::Error> for Problem {
                 Self::new(
                     StatusCode::INTERNAL_SERVER_ERROR,
                     "internal_error",
-                    "something went wrong on our side; it is in the log",
+                    "an internal error occurred; the log has its cause",
                 )
             }
             _ => Self::unavailable(&error),
@@ -221,7 +221,7 @@ impl ResponseError for Problem {
     }
 }
 
-/// Documents the one shape of all errors, once per operation.
+/// Documents the schema of all errors, once per operation.
 impl ApiResponse for Problem {
     fn meta() -> MetaResponses {
         MetaResponses {
@@ -240,7 +240,7 @@ impl ApiResponse for Problem {
     }
 }
 
-/// Turns every error that poem itself makes (routes, parameters, bodies, keys) into a problem.
+/// Turns the errors of poem itself (routes, parameters, bodies, keys) into problems.
 pub async fn from_error(error: poem::Error) -> Response {
     if let Some(problem) = error.downcast_ref::<Problem>() {
         return problem.as_response();
@@ -248,15 +248,13 @@ pub async fn from_error(error: poem::Error) -> Response {
     let status = error.status();
     let detail = error.to_string();
     let problem = match status {
-        StatusCode::NOT_FOUND => Problem::new(
-            status,
-            "not_found",
-            "there is nothing at this address; the OpenAPI document lists what there is",
-        ),
+        StatusCode::NOT_FOUND => {
+            Problem::new(status, "not_found", "this path does not exist; the OpenAPI document lists all paths")
+        }
         StatusCode::METHOD_NOT_ALLOWED => Problem::new(
             status,
             "method_not_allowed",
-            "this address does not take this method; the OpenAPI document lists what it takes",
+            "this path does not support this method; the OpenAPI document lists the methods",
         ),
         StatusCode::UNAUTHORIZED => Problem::key_missing(),
         StatusCode::PAYLOAD_TOO_LARGE => Problem::new(status, "body_too_large", detail),
@@ -266,7 +264,7 @@ pub async fn from_error(error: poem::Error) -> Response {
         _ if status.is_client_error() => Problem::new(status, "request_invalid", with_allowed_values(detail)),
         _ => {
             tracing::error!(error = %detail, "a request failed");
-            Problem::new(status, "internal_error", "something went wrong on our side; it is in the log")
+            Problem::new(status, "internal_error", "an internal error occurred; the log has its cause")
         }
     };
     problem.as_response().into_response()
@@ -287,16 +285,16 @@ mod tests {
 
     #[test]
     fn an_error_about_an_enum_names_its_values() {
-        let told = |detail: &str| with_allowed_values(detail.to_owned());
+        let extended = |detail: &str| with_allowed_values(detail.to_owned());
         let wrong = r#"parse request payload error: Expected input type "AgentKind", found "llm". (occurred while parsing "NewAgent")"#;
-        assert_eq!(told(wrong), format!("{wrong} The allowed values are script, http."));
+        assert_eq!(extended(wrong), format!("{wrong} The allowed values are script, http."));
         for other in [r#"Expected input type "integer", found "a"."#, "Expected input type \"", "a text is too long"] {
-            assert_eq!(told(other), other);
+            assert_eq!(extended(other), other);
         }
     }
 
     #[test]
-    fn only_an_answer_that_leaves_the_body_unread_closes_the_connection() {
+    fn only_a_response_before_the_whole_body_closes_the_connection() {
         let closes = |problem: Problem| problem.as_response().headers().contains_key(header::CONNECTION);
         assert!(!closes(Problem::too_many("contact_limit_reached", "a limit", None)));
         assert!(!closes(Problem::not_found("session")));

@@ -1,4 +1,4 @@
-//! Puts the doors together into what one address serves; it opens none of them itself.
+//! Assembles the routes of each address, and wraps all of them in error responses and security headers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,27 +15,27 @@ use crate::http::{api, console, problem, webhooks};
 use crate::storage::Storage;
 use crate::storage::carrier_account::Accounts;
 
-/// Longer than two calls to the carrier and a statement; what still waits then waits for something that is gone.
-const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// The time limit of a request: longer than two calls to the carrier and a statement.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What the doors share.
+/// The state that all routes share.
 #[derive(Clone)]
 pub struct App {
     pub storage: Storage,
     pub accounts: Accounts,
     pub carrier: Client,
     pub agent_runtime: AgentRuntime,
-    /// Where the carrier reaches us, without a slash at its end.
+    /// The public URL, without a slash at the end.
     pub public_base: Arc<str>,
     /// Set when the process is told to stop.
     pub draining: Draining,
-    /// The console, where there is one.
+    /// The console, in `textback dev`.
     pub console: Option<console::ConsoleState>,
     /// Whether `/docs` and `/openapi.yaml` are served.
     pub docs: bool,
 }
 
-/// Everything that `textback serve` answers.
+/// All routes of `textback serve`.
 pub fn routes(app: App) -> impl Endpoint<Output = Response> + 'static {
     let webhook = webhooks::WebhookState::new(app.storage.clone(), app.accounts.clone(), &app.public_base);
     let api = api::ApiState {
@@ -69,15 +69,15 @@ const LONGEST_PATH: usize = 1024;
 
 /// Turns poem's refusals into problem responses, and adds the security headers to every response.
 async fn answer_all<E: Endpoint<Output = Response>>(next: Arc<E>, request: Request) -> poem::Result<Response> {
-    if !is_a_path_of_ours(request.uri().path()) {
-        let nothing = Problem::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this address");
-        return Ok(guarded(nothing.as_response()));
+    if !is_valid_path(request.uri().path()) {
+        let not_found = Problem::new(StatusCode::NOT_FOUND, "not_found", "this path does not exist");
+        return Ok(with_security_headers(not_found.as_response()));
     }
-    answer_errors(next, request).await.map(guarded)
+    answer_errors(next, request).await.map(with_security_headers)
 }
 
-/// Whether a path is valid text (PostgreSQL has no other) without NUL, of limited length.
-fn is_a_path_of_ours(path: &str) -> bool {
+/// Whether a path is short enough, valid UTF-8 and without NUL. PostgreSQL can't store any other text.
+fn is_valid_path(path: &str) -> bool {
     if path.len() > LONGEST_PATH {
         return false;
     }
@@ -89,7 +89,7 @@ fn is_a_path_of_ours(path: &str) -> bool {
 }
 
 /// Adds the headers that the response does not set itself: no caching, no content sniffing, no framing, no referrer.
-fn guarded(mut response: Response) -> Response {
+fn with_security_headers(mut response: Response) -> Response {
     let headers = response.headers_mut();
     for (name, value) in [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -103,13 +103,13 @@ fn guarded(mut response: Response) -> Response {
 }
 
 async fn answer_errors<E: Endpoint<Output = Response>>(next: Arc<E>, request: Request) -> poem::Result<Response> {
-    match tokio::time::timeout(ANSWER_WITHIN, next.call(request)).await {
+    match tokio::time::timeout(REQUEST_TIMEOUT, next.call(request)).await {
         Ok(Ok(response)) => Ok(response),
         Ok(Err(error)) => Ok(problem::from_error(error).await),
         Err(_) => Ok(Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "too_slow",
-            format!("this took longer than {} s and was given up; try again", ANSWER_WITHIN.as_secs()),
+            format!("the request took longer than {} s and was cancelled; try again", REQUEST_TIMEOUT.as_secs()),
         )
         .as_response()),
     }
@@ -120,13 +120,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_no_database_can_name_is_no_path() {
+    fn a_path_is_short_valid_text_without_nul() {
         for path in ["/", "/v1/templates/gr%C3%BC%C3%9Fe", "/v1/100%", "/webhooks/twilio/abc/messages"] {
-            assert!(is_a_path_of_ours(path), "{path}");
+            assert!(is_valid_path(path), "{path}");
         }
         for path in ["/v1/templates/%00", "/webhooks/twilio/a%00b/messages", "/v1/templates/%ff", "/v1/%ed%a0%80"] {
-            assert!(!is_a_path_of_ours(path), "{path}");
+            assert!(!is_valid_path(path), "{path}");
         }
-        assert!(!is_a_path_of_ours(&"/a".repeat(1024)));
+        assert!(!is_valid_path(&"/a".repeat(1024)));
     }
 }

@@ -1,5 +1,4 @@
-//! One task does work that several callers ask for. Callers that come while it runs wait for its result. It runs to its
-//! end even if all callers go away.
+//! Runs one task for several callers that need the same result. The task runs to its end even if all callers go away.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,8 +37,8 @@ impl<T: Clone + Send + Sync + 'static> SingleFlight<T> {
                 }
             }
         };
-        let found = run.wait_for(Option::is_some).await.ok()?;
-        found.clone()
+        let result = run.wait_for(Option::is_some).await.ok()?;
+        result.clone()
     }
 
     /// Whether a task is running.
@@ -49,10 +48,10 @@ impl<T: Clone + Send + Sync + 'static> SingleFlight<T> {
 }
 
 fn start<T: Send + Sync + 'static>(running: impl Future<Output = T> + Send + 'static) -> Run<T> {
-    let (tell, run) = watch::channel(None);
+    let (sender, run) = watch::channel(None);
     tokio::spawn(async move {
-        let found = running.await;
-        tell.send_replace(Some(found));
+        let result = running.await;
+        sender.send_replace(Some(result));
     });
     run
 }
@@ -71,34 +70,34 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn whoever_goes_away_leaves_the_run_to_the_others() {
-        let (flight, runs, go) = (SingleFlight::default(), Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
-        let ask = || {
-            let (flight, runs, go) = (flight.clone(), runs.clone(), go.clone());
+    async fn a_caller_that_goes_away_does_not_end_the_run() {
+        let (flight, runs, finish) = (SingleFlight::default(), Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
+        let call = || {
+            let (flight, runs, finish) = (flight.clone(), runs.clone(), finish.clone());
             tokio::spawn(async move {
                 let run = || async move {
                     let number = runs.fetch_add(1, Ordering::Relaxed);
-                    go.notified().await;
+                    finish.notified().await;
                     number
                 };
                 flight.join(run).await
             })
         };
-        let first = ask();
+        let first = call();
         while !flight.is_under_way() {
             tokio::task::yield_now().await;
         }
         first.abort();
         assert!(first.await.is_err());
-        let others = [ask(), ask()];
+        let others = [call(), call()];
         tokio::task::yield_now().await;
-        go.notify_one();
+        finish.notify_one();
         for other in others {
             assert_eq!(other.await.expect("an answer"), Some(0), "the first run");
         }
         assert!(!flight.is_under_way());
-        go.notify_one();
-        assert_eq!(ask().await.expect("an answer"), Some(1), "a new run after it");
+        finish.notify_one();
+        assert_eq!(call().await.expect("an answer"), Some(1), "a new run after it");
     }
 
     #[tokio::test]

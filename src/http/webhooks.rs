@@ -17,7 +17,7 @@ use crate::domain::carrier_account::Account;
 use crate::domain::consent::Keyword;
 use crate::domain::delivery::ReportOutcome;
 use crate::domain::job::JobKind;
-use crate::http::body::{self, Held, Reading};
+use crate::http::body::{self, HeldBody, Reading};
 use crate::http::problem::Problem;
 use crate::storage::carrier_account::Accounts;
 use crate::storage::database;
@@ -121,7 +121,7 @@ async fn take_in(
     door: &WebhookState,
     account: &Account,
     form: &Form,
-    mut raw: Held,
+    mut raw: HeldBody,
     deadline: Instant,
 ) -> Result<&'static str, Problem> {
     let text = InboundText::read(form, &account.account_sid);
@@ -176,7 +176,7 @@ async fn record(
     account: &Account,
     request: &Request,
     form: &Form,
-    raw: &Held,
+    raw: &HeldBody,
 ) -> Result<&'static str, Problem> {
     let delivery_id = request.uri().query().and_then(|query| {
         let query = Form::read(query.as_bytes());
@@ -229,7 +229,7 @@ async fn quarantine(
     account: &Account,
     reason: &str,
     carrier_sid: Option<&str>,
-    raw: &Held,
+    raw: &HeldBody,
 ) -> Result<(), Problem> {
     let mut connection = door.storage.connection().await?;
     ingest::quarantine_status(&mut connection, account.project_id, reason, carrier_sid, raw.bytes()).await?;
@@ -243,7 +243,7 @@ async fn verify(
     key: &str,
     body: Body,
     deadline: Instant,
-) -> Result<(Arc<Account>, Form, Held), Problem> {
+) -> Result<(Arc<Account>, Form, HeldBody), Problem> {
     let (account, given) =
         recognize(door, request, key, deadline).await.map_err(|refused| match body::is_announced(request) {
             true => refused.before_the_body(),

@@ -289,8 +289,8 @@ impl Turns {
                 }
             };
             let mut settlement = settlement;
-            for OutboundRequest { to, from, wording } in sends {
-                let body = match wording {
+            for OutboundRequest { to, from, body } in sends {
+                let body = match body {
                     MessageBody::Text(text) => text,
                     MessageBody::Template { name, variables } => {
                         self.fill(claim, &name, &variables).await?.map_err(failed)?

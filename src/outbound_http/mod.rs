@@ -1,4 +1,4 @@
-//! What every call to a customer's server needs: allowed networks, name resolution and signed requests.
+//! Everything that calls to a customer's server share: allowed networks, name resolution and signatures.
 
 pub mod networks;
 pub mod resolver;

@@ -1,8 +1,7 @@
-//! The networks of agents' services: public addresses by https, and networks that the operator allows, by http too.
-//! Looks host names up, but calls no service.
+//! Decides which addresses an outbound call may reach: public ones by https, and the operator's allowed networks.
 //!
-//! Without this an agent's address could make us fetch what only we can reach: a metadata service, a database's port.
-//! It is checked on the address that a connection goes to, after the name was looked up, so that no name can lead it astray.
+//! Without this check, a customer's URL could reach what only this machine can reach, such as a metadata service or a
+//! database (server-side request forgery). The resolved address is checked, so no host name can bypass the check.
 
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
@@ -33,7 +32,7 @@ const NOT_PUBLIC_V4: [&str; 15] = [
     "224.0.0.0/4",
     "240.0.0.0/4",
 ];
-/// Global unicast IPv6, and what in it is not global or leads to an IPv4 address of anybody's choice
+/// Global unicast IPv6, and its networks that are not global or embed an arbitrary IPv4 address
 /// (<https://www.iana.org/assignments/iana-ipv6-special-registry>).
 const PUBLIC_V6: &str = "2000::/3";
 const NOT_PUBLIC_V6: [&str; 4] = ["2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"];
@@ -50,7 +49,7 @@ impl FromStr for Network {
         let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
         network
             .map(|network| Self(canonical(network)))
-            .map_err(|_| format!("{text} is no network; write it like 10.1.0.0/16, 192.168.7.2 or fd00::/8"))
+            .map_err(|_| format!("{text} is not a network; give one such as 10.1.0.0/16, 192.168.7.2 or fd00::/8"))
     }
 }
 
@@ -63,7 +62,7 @@ fn canonical(network: IpNet) -> IpNet {
     }
 }
 
-/// Where services may be. Cheap to clone.
+/// The networks that services may be in. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Networks {
     allowed: Arc<[Network]>,
@@ -98,10 +97,10 @@ impl Networks {
         match (public, transport) {
             (true, Transport::Tls) => Ok(()),
             (true, Transport::Plain) => Err(format!(
-                "{address} is a public address, and plain http would carry texts where anybody reads them; use https, or allow its network: TEXTBACK_ALLOW_HOSTS={address}"
+                "{address} is a public address, and plain http is not encrypted; use https, or allow its network: TEXTBACK_ALLOW_HOSTS={address}"
             )),
             (false, _) => Err(format!(
-                "{address} is not a public address; if it is meant, allow its network: TEXTBACK_ALLOW_HOSTS={address}"
+                "{address} is not a public address; if this is intended, allow its network: TEXTBACK_ALLOW_HOSTS={address}"
             )),
         }
     }
@@ -113,16 +112,16 @@ impl Networks {
         let found = match tokio::time::timeout(LOOK_UP_WITHIN, self.names.look_up(name)).await {
             Ok(Ok(found)) => found,
             Ok(Err(error)) => {
-                tracing::debug!(name, %error, "a name of an agent's service can't be looked up");
-                return Err(format!("{name} can't be looked up: no name server knows an address of it"));
+                tracing::debug!(name, %error, "the host name of an agent's service can't be resolved");
+                return Err(format!("{name} can't be resolved: no name server knows an address for it"));
             }
-            Err(_) => return Err(format!("{name} can't be looked up within {} s", LOOK_UP_WITHIN.as_secs())),
+            Err(_) => return Err(format!("{name} could not be resolved within {} s", LOOK_UP_WITHIN.as_secs())),
         };
         for address in &found {
             if let Err(refused) = self.admit(*address, transport) {
-                tracing::warn!(name, refused, "an agent's service is where none may be");
+                tracing::warn!(name, refused, "the address of an agent's service is not allowed");
                 return Err(format!(
-                    "{name} leads to an address where no service may be; the operator finds it in the log, and may allow its network (TEXTBACK_ALLOW_HOSTS)"
+                    "{name} resolves to an address that is not allowed; the operator finds it in the log and can allow its network (TEXTBACK_ALLOW_HOSTS)"
                 ));
             }
         }
@@ -201,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn ipv4_that_is_written_as_ipv6_is_allowed_as_what_it_is() {
+    fn ipv4_written_as_ipv6_counts_as_ipv4() {
         for (given, network) in [
             ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
             ("::ffff:10.1.2.3", "10.1.2.3/32"),
@@ -230,7 +229,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_that_leads_to_a_private_address_is_not_followed() {
+    async fn a_name_that_resolves_to_a_private_address_is_refused() {
         for transport in [Transport::Tls, Transport::Plain] {
             let name = || "localhost".parse::<Name>().expect("a name");
             let refused = Resolver(Networks::public_and(&[]), transport).resolve(name()).await.err().expect("refused");

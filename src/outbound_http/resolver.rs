@@ -1,5 +1,4 @@
-//! Looks up host names in `/etc/hosts` and at the name servers of `/etc/resolv.conf`, with its search domains. Admits
-//! no address itself.
+//! Resolves host names by `/etc/hosts` and the name servers of `/etc/resolv.conf`, with its search domains.
 //!
 //! The system's resolver (`getaddrinfo`) holds a thread for each look-up until the name server answers. Threads are
 //! few, and a tenant with slow name servers could use up all of them. Here a look-up is a future, which ends when its
@@ -18,12 +17,12 @@ use hickory_resolver::{Resolver, TokioResolver};
 
 /// How long the system's settings are used before they are read again, and the longest time that an answer is cached.
 /// An answer with a shorter time to live is cached for that time.
-const READ_AGAIN: Duration = Duration::from_secs(60);
+const SETTINGS_TTL: Duration = Duration::from_secs(60);
 /// How long a name server may take to answer, and how many times it is asked again.
-const ASKED_FOR: Duration = Duration::from_secs(4);
-const ASKED_AGAIN: usize = 1;
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(4);
+const RETRIES: usize = 1;
 /// How many look-ups one connection to a name server carries at a time: more than there are turns.
-const AT_A_TIME: usize = 8192;
+const MAX_ACTIVE_REQUESTS: usize = 8192;
 
 /// Looks up host names. Clones share one resolver and are cheap.
 #[derive(Clone, Default)]
@@ -43,16 +42,16 @@ impl Names {
         Ok(found.iter().collect())
     }
 
-    /// A resolver with the system's settings, which are read again after [`READ_AGAIN`].
+    /// A resolver with the system's settings, which are read again after [`SETTINGS_TTL`].
     fn resolver(&self) -> Result<TokioResolver, NetError> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((read, resolver)) = &*kept
-            && read.elapsed() < READ_AGAIN
+        let mut cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((read, resolver)) = &*cached
+            && read.elapsed() < SETTINGS_TTL
         {
             return Ok(resolver.clone());
         }
         let resolver = read_settings()?;
-        *kept = Some((Instant::now(), resolver.clone()));
+        *cached = Some((Instant::now(), resolver.clone()));
         Ok(resolver)
     }
 }
@@ -67,11 +66,11 @@ fn read_settings() -> Result<TokioResolver, NetError> {
     });
     let options = builder.options_mut();
     options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-    options.timeout = ASKED_FOR.min(options.timeout);
-    options.attempts = ASKED_AGAIN.min(options.attempts);
-    options.max_active_requests = AT_A_TIME;
-    options.positive_max_ttl = Some(READ_AGAIN);
-    options.negative_max_ttl = Some(READ_AGAIN);
+    options.timeout = ATTEMPT_TIMEOUT.min(options.timeout);
+    options.attempts = RETRIES.min(options.attempts);
+    options.max_active_requests = MAX_ACTIVE_REQUESTS;
+    options.positive_max_ttl = Some(SETTINGS_TTL);
+    options.negative_max_ttl = Some(SETTINGS_TTL);
     builder.build()
 }
 
@@ -80,7 +79,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn names_of_this_machine_are_known_without_a_name_server() {
+    async fn names_of_this_machine_resolve_without_a_name_server() {
         let names = Names::default();
         let found = names.look_up("localhost").await.expect("this machine");
         assert!(!found.is_empty() && found.iter().all(IpAddr::is_loopback), "{found:?}");

@@ -1,4 +1,4 @@
-//! Signs requests to agents as the Standard Webhooks convention says; it draws secrets and keeps none.
+//! Signs outbound requests by the Standard Webhooks convention, and creates signing secrets.
 //!
 //! <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>
 
@@ -9,16 +9,16 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::secret::random_bytes;
 
-/// The header with the id that stays the same over all attempts: the turn's.
+/// The header with the id of the turn, which is the same for all attempts.
 pub const ID: &str = "webhook-id";
 /// The header with the time of this attempt, in seconds since 1970.
 pub const TIMESTAMP: &str = "webhook-timestamp";
-/// The header with the signatures, one for each secret, with spaces between them.
+/// The header with the signatures, one for each secret, separated by spaces.
 pub const SIGNATURE: &str = "webhook-signature";
 
 const PREFIX: &str = "whsec_";
 
-/// Draws a secret: 32 random bytes in base64 behind `whsec_`.
+/// Creates a secret: `whsec_` and 32 random bytes in base64.
 pub fn draw_secret() -> SecretString {
     SecretString::from(format!("{PREFIX}{}", STANDARD.encode(random_bytes::<32>())))
 }

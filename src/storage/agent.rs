@@ -95,7 +95,7 @@ struct SealedSecret {
 impl SealedSecret {
     /// Encrypts a secret of an agent with a key.
     fn of(project_id: Uuid, agent_id: Uuid, (secret, key): NewSecret<'_>) -> Self {
-        let sealed = key.seal(&SecretContext::of_agent(project_id, agent_id), secret);
+        let sealed = key.encrypt(&SecretContext::of_agent(project_id, agent_id), secret);
         Self { key_id: key.id().to_owned(), sealed }
     }
 }
@@ -208,7 +208,7 @@ pub async fn signing_secrets(
     let Some((project_id, key_id, newest, previous)) = found else { return Ok(Vec::new()) };
     let context = SecretContext::of_agent(project_id, agent_id);
     let opened: Result<_, SecretError> =
-        std::iter::once(newest).chain(previous).map(|sealed| key.open(&context, &key_id, &sealed)).collect();
+        std::iter::once(newest).chain(previous).map(|sealed| key.decrypt(&context, &key_id, &sealed)).collect();
     Ok(opened?)
 }
 

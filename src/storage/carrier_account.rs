@@ -131,7 +131,7 @@ impl Accounts {
     /// Seals and writes the account of a project, over the one it had.
     pub async fn put(&self, account: &Account) -> Result<(), sqlx::Error> {
         let seal = |column, secret: &SecretString| {
-            self.key.seal(&SecretContext::of_carrier_account(account.project_id, column), secret)
+            self.key.encrypt(&SecretContext::of_carrier_account(account.project_id, column), secret)
         };
         let mut connection = self.storage.connection().await?;
         sqlx::query_file!(
@@ -176,7 +176,7 @@ impl Accounts {
     fn open(&self, row: Option<Row>) -> Result<Option<Arc<Account>>, AccountError> {
         let Some(row) = row else { return Ok(None) };
         let open = |column, sealed: &[u8]| {
-            self.key.open(&SecretContext::of_carrier_account(row.project_id, column), &row.key_id, sealed)
+            self.key.decrypt(&SecretContext::of_carrier_account(row.project_id, column), &row.key_id, sealed)
         };
         let api_key = match (row.api_key_sid, &row.api_key_secret) {
             (Some(sid), Some(secret)) => Some((sid, open("api_key_secret", secret)?)),

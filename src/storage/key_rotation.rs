@@ -30,18 +30,18 @@ pub async fn count(connection: &mut PgConnection) -> Result<Vec<Count>, sqlx::Er
 
 /// Seals with the first key what the others sealed, and returns how many rows that were. What none of them opens stays.
 /// Several processes may do it at once: a row is written only if it still is as it was read.
-pub async fn seal_anew(storage: &Storage, keys: &SecretKeys) -> Result<usize, AccountError> {
-    Ok(seal_accounts_anew(storage, keys).await? + seal_agents_anew(storage, keys).await?)
+pub async fn re_encrypt(storage: &Storage, keys: &SecretKeys) -> Result<usize, AccountError> {
+    Ok(re_encrypt_accounts(storage, keys).await? + re_encrypt_agents(storage, keys).await?)
 }
 
-async fn seal_accounts_anew(storage: &Storage, keys: &SecretKeys) -> Result<usize, sqlx::Error> {
+async fn re_encrypt_accounts(storage: &Storage, keys: &SecretKeys) -> Result<usize, sqlx::Error> {
     let mut connection = storage.connection().await?;
     let accounts = sqlx::query_file_as!(Sealed, "sql/queries/seal/accounts.sql", keys.id());
     let mut renewed = 0;
     for account in accounts.fetch_all(&mut *connection).await? {
         let of = |column| SecretContext::of_carrier_account(account.project_id, column);
         let contexts = vec![of("auth_token"), of("next_auth_token"), of("api_key_secret")];
-        let Some(anew) = account.seal_anew(keys, contexts) else { continue };
+        let Some(anew) = account.re_encrypted(keys, contexts) else { continue };
         let (read, anew) = (&account.secrets[..], &anew[..]);
         let written = sqlx::query_file!("sql/queries/seal/account.sql", account.id, read as _, keys.id(), anew as _)
             .execute(&mut *connection)
@@ -51,13 +51,13 @@ async fn seal_accounts_anew(storage: &Storage, keys: &SecretKeys) -> Result<usiz
     Ok(renewed)
 }
 
-async fn seal_agents_anew(storage: &Storage, keys: &SecretKeys) -> Result<usize, sqlx::Error> {
+async fn re_encrypt_agents(storage: &Storage, keys: &SecretKeys) -> Result<usize, sqlx::Error> {
     let mut connection = storage.connection().await?;
     let agents = sqlx::query_file_as!(Sealed, "sql/queries/seal/agents.sql", keys.id());
     let mut renewed = 0;
     for agent in agents.fetch_all(&mut *connection).await? {
         let contexts = vec![SecretContext::of_agent(agent.project_id, agent.id); 2];
-        let Some(anew) = agent.seal_anew(keys, contexts) else { continue };
+        let Some(anew) = agent.re_encrypted(keys, contexts) else { continue };
         let (read, anew) = (&agent.secrets[..], &anew[..]);
         let written = sqlx::query_file!("sql/queries/seal/agent.sql", agent.id, read as _, keys.id(), anew as _)
             .execute(&mut *connection)
@@ -70,12 +70,13 @@ async fn seal_agents_anew(storage: &Storage, keys: &SecretKeys) -> Result<usize,
 impl Sealed {
     /// The secrets, sealed with the first key, in the order of their contexts. `None`: they are sealed with a key that we
     /// don't have, or can't be opened.
-    fn seal_anew(&self, keys: &SecretKeys, contexts: Vec<SecretContext>) -> Option<Vec<Option<Vec<u8>>>> {
-        if !keys.opens(&self.key_id) {
+    fn re_encrypted(&self, keys: &SecretKeys, contexts: Vec<SecretContext>) -> Option<Vec<Option<Vec<u8>>>> {
+        if !keys.decrypts(&self.key_id) {
             return None;
         }
         let anew = |(sealed, context): (&Option<Vec<u8>>, SecretContext)| {
-            let anew = |sealed| keys.open(&context, &self.key_id, sealed).map(|secret| keys.seal(&context, &secret));
+            let anew =
+                |sealed| keys.decrypt(&context, &self.key_id, sealed).map(|secret| keys.encrypt(&context, &secret));
             sealed.as_deref().map(anew).transpose()
         };
         let anew: Result<_, SecretError> = self.secrets.iter().zip(contexts).map(anew).collect();
@@ -87,17 +88,17 @@ impl Sealed {
 }
 
 /// Does that beside the beginning of a process; what fails is told, and done at the next start.
-pub fn seal_anew_beside(storage: &Storage, keys: &SecretKeys) {
+pub fn re_encrypt_in_background(storage: &Storage, keys: &SecretKeys) {
     if keys.others() == 0 {
         return;
     }
     let (storage, keys) = (storage.clone(), keys.clone());
     tokio::spawn(async move {
-        match seal_anew(&storage, &keys).await {
+        match re_encrypt(&storage, &keys).await {
             Ok(0) => {}
-            Ok(rows) => tracing::info!(rows, key_id = keys.id(), "stored secrets are sealed with the new key"),
+            Ok(rows) => tracing::info!(rows, key_id = keys.id(), "stored secrets are encrypted with the new key"),
             Err(error) => {
-                tracing::warn!(%error, "stored secrets could not be sealed anew; the earlier key is still needed")
+                tracing::warn!(%error, "stored secrets could not be re-encrypted; the earlier key is still needed")
             }
         }
     });

@@ -1,8 +1,8 @@
-//! The client and the simulator against Twilio's own documents and Twilio's own client; `make conformance` runs it, and it ends by itself.
+//! Compares the carrier client and the simulator with Twilio's own documents and Twilio's own client (`make conformance`).
 //!
-//! Two validating mocks made of Twilio's OpenAPI documents judge every call that our client can make; the same tool as a proxy
-//! judges what our simulator answers; the official Python client drives the simulator, and its validator judges the
-//! simulator's signatures and our door's verdicts. Prints a line for each check, and exits with 1 when one fails.
+//! Two validating mocks made of Twilio's OpenAPI documents check every call of our client. The same tool as a proxy checks the
+//! answers of the simulator. The official Python client drives the simulator, and its validator checks the simulator's
+//! signatures and the answers of our webhook. It prints a line for each check, and exits with 1 when one fails.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a check that stumbles has failed")]
 #![allow(dead_code, reason = "the harness serves the stories too")]
@@ -25,7 +25,7 @@ use textback::domain::carrier_account::Account;
 use textback::http::listener::Listening;
 use url::Url;
 
-use harness::{ACCOUNT_SID, ADA, AUTH_TOKEN, ECHO, NUMBER, World};
+use harness::{ACCOUNT_SID, ADA, AUTH_TOKEN, ECHO, NUMBER, TestApp};
 
 /// What was checked so far.
 #[derive(Default)]
@@ -82,17 +82,17 @@ fn url_of(variable: &str) -> Url {
 #[tokio::main]
 async fn main() -> ExitCode {
     let mut checks = Checks::default();
-    let world = World::new().await;
+    let app = TestApp::new().await;
     println!("--- every call of the client, before mocks made of Twilio's documents");
     let mocks = Client::new(url_of("TEXTBACK_MOCK_API"), url_of("TEXTBACK_MOCK_MESSAGING")).expect("a client");
     every_call(&mut checks, &mocks, "mock").await;
     invalid_calls(&mut checks, &mocks).await;
     println!("--- every answer of the simulator, through the same tool as a proxy");
-    answers_of_the_simulator(&mut checks, &world).await;
+    answers_of_the_simulator(&mut checks, &app).await;
     println!("--- every operation of the documents, before the mocks and to the simulator");
     every_path(&mut checks).await;
     println!("--- Twilio's Python client and its validator");
-    python(&mut checks, &world).await;
+    python(&mut checks, &app).await;
     println!("{} passed, {} failed", checks.passed, checks.failed);
     if checks.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -206,15 +206,15 @@ async fn invalid_calls(checks: &mut Checks, client: &Client) {
 }
 
 /// The whole life of a number and a text, each answer of the simulator judged on its way to the client.
-async fn answers_of_the_simulator(checks: &mut Checks, world: &World) {
+async fn answers_of_the_simulator(checks: &mut Checks, app: &TestApp) {
     // Where the proxies lead to.
     let port: u16 = std::env::var("TEXTBACK_SIMULATOR_PORT").ok().and_then(|port| port.parse().ok()).expect("a port");
     let listening =
         Listening::at(SocketAddr::from(([127, 0, 0, 1], port)), "TEXTBACK_SIMULATOR_PORT").await.expect("a free port");
-    tokio::spawn(listening.serve(world.simulator.routes(), std::future::pending()));
+    tokio::spawn(listening.serve(app.simulator.routes(), std::future::pending()));
     let client = Client::new(url_of("TEXTBACK_PROXY_API"), url_of("TEXTBACK_PROXY_MESSAGING")).expect("a client");
     let account = account(ACCOUNT_SID);
-    let urls = WebhookUrls::of(&format!("http://{}", world.api), &world.webhook_key);
+    let urls = WebhookUrls::of(&format!("http://{}", app.api), &app.webhook_key);
     let long_ago = chrono::DateTime::UNIX_EPOCH;
     let wanted =
         Wanted { country: "US".to_owned(), number_type: NumberType::Local, contains: None, sms: true, limit: 5 };
@@ -241,7 +241,7 @@ async fn answers_of_the_simulator(checks: &mut Checks, world: &World) {
     checks.allowed("simulator: list what was sent", client.list_sent(&account, NUMBER, ADA, long_ago).await);
     let text =
         json!({"from": ADA, "to": "+14155550120", "body": "look", "media_urls": ["https://pictures.example/1.jpg"]});
-    let texted = world.simulator.text(serde_json::from_value(text).expect("a text")).await;
+    let texted = app.simulator.text(serde_json::from_value(text).expect("a text")).await;
     checks.allowed("simulator: list what was received", client.list_received(&account, "+14155550120", long_ago).await);
     checks.allowed("simulator: list media", client.list_media(&account, &texted.sid).await);
     checks.allowed("simulator: release", client.release_number(&account, &sid).await);
@@ -251,13 +251,17 @@ async fn answers_of_the_simulator(checks: &mut Checks, world: &World) {
 }
 
 /// The official client and its validator.
-async fn python(checks: &mut Checks, world: &World) {
-    world.attach(ECHO, json!({"first_message": "process"})).await;
-    world.ok(Method::PATCH, "/v1/project", Some(harness::unguarded())).await;
-    let door = format!("http://{}/webhooks/twilio/{}", world.api, world.webhook_key);
-    let simulator = format!("http://{}", world.simulator_address);
-    script(checks, "official_client.py", &[("SIMULATOR", simulator), ("DOOR", door), ("NUMBER", NUMBER.to_owned())])
-        .await;
+async fn python(checks: &mut Checks, app: &TestApp) {
+    app.attach(ECHO, json!({"first_message": "process"})).await;
+    app.ok(Method::PATCH, "/v1/project", Some(harness::without_rate_limits())).await;
+    let webhook = format!("http://{}/webhooks/twilio/{}", app.api, app.webhook_key);
+    let simulator = format!("http://{}", app.simulator_address);
+    script(
+        checks,
+        "official_client.py",
+        &[("SIMULATOR", simulator), ("WEBHOOK", webhook), ("NUMBER", NUMBER.to_owned())],
+    )
+    .await;
 }
 
 /// All paths of the documents, whether our client calls them or not.
@@ -283,8 +287,8 @@ async fn script(checks: &mut Checks, name: &str, settings: &[(&str, String)]) {
         .env("ACCOUNT_SID", ACCOUNT_SID)
         .env("AUTH_TOKEN", AUTH_TOKEN);
     let output = tokio::task::spawn_blocking(move || script.output()).await.expect("it ran").expect("it ran");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    for line in said.lines() {
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    for line in printed.lines() {
         match serde_json::from_str::<Value>(line) {
             Ok(check) => checks.note(check["what"].as_str().unwrap_or_default(), check["ok"] == true, &check["told"]),
             Err(_) => println!("      {line}"),

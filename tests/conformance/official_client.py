@@ -13,7 +13,7 @@ from twilio.base.exceptions import TwilioRestException
 from twilio.request_validator import RequestValidator
 from twilio.rest import Client
 
-SIMULATOR, DOOR = os.environ["SIMULATOR"], os.environ["DOOR"]
+SIMULATOR, WEBHOOK = os.environ["SIMULATOR"], os.environ["WEBHOOK"]
 ACCOUNT_SID, AUTH_TOKEN, NUMBER = os.environ["ACCOUNT_SID"], os.environ["AUTH_TOKEN"], os.environ["NUMBER"]
 PHONE = "+14155550101"
 TEXTS = 1000
@@ -121,7 +121,7 @@ agree = refused = 0
 for n in range(TEXTS):
     names = ["Body", "From", "Reason", "ReasonConferenceEnded", "MediaUrl1", "MediaUrl10", "MediaUrl2", "x" + str(n)]
     params = {name: some_text(60) for name in random.sample(names, random.randrange(1, len(names)))}
-    url = DOOR + "/check" + random.choice(["", "?delivery=1", "?a=%20b&a=c"])
+    url = WEBHOOK + "/check" + random.choice(["", "?delivery=1", "?a=%20b&a=c"])
     signature = validator.compute_signature(url, params)
     fault = random.choice(["none", "none", "value", "name", "url", "signature"])
     claimed = dict(params)

@@ -1,13 +1,13 @@
-//! The operators' API: who may, what comes back, and what is said to those who err.
+//! Tests the API: keys, answers and errors.
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::harness::{ACCOUNT_SID, ADA, ECHO, NUMBER, World};
+use crate::harness::{ACCOUNT_SID, ADA, ECHO, NUMBER, TestApp};
 
 #[tokio::test]
 async fn every_refusal_is_a_problem_with_a_stable_code() {
-    let world = World::with_agent(ECHO, json!({})).await;
+    let app = TestApp::with_agent(ECHO, json!({})).await;
     let agent = |change: Value| {
         let mut agent = json!({"name": "other", "kind": "script", "source": ECHO});
         agent.as_object_mut().expect("an object").extend(change.as_object().cloned().expect("an object"));
@@ -70,49 +70,48 @@ async fn every_refusal_is_a_problem_with_a_stable_code() {
             "agent_unknown",
         ),
     ] {
-        assert_eq!(world.refused(method.clone(), &path, body).await, (status, code.to_owned()), "{method} {path}");
+        assert_eq!(app.refused(method.clone(), &path, body).await, (status, code.to_owned()), "{method} {path}");
     }
-    let agent_id = world.ok(Method::GET, "/v1/agents", None).await["items"][0]["id"].clone();
+    let agent_id = app.ok(Method::GET, "/v1/agents", None).await["items"][0]["id"].clone();
     let strange = json!({"number": "+14155550777", "agent_id": agent_id});
-    assert_eq!(world.refused(Method::POST, "/v1/numbers", Some(strange)).await, (422, "number_not_owned".to_owned()));
-    let huge =
-        world.http.post(format!("http://{}/v1/agents", world.api)).bearer_auth(&world.key).body("x".repeat(2 << 20));
+    assert_eq!(app.refused(Method::POST, "/v1/numbers", Some(strange)).await, (422, "number_not_owned".to_owned()));
+    let huge = app.http.post(format!("http://{}/v1/agents", app.api)).bearer_auth(&app.key).body("x".repeat(2 << 20));
     assert_eq!(huge.send().await.expect("an answer").status(), 413);
 }
 
 #[tokio::test]
 async fn wrong_credentials_at_the_carrier_are_told_as_such() {
-    let world = World::with_agent(ECHO, json!({})).await;
+    let app = TestApp::with_agent(ECHO, json!({})).await;
     let wrong = json!({"account_sid": ACCOUNT_SID, "auth_token": "wrong"});
-    assert_eq!(world.refused(Method::PUT, "/v1/carrier", Some(wrong)).await, (422, "credentials_refused".to_owned()));
+    assert_eq!(app.refused(Method::PUT, "/v1/carrier", Some(wrong)).await, (422, "credentials_refused".to_owned()));
     // They were right once, and somebody changed them at the carrier.
-    world.simulator.add_account(twilio_simulator::Account::new(ACCOUNT_SID, "another token"));
-    let agent_id = world.ok(Method::GET, "/v1/agents", None).await["items"][0]["id"].clone();
+    app.simulator.add_account(twilio_simulator::Account::new(ACCOUNT_SID, "another token"));
+    let agent_id = app.ok(Method::GET, "/v1/agents", None).await["items"][0]["id"].clone();
     let (status, answer) =
-        world.ask(&world.key, Method::POST, "/v1/numbers", Some(json!({"number": NUMBER, "agent_id": agent_id}))).await;
+        app.call(&app.key, Method::POST, "/v1/numbers", Some(json!({"number": NUMBER, "agent_id": agent_id}))).await;
     assert_eq!((status, &answer["code"]), (StatusCode::BAD_GATEWAY, &json!("carrier_failed")));
     assert!(answer["detail"].as_str().is_some_and(|detail| detail.contains("credentials")), "{answer}");
 }
 
 #[tokio::test]
 async fn without_a_carrier_account_no_number_can_be_attached() {
-    let world = World::new().await;
-    let (_, key) = crate::harness::create_project(&world.storage, "bare").await.expect("a project");
+    let app = TestApp::new().await;
+    let (_, key) = crate::harness::create_project(&app.storage, "bare").await.expect("a project");
     let agent = json!({"name": "a", "kind": "script", "source": ECHO});
-    let (_, made) = world.ask(&key, Method::POST, "/v1/agents", Some(agent)).await;
+    let (_, made) = app.call(&key, Method::POST, "/v1/agents", Some(agent)).await;
     let number = json!({"number": NUMBER, "agent_id": made["id"]});
-    let (status, answer) = world.ask(&key, Method::POST, "/v1/numbers", Some(number)).await;
+    let (status, answer) = app.call(&key, Method::POST, "/v1/numbers", Some(number)).await;
     assert_eq!((status, &answer["code"]), (StatusCode::CONFLICT, &json!("carrier_account_missing")));
 }
 
 #[tokio::test]
 async fn another_projects_things_are_as_unknown_as_no_things() {
-    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
-    world.answers(ADA, "hi").await;
-    let (_, stranger) = crate::harness::create_project(&world.storage, "strangers").await.expect("a project");
-    let session = world.sessions().await.remove(0)["id"].as_str().expect("id").to_owned();
-    let agent = world.ok(Method::GET, "/v1/agents", None).await["items"][0]["id"].as_str().expect("id").to_owned();
-    let number = world.ok(Method::GET, "/v1/numbers", None).await["items"][0]["id"].as_str().expect("id").to_owned();
+    let app = TestApp::with_agent(ECHO, json!({"first_message": "process"})).await;
+    app.answers(ADA, "hi").await;
+    let (_, stranger) = crate::harness::create_project(&app.storage, "strangers").await.expect("a project");
+    let session = app.sessions().await.remove(0)["id"].as_str().expect("id").to_owned();
+    let agent = app.ok(Method::GET, "/v1/agents", None).await["items"][0]["id"].as_str().expect("id").to_owned();
+    let number = app.ok(Method::GET, "/v1/numbers", None).await["items"][0]["id"].as_str().expect("id").to_owned();
     for (method, path) in [
         (Method::GET, format!("/v1/sessions/{session}")),
         (Method::GET, format!("/v1/sessions/{session}/messages")),
@@ -122,79 +121,79 @@ async fn another_projects_things_are_as_unknown_as_no_things() {
         (Method::GET, format!("/v1/agents/{agent}/versions/1")),
         (Method::GET, format!("/v1/numbers/{number}")),
     ] {
-        let (status, answer) = world.ask(&stranger, method.clone(), &path, None).await;
+        let (status, answer) = app.call(&stranger, method.clone(), &path, None).await;
         assert_eq!((status, &answer["code"]), (StatusCode::NOT_FOUND, &json!("not_found")), "{method} {path}");
     }
     let version = json!({"kind": "script", "source": ECHO});
-    let (status, _) = world.ask(&stranger, Method::POST, &format!("/v1/agents/{agent}/versions"), Some(version)).await;
+    let (status, _) = app.call(&stranger, Method::POST, &format!("/v1/agents/{agent}/versions"), Some(version)).await;
     assert_eq!(status, StatusCode::NOT_FOUND);
     for list in ["sessions", "agents", "numbers"] {
-        let (_, answer) = world.ask(&stranger, Method::GET, &format!("/v1/{list}"), None).await;
+        let (_, answer) = app.call(&stranger, Method::GET, &format!("/v1/{list}"), None).await;
         assert_eq!(answer, json!({"items": [], "next_cursor": null}));
     }
-    assert_eq!(world.sessions().await[0]["status"], "open");
+    assert_eq!(app.sessions().await[0]["status"], "open");
 }
 
 #[tokio::test]
 async fn a_key_is_needed_and_one_that_may_read_may_not_write() {
-    let world = World::with_agent(ECHO, json!({})).await;
-    let bare = world.http.get(format!("http://{}/v1/sessions", world.api)).send().await.expect("an answer");
+    let app = TestApp::with_agent(ECHO, json!({})).await;
+    let bare = app.http.get(format!("http://{}/v1/sessions", app.api)).send().await.expect("an answer");
     assert_eq!(bare.status(), 401);
     assert_eq!(bare.headers()["content-type"], "application/problem+json");
-    let (status, answer) = world.ask("tb_wrong", Method::GET, "/v1/sessions", None).await;
+    let (status, answer) = app.call("tb_wrong", Method::GET, "/v1/sessions", None).await;
     assert_eq!((status, &answer["code"]), (StatusCode::UNAUTHORIZED, &json!("api_key_invalid")));
 
-    world.sql("update api_key set scopes = '{read}'").await;
-    world.ok(Method::GET, "/v1/sessions", None).await;
+    app.sql("update api_key set scopes = '{read}'").await;
+    app.ok(Method::GET, "/v1/sessions", None).await;
     assert_eq!(
-        world.refused(Method::POST, "/v1/agents", Some(json!({"name": "b", "kind": "script", "source": ECHO}))).await,
+        app.refused(Method::POST, "/v1/agents", Some(json!({"name": "b", "kind": "script", "source": ECHO}))).await,
         (403, "scope_missing".to_owned())
     );
-    world.sql("update api_key set revoked_at = now()").await;
-    assert_eq!(world.refused(Method::GET, "/v1/sessions", None).await, (401, "api_key_invalid".to_owned()));
+    app.sql("update api_key set revoked_at = now()").await;
+    assert_eq!(app.refused(Method::GET, "/v1/sessions", None).await, (401, "api_key_invalid".to_owned()));
 }
 
 #[tokio::test]
 async fn secrets_are_neither_returned_nor_stored_in_the_clear() {
-    let world = World::with_agent(ECHO, json!({})).await;
+    let app = TestApp::with_agent(ECHO, json!({})).await;
     let mut account = twilio_simulator::Account::new(ACCOUNT_SID, "very-secret-token");
     account.api_keys.insert(format!("SK{}", "0".repeat(32)), "very-secret-api".to_owned());
     account.secondary_auth_token = Some("very-secret-next".to_owned());
-    world.simulator.add_account(account);
+    app.simulator.add_account(account);
     let credentials = json!({"account_sid": ACCOUNT_SID, "auth_token": "very-secret-token", "next_auth_token": "very-secret-next",
         "api_key_sid": format!("SK{}", "0".repeat(32)), "api_key_secret": "very-secret-api"});
-    let answer = world.ok(Method::PUT, "/v1/carrier", Some(credentials)).await;
+    let answer = app.ok(Method::PUT, "/v1/carrier", Some(credentials)).await;
     assert!(!answer.to_string().contains("very-secret"));
-    assert_eq!(world.ok(Method::GET, "/v1/carrier", None).await, answer, "and is read again as it was told");
+    assert_eq!(app.ok(Method::GET, "/v1/carrier", None).await, answer, "and is read again as it was told");
     assert_eq!(
         (&answer["api_key_sid"], &answer["has_next_auth_token"]),
         (&json!(format!("SK{}", "0".repeat(32))), &json!(true))
     );
-    let base = format!("http://{}/webhooks/twilio/{}", world.api, world.webhook_key);
+    let base = format!("http://{}/webhooks/twilio/{}", app.api, app.webhook_key);
     assert_eq!(
         answer["webhook_urls"],
         json!({"messages": format!("{base}/messages"), "status": format!("{base}/status"), "fallback": format!("{base}/fallback")})
     );
     let row: String = sqlx::query_scalar("select encode(auth_token, 'escape') || encode(next_auth_token, 'escape') || encode(api_key_secret, 'escape') from carrier_account")
-        .fetch_one(world.storage.pool())
+        .fetch_one(app.storage.pool())
         .await
         .expect("a row");
     assert!(!row.contains("very-secret"));
     let keys: Vec<Vec<u8>> =
-        sqlx::query_scalar("select hash from api_key").fetch_all(world.storage.pool()).await.expect("keys");
-    assert!(keys.iter().all(|hash| hash.as_slice() != world.key.as_bytes()));
+        sqlx::query_scalar("select hash from api_key").fetch_all(app.storage.pool()).await.expect("keys");
+    assert!(keys.iter().all(|hash| hash.as_slice() != app.key.as_bytes()));
 }
 
 #[tokio::test]
 async fn lists_come_in_pages_without_gaps_or_repeats() {
-    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
+    let app = TestApp::with_agent(ECHO, json!({"first_message": "process"})).await;
     for n in 0..7 {
-        world.text(&format!("+1415555010{n}"), "hi").await;
+        app.text(&format!("+1415555010{n}"), "hi").await;
     }
     let mut seen = Vec::new();
     let mut path = "/v1/sessions?limit=3".to_owned();
     loop {
-        let page = world.ok(Method::GET, &path, None).await;
+        let page = app.ok(Method::GET, &path, None).await;
         seen.extend(page["items"].as_array().expect("items").iter().map(|session| session["contact"].clone()));
         match page["next_cursor"].as_str() {
             Some(cursor) => path = format!("/v1/sessions?limit=3&cursor={cursor}"),
@@ -203,21 +202,21 @@ async fn lists_come_in_pages_without_gaps_or_repeats() {
     }
     let newest_first: Vec<Value> = (0..7).rev().map(|n| json!(format!("+1415555010{n}"))).collect();
     assert_eq!(seen, newest_first);
-    let one = world.ok(Method::GET, "/v1/sessions?contact=%2B14155550103&status=open", None).await;
+    let one = app.ok(Method::GET, "/v1/sessions?contact=%2B14155550103&status=open", None).await;
     assert_eq!(one["items"].as_array().map(Vec::len), Some(1));
-    let none = world.ok(Method::GET, "/v1/sessions?status=closed", None).await;
+    let none = app.ok(Method::GET, "/v1/sessions?status=closed", None).await;
     assert_eq!(none["items"], json!([]));
 }
 
 #[tokio::test]
 async fn messages_come_oldest_first_page_by_page() {
-    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
+    let app = TestApp::with_agent(ECHO, json!({"first_message": "process"})).await;
     for n in 0..3 {
-        world.answers(ADA, &n.to_string()).await;
+        app.answers(ADA, &n.to_string()).await;
     }
-    let id = world.sessions().await.remove(0)["id"].as_str().expect("id").to_owned();
-    let first = world.ok(Method::GET, &format!("/v1/sessions/{id}/messages?limit=4"), None).await;
-    let rest = world
+    let id = app.sessions().await.remove(0)["id"].as_str().expect("id").to_owned();
+    let first = app.ok(Method::GET, &format!("/v1/sessions/{id}/messages?limit=4"), None).await;
+    let rest = app
         .ok(
             Method::GET,
             &format!("/v1/sessions/{id}/messages?limit=4&cursor={}", first["next_cursor"].as_str().expect("a cursor")),
@@ -235,12 +234,12 @@ async fn messages_come_oldest_first_page_by_page() {
 
 #[tokio::test]
 async fn health_docs_and_metrics_answer_without_a_key() {
-    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
+    let app = TestApp::with_agent(ECHO, json!({"first_message": "process"})).await;
     textback::telemetry::metrics();
-    world.answers(ADA, "hi").await;
+    app.answers(ADA, "hi").await;
     for path in ["/livez", "/readyz", "/metrics", "/docs/", "/openapi.yaml"] {
-        let at = if path == "/metrics" { world.metrics } else { world.api };
-        let answer = world.http.get(format!("http://{at}{path}")).send().await.expect("an answer");
+        let at = if path == "/metrics" { app.metrics } else { app.api };
+        let answer = app.http.get(format!("http://{at}{path}")).send().await.expect("an answer");
         assert_eq!(answer.status(), 200, "{path}");
         let text = answer.text().await.expect("a body");
         match path {
@@ -261,7 +260,7 @@ async fn health_docs_and_metrics_answer_without_a_key() {
     }
 }
 
-/// `make openapi` writes it anew.
+/// `make openapi` writes it.
 #[test]
 fn the_openapi_document_is_the_committed_one() {
     let committed =

@@ -1,4 +1,4 @@
-//! A used database is dumped, restored and streamed: every row is the same, and textback goes on with it.
+//! Tests that a used database can be dumped, restored and replicated without a difference.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,8 +10,8 @@ use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 
 use crate::harness::{ADA, NUMBER};
+use crate::process_harness::ProcessHarness;
 use crate::rights::documented;
-use crate::stage::Stage;
 
 /// One of PostgreSQL's programs.
 fn program(name: &str) -> Command {
@@ -62,7 +62,7 @@ async fn sequences(url: &str) -> Vec<(String, Option<i64>)> {
 }
 
 /// Texts of all kinds, consents, secrets, texts for later, media, what fits nowhere.
-async fn use_it(stage: &Stage) {
+async fn use_it(harness: &ProcessHarness) {
     let long = "Ein längerer Text mit Umlauten, der über siebzig Zeichen hat: ääääääääääööööööööööüüüüüüüüüü";
     let texts = [
         "hi",
@@ -71,22 +71,22 @@ async fn use_it(stage: &Stage) {
         "привет, это длинное сообщение, в котором больше семидесяти байтов",
     ];
     for (count, text) in texts.into_iter().enumerate() {
-        stage.simulator.say(ADA, NUMBER, text).await;
-        let answers = stage.simulator.until_received(ADA, NUMBER, count + 1).await;
+        harness.simulator.say(ADA, NUMBER, text).await;
+        let answers = harness.simulator.until_received(ADA, NUMBER, count + 1).await;
         assert_eq!(answers.last().map(String::as_str), Some(text));
     }
     let service = json!({"name": "service", "kind": "http", "url": "https://agent.example.com/"});
-    stage.ask(Method::POST, "agents", service).await;
-    stage.ask(Method::PUT, "templates/greeting", json!({"body": "grüße"})).await;
-    stage.ask(Method::PATCH, "countries/DE", json!({"note": "ours"})).await;
-    stage.simulator.say("+14155550105", NUMBER, "STOP").await;
+    harness.call(Method::POST, "agents", service).await;
+    harness.call(Method::PUT, "templates/greeting", json!({"body": "grüße"})).await;
+    harness.call(Method::PATCH, "countries/DE", json!({"note": "ours"})).await;
+    harness.simulator.say("+14155550105", NUMBER, "STOP").await;
     let later = (chrono::Utc::now() + chrono::Duration::days(2)).to_rfc3339();
     let send = json!({"to": "+14155550104", "body": long, "from": NUMBER, "send_at": later, "media_urls": ["https://example.com/a.png"]});
-    stage.ask(Method::POST, "messages", send).await;
+    harness.call(Method::POST, "messages", send).await;
     let send = json!({"to": "+14155550106", "body": long, "from": NUMBER, "media_urls": ["https://example.com/a.png"]});
-    stage.ask(Method::POST, "messages", send).await;
-    stage.simulator.until_received("+14155550106", NUMBER, 1).await;
-    stage
+    harness.call(Method::POST, "messages", send).await;
+    harness.simulator.until_received("+14155550106", NUMBER, 1).await;
+    harness
         .sql("insert into quarantine (id, project_id, kind, reason, form) select gen_random_uuid(), id, 'inbound', 'no_such_number', '\\x00ff' from project;
               insert into idempotency_key (project_id, key, request_hash, message_id)
               select project_id, 'k', sha256('k'), id from message limit 1;
@@ -95,36 +95,36 @@ async fn use_it(stage: &Stage) {
 }
 
 /// Nothing of it changes any more: what is due is done and reported.
-async fn until_quiet(stage: &Stage) {
+async fn until_quiet(harness: &ProcessHarness) {
     let until = Instant::now() + Duration::from_secs(30);
     loop {
-        stage.simulator.idle().await;
+        harness.simulator.idle().await;
         let live: i64 = sqlx::query_scalar("select (select count(*) from textback.turn) + (select count(*) from textback.delivery where due_at is not null)")
-            .fetch_one(&mut connect(&stage.url).await)
+            .fetch_one(&mut connect(&harness.url).await)
             .await
             .expect("a count");
         if live == 0 {
             return;
         }
         assert!(Instant::now() < until, "{live} are never done");
-        let _ = tokio::time::timeout(Duration::from_secs(1), stage.simulator.until_change()).await;
+        let _ = tokio::time::timeout(Duration::from_secs(1), harness.simulator.until_change()).await;
     }
 }
 
-fn dump(stage: &Stage, file: &Path, more: &[&str]) {
-    run(program("pg_dump").arg("-d").arg(&stage.url).arg("-f").arg(file).args(more));
+fn dump(harness: &ProcessHarness, file: &Path, more: &[&str]) {
+    run(program("pg_dump").arg("-d").arg(&harness.url).arg("-f").arg(file).args(more));
 }
 
 /// The restored database answers a text.
-async fn goes_on(stage: &mut Stage, url: &str, text: &str) {
-    let before = stage.simulator.received(ADA, NUMBER).len();
-    stage.serve = Some(stage.start_serve(&[("DATABASE_URL", url), ("TEXTBACK_WITH_WORKERS", "true")]));
-    stage.simulator.say(ADA, NUMBER, text).await;
-    let answers = stage.simulator.until_received(ADA, NUMBER, before + 1).await;
+async fn goes_on(harness: &mut ProcessHarness, url: &str, text: &str) {
+    let before = harness.simulator.received(ADA, NUMBER).len();
+    harness.serve = Some(harness.start_serve(&[("DATABASE_URL", url), ("TEXTBACK_WITH_WORKERS", "true")]));
+    harness.simulator.say(ADA, NUMBER, text).await;
+    let answers = harness.simulator.until_received(ADA, NUMBER, before + 1).await;
     assert_eq!(answers.last().map(String::as_str), Some(text));
-    let doctor = stage.doctor_with(&[("DATABASE_URL", url)]);
+    let doctor = harness.doctor_with(&[("DATABASE_URL", url)]);
     assert!(doctor.contains("all is well"), "{doctor}");
-    stage.serve = None;
+    harness.serve = None;
 }
 
 fn print(what: &str, found: &BTreeMap<String, (i64, String)>, original: &BTreeMap<String, (i64, String)>) {
@@ -135,13 +135,13 @@ fn print(what: &str, found: &BTreeMap<String, (i64, String)>, original: &BTreeMa
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_used_database_is_restored_and_streamed_whole() {
-    let mut stage = Stage::set_with("backup", &[("wal_level", "logical")]).await;
-    stage.open(1, Stage::echo()).await;
-    use_it(&stage).await;
-    until_quiet(&stage).await;
-    stage.serve = None;
-    stage.work.clear();
-    let (original, drawn) = (tables(&stage.url).await, sequences(&stage.url).await);
+    let mut harness = ProcessHarness::start_with("backup", &[("wal_level", "logical")]).await;
+    harness.open(1, ProcessHarness::echo()).await;
+    use_it(&harness).await;
+    until_quiet(&harness).await;
+    harness.serve = None;
+    harness.work.clear();
+    let (original, drawn) = (tables(&harness.url).await, sequences(&harness.url).await);
     assert!(
         [
             "message",
@@ -163,67 +163,69 @@ async fn a_used_database_is_restored_and_streamed_whole() {
     let folder = std::env::temp_dir().join(format!("textback-backup-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
     let (custom, plain, schema) = (folder.join("custom"), folder.join("plain.sql"), folder.join("schema.sql"));
-    dump(&stage, &custom, &["-Fc"]);
-    dump(&stage, &plain, &["-Fp"]);
-    dump(&stage, &schema, &["-Fp", "--schema-only"]);
+    dump(&harness, &custom, &["-Fc"]);
+    dump(&harness, &plain, &["-Fp"]);
+    dump(&harness, &schema, &["-Fp", "--schema-only"]);
     for name in ["custom", "plain", "replica"] {
-        sql(&stage.url, &format!("create database {name}")).await;
+        sql(&harness.url, &format!("create database {name}")).await;
     }
-    run(program("pg_restore").arg("--exit-on-error").arg("-d").arg(stage.url_of("custom")).arg(&custom));
+    run(program("pg_restore").arg("--exit-on-error").arg("-d").arg(harness.url_of("custom")).arg(&custom));
     let psql = |name: &str, file: &Path| {
-        run(program("psql").args(["-q", "-v", "ON_ERROR_STOP=1", "-d"]).arg(stage.url_of(name)).arg("-f").arg(file));
+        run(program("psql").args(["-q", "-v", "ON_ERROR_STOP=1", "-d"]).arg(harness.url_of(name)).arg("-f").arg(file));
     };
     psql("plain", &plain);
     psql("replica", &schema);
     for name in ["custom", "plain"] {
-        let restored = tables(&stage.url_of(name)).await;
+        let restored = tables(&harness.url_of(name)).await;
         print(name, &restored, &original);
         assert_eq!(restored, original, "{name}");
-        assert_eq!(sequences(&stage.url_of(name)).await, drawn, "{name}");
+        assert_eq!(sequences(&harness.url_of(name)).await, drawn, "{name}");
     }
 
     // The replica copies what is there, then follows while people text. A subscriber of the same server takes a slot that is there.
-    sql(&stage.url, "create publication backup for all tables").await;
-    sql(&stage.url, "select pg_create_logical_replication_slot('backup', 'pgoutput')").await;
+    sql(&harness.url, "create publication backup for all tables").await;
+    sql(&harness.url, "select pg_create_logical_replication_slot('backup', 'pgoutput')").await;
     let from = format!(
         "host={} dbname=textback user=textback",
-        crate::stage::socket_of(&stage.url).parent().expect("a folder").display()
+        crate::process_harness::socket_of(&harness.url).parent().expect("a folder").display()
     );
-    let replica = stage.url_of("replica");
+    let replica = harness.url_of("replica");
     sql(&replica, &format!("create subscription backup connection '{from}' publication backup with (create_slot = false, slot_name = 'backup')")).await;
-    let url = stage.url.clone();
-    goes_on(&mut stage, &url, "während der Kopie, die auch diesen langen Text von über siebzig Zeichen bekommt").await;
+    let url = harness.url.clone();
+    goes_on(&mut harness, &url, "während der Kopie, die auch diesen langen Text von über siebzig Zeichen bekommt")
+        .await;
     let until = Instant::now() + Duration::from_secs(60);
-    while tables(&replica).await != tables(&stage.url).await {
+    while tables(&replica).await != tables(&harness.url).await {
         assert!(
             Instant::now() < until,
             "the replica never has all: {:?}\n{:?}",
             tables(&replica).await,
-            tables(&stage.url).await
+            tables(&harness.url).await
         );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    print("replica", &tables(&replica).await, &tables(&stage.url).await);
+    print("replica", &tables(&replica).await, &tables(&harness.url).await);
     sql(&replica, "alter subscription backup disable; alter subscription backup set (slot_name = none)").await;
     sql(&replica, "drop subscription backup").await;
 
-    // Promoted without its sequences it would take new texts for handled ones: doctor tells, and the documented statements mend it.
-    let behind = stage.doctor_with(&[("DATABASE_URL", &replica)]);
+    // A replica that is promoted without its sequences would treat new messages as handled. Doctor reports it, and the
+    // documented statements repair it.
+    let behind = harness.doctor_with(&[("DATABASE_URL", &replica)]);
     assert!(
         behind.contains("invariant_12_what_is_drawn_next_is_new") && behind.contains("set the sequences"),
         "{behind}"
     );
     sql(&replica, documented("promotion")).await;
-    goes_on(&mut stage, &replica, "on the replica").await;
+    goes_on(&mut harness, &replica, "on the replica").await;
     for name in ["custom", "plain"] {
-        let url = stage.url_of(name);
-        goes_on(&mut stage, &url, &format!("on what was restored from {name}")).await;
+        let url = harness.url_of(name);
+        goes_on(&mut harness, &url, &format!("on what was restored from {name}")).await;
     }
     // A backup that was restored in part is told of.
-    sql(&stage.url_of("plain"), "set session_replication_role = replica; delete from textback.message").await;
-    let part = stage.doctor_with(&[("DATABASE_URL", &stage.url_of("plain"))]);
+    sql(&harness.url_of("plain"), "set session_replication_role = replica; delete from textback.message").await;
+    let part = harness.doctor_with(&[("DATABASE_URL", &harness.url_of("plain"))]);
     assert!(
-        part.contains("invariant_11_every_row_has_what_it_belongs_to") && part.contains("restore it whole"),
+        part.contains("invariant_11_every_row_has_what_it_belongs_to") && part.contains("restore all of it"),
         "{part}"
     );
     let _ = std::fs::remove_dir_all(&folder);
@@ -232,13 +234,13 @@ async fn a_used_database_is_restored_and_streamed_whole() {
 /// Where a failover has not ended, or somebody gave the wrong address.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_standby_is_named_by_every_command() {
-    let mut stage = Stage::set("standby").await;
-    stage.open(1, Stage::echo()).await;
-    stage.become_a_standby().await;
-    let migrated = stage.command("migrate", &[]).output().expect("it runs");
-    let told = crate::commands::said(&migrated);
+    let mut harness = ProcessHarness::start("standby").await;
+    harness.open(1, ProcessHarness::echo()).await;
+    harness.become_a_standby().await;
+    let migrated = harness.command("migrate", &[]).output().expect("it runs");
+    let told = crate::commands::printed(&migrated);
     assert!(!migrated.status.success() && told.contains("DATABASE_URL leads to a standby"), "{told}");
-    let doctor = stage.doctor();
+    let doctor = harness.doctor();
     assert!(doctor.contains("is DATABASE_URL a standby's"), "{doctor}");
-    assert_eq!(stage.trouble().await, (503, "database_read_only".to_owned()));
+    assert_eq!(harness.unreadiness().await, (503, "database_read_only".to_owned()));
 }

@@ -1,4 +1,4 @@
-//! Natural batching over a real pool: what waits shares a flush, a lane keeps no connection that is broken, and a database that is away is told.
+//! Tests the batcher over a real pool: shared flushes, lost connections and an unavailable database.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use crate::harness::{NUMBER, World, soon};
+use crate::harness::{NUMBER, TestApp, soon};
 
 /// A disk that writes when it is let, and the flushes that went to it: their sizes, and how many were under way at once.
 #[derive(Clone)]
@@ -31,9 +31,9 @@ impl Disk {
     }
 
     /// A batcher that writes to it; each answer is ten times the item.
-    fn batcher(&self, world: &World) -> Batcher<usize, usize> {
+    fn batcher(&self, app: &TestApp) -> Batcher<usize, usize> {
         let disk = self.clone();
-        Batcher::start(world.storage.pool().clone(), RetryBudget::Carrier, move |_, items| {
+        Batcher::start(app.storage.pool().clone(), RetryBudget::Carrier, move |_, items| {
             let disk = disk.clone();
             Box::pin(async move {
                 disk.sizes.lock().expect("it is whole").push(items.len());
@@ -63,12 +63,12 @@ fn submit(batcher: &Batcher<usize, usize>, item: usize) -> JoinHandle<Result<usi
 }
 
 #[tokio::test]
-async fn what_waits_during_a_flush_shares_the_next_one() {
-    let world = World::new().await;
+async fn items_that_wait_during_a_flush_go_with_the_next_one() {
+    let app = TestApp::new().await;
     // A flush is waited for for ten milliseconds: a round in which this machine took longer for its part says nothing.
     for round in 1.. {
         let disk = Disk::that_waits();
-        let batcher = disk.batcher(&world);
+        let batcher = disk.batcher(&app);
         let mut submitted = vec![submit(&batcher, 0)];
         disk.has_seen(1).await;
         let began = Instant::now();
@@ -95,9 +95,9 @@ async fn what_waits_during_a_flush_shares_the_next_one() {
 
 #[tokio::test]
 async fn a_full_batch_goes_beside_the_one_under_way_and_a_third_waits() {
-    let world = World::new().await;
+    let app = TestApp::new().await;
     let disk = Disk::that_waits();
-    let batcher = disk.batcher(&world);
+    let batcher = disk.batcher(&app);
     let mut submitted = vec![submit(&batcher, 0)];
     disk.has_seen(1).await;
     submitted.extend((1..=300).map(|item| submit(&batcher, item)));
@@ -115,22 +115,22 @@ async fn a_full_batch_goes_beside_the_one_under_way_and_a_third_waits() {
 }
 
 #[tokio::test]
-async fn a_lane_whose_connection_was_cut_gets_another_one() {
-    let world = World::new().await;
+async fn a_flush_worker_replaces_a_lost_connection() {
+    let app = TestApp::new().await;
     let batcher: Batcher<i32, i32> =
-        Batcher::start(world.storage.pool().clone(), RetryBudget::Carrier, |connection, items| {
+        Batcher::start(app.storage.pool().clone(), RetryBudget::Carrier, |connection, items| {
             Box::pin(async move {
                 sqlx::query_scalar("select unnest($1::integer[]) * 10").bind(items).fetch_all(connection).await
             })
         });
     assert_eq!(batcher.submit(1).await.expect("flushed"), 10);
     let others = "select count(*) from (select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()) cut";
-    assert!(world.count(others).await > 0);
+    assert!(app.count(others).await > 0);
     // Who comes in that moment may hear of it, of each connection that was in use just before once at most.
-    let mut heard = 0;
+    let mut received = 0;
     while batcher.submit(2).await.is_err() {
-        heard += 1;
-        assert!(heard <= 10, "a broken connection is not thrown away");
+        received += 1;
+        assert!(received <= 10, "a broken connection is not thrown away");
     }
     assert_eq!(batcher.submit(3).await.expect("flushed"), 30);
 }
@@ -138,7 +138,7 @@ async fn a_lane_whose_connection_was_cut_gets_another_one() {
 #[tokio::test]
 async fn a_database_that_is_away_is_told_to_everybody_who_waits() {
     let nobody =
-        textback::storage::Storage::open("postgres://nobody@127.0.0.1:9/none", 1, Arc::default()).expect("a ledger");
+        textback::storage::Storage::open("postgres://nobody@127.0.0.1:9/none", 1, Arc::default()).expect("a storage");
     let batcher: Batcher<u8, u8> =
         Batcher::start(nobody.pool().clone(), RetryBudget::Carrier, |_, items| Box::pin(async move { Ok(items) }));
     assert!(matches!(batcher.submit(1).await, Err(BatchError::Database(_))));
@@ -162,15 +162,15 @@ pub fn text(project_id: Uuid, from: &str, sid: &str, body: &str, keyword: Option
 /// Nearly all texts of a batch are written together and the others one by one: nobody can tell.
 #[tokio::test]
 async fn texts_of_one_batch_become_what_they_would_become_alone() {
-    let world = World::with_agent("def reply(conv, text): return text", json!({"first_message": "process"})).await;
-    let ours = project::find_by_name(&mut *crate::harness::pooled(&world.storage).await, "stories")
+    let app = TestApp::with_agent("def reply(conv, text): return text", json!({"first_message": "process"})).await;
+    let ours = project::find_by_name(&mut *crate::harness::pooled(&app.storage).await, "tests")
         .await
         .expect("an answer")
         .expect("a project")
         .id;
     let (ada, bob, cid, dan) = ("+14155550131", "+14155550132", "+14155550133", "+14155550134");
     for phone in [ada, bob, cid] {
-        assert_eq!(world.answers(phone, "hi").await, ["hi"]);
+        assert_eq!(app.answers(phone, "hi").await, ["hi"]);
     }
     let mut elsewhere = text(ours, ada, "SM9", "to nobody", None);
     elsewhere.to = "+14155559999".to_owned();
@@ -186,7 +186,7 @@ async fn texts_of_one_batch_become_what_they_would_become_alone() {
         elsewhere,
         text(ours, ada, "SM8", "three", None),
     ];
-    let taken = futures::future::join_all(texts.into_iter().map(|text| take_in(&world.storage, text, soon()))).await;
+    let taken = futures::future::join_all(texts.into_iter().map(|text| take_in(&app.storage, text, soon()))).await;
     let words: Vec<&str> = taken.iter().map(|taken| taken.as_ref().expect("taken in").as_str()).collect();
     assert_eq!(
         words,
@@ -195,37 +195,37 @@ async fn texts_of_one_batch_become_what_they_would_become_alone() {
     let Ok(IngestOutcome::Noted { reason, .. }) = &taken[4] else { panic!("{:?}", taken[4]) };
     assert_eq!(reason, "opted_out");
     let kept = "select count(*) from quarantine where form = 'as it came'::bytea and carrier_sid = 'SM9'";
-    assert_eq!(world.count(kept).await, 1);
+    assert_eq!(app.count(kept).await, 1);
 
-    world.settle().await;
+    app.run_jobs().await;
     // One turn answers all that waits, in the order in which it was said.
-    assert_eq!(world.simulator.received(ada, NUMBER), ["hi", "one\ntwo\nthree"]);
-    assert_eq!(world.simulator.received(bob, NUMBER), ["hi"]);
-    assert_eq!(world.simulator.received(cid, NUMBER), ["hi", "once\nyes"]);
-    assert_eq!(world.simulator.received(dan, NUMBER), ["new here"]);
+    assert_eq!(app.simulator.received(ada, NUMBER), ["hi", "one\ntwo\nthree"]);
+    assert_eq!(app.simulator.received(bob, NUMBER), ["hi"]);
+    assert_eq!(app.simulator.received(cid, NUMBER), ["hi", "once\nyes"]);
+    assert_eq!(app.simulator.received(dan, NUMBER), ["new here"]);
 }
 
 /// Somebody's transaction holds the session of one person for long; the texts of all come together.
 #[tokio::test]
-async fn one_persons_lock_holds_up_nobody_else() {
-    let world = World::with_agent("def reply(conv, text): return text", json!({"first_message": "process"})).await;
-    let ours = project::find_by_name(&mut *crate::harness::pooled(&world.storage).await, "stories")
+async fn one_contacts_lock_delays_no_other_contact() {
+    let app = TestApp::with_agent("def reply(conv, text): return text", json!({"first_message": "process"})).await;
+    let ours = project::find_by_name(&mut *crate::harness::pooled(&app.storage).await, "tests")
         .await
         .expect("an answer")
         .expect("a project")
         .id;
-    let people: Vec<String> = (0..10).map(|n| format!("+1415555020{n}")).collect();
-    for phone in &people {
-        assert_eq!(world.answers(phone, "hi").await, ["hi"]);
+    let contacts: Vec<String> = (0..10).map(|n| format!("+1415555020{n}")).collect();
+    for phone in &contacts {
+        assert_eq!(app.answers(phone, "hi").await, ["hi"]);
     }
-    let mut holding = world.storage.pool().begin().await.expect("a transaction");
+    let mut holding = app.storage.pool().begin().await.expect("a transaction");
     let hold = "select id from session where contact = $1 for update";
-    sqlx::query(hold).bind(&people[4]).execute(&mut *holding).await.expect("held");
-    let mut taken: Vec<_> = people
+    sqlx::query(hold).bind(&contacts[4]).execute(&mut *holding).await.expect("held");
+    let mut taken: Vec<_> = contacts
         .iter()
         .zip(0..)
         .map(|(from, n)| {
-            let (storage, text) = (world.storage.clone(), text(ours, from, &format!("SM4{n}"), "more", None));
+            let (storage, text) = (app.storage.clone(), text(ours, from, &format!("SM4{n}"), "more", None));
             tokio::spawn(async move { take_in(&storage, text, soon()).await })
         })
         .collect();
@@ -236,8 +236,8 @@ async fn one_persons_lock_holds_up_nobody_else() {
     assert!(!held.is_finished());
     holding.commit().await.expect("committed");
     assert_eq!(held.await.expect("no panic").expect("taken in").as_str(), "stored");
-    world.settle().await;
-    for phone in &people {
-        assert_eq!(world.simulator.received(phone, NUMBER), ["hi", "more"]);
+    app.run_jobs().await;
+    for phone in &contacts {
+        assert_eq!(app.simulator.received(phone, NUMBER), ["hi", "more"]);
     }
 }

@@ -1,11 +1,11 @@
-//! Somebody holds a table: the carrier hears of it in time, readiness tells, and afterwards nothing is lost or doubled.
+//! Tests a locked table: the carrier gets its answer in time, readiness reports it, and nothing is lost or doubled.
 
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{ACCOUNT_SID, ADA, AUTH_TOKEN, ECHO, NUMBER, World};
+use crate::harness::{ACCOUNT_SID, ADA, AUTH_TOKEN, ECHO, NUMBER, TestApp};
 
 /// The carrier gives up after 15 s; this is when we have answered.
 const IN_TIME: Duration = Duration::from_secs(12);
@@ -25,72 +25,72 @@ fn text(n: usize) -> String {
     form.finish()
 }
 
-async fn readiness(world: &World) -> (u16, Value) {
-    let answer = world.http.get(format!("http://{}/readyz", world.api)).send().await.expect("an answer");
+async fn readiness(app: &TestApp) -> (u16, Value) {
+    let answer = app.http.get(format!("http://{}/readyz", app.api)).send().await.expect("an answer");
     (answer.status().as_u16(), answer.json().await.unwrap_or_default())
 }
 
 /// Posts texts at once; how many were answered with which status, and how long the slowest took.
-async fn post_all(world: &World, numbers: std::ops::Range<usize>) -> (Vec<u16>, Duration) {
+async fn post_all(app: &TestApp, numbers: std::ops::Range<usize>) -> (Vec<u16>, Duration) {
     let began = Instant::now();
-    let posting = numbers.map(|n| async move { world.post("messages", &text(n), AUTH_TOKEN).await.status().as_u16() });
+    let posting = numbers.map(|n| async move { app.post("messages", &text(n), AUTH_TOKEN).await.status().as_u16() });
     let mut statuses = futures::future::join_all(posting).await;
     statuses.dedup();
     (statuses, began.elapsed())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_a_table_is_held_every_webhook_is_told_in_time_and_afterwards_each_is_there_once() {
-    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
-    world.unguarded().await;
-    assert_eq!(post_all(&world, 0..1).await.0, [200]);
-    assert_eq!(readiness(&world).await.0, 200);
-    let locker = crate::harness::pool(&world.database_url).await;
+async fn while_a_table_is_locked_every_webhook_is_refused_in_time_and_afterwards_each_message_is_there_once() {
+    let app = TestApp::with_agent(ECHO, json!({"first_message": "process"})).await;
+    app.without_rate_limits().await;
+    assert_eq!(post_all(&app, 0..1).await.0, [200]);
+    assert_eq!(readiness(&app).await.0, 200);
+    let locker = crate::harness::pool(&app.database_url).await;
     let mut holder = locker.begin().await.expect("a transaction");
     sqlx::raw_sql("set idle_in_transaction_session_timeout = 0; lock table message in access exclusive mode")
         .execute(&mut *holder)
         .await
         .expect("locked");
     let path = "/v1/messages";
-    let asking = world.ask(&world.key, Method::POST, path, Some(json!({"to": ADA, "body": "hi"})));
-    let ((statuses, slowest), ready, (asked, _)) = tokio::join!(post_all(&world, 1..MANY), readiness(&world), asking);
+    let asking = app.call(&app.key, Method::POST, path, Some(json!({"to": ADA, "body": "hi"})));
+    let ((statuses, slowest), ready, (api_status, _)) = tokio::join!(post_all(&app, 1..MANY), readiness(&app), asking);
     assert_eq!(statuses, [503]);
     assert!(slowest < IN_TIME, "{slowest:?}");
     assert_eq!((ready.0, &ready.1["code"]), (503, &json!("database_blocked")));
-    assert_eq!(asked.as_u16(), 503);
+    assert_eq!(api_status.as_u16(), 503);
     // Who comes while the others wait is told in time too.
-    let (statuses, slowest) = post_all(&world, 1..MANY).await;
+    let (statuses, slowest) = post_all(&app, 1..MANY).await;
     assert_eq!(statuses, [503]);
     assert!(slowest < IN_TIME, "{slowest:?}");
     holder.rollback().await.expect("let go");
 
     let began = Instant::now();
-    while post_all(&world, 1..MANY).await.0 != [200] {
+    while post_all(&app, 1..MANY).await.0 != [200] {
         assert!(began.elapsed() < Duration::from_secs(30), "texts are not taken again");
     }
     let (stored, different) = (
-        world.count("select count(*) from message where direction = 'inbound'").await,
-        world.count("select count(distinct carrier_sid) from message where direction = 'inbound'").await,
+        app.count("select count(*) from message where direction = 'inbound'").await,
+        app.count("select count(distinct carrier_sid) from message where direction = 'inbound'").await,
     );
     assert_eq!((stored, different), (i64::try_from(MANY).expect("a number"), i64::try_from(MANY).expect("a number")));
-    assert_eq!(readiness(&world).await.0, 200);
+    assert_eq!(readiness(&app).await.0, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn any_table_that_texts_need_may_be_held() {
+async fn any_table_that_messages_need_may_be_locked() {
     let needed =
         ["project", "carrier_account", "number", "agent", "agent_version", "message", "session", "turn", "inactivity"];
     // Most texts are stored while one of these is held.
     let others =
         ["delivery", "medium", "quarantine", "scheduled_message", "outbound_rate_window", "inbound_rate_window"];
     let all = needed.map(|table| (table, true)).into_iter().chain(others.map(|table| (table, false)));
-    let stories = all.map(|(table, is_needed)| async move {
-        let world = World::with_agent(ECHO, json!({})).await;
-        let holder = world.lock_table(table).await;
+    let tests = all.map(|(table, is_needed)| async move {
+        let app = TestApp::with_agent(ECHO, json!({})).await;
+        let holder = app.lock_table(table).await;
         let report = format!("AccountSid={ACCOUNT_SID}&MessageSid=SM1&MessageStatus=sent");
         let began = Instant::now();
         let ((texts, slowest), status, ready) =
-            tokio::join!(post_all(&world, 0..20), world.post("status", &report, AUTH_TOKEN), readiness(&world));
+            tokio::join!(post_all(&app, 0..20), app.post("status", &report, AUTH_TOKEN), readiness(&app));
         assert_eq!(texts, if is_needed { [503] } else { [200] }, "{table}");
         assert!(slowest < IN_TIME && began.elapsed() < IN_TIME, "{table}: {slowest:?}");
         assert!([200, 503].contains(&status.status().as_u16()), "{table}: {}", status.status());
@@ -100,30 +100,30 @@ async fn any_table_that_texts_need_may_be_held() {
         }
         holder.rollback().await.expect("let go");
     });
-    futures::future::join_all(stories).await;
+    futures::future::join_all(tests).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_all_connections_are_taken_webhooks_are_told_in_time() {
-    let world = World::with_agent(ECHO, json!({})).await;
+    let app = TestApp::with_agent(ECHO, json!({})).await;
     let mut taken = Vec::new();
-    while let Ok(connection) = world.storage.pool().acquire().await {
+    while let Ok(connection) = app.storage.pool().acquire().await {
         taken.push(connection);
     }
-    let ((texts, slowest), ready) = tokio::join!(post_all(&world, 0..20), readiness(&world));
+    let ((texts, slowest), ready) = tokio::join!(post_all(&app, 0..20), readiness(&app));
     assert_eq!(texts, [503]);
     assert!(slowest < IN_TIME, "{slowest:?}");
     assert_eq!((ready.0, &ready.1["code"]), (503, &json!("database_blocked")));
     drop(taken);
-    assert_eq!(post_all(&world, 0..20).await.0, [200]);
+    assert_eq!(post_all(&app, 0..20).await.0, [200]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_contacts_held_session_or_a_client_that_goes_away_leaves_the_process_ready() {
-    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
-    world.unguarded().await;
-    assert_eq!(post_all(&world, 0..2).await.0, [200]);
-    let locker = crate::harness::pool(&world.database_url).await;
+async fn one_contacts_locked_session_or_a_client_that_goes_away_leaves_the_process_ready() {
+    let app = TestApp::with_agent(ECHO, json!({"first_message": "process"})).await;
+    app.without_rate_limits().await;
+    assert_eq!(post_all(&app, 0..2).await.0, [200]);
+    let locker = crate::harness::pool(&app.database_url).await;
     let mut holder = locker.begin().await.expect("a transaction");
     sqlx::raw_sql(
         "set idle_in_transaction_session_timeout = 0; select from session where contact = '+14155560000' for update",
@@ -133,23 +133,23 @@ async fn one_contacts_held_session_or_a_client_that_goes_away_leaves_the_process
     .expect("locked");
     // A client that goes away before it is answered says nothing of the database.
     let form = text(0).replace("SM0", "SM10");
-    let posting = world.post("messages", &form, AUTH_TOKEN);
+    let posting = app.post("messages", &form, AUTH_TOKEN);
     let _ = tokio::time::timeout(Duration::from_millis(500), posting).await.expect_err("it waits");
-    assert_eq!(readiness(&world).await.0, 200);
+    assert_eq!(readiness(&app).await.0, 200);
     // Nor does one whose session is held, however often it is told so.
     let form = text(0).replace("SM0", "SM11");
-    assert_eq!(world.post("messages", &form, AUTH_TOKEN).await.status(), 503);
-    assert_eq!(readiness(&world).await.0, 200);
+    assert_eq!(app.post("messages", &form, AUTH_TOKEN).await.status(), 503);
+    assert_eq!(readiness(&app).await.0, 200);
     holder.rollback().await.expect("let go");
-    assert_eq!(world.post("messages", &form, AUTH_TOKEN).await.status(), 200);
+    assert_eq!(app.post("messages", &form, AUTH_TOKEN).await.status(), 200);
 }
 
 #[tokio::test]
 async fn what_a_constraint_refuses_is_kept_in_quarantine() {
-    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
-    world.sql("alter table message add constraint nobody_is_rude check (body <> 'rude')").await;
-    world.sql("alter table message add constraint nobody_divides_by_zero check (body <> 'zero' or 1 / (length(body) - 4) > 0)").await;
-    world.sql("alter table message alter column kind drop not null").await;
+    let app = TestApp::with_agent(ECHO, json!({"first_message": "process"})).await;
+    app.sql("alter table message add constraint nobody_is_rude check (body <> 'rude')").await;
+    app.sql("alter table message add constraint nobody_divides_by_zero check (body <> 'zero' or 1 / (length(body) - 4) > 0)").await;
+    app.sql("alter table message alter column kind drop not null").await;
     let long = format!("https://api.twilio.com/{}", "a".repeat(4001));
     let odd: [&[(&str, &str)]; 4] = [
         &[("MessageSid", "SM1"), ("NumMedia", "1"), ("MediaUrl0", &long)],
@@ -169,13 +169,13 @@ async fn what_a_constraint_refuses_is_kept_in_quarantine() {
         let good = form(&[("MessageSid", "SM9"), ("From", "+14155550103")]);
         let all = odd.iter().map(|pairs| form(pairs)).chain([good]);
         let posting = all.map(|form| {
-            let world = &world;
-            async move { world.post("messages", &form, AUTH_TOKEN).await.status().as_u16() }
+            let app = &app;
+            async move { app.post("messages", &form, AUTH_TOKEN).await.status().as_u16() }
         });
         assert_eq!(futures::future::join_all(posting).await, [200; 5]);
     }
     let kept: Vec<(String, String)> = sqlx::query_as("select carrier_sid, reason from quarantine order by carrier_sid")
-        .fetch_all(world.storage.pool())
+        .fetch_all(app.storage.pool())
         .await
         .expect("rows");
     let of = |sid: &str, reason: &str| (sid.to_owned(), reason.to_owned());
@@ -188,6 +188,6 @@ async fn what_a_constraint_refuses_is_kept_in_quarantine() {
             of("SM4", "nobody_is_rude"),
         ]
     );
-    assert_eq!(world.count("select count(*) from message where direction = 'inbound'").await, 1);
-    world.settle().await;
+    assert_eq!(app.count("select count(*) from message where direction = 'inbound'").await, 1);
+    app.run_jobs().await;
 }

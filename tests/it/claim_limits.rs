@@ -2,11 +2,11 @@
 
 use uuid::Uuid;
 
-use crate::harness::World;
+use crate::harness::TestApp;
 
 #[tokio::test]
 async fn a_claim_takes_of_each_owner_the_first_jobs_up_to_its_quota() {
-    let world = World::new().await;
+    let app = TestApp::new().await;
     let [ada, bob, cid] = [1, 2, 3].map(Uuid::from_u128);
     let jobs = [ada, ada, bob, ada, cid, bob, ada];
     for (quotas, others, taken) in [
@@ -23,7 +23,7 @@ async fn a_claim_takes_of_each_owner_the_first_jobs_up_to_its_quota() {
             .bind(limited)
             .bind(of_limited)
             .bind(others)
-            .fetch_all(world.storage.pool())
+            .fetch_all(app.storage.pool())
             .await
             .expect("positions");
         assert_eq!(found, taken, "{quotas:?} {others}");
@@ -31,7 +31,7 @@ async fn a_claim_takes_of_each_owner_the_first_jobs_up_to_its_quota() {
     let nobody: Option<Vec<Uuid>> = None;
     let found: Vec<i32> = sqlx::query_scalar("select within_quotas($1, '{}', '{}', 9)")
         .bind(nobody)
-        .fetch_all(world.storage.pool())
+        .fetch_all(app.storage.pool())
         .await
         .expect("positions");
     assert_eq!(found, [0; 0], "nothing is due");

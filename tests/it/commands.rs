@@ -1,4 +1,4 @@
-//! The binary as people run it: separate processes, signals, a private database that ends with its parent.
+//! Tests the binary as separate processes: signals, settings, and the private database that ends with its parent.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::harness::{ADA, ECHO, NUMBER, World, empty_database, id};
+use crate::harness::{ADA, ECHO, NUMBER, TestApp, empty_database, id};
 
 pub fn textback() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_textback"));
@@ -20,8 +20,8 @@ pub fn textback() -> Command {
     command
 }
 
-impl World {
-    /// A command of the binary with the settings of this world, and a secret key of the story's.
+impl TestApp {
+    /// A command of the binary with the settings of this app, and a secret key of the test's.
     pub fn command(&self, command: &str, secret_key: &str) -> Command {
         let carrier = format!("http://{}", self.simulator_address);
         let mut process = textback();
@@ -36,7 +36,7 @@ impl World {
     }
 }
 
-/// A process that ends with the story.
+/// A process that ends with the test.
 pub struct Running {
     child: Child,
     /// What it says, line by line.
@@ -49,12 +49,12 @@ impl Running {
         let mut child =
             if to_output { command.stderr(Stdio::null()).spawn() } else { command.stdout(Stdio::null()).spawn() }
                 .expect("it starts");
-        let said: Box<dyn std::io::Read + Send> = if to_output {
+        let printed: Box<dyn std::io::Read + Send> = if to_output {
             Box::new(child.stdout.take().expect("piped"))
         } else {
             Box::new(child.stderr.take().expect("piped"))
         };
-        Self { child, lines: Box::new(BufReader::new(said).lines().map_while(Result::ok)) }
+        Self { child, lines: Box::new(BufReader::new(printed).lines().map_while(Result::ok)) }
     }
 
     /// Reads on until a line holds a text.
@@ -84,12 +84,12 @@ impl Running {
     }
 
     /// Waits until it aborts; whether it did. One that lives on is ended.
-    pub async fn aborts_within(mut self, patience: std::time::Duration) -> bool {
+    pub async fn aborts_within(mut self, limit: std::time::Duration) -> bool {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a pid"));
         let ended = tokio::task::spawn_blocking(move || self.child.wait().expect("it ended").signal());
         tokio::select! {
             signal = ended => signal.expect("waited") == Some(Signal::SIGABRT as i32),
-            () = tokio::time::sleep(patience) => kill(pid, Signal::SIGKILL).is_err(),
+            () = tokio::time::sleep(limit) => kill(pid, Signal::SIGKILL).is_err(),
         }
     }
 
@@ -111,20 +111,20 @@ pub fn run(command: &mut Command) -> Output {
     command.output().expect("it runs")
 }
 
-pub fn said(output: &Output) -> String {
+pub fn printed(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn serve_and_work_as_separate_processes_answer_a_text() {
-    let world = World::new().await;
+    let app = TestApp::new().await;
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
-    let carrier = format!("http://{}", world.simulator_address);
+    let carrier = format!("http://{}", app.simulator_address);
     let public = format!("http://{free}");
     let with = |command: &mut Command| {
         command
-            .env("DATABASE_URL", &world.database_url)
-            .env("TEXTBACK_SECRET_KEY", &world.secret_key)
+            .env("DATABASE_URL", &app.database_url)
+            .env("TEXTBACK_SECRET_KEY", &app.secret_key)
             .env("TEXTBACK_TWILIO_API_URL", &carrier)
             .env("TEXTBACK_TWILIO_MESSAGING_URL", &carrier)
             .env("TEXTBACK_PUBLIC_URL", &public)
@@ -149,10 +149,10 @@ async fn serve_and_work_as_separate_processes_answer_a_text() {
 
     let agent = json!({"name": "echo", "kind": "script", "source": ECHO, "first_message": "process"});
     let api = |path: &str| format!("{public}/v1/{path}");
-    let made: Value = world
+    let made: Value = app
         .http
         .post(api("agents"))
-        .bearer_auth(&world.key)
+        .bearer_auth(&app.key)
         .json(&agent)
         .send()
         .await
@@ -161,12 +161,11 @@ async fn serve_and_work_as_separate_processes_answer_a_text() {
         .await
         .expect("JSON");
     let number = json!({"number": NUMBER, "agent_id": id(&made["id"])});
-    let attached =
-        world.http.post(api("numbers")).bearer_auth(&world.key).json(&number).send().await.expect("an answer");
+    let attached = app.http.post(api("numbers")).bearer_auth(&app.key).json(&number).send().await.expect("an answer");
     assert_eq!(attached.status(), 200);
     for n in 1..=5 {
-        world.text(ADA, &format!("hi {n}")).await;
-        assert_eq!(world.simulator.until_received(ADA, NUMBER, n).await.len(), n);
+        app.text(ADA, &format!("hi {n}")).await;
+        assert_eq!(app.simulator.until_received(ADA, NUMBER, n).await.len(), n);
     }
     for process in workers.drain(..).chain([serve]) {
         process.tell(Signal::SIGTERM);
@@ -179,7 +178,7 @@ async fn migrate_and_project_create_make_an_empty_database_usable() {
     let url = empty_database("fresh").await;
     let without = run(textback().args(["project", "create", "Acme"]).env("DATABASE_URL", &url));
     assert!(!without.status.success());
-    assert!(said(&without).contains("textback migrate"), "{}", said(&without));
+    assert!(printed(&without).contains("textback migrate"), "{}", printed(&without));
     for _ in 0..2 {
         assert!(run(textback().arg("migrate").env("DATABASE_URL", &url)).status.success());
     }
@@ -187,7 +186,7 @@ async fn migrate_and_project_create_make_an_empty_database_usable() {
     let made: Value = serde_json::from_slice(&created.stdout).expect("JSON");
     id(&made["project_id"]);
     assert!(made["api_key"].as_str().is_some_and(|key| key.starts_with("tb_") && key.len() > 40));
-    assert!(said(&run(textback().args(["project", "create", ""]).env("DATABASE_URL", &url))).contains("1 to 100"));
+    assert!(printed(&run(textback().args(["project", "create", ""]).env("DATABASE_URL", &url))).contains("1 to 100"));
 }
 
 #[test]
@@ -198,12 +197,12 @@ fn a_missing_setting_is_named_with_an_example() {
     ] {
         let output = run(textback().args(&arguments));
         assert_eq!(output.status.code(), Some(1));
-        assert!(said(&output).contains(setting), "{}", said(&output));
+        assert!(printed(&output).contains(setting), "{}", printed(&output));
     }
     // A key that was mistyped is nearly the key: the error does not tell it.
     for mistyped in [["--secret-key", "c2hvcnQgc2VjcmV0"].as_slice(), &["--secret-key=c2hvcnQgc2VjcmV0"]] {
         let bad = run(textback().arg("serve").args(mistyped));
-        assert!(said(&bad).contains("32 bytes") && !said(&bad).contains("c2hvcnQgc2VjcmV0"), "{}", said(&bad));
+        assert!(printed(&bad).contains("32 bytes") && !printed(&bad).contains("c2hvcnQgc2VjcmV0"), "{}", printed(&bad));
     }
 }
 
@@ -215,16 +214,16 @@ fn agent_check_tells_faults_with_line_and_column() {
     std::fs::write(&file, "def reply(conv, text):\n    return txt\n").expect("written");
     let output = run(textback().args(["agent", "check"]).arg(&file));
     assert_eq!(output.status.code(), Some(1));
-    assert!(said(&output).contains("agent.star:2:12: error"), "{}", said(&output));
+    assert!(printed(&output).contains("agent.star:2:12: error"), "{}", printed(&output));
     for example in crate::tidy::files("examples/agents", "star") {
         let output =
             run(textback().args(["agent", "check"]).arg(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(&example.0)));
-        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     }
     // The bounds are those of the API.
     std::fs::write(&file, "X = [str(i) * 1000 for i in range(6000)]\ndef reply(conv, text): return X[0]\n")
         .expect("written");
     let large = run(textback().args(["agent", "check"]).arg(&file));
-    assert!(large.status.code() == Some(1) && said(&large).contains("keeps"), "{}", said(&large));
+    assert!(large.status.code() == Some(1) && printed(&large).contains("keeps"), "{}", printed(&large));
     std::fs::remove_dir_all(&folder).expect("removed");
 }

@@ -1,4 +1,4 @@
-//! `textback dev`: everything in one process, its data kept, its database ended with it, a day of silence at a click.
+//! Tests `textback dev`: one process with its own database, whose data lasts, and the console.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::Value;
 use sqlx::postgres::PgListener;
 
-use crate::commands::{Running, run, said, textback};
+use crate::commands::{Running, printed, run, textback};
 use crate::harness::{ADA, NUMBER};
 
 /// `textback dev` on a data folder of its own and free ports, when it is ready.
@@ -92,7 +92,7 @@ async fn dev_is_a_working_agent_from_one_command_and_keeps_its_data() {
         &dev.simulator,
         "Ada",
     ]));
-    assert!(sent.status.success(), "{}", said(&sent));
+    assert!(sent.status.success(), "{}", printed(&sent));
     let api = dev.console.replace("/console", "/v1/sessions");
     let sessions = async || -> Value {
         http.get(&api).bearer_auth(&dev.key).send().await.expect("an answer").json().await.expect("JSON")
@@ -102,7 +102,7 @@ async fn dev_is_a_working_agent_from_one_command_and_keeps_its_data() {
     let second = run(textback()
         .args(["dev", "--listen", "127.0.0.1:0", "--simulator-listen", "127.0.0.1:0", "--data-dir"])
         .arg(&folder));
-    assert!(!second.status.success() && said(&second).contains("another textback dev"), "{}", said(&second));
+    assert!(!second.status.success() && printed(&second).contains("another textback dev"), "{}", printed(&second));
 
     let witness = dev.witness().await;
     dev.running.tell(Signal::SIGINT);
@@ -145,44 +145,45 @@ async fn a_killed_dev_takes_its_database_with_it_and_the_next_start_is_well() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_day_of_silence_passes_at_a_click() {
+async fn a_day_of_inactivity_passes_at_a_click() {
     let folder = data_folder("silence");
     let dev = Dev::start(&folder);
     let from_shell = |verb: &str, more: &[&str]| {
-        let at = if verb == "skip" { ("--console-url", &dev.console) } else { ("--simulator-url", &dev.simulator) };
+        let at =
+            if verb == "advance-clock" { ("--console-url", &dev.console) } else { ("--simulator-url", &dev.simulator) };
         let ran = run(textback().args(["simulate", verb, at.0, at.1]).args(more));
-        assert!(ran.status.success(), "{}", said(&ran));
+        assert!(ran.status.success(), "{}", printed(&ran));
         String::from_utf8_lossy(&ran.stdout).into_owned()
     };
     let shown = |what: &str| {
-        let begun = Instant::now();
+        let started = Instant::now();
         while !from_shell("phone", &[ADA]).contains(what) {
-            assert!(begun.elapsed() < Duration::from_secs(30), "the phone never shows {what}");
+            assert!(started.elapsed() < Duration::from_secs(30), "the phone never shows {what}");
         }
     };
     let pair = ["--from", ADA, "--to", NUMBER];
 
     from_shell("send", &[&pair[..], &["hi"]].concat());
     shown("[delivered] Hi");
-    from_shell("skip", &pair);
+    from_shell("advance-clock", &pair);
     shown("[delivered] Are you still there?");
     let http = reqwest::Client::new();
     let page = async || {
         http.get(format!("{}/sessions", dev.console)).send().await.expect("an answer").text().await.expect("a page")
     };
-    assert!(page().await.contains("Warned. The end at"), "{}", page().await);
+    assert!(page().await.contains("Warned. End at"), "{}", page().await);
 
-    from_shell("skip", &[&pair[..], &["--seconds", "600"]].concat());
-    let begun = Instant::now();
+    from_shell("advance-clock", &[&pair[..], &["--seconds", "600"]].concat());
+    let started = Instant::now();
     while !page().await.contains("closed (timed_out)") {
-        assert!(begun.elapsed() < Duration::from_secs(30), "the session never ends");
+        assert!(started.elapsed() < Duration::from_secs(30), "the session never ends");
     }
 
     let form = [("contact", ADA), ("number", NUMBER), ("seconds", "60")];
     let elsewhere = http.post(format!("{}/skip", dev.console)).form(&form).send().await.expect("an answer");
     assert_eq!(elsewhere.status(), 403, "a page of another site can't move a clock");
-    let again = run(textback().args(["simulate", "skip", "--console-url", &dev.console]).args(pair));
-    assert!(!again.status.success() && said(&again).contains("no session is open"), "{}", said(&again));
+    let again = run(textback().args(["simulate", "advance-clock", "--console-url", &dev.console]).args(pair));
+    assert!(!again.status.success() && printed(&again).contains("no session is open"), "{}", printed(&again));
     drop(dev);
     let _ = std::fs::remove_dir_all(&folder);
 }
@@ -206,11 +207,11 @@ async fn the_password_of_the_console_is_in_no_process_to_be_read() {
     let servers: Vec<PathBuf> = found.collect();
     assert_eq!(servers.len(), 1, "its PostgreSQL");
     for process in servers.into_iter().chain([PathBuf::from(format!("/proc/{}", running.id()))]) {
-        for place in ["environ", "cmdline"] {
-            let shown = std::fs::read(process.join(place)).expect("readable for root");
+        for file in ["environ", "cmdline"] {
+            let shown = std::fs::read(process.join(file)).expect("readable for root");
             assert!(
                 !String::from_utf8_lossy(&shown).contains("a-password"),
-                "{place} of {} shows it",
+                "{file} of {} shows it",
                 process.display()
             );
         }

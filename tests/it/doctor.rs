@@ -1,61 +1,61 @@
-//! `textback doctor`: everything that keeps texts from being answered is found, with a line on how to mend it.
+//! Tests `textback doctor`: every problem is found and printed with its repair.
 
 use std::process::Output;
 
 use serde_json::json;
 
-use crate::harness::{ADA, ECHO, World};
-use crate::stage::Stage;
+use crate::harness::{ADA, ECHO, TestApp};
+use crate::process_harness::ProcessHarness;
 
-fn said(output: &Output) -> String {
+fn printed(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn doctor_finds_what_is_wrong_and_says_how_to_mend_it() {
-    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
+async fn doctor_finds_what_is_wrong_and_says_how_to_repair_it() {
+    let app = TestApp::with_agent(ECHO, json!({"first_message": "process"})).await;
     let doctor = |public: &str| {
-        let mut command = world.command("doctor", &world.secret_key);
+        let mut command = app.command("doctor", &app.secret_key);
         command.env("TEXTBACK_PUBLIC_URL", public);
         async move { tokio::task::spawn_blocking(move || command.output().expect("it runs")).await.expect("it runs") }
     };
-    let well = format!("http://{}", world.api);
+    let well = format!("http://{}", app.api);
     let output = doctor(&well).await;
-    assert!(output.status.success() && said(&output).contains("all is well"), "{}", said(&output));
+    assert!(output.status.success() && printed(&output).contains("all is well"), "{}", printed(&output));
 
     let output = doctor("http://127.0.0.1:9").await;
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        said(&output).contains("can't be reached") && said(&output).contains("attach it again"),
+        printed(&output).contains("can't be reached") && printed(&output).contains("attach it again"),
         "{}",
-        said(&output)
+        printed(&output)
     );
 
-    world.text(ADA, "hi").await;
-    world.sql("update turn set created_at = now() - interval '10 minutes', last_error = 'no answer'").await;
-    let stuck = said(&doctor(&well).await);
-    assert!(stuck.contains("a turn for …0101 is 600 s old; the last that was heard of it: no answer"), "{stuck}");
+    app.text(ADA, "hi").await;
+    app.sql("update turn set created_at = now() - interval '10 minutes', last_error = 'no answer'").await;
+    let stuck = printed(&doctor(&well).await);
+    assert!(stuck.contains("a turn for …0101 is 600 s old; its last error: no answer"), "{stuck}");
     assert!(stuck.contains("is textback work running") && !stuck.contains(ADA), "{stuck}");
-    world.sql("update turn set created_at = now()").await;
-    world.simulator.plan_faults([twilio_simulator::Fault::Fail500]);
-    world.text("+14155550102", "hi").await;
-    world.workers.turns.step().await.expect("turns");
-    world.workers.sender.step().await.expect("deliveries");
-    world.sql("update delivery set created_at = now() - interval '10 minutes' where status = 'unknown'").await;
-    let unsure = said(&doctor(&well).await);
+    app.sql("update turn set created_at = now()").await;
+    app.simulator.plan_faults([twilio_simulator::Fault::Fail500]);
+    app.text("+14155550102", "hi").await;
+    app.workers.turns.step().await.expect("turns");
+    app.workers.sender.step().await.expect("deliveries");
+    app.sql("update delivery set created_at = now() - interval '10 minutes' where status = 'unknown'").await;
+    let unsure = printed(&doctor(&well).await);
     assert!(unsure.contains("a delivery for") && unsure.contains("unknown: "), "{unsure}");
 
-    world.text("+14155550103", "hi").await;
-    world.sql("delete from turn").await;
-    assert!(said(&doctor(&well).await).contains("invariant_03_no_message_forgotten has 1 rows"));
+    app.text("+14155550103", "hi").await;
+    app.sql("delete from turn").await;
+    assert!(printed(&doctor(&well).await).contains("invariant_03_no_message_forgotten has 1 rows"));
     // Somebody changed the token at the carrier.
-    world.simulator.add_account(twilio_simulator::Account::new(crate::harness::ACCOUNT_SID, "another token"));
-    let wrong = said(&doctor(&well).await);
+    app.simulator.add_account(twilio_simulator::Account::new(crate::harness::ACCOUNT_SID, "another token"));
+    let wrong = printed(&doctor(&well).await);
     assert!(wrong.contains("messages can't be listed") && wrong.contains("check the credentials"), "{wrong}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_a_table_is_held_doctor_looks_at_everything_else_and_says_how_to_end_the_holder() {
+async fn while_a_table_is_locked_doctor_checks_everything_else_and_says_how_to_end_the_holder() {
     // Only the look at limits reads the first table. Every text needs the second one.
     for (table, unseen, readable) in [
         (
@@ -66,14 +66,14 @@ async fn while_a_table_is_held_doctor_looks_at_everything_else_and_says_how_to_e
         ("turn", &["invariants", "due", "unclaimed", "stuck"], &["limits", "set aside", "carrier", "number"]),
         ("number", &["number"], &["limits", "turns", "set aside", "carrier"]),
     ] {
-        let world = World::with_agent(ECHO, json!({})).await;
-        let holder = world.lock_table(table).await;
-        let mut doctor = world.command("doctor", &world.secret_key);
+        let app = TestApp::with_agent(ECHO, json!({})).await;
+        let holder = app.lock_table(table).await;
+        let mut doctor = app.command("doctor", &app.secret_key);
         let output = tokio::task::spawn_blocking(move || doctor.output()).await.expect("it runs").expect("it runs");
-        let told = said(&output);
+        let told = printed(&output);
         assert_eq!(output.status.code(), Some(1), "{told}");
         for what in unseen {
-            let line = format!("BAD   {what:<12} could not be looked at: somebody holds a table");
+            let line = format!("BAD   {what:<12} could not be checked: another session holds a lock on a table");
             assert!(told.contains(&line), "{table}, {what}: {told}");
         }
         for what in readable {
@@ -90,7 +90,7 @@ async fn while_a_table_is_held_doctor_looks_at_everything_else_and_says_how_to_e
         let query = query.split_once("; end it").expect("its end").0;
         let held: Vec<String> =
             sqlx::query_scalar(sqlx::AssertSqlSafe(format!("select held.relation::text from ({query}) held")))
-                .fetch_all(world.storage.pool())
+                .fetch_all(app.storage.pool())
                 .await
                 .unwrap_or_default();
         assert!(held.contains(&table.to_owned()), "{held:?}");
@@ -100,25 +100,25 @@ async fn while_a_table_is_held_doctor_looks_at_everything_else_and_says_how_to_e
 
 #[tokio::test(flavor = "multi_thread")]
 async fn doctor_notices_a_pooler_a_wrong_address_and_a_database_that_only_reads() {
-    let mut stage = Stage::set("doctor").await;
-    stage.open(1, Stage::echo()).await;
-    let well = stage.doctor();
-    assert!(well.contains("all is well") && well.contains("what the carrier signs for stage is taken"), "{well}");
+    let mut harness = ProcessHarness::start("doctor").await;
+    harness.open(1, ProcessHarness::echo()).await;
+    let well = harness.doctor();
+    assert!(well.contains("all is well") && well.contains("signed webhooks for harness are accepted"), "{well}");
     assert!(well.contains("reach another connection"), "{well}");
 
     // The carrier signs over another address than serve believes to have: as by a proxy that is not told of.
-    let other = stage.to_api().await;
-    let wrong = stage.doctor_with(&[("TEXTBACK_PUBLIC_URL", &format!("http://{other}"))]);
-    assert!(wrong.contains("for stage is answered with 403") && wrong.contains("TEXTBACK_SECRET_KEY"), "{wrong}");
+    let other = harness.to_api().await;
+    let wrong = harness.doctor_with(&[("TEXTBACK_PUBLIC_URL", &format!("http://{other}"))]);
+    assert!(wrong.contains("for harness are answered with 403") && wrong.contains("TEXTBACK_SECRET_KEY"), "{wrong}");
 
-    stage.to_database.deafen();
-    let deaf = stage.doctor();
-    assert!(deaf.contains("a pooler in transaction mode is in between"), "{deaf}");
+    harness.to_database.drop_notifications();
+    let filtered = harness.doctor();
+    assert!(filtered.contains("there is a pooler in transaction mode in between"), "{filtered}");
     // Its texts are answered all the same, by polling.
-    assert_eq!(stage.simulator.say(ADA, crate::harness::NUMBER, "hi").await.webhook_status, Some(200));
-    assert_eq!(stage.simulator.until_received(ADA, crate::harness::NUMBER, 1).await, ["hi"]);
+    assert_eq!(harness.simulator.say(ADA, crate::harness::NUMBER, "hi").await.webhook_status, Some(200));
+    assert_eq!(harness.simulator.until_received(ADA, crate::harness::NUMBER, 1).await, ["hi"]);
 
-    stage.sql("alter role current_user set default_transaction_read_only = on").await;
-    let reads = stage.doctor();
+    harness.sql("alter role current_user set default_transaction_read_only = on").await;
+    let reads = harness.doctor();
     assert!(reads.contains("the database only reads") && reads.contains("the server that writes"), "{reads}");
 }

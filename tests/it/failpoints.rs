@@ -1,75 +1,75 @@
-//! A process dies at every step of the road, as kill -9 would end it, while people text: nothing is lost, nothing doubled.
+//! Tests that a process which dies at any failpoint under load loses nothing and doubles nothing.
 
 use std::time::Duration;
 
 use textback::failpoint::POINTS;
 use twilio_simulator::Fault;
 
-use crate::stage::{Dice, Stage, Tally, setting};
+use crate::process_harness::{ExpectedReplies, ProcessHarness, Rng, setting};
 
 /// Lets one process die at one point, and starts it again.
-async fn die_at(stage: &mut Stage, point: &'static str, dice: &mut Dice, inside: bool) {
+async fn die_at(harness: &mut ProcessHarness, point: &'static str, rng: &mut Rng, inside: bool) {
     // Some points are only reached when the carrier is unsure or its webhooks are lost.
     let rare = point.starts_with("reconcile.") || point.starts_with("read_back.");
     let serves = inside || point.starts_with("intake.") || point.starts_with("status.");
-    stage.simulator.report_statuses(!point.starts_with("reconcile."));
-    stage.simulator.lose_webhooks(point.starts_with("read_back."));
+    harness.simulator.report_statuses(!point.starts_with("reconcile."));
+    harness.simulator.lose_webhooks(point.starts_with("read_back."));
     match point {
-        "reconcile.in_commit" => stage.simulator.plan_faults([Fault::AcceptThen500; 12]),
+        "reconcile.in_commit" => harness.simulator.plan_faults([Fault::AcceptThen500; 12]),
         // Now and then the carrier has accepted, and we certainly don't know yet.
-        "delivery.in_call" if dice.roll(2) == 0 => stage.simulator.plan_faults([Fault::AcceptThenHang(2_000); 8]),
+        "delivery.in_call" if rng.below(2) == 0 => harness.simulator.plan_faults([Fault::AcceptThenHang(2_000); 8]),
         _ => {}
     }
-    let micros = [0, 200, 500, 900][usize::try_from(dice.roll(4)).expect("small")];
-    let failpoint = format!("{point}:{}:{micros}", 1 + dice.roll(4));
+    let micros = [0, 200, 500, 900][usize::try_from(rng.below(4)).expect("small")];
+    let failpoint = format!("{point}:{}:{micros}", 1 + rng.below(4));
     let armed = [("TEXTBACK_FAILPOINT", failpoint.as_str())];
     // What is rare must not all go to another worker.
-    stage.work.truncate(if rare { 0 } else { 1 });
+    harness.work.truncate(if rare { 0 } else { 1 });
     let dying = if serves {
-        stage.serve = None;
-        stage.start_serve(&armed)
+        harness.serve = None;
+        harness.start_serve(&armed)
     } else {
-        stage.start_work(&armed)
+        harness.start_work(&armed)
     };
     assert!(dying.aborts_within(Duration::from_secs(30)).await, "{failpoint} was not reached");
     if serves {
-        stage.serve = Some(stage.start_serve(&[]));
+        harness.serve = Some(harness.start_serve(&[]));
     }
-    while stage.work.len() < 2 {
-        stage.work.push(stage.start_work(&[]));
+    while harness.work.len() < 2 {
+        harness.work.push(harness.start_work(&[]));
     }
-    stage.simulator.report_statuses(true);
-    stage.simulator.lose_webhooks(false);
+    harness.simulator.report_statuses(true);
+    harness.simulator.lose_webhooks(false);
 }
 
 async fn run(seed: u64) {
     // Said before, so that a run that never comes to its verdict can be played again.
     println!("failpoints seed {seed} begins");
-    let mut dice = Dice::of(seed);
-    let mut stage = Stage::set(&format!("failpoints-{seed}")).await;
-    // In every other story `serve` has workers too: then it dies at their points, and nobody but it begins what it takes in.
+    let mut rng = Rng::of(seed);
+    let mut harness = ProcessHarness::start(&format!("failpoints-{seed}")).await;
+    // In every second seed `serve` runs the workers too, so it also dies at their failpoints.
     let inside = seed % 2 == 1;
-    stage.variables.push(("TEXTBACK_WITH_WORKERS", inside.to_string()));
-    stage.open(2, Stage::echo()).await;
-    let mut told = stage.phones(10, 10_000, Duration::from_millis(100));
+    harness.variables.push(("TEXTBACK_WITH_WORKERS", inside.to_string()));
+    harness.open(2, ProcessHarness::echo()).await;
+    let mut told = harness.phones(10, 10_000, Duration::from_millis(100));
     let mut points = POINTS.to_vec();
     while !points.is_empty() {
-        let next = dice.roll(points.len() as u64);
-        die_at(&mut stage, points.swap_remove(usize::try_from(next).expect("small")), &mut dice, inside).await;
+        let next = rng.below(points.len() as u64);
+        die_at(&mut harness, points.swap_remove(usize::try_from(next).expect("small")), &mut rng, inside).await;
     }
     told.close();
-    let mut tally = Tally::default();
+    let mut expected_replies = ExpectedReplies::default();
     while let Some(texted) = told.recv().await {
-        tally.note(texted);
+        expected_replies.note(texted);
     }
-    let verdict = tally.verdict(&stage).await;
-    let place = if inside { "workers in serve" } else { "workers apart" };
-    println!("failpoints seed {seed}: {place}, died at {} points; {verdict}", POINTS.len());
+    let verdict = expected_replies.verdict(&harness).await;
+    let arrangement = if inside { "workers in serve" } else { "workers apart" };
+    println!("failpoints seed {seed}: {arrangement}, died at {} points; {verdict}", POINTS.len());
     verdict.must_be_clean(&format!("seed {seed}"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_that_dies_at_any_step_of_the_road_loses_and_doubles_nothing() {
+async fn a_process_that_dies_at_any_step_loses_and_doubles_nothing() {
     let first = setting("TEXTBACK_CHAOS_FIRST_SEED", 10);
     for seed in first..first + setting("TEXTBACK_FAILPOINT_SEEDS", 2) {
         run(seed).await;

@@ -1,5 +1,5 @@
-//! One fault at a time, through real processes: a cut wire, a database that is gone, full, mute or read-only, workers
-//! that sleep through their lease. Each story says what the outside sees meanwhile.
+//! Tests one fault at a time with real processes: cut connections, a database that is gone, full, silent or read-only, and
+//! workers that sleep through their lease.
 
 use std::time::{Duration, Instant};
 
@@ -10,22 +10,22 @@ use sqlx::{Connection, PgConnection};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use crate::harness::{ADA, NUMBER};
+use crate::process_harness::{ExpectedReplies, ProcessHarness, Texted};
 use crate::proxy::Cut;
-use crate::stage::{Stage, Tally, Texted};
 
 /// A text that is noted for the verdict.
-async fn say(stage: &Stage, tally: &mut Tally, body: &str) -> bool {
-    let texted = stage.simulator.say(ADA, NUMBER, body).await;
+async fn say(harness: &ProcessHarness, expected_replies: &mut ExpectedReplies, body: &str) -> bool {
+    let texted = harness.simulator.say(ADA, NUMBER, body).await;
     let acknowledged = texted.webhook_status == Some(200) && texted.error.is_none();
-    tally.note(Texted { from: ADA.to_owned(), body: body.to_owned(), acknowledged });
+    expected_replies.note(Texted { from: ADA.to_owned(), body: body.to_owned(), acknowledged });
     acknowledged
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wire_that_is_cut_at_any_moment_costs_no_text() {
-    let mut stage = Stage::set("cuts").await;
-    stage.open(2, Stage::echo()).await;
-    let (mut tally, mut cuts) = (Tally::default(), 0);
+async fn a_connection_that_is_cut_at_any_moment_loses_no_message() {
+    let mut harness = ProcessHarness::start("cuts").await;
+    harness.open(2, ProcessHarness::echo()).await;
+    let (mut expected_replies, mut cuts) = (ExpectedReplies::default(), 0);
     for cut in [Cut::Before, Cut::During, Cut::After] {
         // What each statement alone says, with the length before it and in a row's field the type too: taking in, settling a turn,
         // settling a delivery.
@@ -34,23 +34,23 @@ async fn a_wire_that_is_cut_at_any_moment_costs_no_text() {
             ("a turn", "\0\0\0\x05reply"),
             ("a delivery", "\0\0\0\x19\0\0\0\x08accepted"),
         ] {
-            stage.to_database.cut(words, cut);
-            say(&stage, &mut tally, &format!("{cut:?} {step}")).await;
+            harness.to_database.cut(words, cut);
+            say(&harness, &mut expected_replies, &format!("{cut:?} {step}")).await;
             cuts += 1;
-            stage.to_database.until_cut(cuts).await;
+            harness.to_database.until_cut(cuts).await;
         }
     }
     // Only the carrier's list can tell what became of the next ones.
-    stage.simulator.report_statuses(false);
+    harness.simulator.report_statuses(false);
     // The call that hands a text over: refused before a byte, taken or not, and taken with the answer lost.
     for (count, cut) in [Cut::Before, Cut::During, Cut::After].into_iter().enumerate() {
-        stage.to_carrier.cut("POST /2010-04-01/Accounts/", cut);
-        assert!(say(&stage, &mut tally, &format!("{cut:?} the call")).await);
-        stage.to_carrier.until_cut(count + 1).await;
+        harness.to_carrier.cut("POST /2010-04-01/Accounts/", cut);
+        assert!(say(&harness, &mut expected_replies, &format!("{cut:?} the call")).await);
+        harness.to_carrier.until_cut(count + 1).await;
     }
-    let verdict = tally.verdict(&stage).await;
-    println!("cut wires: {cuts} at the database, 3 at the carrier; {verdict}");
-    verdict.must_be_clean("cut wires");
+    let verdict = expected_replies.verdict(&harness).await;
+    println!("cut proxies: {cuts} at the database, 3 at the carrier; {verdict}");
+    verdict.must_be_clean("cut proxies");
 }
 
 /// What may happen to a database, and how it ends.
@@ -65,30 +65,30 @@ enum Trouble {
 
 impl Trouble {
     /// Lets it happen; gives what must be kept meanwhile.
-    async fn begin(self, stage: &mut Stage) -> Vec<PgConnection> {
+    async fn begin(self, harness: &mut ProcessHarness) -> Vec<PgConnection> {
         match self {
             Self::Gone => {
-                let postgres = stage.postgres.take().expect("it runs");
+                let postgres = harness.postgres.take().expect("it runs");
                 tokio::task::spawn_blocking(move || postgres.crash()).await.expect("crashed");
                 Vec::new()
             }
             Self::Mute => {
-                stage.to_database.swallow();
+                harness.to_database.block();
                 Vec::new()
             }
             Self::ReadOnly => {
-                stage.sql("alter role current_user set default_transaction_read_only = on").await;
-                stage.cut_connections().await;
+                harness.sql("alter role current_user set default_transaction_read_only = on").await;
+                harness.cut_connections().await;
                 Vec::new()
             }
             Self::NoConnections => {
-                stage.sql_elsewhere("alter database textback allow_connections false").await;
+                harness.sql_elsewhere("alter database textback allow_connections false").await;
                 let cut = "select pg_terminate_backend(pid) from pg_stat_activity where datname = 'textback'";
-                stage.sql_elsewhere(cut).await;
+                harness.sql_elsewhere(cut).await;
                 Vec::new()
             }
             Self::TableHeld => {
-                let mut holder = PgConnection::connect(&stage.url).await.expect("a connection");
+                let mut holder = PgConnection::connect(&harness.url).await.expect("a connection");
                 let lock = "begin; lock table textback.message in access exclusive mode";
                 sqlx::raw_sql(lock).execute(&mut holder).await.expect("held");
                 vec![holder]
@@ -96,17 +96,17 @@ impl Trouble {
         }
     }
 
-    async fn end(self, stage: &mut Stage) {
+    async fn end(self, harness: &mut ProcessHarness) {
         match self {
-            Self::Gone => stage.crash_database().await,
-            Self::Mute => stage.to_database.mend(),
+            Self::Gone => harness.crash_database().await,
+            Self::Mute => harness.to_database.unblock(),
             Self::ReadOnly => {
-                stage
+                harness
                     .sql("begin read write; alter role current_user reset default_transaction_read_only; commit")
                     .await;
-                stage.cut_connections().await;
+                harness.cut_connections().await;
             }
-            Self::NoConnections => stage.sql_elsewhere("alter database textback allow_connections true").await,
+            Self::NoConnections => harness.sql_elsewhere("alter database textback allow_connections true").await,
             Self::TableHeld => {}
         }
     }
@@ -114,28 +114,29 @@ impl Trouble {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_in_trouble_is_told_and_everybody_works_again_after_it() {
-    let mut stage = Stage::set("troubles").await;
-    stage.open(2, Stage::echo()).await;
-    let mut tally = Tally::default();
-    assert!(say(&stage, &mut tally, "before").await);
+    let mut harness = ProcessHarness::start("troubles").await;
+    harness.open(2, ProcessHarness::echo()).await;
+    let mut expected_replies = ExpectedReplies::default();
+    assert!(say(&harness, &mut expected_replies, "before").await);
     let session = loop {
-        let sessions = stage.ask(Method::GET, "sessions", Value::Null).await;
+        let sessions = harness.call(Method::GET, "sessions", Value::Null).await;
         if let Some(id) = sessions["items"][0]["id"].as_str() {
             break id.to_owned();
         }
     };
     for trouble in [Trouble::Gone, Trouble::Mute, Trouble::ReadOnly, Trouble::NoConnections, Trouble::TableHeld] {
-        let held = trouble.begin(&mut stage).await;
+        let held = trouble.begin(&mut harness).await;
         // Who reads what is held takes all connections of the API. By one client: making one takes so long that the first of 64 would have
         // given up before the last.
         let client = reqwest::Client::new();
         let readers = (0..if matches!(trouble, Trouble::TableHeld) { 64 } else { 0 }).map(|_| {
-            let url = format!("http://{}/v1/sessions/{session}/messages", stage.api);
-            tokio::spawn(client.get(url).bearer_auth(&stage.key).send())
+            let url = format!("http://{}/v1/sessions/{session}/messages", harness.api);
+            tokio::spawn(client.get(url).bearer_auth(&harness.key).send())
         });
         let readers: Vec<_> = readers.collect();
         let during = format!("during {trouble:?}");
-        let (acknowledged, (ready, code)) = tokio::join!(say(&stage, &mut tally, &during), stage.trouble());
+        let (acknowledged, (ready, code)) =
+            tokio::join!(say(&harness, &mut expected_replies, &during), harness.unreadiness());
         assert!(!acknowledged, "{trouble:?}");
         let wanted = match trouble {
             Trouble::ReadOnly => "database_read_only",
@@ -144,45 +145,45 @@ async fn a_database_in_trouble_is_told_and_everybody_works_again_after_it() {
         };
         assert_eq!((ready, code.as_str()), (503, wanted), "{trouble:?}");
         drop(held);
-        trouble.end(&mut stage).await;
+        trouble.end(&mut harness).await;
         for reader in readers {
             let status = reader.await.expect("no panic").expect("an answer").status();
             assert!([200, 503].contains(&status.as_u16()), "{status}");
         }
-        stage.until_ready().await;
-        // Nobody was started anew.
-        assert!(say(&stage, &mut tally, &format!("after {trouble:?}")).await);
-        let verdict = tally.verdict(&stage).await;
+        harness.until_ready().await;
+        // No process was restarted.
+        assert!(say(&harness, &mut expected_replies, &format!("after {trouble:?}")).await);
+        let verdict = expected_replies.verdict(&harness).await;
         println!("{trouble:?}: {verdict}");
         verdict.must_be_clean(&format!("{trouble:?}"));
     }
-    for process in stage.work.iter_mut().chain(&mut stage.serve) {
+    for process in harness.work.iter_mut().chain(&mut harness.serve) {
         assert!(process.runs(), "no process dies of its database");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_first_texts_at_once_meet_four_workers() {
-    let mut stage = Stage::set("hundred").await;
-    stage.open(4, Stage::echo()).await;
-    let mut told = stage.phones(100, 1, Duration::ZERO);
-    let (mut tally, mut hers) = (Tally::default(), Vec::new());
+    let mut harness = ProcessHarness::start("hundred").await;
+    harness.open(4, ProcessHarness::echo()).await;
+    let mut told = harness.phones(100, 1, Duration::ZERO);
+    let (mut expected_replies, mut hers) = (ExpectedReplies::default(), Vec::new());
     while let Some(texted) = told.recv().await {
-        tally.note(texted);
+        expected_replies.note(texted);
     }
     let at_once = (0..100).map(|n| {
-        let (simulator, body) = (stage.simulator.clone(), format!("hers {n}"));
+        let (simulator, body) = (harness.simulator.clone(), format!("hers {n}"));
         async move { (simulator.say(ADA, NUMBER, &body).await.webhook_status, body) }
     });
     for (status, body) in futures::future::join_all(at_once).await {
         assert_eq!(status, Some(200));
         hers.push(body);
     }
-    let verdict = tally.verdict(&stage).await;
+    let verdict = expected_replies.verdict(&harness).await;
     let until = Instant::now() + Duration::from_secs(20);
     loop {
         // They came at once, so that their order is anybody's: each has its answer once.
-        let received = stage.simulator.received(ADA, NUMBER);
+        let received = harness.simulator.received(ADA, NUMBER);
         let mut answers: Vec<&str> = received.iter().flat_map(|reply| reply.split('|')).collect();
         answers.sort_unstable();
         hers.sort_unstable();
@@ -194,7 +195,7 @@ async fn a_hundred_first_texts_at_once_meet_four_workers() {
     }
     assert_eq!(verdict.acknowledged, 100);
     verdict.must_be_clean("a hundred first texts");
-    let sessions = stage.ask(Method::GET, "sessions?limit=200", Value::Null).await;
+    let sessions = harness.call(Method::GET, "sessions?limit=200", Value::Null).await;
     assert_eq!(
         sessions["items"].as_array().map(Vec::len),
         Some(101),
@@ -222,28 +223,28 @@ fn clock(offset: &str) -> Vec<(&'static str, String)> {
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_whose_clocks_are_five_minutes_apart_agree() {
-    let mut stage = Stage::set("clocks").await;
-    stage.open(0, Stage::echo()).await;
+    let mut harness = ProcessHarness::start("clocks").await;
+    harness.open(0, ProcessHarness::echo()).await;
     for offset in ["-150s", "+150s"] {
-        stage.variables = clock(offset);
-        let (worker, doctor) = (stage.start_work(&[]), stage.doctor());
+        harness.variables = clock(offset);
+        let (worker, doctor) = (harness.start_work(&[]), harness.doctor());
         assert!(doctor.contains("150 s apart"), "the clock is another one: {doctor}");
-        stage.work.push(worker);
+        harness.work.push(worker);
     }
-    let mut told = stage.phones(24, 20, Duration::from_millis(50));
-    let (mut tally, mut count) = (Tally::default(), 0);
+    let mut told = harness.phones(24, 20, Duration::from_millis(50));
+    let (mut expected_replies, mut count) = (ExpectedReplies::default(), 0);
     while let Some(texted) = told.recv().await {
-        tally.note(texted);
+        expected_replies.note(texted);
         count += 1;
         // Each one dies once, and what it held waits for the end of its lease by the database's clock.
         if count % 160 == 0 {
             let offset = ["-150s", "+150s"][count / 160 % 2];
-            stage.variables = clock(offset);
-            stage.work.remove(0);
-            stage.work.push(stage.start_work(&[]));
+            harness.variables = clock(offset);
+            harness.work.remove(0);
+            harness.work.push(harness.start_work(&[]));
         }
     }
-    let verdict = tally.verdict(&stage).await;
+    let verdict = expected_replies.verdict(&harness).await;
     println!("clocks five minutes apart: {verdict}");
     assert_eq!(verdict.acknowledged, 480);
     verdict.must_be_clean("clocks");
@@ -266,35 +267,35 @@ async fn late_service(seconds: u64) -> (MockServer, Value) {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_that_takes_twenty_seconds_outlives_its_lease_of_three() {
     let (service, agent) = late_service(20).await;
-    let mut stage = Stage::set("late").await;
-    stage.variables.push(("TEXTBACK_ALLOW_HOSTS", "127.0.0.0/8".to_owned()));
-    stage.open(2, agent).await;
-    assert_eq!(stage.simulator.say(ADA, NUMBER, "hi").await.webhook_status, Some(200));
-    assert_eq!(stage.simulator.until_received(ADA, NUMBER, 1).await, ["at last"]);
+    let mut harness = ProcessHarness::start("late").await;
+    harness.variables.push(("TEXTBACK_ALLOW_HOSTS", "127.0.0.0/8".to_owned()));
+    harness.open(2, agent).await;
+    assert_eq!(harness.simulator.say(ADA, NUMBER, "hi").await.webhook_status, Some(200));
+    assert_eq!(harness.simulator.until_received(ADA, NUMBER, 1).await, ["at last"]);
     assert_eq!(service.received_requests().await.expect("recorded").len(), 1, "nobody else asked meanwhile");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_is_told_to_stop_hands_its_turn_to_another_within_seconds() {
+async fn a_stopping_worker_releases_its_turn_within_seconds() {
     // So late, and a lease so long, that nobody gets its answer by waiting.
     let (service, agent) = late_service(50).await;
-    let mut stage = Stage::set("handover").await;
-    stage.variables.push(("TEXTBACK_ALLOW_HOSTS", "127.0.0.0/8".to_owned()));
-    stage.variables.push(("TEXTBACK_LEASE_SECONDS", "600".to_owned()));
-    stage.open(1, agent).await;
-    assert_eq!(stage.simulator.say(ADA, NUMBER, "hi").await.webhook_status, Some(200));
+    let mut harness = ProcessHarness::start("handover").await;
+    harness.variables.push(("TEXTBACK_ALLOW_HOSTS", "127.0.0.0/8".to_owned()));
+    harness.variables.push(("TEXTBACK_LEASE_SECONDS", "600".to_owned()));
+    harness.open(1, agent).await;
+    assert_eq!(harness.simulator.say(ADA, NUMBER, "hi").await.webhook_status, Some(200));
     while service.received_requests().await.expect("recorded").is_empty() {
         tokio::task::yield_now().await;
     }
     service.reset().await;
     let answer = ResponseTemplate::new(200).set_body_json(json!({"messages": ["at once"]}));
     Mock::given(wiremock::matchers::any()).respond_with(answer).mount(&service).await;
-    let stopping = stage.work.remove(0);
-    stage.work.push(stage.start_work(&[]));
+    let stopping = harness.work.remove(0);
+    harness.work.push(harness.start_work(&[]));
     let told = std::time::Instant::now();
     stopping.tell(Signal::SIGTERM);
     let code = tokio::task::spawn_blocking(|| stopping.ended()).await.expect("no panic");
-    assert_eq!(stage.simulator.until_received(ADA, NUMBER, 1).await, ["at once"]);
+    assert_eq!(harness.simulator.until_received(ADA, NUMBER, 1).await, ["at once"]);
     assert_eq!(code, Some(0), "it ends in good order");
     assert!(told.elapsed() < Duration::from_secs(15), "{:?}", told.elapsed());
 }
@@ -302,24 +303,24 @@ async fn a_worker_that_is_told_to_stop_hands_its_turn_to_another_within_seconds(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_sleeps_through_its_lease_changes_nothing_when_it_wakes() {
     let (service, agent) = late_service(2).await;
-    let mut stage = Stage::set("zombie").await;
-    stage.variables.push(("TEXTBACK_ALLOW_HOSTS", "127.0.0.0/8".to_owned()));
-    stage.open(1, agent).await;
-    assert_eq!(stage.simulator.say(ADA, NUMBER, "hi").await.webhook_status, Some(200));
-    let asked = async |times: usize| {
+    let mut harness = ProcessHarness::start("zombie").await;
+    harness.variables.push(("TEXTBACK_ALLOW_HOSTS", "127.0.0.0/8".to_owned()));
+    harness.open(1, agent).await;
+    assert_eq!(harness.simulator.say(ADA, NUMBER, "hi").await.webhook_status, Some(200));
+    let until_called = async |times: usize| {
         while service.received_requests().await.expect("recorded").len() < times {
             tokio::task::yield_now().await;
         }
     };
-    asked(1).await;
-    stage.work[0].tell(Signal::SIGSTOP);
-    stage.work.push(stage.start_work(&[]));
-    asked(2).await;
-    stage.work[0].tell(Signal::SIGCONT);
-    assert_eq!(stage.simulator.until_received(ADA, NUMBER, 1).await, ["at last"]);
+    until_called(1).await;
+    harness.work[0].tell(Signal::SIGSTOP);
+    harness.work.push(harness.start_work(&[]));
+    until_called(2).await;
+    harness.work[0].tell(Signal::SIGCONT);
+    assert_eq!(harness.simulator.until_received(ADA, NUMBER, 1).await, ["at last"]);
     // The next text finds both awake, and the first one's late answer nowhere.
-    assert_eq!(stage.simulator.say(ADA, NUMBER, "and now?").await.webhook_status, Some(200));
-    assert_eq!(stage.simulator.until_received(ADA, NUMBER, 2).await, ["at last"; 2]);
+    assert_eq!(harness.simulator.say(ADA, NUMBER, "and now?").await.webhook_status, Some(200));
+    assert_eq!(harness.simulator.until_received(ADA, NUMBER, 2).await, ["at last"; 2]);
     let requests = service.received_requests().await.expect("recorded");
     let ids: Vec<_> = requests.iter().map(|request| request.headers["webhook-id"].to_str().expect("text")).collect();
     assert_eq!((ids[0] == ids[1], ids[1] == ids[2], ids.len()), (true, false, 3), "one id over both attempts");
@@ -328,26 +329,26 @@ async fn a_worker_that_sleeps_through_its_lease_changes_nothing_when_it_wakes() 
 /// A laptop that sleeps, a machine that is moved: the worker has a claim, and when it wakes another has sent the text.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_sleeps_between_its_claim_and_its_call_sends_nothing_when_it_wakes() {
-    let mut stage = Stage::set("sleeper").await;
-    stage.open(0, Stage::echo()).await;
-    stage.work.push(stage.start_work(&[("TEXTBACK_FAILPOINT", "delivery.after_claim:1:0:stop")]));
-    assert_eq!(stage.simulator.say(ADA, NUMBER, "hi").await.webhook_status, Some(200));
+    let mut harness = ProcessHarness::start("sleeper").await;
+    harness.open(0, ProcessHarness::echo()).await;
+    harness.work.push(harness.start_work(&[("TEXTBACK_FAILPOINT", "delivery.after_claim:1:0:stop")]));
+    assert_eq!(harness.simulator.say(ADA, NUMBER, "hi").await.webhook_status, Some(200));
     let until = Instant::now() + Duration::from_secs(20);
-    while !stage.work[0].is_halted() {
+    while !harness.work[0].is_halted() {
         assert!(Instant::now() < until, "it does not sleep");
         tokio::task::yield_now().await;
     }
-    stage.work.push(stage.start_work(&[]));
-    assert_eq!(stage.simulator.until_received(ADA, NUMBER, 1).await, ["hi"]);
-    stage.work[0].tell(Signal::SIGCONT);
-    let mut tally = Tally::default();
+    harness.work.push(harness.start_work(&[]));
+    assert_eq!(harness.simulator.until_received(ADA, NUMBER, 1).await, ["hi"]);
+    harness.work[0].tell(Signal::SIGCONT);
+    let mut expected_replies = ExpectedReplies::default();
     for n in 0..10 {
         let body = format!("awake {n}");
-        let acknowledged = stage.simulator.say(ADA, NUMBER, &body).await.webhook_status == Some(200);
-        tally.note(Texted { from: ADA.to_owned(), body, acknowledged });
+        let acknowledged = harness.simulator.say(ADA, NUMBER, &body).await.webhook_status == Some(200);
+        expected_replies.note(Texted { from: ADA.to_owned(), body, acknowledged });
     }
-    let verdict = tally.verdict(&stage).await;
+    let verdict = expected_replies.verdict(&harness).await;
     verdict.must_be_clean("a worker that slept");
-    let received = stage.simulator.received(ADA, NUMBER);
+    let received = harness.simulator.received(ADA, NUMBER);
     assert_eq!(received.iter().filter(|text| *text == "hi").count(), 1, "{received:?}");
 }

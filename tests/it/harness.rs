@@ -1,4 +1,4 @@
-//! The world that stories play in: a database, the doors, the workers' steps, a simulated carrier with phones.
+//! A test application: textback in this process, with its own database, a simulated carrier, and workers that tests step.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -28,30 +28,30 @@ use twilio_simulator::{Account, Settings, Simulator, TextOutcome};
 use url::Url;
 use uuid::Uuid;
 
-/// Our number in most stories.
+/// Our number in most tests.
 pub const NUMBER: &str = "+14155550199";
-/// A person's number in most stories.
+/// The number of the contact in most tests.
 pub const ADA: &str = "+14155550101";
 pub const ACCOUNT_SID: &str = "AC0123456789abcdef0123456789abcdef";
 pub const AUTH_TOKEN: &str = "2b0f9c1d4e5a6b7c8d9e0f1a2b3c4d5e";
-/// Says back what it hears, with a count that lasts.
+/// An agent that repeats each message, with a count from the state.
 pub const ECHO: &str = "
 def reply(conv, text):
     conv.state.count = conv.state.get(\"count\", 0) + 1
     return str(conv.state.count) + \": \" + text
 ";
 const LEASE_SECONDS: u32 = 30;
-/// Folders of the shared servers, with the process's id behind it.
-const STORIES: &str = "textback-stories-";
+/// The folders of the shared servers are named by this prefix and the id of the process.
+const FOLDER_PREFIX: &str = "textback-tests-";
 
-/// A world of its own.
-pub struct World {
+/// textback with a database and a simulated carrier of its own.
+pub struct TestApp {
     pub database_url: String,
     pub storage: Storage,
     pub simulator: Simulator,
     pub simulator_address: SocketAddr,
     pub api: SocketAddr,
-    /// Where metrics are served.
+    /// The address of the metrics.
     pub metrics: SocketAddr,
     pub webhook_key: String,
     pub key: String,
@@ -60,17 +60,17 @@ pub struct World {
     pub http: reqwest::Client,
 }
 
-impl World {
-    /// A world with a project that has a carrier account and nothing else.
+impl TestApp {
+    /// An app with a project that has a carrier account and nothing else.
     pub async fn new() -> Self {
         Self::with_carrier(None).await
     }
 
-    /// The same with a carrier of the story's own at the REST side.
+    /// The same with another carrier for outbound calls.
     pub async fn with_carrier(carrier_url: Option<Url>) -> Self {
         let database_url = new_database().await;
         let notifier = Arc::new(Notifier::default());
-        let storage = Storage::open(&database_url, 10, notifier).expect("a ledger");
+        let storage = Storage::open(&database_url, 10, notifier).expect("a storage");
         let (secret_key, secret_key_text) = SecretKeys::draw();
         let simulator = Simulator::new(Settings::default()).expect("a simulator");
         let listening = loopback().await;
@@ -87,7 +87,7 @@ impl World {
         let client = Client::new(carrier_url.clone(), carrier_url).expect("a client");
         let accounts = Accounts::new(storage.clone(), secret_key);
         let agent_runtime = agent_runtime();
-        let app = App {
+        let state = App {
             storage: storage.clone(),
             accounts: accounts.clone(),
             carrier: client.clone(),
@@ -99,11 +99,11 @@ impl World {
         };
         let listening_for_metrics = loopback().await;
         let metrics = listening_for_metrics.address();
-        let health = router::health_routes(storage.clone(), app.draining.clone());
+        let health = router::health_routes(storage.clone(), state.draining.clone());
         tokio::spawn(listening_for_metrics.serve(health, std::future::pending()));
-        tokio::spawn(listening.serve(router::routes(app), std::future::pending()));
-        let (project, key) = create_project(&storage, "stories").await.expect("a project");
-        let world = Self {
+        tokio::spawn(listening.serve(router::routes(state), std::future::pending()));
+        let (project, key) = create_project(&storage, "tests").await.expect("a project");
+        let app = Self {
             workers: Workers::new(&storage, &accounts, &client, agent_runtime, "live", &public_base, &settings()),
             database_url,
             storage,
@@ -117,23 +117,23 @@ impl World {
             http: reqwest::Client::new(),
         };
         let credentials = json!({"account_sid": ACCOUNT_SID, "auth_token": AUTH_TOKEN});
-        world.ok(Method::PUT, "/v1/carrier", Some(credentials)).await;
-        world
+        app.ok(Method::PUT, "/v1/carrier", Some(credentials)).await;
+        app
     }
 
-    /// A world whose number is answered by a script.
+    /// An app whose number is answered by a script.
     pub async fn with_agent(source: &str, settings: Value) -> Self {
-        let world = Self::new().await;
-        world.attach(source, settings).await;
-        world
+        let app = Self::new().await;
+        app.attach(source, settings).await;
+        app
     }
 
-    /// Gives its connections back: for stories that see many worlds.
+    /// Closes the connections, for tests that use many apps.
     pub async fn end(self) {
         self.storage.close().await;
     }
 
-    /// Workers of another process, whose carrier is somewhere else.
+    /// Workers that call the carrier at another URL.
     pub fn workers_at(&self, carrier_url: Url) -> Workers {
         let accounts = Accounts::new(self.storage.clone(), self.secret_key.parse().expect("a key"));
         let client = Client::new(carrier_url.clone(), carrier_url).expect("a client");
@@ -141,28 +141,28 @@ impl World {
         Workers::new(&self.storage, &accounts, &client, agent_runtime(), "live", &public_base, &settings())
     }
 
-    /// Workers of another process, whose scripts run in other runners.
+    /// Workers with other script runners.
     pub fn workers_with(&self, runners: Runners) -> Workers {
         let accounts = Accounts::new(self.storage.clone(), self.secret_key.parse().expect("a key"));
         let carrier = Url::parse(&format!("http://{}", self.simulator_address)).expect("a URL");
         let client = Client::new(carrier.clone(), carrier).expect("a client");
         let public_base = format!("http://{}", self.api);
-        Workers::new(&self.storage, &accounts, &client, means_with(runners), "live", &public_base, &settings())
+        Workers::new(&self.storage, &accounts, &client, agent_runtime_with(runners), "live", &public_base, &settings())
     }
 
-    /// Takes the guards off: the story's people text faster than any person.
-    pub async fn unguarded(&self) {
-        self.ok(Method::PATCH, "/v1/project", Some(unguarded())).await;
+    /// Turns the rate limits off, because contacts of tests text faster than people.
+    pub async fn without_rate_limits(&self) {
+        self.ok(Method::PATCH, "/v1/project", Some(without_rate_limits())).await;
     }
 
-    /// Makes an agent of a script and lets it answer our number.
+    /// Creates a script agent and attaches our number to it.
     pub async fn attach(&self, source: &str, settings: Value) -> Uuid {
         let agent_id = self.agent("agent", source, settings).await;
         self.ok(Method::POST, "/v1/numbers", Some(json!({"number": NUMBER, "agent_id": agent_id}))).await;
         agent_id
     }
 
-    /// Makes an agent of a script.
+    /// Creates a script agent.
     pub async fn agent(&self, name: &str, source: &str, settings: Value) -> Uuid {
         let mut agent = json!({"name": name, "kind": "script", "source": source});
         agent.as_object_mut().expect("an object").extend(settings.as_object().cloned().unwrap_or_default());
@@ -170,8 +170,8 @@ impl World {
         id(&made["id"])
     }
 
-    /// Asks the API with a key.
-    pub async fn ask(&self, key: &str, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
+    /// Calls the API with a key.
+    pub async fn call(&self, key: &str, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
         let mut request = self.http.request(method, format!("http://{}{path}", self.api)).bearer_auth(key);
         if let Some(body) = body {
             request = request.json(&body);
@@ -181,30 +181,30 @@ impl World {
         (status, answer.json().await.unwrap_or(Value::Null))
     }
 
-    /// Asks the API, which must agree.
+    /// Calls the API and expects success.
     pub async fn ok(&self, method: Method, path: &str, body: Option<Value>) -> Value {
-        let (status, answer) = self.ask(&self.key, method.clone(), path, body).await;
+        let (status, answer) = self.call(&self.key, method.clone(), path, body).await;
         assert!(status.is_success(), "{method} {path}: {status} {answer}");
         answer
     }
 
-    /// Asks the API, which must refuse, and gives status and code.
+    /// Calls the API and expects an error; returns its status and code.
     pub async fn refused(&self, method: Method, path: &str, body: Option<Value>) -> (u16, String) {
-        let (status, answer) = self.ask(&self.key, method, path, body).await;
+        let (status, answer) = self.call(&self.key, method, path, body).await;
         assert!(status.is_client_error(), "{status} {answer}");
         assert_eq!(answer["status"], status.as_u16());
         assert!(answer["detail"].as_str().is_some_and(|detail| !detail.is_empty()));
         (status.as_u16(), answer["code"].as_str().unwrap_or_default().to_owned())
     }
 
-    /// A person texts our number; the webhook must take it.
+    /// A contact texts our number; the webhook must accept it.
     pub async fn text(&self, from: &str, body: &str) -> TextOutcome {
         let texted = self.simulator.say(from, NUMBER, body).await;
         assert_eq!(texted.error, None);
         texted
     }
 
-    /// Locks a table against everybody else until the transaction ends.
+    /// Locks a table for the duration of the returned transaction.
     pub async fn lock_table(&self, table: &str) -> sqlx::Transaction<'static, sqlx::Postgres> {
         let mut holder = pool(&self.database_url).await.begin().await.expect("a transaction");
         let statement =
@@ -213,8 +213,8 @@ impl World {
         holder
     }
 
-    /// Lets the workers do all there is to do, and the carrier report it.
-    pub async fn settle(&self) {
+    /// Runs all jobs that are due and lets the carrier report, until nothing is left to do. Then all invariants must hold.
+    pub async fn run_jobs(&self) {
         loop {
             let turns = self.workers.turns.step().await.expect("turns");
             let silences = self.workers.silences.step().await.expect("silences");
@@ -224,16 +224,16 @@ impl World {
             self.simulator.idle().await;
             if turns + silences + scheduled + deliveries + unknown == 0 {
                 let breaches = invariant::check(&mut *pooled(&self.storage).await).await.expect("the invariants");
-                assert_eq!(breaches, [], "what must always hold does not");
+                assert_eq!(breaches, [], "an invariant does not hold");
                 return;
             }
         }
     }
 
-    /// A person texts, everything happens, and these are all the answers the person has by then.
+    /// A contact texts, all jobs run, and these are all messages that the contact has received.
     pub async fn answers(&self, from: &str, body: &str) -> Vec<String> {
         self.text(from, body).await;
-        self.settle().await;
+        self.run_jobs().await;
         self.simulator.received(from, NUMBER)
     }
 
@@ -242,7 +242,7 @@ impl World {
         self.ok(Method::GET, "/v1/sessions", None).await["items"].as_array().cloned().expect("items")
     }
 
-    /// What the agent of a session remembers; lists don't tell.
+    /// The state of a session, which lists omit.
     pub async fn state(&self, session: &Value) -> Value {
         let path = format!("/v1/sessions/{}", session["id"].as_str().expect("an id"));
         self.ok(Method::GET, &path, None).await["state"].clone()
@@ -263,12 +263,12 @@ impl World {
         request.body(form.to_owned()).send().await.expect("an answer")
     }
 
-    /// Until somebody waits for a lock in the database.
+    /// Waits until a session of the database waits for a lock.
     pub async fn until_one_waits(&self) {
         self.until_waiting(|waiting| waiting > 0).await;
     }
 
-    /// Until nobody waits for a lock in the database any more.
+    /// Waits until no session of the database waits for a lock.
     pub async fn until_none_waits(&self) {
         self.until_waiting(|waiting| waiting == 0).await;
     }
@@ -278,29 +278,32 @@ impl World {
             "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
         let began = Instant::now();
         while !enough(self.count(waiting).await) {
-            assert!(began.elapsed() < Duration::from_secs(30), "nobody waits for a lock, or somebody does for ever");
+            assert!(
+                began.elapsed() < Duration::from_secs(30),
+                "a session of the database never begins, or never ends, to wait for a lock"
+            );
             tokio::task::yield_now().await;
         }
     }
 
-    /// One number out of the database.
+    /// Runs a query that returns one number.
     pub async fn count(&self, sql: &'static str) -> i64 {
         sqlx::query_scalar(sql).fetch_one(self.storage.pool()).await.expect("a number")
     }
 
-    /// Changes rows, as time or another process would.
+    /// Runs a statement.
     pub async fn sql(&self, sql: &'static str) {
         sqlx::query(sql).execute(self.storage.pool()).await.expect("done");
     }
 }
 
-/// Settings of a project in which texts may come as fast as they like.
-pub fn unguarded() -> Value {
+/// Settings of a project without rate limits.
+pub fn without_rate_limits() -> Value {
     json!({"guards": {"texts_per_contact_per_minute": 0, "repeats_in_five_minutes": 0, "texts_per_project_per_minute": 0},
            "outbound_per_contact_per_hour": 0, "outbound_per_contact_per_day": 0})
 }
 
-/// Workers as stories have them.
+/// The settings of the workers in tests.
 pub fn settings() -> WorkerSettings {
     WorkerSettings {
         lease_seconds: LEASE_SECONDS,
@@ -313,26 +316,26 @@ pub fn settings() -> WorkerSettings {
 }
 
 fn agent_runtime() -> AgentRuntime {
-    means_with(Runners::of(env!("CARGO_BIN_EXE_textback").into()))
+    agent_runtime_with(Runners::of(env!("CARGO_BIN_EXE_textback").into()))
 }
 
-/// Agents may be on loopback.
-fn means_with(runners: Runners) -> AgentRuntime {
+/// An agent runtime whose http agents may be on loopback.
+fn agent_runtime_with(runners: Runners) -> AgentRuntime {
     let loopback = ["127.0.0.0/8".parse().expect("a network")];
     AgentRuntime { runners, caller: Caller::new(Networks::public_and(&loopback)).expect("a caller") }
 }
 
-/// A deadline that no story reaches.
+/// A deadline that no test reaches.
 pub fn soon() -> Instant {
     Instant::now() + Duration::from_secs(60)
 }
 
-/// An id out of JSON.
+/// Parses an id.
 pub fn id(value: &Value) -> Uuid {
     value.as_str().and_then(|text| text.parse().ok()).expect("an id")
 }
 
-/// The bodies of messages of a direction.
+/// The bodies of the messages of one direction.
 pub fn bodies(messages: &[Value], direction: &str) -> Vec<String> {
     let of = |message: &&Value| message["direction"] == direction;
     messages.iter().filter(of).map(|message| message["body"].as_str().unwrap_or_default().to_owned()).collect()
@@ -355,19 +358,19 @@ async fn loopback() -> Listening {
     Listening::at(SocketAddr::from(([127, 0, 0, 1], 0)), "nothing").await.expect("a free port")
 }
 
-/// A connection to a database of the shared server, by name.
+/// Connects to a database of the shared server by its name.
 async fn connect(database: &str) -> PgConnection {
     PgConnection::connect(&server_url().replace("/textback?", &format!("/{database}?"))).await.expect("a connection")
 }
 
-/// A database of its own, with the schema.
+/// Creates a database with the schema.
 pub async fn new_database() -> String {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-    let name = format!("story_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
     let url = server_url().replace("/textback?", &format!("/{name}?"));
-    // A template may have no other visitor while it is copied.
-    let _turn = ONE_AT_A_TIME.lock().await;
+    // PostgreSQL copies a template only while nobody is connected to it.
+    let _lock = ONE_AT_A_TIME.lock().await;
     let mut server = connect("postgres").await;
     sqlx::raw_sql(sqlx::AssertSqlSafe(format!("create database {name} template textback")))
         .execute(&mut server)
@@ -376,7 +379,7 @@ pub async fn new_database() -> String {
     url
 }
 
-/// An empty database without the schema.
+/// Creates a database without the schema.
 pub async fn empty_database(name: &str) -> String {
     let mut server = connect("postgres").await;
     sqlx::raw_sql(sqlx::AssertSqlSafe(format!("create database {name}")))
@@ -386,16 +389,16 @@ pub async fn empty_database(name: &str) -> String {
     server_url().replace("/textback?", &format!("/{name}?"))
 }
 
-/// The server that all stories share. It has no data worth a disk's patience, and ends with us.
+/// The PostgreSQL that all tests share. It does not sync to disk, and ends with this process.
 fn server_url() -> &'static str {
     static SERVER: OnceLock<String> = OnceLock::new();
     SERVER.get_or_init(|| {
-        let (tell, told) = std::sync::mpsc::channel();
+        let (sender, receiver) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Runtime::new().expect("a runtime");
             runtime.block_on(async {
-                sweep();
-                let folder = std::env::temp_dir().join(format!("{STORIES}{}", std::process::id()));
+                remove_old_folders();
+                let folder = std::env::temp_dir().join(format!("{FOLDER_PREFIX}{}", std::process::id()));
                 std::fs::create_dir_all(&folder).expect("a folder");
                 let settings = [
                     ("fsync", "off"),
@@ -405,20 +408,20 @@ fn server_url() -> &'static str {
                 ];
                 let postgres = postgres::builder().settings(settings).start(&folder).await.expect("PostgreSQL");
                 textback::storage::migrate(postgres.url()).await.expect("the schema");
-                tell.send(postgres.url().to_owned()).expect("somebody waits");
-                // Until the process ends, which takes the server with it.
+                sender.send(postgres.url().to_owned()).expect("the receiver waits");
+                // The server ends with this process.
                 std::future::pending::<()>().await;
             });
         });
-        told.recv().expect("a server")
+        receiver.recv().expect("a server")
     })
 }
 
-/// Removes what earlier runs left: their servers ended with them.
-fn sweep() {
+/// Removes the folders of earlier runs, whose servers ended with them.
+fn remove_old_folders() {
     for entry in std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let Some(pid) = name.strip_prefix(STORIES).and_then(|pid| pid.parse().ok()) else { continue };
+        let Some(pid) = name.strip_prefix(FOLDER_PREFIX).and_then(|pid| pid.parse().ok()) else { continue };
         if nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None).is_err() {
             let _ = std::fs::remove_dir_all(entry.path());
         }

@@ -1,4 +1,4 @@
-//! Agents that are services of their own: asked once signed, and lied to, kept waiting or led astray by none of them.
+//! Tests http agents: signed requests, and services that fail, hang or answer garbage.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use textback::jobs;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
 use crate::commands::Running;
-use crate::harness::{ADA, ECHO, NUMBER, World, settings};
+use crate::harness::{ADA, ECHO, NUMBER, TestApp, settings};
 
 const BEN: &str = "+14155550102";
 const SECOND_NUMBER: &str = "+14155550198";
@@ -33,19 +33,19 @@ fn says(text: &str) -> ResponseTemplate {
     ResponseTemplate::new(200).set_body_json(json!({"utterance": text}))
 }
 
-/// A world whose number is answered by a service; with what the making of the agent answered.
-async fn world_with(service: &MockServer, settings: Value) -> (World, Value) {
-    let world = World::new().await;
-    let made = make_agent(&world, "service", &format!("{}/texts?tenant=7", service.uri()), settings).await;
+/// An app whose number is answered by a service; with what the making of the agent answered.
+async fn app_with(service: &MockServer, settings: Value) -> (TestApp, Value) {
+    let app = TestApp::new().await;
+    let made = make_agent(&app, "service", &format!("{}/texts?tenant=7", service.uri()), settings).await;
     let number = json!({"number": NUMBER, "agent_id": made["id"]});
-    world.ok(Method::POST, "/v1/numbers", Some(number)).await;
-    (world, made)
+    app.ok(Method::POST, "/v1/numbers", Some(number)).await;
+    (app, made)
 }
 
-async fn make_agent(world: &World, name: &str, url: &str, settings: Value) -> Value {
+async fn make_agent(app: &TestApp, name: &str, url: &str, settings: Value) -> Value {
     let mut agent = json!({"name": name, "kind": "http", "url": url, "first_message": "process"});
     agent.as_object_mut().expect("an object").extend(settings.as_object().cloned().unwrap_or_default());
-    world.ok(Method::POST, "/v1/agents", Some(agent)).await
+    app.ok(Method::POST, "/v1/agents", Some(agent)).await
 }
 
 async fn requests(service: &MockServer) -> Vec<Request> {
@@ -73,34 +73,34 @@ fn signed_by(secret: &Value, request: &Request) -> bool {
 }
 
 /// Turns that were put off are due now.
-async fn no_waiting(world: &World) {
-    world.sql("update turn set due_at = now()").await;
-    world.settle().await;
+async fn no_waiting(app: &TestApp) {
+    app.sql("update turn set due_at = now()").await;
+    app.run_jobs().await;
 }
 
 #[tokio::test]
 async fn a_service_is_asked_with_the_whole_conversation_and_its_answer_is_texted() {
     let remembers = json!({"messages": ["hello", "what is your name?"], "state": {"asked": "name"}});
     let service = service(vec![ResponseTemplate::new(200).set_body_json(remembers), says("hi Ada")]).await;
-    let (world, made) = world_with(&service, json!({})).await;
-    assert_eq!(world.answers(ADA, "hi").await, ["hello", "what is your name?"]);
-    assert_eq!(world.answers(ADA, "Ada").await.last().map(String::as_str), Some("hi Ada"));
+    let (app, made) = app_with(&service, json!({})).await;
+    assert_eq!(app.answers(ADA, "hi").await, ["hello", "what is your name?"]);
+    assert_eq!(app.answers(ADA, "Ada").await.last().map(String::as_str), Some("hi Ada"));
 
-    let asked = requests(&service).await;
-    let (first, second) = (body(&asked[0]), body(&asked[1]));
-    assert_eq!(asked[0].url.path(), "/texts");
-    assert_eq!(asked[0].url.query(), Some("tenant=7"));
+    let received = requests(&service).await;
+    let (first, second) = (body(&received[0]), body(&received[1]));
+    assert_eq!(received[0].url.path(), "/texts");
+    assert_eq!(received[0].url.query(), Some("tenant=7"));
     assert_eq!((&first["attempt"], &first["messages"][0]["text"]), (&json!(1), &json!("hi")));
     assert_eq!((&first["messages"][0]["media"], &first["history"]), (&json!([]), &json!([])));
     assert_eq!(first["conv"]["caller_number"], ADA);
     assert_eq!(first["conv"]["callee_number"], NUMBER);
     assert_eq!((&first["conv"]["channel_type"], &first["conv"]["env"]), (&json!("sms"), &json!("live")));
-    assert_eq!(first["conv"]["id"], world.sessions().await[0]["id"]);
+    assert_eq!(first["conv"]["id"], app.sessions().await[0]["id"]);
     assert_eq!(second["conv"]["state"], json!({"asked": "name"}), "what it remembered lasts");
-    let said: Vec<(&Value, &Value)> =
-        second["history"].as_array().expect("a list").iter().map(|said| (&said["role"], &said["text"])).collect();
+    let history: Vec<(&Value, &Value)> =
+        second["history"].as_array().expect("a list").iter().map(|entry| (&entry["role"], &entry["text"])).collect();
     assert_eq!(
-        said,
+        history,
         [
             (&json!("user"), &json!("hi")),
             (&json!("agent"), &json!("hello")),
@@ -108,59 +108,65 @@ async fn a_service_is_asked_with_the_whole_conversation_and_its_answer_is_texted
         ]
     );
     assert!(second["history"][0]["at"].as_str().is_some_and(|at| at.contains('T')));
-    assert_eq!(header(&asked[0], "webhook-id"), first["turn_id"]);
-    assert!(asked.iter().all(|request| signed_by(&made["signing_secret"], request)));
+    assert_eq!(header(&received[0], "webhook-id"), first["turn_id"]);
+    assert!(received.iter().all(|request| signed_by(&made["signing_secret"], request)));
 }
 
 #[tokio::test]
 async fn the_signing_secret_is_told_once_and_can_be_changed_without_a_gap() {
     let service = service(vec![says("ok")]).await;
-    let (world, made) = world_with(&service, json!({})).await;
+    let (app, made) = app_with(&service, json!({})).await;
     let path = format!("/v1/agents/{}", made["id"].as_str().expect("an id"));
-    assert!(world.ok(Method::GET, &path, None).await.get("signing_secret").is_none());
-    let (sealed,): (Vec<u8>,) =
-        sqlx::query_as("select signing_secret from agent").fetch_one(world.storage.pool()).await.expect("a secret");
+    assert!(app.ok(Method::GET, &path, None).await.get("signing_secret").is_none());
+    let (encrypted,): (Vec<u8>,) =
+        sqlx::query_as("select signing_secret from agent").fetch_one(app.storage.pool()).await.expect("a secret");
     let secret = made["signing_secret"].as_str().expect("a secret");
-    assert!(!sealed.windows(8).any(|part| secret.as_bytes().windows(8).any(|other| other == part)), "it is sealed");
+    assert!(
+        !encrypted.windows(8).any(|part| secret.as_bytes().windows(8).any(|other| other == part)),
+        "it is encrypted"
+    );
 
-    let changed = world.ok(Method::POST, &format!("{path}/signing-secret"), None).await;
-    world.answers(ADA, "one").await;
-    let asked = requests(&service).await;
-    assert!(signed_by(&made["signing_secret"], &asked[0]), "the old one signs for a day");
-    assert!(signed_by(&changed["signing_secret"], &asked[0]));
-    world.sql("update agent set signing_secret_changed_at = now() - interval '25 hours'").await;
-    world.answers(ADA, "two").await;
-    let asked = requests(&service).await;
-    assert!(!signed_by(&made["signing_secret"], &asked[1]));
-    assert!(signed_by(&changed["signing_secret"], &asked[1]));
+    let changed = app.ok(Method::POST, &format!("{path}/signing-secret"), None).await;
+    app.answers(ADA, "one").await;
+    let received = requests(&service).await;
+    assert!(signed_by(&made["signing_secret"], &received[0]), "the old one signs for a day");
+    assert!(signed_by(&changed["signing_secret"], &received[0]));
+    app.sql("update agent set signing_secret_changed_at = now() - interval '25 hours'").await;
+    app.answers(ADA, "two").await;
+    let received = requests(&service).await;
+    assert!(!signed_by(&made["signing_secret"], &received[1]));
+    assert!(signed_by(&changed["signing_secret"], &received[1]));
 
     let next = json!({"kind": "http", "url": format!("{}/v2", service.uri())});
-    let next = world.ok(Method::POST, &format!("{path}/versions"), Some(next)).await;
+    let next = app.ok(Method::POST, &format!("{path}/versions"), Some(next)).await;
     assert!(next.get("signing_secret").is_none(), "a new version keeps the agent's secret");
-    let script = world.agent("script", ECHO, json!({})).await;
+    let script = app.agent("script", ECHO, json!({})).await;
     let path = format!("/v1/agents/{script}");
-    let refused = world.refused(Method::POST, &format!("{path}/signing-secret"), None).await;
+    let refused = app.refused(Method::POST, &format!("{path}/signing-secret"), None).await;
     assert_eq!(refused, (409, "agent_signs_nothing".to_owned()));
     let becomes_a_service = json!({"kind": "http", "url": service.uri()});
-    let made = world.ok(Method::POST, &format!("{path}/versions"), Some(becomes_a_service)).await;
+    let made = app.ok(Method::POST, &format!("{path}/versions"), Some(becomes_a_service)).await;
     assert!(made["signing_secret"].as_str().is_some_and(|secret| secret.starts_with("whsec_")));
 }
 
 #[tokio::test]
 async fn a_service_that_fails_is_asked_the_same_again_and_later_texts_wait_for_their_own_turn() {
     let service = service(vec![ResponseTemplate::new(503), says("first"), says("second")]).await;
-    let (world, _) = world_with(&service, json!({})).await;
-    world.text(ADA, "one").await;
-    world.settle().await;
-    world.text(ADA, "two").await;
-    no_waiting(&world).await;
-    assert_eq!(world.simulator.received(ADA, NUMBER), ["first", "second"]);
-    let asked: Vec<Value> = requests(&service).await.iter().map(body).collect();
-    assert_eq!(asked[0]["turn_id"], asked[1]["turn_id"]);
-    assert_eq!(asked[0]["messages"], asked[1]["messages"], "what it may have answered already is not mixed with more");
-    assert_eq!((&asked[0]["attempt"], &asked[1]["attempt"]), (&json!(1), &json!(2)));
-    assert_ne!(asked[1]["turn_id"], asked[2]["turn_id"]);
-    assert_eq!(asked[2]["messages"][0]["text"], "two");
+    let (app, _) = app_with(&service, json!({})).await;
+    app.text(ADA, "one").await;
+    app.run_jobs().await;
+    app.text(ADA, "two").await;
+    no_waiting(&app).await;
+    assert_eq!(app.simulator.received(ADA, NUMBER), ["first", "second"]);
+    let received: Vec<Value> = requests(&service).await.iter().map(body).collect();
+    assert_eq!(received[0]["turn_id"], received[1]["turn_id"]);
+    assert_eq!(
+        received[0]["messages"], received[1]["messages"],
+        "what it may have answered already is not mixed with more"
+    );
+    assert_eq!((&received[0]["attempt"], &received[1]["attempt"]), (&json!(1), &json!(2)));
+    assert_ne!(received[1]["turn_id"], received[2]["turn_id"]);
+    assert_eq!(received[2]["messages"][0]["text"], "two");
 }
 
 #[tokio::test]
@@ -174,38 +180,38 @@ async fn a_service_that_lies_or_fails_for_good_costs_its_error_message_and_the_s
         says("well again"),
     ];
     let service = service(answers).await;
-    let (world, _) = world_with(&service, json!({"error_message": "Sorry!"})).await;
-    world.text(ADA, "one").await;
+    let (app, _) = app_with(&service, json!({"error_message": "Sorry!"})).await;
+    app.text(ADA, "one").await;
     let mut errors = HashSet::new();
     for _ in 0..4 {
-        no_waiting(&world).await;
+        no_waiting(&app).await;
         let (error,): (String,) =
-            sqlx::query_as("select last_error from turn").fetch_one(world.storage.pool()).await.expect("a turn");
+            sqlx::query_as("select last_error from turn").fetch_one(app.storage.pool()).await.expect("a turn");
         errors.insert(error);
-        assert!(world.simulator.received(ADA, NUMBER).is_empty());
+        assert!(app.simulator.received(ADA, NUMBER).is_empty());
     }
     for error in ["500", "no {utterance", "302", "256 KiB"] {
         assert!(errors.iter().any(|told| told.contains(error)), "{error} in {errors:?}");
     }
-    no_waiting(&world).await;
-    assert_eq!(world.simulator.received(ADA, NUMBER), ["Sorry!"]);
+    no_waiting(&app).await;
+    assert_eq!(app.simulator.received(ADA, NUMBER), ["Sorry!"]);
     assert_eq!(requests(&service).await.len(), 5);
-    assert_eq!(world.answers(ADA, "two").await, ["Sorry!", "well again"]);
+    assert_eq!(app.answers(ADA, "two").await, ["Sorry!", "well again"]);
 }
 
 #[tokio::test]
 async fn a_service_may_say_nothing_and_may_end_the_session() {
     let ends = ResponseTemplate::new(200).set_body_json(json!({"utterance": "bye", "hangup": true}));
     let service = service(vec![ResponseTemplate::new(204), ends]).await;
-    let (world, _) = world_with(&service, json!({})).await;
-    assert!(world.answers(ADA, "hm").await.is_empty());
-    assert_eq!(world.answers(ADA, "bye").await, ["bye"]);
-    assert_eq!(world.sessions().await[0]["close_reason"], "agent_ended");
+    let (app, _) = app_with(&service, json!({})).await;
+    assert!(app.answers(ADA, "hm").await.is_empty());
+    assert_eq!(app.answers(ADA, "bye").await, ["bye"]);
+    assert_eq!(app.sessions().await[0]["close_reason"], "agent_ended");
 }
 
 #[tokio::test]
 async fn addresses_that_are_not_for_agents_are_refused() {
-    let world = World::new().await;
+    let app = TestApp::new().await;
     for (url, why) in [
         ("http://10.0.0.7/x", "TEXTBACK_ALLOW_HOSTS=10.0.0.7"),
         ("http://169.254.169.254/latest", "not a public address"),
@@ -221,12 +227,12 @@ async fn addresses_that_are_not_for_agents_are_refused() {
         ("example.com", "full URL"),
     ] {
         let agent = json!({"name": "a", "kind": "http", "url": url});
-        let (status, answer) = world.ask(&world.key, Method::POST, "/v1/agents", Some(agent)).await;
+        let (status, answer) = app.call(&app.key, Method::POST, "/v1/agents", Some(agent)).await;
         assert_eq!((status.as_u16(), &answer["code"]), (422, &json!("agent_url_refused")), "{answer}");
         assert!(answer["detail"].as_str().is_some_and(|detail| detail.contains(why)), "{answer}");
     }
     for url in ["https://8.8.8.8/x", "https://nobody.invalid/", "http://127.0.0.1:9/x"] {
-        world.ok(Method::POST, "/v1/agents", Some(json!({"name": url, "kind": "http", "url": url}))).await;
+        app.ok(Method::POST, "/v1/agents", Some(json!({"name": url, "kind": "http", "url": url}))).await;
     }
     for misfit in [
         json!({"name": "a", "kind": "http"}),
@@ -234,7 +240,7 @@ async fn addresses_that_are_not_for_agents_are_refused() {
         json!({"name": "a", "kind": "http", "url": "https://example.com/", "source": ECHO}),
         json!({"name": "a", "kind": "script", "url": "https://example.com/", "source": ECHO}),
     ] {
-        let refused = world.refused(Method::POST, "/v1/agents", Some(misfit)).await;
+        let refused = app.refused(Method::POST, "/v1/agents", Some(misfit)).await;
         assert_eq!(refused, (422, "agent_kind_misfit".to_owned()));
     }
 }
@@ -242,25 +248,25 @@ async fn addresses_that_are_not_for_agents_are_refused() {
 #[tokio::test]
 async fn a_service_that_hangs_holds_up_nobody_but_its_own_sessions() {
     let hangs = service(vec![says("late").set_delay(Duration::from_secs(60))]).await;
-    let (world, _) = world_with(&hangs, json!({"timeout_seconds": 60})).await;
-    world.simulator.add_number(crate::harness::ACCOUNT_SID, SECOND_NUMBER);
-    let echo = world.agent("echo", ECHO, json!({"first_message": "process"})).await;
-    world.ok(Method::POST, "/v1/numbers", Some(json!({"number": SECOND_NUMBER, "agent_id": echo}))).await;
+    let (app, _) = app_with(&hangs, json!({"timeout_seconds": 60})).await;
+    app.simulator.add_number(crate::harness::ACCOUNT_SID, SECOND_NUMBER);
+    let echo = app.agent("echo", ECHO, json!({"first_message": "process"})).await;
+    app.ok(Method::POST, "/v1/numbers", Some(json!({"number": SECOND_NUMBER, "agent_id": echo}))).await;
     // Far more sessions wait for the service than the worker has slots.
     for n in 0..40 {
-        world.text(&format!("+141555503{n:02}"), "hi").await;
+        app.text(&format!("+141555503{n:02}"), "hi").await;
     }
-    let working = work_with_eight_slots(&world);
-    let asked = async {
+    let working = work_with_eight_slots(&app);
+    let received = async {
         // Four of eight slots is what one agent gets.
         while requests(&hangs).await.len() < 4 {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), asked).await.expect("the service is asked");
+    tokio::time::timeout(Duration::from_secs(20), received).await.expect("the service is asked");
     let began = std::time::Instant::now();
-    assert_eq!(world.simulator.say(BEN, SECOND_NUMBER, "hello").await.error, None);
-    let answered = world.simulator.until_received(BEN, SECOND_NUMBER, 1);
+    assert_eq!(app.simulator.say(BEN, SECOND_NUMBER, "hello").await.error, None);
+    let answered = app.simulator.until_received(BEN, SECOND_NUMBER, 1);
     let answered = tokio::time::timeout(Duration::from_secs(20), answered).await;
     assert_eq!(answered.expect("another agent's session is answered"), ["1: hello"]);
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
@@ -271,27 +277,27 @@ async fn a_service_that_hangs_holds_up_nobody_but_its_own_sessions() {
 #[tokio::test]
 async fn services_of_one_project_that_hang_leave_slots_to_the_other_projects() {
     let hangs = service(vec![says("late").set_delay(Duration::from_secs(60))]).await;
-    let world = World::new().await;
+    let app = TestApp::new().await;
     for n in 0..6 {
         let number = format!("+1415555999{n}");
-        world.simulator.add_number(crate::harness::ACCOUNT_SID, &number);
-        let agent = make_agent(&world, &format!("hangs {n}"), &hangs.uri(), json!({"timeout_seconds": 60})).await;
-        world.ok(Method::POST, "/v1/numbers", Some(json!({"number": number, "agent_id": agent["id"]}))).await;
+        app.simulator.add_number(crate::harness::ACCOUNT_SID, &number);
+        let agent = make_agent(&app, &format!("hangs {n}"), &hangs.uri(), json!({"timeout_seconds": 60})).await;
+        app.ok(Method::POST, "/v1/numbers", Some(json!({"number": number, "agent_id": agent["id"]}))).await;
         for contact in 0..4 {
-            world.simulator.say(&format!("+141555503{n}{contact}"), &number, "hi").await;
+            app.simulator.say(&format!("+141555503{n}{contact}"), &number, "hi").await;
         }
     }
-    other_project(&world).await;
-    let working = work_with_eight_slots(&world);
-    let asked = async {
+    other_project(&app).await;
+    let working = work_with_eight_slots(&app);
+    let received = async {
         // Six of eight slots is what one project gets. Without a bound of the project six agents would take 4, 2, 1 and 1.
         while requests(&hangs).await.len() < 6 {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), asked).await.expect("the services are asked");
-    assert_eq!(world.simulator.say(BEN, SECOND_NUMBER, "hello").await.error, None);
-    let answered = world.simulator.until_received(BEN, SECOND_NUMBER, 1);
+    tokio::time::timeout(Duration::from_secs(20), received).await.expect("the services are asked");
+    assert_eq!(app.simulator.say(BEN, SECOND_NUMBER, "hello").await.error, None);
+    let answered = app.simulator.until_received(BEN, SECOND_NUMBER, 1);
     let answered = tokio::time::timeout(Duration::from_secs(20), answered).await;
     assert_eq!(answered.expect("the other project's session is answered"), ["1: hello"]);
     assert_eq!(requests(&hangs).await.len(), 6, "the others wait for a slot");
@@ -299,23 +305,23 @@ async fn services_of_one_project_that_hang_leave_slots_to_the_other_projects() {
 }
 
 /// A second project whose number echoes.
-async fn other_project(world: &World) {
-    let (_, key) = crate::harness::create_project(&world.storage, "other").await.expect("a project");
+async fn other_project(app: &TestApp) {
+    let (_, key) = crate::harness::create_project(&app.storage, "other").await.expect("a project");
     let credentials = json!({"account_sid": crate::harness::ACCOUNT_SID, "auth_token": crate::harness::AUTH_TOKEN});
-    world.ask(&key, Method::PUT, "/v1/carrier", Some(credentials)).await;
+    app.call(&key, Method::PUT, "/v1/carrier", Some(credentials)).await;
     let agent = json!({"name": "echo", "kind": "script", "source": ECHO, "first_message": "process"});
-    let agent_id = world.ask(&key, Method::POST, "/v1/agents", Some(agent)).await.1["id"].clone();
-    world.simulator.add_number(crate::harness::ACCOUNT_SID, SECOND_NUMBER);
+    let agent_id = app.call(&key, Method::POST, "/v1/agents", Some(agent)).await.1["id"].clone();
+    app.simulator.add_number(crate::harness::ACCOUNT_SID, SECOND_NUMBER);
     let number = json!({"number": SECOND_NUMBER, "agent_id": agent_id});
-    let (status, answer) = world.ask(&key, Method::POST, "/v1/numbers", Some(number)).await;
+    let (status, answer) = app.call(&key, Method::POST, "/v1/numbers", Some(number)).await;
     assert_eq!(status, 200, "{answer}");
 }
 
 /// The workers of a process with eight slots for turns.
-fn work_with_eight_slots(world: &World) -> tokio::task::JoinHandle<()> {
+fn work_with_eight_slots(app: &TestApp) -> tokio::task::JoinHandle<()> {
     let mut slots = settings();
     (slots.turn_slots, slots.delivery_slots, slots.poll_seconds) = (8, 8, 60.0);
-    let (storage, workers) = (world.storage.clone(), world.workers.clone());
+    let (storage, workers) = (app.storage.clone(), app.workers.clone());
     tokio::spawn(async move {
         let _ = jobs::run(storage, workers, slots, std::future::pending()).await;
     })
@@ -324,9 +330,9 @@ fn work_with_eight_slots(world: &World) -> tokio::task::JoinHandle<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_example_service_checks_signatures_and_answers() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a port").port();
-    let world = World::new().await;
-    let made = make_agent(&world, "example", &format!("http://127.0.0.1:{port}/"), json!({})).await;
-    world.ok(Method::POST, "/v1/numbers", Some(json!({"number": NUMBER, "agent_id": made["id"]}))).await;
+    let app = TestApp::new().await;
+    let made = make_agent(&app, "example", &format!("http://127.0.0.1:{port}/"), json!({})).await;
+    app.ok(Method::POST, "/v1/numbers", Some(json!({"number": NUMBER, "agent_id": made["id"]}))).await;
     let mut python = std::process::Command::new("python3");
     python
         .args(["examples/agents/service.py", "--port", &port.to_string()])
@@ -335,10 +341,10 @@ async fn the_example_service_checks_signatures_and_answers() {
         .stdout(std::process::Stdio::piped());
     let mut example = Running::start(&mut python, true);
     example.until("listening");
-    let unsigned = world.http.post(format!("http://127.0.0.1:{port}/")).json(&json!({"turn_id": "1"})).send().await;
+    let unsigned = app.http.post(format!("http://127.0.0.1:{port}/")).json(&json!({"turn_id": "1"})).send().await;
     assert_eq!(unsigned.expect("an answer").status(), 401);
-    assert_eq!(world.answers(ADA, "hi").await, ["1: hi"]);
-    assert_eq!(world.answers(ADA, "again").await, ["1: hi", "2: again"]);
-    assert_eq!(world.answers(ADA, "bye").await, ["1: hi", "2: again", "Bye!"]);
-    assert_eq!(world.sessions().await[0]["status"], "closed");
+    assert_eq!(app.answers(ADA, "hi").await, ["1: hi"]);
+    assert_eq!(app.answers(ADA, "again").await, ["1: hi", "2: again"]);
+    assert_eq!(app.answers(ADA, "bye").await, ["1: hi", "2: again", "Bye!"]);
+    assert_eq!(app.sessions().await[0]["status"], "closed");
 }

@@ -1,18 +1,18 @@
-//! One binary of stories: each runs against a database of its own and a simulated carrier, on loopback.
+//! Integration tests: each has its own database and a simulated carrier on loopback.
 
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a test that stumbles has failed"
+    reason = "a test fails by a panic"
 )]
 
 mod agents;
 mod api;
+mod backfill;
 mod backup;
 mod batches;
-mod beginning;
 mod blocked;
 mod bounds;
 mod carrier_faults;
@@ -24,16 +24,18 @@ mod consent;
 mod deliveries;
 mod dev;
 mod doctor;
+mod eager_dispatch;
 mod edge;
 mod failpoints;
 mod faults;
-mod guards;
 mod harness;
 mod http_agents;
+mod inactivity;
+mod inactivity_races;
 mod inbound_sms;
 mod migrate;
+mod number_desired_state;
 mod number_faults;
-mod number_wishes;
 mod numbers;
 mod outbound_limits;
 mod overload;
@@ -41,8 +43,9 @@ mod plans;
 mod poison;
 mod poison_controls;
 mod pooler;
+mod process_harness;
 mod proxy;
-mod read_back;
+mod rate_limits;
 mod reconcile;
 mod registrations;
 mod rights;
@@ -52,10 +55,9 @@ mod script_turns;
 mod secret_keys;
 mod send_sms;
 mod sessions;
-mod silence;
-mod silence_races;
-mod stage;
+mod source;
 mod templates;
 mod texts;
 mod tidy;
 mod webhook;
+mod words;

@@ -49,7 +49,7 @@ async fn migrates_at_once_make_one_schema() {
 }
 
 #[tokio::test]
-async fn what_was_changed_by_hand_is_replaced_and_keeps_its_grants() {
+async fn a_function_that_was_changed_in_the_database_is_replaced_and_keeps_its_grants() {
     let url = new_database().await;
     let pool = pool(&url).await;
     let source = "select prosrc from pg_proc where proname = 'has_opted_out'";
@@ -102,9 +102,9 @@ async fn a_correction_of_data_is_loaded_and_what_a_project_overrode_stays() {
 
 #[tokio::test]
 async fn a_process_is_not_ready_without_a_function_that_it_calls() {
-    let world = crate::harness::World::new().await;
-    textback::storage::health::check(&world.storage).await.expect("ready");
-    world.sql("drop function opt_out").await;
-    let not_ready = textback::storage::health::check(&world.storage).await.expect_err("not ready");
+    let app = crate::harness::TestApp::new().await;
+    textback::storage::health::check(&app.storage).await.expect("ready");
+    app.sql("drop function opt_out").await;
+    let not_ready = textback::storage::health::check(&app.storage).await.expect_err("not ready");
     assert!(not_ready.to_string().contains("lacks functions of this binary: opt_out"), "{not_ready}");
 }

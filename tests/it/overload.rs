@@ -1,4 +1,4 @@
-//! More of everything than a process may hold: connections, slow readers, bodies. Who means it is served all the same.
+//! Tests more connections, slow readers and bodies than a process may hold: other clients are still served.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use twilio_simulator::Account;
 
 use crate::commands::Running;
 use crate::edge::{LATE, first, rest, tell};
-use crate::harness::{ADA, AUTH_TOKEN, ECHO, World};
+use crate::harness::{ADA, AUTH_TOKEN, ECHO, TestApp};
 
 const OTHER_ACCOUNT: &str = "AC00000000000000000000000000000002";
 
@@ -42,7 +42,7 @@ async fn used(address: SocketAddr) -> TcpStream {
 }
 
 #[tokio::test]
-async fn at_the_limit_busy_connections_stay_and_a_newcomer_is_told_so() {
+async fn at_the_limit_busy_connections_stay_and_a_new_one_is_refused() {
     let address = serve(Limits { connections: 20, ..Limits::default() }).await;
     let mut open = Vec::new();
     for _ in 0..20 {
@@ -71,7 +71,7 @@ async fn at_the_limit_busy_connections_stay_and_a_newcomer_is_told_so() {
 }
 
 #[tokio::test]
-async fn at_the_limit_an_idle_connection_makes_room_for_a_newcomer() {
+async fn at_the_limit_an_idle_connection_is_closed_for_a_new_one() {
     let address = serve(Limits { connections: 20, ..Limits::default() }).await;
     let mut open = Vec::new();
     for _ in 0..20 {
@@ -128,8 +128,8 @@ async fn an_answer_that_is_read_too_slowly_ends() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn serve_has_metrics_of_their_own_no_docs_and_a_bound_on_bodies() {
-    let world = World::new().await;
-    let mut command = world.command("serve", &world.secret_key);
+    let app = TestApp::new().await;
+    let mut command = app.command("serve", &app.secret_key);
     command
         .env("TEXTBACK_LISTEN", "127.0.0.1:0")
         .env("TEXTBACK_METRICS_LISTEN", "127.0.0.1:0")
@@ -142,7 +142,7 @@ async fn serve_has_metrics_of_their_own_no_docs_and_a_bound_on_bodies() {
     let api = address(serve.until("address="));
     let metrics = address(serve.until("serving metrics"));
     let status = |at: SocketAddr, path: &'static str| {
-        let asking = world.http.get(format!("http://{at}{path}")).send();
+        let asking = app.http.get(format!("http://{at}{path}")).send();
         async move { asking.await.expect("an answer").status().as_u16() }
     };
     for path in ["/metrics", "/docs/", "/docs", "/openapi.yaml"] {
@@ -151,24 +151,24 @@ async fn serve_has_metrics_of_their_own_no_docs_and_a_bound_on_bodies() {
     for path in ["/metrics", "/livez", "/readyz"] {
         assert_eq!(status(metrics, path).await, 200, "{path}");
     }
-    holds_all_it_may_and_leaves_room_for_others(&world, api).await;
+    a_project_at_its_limit_leaves_memory_for_others(&app, api).await;
 }
 
 /// One project fills what it may of the 2 MiB for requests and of the 2 MiB for webhooks, and another one is served all the same.
-async fn holds_all_it_may_and_leaves_room_for_others(world: &World, api: SocketAddr) {
-    let (other, other_key) = crate::harness::create_project(&world.storage, "other").await.expect("a project");
-    world.simulator.add_account(Account::new(OTHER_ACCOUNT, AUTH_TOKEN));
+async fn a_project_at_its_limit_leaves_memory_for_others(app: &TestApp, api: SocketAddr) {
+    let (other, other_key) = crate::harness::create_project(&app.storage, "other").await.expect("a project");
+    app.simulator.add_account(Account::new(OTHER_ACCOUNT, AUTH_TOKEN));
     let credentials = json!({"account_sid": OTHER_ACCOUNT, "auth_token": AUTH_TOKEN});
-    let (status, answer) = world.ask(&other_key, Method::PUT, "/v1/carrier", Some(credentials)).await;
+    let (status, answer) = app.call(&other_key, Method::PUT, "/v1/carrier", Some(credentials)).await;
     assert!(status.is_success(), "{answer}");
     let agent = format!(
         "POST /v1/agents HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nAuthorization: Bearer {}\r\nContent-Length: 900000\r\n\r\n",
-        world.key
+        app.key
     );
     let agent = [agent.as_bytes(), &vec![b' '; 200_000]].concat();
     let text = format!(
         "POST /webhooks/twilio/{}/messages HTTP/1.1\r\nHost: a\r\nX-Twilio-Signature: a\r\nContent-Length: 64000\r\n\r\n",
-        world.webhook_key
+        app.webhook_key
     );
     let text = [text.as_bytes(), &vec![b' '; 60_000]].concat();
     let slow = |bytes: &[u8], many: usize| {
@@ -177,14 +177,14 @@ async fn holds_all_it_may_and_leaves_room_for_others(world: &World, api: SocketA
     };
     let (agents, texts) = (slow(&agent, 12), slow(&text, 40));
     let refused = async |path: String, key: Option<&str>, bytes: usize| {
-        let request = world.http.post(format!("http://{api}{path}")).header(signature::HEADER, "a");
+        let request = app.http.post(format!("http://{api}{path}")).header(signature::HEADER, "a");
         let request = if let Some(key) = key { request.bearer_auth(key) } else { request };
         let answer = request.body(vec![b' '; bytes]).send().await.expect("an answer");
         answer.text().await.expect("a text").contains("too_many_bodies")
     };
     let began = Instant::now();
-    while !(refused("/v1/agents".to_owned(), Some(&world.key), 300_000).await
-        && refused(format!("/webhooks/twilio/{}/messages", world.webhook_key), None, 64_000).await)
+    while !(refused("/v1/agents".to_owned(), Some(&app.key), 300_000).await
+        && refused(format!("/webhooks/twilio/{}/messages", app.webhook_key), None, 64_000).await)
     {
         assert!(began.elapsed() < Duration::from_secs(4), "the project's share is not bounded");
     }
@@ -195,13 +195,13 @@ async fn holds_all_it_may_and_leaves_room_for_others(world: &World, api: SocketA
     );
     let path = format!("/webhooks/twilio/{}/messages", other.webhook_key);
     let token = secrecy::SecretString::from(AUTH_TOKEN.to_owned());
-    let signed = signature::sign(&token, &format!("http://{}{path}", world.api), &Form::read(form.as_bytes()));
-    let posted = world.http.post(format!("http://{api}{path}")).header(signature::HEADER, signed);
+    let signed = signature::sign(&token, &format!("http://{}{path}", app.api), &Form::read(form.as_bytes()));
+    let posted = app.http.post(format!("http://{api}{path}")).header(signature::HEADER, signed);
     let posted = posted.header("Content-Type", "application/x-www-form-urlencoded").body(form).send().await;
     assert_eq!(posted.expect("an answer").status(), 200);
-    let asked = world.http.put(format!("http://{api}/v1/templates/a")).bearer_auth(&other_key);
-    let asked = asked.json(&json!({"body": "a".repeat(500)})).send().await.expect("an answer");
-    assert_eq!(asked.status(), 200);
+    let request = app.http.put(format!("http://{api}/v1/templates/a")).bearer_auth(&other_key);
+    let request = request.json(&json!({"body": "a".repeat(500)})).send().await.expect("an answer");
+    assert_eq!(request.status(), 200);
     let (agents, texts) = (agents.await.expect("answers"), texts.await.expect("answers"));
     for (what, answers) in [("agents", agents), ("texts", texts)] {
         let with = |status: &str| answers.iter().filter(|(answer, _)| answer.starts_with(status)).count();
@@ -212,21 +212,21 @@ async fn holds_all_it_may_and_leaves_room_for_others(world: &World, api: SocketA
 
 #[tokio::test]
 async fn a_webhook_whose_body_is_slow_is_told_so_and_the_database_is_not_blamed() {
-    let world = World::new().await;
+    let app = TestApp::new().await;
     let head = format!(
         "POST /webhooks/twilio/{}/messages HTTP/1.1\r\nHost: a\r\nX-Twilio-Signature: a\r\nContent-Length: 1000\r\n\r\nFrom=",
-        world.webhook_key
+        app.webhook_key
     );
-    let (answer, took) = tell(world.api, head.as_bytes()).await;
+    let (answer, took) = tell(app.api, head.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("body_too_slow"), "{answer}");
     assert!(took < Duration::from_secs(8), "{took:?}");
-    let ready = world.http.get(format!("http://{}/readyz", world.api)).send().await.expect("an answer");
+    let ready = app.http.get(format!("http://{}/readyz", app.api)).send().await.expect("an answer");
     assert_eq!(ready.status(), 200);
 }
 
 #[tokio::test]
 async fn only_an_agents_source_may_be_long() {
-    let world = World::new().await;
+    let app = TestApp::new().await;
     let long = "a".repeat(100_000);
     for (method, path, body, expected) in [
         (Method::PATCH, "/v1/project", json!({"help_message": long}), 413),
@@ -240,7 +240,7 @@ async fn only_an_agents_source_may_be_long() {
         (Method::POST, "/v1/messages", json!({"to": ADA, "template": "a", "variables": {"a": long}}), 422),
         (Method::POST, "/v1/agents", json!({"name": "a", "kind": "script", "source": format!("{ECHO}# {long}")}), 201),
     ] {
-        let (status, answer) = world.ask(&world.key, method, path, Some(body)).await;
+        let (status, answer) = app.call(&app.key, method, path, Some(body)).await;
         assert_eq!(status.as_u16(), expected, "{path}: {answer}");
     }
 }

@@ -1,14 +1,14 @@
-//! The plans of the statements that every text passes, as they are made before any statistics are there: each finds its rows by their own index.
+//! Tests the query plans of the busiest statements: each finds its rows by an index, without statistics.
 
 use std::collections::HashMap;
 
 use sqlx::Connection;
 
-use crate::harness::World;
+use crate::harness::TestApp;
 
 /// The plan of a statement that was prepared, on connections as the product opens them.
-async fn plan(world: &World, statement: &str, parameters: &str) -> String {
-    let mut connection = world.storage.pool().acquire().await.expect("a connection");
+async fn plan(app: &TestApp, statement: &str, parameters: &str) -> String {
+    let mut connection = app.storage.pool().acquire().await.expect("a connection");
     // What the connection remembers to have prepared goes with all others.
     connection.clear_cached_statements().await.expect("forgotten");
     // As they are made from the sixth time on, for any parameters.
@@ -23,11 +23,11 @@ async fn plan(world: &World, statement: &str, parameters: &str) -> String {
     lines.join("\n")
 }
 
-/// The plan as it is committed, so that whoever changes a statement sees what it changes. Versions of PostgreSQL word plans differently:
+/// The plan as it is committed, so that a change of a statement shows its effect. Versions of PostgreSQL word plans differently:
 /// those of 15 are kept.
-async fn keep(world: &World, name: &str, plan: &str) {
+async fn keep(app: &TestApp, name: &str, plan: &str) {
     let version = "select current_setting('server_version_num')::bigint / 10000";
-    let version: i64 = sqlx::query_scalar(version).fetch_one(world.storage.pool()).await.expect("a version");
+    let version: i64 = sqlx::query_scalar(version).fetch_one(app.storage.pool()).await.expect("a version");
     if version == 15 {
         insta::with_settings!({snapshot_path => "../snapshots", prepend_module_to_snapshot => false}, {
             insta::assert_snapshot!(name.replace(' ', "_"), plan);
@@ -51,12 +51,12 @@ fn must_use(plan: &str, indexes: &[&str]) {
 
 #[tokio::test]
 async fn a_claim_of_turns_finds_each_sessions_messages_by_their_order() {
-    let world = World::new().await;
-    let room = "10, '{}', '{}', '{}', 10, '{}', '{}', '{}', 10, 30, '01900000-0000-7000-8000-000000000000', null";
+    let app = TestApp::new().await;
+    let folder = "10, '{}', '{}', '{}', 10, '{}', '{}', '{}', 10, 30, '01900000-0000-7000-8000-000000000000', null";
     // As it is on a quiet evening: no turn waits while statistics are gathered, and the plan is made of that.
-    sqlx::query("analyze").execute(world.storage.pool()).await.expect("analyzed");
-    let plan = plan(&world, include_str!("../../sql/queries/turn/claim.sql"), room).await;
-    keep(&world, "plan of a claim of turns", &plan).await;
+    sqlx::query("analyze").execute(app.storage.pool()).await.expect("analyzed");
+    let plan = plan(&app, include_str!("../../sql/queries/turn/claim.sql"), folder).await;
+    keep(&app, "plan of a claim of turns", &plan).await;
     assert!(plan.contains("Tid Scan on turn"), "{plan}");
     must_use(
         &plan,
@@ -73,10 +73,10 @@ async fn a_claim_of_turns_finds_each_sessions_messages_by_their_order() {
 
 #[tokio::test]
 async fn a_claim_of_deliveries_reads_live_rows_alone() {
-    let world = World::new().await;
-    let room = "10, '{}', '{}', '{}', 10, 30, '01900000-0000-7000-8000-000000000000', null";
-    let plan = plan(&world, include_str!("../../sql/queries/delivery/claim.sql"), room).await;
-    keep(&world, "plan of a claim of deliveries", &plan).await;
+    let app = TestApp::new().await;
+    let folder = "10, '{}', '{}', '{}', 10, 30, '01900000-0000-7000-8000-000000000000', null";
+    let plan = plan(&app, include_str!("../../sql/queries/delivery/claim.sql"), folder).await;
+    keep(&app, "plan of a claim of deliveries", &plan).await;
     // Both hold live rows alone.
     for index in ["delivery_that_is_due", "delivery_in_order_of_a_contact", "message_pk"] {
         assert!(plan.contains(index), "{index} is not used\n\n{plan}");
@@ -85,11 +85,11 @@ async fn a_claim_of_deliveries_reads_live_rows_alone() {
 }
 
 /// No table that grows is read whole, nor is one of its indexes but these: each of its rows is looked up by the first column of one.
-async fn must_look_up(world: &World, what: &str, plan: &str, but: &[&str]) {
+async fn must_look_up(app: &TestApp, what: &str, plan: &str, but: &[&str]) {
     let read = "select relname::text, pg_get_indexdef(indexrelid, 1, true)
                   from pg_index join pg_class on pg_class.oid = indexrelid where relnamespace = 'textback'::regnamespace";
     let first: HashMap<String, String> =
-        sqlx::query_as(read).fetch_all(world.storage.pool()).await.expect("indexes").into_iter().collect();
+        sqlx::query_as(read).fetch_all(app.storage.pool()).await.expect("indexes").into_iter().collect();
     let lines: Vec<&str> = plan.lines().chain([""]).collect();
     let grows = ["session", "message", "delivery", "turn", "inactivity", "consent"];
     for pair in lines.windows(2) {
@@ -104,8 +104,8 @@ async fn must_look_up(world: &World, what: &str, plan: &str, but: &[&str]) {
 }
 
 /// Nothing for each parameter of a statement.
-async fn nothing_for(world: &World, statement: &str) -> String {
-    let mut connection = world.storage.pool().acquire().await.expect("a connection");
+async fn nothing_for(app: &TestApp, statement: &str) -> String {
+    let mut connection = app.storage.pool().acquire().await.expect("a connection");
     let prepare = sqlx::AssertSqlSafe(format!("prepare typed as {statement}"));
     sqlx::raw_sql(prepare).execute(&mut *connection).await.expect("prepared");
     let read = "select coalesce(string_agg('null::' || type::text, ', ' order by place), '')
@@ -116,33 +116,34 @@ async fn nothing_for(world: &World, statement: &str) -> String {
     nothing
 }
 
-/// Statistics of empty tables, as a new database may have them, make a join read a whole index: plans last until they are gathered anew.
+/// Statistics of empty tables, as a new database may have them, make a join read a whole index: plans last until new ones are gathered.
 #[tokio::test]
 async fn workers_look_up_each_row_whatever_the_statistics_say() {
-    let world = World::new().await;
-    sqlx::query("analyze").execute(world.storage.pool()).await.expect("analyzed");
-    let rooms = [
+    let app = TestApp::new().await;
+    sqlx::query("analyze").execute(app.storage.pool()).await.expect("analyzed");
+    let folders = [
         "sql/queries/turn/",
         "sql/queries/delivery/",
         "sql/queries/unknown/",
         "sql/queries/inactivity/",
         "sql/queries/inbound/",
     ];
-    let asked = crate::tidy::files("sql", "sql");
-    let asked: Vec<_> = asked.into_iter().filter(|(path, _)| rooms.iter().any(|room| path.starts_with(room))).collect();
-    assert!(asked.len() > 10, "{asked:?}");
-    for (path, statement) in asked {
-        let plan = plan(&world, &statement, &nothing_for(&world, &statement).await).await;
+    let statements = crate::tidy::files("sql", "sql");
+    let statements: Vec<_> =
+        statements.into_iter().filter(|(path, _)| folders.iter().any(|folder| path.starts_with(folder))).collect();
+    assert!(statements.len() > 10, "{statements:?}");
+    for (path, statement) in statements {
+        let plan = plan(&app, &statement, &nothing_for(&app, &statement).await).await;
         // They hold what waits alone; the second is asked for its first row.
-        must_look_up(&world, &path, &plan, &["delivery_in_order_of_a_contact", "inactivity_that_is_due"]).await;
+        must_look_up(&app, &path, &plan, &["delivery_in_order_of_a_contact", "inactivity_that_is_due"]).await;
     }
 }
 
 /// The statement that a function answers with, or from which it makes its answers, its parameter and variables made those of a prepared statement.
-async fn answer_of(world: &World, function: &str) -> String {
+async fn answer_of(app: &TestApp, function: &str) -> String {
     let read = "select prosrc from pg_proc where proname = $1 and pronamespace = 'textback'::regnamespace";
     let source: String =
-        sqlx::query_scalar(read).bind(function).fetch_one(world.storage.pool()).await.expect("a function");
+        sqlx::query_scalar(read).bind(function).fetch_one(app.storage.pool()).await.expect("a function");
     let answer = match source.split_once("return query") {
         Some((_, answer)) => answer.rsplit_once("end"),
         None => source.split_once("for ordinal, next_waits in").and_then(|(_, answer)| answer.split_once("loop")),
@@ -164,8 +165,8 @@ async fn answer_of(world: &World, function: &str) -> String {
 
 #[tokio::test]
 async fn a_batch_finds_each_of_its_rows_whatever_the_statistics_say() {
-    let world = World::new().await;
-    sqlx::query("analyze").execute(world.storage.pool()).await.expect("analyzed");
+    let app = TestApp::new().await;
+    sqlx::query("analyze").execute(app.storage.pool()).await.expect("analyzed");
     for (function, wanted) in [
         (
             "ingest_fast_path",
@@ -178,9 +179,9 @@ async fn a_batch_finds_each_of_its_rows_whatever_the_statistics_say() {
         ("settle_turns_fast_path", ["a_session_has_one_turn_at_a_time", "turn_1\n", "delivery_in_order_of_a_contact"]),
         ("settle_deliveries", ["a_message_has_one_delivery", "delivery_in_order_of_a_contact", "Tid Scan on delivery"]),
     ] {
-        let plan = plan(&world, &answer_of(&world, function).await, "'{}'").await;
-        keep(&world, &format!("plan of {function}"), &plan).await;
-        must_look_up(&world, function, &plan, &[]).await;
+        let plan = plan(&app, &answer_of(&app, function).await, "'{}'").await;
+        keep(&app, &format!("plan of {function}"), &plan).await;
+        must_look_up(&app, function, &plan, &[]).await;
         for part in wanted {
             assert!(plan.contains(part), "{function}: {part} is not used\n\n{plan}");
         }
@@ -190,7 +191,7 @@ async fn a_batch_finds_each_of_its_rows_whatever_the_statistics_say() {
 /// Statements inside functions, in their words.
 #[tokio::test]
 async fn what_functions_ask_for_each_text_is_found_at_once() {
-    let world = World::new().await;
+    let app = TestApp::new().await;
     let id = "'01900000-0000-7000-8000-000000000000'::uuid";
     for (statement, parameters, index) in [
         (
@@ -219,6 +220,6 @@ async fn what_functions_ask_for_each_text_is_found_at_once() {
             "message_in_order_of_a_session",
         ),
     ] {
-        must_use(&plan(&world, statement, &parameters).await, &[index]);
+        must_use(&plan(&app, statement, &parameters).await, &[index]);
     }
 }

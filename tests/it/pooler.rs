@@ -1,4 +1,4 @@
-//! PgBouncer stands between textback and PostgreSQL: in session mode all works, in the other modes each command says what to change.
+//! Tests textback behind PgBouncer: session mode works, and other modes are refused with an explanation.
 
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -12,13 +12,13 @@ use textback::storage::connection_settings::{self, Unsuitable};
 use textback::storage::database;
 use textback::storage::{Storage, health};
 
-use crate::commands::said;
+use crate::commands::printed;
 use crate::harness::{ADA, NUMBER, new_database};
-use crate::stage::{Stage, socket_of};
+use crate::process_harness::{ProcessHarness, socket_of};
 
 const WORDS: &str = "a pooler in transaction or statement mode";
 
-/// A PgBouncer in front of a stage's PostgreSQL.
+/// A PgBouncer in front of a harness's PostgreSQL.
 struct Bouncer {
     child: Child,
     folder: PathBuf,
@@ -26,11 +26,11 @@ struct Bouncer {
 }
 
 impl Bouncer {
-    async fn start(stage: &Stage, mode: &str, more: &str) -> Self {
+    async fn start(harness: &ProcessHarness, mode: &str, more: &str) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port").port();
         let folder = std::env::temp_dir().join(format!("textback-bouncer-{}-{port}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder");
-        let socket = socket_of(&stage.url);
+        let socket = socket_of(&harness.url);
         let socket = socket.parent().expect("a folder").display();
         let settings = format!(
             "[databases]\n* = host={socket} port=5432 user=textback\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
@@ -70,8 +70,8 @@ impl Drop for Bouncer {
 }
 
 /// Tables of ours in a database, by schema.
-async fn tables(stage: &Stage, database: &str) -> Vec<(String, i64)> {
-    let mut connection = sqlx::PgConnection::connect(&stage.url_of(database)).await.expect("a connection");
+async fn tables(harness: &ProcessHarness, database: &str) -> Vec<(String, i64)> {
+    let mut connection = sqlx::PgConnection::connect(&harness.url_of(database)).await.expect("a connection");
     sqlx::query_as(
         "select nspname::text, count(*) from pg_class join pg_namespace on pg_namespace.oid = relnamespace
           where relkind = 'r' and nspname in ('public', 'textback') group by nspname",
@@ -82,10 +82,10 @@ async fn tables(stage: &Stage, database: &str) -> Vec<(String, i64)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pooler_keeps_sessions_or_is_refused_in_words() {
-    let mut stage = Stage::set("pooler").await;
-    stage.open(0, Stage::echo()).await;
-    stage.serve = None;
+async fn a_pooler_keeps_sessions_or_is_refused_with_an_explanation() {
+    let mut harness = ProcessHarness::start("pooler").await;
+    harness.open(0, ProcessHarness::echo()).await;
+    harness.serve = None;
     let (mut answered, mut matrix) = (0, Vec::new());
     for (mode, works) in [("session", true), ("transaction", false), ("statement", false)] {
         let ignoring = "ignore_startup_parameters = extra_float_digits, options, search_path, statement_timeout";
@@ -95,38 +95,43 @@ async fn a_pooler_keeps_sessions_or_is_refused_in_words() {
             ("nothing reset", "server_reset_query ="),
             ("one after the other", "server_round_robin = 1"),
         ] {
-            let bouncer = Bouncer::start(&stage, mode, more).await;
+            let bouncer = Bouncer::start(&harness, mode, more).await;
             let fresh = format!("fresh_{}", matrix.len());
-            let mut connection = sqlx::PgConnection::connect(&stage.url).await.expect("a connection");
+            let mut connection = sqlx::PgConnection::connect(&harness.url).await.expect("a connection");
             let create = sqlx::AssertSqlSafe(format!("create database {fresh}"));
             sqlx::raw_sql(create).execute(&mut connection).await.expect("a database");
 
             let url = bouncer.url(&fresh);
-            let migrated = stage.command("migrate", &[("DATABASE_URL", &url)]).output().expect("it runs");
-            assert_eq!(migrated.status.success(), works, "{mode}, {name}: {}", said(&migrated));
-            let made = tables(&stage, &fresh).await;
+            let migrated = harness.command("migrate", &[("DATABASE_URL", &url)]).output().expect("it runs");
+            assert_eq!(migrated.status.success(), works, "{mode}, {name}: {}", printed(&migrated));
+            let made = tables(&harness, &fresh).await;
             match works {
                 true => assert!(made.len() == 1 && made[0].0 == "textback", "{mode}, {name}: {made:?}"),
-                false => assert!(made.is_empty() && said(&migrated).contains(WORDS), "{made:?}: {}", said(&migrated)),
+                false => {
+                    assert!(made.is_empty() && printed(&migrated).contains(WORDS), "{made:?}: {}", printed(&migrated))
+                }
             }
 
             let url = bouncer.url("textback");
-            let doctor = stage.doctor_with(&[("DATABASE_URL", &url)]);
+            let doctor = harness.doctor_with(&[("DATABASE_URL", &url)]);
             let serving = [("DATABASE_URL", url.as_str()), ("TEXTBACK_WITH_WORKERS", "true")];
             if works {
-                assert!(doctor.contains("is this binary's") && doctor.contains("reach another connection"), "{doctor}");
-                stage.serve = Some(stage.start_serve(&serving));
+                assert!(
+                    doctor.contains("is the schema of this binary") && doctor.contains("reach another connection"),
+                    "{doctor}"
+                );
+                harness.serve = Some(harness.start_serve(&serving));
                 answered += 1;
-                stage.simulator.say(ADA, NUMBER, &format!("text {answered}")).await;
-                let answers = stage.simulator.until_received(ADA, NUMBER, answered).await;
+                harness.simulator.say(ADA, NUMBER, &format!("text {answered}")).await;
+                let answers = harness.simulator.until_received(ADA, NUMBER, answered).await;
                 assert_eq!(answers.last(), Some(&format!("text {answered}")), "{mode}, {name}");
-                stage.serve = None;
+                harness.serve = None;
             } else {
                 assert!(doctor.contains(WORDS) && doctor.contains("pool_mode = session"), "{doctor}");
-                let mut processes = vec![stage.command("serve", &serving), stage.command("work", &serving)];
+                let mut processes = vec![harness.command("serve", &serving), harness.command("work", &serving)];
                 for process in &mut processes {
                     let output = process.output().expect("it runs");
-                    let told = said(&output);
+                    let told = printed(&output);
                     assert!(output.status.code() == Some(1) && told.contains(WORDS), "{mode}, {name}: {told}");
                 }
             }
@@ -140,9 +145,9 @@ async fn a_pooler_keeps_sessions_or_is_refused_in_words() {
 /// A process that started while its database was away meets the pooler later.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pool_over_a_shared_server_connection_gives_none() {
-    let stage = Stage::set("pooled-pool").await;
+    let harness = ProcessHarness::start("pooled-pool").await;
     let bouncer =
-        Bouncer::start(&stage, "transaction", "ignore_startup_parameters = extra_float_digits, options").await;
+        Bouncer::start(&harness, "transaction", "ignore_startup_parameters = extra_float_digits, options").await;
     let pool = database::pool(&bouncer.url("textback"), 4).expect("a pool");
     let first = pool.acquire().await;
     let second = pool.acquire().await;

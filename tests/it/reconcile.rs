@@ -1,20 +1,20 @@
-//! An unsure carrier: each text arrives exactly once, whatever the carrier says to us about it.
+//! Tests unknown deliveries: each message arrives exactly once, whatever the carrier answers.
 
 use serde_json::json;
 use textback::storage::claim_limits::ClaimLimits;
 use textback::storage::delivery;
 use twilio_simulator::Fault;
 
-use crate::harness::{ADA, ECHO, NUMBER, World};
+use crate::harness::{ADA, ECHO, NUMBER, TestApp};
 
-/// A world whose carrier reports nothing, so that only its list of messages tells.
-async fn silent_world() -> World {
-    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
-    world.simulator.report_statuses(false);
-    world
+/// An app whose carrier reports nothing, so that only its list of messages tells.
+async fn silent_app() -> TestApp {
+    let app = TestApp::with_agent(ECHO, json!({"first_message": "process"})).await;
+    app.simulator.report_statuses(false);
+    app
 }
 
-impl World {
+impl TestApp {
     /// Lets the database's clock be so many seconds later for everything that is under way.
     async fn later(&self, seconds: i32) {
         sqlx::query("update delivery set due_at = due_at - make_interval(secs => $1), attempted_at = attempted_at - make_interval(secs => $1)")
@@ -22,7 +22,7 @@ impl World {
             .execute(self.storage.pool())
             .await
             .expect("moved");
-        self.settle().await;
+        self.run_jobs().await;
     }
 
     async fn statuses(&self) -> Vec<String> {
@@ -36,89 +36,89 @@ impl World {
 #[tokio::test]
 async fn a_text_that_was_taken_under_an_error_is_found_and_not_sent_again() {
     for fault in [Fault::AcceptThen500, Fault::AcceptThenGarbage] {
-        let world = silent_world().await;
-        world.simulator.plan_faults([fault]);
-        assert_eq!(world.answers(ADA, "hi").await, ["1: hi"]);
-        assert_eq!(world.statuses().await, ["unknown"], "{fault:?}");
-        world.later(5).await;
-        assert_eq!(world.statuses().await, ["accepted"]);
-        world.later(500).await;
-        assert_eq!(world.simulator.received(ADA, NUMBER), ["1: hi"]);
+        let app = silent_app().await;
+        app.simulator.plan_faults([fault]);
+        assert_eq!(app.answers(ADA, "hi").await, ["1: hi"]);
+        assert_eq!(app.statuses().await, ["unknown"], "{fault:?}");
+        app.later(5).await;
+        assert_eq!(app.statuses().await, ["accepted"]);
+        app.later(500).await;
+        assert_eq!(app.simulator.received(ADA, NUMBER), ["1: hi"]);
     }
 }
 
 #[tokio::test]
 async fn a_text_that_was_not_taken_is_sent_again_once_that_is_certain() {
-    let world = silent_world().await;
-    world.simulator.plan_faults([Fault::Fail500]);
-    world.answers(ADA, "hi").await;
-    world.later(5).await;
-    world.later(60).await;
-    assert_eq!(world.statuses().await, ["unknown"], "it might still show up");
-    assert!(world.simulator.received(ADA, NUMBER).is_empty());
-    world.later(60).await;
-    assert_eq!(world.statuses().await, ["accepted"]);
-    assert_eq!(world.simulator.received(ADA, NUMBER), ["1: hi"]);
+    let app = silent_app().await;
+    app.simulator.plan_faults([Fault::Fail500]);
+    app.answers(ADA, "hi").await;
+    app.later(5).await;
+    app.later(60).await;
+    assert_eq!(app.statuses().await, ["unknown"], "it might still show up");
+    assert!(app.simulator.received(ADA, NUMBER).is_empty());
+    app.later(60).await;
+    assert_eq!(app.statuses().await, ["accepted"]);
+    assert_eq!(app.simulator.received(ADA, NUMBER), ["1: hi"]);
 }
 
 #[tokio::test]
 async fn a_worker_that_died_in_the_middle_of_a_call_leaves_one_text_either_way() {
     for taken in [true, false] {
-        let world = silent_world().await;
-        world.text(ADA, "hi").await;
-        while world.workers.turns.step().await.expect("turns") > 0 {}
-        let claim = delivery::claim(&world.storage, ClaimLimits::of(10), 30).await.expect("claims").remove(0);
+        let app = silent_app().await;
+        app.text(ADA, "hi").await;
+        while app.workers.turns.step().await.expect("turns") > 0 {}
+        let claim = delivery::claim(&app.storage, ClaimLimits::of(10), 30).await.expect("claims").remove(0);
         if taken {
             let url = format!(
                 "http://{}/2010-04-01/Accounts/{}/Messages.json",
-                world.simulator_address,
+                app.simulator_address,
                 crate::harness::ACCOUNT_SID
             );
             let form = [("From", claim.from.as_str()), ("To", &claim.to), ("Body", &claim.body)];
-            let request = world
+            let request = app
                 .http
                 .post(url)
                 .basic_auth(crate::harness::ACCOUNT_SID, Some(crate::harness::AUTH_TOKEN))
                 .form(&form);
             assert_eq!(request.send().await.expect("an answer").status(), 201);
         }
-        world.sql("update delivery set leased_until = now() - interval '1 second'").await;
-        world.settle().await;
-        world.later(200).await;
-        assert_eq!(world.statuses().await, ["accepted"], "taken: {taken}");
-        assert_eq!(world.simulator.received(ADA, NUMBER), ["1: hi"], "taken: {taken}");
+        app.sql("update delivery set leased_until = now() - interval '1 second'").await;
+        app.run_jobs().await;
+        app.later(200).await;
+        assert_eq!(app.statuses().await, ["accepted"], "taken: {taken}");
+        assert_eq!(app.simulator.received(ADA, NUMBER), ["1: hi"], "taken: {taken}");
     }
 }
 
 #[tokio::test]
 async fn texts_that_are_alike_are_not_taken_for_each_other() {
     let script = "def reply(conv, text): return \"ok\"";
-    let world = World::with_agent(script, json!({"first_message": "process"})).await;
-    world.simulator.report_statuses(false);
-    world.answers(ADA, "one").await;
-    world.simulator.plan_faults([Fault::Fail500]);
-    world.answers(ADA, "two").await;
-    assert_eq!(world.statuses().await, ["accepted", "unknown"]);
-    world.later(5).await;
-    assert_eq!(world.statuses().await, ["accepted", "unknown"], "the first one's message is the first one's");
-    world.later(200).await;
-    assert_eq!(world.simulator.received(ADA, NUMBER), ["ok", "ok"]);
+    let app = TestApp::with_agent(script, json!({"first_message": "process"})).await;
+    app.simulator.report_statuses(false);
+    app.answers(ADA, "one").await;
+    app.simulator.plan_faults([Fault::Fail500]);
+    app.answers(ADA, "two").await;
+    assert_eq!(app.statuses().await, ["accepted", "unknown"]);
+    app.later(5).await;
+    assert_eq!(app.statuses().await, ["accepted", "unknown"], "the first one's message is the first one's");
+    app.later(200).await;
+    assert_eq!(app.simulator.received(ADA, NUMBER), ["ok", "ok"]);
 }
 
 #[tokio::test]
 async fn what_follows_an_unsure_text_waits_for_it() {
-    let world = silent_world().await;
-    world.simulator.plan_faults([Fault::Fail500]);
-    world.answers(ADA, "one").await;
-    world.answers(ADA, "two").await;
-    assert_eq!(world.statuses().await, ["unknown", "planned"]);
-    world.later(200).await;
-    assert_eq!(world.simulator.received(ADA, NUMBER), ["1: one", "2: two"]);
+    let app = silent_app().await;
+    app.simulator.plan_faults([Fault::Fail500]);
+    app.answers(ADA, "one").await;
+    app.answers(ADA, "two").await;
+    assert_eq!(app.statuses().await, ["unknown", "planned"]);
+    app.later(200).await;
+    assert_eq!(app.simulator.received(ADA, NUMBER), ["1: one", "2: two"]);
 }
 
 #[tokio::test]
 async fn a_storm_of_refusals_ends_with_each_text_once() {
-    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
+    let app = TestApp::with_agent(ECHO, json!({"first_message": "process"})).await;
     let storm = [
         Fault::TooManyRequests,
         Fault::AcceptThen500,
@@ -127,30 +127,30 @@ async fn a_storm_of_refusals_ends_with_each_text_once() {
         Fault::AcceptThenGarbage,
         Fault::Fail500,
     ];
-    world.simulator.plan_faults(storm);
+    app.simulator.plan_faults(storm);
     let phones: Vec<String> = (0..8).map(|n| format!("+1415555020{n}")).collect();
     for phone in &phones {
-        world.text(phone, "hi").await;
+        app.text(phone, "hi").await;
     }
-    world.settle().await;
+    app.run_jobs().await;
     for _ in 0..4 {
-        world.later(200).await;
+        app.later(200).await;
     }
     for phone in &phones {
-        assert_eq!(world.simulator.received(phone, NUMBER), ["1: hi"], "{phone}");
+        assert_eq!(app.simulator.received(phone, NUMBER), ["1: hi"], "{phone}");
     }
-    assert_eq!(world.count("select count(*) from delivery where status <> 'delivered'").await, 0);
+    assert_eq!(app.count("select count(*) from delivery where status <> 'delivered'").await, 0);
 }
 
 #[tokio::test]
 async fn a_text_that_the_carrier_stumbles_over_each_time_is_given_up_and_the_next_one_leaves() {
-    let world = silent_world().await;
-    world.simulator.plan_faults([Fault::Fail500; 4]);
-    world.answers(ADA, "poison").await;
-    world.text(ADA, "harmless").await;
+    let app = silent_app().await;
+    app.simulator.plan_faults([Fault::Fail500; 4]);
+    app.answers(ADA, "poison").await;
+    app.text(ADA, "harmless").await;
     for _ in 0..4 {
-        world.later(500).await;
+        app.later(500).await;
     }
-    assert_eq!(world.statuses().await, ["failed", "accepted"]);
-    assert_eq!(world.simulator.received(ADA, NUMBER), ["2: harmless"]);
+    assert_eq!(app.statuses().await, ["failed", "accepted"]);
+    assert_eq!(app.simulator.received(ADA, NUMBER), ["2: harmless"]);
 }

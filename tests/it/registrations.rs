@@ -1,12 +1,12 @@
-//! Registrations and countries: what they mean for the texts of a number, and how that is told.
+//! Tests registrations and countries, and how they affect the messages of a number.
 
 use reqwest::Method;
 use serde_json::json;
 
-use crate::harness::{ACCOUNT_SID, ADA, AUTH_TOKEN, ECHO, NUMBER, World};
-use crate::numbers::world;
+use crate::harness::{ACCOUNT_SID, ADA, AUTH_TOKEN, ECHO, NUMBER, TestApp};
+use crate::numbers::app;
 
-impl World {
+impl TestApp {
     /// The carrier reports, late, that it blocked the first answer for want of a registration.
     pub async fn report_blocked(&self) {
         let session = self.sessions().await.remove(0);
@@ -19,72 +19,71 @@ impl World {
 
 #[tokio::test]
 async fn a_number_without_its_registration_sends_nothing_and_says_so() {
-    let world = World::new().await;
-    world.simulator.leave_service(NUMBER);
-    world.attach(ECHO, json!({"first_message": "process"})).await;
-    let number = world.number().await;
+    let app = TestApp::new().await;
+    app.simulator.leave_service(NUMBER);
+    app.attach(ECHO, json!({"first_message": "process"})).await;
+    let number = app.number().await;
     assert_eq!((&number["registration"], &number["sends"]), (&json!("unregistered"), &json!("blocked")));
-    let refused = world.refused(Method::POST, "/v1/messages", Some(json!({"to": ADA, "body": "x"}))).await;
+    let refused = app.refused(Method::POST, "/v1/messages", Some(json!({"to": ADA, "body": "x"}))).await;
     assert_eq!(refused, (409, "number_not_registered".to_owned()));
-    assert!(world.answers(ADA, "hi").await.is_empty());
-    let reply = world.messages(&world.sessions().await[0]).await.remove(1);
+    assert!(app.answers(ADA, "hi").await.is_empty());
+    let reply = app.messages(&app.sessions().await[0]).await.remove(1);
     assert_eq!(reply["status"], "failed");
     assert!(reply["reason"].as_str().is_some_and(|reason| reason.starts_with("number_not_registered")), "{reply}");
-    let (status, told) = world.health().await;
+    let (status, told) = app.health().await;
     assert!(
         status == "blocked" && told.contains("may be blocked on their way") && told.contains("A2P 10DLC"),
         "{told}"
     );
 
     // Where the policy only advises it, it is a warning, and texts leave.
-    world.simulator.change_service(NUMBER, |_| {});
-    world.ok(Method::PATCH, "/v1/countries/us", Some(json!({"registration_policy": "advised", "note": "ours"}))).await;
-    assert_eq!(world.number().await["sends"], "open");
-    assert_eq!(world.answers(ADA, "again").await, ["2: again"]);
-    assert_eq!(world.health().await.0, "at_risk");
+    app.simulator.change_service(NUMBER, |_| {});
+    app.ok(Method::PATCH, "/v1/countries/us", Some(json!({"registration_policy": "advised", "note": "ours"}))).await;
+    assert_eq!(app.number().await["sends"], "open");
+    assert_eq!(app.answers(ADA, "again").await, ["2: again"]);
+    assert_eq!(app.health().await.0, "at_risk");
 }
 
 #[tokio::test]
 async fn texts_wait_while_the_registration_is_pending_and_leave_in_order_when_it_is_approved() {
-    let world = World::new().await;
-    world.simulator.change_service(NUMBER, |service| service.campaign = Some(("IN_PROGRESS".to_owned(), None)));
-    world.attach(ECHO, json!({"first_message": "process"})).await;
-    let number = world.number().await;
+    let app = TestApp::new().await;
+    app.simulator.change_service(NUMBER, |service| service.campaign = Some(("IN_PROGRESS".to_owned(), None)));
+    app.attach(ECHO, json!({"first_message": "process"})).await;
+    let number = app.number().await;
     assert_eq!((&number["registration"], &number["sends"]), (&json!("pending"), &json!("held")));
     assert!(number["registration_detail"].as_str().is_some_and(|detail| detail.contains("in progress")));
     for text in ["one", "two", "three"] {
-        assert!(world.answers(ADA, text).await.is_empty());
+        assert!(app.answers(ADA, text).await.is_empty());
     }
-    let held = world.messages(&world.sessions().await[0]).await.remove(1);
+    let held = app.messages(&app.sessions().await[0]).await.remove(1);
     assert!(held["reason"].as_str().is_some_and(|reason| reason.contains("held until the registration")), "{held}");
-    world.simulator.change_service(NUMBER, |service| service.campaign = Some(("VERIFIED".to_owned(), None)));
-    world.look_after_numbers().await;
-    world.settle().await;
-    assert_eq!(world.simulator.received(ADA, NUMBER), ["1: one", "2: two", "3: three"]);
+    app.simulator.change_service(NUMBER, |service| service.campaign = Some(("VERIFIED".to_owned(), None)));
+    app.look_after_numbers().await;
+    app.run_jobs().await;
+    assert_eq!(app.simulator.received(ADA, NUMBER), ["1: one", "2: two", "3: three"]);
 }
 
 #[tokio::test]
 async fn texts_that_wait_fail_when_the_registration_is_rejected_and_the_carriers_reason_is_told() {
-    let world = World::new().await;
-    world.simulator.change_service(NUMBER, |service| service.campaign = Some(("PENDING".to_owned(), None)));
-    world.attach(ECHO, json!({"first_message": "process"})).await;
-    assert!(world.answers(ADA, "hi").await.is_empty());
+    let app = TestApp::new().await;
+    app.simulator.change_service(NUMBER, |service| service.campaign = Some(("PENDING".to_owned(), None)));
+    app.attach(ECHO, json!({"first_message": "process"})).await;
+    assert!(app.answers(ADA, "hi").await.is_empty());
     let why = "the website shows no privacy policy";
-    world
-        .simulator
+    app.simulator
         .change_service(NUMBER, |service| service.campaign = Some(("FAILED".to_owned(), Some(why.to_owned()))));
-    world.look_after_numbers().await;
-    world.settle().await;
-    let number = world.number().await;
+    app.look_after_numbers().await;
+    app.run_jobs().await;
+    let number = app.number().await;
     assert_eq!((&number["registration"], &number["registration_detail"]), (&json!("rejected"), &json!(why)));
-    assert_eq!(world.messages(&world.sessions().await[0]).await.remove(1)["status"], "failed");
+    assert_eq!(app.messages(&app.sessions().await[0]).await.remove(1)["status"], "failed");
     // A brand that failed lets its campaign wait for ever.
-    world.simulator.change_service(NUMBER, |service| {
+    app.simulator.change_service(NUMBER, |service| {
         service.campaign = Some(("PENDING".to_owned(), None));
         service.brand_status = "FAILED".to_owned();
     });
-    world.look_after_numbers().await;
-    let number = world.number().await;
+    app.look_after_numbers().await;
+    let number = app.number().await;
     assert_eq!(number["registration"], "rejected");
     assert!(number["registration_detail"].as_str().is_some_and(|detail| detail.contains("tax id")), "{number}");
 }
@@ -92,12 +91,12 @@ async fn texts_that_wait_fail_when_the_registration_is_rejected_and_the_carriers
 /// Whatever the carrier writes: the look at the number is settled, and not tried for ever.
 #[tokio::test]
 async fn what_the_carrier_tells_of_a_registration_is_kept_without_nul_and_cut() {
-    let world = World::new().await;
+    let app = TestApp::new().await;
     let why = format!("no\0reason {}", "é".repeat(2000));
-    world.simulator.change_service(NUMBER, |service| service.campaign = Some(("FAILED".to_owned(), Some(why))));
-    world.attach(ECHO, json!({"first_message": "process"})).await;
-    world.look_after_numbers().await;
-    let number = world.number().await;
+    app.simulator.change_service(NUMBER, |service| service.campaign = Some(("FAILED".to_owned(), Some(why))));
+    app.attach(ECHO, json!({"first_message": "process"})).await;
+    app.look_after_numbers().await;
+    let number = app.number().await;
     assert_eq!(number["registration"], "rejected", "{number}");
     let detail = number["registration_detail"].as_str().expect("a detail");
     assert!(
@@ -108,9 +107,9 @@ async fn what_the_carrier_tells_of_a_registration_is_kept_without_nul_and_cut() 
 
 #[tokio::test]
 async fn a_toll_free_number_needs_its_verification() {
-    let world = World::new().await;
+    let app = TestApp::new().await;
     let number = "+18005550120";
-    let (status, bought) = world.buy(number).await;
+    let (status, bought) = app.buy(number).await;
     assert_eq!((status.as_u16(), &bought["registration"]), (200, &json!("approved")), "{bought}");
     for (verification, registration) in [
         (Some(("PENDING_REVIEW", None)), "pending"),
@@ -118,27 +117,27 @@ async fn a_toll_free_number_needs_its_verification() {
         (None, "unregistered"),
         (Some(("TWILIO_APPROVED", None)), "approved"),
     ] {
-        world.simulator.verify_toll_free(number, verification);
-        world.look_after_numbers().await;
-        assert_eq!(world.number().await["registration"], registration, "{verification:?}");
+        app.simulator.verify_toll_free(number, verification);
+        app.look_after_numbers().await;
+        assert_eq!(app.number().await["registration"], registration, "{verification:?}");
     }
 }
 
 #[tokio::test]
 async fn a_report_of_the_carrier_updates_the_number_at_once() {
     for (number, code) in [(NUMBER, 30034), ("+18005550121", 30032)] {
-        let world = World::new().await;
+        let app = TestApp::new().await;
         if number != NUMBER {
-            world.buy(number).await;
+            app.buy(number).await;
         } else {
-            world.attach(ECHO, json!({"first_message": "process"})).await;
+            app.attach(ECHO, json!({"first_message": "process"})).await;
         }
-        world.simulator.leave_service(number);
-        world.simulator.verify_toll_free(number, None);
+        app.simulator.leave_service(number);
+        app.simulator.verify_toll_free(number, None);
         // Nobody has looked since; the text is sent, and blocked on its way.
-        world.simulator.say(ADA, number, "hi").await;
-        world.settle().await;
-        let held = world.number().await;
+        app.simulator.say(ADA, number, "hi").await;
+        app.run_jobs().await;
+        let held = app.number().await;
         assert_eq!(held["registration"], "unregistered");
         assert!(
             held["registration_detail"].as_str().is_some_and(|detail| detail.contains(&code.to_string())),
@@ -150,10 +149,10 @@ async fn a_report_of_the_carrier_updates_the_number_at_once() {
 
 #[tokio::test]
 async fn a_key_that_may_not_read_registrations_is_told_what_it_lacks_and_nothing_is_blocked() {
-    let world = World::new().await;
-    world.simulator.refuse_messaging(true);
-    world.attach(ECHO, json!({"first_message": "process"})).await;
-    let number = world.number().await;
+    let app = TestApp::new().await;
+    app.simulator.refuse_messaging(true);
+    app.attach(ECHO, json!({"first_message": "process"})).await;
+    let number = app.number().await;
     assert_eq!(
         (&number["webhook"], &number["registration"], &number["sends"]),
         (&json!("ok"), &json!("unknown"), &json!("open"))
@@ -162,86 +161,86 @@ async fn a_key_that_may_not_read_registrations_is_told_what_it_lacks_and_nothing
         number["registration_detail"].as_str().is_some_and(|detail| detail.contains("give it read permission")),
         "{number}"
     );
-    assert_eq!(world.answers(ADA, "hi").await, ["1: hi"]);
-    assert_eq!(world.health().await.0, "at_risk");
+    assert_eq!(app.answers(ADA, "hi").await, ["1: hi"]);
+    assert_eq!(app.health().await.0, "at_risk");
 }
 
 #[tokio::test]
 async fn countries_are_listed_with_their_sources_and_corrected_for_one_project() {
-    let world = World::new().await;
-    let us = world.ok(Method::GET, "/v1/countries/us", None).await;
+    let app = TestApp::new().await;
+    let us = app.ok(Method::GET, "/v1/countries/us", None).await;
     assert_eq!((&us["two_way"], &us["registration_policy"]), (&json!(true), &json!("required")));
     assert!(us["sources"].as_array().is_some_and(|sources| !sources.is_empty()) && us["as_of"].is_string());
     let mut cursor = String::new();
     let mut countries = 0;
     loop {
-        let page = world.ok(Method::GET, &format!("/v1/countries?limit=100{cursor}"), None).await;
+        let page = app.ok(Method::GET, &format!("/v1/countries?limit=100{cursor}"), None).await;
         countries += page["items"].as_array().expect("items").len();
         let Some(next) = page["next_cursor"].as_str() else { break };
         cursor = format!("&cursor={next}");
     }
     assert_eq!(countries, 245);
-    let ruled = world.ok(Method::PATCH, "/v1/countries/HR", Some(json!({"two_way": true, "note": "tried it"}))).await;
+    let ruled = app.ok(Method::PATCH, "/v1/countries/HR", Some(json!({"two_way": true, "note": "tried it"}))).await;
     assert_eq!((&ruled["two_way"], &ruled["note"]), (&json!(true), &json!("tried it")));
-    let (status, bought) = world.buy("+3859123456720").await;
+    let (status, bought) = app.buy("+3859123456720").await;
     assert_eq!(status, 200, "{bought}");
-    let (_, stranger) = crate::harness::create_project(&world.storage, "strangers").await.expect("a project");
-    let theirs = world.ask(&stranger, Method::GET, "/v1/countries/HR", None).await.1;
+    let (_, stranger) = crate::harness::create_project(&app.storage, "strangers").await.expect("a project");
+    let theirs = app.call(&stranger, Method::GET, "/v1/countries/HR", None).await.1;
     assert_eq!(theirs["two_way"], false, "what one project holds is its own");
-    let cleared = world.ok(Method::PATCH, "/v1/countries/HR", Some(json!({"two_way": null}))).await;
+    let cleared = app.ok(Method::PATCH, "/v1/countries/HR", Some(json!({"two_way": null}))).await;
     assert_eq!(cleared["two_way"], false);
 }
 
 #[tokio::test]
 async fn a_country_of_which_nobody_knows_is_a_warning_on_its_number() {
-    let world = World::new().await;
-    world.sql("update sms_country set two_way = null where iso2 = 'US'").await;
-    world.attach(ECHO, json!({"first_message": "process"})).await;
-    let number = world.number().await;
+    let app = TestApp::new().await;
+    app.sql("update sms_country set two_way = null where iso2 = 'US'").await;
+    app.attach(ECHO, json!({"first_message": "process"})).await;
+    let number = app.number().await;
     let id = number["id"].as_str().expect("an id");
-    let told = world.ok(Method::GET, &format!("/v1/numbers/{id}"), None).await;
+    let told = app.ok(Method::GET, &format!("/v1/numbers/{id}"), None).await;
     assert!(told["warnings"][0].as_str().is_some_and(|told| told.contains("nobody knows")), "{told}");
-    assert_eq!(world.health().await.0, "at_risk");
+    assert_eq!(app.health().await.0, "at_risk");
 }
 
 #[tokio::test]
 async fn texts_that_wait_for_a_registration_do_not_outlive_their_number() {
-    let world = World::new().await;
-    world.simulator.change_service(NUMBER, |service| service.campaign = Some(("PENDING".to_owned(), None)));
-    world.attach(ECHO, json!({"first_message": "process"})).await;
-    let sent = world.ok(Method::POST, "/v1/messages", Some(json!({"to": ADA, "body": "old news"}))).await;
-    let path = format!("/v1/numbers/{}?at_carrier=keep", world.number().await["id"].as_str().expect("an id"));
-    assert_eq!(world.ask(&world.key, Method::DELETE, &path, None).await.0, 204);
+    let app = TestApp::new().await;
+    app.simulator.change_service(NUMBER, |service| service.campaign = Some(("PENDING".to_owned(), None)));
+    app.attach(ECHO, json!({"first_message": "process"})).await;
+    let sent = app.ok(Method::POST, "/v1/messages", Some(json!({"to": ADA, "body": "old news"}))).await;
+    let path = format!("/v1/numbers/{}?at_carrier=keep", app.number().await["id"].as_str().expect("an id"));
+    assert_eq!(app.call(&app.key, Method::DELETE, &path, None).await.0, 204);
     let message = format!("/v1/messages/{}", sent["message_id"].as_str().expect("an id"));
-    let told = world.ok(Method::GET, &message, None).await;
+    let told = app.ok(Method::GET, &message, None).await;
     assert_eq!(told["status"], "failed");
     assert!(told["reason"].as_str().is_some_and(|reason| reason.starts_with("number_detached")), "{told}");
-    world.simulator.change_service(NUMBER, |service| service.campaign = Some(("VERIFIED".to_owned(), None)));
-    world.ok(Method::POST, "/v1/numbers", Some(json!({"number": NUMBER, "agent_id": world.an_agent().await}))).await;
-    world.settle().await;
-    assert!(world.simulator.received(ADA, NUMBER).is_empty(), "nobody gets old news");
+    app.simulator.change_service(NUMBER, |service| service.campaign = Some(("VERIFIED".to_owned(), None)));
+    app.ok(Method::POST, "/v1/numbers", Some(json!({"number": NUMBER, "agent_id": app.an_agent().await}))).await;
+    app.run_jobs().await;
+    assert!(app.simulator.received(ADA, NUMBER).is_empty(), "nobody gets old news");
 }
 
 #[tokio::test]
 async fn an_echo_of_a_time_before_the_approval_is_put_right_at_once() {
-    let world = world().await;
-    world.answers(ADA, "hi").await;
-    world.report_blocked().await;
-    assert_eq!(world.number().await["sends"], "blocked");
-    assert_eq!(world.workers.numbers.step().await.expect("numbers"), 1, "it is due at once");
-    assert_eq!(world.number().await["sends"], "open");
+    let app = app().await;
+    app.answers(ADA, "hi").await;
+    app.report_blocked().await;
+    assert_eq!(app.number().await["sends"], "blocked");
+    assert_eq!(app.workers.numbers.step().await.expect("numbers"), 1, "it is due at once");
+    assert_eq!(app.number().await["sends"], "open");
 }
 
 #[tokio::test]
 async fn bare_addresses_get_the_overrides_and_a_note_about_a_country_changes_no_registration() {
-    let world = World::new().await;
-    let base = format!("http://{}/webhooks/twilio/{}", world.api, world.webhook_key);
-    world.simulator.change_number(NUMBER, |number| {
+    let app = TestApp::new().await;
+    let base = format!("http://{}/webhooks/twilio/{}", app.api, app.webhook_key);
+    app.simulator.change_number(NUMBER, |number| {
         number.sms_url = format!("{base}/messages");
         number.sms_fallback_url = format!("{base}/fallback");
     });
-    world.attach(ECHO, json!({"first_message": "process"})).await;
-    assert!(world.simulator.number(NUMBER).expect("a number").sms_url.contains("#rc=3"));
-    world.ok(Method::PATCH, "/v1/countries/US", Some(json!({"note": "checked"}))).await;
-    assert_eq!(world.number().await["registration"], "approved");
+    app.attach(ECHO, json!({"first_message": "process"})).await;
+    assert!(app.simulator.number(NUMBER).expect("a number").sms_url.contains("#rc=3"));
+    app.ok(Method::PATCH, "/v1/countries/US", Some(json!({"note": "checked"}))).await;
+    assert_eq!(app.number().await["registration"], "approved");
 }

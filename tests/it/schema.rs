@@ -1,4 +1,4 @@
-//! Laws of the schema, asked of the catalogue: they hold for tables that nobody has thought of yet.
+//! Tests rules that all tables and functions of the schema follow, by the catalogue of PostgreSQL.
 
 use sqlx::Row;
 
@@ -162,9 +162,10 @@ fn no_volatile_function_stands_in_an_update() {
 /// What belongs to something can't be without it, though no foreign key says so: many rows are looked up at once.
 #[tokio::test]
 async fn messages_belong_to_sessions_and_deliveries_to_messages() {
-    let world =
-        crate::harness::World::with_agent(crate::harness::ECHO, serde_json::json!({"first_message": "process"})).await;
-    world.answers(crate::harness::ADA, "hi").await;
+    let app =
+        crate::harness::TestApp::with_agent(crate::harness::ECHO, serde_json::json!({"first_message": "process"}))
+            .await;
+    app.answers(crate::harness::ADA, "hi").await;
     let delivery = "insert into delivery (id, project_id, session_id, number_id, contact, seq, due_at)
                     select gen_random_uuid(), project_id, session_id, number_id, contact, seq + 1, now() from delivery";
     let message = "insert into message (id, project_id, session_id, direction, kind, body)
@@ -177,15 +178,15 @@ async fn messages_belong_to_sessions_and_deliveries_to_messages() {
         ("update message set session_id = gen_random_uuid()", of_a_session),
         ("delete from inactivity; delete from session", of_a_session),
     ] {
-        let mut connection = world.storage.pool().begin().await.expect("a transaction");
+        let mut connection = app.storage.pool().begin().await.expect("a transaction");
         let refused = sqlx::raw_sql(sqlx::AssertSqlSafe(breaking)).execute(&mut *connection).await.expect_err(breaking);
         assert_eq!(textback::storage::refused_by(&refused), Some(constraint), "{breaking}: {refused}");
     }
     // In the right order all of it goes.
-    world.sql("delete from delivery").await;
-    world.sql("delete from message").await;
-    world.sql("delete from inactivity").await;
-    world.sql("delete from session").await;
+    app.sql("delete from delivery").await;
+    app.sql("delete from message").await;
+    app.sql("delete from inactivity").await;
+    app.sql("delete from session").await;
 }
 
 /// What marks work and what moves on every message is touched without touching an index.
@@ -268,12 +269,13 @@ async fn every_statement_fits_the_schema() {
 /// A view that could not be broken would prove nothing: each is shown a row that breaks it.
 #[tokio::test]
 async fn every_invariant_notices_when_it_is_broken() {
-    let world =
-        crate::harness::World::with_agent(crate::harness::ECHO, serde_json::json!({"first_message": "process"})).await;
-    world.answers(crate::harness::ADA, "hi").await;
-    world.text("+14155550102", "waits").await;
-    // Something is said in every session; a warning for so long a silence.
-    let said = |kind: &str, silence: u32| {
+    let app =
+        crate::harness::TestApp::with_agent(crate::harness::ECHO, serde_json::json!({"first_message": "process"}))
+            .await;
+    app.answers(crate::harness::ADA, "hi").await;
+    app.text("+14155550102", "waits").await;
+    // Adds a message to every session; a warning has this timeout.
+    let message = |kind: &str, silence: u32| {
         let (direction, sid) = if kind == "text" { ("inbound", "gen_random_uuid()") } else { ("outbound", "null") };
         let silence = if kind == "warning" { silence.to_string() } else { "null".to_owned() };
         format!(
@@ -307,17 +309,17 @@ async fn every_invariant_notices_when_it_is_broken() {
              insert into consent (id, project_id, number_id, contact, kind, source, recorded_at)
              select gen_random_uuid(), project_id, number_id, contact, 'opted_out', 'operator', now() from session",
         ),
-        ("08", &said("warning", 3600)),
+        ("08", &message("warning", 3600)),
         (
             "08",
             &format!(
                 "{}; {}; update session set status = 'closed', closed_at = now(), close_reason = 'timed_out'",
-                said("warning", 0),
-                said("text", 0)
+                message("warning", 0),
+                message("text", 0)
             ),
         ),
-        ("09", &format!("{0}; {0}", said("warning", 0))),
-        ("09", &format!("{}; {}", said("closing", 0), said("text", 0))),
+        ("09", &format!("{0}; {0}", message("warning", 0))),
+        ("09", &format!("{}; {}", message("closing", 0), message("text", 0))),
         ("09", "update session set status = 'closed', closed_at = now(), close_reason = 'operator_ended'"),
         ("09", "delete from inactivity"),
         ("10", "update session set last_message_at = now() + interval '1 hour'"),
@@ -358,7 +360,7 @@ async fn every_invariant_notices_when_it_is_broken() {
              select gen_random_uuid(), 1000000, project_id, id, '+1', 'opted_in', 'keyword', now() from number",
         ),
     ] {
-        let mut connection = world.storage.pool().begin().await.expect("a transaction");
+        let mut connection = app.storage.pool().begin().await.expect("a transaction");
         sqlx::raw_sql(sqlx::AssertSqlSafe(breaking)).execute(&mut *connection).await.expect(view);
         let name: String =
             sqlx::query_scalar("select viewname::text from pg_views where viewname like 'invariant_' || $1 || '%'")
@@ -370,5 +372,5 @@ async fn every_invariant_notices_when_it_is_broken() {
         let rows: i64 = sqlx::query_scalar(statement).fetch_one(&mut *connection).await.expect(view);
         assert!(rows > 0, "{name} does not notice");
     }
-    world.settle().await;
+    app.run_jobs().await;
 }

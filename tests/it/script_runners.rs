@@ -1,4 +1,4 @@
-//! Script runners: what a hostile script can do to the runner, to other tenants and to the machine, which is to be nothing.
+//! Tests that a hostile script affects neither its runner nor other tenants nor the machine.
 
 use std::io::Write;
 use std::path::Path;
@@ -14,8 +14,8 @@ use textback::agents::{Agent, AgentError, Answer, Conversation, TurnInput, UserM
 use uuid::Uuid;
 
 use crate::commands::textback;
-use crate::harness::{ADA, ECHO, NUMBER, World};
-use crate::stage::Stage;
+use crate::harness::{ADA, ECHO, NUMBER, TestApp};
+use crate::process_harness::ProcessHarness;
 
 /// What one runner may hold in memory, whatever it runs: 96 MiB of a run, 32 MiB of scripts, 64 MiB of stack, and the program.
 const MOST_RESIDENT_KIB: u64 = 256 << 10;
@@ -75,9 +75,9 @@ async fn say(agent: &ScriptAgent, text: &str) -> Result<Answer, AgentError> {
 pub async fn say_as(agent: &ScriptAgent, session: &str, text: &str) -> Result<Answer, AgentError> {
     let mut conversation: Conversation = serde_json::from_value(conversation()).expect("a conversation");
     conversation.id = session.to_owned();
-    let heard = UserMessage { id: "1".to_owned(), text: text.to_owned(), media: json!([]) };
-    let asked = TurnInput { turn_id: "1".to_owned(), attempt: 1, at: chrono::Utc::now(), messages: vec![heard] };
-    agent.reply(conversation, asked).await
+    let message = UserMessage { id: "1".to_owned(), text: text.to_owned(), media: json!([]) };
+    let input = TurnInput { turn_id: "1".to_owned(), attempt: 1, at: chrono::Utc::now(), messages: vec![message] };
+    agent.reply(conversation, input).await
 }
 
 /// An agent that says back what it is told, and its answer; asked again while the machine is busy, as a worker would.
@@ -218,33 +218,33 @@ async fn every_operation_ends_within_the_wall_bound_and_spoils_no_runner_for_oth
 
 #[tokio::test]
 async fn a_runner_that_ran_out_of_memory_serves_nobody_else() {
-    let world = World::with_agent(
+    let app = TestApp::with_agent(
         &script("l = [1]\n    for i in range(60): l = l + l"),
         json!({"first_message": "process", "error_message": "Sorry!"}),
     )
     .await;
     for n in 0..4 {
         let phone = format!("+1415555020{n}");
-        world.text(&phone, "go").await;
-        world.settle().await;
+        app.text(&phone, "go").await;
+        app.run_jobs().await;
         // At the first failure, since a run that meets a bound would meet it again; but a machine that is busy counts against nobody.
-        while world.simulator.received(&phone, NUMBER).is_empty() {
-            assert_eq!(world.count("select count(*) from turn where failures > 0").await, 0);
-            world.sql("update turn set due_at = now()").await;
-            world.settle().await;
+        while app.simulator.received(&phone, NUMBER).is_empty() {
+            assert_eq!(app.count("select count(*) from turn where failures > 0").await, 0);
+            app.sql("update turn set due_at = now()").await;
+            app.run_jobs().await;
         }
-        assert_eq!(world.simulator.received(&phone, NUMBER), ["Sorry!"]);
+        assert_eq!(app.simulator.received(&phone, NUMBER), ["Sorry!"]);
         let agent = json!({"name": format!("a{n}"), "kind": "script", "source": ECHO});
-        world.ok(Method::POST, "/v1/agents", Some(agent)).await;
+        app.ok(Method::POST, "/v1/agents", Some(agent)).await;
     }
-    assert_eq!(world.answers(ADA, "hi").await, ["fine"]);
+    assert_eq!(app.answers(ADA, "hi").await, ["fine"]);
 }
 
 #[tokio::test]
 async fn a_runner_that_cannot_be_started_is_no_fault_of_the_script() {
     let runners = Runners::of("/nowhere/textback".into());
-    let said = say(&agent(&runners, Uuid::now_v7(), "def reply(conv, text): return text"), "hi").await;
-    assert!(matches!(said, Err(AgentError::Ours(_))), "{said:?}");
+    let output_text = say(&agent(&runners, Uuid::now_v7(), "def reply(conv, text): return text"), "hi").await;
+    assert!(matches!(output_text, Err(AgentError::Ours(_))), "{output_text:?}");
     let checked = runners.check(Uuid::now_v7(), "def reply(conv, text): return text").await;
     assert!(matches!(checked, Err(AgentError::Ours(_))), "{checked:?}");
     // A program that ends at once, and one that never says that it is ready.
@@ -267,14 +267,14 @@ fn runners_of(process: u32) -> Vec<u32> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn runners_die_with_a_process_that_is_killed() {
-    let mut stage = Stage::set("orphans").await;
+    let mut harness = ProcessHarness::start("orphans").await;
     let source = script(SQUARES);
     let agent = json!({"name": "looping", "kind": "script", "source": source, "first_message": "process"});
-    stage.variables.push(("TEXTBACK_WITH_WORKERS", "true".to_owned()));
-    stage.open(0, agent).await;
-    let serve = stage.serve.take().expect("it runs");
+    harness.variables.push(("TEXTBACK_WITH_WORKERS", "true".to_owned()));
+    harness.open(0, agent).await;
+    let serve = harness.serve.take().expect("it runs");
     for phone in ["+14155550301", "+14155550302", "+14155550303"] {
-        stage.simulator.say(phone, NUMBER, "go").await;
+        harness.simulator.say(phone, NUMBER, "go").await;
     }
     let busy = |process: &u32| {
         let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
@@ -333,38 +333,38 @@ fn a_run_that_nobody_ends_is_ended_by_the_system() {
 #[test]
 fn the_sandbox_refuses_files_sockets_and_processes() {
     let output = textback().args(["run-scripts", "--self-test"]).output().expect("it runs");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    if said.starts_with("no sandbox") {
-        println!("skipped: this kernel has no seccomp: {said}");
+    let output_text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output_text.starts_with("no sandbox") {
+        println!("skipped: this kernel has no seccomp: {output_text}");
         return;
     }
-    println!("{said}");
-    assert_eq!(said.lines().count(), 12, "{said}");
-    assert!(said.lines().all(|line| line.ends_with(": refused")), "{said}");
+    println!("{output_text}");
+    assert_eq!(output_text.lines().count(), 12, "{output_text}");
+    assert!(output_text.lines().all(|line| line.ends_with(": refused")), "{output_text}");
     assert!(!Path::new("/tmp/textback-sandbox").exists());
 }
 
 #[tokio::test]
 async fn nobody_reads_the_secrets_of_a_process_from_proc() {
-    let world = World::new().await;
+    let app = TestApp::new().await;
     let secret = textback::secret::SecretKeys::draw().1;
-    let mut command = world.command("serve", &secret);
+    let mut command = app.command("serve", &secret);
     command.env("TEXTBACK_LISTEN", "127.0.0.1:0").env("PGPASSWORD", "a-password-of-libpq");
     command.env("TEXTBACK_CONSOLE_PASSWORD", "a-password-of-the-console");
-    command.arg("--database-url").arg(format!("{}&application_name=a-word-in-the-url", world.database_url));
+    command.arg("--database-url").arg(format!("{}&application_name=a-word-in-the-url", app.database_url));
     let mut serve = crate::commands::Running::start(&mut command, false);
     serve.until("serving");
-    for place in ["environ", "cmdline"] {
+    for file in ["environ", "cmdline"] {
         // As root, who may read it still.
-        let shown = std::fs::read(format!("/proc/{}/{place}", serve.id())).expect("readable for root");
+        let shown = std::fs::read(format!("/proc/{}/{file}", serve.id())).expect("readable for root");
         let shown = String::from_utf8_lossy(&shown);
         let passwords = ["a-password-of-libpq", "a-password-of-the-console"];
-        for hidden in passwords.into_iter().chain([secret.as_str(), "a-word-in-the-url", &world.database_url]) {
-            assert!(!shown.contains(hidden), "{place} shows a secret");
+        for hidden in passwords.into_iter().chain([secret.as_str(), "a-word-in-the-url", &app.database_url]) {
+            assert!(!shown.contains(hidden), "{file} shows a secret");
         }
         assert!(
-            shown.contains(if place == "environ" { "TEXTBACK_LISTEN" } else { "serve" }),
-            "{place} is as it was else"
+            shown.contains(if file == "environ" { "TEXTBACK_LISTEN" } else { "serve" }),
+            "{file} is as it was else"
         );
     }
     // The kernel gives a process that can't be looked into to root.
@@ -391,19 +391,19 @@ async fn latencies(runners: &Runners, count: usize) -> (Duration, Duration) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn twenty_evil_agents_hold_up_nobody_else() {
+async fn twenty_hostile_agents_delay_no_other_agent() {
     for projects in [1, 20] {
         let runners = runners();
         let alone = latencies(&runners, 100).await;
         println!("alone: p50 {:?}, p99 {:?}", alone.0, alone.1);
         let projects: Vec<Uuid> = (0..projects).map(|_| Uuid::now_v7()).collect();
-        let evil: Vec<_> = (0..20)
+        let hostile: Vec<_> = (0..20)
             .map(|n| {
                 let (runners, project) = (runners.clone(), projects[n % projects.len()]);
                 tokio::spawn(async move {
-                    let evil = agent(&runners, project, &script(NASTY[n % NASTY.len()].1));
+                    let hostile = agent(&runners, project, &script(NASTY[n % NASTY.len()].1));
                     loop {
-                        futures::future::join_all(["1", "2", "3"].map(|session| say_as(&evil, session, "go"))).await;
+                        futures::future::join_all(["1", "2", "3"].map(|session| say_as(&hostile, session, "go"))).await;
                         tokio::time::sleep(Duration::from_millis(10)).await;
                     }
                 })
@@ -420,14 +420,14 @@ async fn twenty_evil_agents_hold_up_nobody_else() {
             })
             .collect();
         let (p50, p99) = latencies(&runners, 300).await;
-        println!("beside 20 evil agents of {} projects: p50 {p50:?}, p99 {p99:?}", projects.len());
+        println!("beside 20 hostile agents of {} projects: p50 {p50:?}, p99 {p99:?}", projects.len());
         let began = Instant::now();
         let checked = runners.check(Uuid::now_v7(), "def reply(conv, text): return text").await;
         println!("a check beside them: {:?}", began.elapsed());
         assert_eq!(checked, Ok(vec![]));
-        evil.into_iter().chain(checks).for_each(|task| task.abort());
+        hostile.into_iter().chain(checks).for_each(|task| task.abort());
         // The goal is 250 ms, which `make isolation` measures. A debug build gives a run ten times as long on a quick slot, and other
-        // stories run beside this one; without fair slots it was over 30 s.
+        // tests run beside this one; without fair slots it was over 30 s.
         let goal = Duration::from_millis(if cfg!(debug_assertions) { 8_000 } else { 250 });
         assert!(p99 < goal + alone.1 * 2, "p99 is {p99:?}");
         assert!(began.elapsed() < Duration::from_secs(20));

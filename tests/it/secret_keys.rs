@@ -1,4 +1,4 @@
-//! The key that seals secrets is changed while people text: nothing that was sealed is lost, and the old key can be thrown away.
+//! Tests the rotation of the secret key under load: no secret is lost, and the old key can be removed.
 
 use reqwest::Method;
 use secrecy::ExposeSecret;
@@ -7,72 +7,72 @@ use textback::secret::SecretKeys;
 use textback::storage::agent;
 use textback::storage::carrier_account::Accounts;
 
-use crate::commands::{Running, run, said};
-use crate::harness::{AUTH_TOKEN, World, id};
+use crate::commands::{Running, printed, run};
+use crate::harness::{AUTH_TOKEN, TestApp, id};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_key_takes_over_what_the_old_one_sealed() {
-    let world = World::new().await;
+async fn a_new_key_re_encrypts_the_secrets_of_the_old_one() {
+    let app = TestApp::new().await;
     let service = json!({"name": "service", "kind": "http", "url": "https://agent.example.com/"});
-    let made = world.ok(Method::POST, "/v1/agents", Some(service)).await;
+    let made = app.ok(Method::POST, "/v1/agents", Some(service)).await;
     let (agent_id, first) = (id(&made["id"]), made["signing_secret"].as_str().expect("a secret").to_owned());
     let path = format!("/v1/agents/{agent_id}/signing-secret");
-    let changed = world.ok(Method::POST, &path, None).await;
+    let changed = app.ok(Method::POST, &path, None).await;
     let second = changed["signing_secret"].as_str().expect("a secret").to_owned();
 
-    let (old, (new, new_text)) = (world.secret_key.clone(), SecretKeys::draw());
-    let alone = said(&run(&mut world.command("doctor", &new_text)));
-    assert!(alone.contains("2 stored secrets were sealed with key"), "{alone}");
-    assert!(alone.contains("behind a comma"), "{alone}");
+    let (old, (new, new_text)) = (app.secret_key.clone(), SecretKeys::draw());
+    let alone = printed(&run(&mut app.command("doctor", &new_text)));
+    assert!(alone.contains("2 stored secrets were encrypted with key"), "{alone}");
+    assert!(alone.contains("after a comma"), "{alone}");
     let both = format!("{new_text},{old}");
-    let waiting = said(&run(&mut world.command("doctor", &both)));
+    let waiting = printed(&run(&mut app.command("doctor", &both)));
     assert!(waiting.contains("2 stored secrets wait for the new key"), "{waiting}");
 
-    // A process that starts with both seals everything anew.
-    let mut work = Running::start(&mut world.command("work", &both), false);
-    work.until("sealed with the new key");
+    // A process that starts with both keys re-encrypts everything.
+    let mut work = Running::start(&mut app.command("work", &both), false);
+    work.until("encrypted with the new key");
     drop(work);
-    let done = said(&run(&mut world.command("doctor", &both)));
-    assert!(done.contains("the other ones can be taken out"), "{done}");
-    let accounts = Accounts::new(world.storage.clone(), new.clone());
-    let account = accounts.of_webhook_key(&world.webhook_key).await.expect("opens").expect("an account");
+    let done = printed(&run(&mut app.command("doctor", &both)));
+    assert!(done.contains("the other keys can be taken out"), "{done}");
+    let accounts = Accounts::new(app.storage.clone(), new.clone());
+    let account = accounts.of_webhook_key(&app.webhook_key).await.expect("opens").expect("an account");
     assert_eq!(account.auth_token.expose_secret(), AUTH_TOKEN);
-    let secrets = agent::signing_secrets(&world.storage, &new, agent_id).await.expect("opens");
+    let secrets = agent::signing_secrets(&app.storage, &new, agent_id).await.expect("opens");
     let secrets: Vec<&str> = secrets.iter().map(ExposeSecret::expose_secret).collect();
     assert_eq!(secrets, [second.as_str(), first.as_str()], "the one before signs on");
-    let again = textback::storage::key_rotation::seal_anew(&world.storage, &both.parse().expect("keys"))
+    let again = textback::storage::key_rotation::re_encrypt(&app.storage, &both.parse().expect("keys"))
         .await
         .expect("an answer");
     assert_eq!(again, 0, "once is enough");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn credentials_that_are_given_while_secrets_are_sealed_anew_are_not_overwritten() {
-    let world = World::new().await;
+async fn new_credentials_during_a_re_encryption_are_not_overwritten() {
+    let app = TestApp::new().await;
     let (new, new_text) = SecretKeys::draw();
-    let both: SecretKeys = format!("{new_text},{}", world.secret_key).parse().expect("keys");
+    let both: SecretKeys = format!("{new_text},{}", app.secret_key).parse().expect("keys");
     // Between reading and writing somebody puts other credentials.
     let read: (Vec<Option<Vec<u8>>>,) =
         sqlx::query_as("select array[auth_token, next_auth_token, api_key_secret] from carrier_account")
-            .fetch_one(world.storage.pool())
+            .fetch_one(app.storage.pool())
             .await
             .expect("a row");
     let project_id: uuid::Uuid =
-        sqlx::query_scalar("select id from project").fetch_one(world.storage.pool()).await.expect("a project");
-    let mut account = (*Accounts::new(world.storage.clone(), both.clone())
+        sqlx::query_scalar("select id from project").fetch_one(app.storage.pool()).await.expect("a project");
+    let mut account = (*Accounts::new(app.storage.clone(), both.clone())
         .of_project(project_id)
         .await
         .expect("opens")
         .expect("an account"))
     .clone();
     account.auth_token = "given-since".to_owned().into();
-    Accounts::new(world.storage.clone(), both).put(&account).await.expect("written");
+    Accounts::new(app.storage.clone(), both).put(&account).await.expect("written");
     let late = sqlx::query(include_str!("../../sql/queries/seal/account.sql"))
         .bind(project_id)
         .bind(&read.0)
         .bind(new.id())
         .bind(&read.0)
-        .execute(world.storage.pool())
+        .execute(app.storage.pool())
         .await
         .expect("an answer");
     assert_eq!(late.rows_affected(), 0, "what is not as it was read is left alone");
@@ -80,48 +80,51 @@ async fn credentials_that_are_given_while_secrets_are_sealed_anew_are_not_overwr
 
 /// Whoever can write rows, but has no key, can't make a tenant use another one's secret, nor a secret for something else.
 #[tokio::test]
-async fn a_sealed_secret_that_is_copied_elsewhere_does_not_open() {
-    let world = World::new().await;
-    let key: SecretKeys = world.secret_key.parse().expect("a key");
+async fn an_encrypted_secret_that_is_copied_elsewhere_does_not_decrypt() {
+    let app = TestApp::new().await;
+    let key: SecretKeys = app.secret_key.parse().expect("a key");
     let account =
         json!({"account_sid": crate::harness::ACCOUNT_SID, "auth_token": AUTH_TOKEN, "next_auth_token": AUTH_TOKEN});
-    world.ok(Method::PUT, "/v1/carrier", Some(account)).await;
+    app.ok(Method::PUT, "/v1/carrier", Some(account)).await;
     let mut agents = Vec::new();
     for name in ["one", "two"] {
         let service = json!({"name": name, "kind": "http", "url": "https://agent.example.com/"});
-        agents.push(id(&world.ok(Method::POST, "/v1/agents", Some(service)).await["id"]));
+        agents.push(id(&app.ok(Method::POST, "/v1/agents", Some(service)).await["id"]));
     }
-    let (other, _) = crate::harness::create_project(&world.storage, "other").await.expect("a project");
+    let (other, _) = crate::harness::create_project(&app.storage, "other").await.expect("a project");
     let mine: uuid::Uuid = sqlx::query_scalar("select project_id from carrier_account")
-        .fetch_one(world.storage.pool())
+        .fetch_one(app.storage.pool())
         .await
         .expect("a project");
     sqlx::query(
         "insert into carrier_account (project_id, account_sid, key_id, auth_token) select $1, account_sid, key_id, auth_token from carrier_account",
     )
     .bind(other.id)
-    .execute(world.storage.pool())
+    .execute(app.storage.pool())
     .await
     .expect("copied");
     let opens = async |project_id| {
-        let found = Accounts::new(world.storage.clone(), key.clone()).of_project(project_id).await;
+        let found = Accounts::new(app.storage.clone(), key.clone()).of_project(project_id).await;
         found.map(|_| ()).map_err(|error| error.to_string())
     };
     let refused = opens(other.id).await.expect_err("another project's");
     assert!(refused.contains("copied there from another row or column"), "{refused}");
     opens(mine).await.expect("its own");
-    world.sql("update carrier_account set auth_token = next_auth_token, next_auth_token = auth_token where next_auth_token is not null").await;
+    app.sql("update carrier_account set auth_token = next_auth_token, next_auth_token = auth_token where next_auth_token is not null").await;
     opens(mine).await.expect_err("another column's");
 
-    let signing = async |agent_id| agent::signing_secrets(&world.storage, &key, agent_id).await.is_ok();
+    let signing = async |agent_id| agent::signing_secrets(&app.storage, &key, agent_id).await.is_ok();
     assert!(signing(agents[0]).await && signing(agents[1]).await);
-    world.sql("update agent set signing_secret = (select signing_secret from agent other where other.id <> agent.id limit 1)").await;
+    app.sql(
+        "update agent set signing_secret = (select signing_secret from agent other where other.id <> agent.id limit 1)",
+    )
+    .await;
     assert!(!signing(agents[0]).await && !signing(agents[1]).await, "another agent's");
-    world.sql("update agent set signing_secret = (select auth_token from carrier_account limit 1)").await;
+    app.sql("update agent set signing_secret = (select auth_token from carrier_account limit 1)").await;
     assert!(!signing(agents[0]).await, "another table's");
-    // What does not open is not sealed anew either, and says nothing more.
+    // A secret that does not decrypt is not re-encrypted.
     let (_, new) = SecretKeys::draw();
-    let both: SecretKeys = format!("{new},{}", world.secret_key).parse().expect("keys");
-    let renewed = textback::storage::key_rotation::seal_anew(&world.storage, &both).await.expect("an answer");
+    let both: SecretKeys = format!("{new},{}", app.secret_key).parse().expect("keys");
+    let renewed = textback::storage::key_rotation::re_encrypt(&app.storage, &both).await.expect("an answer");
     assert_eq!(renewed, 0);
 }

@@ -1,11 +1,11 @@
-//! Templates: what a hostile one can cost, which is half a second of a runner and nothing of the process that serves everybody.
+//! Tests the limits on hostile templates, which run in script runners.
 
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::json;
 
-use crate::harness::{ADA, ECHO, NUMBER, World};
+use crate::harness::{ADA, ECHO, NUMBER, TestApp};
 
 const BEN: &str = "+14155550102";
 /// The bound of a template, with what starting a runner takes in a debug build on a busy machine.
@@ -34,20 +34,20 @@ fn costly() -> Vec<(&'static str, String)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_costly_template_is_refused_and_others_are_served_meanwhile() {
-    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
+    let app = TestApp::with_agent(ECHO, json!({"first_message": "process"})).await;
     for (what, body) in costly() {
         let began = Instant::now();
         let (written, answer) =
-            world.ask(&world.key, Method::PUT, "/v1/templates/costly", Some(json!({"body": body}))).await;
+            app.call(&app.key, Method::PUT, "/v1/templates/costly", Some(json!({"body": body}))).await;
         if written != 200 {
             assert_eq!((written.as_u16(), &answer["code"]), (422, &json!("template_has_faults")), "{what}: {answer}");
             continue;
         }
         let send = json!({"to": BEN, "from": NUMBER, "template": "costly", "variables": {"name": "Ada, the first"}});
-        let sending = world.refused(Method::POST, "/v1/messages", Some(send));
+        let sending = app.refused(Method::POST, "/v1/messages", Some(send));
         let beside = async {
             let began = Instant::now();
-            world.ok(Method::GET, "/v1/project", None).await;
+            app.ok(Method::GET, "/v1/project", None).await;
             assert!(began.elapsed() < Duration::from_secs(5), "{what}: another request took {:?}", began.elapsed());
         };
         let (refused, ()) = tokio::join!(sending, beside);
@@ -55,23 +55,23 @@ async fn a_costly_template_is_refused_and_others_are_served_meanwhile() {
         assert!(began.elapsed() < SOON, "{what}: {:?}", began.elapsed());
     }
     // The runners that are left fill in others.
-    world.ok(Method::PUT, "/v1/templates/greeting", Some(json!({"body": "Hi {{ name }}"}))).await;
+    app.ok(Method::PUT, "/v1/templates/greeting", Some(json!({"body": "Hi {{ name }}"}))).await;
     let send = json!({"to": BEN, "from": NUMBER, "template": "greeting", "variables": {"name": "Ben"}});
-    world.ok(Method::POST, "/v1/messages", Some(send)).await;
-    world.settle().await;
-    assert_eq!(world.simulator.received(BEN, NUMBER), ["Hi Ben"]);
-    assert_eq!(world.answers(ADA, "hi").await, ["1: hi"]);
-    world.end().await;
+    app.ok(Method::POST, "/v1/messages", Some(send)).await;
+    app.run_jobs().await;
+    assert_eq!(app.simulator.received(BEN, NUMBER), ["Hi Ben"]);
+    assert_eq!(app.answers(ADA, "hi").await, ["1: hi"]);
+    app.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_turn_whose_template_costs_too_much_is_final_and_the_person_is_told() {
     let sends = "def reply(conv, text):\n    conv.send_sms_template(\"+14155550102\", \"costly\", {\"name\": \"x\"})";
-    let world = World::with_agent(sends, json!({"first_message": "process", "error_message": "Sorry."})).await;
-    world.ok(Method::PUT, "/v1/templates/costly", Some(json!({"body": "{{ [[1] * 10000000] * 100000 }}"}))).await;
-    world.text(ADA, "hi").await;
-    world.settle().await;
-    assert_eq!(world.simulator.received(ADA, NUMBER), ["Sorry."], "after one attempt");
-    assert_eq!(world.count("select count(*) from turn").await, 0);
-    world.end().await;
+    let app = TestApp::with_agent(sends, json!({"first_message": "process", "error_message": "Sorry."})).await;
+    app.ok(Method::PUT, "/v1/templates/costly", Some(json!({"body": "{{ [[1] * 10000000] * 100000 }}"}))).await;
+    app.text(ADA, "hi").await;
+    app.run_jobs().await;
+    assert_eq!(app.simulator.received(ADA, NUMBER), ["Sorry."], "after one attempt");
+    assert_eq!(app.count("select count(*) from turn").await, 0);
+    app.end().await;
 }

@@ -1,19 +1,19 @@
-//! Texts themselves: how long, what they cost, what comes with them, and that every character gets through.
+//! Tests message bodies: length, segments, media, and that every character is transmitted.
 
 use proptest::prelude::*;
 use reqwest::Method;
 use serde_json::{Value, json};
 use textback::domain::segments;
 
-use crate::harness::{ADA, AUTH_TOKEN, ECHO, NUMBER, World, bodies};
+use crate::harness::{ADA, AUTH_TOKEN, ECHO, NUMBER, TestApp, bodies};
 
 #[tokio::test]
 async fn every_message_tells_its_alphabet_and_its_segments() {
-    let world =
-        World::with_agent("def reply(conv, text): return text + \" 🎉\"", json!({"first_message": "process"})).await;
-    world.answers(ADA, &"a".repeat(161)).await;
-    let session = world.sessions().await.remove(0);
-    let messages = world.messages(&session).await;
+    let app =
+        TestApp::with_agent("def reply(conv, text): return text + \" 🎉\"", json!({"first_message": "process"})).await;
+    app.answers(ADA, &"a".repeat(161)).await;
+    let session = app.sessions().await.remove(0);
+    let messages = app.messages(&session).await;
     let cost = |message: &Value| (message["encoding"].clone(), message["segments"].clone());
     assert_eq!(cost(&messages[0]), (json!("gsm7"), json!(2)));
     assert_eq!(cost(&messages[1]), (json!("ucs2"), json!(3)));
@@ -22,7 +22,7 @@ async fn every_message_tells_its_alphabet_and_its_segments() {
 #[test]
 fn the_schema_counts_segments_as_the_program_does() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let world = runtime.block_on(World::new());
+    let app = runtime.block_on(TestApp::new());
     let letters = prop_oneof![
         20 => Just("plain text ".to_owned()),
         3 => Just("€[]".to_owned()),
@@ -48,11 +48,11 @@ fn the_schema_counts_segments_as_the_program_does() {
         let counted: (String, i32) = runtime.block_on(async {
             sqlx::query_as("select sms_encoding($1), sms_segments($1)")
                 .bind(&text)
-                .fetch_one(world.storage.pool())
+                .fetch_one(app.storage.pool())
                 .await
                 .expect("a count")
         });
-        let encoding = segments::encoding(&text).word();
+        let encoding = segments::encoding(&text).as_str();
         prop_assert_eq!(counted, (encoding.to_owned(), i32::try_from(segments::segments(&text)).expect("few")));
         Ok(())
     });
@@ -61,17 +61,17 @@ fn the_schema_counts_segments_as_the_program_does() {
 
 #[tokio::test]
 async fn a_reply_over_1600_characters_leaves_in_ordered_parts_with_an_id_each() {
-    let world = World::with_agent(
+    let app = TestApp::with_agent(
         "def reply(conv, text): return \" \".join([str(n) for n in range(1000)])",
         json!({"first_message": "process"}),
     )
     .await;
-    let received = world.answers(ADA, "count").await;
+    let received = app.answers(ADA, "count").await;
     let whole: Vec<String> = (0..1000).map(|n| n.to_string()).collect();
     assert_eq!(received.join(" "), whole.join(" "), "between words, in order, nothing lost");
     assert!(received.len() == 3 && received.iter().all(|part| part.chars().count() <= 1600));
-    let session = world.sessions().await.remove(0);
-    let messages = world.messages(&session).await;
+    let session = app.sessions().await.remove(0);
+    let messages = app.messages(&session).await;
     let sids: std::collections::HashSet<&str> = messages
         .iter()
         .filter(|message| message["direction"] == "outbound")
@@ -85,21 +85,21 @@ async fn an_agent_may_limit_what_its_texts_cost_and_spare_typographic_characters
     let agent = "def reply(conv, text): return \"“It’s fine” – \" + \"word \" * 200";
     let settings = json!({"first_message": "process", "max_segments": 2, "smart_encoding": true,
                           "silence": {"warning": "Still there…?"}});
-    let world = World::with_agent(agent, settings).await;
-    let received = world.answers(ADA, "hi").await;
+    let app = TestApp::with_agent(agent, settings).await;
+    let received = app.answers(ADA, "hi").await;
     assert!(received[0].starts_with("\"It's fine\" - word") && received[0].ends_with("word..."), "{received:?}");
-    let session = world.sessions().await.remove(0);
-    let reply = world.messages(&session).await.remove(1);
+    let session = app.sessions().await.remove(0);
+    let reply = app.messages(&session).await.remove(1);
     assert_eq!((&reply["segments"], &reply["encoding"]), (&json!(2), &json!("gsm7")));
-    let agents = world.ok(Method::GET, "/v1/agents", None).await;
+    let agents = app.ok(Method::GET, "/v1/agents", None).await;
     assert_eq!(agents["items"][0]["silence"]["warning"], "Still there...?", "the clock says it as it is shown");
 }
 
-/// The words and emoji of the collection, through the door, the agent and back to a phone.
+/// Sends the words and emoji of the collection through the webhook and the agent back to a phone.
 #[tokio::test]
 async fn every_body_of_the_collection_gets_through_unharmed() {
-    let world = World::with_agent("def reply(conv, text): return text", json!({"first_message": "process"})).await;
-    world.unguarded().await;
+    let app = TestApp::with_agent("def reply(conv, text): return text", json!({"first_message": "process"})).await;
+    app.without_rate_limits().await;
     let file = include_str!("../fixtures/twilio-webhooks.jsonl");
     let mut texts = 0;
     for line in file.lines() {
@@ -107,30 +107,30 @@ async fn every_body_of_the_collection_gets_through_unharmed() {
         if body["kind"] != "inbound" {
             continue;
         }
-        let said = body["params"].as_array().expect("pairs").iter().find(|pair| pair[0] == "Body").map(|pair| &pair[1]);
-        let Some(said) = said.and_then(Value::as_str) else { continue };
-        if textback::domain::consent::Keyword::of(said).is_some() || said.trim().is_empty() {
+        let text = body["params"].as_array().expect("pairs").iter().find(|pair| pair[0] == "Body").map(|pair| &pair[1]);
+        let Some(text) = text.and_then(Value::as_str) else { continue };
+        if textback::domain::consent::Keyword::of(text).is_some() || text.trim().is_empty() {
             continue;
         }
         texts += 1;
         let phone = format!("+1415777{texts:04}");
-        let received = world.answers(&phone, said).await;
+        let received = app.answers(&phone, text).await;
         // A phone's screen trims nothing, and neither do we but around a part's end.
-        assert_eq!(received.concat(), said.replace('\0', "\u{fffd}"), "{}", body["name"]);
-        let session = world.sessions().await.remove(0);
-        assert_eq!(bodies(&world.messages(&session).await, "inbound"), [said.replace('\0', "\u{fffd}")]);
+        assert_eq!(received.concat(), text.replace('\0', "\u{fffd}"), "{}", body["name"]);
+        let session = app.sessions().await.remove(0);
+        assert_eq!(bodies(&app.messages(&session).await, "inbound"), [text.replace('\0', "\u{fffd}")]);
     }
     assert!(texts >= 15, "{texts}");
 }
 
 const PIXEL: &str = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
 
-async fn picture(world: &World, url: &str) -> Value {
+async fn picture(app: &TestApp, url: &str) -> Value {
     let text = json!({"from": ADA, "to": NUMBER, "body": "look", "media_urls": [url]});
-    world.simulator.text(serde_json::from_value(text).expect("a text")).await;
-    world.settle().await;
-    let session = world.sessions().await.remove(0);
-    let messages = world.messages(&session).await;
+    app.simulator.text(serde_json::from_value(text).expect("a text")).await;
+    app.run_jobs().await;
+    let session = app.sessions().await.remove(0);
+    let messages = app.messages(&session).await;
     let message = messages.iter().rfind(|message| message["direction"] == "inbound").expect("it came");
     message["media"][0].clone()
 }
@@ -138,27 +138,27 @@ async fn picture(world: &World, url: &str) -> Value {
 #[tokio::test]
 async fn a_picture_is_seen_by_the_agent_and_fetched_with_the_accounts_credentials() {
     let agent = "def reply(conv, text): return conv.media[0][\"content_type\"] if conv.media else \"no picture\"";
-    let world = World::with_agent(agent, json!({"first_message": "process"})).await;
-    let medium = picture(&world, PIXEL).await;
-    assert_eq!(world.simulator.received(ADA, NUMBER), ["image/png"]);
+    let app = TestApp::with_agent(agent, json!({"first_message": "process"})).await;
+    let medium = picture(&app, PIXEL).await;
+    assert_eq!(app.simulator.received(ADA, NUMBER), ["image/png"]);
     assert_eq!((&medium["content_type"], &medium["bytes"]), (&json!("image/png"), &Value::Null));
     let path = format!("/v1/media/{}", medium["id"].as_str().expect("an id"));
-    let url = format!("http://{}{path}", world.api);
-    let answer = world.http.get(&url).bearer_auth(&world.key).send().await.expect("an answer");
+    let url = format!("http://{}{path}", app.api);
+    let answer = app.http.get(&url).bearer_auth(&app.key).send().await.expect("an answer");
     assert_eq!((answer.status().as_u16(), answer.headers()["content-type"].as_bytes()), (200, &b"image/png"[..]));
     assert_eq!(answer.headers()["x-content-type-options"], "nosniff");
     let bytes = answer.bytes().await.expect("bytes");
     assert!(bytes.starts_with(b"\x89PNG"));
-    let session = world.sessions().await.remove(0);
-    let measured = world.messages(&session).await.remove(0)["media"][0]["bytes"].clone();
+    let session = app.sessions().await.remove(0);
+    let measured = app.messages(&session).await.remove(0)["media"][0]["bytes"].clone();
     assert_eq!(measured, json!(bytes.len()));
-    let stranger = crate::harness::create_project(&world.storage, "other").await.expect("a project").1;
-    assert_eq!(world.ask(&stranger, Method::GET, &path, None).await.0, 404);
+    let stranger = crate::harness::create_project(&app.storage, "other").await.expect("a project").1;
+    assert_eq!(app.call(&stranger, Method::GET, &path, None).await.0, 404);
 }
 
 #[tokio::test]
 async fn a_medium_that_leads_elsewhere_or_is_no_medium_is_not_fetched() {
-    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
+    let app = TestApp::with_agent(ECHO, json!({"first_message": "process"})).await;
     let huge = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, vec![0; (16 << 20) + 1]);
     let huge = format!("data:image/png;base64,{huge}");
     for (url, code) in [
@@ -169,9 +169,9 @@ async fn a_medium_that_leads_elsewhere_or_is_no_medium_is_not_fetched() {
         ("data:image/svg+xml;base64,PHN2Zz4=", "medium_type_refused"),
         ("data:image/png;base64,%%%", "medium_gone"),
     ] {
-        let medium = picture(&world, url).await;
+        let medium = picture(&app, url).await;
         let path = format!("/v1/media/{}", medium["id"].as_str().expect("an id"));
-        let (status, answer) = world.ask(&world.key, Method::GET, &path, None).await;
+        let (status, answer) = app.call(&app.key, Method::GET, &path, None).await;
         assert!(status.is_client_error() || status.is_server_error());
         assert_eq!(answer["code"], code, "{}", url.get(..60).unwrap_or(url));
     }
@@ -180,31 +180,31 @@ async fn a_medium_that_leads_elsewhere_or_is_no_medium_is_not_fetched() {
         "AccountSid={}&MessageSid=MM77&From=%2B14155550101&To=%2B14155550199&Body=x&NumMedia=1&MediaUrl0=https%3A%2F%2Fevil.example%2F1&MediaContentType0=image%2Fpng",
         crate::harness::ACCOUNT_SID
     );
-    world.post("messages", &form, AUTH_TOKEN).await;
+    app.post("messages", &form, AUTH_TOKEN).await;
     let id: uuid::Uuid = sqlx::query_scalar("select id from attachment where url like 'https://evil%'")
-        .fetch_one(world.storage.pool())
+        .fetch_one(app.storage.pool())
         .await
         .expect("a row");
-    let (_, answer) = world.ask(&world.key, Method::GET, &format!("/v1/media/{id}"), None).await;
+    let (_, answer) = app.call(&app.key, Method::GET, &format!("/v1/media/{id}"), None).await;
     assert_eq!(answer["code"], "medium_elsewhere");
 }
 
 #[tokio::test]
 async fn pictures_go_out_with_a_text_or_without_one() {
-    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
+    let app = TestApp::with_agent(ECHO, json!({"first_message": "process"})).await;
     let urls = ["https://pictures.example/1.jpg", "https://pictures.example/2.jpg"];
-    let sent = world.ok(Method::POST, "/v1/messages", Some(json!({"to": ADA, "media_urls": urls}))).await;
-    world.settle().await;
+    let sent = app.ok(Method::POST, "/v1/messages", Some(json!({"to": ADA, "media_urls": urls}))).await;
+    app.run_jobs().await;
     let path = format!("/v1/messages/{}", sent["message_id"].as_str().expect("an id"));
-    let message = world.ok(Method::GET, &path, None).await;
+    let message = app.ok(Method::GET, &path, None).await;
     assert_eq!((&message["status"], &message["media"][1]["url"]), (&json!("delivered"), &json!(urls[1])));
     let sid = message["carrier_sid"].as_str().expect("a sid");
     let at_the_carrier = format!(
         "http://{}/2010-04-01/Accounts/{}/Messages/{sid}.json",
-        world.simulator_address,
+        app.simulator_address,
         crate::harness::ACCOUNT_SID
     );
-    let held = world
+    let held = app
         .http
         .get(at_the_carrier)
         .basic_auth(crate::harness::ACCOUNT_SID, Some(AUTH_TOKEN))
@@ -213,24 +213,21 @@ async fn pictures_go_out_with_a_text_or_without_one() {
         .expect("an answer");
     assert_eq!(held.json::<Value>().await.expect("JSON")["num_media"], "2");
     let eleven = vec![urls[0]; 11];
-    assert_eq!(
-        world.refused(Method::POST, "/v1/messages", Some(json!({"to": ADA, "media_urls": eleven}))).await.0,
-        400
-    );
+    assert_eq!(app.refused(Method::POST, "/v1/messages", Some(json!({"to": ADA, "media_urls": eleven}))).await.0, 400);
 }
 
 #[tokio::test]
 async fn a_message_tells_the_whole_history_of_its_delivery() {
-    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
-    world.simulator.plan_faults([twilio_simulator::Fault::TooManyRequests]);
-    world.text(ADA, "hi").await;
-    world.settle().await;
-    world.sql("update delivery set due_at = now() where due_at is not null").await;
-    world.settle().await;
-    let session = world.sessions().await.remove(0);
-    let reply = world.messages(&session).await.remove(1);
+    let app = TestApp::with_agent(ECHO, json!({"first_message": "process"})).await;
+    app.simulator.plan_faults([twilio_simulator::Fault::TooManyRequests]);
+    app.text(ADA, "hi").await;
+    app.run_jobs().await;
+    app.sql("update delivery set due_at = now() where due_at is not null").await;
+    app.run_jobs().await;
+    let session = app.sessions().await.remove(0);
+    let reply = app.messages(&session).await.remove(1);
     let path = format!("/v1/messages/{}", reply["id"].as_str().expect("an id"));
-    let traced = world.ok(Method::GET, &path, None).await;
+    let traced = app.ok(Method::GET, &path, None).await;
     let steps: Vec<(&str, &str)> = traced["history"]
         .as_array()
         .expect("steps")

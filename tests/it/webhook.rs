@@ -1,13 +1,13 @@
-//! The carrier's door: what it takes, what it refuses, and that nothing it acknowledged is lost.
+//! Tests the webhooks: what they accept, what they refuse, and that nothing acknowledged is lost.
 
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::json;
 use textback::carriers::twilio::form::Form;
 
-use crate::harness::{ACCOUNT_SID, ADA, AUTH_TOKEN, ECHO, NUMBER, World, bodies};
+use crate::harness::{ACCOUNT_SID, ADA, AUTH_TOKEN, ECHO, NUMBER, TestApp, bodies};
 
-/// A real-looking webhook body. The signatures in the file hold for another address, so each is signed anew.
+/// A real-looking webhook body. The signatures in the file hold for another address, so each is signed again.
 #[derive(Deserialize)]
 struct Fixture {
     name: String,
@@ -55,9 +55,9 @@ fn every_body_of_the_collection_carries_a_signature_that_we_would_make() {
 
 #[tokio::test]
 async fn every_inbound_body_of_the_collection_is_stored_or_quarantined() {
-    let world = World::with_agent(ECHO, json!({"first_message": "process"})).await;
+    let app = TestApp::with_agent(ECHO, json!({"first_message": "process"})).await;
     for fixture in fixtures("inbound") {
-        let answer = world.post("messages", &fixture.form, AUTH_TOKEN).await;
+        let answer = app.post("messages", &fixture.form, AUTH_TOKEN).await;
         assert_eq!(answer.status(), 200, "{}", fixture.name);
         assert_eq!(answer.headers()["content-type"], "text/xml; charset=utf-8");
         assert_eq!(answer.text().await.expect("a body"), "<Response/>");
@@ -66,7 +66,7 @@ async fn every_inbound_body_of_the_collection_is_stored_or_quarantined() {
         let sid = read.text("MessageSid").unwrap_or_default();
         let body: Option<String> = sqlx::query_scalar("select body from message where carrier_sid = $1")
             .bind(&sid)
-            .fetch_optional(world.storage.pool())
+            .fetch_optional(app.storage.pool())
             .await
             .expect("an answer");
         match body {
@@ -74,7 +74,7 @@ async fn every_inbound_body_of_the_collection_is_stored_or_quarantined() {
             None => {
                 let kept: i64 = sqlx::query_scalar("select count(*) from quarantine where form = $1")
                     .bind(fixture.form.as_bytes())
-                    .fetch_one(world.storage.pool())
+                    .fetch_one(app.storage.pool())
                     .await
                     .expect("an answer");
                 assert!(kept >= 1, "{} is in neither place", fixture.name);
@@ -82,7 +82,7 @@ async fn every_inbound_body_of_the_collection_is_stored_or_quarantined() {
         }
     }
     let reasons: Vec<String> = sqlx::query_scalar("select distinct reason from quarantine order by 1")
-        .fetch_all(world.storage.pool())
+        .fetch_all(app.storage.pool())
         .await
         .expect("reasons");
     assert_eq!(
@@ -95,23 +95,23 @@ async fn every_inbound_body_of_the_collection_is_stored_or_quarantined() {
             "sender_cannot_be_answered"
         ]
     );
-    world.settle().await;
-    assert_eq!(world.count("select count(*) from turn").await, 0);
+    app.run_jobs().await;
+    assert_eq!(app.count("select count(*) from turn").await, 0);
 }
 
 #[tokio::test]
 async fn what_the_carrier_did_not_sign_is_refused_and_leaves_nothing() {
-    let world = World::with_agent(ECHO, json!({})).await;
-    let hook = format!("http://{}/webhooks/twilio/{}/messages", world.api, world.webhook_key);
-    let forged = world.post("messages", &form(&[]), "another-token").await;
+    let app = TestApp::with_agent(ECHO, json!({})).await;
+    let hook = format!("http://{}/webhooks/twilio/{}/messages", app.api, app.webhook_key);
+    let forged = app.post("messages", &form(&[]), "another-token").await;
     assert_eq!(forged.status(), 403);
     assert!(
         !forged.headers()["content-type"].to_str().expect("text").starts_with("text/plain"),
         "it would be texted to the person"
     );
-    let unsigned = world.http.post(&hook).body(form(&[])).send().await.expect("an answer");
+    let unsigned = app.http.post(&hook).body(form(&[])).send().await.expect("an answer");
     assert_eq!(unsigned.status(), 403);
-    let shared_key = world
+    let shared_key = app
         .http
         .post(&hook)
         .header("X-Twilio-Signature", "AAAA")
@@ -122,25 +122,22 @@ async fn what_the_carrier_did_not_sign_is_refused_and_leaves_nothing() {
         .expect("an answer");
     assert_eq!(shared_key.status(), 403);
     let unknown =
-        world.http.post(hook.replace(&world.webhook_key, "nobody")).body(form(&[])).send().await.expect("an answer");
+        app.http.post(hook.replace(&app.webhook_key, "nobody")).body(form(&[])).send().await.expect("an answer");
     assert_eq!(unknown.status(), 404);
-    let get = world.http.get(&hook).send().await.expect("an answer");
+    let get = app.http.get(&hook).send().await.expect("an answer");
     assert_eq!(get.status(), 405);
-    assert_eq!(
-        world.count("select count(*) from message").await + world.count("select count(*) from quarantine").await,
-        0
-    );
+    assert_eq!(app.count("select count(*) from message").await + app.count("select count(*) from quarantine").await, 0);
 }
 
 #[tokio::test]
 async fn the_signature_covers_the_query_and_every_parameter() {
-    let world = World::with_agent(ECHO, json!({})).await;
+    let app = TestApp::with_agent(ECHO, json!({})).await;
     let signed = form(&[("Unheard", "of"), ("Empty", "")]);
-    let url = format!("http://{}/webhooks/twilio/{}/messages?x=1&y=%20", world.api, world.webhook_key);
+    let url = format!("http://{}/webhooks/twilio/{}/messages?x=1&y=%20", app.api, app.webhook_key);
     let token = secrecy::SecretString::from(AUTH_TOKEN.to_owned());
     let signature = textback::carriers::twilio::signature::sign(&token, &url, &Form::read(signed.as_bytes()));
     let post = |url: String, body: String| {
-        world.http.post(url).header("X-Twilio-Signature", signature.clone()).body(body).send()
+        app.http.post(url).header("X-Twilio-Signature", signature.clone()).body(body).send()
     };
     assert_eq!(post(url.clone(), format!("{signed}&More=1")).await.expect("an answer").status(), 403);
     assert_eq!(post(url.replace("x=1", "x=2"), signed.clone()).await.expect("an answer").status(), 403);
@@ -149,31 +146,31 @@ async fn the_signature_covers_the_query_and_every_parameter() {
 
 #[tokio::test]
 async fn both_tokens_count_while_the_token_is_rotated() {
-    let world = World::with_agent(ECHO, json!({})).await;
-    let put = |credentials| world.ok(Method::PUT, "/v1/carrier", Some(credentials));
+    let app = TestApp::with_agent(ECHO, json!({})).await;
+    let put = |credentials| app.ok(Method::PUT, "/v1/carrier", Some(credentials));
     let both = json!({"account_sid": ACCOUNT_SID, "auth_token": AUTH_TOKEN, "next_auth_token": "the-next"});
-    let unknown = world.ask(&world.key, Method::PUT, "/v1/carrier", Some(both.clone())).await.1;
+    let unknown = app.call(&app.key, Method::PUT, "/v1/carrier", Some(both.clone())).await.1;
     assert!(unknown["detail"].as_str().is_some_and(|told| told.contains("next_auth_token")), "it is tried: {unknown}");
     let mut account = twilio_simulator::Account::new(ACCOUNT_SID, AUTH_TOKEN);
     account.secondary_auth_token = Some("the-next".to_owned());
-    world.simulator.add_account(account);
+    app.simulator.add_account(account);
     let wrong_first = json!({"account_sid": ACCOUNT_SID, "auth_token": "wrong", "next_auth_token": "the-next"});
-    let refused = world.refused(Method::PUT, "/v1/carrier", Some(wrong_first)).await;
+    let refused = app.refused(Method::PUT, "/v1/carrier", Some(wrong_first)).await;
     assert_eq!(refused.1, "credentials_refused", "the next one does not stand in for the first");
     put(both).await;
-    assert_eq!(world.post("messages", &form(&[("MessageSid", "SM2")]), "the-next").await.status(), 200);
-    assert_eq!(world.post("messages", &form(&[("MessageSid", "SM3")]), AUTH_TOKEN).await.status(), 200);
+    assert_eq!(app.post("messages", &form(&[("MessageSid", "SM2")]), "the-next").await.status(), 200);
+    assert_eq!(app.post("messages", &form(&[("MessageSid", "SM3")]), AUTH_TOKEN).await.status(), 200);
     // It is promoted at the carrier, and then told here.
-    world.simulator.add_account(twilio_simulator::Account::new(ACCOUNT_SID, "the-next"));
+    app.simulator.add_account(twilio_simulator::Account::new(ACCOUNT_SID, "the-next"));
     put(json!({"account_sid": ACCOUNT_SID, "auth_token": "the-next"})).await;
-    assert_eq!(world.post("messages", &form(&[("MessageSid", "SM4")]), AUTH_TOKEN).await.status(), 403);
-    assert_eq!(world.post("messages", &form(&[("MessageSid", "SM5")]), "the-next").await.status(), 200);
+    assert_eq!(app.post("messages", &form(&[("MessageSid", "SM4")]), AUTH_TOKEN).await.status(), 403);
+    assert_eq!(app.post("messages", &form(&[("MessageSid", "SM5")]), "the-next").await.status(), 200);
 }
 
 #[tokio::test]
 async fn a_text_that_is_odd_is_stored_and_answered() {
-    let world =
-        World::with_agent("def reply(conv, text): return \"got it\"", json!({"first_message": "process"})).await;
+    let app =
+        TestApp::with_agent("def reply(conv, text): return \"got it\"", json!({"first_message": "process"})).await;
     let odd = [
         form(&[("MessageSid", "SM10"), ("Body", "")]),
         form(&[
@@ -189,12 +186,12 @@ async fn a_text_that_is_odd_is_stored_and_answered() {
         form(&[("MessageSid", "SM15")]).replace("Body=hi", "Body=one&Body=two&=x&%zz"),
     ];
     for (n, form) in odd.iter().enumerate() {
-        assert_eq!(world.post("messages", form, AUTH_TOKEN).await.status(), 200, "{n}");
+        assert_eq!(app.post("messages", form, AUTH_TOKEN).await.status(), 200, "{n}");
     }
-    world.settle().await;
-    assert_eq!(world.simulator.received(ADA, NUMBER), ["got it"]);
-    let session = world.sessions().await.remove(0);
-    let messages = world.messages(&session).await;
+    app.run_jobs().await;
+    assert_eq!(app.simulator.received(ADA, NUMBER), ["got it"]);
+    let session = app.sessions().await.remove(0);
+    let messages = app.messages(&session).await;
     let stored = bodies(&messages, "inbound");
     assert_eq!(stored.len(), odd.len());
     assert_eq!(stored[2], "a\u{fffd}b\u{fffd}\u{fffd}");
@@ -205,29 +202,29 @@ async fn a_text_that_is_odd_is_stored_and_answered() {
 
 #[tokio::test]
 async fn a_text_to_a_number_that_nobody_attached_waits_in_quarantine_once() {
-    let world = World::with_agent(ECHO, json!({})).await;
-    let stray = form(&[("To", "+14155550777")]);
+    let app = TestApp::with_agent(ECHO, json!({})).await;
+    let unattached = form(&[("To", "+14155550777")]);
     for _ in 0..2 {
-        assert_eq!(world.post("messages", &stray, AUTH_TOKEN).await.status(), 200);
+        assert_eq!(app.post("messages", &unattached, AUTH_TOKEN).await.status(), 200);
     }
-    assert_eq!(world.count("select count(*) from quarantine where reason = 'number_not_attached'").await, 1);
-    assert_eq!(world.count("select count(*) from message").await, 0);
+    assert_eq!(app.count("select count(*) from quarantine where reason = 'number_not_attached'").await, 1);
+    assert_eq!(app.count("select count(*) from message").await, 0);
 }
 
 #[tokio::test]
 async fn a_body_that_is_no_text_is_refused_by_its_size() {
-    let world = World::with_agent(ECHO, json!({})).await;
+    let app = TestApp::with_agent(ECHO, json!({})).await;
     let huge = form(&[("Body", &"x".repeat(70_000))]);
-    let answer = world.post("messages", &huge, AUTH_TOKEN).await;
+    let answer = app.post("messages", &huge, AUTH_TOKEN).await;
     assert_eq!(answer.status(), 413);
     assert_eq!(answer.headers()["content-type"], "application/problem+json");
     let just_fits = form(&[("Body", &"x".repeat(60_000))]);
-    assert_eq!(world.post("messages", &just_fits, AUTH_TOKEN).await.status(), 200);
+    assert_eq!(app.post("messages", &just_fits, AUTH_TOKEN).await.status(), 200);
 }
 
 #[tokio::test]
-async fn hostile_values_never_break_the_door() {
-    let world = World::with_agent(ECHO, json!({})).await;
+async fn hostile_values_never_break_the_webhook() {
+    let app = TestApp::with_agent(ECHO, json!({})).await;
     let long = "9".repeat(50_000);
     for (n, pairs) in [
         [("From", long.as_str()), ("MessageSid", "SM20")],
@@ -240,22 +237,22 @@ async fn hostile_values_never_break_the_door() {
     .iter()
     .enumerate()
     {
-        assert_eq!(world.post("messages", &form(pairs), AUTH_TOKEN).await.status(), 200, "{n}");
+        assert_eq!(app.post("messages", &form(pairs), AUTH_TOKEN).await.status(), 200, "{n}");
     }
-    let total = world.count("select (select count(*) from message) + (select count(*) from quarantine)").await;
+    let total = app.count("select (select count(*) from message) + (select count(*) from quarantine)").await;
     assert_eq!(total, 6, "each is somewhere");
 }
 
 #[tokio::test]
 async fn without_the_database_nothing_is_acknowledged() {
-    let world = World::with_agent(ECHO, json!({})).await;
+    let app = TestApp::with_agent(ECHO, json!({})).await;
     // The account is known for the next seconds; the row can't be written.
-    assert_eq!(world.post("messages", &form(&[("MessageSid", "SM30")]), AUTH_TOKEN).await.status(), 200);
-    world.storage.close().await;
-    let answer = world.post("messages", &form(&[("MessageSid", "SM31")]), AUTH_TOKEN).await;
+    assert_eq!(app.post("messages", &form(&[("MessageSid", "SM30")]), AUTH_TOKEN).await.status(), 200);
+    app.storage.close().await;
+    let answer = app.post("messages", &form(&[("MessageSid", "SM31")]), AUTH_TOKEN).await;
     assert_eq!(answer.status(), 503);
-    let ready = world.http.get(format!("http://{}/readyz", world.api)).send().await.expect("an answer");
+    let ready = app.http.get(format!("http://{}/readyz", app.api)).send().await.expect("an answer");
     assert_eq!(ready.status(), 503);
-    let live = world.http.get(format!("http://{}/livez", world.api)).send().await.expect("an answer");
+    let live = app.http.get(format!("http://{}/livez", app.api)).send().await.expect("an answer");
     assert_eq!(live.status(), 200);
 }

@@ -1,7 +1,7 @@
-//! The `http` kind: somebody's own service answers, asked with a signed POST; it keeps nothing and never follows a redirect.
+//! The `http` kind of agents: a signed POST asks the customer's service for the answer. Redirects are never followed.
 //!
-//! The request is DESIGN's: `{turn_id, attempt, conv, messages, history}`. A turn that is asked again has the same
-//! `turn_id` and the same messages, so a service that remembers what it answered may say it again.
+//! The request is `{turn_id, attempt, conv, messages, history}`. A retry has the same `turn_id` and the same messages, so
+//! a service can store its answer and return it again.
 
 use std::time::Duration;
 
@@ -19,12 +19,12 @@ pub use crate::outbound_http::networks::{Network, Networks};
 use crate::outbound_http::networks::{Resolver, Transport};
 use crate::outbound_http::standard_webhooks;
 
-/// The most that we read of an answer.
+/// The largest answer in bytes.
 const MOST_BYTES: usize = 256 * 1024;
-/// How long a connection may take to come about.
+/// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Calls services, in the networks where they may be. Cheap to clone; all clones share their connections.
+/// Calls services in the allowed networks. Cheap to clone; all clones share their connections.
 #[derive(Clone)]
 pub struct Caller {
     /// Clients for https and for http. A DNS resolver does not see the scheme, and http may reach only allowed
@@ -35,7 +35,7 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// A caller that reaches public addresses, and those networks that were allowed.
+    /// A caller that reaches public addresses and the allowed networks.
     pub fn new(networks: Networks) -> Result<Self, reqwest::Error> {
         Ok(Self {
             tls: Self::client(Resolver(networks.clone(), Transport::Tls))?,
@@ -47,11 +47,11 @@ impl Caller {
     fn client(resolver: Resolver) -> Result<reqwest::Client, reqwest::Error> {
         reqwest::Client::builder()
             .user_agent(concat!("textback/", env!("CARGO_PKG_VERSION")))
-            // A redirect could lead where we may not go, and loses the body on the way.
+            // A redirect could lead to a forbidden address, and drops the body.
             .redirect(reqwest::redirect::Policy::none())
-            // Whether a service is asked again is said by the turn's row alone.
+            // Only the row of the turn decides about retries.
             .retry(reqwest::retry::never().max_retries_per_request(0))
-            // A proxy would resolve names for us, where we can't see it.
+            // A proxy would resolve host names, and the addresses could not be checked.
             .no_proxy()
             .dns_resolver(std::sync::Arc::new(resolver))
             .connect_timeout(CONNECT_TIMEOUT)
@@ -71,7 +71,7 @@ impl Caller {
         Ok(())
     }
 
-    /// The address of a service, or what is wrong with it.
+    /// Parses the URL of a service. The error says what is wrong with it.
     pub fn read_url(&self, text: &str) -> Result<Url, String> {
         let url = Url::parse(text)
             .map_err(|error| format!("{error}; give a full URL such as https://agent.example.com/texts"))?;
@@ -79,12 +79,12 @@ impl Caller {
             return Err(format!("its scheme is {}; use https or http", url.scheme()));
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err("it holds a name or a password, which everybody who reads the agent would see; requests are signed instead".to_owned());
+            return Err("it contains a user name or a password, which everybody who can read the agent would see; requests are signed instead".to_owned());
         }
         if url.fragment().is_some() {
-            return Err("it has a fragment, which is never sent; leave out what follows the #".to_owned());
+            return Err("it has a fragment, which is never sent; remove the # and everything after it".to_owned());
         }
-        // Names are looked up when they are called: what they lead to changes.
+        // Host names are resolved at each call, because their addresses change.
         match url.host() {
             Some(url::Host::Ipv4(address)) => self.networks.admit(address.into(), transport(&url))?,
             Some(url::Host::Ipv6(address)) => self.networks.admit(address.into(), transport(&url))?,
@@ -99,7 +99,7 @@ fn transport(url: &Url) -> Transport {
     if url.scheme() == "https" { Transport::Tls } else { Transport::Plain }
 }
 
-/// A service as an agent.
+/// An agent that is a service of the customer.
 pub struct HttpAgent {
     caller: Caller,
     url: String,
@@ -109,16 +109,16 @@ pub struct HttpAgent {
 }
 
 impl HttpAgent {
-    /// A service at an address, which has this long for each answer.
+    /// An agent at a URL that must answer each request within `timeout`.
     pub fn new(caller: Caller, url: String, timeout: Duration, secrets: Vec<SecretString>) -> Self {
         Self { caller, url, timeout, secrets }
     }
 
-    async fn ask(&self, conversation: Conversation, asked: TurnInput) -> Result<Answer, AgentError> {
+    async fn call(&self, conversation: Conversation, input: TurnInput) -> Result<Answer, AgentError> {
         let failed = |what: String| AgentError::Failed(bounds::error(&format!("the agent's service {what}")));
         let url = self.caller.read_url(&self.url).map_err(|what| failed(format!("can't be called: {what}")))?;
-        let body = request_body(&conversation, &asked).map_err(|error| failed(format!("can't be asked: {error}")))?;
-        let timestamp = asked.at.timestamp();
+        let body = request_body(&conversation, &input).map_err(|error| failed(format!("can't be called: {error}")))?;
+        let timestamp = input.at.timestamp();
         let client = match transport(&url) {
             Transport::Tls => &self.caller.tls,
             Transport::Plain => &self.caller.plain,
@@ -127,11 +127,11 @@ impl HttpAgent {
             .post(url)
             .header(CONTENT_TYPE, "application/json")
             .header(ACCEPT, "application/json")
-            .header(standard_webhooks::ID, &asked.turn_id)
+            .header(standard_webhooks::ID, &input.turn_id)
             .header(standard_webhooks::TIMESTAMP, timestamp)
             .header(
                 standard_webhooks::SIGNATURE,
-                standard_webhooks::sign(&self.secrets, &asked.turn_id, timestamp, &body),
+                standard_webhooks::sign(&self.secrets, &input.turn_id, timestamp, &body),
             )
             .body(body)
             .timeout(self.timeout);
@@ -153,7 +153,7 @@ impl HttpAgent {
         read_answer(&bytes, conversation).map_err(failed)
     }
 
-    /// What went wrong, without the address: its query may hold a secret.
+    /// Describes the error without the URL, whose query may contain a secret.
     fn describe(&self, error: &reqwest::Error) -> String {
         if error.is_timeout() {
             return format!("did not answer within {} seconds", self.timeout.as_secs());
@@ -168,14 +168,14 @@ impl HttpAgent {
 }
 
 impl Agent for HttpAgent {
-    /// Nothing to run: the service learns of a session with its first turn.
+    /// There is nothing to run: the service learns of a session from its first turn.
     fn start(&self, conversation: Conversation) -> AgentFuture<'_> {
         let answer = Answer { state: conversation.state, language: conversation.language, ..Answer::default() };
         Box::pin(std::future::ready(Ok(answer)))
     }
 
-    fn reply(&self, conversation: Conversation, asked: TurnInput) -> AgentFuture<'_> {
-        Box::pin(self.ask(conversation, asked))
+    fn reply(&self, conversation: Conversation, input: TurnInput) -> AgentFuture<'_> {
+        Box::pin(self.call(conversation, input))
     }
 
     fn replies(&self) -> bool {
@@ -183,7 +183,7 @@ impl Agent for HttpAgent {
     }
 }
 
-/// What is posted.
+/// The body of the request.
 #[derive(Serialize)]
 struct Request<'a> {
     turn_id: &'a str,
@@ -193,12 +193,12 @@ struct Request<'a> {
     history: &'a [HistoryEntry],
 }
 
-fn request_body(conversation: &Conversation, asked: &TurnInput) -> serde_json::Result<Vec<u8>> {
+fn request_body(conversation: &Conversation, input: &TurnInput) -> serde_json::Result<Vec<u8>> {
     let Conversation { id, channel_type, caller_number, callee_number, env, language, state, history, .. } =
         conversation;
     serde_json::to_vec(&Request {
-        turn_id: &asked.turn_id,
-        attempt: asked.attempt,
+        turn_id: &input.turn_id,
+        attempt: input.attempt,
         conv: json!({
             "id": id,
             "channel_type": channel_type,
@@ -208,12 +208,12 @@ fn request_body(conversation: &Conversation, asked: &TurnInput) -> serde_json::R
             "language": language,
             "state": state,
         }),
-        messages: &asked.messages,
+        messages: &input.messages,
         history,
     })
 }
 
-/// What is answered.
+/// The body of the response.
 #[derive(Deserialize)]
 struct Reply {
     utterance: Option<String>,
@@ -224,31 +224,30 @@ struct Reply {
 }
 
 fn read_answer(bytes: &[u8], conversation: Conversation) -> Result<Answer, String> {
-    let said: Reply = serde_json::from_slice(bytes).map_err(|error| {
-        format!("answered with what is no {{utterance | messages, state?, hangup?}} in JSON: {error}")
-    })?;
-    if said.handoff.is_some_and(|handoff| !handoff.is_null() && handoff != Value::Bool(false)) {
+    let reply: Reply = serde_json::from_slice(bytes)
+        .map_err(|error| format!("did not answer with {{utterance | messages, state?, hangup?}} in JSON: {error}"))?;
+    if reply.handoff.is_some_and(|handoff| !handoff.is_null() && handoff != Value::Bool(false)) {
         return Err("asked for a handoff, which is not supported".to_owned());
     }
-    let texts = match (said.utterance, said.messages) {
+    let texts = match (reply.utterance, reply.messages) {
         (Some(_), Some(_)) => return Err("answered with an utterance and messages; give one of them".to_owned()),
         (Some(utterance), None) => vec![utterance],
         (None, messages) => messages.unwrap_or_default(),
     };
     if texts.len() > MOST_TEXTS {
-        return Err(format!("answered with {} messages; one turn says at most {MOST_TEXTS}", texts.len()));
+        return Err(format!("answered with {} messages; a turn has at most {MOST_TEXTS}", texts.len()));
     }
-    let state = match said.state {
+    let state = match reply.state {
         Some(mut state) => {
             bounds::object(&mut state, bounds::STATE_BYTES)
-                .map_err(|what| format!("answered with a state that can't be kept: {what}"))?;
+                .map_err(|what| format!("answered with a state that can't be stored: {what}"))?;
             state
         }
         None => conversation.state,
     };
     Ok(Answer {
         texts: texts.into_iter().filter(|text| !text.trim().is_empty()).collect(),
-        hangup: said.hangup.unwrap_or(false),
+        hangup: reply.hangup.unwrap_or(false),
         state,
         language: conversation.language,
         sends: Vec::new(),
@@ -277,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_read_as_documented_and_what_is_missing_changes_nothing() {
+    fn answers_are_parsed_as_documented_and_absent_keys_change_nothing() {
         let read = |text: &str| read_answer(text.as_bytes(), conversation()).expect("an answer");
         assert_eq!(read(r#"{"utterance": "hi", "more": 1}"#).texts, ["hi"]);
         assert_eq!(read(r#"{"messages": ["a", " ", "b"], "hangup": true}"#).texts, ["a", "b"]);
@@ -286,12 +285,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_is_told() {
+    fn an_invalid_answer_is_refused_with_the_reason() {
         for (text, why) in [
-            ("", "no {utterance"),
-            ("<html>", "no {utterance"),
-            ("[1]", "no {utterance"),
-            (r#"{"utterance": 7}"#, "no {utterance"),
+            ("", "not answer with {utterance"),
+            ("<html>", "not answer with {utterance"),
+            ("[1]", "not answer with {utterance"),
+            (r#"{"utterance": 7}"#, "not answer with {utterance"),
             (r#"{"utterance": "a", "messages": ["b"]}"#, "one of them"),
             (r#"{"state": {"a": {"b": ["\u0000"]}}}"#, "NUL"),
             (r#"{"state": {"a": [1, 1e99999]}}"#, "at a[1]: the number 1e+99999"),
@@ -307,8 +306,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_answer_of_a_service_takes_us_down(bytes: Vec<u8>) {
-            let _ = read_answer(&bytes, conversation());
+        fn no_answer_of_a_service_panics(bytes: Vec<u8>) {
+            let answer = read_answer(&bytes, conversation());
+            prop_assert!(answer.is_ok() || answer.is_err_and(|error| !error.is_empty()));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Tells a script's faults with line and column, before anybody texts it; it runs no function of the script.
+//! Checks a script and reports its faults with line and column. It runs the top level of the script, but no function.
 
 use std::collections::HashSet;
 
@@ -13,9 +13,9 @@ use crate::domain::bounds;
 /// Something that a script's author should know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
-    /// From 1; 0 when the fault has no place.
+    /// From 1; 0 if the fault has no position.
     pub line: usize,
-    /// From 1; 0 when the fault has no place.
+    /// From 1; 0 if the fault has no position.
     pub column: usize,
     /// Whether the script can't be used with it.
     pub fatal: bool,
@@ -26,7 +26,7 @@ pub struct Fault {
 pub fn check(source: &str) -> Vec<Fault> {
     let source = source.to_owned();
     let checked = on_own_thread(move || check_here(&source));
-    checked.unwrap_or_else(|error| vec![unplaced(true, error.to_string())])
+    checked.unwrap_or_else(|error| vec![without_position(true, error.to_string())])
 }
 
 /// The same, but on the current thread, which must be one of [`on_own_thread`] for its stack.
@@ -34,13 +34,11 @@ pub(super) fn check_here(source: &str) -> Result<Vec<Fault>, AgentError> {
     let mut faults = read(source);
     if !faults.iter().any(|fault| fault.fatal) {
         match Script::compile_here(source) {
-            Ok(script) if !script.has_reply => faults.push(unplaced(
-                false,
-                "the script has no reply(conv, text): after the greeting it says nothing".to_owned(),
-            )),
+            Ok(script) if !script.has_reply => faults
+                .push(without_position(false, "the script has no reply(conv, text), so it only greets".to_owned())),
             Ok(_) => {}
             Err(ours @ (AgentError::Ours(_) | AgentError::Interrupted(_))) => return Err(ours),
-            Err(error) => faults.push(placed(&error.to_string())),
+            Err(error) => faults.push(with_position(&error.to_string())),
         }
     }
     for fault in &mut faults {
@@ -77,26 +75,26 @@ fn fault_of(error: &starlark::Error) -> Fault {
             let begin = span.resolve_span().begin;
             Fault { line: begin.line + 1, column: begin.column + 1, fatal: true, message }
         }
-        None => unplaced(true, message),
+        None => without_position(true, message),
     }
 }
 
-/// Takes "line 3, column 7: …" apart again.
-fn placed(message: &str) -> Fault {
+/// Parses an error text such as "line 3, column 7: …".
+fn with_position(message: &str) -> Fault {
     let read = || {
         let (line, rest) = message.strip_prefix("line ")?.split_once(", column ")?;
         let (column, text) = rest.split_once(": ")?;
         Some(Fault { line: line.parse().ok()?, column: column.parse().ok()?, fatal: true, message: text.to_owned() })
     };
-    read().unwrap_or_else(|| unplaced(true, message.to_owned()))
+    read().unwrap_or_else(|| without_position(true, message.to_owned()))
 }
 
-fn unplaced(fatal: bool, message: String) -> Fault {
+fn without_position(fatal: bool, message: String) -> Fault {
     Fault { line: 0, column: 0, fatal, message }
 }
 
 impl std::fmt::Display for Fault {
-    /// `3:7: message`, or the message alone.
+    /// `3:7: message`, or only the message.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.line > 0 {
             write!(f, "{}:{}: ", self.line, self.column)?;

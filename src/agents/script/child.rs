@@ -30,7 +30,7 @@ const GRACE: Duration = Duration::from_millis(500);
 /// The wall-clock limit of a run, whatever CPU time it got. Then its runner is ended too.
 const MOST_WALL: Duration = Duration::from_secs(20);
 /// How often the CPU time of a run is checked.
-const LOOK: Duration = Duration::from_millis(100);
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// How long a new runner may take until it is ready.
 const MOST_START: Duration = Duration::from_secs(10);
 
@@ -128,7 +128,7 @@ impl Runner {
         };
         if let Some(why) = no_sandbox {
             static TOLD: Once = Once::new();
-            TOLD.call_once(|| tracing::warn!(why, "this system does not refuse script runners files and sockets"));
+            TOLD.call_once(|| tracing::warn!(why, "script runners have no sandbox on this system"));
         }
         let clock = child.id().and_then(clock_of);
         let (scripts, allowed, is_over) = (HashSet::new(), Arc::default(), false);
@@ -145,14 +145,14 @@ impl Runner {
         };
         let ended = tokio::time::timeout(Duration::from_secs(1), self.child.wait()).await;
         let Ok(Ok(status)) = ended else {
-            return Stop::One(AgentError::Interrupted(format!("the script's runner can't be understood: {broken}")));
+            return Stop::One(AgentError::Interrupted(format!("the script's runner gave no valid answer: {broken}")));
         };
         let over_limit = |what: &str| Stop::One(AgentError::OverLimit(what.to_owned()));
         match (status.code(), std::os::unix::process::ExitStatusExt::signal(&status)) {
-            (Some(OVER_MEMORY), _) => over_limit("the script took its runner down: it used too much memory"),
+            (Some(OVER_MEMORY), _) => over_limit("the script ended its runner: it used too much memory"),
             // A stack overflow ends a process through its guard, or by a signal where the guard fails.
             (Some(OVER_STACK), _) | (_, Some(nix::libc::SIGSEGV | nix::libc::SIGBUS | nix::libc::SIGILL)) => {
-                over_limit("the script took its runner down: its values lie too deep in each other")
+                over_limit("the script ended its runner: its values are nested too deep")
             }
             (_, Some(nix::libc::SIGXCPU)) => over_limit(&over_time("the script", MOST_TIME)),
             // Something else ended the runner, perhaps before it got the request.
@@ -160,26 +160,26 @@ impl Runner {
         }
     }
 
-    /// Reads a script unless the runner knows it, and notes what it offers and how long that took. Returns why the
-    /// script can't be read.
+    /// Compiles a script unless the runner knows it, and records its functions and the time it took. Returns why the
+    /// script can't be compiled.
     pub(super) async fn read_once(&mut self, source: &Source, ran: &mut Ran) -> Result<Option<AgentError>, Broken> {
         if self.scripts.contains(&source.key) {
             return Ok(None);
         }
         if self.scripts.len() >= MOST_SCRIPTS {
             self.scripts.clear();
-            self.ask(&Request::Forget, READ).await?;
+            self.send(&Request::Forget, READ).await?;
         }
         let (meter, began) = (self.clock.and_then(Meter::of), Instant::now());
         allow(&self.allowed, QUICK_TO_READ);
         let request = Request::Read { key: source.key.clone(), source: source.text.clone() };
-        let answer = self.ask(&request, READ).await?;
+        let answer = self.send(&request, READ).await?;
         ran.reading = used_since(meter, began);
         allow(&self.allowed, QUICK + ran.reading);
         Ok(match answer {
-            Response::Read(facts) => {
+            Response::Read(functions) => {
                 self.scripts.insert(source.key.clone());
-                ran.facts = Some(facts);
+                ran.functions = Some(functions);
                 None
             }
             Response::Failed(error) => Some(error),
@@ -229,7 +229,7 @@ impl Runner {
         }
     }
 
-    pub(super) async fn ask(&mut self, request: &Request, bound: Bound) -> Result<Response, Broken> {
+    pub(super) async fn send(&mut self, request: &Request, bound: Bound) -> Result<Response, Broken> {
         if self.is_over {
             return Err(Broken::Over);
         }
@@ -261,7 +261,7 @@ async fn answer_of(
     let read = {
         let mut reading = pin!(from.read_until(b'\n', &mut line));
         loop {
-            if let Ok(read) = tokio::time::timeout(LOOK, &mut reading).await {
+            if let Ok(read) = tokio::time::timeout(CHECK_INTERVAL, &mut reading).await {
                 break read?;
             }
             let used = used_since(meter, began);
@@ -295,7 +295,7 @@ pub(super) fn lower_priority(thread: i32) {
     // SAFETY: the call reads and writes no memory of this process. Linux accepts a thread id here.
     let lowered = unsafe { nix::libc::setpriority(nix::libc::PRIO_PROCESS, thread, LOW_PRIORITY) };
     if lowered != 0 {
-        tracing::debug!(error = %std::io::Error::last_os_error(), "a slow script keeps its priority");
+        tracing::debug!(error = %std::io::Error::last_os_error(), "the priority of a slow script could not be lowered");
     }
 }
 

@@ -1,4 +1,4 @@
-//! The `conv` of scripts: what they read, write and say; it sends nothing and stores nothing.
+//! Defines the `conv` object that scripts use to read the conversation, to set its state and to answer.
 
 #![expect(
     unsafe_code,
@@ -25,7 +25,7 @@ use crate::domain::bounds;
 use crate::domain::phone_number;
 use crate::domain::segments;
 
-/// How many log lines of one run are kept; a loop must not fill the log.
+/// The most log lines of one run, so that a loop does not fill the log.
 const MOST_LOG_LINES: usize = 100;
 
 /// `conv`.
@@ -42,8 +42,8 @@ pub struct Conv<'v> {
     messages: Value<'v>,
     media: Value<'v>,
     log: Value<'v>,
-    said: RefCell<Vec<String>>,
-    /// Each as JSON, like the lines of the log.
+    texts: RefCell<Vec<String>>,
+    /// Each as JSON, like the log lines.
     sends: RefCell<Vec<String>>,
 }
 
@@ -59,11 +59,11 @@ impl<'v> Conv<'v> {
         let history: Vec<Value> = conversation
             .history
             .iter()
-            .map(|said| {
+            .map(|entry| {
                 heap.alloc(AllocStruct([
-                    ("role", heap.alloc(said.role.as_str())),
-                    ("text", heap.alloc(said.text.as_str())),
-                    ("at", heap.alloc(said.at.to_rfc3339())),
+                    ("role", heap.alloc(entry.role.as_str())),
+                    ("text", heap.alloc(entry.text.as_str())),
+                    ("at", heap.alloc(entry.at.to_rfc3339())),
                 ]))
             })
             .collect();
@@ -81,14 +81,14 @@ impl<'v> Conv<'v> {
             messages: heap.alloc(messages),
             media: heap.alloc(media),
             log,
-            said: RefCell::default(),
+            texts: RefCell::default(),
             sends: RefCell::default(),
         })
     }
 
     /// The texts of `conv.say`, in order.
-    pub fn said(&self) -> Vec<String> {
-        self.said.borrow().clone()
+    pub fn texts(&self) -> Vec<String> {
+        self.texts.borrow().clone()
     }
 
     /// The texts of `conv.send_sms` and `conv.send_sms_template`, in order.
@@ -104,13 +104,13 @@ impl<'v> Conv<'v> {
         }
         let mut sends = self.sends.borrow_mut();
         if sends.len() >= MOST_SENDS {
-            return Err(refused(format!("one turn sends at most {MOST_SENDS} texts outside its answer")));
+            return Err(refused(format!("a turn sends at most {MOST_SENDS} texts outside its answer")));
         }
         sends.push(serde_json::to_string(send).map_err(|error| refused(error.to_string()))?);
         Ok(NoneType)
     }
 
-    /// What it logged.
+    /// The lines that the script logged.
     pub fn log_lines(&self) -> Vec<LogLine> {
         let log = self.log.downcast_ref::<Log>();
         let lines = log.map(|log| log.lines.borrow().clone()).unwrap_or_default();
@@ -183,20 +183,20 @@ starlark::methods_static!(CONV_METHODS = conv_methods);
 
 #[starlark_module]
 fn conv_methods(builder: &mut MethodsBuilder) {
-    /// Says a text, before the one that the function returns.
+    /// Adds a text to the answer, before the text that the function returns.
     fn say(this: Value, #[starlark(require = pos)] text: &str) -> starlark::Result<NoneType> {
         let conv = this.downcast_ref_err::<Conv>()?;
-        let mut said = conv.said.borrow_mut();
-        if said.len() >= MOST_TEXTS {
-            return Err(refused(format!("one turn says at most {MOST_TEXTS} texts")));
+        let mut texts = conv.texts.borrow_mut();
+        if texts.len() >= MOST_TEXTS {
+            return Err(refused(format!("a turn says at most {MOST_TEXTS} texts")));
         }
         if !text.trim().is_empty() {
-            said.push(text.to_owned());
+            texts.push(text.to_owned());
         }
         Ok(NoneType)
     }
 
-    /// Sends a text outside the answer, when the turn is over: to a number, from one of ours (None: the session's).
+    /// Sends a text outside the answer after the turn, from one of the project's numbers (None: the session's).
     fn send_sms(this: Value, to: &str, from_number: NoneOr<&str>, content: &str) -> starlark::Result<NoneType> {
         let length = segments::units(content);
         if segments::is_blank(content) || length > segments::MOST_UNITS {
@@ -206,11 +206,11 @@ fn conv_methods(builder: &mut MethodsBuilder) {
         this.downcast_ref_err::<Conv>()?.send(&OutboundRequest {
             to: to.to_owned(),
             from,
-            wording: MessageBody::Text(content.to_owned()),
+            body: MessageBody::Text(content.to_owned()),
         })
     }
 
-    /// Sends a template of the project, with its variables filled in, when the turn is over.
+    /// Sends a rendered template of the project after the turn.
     fn send_sms_template<'v>(
         this: Value<'v>,
         to: &str,
@@ -220,7 +220,7 @@ fn conv_methods(builder: &mut MethodsBuilder) {
         if !crate::agents::template::is_name(template) {
             let shown = bounds::text(template, 40);
             return Err(refused(format!(
-                "{shown:?} is no name of a template: it has 1 to 100 letters, digits, _, . and -, and begins with none of the last two"
+                "{shown:?} is not a template name: a name has 1 to 100 letters, digits, _, . and -, and begins with a letter, a digit or _"
             )));
         }
         let variables = match variables.into_option().map(to_json) {
@@ -236,12 +236,12 @@ fn conv_methods(builder: &mut MethodsBuilder) {
         this.downcast_ref_err::<Conv>()?.send(&OutboundRequest {
             to: to.to_owned(),
             from: None,
-            wording: MessageBody::Template { name: template.to_owned(), variables },
+            body: MessageBody::Template { name: template.to_owned(), variables },
         })
     }
 }
 
-/// `conv.state`: a dict whose keys are attributes too. A missing one is None.
+/// `conv.state`: a dict whose keys are also attributes. A missing attribute is None.
 #[derive(Debug, Trace, ProvidesStaticType, NoSerialize, Allocative)]
 pub struct State<'v> {
     values: RefCell<SmallMap<String, Value<'v>>>,
@@ -254,7 +254,7 @@ impl<'v> State<'v> {
         heap.alloc_complex_no_freeze(Self { values: RefCell::new(values) })
     }
 
-    /// The state as JSON, or what in it can't be kept.
+    /// The state as JSON. The error names a value that can't be stored.
     pub fn to_json(&self) -> Result<Map<String, Json>, String> {
         self.values
             .borrow()
@@ -335,18 +335,18 @@ fn state_methods(builder: &mut MethodsBuilder) {
         Ok(found.or(default).unwrap_or_else(Value::new_none))
     }
 
-    /// Takes a key away and gives its value, or the default.
+    /// Removes a key and returns its value, or the default.
     fn pop<'v>(
         this: Value<'v>,
         #[starlark(require = pos)] key: &str,
         #[starlark(require = pos)] default: Option<Value<'v>>,
     ) -> starlark::Result<Value<'v>> {
         let state = this.downcast_ref_err::<State>()?;
-        let taken = state.values.borrow_mut().shift_remove(key);
-        Ok(taken.or(default).unwrap_or_else(Value::new_none))
+        let removed = state.values.borrow_mut().shift_remove(key);
+        Ok(removed.or(default).unwrap_or_else(Value::new_none))
     }
 
-    /// The state as a plain dict; changing it changes nothing.
+    /// A copy of the state as a dict.
     fn items<'v>(this: Value<'v>, heap: Heap<'v>) -> starlark::Result<Value<'v>> {
         let state = this.downcast_ref_err::<State>()?;
         let values = state.values.borrow();

@@ -1,13 +1,13 @@
-//! Refuses scripts whose expressions lie so deep in each other that the interpreter would run out of stack; it does not parse them.
+//! Refuses scripts whose expressions are nested so deep that the interpreter would run out of stack.
 //!
-//! The interpreter recurses into every operator, call and bracket, in debug builds with over
-//! 5 kB a level, and a thread that runs out of stack takes the process with it.
+//! The interpreter recurses into every operator, call and bracket. In debug builds a level takes over 5 kB of stack, and
+//! a stack overflow ends the process.
 
-/// Operators, names and brackets that one expression may chain or nest.
+/// The most operators, names and brackets that one expression may chain or nest.
 const MOST_LINKS: usize = 1_000;
-/// Branches that one script may chain: each `elif` lies within the one before.
+/// The most `elif` branches of a script: each is nested in the one before.
 const MOST_ELIFS: usize = 1_000;
-/// Blanks before a statement.
+/// The most blanks before a statement.
 const MOST_INDENT: usize = 200;
 
 /// The contents of one open bracket, or of the top level.
@@ -32,7 +32,7 @@ struct Reader<'s> {
     indent: Option<usize>,
 }
 
-/// What is too deep, with its line, or nothing.
+/// The line and the fault of the first expression that is nested too deep.
 pub fn too_deep(source: &str) -> Option<(usize, String)> {
     let mut reader =
         Reader { rest: source.chars().peekable(), line: 1, elifs: 0, levels: vec![Level::default()], indent: Some(0) };
@@ -68,7 +68,7 @@ impl Reader<'_> {
         match letter {
             '\n' => self.end_line(),
             '#' => while self.rest.next_if(|next| *next != '\n').is_some() {},
-            '"' | '\'' => self.skip_quoted(letter),
+            '"' | '\'' => self.pass_quoted(letter),
             '(' | '[' | '{' => {
                 self.link();
                 self.levels.push(Level::default());
@@ -129,13 +129,13 @@ impl Reader<'_> {
         }
     }
 
-    fn skip_quoted(&mut self, quote: char) {
+    fn pass_quoted(&mut self, quote: char) {
         let mut quotes = 1;
         while quotes < 3 && self.rest.next_if_eq(&quote).is_some() {
             quotes += 1;
         }
         if quotes != 2 {
-            self.line += skip_string(&mut self.rest, quote, quotes);
+            self.line += pass_string(&mut self.rest, quote, quotes);
         }
         self.link();
     }
@@ -148,7 +148,7 @@ impl Reader<'_> {
 }
 
 /// Skips to the end of a string and counts its lines.
-fn skip_string(rest: &mut std::iter::Peekable<std::str::Chars>, quote: char, quotes: usize) -> usize {
+fn pass_string(rest: &mut std::iter::Peekable<std::str::Chars>, quote: char, quotes: usize) -> usize {
     let (mut lines, mut closing) = (0, 0);
     while let Some(letter) = rest.next() {
         match letter {
@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_is_not_deep() {
+    fn a_long_script_is_not_deep() {
         let table = format!("x = [\n{}]\n", "    {\"a\": 1, \"b\": (2, 3)},\n".repeat(5_000));
         let text = format!("x = \"\"\"{}\"\"\"\ny = '{}'\n", "((((\n".repeat(1_000), "[".repeat(2_000));
         let lines = "if x:\n    y = 1 + 2\n".repeat(2_000);
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn deep_is_told_with_its_line() {
+    fn a_deep_expression_is_reported_with_its_line() {
         for deep in
             ["(".repeat(2_000), "-".repeat(2_000), "not ".repeat(2_000), "f()".repeat(2_000), "1 + ".repeat(2_000)]
         {

@@ -1,7 +1,7 @@
-//! Reads and runs scripts, right here; it bounds steps, calls and memory as far as an interpreter can from within.
+//! Compiles and runs scripts in this process, within the interpreter's own limits on steps, calls and memory.
 //!
-//! A script can still exhaust the stack or the memory of its process. So those that serve people run in
-//! [`super::runner`], and only tools call this directly.
+//! A script can still exhaust the stack or the memory of its process. So agents run in [`super::runner`], and only tools
+//! call this module directly.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,11 +21,11 @@ use super::{depth, memory};
 use crate::agents::{AgentError, Answer, Conversation};
 use crate::domain::bounds;
 
-/// Function calls and loop rounds of one run. A tick is at the least some 50 ns.
+/// The most function calls and loop iterations of one run. One takes about 50 ns at least.
 const MOST_TICKS: u64 = 2_000_000;
-/// Calls within calls.
+/// The most nested calls.
 const MOST_DEPTH: usize = 64;
-/// Bytes of one run's values, checked now and then.
+/// The most bytes of one run's values. The interpreter checks it only from time to time.
 const MOST_HEAP: usize = 64 << 20;
 /// How many bytes a compiled script may keep, where allocations are counted. It stays in its runner beside other
 /// scripts.
@@ -34,28 +34,28 @@ const MOST_KEPT: isize = 16 << 20;
 pub(super) const MOST_TIME: Duration = Duration::from_secs(3);
 /// The CPU time that a script's top level may use. It runs again in each new runner, before any answer.
 pub(super) const MOST_TIME_OF_TOP_LEVEL: Duration = Duration::from_millis(500);
-/// Reading a script recurses into its expressions, `depth` says how far; comparing and printing values
-/// recurses into them. The pages are only taken when they are touched.
+/// The stack of the thread that runs scripts. Compiling recurses into expressions (`depth` limits how deep); comparing
+/// and printing recurse into values. The system allocates a page only when it is used.
 const STACK: usize = 64 << 20;
 
-/// A script that was read and can be run.
+/// A compiled script.
 #[derive(Debug)]
 pub struct Script {
     module: FrozenModule,
-    /// The name of its start function, if it has one.
+    /// The name of the start function, if there is one.
     pub(super) has_start: Option<&'static str>,
     pub(super) has_reply: bool,
 }
 
 impl Script {
-    /// Reads a script and runs its top level on a thread of its own.
+    /// Compiles a script and runs its top level on a separate thread.
     #[cfg(test)]
     pub fn compile(source: &str) -> Result<Self, AgentError> {
         let source = source.to_owned();
         on_own_thread(move || Self::compile_here(&source))
     }
 
-    /// Reads a script and runs its top level on the current thread, which must be one of [`on_own_thread`] for its
+    /// Compiles a script and runs its top level on the current thread, which must be one of [`on_own_thread`] for its
     /// stack. The error names line and column.
     pub(super) fn compile_here(source: &str) -> Result<Self, AgentError> {
         let before = memory::live();
@@ -63,7 +63,7 @@ impl Script {
         let kept = memory::live() - before;
         if kept > MOST_KEPT {
             return Err(AgentError::Unusable(format!(
-                "the script's top level keeps {} MiB of values, and {} are the most",
+                "the script's top level keeps {} MiB of values; the limit is {}",
                 kept >> 20,
                 MOST_KEPT >> 20
             )));
@@ -76,12 +76,12 @@ impl Script {
     pub fn run(&self, conversation: Conversation, texts: Option<Vec<String>>) -> Result<Answer, AgentError> {
         let function = if texts.is_some() { self.has_reply.then_some("reply") } else { self.has_start };
         let Some(function) = function else { return Ok(Answer::silent(conversation)) };
-        // What a run leaves behind is its own heap, and nothing of it is seen again.
+        // A panic leaves only the heap of the run behind, and nothing uses it again.
         let running = AssertUnwindSafe(|| self.call(function, conversation, texts));
         catch_unwind(running).unwrap_or_else(|_| Err(panicked()))
     }
 
-    /// Runs one of its functions, right here.
+    /// Calls a function of the script on the current thread.
     pub(super) fn call(
         &self,
         function: &str,
@@ -105,12 +105,12 @@ impl Script {
                 returned.map_err(|error| readable(function, &error, &evaluator, MOST_TIME))?
             };
 
-            let held = conv.downcast_ref::<Conv>().ok_or_else(|| AgentError::Failed("conv is gone".to_owned()))?;
+            let conv = conv.downcast_ref::<Conv>().ok_or_else(|| AgentError::Failed("conv is gone".to_owned()))?;
             let mut answer = Answer {
-                texts: held.said(),
-                sends: held.sends(),
-                language: held.language(),
-                log: held.log_lines(),
+                texts: conv.texts(),
+                sends: conv.sends(),
+                language: conv.language(),
+                log: conv.log_lines(),
                 ..Answer::default()
             };
             read_returned(function, returned, &mut answer)?;
@@ -150,7 +150,7 @@ fn compile_here(source: &str) -> Result<Script, AgentError> {
     })
 }
 
-/// Runs on a thread with a stack for deep expressions and deep values.
+/// Runs on a separate thread whose stack is large enough for deep expressions and values.
 pub(super) fn on_own_thread<T: Send + 'static>(
     run: impl FnOnce() -> Result<T, AgentError> + Send + 'static,
 ) -> Result<T, AgentError> {
@@ -163,19 +163,19 @@ pub(super) fn on_own_thread<T: Send + 'static>(
         .unwrap_or_else(|_| Err(panicked()))
 }
 
-/// What a panic of the interpreter means for its script. The interpreter's arena panics when an allocation is refused, and
-/// collections panic when they would have too many elements.
+/// The error of a script whose interpreter panicked. The interpreter's arena panics when an allocation is refused, and
+/// collections panic when they would get too many elements.
 pub(super) fn panicked() -> AgentError {
     if memory::was_refused() {
         return AgentError::OverLimit("the script used too much memory".to_owned());
     }
     AgentError::Failed(
-        "the interpreter broke off; most likely a value that the script builds is too large for it, such as list(enumerate(range(1 << 30)))"
+        "the interpreter failed; most likely the script builds a value that is too large, such as list(enumerate(range(1 << 30)))"
             .to_owned(),
     )
 }
 
-/// Python as far as Starlark goes: f-strings, lambdas, types that are read and ignored; no load.
+/// The dialect of Starlark: with f-strings, lambdas and type annotations (which are ignored), without `load`.
 pub(super) fn dialect() -> Dialect {
     Dialect {
         enable_load: false,
@@ -232,7 +232,7 @@ fn bounded<'v, 'a, 'e>(module: &'a Module<'v>, most: Duration) -> Result<Evaluat
     Ok(evaluator)
 }
 
-/// A text, a dict with `utterance` and `hangup`, or nothing.
+/// Parses the value that a function returned: a text, a dict with `utterance` and `hangup`, or None.
 fn read_returned(function: &str, returned: Value, answer: &mut Answer) -> Result<(), AgentError> {
     if returned.is_none() {
         return Ok(());
@@ -271,7 +271,7 @@ fn filled(text: &str) -> Option<String> {
 
 fn read_state(state: Value) -> Result<Map<String, Json>, AgentError> {
     let state = state.downcast_ref::<State>().ok_or_else(|| AgentError::Failed("conv.state is gone".to_owned()))?;
-    let refused = |what: String| AgentError::Failed(format!("conv.state can't be kept: {what}"));
+    let refused = |what: String| AgentError::Failed(format!("conv.state can't be stored: {what}"));
     let mut state = state.to_json().map_err(refused)?;
     bounds::object(&mut state, bounds::STATE_BYTES).map_err(refused)?;
     Ok(state)
@@ -283,8 +283,7 @@ fn readable(function: &str, error: &starlark::Error, evaluator: &Evaluator, most
     if IS_OVER_TIME.take() {
         return AgentError::OverLimit(over_time(function, most));
     }
-    // The interpreter reports these limits only in the text of a general error kind. So its counters must exceed them
-    // too.
+    // The interpreter reports these two limits only in the text of a general error, so its counters are checked too.
     let is_told = |words: String| {
         matches!(error.kind(), ErrorKind::Other(_)) && {
             let told = error.without_diagnostic().to_string();

@@ -1,4 +1,4 @@
-//! JSON and Starlark values into each other; what JSON can't say is refused, never bent.
+//! Converts Starlark values to JSON. A value that JSON can't express is an error.
 
 use serde_json::{Map, Number, Value as Json};
 use starlark::values::dict::DictRef;
@@ -9,14 +9,14 @@ use starlark::values::{Value, ValueLike};
 
 use crate::domain::bounds;
 
-/// A value as JSON, or what in it JSON can't say.
+/// A value as JSON. The error names a value that JSON can't express.
 pub fn to_json(value: Value) -> Result<Json, String> {
     to_json_at(value, 0)
 }
 
 fn to_json_at(value: Value, depth: usize) -> Result<Json, String> {
     if depth > bounds::DEPTH {
-        return Err(format!("values lie over {} deep in each other", bounds::DEPTH));
+        return Err(format!("values are nested over {} deep", bounds::DEPTH));
     }
     if value.is_none() {
         return Ok(Json::Null);
@@ -25,7 +25,7 @@ fn to_json_at(value: Value, depth: usize) -> Result<Json, String> {
         return Ok(Json::Bool(truth));
     }
     if let Some(text) = value.unpack_str() {
-        // PostgreSQL's jsonb can't hold it either.
+        // PostgreSQL's jsonb can't store NUL.
         return if text.contains('\0') {
             Err("a text holds the character NUL".to_owned())
         } else {
@@ -68,5 +68,5 @@ fn to_json_at(value: Value, depth: usize) -> Result<Json, String> {
             other => Ok(other),
         };
     }
-    Err(format!("a {} is no JSON; use None, bool, int, float, string, list or dict", value.get_type()))
+    Err(format!("a {} can't be stored as JSON; use None, bool, int, float, string, list or dict", value.get_type()))
 }

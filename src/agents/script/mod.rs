@@ -1,4 +1,5 @@
-//! The `script` kind: Starlark, Python's syntax without I/O, bounded in steps, depth, memory and time; it keeps nothing between turns but the state.
+//! The `script` kind of agents: Starlark scripts, limited in steps, depth, memory and time. Only the state lasts from one
+//! turn to the next.
 
 pub mod check;
 mod child;
@@ -22,14 +23,14 @@ use runner::{Run, Runners, Source};
 pub use slots::Headroom;
 use uuid::Uuid;
 
-/// A script as an agent.
+/// An agent that is a script.
 pub struct ScriptAgent {
     runs: Queue,
 }
 
 impl ScriptAgent {
-    /// A project's script, which is read at its first turn. `key` identifies the script, so each script needs a key of
-    /// its own.
+    /// A project's script, which is compiled at its first turn. `key` identifies the script, so each script needs its own
+    /// key.
     pub fn new(runners: Runners, project: Uuid, key: String, text: String) -> Self {
         Self { runs: Queue::new(runners, Source { project, key, text }) }
     }
@@ -40,8 +41,10 @@ impl ScriptAgent {
     }
 
     async fn run(&self, conversation: Conversation, texts: Option<Vec<String>>) -> Result<Answer, AgentError> {
-        let is_defined =
-            self.runs.facts().is_none_or(|facts| if texts.is_some() { facts.has_reply } else { facts.has_start });
+        let is_defined = self
+            .runs
+            .functions()
+            .is_none_or(|defined| if texts.is_some() { defined.has_reply } else { defined.has_start });
         if !is_defined {
             return Ok(Answer::silent(conversation));
         }
@@ -54,13 +57,13 @@ impl Agent for ScriptAgent {
         Box::pin(self.run(conversation, None))
     }
 
-    fn reply(&self, conversation: Conversation, asked: TurnInput) -> AgentFuture<'_> {
-        let texts = asked.messages.into_iter().map(|message| message.text).collect();
+    fn reply(&self, conversation: Conversation, input: TurnInput) -> AgentFuture<'_> {
+        let texts = input.messages.into_iter().map(|message| message.text).collect();
         Box::pin(self.run(conversation, Some(texts)))
     }
 
     fn replies(&self) -> bool {
-        self.runs.facts().is_none_or(|facts| facts.has_reply)
+        self.runs.functions().is_none_or(|defined| defined.has_reply)
     }
 }
 

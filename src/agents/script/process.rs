@@ -1,5 +1,4 @@
-//! The runner's side: a process that answers requests until its standard input ends, within limits that no script can
-//! escape.
+//! The main loop of a runner: answers requests until standard input ends, within limits that no script can escape.
 
 use std::collections::HashMap;
 use std::io::{BufRead, Write};
@@ -11,7 +10,7 @@ use nix::time::{ClockId, clock_gettime};
 
 use super::check::check_here;
 use super::interpret::{MOST_TIME, Script, on_own_thread, panicked};
-use super::protocol::{Facts, MOST_ANSWER, Request, Response};
+use super::protocol::{DefinedFunctions, MOST_ANSWER, Request, Response};
 use super::{memory, sandbox};
 use crate::agents::AgentError;
 use crate::domain::bounds;
@@ -58,9 +57,7 @@ fn serve_here() -> std::io::Result<()> {
     // Without this limit, nothing would end a run after the parent process is gone.
     let first = match bound_cpu_time() {
         Ok(_) => Response::Ready { thread: sandbox::this_thread(), no_sandbox },
-        Err(error) => {
-            Response::Failed(AgentError::Ours(format!("the limit of its processor's time can't be set: {error}")))
-        }
+        Err(error) => Response::Failed(AgentError::Ours(format!("the limit of its CPU time can't be set: {error}"))),
     };
     write(&mut written, &first)?;
     answers.write_all(&written)?;
@@ -128,8 +125,9 @@ fn write(written: &mut Vec<u8>, answer: &Response) -> std::io::Result<()> {
     let bytes = written.len() - before;
     if bytes > MOST_ANSWER {
         written.truncate(before);
-        let what =
-            format!("the script's answer is {bytes} bytes of JSON, and {MOST_ANSWER} is the most; say and keep less");
+        let what = format!(
+            "the script's answer is {bytes} bytes of JSON; the limit is {MOST_ANSWER}: send less text, or keep less state"
+        );
         serde_json::to_writer(&mut *written, &Response::Last(Box::new(Response::Failed(AgentError::Failed(what)))))?;
     }
     written.push(b'\n');
@@ -155,9 +153,9 @@ fn try_answer(request: Request, scripts: &mut HashMap<String, Script>) -> Result
         }
         Request::Read { key, source } => {
             let script = Script::compile_here(&source)?;
-            let facts = Facts { has_start: script.has_start.is_some(), has_reply: script.has_reply };
+            let functions = DefinedFunctions { has_start: script.has_start.is_some(), has_reply: script.has_reply };
             scripts.insert(key, script);
-            Ok(Response::Read(facts))
+            Ok(Response::Read(functions))
         }
         Request::Run { key, conversation, texts } => {
             let script = scripts.get(&key);

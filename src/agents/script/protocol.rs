@@ -1,4 +1,4 @@
-//! The messages between a process and its script runners: one line of JSON each.
+//! Defines the messages between a process and its script runners. Each is one line of JSON.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -12,7 +12,7 @@ pub(super) const MOST_ANSWER: usize = 8 << 20;
 
 /// The functions that a script defines.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub struct Facts {
+pub struct DefinedFunctions {
     pub has_start: bool,
     pub has_reply: bool,
 }
@@ -21,15 +21,15 @@ pub struct Facts {
 pub(super) enum Request {
     /// Forget all scripts.
     Forget,
-    /// Keep a script under a key.
+    /// Compile a script and keep it under a key.
     Read { key: String, source: String },
-    /// Run a script that was read.
+    /// Run a compiled script.
     Run { key: String, conversation: Box<Conversation>, texts: Option<Vec<String>> },
-    /// Tell a script's faults.
+    /// Report a script's faults.
     Check { source: String },
-    /// Fill in a template.
+    /// Render a template.
     Fill { template: String, variables: Map<String, Value> },
-    /// Tell why a template can't be read.
+    /// Report why a template can't be parsed.
     CheckTemplate { template: String },
 }
 
@@ -48,7 +48,7 @@ pub(super) enum Response {
         no_sandbox: Option<String>,
     },
     Forgotten,
-    Read(Facts),
+    Read(DefinedFunctions),
     Ran(Box<Answer>),
     Checked(Vec<Fault>),
     /// The text, or what is wrong with the template or its variables.

@@ -1,4 +1,4 @@
-//! The runs of one script that wait for a runner. Quick runs go there together. Knows no other script.
+//! Queues the runs of one script until a runner is free. Quick runs are sent to a runner in batches.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -6,25 +6,25 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::protocol::Facts;
+use super::protocol::DefinedFunctions;
 use super::runner::{Ran, Run, Runners, Source, Stop, too_many_ended};
-use super::slots::{Headroom, Pace, Place, at};
+use super::slots::{Headroom, Pace, QueuePermit, at};
 use super::slowness::Slowness;
 use crate::agents::{AgentError, Answer};
 
-/// How often a run is sent to a runner that ends without an answer when no script is to blame.
+/// How often a run is sent to a runner that ends without an answer for an unknown reason.
 const MOST_TRIES: usize = 3;
-/// How long a failure to read a script is remembered when the script is not to blame.
+/// How long a failure to compile a script is remembered if it is not the script's fault.
 const UNREADABLE: Duration = Duration::from_secs(30);
 
 struct Waiting {
     run: Run,
     answer: oneshot::Sender<Result<Answer, AgentError>>,
-    /// It was there when a runner went down: perhaps by its fault.
+    /// Whether it was in a batch whose runner ended. It may be the cause, so it is retried alone.
     alone: bool,
     tries: usize,
-    /// The run's place in the queue for slow slots, while it waits for one.
-    place: Option<Place>,
+    /// The permit to wait for a slow slot.
+    permit: Option<QueuePermit>,
 }
 
 /// The runs of a script.
@@ -33,33 +33,33 @@ pub struct Queue(Arc<Inner>);
 struct Inner {
     runners: Runners,
     source: Source,
-    /// What the script offers, known since it was first read.
-    facts: OnceLock<Facts>,
+    /// The functions of the script, known once it was compiled.
+    functions: OnceLock<DefinedFunctions>,
     state: Mutex<State>,
     /// One script may use at most half of the quick runners, and as many slow ones, so that other scripts find runners.
-    shares: [Arc<Semaphore>; 2],
+    concurrency: [Arc<Semaphore>; 2],
 }
 
 struct State {
     /// The runs that wait for quick slots, and those that wait for slow slots.
     waiting: [VecDeque<Waiting>; 2],
     slowness: Slowness,
-    /// Why the script can't be read, either for good or until the given time.
+    /// Why the script can't be compiled, either for good or until the given time.
     unreadable: Option<(AgentError, Option<Instant>)>,
 }
 
 impl Queue {
     /// A queue for a script, which is read at its first run.
     pub fn new(runners: Runners, source: Source) -> Self {
-        let share = || Arc::new(Semaphore::new((runners.count() / 2).max(1)));
-        let shares = [share(), share()];
+        let half = || Arc::new(Semaphore::new((runners.count() / 2).max(1)));
+        let concurrency = [half(), half()];
         let state = State { waiting: Default::default(), slowness: Slowness::new(), unreadable: None };
-        Self(Arc::new(Inner { runners, source, facts: OnceLock::new(), state: Mutex::new(state), shares }))
+        Self(Arc::new(Inner { runners, source, functions: OnceLock::new(), state: Mutex::new(state), concurrency }))
     }
 
-    /// What the script offers, if it was read.
-    pub fn facts(&self) -> Option<Facts> {
-        self.0.facts.get().copied()
+    /// The functions of the script, if it was compiled.
+    pub fn functions(&self) -> Option<DefinedFunctions> {
+        self.0.functions.get().copied()
     }
 
     /// How many more runs may come: any number, unless the script's runs are slow.
@@ -77,22 +77,22 @@ impl Queue {
 
     /// Runs the script.
     pub async fn run(&self, run: Run) -> Result<Answer, AgentError> {
-        let (answer, answered) = oneshot::channel();
-        let mut waiting = Waiting { run, answer, alone: false, tries: 0, place: None };
+        let (answer, receiver) = oneshot::channel();
+        let mut waiting = Waiting { run, answer, alone: false, tries: 0, permit: None };
         let pace = {
             let mut state = self.0.lock();
             if let Some(error) = state.unreadable() {
                 return Err(error);
             }
             let pace = state.slowness.pace(&waiting.run.conversation.id);
-            if pace == Pace::Slow && !self.0.give_place(&mut waiting) {
+            if pace == Pace::Slow && !self.0.acquire_permit(&mut waiting) {
                 return Err(too_many_wait());
             }
             at(&mut state.waiting, pace).push_back(waiting);
             pace
         };
         self.0.clone().begin(pace);
-        answered.await.unwrap_or_else(|_| Err(AgentError::Ours("the process is stopping".to_owned())))
+        receiver.await.unwrap_or_else(|_| Err(AgentError::Ours("the process is stopping".to_owned())))
     }
 }
 
@@ -144,16 +144,16 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn give_place(&self, waiting: &mut Waiting) -> bool {
-        waiting.place = waiting.place.take().or_else(|| self.runners.slots().queue(self.source.project));
-        waiting.place.is_some()
+    fn acquire_permit(&self, waiting: &mut Waiting) -> bool {
+        waiting.permit = waiting.permit.take().or_else(|| self.runners.slots().queue(self.source.project));
+        waiting.permit.is_some()
     }
 
     /// Starts a task for the runs of a pace, unless enough tasks run.
     fn begin(self: Arc<Self>, pace: Pace) {
-        let [quick, slow] = &self.shares;
-        let share = if pace == Pace::Quick { quick } else { slow };
-        if let Ok(permit) = share.clone().try_acquire_owned() {
+        let [quick, slow] = &self.concurrency;
+        let semaphore = if pace == Pace::Quick { quick } else { slow };
+        if let Ok(permit) = semaphore.clone().try_acquire_owned() {
             // A task of its own: the caller may give up, and the other runs must go on.
             tokio::spawn(self.work(pace, permit));
         }
@@ -161,7 +161,7 @@ impl Inner {
 
     async fn work(self: Arc<Self>, pace: Pace, permit: OwnedSemaphorePermit) {
         loop {
-            // Who could ask at this moment does, and goes along.
+            // Runs that are about to be queued join this batch.
             tokio::task::yield_now().await;
             let mut batch = {
                 let mut state = self.lock();
@@ -169,14 +169,14 @@ impl Inner {
                 next_batch(at(&mut state.waiting, pace), most)
             };
             if !batch.is_empty() {
-                // Whose turn has ended meanwhile needs no answer.
+                // The turns of some runs may have ended meanwhile.
                 batch.retain(|waiting| !waiting.answer.is_closed());
                 if self.run_together(batch, pace).await {
                     self.clone().begin(Pace::Slow);
                 }
                 continue;
             }
-            // While nobody can come: who comes after finds the permit free.
+            // The permit is dropped under the lock, so a run that is queued later finds it free.
             let mut state = self.lock();
             if at(&mut state.waiting, pace).is_empty() {
                 drop(permit);
@@ -191,24 +191,24 @@ impl Inner {
             return false;
         }
         let (mut runs, mut askers) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
-        for Waiting { run, answer, alone: _, tries, place } in batch {
+        for Waiting { run, answer, alone: _, tries, permit } in batch {
             runs.push(run);
-            askers.push((answer, tries, place));
+            askers.push((answer, tries, permit));
         }
         let count = runs.len();
         let ran = self.runners.run_all(&self.source, &runs, pace).await;
-        if let Some(facts) = ran.facts {
-            let _ = self.facts.set(facts);
+        if let Some(functions) = ran.functions {
+            let _ = self.functions.set(functions);
         }
         self.lock().note(&runs, &ran);
 
         let mut left = runs.into_iter().zip(askers);
-        // Answers first: an answer that is not there takes no run away.
+        // Only as many runs are taken as there are answers.
         for ((answer, _), (_, (asker, ..))) in ran.answers.into_iter().zip(left.by_ref()) {
             let _ = asker.send(answer);
         }
         let (mut again, mut fate) = (VecDeque::new(), Fate::of(ran.stop, count));
-        for (run, (answer, tries, place)) in left {
+        for (run, (answer, tries, permit)) in left {
             let tries = tries + usize::from(fate.ended.is_some());
             let gone = fate.ended.as_deref().filter(|_| tries >= MOST_TRIES).map(too_many_ended);
             if ran.is_unread && gone.is_some() {
@@ -216,24 +216,24 @@ impl Inner {
             }
             match fate.error.clone().or(gone) {
                 Some(error) => drop(answer.send(Err(error))),
-                None => again.push_back(Waiting { run, answer, alone: fate.alone, tries, place }),
+                None => again.push_back(Waiting { run, answer, alone: fate.alone, tries, permit }),
             }
         }
-        self.settle(again, pace, fate.unreadable)
+        self.requeue(again, pace, fate.unreadable)
     }
 
-    /// Puts the runs to be retried before the waiting ones, and moves each run to the queue of its pace. Runs that find
-    /// no place in the queue for slow slots are sent away, since they came before they were known to be slow. Returns
-    /// whether any run waits for a slow slot.
-    fn settle(&self, mut again: VecDeque<Waiting>, pace: Pace, unreadable: Option<AgentError>) -> bool {
-        let mut away = Vec::new();
+    /// Puts the runs to be retried before the waiting ones, and moves each run to the queue of its pace. Runs that get no
+    /// permit to wait for a slow slot fail: they were queued before they were known to be slow. Returns whether any run
+    /// waits for a slow slot.
+    fn requeue(&self, mut again: VecDeque<Waiting>, pace: Pace, unreadable: Option<AgentError>) -> bool {
+        let mut failed = Vec::new();
         let mut state = self.lock();
         again.append(at(&mut state.waiting, pace));
         *at(&mut state.waiting, pace) = again;
         if let Some(error) = unreadable {
             state.note_unreadable(&error);
             let all = state.waiting.iter_mut().flat_map(std::mem::take);
-            away.extend(all.map(|waiting| (waiting.answer, error.clone())));
+            failed.extend(all.map(|waiting| (waiting.answer, error.clone())));
         }
         let State { waiting: [quick, slow], slowness, .. } = &mut *state;
         let is_slow = |waiting: &Waiting| slowness.pace(&waiting.run.conversation.id) == Pace::Slow;
@@ -242,18 +242,18 @@ impl Inner {
             *quick = stay;
             slow.extend(turned);
         }
-        if slow.iter().any(|waiting| waiting.place.is_none()) {
+        if slow.iter().any(|waiting| waiting.permit.is_none()) {
             for mut waiting in std::mem::take(slow) {
-                if self.give_place(&mut waiting) {
+                if self.acquire_permit(&mut waiting) {
                     slow.push_back(waiting);
                 } else {
-                    away.push((waiting.answer, too_many_wait()));
+                    failed.push((waiting.answer, too_many_wait()));
                 }
             }
         }
         let any_wait = !slow.is_empty();
         drop(state);
-        away.into_iter().for_each(|(answer, error)| drop(answer.send(Err(error))));
+        failed.into_iter().for_each(|(answer, error)| drop(answer.send(Err(error))));
         any_wait
     }
 }
@@ -285,7 +285,7 @@ impl Fate {
     }
 }
 
-/// The next runs that may go together; one that must go alone does.
+/// The next runs that may go together, or one that must go alone.
 fn next_batch(waiting: &mut VecDeque<Waiting>, most: usize) -> Vec<Waiting> {
     let together = waiting.iter().take(most).take_while(|waiting| !waiting.alone).count();
     waiting.drain(..together.max(1).min(waiting.len())).collect()
@@ -296,7 +296,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_took_a_runner_down_goes_alone() {
+    fn a_run_that_may_have_ended_its_runner_goes_alone() {
         let mut waiting = VecDeque::new();
         for alone in [false, false, true, true, false] {
             let conversation = super::super::tests::conversation("sms");
@@ -305,7 +305,7 @@ mod tests {
                 answer: oneshot::channel().0,
                 alone,
                 tries: 0,
-                place: None,
+                permit: None,
             });
         }
         let sizes: Vec<usize> = std::iter::from_fn(|| Some(next_batch(&mut waiting, 16).len())).take(5).collect();

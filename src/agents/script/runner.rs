@@ -1,7 +1,6 @@
-//! Runs scripts in processes of their own, so that a script that exhausts stack, memory or time harms no other script.
-//! Knows no sessions.
+//! Runs scripts in separate processes, so that a script that exhausts stack, memory or time affects no other script.
 //!
-//! A runner is this program again (`textback run-scripts`, see `child.rs` and `process.rs`). It serves one script's
+//! A runner is another process of this program (`textback run-scripts`, see `child.rs` and `process.rs`). It serves one script's
 //! runs at a time. It ends after a failure that could affect the next run.
 
 use std::path::PathBuf;
@@ -15,24 +14,24 @@ use uuid::Uuid;
 
 use super::check::Fault;
 use super::child::{Bound, Broken, FILL, READ, Runner, allow, lower_priority, other_answer};
-pub use super::protocol::Facts;
+pub use super::protocol::DefinedFunctions;
 use super::protocol::{Request, Response};
 use super::slots::{Meter, Pace, Slot, Slots};
 use crate::agents::{AgentError, Answer, Conversation};
 
-/// The command that a runner is started with.
+/// The command that starts a runner.
 pub const COMMAND: &str = "run-scripts";
 /// The CPU time after which a run, or a batch of runs, must leave its quick slot. A debug build takes ten times as long
 /// for the same work.
 pub(super) const QUICK: Duration = Duration::from_millis(if cfg!(debug_assertions) { 250 } else { 25 });
-/// The same for reading a script, which a runner does once.
+/// The same for compiling a script, which a runner does once.
 pub(super) const QUICK_TO_READ: Duration = Duration::from_millis(if cfg!(debug_assertions) { 1_000 } else { 100 });
 /// How often a request is retried that failed through no fault of the script.
 const MOST_TRIES: usize = 3;
 /// How long a check waits for a runner.
 const MOST_WAIT: Duration = Duration::from_secs(20);
 
-/// What a script is run for: `reply` with texts, else `start`.
+/// A run of a script: `reply` with texts, or `start` without.
 pub struct Run {
     pub conversation: Conversation,
     pub texts: Option<Vec<String>>,
@@ -51,7 +50,7 @@ pub(super) struct Source {
 pub(super) enum Stop {
     /// No run can have an answer.
     All(AgentError),
-    /// The script can't be read.
+    /// The script can't be compiled.
     Unreadable(AgentError),
     /// One of the runs took the runner down. If there was only one run, it did.
     One(AgentError),
@@ -70,10 +69,10 @@ pub(super) struct Ran {
     pub(super) answers: Vec<(Result<Answer, AgentError>, Duration)>,
     /// What stopped the other runs.
     pub(super) stop: Option<Stop>,
-    /// What the script offers and how long reading it took, if it was read for these runs.
-    pub(super) facts: Option<Facts>,
+    /// The functions of the script and the time to compile it, if it was compiled for these runs.
+    pub(super) functions: Option<DefinedFunctions>,
     pub(super) reading: Duration,
-    /// Whether the runs were stopped while the script was being read.
+    /// Whether the runs were stopped while the script was being compiled.
     pub(super) is_unread: bool,
     /// The CPU time of all runs together.
     pub(super) used: Duration,
@@ -97,7 +96,7 @@ struct Pool {
 }
 
 impl Runners {
-    /// Runners that are this very program. They are started when they are first needed.
+    /// Runners of this program. Each is started when it is first needed.
     pub fn new() -> std::io::Result<Self> {
         // The running program, even when its file has been replaced by a newer one.
         let running = PathBuf::from("/proc/self/exe");
@@ -105,7 +104,7 @@ impl Runners {
         Ok(Self::of(program))
     }
 
-    /// Runners that are another textback program.
+    /// Runners of another textback program.
     pub fn of(program: PathBuf) -> Self {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let count = (cores * 2).clamp(4, 16);
@@ -132,8 +131,8 @@ impl Runners {
         &self.turns.slots
     }
 
-    /// Runs a script for several conversations, one after the other in one runner. The runner reads the script first if
-    /// it does not know it.
+    /// Runs a script for several conversations, one after the other in one runner. The runner compiles the script
+    /// first, unless it knows it.
     pub(super) async fn run_all(&self, source: &Source, runs: &[Run], pace: Pace) -> Ran {
         let (mut ran, mut used, mut is_reading) = (Ran::default(), Duration::ZERO, false);
         let key = Some(source.key.as_str());
@@ -161,45 +160,45 @@ impl Runners {
 
     /// Returns the faults of a project's script.
     pub async fn check(&self, project: Uuid, source: &str) -> Result<Vec<Fault>, AgentError> {
-        let question = Request::Check { source: source.to_owned() };
-        match self.ask_in_time(project, &question, READ).await? {
+        let request = Request::Check { source: source.to_owned() };
+        match self.request_in_time(project, &request, READ).await? {
             Response::Checked(faults) => Ok(faults),
             Response::Failed(error) => Err(error),
             _ => Err(other_answer()),
         }
     }
 
-    /// Fills in a template of a project. A runner does that, since a template of a few characters can ask for any amount
-    /// of time and memory.
+    /// Renders a template of a project. A runner does that, because a short template can use any amount of time and
+    /// memory.
     ///
-    /// Errors: `Failed` says what is wrong with the template or its variables, `OverLimit` that it costs too much;
-    /// `Ours` and `Interrupted` say nothing of the template.
+    /// Errors: `Failed` is a fault of the template or its variables, `OverLimit` means that it costs too much;
+    /// `Ours` and `Interrupted` say nothing about the template.
     pub async fn fill(
         &self,
         project: Uuid,
         template: &str,
         variables: &Map<String, Value>,
     ) -> Result<String, AgentError> {
-        let question = Request::Fill { template: template.to_owned(), variables: variables.clone() };
-        match of_template(self.ask_in_time(project, &question, FILL).await)? {
+        let request = Request::Fill { template: template.to_owned(), variables: variables.clone() };
+        match of_template(self.request_in_time(project, &request, FILL).await)? {
             Response::Filled(filled) => filled.map_err(AgentError::Failed),
             _ => Err(other_answer()),
         }
     }
 
-    /// Checks whether a template of a project can ever be filled in, as far as that shows without its variables. Errors
-    /// as [`Self::fill`] does.
+    /// Checks a template of a project as far as that is possible without its variables. The errors are those of
+    /// [`Self::fill`].
     pub async fn check_template(&self, project: Uuid, template: &str) -> Result<(), AgentError> {
-        let question = Request::CheckTemplate { template: template.to_owned() };
-        match of_template(self.ask_in_time(project, &question, FILL).await)? {
+        let request = Request::CheckTemplate { template: template.to_owned() };
+        match of_template(self.request_in_time(project, &request, FILL).await)? {
             Response::TemplateChecked(checked) => checked.map_err(AgentError::Failed),
             _ => Err(other_answer()),
         }
     }
 
-    async fn ask_in_time(&self, project: Uuid, question: &Request, bound: Bound) -> Result<Response, AgentError> {
-        let asking = tokio::time::timeout(MOST_WAIT, self.checks.ask(project, question, bound)).await;
-        asking.unwrap_or_else(|_| Err(AgentError::Ours("all runners for checks are busy".to_owned())))
+    async fn request_in_time(&self, project: Uuid, request: &Request, bound: Bound) -> Result<Response, AgentError> {
+        let requesting = tokio::time::timeout(MOST_WAIT, self.checks.send(project, request, bound)).await;
+        requesting.unwrap_or_else(|_| Err(AgentError::Ours("all runners for checks are busy".to_owned())))
     }
 }
 
@@ -228,7 +227,7 @@ impl Pool {
         runners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An idle runner, preferably one that has read the script.
+    /// An idle runner, preferably one that knows the script.
     fn idle_runner(&self, is_slow: bool, key: Option<&str>) -> Option<Runner> {
         let mut idle = self.idle(is_slow);
         let knows = key.and_then(|key| idle.iter().rposition(|runner| runner.scripts.contains(key)));
@@ -239,14 +238,14 @@ impl Pool {
     }
 
     /// Sends one request, and retries it where that may help.
-    async fn ask(&self, project: Uuid, question: &Request, bound: Bound) -> Result<Response, AgentError> {
+    async fn send(&self, project: Uuid, request: &Request, bound: Bound) -> Result<Response, AgentError> {
         let (mut pace, mut last) = (Pace::Quick, String::new());
         for _ in 0..MOST_TRIES {
             let mut used = Duration::ZERO;
-            let asking = self.with_runner(project, pace, None, &mut used, async |runner: &mut Runner| {
-                runner.ask(question, bound).await
+            let requesting = self.with_runner(project, pace, None, &mut used, async |runner: &mut Runner| {
+                runner.send(request, bound).await
             });
-            match asking.await {
+            match requesting.await {
                 Ok(answer) => return Ok(answer),
                 Err(Stop::All(error) | Stop::One(error) | Stop::Unreadable(error)) => return Err(error),
                 Err(Stop::Slow) => pace = Pace::Slow,
@@ -264,7 +263,7 @@ impl Pool {
         pace: Pace,
         key: Option<&str>,
         used: &mut Duration,
-        asking: impl AsyncFnOnce(&mut Runner) -> Result<T, Broken>,
+        requesting: impl AsyncFnOnce(&mut Runner) -> Result<T, Broken>,
     ) -> Result<T, Stop> {
         let stopping = || Stop::All(AgentError::Ours("the process is stopping".to_owned()));
         let mut slot = self.slots.take(project, pace).await.ok_or_else(stopping)?;
@@ -281,7 +280,7 @@ impl Pool {
         slot.measure(runner.clock.and_then(Meter::of), runner.is_new);
         let (thread, allowed) = (runner.thread, runner.allowed.clone());
         allow(&allowed, QUICK);
-        let outcome = watched(asking(&mut runner), thread, &allowed, &mut slot).await;
+        let outcome = watched(requesting(&mut runner), thread, &allowed, &mut slot).await;
         *used = slot.used();
         runner.is_slow |= slot.pace() == Pace::Slow;
         match outcome {
@@ -302,14 +301,14 @@ impl Pool {
 /// Waits for a runner's answer. A run that takes long must get a slow slot. It then has a low priority while other slow
 /// runs go on.
 async fn watched<T>(
-    asking: impl Future<Output = Result<T, Broken>>,
+    requesting: impl Future<Output = Result<T, Broken>>,
     thread: i32,
     allowed: &AtomicU64,
     slot: &mut Slot,
 ) -> Result<T, Broken> {
-    let mut asking = pin!(asking);
+    let mut requesting = pin!(requesting);
     while slot.pace() == Pace::Quick {
-        match tokio::time::timeout(QUICK, &mut asking).await {
+        match tokio::time::timeout(QUICK, &mut requesting).await {
             Ok(answer) => return answer,
             Err(_) if slot.used() < Duration::from_micros(allowed.load(Relaxed)) => {}
             Err(_) if slot.slow_down() && !slot.is_one_of_several() => break,
@@ -317,7 +316,7 @@ async fn watched<T>(
             Err(_) => return Err(Broken::Slow),
         }
     }
-    asking.await
+    requesting.await
 }
 
 /// The error after several runners ended in a row, with how the last one ended.

@@ -1,4 +1,4 @@
-//! Shares the slots for scripts fairly between projects, with only a few slots for slow runs. Runs nothing itself.
+//! Shares the slots for scripts fairly between projects. Only a few slots are for slow runs.
 //!
 //! A project may hold as many slots of a kind as are left free. The waiting project that used the least CPU time lately
 //! is served first. A run begins in a quick slot. A run that turns out to be slow moves to a slow slot, or is stopped
@@ -37,19 +37,19 @@ struct State {
     free: [usize; 2],
     waiting: [Vec<Waiting>; 2],
     projects: HashMap<Uuid, Project>,
-    places: Places,
+    queue: QueueCapacity,
 }
 
-/// The queue places of runs that wait for slow slots.
-struct Places {
+/// How many runs may wait for slow slots, and how many do.
+struct QueueCapacity {
     most: usize,
-    taken: usize,
+    queued: usize,
 }
 
-/// How many queue places a project has left.
+/// How many more runs of a project may wait for slow slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Headroom {
-    /// None: one more run would be sent away.
+    /// None: one more run would be refused.
     None,
     /// Few, and none a moment ago: the project's runs go one at a time.
     Few,
@@ -60,9 +60,9 @@ struct Project {
     used: f64,
     at: Instant,
     held: [usize; 2],
-    /// The places that the project holds, and whether it ran out of places since it last held less than half of its
-    /// share.
-    places: usize,
+    /// How many runs of the project wait for slow slots, and whether it ran out of permits since it last held less than
+    /// half of what it may hold.
+    queued: usize,
     was_full: bool,
 }
 
@@ -82,8 +82,8 @@ pub(super) struct Slot {
     is_freed: bool,
 }
 
-/// A queue place of a run that waits for a slow slot.
-pub(super) struct Place {
+/// A permit to wait for a slow slot.
+pub(super) struct QueuePermit {
     slots: Slots,
     project: Uuid,
 }
@@ -111,13 +111,13 @@ impl Slots {
     /// So many slots of each kind.
     pub(super) fn new(quick: usize, slow: usize) -> Self {
         let (projects, waiting) = (HashMap::new(), [Vec::new(), Vec::new()]);
-        let places = Places { most: usize::MAX, taken: 0 };
-        Self(Arc::new(Mutex::new(State { free: [quick, slow], waiting, projects, places })))
+        let queue = QueueCapacity { most: usize::MAX, queued: 0 };
+        Self(Arc::new(Mutex::new(State { free: [quick, slow], waiting, projects, queue })))
     }
 
     /// Lets only a part of a worker's turn slots wait for slow script slots.
     pub(super) fn bound_queue(&self, turn_slots: usize) {
-        self.lock().places.most = (turn_slots * 3 / 8).max(1);
+        self.lock().queue.most = (turn_slots * 3 / 8).max(1);
     }
 
     /// Waits for a slot.
@@ -125,7 +125,7 @@ impl Slots {
         let waiting = {
             let mut state = self.lock();
             if state.waiting_of(pace).is_empty() && state.may_take(project, pace) {
-                return Some(self.seat(&mut state, project, pace));
+                return Some(self.occupy(&mut state, project, pace));
             }
             let (ready, waiting) = oneshot::channel();
             state.waiting_of(pace).push(Waiting { project, ready });
@@ -135,30 +135,29 @@ impl Slots {
         waiting.await.ok()
     }
 
-    /// A queue place for a run that waits for a slow slot, if the project may have one.
-    pub(super) fn queue(&self, project: Uuid) -> Option<Place> {
+    /// A permit to wait for a slow slot, if the project may have one.
+    pub(super) fn queue(&self, project: Uuid) -> Option<QueuePermit> {
         let mut state = self.lock();
-        if !state.has_place(project) {
+        if !state.may_queue(project) {
             state.project(project).was_full = true;
             return None;
         }
-        state.places.taken += 1;
-        state.project(project).places += 1;
-        let is_last = !state.has_place(project);
+        state.queue.queued += 1;
+        state.project(project).queued += 1;
+        let is_last = !state.may_queue(project);
         state.project(project).was_full |= is_last;
         drop(state);
-        Some(Place { slots: self.clone(), project })
+        Some(QueuePermit { slots: self.clone(), project })
     }
 
-    /// How many queue places a project has left.
+    /// How many more runs of a project may wait for slow slots.
     pub(super) fn headroom(&self, project: Uuid) -> Headroom {
         let mut state = self.lock();
-        if !state.has_place(project) {
+        if !state.may_queue(project) {
             return Headroom::None;
         }
-        let (held, spare) = (state.places_of(project), state.spare_places());
-        // A project becomes full when it holds as many places as are to spare. It stays full until it holds half of
-        // that.
+        let (held, spare) = (state.queued_of(project), state.spare_permits());
+        // A project becomes full when it holds as many permits as are spare. It stays full until it holds half of that.
         let known = state.project(project);
         known.was_full &= held > 0 && held * 3 > spare;
         if known.was_full { Headroom::Few } else { Headroom::Enough }
@@ -166,14 +165,14 @@ impl Slots {
 
     /// Whether any run waits for a slow slot.
     pub(super) fn has_queue(&self) -> bool {
-        self.lock().places.taken > 0
+        self.lock().queue.queued > 0
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn seat(&self, state: &mut State, project: Uuid, pace: Pace) -> Slot {
+    fn occupy(&self, state: &mut State, project: Uuid, pace: Pace) -> Slot {
         *at(&mut state.free, pace) -= 1;
         *at(&mut state.project(project).held, pace) += 1;
         Slot {
@@ -198,11 +197,11 @@ impl Slots {
             *state.waiting_of(pace) = waiting;
             let Some((_, position)) = next else { return };
             let Waiting { project, ready } = state.waiting_of(pace).remove(position);
-            let slot = self.seat(state, project, pace);
+            let slot = self.occupy(state, project, pace);
             if let Err(mut unwanted) = ready.send(slot) {
                 // Freed here: its own drop would take the lock that is held here.
                 unwanted.is_freed = true;
-                state.free_again(project, pace);
+                state.release(project, pace);
             }
         }
     }
@@ -223,7 +222,7 @@ impl State {
     }
 
     fn project(&mut self, project: Uuid) -> &mut Project {
-        let new = || Project { used: 0.0, at: Instant::now(), held: [0; 2], places: 0, was_full: false };
+        let new = || Project { used: 0.0, at: Instant::now(), held: [0; 2], queued: 0, was_full: false };
         self.projects.entry(project).or_insert_with(new)
     }
 
@@ -245,20 +244,20 @@ impl State {
         used < LIGHT || heaviest.is_none_or(|heaviest| used < heaviest / 2.0)
     }
 
-    fn places_of(&self, project: Uuid) -> usize {
-        self.projects.get(&project).map_or(0, |known| known.places)
+    fn queued_of(&self, project: Uuid) -> usize {
+        self.projects.get(&project).map_or(0, |known| known.queued)
     }
 
-    /// The places that are free for projects which hold some already. An eighth of all places is reserved for projects
+    /// The permits that are free for projects which hold some already. An eighth of all permits is reserved for projects
     /// that hold none.
-    fn spare_places(&self) -> usize {
-        self.places.most.saturating_sub(self.places.taken).saturating_sub(self.places.most / 8)
+    fn spare_permits(&self) -> usize {
+        self.queue.most.saturating_sub(self.queue.queued).saturating_sub(self.queue.most / 8)
     }
 
-    /// Whether the project may take another place: a project may hold as many places as are left to spare.
-    fn has_place(&self, project: Uuid) -> bool {
-        let held = self.places_of(project);
-        if held == 0 { self.places.taken < self.places.most } else { held < self.spare_places() }
+    /// Whether another run of the project may wait: a project may hold as many permits as are spare.
+    fn may_queue(&self, project: Uuid) -> bool {
+        let held = self.queued_of(project);
+        if held == 0 { self.queue.queued < self.queue.most } else { held < self.spare_permits() }
     }
 
     /// The seconds of CPU time that count for a project now.
@@ -272,12 +271,12 @@ impl State {
         charged.at = Instant::now();
     }
 
-    fn free_again(&mut self, project: Uuid, pace: Pace) {
+    fn release(&mut self, project: Uuid, pace: Pace) {
         *at(&mut self.free, pace) += 1;
         *at(&mut self.project(project).held, pace) -= 1;
-        // Removes projects without slots, places or recent use. Not at each call, since most projects come back.
+        // Removes projects without slots, waiting runs or recent use. Not at each call, since most projects come back.
         if self.projects.len() > 1_000 {
-            self.projects.retain(|_, known| known.held != [0; 2] || known.places > 0 || known.used_now() > NOTHING);
+            self.projects.retain(|_, known| known.held != [0; 2] || known.queued > 0 || known.used_now() > NOTHING);
         }
     }
 }
@@ -320,7 +319,7 @@ impl Slot {
         }
         *at(&mut state.free, Pace::Slow) -= 1;
         *at(&mut state.project(self.project).held, Pace::Slow) += 1;
-        state.free_again(self.project, Pace::Quick);
+        state.release(self.project, Pace::Quick);
         self.pace = Pace::Slow;
         slots.serve(&mut state, Pace::Quick);
         true
@@ -335,16 +334,16 @@ impl Drop for Slot {
         let seconds = (self.start + self.used()).as_secs_f64();
         let mut state = self.slots.lock();
         state.charge(self.project, seconds);
-        state.free_again(self.project, self.pace);
+        state.release(self.project, self.pace);
         self.slots.serve(&mut state, self.pace);
     }
 }
 
-impl Drop for Place {
+impl Drop for QueuePermit {
     fn drop(&mut self) {
         let mut state = self.slots.lock();
-        state.places.taken -= 1;
-        state.project(self.project).places -= 1;
+        state.queue.queued -= 1;
+        state.project(self.project).queued -= 1;
     }
 }
 
@@ -369,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn who_used_the_least_is_served_first_and_who_gave_up_not_at_all() {
+    fn the_project_that_used_the_least_is_served_first() {
         let slots = Slots::new(1, 1);
         let (greedy, modest, gone) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
         slots.lock().charge(greedy, 3.0);
@@ -397,38 +396,38 @@ mod tests {
         assert_eq!(slots.lock().free, [1, 1]);
     }
 
-    fn all_of(slots: &Slots, project: Uuid) -> Vec<Place> {
+    fn all_of(slots: &Slots, project: Uuid) -> Vec<QueuePermit> {
         std::iter::from_fn(|| slots.queue(project)).collect()
     }
 
     #[test]
-    fn the_runs_of_some_projects_that_wait_leave_places_for_others() {
+    fn projects_with_many_waiting_runs_leave_permits_for_others() {
         let slots = Slots::new(1, 1);
         slots.bound_queue(1_024);
-        let mut held: Vec<Vec<Place>> = (0..8).map(|_| all_of(&slots, Uuid::now_v7())).collect();
+        let mut held: Vec<Vec<QueuePermit>> = (0..8).map(|_| all_of(&slots, Uuid::now_v7())).collect();
         assert_eq!(held.iter().map(Vec::len).collect::<Vec<_>>(), [168, 84, 42, 21, 11, 5, 3, 1]);
-        // Each of these projects holds no place yet.
-        let newcomers: Vec<Vec<Place>> = (0..40).map(|_| all_of(&slots, Uuid::now_v7())).collect();
-        assert!(newcomers.iter().all(|places| places.len() == 1), "a project that holds none finds a place");
+        // None of these projects holds a permit yet.
+        let newcomers: Vec<Vec<QueuePermit>> = (0..40).map(|_| all_of(&slots, Uuid::now_v7())).collect();
+        assert!(newcomers.iter().all(|permits| permits.len() == 1), "a project that holds none gets one");
         held.clear();
         drop(newcomers);
         assert!(!slots.has_queue());
     }
 
     #[test]
-    fn one_place_that_is_free_again_does_not_let_everybody_come() {
+    fn one_freed_permit_does_not_admit_many_runs() {
         let (slots, project) = (Slots::new(1, 1), Uuid::now_v7());
         slots.bound_queue(64);
         assert_eq!(slots.headroom(project), Headroom::Enough);
-        let mut places = all_of(&slots, project);
-        assert_eq!((places.len(), slots.headroom(project)), (11, Headroom::None));
-        places.pop();
+        let mut permits = all_of(&slots, project);
+        assert_eq!((permits.len(), slots.headroom(project)), (11, Headroom::None));
+        permits.pop();
         assert_eq!(slots.headroom(project), Headroom::Few);
-        places.truncate(5);
+        permits.truncate(5);
         assert_eq!(slots.headroom(project), Headroom::Enough, "half of them are free");
-        places.extend(slots.queue(project));
+        permits.extend(slots.queue(project));
         assert_eq!(slots.headroom(project), Headroom::Enough);
-        drop(places);
+        drop(permits);
         assert_eq!((slots.headroom(project), slots.has_queue()), (Headroom::Enough, false));
     }
 

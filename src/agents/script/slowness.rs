@@ -1,5 +1,4 @@
-//! Learns from a script's runs which of the next runs are slow, and how many may go together. A pure rule that runs
-//! nothing.
+//! Decides from a script's earlier runs which of the next runs are slow, and how many may go together.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -91,17 +90,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_persons_slow_run_slows_nobody_else_down() {
+    fn a_slow_run_of_one_session_slows_no_other_session() {
         let mut script = Slowness::new();
-        script.note_slow("evil");
-        script.note("evil", QUICK * 10);
-        assert_eq!((script.pace("evil"), script.pace("good"), script.is_of_all()), (Pace::Slow, Pace::Quick, false));
+        script.note_slow("heavy");
+        script.note("heavy", QUICK * 10);
+        assert_eq!((script.pace("heavy"), script.pace("light"), script.is_of_all()), (Pace::Slow, Pace::Quick, false));
         script.note("other", QUICK);
-        assert_eq!((script.pace("good"), script.is_of_all()), (Pace::Slow, true), "now it is the script");
-        (1..PROVEN).for_each(|_| script.note("good", QUICK / 2));
+        assert_eq!((script.pace("light"), script.is_of_all()), (Pace::Slow, true), "now it is the script");
+        (1..PROVEN).for_each(|_| script.note("light", QUICK / 2));
         assert!(script.is_of_all());
-        script.note("good", QUICK / 2);
-        assert_eq!((script.pace("evil"), script.pace("good")), (Pace::Quick, Pace::Quick), "it has proved quick");
+        script.note("light", QUICK / 2);
+        assert_eq!((script.pace("heavy"), script.pace("light")), (Pace::Quick, Pace::Quick), "it has proved quick");
     }
 
     #[test]

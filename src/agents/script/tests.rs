@@ -1,4 +1,4 @@
-//! Stories of scripts: what authors write, and what becomes of those who write too much.
+//! Tests scripts: the functions that authors write, and the limits that they meet.
 
 use serde_json::{Map, Value as Json, json};
 
@@ -38,7 +38,7 @@ fn reply(source: &str, text: &str) -> Result<Answer, AgentError> {
     Script::compile(source)?.call("reply", conversation("sms"), Some(vec![text.to_owned()]))
 }
 
-fn said(source: &str, text: &str) -> Vec<String> {
+fn texts_of(source: &str, text: &str) -> Vec<String> {
     reply(source, text).expect("an answer").texts
 }
 
@@ -63,8 +63,8 @@ fn start_function_is_start_by_its_other_name() {
 
 #[test]
 fn a_reply_is_a_text_or_a_dict() {
-    assert_eq!(said("def reply(conv, text): return text.upper()", "hi"), ["HI"]);
-    assert_eq!(said("def reply(conv, text): return None", "hi"), Vec::<String>::new());
+    assert_eq!(texts_of("def reply(conv, text): return text.upper()", "hi"), ["HI"]);
+    assert_eq!(texts_of("def reply(conv, text): return None", "hi"), Vec::<String>::new());
     let answer =
         reply("def reply(conv, text): return {\"utterance\": \"bye\", \"hangup\": True}", "hi").expect("an answer");
     assert_eq!((answer.texts, answer.hangup), (vec!["bye".to_owned()], true));
@@ -77,14 +77,14 @@ fn a_reply_is_a_text_or_a_dict() {
 #[test]
 fn what_is_said_on_the_way_comes_before_what_is_returned() {
     let source = "def reply(conv, text):\n    conv.say(\"one\")\n    conv.say(\"two\")\n    return \"three\"";
-    assert_eq!(said(source, "hi"), ["one", "two", "three"]);
+    assert_eq!(texts_of(source, "hi"), ["one", "two", "three"]);
 }
 
 #[test]
 fn conv_tells_who_talks_and_what_was_said() {
     let source = "def reply(conv, text):\n    return \",\".join([conv.channel_type, conv.caller_number, conv.callee_number, \
                   conv.env, str(conv.language), conv.history[0].role, conv.history[0].text, str(len(conv.messages))])";
-    assert_eq!(said(source, "hi"), ["sms,+14155550101,+14155550199,live,None,user,before,1"]);
+    assert_eq!(texts_of(source, "hi"), ["sms,+14155550101,+14155550199,live,None,user,before,1"]);
 }
 
 #[test]

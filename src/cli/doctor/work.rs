@@ -1,5 +1,4 @@
-//! What keeps work from being done: invariants that do not hold, limits, work that is due, stuck or set aside. Each look
-//! fails by itself.
+//! Checks the jobs: invariants that do not hold, limits that are reached, and jobs that are due, stuck or set aside.
 
 use super::Findings;
 use crate::domain::bounds;
@@ -7,37 +6,37 @@ use crate::domain::job::JobKind;
 use crate::storage::{Storage, health, invariant, outbound_limits};
 use crate::telemetry::masked;
 
-/// Work that is older than this is stuck: a lease, the search for an unsure text and a second try are over by then.
+/// A job that is older than this is stuck: by then a lease, the search for an unknown delivery and a retry are over.
 const STUCK_SECONDS: f64 = 300.0;
-/// How long work may be due without a claim. The work of a paused carrier account waits for at most 60 s.
+/// How long a job may be due without a claim. The deliveries of a paused carrier account wait for at most 60 s.
 const UNCLAIMED_SECONDS: f64 = 120.0;
 
-/// Looks at all of it.
-pub(super) async fn look_at_work(storage: &Storage, findings: &mut Findings) {
-    look_at_invariants(storage, findings).await;
-    for (what, looked) in [
-        ("limits", look_at_limits(storage, findings).await),
-        ("due", look_at_backlog(storage, findings).await),
-        ("unclaimed", look_at_unclaimed(storage, findings).await),
-        ("set aside", look_at_set_aside(storage, findings).await),
-        ("stuck", look_at_stuck(storage, findings).await),
+/// Runs all checks of this module.
+pub(super) async fn check_work(storage: &Storage, findings: &mut Findings) {
+    check_invariants(storage, findings).await;
+    for (what, result) in [
+        ("limits", check_limits(storage, findings).await),
+        ("due", check_backlog(storage, findings).await),
+        ("unclaimed", check_unclaimed(storage, findings).await),
+        ("set aside", check_set_aside(storage, findings).await),
+        ("stuck", check_stuck(storage, findings).await),
     ] {
-        if let Err(error) = looked {
-            findings.unseen(what, &error);
+        if let Err(error) = result {
+            findings.failed_check(what, &error);
         }
     }
 }
 
 /// Reports invariants that do not hold.
-async fn look_at_invariants(storage: &Storage, findings: &mut Findings) {
+async fn check_invariants(storage: &Storage, findings: &mut Findings) {
     let checking = async { invariant::check(&mut *storage.connection().await?).await };
     let breaches = match checking.await {
         Ok(breaches) => breaches,
         // The views are made by migrate (42P01).
-        Err(error) if error.as_database_error().is_some_and(|told| told.code().as_deref() == Some("42P01")) => {
+        Err(error) if error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("42P01")) => {
             return findings.bad("invariants", &format!("their views can't be read: {error}"), "run: textback migrate");
         }
-        Err(error) => return findings.unseen("invariants", &error),
+        Err(error) => return findings.failed_check("invariants", &error),
     };
     if breaches.is_empty() {
         findings.ok("invariants", "all hold");
@@ -45,30 +44,30 @@ async fn look_at_invariants(storage: &Storage, findings: &mut Findings) {
     for breach in breaches {
         let found = format!("{} has {} rows", breach.view, breach.rows);
         // Only writes that bypass the triggers, the foreign keys and the sequences break these two.
-        let mend = match breach.view.get(..13) {
+        let repair = match breach.view.get(..13) {
             Some("invariant_11_") => {
-                "rows are missing, as after a backup that was restored in part: restore it whole (the view tells which)"
+                "rows are missing, as after a partial restore of a backup: restore all of it (the view shows which rows)"
             }
             Some("invariant_12_") => {
-                "set the sequences as docs/operations.md says of a replica that is promoted, before anything writes"
+                "set the sequences before anything writes; docs/operations.md shows how, for a promoted replica"
             }
-            _ => "this is a fault of textback: please report it with the rows of that view",
+            _ => "this is a bug in textback: please report it with the rows of that view",
         };
-        findings.bad("invariants", &found, mend);
+        findings.bad("invariants", &found, repair);
     }
 }
 
 /// Reports projects that have reached a limit: their messages are refused or wait.
-async fn look_at_limits(storage: &Storage, findings: &mut Findings) -> Result<(), sqlx::Error> {
+async fn check_limits(storage: &Storage, findings: &mut Findings) -> Result<(), sqlx::Error> {
     let at_limit = outbound_limits::at_limit(&mut *storage.connection().await?).await?;
     if at_limit.is_empty() {
-        findings.ok("limits", "no project is at a limit of what it sends");
+        findings.ok("limits", "no project has reached a limit on outbound messages");
     }
     for at in at_limit {
         let outbound_limits::AtLimit { name, limit, most, contacts, resets_at } = &at;
         if at.is_of_project() {
             let found = format!("the project {name:?} is at {limit} ({most}) until {resets_at}");
-            findings.bad("limits", &found, "is it a loop? if it is not, raise the limit: PATCH /v1/project");
+            findings.bad("limits", &found, "is this a loop? if not, raise the limit: PATCH /v1/project");
         } else {
             findings.ok("limits", &format!("{contacts} contacts of the project {name:?} are at {limit} ({most})"));
         }
@@ -77,13 +76,13 @@ async fn look_at_limits(storage: &Storage, findings: &mut Findings) -> Result<()
 }
 
 /// Reports rows that were set aside because they could not be claimed. No other part of textback reports them later.
-async fn look_at_set_aside(storage: &Storage, findings: &mut Findings) -> Result<(), sqlx::Error> {
+async fn check_set_aside(storage: &Storage, findings: &mut Findings) -> Result<(), sqlx::Error> {
     let all = health::set_aside(&mut *storage.connection().await?).await?;
     if all.is_empty() {
         findings.ok("set aside", "nothing");
     }
     for health::SetAside { kind, rows, seconds, why } in all {
-        let became = match kind {
+        let outcome = match kind {
             JobKind::Turn | JobKind::Inactivity => {
                 "closed their sessions (close_reason unreadable; their state is in the table quarantine)"
             }
@@ -92,20 +91,20 @@ async fn look_at_set_aside(storage: &Storage, findings: &mut Findings) -> Result
             JobKind::Number | JobKind::Backfill => "are tried again each hour",
         };
         let found = format!(
-            "{rows} of the kind {kind} could not be claimed and {became}, the last {seconds:.0} s ago: {}",
+            "{rows} of the kind {kind} could not be claimed and {outcome}, the last {seconds:.0} s ago: {}",
             bounds::text(&why, 300)
         );
         findings.bad(
             "set aside",
             &found,
-            "look at them: select * from textback.unreadable_row; what is mended or given up is deleted there",
+            "see: select * from textback.unreadable_row; delete rows there once they are repaired or no longer needed",
         );
     }
     Ok(())
 }
 
-/// Counts the work that is due.
-async fn look_at_backlog(storage: &Storage, findings: &mut Findings) -> Result<(), sqlx::Error> {
+/// Counts the jobs that are due.
+async fn check_backlog(storage: &Storage, findings: &mut Findings) -> Result<(), sqlx::Error> {
     let backlog = health::backlog(&mut *storage.connection().await?).await?;
     for (what, count) in [
         ("turns", backlog.turns),
@@ -118,8 +117,8 @@ async fn look_at_backlog(storage: &Storage, findings: &mut Findings) -> Result<(
     Ok(())
 }
 
-/// Reports work that is due and that nobody claims.
-async fn look_at_unclaimed(storage: &Storage, findings: &mut Findings) -> Result<(), sqlx::Error> {
+/// Reports jobs that are due and that no worker claims.
+async fn check_unclaimed(storage: &Storage, findings: &mut Findings) -> Result<(), sqlx::Error> {
     let all = health::unclaimed(&mut *storage.connection().await?, UNCLAIMED_SECONDS).await?;
     for unclaimed in all {
         let found = format!(
@@ -129,24 +128,24 @@ async fn look_at_unclaimed(storage: &Storage, findings: &mut Findings) -> Result
         findings.bad(
             "unclaimed",
             &found,
-            "is textback work running? if it is, its /readyz and its log say what keeps it from claiming work",
+            "is textback work running? if it is, its /readyz and its log say what keeps it from claiming jobs",
         );
     }
     Ok(())
 }
 
-/// Reports work that is on its way for too long.
-async fn look_at_stuck(storage: &Storage, findings: &mut Findings) -> Result<(), sqlx::Error> {
+/// Reports jobs that have been running for too long.
+async fn check_stuck(storage: &Storage, findings: &mut Findings) -> Result<(), sqlx::Error> {
     let all = health::stuck(&mut *storage.connection().await?, STUCK_SECONDS).await?;
     for stuck in all {
         let found = format!(
-            "a {} for {} is {:.0} s old; the last that was heard of it: {}",
+            "a {} for {} is {:.0} s old; its last error: {}",
             stuck.kind,
             masked(&stuck.contact),
             stuck.seconds,
             stuck.error
         );
-        findings.bad("stuck", &found, "is textback work running? its log says what it meets");
+        findings.bad("stuck", &found, "is textback work running? its log has the errors");
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use poem_openapi::auth::Bearer;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use crate::http::failed_attempts::{FailedAttempts, MOST_GUESSES, WAIT_SECONDS};
+use crate::http::failed_attempts::{FailedAttempts, MAX_GUESSES, WAIT_SECONDS};
 use crate::http::problem::Problem;
 use crate::secret::sha256;
 use crate::storage::Storage;
@@ -131,9 +131,8 @@ impl Gate {
 
 fn too_many_wrong_keys() -> Problem {
     metrics::counter!("textback_wrong_keys_total", "answer" => "429").increment(1);
-    let told = format!(
-        "more than {MOST_GUESSES} wrong API keys came from this address within a minute; wait until it is over"
-    );
+    let told =
+        format!("more than {MAX_GUESSES} wrong API keys came from this address within a minute; wait until it is over");
     Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_wrong_keys", told).retry_after(WAIT_SECONDS)
 }
 

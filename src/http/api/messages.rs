@@ -428,7 +428,7 @@ impl From<ScheduledMessage> for TracedMessage {
             kind: "text".to_owned(),
             number: message.number,
             contact: message.contact,
-            encoding: segments::encoding(&message.body).word().to_owned(),
+            encoding: segments::encoding(&message.body).as_str().to_owned(),
             segments: i32::try_from(segments::segments(&message.body)).unwrap_or(i32::MAX),
             body: message.body,
             media: (!media.is_empty()).then(|| Any(Value::from(media))),

@@ -162,7 +162,7 @@ impl Api {
             MaybeUndefined::Undefined => {}
             MaybeUndefined::Null => _ = change("allowed_countries", Value::Null),
             MaybeUndefined::Value(countries) => {
-                for iso2 in countries.iter().filter(|iso2| *iso2 != phone_number::WORLD) {
+                for iso2 in countries.iter().filter(|iso2| *iso2 != phone_number::INTERNATIONAL) {
                     if country::find(&mut *door.storage.connection().await?, project_id, iso2).await?.is_none() {
                         return Err(Problem::invalid(
                             "country_unknown",

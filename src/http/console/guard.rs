@@ -1,4 +1,4 @@
-//! Access to the console: clients on this machine, and clients with the password.
+//! Controls access to the console: only clients on this machine, or clients with the password.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -67,13 +67,12 @@ impl Guard {
 }
 
 fn host_refused() -> Response {
-    let told = "this is for http://localhost, or an address in digits, without a proxy before it; to use it by another name or through a proxy, set TEXTBACK_CONSOLE_PASSWORD";
+    let told = "without a password, this is only for http://localhost or an IP address, without a proxy; to use another host name or a proxy, set TEXTBACK_CONSOLE_PASSWORD";
     Problem::new(StatusCode::FORBIDDEN, "host_refused", told).before_the_body().as_response()
 }
 
 fn too_many_wrong_passwords() -> Response {
-    let told =
-        "too many wrong passwords came from this address within a minute; until it is over none is taken from there";
+    let told = "too many wrong passwords came from this address; try again in a minute";
     let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_wrong_passwords", told);
     problem.retry_after(WAIT_SECONDS).before_the_body().as_response()
 }
@@ -139,7 +138,7 @@ mod tests {
             assert!(guard.admit(&of(host)).await.is_ok(), "{host}");
         }
         for host in [
-            "evil.example",
+            "attacker.example",
             "localhost.evil.example:8080",
             "127.0.0.1.evil.example",
             "",
@@ -152,7 +151,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_proxy_hands_on_needs_a_password() {
+    async fn a_request_through_a_proxy_needs_a_password() {
         for name in ["Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Real-IP", "Via"] {
             let request = || Request::builder().header(header::HOST, "127.0.0.1:8080").header(name, "a").finish();
             let without = Guard::default();
@@ -176,11 +175,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn with_a_password_it_is_asked_for_and_guesses_are_counted() {
+    async fn a_password_is_required_and_guesses_are_counted() {
         let guard = Guard::new(Some(SecretString::from("open:sesame")));
         let with = |pair: &str| {
             let basic = format!("Basic {}", STANDARD.encode(pair));
-            Request::builder().header(header::HOST, "evil.example").header(header::AUTHORIZATION, basic).finish()
+            Request::builder().header(header::HOST, "attacker.example").header(header::AUTHORIZATION, basic).finish()
         };
         for _ in 0..40 {
             assert_eq!(guard.admit(&of("localhost")).await.expect_err("asked").status(), StatusCode::UNAUTHORIZED);

@@ -1,4 +1,4 @@
-//! The people's door of `textback dev`: a phone and the sessions it makes; it reads the storage and texts through the simulator like any phone.
+//! The console of `textback dev`: a web page with a simulated phone and the sessions of the demo project.
 
 pub mod guard;
 mod pages;
@@ -15,13 +15,13 @@ use crate::secret::sha256;
 use crate::storage::session::{self, Filter};
 use crate::storage::{Storage, message};
 
-/// The longest silence that an agent may have.
-const FARTHEST_SKIP_SECONDS: u32 = 30 * 24 * 3600;
+/// The most seconds that a session's clock can be advanced at once: the longest inactivity timeout.
+const MAX_ADVANCE_SECONDS: u32 = 30 * 24 * 3600;
 
 /// No other site may frame the page, no base element may redirect its links, and forms go only to this server.
 const PAGE_POLICY: &str = "frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-src 'none'";
 
-/// What the door needs.
+/// The state of the console's routes.
 #[derive(Clone)]
 pub struct ConsoleState {
     pub storage: Storage,
@@ -34,16 +34,16 @@ pub struct ConsoleState {
 }
 
 /// The routes below `/console`.
-pub fn routes(door: ConsoleState) -> impl Endpoint<Output = Response> {
-    let guard = door.guard.clone();
+pub fn routes(console: ConsoleState) -> impl Endpoint<Output = Response> {
+    let guard = console.guard.clone();
     let routes = Route::new()
         .at("/", get(page))
         .at("/texts", get(show).post(send))
         .at("/sessions", get(list))
-        .at("/skip", poem::post(skip))
+        .at("/advance-clock", poem::post(advance_clock))
         .at("/htmx.js", get(htmx))
         .at("/style.css", get(style))
-        .data(door)
+        .data(console)
         .into_endpoint()
         .map_to_response();
     body::bounded(routes).around(move |next, request| {
@@ -57,7 +57,7 @@ pub fn routes(door: ConsoleState) -> impl Endpoint<Output = Response> {
     })
 }
 
-/// Which phone looks at which number.
+/// A phone and the number that it texts.
 #[derive(Debug, Clone, Deserialize)]
 struct Pair {
     phone: String,
@@ -66,16 +66,16 @@ struct Pair {
     seen: String,
 }
 
-/// What a part of the page shows already.
+/// The fingerprint of what a part of the page shows already.
 #[derive(Debug, Clone, Deserialize)]
 struct Seen {
     #[serde(default)]
     seen: String,
 }
 
-/// Whose session is moved, and how far.
+/// The session whose clock is advanced, and how far.
 #[derive(Debug, Clone, Deserialize)]
-struct Skip {
+struct AdvanceClock {
     contact: String,
     number: String,
     seconds: u32,
@@ -89,26 +89,26 @@ struct Typed {
 }
 
 #[handler]
-async fn page(door: Data<&ConsoleState>) -> Response {
-    match door.simulator.numbers().await {
+async fn page(console: Data<&ConsoleState>) -> Response {
+    match console.simulator.numbers().await {
         Ok(numbers) => html(pages::console(&numbers)),
         Err(error) => html(pages::trouble(&error.to_string())),
     }
 }
 
 #[handler]
-async fn show(Query(pair): Query<Pair>, door: Data<&ConsoleState>) -> Response {
-    screen(&door, &pair, None).await
+async fn show(Query(pair): Query<Pair>, console: Data<&ConsoleState>) -> Response {
+    screen(&console, &pair, None).await
 }
 
 #[handler]
-async fn send(request: &Request, Form(typed): Form<Typed>, door: Data<&ConsoleState>) -> Response {
+async fn send(request: &Request, Form(typed): Form<Typed>, console: Data<&ConsoleState>) -> Response {
     if !from_our_page(request) {
         return StatusCode::FORBIDDEN.into_response();
     }
     let pair = Pair { phone: typed.phone, number: typed.number, seen: String::new() };
     if typed.body.is_empty() {
-        return screen(&door, &pair, None).await;
+        return screen(&console, &pair, None).await;
     }
     let text = NewText {
         from: pair.phone.clone(),
@@ -117,11 +117,11 @@ async fn send(request: &Request, Form(typed): Form<Typed>, door: Data<&ConsoleSt
         media_urls: Vec::new(),
         sid: None,
     };
-    let trouble = match door.simulator.text(&text).await {
+    let trouble = match console.simulator.text(&text).await {
         Ok(texted) => texted.error,
         Err(error) => Some(error.to_string()),
     };
-    screen(&door, &pair, trouble.as_deref()).await
+    screen(&console, &pair, trouble.as_deref()).await
 }
 
 /// Another site's page can post a form here, but it can't set this header.
@@ -129,8 +129,8 @@ fn from_our_page(request: &Request) -> bool {
     request.headers().contains_key("HX-Request")
 }
 
-async fn screen(door: &ConsoleState, pair: &Pair, trouble: Option<&str>) -> Response {
-    match door.simulator.screen(&pair.phone).await {
+async fn screen(console: &ConsoleState, pair: &Pair, trouble: Option<&str>) -> Response {
+    match console.simulator.screen(&pair.phone).await {
         Ok(texts) => {
             let texts: Vec<_> = texts.into_iter().filter(|text| text.peer == pair.number).collect();
             part(&pages::screen(&texts, trouble), &pair.seen)
@@ -140,51 +140,51 @@ async fn screen(door: &ConsoleState, pair: &Pair, trouble: Option<&str>) -> Resp
 }
 
 #[handler]
-async fn list(Query(Seen { seen }): Query<Seen>, door: Data<&ConsoleState>) -> Response {
-    match sessions(&door).await {
+async fn list(Query(Seen { seen }): Query<Seen>, console: Data<&ConsoleState>) -> Response {
+    match sessions(&console).await {
         Ok(markup) => part(&markup, &seen),
         Err(error) => unreadable(&error),
     }
 }
 
 #[handler]
-async fn skip(request: &Request, Form(asked): Form<Skip>, door: Data<&ConsoleState>) -> Response {
+async fn advance_clock(request: &Request, Form(form): Form<AdvanceClock>, console: Data<&ConsoleState>) -> Response {
     if !from_our_page(request) {
         return StatusCode::FORBIDDEN.into_response();
     }
-    if asked.seconds > FARTHEST_SKIP_SECONDS {
-        return (StatusCode::BAD_REQUEST, "30 days (2592000 seconds) at most").into_response();
+    if form.seconds > MAX_ADVANCE_SECONDS {
+        return (StatusCode::BAD_REQUEST, "at most 30 days (2592000 seconds)").into_response();
     }
-    let of_the_pair = Filter { number: Some(asked.number), contact: Some(asked.contact), status: None };
-    let moved = async {
-        let mut connection = door.storage.connection().await?;
-        let newest = session::list(&mut connection, door.project_id, &of_the_pair, None, 1).await?.items;
+    let of_the_pair = Filter { number: Some(form.number), contact: Some(form.contact), status: None };
+    let advanced = async {
+        let mut connection = console.storage.connection().await?;
+        let newest = session::list(&mut connection, console.project_id, &of_the_pair, None, 1).await?.items;
         match newest.first() {
-            Some(newest) => session::skip(&mut connection, door.project_id, newest.id, asked.seconds).await,
+            Some(newest) => session::skip(&mut connection, console.project_id, newest.id, form.seconds).await,
             None => Ok(false),
         }
     };
-    match moved.await {
+    match advanced.await {
         Ok(true) => {}
         Ok(false) => return (StatusCode::NOT_FOUND, "no session is open between the two").into_response(),
         Err(error) => {
-            // Not 200: nothing was moved, and a program may have asked.
+            // Not 200, because the clock was not advanced and the client may be a program.
             return unreadable(&error).with_status(StatusCode::SERVICE_UNAVAILABLE).into_response();
         }
     }
-    match sessions(&door).await {
+    match sessions(&console).await {
         Ok(markup) => part(&markup, ""),
         Err(error) => unreadable(&error),
     }
 }
 
-/// The newest sessions, and the messages of the very newest.
-async fn sessions(door: &ConsoleState) -> Result<maud::Markup, sqlx::Error> {
-    let mut connection = door.storage.connection().await?;
-    let sessions = session::list(&mut connection, door.project_id, &Filter::default(), None, 10).await?.items;
+/// The newest sessions, and the messages of the newest one.
+async fn sessions(console: &ConsoleState) -> Result<maud::Markup, sqlx::Error> {
+    let mut connection = console.storage.connection().await?;
+    let sessions = session::list(&mut connection, console.project_id, &Filter::default(), None, 10).await?.items;
     let Some(first) = sessions.first() else { return Ok(pages::sessions(&sessions, None, &[])) };
-    let newest = session::find(&mut connection, door.project_id, first.id).await?;
-    let messages = message::list(&mut connection, door.project_id, first.id, None, 100).await?.items;
+    let newest = session::find(&mut connection, console.project_id, first.id).await?;
+    let messages = message::list(&mut connection, console.project_id, first.id, None, 100).await?.items;
     Ok(pages::sessions(&sessions, newest.as_ref(), &messages))
 }
 
@@ -193,14 +193,13 @@ fn unreadable(error: &sqlx::Error) -> Response {
     html(pages::trouble("the database does not answer"))
 }
 
-/// A part of the page, or nothing when it shows that already: what did not change is neither
-/// painted nor read aloud again.
+/// A part of the page, or 204 if the page shows it already, so that screen readers do not read it again.
 fn part(markup: &maud::Markup, seen: &str) -> Response {
-    let mark = hex::encode(&sha256(markup.0.as_bytes())[..8]);
-    if mark == seen {
+    let fingerprint = hex::encode(&sha256(markup.0.as_bytes())[..8]);
+    if fingerprint == seen {
         return StatusCode::NO_CONTENT.into_response();
     }
-    html(pages::marked(markup, &mark))
+    html(pages::with_fingerprint(markup, &fingerprint))
 }
 
 fn html(markup: maud::Markup) -> Response {

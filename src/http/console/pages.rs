@@ -1,4 +1,4 @@
-//! The console's pages; they show what they are given and ask nobody.
+//! Renders the pages of the console.
 
 use maud::{DOCTYPE, Markup, html};
 use serde_json::json;
@@ -8,7 +8,7 @@ use crate::domain::session::SessionStatus;
 use crate::storage::message::Message;
 use crate::storage::session::Session;
 
-/// A phone on the left, what it does to the storage on the right.
+/// The page: a phone on the left, the sessions on the right.
 pub fn console(numbers: &[String]) -> Markup {
     html! {
         (DOCTYPE)
@@ -71,7 +71,7 @@ pub fn screen(texts: &[PhoneText], trouble: Option<&str>) -> Markup {
     }
 }
 
-/// The newest sessions, and the messages of the very newest.
+/// The newest sessions, and the messages of the newest one.
 pub fn sessions(sessions: &[Session], newest: Option<&Session>, messages: &[Message]) -> Markup {
     html! {
         table {
@@ -109,34 +109,34 @@ pub fn sessions(sessions: &[Session], newest: Option<&Session>, messages: &[Mess
     }
 }
 
-/// When the session's silence is over, and buttons for people who can't wait for it.
+/// When the inactivity timeout of the session is due, and buttons that advance its clock.
 fn clock(session: &Session) -> Markup {
     html! {
         div.clock {
             p {
                 @match (session.warning_due_at, session.end_due_at) {
                     (Some(warning), Some(end)) => {
-                        "If nobody says anything: the warning at " (warning.format("%F %H:%M:%S")) ", the end at " (end.format("%F %H:%M:%S")) "."
+                        "Without another message: warning at " (warning.format("%F %H:%M:%S")) ", end at " (end.format("%F %H:%M:%S")) "."
                     }
-                    (None, Some(end)) => { "Warned. The end at " (end.format("%F %H:%M:%S")) ", unless somebody says something." }
-                    _ => { "Nobody has texted in it yet, so no silence counts." }
+                    (None, Some(end)) => { "Warned. End at " (end.format("%F %H:%M:%S")) ", unless a message comes." }
+                    _ => { "The contact has not texted yet, so the inactivity timeout is not running." }
                 }
             }
-            @for (seconds, says) in [(24 * 3600, "Skip 24 hours"), (600, "Skip 10 minutes")] {
-                button type="button" hx-post="/console/skip" hx-target="#sessions" title="Moves this session's clock, and no other's"
-                    hx-vals=(json!({"contact": session.contact, "number": session.number, "seconds": seconds})) { (says) }
+            @for (seconds, label) in [(24 * 3600, "Advance 24 hours"), (600, "Advance 10 minutes")] {
+                button type="button" hx-post="/console/advance-clock" hx-target="#sessions" title="Advances the clock of this session only"
+                    hx-vals=(json!({"contact": session.contact, "number": session.number, "seconds": seconds})) { (label) }
                 " "
             }
         }
     }
 }
 
-/// Something that keeps a page from being shown.
+/// An error in place of a page.
 pub fn trouble(what: &str) -> Markup {
     html! { p.trouble role="alert" { (what) } }
 }
 
-/// A part of a page with the mark of what it shows, by which the next request tells what it has.
-pub fn marked(part: &Markup, mark: &str) -> Markup {
-    html! { (part) input type="hidden" name="seen" value=(mark); }
+/// A part of a page with its fingerprint, which the next request sends back.
+pub fn with_fingerprint(part: &Markup, fingerprint: &str) -> Markup {
+    html! { (part) input type="hidden" name="seen" value=(fingerprint); }
 }

@@ -1,5 +1,5 @@
-//! Tracks the activity of each connection of an address, and decides which one is overdue and which one is closed for a
-//! new one. Reads no bytes itself.
+//! Tracks the activity of each connection of an address, and decides which one has timed out and which one is closed for
+//! a new one.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::http::listener::Limits;
 
 /// How long a client may take for a request's header, from its first byte, and for the first byte of a new connection.
-pub const HEAD_WITHIN: Duration = Duration::from_secs(10);
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may be idle between two requests. The client must be the first to close an idle connection, or
 /// its next request may be lost. Proxies keep idle connections for 60 s, Google Cloud's load balancer for 600 s
 /// (<https://cloud.google.com/load-balancing/docs/https#timeout-keepalive-backends>).
@@ -25,7 +25,7 @@ pub const IDLE: Duration = Duration::from_secs(620);
 const STALLED: Duration = Duration::from_secs(75);
 /// At the limit, unused connections and incomplete headers older than this are closed first. A normal client sends its
 /// header at once.
-const HASTE: Duration = Duration::from_secs(1);
+const EVICTABLE_AFTER: Duration = Duration::from_secs(1);
 
 /// The activity of a connection. Times are milliseconds since the connection began.
 pub(super) struct Activity {
@@ -34,10 +34,10 @@ pub(super) struct Activity {
     /// How many requests run.
     running: AtomicU32,
     /// How many responses hyper has not received whole.
-    answering: AtomicU32,
+    responding: AtomicU32,
     /// When the responses that are not fully written began, plus 1; 0 if all are written.
-    answer_since: AtomicU64,
-    /// How many bytes were written since `answer_since`.
+    response_since: AtomicU64,
+    /// How many bytes were written since `response_since`.
     written: AtomicU64,
     /// Whether a request was ever complete.
     used: AtomicBool,
@@ -49,8 +49,8 @@ pub(super) struct Activity {
     moved: AtomicU64,
     /// Whether the client's body was refused, so the client may still be sending it.
     refused: AtomicBool,
-    /// Cancelled when this connection is to make room for a new one.
-    room: CancellationToken,
+    /// Cancelled when this connection is to be closed for a new one.
+    evicted: CancellationToken,
 }
 
 impl Activity {
@@ -59,15 +59,15 @@ impl Activity {
             limits,
             began: Instant::now(),
             running: AtomicU32::new(0),
-            answering: AtomicU32::new(0),
-            answer_since: AtomicU64::new(0),
+            responding: AtomicU32::new(0),
+            response_since: AtomicU64::new(0),
             written: AtomicU64::new(0),
             used: AtomicBool::new(false),
             many_streams: AtomicBool::new(false),
             head_since: AtomicU64::new(0),
             moved: AtomicU64::new(0),
             refused: AtomicBool::new(false),
-            room: CancellationToken::new(),
+            evicted: CancellationToken::new(),
         }
     }
 
@@ -95,8 +95,8 @@ impl Activity {
 
     /// Records that everything hyper had was written.
     pub fn has_written_all(&self) {
-        if self.answering.load(Ordering::Relaxed) == 0 {
-            self.answer_since.store(0, Ordering::Relaxed);
+        if self.responding.load(Ordering::Relaxed) == 0 {
+            self.response_since.store(0, Ordering::Relaxed);
         }
     }
 
@@ -113,18 +113,18 @@ impl Activity {
         }
         let moved = self.moved.load(Ordering::Relaxed);
         let many_streams = self.many_streams.load(Ordering::Relaxed);
-        let answer_since = self.answer_since.load(Ordering::Relaxed);
+        let response_since = self.response_since.load(Ordering::Relaxed);
         let head_since = self.head_since.load(Ordering::Relaxed);
-        let (since, within) = if answer_since > 0 && !many_streams {
+        let (since, within) = if response_since > 0 && !many_streams {
             let written = self.written.load(Ordering::Relaxed);
-            let overdue = answer_since + millis(self.limits.answer) + earned(written, self.limits.bytes_a_second);
+            let overdue = response_since + millis(self.limits.answer) + earned(written, self.limits.bytes_a_second);
             (overdue.min(moved + millis(STALLED)), Duration::ZERO)
         } else {
             match (head_since, self.used.load(Ordering::Relaxed)) {
                 (0, true) => (moved, self.limits.idle),
-                (0, false) => (0, HEAD_WITHIN),
+                (0, false) => (0, HEAD_TIMEOUT),
                 _ if many_streams => (moved, self.limits.idle),
-                (since, _) => (since, HEAD_WITHIN),
+                (since, _) => (since, HEAD_TIMEOUT),
             }
         };
         self.began + Duration::from_millis(since) + within
@@ -150,24 +150,24 @@ impl Activity {
         })
     }
 
-    /// Ends when the connection is to make room and is not busy: a request that just came is answered first.
-    pub fn makes_room(&self) -> impl Future<Output = ()> {
-        let mut told = Box::pin(self.room.cancelled());
-        let mut is_told = false;
+    /// Ends when the connection is to be closed for a new one and is not busy. A request that just came is answered first.
+    pub fn is_evicted(&self) -> impl Future<Output = ()> {
+        let mut evicted = Box::pin(self.evicted.cancelled());
+        let mut was_evicted = false;
         std::future::poll_fn(move |context| {
-            is_told = is_told || told.as_mut().poll(context).is_ready();
-            if is_told && !self.is_busy() { Poll::Ready(()) } else { Poll::Pending }
+            was_evicted = was_evicted || evicted.as_mut().poll(context).is_ready();
+            if was_evicted && !self.is_busy() { Poll::Ready(()) } else { Poll::Pending }
         })
     }
 
     /// Whether a request runs or a response is not fully written.
     fn is_busy(&self) -> bool {
-        self.running.load(Ordering::Relaxed) > 0 || self.answer_since.load(Ordering::Relaxed) > 0
+        self.running.load(Ordering::Relaxed) > 0 || self.response_since.load(Ordering::Relaxed) > 0
     }
 
-    /// The order in which connections make room, the smallest first; `None` while the connection is in use.
+    /// The order in which connections are closed for new ones, the smallest first; `None` while the connection is in use.
     fn rank(&self) -> Option<(bool, Instant)> {
-        if self.is_busy() || self.room.is_cancelled() {
+        if self.is_busy() || self.evicted.is_cancelled() {
             return None;
         }
         let head_since = self.head_since.load(Ordering::Relaxed);
@@ -180,7 +180,7 @@ impl Activity {
         };
         let since = self.began + Duration::from_millis(since);
         let has_a_head = head_since > 0 && !many_streams;
-        let is_slow = since.elapsed() >= HASTE;
+        let is_slow = since.elapsed() >= EVICTABLE_AFTER;
         match (has_a_head, used) {
             (true, _) if !is_slow => None,
             (true, _) => Some((false, since)),
@@ -214,17 +214,17 @@ impl Running {
     }
 
     /// The response is ready, and sending it begins.
-    pub fn ends<B>(self, response: &hyper::Response<B>) -> Answering {
+    pub fn ends<B>(self, response: &hyper::Response<B>) -> ResponseBody {
         let closes = response.headers().get(header::CONNECTION) == Some(&HeaderValue::from_static("close"));
         if closes && !response.status().is_success() {
             self.0.refused.store(true, Ordering::Relaxed);
         }
-        self.0.answering.fetch_add(1, Ordering::Relaxed);
-        if self.0.answer_since.load(Ordering::Relaxed) == 0 {
+        self.0.responding.fetch_add(1, Ordering::Relaxed);
+        if self.0.response_since.load(Ordering::Relaxed) == 0 {
             self.0.written.store(0, Ordering::Relaxed);
-            self.0.answer_since.store(self.0.now() + 1, Ordering::Relaxed);
+            self.0.response_since.store(self.0.now() + 1, Ordering::Relaxed);
         }
-        Answering(self.0.clone())
+        ResponseBody(self.0.clone())
     }
 }
 
@@ -236,11 +236,11 @@ impl Drop for Running {
 }
 
 /// A response that hyper has not received whole.
-pub(super) struct Answering(Arc<Activity>);
+pub(super) struct ResponseBody(Arc<Activity>);
 
-impl Drop for Answering {
+impl Drop for ResponseBody {
     fn drop(&mut self) {
-        self.0.answering.fetch_sub(1, Ordering::Relaxed);
+        self.0.responding.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -269,12 +269,12 @@ impl Connections {
     }
 
     /// Tells the connection that was idle for longest to close. Returns whether there was one.
-    pub fn close_the_idlest(&self) -> bool {
+    pub fn evict_idlest(&self) -> bool {
         let open = self.open();
         let ranked = open.by_id.values().filter_map(|activity| Some((activity.rank()?, activity)));
         let Some((_, idlest)) = ranked.min_by_key(|(rank, _)| *rank) else { return false };
         metrics::counter!("textback_connections_displaced_total").increment(1);
-        idlest.room.cancel();
+        idlest.evicted.cancel();
         true
     }
 
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn at_the_limit_silent_connections_go_first_then_the_idlest_and_never_a_busy_one() {
+    fn at_the_limit_unused_connections_are_closed_first_then_the_idlest_and_never_a_busy_one() {
         let (new, silent, idle, idler) = (of(0), of(3), used(of(100), 90), used(of(100), 50));
         let half = of(8);
         half.head_since.store(3000, Ordering::Relaxed);
@@ -318,9 +318,9 @@ mod tests {
         let busy = Arc::new(used(of(100), 1));
         let running = Running::begin(&busy, hyper::Version::HTTP_11);
         assert!(busy.rank().is_none(), "a request runs");
-        let answering = running.ends(&hyper::Response::new(()));
+        let responding = running.ends(&hyper::Response::new(()));
         assert!(busy.rank().is_none(), "its answer is under way");
-        drop(answering);
+        drop(responding);
         assert!(busy.rank().is_none(), "it is not written yet");
         busy.has_written_all();
         assert!(busy.rank().is_some());
@@ -330,16 +330,16 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_has_a_minute_and_a_second_for_every_16_kilobytes() {
+    fn a_response_has_a_minute_and_a_second_for_every_16_kilobytes() {
         let activity = Arc::new(of(200));
-        let answering = Running::begin(&activity, hyper::Version::HTTP_11).ends(&hyper::Response::new(()));
+        let responding = Running::begin(&activity, hyper::Version::HTTP_11).ends(&hyper::Response::new(()));
         let left = || activity.deadline().saturating_duration_since(Instant::now()).as_secs();
         assert!((59..=60).contains(&left()), "{}", left());
         activity.writes(160 * 1024);
         assert!((69..=70).contains(&left()), "{}", left());
         activity.writes(16 << 20);
         assert!((74..=75).contains(&left()), "nothing may stall for longer than 75 s: {}", left());
-        drop(answering);
+        drop(responding);
         activity.has_written_all();
         assert!((619..=620).contains(&left()), "{}", left());
     }

@@ -1,4 +1,4 @@
-//! Serves one connection until it is idle for too long, sends no complete header in time, or the process stops.
+//! Serves one connection until the client closes it, it times out, or the process stops.
 
 use std::convert::Infallible;
 use std::io;
@@ -21,26 +21,26 @@ use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::http::listener::Limits;
-use crate::http::listener::activity::{Activity, Answering, Connections, Running};
+use crate::http::listener::activity::{Activity, Connections, ResponseBody, Running};
 
 /// The largest header of a request; a larger one gets 431. hyper's default limit is 400 kB.
-const MOST_OF_A_HEAD: usize = 32 * 1024;
+const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// How long, and for how many bytes, textback reads on after it refused a body. Closing a socket with unread bytes
 /// would reset the connection before the client reads the response.
 const LINGER: Duration = Duration::from_secs(1);
-const MOST_TO_LINGER: usize = 256 * 1024;
+const MAX_LINGER_BYTES: usize = 256 * 1024;
 
 /// What all connections of an address share.
 pub(super) struct Serving<E> {
     pub routes: Arc<E>,
     pub address: SocketAddr,
     pub limits: Limits,
-    /// All connections of the address, one of which may have to make room.
+    /// All connections of the address, one of which may be closed for a new one.
     pub open: Connections,
     /// Cancelled when the process accepts no further requests.
     pub stopping: CancellationToken,
     /// Cancelled when running requests have used up their grace time.
-    pub cut: CancellationToken,
+    pub grace_over: CancellationToken,
 }
 
 impl<E> Clone for Serving<E> {
@@ -51,7 +51,7 @@ impl<E> Clone for Serving<E> {
             limits: self.limits,
             open: self.open.clone(),
             stopping: self.stopping.clone(),
-            cut: self.cut.clone(),
+            grace_over: self.grace_over.clone(),
         }
     }
 }
@@ -74,8 +74,8 @@ impl<E: Endpoint + 'static> Serving<E> {
             async move {
                 let request = Request::from((request, local, RemoteAddr(Addr::SocketAddr(peer)), Scheme::HTTP));
                 let response = hyper::Response::from(routes.get_response(request).await);
-                let answering = running.ends(&response);
-                Ok::<_, Infallible>(response.map(|body| Answer { body, _answering: answering }))
+                let unfinished = running.ends(&response);
+                Ok::<_, Infallible>(response.map(|body| CountedBody { body, _unfinished: unfinished }))
             }
         });
         let connection = builder.serve_connection(io, service);
@@ -84,7 +84,7 @@ impl<E: Endpoint + 'static> Serving<E> {
             biased;
             _ = &mut connection => return,
             () = activity.overdue() => return,
-            () = activity.makes_room() => return,
+            () = activity.is_evicted() => return,
             () = self.stopping.cancelled() => {}
         }
         connection.as_mut().graceful_shutdown();
@@ -92,8 +92,8 @@ impl<E: Endpoint + 'static> Serving<E> {
             biased;
             _ = &mut connection => {}
             () = activity.overdue() => {}
-            () = activity.makes_room() => {}
-            () = self.cut.cancelled() => {}
+            () = activity.is_evicted() => {}
+            () = self.grace_over.cancelled() => {}
         }
     }
 }
@@ -101,7 +101,7 @@ impl<E: Endpoint + 'static> Serving<E> {
 fn builder(http2: bool) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     // `Activity` has the header time-out, because hyper's own also runs while a connection is idle.
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(MOST_OF_A_HEAD);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(MAX_HEAD_BYTES);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -113,12 +113,12 @@ fn builder(http2: bool) -> auto::Builder<TokioExecutor> {
 }
 
 /// The body of a response, counted as unfinished until hyper has all of it.
-struct Answer<B> {
+struct CountedBody<B> {
     body: B,
-    _answering: Answering,
+    _unfinished: ResponseBody,
 }
 
-impl<B: Body + Unpin> Body for Answer<B> {
+impl<B: Body + Unpin> Body for CountedBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -146,7 +146,7 @@ struct Watched {
 impl Watched {
     /// Reads and discards the rest of a refused body, for at most `LINGER`.
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let (timer, left) = self.linger.get_or_insert_with(|| (Box::pin(tokio::time::sleep(LINGER)), MOST_TO_LINGER));
+        let (timer, left) = self.linger.get_or_insert_with(|| (Box::pin(tokio::time::sleep(LINGER)), MAX_LINGER_BYTES));
         let mut bytes = [0; 4096];
         while *left > 0 && timer.as_mut().poll(context).is_pending() {
             let mut buffer = ReadBuf::new(&mut bytes);

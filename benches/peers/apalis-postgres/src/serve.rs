@@ -54,13 +54,13 @@ async fn webhook(request: &Request, body: Vec<u8>, web: Data<&Arc<Web>>) -> poem
 
 /// Message, session and job in one transaction.
 async fn intake(pool: &PgPool, form: &[(String, String)]) -> Result<(), Error> {
-    let said = |name: &str| form.iter().find(|pair| pair.0 == name).map(|pair| pair.1.as_str());
+    let field = |name: &str| form.iter().find(|pair| pair.0 == name).map(|pair| pair.1.as_str());
     let mut transaction = pool.begin().await?;
     let message: Option<i64> = sqlx::query_scalar(INTAKE)
-        .bind(said("MessageSid"))
-        .bind(said("To"))
-        .bind(said("From"))
-        .bind(said("Body"))
+        .bind(field("MessageSid"))
+        .bind(field("To"))
+        .bind(field("From"))
+        .bind(field("Body"))
         .fetch_optional(&mut *transaction)
         .await?;
     if let Some(message) = message {

@@ -1,4 +1,4 @@
-//! The job: reads a text, runs the agent, notes its reply, sends it, and marks it sent. Every step is committed before the next.
+//! The job: reads a message, runs the agent, stores its reply, sends it, and marks it sent. Each step is committed before the next.
 
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -23,7 +23,7 @@ const JOBS: usize = 64;
 
 /// What a job needs.
 #[derive(Clone)]
-struct Hands {
+struct Clients {
     pool: PgPool,
     http: reqwest::Client,
     messages_url: String,
@@ -34,7 +34,7 @@ struct Hands {
 pub async fn run() -> Result<(), Error> {
     let pool = database(20).await?;
     let account = setting("ACCOUNT_SID")?;
-    let hands = Hands {
+    let clients = Clients {
         pool: pool.clone(),
         http: reqwest::Client::builder().tcp_nodelay(true).build()?,
         messages_url: format!("{}/2010-04-01/Accounts/{account}/Messages.json", setting("CARRIER_URL")?),
@@ -42,7 +42,7 @@ pub async fn run() -> Result<(), Error> {
         token: setting("AUTH_TOKEN")?,
     };
     let config = Config::default().queue(QUEUE).batch_size(JOBS);
-    let strategy = Wake {
+    let strategy = PollStrategy {
         interval: IntervalStrategy::new(Duration::from_millis(100)),
         notified: StreamStrategy::new(Pubsub::new(pool.clone(), QUEUE.to_owned())),
     };
@@ -51,7 +51,7 @@ pub async fn run() -> Result<(), Error> {
     let started = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
     WorkerBuilder::new(format!("answer-{}-{started}", std::process::id()))
         .backend(backend)
-        .data(hands)
+        .data(clients)
         .concurrency(JOBS)
         .build(answer)
         .run()
@@ -63,12 +63,12 @@ pub async fn run() -> Result<(), Error> {
 ///
 /// `Strategy` has both as well, but takes one of them a poll: the other's waker is then not registered, and the worker was
 /// seen to do nothing until its next heartbeat (30 s). This takes everything there is, so that both always wake it.
-struct Wake {
+struct PollStrategy {
     interval: IntervalStrategy,
     notified: StreamStrategy<Pubsub>,
 }
 
-impl PollStrategy for Wake {
+impl PollStrategy for PollStrategy {
     fn poll_drive(&mut self, cx: &mut Context<'_>, snapshot: &PollSnapshot) -> Poll<Option<()>> {
         let mut woken = Poll::Pending;
         while let Poll::Ready(Some(())) = self.notified.poll_drive(cx, snapshot) {
@@ -86,35 +86,35 @@ async fn agent(text: &str) -> String {
     text.to_owned()
 }
 
-async fn answer(job: Answer, hands: Data<Hands>) -> Result<(), BoxDynError> {
+async fn answer(job: Answer, clients: Data<Clients>) -> Result<(), BoxDynError> {
     type Read = (String, String, String, Option<String>, bool);
-    let read: Option<Read> = sqlx::query_as(READ).bind(job.message).fetch_optional(&hands.pool).await?;
+    let read: Option<Read> = sqlx::query_as(READ).bind(job.message).fetch_optional(&clients.pool).await?;
     // A job that comes again sends nothing that was marked sent.
     let Some((text, number, contact, drafted, false)) = read else { return Ok(()) };
     let reply = match drafted {
         Some(reply) => reply,
         None => {
             let reply = agent(&text).await;
-            sqlx::query(DRAFT).bind(job.message).bind(&reply).execute(&hands.pool).await?;
+            sqlx::query(DRAFT).bind(job.message).bind(&reply).execute(&clients.pool).await?;
             reply
         }
     };
     // A crash from here until the mark is committed sends the reply a second time.
-    let sid = send(&hands, &contact, &number, &reply).await?;
-    sqlx::query(SENT).bind(job.message).bind(sid).execute(&hands.pool).await?;
+    let sid = send(&clients, &contact, &number, &reply).await?;
+    sqlx::query(SENT).bind(job.message).bind(sid).execute(&clients.pool).await?;
     Ok(())
 }
 
 /// Posts a message to the carrier and gives what it calls it.
-async fn send(hands: &Hands, to: &str, from: &str, body: &str) -> Result<String, Error> {
+async fn send(clients: &Clients, to: &str, from: &str, body: &str) -> Result<String, Error> {
     #[derive(Deserialize)]
     struct HistoryEntry {
         sid: String,
     }
-    let answer = hands
+    let answer = clients
         .http
-        .post(&hands.messages_url)
-        .basic_auth(&hands.account, Some(&hands.token))
+        .post(&clients.messages_url)
+        .basic_auth(&clients.account, Some(&clients.token))
         .form(&[("To", to), ("From", from), ("Body", body)])
         .send()
         .await?

@@ -1,7 +1,7 @@
-//! The lean ends of the road: people whose texts are posted over plain sockets, and a carrier that takes everything; neither is ever the limit.
+//! The load generator: contacts that post signed webhooks over plain sockets, and a carrier that accepts every message.
 //!
-//! Both speak just enough HTTP/1.1 for this: requests and answers with a Content-Length on connections that stay. A text
-//! says its number (`t42`), and an answer that begins with it ends its clock.
+//! Both use a minimal HTTP/1.1, with a Content-Length on connections that stay open, so that they are never the limit. Each
+//! text contains its number (`t42`), and the reply that begins with the same number stops its clock.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -20,13 +20,13 @@ use crate::http::read;
 pub const ACCOUNT_SID: &str = "AC00000000000000000000000000000000";
 pub const AUTH_TOKEN: &str = "bench-token";
 pub const NUMBER: &str = "+14155550199";
-/// How many people text. The bound draws its contacts from as many.
-pub const PEOPLE: u64 = 20_000;
+/// How many contacts text. The bound has the same number of contacts.
+pub const CONTACTS: u64 = 20_000;
 
 /// How many texts there were in all runs.
 static TEXTED: AtomicU64 = AtomicU64::new(0);
 
-/// How many texts there were. People take turns, so that each has texted after as many more as there are people.
+/// How many texts there were. Contacts text in turn, so each has texted once after `CONTACTS` texts.
 pub fn texted() -> u64 {
     TEXTED.load(Ordering::Relaxed)
 }
@@ -38,14 +38,14 @@ pub struct Clocks {
     acknowledged: Vec<AtomicU64>,
     answered: Vec<AtomicU64>,
     answers: AtomicUsize,
-    /// Answers to texts that had one.
+    /// Second replies to one text.
     pub doubled: AtomicUsize,
-    /// Texts that may be on the road at a time; each answer lets the next one go.
-    room: Semaphore,
+    /// Texts that may be in flight at a time; each reply releases the next one.
+    in_flight: Semaphore,
 }
 
 impl Clocks {
-    fn of(texts: usize, room: usize) -> Self {
+    fn of(texts: usize, in_flight: usize) -> Self {
         let clocks = || (0..texts).map(|_| AtomicU64::new(0)).collect();
         Self {
             began: Instant::now(),
@@ -54,7 +54,7 @@ impl Clocks {
             answered: clocks(),
             answers: AtomicUsize::new(0),
             doubled: AtomicUsize::new(0),
-            room: Semaphore::new(room),
+            in_flight: Semaphore::new(in_flight),
         }
     }
 
@@ -66,7 +66,7 @@ impl Clocks {
         let Some(answered) = self.answered.get(text) else { return };
         if answered.swap(self.now(), Ordering::Relaxed) == 0 {
             self.answers.fetch_add(1, Ordering::Relaxed);
-            self.room.add_permits(1);
+            self.in_flight.add_permits(1);
         } else {
             self.doubled.fetch_add(1, Ordering::Relaxed);
         }
@@ -116,15 +116,15 @@ impl Clocks {
     }
 }
 
-/// What the carrier is asked for now.
+/// The clocks of the run that the carrier serves now.
 pub type Current = Arc<Mutex<Arc<Clocks>>>;
 
-/// No run.
+/// The clocks before the first run.
 pub fn nothing() -> Current {
     Arc::new(Mutex::new(Arc::new(Clocks::of(0, 0))))
 }
 
-/// Where texts are posted, and what signs them.
+/// The webhook that texts are posted to.
 #[derive(Clone)]
 pub struct Target {
     pub address: SocketAddr,
@@ -133,14 +133,14 @@ pub struct Target {
     pub url: String,
 }
 
-/// How texts come.
+/// The pace of the texts.
 #[derive(Debug, Clone, Copy)]
 pub enum Pace {
-    /// Each at its time, whether or not the ones before are answered (an open loop).
+    /// A fixed rate, whether or not earlier texts are answered (an open loop).
     Rate(u64),
-    /// As many as are let on the road at a time, the next when one is answered by the agent.
+    /// A fixed number in flight: the next text is sent when one is answered by the agent (a closed loop).
     Window(usize),
-    /// As many as there are connections, the next when one is acknowledged.
+    /// One text per connection: the next is sent when it is acknowledged (a closed loop).
     Acknowledged,
 }
 
@@ -153,22 +153,24 @@ impl std::fmt::Display for Pace {
     }
 }
 
-/// Posts texts for some seconds; ends when all are acknowledged. The clocks tell the rest.
+/// Posts texts for some seconds, and waits until all are acknowledged.
 pub async fn text(target: &Target, current: &Current, pace: Pace, seconds: f64, connections: usize) -> Arc<Clocks> {
     let most = match pace {
         Pace::Rate(rate) => (rate as f64 * seconds) as usize,
         // More than any disk here could take.
         Pace::Window(_) | Pace::Acknowledged => (seconds * 100_000.0) as usize,
     };
-    let room = if let Pace::Window(window) = pace { window } else { 0 };
-    // The carrier's connections are there before the first text.
-    let wires = futures::future::join_all((0..connections).map(|_| Wire::open(target.address))).await;
-    let clocks = Arc::new(Clocks::of(most, room));
-    *current.lock().expect("no panic holds it") = clocks.clone();
+    let in_flight = if let Pace::Window(window) = pace { window } else { 0 };
+    // The connections are open before the first text.
+    let opened = futures::future::join_all((0..connections).map(|_| Connection::open(target.address))).await;
+    let clocks = Arc::new(Clocks::of(most, in_flight));
+    *current.lock().expect("not poisoned") = clocks.clone();
     let next = Arc::new(AtomicUsize::new(0));
-    let posting: Vec<_> = wires
+    let posting: Vec<_> = opened
         .into_iter()
-        .map(|wire| tokio::spawn(post_texts(wire, target.clone(), clocks.clone(), next.clone(), most, pace, seconds)))
+        .map(|connection| {
+            tokio::spawn(post_texts(connection, target.clone(), clocks.clone(), next.clone(), most, pace, seconds))
+        })
         .collect();
     for connection in posting {
         connection.await.expect("a connection");
@@ -177,7 +179,7 @@ pub async fn text(target: &Target, current: &Current, pace: Pace, seconds: f64, 
 }
 
 async fn post_texts(
-    mut wire: Wire,
+    mut connection: Connection,
     target: Target,
     clocks: Arc<Clocks>,
     next: Arc<AtomicUsize>,
@@ -189,13 +191,13 @@ async fn post_texts(
     let run = uuid::Uuid::now_v7().simple().to_string();
     loop {
         if let Pace::Window(_) = pace {
-            clocks.room.acquire().await.expect("open").forget();
+            clocks.in_flight.acquire().await.expect("open").forget();
         }
         let text = next.fetch_add(1, Ordering::Relaxed);
         let over = !matches!(pace, Pace::Rate(_)) && clocks.began.elapsed().as_secs_f64() > seconds;
         if text >= most || over {
-            // The next ones that wait for room see the same.
-            clocks.room.add_permits(1);
+            // This releases the other connections, which then end too.
+            clocks.in_flight.add_permits(1);
             return;
         }
         let due = match pace {
@@ -207,7 +209,7 @@ async fn post_texts(
             Pace::Window(_) | Pace::Acknowledged => clocks.now(),
         };
         clocks.due[text].store(due, Ordering::Relaxed);
-        let from = format!("+1212{:07}", TEXTED.fetch_add(1, Ordering::Relaxed) % PEOPLE * 7919 % PEOPLE);
+        let from = format!("+1212{:07}", TEXTED.fetch_add(1, Ordering::Relaxed) % CONTACTS * 7919 % CONTACTS);
         let sid = format!("SM{}{text:08}", &run[8..]);
         let body = format!("t{text} hello from the bench");
         let pairs = [
@@ -226,34 +228,34 @@ async fn post_texts(
             target.path,
             form.len()
         );
-        let status = wire.ask(request.as_bytes()).await;
+        let status = connection.request(request.as_bytes()).await;
         assert!((200..300).contains(&status), "a text was answered with {status}");
         clocks.acknowledged[text].store(clocks.now(), Ordering::Relaxed);
     }
 }
 
-/// A connection that stays.
-pub struct Wire {
+/// A connection that stays open.
+pub struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
-impl Wire {
+impl Connection {
     pub async fn open(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.expect("a connection");
         stream.set_nodelay(true).expect("no delay");
         Self { stream, buffer: Vec::with_capacity(4096) }
     }
 
-    /// Asks and gives the status of the answer.
-    pub async fn ask(&mut self, request: &[u8]) -> u16 {
+    /// Sends a request and returns the status of the response.
+    pub async fn request(&mut self, request: &[u8]) -> u16 {
         self.stream.write_all(request).await.expect("it is sent");
         let (head, _) = read(&mut self.stream, &mut self.buffer).await.expect("an answer");
         head.get(9..12).and_then(|status| status.parse().ok()).unwrap_or_default()
     }
 }
 
-/// A carrier that takes every text and remembers when; what else is asked of it, it answers so that a number can be attached.
+/// Starts a carrier that accepts every message and stops its clock. It answers other requests as attaching a number needs.
 pub async fn carrier(current: Current) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -269,16 +271,16 @@ async fn serve(mut stream: TcpStream, current: Current) {
     let _ = stream.set_nodelay(true);
     let mut buffer = Vec::with_capacity(4096);
     let sids = uuid::Uuid::now_v7().simple().to_string();
-    let mut taken = 0_u64;
+    let mut accepted = 0_u64;
     while let Some((head, body)) = read(&mut stream, &mut buffer).await {
         let (status, answer) =
             if head.starts_with("POST ") && head.lines().next().is_some_and(|line| line.contains("/Messages")) {
-                if let Some(text) = said(&body) {
-                    let clocks = current.lock().expect("no panic holds it").clone();
+                if let Some(text) = message_number(&body) {
+                    let clocks = current.lock().expect("not poisoned").clone();
                     clocks.answer(text);
                 }
-                taken += 1;
-                ("201 Created", format!("{{\"sid\":\"SM{}{taken:012}\",\"status\":\"queued\"}}", &sids[12..]))
+                accepted += 1;
+                ("201 Created", format!("{{\"sid\":\"SM{}{accepted:012}\",\"status\":\"queued\"}}", &sids[12..]))
             } else if head.starts_with("GET ") && head.contains("/IncomingPhoneNumbers.json") {
                 ("200 OK", format!("{{\"incoming_phone_numbers\":[{}]}}", number()))
             } else if head.contains("/v1/Services") {
@@ -300,8 +302,8 @@ fn number() -> String {
     format!("{{\"sid\":\"PN1\",\"phone_number\":\"{NUMBER}\",\"capabilities\":{{\"sms\":true}}}}")
 }
 
-/// The number that a text to be sent says.
-fn said(form: &[u8]) -> Option<usize> {
+/// The number in the body of a message.
+fn message_number(form: &[u8]) -> Option<usize> {
     let body = form.split(|byte| *byte == b'&').find_map(|pair| pair.strip_prefix(b"Body="))?;
     let digits = body.strip_prefix(b"t")?;
     let end = digits.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(digits.len());

@@ -1,6 +1,6 @@
-//! What is measured: a release process of textback on a fresh database, and its tenants; everything is asked through the binary and its API.
+//! Starts what is measured: a textback process on a new database, with its tenants.
 //!
-//! Nothing here uses the library's queries: another binary, older or newer than this bench, must fit.
+//! It uses only the commands and the API of the binary, because the measured binary may be older or newer than this bench.
 
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -17,22 +17,22 @@ use textback::dev::postgres;
 use textback::secret::SecretKeys;
 
 use crate::carrier::Carrier;
-use crate::texts::Line;
+use crate::load_generator::Line;
 
 pub const GOOD_NUMBER: &str = "+14155550199";
-/// The other tenants call from an address of their own, as they would in the world: limits per address are theirs alone.
+/// The neighbours call from a separate address, as in production, so that limits per address apply to them only.
 pub const OTHER_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 pub const ECHO: &str = "def reply(conv, text): return text";
 
 /// A textback program that is measured.
 #[derive(Clone)]
 pub struct Binary {
-    /// What the table calls it.
+    /// Its name in the table.
     pub name: &'static str,
     pub path: PathBuf,
 }
 
-/// A PostgreSQL of the bench, whose data goes with it.
+/// A private PostgreSQL, whose data is removed at the end.
 pub struct Server {
     postgres: Option<Postgres>,
     pub folder: PathBuf,
@@ -95,7 +95,7 @@ impl Drop for Server {
     }
 }
 
-/// A process that ends with its scene.
+/// A process that is killed when this is dropped.
 pub struct Process(pub Child);
 
 impl Process {
@@ -111,12 +111,12 @@ impl Drop for Process {
     }
 }
 
-/// textback on a database that was made for it.
-pub struct Scene {
+/// textback with a database of its own.
+pub struct Harness {
     binary: Binary,
     pub database_url: String,
     pub address: SocketAddr,
-    /// Where its metrics are, if it has a listener for them.
+    /// The address of its metrics, if it has one.
     pub metrics_address: SocketAddr,
     pub log: PathBuf,
     secret_key: String,
@@ -125,7 +125,7 @@ pub struct Scene {
     pub serve: Option<Process>,
 }
 
-/// A tenant of a scene.
+/// A tenant.
 #[derive(Clone)]
 pub struct Tenant {
     pub project_id: String,
@@ -136,7 +136,7 @@ pub struct Tenant {
     origin: IpAddr,
 }
 
-impl Scene {
+impl Harness {
     /// Migrates a database and starts `serve` on it.
     pub async fn open(server: &Server, binary: &Binary, carrier: &Carrier, database: &str, with_workers: bool) -> Self {
         let ports: Vec<SocketAddr> = [0; 2]
@@ -145,7 +145,7 @@ impl Scene {
             .map(|port| port.local_addr().expect("an address"))
             .collect();
         let client = reqwest::Client::builder().local_address(OTHER_ADDRESS).timeout(Duration::from_secs(60));
-        let mut scene = Self {
+        let mut harness = Self {
             binary: binary.clone(),
             database_url: server.url(database),
             address: ports[0],
@@ -156,9 +156,9 @@ impl Scene {
             http: client.build().expect("a client"),
             serve: None,
         };
-        scene.run(&["migrate"]);
-        scene.start(with_workers).await;
-        scene
+        harness.run(&["migrate"]);
+        harness.start(with_workers).await;
+        harness
     }
 
     fn command(&self) -> Command {
@@ -180,8 +180,8 @@ impl Scene {
     /// Runs a command of the binary to its end, and gives what it printed.
     pub fn run(&self, arguments: &[&str]) -> String {
         let output = self.command().args(arguments).output().expect("the binary starts");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "textback {arguments:?} ended with {}: {said}", output.status);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "textback {arguments:?} ended with {}: {errors}", output.status);
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
@@ -219,14 +219,14 @@ impl Scene {
     }
 
     /// A project with its own carrier account. What it sends needs no registration.
-    pub async fn tenant(&self, place: usize, origin: IpAddr) -> Tenant {
-        let made: Value = serde_json::from_str(&self.run(&["project", "create", &format!("tenant {place}")]))
+    pub async fn tenant(&self, index: usize, origin: IpAddr) -> Tenant {
+        let made: Value = serde_json::from_str(&self.run(&["project", "create", &format!("tenant {index}")]))
             .expect("the command prints JSON");
         let mut tenant = Tenant {
             project_id: made["project_id"].as_str().expect("an id").to_owned(),
             key: made["api_key"].as_str().expect("a key").to_owned(),
-            account_sid: format!("AC{place:032}"),
-            token: format!("token-{place}"),
+            account_sid: format!("AC{index:032}"),
+            token: format!("token-{index}"),
             webhook: String::new(),
             origin,
         };
@@ -267,14 +267,14 @@ impl Scene {
         self.number(tenant, number, &agent).await
     }
 
-    /// Asks the API, and ends the bench when it refuses.
+    /// Calls the API and expects success.
     pub async fn call(&self, tenant: &Tenant, method: Method, path: &str, body: Value) -> Value {
         let (status, told) = self.try_call(tenant, method, path, body).await.expect("an answer");
         assert!((200..300).contains(&status), "{path}: {status} {told}; log: {}", self.log_text());
         told
     }
 
-    /// Asks the API: status and answer.
+    /// Calls the API, and returns status and body.
     pub async fn try_call(
         &self,
         tenant: &Tenant,
@@ -313,14 +313,14 @@ fn limits_of(project: &Value) -> Vec<Value> {
     changes
 }
 
-/// Memory and runners of a process, looked at again and again.
+/// The highest memory of a process and its runners.
 #[derive(Default, Clone, Copy)]
 pub struct Peak {
     pub serve_megabytes: f64,
     pub runner_megabytes: f64,
 }
 
-/// Looks at a process until it is told to stop, ten times a second.
+/// Samples the memory of a process ten times a second until it is told to stop.
 pub async fn watch(pid: i32, stop: Arc<tokio::sync::Notify>) -> Peak {
     let mut peak = Peak::default();
     loop {

@@ -27,7 +27,7 @@ struct Webhook {
 }
 
 /// A simulator with one account and one number, and a program with webhooks.
-struct World {
+struct TestSimulator {
     twilio: Simulator,
     server: Server,
     program: String,
@@ -58,7 +58,7 @@ fn take_status(
     note(&webhooks, "/status", headers, form);
 }
 
-impl World {
+impl TestSimulator {
     async fn new() -> Self {
         let (sender, webhooks) = unbounded_channel();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -103,89 +103,89 @@ impl World {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_text_arrives_signed_at_the_webhook_of_its_number() {
-    let mut world = World::new().await;
-    world.twilio.change_number(NUMBER, |number| number.sms_url = format!("{}/sms#rc=2&rp=5xx", world.program));
-    let outcome = world.twilio.say(PHONE, NUMBER, "Grüße & hi").await;
+    let mut test = TestSimulator::new().await;
+    test.twilio.change_number(NUMBER, |number| number.sms_url = format!("{}/sms#rc=2&rp=5xx", test.program));
+    let outcome = test.twilio.say(PHONE, NUMBER, "Grüße & hi").await;
     assert_eq!((outcome.webhook_status, outcome.webhook_attempts, outcome.error), (Some(200), 1, None));
-    let webhook = world.webhook().await;
+    let webhook = test.webhook().await;
     assert_eq!((webhook.path, webhook.form["Body"].as_str()), ("/sms", "Grüße & hi"));
     assert_eq!((webhook.form["From"].as_str(), webhook.form["MessageSid"].as_str()), (PHONE, outcome.sid.as_str()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failing_webhook_is_retried_and_then_its_fallback_is_tried() {
-    let mut world = World::new().await;
-    world.twilio.change_number(NUMBER, |number| {
-        number.sms_url = format!("{}/nowhere#rc=2&rp=4xx", world.program);
-        number.sms_fallback_url = format!("{}/sms", world.program);
+    let mut test = TestSimulator::new().await;
+    test.twilio.change_number(NUMBER, |number| {
+        number.sms_url = format!("{}/nowhere#rc=2&rp=4xx", test.program);
+        number.sms_fallback_url = format!("{}/sms", test.program);
     });
-    let outcome = world.twilio.say(PHONE, NUMBER, "hi").await;
+    let outcome = test.twilio.say(PHONE, NUMBER, "hi").await;
     assert_eq!((outcome.webhook_status, outcome.webhook_attempts), (Some(200), 4));
-    let webhook = world.webhook().await;
+    let webhook = test.webhook().await;
     assert_eq!(webhook.form["ErrorCode"], "11200");
-    assert_eq!(webhook.form["ErrorUrl"], format!("{}/nowhere#rc=2&rp=4xx", world.program));
+    assert_eq!(webhook.form["ErrorUrl"], format!("{}/nowhere#rc=2&rp=4xx", test.program));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_reaches_its_phone_and_its_status_is_called_back() {
-    let mut world = World::new().await;
-    let (code, message) = world.send("Your table is ready.").await;
+    let mut test = TestSimulator::new().await;
+    let (code, message) = test.send("Your table is ready.").await;
     assert_eq!((code, &message["status"]), (201, &json!("queued")));
     for expected in ["sent", "delivered"] {
-        let callback = world.webhook().await;
+        let callback = test.webhook().await;
         assert_eq!((callback.path, callback.form["MessageStatus"].as_str()), ("/status", expected));
         assert_eq!(callback.form["MessageSid"], message["sid"]);
     }
-    world.twilio.idle().await;
-    assert_eq!(world.twilio.received(PHONE, NUMBER), ["Your table is ready."]);
-    assert_eq!(world.twilio.screen(PHONE)[0].status, MessageStatus::Delivered);
+    test.twilio.idle().await;
+    assert_eq!(test.twilio.received(PHONE, NUMBER), ["Your table is ready."]);
+    assert_eq!(test.twilio.screen(PHONE)[0].status, MessageStatus::Delivered);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_planned_fault_spoils_one_answer() {
-    let world = World::new().await;
-    world.twilio.plan_faults([Fault::TooManyRequests, Fault::AcceptThen500]);
-    let (status, error) = world.send("one").await;
+    let test = TestSimulator::new().await;
+    test.twilio.plan_faults([Fault::TooManyRequests, Fault::AcceptThen500]);
+    let (status, error) = test.send("one").await;
     assert_eq!((status, &error["code"]), (429, &json!(20429)));
-    assert_eq!(world.send("two").await.0, 500);
-    assert_eq!(world.send("three").await.0, 201);
-    world.twilio.until_received(PHONE, NUMBER, 2).await;
-    world.twilio.idle().await;
-    let mut received = world.twilio.received(PHONE, NUMBER);
+    assert_eq!(test.send("two").await.0, 500);
+    assert_eq!(test.send("three").await.0, 201);
+    test.twilio.until_received(PHONE, NUMBER, 2).await;
+    test.twilio.idle().await;
+    let mut received = test.twilio.received(PHONE, NUMBER);
     received.sort();
     assert_eq!(received, ["three", "two"], "what was answered with 500 was sent all the same");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_phone_that_sent_stop_gets_no_texts() {
-    let world = World::new().await;
-    world.twilio.say(PHONE, NUMBER, "Stop.").await;
-    let (status, error) = world.send("hello?").await;
+    let test = TestSimulator::new().await;
+    test.twilio.say(PHONE, NUMBER, "Stop.").await;
+    let (status, error) = test.send("hello?").await;
     assert_eq!((status, &error["code"]), (400, &json!(21610)));
-    world.twilio.say(PHONE, NUMBER, "start").await;
-    assert_eq!(world.send("hello again").await.0, 201);
+    test.twilio.say(PHONE, NUMBER, "start").await;
+    assert_eq!(test.send("hello again").await.0, 201);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_number_is_bought_once() {
-    let world = World::new().await;
+    let test = TestSimulator::new().await;
     let form = [("PhoneNumber", "+14155550120"), ("SmsUrl", "https://sms.example.com/")];
-    let (status, number) = world.call("IncomingPhoneNumbers.json", &form).await;
+    let (status, number) = test.call("IncomingPhoneNumbers.json", &form).await;
     assert_eq!((status, &number["sms_url"]), (201, &json!("https://sms.example.com/")));
-    let (status, error) = world.call("IncomingPhoneNumbers.json", &form).await;
+    let (status, error) = test.call("IncomingPhoneNumbers.json", &form).await;
     assert_eq!((status, &error["code"]), (400, &json!(21422)));
-    assert_eq!(world.twilio.bought(), ["+14155550120"]);
+    assert_eq!(test.twilio.bought(), ["+14155550120"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_token_and_an_unknown_path_are_refused_in_twilios_words() {
-    let world = World::new().await;
-    let url = format!("{}/2010-04-01/Accounts/{ACCOUNT_SID}", world.server.url());
-    let stranger = world.http.get(format!("{url}/Messages.json")).basic_auth(ACCOUNT_SID, Some("wrong"));
+    let test = TestSimulator::new().await;
+    let url = format!("{}/2010-04-01/Accounts/{ACCOUNT_SID}", test.server.url());
+    let stranger = test.http.get(format!("{url}/Messages.json")).basic_auth(ACCOUNT_SID, Some("wrong"));
     let refused: Value = stranger.send().await.expect("an answer").json().await.expect("JSON");
     assert_eq!((&refused["status"], &refused["code"]), (&json!(401), &json!(20003)));
     let unknown: Value =
-        world.http.get(format!("{url}/Calls.json")).send().await.expect("an answer").json().await.expect("JSON");
+        test.http.get(format!("{url}/Calls.json")).send().await.expect("an answer").json().await.expect("JSON");
     assert!(
         unknown["message"].as_str().is_some_and(|text| text.contains("the simulator does not offer it")),
         "{unknown}"
@@ -194,9 +194,9 @@ async fn a_wrong_token_and_an_unknown_path_are_refused_in_twilios_words() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_process_texts_and_reads_through_the_phones() {
-    let mut world = World::new().await;
-    world.twilio.change_number(NUMBER, |number| number.sms_url = format!("{}/sms", world.program));
-    let phones = Remote::new(world.server.url().parse().expect("a URL")).expect("a client");
+    let mut test = TestSimulator::new().await;
+    test.twilio.change_number(NUMBER, |number| number.sms_url = format!("{}/sms", test.program));
+    let phones = Remote::new(test.server.url().parse().expect("a URL")).expect("a client");
     assert_eq!(phones.numbers().await.expect("numbers"), [NUMBER]);
     let mut text = NewText {
         from: PHONE.to_owned(),
@@ -207,12 +207,12 @@ async fn another_process_texts_and_reads_through_the_phones() {
     };
     let outcome = phones.text(&text).await.expect("an outcome");
     assert!(outcome.sid.starts_with("MM") && outcome.webhook_status == Some(200), "{outcome:?}");
-    assert_eq!(world.webhook().await.form["MediaUrl0"], "https://pictures.example/1.jpg");
+    assert_eq!(test.webhook().await.form["MediaUrl0"], "https://pictures.example/1.jpg");
     let screen = phones.screen(PHONE).await.expect("a screen");
     assert_eq!((screen.len(), screen[0].mine, screen[0].body.as_str()), (1, true, "look"));
-    let faults = world.http.post(format!("{}/simulator/faults", world.server.url()));
+    let faults = test.http.post(format!("{}/simulator/faults", test.server.url()));
     let planned = faults.json(&json!(["fail500", {"accept_then_hang": 1}])).send().await.expect("an answer");
-    assert_eq!((planned.status().as_u16(), world.twilio.faults_left()), (204, 2));
+    assert_eq!((planned.status().as_u16(), test.twilio.faults_left()), (204, 2));
     text.to = "+14155550000".to_owned();
     let refused = phones.text(&text).await.expect_err("a refusal").to_string();
     assert_eq!(refused, format!("the simulated carrier has no number +14155550000; it has {NUMBER}"));

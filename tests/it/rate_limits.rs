@@ -1,15 +1,15 @@
-//! Guards: floods and loops are held, visibly, and the words of consent always pass.
+//! Tests the rate limits on inbound messages, which consent keywords always pass.
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{ADA, ECHO, NUMBER, World};
+use crate::harness::{ADA, ECHO, NUMBER, TestApp};
 
-async fn world() -> World {
-    World::with_agent(ECHO, json!({"first_message": "process"})).await
+async fn app() -> TestApp {
+    TestApp::with_agent(ECHO, json!({"first_message": "process"})).await
 }
 
-impl World {
+impl TestApp {
     async fn held(&self) -> Vec<String> {
         let mut held = Vec::new();
         for session in self.sessions().await.into_iter().rev() {
@@ -27,150 +27,150 @@ impl World {
 
 #[tokio::test]
 async fn over_ten_texts_a_minute_are_stored_and_held_and_the_agent_does_not_run() {
-    let world = world().await;
+    let app = app().await;
     for n in 1..=13 {
-        world.text(ADA, &format!("text {n}")).await;
-        world.settle().await;
+        app.text(ADA, &format!("text {n}")).await;
+        app.run_jobs().await;
     }
-    assert_eq!(world.simulator.received(ADA, NUMBER).len(), 10);
-    assert_eq!(world.held().await, ["contact_too_fast"; 3]);
-    assert_eq!(world.answers("+14155550102", "me too").await, ["1: me too"], "nobody else is held");
-    world.sql("update message set created_at = created_at - interval '61 seconds'").await;
-    assert_eq!(world.answers(ADA, "later").await.pop().as_deref(), Some("11: later"), "it passes by itself");
+    assert_eq!(app.simulator.received(ADA, NUMBER).len(), 10);
+    assert_eq!(app.held().await, ["contact_too_fast"; 3]);
+    assert_eq!(app.answers("+14155550102", "me too").await, ["1: me too"], "nobody else is held");
+    app.sql("update message set created_at = created_at - interval '61 seconds'").await;
+    assert_eq!(app.answers(ADA, "later").await.pop().as_deref(), Some("11: later"), "it passes by itself");
 }
 
 /// The guard must not forget what passed when so much is held that it lies far back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_flood_gets_ten_texts_through_and_no_more() {
-    let world = world().await;
+    let app = app().await;
     let texts = (0..500).map(|n| {
-        let simulator = world.simulator.clone();
+        let simulator = app.simulator.clone();
         async move { simulator.say(ADA, NUMBER, &format!("flood {n}")).await.webhook_status }
     });
     let answered = futures::stream::StreamExt::buffer_unordered(futures::stream::iter(texts), 32);
     let statuses: Vec<_> = futures::StreamExt::collect(answered).await;
     assert_eq!(statuses, [Some(200); 500]);
-    assert_eq!(world.count("select count(*) from message where skip_reason is null").await, 10);
+    assert_eq!(app.count("select count(*) from message where skip_reason is null").await, 10);
 }
 
 #[tokio::test]
 async fn pictures_without_words_are_no_repetition() {
-    let world = world().await;
+    let app = app().await;
     for n in 0..6 {
         let picture = format!("https://pictures.example/{n}.jpg");
         let text = json!({"from": ADA, "to": NUMBER, "body": "", "media_urls": [picture]});
-        world.simulator.text(serde_json::from_value(text).expect("a text")).await;
+        app.simulator.text(serde_json::from_value(text).expect("a text")).await;
     }
-    world.settle().await;
-    assert_eq!(world.held().await, Vec::<String>::new());
+    app.run_jobs().await;
+    assert_eq!(app.held().await, Vec::<String>::new());
 }
 
 #[tokio::test]
 async fn the_agent_sees_later_what_was_held() {
     let agent = "def reply(conv, text): return str([line.text for line in conv.history if line.role == \"user\"])";
-    let world = World::with_agent(agent, json!({"first_message": "process"})).await;
-    world.guard(json!({"texts_per_contact_per_minute": 1})).await;
-    world.answers(ADA, "one").await;
-    world.answers(ADA, "two").await;
-    world.guard(json!({"texts_per_contact_per_minute": 0})).await;
-    assert_eq!(world.answers(ADA, "three").await.pop().as_deref(), Some("[\"one\", \"two\"]"));
+    let app = TestApp::with_agent(agent, json!({"first_message": "process"})).await;
+    app.guard(json!({"texts_per_contact_per_minute": 1})).await;
+    app.answers(ADA, "one").await;
+    app.answers(ADA, "two").await;
+    app.guard(json!({"texts_per_contact_per_minute": 0})).await;
+    assert_eq!(app.answers(ADA, "three").await.pop().as_deref(), Some("[\"one\", \"two\"]"));
 }
 
 #[tokio::test]
 async fn the_same_text_five_times_in_five_minutes_pauses_the_contact_for_ten() {
-    let world = world().await;
+    let app = app().await;
     for _ in 0..5 {
-        world.answers(ADA, "buy now").await;
+        app.answers(ADA, "buy now").await;
     }
-    assert_eq!(world.simulator.received(ADA, NUMBER).len(), 4);
-    world.answers(ADA, "something else").await;
-    assert_eq!(world.held().await, ["repeats", "paused"]);
-    world.sql("update session set paused_until = paused_until - interval '10 minutes'").await;
-    world.sql("update message set created_at = created_at - interval '10 minutes'").await;
-    assert_eq!(world.answers(ADA, "buy now").await.len(), 5, "it lifts by itself");
+    assert_eq!(app.simulator.received(ADA, NUMBER).len(), 4);
+    app.answers(ADA, "something else").await;
+    assert_eq!(app.held().await, ["repeats", "paused"]);
+    app.sql("update session set paused_until = paused_until - interval '10 minutes'").await;
+    app.sql("update message set created_at = created_at - interval '10 minutes'").await;
+    assert_eq!(app.answers(ADA, "buy now").await.len(), 5, "it lifts by itself");
 }
 
 /// Two robots answer each other, and ours hangs up each time: without a memory beyond the session that goes on for ever.
 #[tokio::test]
 async fn a_loop_between_two_robots_ends_though_each_turn_ends_the_session() {
     let agent = "def reply(conv, text): return {\"utterance\": \"I am out of office.\", \"hangup\": True}";
-    let world = World::with_agent(agent, json!({"first_message": "process"})).await;
+    let app = TestApp::with_agent(agent, json!({"first_message": "process"})).await;
     let mut answers = 0;
     for _ in 0..20 {
-        let received = world.answers(ADA, "I am away until Monday.").await.len();
+        let received = app.answers(ADA, "I am away until Monday.").await.len();
         if received == answers {
             break;
         }
         answers = received;
     }
     assert_eq!(answers, 4);
-    assert!(world.answers(ADA, "I am away until Tuesday.").await.len() == 4, "the pause outlives the session");
-    assert_eq!(world.held().await, ["repeats", "paused"]);
+    assert!(app.answers(ADA, "I am away until Tuesday.").await.len() == 4, "the pause outlives the session");
+    assert_eq!(app.held().await, ["repeats", "paused"]);
 }
 
 #[tokio::test]
 async fn stop_start_and_help_always_pass() {
-    let world = world().await;
-    world.guard(json!({"texts_per_contact_per_minute": 1, "repeats_in_five_minutes": 2})).await;
-    world.ok(Method::PATCH, "/v1/project", Some(json!({"help_message": "Acme."}))).await;
+    let app = app().await;
+    app.guard(json!({"texts_per_contact_per_minute": 1, "repeats_in_five_minutes": 2})).await;
+    app.ok(Method::PATCH, "/v1/project", Some(json!({"help_message": "Acme."}))).await;
     for text in ["a", "a", "HELP", "HELP", "HELP", "STOP", "STOP", "START"] {
-        world.answers(ADA, text).await;
+        app.answers(ADA, text).await;
     }
-    let consents = world.ok(Method::GET, "/v1/consents", None).await;
+    let consents = app.ok(Method::GET, "/v1/consents", None).await;
     let kinds: Vec<&str> =
         consents["items"].as_array().expect("items").iter().filter_map(|item| item["kind"].as_str()).collect();
     assert_eq!(kinds, ["opted_in", "opted_out", "opted_out"]);
     let explained = |shown: Vec<String>| shown.iter().filter(|text| *text == "Acme.").count();
     assert_eq!(
-        explained(world.simulator.received(ADA, NUMBER)),
+        explained(app.simulator.received(ADA, NUMBER)),
         1,
         "HELP is answered once a minute, however often it comes"
     );
-    assert_eq!(world.count("select count(*) from message where kind = 'keyword' and skip_reason = 'keyword'").await, 6);
+    assert_eq!(app.count("select count(*) from message where kind = 'keyword' and skip_reason = 'keyword'").await, 6);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_projects_limit_holds_what_is_over_it_in_a_minute_of_the_clock() {
-    let world = world().await;
-    world.guard(json!({"texts_per_project_per_minute": 20})).await;
+    let app = app().await;
+    app.guard(json!({"texts_per_project_per_minute": 20})).await;
     // An ordinary yes is a text like any other.
     let says = |n: usize| if n.is_multiple_of(2) { "yes" } else { "hi" };
     // Not across the turn of a minute, which begins a new count.
     let second: f64 = sqlx::query_scalar("select extract(second from now())::float8")
-        .fetch_one(world.storage.pool())
+        .fetch_one(app.storage.pool())
         .await
         .expect("a time");
     if second > 50.0 {
-        world.sql("select pg_sleep(61 - extract(second from now()))").await;
+        app.sql("select pg_sleep(61 - extract(second from now()))").await;
     }
     let texts = (0..50).map(|n| {
-        let simulator = world.simulator.clone();
+        let simulator = app.simulator.clone();
         async move { simulator.say(&format!("+141555505{n:02}"), NUMBER, says(n)).await }
     });
     for texted in futures::future::join_all(texts).await {
         assert_eq!(texted.webhook_status, Some(200), "each is acknowledged");
     }
-    world.settle().await;
-    let answered = world.count("select count(*) from delivery").await;
-    let held = world.count("select count(*) from message where skip_reason = 'project_too_fast'").await;
+    app.run_jobs().await;
+    let answered = app.count("select count(*) from delivery").await;
+    let held = app.count("select count(*) from message where skip_reason = 'project_too_fast'").await;
     assert_eq!((answered, held), (20, 30));
 }
 
 #[tokio::test]
-async fn held_texts_are_counted_and_guards_can_be_changed_and_switched_off() {
-    let world = world().await;
+async fn held_messages_are_counted_and_rate_limits_can_be_changed() {
+    let app = app().await;
     textback::telemetry::metrics();
-    let project = world.ok(Method::GET, "/v1/project", None).await;
-    let usual =
+    let project = app.ok(Method::GET, "/v1/project", None).await;
+    let defaults =
         json!({"texts_per_contact_per_minute": 10, "repeats_in_five_minutes": 5, "texts_per_project_per_minute": 0});
-    assert_eq!(project["guards"], usual);
-    world.guard(json!({"repeats_in_five_minutes": 2})).await;
-    world.answers(ADA, "a").await;
-    world.answers(ADA, "a").await;
-    assert_eq!(world.held().await, ["repeats"]);
-    let metrics = world
+    assert_eq!(project["guards"], defaults);
+    app.guard(json!({"repeats_in_five_minutes": 2})).await;
+    app.answers(ADA, "a").await;
+    app.answers(ADA, "a").await;
+    assert_eq!(app.held().await, ["repeats"]);
+    let metrics = app
         .http
-        .get(format!("http://{}/metrics", world.metrics))
+        .get(format!("http://{}/metrics", app.metrics))
         .send()
         .await
         .expect("an answer")
@@ -178,9 +178,9 @@ async fn held_texts_are_counted_and_guards_can_be_changed_and_switched_off() {
         .await
         .expect("text");
     assert!(metrics.contains("textback_texts_noted_total{reason=\"repeats\"}"), "{metrics}");
-    world.guard(json!({"repeats_in_five_minutes": 0})).await;
-    assert_eq!(world.answers(ADA, "a").await.pop().as_deref(), Some("2: a"));
+    app.guard(json!({"repeats_in_five_minutes": 0})).await;
+    assert_eq!(app.answers(ADA, "a").await.pop().as_deref(), Some("2: a"));
     for wrong in [json!({"repeats_in_five_minutes": 1}), json!({"texts_per_contact_per_minute": -1}), json!({"x": 1})] {
-        world.refused(Method::PATCH, "/v1/project", Some(json!({"guards": wrong}))).await;
+        app.refused(Method::PATCH, "/v1/project", Some(json!({"guards": wrong}))).await;
     }
 }

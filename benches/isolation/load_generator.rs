@@ -1,4 +1,4 @@
-//! People who text: signed webhooks over plain sockets, tried again as a carrier does, and the times of the good tenant's messages.
+//! The load generator: posts signed webhooks with the retries of a carrier, and measures the latency of each message.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -48,7 +48,7 @@ impl Line {
 
     /// Posts a message once; the status, or nothing when no answer came in time.
     pub async fn post(&self, contact: &str, sid: &str, body: &str) -> Option<u16> {
-        tokio::time::timeout(CARRIER_WAITS, self.post_at_leisure(contact, sid, body)).await.ok().flatten()
+        tokio::time::timeout(CARRIER_WAITS, self.post_without_timeout(contact, sid, body)).await.ok().flatten()
     }
 
     /// Posts a message with an id of its own.
@@ -56,7 +56,7 @@ impl Line {
         self.post(contact, &new_sid(), body).await
     }
 
-    async fn post_at_leisure(&self, contact: &str, sid: &str, body: &str) -> Option<u16> {
+    async fn post_without_timeout(&self, contact: &str, sid: &str, body: &str) -> Option<u16> {
         let inner = &self.0;
         let pairs = [
             ("MessageSid", sid),
@@ -75,22 +75,22 @@ impl Line {
             inner.address,
             form.len()
         );
-        let kept = inner.idle.lock().expect("no panic holds it").pop();
+        let kept = inner.idle.lock().expect("not poisoned").pop();
         if let Some(stream) = kept
-            && let Some(status) = self.ask(stream, &request).await
+            && let Some(status) = self.request(stream, &request).await
         {
             return Some(status);
         }
         // A connection that was kept may have been closed meanwhile: a new one is tried.
-        self.ask(connect(inner.address, inner.origin).await?, &request).await
+        self.request(connect(inner.address, inner.origin).await?, &request).await
     }
 
-    async fn ask(&self, mut stream: TcpStream, request: &str) -> Option<u16> {
+    async fn request(&self, mut stream: TcpStream, request: &str) -> Option<u16> {
         stream.write_all(request.as_bytes()).await.ok()?;
         let (head, _) = read(&mut stream, &mut Vec::with_capacity(1024)).await?;
         let status = head.get(9..12)?.parse().ok()?;
         if !head.to_ascii_lowercase().contains("connection: close") {
-            self.0.idle.lock().expect("no panic holds it").push(stream);
+            self.0.idle.lock().expect("not poisoned").push(stream);
         }
         Some(status)
     }
@@ -139,8 +139,8 @@ impl Outcome {
     }
 }
 
-/// The word by which a message of the good tenant is found again in its reply.
-fn word_of(run: &str, message: usize) -> String {
+/// The marker that identifies a message of the measured tenant in its reply.
+fn marker_of(run: &str, message: usize) -> String {
     format!("{run}-{message}.")
 }
 
@@ -159,14 +159,14 @@ pub async fn load(line: &Line, carrier: &Carrier, run: &str, rate: f64, seconds:
     for message in 0..messages {
         let due = began + Duration::from_secs_f64(message as f64 / rate);
         tokio::time::sleep_until(due.into()).await;
-        let (line, answers, slowest, word) = (line.clone(), answers.clone(), slowest.clone(), word_of(run, message));
+        let (line, answers, slowest, word) = (line.clone(), answers.clone(), slowest.clone(), marker_of(run, message));
         posting.push(tokio::spawn(async move {
             post_until_accepted(&line, &contact_of(message), &word, due, &answers, &slowest).await
         }));
     }
     let last = Instant::now();
-    let heard = |message: usize| carrier.heard(&word_of(run, message));
-    while replies && last.elapsed() < ANSWERED_WITHIN && !(0..messages).all(|message| heard(message).is_some()) {
+    let reply_to = |message: usize| carrier.reply_to(&marker_of(run, message));
+    while replies && last.elapsed() < ANSWERED_WITHIN && !(0..messages).all(|message| reply_to(message).is_some()) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let mut acknowledged = Vec::with_capacity(messages);
@@ -175,12 +175,12 @@ pub async fn load(line: &Line, carrier: &Carrier, run: &str, rate: f64, seconds:
     }
     let replied = (0..messages).map(|message| {
         let due = began + Duration::from_secs_f64(message as f64 / rate);
-        let took = heard(message).map(|(at, _)| at.saturating_duration_since(due));
+        let took = reply_to(message).map(|(at, _)| at.saturating_duration_since(due));
         took.filter(|took| *took <= ANSWERED_WITHIN).map_or(f64::INFINITY, milliseconds)
     });
     let replied = if replies { replied.collect() } else { Vec::new() };
-    let doubled = (0..messages).filter(|message| heard(*message).is_some_and(|(_, times)| times > 1)).count();
-    let slowest_webhook = *slowest.lock().expect("no panic holds it");
+    let doubled = (0..messages).filter(|message| reply_to(*message).is_some_and(|(_, times)| times > 1)).count();
+    let slowest_webhook = *slowest.lock().expect("not poisoned");
     Outcome { messages, acknowledged, replied, doubled, answers, slowest_webhook }
 }
 
@@ -195,11 +195,11 @@ async fn post_until_accepted(
 ) -> Option<Duration> {
     let sid = new_sid();
     loop {
-        let asked = Instant::now();
+        let started = Instant::now();
         let status = line.post(contact, &sid, body).await;
         {
-            let mut slowest = slowest.lock().expect("no panic holds it");
-            *slowest = (*slowest).max(asked.elapsed());
+            let mut slowest = slowest.lock().expect("not poisoned");
+            *slowest = (*slowest).max(started.elapsed());
         }
         let counter = match status {
             Some(200..300) => &answers.accepted,
@@ -226,12 +226,12 @@ fn milliseconds(took: Duration) -> f64 {
 pub async fn warm_up(line: &Line, carrier: &Carrier, run: &str, contacts: usize) {
     let until = Instant::now() + Duration::from_secs(60);
     let asking = (0..contacts).map(|contact| async move {
-        let status = line.text(&contact_of(contact), &word_of(run, contact)).await;
+        let status = line.text(&contact_of(contact), &marker_of(run, contact)).await;
         assert_eq!(status, Some(200), "a message of the warm-up is accepted");
     });
     futures::StreamExt::collect::<Vec<_>>(futures::StreamExt::buffer_unordered(futures::stream::iter(asking), 16))
         .await;
-    while !(0..contacts).all(|contact| carrier.heard(&word_of(run, contact)).is_some()) {
+    while !(0..contacts).all(|contact| carrier.reply_to(&marker_of(run, contact)).is_some()) {
         assert!(Instant::now() < until, "the warm-up was not answered");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -1,4 +1,4 @@
-//! What is measured: a PostgreSQL of its own with fsync on, and textback as its users run it, processes beside each other; it judges nothing.
+//! Starts what is measured: a private PostgreSQL with fsync on, and textback as separate processes, as in production.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -15,13 +15,13 @@ use textback::secret::SecretKeys;
 use textback::storage::notifier::Notifier;
 use textback::storage::{Storage, project};
 
-use crate::wire::{self, ACCOUNT_SID, AUTH_TOKEN, Current, NUMBER, Target};
+use crate::load_generator::{self, ACCOUNT_SID, AUTH_TOKEN, Current, NUMBER, Target};
 
-/// The server's settings: fsync stays on, since an acknowledgement that is not on the disk is none.
+/// The settings of PostgreSQL. fsync stays on, because an acknowledgement requires that the message is on disk.
 const SETTINGS: [(&str, &str); 4] =
     [("shared_buffers", "1GB"), ("max_wal_size", "8GB"), ("checkpoint_timeout", "30min"), ("max_connections", "200")];
 
-/// A PostgreSQL of its own, whose data goes with it.
+/// A private PostgreSQL, whose data is removed at the end.
 pub struct Server {
     postgres: Option<Postgres>,
     folder: PathBuf,
@@ -113,20 +113,20 @@ fn find_log(folder: &std::path::Path) -> Option<PathBuf> {
     })
 }
 
-/// What a single saturating load is looked at for (TEXTBACK_BENCH_PROFILE), instead of measuring everything.
+/// What a single load is profiled for (TEXTBACK_BENCH_PROFILE), instead of measuring everything.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
-    /// The bound alone.
+    /// Only the pgbench bound.
     Bound,
-    /// How fast it is.
+    /// Its rate and its latencies.
     Load,
-    /// How fast texts are acknowledged when nobody answers them.
+    /// The rate of acknowledgements without workers.
     Intake,
-    /// Its statements, those inside functions too, which costs a tenth of the speed.
+    /// Its statements, including those inside functions. This costs a tenth of the speed.
     Statements,
-    /// The plans of what took over 10 ms, which costs a third.
+    /// The plans of statements that took over 10 ms. This costs a third of the speed.
     Plans,
-    /// The peers and textback beside them, printed and not written.
+    /// The peers and textback, printed and not written to the report.
     Peers,
 }
 
@@ -146,14 +146,14 @@ impl Profile {
     }
 }
 
-/// Forgets what was counted of statements so far.
+/// Resets the statistics of statements.
 pub async fn forget_statements(storage: &Storage) {
     let forget =
         "create extension if not exists pg_stat_statements schema public; select public.pg_stat_statements_reset()";
     sqlx::raw_sql(forget).execute(storage.pool()).await.expect("forgotten");
 }
 
-/// The statements that took longest, those inside functions too: calls and microseconds a text, and how they begin.
+/// Prints the statements that took longest, including those inside functions: calls and microseconds per text.
 pub async fn print_statements(storage: &Storage, texts: usize) {
     let read = "select calls::float8, total_exec_time * 1000, toplevel, left(regexp_replace(regexp_replace(query, '--[^\n]*', '', 'g'), '[[:space:]]+', ' ', 'g'), 130)
                   from public.pg_stat_statements order by total_exec_time desc limit 45";
@@ -169,7 +169,7 @@ pub async fn print_statements(storage: &Storage, texts: usize) {
     }
 }
 
-/// A process that ends with the measurement.
+/// A process that is killed when this is dropped.
 pub struct Process(pub Child);
 
 impl Process {
@@ -185,8 +185,8 @@ impl Drop for Process {
     }
 }
 
-/// textback on a database that was made for it.
-pub struct Stage {
+/// textback with a database of its own.
+pub struct Harness {
     pub storage: Storage,
     pub target: Target,
     pub carrier: Current,
@@ -196,25 +196,25 @@ pub struct Stage {
     address: SocketAddr,
     pub serve: Option<Process>,
     pub work: Vec<Process>,
-    works_inside: bool,
+    works_in_serve: bool,
     pub http: reqwest::Client,
     key: String,
     pub ready_after: Duration,
 }
 
-impl Stage {
-    /// A project with a number that echoes, served and worked for: by so many workers, none of them being those of `serve` itself.
-    pub async fn set(server: &Server, workers: usize) -> Self {
+impl Harness {
+    /// Starts textback with a project whose agent echoes, and with `workers` worker processes; with 0, `serve` runs workers.
+    pub async fn start(server: &Server, workers: usize) -> Self {
         textback::storage::migrate(server.url()).await.expect("the schema");
-        let storage = Storage::open(server.url(), 4, Arc::new(Notifier::default())).expect("a ledger");
+        let storage = Storage::open(server.url(), 4, Arc::new(Notifier::default())).expect("a storage");
         let mut connection = storage.connection().await.expect("a connection");
         let (made, key) = project::create(&mut connection, "bench").await.expect("a project");
         drop(connection);
-        let current = wire::nothing();
-        let carrier = wire::carrier(current.clone()).await;
+        let current = load_generator::nothing();
+        let carrier = load_generator::carrier(current.clone()).await;
         let address = std::net::TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a port");
         let path = format!("/webhooks/twilio/{}/messages", made.webhook_key);
-        let mut stage = Self {
+        let mut harness = Self {
             storage,
             target: Target { address, url: format!("http://{address}{path}"), path },
             carrier: current,
@@ -224,33 +224,33 @@ impl Stage {
             address,
             serve: None,
             work: Vec::new(),
-            works_inside: workers == 0,
+            works_in_serve: workers == 0,
             http: reqwest::Client::new(),
             key,
             ready_after: Duration::ZERO,
         };
-        stage.start_serve().await;
+        harness.start_serve().await;
         for _ in 0..workers {
-            stage.work.push(stage.start("work", false));
+            harness.work.push(harness.spawn("work", false));
         }
-        stage.furnish().await;
-        stage
+        harness.set_up().await;
+        harness
     }
 
-    /// The same in a database that knows nothing, with the workers of `serve`.
-    pub async fn anew(self, server: &Server) -> Self {
+    /// Starts again with an empty database, and with the workers of `serve`.
+    pub async fn restart(self, server: &Server) -> Self {
         let Self { storage, serve, work, .. } = self;
         drop((serve, work));
         sqlx::raw_sql("drop schema textback cascade").execute(storage.pool()).await.expect("it is gone");
         storage.close().await;
-        Self::set(server, 0).await
+        Self::start(server, 0).await
     }
 
     /// Starts `serve` and waits until it is ready.
     pub async fn start_serve(&mut self) {
         drop(self.serve.take());
         let began = Instant::now();
-        self.serve = Some(self.start("serve", self.works_inside));
+        self.serve = Some(self.spawn("serve", self.works_in_serve));
         loop {
             let answer = self.http.get(format!("http://{}/readyz", self.address)).send().await;
             if answer.is_ok_and(|answer| answer.status().is_success()) {
@@ -262,47 +262,47 @@ impl Stage {
         self.ready_after = began.elapsed();
     }
 
-    /// As many worker processes as this. Those before have written what became of their work.
-    pub async fn work_with(&mut self, workers: usize) {
-        self.rest().await;
-        if self.works_inside {
-            self.works_inside = false;
+    /// Replaces the workers by this many worker processes, after the old ones have finished their jobs.
+    pub async fn start_workers(&mut self, workers: usize) {
+        self.stop_workers().await;
+        if self.works_in_serve {
+            self.works_in_serve = false;
             self.start_serve().await;
         }
         for _ in 0..workers {
-            self.work.push(self.start("work", false));
+            self.work.push(self.spawn("work", false));
         }
     }
 
-    /// Workers in the process of `serve`, and no others.
-    pub async fn work_inside(&mut self) {
-        self.rest().await;
-        self.works_inside = true;
+    /// Replaces the workers by those of `serve`.
+    pub async fn work_in_serve(&mut self) {
+        self.stop_workers().await;
+        self.works_in_serve = true;
         self.start_serve().await;
     }
 
-    /// Ends the workers when their work is done.
-    async fn rest(&mut self) {
+    /// Stops the workers after they have finished their jobs.
+    async fn stop_workers(&mut self) {
         if self.works() {
             self.drain().await;
         }
         self.work.clear();
     }
 
-    /// Who works, in a word.
+    /// The workers, for the report.
     pub fn workers(&self) -> String {
         match self.work.len() {
-            0 if self.works_inside => "in `serve`".to_owned(),
+            0 if self.works_in_serve => "in `serve`".to_owned(),
             workers => workers.to_string(),
         }
     }
 
-    /// Whether anybody works.
+    /// Whether there are workers.
     pub fn works(&self) -> bool {
-        self.works_inside || !self.work.is_empty()
+        self.works_in_serve || !self.work.is_empty()
     }
 
-    fn start(&self, command: &str, with_workers: bool) -> Process {
+    fn spawn(&self, command: &str, with_workers: bool) -> Process {
         let mut process = Command::new(env!("CARGO_BIN_EXE_textback"));
         process
             .arg(command)
@@ -318,7 +318,7 @@ impl Stage {
         Process(process.spawn().expect("it starts"))
     }
 
-    async fn furnish(&self) {
+    async fn set_up(&self) {
         let call = async |method: reqwest::Method, path: &str, body: Value| -> Value {
             let url = format!("http://{}/v1/{path}", self.address);
             let answer =
@@ -329,7 +329,7 @@ impl Stage {
             told
         };
         call(reqwest::Method::PUT, "carrier", json!({"account_sid": ACCOUNT_SID, "auth_token": AUTH_TOKEN})).await;
-        // People of the bench text faster than any person.
+        // The contacts of the bench text faster than people.
         let guards = json!({"texts_per_contact_per_minute": 0, "repeats_in_five_minutes": 0});
         call(
             reqwest::Method::PATCH,
@@ -337,16 +337,16 @@ impl Stage {
             json!({"guards": guards, "outbound_per_contact_per_hour": 0, "outbound_per_contact_per_day": 0}),
         )
         .await;
-        // Nobody is registered at this carrier, and nobody needs to be.
+        // The carrier of the bench has no registrations.
         call(reqwest::Method::PATCH, "countries/US", json!({"registration_policy": "none"})).await;
         let agent = json!({"name": "echo", "kind": "script", "source": "def reply(conv, text): return text", "first_message": "process"});
         let made = call(reqwest::Method::POST, "agents", agent).await;
         call(reqwest::Method::POST, "numbers", json!({"number": NUMBER, "agent_id": made["id"]})).await;
     }
 
-    /// Waits until everything that was texted is answered.
-    pub async fn settle(&self, expected: usize) {
-        let clocks = self.carrier.lock().expect("no panic holds it").clone();
+    /// Waits until `expected` texts are answered.
+    pub async fn until_answered(&self, expected: usize) {
+        let clocks = self.carrier.lock().expect("not poisoned").clone();
         let until = Instant::now() + Duration::from_secs(120);
         while clocks.answers() < expected {
             assert!(Instant::now() < until, "{} of {expected} texts were answered", clocks.answers());
@@ -354,7 +354,7 @@ impl Stage {
         }
     }
 
-    /// Waits until nothing is left to be answered.
+    /// Waits until no turn and no delivery is left.
     pub async fn drain(&self) {
         let until = Instant::now() + Duration::from_secs(180);
         let left = "select (select count(*) from turn) + (select count(*) from delivery where due_at is not null)";
@@ -364,7 +364,7 @@ impl Stage {
         }
     }
 
-    /// Whether each flush takes 1.5 ms longer from now on.
+    /// Makes each flush take 1.5 ms longer from now on, or no longer.
     pub async fn slow_disk(&self, slow: bool) {
         for setting in [
             format!("alter system set commit_delay = {}", if slow { 1_500 } else { 0 }),

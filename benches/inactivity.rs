@@ -1,10 +1,10 @@
-//! Scheduled jobs among a million and ten million open sessions: what an empty poll costs, a claim, a burst, how late a
-//! warning is, and what a timer adds to a text. It prints what it measured and judges nothing. It ends by itself.
+//! Measures inactivity jobs with one and ten million open sessions: the cost of an empty poll, of a claim and of a burst, the
+//! lateness of warnings, and the cost of a timer per message. `make bench` runs it.
 //!
-//! `make bench` runs it. TEXTBACK_BENCH_SESSIONS (numbers with commas between them, default 1000000,10000000); a number
-//! for which the disk has no room is left out, and said so.
+//! TEXTBACK_BENCH_SESSIONS sets the numbers of sessions, separated by commas (default 1000000,10000000). A number for which
+//! the disk is too small is skipped.
 
-#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a measurement that stumbles is no measurement")]
+#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a bench that fails has no result")]
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -26,7 +26,7 @@ const NUMBER: &str = "+14155550199";
 const BYTES_A_SESSION: u64 = 2_000;
 const BURST: u64 = 100_000;
 
-/// A process of ours that ends with the measurement.
+/// A process that is killed when this is dropped.
 struct Process(Child);
 
 impl Drop for Process {
@@ -66,7 +66,7 @@ fn free_bytes(folder: &Path) -> u64 {
 }
 
 async fn measure(folder: &Path, count: u64) {
-    // fsync stays on: what is decided and not on the disk is decided again.
+    // fsync stays on, as in production.
     let settings = [
         ("shared_buffers", "1GB"),
         ("max_wal_size", "8GB"),
@@ -76,7 +76,7 @@ async fn measure(folder: &Path, count: u64) {
     ];
     let postgres = postgres::builder().settings(settings).start(folder).await.expect("PostgreSQL");
     textback::storage::migrate(postgres.url()).await.expect("the schema");
-    let storage = Storage::open(postgres.url(), 6, Arc::new(Notifier::default())).expect("a ledger");
+    let storage = Storage::open(postgres.url(), 6, Arc::new(Notifier::default())).expect("a storage");
     let mut connection = storage.connection().await.expect("a connection");
     let made = project::create(&mut connection, "bench").await.expect("a project").0;
     drop(connection);
@@ -152,7 +152,7 @@ impl Bench {
     }
 
     async fn empty_poll(&self, what: &str) {
-        // Warnings that could not be sent let their sessions be looked at anew.
+        // Sessions whose warnings could not be sent are checked again.
         while !decide(&self.storage).await.is_empty() {}
         let mut took = Vec::new();
         for _ in 0..200 {

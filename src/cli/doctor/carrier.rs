@@ -1,4 +1,4 @@
-//! What keeps texts from coming in and going out: credentials, numbers, the public address and its signature; it changes none of them.
+//! Checks the connection with the carrier: credentials, numbers, the public URL and webhook signatures.
 
 use std::time::Duration;
 
@@ -16,24 +16,24 @@ use crate::storage::carrier_account::{AccountError, Accounts};
 use crate::storage::pagination::HIGHEST_LIMIT;
 use crate::storage::{Storage, country, key_rotation, number};
 
-pub(super) async fn look_at_carrier(
+pub(super) async fn check_carrier(
     storage: &Storage,
     options: &Options,
     findings: &mut Findings,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let Some(key) = options.carrier.secret_key.clone() else {
-        findings.skipped("carrier", "TEXTBACK_SECRET_KEY is not set, so accounts and numbers were not looked at");
+        findings.skipped("carrier", "TEXTBACK_SECRET_KEY is not set, so accounts and numbers were not checked");
         return Ok(());
     };
-    if let Err(error) = look_at_keys(storage, &key, findings).await {
-        findings.unseen("secret key", &error);
+    if let Err(error) = check_keys(storage, &key, findings).await {
+        findings.failed_check("secret key", &error);
     }
     let accounts = Accounts::new(storage.clone(), key);
     let client = Client::new(options.carrier.twilio_api_url.clone(), options.carrier.twilio_messaging_url.clone())?;
     let projects = match accounts.projects().await {
         Ok(projects) => projects,
         Err(error) => {
-            findings.unseen("carrier", &error);
+            findings.failed_check("carrier", &error);
             return Ok(());
         }
     };
@@ -43,57 +43,59 @@ pub(super) async fn look_at_carrier(
     for (project_id, project) in projects {
         match accounts.of_project(project_id).await {
             Ok(Some(account)) => {
-                look_at_signature(&account, &project, options.public_url.as_ref(), findings).await;
-                look_at_credentials(&client, &account, &project, findings).await;
+                check_signature(&account, &project, options.public_url.as_ref(), findings).await;
+                check_credentials(&client, &account, &project, findings).await;
                 let public_url = options.public_url.as_ref();
-                if let Err(error) = look_at_numbers(storage, &client, &account, &project, public_url, findings).await {
-                    findings.unseen("number", &error);
+                if let Err(error) = check_numbers(storage, &client, &account, &project, public_url, findings).await {
+                    findings.failed_check("number", &error);
                 }
             }
             Ok(None) => {}
-            Err(AccountError::Database(error)) => findings.unseen("carrier", &error),
+            Err(AccountError::Database(error)) => findings.failed_check("carrier", &error),
             Err(error) => findings.bad(
                 "carrier",
                 &format!("{project}: {error}"),
-                "set the key that sealed it, or PUT /v1/carrier again",
+                "set the key that encrypted it, or PUT /v1/carrier again",
             ),
         }
     }
     Ok(())
 }
 
-/// Whether the keys open what is stored, and whether an earlier one is still needed.
-async fn look_at_keys(storage: &Storage, keys: &SecretKeys, findings: &mut Findings) -> Result<(), sqlx::Error> {
-    let (mut waiting, mut unopened) = (0, 0);
+/// Checks whether the keys decrypt the stored secrets, and whether an old key is still needed.
+async fn check_keys(storage: &Storage, keys: &SecretKeys, findings: &mut Findings) -> Result<(), sqlx::Error> {
+    let (mut waiting, mut unreadable) = (0, 0);
     let counts = key_rotation::count(&mut *storage.connection().await?).await?;
-    for sealed in counts {
-        if !keys.opens(&sealed.key_id) {
-            unopened += sealed.rows;
-            let found =
-                format!("{} stored secrets were sealed with key {}, which is not given", sealed.rows, sealed.key_id);
+    for encrypted in counts {
+        if !keys.decrypts(&encrypted.key_id) {
+            unreadable += encrypted.rows;
+            let found = format!(
+                "{} stored secrets were encrypted with key {}, which is not given",
+                encrypted.rows, encrypted.key_id
+            );
             findings.bad(
                 "secret key",
                 &found,
-                "add that key to TEXTBACK_SECRET_KEY behind a comma, or give the secrets anew",
+                "add that key to TEXTBACK_SECRET_KEY after a comma, or give the secrets again",
             );
-        } else if sealed.key_id != keys.id() {
-            waiting += sealed.rows;
+        } else if encrypted.key_id != keys.id() {
+            waiting += encrypted.rows;
         }
     }
     match (waiting, keys.others()) {
-        _ if unopened > 0 => {}
+        _ if unreadable > 0 => {}
         (0, 0) => {}
-        (0, _) => findings.ok("secret key", &format!("key {} opens all: the other ones can be taken out", keys.id())),
+        (0, _) => findings.ok("secret key", &format!("key {} decrypts all secrets: the other keys can be taken out", keys.id())),
         (waiting, _) => findings.skipped(
             "secret key",
-            &format!("{waiting} stored secrets wait for the new key: it seals them when textback serve or work starts with it"),
+            &format!("{waiting} stored secrets wait for the new key: they are re-encrypted when textback serve or work starts with it"),
         ),
     }
     Ok(())
 }
 
-/// All numbers of a project: their webhooks as they are at the carrier now; of the rest, what was seen last.
-async fn look_at_numbers(
+/// Checks all numbers of a project: their webhooks are read from the carrier, everything else is as last observed.
+async fn check_numbers(
     storage: &Storage,
     client: &Client,
     account: &Account,
@@ -112,20 +114,20 @@ async fn look_at_numbers(
         drop(connection);
         for number in &numbers.items {
             let country = number.country.as_ref().and_then(|iso2| countries.get(iso2));
-            // What was seen of its webhooks may be over; they are looked at now, of one that should be ours.
-            let is_ours = number.desired_state == DesiredState::Attached && number.carrier_sid.is_some();
-            let seen = match is_ours {
+            // The webhooks of attached numbers are read from the carrier below, so the stored observation is ignored.
+            let is_attached = number.desired_state == DesiredState::Attached && number.carrier_sid.is_some();
+            let observed = match is_attached {
                 true => number::Number { webhook: WebhookState::Ok, refusal_reason: None, ..number.clone() },
                 false => number.clone(),
             };
-            for finding in seen.findings(country) {
+            for finding in observed.findings(country) {
                 match finding.severity {
                     "blocked" => findings.bad("number", &finding.what, &finding.mend),
                     _ => findings.skipped("number", &format!("{} -> {}", finding.what, finding.mend)),
                 }
             }
-            if is_ours {
-                look_at_number(client, account, number, public_url, findings).await;
+            if is_attached {
+                check_number(client, account, number, public_url, findings).await;
             }
         }
         before = numbers.items.last().map(|number| number.id);
@@ -135,24 +137,24 @@ async fn look_at_numbers(
     }
 }
 
-/// Calls ourselves as the carrier would: by the public address, with a signature over it.
-async fn look_at_signature(account: &Account, project: &str, public_url: Option<&Url>, findings: &mut Findings) {
+/// Calls the public URL as the carrier would, with a signature over it.
+async fn check_signature(account: &Account, project: &str, public_url: Option<&Url>, findings: &mut Findings) {
     let Some(public_url) = public_url else {
         return findings.skipped("signature", "TEXTBACK_PUBLIC_URL is not set");
     };
     let url = WebhookUrls::of(public_url.as_str().trim_end_matches('/'), &account.webhook_key).check;
     let signature = signature::sign(&account.auth_token, &url, &Form::read(b""));
-    let posted = async { http()?.post(&url).header(signature::HEADER, signature).send().await };
-    let mend = "textback serve must have the same TEXTBACK_PUBLIC_URL, TEXTBACK_SECRET_KEY and DATABASE_URL as this command, and a proxy must pass the path and the headers on as they came";
-    match posted.await {
+    let request = async { http()?.post(&url).header(signature::HEADER, signature).send().await };
+    let repair = "textback serve must have the same TEXTBACK_PUBLIC_URL, TEXTBACK_SECRET_KEY and DATABASE_URL as this command, and a proxy must forward the path and the headers unchanged";
+    match request.await {
         Ok(answer) if answer.status() == StatusCode::NO_CONTENT => {
-            findings.ok("signature", &format!("what the carrier signs for {project} is taken"));
+            findings.ok("signature", &format!("signed webhooks for {project} are accepted"));
         }
         Ok(answer) => {
-            let found = format!("what the carrier signs for {project} is answered with {}", answer.status());
-            findings.bad("signature", &found, mend);
+            let found = format!("signed webhooks for {project} are answered with {}", answer.status());
+            findings.bad("signature", &found, repair);
         }
-        Err(_) => findings.skipped("signature", &format!("not tried for {project}: the public URL can't be reached")),
+        Err(_) => findings.skipped("signature", &format!("not checked for {project}: the public URL can't be reached")),
     }
 }
 
@@ -160,11 +162,11 @@ fn http() -> reqwest::Result<reqwest::Client> {
     reqwest::Client::builder().timeout(Duration::from_secs(10)).redirect(reqwest::redirect::Policy::none()).build()
 }
 
-/// The credentials are tried by what they are for. The list of messages is what tells of an unsure text whether it was
-/// sent: a key that may send and not read it would let such texts wait for ever.
-async fn look_at_credentials(client: &Client, account: &Account, project: &str, findings: &mut Findings) {
+/// Checks the credentials by listing messages. Unknown deliveries are looked up in that list, so with a key that may send
+/// but not list messages they would wait forever.
+async fn check_credentials(client: &Client, account: &Account, project: &str, findings: &mut Findings) {
     let since = chrono::Utc::now();
-    // The next token would hide that the first one has ended.
+    // The next token would hide that the current one is no longer valid.
     let account = &Account { next_auth_token: None, ..account.clone() };
     match client.list_newest(account).await {
         Ok(count) => {
@@ -176,13 +178,13 @@ async fn look_at_credentials(client: &Client, account: &Account, project: &str, 
         }
         Err(error) => {
             let found = format!("{project}: the account's messages can't be listed: {error}");
-            let mend = "check the credentials (PUT /v1/carrier); a restricted key needs to read messages, and TEXTBACK_TWILIO_API_URL must be the carrier's";
-            findings.bad("carrier", &found, mend);
+            let repair = "check the credentials (PUT /v1/carrier); a restricted key needs the right to read messages, and TEXTBACK_TWILIO_API_URL must be the carrier's";
+            findings.bad("carrier", &found, repair);
         }
     }
 }
 
-async fn look_at_number(
+async fn check_number(
     client: &Client,
     account: &Account,
     number: &number::Number,
@@ -193,12 +195,12 @@ async fn look_at_number(
     let found = match client.find_number(account, name).await {
         Ok(Some(found)) => found,
         Ok(None) => {
-            let found = format!("{name} is not the account's any more");
-            return findings.bad("number", &found, "get it back at the carrier, or attach another one");
+            let found = format!("{name} is no longer in the account");
+            return findings.bad("number", &found, "get it back at the carrier, or attach another number");
         }
         Err(error) => {
-            let mend = "check the credentials (PUT /v1/carrier) and TEXTBACK_TWILIO_API_URL";
-            return findings.bad("carrier", &format!("{name}: {error}"), mend);
+            let repair = "check the credentials (PUT /v1/carrier) and TEXTBACK_TWILIO_API_URL";
+            return findings.bad("carrier", &format!("{name}: {error}"), repair);
         }
     };
     let Some(public_url) = public_url else {
@@ -206,26 +208,26 @@ async fn look_at_number(
     };
     let urls = WebhookUrls::of(public_url.as_str().trim_end_matches('/'), &account.webhook_key);
     match found.drift(&urls) {
-        None => findings.ok("number", &format!("{name} is the account's, and its texts come here")),
+        None => findings.ok("number", &format!("{name} is in the account, and its webhooks lead here")),
         Some(drift) => {
-            let mend = "attach it again: POST /v1/numbers sets its webhooks";
-            findings.bad("number", &format!("{name} is not as it should be at the carrier: {drift}"), mend);
+            let repair = "attach it again: POST /v1/numbers sets its webhooks";
+            findings.bad("number", &format!("the settings of {name} at the carrier have drifted: {drift}"), repair);
         }
     }
 }
 
-pub(super) async fn look_at_public_url(public_url: Option<&Url>, findings: &mut Findings) {
+pub(super) async fn check_public_url(public_url: Option<&Url>, findings: &mut Findings) {
     let Some(public_url) = public_url else {
         return findings.skipped("public URL", "TEXTBACK_PUBLIC_URL is not set");
     };
     let base = public_url.as_str().trim_end_matches('/');
-    let answered = async { http()?.get(format!("{base}/readyz")).send().await };
-    let mend = "start textback serve behind it; it must pass the path on as it came, and not redirect";
-    match answered.await {
+    let request = async { http()?.get(format!("{base}/readyz")).send().await };
+    let repair = "start textback serve behind it; a proxy must forward the path unchanged, without a redirect";
+    match request.await {
         Ok(answer) if answer.status().is_success() => {
-            findings.ok("public URL", &format!("{base} leads to a textback that is ready"))
+            findings.ok("public URL", &format!("{base} leads to a textback process that is ready"))
         }
-        Ok(answer) => findings.bad("public URL", &format!("{base}/readyz answers {}", answer.status()), mend),
-        Err(_) => findings.bad("public URL", &format!("{base} can't be reached from here"), mend),
+        Ok(answer) => findings.bad("public URL", &format!("{base}/readyz answers {}", answer.status()), repair),
+        Err(_) => findings.bad("public URL", &format!("{base} can't be reached from here"), repair),
     }
 }

@@ -1,4 +1,5 @@
-//! A stage for faults: real processes over a PostgreSQL and a carrier of their own, wires between them that can be cut, and the checker.
+//! Starts real processes with a PostgreSQL and a simulated carrier of their own, cuts their connections, and checks that
+//! each message was answered once.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -21,35 +22,35 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use twilio_simulator::{Account, Settings, Simulator};
 
 use crate::commands::{Running, textback};
-use crate::harness::{ACCOUNT_SID, AUTH_TOKEN, NUMBER, id, unguarded};
-use crate::proxy::{Upstream, Wire};
+use crate::harness::{ACCOUNT_SID, AUTH_TOKEN, NUMBER, id, without_rate_limits};
+use crate::proxy::{Proxy, Upstream};
 
-/// Says back each text of the turn, so that none can hide among others.
+/// A script that repeats each message of the turn.
 pub const ECHO_ALL: &str = "def reply(conv, text): return \"|\".join(conv.messages)";
 
-/// A small generator (xorshift64*): the same seed gives the same story.
-pub struct Dice(u64);
+/// A small random generator (xorshift64*): the same seed gives the same numbers.
+pub struct Rng(u64);
 
-impl Dice {
+impl Rng {
     pub fn of(seed: u64) -> Self {
-        let mut dice = Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
-        // Seeds that are near each other are told apart only after some rolls.
+        let mut rng = Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        // The first numbers of similar seeds are similar.
         for _ in 0..8 {
-            dice.roll(2);
+            rng.below(2);
         }
-        dice
+        rng
     }
 
-    pub fn roll(&mut self, sides: u64) -> u64 {
+    pub fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % sides
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % bound
     }
 }
 
 /// Real processes over a database of their own.
-pub struct Stage {
+pub struct ProcessHarness {
     folder: PathBuf,
     pub postgres: Option<Postgres>,
     pub simulator: Simulator,
@@ -57,26 +58,26 @@ pub struct Stage {
     /// The key of the project that owns the number.
     pub key: String,
     secret_key: String,
-    /// The database itself.
+    /// The URL of the database, without the proxy.
     pub url: String,
-    /// The wires by which the processes reach the database and the carrier.
-    pub to_database: Wire,
-    pub to_carrier: Wire,
-    /// Variables of the processes that are started from now on.
+    /// The proxies between the processes and the database or the carrier.
+    pub to_database: Proxy,
+    pub to_carrier: Proxy,
+    /// Environment variables of processes that are started later.
     pub variables: Vec<(&'static str, String)>,
     pub serve: Option<Running>,
     pub work: Vec<Running>,
 }
 
-impl Stage {
-    /// A stage on which nothing runs yet but the database and the carrier.
-    pub async fn set(name: &str) -> Self {
-        Self::set_with(name, &[]).await
+impl ProcessHarness {
+    /// Starts the database and the carrier.
+    pub async fn start(name: &str) -> Self {
+        Self::start_with(name, &[]).await
     }
 
-    /// The same with settings of the story's own for PostgreSQL.
-    pub async fn set_with(name: &str, settings: &[(&str, &str)]) -> Self {
-        let folder = std::env::temp_dir().join(format!("textback-stage-{}-{name}", std::process::id()));
+    /// The same with further settings of PostgreSQL.
+    pub async fn start_with(name: &str, settings: &[(&str, &str)]) -> Self {
+        let folder = std::env::temp_dir().join(format!("textback-processes-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder");
         let settings = [&[("max_connections", "80")], settings].concat();
         let postgres = postgres::builder().settings(settings).start(&folder).await.expect("PostgreSQL");
@@ -85,9 +86,9 @@ impl Stage {
         simulator.add_account(Account::new(ACCOUNT_SID, AUTH_TOKEN));
         simulator.add_number(ACCOUNT_SID, NUMBER);
         let listening = Listening::at(SocketAddr::from(([127, 0, 0, 1], 0)), "nothing").await.expect("a port");
-        let to_carrier = Wire::to(Upstream::Port(listening.address())).await;
+        let to_carrier = Proxy::to(Upstream::Port(listening.address())).await;
         tokio::spawn(listening.serve(simulator.routes(), std::future::pending()));
-        let to_database = Wire::to(Upstream::Socket(socket_of(postgres.url()))).await;
+        let to_database = Proxy::to(Upstream::Socket(socket_of(postgres.url()))).await;
         let api = std::net::TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a port");
         Self {
             folder,
@@ -105,25 +106,25 @@ impl Stage {
         }
     }
 
-    /// Starts one `serve` and so many `work`, and makes the number's project and agent through the API.
+    /// Starts one `serve` and `workers` times `work`, and creates the project, the agent and the number through the API.
     pub async fn open(&mut self, workers: usize, agent: Value) {
         self.serve = Some(self.start_serve(&[]));
         self.work = (0..workers).map(|_| self.start_work(&[])).collect();
         let storage = self.storage();
-        self.key = crate::harness::create_project(&storage, "stage").await.expect("a project").1;
+        self.key = crate::harness::create_project(&storage, "harness").await.expect("a project").1;
         storage.close().await;
-        self.ask(Method::PUT, "carrier", json!({"account_sid": ACCOUNT_SID, "auth_token": AUTH_TOKEN})).await;
-        self.ask(Method::PATCH, "project", unguarded()).await;
-        let agent = self.ask(Method::POST, "agents", agent).await;
-        self.ask(Method::POST, "numbers", json!({"number": NUMBER, "agent_id": id(&agent["id"])})).await;
+        self.call(Method::PUT, "carrier", json!({"account_sid": ACCOUNT_SID, "auth_token": AUTH_TOKEN})).await;
+        self.call(Method::PATCH, "project", without_rate_limits()).await;
+        let agent = self.call(Method::POST, "agents", agent).await;
+        self.call(Method::POST, "numbers", json!({"number": NUMBER, "agent_id": id(&agent["id"])})).await;
     }
 
-    /// The agent of most stories.
+    /// The agent of most tests.
     pub fn echo() -> Value {
         json!({"name": "echo", "kind": "script", "source": ECHO_ALL, "first_message": "process"})
     }
 
-    pub async fn ask(&self, method: Method, path: &str, body: Value) -> Value {
+    pub async fn call(&self, method: Method, path: &str, body: Value) -> Value {
         let url = format!("http://{}/v1/{path}", self.api);
         let request = reqwest::Client::new().request(method, url).bearer_auth(&self.key).json(&body);
         let answer = request.send().await.expect("an answer");
@@ -132,25 +133,25 @@ impl Stage {
     }
 
     pub fn start_serve(&self, more: &[(&str, &str)]) -> Running {
-        self.start("serve", "serving", more)
+        self.spawn("serve", "serving", more)
     }
 
     pub fn start_work(&self, more: &[(&str, &str)]) -> Running {
-        self.start("work", "working", more)
+        self.spawn("work", "working", more)
     }
 
-    fn start(&self, command: &str, ready: &str, more: &[(&str, &str)]) -> Running {
+    fn spawn(&self, command: &str, ready: &str, more: &[(&str, &str)]) -> Running {
         let mut running = Running::start(self.command(command, more).stdout(Stdio::null()), false);
         running.until(ready);
         running
     }
 
-    /// A command with the settings of the stage.
+    /// A textback command with the settings of this harness.
     pub fn command(&self, command: &str, more: &[(&str, &str)]) -> Command {
         let mut process = textback();
         process
             .arg(command)
-            .env("DATABASE_URL", self.wired_url())
+            .env("DATABASE_URL", self.proxied_url())
             .env("TEXTBACK_SECRET_KEY", &self.secret_key)
             .env("TEXTBACK_TWILIO_API_URL", format!("http://{}", self.to_carrier.address()))
             .env("TEXTBACK_TWILIO_MESSAGING_URL", format!("http://{}", self.to_carrier.address()))
@@ -160,14 +161,14 @@ impl Stage {
             .env("TEXTBACK_UNKNOWN_SETTLE_SECONDS", "3")
             .env("TEXTBACK_READ_BACK_SECONDS", "1")
             .env("TEXTBACK_POLL_SECONDS", "0.3")
-            // Only the word that it is ready: nobody reads on, and a full pipe would hold it up.
+            // Only the line that the process is ready: nobody reads the rest, and a full pipe would block the process.
             .env("RUST_LOG", "off,textback::cli=info")
             .envs(self.variables.iter().map(|(name, value)| (*name, value)))
             .envs(more.iter().copied());
         process
     }
 
-    /// What `textback doctor` says with the settings of the processes.
+    /// The output of `textback doctor` with the settings of the processes.
     pub fn doctor(&self) -> String {
         self.doctor_with(&[])
     }
@@ -177,13 +178,13 @@ impl Stage {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// Another address of `serve`.
+    /// The address of another proxy in front of `serve`.
     pub async fn to_api(&self) -> SocketAddr {
-        Wire::to(Upstream::Port(self.api)).await.address()
+        Proxy::to(Upstream::Port(self.api)).await.address()
     }
 
-    /// The database as the processes reach it: by the wire.
-    fn wired_url(&self) -> String {
+    /// The URL of the database through the proxy.
+    fn proxied_url(&self) -> String {
         let mut url = url::Url::parse(&self.url).expect("a URL");
         url.set_query(Some("sslmode=disable"));
         url.set_host(Some("127.0.0.1")).expect("a host");
@@ -192,7 +193,7 @@ impl Stage {
     }
 
     pub fn storage(&self) -> Storage {
-        Storage::open(&self.url, 2, Arc::new(Notifier::default())).expect("a ledger")
+        Storage::open(&self.url, 2, Arc::new(Notifier::default())).expect("a storage")
     }
 
     /// The URL of another database of the same server.
@@ -200,7 +201,7 @@ impl Stage {
         self.url.replace("/textback?", &format!("/{database}?"))
     }
 
-    /// Runs a statement in the database, past the processes.
+    /// Runs a statement in the database, without the proxy.
     pub async fn sql(&self, statement: &'static str) {
         let options = textback::storage::database::options(&self.url).expect("a URL");
         let mut connection = sqlx::PgConnection::connect_with(&options).await.expect("a connection");
@@ -214,7 +215,7 @@ impl Stage {
         sqlx::raw_sql(statement).execute(&mut connection).await.expect("it runs");
     }
 
-    /// The database becomes a standby: it follows nobody and only reads.
+    /// Restarts the database as a standby, which is read-only.
     pub async fn become_a_standby(&mut self) {
         let mut connection = sqlx::PgConnection::connect(&self.url).await.expect("a connection");
         let data: String = sqlx::query_scalar("select current_setting('data_directory')")
@@ -226,7 +227,7 @@ impl Stage {
         self.postgres = Some(start_postgres(&self.folder).await);
     }
 
-    /// The database crashes and recovers.
+    /// Crashes the database and restarts it.
     pub async fn crash_database(&mut self) {
         if let Some(postgres) = self.postgres.take() {
             tokio::task::spawn_blocking(move || postgres.crash()).await.expect("crashed");
@@ -240,17 +241,17 @@ impl Stage {
             .await;
     }
 
-    /// Waits until `serve` says that it is ready.
+    /// Waits until `/readyz` of `serve` reports that it is ready.
     pub async fn until_ready(&self) {
         let until = Instant::now() + Duration::from_secs(60);
         while self.readiness().await.0 != 200 {
-            assert!(Instant::now() < until, "it is never ready again");
+            assert!(Instant::now() < until, "serve is not ready within 60 s");
             tokio::task::yield_now().await;
         }
     }
 
-    /// What `/readyz` answers once it is not ready; it is, until the trouble has reached it.
-    pub async fn trouble(&self) -> (u16, String) {
+    /// Waits until `/readyz` reports that `serve` is not ready, and returns its status and code.
+    pub async fn unreadiness(&self) -> (u16, String) {
         let until = Instant::now() + Duration::from_secs(10);
         loop {
             let (status, code) = self.readiness().await;
@@ -269,31 +270,31 @@ impl Stage {
         (status, problem["code"].as_str().unwrap_or_default().to_owned())
     }
 
-    /// So many phones text, each one text after the other with a pause between them, until each has sent `most`
-    /// or nobody listens.
+    /// Lets phones text in parallel. Each phone sends one text after the other with a pause, until it has sent `most` or the
+    /// receiver is dropped.
     pub fn phones(&self, phones: u64, most: u64, pause: Duration) -> UnboundedReceiver<Texted> {
-        let (tell, told) = unbounded_channel();
+        let (sender, receiver) = unbounded_channel();
         for phone in 0..phones {
-            let (simulator, tell) = (self.simulator.clone(), tell.clone());
+            let (simulator, sender) = (self.simulator.clone(), sender.clone());
             tokio::spawn(async move {
-                let mut pace = tokio::time::interval(pause.max(Duration::from_micros(1)));
-                pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+                let mut interval = tokio::time::interval(pause.max(Duration::from_micros(1)));
+                interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
                 for n in 0..most {
-                    pace.tick().await;
+                    interval.tick().await;
                     let (from, body) = (format!("+1415555{phone:04}"), format!("{phone}-{n}"));
                     let texted = simulator.say(&from, NUMBER, &body).await;
                     let acknowledged = texted.webhook_status == Some(200) && texted.error.is_none();
-                    if tell.send(Texted { from, body, acknowledged }).is_err() {
+                    if sender.send(Texted { from, body, acknowledged }).is_err() {
                         return;
                     }
                 }
             });
         }
-        told
+        receiver
     }
 }
 
-impl Drop for Stage {
+impl Drop for ProcessHarness {
     fn drop(&mut self) {
         self.serve = None;
         self.work.clear();
@@ -319,14 +320,14 @@ pub struct Texted {
     pub acknowledged: bool,
 }
 
-/// What was texted: compared with what the phones got, and with the invariants.
+/// The texts that the phones sent, each of which must be answered once.
 #[derive(Default)]
-pub struct Tally {
-    /// By phone, in the order it was texted.
+pub struct ExpectedReplies {
+    /// By phone, in the order of sending.
     texts: HashMap<String, Vec<(String, bool)>>,
 }
 
-/// What the comparison found.
+/// The result of comparing sent texts with received replies.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Verdict {
     pub texts: usize,
@@ -337,30 +338,30 @@ pub struct Verdict {
     pub invariants_broken: Vec<&'static str>,
 }
 
-impl Tally {
+impl ExpectedReplies {
     pub fn note(&mut self, texted: Texted) {
         self.texts.entry(texted.from).or_default().push((texted.body, texted.acknowledged));
     }
 
-    /// Waits until every acknowledged text is answered, as long as anybody may reasonably take, and compares.
-    pub async fn verdict(&self, stage: &Stage) -> Verdict {
+    /// Waits for at most 60 s until every acknowledged text is answered, and compares.
+    pub async fn verdict(&self, harness: &ProcessHarness) -> Verdict {
         let until = Instant::now() + Duration::from_secs(60);
-        let storage = stage.storage();
+        let storage = harness.storage();
         loop {
-            // An answer whose sending is unsure may yet be sent once more: nothing is compared before the last is settled.
+            // An unknown delivery may be sent once more, so nothing is compared before all deliveries are settled.
             let live = "select (select count(*) from turn) + (select count(*) from delivery where due_at is not null)";
             let live: i64 = sqlx::query_scalar(live).fetch_one(storage.pool()).await.unwrap_or(1);
-            let (lost, ..) = self.compare(&stage.simulator);
+            let (lost, ..) = self.compare(&harness.simulator);
             if (lost == 0 && live == 0) || Instant::now() > until {
                 break;
             }
-            let _ = tokio::time::timeout(Duration::from_secs(1), stage.simulator.until_change()).await;
+            let _ = tokio::time::timeout(Duration::from_secs(1), harness.simulator.until_change()).await;
         }
-        stage.simulator.idle().await;
-        let (lost, doubled, phones_out_of_order) = self.compare(&stage.simulator);
+        harness.simulator.idle().await;
+        let (lost, doubled, phones_out_of_order) = self.compare(&harness.simulator);
         let breaches = invariant::check(&mut *crate::harness::pooled(&storage).await).await.expect("the invariants");
         if lost > 0 {
-            println!("{lost} lost; by what became of each: {}", states(&storage).await);
+            println!("{lost} lost; messages, deliveries and turns by state: {}", states(&storage).await);
         }
         storage.close().await;
         let all = || self.texts.values().flatten();
@@ -381,22 +382,23 @@ impl Tally {
         let (mut lost, mut doubled, mut disordered) = (0, 0, 0);
         for (phone, texts) in &self.texts {
             let answers = simulator.received(phone, NUMBER);
-            let mut places: HashMap<&str, Vec<usize>> = HashMap::new();
-            for (place, answer) in answers.iter().flat_map(|reply| reply.split('|')).enumerate() {
-                places.entry(answer).or_default().push(place);
+            let mut positions: HashMap<&str, Vec<usize>> = HashMap::new();
+            for (position, answer) in answers.iter().flat_map(|reply| reply.split('|')).enumerate() {
+                positions.entry(answer).or_default().push(position);
             }
-            let places_of = |text: &String| places.get(text.as_str()).map(Vec::as_slice).unwrap_or_default();
-            doubled += texts.iter().filter(|(text, _)| places_of(text).len() > 1).count();
+            let positions_of = |text: &String| positions.get(text.as_str()).map(Vec::as_slice).unwrap_or_default();
+            doubled += texts.iter().filter(|(text, _)| positions_of(text).len() > 1).count();
             let acknowledged = || texts.iter().filter(|(_, acknowledged)| *acknowledged);
-            lost += acknowledged().filter(|(text, _)| places_of(text).is_empty()).count();
-            let order: Vec<usize> = acknowledged().filter_map(|(text, _)| places_of(text).first().copied()).collect();
+            lost += acknowledged().filter(|(text, _)| positions_of(text).is_empty()).count();
+            let order: Vec<usize> =
+                acknowledged().filter_map(|(text, _)| positions_of(text).first().copied()).collect();
             disordered += usize::from(!order.is_sorted());
         }
         (lost, doubled, disordered)
     }
 }
 
-/// How many messages and deliveries are in which state: what a failed story is looked into with.
+/// Counts messages, deliveries and turns by state, for the output of a failed test.
 async fn states(storage: &Storage) -> String {
     let states = "
         select string_agg(count || ' ' || state, ', ') from (
@@ -418,10 +420,10 @@ async fn states(storage: &Storage) -> String {
 
 impl Verdict {
     /// Fails unless every acknowledged text was answered once, in order, and all invariants hold.
-    pub fn must_be_clean(&self, story: &str) {
+    pub fn must_be_clean(&self, test: &str) {
         let faults = (self.lost, self.doubled, self.phones_out_of_order, self.invariants_broken.as_slice());
-        assert_eq!(faults, (0, 0, 0, [].as_slice()), "{story}");
-        assert!(self.acknowledged > 0, "{story}: nothing was acknowledged");
+        assert_eq!(faults, (0, 0, 0, [].as_slice()), "{test}");
+        assert!(self.acknowledged > 0, "{test}: nothing was acknowledged");
     }
 }
 
@@ -441,6 +443,6 @@ impl fmt::Display for Verdict {
 }
 
 /// A number from the environment.
-pub fn setting(name: &str, usual: u64) -> u64 {
-    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(usual)
+pub fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }

@@ -1,4 +1,4 @@
-//! What the other tenants do while the good one texts: each kind of harm is bounded in number, is told to stop, and ends with its database.
+//! The noisy neighbours: what the other tenants do while the latency of the measured tenant is timed.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -13,13 +13,13 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use crate::carrier::Carrier;
-use crate::scene::{ECHO, OTHER_ADDRESS, Scene, Tenant};
-use crate::texts::{self, Line};
+use crate::harness::{ECHO, Harness, OTHER_ADDRESS, Tenant};
+use crate::load_generator::{self, Line};
 use crate::{scripts, service};
 
-/// What is beside the good tenant.
+/// A kind of noisy neighbour.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Harm {
+pub enum Neighbour {
     Alone,
     SlowScripts,
     TwentyAgents,
@@ -40,7 +40,7 @@ pub enum Harm {
     LongReply,
 }
 
-impl Harm {
+impl Neighbour {
     pub const ALL: [Self; 18] = [
         Self::Alone,
         Self::SlowScripts,
@@ -62,13 +62,13 @@ impl Harm {
         Self::LongReply,
     ];
 
-    /// The word that picks it (TEXTBACK_ISOLATION_ROWS), and what the table calls it.
+    /// Its name in TEXTBACK_ISOLATION_ROWS, and its name in the table.
     pub const fn names(self) -> (&'static str, &'static str) {
         match self {
             Self::Alone => ("alone", "nothing (alone)"),
             Self::SlowScripts => ("slow", "3 agents × 3 messages of slow operations"),
-            Self::TwentyAgents => ("agents", "20 evil agents of one project"),
-            Self::TwentyTenants => ("tenants", "20 evil agents of 20 projects"),
+            Self::TwentyAgents => ("agents", "20 hostile agents of one project"),
+            Self::TwentyTenants => ("tenants", "20 hostile agents of 20 projects"),
             Self::SlowChecks => ("checks", "8 clients that save slow scripts"),
             Self::MemoryBombs => ("memory", "4 agents that double a list"),
             Self::Services => ("services", "a service that hangs, one that answers 2 MB"),
@@ -86,12 +86,12 @@ impl Harm {
         }
     }
 
-    /// How long it is there before the good tenant texts. A state must be stored before it can harm.
+    /// How long it runs before the measured tenant texts. A hostile state must be stored first.
     pub fn lead(self) -> Duration {
         Duration::from_secs(if self == Self::Poison { 6 } else { 1 })
     }
 
-    /// Whether messages are answered: without workers only their acknowledgements are measured.
+    /// Whether there are workers; without them, only acknowledgements are measured.
     pub fn replies(self) -> bool {
         self != Self::Scrapers
     }
@@ -103,17 +103,17 @@ struct Notes(Arc<Mutex<BTreeMap<String, usize>>>);
 
 impl Notes {
     fn add(&self, what: impl Into<String>) {
-        *self.0.lock().expect("no panic holds it").entry(what.into()).or_default() += 1;
+        *self.0.lock().expect("not poisoned").entry(what.into()).or_default() += 1;
     }
 
-    fn told(&self) -> Vec<String> {
-        self.0.lock().expect("no panic holds it").iter().map(|(what, count)| format!("{what}: {count}")).collect()
+    fn lines(&self) -> Vec<String> {
+        self.0.lock().expect("not poisoned").iter().map(|(what, count)| format!("{what}: {count}")).collect()
     }
 }
 
-/// The other tenants at work.
-pub struct Evil {
-    harm: Harm,
+/// Running neighbours.
+pub struct RunningNeighbours {
+    neighbour: Neighbour,
     runtime: Handle,
     tenants: Vec<Tenant>,
     numbers: Vec<String>,
@@ -121,74 +121,74 @@ pub struct Evil {
     notes: Notes,
 }
 
-impl Evil {
-    /// Makes the tenants of a harm and lets them begin, on a runtime of their own.
-    pub async fn begin(harm: Harm, scene: &Arc<Scene>, runtime: &Handle) -> Self {
-        let mut evil = Self {
-            harm,
+impl RunningNeighbours {
+    /// Creates the tenants of a kind of neighbour, and starts them on a separate runtime.
+    pub async fn begin(neighbour: Neighbour, harness: &Arc<Harness>, runtime: &Handle) -> Self {
+        let mut running = Self {
+            neighbour,
             runtime: runtime.clone(),
             tenants: Vec::new(),
             numbers: Vec::new(),
             tasks: Vec::new(),
             notes: Notes::default(),
         };
-        match harm {
-            Harm::Alone => {}
-            Harm::SlowScripts => {
-                let sources = [scripts::BIG_INTEGERS, scripts::LONG_LOOKS, scripts::DEEP_COMPARISON];
-                let lines = evil.agents(scene, &sources, 1).await;
-                lines.into_iter().for_each(|line| evil.pester(line, 3, 3, 0));
+        match neighbour {
+            Neighbour::Alone => {}
+            Neighbour::SlowScripts => {
+                let sources = [scripts::BIG_INTEGERS, scripts::LONG_SEARCHES, scripts::DEEP_COMPARISON];
+                let lines = running.agents(harness, &sources, 1).await;
+                lines.into_iter().for_each(|line| running.text_repeatedly(line, 3, 3, 0));
             }
-            Harm::TwentyAgents | Harm::TwentyTenants => {
+            Neighbour::TwentyAgents | Neighbour::TwentyTenants => {
                 let kinds =
                     [scripts::LOOP, scripts::MEMORY_BOMB, scripts::SORTING, scripts::TEXT_BOMB, scripts::BIG_INTEGERS];
                 let sources: Vec<&str> = kinds.into_iter().cycle().take(20).collect();
-                let tenants = if harm == Harm::TwentyTenants { 20 } else { 1 };
-                let lines = evil.agents(scene, &sources, tenants).await;
-                lines.into_iter().for_each(|line| evil.pester(line, 3, 40, 1_000));
+                let tenants = if neighbour == Neighbour::TwentyTenants { 20 } else { 1 };
+                let lines = running.agents(harness, &sources, tenants).await;
+                lines.into_iter().for_each(|line| running.text_repeatedly(line, 3, 40, 1_000));
             }
-            Harm::SlowChecks => evil.save_slow_scripts(scene).await,
-            Harm::MemoryBombs => {
-                let lines = evil.agents(scene, &[scripts::MEMORY_BOMB; 4], 1).await;
-                lines.into_iter().for_each(|line| evil.pester(line, 3, 60, 500));
+            Neighbour::SlowChecks => running.save_slow_scripts(harness).await,
+            Neighbour::MemoryBombs => {
+                let lines = running.agents(harness, &[scripts::MEMORY_BOMB; 4], 1).await;
+                lines.into_iter().for_each(|line| running.text_repeatedly(line, 3, 60, 500));
             }
-            Harm::Services => evil.services(scene, &["hang", "big"], 1, (20, 200)).await,
-            Harm::TwentyHangingServices => evil.services(scene, &["hang"; 20], 1, (20, 500)).await,
-            Harm::TwentyHangingTenants => evil.services(scene, &["hang"; 20], 20, (20, 500)).await,
-            Harm::Poison => evil.services(scene, &["poison"], 1, (5, 300)).await,
-            Harm::Templates => evil.send_costly_templates(scene).await,
-            Harm::LongFailures => {
-                let lines = evil.agents(scene, &[scripts::LONG_FAILURE], 1).await;
-                lines.into_iter().for_each(|line| evil.pester(line, 3, 60, 500));
+            Neighbour::Services => running.services(harness, &["hang", "big"], 1, (20, 200)).await,
+            Neighbour::TwentyHangingServices => running.services(harness, &["hang"; 20], 1, (20, 500)).await,
+            Neighbour::TwentyHangingTenants => running.services(harness, &["hang"; 20], 20, (20, 500)).await,
+            Neighbour::Poison => running.services(harness, &["poison"], 1, (5, 300)).await,
+            Neighbour::Templates => running.send_costly_templates(harness).await,
+            Neighbour::LongFailures => {
+                let lines = running.agents(harness, &[scripts::LONG_FAILURE], 1).await;
+                lines.into_iter().for_each(|line| running.text_repeatedly(line, 3, 60, 500));
             }
-            Harm::Keyless => evil.send_without_a_key(scene),
-            Harm::Scrapers => evil.scrape(scene).await,
-            Harm::LockedTable => evil.lock(scene),
-            Harm::Flood => {
-                let lines = evil.agents(scene, &[ECHO], 1).await;
+            Neighbour::Keyless => running.send_without_a_key(harness),
+            Neighbour::Scrapers => running.scrape(harness).await,
+            Neighbour::LockedTable => running.lock(harness),
+            Neighbour::Flood => {
+                let lines = running.agents(harness, &[ECHO], 1).await;
                 // 64 at a time, 20,000 in all.
                 for _ in 0..64 {
-                    lines.iter().for_each(|line| evil.pester(line.clone(), 500, 20_000 / 64, 0));
+                    lines.iter().for_each(|line| running.text_repeatedly(line.clone(), 500, 20_000 / 64, 0));
                 }
             }
-            Harm::Sends => evil.send(scene).await,
-            Harm::LongReply => {
-                let lines = evil.agents(scene, &[scripts::LONG_REPLY], 1).await;
-                lines.into_iter().for_each(|line| evil.pester(line, 1, 3, 2_000));
+            Neighbour::Sends => running.send(harness).await,
+            Neighbour::LongReply => {
+                let lines = running.agents(harness, &[scripts::LONG_REPLY], 1).await;
+                lines.into_iter().for_each(|line| running.text_repeatedly(line, 1, 3, 2_000));
             }
         }
-        evil
+        running
     }
 
     fn run(&mut self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.push(self.runtime.spawn(task));
     }
 
-    async fn tenant(&mut self, scene: &Scene) -> Tenant {
-        let tenant = scene.tenant(self.tenants.len() + 2, OTHER_ADDRESS).await;
+    async fn tenant(&mut self, harness: &Harness) -> Tenant {
+        let tenant = harness.tenant(self.tenants.len() + 2, OTHER_ADDRESS).await;
         // What is sent is measured with the limits as they are.
-        if !matches!(self.harm, Harm::Sends | Harm::LongReply) {
-            scene.unlimited(&tenant).await;
+        if !matches!(self.neighbour, Neighbour::Sends | Neighbour::LongReply) {
+            harness.unlimited(&tenant).await;
         }
         self.tenants.push(tenant.clone());
         tenant
@@ -201,21 +201,21 @@ impl Evil {
     }
 
     /// A number for each script, shared out among so many projects.
-    async fn agents(&mut self, scene: &Scene, sources: &[&str], projects: usize) -> Vec<Line> {
+    async fn agents(&mut self, harness: &Harness, sources: &[&str], projects: usize) -> Vec<Line> {
         let mut lines = Vec::new();
-        for (place, source) in sources.iter().enumerate() {
-            if place < projects {
-                self.tenant(scene).await;
+        for (index, source) in sources.iter().enumerate() {
+            if index < projects {
+                self.tenant(harness).await;
             }
-            let tenant = self.tenants[place % projects].clone();
+            let tenant = self.tenants[index % projects].clone();
             let number = self.number();
-            lines.push(scene.script(&tenant, &number, &format!("agent {place}"), source).await);
+            lines.push(harness.script(&tenant, &number, &format!("agent {index}"), source).await);
         }
         lines
     }
 
     /// Texts a number: so many messages from so many contacts, the first one of each at once, then one every so many milliseconds.
-    fn pester(&mut self, line: Line, contacts: usize, most: usize, every: u64) {
+    fn text_repeatedly(&mut self, line: Line, contacts: usize, most: usize, every: u64) {
         // Contacts of one task are no other task's.
         let first = 2_000_000 + self.tasks.len() * 7;
         let notes = self.notes.clone();
@@ -235,34 +235,35 @@ impl Evil {
         });
     }
 
-    async fn save_slow_scripts(&mut self, scene: &Arc<Scene>) {
-        let tenant = self.tenant(scene).await;
+    async fn save_slow_scripts(&mut self, harness: &Arc<Harness>) {
+        let tenant = self.tenant(harness).await;
         for client in 0..8 {
-            let (scene, tenant, notes) = (scene.clone(), tenant.clone(), self.notes.clone());
+            let (harness, tenant, notes) = (harness.clone(), tenant.clone(), self.notes.clone());
             self.run(async move {
                 for attempt in 0..100 {
                     let name = format!("slow {client} {attempt}");
                     let agent = json!({"name": name, "kind": "script", "source": scripts::SLOW_TO_READ});
-                    note_answer(&notes, scene.try_call(&tenant, Method::POST, "agents", agent).await);
+                    note_answer(&notes, harness.try_call(&tenant, Method::POST, "agents", agent).await);
                 }
             });
         }
     }
 
-    async fn send_costly_templates(&mut self, scene: &Arc<Scene>) {
-        let tenant = self.tenant(scene).await;
+    async fn send_costly_templates(&mut self, harness: &Arc<Harness>) {
+        let tenant = self.tenant(harness).await;
         let number = self.number();
-        scene.script(&tenant, &number, "sender", ECHO).await;
+        harness.script(&tenant, &number, "sender", ECHO).await;
         // Short enough to be saved, and one step of it takes a second or more.
         let body = json!({"body": "{{ [name] * 20000000 }}"});
-        note_answer(&self.notes, scene.try_call(&tenant, Method::PUT, "templates/costly", body).await);
+        note_answer(&self.notes, harness.try_call(&tenant, Method::PUT, "templates/costly", body).await);
         for client in 0..4 {
-            let (scene, tenant, notes, number) = (scene.clone(), tenant.clone(), self.notes.clone(), number.clone());
+            let (harness, tenant, notes, number) =
+                (harness.clone(), tenant.clone(), self.notes.clone(), number.clone());
             self.run(async move {
                 for attempt in 0..50 {
                     let to = format!("+1646301{:04}", client * 100 + attempt);
                     let send = json!({"to": to, "from": number, "template": "costly", "variables": {"name": "Ada"}});
-                    note_answer(&notes, scene.try_call(&tenant, Method::POST, "messages", send).await);
+                    note_answer(&notes, harness.try_call(&tenant, Method::POST, "messages", send).await);
                 }
             });
         }
@@ -270,25 +271,25 @@ impl Evil {
 
     /// Agents at a service that does what its path says, shared out among so many projects. Each is texted by so many contacts, once in
     /// so many milliseconds.
-    async fn services(&mut self, scene: &Scene, paths: &[&str], projects: usize, (contacts, every): (usize, u64)) {
+    async fn services(&mut self, harness: &Harness, paths: &[&str], projects: usize, (contacts, every): (usize, u64)) {
         let address = service::start(&self.runtime).await;
-        for (place, path) in paths.iter().enumerate() {
-            if place < projects {
-                self.tenant(scene).await;
+        for (index, path) in paths.iter().enumerate() {
+            if index < projects {
+                self.tenant(harness).await;
             }
-            let tenant = self.tenants[place % projects].clone();
+            let tenant = self.tenants[index % projects].clone();
             let url = format!("http://{address}/{path}");
-            let name = format!("{path} {place}");
+            let name = format!("{path} {index}");
             let agent = json!({"name": name, "kind": "http", "url": url, "first_message": "process"});
-            let agent = scene.agent(&tenant, agent).await;
+            let agent = harness.agent(&tenant, agent).await;
             let number = self.number();
-            let line = scene.number(&tenant, &number, &agent).await;
-            self.pester(line, contacts, 200, every);
+            let line = harness.number(&tenant, &number, &agent).await;
+            self.text_repeatedly(line, contacts, 200, every);
         }
     }
 
-    fn send_without_a_key(&mut self, scene: &Scene) {
-        let address = scene.address;
+    fn send_without_a_key(&mut self, harness: &Harness) {
+        let address = harness.address;
         for _ in 0..1_000 {
             let notes = self.notes.clone();
             self.run(async move {
@@ -302,17 +303,17 @@ impl Evil {
         }
     }
 
-    async fn scrape(&mut self, scene: &Arc<Scene>) {
-        if let Err(error) = make_due_rows(&scene.database_url, 300_000).await {
+    async fn scrape(&mut self, harness: &Arc<Harness>) {
+        if let Err(error) = make_due_rows(&harness.database_url, 300_000).await {
             self.notes.add(format!("due rows could not be made ({error})"));
         }
-        let own = format!("http://{}/metrics", scene.metrics_address);
-        let shared = format!("http://{}/metrics", scene.address);
-        let has_own = scene.http.get(&own).send().await.is_ok();
+        let own = format!("http://{}/metrics", harness.metrics_address);
+        let shared = format!("http://{}/metrics", harness.address);
+        let has_own = harness.http.get(&own).send().await.is_ok();
         self.notes.add(if has_own { "on a listener of its own" } else { "on the carrier's port" });
         let url = if has_own { own } else { shared };
         for _ in 0..64 {
-            let (http, url, notes) = (scene.http.clone(), url.clone(), self.notes.clone());
+            let (http, url, notes) = (harness.http.clone(), url.clone(), self.notes.clone());
             self.run(async move {
                 for _ in 0..20_000 {
                     match http.get(&url).send().await {
@@ -327,8 +328,8 @@ impl Evil {
         }
     }
 
-    fn lock(&mut self, scene: &Scene) {
-        let url = scene.database_url.clone();
+    fn lock(&mut self, harness: &Harness) {
+        let url = harness.database_url.clone();
         self.run(async move {
             // The load begins a second after this.
             tokio::time::sleep(Duration::from_secs(2)).await;
@@ -338,18 +339,18 @@ impl Evil {
         });
     }
 
-    async fn send(&mut self, scene: &Arc<Scene>) {
-        let tenant = self.tenant(scene).await;
+    async fn send(&mut self, harness: &Arc<Harness>) {
+        let tenant = self.tenant(harness).await;
         let number = self.number();
-        scene.script(&tenant, &number, "echo", ECHO).await;
+        harness.script(&tenant, &number, "echo", ECHO).await;
         for client in 0..16 {
-            let (scene, tenant, notes, from) = (scene.clone(), tenant.clone(), self.notes.clone(), number.clone());
+            let (harness, tenant, notes, from) = (harness.clone(), tenant.clone(), self.notes.clone(), number.clone());
             self.run(async move {
                 // 16 × 125 messages, ten to each of 200 contacts.
                 for message in 0..125 {
                     let contact = format!("+1646{:07}", 2_000_000 + (client * 125 + message) % 200);
                     let body = json!({"to": contact, "from": from, "body": format!("sale {client} {message}")});
-                    note_answer(&notes, scene.try_call(&tenant, Method::POST, "messages", body).await);
+                    note_answer(&notes, harness.try_call(&tenant, Method::POST, "messages", body).await);
                 }
             });
         }
@@ -357,7 +358,7 @@ impl Evil {
 
     /// Waits until what is sent has left: how much that is, is what these rows are for. No longer than 40 s.
     async fn finish(&self, carrier: &Carrier) {
-        if !matches!(self.harm, Harm::Sends | Harm::LongReply) {
+        if !matches!(self.neighbour, Neighbour::Sends | Neighbour::LongReply) {
             return;
         }
         let until = Instant::now() + Duration::from_secs(40);
@@ -389,13 +390,15 @@ impl Evil {
     }
 
     /// Stops all of it, and tells what became of the other tenants.
-    pub async fn end(mut self, scene: &Scene, carrier: &Carrier) -> String {
+    pub async fn end(mut self, harness: &Harness, carrier: &Carrier) -> String {
         self.finish(carrier).await;
         self.stop().await;
-        let mut told = self.notes.told();
+        let mut told = self.notes.lines();
         let projects: Vec<&str> = self.tenants.iter().map(|tenant| tenant.project_id.as_str()).collect();
         if !projects.is_empty() {
-            told.extend(fate_of(&scene.database_url, &projects).await.unwrap_or_else(|error| vec![error.to_string()]));
+            told.extend(
+                outcome_of(&harness.database_url, &projects).await.unwrap_or_else(|error| vec![error.to_string()]),
+            );
         }
         let (messages, characters) = self.sent(carrier);
         if !self.numbers.is_empty() {
@@ -417,7 +420,7 @@ fn note_answer(notes: &Notes, answer: Result<(u16, Value), reqwest::Error>) {
 
 /// Posts 1 MB without a key in pieces over ten seconds, and tells how that ended.
 async fn send_a_megabyte(address: std::net::SocketAddr) -> &'static str {
-    let Some(mut stream) = texts::connect(address, OTHER_ADDRESS).await else { return "not let in" };
+    let Some(mut stream) = load_generator::connect(address, OTHER_ADDRESS).await else { return "not let in" };
     let (mut answers, mut requests) = stream.split();
     let sending = async move {
         let head = "POST /v1/agents HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: 1000001\r\n\r\n";
@@ -469,7 +472,7 @@ async fn make_due_rows(url: &str, count: usize) -> Result<(), sqlx::Error> {
 }
 
 /// What became of the messages to some projects, as the database has it.
-async fn fate_of(url: &str, projects: &[&str]) -> Result<Vec<String>, sqlx::Error> {
+async fn outcome_of(url: &str, projects: &[&str]) -> Result<Vec<String>, sqlx::Error> {
     let mut connection = PgConnection::connect(url).await?;
     let read = "select case when message.skip_reason is not null then 'skipped as ' || message.skip_reason::text
                             when message.seq <= session.handled_seq then 'answered' else 'waiting' end as fate, count(*)
