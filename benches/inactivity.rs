@@ -158,7 +158,7 @@ impl Bench {
         for _ in 0..200 {
             let began = Instant::now();
             assert!(decide(&self.storage).await.is_empty());
-            inactivity::next_due(&mut *self.storage.connection().await.expect("a connection")).await.expect("a time");
+            inactivity::next_due(&mut self.storage.connection().await.expect("a connection")).await.expect("a time");
             took.push(began.elapsed());
         }
         let [p50, p99] = percentiles(took);
