@@ -82,7 +82,7 @@ async fn any_table_that_messages_need_may_be_locked() {
         ["project", "carrier_account", "number", "agent", "agent_version", "message", "session", "turn", "inactivity"];
     // Most texts are stored while one of these is held.
     let others =
-        ["delivery", "medium", "quarantine", "scheduled_message", "outbound_rate_window", "inbound_rate_window"];
+        ["delivery", "attachment", "quarantine", "scheduled_message", "outbound_rate_window", "inbound_rate_window"];
     let all = needed.map(|table| (table, true)).into_iter().chain(others.map(|table| (table, false)));
     let tests = all.map(|(table, is_needed)| async move {
         let app = TestApp::with_agent(ECHO, json!({})).await;
@@ -182,7 +182,7 @@ async fn what_a_constraint_refuses_is_kept_in_quarantine() {
     assert_eq!(
         kept,
         [
-            of("SM1", "medium_url_has_at_most_4000_characters"),
+            of("SM1", "attachment_url_has_at_most_4000_characters"),
             of("SM2", "nobody_is_rude"),
             of("SM3", "refused_by_the_database_22012"),
             of("SM4", "nobody_is_rude"),

@@ -26,9 +26,9 @@ async fn the_descriptions_of_the_checked_statements_are_the_databases_own() {
     assert_eq!(names(&committed), names(&described), "run make queries");
     let pool = pool(&url).await;
     for (name, description) in &described {
-        let [described, committed] = [description, &committed[name]].map(without_nullability);
-        assert_eq!(committed, described, "run make queries");
-        assert_no_null_is_overlooked(&pool, &committed[name]).await;
+        let known = &committed[name];
+        assert_eq!(without_nullability(known), without_nullability(description), "run make queries");
+        assert_no_null_is_overlooked(&pool, known).await;
     }
 }
 

@@ -180,7 +180,7 @@ async fn a_day_of_inactivity_passes_at_a_click() {
     }
 
     let form = [("contact", ADA), ("number", NUMBER), ("seconds", "60")];
-    let elsewhere = http.post(format!("{}/skip", dev.console)).form(&form).send().await.expect("an answer");
+    let elsewhere = http.post(format!("{}/advance-clock", dev.console)).form(&form).send().await.expect("an answer");
     assert_eq!(elsewhere.status(), 403, "a page of another site can't move a clock");
     let again = run(textback().args(["simulate", "advance-clock", "--console-url", &dev.console]).args(pair));
     assert!(!again.status.success() && printed(&again).contains("no session is open"), "{}", printed(&again));
