@@ -190,7 +190,7 @@ async fn a_service_that_lies_or_fails_for_good_costs_its_error_message_and_the_s
         errors.insert(error);
         assert!(app.simulator.received(ADA, NUMBER).is_empty());
     }
-    for error in ["500", "no {utterance", "302", "256 KiB"] {
+    for error in ["500", "did not answer with {utterance", "302", "256 KiB"] {
         assert!(errors.iter().any(|told| told.contains(error)), "{error} in {errors:?}");
     }
     no_waiting(&app).await;

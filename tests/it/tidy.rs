@@ -232,10 +232,12 @@ fn every_module_and_statement_has_a_heading() {
 
 #[test]
 fn the_crates_know_nothing_of_textback() {
-    let code = files("crates", "rs").into_iter().chain(files("crates", "toml")).chain(files("crates", "md"));
-    for (path, text) in code {
+    // The third crate describes the statements of textback.
+    let is_of_others = |path: &String| !path.starts_with("crates/query-descriptions/");
+    let code = ["rs", "toml", "md"].into_iter().flat_map(|ending| files("crates", ending));
+    for (path, text) in code.filter(|(path, _)| is_of_others(path)) {
         assert!(!text.to_lowercase().contains("textback"), "{path} names textback");
     }
-    let crates: Vec<String> = files("crates", "toml").into_iter().map(|(path, _)| path).collect();
+    let crates: Vec<String> = files("crates", "toml").into_iter().map(|(path, _)| path).filter(is_of_others).collect();
     assert_eq!(crates, ["crates/dev-postgres/Cargo.toml", "crates/twilio-simulator/Cargo.toml"]);
 }
