@@ -32,7 +32,7 @@ openapi: build ## Write openapi/textback.yaml from the code
 	target/debug/textback openapi > openapi/textback.yaml
 
 queries: postgres ## Write .sqlx anew: the descriptions of sql/queries by which the compiler checks parameters and columns
-	$(CARGO) run --locked --quiet -p query-descriptions
+	$(CARGO) run --locked --quiet -p query-descriptions -- textback "$${TEXTBACK_PG_BIN:-}"
 
 bench: postgres ## Measure speed against a pgbench lower bound (writes benches/RESULTS.md), and inactivity jobs with millions of sessions (TEXTBACK_BENCH_SESSIONS)
 	$(CARGO) bench --locked --bench speed

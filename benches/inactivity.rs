@@ -120,8 +120,8 @@ impl Bench {
         self.sql(format!(
             "begin;
              insert into agent (id, project_id, name) values ('{agent}', '{project}', 'bench');
-             insert into agent_version (agent_id, version, kind, source, warning)
-             values ('{agent}', 1, 'script', 'def reply(conv, text): return text', 'Are you still there?');
+             insert into agent_version (agent_id, version, kind, source, warning, reads_history)
+             values ('{agent}', 1, 'script', 'def reply(conv, text): return text', 'Are you still there?', false);
              commit;
              update project set outbound_per_contact_per_hour = 0, outbound_per_contact_per_day = 0;
              insert into number (id, project_id, number, agent_id, carrier_sid, generation)
@@ -345,8 +345,9 @@ impl Bench {
                 misfit: None,
                 keyword: None,
                 said_at: None,
+                permit: None,
             };
-            ingest::take_in(&self.storage, text, Instant::now() + Duration::from_secs(60)).await.expect("taken in");
+            ingest::store(&self.storage, text).await.expect("taken in");
         }
         let after = self.number("select (pg_current_wal_lsn() - '0/0')::float8").await;
         (after - before) / TEXTS as f64

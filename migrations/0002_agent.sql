@@ -48,9 +48,8 @@ create table agent_version (
                                  constraint max_messages_per_turn_is_1_to_50 check (max_messages_per_turn between 1 and 50),
     -- Whether typographic characters are replaced by plain ones where they alone make a text UCS-2.
     smart_encoding   boolean     not null default false,
-    -- Whether the agent may read the history: a script only if its source names it. Reading the history costs more than
-    -- the rest of a claim.
-    reads_history    boolean     not null generated always as (kind = 'http' or source ~ 'history|getattr') stored,
+    -- Whether the agent may read the history, as AgentSpec::reads_history tells when the version is made.
+    reads_history    boolean     not null,
     -- What the contact gets when the agent has finally failed. Null: nothing.
     error_message    text        constraint error_message_fits_a_text check (length(error_message) <= 1600),
     created_at       timestamptz not null default now(),

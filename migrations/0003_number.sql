@@ -31,7 +31,7 @@ create table number (
     -- What is set at the carrier instead, or why it could not be observed.
     webhook_detail text,
     -- Whether we set the webhook again when somebody else changed it.
-    mend_drift     boolean     not null default true,
+    repair_drift   boolean     not null default true,
     -- When its webhooks were last set at the carrier; null until that has worked.
     webhook_set_at timestamptz,
     -- Why inbound messages don't arrive though the webhook is right: a messaging service that does not defer to it.

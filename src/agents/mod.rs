@@ -1,4 +1,5 @@
-//! Defines the trait of all kinds of agents, and the values that agents and workers exchange.
+//! Defines the trait of all kinds of agents, the values that agents and workers exchange, and the factory that makes an
+//! agent of what its version says.
 
 pub mod http;
 pub mod script;
@@ -9,12 +10,18 @@ pub use crate::domain::phone_number::countries as countries_of;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
+use crate::domain::agent::AgentSpec;
 use crate::domain::bounds;
+use http::{HttpAgent, HttpService};
+use script::{Headroom, ScriptAgent};
 
 /// The most texts that one run may answer with. The agent's version limits how many of them are sent (`max_messages_per_turn`).
 const MOST_TEXTS: usize = 50;
@@ -27,6 +34,62 @@ const MOST_SENDS: usize = 10;
 pub struct AgentRuntime {
     pub runners: script::runner::Runners,
     pub caller: http::Caller,
+}
+
+impl AgentRuntime {
+    /// Makes an agent of what its version runs. `key` identifies the version among all versions of all agents.
+    pub fn load(&self, project_id: Uuid, key: String, spec: &AgentSpec) -> LoadedAgent {
+        match spec {
+            AgentSpec::Script { source } => {
+                LoadedAgent::Script(ScriptAgent::new(self.runners.clone(), project_id, key, source.clone()))
+            }
+            AgentSpec::Http { url, timeout_seconds } => {
+                let timeout = Duration::from_secs(u64::try_from(*timeout_seconds).unwrap_or_default());
+                LoadedAgent::Http(HttpService { caller: self.caller.clone(), url: url.clone(), timeout })
+            }
+        }
+    }
+}
+
+/// What a version runs, ready for its turns. It may be kept, because a version never changes.
+pub enum LoadedAgent {
+    Script(ScriptAgent),
+    Http(HttpService),
+}
+
+impl LoadedAgent {
+    /// The agent for one turn. `secrets` sign its requests, the newest first, if its spec is signed: they may change
+    /// between two turns.
+    pub fn for_turn(&self, secrets: Vec<SecretString>) -> TurnAgent<'_> {
+        match self {
+            Self::Script(script) => TurnAgent::Script(script),
+            Self::Http(service) => TurnAgent::Http(HttpAgent::new(service.clone(), secrets)),
+        }
+    }
+
+    /// How many more turns the agent could run now. A turn beyond that could only wait.
+    pub fn headroom(&self) -> Headroom {
+        match self {
+            Self::Script(script) => script.headroom(),
+            Self::Http(_) => Headroom::Enough,
+        }
+    }
+}
+
+/// An agent for one turn.
+pub enum TurnAgent<'a> {
+    Script(&'a ScriptAgent),
+    Http(HttpAgent),
+}
+
+impl TurnAgent<'_> {
+    /// The agent, whatever its kind.
+    pub fn agent(&self) -> &dyn Agent {
+        match self {
+            Self::Script(script) => *script,
+            Self::Http(service) => service,
+        }
+    }
 }
 
 /// What an agent knows of the conversation: the `conv` of scripts.

@@ -22,7 +22,8 @@ use super::{
 use crate::agents::AgentRuntime;
 use crate::agents::http::{Caller, Network, Networks};
 use crate::agents::script::runner::Runners;
-use crate::carriers::twilio::Client;
+use crate::carriers::Carriers;
+use crate::carriers::twilio::Twilio;
 use crate::config::{AgentSettings, DatabaseSettings, DevSettings, EdgeSettings, ServerSettings, WorkerSettings};
 use crate::dev::demo::{self, Demo};
 use crate::dev::folder::Folder;
@@ -32,7 +33,7 @@ use crate::http::health::Draining;
 use crate::http::listener::{AddressTaken, Listening};
 use crate::http::router::{self, App};
 use crate::http::{body, console};
-use crate::jobs::Workers;
+use crate::jobs::{JobContext, Workers};
 use crate::secret::SecretKeys;
 use crate::storage::Storage;
 use crate::storage::carrier_account::Accounts;
@@ -78,16 +79,23 @@ pub async fn run(options: Options) -> Done {
     storage::migrate(&url).await?;
 
     let carrier_url = Url::parse(&format!("http://{}", listeners.carrier.address()))?;
-    let client = Client::new(carrier_url.clone(), carrier_url.clone())?;
+    let carriers = Carriers::new(Arc::new(Twilio::new(carrier_url.clone(), carrier_url.clone())?));
     let agent_runtime = AgentRuntime { runners: Runners::new()?, caller: Caller::new(networks(&options.agents)?)? };
     let public_base = listeners.public_base(&options);
     // Workers have a separate pool, so that they can't use up the connections of webhooks. Both pools share a notifier.
     let notifier = Arc::new(Notifier::default());
     let worker_storage = Storage::open(&url, WORK_CONNECTIONS, notifier.clone())?;
     let accounts = Accounts::new(worker_storage.clone(), secret_key.clone());
-    let workers =
-        Workers::new(&worker_storage, &accounts, &client, agent_runtime.clone(), "dev", &public_base, &options.worker);
-    let storage = Storage::open_beside(&url, SERVE_CONNECTIONS, notifier, workers.beginner())?;
+    let workers = Workers::new(JobContext {
+        storage: worker_storage.clone(),
+        accounts,
+        carriers: carriers.clone(),
+        agent_runtime: agent_runtime.clone(),
+        env: "dev",
+        public_base: public_base.clone(),
+        settings: options.worker.clone(),
+    });
+    let storage = Storage::open(&url, SERVE_CONNECTIONS, notifier)?;
     spawn_notification_publisher(&worker_storage);
     spawn_notification_listener(&worker_storage);
     let simulator = Simulator::new(Settings { status_delay: PACE })?;
@@ -95,7 +103,7 @@ pub async fn run(options: Options) -> Done {
     let guard = Guard::new(options.dev.console_password().cloned());
     let app = App {
         accounts: Accounts::new(storage.clone(), secret_key.clone()),
-        carrier: client,
+        carriers,
         agent_runtime,
         public_base: public_base.into(),
         draining: Draining::default(),
@@ -106,12 +114,12 @@ pub async fn run(options: Options) -> Done {
             guard: guard.clone(),
         }),
         docs: true,
+        ingest: workers.ingest(storage.clone()),
         storage: storage.clone(),
     };
     let addresses = (listeners.api.address(), listeners.carrier.address());
     let storages = Storages { serving: storage, workers: worker_storage };
-    let running =
-        Running::start(app, listeners, guarded(simulator.routes(), guard), storages, (workers, options.worker));
+    let running = Running::start(app, listeners, guarded(simulator.routes(), guard), storages, workers);
     demo::furnish(&demo, addresses.0, &simulator, &secret_key).await?;
     let signal = stop_signal();
     println!("{}", ready_message(&demo, addresses, &data_location(folder.path(), postgres.is_some())));
@@ -201,17 +209,15 @@ impl Running {
         listeners: Listeners,
         simulator: impl Endpoint<Output = Response> + 'static,
         storages: Storages,
-        (workers, settings): (Workers, WorkerSettings),
+        workers: Workers,
     ) -> Self {
         let (stop, stop_workers) = (CancellationToken::new(), CancellationToken::new());
         let draining = app.draining.clone();
         let metrics = serve_metrics(listeners.metrics, &storages.serving, &draining, stop.clone());
         let api = tokio::spawn(listeners.api.serve(router::routes(app), stop.clone().cancelled_owned()));
         let carrier = tokio::spawn(listeners.carrier.serve(simulator, stop.clone().cancelled_owned()));
-        let (storage, stopped) = (storages.workers.clone(), stop_workers.clone().cancelled_owned());
-        let workers = tokio::spawn(async move {
-            jobs::run(storage, workers, settings, stopped).await.map_err(|error| error.to_string())
-        });
+        let stopped = stop_workers.clone().cancelled_owned();
+        let workers = tokio::spawn(async move { jobs::run(workers, stopped).await.map_err(|error| error.to_string()) });
         Self { api, carrier, metrics, workers, storages, draining, stop, stop_workers }
     }
 

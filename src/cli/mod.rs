@@ -11,13 +11,16 @@ pub mod simulate;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::MetricsListen;
+use crate::carriers::Carriers;
+use crate::carriers::twilio::Twilio;
+use crate::config::{CarrierSettings, MetricsListen};
 use crate::http::health::Draining;
 use crate::http::listener::{AddressTaken, Limits, Listening};
 use crate::http::router;
@@ -62,6 +65,12 @@ async fn metrics_listening(wanted: Option<MetricsListen>) -> Result<Option<Liste
             }
         },
     }
+}
+
+/// The carriers that accounts can be at.
+fn carriers(settings: &CarrierSettings) -> reqwest::Result<Carriers> {
+    let twilio = Twilio::new(settings.twilio_api_url.clone(), settings.twilio_messaging_url.clone())?;
+    Ok(Carriers::new(Arc::new(twilio)))
 }
 
 /// Serves health and metrics on a separate address until `stop`.

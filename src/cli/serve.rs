@@ -9,13 +9,13 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Done, metrics_listening, refuse_unsuitable, serve_metrics, spawn_notification_listener,
+    Done, carriers, metrics_listening, refuse_unsuitable, serve_metrics, spawn_notification_listener,
     spawn_notification_publisher, stop_signal,
 };
 use crate::agents::AgentRuntime;
 use crate::agents::http::{Caller, Networks};
 use crate::agents::script::runner::Runners;
-use crate::carriers::twilio::Client;
+use crate::carriers::Carriers;
 use crate::config::{
     AgentSettings, CarrierSettings, DatabaseSettings, EdgeSettings, MissingSetting, ServerSettings, WorkerSettings,
     parse_base_url,
@@ -24,7 +24,8 @@ use crate::http::body;
 use crate::http::health::Draining;
 use crate::http::listener::Listening;
 use crate::http::router::{self, App};
-use crate::jobs::Workers;
+use crate::jobs::ingest::Ingest;
+use crate::jobs::{JobContext, Workers};
 use crate::storage::carrier_account::Accounts;
 use crate::storage::notifier::Notifier;
 use crate::storage::{Storage, health, key_rotation};
@@ -76,28 +77,21 @@ pub async fn serve(database: &DatabaseSettings, options: ServeOptions) -> Done {
     let ServeOptions { server, edge, carrier, agents, with_workers, worker: settings } = options;
     body::limit_memory(edge.body_memory());
     let (url, notifier) = (database.required()?, Arc::new(Notifier::default()));
-    let client = Client::new(carrier.twilio_api_url.clone(), carrier.twilio_messaging_url.clone())?;
+    let carriers = carriers(&carrier)?;
     let (agent_runtime, public_base) = (agent_runtime(&agents)?, server.public_base());
     // Workers have a separate pool, so that they can't use up the connections of webhooks.
     let worker_storage = with_workers.then(|| Storage::open(url, WORK_CONNECTIONS, notifier.clone())).transpose()?;
     let workers = match &worker_storage {
-        Some(worker_storage) => {
-            let accounts = Accounts::new(worker_storage.clone(), carrier.required_key()?);
-            Some(Workers::new(
-                worker_storage,
-                &accounts,
-                &client,
-                agent_runtime.clone(),
-                "live",
-                &public_base,
-                &settings,
-            ))
+        Some(storage) => {
+            let (runtime, public_base) = (agent_runtime.clone(), public_base.clone());
+            Some(workers_of(storage, (&carrier, &carriers), runtime, public_base, settings)?)
         }
         None => None,
     };
-    let storage = match &workers {
-        Some(workers) => Storage::open_beside(url, SERVE_CONNECTIONS, notifier, workers.beginner())?,
-        None => Storage::open(url, SERVE_CONNECTIONS, notifier)?,
+    let storage = Storage::open(url, SERVE_CONNECTIONS, notifier)?;
+    let ingest = match &workers {
+        Some(workers) => workers.ingest(storage.clone()),
+        None => Ingest::new(storage.clone()),
     };
     let key = carrier.required_key()?;
     refuse_unsuitable(url).await?;
@@ -106,12 +100,13 @@ pub async fn serve(database: &DatabaseSettings, options: ServeOptions) -> Done {
     let draining = Draining::default();
     let app = App {
         accounts: Accounts::new(storage.clone(), key.clone()),
-        carrier: client,
+        carriers,
         agent_runtime,
         public_base: public_base.into(),
         draining: draining.clone(),
         console: None,
         docs: edge.docs,
+        ingest,
         storage: storage.clone(),
     };
     warn_if_not_ready(&storage).await;
@@ -129,7 +124,7 @@ pub async fn serve(database: &DatabaseSettings, options: ServeOptions) -> Done {
     match worker_storage.zip(workers) {
         None => serving.await?,
         Some((worker_storage, workers)) => {
-            serve_with_workers(serving, &storage, (worker_storage, workers), settings).await?;
+            serve_with_workers(serving, &storage, worker_storage, workers).await?;
         }
     }
     stopped.cancel();
@@ -145,13 +140,12 @@ pub async fn serve(database: &DatabaseSettings, options: ServeOptions) -> Done {
 async fn serve_with_workers(
     serving: impl Future<Output = std::io::Result<()>>,
     storage: &Storage,
-    (worker_storage, workers): (Storage, Workers),
-    settings: WorkerSettings,
+    worker_storage: Storage,
+    workers: Workers,
 ) -> Result<(), Box<dyn std::error::Error>> {
     spawn_notification_listener(&worker_storage);
     let served = CancellationToken::new();
-    let mut running =
-        tokio::spawn(jobs::run(worker_storage.clone(), workers, settings, served.clone().cancelled_owned()));
+    let mut running = tokio::spawn(jobs::run(workers, served.clone().cancelled_owned()));
     tokio::select! {
         ended = serving => ended?,
         // Without its workers the process would accept messages that nobody answers.
@@ -168,23 +162,15 @@ async fn serve_with_workers(
 pub async fn work(database: &DatabaseSettings, options: WorkOptions) -> Done {
     telemetry::metrics();
     let storage = Storage::open(database.required()?, WORK_CONNECTIONS, Arc::new(Notifier::default()))?;
-    let accounts = Accounts::new(storage.clone(), options.carrier.required_key()?);
-    let client = Client::new(options.carrier.twilio_api_url.clone(), options.carrier.twilio_messaging_url.clone())?;
+    let carriers = carriers(&options.carrier)?;
     let public_url = options.public_url.as_ref();
     let public_url = public_url.ok_or(MissingSetting("TEXTBACK_PUBLIC_URL", "https://sms.example.com"))?;
     let public_base = public_url.as_str().trim_end_matches('/');
-    let workers = Workers::new(
-        &storage,
-        &accounts,
-        &client,
-        agent_runtime(&options.agents)?,
-        "live",
-        public_base,
-        &options.worker,
-    );
+    let (carrier, runtime) = (&options.carrier, agent_runtime(&options.agents)?);
+    let workers = workers_of(&storage, (carrier, &carriers), runtime, public_base.to_owned(), options.worker.clone())?;
     refuse_unsuitable(database.required()?).await?;
     warn_if_not_ready(&storage).await;
-    key_rotation::re_encrypt_in_background(&storage, accounts.key());
+    key_rotation::re_encrypt_in_background(&storage, &carrier.required_key()?);
     spawn_notification_publisher(&storage);
     spawn_notification_listener(&storage);
 
@@ -198,7 +184,7 @@ pub async fn work(database: &DatabaseSettings, options: WorkOptions) -> Done {
     let signal = stop_signal();
     tracing::info!(turn_slots = options.worker.turn_slots, delivery_slots = options.worker.delivery_slots, "working");
     // The workers run on a thread of the runtime. On the main thread, each step of each turn would have to wake it.
-    let running = jobs::run(storage.clone(), workers, options.worker.clone(), async move {
+    let running = jobs::run(workers, async move {
         signal.await;
         draining.store(true, Ordering::Relaxed);
     });
@@ -209,6 +195,25 @@ pub async fn work(database: &DatabaseSettings, options: WorkOptions) -> Done {
     }
     storage.close().await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The workers of a process that calls `carriers`.
+fn workers_of(
+    storage: &Storage,
+    (carrier, carriers): (&CarrierSettings, &Carriers),
+    agent_runtime: AgentRuntime,
+    public_base: String,
+    settings: WorkerSettings,
+) -> Result<Workers, MissingSetting> {
+    Ok(Workers::new(JobContext {
+        storage: storage.clone(),
+        accounts: Accounts::new(storage.clone(), carrier.required_key()?),
+        carriers: carriers.clone(),
+        agent_runtime,
+        env: "live",
+        public_base,
+        settings,
+    }))
 }
 
 /// The script runners and the HTTP caller of agents.

@@ -1,25 +1,154 @@
-//! What an agent is: its kind, and what it does with a contact's first message.
+//! What an agent is: its kind, what its version runs, and what it does with a contact's first message.
 
 use super::words::words;
 
 words! {
     /// What answers.
     pub enum AgentKind {
-        /// A script in Starlark, Python's syntax.
+        /// A script in Starlark, which has the syntax of Python.
         Script = "script",
-        /// A service of the customer's, asked by a signed POST.
+        /// A service of yours, which gets a signed POST for each turn.
         Http = "http",
     }
 }
 
 words! {
-    /// What a contact's first message gets.
+    /// What the agent does with a contact's first message.
     pub enum FirstMessage {
-        /// The greeting.
+        /// It sends the greeting.
         Greet = "greet",
-        /// An answer.
+        /// It answers the message.
         Process = "process",
-        /// The greeting, then an answer.
+        /// It sends the greeting and then answers the message.
         GreetThenProcess = "greet_then_process",
+    }
+}
+
+/// How many seconds the service of an `http` agent has for an answer, unless the version says otherwise.
+pub const DEFAULT_TIMEOUT_SECONDS: i32 = 30;
+
+/// What a version of an agent runs: what only agents of one kind have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AgentSpec {
+    /// A script in Starlark.
+    Script {
+        /// The script.
+        source: String,
+    },
+    /// A service that is called for each turn.
+    Http {
+        /// The service's address.
+        url: String,
+        /// How many seconds the service has for an answer.
+        timeout_seconds: i32,
+    },
+}
+
+impl AgentSpec {
+    /// The kind of the agent.
+    pub const fn kind(&self) -> AgentKind {
+        match self {
+            Self::Script { .. } => AgentKind::Script,
+            Self::Http { .. } => AgentKind::Http,
+        }
+    }
+
+    /// Whether the agent may look at earlier messages. Loading them costs more than the rest of a claim, so it is done
+    /// only for agents that may: services, and scripts that name the history or can reach any attribute.
+    pub fn reads_history(&self) -> bool {
+        match self {
+            Self::Script { source } => ["history", "getattr"].iter().any(|name| source.contains(name)),
+            Self::Http { .. } => true,
+        }
+    }
+
+    /// Whether requests to the agent are signed, so that the agent needs a signing secret.
+    pub const fn is_signed(&self) -> bool {
+        match self {
+            Self::Script { .. } => false,
+            Self::Http { .. } => true,
+        }
+    }
+}
+
+/// The same without the source, which may have 256 kB: for lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AgentSpecSummary {
+    /// A script in Starlark.
+    Script,
+    /// A service that is called for each turn.
+    Http {
+        /// The service's address.
+        url: String,
+        /// How many seconds the service has for an answer.
+        timeout_seconds: i32,
+    },
+}
+
+impl AgentSpecSummary {
+    /// The kind of the agent.
+    pub const fn kind(&self) -> AgentKind {
+        match self {
+            Self::Script => AgentKind::Script,
+            Self::Http { .. } => AgentKind::Http,
+        }
+    }
+}
+
+/// How many messages one turn may send, unless the version says otherwise.
+pub const DEFAULT_MESSAGES_PER_TURN: i32 = 10;
+
+/// The settings of a version that agents of all kinds have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentSettings {
+    /// What the contact gets at the beginning of a session.
+    pub greeting: Option<String>,
+    /// What the agent does with the contact's first message.
+    pub first_message: FirstMessage,
+    /// How long a turn waits for more messages.
+    pub debounce_seconds: i32,
+    /// When a session of the agent is inactive.
+    pub inactivity: InactivitySettings,
+    /// How many segments one message of the agent may have. A longer one is cut.
+    pub max_segments: Option<i32>,
+    /// How many messages one turn may send in all. The rest is cut.
+    pub max_messages_per_turn: i32,
+    /// Whether typographic characters are replaced where they alone make a message UCS-2.
+    pub smart_encoding: bool,
+    /// What the contact gets when the agent failed for good.
+    pub error_message: Option<String>,
+}
+
+/// What becomes of a session in which nobody sends a message. Read from the agent's current version, also for sessions
+/// that run on an older one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InactivitySettings {
+    /// After how many seconds without a message the contact is warned.
+    pub warn_after_seconds: i32,
+    /// How many seconds the contact then has, from the carrier's acceptance of the warning.
+    pub grace_seconds: i32,
+    /// The warning.
+    pub warning: String,
+    /// What the contact gets when the session ends, if anything.
+    pub closing: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_follows_from_a_spec() {
+        let script = |source: &str| AgentSpec::Script { source: source.to_owned() };
+        let http = AgentSpec::Http { url: "https://agent.example.com".to_owned(), timeout_seconds: 30 };
+        for (spec, kind, reads_history, is_signed) in [
+            (script("def reply(conv, text): return text"), AgentKind::Script, false, false),
+            (script("def reply(conv, text): return conv.history[0].text"), AgentKind::Script, true, false),
+            (script("def reply(conv, text): return getattr(conv, text)"), AgentKind::Script, true, false),
+            (script(""), AgentKind::Script, false, false),
+            (http, AgentKind::Http, true, true),
+        ] {
+            assert_eq!((spec.kind(), spec.reads_history(), spec.is_signed()), (kind, reads_history, is_signed));
+        }
     }
 }

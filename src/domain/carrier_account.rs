@@ -1,48 +1,71 @@
-//! A carrier account with its secrets open, as a plain value between storage, doors and hands; it does nothing.
+//! A project's account at a carrier, with its secrets open.
 
 use std::fmt;
 
 use secrecy::SecretString;
 use uuid::Uuid;
 
-/// A project's account at the carrier.
+use super::words::words;
+
+words! {
+    /// The firms that can carry a project's messages. The word stands in the addresses of webhooks.
+    pub enum CarrierKind {
+        /// Twilio.
+        Twilio = "twilio",
+    }
+}
+
+/// A project's account at its carrier.
 #[derive(Clone)]
-pub struct Account {
+pub struct CarrierAccount {
     pub project_id: Uuid,
     /// Stands in the webhook addresses of the project.
     pub webhook_key: String,
+    pub credentials: Credentials,
+}
+
+/// What a carrier asks of its customers. Each carrier has its own.
+#[derive(Clone)]
+pub enum Credentials {
+    Twilio(TwilioCredentials),
+}
+
+/// The credentials of an account at Twilio.
+#[derive(Clone)]
+pub struct TwilioCredentials {
     pub account_sid: String,
-    /// Signs webhooks, and REST calls while there is no API key.
+    /// Signs webhooks, and logs in to the REST API while there is no API key.
     pub auth_token: SecretString,
-    /// The token that will be promoted next: accepted on webhooks as well.
+    /// The token that will be promoted next. Webhooks may be signed with it too.
     pub next_auth_token: Option<SecretString>,
-    /// An API key (SK…) and its secret, for REST calls.
+    /// The id and the secret of an API key, for the REST API.
     pub api_key: Option<(String, SecretString)>,
 }
 
-impl Account {
-    /// User and password of REST calls.
-    pub fn login(&self) -> (&str, &SecretString) {
-        match &self.api_key {
-            Some((sid, secret)) => (sid, secret),
-            None => (&self.account_sid, &self.auth_token),
+impl CarrierAccount {
+    /// The carrier that the account is at.
+    pub const fn carrier(&self) -> CarrierKind {
+        match self.credentials {
+            Credentials::Twilio(_) => CarrierKind::Twilio,
         }
     }
 
-    /// The login that counts once the next token was promoted; none where a key calls.
-    pub fn next_login(&self) -> Option<(&str, &SecretString)> {
-        let next = self.next_auth_token.as_ref().filter(|_| self.api_key.is_none());
-        next.map(|token| (self.account_sid.as_str(), token))
-    }
-
-    /// The tokens that may sign a webhook.
-    pub fn signing_tokens(&self) -> impl Iterator<Item = &SecretString> {
-        std::iter::once(&self.auth_token).chain(&self.next_auth_token)
+    /// The carrier's id of the account.
+    pub fn id(&self) -> &str {
+        match &self.credentials {
+            Credentials::Twilio(credentials) => &credentials.account_sid,
+        }
     }
 }
 
-impl fmt::Debug for Account {
+impl fmt::Debug for CarrierAccount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Account").field("account_sid", &self.account_sid).finish_non_exhaustive()
+        f.debug_struct("CarrierAccount").field("id", &self.id()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for TwilioCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TwilioCredentials").field("account_sid", &self.account_sid).finish_non_exhaustive()
     }
 }

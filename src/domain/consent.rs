@@ -3,7 +3,7 @@
 use super::words::words;
 
 words! {
-    /// What was said.
+    /// What a contact wants.
     pub enum ConsentKind {
         /// The contact wants no messages.
         OptedOut = "opted_out",
@@ -15,9 +15,9 @@ words! {
 words! {
     /// Who said it.
     pub enum ConsentSource {
-        /// The contact, with a keyword.
+        /// The contact, with a keyword such as STOP.
         Keyword = "keyword",
-        /// The carrier, by refusing a message.
+        /// The carrier, by refusing a message because the contact opted out.
         Carrier = "carrier",
         /// An operator.
         Operator = "operator",

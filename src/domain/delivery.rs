@@ -1,5 +1,8 @@
 //! What a delivery is: how far the sending of one outbound message has come.
 
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+
 use super::words::words;
 
 words! {
@@ -46,6 +49,84 @@ words! {
         /// The project does not send to this country.
         CountryNotAllowed = "country_not_allowed",
     }
+}
+
+words! {
+    /// What kind of failure kept a message from being delivered. Each carrier maps its own codes to these.
+    pub enum DeliveryErrorClass {
+        /// The contact wants no messages from this number.
+        OptedOut = "opted_out",
+        /// The contact can't be reached, now or later.
+        PermanentRecipient = "permanent_recipient",
+        /// Something is set up wrong on our side.
+        PermanentConfig = "permanent_config",
+        /// The number lacks the registration that its country asks for.
+        Unregistered = "unregistered",
+        /// The carrier refused the text itself.
+        Content = "content",
+        /// The credentials are wrong or lack a right.
+        Auth = "auth",
+        /// The carrier account may not send.
+        Account = "account",
+        /// Too many messages were sent at once.
+        Throttled = "throttled",
+        /// The carrier failed. It may work later.
+        Transient = "transient",
+        /// The carrier may have sent it or not.
+        Ambiguous = "ambiguous",
+        /// Its row could not be read.
+        Unreadable = "unreadable",
+        /// The contact got as many messages as the project allows.
+        ContactLimitReached = "contact_limit_reached",
+        /// The project sent as many messages as it may.
+        ProjectLimitReached = "project_limit_reached",
+        /// The project does not send to this country.
+        CountryNotAllowed = "country_not_allowed",
+    }
+}
+
+impl DeliveryErrorClass {
+    /// Whether a message that a carrier refused for this may be offered again later.
+    pub const fn may_pass(self) -> bool {
+        match self {
+            Self::Throttled | Self::Transient | Self::Auth | Self::Account => true,
+            Self::OptedOut
+            | Self::PermanentRecipient
+            | Self::PermanentConfig
+            | Self::Unregistered
+            | Self::Content
+            | Self::Ambiguous
+            | Self::Unreadable
+            | Self::ContactLimitReached
+            | Self::ProjectLimitReached
+            | Self::CountryNotAllowed => false,
+        }
+    }
+}
+
+words! {
+    /// Who told of a step of a delivery.
+    pub enum DeliveryStepSource {
+        /// The carrier, in its answer to our call.
+        Carrier = "carrier",
+        /// The carrier, in a status report.
+        Report = "report",
+        /// The carrier's list of messages, in which the message was looked up.
+        List = "list",
+    }
+}
+
+/// A step of a delivery.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, poem_openapi::Object)]
+#[oai(skip_serializing_if_is_none)]
+pub struct DeliveryStep {
+    pub at: DateTime<Utc>,
+    pub status: DeliveryStatus,
+    pub by: Option<DeliveryStepSource>,
+    /// The carrier's error code.
+    pub code: Option<i32>,
+    pub class: Option<DeliveryErrorClass>,
+    pub detail: Option<String>,
 }
 
 words! {

@@ -1,4 +1,7 @@
-//! What a message is: its direction, its kind, how far it has come and why it got no answer.
+//! What a message is: its direction, its kind, its attachments, how far it has come and why it got no answer.
+
+use serde::Deserialize;
+use uuid::Uuid;
 
 use super::words::words;
 
@@ -63,47 +66,75 @@ words! {
 words! {
     /// How far a message has come. An outbound one has the status of its delivery.
     pub enum MessageStatus {
-        /// It waits for an answer.
+        /// Inbound: it waits for an answer.
         Waiting = "waiting",
-        /// It was answered.
+        /// Inbound: it was answered.
         Handled = "handled",
-        /// It gets no answer.
+        /// Inbound: it gets no answer.
         Skipped = "skipped",
-        /// A rate limit or the loop detection stopped it.
+        /// Inbound: a rate limit or the loop detection stopped it.
         Held = "held",
-        /// It is to be sent.
+        /// Outbound: it waits for its time.
+        Scheduled = "scheduled",
+        /// Outbound: it was scheduled and will not be sent.
+        Refused = "refused",
+        /// Outbound: it is to be sent.
         Planned = "planned",
-        /// The carrier is being called.
+        /// Outbound: the carrier is being called.
         Sending = "sending",
-        /// The carrier has it.
+        /// Outbound: the carrier has it.
         Accepted = "accepted",
-        /// The carrier passed it on.
+        /// Outbound: the carrier passed it on.
         Sent = "sent",
-        /// The contact has it.
+        /// Outbound: the contact has it.
         Delivered = "delivered",
-        /// It was not delivered.
+        /// Outbound: it was not delivered.
         Failed = "failed",
-        /// Whether the carrier has it is not known yet.
+        /// Outbound: whether the carrier has it is not known yet.
         Unknown = "unknown",
-        /// It is not sent.
+        /// Outbound: it is not sent.
         Suppressed = "suppressed",
+    }
+}
+
+words! {
+    /// Why an inbound message fits no session.
+    pub enum RejectReason {
+        /// It came for another account of the carrier's.
+        ForeignAccount = "foreign_account",
+        /// It has no id of the carrier's, so a second delivery of it could not be known.
+        NoMessageId = "no_message_id",
+        /// It is of a channel that is not supported, such as WhatsApp.
+        ChannelNotSupported = "channel_not_supported",
+        /// It came from nobody, or from a name instead of a number.
+        SenderCannotBeAnswered = "sender_cannot_be_answered",
+    }
+}
+
+words! {
+    /// How far a scheduled message has come.
+    pub enum ScheduledMessageStatus {
+        /// It waits for its time.
+        Scheduled = "scheduled",
+        /// It will not be sent.
+        Refused = "refused",
     }
 }
 
 words! {
     /// What became of a request to send a message.
     pub enum SendOutcome {
-        /// It is a message with a delivery.
+        /// It is planned.
         Sent = "sent",
         /// It waits for its time.
         Scheduled = "scheduled",
-        /// The same request was answered before.
+        /// It was planned or scheduled before, under the same idempotency key.
         Replayed = "replayed",
         /// The idempotency key was used for another request.
         KeyReused = "key_reused",
         /// The contact has opted out.
         ContactOptedOut = "contact_opted_out",
-        /// The contact has a session that is not closed.
+        /// The contact has a session that is not closed, and the message was to be refused then.
         SessionActive = "session_active",
         /// The number is detached.
         NumberDetached = "number_detached",
@@ -136,4 +167,18 @@ words! {
         /// The project sent as many messages as it may.
         ProjectLimitReached = "project_limit_reached",
     }
+}
+
+/// A file that came with an inbound message or goes out with an outbound one.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, poem_openapi::Object)]
+#[oai(skip_serializing_if_is_none)]
+pub struct Attachment {
+    /// `GET /v1/media/{id}` fetches an inbound one. Left out while the message is scheduled.
+    pub id: Option<Uuid>,
+    /// Where the carrier has it or fetches it.
+    pub url: String,
+    /// What the carrier says it is, such as `image/png`. Left out while that is not known.
+    pub content_type: Option<String>,
+    /// Its size. Left out until it was fetched once.
+    pub bytes: Option<i64>,
 }

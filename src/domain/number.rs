@@ -1,5 +1,8 @@
 //! What one of our numbers is: what it is wanted to be, what was observed at the carrier, and what follows.
 
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+
 use super::words::words;
 
 words! {
@@ -42,7 +45,7 @@ words! {
 
 words! {
     /// Whether a number's registration lets it send.
-    pub enum Registration {
+    pub enum RegistrationStatus {
         /// It needs none.
         NotRequired = "not_required",
         /// It has none.
@@ -82,4 +85,65 @@ words! {
         /// It is not known.
         Unknown = "unknown",
     }
+}
+
+words! {
+    /// What happens to a number at the carrier when it is detached.
+    pub enum OnDetach {
+        /// The account keeps it. Only our webhooks are removed.
+        Keep = "keep",
+        /// The account gives it back for good. It costs nothing any more, and somebody else may get it.
+        Release = "release",
+    }
+}
+
+words! {
+    /// The type of a number that is for sale.
+    pub enum NumberType {
+        /// A number of a place.
+        Local = "local",
+        /// A number of a mobile network.
+        Mobile = "mobile",
+        /// A number that is free of charge for its callers.
+        TollFree = "toll_free",
+    }
+}
+
+words! {
+    /// Whether people can text a number and are answered, or how bad a finding about it is.
+    pub enum NumberHealthStatus {
+        /// Nothing keeps messages from coming or going.
+        Ok = "ok",
+        /// Messages may not come or go.
+        AtRisk = "at_risk",
+        /// Messages do not come or go.
+        Blocked = "blocked",
+    }
+}
+
+/// Where numbers need a registration for A2P 10DLC (messages of businesses over ordinary numbers): in the United States
+/// and what belongs to them (support.twilio.com, article 14910496447771), and by the strict reading in Canada. What
+/// follows from it is the country's policy.
+const A2P_COUNTRIES: [&str; 6] = ["US", "CA", "PR", "VI", "GU", "AS"];
+
+/// Whether numbers of a country (ISO 3166-1 alpha-2) are registered for A2P 10DLC.
+pub fn is_registered_for_a2p(country: &str) -> bool {
+    A2P_COUNTRIES.contains(&country)
+}
+
+/// Whether a number is toll-free, by the codes of the North American plan (<https://www.nanpa.com/numbering/toll-free>).
+pub fn is_toll_free(number: &str) -> bool {
+    ["800", "833", "844", "855", "866", "877", "888"]
+        .iter()
+        .any(|code| number.strip_prefix("+1").is_some_and(|rest| rest.starts_with(code)))
+}
+
+/// Something that was done at the carrier about a number.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, poem_openapi::Object)]
+#[oai(skip_serializing_if_is_none)]
+pub struct NumberStep {
+    pub at: DateTime<Utc>,
+    /// What was done or seen, such as `found`, `bought` or `webhook set`.
+    pub step: String,
+    pub detail: Option<String>,
 }

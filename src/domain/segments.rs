@@ -3,6 +3,8 @@
 //! GSM-7 and its extension are those of 3GPP TS 23.038, 6.2.1. The SQL function `sms_segments` has the same result by
 //! another method, and a test compares the two.
 
+use super::words::words;
+
 /// The longest text that the carrier takes (<https://www.twilio.com/docs/api/errors/21617>), in UTF-16 code units: its
 /// page says that emoji may count as more than one character.
 pub const MOST_UNITS: usize = 1600;
@@ -19,22 +21,13 @@ pub fn is_blank(text: &str) -> bool {
     })
 }
 
-/// The encoding of an SMS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Encoding {
-    /// 7 bits a character, 14 for those of the extension.
-    Gsm7,
-    /// 16 bits a character, 32 for those beyond the basic plane.
-    Ucs2,
-}
-
-impl Encoding {
-    /// The word in the database and in JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Gsm7 => "gsm7",
-            Self::Ucs2 => "ucs2",
-        }
+words! {
+    /// The encoding of an SMS.
+    pub enum Encoding {
+        /// GSM-7. A character has 7 bits, or 14 if it is of the extension. A segment has 160 characters.
+        Gsm7 = "gsm7",
+        /// UCS-2. A character has 16 bits, or 32 if it is beyond the basic plane. A segment has 70 characters.
+        Ucs2 = "ucs2",
     }
 }
 

@@ -33,15 +33,15 @@ pub struct Problem {
 #[derive(Object)]
 #[oai(rename = "Problem")]
 struct ProblemBody {
-    /// Always `about:blank`: the code says what kind of problem it is.
+    /// Always `about:blank`. The `code` says what kind of problem it is.
     r#type: String,
-    /// The status in words.
+    /// The name of the HTTP status.
     title: String,
     /// The HTTP status.
     status: u16,
     /// A stable name of the problem, for programs.
     code: String,
-    /// What went wrong, with which value, and what to do, for people.
+    /// What is wrong with which value, and what to do.
     detail: String,
 }
 
@@ -87,7 +87,7 @@ impl Problem {
             AgentError::Ours(what) | AgentError::Interrupted(what) => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "template_not_tried",
-                format!("{what}; this is not a fault of the template: try again"),
+                format!("the template could not be checked: {what}; try again"),
             ),
             AgentError::Failed(what) | AgentError::OverLimit(what) | AgentError::Unusable(what) => {
                 Self::invalid(code, what)
@@ -97,13 +97,26 @@ impl Problem {
 
     /// The request has no API key (401).
     pub fn key_missing() -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "api_key_missing", "give your API key: Authorization: Bearer tb_…")
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "api_key_missing",
+            "the request has no API key; send Authorization: Bearer tb_…",
+        )
     }
 
     /// The database is unavailable (503). The cause goes to the log.
     pub fn unavailable(error: &dyn std::error::Error) -> Self {
         tracing::error!(%error, "a request failed because the database is unavailable");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", "the database does not answer; try again")
+    }
+
+    /// We failed (500). The caller logs the cause.
+    fn internal() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal_error",
+            "an internal error occurred; the log has its cause",
+        )
     }
 
     /// The same problem, sent before the whole body was read. The connection can't be reused, so the response closes
@@ -149,7 +162,7 @@ impl From<AgentError> for Problem {
             AgentError::Ours(what) | AgentError::Interrupted(what) => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "script_not_checked",
-                format!("the script could not be checked, and this is not its fault: {what}; try again"),
+                format!("the script could not be checked: {what}; try again"),
             ),
             error => Self::invalid("script_has_faults", error.to_string()),
         }
@@ -176,13 +189,13 @@ impl From<sqlx::Error> for Problem {
                 let rule = refused.constraint().unwrap_or("a rule").replace('_', " ");
                 Self::invalid("value_refused", format!("a value breaks a rule: {rule}"))
             }
+            sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => {
+                tracing::error!(%error, "a row could not be decoded");
+                Self::internal()
+            }
             sqlx::Error::Database(refused) if !database::is_unavailable(refused.as_ref()) => {
                 tracing::error!(error = %refused, constraint = refused.constraint(), "the database refused a statement");
-                Self::new(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "internal_error",
-                    "an internal error occurred; the log has its cause",
-                )
+                Self::internal()
             }
             _ => Self::unavailable(&error),
         }
@@ -261,37 +274,18 @@ pub async fn from_error(error: poem::Error) -> Response {
         StatusCode::UNSUPPORTED_MEDIA_TYPE => {
             Problem::new(status, "content_type_unsupported", "send Content-Type: application/json")
         }
-        _ if status.is_client_error() => Problem::new(status, "request_invalid", with_allowed_values(detail)),
+        _ if status.is_client_error() => Problem::new(status, "request_invalid", detail),
         _ => {
             tracing::error!(error = %detail, "a request failed");
-            Problem::new(status, "internal_error", "an internal error occurred; the log has its cause")
+            Problem { status, ..Problem::internal() }
         }
     };
     problem.as_response().into_response()
 }
 
-/// Adds the allowed values to poem-openapi's error about an enum, which names only the enum.
-fn with_allowed_values(detail: String) -> String {
-    let name = detail.split_once("Expected input type \"").and_then(|(_, rest)| rest.split_once('"'));
-    match name.and_then(|(name, _)| crate::http::api::values_of(name)) {
-        Some(values) => format!("{detail} The allowed values are {}.", values.join(", ")),
-        None => detail,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_error_about_an_enum_names_its_values() {
-        let extended = |detail: &str| with_allowed_values(detail.to_owned());
-        let wrong = r#"parse request payload error: Expected input type "AgentKind", found "llm". (occurred while parsing "NewAgent")"#;
-        assert_eq!(extended(wrong), format!("{wrong} The allowed values are script, http."));
-        for other in [r#"Expected input type "integer", found "a"."#, "Expected input type \"", "a text is too long"] {
-            assert_eq!(extended(other), other);
-        }
-    }
 
     #[test]
     fn only_a_response_before_the_whole_body_closes_the_connection() {

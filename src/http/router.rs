@@ -8,10 +8,12 @@ use poem::http::{HeaderValue, StatusCode, header};
 use poem::{Endpoint, EndpointExt, Request, Response, Route};
 
 use crate::agents::AgentRuntime;
-use crate::carriers::twilio::Client;
+use crate::carriers::Carriers;
+use crate::domain::carrier_account::CarrierKind;
 use crate::http::health::{self, Draining};
 use crate::http::problem::Problem;
 use crate::http::{api, console, problem, webhooks};
+use crate::jobs::ingest::Ingest;
 use crate::storage::Storage;
 use crate::storage::carrier_account::Accounts;
 
@@ -22,8 +24,10 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct App {
     pub storage: Storage,
+    /// Stores inbound messages.
+    pub ingest: Ingest,
     pub accounts: Accounts,
-    pub carrier: Client,
+    pub carriers: Carriers,
     pub agent_runtime: AgentRuntime,
     /// The public URL, without a slash at the end.
     pub public_base: Arc<str>,
@@ -37,15 +41,24 @@ pub struct App {
 
 /// All routes of `textback serve`.
 pub fn routes(app: App) -> impl Endpoint<Output = Response> + 'static {
-    let webhook = webhooks::WebhookState::new(app.storage.clone(), app.accounts.clone(), &app.public_base);
+    let webhooks = webhooks::WebhookState {
+        storage: app.storage.clone(),
+        ingest: app.ingest,
+        accounts: app.accounts.clone(),
+        carriers: app.carriers.clone(),
+        public_base: app.public_base.clone(),
+    };
     let api = api::ApiState {
         storage: app.storage.clone(),
         accounts: app.accounts,
-        carrier: app.carrier,
+        carriers: app.carriers,
         agent_runtime: app.agent_runtime,
         public_base: app.public_base,
     };
-    let mut routes = Route::new().nest("/webhooks/twilio", webhooks::routes(webhook));
+    let mut routes = Route::new();
+    for kind in CarrierKind::ALL {
+        routes = routes.nest(format!("/webhooks/{kind}"), webhooks::routes(webhooks.clone(), *kind));
+    }
     routes = api::add_to(routes, api, app.docs);
     if let Some(console) = app.console {
         routes = routes.nest("/console", console::routes(console));

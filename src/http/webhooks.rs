@@ -1,4 +1,4 @@
-//! The carrier's door: verify, write, acknowledge; it never waits for an agent and never acknowledges what is not committed.
+//! The webhooks that carriers call: verify, ingest, acknowledge. Nothing is acknowledged that is not committed.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -10,19 +10,21 @@ use poem::web::{Data, Path};
 use poem::{Body, Endpoint, EndpointExt, IntoEndpoint, Request, Response, Route, handler, post};
 use uuid::Uuid;
 
-use crate::carriers::twilio::form::Form;
-use crate::carriers::twilio::signature;
-use crate::carriers::twilio::webhooks::{InboundText, OptOut, StatusReport};
-use crate::domain::carrier_account::Account;
+use crate::carriers::message::{CarrierKeyword, InboundMedia, StatusNotice};
+use crate::carriers::webhook::{WebhookRefusal, WebhookRequest};
+use crate::carriers::{Carrier, Carriers};
+use crate::domain::carrier_account::{CarrierAccount, CarrierKind};
 use crate::domain::consent::Keyword;
-use crate::domain::delivery::ReportOutcome;
+use crate::domain::delivery::{DeliveryErrorClass, ReportOutcome};
 use crate::domain::job::JobKind;
+use crate::domain::message::RejectReason;
 use crate::http::body::{self, HeldBody, Reading};
 use crate::http::problem::Problem;
+use crate::jobs::ingest::Ingest;
 use crate::storage::carrier_account::Accounts;
 use crate::storage::database;
 use crate::storage::delivery::Report;
-use crate::storage::ingest::{Attachment, NotTaken, Text};
+use crate::storage::ingest::{Attachment, NotIngested, Text};
 use crate::storage::{Storage, delivery, ingest};
 use crate::telemetry::masked;
 
@@ -35,58 +37,66 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// own error, so the database is not blamed.
 const BODY_WITHIN: Duration = Duration::from_secs(4);
 
-/// What the door needs.
+/// What the webhooks need.
 #[derive(Clone)]
 pub struct WebhookState {
-    storage: Storage,
-    accounts: Accounts,
-    /// Where the carrier reaches us, without a slash at its end: signatures are made over it.
-    public_base: Arc<str>,
+    pub storage: Storage,
+    pub ingest: Ingest,
+    pub accounts: Accounts,
+    pub carriers: Carriers,
+    /// Where carriers reach us, without a slash at its end. Signatures are made over it.
+    pub public_base: Arc<str>,
 }
 
-impl WebhookState {
-    /// A door that is known to the carrier by `public_base`.
-    pub fn new(storage: Storage, accounts: Accounts, public_base: &str) -> Self {
-        Self { storage, accounts, public_base: public_base.into() }
+/// The webhooks of one carrier.
+#[derive(Clone)]
+struct Webhooks {
+    state: WebhookState,
+    kind: CarrierKind,
+}
+
+impl Webhooks {
+    fn carrier(&self) -> &dyn Carrier {
+        self.state.carriers.get(self.kind)
     }
 }
 
-/// The routes below `/webhooks/twilio`. The fallback address takes what the first one could not:
-/// the same text with the same id.
-pub fn routes(door: WebhookState) -> impl Endpoint<Output = Response> {
+/// The routes below `/webhooks/{carrier}`. The fallback address takes what the first one could not: the same message
+/// with the same id.
+pub fn routes(state: WebhookState, kind: CarrierKind) -> impl Endpoint<Output = Response> {
     Route::new()
         .at("/:key/messages", post(messages))
         .at("/:key/fallback", post(messages))
         .at("/:key/status", post(status))
         .at("/:key/check", post(check))
-        .data(door)
+        .data(Webhooks { state, kind })
         .into_endpoint()
         .map_to_response()
 }
 
 #[handler]
-async fn messages(request: &Request, Path(key): Path<String>, door: Data<&WebhookState>, body: Body) -> Response {
+async fn messages(request: &Request, Path(key): Path<String>, webhooks: Data<&Webhooks>, body: Body) -> Response {
     let began = Instant::now();
     let deadline = began + ANSWER_WITHIN;
     let answer = async {
-        let (account, form, raw) = verify(&door, request, &key, body, deadline).await?;
-        take_in(&door, &account, &form, raw, deadline).await
+        let verified = verify(&webhooks, request, &key, body, deadline).await?;
+        ingest_message(&webhooks, request, verified, deadline).await
     }
     .await;
     metrics::histogram!("textback_webhook_duration_seconds", "hook" => "messages")
         .record(began.elapsed().as_secs_f64());
-    acknowledge("messages", answer)
+    acknowledge(webhooks.carrier(), "messages", answer)
 }
 
 #[handler]
-async fn status(request: &Request, Path(key): Path<String>, door: Data<&WebhookState>, body: Body) -> Response {
+async fn status(request: &Request, Path(key): Path<String>, webhooks: Data<&Webhooks>, body: Body) -> Response {
     let deadline = Instant::now() + ANSWER_WITHIN;
     let answer = async {
-        let (account, form, raw) = verify(&door, request, &key, body, deadline).await?;
-        in_time(deadline, record(&door, &account, request, &form, &raw)).await
+        let verified = verify(&webhooks, request, &key, body, deadline).await?;
+        in_time(deadline, record(&webhooks, request, &verified)).await
     }
     .await;
-    acknowledge("status", answer)
+    acknowledge(webhooks.carrier(), "status", answer)
 }
 
 /// Whether a signature is right, and nothing else: for `textback doctor`.
@@ -94,10 +104,10 @@ async fn status(request: &Request, Path(key): Path<String>, door: Data<&WebhookS
 async fn check(
     request: &Request,
     Path(key): Path<String>,
-    door: Data<&WebhookState>,
+    webhooks: Data<&Webhooks>,
     body: Body,
 ) -> Result<StatusCode, Problem> {
-    verify(&door, request, &key, body, Instant::now() + ANSWER_WITHIN).await.map(|_| StatusCode::NO_CONTENT)
+    verify(&webhooks, request, &key, body, Instant::now() + ANSWER_WITHIN).await.map(|_| StatusCode::NO_CONTENT)
 }
 
 /// Waits for the database until the carrier must get an answer. Running work goes on: a text may be stored a moment
@@ -117,43 +127,57 @@ fn blocked() -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "database_blocked", told)
 }
 
-async fn take_in(
-    door: &WebhookState,
-    account: &Account,
-    form: &Form,
-    mut raw: HeldBody,
+/// A request that the carrier sent.
+struct Verified {
+    account: Arc<CarrierAccount>,
+    /// The address that it was sent to, as the carrier knows it.
+    url: String,
+    body: HeldBody,
+}
+
+impl Verified {
+    fn request<'a>(&'a self, request: &'a Request) -> WebhookRequest<'a> {
+        WebhookRequest { url: &self.url, headers: request.headers(), body: self.body.bytes() }
+    }
+}
+
+async fn ingest_message(
+    webhooks: &Webhooks,
+    request: &Request,
+    mut verified: Verified,
     deadline: Instant,
 ) -> Result<&'static str, Problem> {
-    let text = InboundText::read(form, &account.account_sid);
-    let keyword = match text.opt_out {
-        Some(OptOut::Stop) => Some(Keyword::Stop),
-        Some(OptOut::Start) => Some(Keyword::Start),
-        Some(OptOut::Help) => Some(Keyword::Help),
-        None => Keyword::of(&text.body),
+    let inbound = webhooks.carrier().parse_message(&verified.account, verified.request(request));
+    let keyword = match inbound.keyword {
+        Some(CarrierKeyword::Stop) => Some(Keyword::Stop),
+        Some(CarrierKeyword::Start) => Some(Keyword::Start),
+        Some(CarrierKeyword::Help) => Some(Keyword::Help),
+        None => Keyword::of(&inbound.body),
     };
-    let (from, to, carrier_sid) = (masked(&text.from), masked(&text.to), text.sid.clone());
-    let taken = ingest::take_in(
-        &door.storage,
+    let project_id = verified.account.project_id;
+    let (from, to, carrier_sid) = (masked(&inbound.from), masked(&inbound.to), inbound.carrier_id.clone());
+    let attachment = |media: InboundMedia| Attachment::at(media.url, Some(media.content_type));
+    let storing = webhooks.state.ingest.message(
         Text {
-            project_id: account.project_id,
-            carrier_sid: text.sid,
-            to: text.to,
-            from: text.from,
-            body: text.body,
-            media: text.media.into_iter().map(|(url, content_type)| Attachment::at(url, Some(content_type))).collect(),
-            form: raw.take(),
-            misfit: text.misfit,
+            project_id,
+            carrier_sid: inbound.carrier_id,
+            to: inbound.to,
+            from: inbound.from,
+            body: inbound.body,
+            media: inbound.media.into_iter().map(attachment).collect(),
+            form: verified.body.take(),
+            misfit: inbound.reject_reason.map(RejectReason::as_str),
             keyword,
             said_at: None,
+            permit: None,
         },
         deadline,
-    )
-    .await
-    .map_err(|error| match error {
-        NotTaken::TooLate => blocked(),
-        NotTaken::Refused(error) => Problem::unavailable(&error),
+    );
+    let outcome = storing.await.map_err(|error| match error {
+        NotIngested::TooLate => blocked(),
+        NotIngested::Refused(error) => Problem::unavailable(&error),
     })?;
-    match &taken {
+    match &outcome {
         ingest::IngestOutcome::Stored { session_id, .. } => {
             tracing::info!(%session_id, carrier_sid, from, to, "text stored");
         }
@@ -165,42 +189,34 @@ async fn take_in(
             tracing::info!(%session_id, carrier_sid, from, to, "text was stored before");
         }
         ingest::IngestOutcome::Quarantined { reason } => {
-            tracing::warn!(project_id = %account.project_id, reason, carrier_sid, from, to, "text fits no session; it is kept in quarantine");
+            tracing::warn!(%project_id, reason, carrier_sid, from, to, "text fits no session; it is kept in quarantine");
         }
     }
-    Ok(taken.as_str())
+    Ok(outcome.as_str())
 }
 
-async fn record(
-    door: &WebhookState,
-    account: &Account,
-    request: &Request,
-    form: &Form,
-    raw: &HeldBody,
-) -> Result<&'static str, Problem> {
-    let delivery_id = request.uri().query().and_then(|query| {
-        let query = Form::read(query.as_bytes());
-        query.text("delivery").and_then(|id| Uuid::parse_str(&id).ok())
-    });
-    if StatusReport::is_of_a_call(form) {
-        return Ok("of_a_call");
-    }
-    let Some(report) = StatusReport::read(form) else {
-        quarantine(door, account, "status_not_understood", None, raw).await?;
-        return Ok("quarantined");
+async fn record(webhooks: &Webhooks, request: &Request, verified: &Verified) -> Result<&'static str, Problem> {
+    let (storage, project_id) = (&webhooks.state.storage, verified.account.project_id);
+    let report = match webhooks.carrier().parse_status(&verified.account, verified.request(request)) {
+        StatusNotice::NotOfAMessage => return Ok("of_a_call"),
+        StatusNotice::NotUnderstood => {
+            quarantine(webhooks, verified, "status_not_understood", None).await?;
+            return Ok("quarantined");
+        }
+        StatusNotice::Report(report) => report,
     };
     let report = Report {
-        delivery_id,
-        carrier_sid: report.sid,
+        delivery_id: delivery_in(request),
+        carrier_sid: report.carrier_id,
         status: report.status,
         error_code: report.error_code,
-        error_class: report.error_class.map(|class| class.word().to_owned()),
+        error_class: report.error_class.map(DeliveryErrorClass::as_str).map(str::to_owned),
     };
-    let (storage, project_id, reported) = (&door.storage, account.project_id, &report);
+    let reported = &report;
     let record = || async move { delivery::record(&mut *storage.connection().await?, project_id, reported).await };
     Ok(match database::retry_on_deadlock(record).await? {
         ReportOutcome::Moved => {
-            door.storage.notifier().notify(JobKind::Delivery);
+            storage.notifier().notify(JobKind::Delivery);
             tracing::info!(
                 carrier_sid = report.carrier_sid,
                 status = report.status.as_str(),
@@ -211,8 +227,7 @@ async fn record(
         }
         ReportOutcome::Unchanged => "unchanged",
         ReportOutcome::Unknown => {
-            let sid = Some(report.carrier_sid.as_str());
-            quarantine(door, account, "delivery_unknown", sid, raw).await?;
+            quarantine(webhooks, verified, "delivery_unknown", Some(&report.carrier_sid)).await?;
             tracing::warn!(
                 carrier_sid = report.carrier_sid,
                 status = report.status.as_str(),
@@ -225,27 +240,34 @@ async fn record(
 
 /// Keeps a status report that fits no delivery.
 async fn quarantine(
-    door: &WebhookState,
-    account: &Account,
+    webhooks: &Webhooks,
+    verified: &Verified,
     reason: &str,
-    carrier_sid: Option<&str>,
-    raw: &HeldBody,
+    carrier_id: Option<&str>,
 ) -> Result<(), Problem> {
-    let mut connection = door.storage.connection().await?;
-    ingest::quarantine_status(&mut connection, account.project_id, reason, carrier_sid, raw.bytes()).await?;
+    let mut connection = webhooks.state.storage.connection().await?;
+    let (project_id, body) = (verified.account.project_id, verified.body.bytes());
+    ingest::quarantine_status(&mut connection, project_id, reason, carrier_id, body).await?;
     Ok(())
 }
 
-/// The account and the form of a request that the carrier signed.
+/// Our id of the delivery that a report is about. It stands in the address that we gave the carrier.
+fn delivery_in(request: &Request) -> Option<Uuid> {
+    let query = request.uri().query()?;
+    let (_, id) = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "delivery")?;
+    Uuid::parse_str(&id).ok()
+}
+
+/// Reads a request and checks that the carrier sent it.
 async fn verify(
-    door: &WebhookState,
+    webhooks: &Webhooks,
     request: &Request,
     key: &str,
     body: Body,
     deadline: Instant,
-) -> Result<(Arc<Account>, Form, HeldBody), Problem> {
-    let (account, given) =
-        recognize(door, request, key, deadline).await.map_err(|refused| match body::is_announced(request) {
+) -> Result<Verified, Problem> {
+    let account =
+        recognize(webhooks, request, key, deadline).await.map_err(|refused| match body::is_announced(request) {
             true => refused.before_the_body(),
             false => refused,
         })?;
@@ -256,70 +278,59 @@ async fn verify(
         owner: account.project_id,
         budget: body::of_webhooks(),
     };
-    let raw = body::read(body, reading).await?;
-    let url =
-        format!("{}{}", door.public_base, request.original_uri().path_and_query().map_or("/", |path| path.as_str()));
-    let form = Form::read(raw.bytes());
-    if signature::verify(account.signing_tokens(), &url, &form, given) {
-        return Ok((account, form, raw));
+    let body = body::read(body, reading).await?;
+    let path = request.original_uri().path_and_query().map_or("/", |path| path.as_str());
+    let mut verified = Verified { account, url: format!("{}{path}", webhooks.state.public_base), body };
+    let carrier = webhooks.carrier();
+    let Err(refusal) = carrier.verify(&verified.account, verified.request(request)) else { return Ok(verified) };
+    // The secret may have changed in another process a moment ago.
+    if let Some(account) = in_time(deadline, webhooks.state.accounts.of_webhook_key_anew(key)).await? {
+        verified.account = account;
+        if carrier.verify(&verified.account, verified.request(request)).is_ok() {
+            return Ok(verified);
+        }
     }
-    // The token may have changed in another process a moment ago.
-    if let Some(account) = in_time(deadline, door.accounts.of_webhook_key_anew(key)).await?
-        && signature::verify(account.signing_tokens(), &url, &form, given)
-    {
-        return Ok((account, form, raw));
-    }
-    Err(refuse(
-        &account,
-        &format!(
-            "the signature does not fit; it is checked over the URL {}/… (TEXTBACK_PUBLIC_URL) with the account's auth token: both must be the carrier's",
-            door.public_base
-        ),
-    ))
+    Err(refuse(&verified.account, &refusal))
 }
 
-/// Finds the account of a request and its signature, before a byte of the body is read.
-async fn recognize<'r>(
-    door: &WebhookState,
-    request: &'r Request,
+/// Finds the account of a request, before a byte of the body is read.
+async fn recognize(
+    webhooks: &Webhooks,
+    request: &Request,
     key: &str,
     deadline: Instant,
-) -> Result<(Arc<Account>, &'r str), Problem> {
-    let account = in_time(deadline, door.accounts.of_webhook_key(key)).await?;
-    let Some(account) = account else {
+) -> Result<Arc<CarrierAccount>, Problem> {
+    let account = in_time(deadline, webhooks.state.accounts.of_webhook_key(key)).await?;
+    let Some(account) = account.filter(|account| account.carrier() == webhooks.kind) else {
         return Err(Problem::new(
             StatusCode::NOT_FOUND,
             "webhook_key_unknown",
             "no project with a carrier account has this webhook key; PUT /v1/carrier tells the right addresses",
         ));
     };
-    if request.headers().contains_key(signature::SETTINGS_HEADER) {
-        return Err(refuse(
-            &account,
-            "signed with a shared key of the carrier's webhook settings, which is not supported; take this address out of the setting",
-        ));
+    match webhooks.carrier().check_headers(request.headers()) {
+        Ok(()) => Ok(account),
+        Err(refusal) => Err(refuse(&account, &refusal)),
     }
-    let Some(given) = request.headers().get(signature::HEADER).and_then(|value| value.to_str().ok()) else {
-        return Err(refuse(&account, "no X-Twilio-Signature; only the carrier may call this address"));
-    };
-    Ok((account, given))
 }
 
-fn refuse(account: &Account, why: &str) -> Problem {
-    tracing::warn!(project_id = %account.project_id, why, "a webhook was refused");
-    Problem::new(StatusCode::FORBIDDEN, "signature_invalid", why)
+fn refuse(account: &CarrierAccount, refusal: &WebhookRefusal) -> Problem {
+    tracing::warn!(project_id = %account.project_id, why = %refusal, "a webhook was refused");
+    Problem::new(StatusCode::FORBIDDEN, "signature_invalid", refusal.to_string())
 }
 
-/// Empty TwiML: received, and nothing to say here. Never text/plain, which the carrier would text
-/// to the person; never 429, which it does not understand.
-fn acknowledge(hook: &'static str, answer: Result<&'static str, Problem>) -> Response {
+/// Answers a webhook as its carrier wants it.
+fn acknowledge(carrier: &dyn Carrier, hook: &'static str, answer: Result<&'static str, Problem>) -> Response {
     let result = match &answer {
         Ok(word) => *word,
         Err(problem) => problem.code(),
     };
     metrics::counter!("textback_webhook_requests_total", "hook" => hook, "result" => result).increment(1);
     match answer {
-        Ok(_) => Response::builder().header(header::CONTENT_TYPE, "text/xml; charset=utf-8").body("<Response/>"),
+        Ok(_) => {
+            let received = carrier.acknowledgement();
+            Response::builder().header(header::CONTENT_TYPE, received.content_type).body(received.body)
+        }
         Err(problem) => problem.as_response(),
     }
 }

@@ -1,95 +1,104 @@
-//! Texts whose webhook never came: read back from the carrier's list, and entered like any other; it answers none of them.
+//! Backfills inbound messages whose webhook never came: reads them from the carrier's list and stores them like any
+//! other message.
 
 use std::time::{Duration, Instant};
 
-use apalis_core::error::BoxDynError;
-use apalis_core::task::data::Data;
 use chrono::TimeDelta;
+use serde::Serialize;
 use uuid::Uuid;
 
-use crate::carriers::twilio::client::{CarrierError, Listed};
-use crate::carriers::twilio::webhooks::InboundText;
-use crate::domain::carrier_account::Account;
+use crate::carriers::message::{InboundMedia, ReceivedMessage};
+use crate::domain::carrier_account::CarrierAccount;
 use crate::domain::consent::Keyword;
 use crate::domain::job::JobKind;
+use crate::domain::message::RejectReason;
 use crate::failpoint;
-use crate::jobs::CarrierCalls;
+use crate::jobs::Shared;
+use crate::jobs::carrier_calls::CarrierCalls;
+use crate::jobs::ingest::Ingest;
 use crate::jobs::runtime::circuit_breaker::CircuitState;
 use crate::jobs::runtime::fair_limiter::Owner;
-use crate::jobs::runtime::queue::{JobSource, Leased, claim_at_once};
+use crate::jobs::runtime::job::Job;
+use crate::jobs::runtime::local_queue::LocalQueue;
+use crate::jobs::turns::Turns;
 use crate::storage::Storage;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
 use crate::storage::ingest::{self, Attachment, IngestOutcome, Text};
-use crate::storage::number::{self, ReadBack};
+use crate::storage::number::{self, BackfillClaim};
 
-/// What came shortly before the last text that is known is read again: lists are not in the order of arrival.
+/// How many numbers are backfilled at a time.
+const SLOTS: usize = 8;
+
+/// Lists are not in the order of arrival, so the messages shortly before the last known one are read again.
 const OVERLAP: TimeDelta = TimeDelta::minutes(5);
 
-/// How long a text may take to be stored. One that takes longer is read back again.
-const TAKEN_WITHIN: Duration = Duration::from_secs(60);
+/// How long a message may take to be stored. If it takes longer, a later backfill finds it.
+const STORED_WITHIN: Duration = Duration::from_secs(60);
 
-/// Reads back the texts of numbers.
-#[derive(Clone)]
+/// Backfills the messages of numbers.
 pub struct InboundBackfill {
     carrier: CarrierCalls,
+    ingest: Ingest,
     every_seconds: u32,
 }
 
 impl InboundBackfill {
-    /// A listener that reads each number's list every so many seconds.
-    pub(super) fn new(carrier: CarrierCalls, every_seconds: u32) -> Self {
-        Self { carrier, every_seconds }
+    /// Messages whose turns run in `turns` if it has a free slot.
+    pub(super) fn new(shared: &Shared, turns: &LocalQueue<Turns>) -> Self {
+        let carrier = shared.carrier.clone();
+        let ingest = Ingest::with_turns(carrier.storage.clone(), turns.clone(), shared.tasks.clone());
+        Self { carrier, ingest, every_seconds: shared.context.settings.read_back_seconds }
     }
 
-    /// Reads back all numbers that are due; says how many there were. This is what the worker does,
-    /// without the worker: for tests.
-    pub async fn step(&self) -> Result<usize, sqlx::Error> {
-        let claims = claim_at_once(self, 64).await?;
-        for claim in &claims {
-            self.read_back(claim).await;
-        }
-        Ok(claims.len())
-    }
-
-    #[tracing::instrument(name = "number.read_back", skip_all, fields(number_id = %claim.id))]
-    async fn read_back(&self, claim: &ReadBack) {
+    #[tracing::instrument(name = "number.backfill", skip_all, fields(number_id = %claim.id))]
+    async fn backfill(&self, claim: &BackfillClaim) {
         let account = match self.carrier.accounts.of_project(claim.project_id).await {
             Ok(Some(account)) => account,
             Ok(None) => return,
             Err(error) => return tracing::warn!(%error, "the carrier account can't be opened"),
         };
+        let carrier = self.carrier.carriers.of(&account);
+        if !carrier.capabilities().lists_received {
+            return;
+        }
         let since = claim.backfilled_until - OVERLAP;
-        let listed = self.carrier.client.list_received(&account, &claim.number, since).await;
-        self.carrier.note(claim.project_id, &listed);
+        let listed = carrier.list_received(&account, &claim.number, since).await;
+        self.carrier.record_read(claim.project_id, &listed);
         let listed = match listed {
             Ok(listed) => listed,
-            Err(error) => return tracing::warn!(%error, "inbound texts can't be read back; again later"),
+            Err(error) => return tracing::warn!(%error, "inbound messages can't be listed; they are backfilled later"),
         };
         let mut newest = claim.backfilled_until;
-        let ours = |message: &&Listed| message.created_at().is_some_and(|at| at >= claim.attached_at);
-        let listed: Vec<&Listed> = listed.iter().rev().filter(ours).collect();
-        let sids: Vec<&str> = listed.iter().map(|message| message.sid.as_str()).collect();
-        // Nearly all are known, and a busy number has many: they are not entered to find that out.
+        let ours = |message: &&ReceivedMessage| message.received_at.is_some_and(|at| at >= claim.attached_at);
+        let listed: Vec<&ReceivedMessage> = listed.iter().rev().filter(ours).collect();
+        let sids: Vec<&str> = listed.iter().map(|message| message.carrier_id.as_str()).collect();
+        // Nearly all are recorded, and a busy number has many, so only the others are stored.
         let reading = async {
             let mut connection = self.carrier.storage.connection().await?;
             ingest::unrecorded(&mut connection, claim.project_id, &sids).await
         };
         let unrecorded = match database::with_timeout::<_, sqlx::Error, _>(reading).await {
             Ok(unrecorded) => unrecorded,
-            Err(error) => return tracing::warn!(%error, "what is known can't be read; again later"),
+            Err(error) => {
+                return tracing::warn!(%error, "the recorded messages can't be read; the number is backfilled later");
+            }
         };
         let mut behind = false;
         for message in listed {
-            if unrecorded.contains(&message.sid)
-                && let Err(error) = self.take_in(&account, message).await
+            if unrecorded.contains(&message.carrier_id)
+                && let Err(error) = self.store(&account, message).await
             {
-                // The others must not wait for it; how far texts are known stays before it, so that it is tried again.
-                tracing::warn!(error, carrier_sid = message.sid, "a text could not be read back; again later");
+                // The others must not wait for it. The watermark stays before it, so that it is tried again.
+                tracing::warn!(
+                    error,
+                    carrier_sid = message.carrier_id,
+                    "a message could not be backfilled; it is tried again later"
+                );
                 metrics::counter!("textback_read_back_total", "result" => "failed").increment(1);
                 behind = true;
             } else if !behind {
-                newest = newest.max(message.created_at().unwrap_or(newest));
+                newest = newest.max(message.received_at.unwrap_or(newest));
             }
         }
         if newest <= claim.backfilled_until {
@@ -100,81 +109,90 @@ impl InboundBackfill {
             number::mark_backfilled(&mut connection, claim.id, newest).await
         };
         if let Err(error) = database::with_timeout::<_, sqlx::Error, _>(marking).await {
-            tracing::warn!(%error, "how far texts are known could not be written; they are read again");
+            tracing::warn!(%error, "the watermark of the backfill could not be written; the messages are read again");
         }
     }
 
-    async fn take_in(&self, account: &Account, message: &Listed) -> Result<(), String> {
-        let media = match message.has_media() {
-            true => match self.carrier.client.list_media(account, &message.sid).await {
-                Ok(media) => media,
-                // They are gone, or not for us: the words are answered all the same.
-                Err(CarrierError::Refused { status, .. }) if status != 429 && status < 500 => Vec::new(),
-                Err(error) => return Err(error.to_string()),
-            },
-            false => Vec::new(),
-        };
-        let form = message.webhook_form(&account.account_sid, &media);
-        let text = InboundText::read(&form, &account.account_sid);
-        let keyword = Keyword::of(&text.body);
-        let taking = ingest::take_in(
-            &self.carrier.storage,
+    async fn store(&self, account: &CarrierAccount, message: &ReceivedMessage) -> Result<(), String> {
+        let media = self.media_of(account, message).await?;
+        let form = serde_json::to_vec(&Listing { message, media: &media }).map_err(|error| error.to_string())?;
+        let inbound = message.clone().into_inbound(media);
+        let keyword = Keyword::of(&inbound.body);
+        let attachment = |media: InboundMedia| Attachment::at(media.url, Some(media.content_type));
+        let storing = self.ingest.message(
             Text {
                 project_id: account.project_id,
-                carrier_sid: text.sid,
-                to: text.to,
-                from: text.from,
-                body: text.body,
-                media: text
-                    .media
-                    .into_iter()
-                    .map(|(url, content_type)| Attachment::at(url, Some(content_type)))
-                    .collect(),
-                form: form.encode().into_bytes(),
-                misfit: text.misfit,
+                carrier_sid: inbound.carrier_id,
+                to: inbound.to,
+                from: inbound.from,
+                body: inbound.body,
+                media: inbound.media.into_iter().map(attachment).collect(),
+                form,
+                misfit: inbound.reject_reason.map(RejectReason::as_str),
                 keyword,
-                said_at: message.created_at(),
+                said_at: message.received_at,
+                permit: None,
             },
-            Instant::now() + TAKEN_WITHIN,
+            Instant::now() + STORED_WITHIN,
         );
-        let taken = failpoint::during("read_back.in_commit", taking).await.map_err(|error| error.to_string())?;
-        if let IngestOutcome::Stored { session_id, .. } | IngestOutcome::Noted { session_id, .. } = &taken {
-            tracing::warn!(%session_id, carrier_sid = message.sid, "a text whose webhook never came was read back");
+        let outcome = failpoint::during("read_back.in_commit", storing).await.map_err(|error| error.to_string())?;
+        if let IngestOutcome::Stored { session_id, .. } | IngestOutcome::Noted { session_id, .. } = &outcome {
+            tracing::warn!(%session_id, carrier_sid = message.carrier_id, "a message whose webhook never came was backfilled");
         }
-        metrics::counter!("textback_read_back_total", "result" => taken.as_str()).increment(1);
+        metrics::counter!("textback_read_back_total", "result" => outcome.as_str()).increment(1);
         Ok(())
+    }
+
+    /// The attachments of a message. When they are gone, or not for us, the message counts without them.
+    async fn media_of(&self, account: &CarrierAccount, message: &ReceivedMessage) -> Result<Vec<InboundMedia>, String> {
+        if !message.has_media {
+            return Ok(Vec::new());
+        }
+        match self.carrier.carriers.of(account).list_media(account, &message.carrier_id).await {
+            Ok(media) => Ok(media),
+            Err(error) if error.kind.is_trouble() => Err(error.to_string()),
+            Err(_) => Ok(Vec::new()),
+        }
     }
 }
 
-impl JobSource for InboundBackfill {
-    type Claim = ReadBack;
-    const WORK: JobKind = JobKind::Backfill;
+/// A message as the carrier's list has it, for quarantine.
+#[derive(Serialize)]
+struct Listing<'a> {
+    message: &'a ReceivedMessage,
+    media: &'a [InboundMedia],
+}
+
+impl Job for InboundBackfill {
+    type Claim = BackfillClaim;
+    const KIND: JobKind = JobKind::Backfill;
 
     fn storage(&self) -> &Storage {
         &self.carrier.storage
     }
 
-    fn owner(claim: &ReadBack) -> Owner {
+    fn concurrency(&self) -> usize {
+        SLOTS
+    }
+
+    fn owner(claim: &BackfillClaim) -> Owner {
         Owner::alone(claim.project_id)
     }
 
-    fn gates(&self) -> Vec<(Uuid, CircuitState)> {
-        self.carrier.reads.gates()
+    fn circuits(&self) -> Vec<(Uuid, CircuitState)> {
+        self.carrier.reads.not_closed()
     }
 
-    async fn claim(&self, room: ClaimLimits) -> Result<Vec<ReadBack>, sqlx::Error> {
-        number::claim_read_back(&self.carrier.storage, room, self.every_seconds).await
+    async fn claim(&self, limits: ClaimLimits) -> Result<Vec<BackfillClaim>, sqlx::Error> {
+        number::claim_backfill(&self.carrier.storage, limits, self.every_seconds).await
     }
 
-    /// Nothing to give back: each is due again soon, and no text is lost by then.
-    async fn give_back(&self, _: Vec<ReadBack>) -> Result<(), sqlx::Error> {
+    /// Nothing to give back: each number is due again soon, and the carrier keeps its messages.
+    async fn give_back(&self, _: Vec<BackfillClaim>) -> Result<(), sqlx::Error> {
         Ok(())
     }
-}
 
-/// The worker's function. What failed is due again, so this never fails.
-pub(super) async fn work(seated: Leased<ReadBack>, listener: Data<InboundBackfill>) -> Result<(), BoxDynError> {
-    let (claim, _seat) = seated.into_parts();
-    listener.read_back(&claim).await;
-    Ok(())
+    async fn run(&self, claim: BackfillClaim) {
+        self.backfill(&claim).await;
+    }
 }

@@ -1,96 +1,93 @@
-//! Silent sessions: looked at when their scheduled job is due; what is decided is committed before anybody here hears of it.
+//! Warns and ends inactive sessions when their job is due. The claim decides and commits; the job only reports.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-
-use apalis_core::error::BoxDynError;
 
 use crate::domain::job::JobKind;
 use crate::domain::session::InactivityOutcome;
-use crate::jobs::SILENCE_SLOTS;
+use crate::jobs::Shared;
 use crate::jobs::runtime::fair_limiter::Owner;
-use crate::jobs::runtime::queue::{JobSource, Leased, claim_at_once};
+use crate::jobs::runtime::job::{Job, claim_at_once};
+use crate::jobs::runtime::next_due::NextDue;
 use crate::storage::Storage;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
 use crate::storage::inactivity::{self, Decided};
 
-/// Warns and ends silent sessions.
-#[derive(Clone)]
+/// How many sessions are decided in one transaction.
+const SLOTS: usize = 500;
+
+/// Warns and ends inactive sessions.
 pub struct InactivityJobs {
     storage: Storage,
-    /// In how many milliseconds the next one is due, as far as is known.
-    next: Arc<AtomicU64>,
+    next_due: NextDue,
 }
 
 impl InactivityJobs {
-    pub(super) fn new(storage: Storage) -> Self {
-        Self { storage, next: Arc::new(AtomicU64::new(u64::MAX)) }
-    }
-
-    /// Looks at all that are due; says how many were warned or ended. This is what the worker does, without the worker:
-    /// for tests.
-    pub async fn step(&self) -> Result<usize, sqlx::Error> {
-        let decided = claim_at_once(self, SILENCE_SLOTS).await?;
-        Ok(decided.iter().filter(|decided| decided.outcome != InactivityOutcome::Moved).count())
+    pub(super) fn new(shared: &Shared) -> Self {
+        Self { storage: shared.context.storage.clone(), next_due: NextDue::default() }
     }
 }
 
-impl JobSource for InactivityJobs {
+impl Job for InactivityJobs {
     type Claim = Decided;
-    const WORK: JobKind = JobKind::Inactivity;
+    const KIND: JobKind = JobKind::Inactivity;
 
     fn storage(&self) -> &Storage {
         &self.storage
+    }
+
+    fn concurrency(&self) -> usize {
+        SLOTS
     }
 
     fn owner(claim: &Decided) -> Owner {
         Owner::alone(claim.session_id)
     }
 
-    async fn claim(&self, room: ClaimLimits) -> Result<Vec<Decided>, sqlx::Error> {
-        let (storage, limits) = (&self.storage, &room);
+    async fn claim(&self, limits: ClaimLimits) -> Result<Vec<Decided>, sqlx::Error> {
+        let (storage, limits) = (&self.storage, &limits);
         let decide = || async move { inactivity::decide(&mut *storage.connection().await?, limits).await };
         let decided = database::retry_on_deadlock(decide).await?;
         if decided.iter().any(|decided| decided.planned) {
-            self.storage.notifier().notify(JobKind::Delivery);
+            storage.notifier().notify(JobKind::Delivery);
         }
-        let next = inactivity::next_due(&mut *self.storage.connection().await?).await?;
-        self.next.store(crate::jobs::milliseconds(next), Ordering::Relaxed);
+        self.next_due.set(inactivity::next_due(&mut *storage.connection().await?).await?);
         Ok(decided)
     }
 
-    /// What was decided is done.
+    fn next_due(&self) -> Option<Duration> {
+        Some(self.next_due.get())
+    }
+
+    /// Nothing to give back: the claim has done it.
     async fn give_back(&self, _: Vec<Decided>) -> Result<(), sqlx::Error> {
         Ok(())
     }
 
-    fn next(&self) -> Option<Duration> {
-        Some(Duration::from_millis(self.next.load(Ordering::Relaxed)))
+    async fn run(&self, decided: Decided) {
+        let Decided { session_id, outcome, late_seconds, refused, .. } = decided;
+        if let Some(reason) = refused {
+            tracing::warn!(%session_id, %reason, "a warning or a farewell is over a limit of its project and is not sent");
+            metrics::counter!("textback_outbound_refused_total", "reason" => reason.as_str()).increment(1);
+        }
+        match outcome {
+            InactivityOutcome::Warned => {
+                tracing::info!(%session_id, late_seconds, "the session is inactive; a warning is planned")
+            }
+            InactivityOutcome::Ended => tracing::info!(%session_id, late_seconds, "the session has timed out"),
+            InactivityOutcome::Moved => {
+                tracing::debug!(%session_id, "the session is not inactive; it is checked again later")
+            }
+        }
+        if outcome != InactivityOutcome::Moved {
+            metrics::histogram!("textback_silence_lateness_seconds").record(late_seconds);
+        }
+        metrics::counter!("textback_silences_total", "outcome" => outcome.as_str()).increment(1);
     }
-}
 
-/// The worker's function: tells what was decided.
-pub(super) async fn work(seated: Leased<Decided>) -> Result<(), BoxDynError> {
-    let (decided, _seat) = seated.into_parts();
-    let Decided { session_id, outcome, late_seconds, refused, .. } = decided;
-    if let Some(reason) = refused {
-        tracing::warn!(%session_id, %reason, "a warning or a farewell is over a limit of its project and is not sent");
-        metrics::counter!("textback_outbound_refused_total", "reason" => reason.as_str()).increment(1);
+    /// Returns how many sessions were warned or ended.
+    async fn step(&self) -> Result<usize, sqlx::Error> {
+        let decided = claim_at_once(self, SLOTS).await?;
+        Ok(decided.iter().filter(|decided| decided.outcome != InactivityOutcome::Moved).count())
     }
-    match outcome {
-        InactivityOutcome::Warned => {
-            tracing::info!(%session_id, late_seconds, "the session is silent; a warning is planned")
-        }
-        InactivityOutcome::Ended => tracing::info!(%session_id, late_seconds, "the session has timed out"),
-        InactivityOutcome::Moved => {
-            tracing::debug!(%session_id, "the session is not silent; it is looked at again later")
-        }
-    }
-    metrics::counter!("textback_silences_total", "outcome" => outcome.as_str()).increment(1);
-    if outcome != InactivityOutcome::Moved {
-        metrics::histogram!("textback_silence_lateness_seconds").record(late_seconds);
-    }
-    Ok(())
 }

@@ -1,133 +1,119 @@
-//! Numbers are looked after by their clock: what a crash interrupted goes on, drift is seen and mended, registrations are read.
+//! Reconciles numbers with the carrier when they are due: finishes what a crash interrupted, repairs drift and reads
+//! registrations.
 
-use apalis_core::error::BoxDynError;
-use apalis_core::task::data::Data;
 use std::sync::Arc;
+use std::time::Duration;
+
 use uuid::Uuid;
 
-use crate::carriers::twilio::client::WebhookUrls;
-use crate::carriers::twilio::registration::Pools;
+use crate::carriers::Carrier;
+use crate::carriers::number::Freshness;
 use crate::domain::job::JobKind;
-use crate::jobs::CarrierCalls;
+use crate::jobs::Shared;
+use crate::jobs::carrier_calls::CarrierCalls;
 use crate::jobs::runtime::circuit_breaker::CircuitState;
 use crate::jobs::runtime::fair_limiter::Owner;
-use crate::jobs::runtime::queue::{JobSource, Leased, claim_at_once};
-use crate::numbers::reconciler::{self, Looked};
+use crate::jobs::runtime::job::{Job, claim_at_once};
+use crate::numbers::reconciler::{LEASE_SECONDS, OnRefusal, ReconcileOutcome, Reconciler};
 use crate::storage::Storage;
 use crate::storage::claim_limits::ClaimLimits;
-use crate::storage::database;
-use crate::storage::number::{self, Claim, Facts};
+use crate::storage::number::{self, Claim};
 
-/// Looks after numbers.
-#[derive(Clone)]
+/// How many numbers are reconciled at a time.
+const SLOTS: usize = 8;
+
+/// Reconciles numbers with the carrier.
 pub struct Numbers {
     carrier: CarrierCalls,
-    /// Where the carrier reaches us, without a slash at its end.
-    public_base: Arc<str>,
-    pools: Pools,
+    reconciler: Reconciler,
 }
 
 impl Numbers {
-    pub(super) fn new(carrier: CarrierCalls, public_base: &str) -> Self {
-        Self { carrier, public_base: public_base.into(), pools: Pools::default() }
+    pub(super) fn new(shared: &Shared) -> Self {
+        let carrier = shared.carrier.clone();
+        let public_base: Arc<str> = shared.context.public_base.as_str().into();
+        let reconciler = Reconciler::new(carrier.storage.clone(), carrier.carriers.clone(), public_base);
+        Self { carrier, reconciler }
     }
 
-    /// Looks after all whose time has come; says how many there were. This is what the worker does, without the worker and
-    /// as if the last time was long ago: for tests.
-    pub async fn step(&self) -> Result<usize, sqlx::Error> {
-        self.pools.forget();
-        self.go_on().await
-    }
-
-    /// The same right after the last time.
+    /// Reconciles the numbers that are due right after the last time, for tests. A step does it as if the last time was
+    /// long ago.
     pub async fn go_on(&self) -> Result<usize, sqlx::Error> {
-        let claims = claim_at_once(self, 8).await?;
-        futures::future::join_all(claims.iter().map(|claim| self.look_after(claim))).await;
+        let claims = claim_at_once(self, SLOTS).await?;
+        futures::future::join_all(claims.iter().map(|claim| self.reconcile(claim))).await;
         Ok(claims.len())
     }
 
-    #[tracing::instrument(name = "number.look_after", skip_all, fields(number_id = %claim.number.id))]
-    async fn look_after(&self, claim: &Claim) {
-        let account = match self.carrier.accounts.of_project(claim.number.project_id).await {
-            Ok(Some(account)) => account,
-            Ok(None) => return self.settle(claim, &later(claim)).await,
+    #[tracing::instrument(name = "number.reconcile", skip_all, fields(number_id = %claim.number.id))]
+    async fn reconcile(&self, claim: &Claim) {
+        let project_id = claim.number.project_id;
+        let written = match self.carrier.accounts.of_project(project_id).await {
+            Ok(Some(account)) => {
+                let reconciling = self.reconciler.reconcile(&account, claim, Freshness::Cached, OnRefusal::Keep);
+                reconciling.await.map(|outcome| self.note_outcome(project_id, outcome))
+            }
+            Ok(None) => self.reconciler.put_off(claim).await,
             Err(error) => {
-                tracing::warn!(%error, "the carrier account can't be had; the number is looked at later");
-                return self.settle(claim, &later(claim)).await;
+                tracing::warn!(%error, "the carrier account can't be read; the number is reconciled later");
+                self.reconciler.put_off(claim).await
             }
         };
-        let urls = WebhookUrls::of(&self.public_base, &account.webhook_key);
-        let look = reconciler::look_after(&self.carrier.client, &self.pools, &account, &urls, &claim.number);
-        match number::while_held(&self.carrier.storage, claim, reconciler::LEASE_SECONDS, look).await {
-            Looked::Seen { facts, trouble } => {
-                if let Some(error) = trouble {
-                    self.carrier.note::<()>(claim.number.project_id, &Err(error.clone()));
-                    tracing::warn!(%error, "the number could not be looked after; again later");
-                }
-                for step in &facts.steps {
-                    tracing::info!(step = step.step, detail = step.detail, "the number");
-                }
-                self.settle(claim, &facts).await;
-            }
-            // The row stays, so that a person sees what became of it.
-            Looked::Refused { refused, facts } => {
-                tracing::error!(error = %refused, "the number can't serve us");
-                self.settle(claim, &facts).await;
-            }
+        if let Err(error) = written {
+            tracing::warn!(%error, "what was observed of the number could not be written; it is reconciled again");
         }
     }
 
-    async fn settle(&self, claim: &Claim, facts: &Facts) {
-        let storage = &self.carrier.storage;
-        let settle = || async move { number::settle(&mut *storage.connection().await?, claim, facts).await };
-        let settled = database::with_timeout(database::retry_on_deadlock(settle)).await;
-        if settled.is_ok() {
-            // An approval releases what waited for it.
-            storage.notifier().notify(JobKind::Delivery);
-        }
-        match settled {
-            Ok(true) => {}
-            Ok(false) => tracing::warn!("the number was lost to another worker"),
-            Err(error) => {
-                tracing::warn!(%error, "what was seen of the number could not be written; it is looked at again")
+    fn note_outcome(&self, project_id: Uuid, outcome: ReconcileOutcome) {
+        match outcome {
+            ReconcileOutcome::Reconciled => {}
+            ReconcileOutcome::Interrupted(error) => {
+                tracing::warn!(%error, "the number could not be reconciled; it is tried again later");
+                self.carrier.record_read::<()>(project_id, &Err(error));
             }
+            ReconcileOutcome::Refused(refusal) => tracing::error!(error = %refusal, "the number can't serve us"),
+            ReconcileOutcome::LeaseLost => tracing::warn!("another worker has claimed the number"),
         }
     }
 }
 
-/// Nothing was seen.
-fn later(claim: &Claim) -> Facts {
-    Facts { generation: claim.number.generation, check_in_seconds: 600.0, ..Facts::default() }
-}
-
-impl JobSource for Numbers {
+impl Job for Numbers {
     type Claim = Claim;
-    const WORK: JobKind = JobKind::Number;
+    const KIND: JobKind = JobKind::Number;
 
     fn storage(&self) -> &Storage {
         &self.carrier.storage
+    }
+
+    fn concurrency(&self) -> usize {
+        SLOTS
+    }
+
+    fn lease(&self) -> Duration {
+        Duration::from_secs(u64::from(LEASE_SECONDS))
     }
 
     fn owner(claim: &Claim) -> Owner {
         Owner::alone(claim.number.project_id)
     }
 
-    fn gates(&self) -> Vec<(Uuid, CircuitState)> {
-        self.carrier.reads.gates()
+    fn circuits(&self) -> Vec<(Uuid, CircuitState)> {
+        self.carrier.reads.not_closed()
     }
 
-    async fn claim(&self, room: ClaimLimits) -> Result<Vec<Claim>, sqlx::Error> {
-        number::claim_check(&self.carrier.storage, room, reconciler::LEASE_SECONDS).await
+    async fn claim(&self, limits: ClaimLimits) -> Result<Vec<Claim>, sqlx::Error> {
+        number::claim_due(&self.carrier.storage, limits, LEASE_SECONDS).await
     }
 
     async fn give_back(&self, claims: Vec<Claim>) -> Result<(), sqlx::Error> {
         number::give_back(&mut *self.carrier.storage.connection().await?, &claims).await
     }
-}
 
-/// The worker's function. What failed is due again, so this never fails.
-pub(super) async fn work(seated: Leased<Claim>, numbers: Data<Numbers>) -> Result<(), BoxDynError> {
-    let (claim, _seat) = seated.into_parts();
-    numbers.look_after(&claim).await;
-    Ok(())
+    async fn run(&self, claim: Claim) {
+        self.reconcile(&claim).await;
+    }
+
+    async fn step(&self) -> Result<usize, sqlx::Error> {
+        self.carrier.carriers.all().for_each(Carrier::forget_cached);
+        self.go_on().await
+    }
 }

@@ -1,97 +1,91 @@
-//! Scheduled texts: when one is due it becomes a message with its delivery; what is decided is committed before anybody here hears of it.
+//! Sends scheduled messages when they are due. The claim makes messages with deliveries of them and commits; the job only
+//! reports.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-
-use apalis_core::error::BoxDynError;
 
 use crate::domain::job::JobKind;
 use crate::domain::message::ScheduledOutcome;
-use crate::jobs::SCHEDULED_SLOTS;
+use crate::jobs::Shared;
 use crate::jobs::runtime::fair_limiter::Owner;
-use crate::jobs::runtime::queue::{JobSource, Leased, claim_at_once};
+use crate::jobs::runtime::job::Job;
+use crate::jobs::runtime::next_due::NextDue;
 use crate::storage::Storage;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
 use crate::storage::scheduled_message::{self, Due};
 
-/// Sends what was scheduled.
-#[derive(Clone)]
+/// How many scheduled messages are sent in one transaction.
+const SLOTS: usize = 100;
+
+/// Sends scheduled messages.
 pub struct ScheduledMessages {
     storage: Storage,
-    /// In how many milliseconds the next one is due, as far as is known.
-    next: Arc<AtomicU64>,
+    next_due: NextDue,
 }
 
 impl ScheduledMessages {
-    pub(super) fn new(storage: Storage) -> Self {
-        Self { storage, next: Arc::new(AtomicU64::new(u64::MAX)) }
-    }
-
-    /// Sends all that are due; says how many there were. This is what the worker does, without the worker: for tests.
-    pub async fn step(&self) -> Result<usize, sqlx::Error> {
-        Ok(claim_at_once(self, SCHEDULED_SLOTS).await?.len())
+    pub(super) fn new(shared: &Shared) -> Self {
+        Self { storage: shared.context.storage.clone(), next_due: NextDue::default() }
     }
 }
 
-impl JobSource for ScheduledMessages {
+impl Job for ScheduledMessages {
     type Claim = Due;
-    const WORK: JobKind = JobKind::ScheduledMessage;
+    const KIND: JobKind = JobKind::ScheduledMessage;
 
     fn storage(&self) -> &Storage {
         &self.storage
+    }
+
+    fn concurrency(&self) -> usize {
+        SLOTS
     }
 
     fn owner(claim: &Due) -> Owner {
         Owner::alone(claim.message_id)
     }
 
-    async fn claim(&self, room: ClaimLimits) -> Result<Vec<Due>, sqlx::Error> {
-        let (storage, limits) = (&self.storage, &room);
+    async fn claim(&self, limits: ClaimLimits) -> Result<Vec<Due>, sqlx::Error> {
+        let (storage, limits) = (&self.storage, &limits);
         let send = || async move { scheduled_message::send_due(&mut *storage.connection().await?, limits).await };
         let due = database::retry_on_deadlock(send).await?;
         if due.iter().any(|due| due.outcome == ScheduledOutcome::Sent) {
-            self.storage.notifier().notify(JobKind::Delivery);
+            storage.notifier().notify(JobKind::Delivery);
             // A new session runs its start function.
-            self.storage.notifier().notify(JobKind::Turn);
+            storage.notifier().notify(JobKind::Turn);
         }
-        let next = scheduled_message::next_due(&mut *self.storage.connection().await?).await?;
-        self.next.store(crate::jobs::milliseconds(next), Ordering::Relaxed);
+        self.next_due.set(scheduled_message::next_due(&mut *storage.connection().await?).await?);
         Ok(due)
     }
 
-    /// What was sent is done.
+    fn next_due(&self) -> Option<Duration> {
+        Some(self.next_due.get())
+    }
+
+    /// Nothing to give back: the claim has done it.
     async fn give_back(&self, _: Vec<Due>) -> Result<(), sqlx::Error> {
         Ok(())
     }
 
-    fn next(&self) -> Option<Duration> {
-        Some(Duration::from_millis(self.next.load(Ordering::Relaxed)))
+    async fn run(&self, due: Due) {
+        let Due { message_id, session_id, outcome, late_seconds, .. } = due;
+        match outcome {
+            ScheduledOutcome::Sent => {
+                tracing::info!(%message_id, session_id = ?session_id, late_seconds, "a delivery of a scheduled message is planned");
+            }
+            ScheduledOutcome::PutOff => {
+                tracing::info!(%message_id, "a scheduled message waits for the end of quiet hours, or of a limit's window");
+            }
+            ScheduledOutcome::ContactLimitReached
+            | ScheduledOutcome::ProjectLimitReached
+            | ScheduledOutcome::CountryNotAllowed => {
+                tracing::warn!(%message_id, why = outcome.as_str(), "a scheduled message is not sent");
+                metrics::counter!("textback_outbound_refused_total", "reason" => outcome.as_str()).increment(1);
+            }
+            ScheduledOutcome::ContactOptedOut | ScheduledOutcome::SessionActive | ScheduledOutcome::NumberDetached => {
+                tracing::warn!(%message_id, why = outcome.as_str(), "a scheduled message is not sent");
+            }
+        }
+        metrics::counter!("textback_scheduled_messages_total", "outcome" => outcome.as_str()).increment(1);
     }
-}
-
-/// The worker's function: tells what became of it.
-pub(super) async fn work(seated: Leased<Due>) -> Result<(), BoxDynError> {
-    let (due, _seat) = seated.into_parts();
-    let Due { message_id, session_id, outcome, late_seconds, .. } = due;
-    match outcome {
-        ScheduledOutcome::Sent => {
-            tracing::info!(%message_id, session_id = ?session_id, late_seconds, "a scheduled text is on its way")
-        }
-        ScheduledOutcome::PutOff => {
-            tracing::info!(%message_id, "a scheduled text waits until the contact's quiet hours are over, or the window of a limit")
-        }
-        ScheduledOutcome::ContactLimitReached
-        | ScheduledOutcome::ProjectLimitReached
-        | ScheduledOutcome::CountryNotAllowed => {
-            tracing::warn!(%message_id, why = outcome.as_str(), "a scheduled text is not sent");
-            metrics::counter!("textback_outbound_refused_total", "reason" => outcome.as_str()).increment(1);
-        }
-        ScheduledOutcome::ContactOptedOut | ScheduledOutcome::SessionActive | ScheduledOutcome::NumberDetached => {
-            tracing::warn!(%message_id, why = outcome.as_str(), "a scheduled text is not sent");
-        }
-    }
-    metrics::counter!("textback_scheduled_messages_total", "outcome" => outcome.as_str()).increment(1);
-    Ok(())
 }

@@ -1,4 +1,5 @@
-//! Turns: the agent answers what waits, and the outcome is settled under the token; no transaction is open while it thinks.
+//! Runs turns: loads the agent, lets it answer the messages that wait, and settles the outcome under the claim's token.
+//! No transaction is open while the agent runs.
 
 mod agent_log;
 mod failure;
@@ -8,29 +9,29 @@ mod messages;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use apalis_core::error::BoxDynError;
-use apalis_core::task::data::Data;
 use moka::future::Cache;
+use secrecy::SecretString;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::agents::http::HttpAgent;
-use crate::agents::script::{Headroom, ScriptAgent};
-use crate::agents::{Agent, AgentError, AgentRuntime, Answer, MessageBody, OutboundRequest};
+use crate::agents::script::Headroom;
+use crate::agents::{Agent, AgentError, AgentRuntime, Answer, LoadedAgent, MessageBody, OutboundRequest};
+use crate::domain::agent::{AgentSettings, FirstMessage};
 use crate::domain::bounds;
 use crate::domain::job::JobKind;
 use crate::domain::message::{MessageKind, SkipReason};
 use crate::domain::session::{CloseReason, SessionOrigin};
 use crate::failpoint;
-use crate::jobs::deliveries::Sender;
+use crate::jobs::Shared;
+use crate::jobs::deliveries::Deliveries;
 use crate::jobs::runtime::circuit_breaker::CircuitState;
 use crate::jobs::runtime::fair_limiter::{Owner, Permit};
+use crate::jobs::runtime::job::Job;
 use crate::jobs::runtime::local_queue::LocalQueue;
-use crate::jobs::runtime::queue::{JobSource, Leased, claim_at_once, give_back};
 use crate::jobs::turns::agent_log::write_log;
 use crate::jobs::turns::failure::Failure;
-use crate::jobs::turns::input::{asked, conversation};
+use crate::jobs::turns::input::{conversation, turn_input};
 use crate::jobs::turns::messages::Allowance;
 use crate::secret::SecretKeys;
 use crate::storage::agent::Version;
@@ -38,86 +39,71 @@ use crate::storage::batcher::BatchError;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
 use crate::storage::turn::{Claim, Delay, Reason, Settled, Settlement};
-use crate::storage::{self, Storage, agent, delivery, turn};
+use crate::storage::{self, Storage, agent, turn};
 
-/// How often a turn may be claimed before it is set aside, since its text may end each worker. Workers also die for
+/// How often a turn may be claimed before it has failed, because its message may end each worker. Workers also end for
 /// other reasons, so this is more than the attempts.
 const MOST_CLAIMS: i32 = 8;
 
-/// After which time the outcome of a turn is tried again that the database did not take.
-const AGAIN: Duration = Duration::from_millis(500);
+/// The pause before a settlement is tried again that the database did not take.
+const RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// How long a turn may go on after the signal to stop; then another worker takes it over.
+/// How long a turn may go on after the signal to stop. Then another worker runs it.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Runs turns.
-#[derive(Clone)]
 pub struct Turns {
     storage: Storage,
-    /// Versions never change, so what was read once is right for ever.
+    /// The agents that ran before. A version never changes, so they stay right.
     agents: Cache<(Uuid, i32), Arc<CachedAgent>>,
     agent_runtime: AgentRuntime,
-    /// What opens the secrets that sign requests to services.
+    /// Opens the secrets that sign requests to services.
     key: SecretKeys,
     env: &'static str,
-    pub(super) lease_seconds: u32,
-    /// Who sends what turns say, when it is this process.
-    sending: Option<(Sender, LocalQueue<delivery::Claim>)>,
+    slots: usize,
+    lease_seconds: u32,
+    /// Sends what turns say from this process, if it has a free slot.
+    deliveries: LocalQueue<Deliveries>,
     /// Cancelled when the process is told to stop.
-    pub(super) stopping: CancellationToken,
+    stopping: CancellationToken,
 }
 
 struct CachedAgent {
     version: Version,
-    /// None for a service.
-    script: Option<ScriptAgent>,
+    agent: LoadedAgent,
 }
 
 impl CachedAgent {
-    /// Whether one more turn could only wait for other runs of its project, or only one turn may try.
-    fn gate(&self) -> Option<CircuitState> {
-        match self.script.as_ref().map(ScriptAgent::headroom)? {
-            Headroom::None => Some(CircuitState::Shut),
-            Headroom::Few => Some(CircuitState::Trial),
+    /// Open if one more turn could only wait for other runs of its project, half open if one turn may try.
+    fn circuit(&self) -> Option<CircuitState> {
+        match self.agent.headroom() {
+            Headroom::None => Some(CircuitState::Open),
+            Headroom::Few => Some(CircuitState::HalfOpen),
             Headroom::Enough => None,
         }
     }
 }
 
 impl Turns {
-    /// Turns whose agents are told that they run in `env`, and that hold their leases this long.
-    pub fn new(
-        storage: Storage,
-        agent_runtime: AgentRuntime,
-        key: SecretKeys,
-        env: &'static str,
-        lease_seconds: u32,
-    ) -> Self {
-        let (agents, stopping) = (Cache::new(1_000), CancellationToken::new());
-        Self { storage, agents, agent_runtime, key, env, lease_seconds, sending: None, stopping }
+    /// Turns whose replies leave by `deliveries`.
+    pub(super) fn new(shared: &Shared, deliveries: &LocalQueue<Deliveries>) -> Self {
+        let context = &shared.context;
+        Self {
+            storage: context.storage.clone(),
+            agents: Cache::new(1_000),
+            agent_runtime: context.agent_runtime.clone(),
+            key: context.accounts.key().clone(),
+            env: context.env,
+            slots: usize::from(context.settings.turn_slots),
+            lease_seconds: context.settings.lease_seconds,
+            deliveries: deliveries.clone(),
+            stopping: shared.stopping.clone(),
+        }
     }
 
-    /// The same, whose first texts are sent by this process without another look for them.
-    pub(super) fn hand_over_to(self, sender: Sender, handover: LocalQueue<delivery::Claim>) -> Self {
-        Self { sending: Some((sender, handover)), ..self }
-    }
-
-    /// Lets only a part of a worker's slots wait for slow scripts.
-    pub(super) fn bound_queue(&self, slots: usize) {
-        self.agent_runtime.runners.bound_queue(slots);
-    }
-
-    /// Whether an agent's turns stay unclaimed for now: enough slow turns of its project wait already.
-    pub(super) fn is_gated(&self, agent_id: Uuid) -> bool {
-        self.gates().iter().any(|(gated, _)| *gated == agent_id)
-    }
-
-    /// Claims the due turns and runs them, without the worker, for tests. Returns the number of turns.
-    pub async fn step(&self) -> Result<usize, sqlx::Error> {
-        let claims = claim_at_once(self, 64).await?;
-        let count = claims.len();
-        futures::future::join_all(claims.into_iter().map(|claim| self.take(claim))).await;
-        Ok(count)
+    /// For how long a turn is claimed.
+    pub(super) const fn lease_seconds(&self) -> u32 {
+        self.lease_seconds
     }
 
     /// Runs one turn to its end.
@@ -125,52 +111,45 @@ impl Turns {
     async fn take(&self, claim: Claim) {
         let began = Instant::now();
         failpoint::reach("turn.after_claim");
-        let mut outcome = failpoint::during("turn.in_agent", Box::pin(self.answer(&claim))).await;
+        let answered = failpoint::during("turn.in_agent", Box::pin(self.answer(&claim))).await;
         failpoint::reach("turn.after_agent");
-        if let Err(failure) = &mut outcome {
-            self.count_interruption(&claim, failure).await;
-        }
-        let (settlement, mut word) = match outcome {
-            Ok(settlement) => (settlement, "answered"),
-            Err(failure) if failure.gives_up(claim.failures) => {
-                tracing::error!(error = %failure, "the agent failed for good; the person gets its error message if it has one");
-                (failure.settlement(&claim), "failed")
-            }
-            Err(failure) => {
-                tracing::warn!(error = %failure, "the agent failed; the turn is put off");
-                self.put_off(&claim, &failure).await;
-                metrics::counter!("textback_turns_total", "outcome" => "put_off").increment(1);
-                return;
-            }
+        let outcome = match answered {
+            Ok(settlement) => self.settle_answer(&claim, settlement).await,
+            Err(failure) => self.settle_failure(&claim, failure).await,
         };
-        let mut settlement = settlement;
-        let leaving = self.reserve(&claim, &mut settlement);
-        let mut settled = self.settle(&claim, settlement).await;
-        if let Some((claim, seat)) = leaving {
-            self.hand_over(&settled, claim, seat).await;
+        metrics::counter!("textback_turns_total", "outcome" => outcome.as_str()).increment(1);
+        if outcome != TurnOutcome::PutOff {
+            metrics::histogram!("textback_turn_duration_seconds").record(began.elapsed().as_secs_f64());
         }
-        if let Err(error) = &settled
-            && error.is_of_the_data()
-        {
-            let failure = self.unstorable(&claim, error).await;
-            tracing::error!(error = %failure, "what the agent answered can't be stored; it counts as its failure, for good");
-            (word, settled) = ("failed", self.settle(&claim, failure.settlement(&claim)).await);
-        }
-        match settled {
-            Ok(Settled::Written { planned, .. }) => {
-                tracing::info!(outcome = word, planned, "turn settled");
-                metrics::counter!("textback_turns_total", "outcome" => word).increment(1);
+    }
+
+    /// Settles what the agent answered, and sends its first message.
+    async fn settle_answer(&self, claim: &Claim, settlement: Settlement) -> TurnOutcome {
+        match self.settle_and_send(claim, settlement).await {
+            Err(error) if error.is_of_the_data() => {
+                let failure = self.unstorable(claim, &error).await;
+                tracing::error!(error = %failure, "the agent's answer can't be stored; the turn has failed");
+                self.settle_for_good(claim, &failure).await
             }
-            Ok(Settled::Stale) => {
-                tracing::warn!(
-                    "the turn was lost to another worker or its session has ended; its outcome is thrown away"
-                );
-                metrics::counter!("textback_turns_total", "outcome" => "stale").increment(1);
-            }
-            // The lease runs out and the turn is run again: nothing of it was sent.
-            Err(error) => tracing::error!(%error, "the turn could not be settled"),
+            settled => TurnOutcome::of(settled, TurnOutcome::Answered),
         }
-        metrics::histogram!("textback_turn_duration_seconds").record(began.elapsed().as_secs_f64());
+    }
+
+    /// Puts a turn off after a failure, or gives it up.
+    async fn settle_failure(&self, claim: &Claim, mut failure: Failure) -> TurnOutcome {
+        self.count_interruption(claim, &mut failure).await;
+        if !failure.gives_up(claim.failures) {
+            tracing::warn!(error = %failure, "the agent failed; the turn is put off");
+            self.put_off(claim, &failure).await;
+            return TurnOutcome::PutOff;
+        }
+        tracing::error!(error = %failure, "the agent has failed too often; the contact gets its error message if it has one");
+        self.settle_for_good(claim, &failure).await
+    }
+
+    /// Settles a turn that has failed for good: the contact gets the agent's error message, if it has one.
+    async fn settle_for_good(&self, claim: &Claim, failure: &Failure) -> TurnOutcome {
+        TurnOutcome::of(self.settle_and_send(claim, failure.settlement(claim)).await, TurnOutcome::Failed)
     }
 
     /// Counts an interruption of the turn, if that is its failure.
@@ -190,7 +169,8 @@ impl Turns {
 
     /// The failure of an answer that the database will always refuse: the agent failed for good.
     async fn unstorable(&self, claim: &Claim, error: &BatchError) -> Failure {
-        let error_message = self.load(claim).await.ok().and_then(|loaded| loaded.version.error_message.clone());
+        let error_message =
+            self.load(claim).await.ok().and_then(|loaded| loaded.version.settings.error_message.clone());
         let error = bounds::error(&format!("the answer can't be stored: {error}"));
         Failure {
             error,
@@ -202,21 +182,54 @@ impl Turns {
         }
     }
 
+    /// Settles a turn. If a slot is free, this process sends its first message, without a claim of its own.
+    async fn settle_and_send(&self, claim: &Claim, mut settlement: Settlement) -> Result<Settled, BatchError> {
+        let permit = self.reserve_delivery(claim, &settlement);
+        if permit.is_some() {
+            settlement.claim_first_delivery(claim, self.lease_seconds);
+        }
+        let asked_for = settlement.first_delivery().cloned();
+        let mut settled = self.settle(claim, settlement).await;
+        match (&mut settled, permit) {
+            (Ok(Settled::Written { first_delivery, .. }), Some(permit)) => {
+                if let Some(delivery) = first_delivery.take() {
+                    self.deliveries.push(*delivery, permit).await;
+                }
+            }
+            // A try of which we had no answer may have claimed it.
+            (Err(_), Some(permit)) => {
+                drop(permit);
+                if let Some(delivery) = asked_for {
+                    self.deliveries.give_back(delivery).await;
+                }
+            }
+            (Ok(Settled::Stale), _) | (_, None) => {}
+        }
+        settled
+    }
+
+    fn reserve_delivery(&self, claim: &Claim, settlement: &Settlement) -> Option<Permit> {
+        if !settlement.speaks() {
+            return None;
+        }
+        self.deliveries.reserve(Owner::alone(claim.project_id))
+    }
+
     /// Settles a turn. While the database is unavailable, the outcome is kept and retried, because another claim would
-    /// count against the turn's text.
+    /// count against the turn's messages.
     async fn settle(&self, claim: &Claim, settlement: Settlement) -> Result<Settled, BatchError> {
-        let (mut troubled, mut renewed) = (None, Instant::now());
+        let (mut last_error, mut renewed) = (None, Instant::now());
         loop {
-            let error = match (turn::settle(&self.storage, settlement.clone()).await, troubled) {
+            let error = match (turn::settle(&self.storage, settlement.clone()).await, last_error) {
                 (Err(error), _) if error.is_of_the_database() => error,
-                // It may be settled by a try of which we had no answer.
+                // A try of which we had no answer may have settled it.
                 (Ok(Settled::Stale), Some(error)) => return Err(error),
                 (settled, _) => return settled,
             };
-            tracing::warn!(%error, "the turn could not be settled; again soon");
-            troubled = Some(error);
+            tracing::warn!(%error, "the turn could not be settled; it is tried again");
+            last_error = Some(error);
             tokio::select! {
-                () = tokio::time::sleep(AGAIN) => {}
+                () = tokio::time::sleep(RETRY_DELAY) => {}
                 () = self.grace() => {
                     self.put_off(claim, &Failure::stopped()).await;
                     return Err(BatchError::Stopped);
@@ -231,70 +244,25 @@ impl Turns {
         }
     }
 
-    /// A slot for what the turn says first, if its account may send and a slot is free.
-    fn reserve(&self, claim: &Claim, settlement: &mut Settlement) -> Option<(delivery::Claim, Permit)> {
-        let (sender, handover) = self.sending.as_ref()?;
-        // Whoever stops sends no more: another process can, at once.
-        if self.stopping.is_cancelled() || !settlement.speaks() || !sender.may_send(claim.project_id) {
-            return None;
-        }
-        let seat = handover.reserve(Owner::alone(claim.project_id))?;
-        Some((settlement.send_first(claim, self.lease_seconds)?, seat))
-    }
-
-    /// Lets the first text go when it was claimed with the settling. Gives it back where that is not known, or nobody sends any more.
-    async fn hand_over(&self, settled: &Result<Settled, BatchError>, claim: delivery::Claim, seat: Permit) {
-        let Some((sender, handover)) = &self.sending else { return };
-        let left = match settled {
-            Ok(Settled::Written { leaving: true, .. }) => handover.hand_over(claim, seat).err(),
-            Ok(_) => None,
-            Err(_) => {
-                drop(seat);
-                Some(claim)
-            }
-        };
-        let Some(claim) = left else { return };
-        give_back(sender, claim, self.lease(), &self.stopping).await;
-    }
-
-    pub(super) fn lease(&self) -> Duration {
-        Duration::from_secs(u64::from(self.lease_seconds))
-    }
-
+    /// Loads the agent and lets it answer, while the lease is renewed.
     async fn answer(&self, claim: &Claim) -> Result<Settlement, Failure> {
         let loaded = self.load(claim).await?;
         let version = &loaded.version;
         let failed = |error: AgentError| Failure::of_agent(error, version);
-        // Counted by the claim, before the agent runs: a text that takes its worker with it ends here.
+        // The claim counts, before the agent runs, so that a message which ends its worker is counted too.
         if claim.attempt > MOST_CLAIMS {
             let lost = failed(AgentError::Failed("the workers that tried it did not come back".to_owned()));
             return Err(Failure { most_attempts: 0, skip: SkipReason::WorkerLost, ..lost });
         }
         let answering = async {
-            let mut allowance = Allowance::of(version);
-            let (settlement, sends) = match &version.url {
-                Some(url) => {
-                    // Read for each turn: a secret may be changed, and from then on the new one signs.
-                    let secrets = agent::signing_secrets(&self.storage, &self.key, claim.agent_id);
-                    let secrets = database::with_timeout(secrets).await;
-                    let secrets = secrets.map_err(|error| Failure::of_ours(error.to_string()))?;
-                    let timeout = Duration::from_secs(u64::try_from(version.timeout_seconds).unwrap_or_default());
-                    let service = HttpAgent::new(self.agent_runtime.caller.clone(), url.clone(), timeout, secrets);
-                    converse(&service, version, claim, self.env, &mut allowance).await.map_err(failed)?
-                }
-                None => {
-                    let script = loaded.script.as_ref();
-                    let script = script.ok_or_else(|| Failure::of_ours("the agent has no script".to_owned()))?;
-                    converse(script, version, claim, self.env, &mut allowance).await.map_err(failed)?
-                }
-            };
-            let mut settlement = settlement;
+            let mut allowance = Allowance::of(&version.settings);
+            let agent = loaded.agent.for_turn(self.signing_secrets(claim, version).await?);
+            let conversing = converse(agent.agent(), &version.settings, claim, self.env, &mut allowance);
+            let (mut settlement, sends) = conversing.await.map_err(failed)?;
             for OutboundRequest { to, from, body } in sends {
                 let body = match body {
                     MessageBody::Text(text) => text,
-                    MessageBody::Template { name, variables } => {
-                        self.fill(claim, &name, &variables).await?.map_err(failed)?
-                    }
+                    MessageBody::Template { name, variables } => self.fill(claim, version, &name, &variables).await?,
                 };
                 settlement = allowance.send(settlement, to, from, &body);
             }
@@ -307,13 +275,26 @@ impl Turns {
         }
     }
 
-    /// A template of the project, filled in. What is wrong with it is the agent's fault, like any other.
+    /// What signs the requests of a turn, the newest first. Read for each turn: after a change the new secret signs.
+    async fn signing_secrets(&self, claim: &Claim, version: &Version) -> Result<Vec<SecretString>, Failure> {
+        if !version.spec.is_signed() {
+            return Ok(Vec::new());
+        }
+        let secrets = agent::signing_secrets(&self.storage, &self.key, claim.agent_id);
+        database::with_timeout(secrets).await.map_err(|error| Failure::of_ours(error.to_string()))
+    }
+
+    /// Fills in a template of the project. What is wrong with it is a failure of the agent that named it.
     async fn fill(
         &self,
         claim: &Claim,
+        version: &Version,
         name: &str,
         variables: &Map<String, Value>,
-    ) -> Result<Result<String, AgentError>, Failure> {
+    ) -> Result<String, Failure> {
+        let failed = |error: AgentError| {
+            Failure::of_agent(error.map(|what| format!("conv.send_sms_template, {name:?}: {what}")), version)
+        };
         let finding = async {
             let mut connection = self.storage.connection().await?;
             storage::template::find(&mut connection, claim.project_id, name).await
@@ -322,35 +303,30 @@ impl Turns {
             Ok(found) => found,
             // The template that the agent named can't be looked up now or later.
             Err(error) if database::fault(&error) == Some(database::Fault::Row) => {
-                let what = format!("conv.send_sms_template, {name:?}: {error}");
-                return Ok(Err(AgentError::Unusable(bounds::error(&what))));
+                return Err(failed(AgentError::Unusable(bounds::error(&error.to_string()))));
             }
             Err(error) => return Err(Failure::of_ours(error.to_string())),
         };
-        let Some(found) = found else {
-            let what = "the project has no such template; PUT /v1/templates makes one";
-            return Ok(Err(AgentError::Failed(format!("conv.send_sms_template, {name:?}: {what}"))));
-        };
-        let filled = self.agent_runtime.runners.fill(claim.project_id, &found.body, variables).await;
-        Ok(filled.map_err(|error| error.map(|what| format!("conv.send_sms_template, {name:?}: {what}"))))
+        let template = found.ok_or_else(|| {
+            failed(AgentError::Failed("the project has no such template; PUT /v1/templates makes one".to_owned()))
+        })?;
+        self.agent_runtime.runners.fill(claim.project_id, &template.body, variables).await.map_err(failed)
     }
 
-    /// Ends when a turn that runs can't be waited for any longer.
+    /// Ends when a running turn must end because the process stops.
     async fn grace(&self) {
         self.stopping.cancelled().await;
         tokio::time::sleep(GRACE).await;
     }
 
+    /// The agent of a turn, from the cache if it ran before.
     async fn load(&self, claim: &Claim) -> Result<Arc<CachedAgent>, Failure> {
         let reading = async {
             let reading = agent::version(&self.storage, claim.agent_id, claim.agent_version);
             let version = database::with_timeout(reading).await?;
-            let script = version.url.is_none().then(|| {
-                let key = format!("{} {}", claim.agent_id, claim.agent_version);
-                let source = version.source.clone().unwrap_or_default();
-                ScriptAgent::new(self.agent_runtime.runners.clone(), claim.project_id, key, source)
-            });
-            Ok::<_, sqlx::Error>(Arc::new(CachedAgent { version, script }))
+            let key = format!("{} {}", claim.agent_id, claim.agent_version);
+            let agent = self.agent_runtime.load(claim.project_id, key, &version.spec);
+            Ok::<_, sqlx::Error>(Arc::new(CachedAgent { version, agent }))
         };
         let key = (claim.agent_id, claim.agent_version);
         if let Some(loaded) = self.agents.get(&key).await {
@@ -373,7 +349,7 @@ impl Turns {
             match self.renew(claim).await {
                 Ok(true) => {}
                 Ok(false) => return,
-                // The settling will tell whether it is still ours.
+                // The settlement finds out whether the lease is lost.
                 Err(error) => tracing::warn!(%error, "the lease could not be renewed"),
             }
         }
@@ -404,7 +380,7 @@ impl Turns {
 /// Greets, processes or both, as the version says. In a session that our text opened, the text is the greeting.
 async fn converse(
     agent: &dyn Agent,
-    version: &Version,
+    settings: &AgentSettings,
     claim: &Claim,
     env: &'static str,
     allowance: &mut Allowance<'_>,
@@ -417,17 +393,22 @@ async fn converse(
     let mut log_left = bounds::TURN_LOG_BYTES;
 
     if !claim.started {
-        let begun = agent.start(conversation.clone()).await?;
-        write_log(&begun.log, &mut log_left);
+        let started = agent.start(conversation.clone()).await?;
+        write_log(&started.log, &mut log_left);
         if claim.origin != SessionOrigin::Outbound {
-            let greeting = greeting(&begun, version);
-            // Without a greeting there is nothing to greet with: then the text is processed.
-            processes = version.first_message != "greet" || greeting.is_empty();
-            if version.first_message != "process" {
+            let greeting = greeting(&started, settings);
+            let (greets, answers) = match settings.first_message {
+                FirstMessage::Greet => (true, false),
+                FirstMessage::Process => (false, true),
+                FirstMessage::GreetThenProcess => (true, true),
+            };
+            // An agent without a greeting answers the message.
+            processes = answers || greeting.is_empty();
+            if greets {
                 settlement = allowance.say(settlement, MessageKind::Greeting, greeting);
             }
         }
-        (hangup, sends) = (begun.hangup, begun.sends);
+        (hangup, sends) = (started.hangup, started.sends);
         if claim.begun_by_agent && (hangup || !sends.is_empty()) {
             // What an agent's text begins must not begin the next one, and so on for ever.
             tracing::warn!(
@@ -437,10 +418,10 @@ async fn converse(
             );
             (hangup, sends) = (false, Vec::new());
         }
-        (conversation.state, conversation.language) = (begun.state, begun.language);
+        (conversation.state, conversation.language) = (started.state, started.language);
     }
     if processes && !hangup && !claim.waiting.is_empty() && agent.replies() {
-        let answer = agent.reply(conversation.clone(), asked(claim)).await?;
+        let answer = agent.reply(conversation.clone(), turn_input(claim)).await?;
         write_log(&answer.log, &mut log_left);
         settlement = allowance.say(settlement, MessageKind::Reply, answer.texts);
         hangup = answer.hangup;
@@ -453,35 +434,86 @@ async fn converse(
 }
 
 /// What `start` said, else what it left in `conv.state.greet_message`, else the agent's setting.
-fn greeting(begun: &Answer, version: &Version) -> Vec<String> {
-    if !begun.texts.is_empty() {
-        return begun.texts.clone();
+fn greeting(started: &Answer, settings: &AgentSettings) -> Vec<String> {
+    if !started.texts.is_empty() {
+        return started.texts.clone();
     }
-    let from_state = begun.state.get("greet_message").and_then(Value::as_str).map(str::to_owned);
-    from_state.or_else(|| version.greeting.clone()).filter(|text| !text.trim().is_empty()).into_iter().collect()
+    let from_state = started.state.get("greet_message").and_then(Value::as_str).map(str::to_owned);
+    from_state.or_else(|| settings.greeting.clone()).filter(|text| !text.trim().is_empty()).into_iter().collect()
 }
 
-impl JobSource for Turns {
+/// What became of a turn that was run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum TurnOutcome {
+    Answered,
+    Failed,
+    PutOff,
+    /// Another worker has the turn, or its session has ended.
+    Stale,
+    /// The database did not take the outcome. The turn runs again when its lease ends.
+    NotSettled,
+}
+
+impl TurnOutcome {
+    /// The outcome of a turn that is to be settled as `outcome`.
+    fn of(settled: Result<Settled, BatchError>, outcome: Self) -> Self {
+        match settled {
+            Ok(Settled::Written { planned, .. }) => {
+                tracing::info!(outcome = outcome.as_str(), planned, "turn settled");
+                outcome
+            }
+            Ok(Settled::Stale) => {
+                tracing::warn!("another worker has the turn, or its session has ended; its outcome is thrown away");
+                Self::Stale
+            }
+            Err(error) => {
+                tracing::error!(%error, "the turn could not be settled");
+                Self::NotSettled
+            }
+        }
+    }
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Failed => "failed",
+            Self::PutOff => "put_off",
+            Self::Stale => "stale",
+            Self::NotSettled => "not_settled",
+        }
+    }
+}
+
+impl Job for Turns {
     type Claim = Claim;
-    const WORK: JobKind = JobKind::Turn;
+    const KIND: JobKind = JobKind::Turn;
 
     fn storage(&self) -> &Storage {
         &self.storage
+    }
+
+    fn concurrency(&self) -> usize {
+        self.slots
+    }
+
+    fn lease(&self) -> Duration {
+        Duration::from_secs(u64::from(self.lease_seconds))
     }
 
     fn owner(claim: &Claim) -> Owner {
         Owner::of_project(claim.agent_id, claim.project_id)
     }
 
-    fn gates(&self) -> Vec<(Uuid, CircuitState)> {
+    /// The agents of which enough slow turns wait.
+    fn circuits(&self) -> Vec<(Uuid, CircuitState)> {
         if !self.agent_runtime.runners.has_queue() {
             return Vec::new();
         }
-        self.agents.iter().filter_map(|(key, loaded)| Some((key.0, loaded.gate()?))).collect()
+        self.agents.iter().filter_map(|(key, cached)| Some((key.0, cached.circuit()?))).collect()
     }
 
-    async fn claim(&self, room: ClaimLimits) -> Result<Vec<Claim>, sqlx::Error> {
-        turn::claim(&self.storage, room, self.lease_seconds).await
+    async fn claim(&self, limits: ClaimLimits) -> Result<Vec<Claim>, sqlx::Error> {
+        turn::claim(&self.storage, limits, self.lease_seconds).await
     }
 
     async fn give_back(&self, claims: Vec<Claim>) -> Result<(), sqlx::Error> {
@@ -489,12 +521,13 @@ impl JobSource for Turns {
         self.storage.notifier().notify(JobKind::Turn);
         Ok(())
     }
-}
 
-/// The worker's function. The row says how it went, so this never fails.
-pub(super) async fn work(seated: Leased<Claim>, turns: Data<Arc<Turns>>) -> Result<(), BoxDynError> {
-    let (claim, _seat) = seated.into_parts();
-    // On the heap: it is some kilobytes, and a task is moved through each layer of the worker.
-    Box::pin(turns.take(claim)).await;
-    Ok(())
+    async fn run(&self, claim: Claim) {
+        self.take(claim).await;
+    }
+
+    /// Only a part of the slots may wait for slow scripts.
+    fn start(&self) {
+        self.agent_runtime.runners.bound_queue(self.slots);
+    }
 }

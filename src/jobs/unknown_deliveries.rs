@@ -1,47 +1,43 @@
-//! Unknown deliveries: looked for in the carrier's list of messages until they are found or certainly absent; it sends nothing itself.
+//! Looks for unknown deliveries in the carrier's list of messages until they are found or certainly absent. Sends
+//! nothing itself.
 
-use apalis_core::error::BoxDynError;
-use apalis_core::task::data::Data;
+use std::time::Duration;
+
 use chrono::TimeDelta;
 use uuid::Uuid;
 
 use crate::domain::delivery::ResolveOutcome;
 use crate::domain::job::JobKind;
 use crate::failpoint;
-use crate::jobs::CarrierCalls;
+use crate::jobs::Shared;
+use crate::jobs::carrier_calls::CarrierCalls;
 use crate::jobs::runtime::circuit_breaker::CircuitState;
 use crate::jobs::runtime::fair_limiter::Owner;
-use crate::jobs::runtime::queue::{JobSource, Leased, claim_at_once};
+use crate::jobs::runtime::job::Job;
 use crate::storage::Storage;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
 use crate::storage::unknown_delivery::{self, Unknown};
 
+/// How many deliveries are looked for at a time. They are few, and each needs a list of the carrier.
+const SLOTS: usize = 8;
+
 /// How far the carrier's clock and the database's may be apart.
 const CLOCKS_APART: TimeDelta = TimeDelta::minutes(2);
 
 /// Looks for unknown deliveries.
-#[derive(Clone)]
-pub struct Reconciler {
+pub struct UnknownDeliveries {
     carrier: CarrierCalls,
     lease_seconds: u32,
     settle_after_seconds: u32,
 }
 
-impl Reconciler {
-    /// A reconciler that holds an absence certain `settle_after_seconds` after the attempt.
-    pub(super) fn new(carrier: CarrierCalls, lease_seconds: u32, settle_after_seconds: u32) -> Self {
-        // Nobody calls for a delivery after its lease: an absence before that says nothing.
-        Self { carrier, lease_seconds, settle_after_seconds: settle_after_seconds.max(lease_seconds) }
-    }
-
-    /// Looks for all whose time has come; says how many there were. This is what the worker does,
-    /// without the worker: for tests.
-    pub async fn step(&self) -> Result<usize, sqlx::Error> {
-        let claims = claim_at_once(self, 64).await?;
-        let count = claims.len();
-        futures::future::join_all(claims.iter().map(|claim| self.look_for(claim))).await;
-        Ok(count)
+impl UnknownDeliveries {
+    pub(super) fn new(shared: &Shared) -> Self {
+        let settings = &shared.context.settings;
+        // A worker calls the carrier within its lease, so an absence before its end says nothing.
+        let settle_after_seconds = settings.unknown_settle_seconds.max(settings.lease_seconds);
+        Self { carrier: shared.carrier.clone(), lease_seconds: settings.lease_seconds, settle_after_seconds }
     }
 
     #[tracing::instrument(name = "delivery.reconcile", skip_all, fields(delivery_id = %claim.id))]
@@ -65,12 +61,14 @@ impl Reconciler {
                 tracing::info!(outcome = word, "looked for an unknown delivery at the carrier");
                 metrics::counter!("textback_reconciliations_total", "outcome" => word).increment(1);
             }
-            // Its lease runs out, and it is looked for again.
-            Err(error) => tracing::error!(%error, "what was found of an unknown delivery could not be written"),
+            // It is looked for again when its lease ends.
+            Err(error) => {
+                tracing::error!(%error, "the result of a search for an unknown delivery could not be written")
+            }
         }
     }
 
-    /// The carrier's messages that may be it, the oldest first; `None` when it could not be asked.
+    /// The carrier's messages that may be the delivery, the oldest first. `None` if its list can't be read.
     async fn candidates(&self, claim: &Unknown) -> Option<Vec<String>> {
         let account = match self.carrier.accounts.of_project(claim.project_id).await {
             Ok(account) => account?,
@@ -79,13 +77,17 @@ impl Reconciler {
                 return None;
             }
         };
+        let carrier = self.carrier.carriers.of(&account);
+        if !carrier.capabilities().lists_sent {
+            return None;
+        }
         let since = claim.attempted_at - CLOCKS_APART;
-        let listed = self.carrier.client.list_sent(&account, &claim.from, &claim.to, since).await;
-        self.carrier.note(claim.project_id, &listed);
+        let listed = carrier.list_sent(&account, &claim.from, &claim.to, since).await;
+        self.carrier.record_read(claim.project_id, &listed);
         match listed {
             Ok(listed) => {
                 let alike = listed.into_iter().rev().filter(|message| message.may_be(&claim.body));
-                Some(alike.map(|message| message.sid).collect())
+                Some(alike.map(|message| message.carrier_id).collect())
             }
             Err(error) => {
                 tracing::warn!(%error, "the carrier's list of messages can't be read");
@@ -95,34 +97,39 @@ impl Reconciler {
     }
 }
 
-impl JobSource for Reconciler {
+impl Job for UnknownDeliveries {
     type Claim = Unknown;
-    const WORK: JobKind = JobKind::UnknownDelivery;
+    const KIND: JobKind = JobKind::UnknownDelivery;
 
     fn storage(&self) -> &Storage {
         &self.carrier.storage
+    }
+
+    fn concurrency(&self) -> usize {
+        SLOTS
+    }
+
+    fn lease(&self) -> Duration {
+        Duration::from_secs(u64::from(self.lease_seconds))
     }
 
     fn owner(claim: &Unknown) -> Owner {
         Owner::alone(claim.project_id)
     }
 
-    fn gates(&self) -> Vec<(Uuid, CircuitState)> {
-        self.carrier.reads.gates()
+    fn circuits(&self) -> Vec<(Uuid, CircuitState)> {
+        self.carrier.reads.not_closed()
     }
 
-    async fn claim(&self, room: ClaimLimits) -> Result<Vec<Unknown>, sqlx::Error> {
-        unknown_delivery::claim(&self.carrier.storage, room, self.lease_seconds).await
+    async fn claim(&self, limits: ClaimLimits) -> Result<Vec<Unknown>, sqlx::Error> {
+        unknown_delivery::claim(&self.carrier.storage, limits, self.lease_seconds).await
     }
 
     async fn give_back(&self, claims: Vec<Unknown>) -> Result<(), sqlx::Error> {
         unknown_delivery::give_back(&mut *self.carrier.storage.connection().await?, &claims).await
     }
-}
 
-/// The worker's function. The row says how it went, so this never fails.
-pub(super) async fn work(seated: Leased<Unknown>, reconciler: Data<Reconciler>) -> Result<(), BoxDynError> {
-    let (claim, _seat) = seated.into_parts();
-    reconciler.look_for(&claim).await;
-    Ok(())
+    async fn run(&self, claim: Unknown) {
+        self.look_for(&claim).await;
+    }
 }

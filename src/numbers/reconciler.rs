@@ -1,366 +1,157 @@
-//! Looks after one number at the carrier until it is as it is wanted, and tells what it saw and did; it writes no row, and each step can be taken again.
+//! Reconciles a claimed number with its carrier, and writes what was observed and done.
 //!
-//! A crash between two calls loses nothing: the next look begins with what the account owns. A number is bought only when it
-//! is not among that, and the carrier sells a number once.
+//! The desired state is a row before the carrier is called, and each step can be repeated, so a crash between two calls
+//! loses nothing: the next attempt begins with what the account has.
 
-use crate::carriers::twilio::Client;
-use crate::carriers::twilio::client::{CarrierError, WebhookUrls};
-use crate::carriers::twilio::numbers::{CarrierNumber, NumberType, Wanted};
-use crate::carriers::twilio::registration::Pools;
-use crate::domain::carrier_account::Account;
-use crate::domain::number::{DesiredState, NumberRefusal, Registration, RegistrationPolicy, WebhookState};
+use crate::carriers::Carriers;
+use crate::carriers::error::CarrierError;
+use crate::carriers::number::Freshness;
+use crate::carriers::webhook::WebhookUrls;
+use crate::domain::carrier_account::CarrierAccount;
+use crate::domain::job::JobKind;
+use crate::domain::number::NumberRefusal;
 use crate::failpoint;
-use crate::numbers::health::{A2P, NOT_LOOKED_AT};
-use crate::storage::number::{Facts, Number, Step};
+use crate::numbers::attempt::Attempt;
+use crate::numbers::health;
+use crate::storage::number::{self, Claim, ObservedState};
+use crate::storage::{Storage, database};
 
-/// How often a number is looked at that is well.
-const WELL: f64 = 3600.0;
-/// One that waits for its registration.
-const WAITING: f64 = 600.0;
-/// One about which the carrier could not be asked.
-const TROUBLED: f64 = 60.0;
-
-/// How long a number is held without a sign of life; it is renewed while somebody looks.
+/// How long a claim of a number lasts without a renewal. It is renewed while the number is reconciled.
 pub const LEASE_SECONDS: u32 = 120;
 
-/// What a registration's detail begins with when a report of the carrier's told it (see the function note_registration).
-const BLOCKED_A_TEXT: &str = "the carrier blocked a text";
-
-/// Why a number will never be ours.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum Refused {
-    #[error("the carrier account {account} does not own {number}; buy it first, here with buy: true or at the carrier")]
+/// Why a number can't be as desired.
+#[derive(Debug, Clone)]
+pub enum Refusal {
+    /// The account does not have it.
     NotOwned { account: String, number: String },
-    #[error("{0} can't be bought: {1}")]
-    NotForSale(String, String),
-    #[error("{0} can't send or receive texts; attach one that can")]
-    NoTexts(String),
-    /// It was refused before, in these words, and nobody has asked again since.
-    #[error("{1}")]
-    AsBefore(NumberRefusal, String),
-    #[error(
-        "{number} was detached here and not released: another project of this installation has it; release it there"
-    )]
+    /// The carrier does not sell it.
+    NotForSale { number: String, reason: String },
+    /// It can't carry text messages.
+    NoTexts { number: String },
+    /// It was refused before, in these words, and nobody has asked for it since.
+    AsBefore { reason: NumberRefusal, told: String },
+    /// Another project of this installation has it, so it was not released.
     UsedElsewhere { number: String },
-    #[error(
-        "{number} was detached here and not released: it belongs to the carrier account {account}, which is not the project's any more; release it there"
-    )]
+    /// It belongs to an account that is no longer the project's, so it was not released.
     OtherAccount { number: String, account: String },
 }
 
-impl Refused {
-    /// What is stored with the number. `None` when it is not the number's fault.
-    const fn stored(&self) -> Option<NumberRefusal> {
+impl Refusal {
+    /// The reason in the number's row. None when it is not the number's fault.
+    pub const fn reason(&self) -> Option<NumberRefusal> {
         match self {
             Self::NotOwned { .. } => Some(NumberRefusal::NotOwned),
-            Self::NotForSale(..) => Some(NumberRefusal::NotForSale),
-            Self::NoTexts(_) => Some(NumberRefusal::NoTexts),
-            Self::AsBefore(refusal, _) => Some(*refusal),
+            Self::NotForSale { .. } => Some(NumberRefusal::NotForSale),
+            Self::NoTexts { .. } => Some(NumberRefusal::NoTexts),
+            Self::AsBefore { reason, .. } => Some(*reason),
             Self::UsedElsewhere { .. } | Self::OtherAccount { .. } => None,
         }
     }
 }
 
-/// What a look came to.
-pub enum Looked {
-    /// As far as it came; `trouble` when the carrier stopped it: it goes on later.
-    Seen { facts: Facts, trouble: Option<CarrierError> },
-    /// It can't serve us; with what was seen of it all the same.
-    Refused { refused: Refused, facts: Facts },
-}
-
-/// Looks after a number.
-pub async fn look_after(
-    carrier: &Client,
-    pools: &Pools,
-    account: &Account,
-    urls: &WebhookUrls,
-    number: &Number,
-) -> Looked {
-    let mut look = Look {
-        carrier,
-        pools,
-        account,
-        urls,
-        number,
-        facts: Facts { generation: number.generation, check_in_seconds: WELL, ..Facts::default() },
-    };
-    let looked = match number.desired_state {
-        DesiredState::Attached => look.attach().await,
-        DesiredState::Detached => look.part(false).await,
-        DesiredState::Released => look.part(true).await,
-    };
-    let trouble = match looked {
-        Ok(None) => None,
-        Ok(Some(refused)) => {
-            look.facts.refusal_reason = refused.stored();
-            if !look.facts.gone {
-                look.facts.webhook = Some(WebhookState::Drifted);
-                look.facts.webhook_detail = Some(refused.to_string());
-                look.facts.check_in_seconds = WAITING;
-            }
-            failpoint::reach("number.before_settle");
-            return Looked::Refused { refused, facts: look.facts };
-        }
-        Err(error) => {
-            look.stopped_by(&error);
-            Some(error)
-        }
-    };
-    failpoint::reach("number.before_settle");
-    Looked::Seen { facts: look.facts, trouble }
-}
-
-struct Look<'a> {
-    carrier: &'a Client,
-    pools: &'a Pools,
-    account: &'a Account,
-    urls: &'a WebhookUrls,
-    number: &'a Number,
-    facts: Facts,
-}
-
-impl Look<'_> {
-    fn did(&mut self, step: &'static str, detail: Option<String>) {
-        self.facts.steps.push(Step { step, detail });
-    }
-
-    /// Notes what stopped us, so that the number tells it.
-    fn stopped_by(&mut self, error: &CarrierError) {
-        // What is forbidden is so in a minute too.
-        let forbidden = matches!(error, CarrierError::Refused { status: 401 | 403, .. });
-        self.facts.check_in_seconds = if forbidden { WAITING } else { TROUBLED };
-        let told = format!("{error}{}", error.advice());
-        let drift = self.facts.webhook_detail.take().filter(|_| self.facts.webhook == Some(WebhookState::Drifted));
-        let known = self.facts.carrier_sid.is_some() || self.number.carrier_sid.is_some();
-        self.facts.webhook = Some(match &drift {
-            Some(_) => WebhookState::Drifted,
-            None if known && self.number.webhook != WebhookState::Pending => WebhookState::Unreachable,
-            None => WebhookState::Pending,
-        });
-        self.facts.webhook_detail = Some(match drift {
-            Some(drift) => format!("{drift}, and it can't be set right: {told}"),
-            None => told,
-        });
-    }
-
-    async fn attach(&mut self) -> Result<Option<Refused>, CarrierError> {
-        let owned = match self.own().await? {
-            Ok(owned) => owned,
-            Err(refused) => return Ok(Some(refused)),
-        };
-        self.facts.carrier_sid = Some(owned.sid.clone());
-        self.facts.account_sid = Some(self.account.account_sid.clone());
-        self.facts.number_type = owned.number_type.clone();
-        if !owned.capabilities.sms {
-            return Ok(Some(Refused::NoTexts(self.number.number.clone())));
-        }
-        self.point_here(&owned).await?;
-        self.look_for_trap(&owned.sid).await
-    }
-
-    /// The number as the account has it, bought if need be.
-    async fn own(&mut self) -> Result<Result<CarrierNumber, Refused>, CarrierError> {
-        let number = &self.number.number;
-        if let Some(owned) = done(self.carrier.find_number(self.account, number)).await? {
-            if self.number.carrier_sid.is_none() {
-                self.did("found", Some(format!("the account owns it ({})", owned.sid)));
-            }
-            return Ok(Ok(owned));
-        }
-        if !self.number.may_buy {
-            let before = self.number.webhook_detail.clone().filter(|_| self.number.carrier_sid.is_none());
-            let refusal = self.number.refusal_reason.filter(|refusal| match refusal {
-                NumberRefusal::NotForSale | NumberRefusal::NoTexts => true,
-                NumberRefusal::NotOwned => false,
-            });
-            if let (Some(refusal), Some(told)) = (refusal, before) {
-                return Ok(Err(Refused::AsBefore(refusal, told)));
-            }
-            let (account, number) = (self.account.account_sid.clone(), number.clone());
-            return Ok(Err(Refused::NotOwned { account, number }));
-        }
-        if !self.may_text_if_bought().await? {
-            return Ok(Err(Refused::NoTexts(number.clone())));
-        }
-        match done(self.carrier.buy_number(self.account, number, self.urls)).await {
-            Ok(bought) => {
-                self.did("bought", Some(bought.sid.clone()));
-                self.facts.webhook_was_set = true;
-                Ok(Ok(bought))
-            }
-            // Somebody has it. That may be us: the answer to an earlier purchase was lost.
-            Err(CarrierError::Refused { status: 400 | 404, message, .. }) => {
-                match done(self.carrier.find_number(self.account, number)).await? {
-                    Some(owned) => {
-                        self.did("found", Some(format!("the account owns it ({})", owned.sid)));
-                        Ok(Ok(owned))
-                    }
-                    None => Ok(Err(Refused::NotForSale(number.clone(), message))),
-                }
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Whether a number that is for sale can text, so that none is paid for that can't. One that is not found is nobody's
-    /// yet to judge: the purchase tells.
-    async fn may_text_if_bought(&self) -> Result<bool, CarrierError> {
-        let number = &self.number.number;
-        let Some(country) = self.number.country.clone() else { return Ok(true) };
-        let types =
-            if is_toll_free(number) { &[NumberType::TollFree][..] } else { &[NumberType::Local, NumberType::Mobile] };
-        for number_type in types {
-            let contains = Some(number.trim_start_matches('+').to_owned());
-            let wanted =
-                Wanted { country: country.clone(), number_type: *number_type, contains, sms: false, limit: 20 };
-            match done(self.carrier.search_numbers(self.account, &wanted)).await {
-                Ok(found) => {
-                    if let Some(found) = found.iter().find(|found| found.phone_number == *number) {
-                        return Ok(found.capabilities.sms);
-                    }
-                }
-                // No numbers of this type are sold there, or nobody may look: the purchase tells.
-                Err(CarrierError::Refused { status: 400 | 403 | 404, .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(true)
-    }
-
-    /// Sets the webhooks where they are not ours, unless somebody changed them who was to be left alone.
-    async fn point_here(&mut self, owned: &CarrierNumber) -> Result<(), CarrierError> {
-        let Some(drift) = owned.drift(self.urls) else {
-            self.facts.webhook = Some(WebhookState::Ok);
-            return Ok(());
-        };
-        let ours_once = self.number.webhook_set_at.is_some();
-        // Two projects must not take a number from each other for ever: the last one that asked has it.
-        let another_project = self.urls.lead_to_another_project(owned.sms_url.as_deref().unwrap_or_default());
-        if ours_once && (!self.number.mend_drift || another_project) {
-            let drift = if another_project {
-                "another project of this installation has it now; whoever attaches it last gets its texts".to_owned()
-            } else {
-                drift
-            };
-            if self.number.webhook != WebhookState::Drifted {
-                self.did("webhook drifted", Some(drift.clone()));
-            }
-            self.facts.webhook = Some(WebhookState::Drifted);
-            self.facts.webhook_detail = Some(drift);
-            return Ok(());
-        }
-        if ours_once {
-            self.did("webhook drifted", Some(drift.clone()));
-            // What is seen stays seen, should the mending fail.
-            self.facts.webhook = Some(WebhookState::Drifted);
-            self.facts.webhook_detail = Some(drift);
-        }
-        done(self.carrier.set_webhooks(self.account, owned, self.urls)).await?;
-        self.did("webhook set", Some(self.urls.messages.clone()));
-        self.facts.webhook = Some(WebhookState::Ok);
-        self.facts.webhook_detail = None;
-        self.facts.webhook_was_set = true;
-        Ok(())
-    }
-
-    /// Messaging services and registration. What can't be read is no reason to give up the number: it is told, and what was
-    /// known of it stays.
-    async fn look_for_trap(&mut self, sid: &str) -> Result<Option<Refused>, CarrierError> {
-        let service = match done(self.pools.service(self.carrier, self.account, sid)).await {
-            Ok(service) => service,
-            Err(error) => return self.unread(&error),
-        };
-        let trap = service.as_ref().and_then(|service| service.trap(self.urls));
-        if trap.is_some() && self.number.inbound_blocked_reason != trap {
-            self.did("a messaging service takes its texts", trap.clone());
-        }
-        self.facts.inbound_blocked_reason = Some(trap);
-        let toll_free = self.facts.number_type.as_deref() == Some("toll-free") || is_toll_free(&self.number.number);
-        let registered = match (toll_free, self.number.country.as_deref(), &service) {
-            (true, ..) => done(self.carrier.verification(self.account, sid)).await,
-            (false, Some(country), Some(service)) if A2P.contains(&country) => {
-                done(self.carrier.campaign(self.account, &service.sid)).await
-            }
-            (false, Some(country), None) if A2P.contains(&country) => {
-                Ok((Registration::Unregistered, Some("it is in no messaging service, so in no campaign".to_owned())))
-            }
-            _ => {
-                let known = self.number.registration_policy == RegistrationPolicy::None;
-                self.facts.registration = Some(if known { Registration::NotRequired } else { Registration::Unknown });
-                return Ok(None);
-            }
-        };
-        match registered {
-            Ok((registration, detail)) => {
-                if self.number.registration != registration {
-                    let told = match &detail {
-                        Some(detail) => format!("{registration}: {detail}"),
-                        None => registration.to_string(),
-                    };
-                    self.did("registration", Some(told));
-                }
-                self.facts.registration = Some(registration);
-                self.facts.registration_detail = detail;
-                if registration != Registration::Approved {
-                    self.facts.check_in_seconds = WAITING;
-                }
-                Ok(None)
-            }
-            Err(error) => self.unread(&error),
-        }
-    }
-
-    fn unread(&mut self, error: &CarrierError) -> Result<Option<Refused>, CarrierError> {
-        let why = match error {
-            CarrierError::Refused { status: 401 | 403, .. } => format!(
-                "the key may not read messaging services and registrations ({error}); give it read permission for Messaging, or PUT /v1/carrier without a key"
-            ),
-            error => error.to_string(),
-        };
-        // What a report said is no more than a suspicion while nobody can ask: texts are tried again.
-        let suspected = self.number.registration == Registration::Unregistered
-            && self.number.registration_detail.as_deref().is_some_and(|detail| detail.starts_with(BLOCKED_A_TEXT));
-        if suspected {
-            self.facts.registration = Some(Registration::Unknown);
-        }
-        self.facts.registration_detail = Some(format!("{NOT_LOOKED_AT}: {why}"));
-        self.facts.check_in_seconds = WAITING;
-        Ok(None)
-    }
-
-    /// Lets a number go: back to the carrier for good, or only from us.
-    async fn part(&mut self, release: bool) -> Result<Option<Refused>, CarrierError> {
-        let number = self.number.number.clone();
-        let Some(owned) = done(self.carrier.find_number(self.account, &number)).await? else {
-            self.facts.gone = true;
-            // An account that had it and is not ours any more goes on paying for it.
-            let other =
-                self.number.account_sid.clone().filter(|account| release && *account != self.account.account_sid);
-            return Ok(other.map(|account| Refused::OtherAccount { number, account }));
-        };
-        let elsewhere = self.urls.lead_to_another_project(owned.sms_url.as_deref().unwrap_or_default());
-        if release && !elsewhere {
-            done(self.carrier.release_number(self.account, &owned.sid)).await?;
-            self.did("released", Some(owned.sid));
-        } else if done(self.carrier.clear_webhooks(self.account, &owned, self.urls)).await? {
-            self.did("webhook taken off", None);
-        }
-        self.facts.gone = true;
-        Ok((release && elsewhere).then_some(Refused::UsedElsewhere { number }))
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&health::of_refusal(self))
     }
 }
 
-/// A call to the carrier that came to its end: here a test lets the process die.
-async fn done<T>(call: impl Future<Output = T>) -> T {
-    let answer = call.await;
-    failpoint::reach("number.after_call");
-    answer
+/// What becomes of the row of a number that is refused and never was ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnRefusal {
+    /// It stays, so that an operator sees what became of the number.
+    Keep,
+    /// It is removed, because whoever asked for the number hears of the refusal at once.
+    Forget,
 }
 
-/// Toll-free codes of the North American plan (<https://www.nanpa.com/numbering/toll-free>).
-fn is_toll_free(number: &str) -> bool {
-    ["800", "833", "844", "855", "866", "877", "888"]
-        .iter()
-        .any(|code| number.strip_prefix("+1").is_some_and(|rest| rest.starts_with(code)))
+/// What the reconciliation of a number came to.
+#[derive(Debug)]
+pub enum ReconcileOutcome {
+    /// The number is as desired.
+    Reconciled,
+    /// The carrier stopped it. It goes on later.
+    Interrupted(CarrierError),
+    /// The number can't be as desired.
+    Refused(Refusal),
+    /// Another process claimed the number in the meantime. Nothing was written.
+    LeaseLost,
+}
+
+/// What one attempt at the carrier came to.
+pub(super) enum AttemptOutcome {
+    Done,
+    Interrupted(CarrierError),
+    Refused(Refusal),
+}
+
+/// Reconciles numbers.
+#[derive(Clone)]
+pub struct Reconciler {
+    storage: Storage,
+    carriers: Carriers,
+    /// Where carriers reach us, without a slash at its end.
+    public_base: std::sync::Arc<str>,
+}
+
+impl Reconciler {
+    /// A reconciler of numbers whose carriers reach us at `public_base`.
+    pub fn new(storage: Storage, carriers: Carriers, public_base: std::sync::Arc<str>) -> Self {
+        Self { storage, carriers, public_base }
+    }
+
+    /// Reconciles a number until it is as desired, or until the carrier stops it, and writes what was observed.
+    pub async fn reconcile(
+        &self,
+        account: &CarrierAccount,
+        claim: &Claim,
+        freshness: Freshness,
+        on_refusal: OnRefusal,
+    ) -> Result<ReconcileOutcome, sqlx::Error> {
+        let urls = WebhookUrls::of(&self.public_base, account);
+        let attempt = Attempt {
+            carrier: self.carriers.of(account),
+            account,
+            urls: &urls,
+            number: &claim.number,
+            freshness,
+            observed: ObservedState { generation: claim.number.generation, ..ObservedState::default() },
+        };
+        let (outcome, observed) = number::while_leased(&self.storage, claim, LEASE_SECONDS, attempt.run()).await;
+        failpoint::reach("number.before_settle");
+        for step in &observed.steps {
+            tracing::info!(number_id = %claim.number.id, step = step.step, detail = step.detail, "a step was done at the carrier");
+        }
+        let was_never_ours = claim.number.carrier_sid.is_none();
+        let was_bought = claim.number.may_buy && observed.carrier_sid.is_some();
+        let is_refused = matches!(outcome, AttemptOutcome::Refused(_));
+        if is_refused && on_refusal == OnRefusal::Forget && was_never_ours && !was_bought {
+            number::forget(&mut *self.storage.connection().await?, claim).await?;
+        } else if !self.settle(claim, &observed).await? {
+            return Ok(ReconcileOutcome::LeaseLost);
+        }
+        Ok(match outcome {
+            AttemptOutcome::Done => ReconcileOutcome::Reconciled,
+            AttemptOutcome::Interrupted(error) => ReconcileOutcome::Interrupted(error),
+            AttemptOutcome::Refused(refusal) => ReconcileOutcome::Refused(refusal),
+        })
+    }
+
+    /// Writes that a number could not be reconciled now, and is to be tried later.
+    pub async fn put_off(&self, claim: &Claim) -> Result<(), sqlx::Error> {
+        let observed = ObservedState {
+            generation: claim.number.generation,
+            check_in_seconds: super::attempt::WAITING_SECONDS,
+            ..ObservedState::default()
+        };
+        self.settle(claim, &observed).await.map(|_| ())
+    }
+
+    /// Writes what was observed. Returns false if the lease was lost.
+    async fn settle(&self, claim: &Claim, observed: &ObservedState) -> Result<bool, sqlx::Error> {
+        let settle = || async move { number::settle(&mut *self.storage.connection().await?, claim, observed).await };
+        let is_settled = database::with_timeout(database::retry_on_deadlock(settle)).await?;
+        // An approval releases what waited for it.
+        self.storage.notifier().notify(JobKind::Delivery);
+        Ok(is_settled)
+    }
 }

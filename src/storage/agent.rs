@@ -1,86 +1,153 @@
-//! Agents and their versions: made, listed, read; a version never changes, and nothing here runs one.
+//! Agents and their versions. A version never changes.
 
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use crate::domain::agent::{
+    AgentKind, AgentSettings, AgentSpec, AgentSpecSummary, DEFAULT_TIMEOUT_SECONDS, FirstMessage, InactivitySettings,
+};
 use crate::secret::{SecretContext, SecretError, SecretKeys};
 use crate::storage::carrier_account::AccountError;
 use crate::storage::pagination::Page;
 use crate::storage::{Storage, new_id};
 
-/// An agent with its current version.
-#[derive(Debug, Clone, FromRow)]
-pub struct Agent {
+/// An agent with its current version. In lists the version has a summary of its spec.
+#[derive(Debug, Clone)]
+pub struct Agent<Spec = AgentSpec> {
     pub id: Uuid,
     pub name: String,
     pub created_at: DateTime<Utc>,
-    #[sqlx(flatten)]
-    pub version: Version,
+    pub version: Version<Spec>,
 }
 
-/// What a version says, fixed for ever.
-#[derive(Debug, Clone, FromRow)]
-pub struct Version {
+/// A version of an agent. In lists it has a summary of its spec.
+#[derive(Debug, Clone)]
+pub struct Version<Spec = AgentSpec> {
+    /// Counts from 1.
     pub version: i32,
-    /// `script` or `http`.
-    pub kind: String,
-    /// The script of a `script` agent; left out in lists.
-    #[sqlx(default)]
-    pub source: Option<String>,
-    /// Where the service of an `http` agent is.
-    pub url: Option<String>,
-    /// How long the service has for an answer.
-    pub timeout_seconds: i32,
-    pub greeting: Option<String>,
-    pub first_message: String,
-    pub debounce_seconds: i32,
-    #[sqlx(flatten)]
-    pub silence: Silence,
-    /// How many segments one text of it may cost; a longer one is cut.
-    pub max_segments: Option<i32>,
-    /// How many messages one turn may send in all. The rest is cut.
-    pub max_messages_per_turn: i32,
-    /// Whether typographic characters are replaced where they alone make a text UCS-2.
-    pub smart_encoding: bool,
-    pub error_message: Option<String>,
+    pub spec: Spec,
+    pub settings: AgentSettings,
     pub version_created_at: DateTime<Utc>,
-}
-
-/// How many messages one turn may send by default.
-pub const fn usual_messages_per_turn() -> i32 {
-    10
 }
 
 /// The contents of a version to be made.
 #[derive(Debug, Clone)]
 pub struct NewVersion {
-    pub kind: &'static str,
-    pub source: Option<String>,
-    pub url: Option<String>,
-    pub timeout_seconds: i32,
-    pub greeting: Option<String>,
-    pub first_message: &'static str,
-    pub debounce_seconds: i32,
-    pub silence: Silence,
-    pub max_segments: Option<i32>,
-    pub max_messages_per_turn: i32,
-    pub smart_encoding: bool,
-    pub error_message: Option<String>,
+    pub spec: AgentSpec,
+    pub settings: AgentSettings,
 }
 
-/// What becomes of a session in which nobody says anything. Read from the agent's current version, also for sessions
-/// that run on an older one.
-#[derive(Debug, Clone, FromRow)]
-pub struct Silence {
-    /// After how many seconds of it the person is warned.
-    pub warn_after_seconds: i32,
-    /// How many seconds they then have, from the carrier's acceptance of the warning.
-    pub grace_seconds: i32,
-    pub warning: String,
-    /// Said at the end, if anything.
-    pub closing: Option<String>,
+/// An agent's row with the row of its current version.
+#[derive(FromRow)]
+struct AgentRow {
+    id: Uuid,
+    name: String,
+    created_at: DateTime<Utc>,
+    #[sqlx(flatten)]
+    version: VersionRow,
+}
+
+/// A version's row.
+#[derive(FromRow)]
+struct VersionRow {
+    version: i32,
+    kind: AgentKind,
+    /// Lists leave it out.
+    #[sqlx(default)]
+    source: Option<String>,
+    url: Option<String>,
+    timeout_seconds: i32,
+    greeting: Option<String>,
+    first_message: FirstMessage,
+    debounce_seconds: i32,
+    warn_after_seconds: i32,
+    grace_seconds: i32,
+    warning: String,
+    closing: Option<String>,
+    max_segments: Option<i32>,
+    max_messages_per_turn: i32,
+    smart_encoding: bool,
+    error_message: Option<String>,
+    version_created_at: DateTime<Utc>,
+}
+
+impl VersionRow {
+    /// What the version runs.
+    fn spec(&mut self) -> Result<AgentSpec, sqlx::Error> {
+        match (self.kind, self.source.take(), self.url.take()) {
+            (AgentKind::Script, Some(source), None) => Ok(AgentSpec::Script { source }),
+            (AgentKind::Http, None, Some(url)) => Ok(AgentSpec::Http { url, timeout_seconds: self.timeout_seconds }),
+            (kind @ (AgentKind::Script | AgentKind::Http), ..) => Err(self.inconsistent(kind)),
+        }
+    }
+
+    /// The same without the source.
+    fn summary(&mut self) -> Result<AgentSpecSummary, sqlx::Error> {
+        match (self.kind, self.url.take()) {
+            (AgentKind::Script, None) => Ok(AgentSpecSummary::Script),
+            (AgentKind::Http, Some(url)) => Ok(AgentSpecSummary::Http { url, timeout_seconds: self.timeout_seconds }),
+            (kind @ (AgentKind::Script | AgentKind::Http), _) => Err(self.inconsistent(kind)),
+        }
+    }
+
+    fn inconsistent(&self, kind: AgentKind) -> sqlx::Error {
+        sqlx::Error::Decode(format!("version {} of kind {kind} lacks what it runs", self.version).into())
+    }
+
+    fn into_version<Spec>(self, spec: Spec) -> Version<Spec> {
+        Version {
+            version: self.version,
+            spec,
+            settings: AgentSettings {
+                greeting: self.greeting,
+                first_message: self.first_message,
+                debounce_seconds: self.debounce_seconds,
+                inactivity: InactivitySettings {
+                    warn_after_seconds: self.warn_after_seconds,
+                    grace_seconds: self.grace_seconds,
+                    warning: self.warning,
+                    closing: self.closing,
+                },
+                max_segments: self.max_segments,
+                max_messages_per_turn: self.max_messages_per_turn,
+                smart_encoding: self.smart_encoding,
+                error_message: self.error_message,
+            },
+            version_created_at: self.version_created_at,
+        }
+    }
+}
+
+impl TryFrom<VersionRow> for Version {
+    type Error = sqlx::Error;
+
+    fn try_from(mut row: VersionRow) -> Result<Self, sqlx::Error> {
+        let spec = row.spec()?;
+        Ok(row.into_version(spec))
+    }
+}
+
+impl TryFrom<VersionRow> for Version<AgentSpecSummary> {
+    type Error = sqlx::Error;
+
+    fn try_from(mut row: VersionRow) -> Result<Self, sqlx::Error> {
+        let summary = row.summary()?;
+        Ok(row.into_version(summary))
+    }
+}
+
+impl<Spec> TryFrom<AgentRow> for Agent<Spec>
+where
+    Version<Spec>: TryFrom<VersionRow, Error = sqlx::Error>,
+{
+    type Error = sqlx::Error;
+
+    fn try_from(row: AgentRow) -> Result<Self, sqlx::Error> {
+        let AgentRow { id, name, created_at, version } = row;
+        Ok(Self { id, name, created_at, version: version.try_into()? })
+    }
 }
 
 /// A new signing secret, and the key that encrypts it.
@@ -121,13 +188,13 @@ pub async fn create(
     if let Some(secret) = secret {
         give_signing_secret(&mut transaction, id, &SealedSecret::of(project_id, id, secret)).await?;
     }
-    let agent = sqlx::query_as(include_str!("../../sql/queries/agent/find.sql"))
+    let agent: AgentRow = sqlx::query_as(include_str!("../../sql/queries/agent/find.sql"))
         .bind(project_id)
         .bind(id)
         .fetch_one(&mut *transaction)
         .await?;
     transaction.commit().await?;
-    Ok(agent)
+    agent.try_into()
 }
 
 /// Adds a version and makes it current: sessions opened from now on run it. It takes the secret if it needs one and
@@ -151,13 +218,13 @@ pub async fn add_version(
         Some(secret) => give_signing_secret(&mut transaction, id, &SealedSecret::of(project_id, id, secret)).await?,
         None => false,
     };
-    let agent = sqlx::query_as(include_str!("../../sql/queries/agent/find.sql"))
+    let agent: AgentRow = sqlx::query_as(include_str!("../../sql/queries/agent/find.sql"))
         .bind(project_id)
         .bind(id)
         .fetch_one(&mut *transaction)
         .await?;
     transaction.commit().await?;
-    Ok(Some((agent, taken)))
+    Ok(Some((agent.try_into()?, taken)))
 }
 
 async fn give_signing_secret(
@@ -218,24 +285,30 @@ async fn insert_version(
     number: i32,
     version: &NewVersion,
 ) -> Result<(), sqlx::Error> {
+    let NewVersion { spec, settings } = version;
+    let (source, url, timeout_seconds) = match spec {
+        AgentSpec::Script { source } => (Some(source), None, DEFAULT_TIMEOUT_SECONDS),
+        AgentSpec::Http { url, timeout_seconds } => (None, Some(url), *timeout_seconds),
+    };
     sqlx::query(include_str!("../../sql/queries/agent/insert_version.sql"))
         .bind(agent_id)
         .bind(number)
-        .bind(version.kind)
-        .bind(&version.source)
-        .bind(&version.url)
-        .bind(version.timeout_seconds)
-        .bind(&version.greeting)
-        .bind(version.first_message)
-        .bind(version.debounce_seconds)
-        .bind(&version.error_message)
-        .bind(version.silence.warn_after_seconds)
-        .bind(version.silence.grace_seconds)
-        .bind(&version.silence.warning)
-        .bind(&version.silence.closing)
-        .bind(version.max_segments)
-        .bind(version.smart_encoding)
-        .bind(version.max_messages_per_turn)
+        .bind(spec.kind())
+        .bind(source)
+        .bind(url)
+        .bind(timeout_seconds)
+        .bind(&settings.greeting)
+        .bind(settings.first_message)
+        .bind(settings.debounce_seconds)
+        .bind(&settings.error_message)
+        .bind(settings.inactivity.warn_after_seconds)
+        .bind(settings.inactivity.grace_seconds)
+        .bind(&settings.inactivity.warning)
+        .bind(&settings.inactivity.closing)
+        .bind(settings.max_segments)
+        .bind(settings.smart_encoding)
+        .bind(settings.max_messages_per_turn)
+        .bind(spec.reads_history())
         .execute(connection)
         .await?;
     Ok(())
@@ -243,11 +316,12 @@ async fn insert_version(
 
 /// One agent of a project, with its current version.
 pub async fn find(storage: &Storage, project_id: Uuid, id: Uuid) -> Result<Option<Agent>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/queries/agent/find.sql"))
+    let found: Option<AgentRow> = sqlx::query_as(include_str!("../../sql/queries/agent/find.sql"))
         .bind(project_id)
         .bind(id)
         .fetch_optional(&storage.pool)
-        .await
+        .await?;
+    found.map(Agent::try_from).transpose()
 }
 
 /// The agents of a project, newest first, without their sources.
@@ -256,14 +330,15 @@ pub async fn list(
     project_id: Uuid,
     before: Option<Uuid>,
     limit: u32,
-) -> Result<Page<Agent>, sqlx::Error> {
-    let rows = sqlx::query_as(include_str!("../../sql/queries/agent/list.sql"))
+) -> Result<Page<Agent<AgentSpecSummary>>, sqlx::Error> {
+    let rows: Vec<AgentRow> = sqlx::query_as(include_str!("../../sql/queries/agent/list.sql"))
         .bind(project_id)
         .bind(before)
         .bind(i64::from(limit) + 1)
         .fetch_all(&storage.pool)
         .await?;
-    Ok(Page::of(rows, limit, |agent: &Agent| agent.id.to_string()))
+    let agents: Vec<Agent<AgentSpecSummary>> = rows.into_iter().map(Agent::try_from).collect::<Result<_, _>>()?;
+    Ok(Page::of(agents, limit, |agent| agent.id.to_string()))
 }
 
 /// The versions of an agent, newest first, without their sources.
@@ -273,15 +348,16 @@ pub async fn list_versions(
     id: Uuid,
     before: Option<i32>,
     limit: u32,
-) -> Result<Page<Version>, sqlx::Error> {
-    let rows = sqlx::query_as(include_str!("../../sql/queries/agent/list_versions.sql"))
+) -> Result<Page<Version<AgentSpecSummary>>, sqlx::Error> {
+    let rows: Vec<VersionRow> = sqlx::query_as(include_str!("../../sql/queries/agent/list_versions.sql"))
         .bind(project_id)
         .bind(id)
         .bind(before)
         .bind(i64::from(limit) + 1)
         .fetch_all(&storage.pool)
         .await?;
-    Ok(Page::of(rows, limit, |version: &Version| version.version.to_string()))
+    let versions: Vec<Version<AgentSpecSummary>> = rows.into_iter().map(Version::try_from).collect::<Result<_, _>>()?;
+    Ok(Page::of(versions, limit, |version| version.version.to_string()))
 }
 
 /// One version of an agent of a project.
@@ -291,19 +367,72 @@ pub async fn find_version(
     id: Uuid,
     version: i32,
 ) -> Result<Option<Version>, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/queries/agent/find_version.sql"))
+    let found: Option<VersionRow> = sqlx::query_as(include_str!("../../sql/queries/agent/find_version.sql"))
         .bind(project_id)
         .bind(id)
         .bind(version)
         .fetch_optional(&storage.pool)
-        .await
+        .await?;
+    found.map(Version::try_from).transpose()
 }
 
 /// The version that a session runs. It never changes, so the caller may keep it.
 pub async fn version(storage: &Storage, agent_id: Uuid, version: i32) -> Result<Version, sqlx::Error> {
-    sqlx::query_as(include_str!("../../sql/queries/agent/version.sql"))
+    let found: VersionRow = sqlx::query_as(include_str!("../../sql/queries/agent/version.sql"))
         .bind(agent_id)
         .bind(version)
         .fetch_one(&storage.pool)
-        .await
+        .await?;
+    found.try_into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(kind: AgentKind, source: Option<&str>, url: Option<&str>) -> VersionRow {
+        VersionRow {
+            version: 7,
+            kind,
+            source: source.map(str::to_owned),
+            url: url.map(str::to_owned),
+            timeout_seconds: 5,
+            greeting: None,
+            first_message: FirstMessage::Greet,
+            debounce_seconds: 0,
+            warn_after_seconds: 86_400,
+            grace_seconds: 600,
+            warning: "Are you still there?".to_owned(),
+            closing: None,
+            max_segments: None,
+            max_messages_per_turn: 10,
+            smart_encoding: false,
+            error_message: None,
+            version_created_at: DateTime::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn a_row_that_lacks_what_its_kind_runs_is_a_decode_error() {
+        let (source, url) = (Some("def reply(conv, text): return text"), Some("https://agent.example.com"));
+        for (kind, source, url, is_consistent) in [
+            (AgentKind::Script, source, None, true),
+            (AgentKind::Script, None, None, false),
+            (AgentKind::Script, source, url, false),
+            (AgentKind::Script, None, url, false),
+            (AgentKind::Http, None, url, true),
+            (AgentKind::Http, None, None, false),
+            (AgentKind::Http, source, url, false),
+            (AgentKind::Http, source, None, false),
+        ] {
+            match Version::<AgentSpec>::try_from(row(kind, source, url)) {
+                Ok(version) => assert!(is_consistent && version.spec.kind() == kind, "{version:?}"),
+                Err(sqlx::Error::Decode(error)) => assert!(!is_consistent, "{error}"),
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert!(Version::<AgentSpecSummary>::try_from(row(AgentKind::Script, None, None)).is_ok());
+        assert!(Version::<AgentSpecSummary>::try_from(row(AgentKind::Script, None, url)).is_err());
+        assert!(Version::<AgentSpecSummary>::try_from(row(AgentKind::Http, None, None)).is_err());
+    }
 }

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use uuid::Uuid;
 
-use crate::domain::carrier_account::Account;
+use crate::domain::carrier_account::{CarrierAccount, Credentials, TwilioCredentials};
 use crate::secret::{SecretContext, SecretError, SecretKeys};
 use crate::storage::Storage;
 use crate::storage::database;
@@ -53,8 +53,8 @@ impl From<SecretError> for AccountError {
 pub struct Accounts {
     storage: Storage,
     key: SecretKeys,
-    by_project: Cache<Uuid, Option<Arc<Account>>>,
-    by_webhook_key: Cache<String, Option<Arc<Account>>>,
+    by_project: Cache<Uuid, Option<Arc<CarrierAccount>>>,
+    by_webhook_key: Cache<String, Option<Arc<CarrierAccount>>>,
     /// Webhook keys that were right.
     known: Cache<String, ()>,
     unsure: Arc<Semaphore>,
@@ -86,7 +86,7 @@ impl Accounts {
     }
 
     /// The account of a project.
-    pub async fn of_project(&self, project_id: Uuid) -> Result<Option<Arc<Account>>, AccountError> {
+    pub async fn of_project(&self, project_id: Uuid) -> Result<Option<Arc<CarrierAccount>>, AccountError> {
         if let Some(account) = self.by_project.get(&project_id).await {
             return Ok(account);
         }
@@ -103,7 +103,7 @@ impl Accounts {
     }
 
     /// The account of the project that a webhook key stands for.
-    pub async fn of_webhook_key(&self, webhook_key: &str) -> Result<Option<Arc<Account>>, AccountError> {
+    pub async fn of_webhook_key(&self, webhook_key: &str) -> Result<Option<Arc<CarrierAccount>>, AccountError> {
         if !is_webhook_key(webhook_key) {
             return Ok(None);
         }
@@ -120,7 +120,7 @@ impl Accounts {
     }
 
     /// The same, asked anew: for a signature that fails, since the token may just have changed.
-    pub async fn of_webhook_key_anew(&self, webhook_key: &str) -> Result<Option<Arc<Account>>, AccountError> {
+    pub async fn of_webhook_key_anew(&self, webhook_key: &str) -> Result<Option<Arc<CarrierAccount>>, AccountError> {
         let turn = self.turn().await?;
         let account = self.read_by_webhook_key(webhook_key).await?;
         drop(turn);
@@ -129,20 +129,21 @@ impl Accounts {
     }
 
     /// Seals and writes the account of a project, over the one it had.
-    pub async fn put(&self, account: &Account) -> Result<(), sqlx::Error> {
+    pub async fn put(&self, account: &CarrierAccount) -> Result<(), sqlx::Error> {
         let seal = |column, secret: &SecretString| {
             self.key.encrypt(&SecretContext::of_carrier_account(account.project_id, column), secret)
         };
+        let Credentials::Twilio(credentials) = &account.credentials;
         let mut connection = self.storage.connection().await?;
         sqlx::query_file!(
             "sql/queries/carrier_account/put.sql",
             account.project_id,
-            account.account_sid,
+            credentials.account_sid,
             self.key.id(),
-            seal("auth_token", &account.auth_token),
-            account.next_auth_token.as_ref().map(|token| seal("next_auth_token", token)),
-            account.api_key.as_ref().map(|(sid, _)| sid.as_str()),
-            account.api_key.as_ref().map(|(_, secret)| seal("api_key_secret", secret)),
+            seal("auth_token", &credentials.auth_token),
+            credentials.next_auth_token.as_ref().map(|token| seal("next_auth_token", token)),
+            credentials.api_key.as_ref().map(|(sid, _)| sid.as_str()),
+            credentials.api_key.as_ref().map(|(_, secret)| seal("api_key_secret", secret)),
         )
         .execute(&mut *connection)
         .await?;
@@ -152,7 +153,7 @@ impl Accounts {
         Ok(())
     }
 
-    async fn read_by_webhook_key(&self, webhook_key: &str) -> Result<Option<Arc<Account>>, AccountError> {
+    async fn read_by_webhook_key(&self, webhook_key: &str) -> Result<Option<Arc<CarrierAccount>>, AccountError> {
         let reading = async {
             let mut connection = self.storage.connection().await?;
             let found = sqlx::query_file_as!(Row, "sql/queries/carrier_account/find_by_webhook_key.sql", webhook_key);
@@ -173,7 +174,7 @@ impl Accounts {
         }
     }
 
-    fn open(&self, row: Option<Row>) -> Result<Option<Arc<Account>>, AccountError> {
+    fn open(&self, row: Option<Row>) -> Result<Option<Arc<CarrierAccount>>, AccountError> {
         let Some(row) = row else { return Ok(None) };
         let open = |column, sealed: &[u8]| {
             self.key.decrypt(&SecretContext::of_carrier_account(row.project_id, column), &row.key_id, sealed)
@@ -182,13 +183,16 @@ impl Accounts {
             (Some(sid), Some(secret)) => Some((sid, open("api_key_secret", secret)?)),
             _ => None,
         };
-        Ok(Some(Arc::new(Account {
-            project_id: row.project_id,
-            webhook_key: row.webhook_key,
+        let credentials = TwilioCredentials {
             auth_token: open("auth_token", &row.auth_token)?,
             next_auth_token: row.next_auth_token.as_deref().map(|token| open("next_auth_token", token)).transpose()?,
             api_key,
             account_sid: row.account_sid,
+        };
+        Ok(Some(Arc::new(CarrierAccount {
+            project_id: row.project_id,
+            webhook_key: row.webhook_key,
+            credentials: Credentials::Twilio(credentials),
         })))
     }
 }

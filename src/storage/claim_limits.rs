@@ -1,5 +1,5 @@
-//! The limits of one claim, in all and for each owner, so that slow work of one owner does not fill every slot. Claims
-//! nothing itself.
+//! The limits of one claim, in all and for each owner, so that slow jobs of one owner do not fill every slot. The SQL
+//! function `within_quotas` applies them.
 
 use std::collections::HashMap;
 
@@ -13,8 +13,8 @@ pub struct ClaimLimits {
     pub most: i64,
     /// What each owner may have.
     pub owners: Quotas,
-    /// What each project may have with all of its owners. Only claims of turns use it: no other work has several owners
-    /// that share a project and could crowd out others.
+    /// What each project may have with all of its owners. Only claims of turns use it: no other kind of job has
+    /// several owners that share a project and could crowd out others.
     pub projects: Quotas,
     /// The only rows to claim, if not all may be claimed.
     pub only: Option<Vec<Uuid>>,
@@ -54,14 +54,14 @@ impl Quotas {
     pub(super) fn parameters(&self) -> QuotaParameters {
         let (limited, quotas): (Vec<Uuid>, Vec<i32>) =
             self.by_id.iter().filter(|(_, quota)| **quota > 0).map(|(id, quota)| (*id, as_integer(*quota))).unzip();
-        QuotaParameters { barred: self.full(), limited, quotas, others: as_integer(self.others) }
+        QuotaParameters { full: self.full(), limited, quotas, others: as_integer(self.others) }
     }
 }
 
 /// The four parameters of a claim that are quotas.
 pub(super) struct QuotaParameters {
     /// The ids with a quota of 0.
-    pub barred: Vec<Uuid>,
+    pub full: Vec<Uuid>,
     /// The ids with another quota of their own.
     pub limited: Vec<Uuid>,
     /// The quota of each limited id.
@@ -87,7 +87,7 @@ impl ClaimLimits {
     }
 
     /// The owners and the projects with a quota of 0.
-    pub fn barred(&self) -> Vec<Uuid> {
+    pub fn full(&self) -> Vec<Uuid> {
         [self.owners.full(), self.projects.full()].concat()
     }
 

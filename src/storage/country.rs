@@ -9,6 +9,7 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use crate::domain::country::Confidence;
 use crate::domain::number::RegistrationPolicy;
 use crate::storage::number::Number;
 use crate::storage::pagination::{Page, rows_to_read};
@@ -33,7 +34,7 @@ pub struct Country {
     pub registration_detail: Option<String>,
     /// Who says so.
     pub sources: Vec<String>,
-    pub confidence: Option<String>,
+    pub confidence: Option<Confidence>,
     pub as_of: Option<NaiveDate>,
     /// Why the project has a rule of its own.
     pub note: Option<String>,

@@ -14,14 +14,14 @@ use crate::storage::batcher::BatchError;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::composite::composite;
 use crate::storage::set_aside::{Claiming, read_claims};
-use crate::storage::{Storage, new_id};
+use crate::storage::{Storage, new_id, turn};
 
 /// How long an unknown delivery is left to the carrier's own report before it is looked for.
 const LOOK_AFTER_SECONDS: f64 = 3.0;
 
 /// A moment by a clock that goes on while the process or the whole machine sleeps. It decides nothing but whether to let a
 /// claim go that may be somebody else's by now.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BootInstant(Duration);
 
 impl BootInstant {
@@ -47,7 +47,7 @@ impl Default for BootInstant {
 }
 
 /// A delivery that this process is about to send. It is `sending` and committed as such.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
     pub id: Uuid,
     pub token: Uuid,
@@ -64,6 +64,23 @@ pub struct Claim {
     pub attempt: i32,
     /// By this machine's clock, before the claim was asked for: its lease can't have begun earlier.
     pub asked_at: BootInstant,
+}
+
+impl Claim {
+    /// The first claim of the delivery of a message that a claimed turn sends, as the claim of its row would be.
+    pub(super) fn of_new_message(id: Uuid, body: String, turn: &turn::Claim) -> Self {
+        let row = ClaimRow {
+            id,
+            project_id: turn.project_id,
+            session_id: turn.session_id,
+            from: turn.number.clone(),
+            to: turn.contact.clone(),
+            body,
+            media_urls: Vec::new(),
+            attempt: 1,
+        };
+        row.into_claim(new_id(), BootInstant::now())
+    }
 }
 
 /// The row of a [`Claim`]. The names of the columns say in the SQL text which of them are never null.
@@ -100,7 +117,7 @@ pub async fn claim(storage: &Storage, limits: ClaimLimits, lease_seconds: u32) -
         ClaimRow,
         "sql/queries/delivery/claim.sql",
         limits.most,
-        &owners.barred[..],
+        &owners.full[..],
         &owners.limited[..],
         &owners.quotas[..],
         owners.others,
@@ -125,7 +142,7 @@ pub async fn give_back(connection: &mut PgConnection, claims: &[Claim]) -> Resul
 pub struct Refusal {
     /// The carrier's error code, when it gave one.
     pub code: Option<i32>,
-    /// What kind of error it is (see `twilio::error_class`).
+    /// What kind of error it is (see [`crate::domain::delivery::DeliveryErrorClass`]).
     pub class: String,
     pub detail: String,
 }

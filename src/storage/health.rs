@@ -1,4 +1,4 @@
-//! Whether the database answers and has this binary's schema, and how much work waits; it mends nothing.
+//! Whether the database answers and has this binary's schema, and how much work waits.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -52,7 +52,7 @@ pub(super) struct Ingest(Arc<Mutex<Option<Failing>>>);
 /// Ingests that failed since the last success.
 struct Failing {
     /// The contacts whose texts failed, as far as needed to tell them apart.
-    pairs: HashSet<Pair>,
+    contacts: HashSet<ContactKey>,
     /// Whether an ingest failed for a reason that can't be one row's.
     is_of_the_database: bool,
     last: Instant,
@@ -60,9 +60,9 @@ struct Failing {
 
 /// The hash of a number and a contact. The numbers themselves are not kept.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Pair([u8; 32]);
+pub struct ContactKey([u8; 32]);
 
-impl Pair {
+impl ContactKey {
     pub fn of(project_id: Uuid, number: &str, contact: &str) -> Self {
         Self(sha256(format!("{project_id} {number} {contact}").as_bytes()))
     }
@@ -71,18 +71,18 @@ impl Pair {
 impl Ingest {
     /// Records that a text could not be stored, either because of the database or perhaps because of one row that the
     /// text needs.
-    pub fn failed(&self, pair: Pair, is_of_the_database: bool) {
+    pub fn failed(&self, contact: ContactKey, is_of_the_database: bool) {
         let mut failing = self.failing();
         let now = Instant::now();
         // An old failure without texts since says nothing about the present.
         let mut so_far = failing
             .take()
             .filter(|so_far| so_far.last.elapsed() < FAILED_FOR)
-            .unwrap_or_else(|| Failing { pairs: HashSet::new(), is_of_the_database: false, last: now });
+            .unwrap_or_else(|| Failing { contacts: HashSet::new(), is_of_the_database: false, last: now });
         so_far.last = now;
         so_far.is_of_the_database |= is_of_the_database;
-        if so_far.pairs.len() < CONTACTS {
-            so_far.pairs.insert(pair);
+        if so_far.contacts.len() < CONTACTS {
+            so_far.contacts.insert(contact);
         }
         *failing = Some(so_far);
     }
@@ -95,7 +95,7 @@ impl Ingest {
     /// Whether texts could not be stored a moment ago, and none was stored since.
     fn fails(&self) -> bool {
         self.failing().as_ref().is_some_and(|failing| {
-            failing.last.elapsed() < FAILED_FOR && (failing.is_of_the_database || failing.pairs.len() >= CONTACTS)
+            failing.last.elapsed() < FAILED_FOR && (failing.is_of_the_database || failing.contacts.len() >= CONTACTS)
         })
     }
 
@@ -315,7 +315,7 @@ mod tests {
     #[test]
     fn one_contact_whose_row_is_held_is_no_reason_and_two_are_one() {
         let ingest = Ingest::default();
-        let pair = |contact: &str| Pair::of(Uuid::nil(), "+14155550199", contact);
+        let pair = |contact: &str| ContactKey::of(Uuid::nil(), "+14155550199", contact);
         for _ in 0..9 {
             ingest.failed(pair("+14155550101"), false);
         }

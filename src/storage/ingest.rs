@@ -5,22 +5,21 @@ use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
+use sqlx::postgres::PgRow;
 use sqlx::types::Json;
-use sqlx::{FromRow, PgConnection};
+use sqlx::{FromRow, PgConnection, Row};
 use uuid::Uuid;
 
 use crate::domain::bounds;
 use crate::domain::consent::Keyword;
 use crate::domain::job::JobKind;
-use crate::domain::session::{Channel, SessionOrigin};
 use crate::failpoint;
 use crate::storage::batcher::BatchError;
 use crate::storage::composite::composite;
 use crate::storage::database;
-use crate::storage::eager_dispatch::{Beginnings, Place};
-use crate::storage::health::Pair;
-use crate::storage::turn::{Claim, WaitingMessage};
+use crate::storage::health::ContactKey;
+use crate::storage::turn::{Claim, ClaimedSession, NewTurn, WaitingMessage};
 use crate::storage::{Storage, new_id};
 
 /// A text as the carrier's door understood it.
@@ -43,6 +42,17 @@ pub struct Text {
     pub keyword: Option<Keyword>,
     /// When it was said, by the carrier's clock, if that is long ago: a text that was read back.
     pub said_at: Option<DateTime<Utc>>,
+    /// The slot that the caller keeps for the turn of this message.
+    pub permit: Option<TurnPermit>,
+}
+
+/// A slot for a turn of an agent. If the turn of a message is that agent's and needs nothing but the message, it is
+/// claimed for the caller as the message is stored.
+#[derive(Debug, Clone, Copy)]
+pub struct TurnPermit {
+    pub agent_id: Uuid,
+    /// For how many seconds the turn is claimed.
+    pub lease_seconds: u32,
 }
 
 /// The longest stored media type, in bytes. The longest registered type has about ninety.
@@ -70,8 +80,6 @@ pub enum IngestOutcome {
     Stored {
         session_id: Uuid,
         message_id: Uuid,
-        /// Its turn runs in this process: nobody needs to be told of it.
-        begun: bool,
     },
     /// It is stored, and no turn will answer it: a keyword, a text of somebody who has opted out, or one that is held by
     /// a guard.
@@ -101,41 +109,66 @@ impl IngestOutcome {
     }
 }
 
-/// Why a text was not ingested.
+/// A stored message.
+#[derive(Debug)]
+pub struct Ingested {
+    pub outcome: IngestOutcome,
+    /// The agent of its session, if the message waits for an answer.
+    pub agent_id: Option<Uuid>,
+    /// Its turn, if it was claimed for the caller. Nobody else is notified of it.
+    pub claim: Option<Box<Claim>>,
+}
+
+/// Why a message was not stored.
 #[derive(Debug, thiserror::Error)]
-pub enum NotTaken {
+pub enum NotIngested {
     #[error("the database did not store it in time")]
     TooLate,
     #[error(transparent)]
     Refused(BatchError),
 }
 
-/// Ingests a text, waiting until `deadline` at most. When this returns a result, it is committed. After a time-out the
-/// text may still be committed a moment later. If the carrier sends it again, its id keeps it one message.
-pub async fn take_in(storage: &Storage, text: Text, deadline: Instant) -> Result<IngestOutcome, NotTaken> {
-    let pair = Pair::of(text.project_id, &text.to, &text.from);
-    // A client that goes away drops this future, and nothing is counted, because that says nothing about the database.
-    let taken = match tokio::time::timeout_at(deadline.into(), storage.intake.submit(text)).await {
-        Ok(Ok(taken)) => taken,
-        Ok(Err(error)) => {
-            if error.is_of_the_database() {
-                storage.ingest.failed(pair, !error.may_be_of_a_row());
-            }
-            return Err(NotTaken::Refused(error));
-        }
-        Err(_) => {
-            storage.ingest.failed(pair, false);
-            return Err(NotTaken::TooLate);
-        }
-    };
-    storage.ingest.succeeded();
-    match &taken {
-        IngestOutcome::Stored { begun: false, .. } => storage.notifier.notify(JobKind::Turn),
+/// Stores a message. When this returns, it is committed. The caller must run the turn that was claimed for it.
+pub async fn store(storage: &Storage, text: Text) -> Result<Ingested, BatchError> {
+    let ingested = storage.intake.submit(text).await?;
+    match &ingested.outcome {
+        IngestOutcome::Stored { .. } if ingested.claim.is_none() => storage.notifier.notify(JobKind::Turn),
         // HELP may have an answer.
         IngestOutcome::Noted { reason, .. } if reason == "keyword" => storage.notifier.notify(JobKind::Delivery),
         _ => {}
     }
-    Ok(taken)
+    Ok(ingested)
+}
+
+/// Tells the contact of a message for [`wait`].
+pub fn contact_key(text: &Text) -> ContactKey {
+    ContactKey::of(text.project_id, &text.to, &text.from)
+}
+
+/// Waits until a message is stored, until `deadline` at most, and records for `/readyz` whether it was.
+pub async fn wait(
+    storage: &Storage,
+    contact: ContactKey,
+    deadline: Instant,
+    storing: impl Future<Output = Result<IngestOutcome, BatchError>>,
+) -> Result<IngestOutcome, NotIngested> {
+    // A client that goes away drops this future, and nothing is counted, because that says nothing about the database.
+    match tokio::time::timeout_at(deadline.into(), storing).await {
+        Ok(Ok(outcome)) => {
+            storage.ingest.succeeded();
+            Ok(outcome)
+        }
+        Ok(Err(error)) => {
+            if error.is_of_the_database() {
+                storage.ingest.failed(contact, !error.may_be_of_a_row());
+            }
+            Err(NotIngested::Refused(error))
+        }
+        Err(_) => {
+            storage.ingest.failed(contact, false);
+            Err(NotIngested::TooLate)
+        }
+    }
 }
 
 /// Those of the carrier's message ids that are not recorded yet.
@@ -205,83 +238,85 @@ struct TextRow {
 
 composite!(TextRow, "incoming_text");
 
-#[derive(FromRow)]
+/// A row of the statement that stores messages.
 struct IngestRow {
     outcome: String,
     why: Option<String>,
     message_id: Option<Uuid>,
     session_id: Option<Uuid>,
     agent_id: Option<Uuid>,
-    /// Set when its turn is claimed; so is what follows then.
-    begun_at: Option<DateTime<Utc>>,
-    seq: Option<i64>,
-    number_id: Option<Uuid>,
-    origin: Option<SessionOrigin>,
-    begun_by_agent: Option<bool>,
-    agent_version: Option<i32>,
-    started: Option<bool>,
-    state: Option<Json<Map<String, Value>>>,
-    language: Option<String>,
-    handled_seq: Option<i64>,
+    claimed: Option<ClaimedRow>,
 }
 
-/// Writes all texts in one transaction. Only a turn that begins at once needs the session's state. If the state can't
-/// be read, the texts are written without it, and the claim of the turn sets the session aside.
+/// What the statement returns of a turn that it claimed.
+struct ClaimedRow {
+    claimed_at: DateTime<Utc>,
+    seq: i64,
+    session: ClaimedSession,
+}
+
+impl FromRow<'_, PgRow> for IngestRow {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        let claimed = match row.try_get("begun_at")? {
+            Some(claimed_at) => {
+                Some(ClaimedRow { claimed_at, seq: row.try_get("seq")?, session: ClaimedSession::from_row(row)? })
+            }
+            None => None,
+        };
+        Ok(Self {
+            outcome: row.try_get("outcome")?,
+            why: row.try_get("why")?,
+            message_id: row.try_get("message_id")?,
+            session_id: row.try_get("session_id")?,
+            agent_id: row.try_get("agent_id")?,
+            claimed,
+        })
+    }
+}
+
+/// Stores all messages in one transaction. Only a turn that is claimed at once needs the session's state. If the state
+/// can't be read, the messages are stored without claims, and the claim of the turn sets the session aside.
 pub(super) async fn flush_somehow(
     connection: &mut PgConnection,
-    texts: Vec<Text>,
-    beginnings: Option<&Beginnings>,
-) -> Result<Vec<IngestOutcome>, sqlx::Error> {
-    if beginnings.is_none() {
-        return flush(connection, texts, None).await;
-    }
-    match flush(connection, texts.clone(), beginnings).await {
-        Err(error) if database::is_of_the_data(&error) => {
-            database::count_retry("unreadable_row");
-            flush(connection, texts, None).await
+    mut texts: Vec<Text>,
+) -> Result<Vec<Ingested>, sqlx::Error> {
+    if texts.iter().any(|text| text.permit.is_some()) {
+        match flush(connection, texts.clone()).await {
+            Err(error) if database::is_of_the_data(&error) => database::count_retry("unreadable_row"),
+            flushed => return flushed,
         }
-        flushed => flushed,
+        texts.iter_mut().for_each(|text| text.permit = None);
     }
+    flush(connection, texts).await
 }
 
-/// One transaction, one round trip for all of them; turns for which there is a place begin.
-async fn flush(
-    connection: &mut PgConnection,
-    mut texts: Vec<Text>,
-    beginnings: Option<&Beginnings>,
-) -> Result<Vec<IngestOutcome>, sqlx::Error> {
+/// Stores all messages with one round trip. The turns of those with a permit are claimed.
+async fn flush(connection: &mut PgConnection, mut texts: Vec<Text>) -> Result<Vec<Ingested>, sqlx::Error> {
     let forms: Vec<Vec<u8>> = texts.iter_mut().map(|text| std::mem::take(&mut text.form)).collect();
     let token = new_id();
-    let (rows, places): (Vec<TextRow>, Vec<Option<Place>>) = texts
-        .into_iter()
-        .zip(0..)
-        .map(|(text, ordinal)| {
-            let place = beginnings.and_then(|beginnings| beginnings.reserve(text.project_id, &text.to));
-            let (agent_id, place) = place.unzip();
-            (TextRow::of(ordinal, text, agent_id), place)
-        })
-        .unzip();
+    // They are the same for all turns of a process.
+    let lease_seconds = texts.iter().filter_map(|text| text.permit).map(|permit| permit.lease_seconds).max();
+    let rows: Vec<TextRow> = texts.into_iter().zip(0..).map(|(text, ordinal)| TextRow::of(ordinal, text)).collect();
     failpoint::reach("intake.before_insert");
-    let taking = sqlx::query_as(include_str!("../../sql/queries/inbound/ingest.sql"))
+    let storing = sqlx::query_as(include_str!("../../sql/queries/inbound/ingest.sql"))
         .bind(&rows)
         .bind(&forms)
         .bind(token)
-        .bind(beginnings.map(Beginnings::lease_seconds))
+        .bind(lease_seconds.map(f64::from))
         .fetch_all(&mut *connection);
-    let taken: Vec<IngestRow> =
-        match (failpoint::during("intake.in_commit", taking).await, rows.as_slice(), forms.as_slice()) {
-            (Ok(taken), ..) => taken,
-            // The texts of a refused batch go one by one, to find the faulty one. A text is at fault only if it fails
-            // without a turn.
-            (Err(error), [row], [form]) if beginnings.is_none() => match refusal(&error) {
+    let stored: Vec<IngestRow> =
+        match (failpoint::during("intake.in_commit", storing).await, rows.as_slice(), forms.as_slice()) {
+            (Ok(stored), ..) => stored,
+            // The messages of a refused batch go one by one, to find the faulty one. A message is at fault only if it
+            // fails without a turn.
+            (Err(error), [row], [form]) if lease_seconds.is_none() => match refusal(&error) {
                 Some(reason) => return Ok(vec![quarantine_text(connection, row, form, reason).await?]),
                 None => return Err(error),
             },
             (Err(error), ..) => return Err(error),
         };
     failpoint::reach("intake.after_commit");
-    let ended = taken.into_iter().zip(rows).zip(places);
-    ended.map(|((taken, row), place)| taken.read(row, token, place, beginnings)).collect()
+    stored.into_iter().zip(rows).map(|(stored, row)| stored.read(row, token)).collect()
 }
 
 /// Why the database will always refuse a text: a value can't be stored (class 22), breaks a constraint (class 23), or
@@ -304,7 +339,7 @@ async fn quarantine_text(
     text: &TextRow,
     form: &[u8],
     reason: String,
-) -> Result<IngestOutcome, sqlx::Error> {
+) -> Result<Ingested, sqlx::Error> {
     let quarantined = Quarantined {
         id: text.message_id,
         project_id: text.project_id,
@@ -314,11 +349,11 @@ async fn quarantine_text(
         form,
     };
     quarantined.store(connection).await?;
-    Ok(IngestOutcome::Quarantined { reason })
+    Ok(Ingested { outcome: IngestOutcome::Quarantined { reason }, agent_id: None, claim: None })
 }
 
 impl TextRow {
-    fn of(ordinal: i32, text: Text, agent_id: Option<Uuid>) -> Self {
+    fn of(ordinal: i32, text: Text) -> Self {
         Self {
             ordinal,
             project_id: text.project_id,
@@ -335,73 +370,48 @@ impl TextRow {
             turn_id: new_id(),
             consent_id: text.keyword.map(|_| new_id()),
             help_message_id: text.keyword.map(|_| new_id()),
-            agent_id,
+            agent_id: text.permit.map(|permit| permit.agent_id),
         }
     }
 }
 
 impl IngestRow {
-    fn read(
-        self,
-        text: TextRow,
-        token: Uuid,
-        place: Option<Place>,
-        beginnings: Option<&Beginnings>,
-    ) -> Result<IngestOutcome, sqlx::Error> {
-        match (self.outcome.as_str(), self.session_id, self.message_id) {
+    fn read(self, text: TextRow, token: Uuid) -> Result<Ingested, sqlx::Error> {
+        let Self { outcome, why, message_id, session_id, agent_id, claimed } = self;
+        let mut claim = None;
+        let outcome = match (outcome.as_str(), session_id, message_id) {
             ("stored", Some(session_id), Some(message_id)) => {
-                if let (Some(beginnings), Some(agent_id)) = (beginnings, self.agent_id) {
-                    beginnings.learn(text.project_id, &text.to, agent_id);
-                }
-                let begun = match (place, self.claim(text, token)) {
-                    (Some(begin), Some(claim)) => {
-                        begin(claim);
-                        true
-                    }
-                    _ => false,
-                };
-                Ok(IngestOutcome::Stored { session_id, message_id, begun })
+                claim = claimed.map(|claimed| Box::new(claimed.into_claim(text, session_id, token)));
+                IngestOutcome::Stored { session_id, message_id }
             }
             ("noted", Some(session_id), Some(message_id)) => {
-                Ok(IngestOutcome::Noted { session_id, message_id, reason: self.why.unwrap_or_default() })
+                IngestOutcome::Noted { session_id, message_id, reason: why.unwrap_or_default() }
             }
-            ("duplicate", Some(session_id), Some(message_id)) => {
-                Ok(IngestOutcome::Duplicate { session_id, message_id })
-            }
-            ("quarantined", _, _) => Ok(IngestOutcome::Quarantined { reason: self.why.unwrap_or_default() }),
-            (other, _, _) => Err(sqlx::Error::Decode(format!("take_in answered {other}").into())),
-        }
+            ("duplicate", Some(session_id), Some(message_id)) => IngestOutcome::Duplicate { session_id, message_id },
+            ("quarantined", _, _) => IngestOutcome::Quarantined { reason: why.unwrap_or_default() },
+            (other, _, _) => return Err(sqlx::Error::Decode(format!("ingest answered {other}").into())),
+        };
+        let agent_id = agent_id.filter(|_| matches!(outcome, IngestOutcome::Stored { .. }));
+        Ok(Ingested { outcome, agent_id, claim })
     }
+}
 
-    /// The claim of the turn that began with this text, if one did.
-    fn claim(self, text: TextRow, token: Uuid) -> Option<Claim> {
-        Some(Claim {
-            claimed_at: self.begun_at?,
+impl ClaimedRow {
+    fn into_claim(self, text: TextRow, session_id: Uuid, token: Uuid) -> Claim {
+        let turn = NewTurn {
             turn_id: text.turn_id,
-            session_id: self.session_id?,
+            session_id,
             project_id: text.project_id,
-            number_id: self.number_id?,
-            origin: self.origin?,
-            begun_by_agent: self.begun_by_agent?,
             number: text.to,
             contact: text.from,
-            channel: Channel::Sms,
             token,
-            attempt: 1,
-            failures: 0,
-            agent_id: self.agent_id?,
-            agent_version: self.agent_version?,
-            started: self.started?,
-            state: self.state?,
-            language: self.language,
-            handled_seq: self.handled_seq?,
-            waiting: Json(vec![WaitingMessage {
-                id: self.message_id?,
-                seq: self.seq?,
-                text: text.body,
-                media: Value::Array(Vec::new()),
-            }]),
-            history: Json(Vec::new()),
-        })
+            claimed_at: self.claimed_at,
+        };
+        let media = Value::Array(Vec::new());
+        Claim::of_new_turn(
+            turn,
+            self.session,
+            WaitingMessage { id: text.message_id, seq: self.seq, text: text.body, media },
+        )
     }
 }

@@ -1,14 +1,15 @@
 //! Messages of a session in their order, each with how far it has come, and messages that the project sends.
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
 use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use crate::domain::message::{Direction, MessageKind, MessageStatus, SendOutcome};
+use crate::domain::delivery::{DeliveryErrorClass, DeliveryStep};
+use crate::domain::message::{Attachment, Direction, MessageKind, MessageStatus, SendOutcome, SkipReason};
+use crate::domain::segments::Encoding;
 use crate::domain::session::OnActiveSession;
-use crate::storage::ingest::Attachment;
+use crate::storage::ingest;
 use crate::storage::new_id;
 use crate::storage::pagination::{Page, rows_to_read};
 
@@ -21,14 +22,15 @@ pub struct Message {
     pub direction: Direction,
     pub kind: MessageKind,
     pub body: String,
-    /// `gsm7` or `ucs2`.
-    pub encoding: String,
+    pub encoding: Encoding,
     /// How many segments it costs.
     pub segments: i32,
-    pub media: Option<Value>,
+    pub media: Option<Json<Vec<Attachment>>>,
     pub status: MessageStatus,
     /// Why it is held or skipped, or why its delivery failed.
     pub reason: Option<String>,
+    /// Why an inbound one gets no answer.
+    pub skip_reason: Option<SkipReason>,
     pub carrier_sid: Option<String>,
     pub error_code: Option<i32>,
     /// How many characters its turn had to cut.
@@ -43,9 +45,9 @@ pub struct Traced {
     /// Our number.
     pub number: String,
     pub contact: String,
-    pub error_class: Option<String>,
-    /// `[{"at", "status", "by"?, "code"?, "class"?, "detail"?}]`, the oldest first.
-    pub history: Value,
+    pub error_class: Option<DeliveryErrorClass>,
+    /// Oldest first.
+    pub history: Json<Vec<DeliveryStep>>,
 }
 
 /// The row of a [`Traced`] message.
@@ -56,19 +58,20 @@ struct TracedRow {
     direction: Direction,
     kind: MessageKind,
     body: String,
-    encoding: String,
+    encoding: Encoding,
     segments: i32,
-    media: Option<Value>,
+    media: Option<Json<Vec<Attachment>>>,
     status: MessageStatus,
     reason: Option<String>,
+    skip_reason: Option<SkipReason>,
     carrier_sid: Option<String>,
     error_code: Option<i32>,
     truncated: Option<i32>,
     created_at: DateTime<Utc>,
     number: String,
     contact: String,
-    error_class: Option<String>,
-    history: Value,
+    error_class: Option<DeliveryErrorClass>,
+    history: Json<Vec<DeliveryStep>>,
 }
 
 impl From<TracedRow> for Traced {
@@ -86,6 +89,7 @@ impl From<TracedRow> for Traced {
                 media: row.media,
                 status: row.status,
                 reason: row.reason,
+                skip_reason: row.skip_reason,
                 carrier_sid: row.carrier_sid,
                 error_code: row.error_code,
                 truncated: row.truncated,
@@ -169,7 +173,7 @@ pub async fn send(
     text: &NewText,
     idempotency: Option<&Idempotency>,
 ) -> Result<Begun, sqlx::Error> {
-    let media: Vec<Attachment> = text.media_urls.iter().map(|url| Attachment::at(url.clone(), None)).collect();
+    let media: Vec<_> = text.media_urls.iter().map(|url| ingest::Attachment::at(url.clone(), None)).collect();
     let (message_id, session_id, turn_id) = (new_id(), new_id(), new_id());
     sqlx::query_file_as!(
         Begun,

@@ -13,7 +13,6 @@ pub mod consent;
 pub mod country;
 pub mod database;
 pub mod delivery;
-pub mod eager_dispatch;
 pub mod health;
 pub mod inactivity;
 pub mod ingest;
@@ -42,10 +41,9 @@ use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
 use batcher::{Batcher, RetryBudget};
-use eager_dispatch::{Beginner, Beginnings};
 use notifier::Notifier;
 
-/// A handle on the truth: a pool, the batches that share commits, and the bells that wake workers.
+/// A handle on the database: a pool, the batches that share commits, and the notifier of workers.
 ///
 /// Cheap to clone. Each part of a process opens its own, so that workers can't starve the
 /// webhook of connections.
@@ -53,7 +51,7 @@ use notifier::Notifier;
 pub struct Storage {
     pool: PgPool,
     notifier: Arc<Notifier>,
-    intake: Batcher<ingest::Text, ingest::IngestOutcome>,
+    intake: Batcher<ingest::Text, ingest::Ingested>,
     ingest: health::Ingest,
     turns: Batcher<turn::Settlement, turn::Settled>,
     deliveries: Batcher<delivery::Settlement, delivery::Settled>,
@@ -62,31 +60,11 @@ pub struct Storage {
 impl Storage {
     /// Opens the storage; connections are made when they are first needed. Needs a tokio runtime.
     pub fn open(url: &str, max_connections: u32, notifier: Arc<Notifier>) -> Result<Self, sqlx::Error> {
-        Self::open_for(url, max_connections, notifier, None)
-    }
-
-    /// The same in a process that also runs turns: those of texts that are taken in here begin at once, while it has a place for them.
-    pub fn open_beside(
-        url: &str,
-        max_connections: u32,
-        notifier: Arc<Notifier>,
-        beginner: Arc<dyn Beginner>,
-    ) -> Result<Self, sqlx::Error> {
-        Self::open_for(url, max_connections, notifier, Some(Arc::new(Beginnings::new(beginner))))
-    }
-
-    fn open_for(
-        url: &str,
-        max_connections: u32,
-        notifier: Arc<Notifier>,
-        beginnings: Option<Arc<Beginnings>>,
-    ) -> Result<Self, sqlx::Error> {
         let pool = database::pool(url, max_connections)?;
         Ok(Self {
             ingest: health::Ingest::default(),
-            intake: Batcher::start(pool.clone(), RetryBudget::Carrier, move |connection, texts| {
-                let beginnings = beginnings.clone();
-                Box::pin(async move { ingest::flush_somehow(connection, texts, beginnings.as_deref()).await })
+            intake: Batcher::start(pool.clone(), RetryBudget::Carrier, |connection, texts| {
+                Box::pin(ingest::flush_somehow(connection, texts))
             }),
             turns: Batcher::start(pool.clone(), RetryBudget::Person, |connection, settlements| {
                 Box::pin(turn::flush(connection, settlements))
@@ -99,7 +77,7 @@ impl Storage {
         })
     }
 
-    /// The bells of this process.
+    /// The notifier of this process.
     pub fn notifier(&self) -> &Arc<Notifier> {
         &self.notifier
     }

@@ -11,7 +11,9 @@ use uuid::Uuid;
 
 use crate::domain::bounds;
 use crate::domain::job::JobKind;
-use crate::domain::number::{DesiredState, NumberRefusal, Registration, RegistrationPolicy, SendPolicy, WebhookState};
+use crate::domain::number::{
+    DesiredState, NumberRefusal, RegistrationPolicy, RegistrationStatus, SendPolicy, WebhookState,
+};
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::pagination::{Page, rows_to_read};
 use crate::storage::set_aside::{Claiming, read_claims};
@@ -44,12 +46,12 @@ pub struct Number {
     #[sqlx(rename = "webhook: _")]
     pub webhook: WebhookState,
     pub webhook_detail: Option<String>,
-    pub mend_drift: bool,
+    pub repair_drift: bool,
     pub webhook_set_at: Option<DateTime<Utc>>,
     /// Why inbound messages vanish though the webhook is right.
     pub inbound_blocked_reason: Option<String>,
     #[sqlx(rename = "registration: _")]
-    pub registration: Registration,
+    pub registration: RegistrationStatus,
     pub registration_detail: Option<String>,
     #[sqlx(rename = "send_policy: _")]
     pub send_policy: SendPolicy,
@@ -72,19 +74,19 @@ pub struct Claim {
 
 /// A number to be attached.
 #[derive(Debug, Clone)]
-pub struct Wish {
+pub struct AttachRequest {
     pub project_id: Uuid,
     pub number: String,
     pub agent_id: Uuid,
     pub country: Option<String>,
     pub may_buy: bool,
-    /// None: as it is, or true.
-    pub mend_drift: Option<bool>,
+    /// `None`: as it is. A new number has true.
+    pub repair_drift: Option<bool>,
 }
 
-/// What was seen and done about a number. What is `None` was not looked at.
+/// What was observed and done at the carrier about a number. What is `None` was not observed.
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Facts {
+pub struct ObservedState {
     /// The request that was reconciled.
     pub generation: Uuid,
     pub carrier_sid: Option<String>,
@@ -97,15 +99,15 @@ pub struct Facts {
     pub webhook: Option<WebhookState>,
     pub webhook_detail: Option<String>,
     pub webhook_was_set: bool,
-    /// The inner one: there is none.
+    /// The inner one is `None` when nothing blocks them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inbound_blocked_reason: Option<Option<String>>,
-    pub registration: Option<Registration>,
+    pub registration: Option<RegistrationStatus>,
     pub registration_detail: Option<String>,
     /// It was detached or released.
     pub gone: bool,
     pub steps: Vec<Step>,
-    /// When it is to be looked at next.
+    /// When it is to be reconciled next.
     pub check_in_seconds: f64,
 }
 
@@ -118,16 +120,16 @@ pub struct Step {
 
 /// Stores that a number is wanted, before the carrier is asked for anything, so that a crash interrupts nothing for
 /// good. `None`: it is being released at this moment.
-pub async fn want(connection: &mut PgConnection, wish: &Wish) -> Result<Option<Uuid>, sqlx::Error> {
+pub async fn attach(connection: &mut PgConnection, request: &AttachRequest) -> Result<Option<Uuid>, sqlx::Error> {
     sqlx::query_file_scalar!(
         "sql/queries/number/attach.sql",
         new_id(),
-        wish.project_id,
-        wish.number,
-        wish.agent_id,
-        wish.country.as_deref(),
-        wish.may_buy,
-        wish.mend_drift,
+        request.project_id,
+        request.number,
+        request.agent_id,
+        request.country.as_deref(),
+        request.may_buy,
+        request.repair_drift,
         new_id(),
     )
     .fetch_optional(connection)
@@ -140,16 +142,16 @@ pub async fn change(
     project_id: Uuid,
     id: Uuid,
     agent_id: Option<Uuid>,
-    mend_drift: Option<bool>,
+    repair_drift: Option<bool>,
 ) -> Result<bool, sqlx::Error> {
-    let changed = sqlx::query_file!("sql/queries/number/change.sql", project_id, id, agent_id, mend_drift)
+    let changed = sqlx::query_file!("sql/queries/number/change.sql", project_id, id, agent_id, repair_drift)
         .execute(connection)
         .await?;
     Ok(changed.rows_affected() == 1)
 }
 
 /// Stores that a number is to be detached or released. Returns false if the project has no such number.
-pub async fn part(
+pub async fn set_desired_state(
     connection: &mut PgConnection,
     project_id: Uuid,
     id: Uuid,
@@ -163,7 +165,7 @@ pub async fn part(
 }
 
 /// Claims one number for `lease_seconds`. `None` when another process has claimed it, or there is none.
-pub async fn take(
+pub async fn claim_one(
     connection: &mut PgConnection,
     project_id: Uuid,
     id: Uuid,
@@ -178,18 +180,14 @@ pub async fn take(
 }
 
 /// Claims numbers that are due for a check, within the limits, for `lease_seconds`.
-pub async fn claim_check(
-    storage: &Storage,
-    limits: ClaimLimits,
-    lease_seconds: u32,
-) -> Result<Vec<Claim>, sqlx::Error> {
+pub async fn claim_due(storage: &Storage, limits: ClaimLimits, lease_seconds: u32) -> Result<Vec<Claim>, sqlx::Error> {
     let token = new_id();
     let owners = limits.owners.parameters();
     let claiming = sqlx::query_file_as!(
         Number,
         "sql/queries/number/claim_check.sql",
         limits.most,
-        &owners.barred[..],
+        &owners.full[..],
         &owners.limited[..],
         &owners.quotas[..],
         owners.others,
@@ -204,11 +202,11 @@ pub async fn claim_check(
 
 /// Renews the lease of a number while a future runs, however long that takes. If the lease is lost all the same, what
 /// was observed can't be written.
-pub async fn while_held<F: Future>(storage: &Storage, claim: &Claim, lease_seconds: u32, look: F) -> F::Output {
-    let mut look = std::pin::pin!(look);
+pub async fn while_leased<F: Future>(storage: &Storage, claim: &Claim, lease_seconds: u32, running: F) -> F::Output {
+    let mut running = std::pin::pin!(running);
     loop {
         tokio::select! {
-            looked = &mut look => return looked,
+            output = &mut running => return output,
             () = tokio::time::sleep(Duration::from_secs(u64::from(lease_seconds)) / 3) => {
                 if let Err(error) = renew(storage, claim, lease_seconds).await {
                     tracing::warn!(%error, number_id = %claim.number.id, "the number's lease could not be renewed");
@@ -235,10 +233,14 @@ pub async fn give_back(connection: &mut PgConnection, claims: &[Claim]) -> Resul
 /// Writes what was observed and done about a number. Returns false if the lease was lost. It locks the number and then its
 /// deliveries, so it may be ended by a deadlock with somebody who has locked a delivery and reads the number. The caller
 /// tells the workers of deliveries, because an approval releases what waited for it.
-pub async fn settle(connection: &mut PgConnection, claim: &Claim, facts: &Facts) -> Result<bool, sqlx::Error> {
-    let mut observed = serde_json::to_value(facts).map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
-    bounds::told(&mut observed, bounds::ERROR_BYTES);
-    sqlx::query_file_scalar!("sql/queries/number/settle.sql", claim.number.id, claim.token, observed)
+pub async fn settle(
+    connection: &mut PgConnection,
+    claim: &Claim,
+    observed: &ObservedState,
+) -> Result<bool, sqlx::Error> {
+    let mut told = serde_json::to_value(observed).map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
+    bounds::told(&mut told, bounds::ERROR_BYTES);
+    sqlx::query_file_scalar!("sql/queries/number/settle.sql", claim.number.id, claim.token, told)
         .fetch_one(connection)
         .await
 }
@@ -270,7 +272,7 @@ pub async fn list(
 
 /// A number whose inbound messages are to be backfilled from the carrier's list.
 #[derive(Debug, Clone, FromRow)]
-pub struct ReadBack {
+pub struct BackfillClaim {
     pub id: Uuid,
     pub project_id: Uuid,
     pub number: String,
@@ -281,17 +283,17 @@ pub struct ReadBack {
 }
 
 /// Claims numbers that are due for a backfill, within the limits. Each is due again after `every_seconds`.
-pub async fn claim_read_back(
+pub async fn claim_backfill(
     storage: &Storage,
     limits: ClaimLimits,
     every_seconds: u32,
-) -> Result<Vec<ReadBack>, sqlx::Error> {
+) -> Result<Vec<BackfillClaim>, sqlx::Error> {
     let owners = limits.owners.parameters();
     let claiming = sqlx::query_file_as!(
-        ReadBack,
+        BackfillClaim,
         "sql/queries/number/claim_backfill.sql",
         limits.most,
-        &owners.barred[..],
+        &owners.full[..],
         &owners.limited[..],
         &owners.quotas[..],
         owners.others,

@@ -7,11 +7,12 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::domain::outbound_limit::OutboundLimit;
+
 /// The usage of a limit in the current window.
 #[derive(Debug, Clone)]
 pub struct Usage {
-    /// The name of the setting.
-    pub limit: String,
+    pub limit: OutboundLimit,
     /// The limit. 0 means no limit, and then nothing is counted.
     pub most: i32,
     pub sent: i32,
@@ -33,18 +34,11 @@ pub async fn usage(
 pub struct AtLimit {
     /// The project's name.
     pub name: String,
-    pub limit: String,
+    pub limit: OutboundLimit,
     pub most: i32,
     /// How many contacts are at the limit; 1 for a limit of the whole project.
     pub contacts: i64,
     pub resets_at: DateTime<Utc>,
-}
-
-impl AtLimit {
-    /// Whether the limit stops everything that the project sends.
-    pub fn is_of_project(&self) -> bool {
-        self.limit.contains("per_project")
-    }
 }
 
 /// The limits that projects have reached now.

@@ -11,15 +11,15 @@ use crate::domain::job::JobKind;
 use crate::storage::Storage;
 use crate::storage::database;
 
-/// At most `most` rows of due work, the oldest first, without the owners in `barred`.
+/// At most `most` rows of due work, the oldest first, without the owners in `excluded`.
 pub async fn due(
     connection: &mut PgConnection,
     work: JobKind,
     most: i64,
-    barred: &[Uuid],
+    excluded: &[Uuid],
 ) -> Result<Vec<Uuid>, sqlx::Error> {
     let most = i32::try_from(most).unwrap_or(i32::MAX);
-    sqlx::query_file_scalar!("sql/queries/set_aside/due.sql", work.as_str(), most, barred).fetch_one(connection).await
+    sqlx::query_file_scalar!("sql/queries/set_aside/due.sql", work.as_str(), most, excluded).fetch_one(connection).await
 }
 
 /// Sets a row aside because of an error in its data. `token` is this process's own claim of the row, if it has one.

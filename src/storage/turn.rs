@@ -15,7 +15,7 @@ use crate::failpoint;
 use crate::storage::batcher::BatchError;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::composite::composite;
-use crate::storage::delivery::{self, BootInstant};
+use crate::storage::delivery;
 use crate::storage::set_aside::{Claiming, read_claims};
 use crate::storage::{Storage, new_id};
 
@@ -62,7 +62,59 @@ pub struct Claim {
     pub history: Json<Vec<HistoryEntry>>,
 }
 
+/// What a statement that stores messages returns of the session whose turn it claims.
+#[derive(Debug, FromRow)]
+pub(super) struct ClaimedSession {
+    number_id: Uuid,
+    origin: SessionOrigin,
+    begun_by_agent: bool,
+    agent_id: Uuid,
+    agent_version: i32,
+    started: bool,
+    state: Json<Map<String, Value>>,
+    language: Option<String>,
+    handled_seq: i64,
+}
+
+/// A turn that was made and claimed with its message.
+pub(super) struct NewTurn {
+    pub turn_id: Uuid,
+    pub session_id: Uuid,
+    pub project_id: Uuid,
+    pub number: String,
+    pub contact: String,
+    pub token: Uuid,
+    pub claimed_at: DateTime<Utc>,
+}
+
 impl Claim {
+    /// The first claim of a turn that answers one message and reads no history, as the claim of its row would be.
+    pub(super) fn of_new_turn(turn: NewTurn, session: ClaimedSession, message: WaitingMessage) -> Self {
+        Self {
+            turn_id: turn.turn_id,
+            session_id: turn.session_id,
+            project_id: turn.project_id,
+            number_id: session.number_id,
+            origin: session.origin,
+            begun_by_agent: session.begun_by_agent,
+            number: turn.number,
+            contact: turn.contact,
+            channel: Channel::Sms,
+            token: turn.token,
+            attempt: 1,
+            failures: 0,
+            claimed_at: turn.claimed_at,
+            agent_id: session.agent_id,
+            agent_version: session.agent_version,
+            started: session.started,
+            state: session.state,
+            language: session.language,
+            handled_seq: session.handled_seq,
+            waiting: Json(vec![message]),
+            history: Json(Vec::new()),
+        }
+    }
+
     /// The newest message that the turn knows of: what comes later is not covered by its answer.
     pub fn seen_seq(&self) -> i64 {
         self.waiting.iter().map(|message| message.seq).max().unwrap_or(self.handled_seq)
@@ -95,11 +147,11 @@ pub async fn claim(storage: &Storage, limits: ClaimLimits, lease_seconds: u32) -
         Claim,
         "sql/queries/turn/claim.sql",
         limits.most,
-        &agents.barred[..],
+        &agents.full[..],
         &agents.limited[..],
         &agents.quotas[..],
         agents.others,
-        &projects.barred[..],
+        &projects.full[..],
         &projects.limited[..],
         &projects.quotas[..],
         projects.others,
@@ -136,8 +188,8 @@ pub enum Reason {
     Ours,
     /// The process that ran the agent ended for an unknown reason. Interruptions are counted apart from failures.
     Interrupted,
-    /// The process is stopping: somebody else takes it over, and it does not count.
-    HandedOver,
+    /// The process is stopping. Another one runs the turn, and it does not count.
+    Stopping,
 }
 
 /// How long a turn is put off, and why.
@@ -172,8 +224,16 @@ pub async fn count_interruption(connection: &mut PgConnection, claim: &Claim) ->
 }
 
 /// What a turn came to.
-#[derive(Debug, Clone, sqlx::Encode)]
+#[derive(Debug, Clone)]
 pub struct Settlement {
+    turn: TurnRow,
+    /// The delivery of the first message, which is to be claimed for the caller.
+    first_delivery: Option<Box<delivery::Claim>>,
+}
+
+/// A settlement as the statement takes it.
+#[derive(Debug, Clone, sqlx::Encode)]
+struct TurnRow {
     ordinal: i32,
     turn_id: Uuid,
     session_id: Uuid,
@@ -201,7 +261,7 @@ pub struct Settlement {
     truncated: Option<i32>,
 }
 
-composite!(Settlement, "turn_outcome");
+composite!(TurnRow, "turn_outcome");
 
 /// A message outside the answer.
 #[derive(Debug, Clone, Serialize)]
@@ -220,7 +280,7 @@ pub struct PlannedSend {
 impl Settlement {
     /// A settlement that handles what the claim has seen and changes nothing else.
     pub fn of(claim: &Claim) -> Self {
-        Self {
+        let turn = TurnRow {
             ordinal: 0,
             turn_id: claim.turn_id,
             session_id: claim.session_id,
@@ -242,96 +302,92 @@ impl Settlement {
             next_turn_id: new_id(),
             next_session_id: new_id(),
             truncated: None,
-        }
+        };
+        Self { turn, first_delivery: None }
     }
 
     /// What the agent remembers from now on: `None` when that has not changed.
     pub fn remember(mut self, state: Option<Map<String, Value>>, language: Option<String>) -> Self {
-        (self.state, self.language) = (state.map(Json), language);
-        self.started = true;
+        (self.turn.state, self.turn.language) = (state.map(Json), language);
+        self.turn.started = true;
         self
     }
 
     /// Plans a message, after those planned before.
     pub fn say(mut self, kind: MessageKind, body: String) -> Self {
-        self.message_ids.push(new_id());
-        self.kinds.push(kind.as_str());
-        self.bodies.push(body);
+        self.turn.message_ids.push(new_id());
+        self.turn.kinds.push(kind.as_str());
+        self.turn.bodies.push(body);
         self
     }
 
     /// Records how many characters are cut because the turn may not send more messages.
     pub fn cut(mut self, characters: usize) -> Self {
         let cut = i32::try_from(characters).unwrap_or(i32::MAX);
-        self.truncated = Some(self.truncated.unwrap_or_default().saturating_add(cut));
+        self.turn.truncated = Some(self.turn.truncated.unwrap_or_default().saturating_add(cut));
         self
     }
 
     /// Plans a message outside the answer, which is sent after the turn. A refused one is only stored with its reason.
     pub fn send(mut self, send: PlannedSend) -> Self {
-        self.sends.get_or_insert_default().push(send);
+        self.turn.sends.get_or_insert_default().push(send);
         self
     }
 
-    /// Claims the first text for the worker that settles, for `lease_seconds`; what its delivery will be, if there is a text.
-    pub fn send_first(&mut self, claim: &Claim, lease_seconds: u32) -> Option<delivery::Claim> {
-        let (id, body) = (*self.message_ids.first()?, self.bodies.first()?.clone());
-        let token = new_id();
-        (self.send_token, self.send_seconds) = (Some(token), Some(f64::from(lease_seconds)));
-        Some(delivery::Claim {
-            id,
-            token,
-            project_id: claim.project_id,
-            session_id: claim.session_id,
-            from: claim.number.clone(),
-            to: claim.contact.clone(),
-            body,
-            media_urls: Vec::new(),
-            attempt: 1,
-            asked_at: BootInstant::now(),
-        })
+    /// Asks for the delivery of the first message, to send it from this process. `claim` is the turn's. The delivery is
+    /// claimed for `lease_seconds`, unless an earlier message to the contact waits.
+    pub fn claim_first_delivery(&mut self, claim: &Claim, lease_seconds: u32) {
+        let (Some(id), Some(body)) = (self.turn.message_ids.first(), self.turn.bodies.first()) else { return };
+        let delivery = delivery::Claim::of_new_message(*id, body.clone(), claim);
+        (self.turn.send_token, self.turn.send_seconds) = (Some(delivery.token), Some(f64::from(lease_seconds)));
+        self.first_delivery = Some(Box::new(delivery));
+    }
+
+    /// The delivery that was asked for.
+    pub fn first_delivery(&self) -> Option<&delivery::Claim> {
+        self.first_delivery.as_deref()
     }
 
     /// Whether there is a text to be sent.
     pub const fn speaks(&self) -> bool {
-        !self.message_ids.is_empty()
+        !self.turn.message_ids.is_empty()
     }
 
     /// Closes the session after what was said.
     pub fn close(mut self, reason: CloseReason) -> Self {
-        self.close_reason = Some(reason.as_str());
+        self.turn.close_reason = Some(reason.as_str());
         self
     }
 
     /// Says why the waiting messages get no answer.
     pub fn skip(mut self, reason: SkipReason) -> Self {
-        self.skip_reason = Some(reason.as_str());
+        self.turn.skip_reason = Some(reason.as_str());
         self
     }
 }
 
 /// Whether a settlement was written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settled {
     Written {
         planned: i32,
         more_work: bool,
-        /// The first text is claimed as was asked for.
-        leaving: bool,
+        /// The delivery of the first message, if it is claimed for the caller.
+        first_delivery: Option<Box<delivery::Claim>>,
     },
     /// Somebody else holds the turn by now, or the session is closed: nothing was written.
     Stale,
 }
 
-/// Settles a turn; when this answers, it is committed.
+/// Settles a turn. When this returns, it is committed. The caller must send the delivery that was claimed for it.
 pub async fn settle(storage: &Storage, settlement: Settlement) -> Result<Settled, BatchError> {
-    let sends = settlement.sends.is_some();
+    let sends = settlement.turn.sends.is_some();
     let settled = storage.turns.submit(settlement).await?;
-    if let Settled::Written { planned, more_work, leaving } = settled {
-        if planned > i32::from(leaving) {
+    if let Settled::Written { planned, more_work, first_delivery } = &settled {
+        if *planned > i32::from(first_delivery.is_some()) {
             storage.notifier.notify(JobKind::Delivery);
         }
-        if more_work {
+        if *more_work {
             storage.notifier.notify(JobKind::Turn);
         }
         if sends {
@@ -347,23 +403,27 @@ type Row = (String, i32, bool, bool, Option<Vec<String>>);
 /// One transaction, one round trip for all of them.
 pub(super) async fn flush(
     connection: &mut PgConnection,
-    mut settlements: Vec<Settlement>,
+    settlements: Vec<Settlement>,
 ) -> Result<Vec<Settled>, sqlx::Error> {
-    for (settlement, ordinal) in settlements.iter_mut().zip(0..) {
-        settlement.ordinal = ordinal;
+    let (mut turns, deliveries): (Vec<TurnRow>, Vec<Option<Box<delivery::Claim>>>) =
+        settlements.into_iter().map(|settlement| (settlement.turn, settlement.first_delivery)).unzip();
+    for (turn, ordinal) in turns.iter_mut().zip(0..) {
+        turn.ordinal = ordinal;
     }
-    let settling =
-        sqlx::query_as(include_str!("../../sql/queries/turn/settle.sql")).bind(settlements).fetch_all(connection);
+    let settling = sqlx::query_as(include_str!("../../sql/queries/turn/settle.sql")).bind(turns).fetch_all(connection);
     let settled: Vec<Row> = failpoint::during("turn.in_commit", settling).await?;
     failpoint::reach("turn.after_settle");
     for reason in settled.iter().filter_map(|(.., refused)| refused.as_deref()).flatten() {
         tracing::warn!(reason, "a message of a turn is over a limit of its project and is not sent");
         metrics::counter!("textback_outbound_refused_total", "reason" => reason.clone()).increment(1);
     }
-    let read = |(outcome, planned, more_work, leaving, _): Row| match outcome.as_str() {
-        "settled" => Ok(Settled::Written { planned, more_work, leaving }),
-        "stale" => Ok(Settled::Stale),
-        other => Err(sqlx::Error::Decode(format!("settle_turns answered {other}").into())),
-    };
-    settled.into_iter().map(read).collect()
+    let read =
+        |((outcome, planned, more_work, leaving, _), delivery): (Row, Option<Box<delivery::Claim>>)| match outcome
+            .as_str()
+        {
+            "settled" => Ok(Settled::Written { planned, more_work, first_delivery: delivery.filter(|_| leaving) }),
+            "stale" => Ok(Settled::Stale),
+            other => Err(sqlx::Error::Decode(format!("settle_turns answered {other}").into())),
+        };
+    settled.into_iter().zip(deliveries).map(read).collect()
 }

@@ -37,7 +37,7 @@ pub async fn claim(storage: &Storage, limits: ClaimLimits, lease_seconds: u32) -
         Unknown,
         "sql/queries/unknown/claim.sql",
         limits.most,
-        &owners.barred[..],
+        &owners.full[..],
         &owners.limited[..],
         &owners.quotas[..],
         owners.others,

@@ -17,11 +17,14 @@ use std::process::{Command, ExitCode};
 use reqwest::Method;
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use textback::carriers::twilio::Sent;
-use textback::carriers::twilio::client::{CarrierError, Client, Outgoing, WebhookUrls};
-use textback::carriers::twilio::numbers::{NumberType, Wanted};
-use textback::carriers::twilio::registration::Pools;
-use textback::domain::carrier_account::Account;
+use textback::carriers::message::OutboundMessage;
+use textback::carriers::number::{CarrierNumber, NumberCapabilities, NumberSearch, NumberWebhooks};
+use textback::carriers::twilio::client::{ApiError, Client};
+use textback::carriers::twilio::send::SendAnswer;
+use textback::carriers::twilio::services::ServiceCache;
+use textback::carriers::webhook::WebhookUrls;
+use textback::domain::carrier_account::{CarrierKind, TwilioCredentials};
+use textback::domain::number::NumberType;
 use textback::http::listener::Listening;
 use url::Url;
 
@@ -46,27 +49,25 @@ impl Checks {
     }
 
     /// A call that the document allows: its answer can be read, or is one that our bounds refuse.
-    fn allowed<T: Debug>(&mut self, what: &str, answer: Result<T, CarrierError>) {
+    fn allowed<T: Debug>(&mut self, what: &str, answer: Result<T, ApiError>) {
         self.note(what, answer.is_ok(), answer);
     }
 
     /// A list of a mock's: its example of a page names a next one, for ever, and we end that.
-    fn endless<T: Debug>(&mut self, what: &str, answer: Result<T, CarrierError>) {
-        let ended = matches!(&answer, Err(CarrierError::Unreadable(why)) if why.contains("pages of"));
+    fn endless<T: Debug>(&mut self, what: &str, answer: Result<T, ApiError>) {
+        let ended = matches!(&answer, Err(ApiError::Unreadable(why)) if why.contains("pages of"));
         self.note(what, answer.is_ok() || ended, answer);
     }
 
     /// A call that the document forbids.
-    fn forbidden<T: Debug>(&mut self, what: &str, answer: Result<T, CarrierError>, status: u16) {
-        let refused = matches!(&answer, Err(CarrierError::Refused { status: told, .. }) if *told == status);
+    fn forbidden<T: Debug>(&mut self, what: &str, answer: Result<T, ApiError>, status: u16) {
+        let refused = matches!(&answer, Err(ApiError::Refused { status: told, .. }) if *told == status);
         self.note(what, refused, answer);
     }
 }
 
-fn account(sid: &str) -> Account {
-    Account {
-        project_id: uuid::Uuid::nil(),
-        webhook_key: "key".to_owned(),
+fn account(sid: &str) -> TwilioCredentials {
+    TwilioCredentials {
         account_sid: sid.to_owned(),
         auth_token: SecretString::from(AUTH_TOKEN.to_owned()),
         next_auth_token: None,
@@ -100,24 +101,40 @@ async fn main() -> ExitCode {
 const SID: &str = "PN0123456789abcdef0123456789abcdef";
 const SERVICE: &str = "MG0123456789abcdef0123456789abcdef";
 
-async fn send(client: &Client, account: &Account, body: &str, media_urls: &[String]) -> Result<String, CarrierError> {
-    let status_callback =
-        "https://sms.example.com/webhooks/twilio/key/status?delivery=1#rc=3&rp=ct,rt,5xx&ct=2000&rt=3000";
-    let outgoing = Outgoing { from: NUMBER, to: ADA, body, media_urls, status_callback };
-    match client.send(account, &outgoing).await {
-        Sent::Accepted { sid } => Ok(sid),
-        Sent::Refused { code, status, detail, .. } => Err(CarrierError::Refused { status, code, message: detail }),
-        Sent::NotReached { detail } => Err(CarrierError::NotReached(detail)),
+async fn send(
+    client: &Client,
+    account: &TwilioCredentials,
+    body: &str,
+    media_urls: &[String],
+) -> Result<String, ApiError> {
+    let status_url = "https://sms.example.com/webhooks/twilio/key/status?delivery=1";
+    let delivery_id = uuid::Uuid::nil();
+    let message = OutboundMessage { delivery_id, from: NUMBER, to: ADA, body, media_urls, status_url };
+    match client.send(account, &message).await {
+        SendAnswer::Accepted { sid } => Ok(sid),
+        SendAnswer::Refused { code, status, detail, .. } => Err(ApiError::Refused { status, code, message: detail }),
+        SendAnswer::NotReached { detail } => Err(ApiError::NotReached(detail)),
         // The mock's example of a message has an id that is none.
-        Sent::Unclear { detail } if detail.contains("names no message but") => Ok(detail),
-        Sent::Unclear { detail } => Err(CarrierError::Unreadable(detail)),
+        SendAnswer::Unsure { detail } if detail.contains("names no message but") => Ok(detail),
+        SendAnswer::Unsure { detail } => Err(ApiError::Unreadable(detail)),
+    }
+}
+
+/// A number of the account, by its id.
+fn number_with(carrier_id: &str, webhooks: NumberWebhooks) -> CarrierNumber {
+    CarrierNumber {
+        carrier_id: carrier_id.to_owned(),
+        number: NUMBER.to_owned(),
+        number_type: None,
+        capabilities: NumberCapabilities::default(),
+        webhooks,
     }
 }
 
 /// Each call that our client can make, as it makes it.
 async fn every_call(checks: &mut Checks, client: &Client, who: &str) {
     let account = account(ACCOUNT_SID);
-    let urls = WebhookUrls::of("https://sms.example.com", "key");
+    let urls = WebhookUrls::of_key("https://sms.example.com", CarrierKind::Twilio, "key");
     let long_ago = chrono::DateTime::UNIX_EPOCH;
     let pictures = ["https://pictures.example/1.jpg".to_owned(), "https://pictures.example/2.jpg".to_owned()];
     checks.allowed(&format!("{who}: send a text"), send(client, &account, "Héllo 🎉", &[]).await);
@@ -128,22 +145,22 @@ async fn every_call(checks: &mut Checks, client: &Client, who: &str) {
     checks.allowed(&format!("{who}: list the newest"), client.list_newest(&account).await);
     let message = "MM0123456789abcdef0123456789abcdef";
     checks.allowed(&format!("{who}: list media"), client.list_media(&account, message).await);
-    checks.allowed(&format!("{who}: try credentials"), client.try_credentials(&account).await);
+    checks.allowed(&format!("{who}: try credentials"), client.try_login(&account).await);
     for number_type in [NumberType::Local, NumberType::Mobile, NumberType::TollFree] {
         let contains = Some("555****".to_owned());
         let country = if number_type == NumberType::Mobile { "GB" } else { "US" }.to_owned();
-        let wanted = Wanted { country, number_type, contains, sms: true, limit: 20 };
+        let wanted = NumberSearch { country, number_type, contains, sms: true, limit: 20 };
         checks
             .allowed(&format!("{who}: search {number_type:?} numbers"), client.search_numbers(&account, &wanted).await);
     }
     checks.allowed(&format!("{who}: find a number"), client.find_number(&account, NUMBER).await);
     checks.allowed(&format!("{who}: buy a number"), client.buy_number(&account, "+14155550120", &urls).await);
-    let number = json!({"sid": SID, "phone_number": NUMBER});
-    let number = serde_json::from_value(number).expect("a number");
+    let number = number_with(SID, NumberWebhooks::default());
     checks.allowed(&format!("{who}: set webhooks"), client.set_webhooks(&account, &number, &urls).await);
     // The document gives addresses the format of a URI, which an empty one has not; the carrier takes it to clear them.
-    let ours = json!({"sid": SID, "phone_number": NUMBER, "sms_url": urls.messages, "status_callback": urls.status});
-    let ours = serde_json::from_value(ours).expect("a number");
+    let set =
+        NumberWebhooks { messages: urls.messages.clone(), status: urls.status.clone(), ..NumberWebhooks::default() };
+    let ours = number_with(SID, set);
     let cleared = client.clear_webhooks(&account, &ours, &urls).await;
     checks.forbidden(
         &format!("{who}: clearing webhooks is the one call that the document has no shape for"),
@@ -151,7 +168,7 @@ async fn every_call(checks: &mut Checks, client: &Client, who: &str) {
         400,
     );
     checks.allowed(&format!("{who}: release a number"), client.release_number(&account, SID).await);
-    checks.endless(&format!("{who}: read the messaging services"), client.pools(&account).await);
+    checks.endless(&format!("{who}: read the messaging services"), client.service_members(&account).await);
     checks.allowed(&format!("{who}: read a campaign"), client.campaign(&account, SERVICE).await);
     checks.allowed(&format!("{who}: read a verification"), client.verification(&account, SID).await);
 }
@@ -159,18 +176,23 @@ async fn every_call(checks: &mut Checks, client: &Client, who: &str) {
 /// Calls that nobody should make, one at least of each that the client can make: the mock must be seen to notice.
 async fn invalid_calls(checks: &mut Checks, client: &Client) {
     let well = account(ACCOUNT_SID);
-    let urls = WebhookUrls::of("https://sms.example.com", "key");
+    let urls = WebhookUrls::of_key("https://sms.example.com", CarrierKind::Twilio, "key");
     let long_ago = chrono::DateTime::UNIX_EPOCH;
     checks.forbidden("mock: 1601 characters are refused", send(client, &well, &"a".repeat(1601), &[]).await, 400);
     checks.forbidden("mock: a text that says nothing is refused", send(client, &well, "", &[]).await, 400);
-    let wanted =
-        |limit| Wanted { country: "US".to_owned(), number_type: NumberType::Local, contains: None, sms: true, limit };
+    let wanted = |limit| NumberSearch {
+        country: "US".to_owned(),
+        number_type: NumberType::Local,
+        contains: None,
+        sms: true,
+        limit,
+    };
     checks.forbidden(
         "mock: 5000 numbers on a page are refused",
         client.search_numbers(&well, &wanted(5_000)).await,
         400,
     );
-    let relative = WebhookUrls::of("", "key");
+    let relative = WebhookUrls::of_key("", CarrierKind::Twilio, "key");
     checks.forbidden(
         "mock: a webhook that leads nowhere is refused",
         client.buy_number(&well, NUMBER, &relative).await,
@@ -190,13 +212,12 @@ async fn invalid_calls(checks: &mut Checks, client: &Client) {
         400,
     );
     checks.forbidden(&format!("{of_nobody} the newest"), client.list_newest(&strange).await, 400);
-    checks.forbidden(&format!("{of_nobody} credentials"), client.try_credentials(&strange).await, 400);
+    checks.forbidden(&format!("{of_nobody} credentials"), client.try_login(&strange).await, 400);
     checks.forbidden(&format!("{of_nobody} search"), client.search_numbers(&strange, &wanted(5)).await, 400);
     checks.forbidden(&format!("{of_nobody} find"), client.find_number(&strange, NUMBER).await, 400);
     checks.forbidden(&format!("{of_nobody} buy"), client.buy_number(&strange, NUMBER, &urls).await, 400);
     let of_nothing = "mock: of an id that is none:";
-    let number = json!({"sid": "PN1", "phone_number": NUMBER, "status_callback": urls.status});
-    let number = serde_json::from_value(number).expect("a number");
+    let number = number_with("PN1", NumberWebhooks { status: urls.status.clone(), ..NumberWebhooks::default() });
     checks.forbidden(&format!("{of_nothing} media"), client.list_media(&well, "MM1").await, 400);
     checks.forbidden(&format!("{of_nothing} set webhooks"), client.set_webhooks(&well, &number, &urls).await, 400);
     checks.forbidden(&format!("{of_nothing} clear webhooks"), client.clear_webhooks(&well, &number, &urls).await, 400);
@@ -214,13 +235,13 @@ async fn answers_of_the_simulator(checks: &mut Checks, app: &TestApp) {
     tokio::spawn(listening.serve(app.simulator.routes(), std::future::pending()));
     let client = Client::new(url_of("TEXTBACK_PROXY_API"), url_of("TEXTBACK_PROXY_MESSAGING")).expect("a client");
     let account = account(ACCOUNT_SID);
-    let urls = WebhookUrls::of(&format!("http://{}", app.api), &app.webhook_key);
+    let urls = WebhookUrls::of_key(&format!("http://{}", app.api), CarrierKind::Twilio, &app.webhook_key);
     let long_ago = chrono::DateTime::UNIX_EPOCH;
     let wanted =
-        Wanted { country: "US".to_owned(), number_type: NumberType::Local, contains: None, sms: true, limit: 5 };
+        NumberSearch { country: "US".to_owned(), number_type: NumberType::Local, contains: None, sms: true, limit: 5 };
     checks.allowed("simulator: search", client.search_numbers(&account, &wanted).await);
     let bought = client.buy_number(&account, "+14155550120", &urls).await;
-    let sid = bought.as_ref().map(|bought| bought.sid.clone()).unwrap_or_default();
+    let sid = bought.as_ref().map(|bought| bought.carrier_id.clone()).unwrap_or_default();
     checks.allowed("simulator: buy", bought);
     checks.forbidden(
         "simulator: what is sold is not sold twice",
@@ -232,7 +253,7 @@ async fn answers_of_the_simulator(checks: &mut Checks, app: &TestApp) {
         checks.allowed("simulator: set webhooks", client.set_webhooks(&account, found, &urls).await);
     }
     checks.note("simulator: find", matches!(found, Ok(Some(_))), &found);
-    let service = Pools::default().service(&client, &account, &sid).await;
+    let service = ServiceCache::default().service(&client, &account, &sid).await;
     let service_sid = service.as_ref().ok().and_then(|service| service.as_ref()).map(|service| service.sid.clone());
     checks.note("simulator: find the messaging service", service_sid.is_some(), &service);
     checks.allowed("simulator: read its campaign", client.campaign(&account, &service_sid.unwrap_or_default()).await);
@@ -247,7 +268,7 @@ async fn answers_of_the_simulator(checks: &mut Checks, app: &TestApp) {
     checks.allowed("simulator: release", client.release_number(&account, &sid).await);
     let mut stranger = account.clone();
     stranger.auth_token = SecretString::from("wrong".to_owned());
-    checks.forbidden("simulator: a wrong token is refused", client.try_credentials(&stranger).await, 401);
+    checks.forbidden("simulator: a wrong token is refused", client.try_login(&stranger).await, 401);
 }
 
 /// The official client and its validator.

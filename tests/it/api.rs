@@ -129,7 +129,7 @@ async fn another_projects_things_are_as_unknown_as_no_things() {
     assert_eq!(status, StatusCode::NOT_FOUND);
     for list in ["sessions", "agents", "numbers"] {
         let (_, answer) = app.call(&stranger, Method::GET, &format!("/v1/{list}"), None).await;
-        assert_eq!(answer, json!({"items": [], "next_cursor": null}));
+        assert_eq!(answer, json!({"items": []}));
     }
     assert_eq!(app.sessions().await[0]["status"], "open");
 }
@@ -229,7 +229,7 @@ async fn messages_come_oldest_first_page_by_page() {
         .map(|message| &message["body"])
         .collect();
     assert_eq!(bodies, ["0", "1: 0", "1", "2: 1", "2", "3: 2"]);
-    assert_eq!(rest["next_cursor"], Value::Null);
+    assert_eq!(rest.get("next_cursor"), None);
 }
 
 #[tokio::test]
@@ -269,5 +269,5 @@ fn the_openapi_document_is_the_committed_one() {
         committed.trim_end() == textback::http::api::document().trim_end(),
         "openapi/textback.yaml is not what the code says; run: make openapi"
     );
-    assert!(!committed.contains("serde_json"), "a default is an object");
+    assert!(!committed.contains("serde_json"), "a number is an object");
 }

@@ -7,9 +7,9 @@ use crate::harness::{ADA, ECHO, NUMBER, TestApp, bodies};
 
 impl TestApp {
     /// Lets the carrier's list be read now.
-    async fn read_back(&self) {
+    pub(crate) async fn backfill(&self) {
         self.sql("update number set backfill_at = now()").await;
-        assert_eq!(self.workers.listener.step().await.expect("numbers"), 1);
+        assert_eq!(self.workers.backfill.step().await.expect("numbers"), 1);
         self.run_jobs().await;
     }
 }
@@ -26,7 +26,7 @@ async fn missed_messages_are_backfilled_in_order_and_answered_once() {
     }
     app.simulator.lose_webhooks(false);
     for _ in 0..2 {
-        app.read_back().await;
+        app.backfill().await;
         assert_eq!(app.simulator.received(ADA, NUMBER), ["1: heard", "2: missed one\nmissed two"]);
     }
     let session = app.sessions().await.remove(0);
@@ -42,7 +42,7 @@ async fn a_missed_picture_is_backfilled_with_its_url() {
     let text = json!({"from": ADA, "to": NUMBER, "body": "look", "media_urls": [picture]});
     let texted = app.simulator.text(serde_json::from_value(text).expect("a text")).await;
     app.simulator.lose_webhooks(false);
-    app.read_back().await;
+    app.backfill().await;
     let session = app.sessions().await.remove(0);
     let message = &app.messages(&session).await[0];
     let medium = &message["media"][0];
@@ -61,7 +61,7 @@ async fn what_came_before_the_number_was_attached_is_not_ours() {
     app.attach(ECHO, json!({"first_message": "process"})).await;
     // It came a minute before, by the carrier's clock, which counts whole seconds.
     app.sql("update number set attached_at = attached_at + interval '1 minute'").await;
-    app.read_back().await;
+    app.backfill().await;
     assert!(app.simulator.received(ADA, NUMBER).is_empty());
     assert_eq!(app.ok(Method::GET, "/v1/sessions", None).await["items"], json!([]));
 }
@@ -69,8 +69,8 @@ async fn what_came_before_the_number_was_attached_is_not_ours() {
 #[tokio::test]
 async fn a_number_is_backfilled_only_at_its_interval() {
     let app = TestApp::with_agent(ECHO, json!({"first_message": "process"})).await;
-    assert_eq!(app.workers.listener.step().await.expect("numbers"), 1, "at once when it is attached");
-    assert_eq!(app.workers.listener.step().await.expect("numbers"), 0, "then after five minutes");
+    assert_eq!(app.workers.backfill.step().await.expect("numbers"), 1, "at once when it is attached");
+    assert_eq!(app.workers.backfill.step().await.expect("numbers"), 0, "then after five minutes");
 }
 
 #[tokio::test]
@@ -83,11 +83,11 @@ async fn a_picture_that_cannot_be_listed_holds_up_no_other_text() {
     app.simulator.say("+14155550102", NUMBER, "hi").await;
     app.simulator.lose_webhooks(false);
     app.simulator.refuse_media(Some(503));
-    app.read_back().await;
+    app.backfill().await;
     assert_eq!(app.simulator.received("+14155550102", NUMBER), ["1: hi"]);
     assert!(app.simulator.received(ADA, NUMBER).is_empty(), "it is tried again");
     // Then the carrier has deleted it: the words are answered all the same.
     app.simulator.refuse_media(Some(404));
-    app.read_back().await;
+    app.backfill().await;
     assert_eq!(app.simulator.received(ADA, NUMBER), ["1: look"]);
 }

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use textback::domain::consent::Keyword;
 use textback::storage::batcher::{BatchError, Batcher, RetryBudget};
-use textback::storage::ingest::{IngestOutcome, Text, take_in};
+use textback::storage::ingest::{self, IngestOutcome, Text};
 use textback::storage::project;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use crate::harness::{NUMBER, TestApp, soon};
+use crate::harness::{NUMBER, TestApp};
 
 /// A disk that writes when it is let, and the flushes that went to it: their sizes, and how many were under way at once.
 #[derive(Clone)]
@@ -156,6 +156,7 @@ pub fn text(project_id: Uuid, from: &str, sid: &str, body: &str, keyword: Option
         misfit: None,
         keyword,
         said_at: None,
+        permit: None,
     }
 }
 
@@ -186,13 +187,14 @@ async fn texts_of_one_batch_become_what_they_would_become_alone() {
         elsewhere,
         text(ours, ada, "SM8", "three", None),
     ];
-    let taken = futures::future::join_all(texts.into_iter().map(|text| take_in(&app.storage, text, soon()))).await;
-    let words: Vec<&str> = taken.iter().map(|taken| taken.as_ref().expect("taken in").as_str()).collect();
+    let taken = futures::future::join_all(texts.into_iter().map(|text| ingest::store(&app.storage, text))).await;
+    let words: Vec<&str> = taken.iter().map(|taken| taken.as_ref().expect("stored").outcome.as_str()).collect();
     assert_eq!(
         words,
         ["stored", "noted", "stored", "stored", "noted", "duplicate", "stored", "stored", "quarantined", "stored"]
     );
-    let Ok(IngestOutcome::Noted { reason, .. }) = &taken[4] else { panic!("{:?}", taken[4]) };
+    let opted_out = &taken[4].as_ref().expect("stored").outcome;
+    let IngestOutcome::Noted { reason, .. } = opted_out else { panic!("{opted_out:?}") };
     assert_eq!(reason, "opted_out");
     let kept = "select count(*) from quarantine where form = 'as it came'::bytea and carrier_sid = 'SM9'";
     assert_eq!(app.count(kept).await, 1);
@@ -226,16 +228,16 @@ async fn one_contacts_lock_delays_no_other_contact() {
         .zip(0..)
         .map(|(from, n)| {
             let (storage, text) = (app.storage.clone(), text(ours, from, &format!("SM4{n}"), "more", None));
-            tokio::spawn(async move { take_in(&storage, text, soon()).await })
+            tokio::spawn(async move { ingest::store(&storage, text).await })
         })
         .collect();
     let held = taken.remove(4);
     for task in taken {
-        assert_eq!(task.await.expect("no panic").expect("taken in").as_str(), "stored");
+        assert_eq!(task.await.expect("no panic").expect("stored").outcome.as_str(), "stored");
     }
     assert!(!held.is_finished());
     holding.commit().await.expect("committed");
-    assert_eq!(held.await.expect("no panic").expect("taken in").as_str(), "stored");
+    assert_eq!(held.await.expect("no panic").expect("stored").outcome.as_str(), "stored");
     app.run_jobs().await;
     for phone in &contacts {
         assert_eq!(app.simulator.received(phone, NUMBER), ["hi", "more"]);

@@ -19,7 +19,7 @@ fn root() -> &'static Path {
 async fn the_descriptions_of_the_checked_statements_are_the_databases_own() {
     let url = new_database().await;
     let statements = checked_statements(root()).expect("statements");
-    let described = describe(&url, &statements).await.expect("descriptions");
+    let described = describe(&url, "textback", &statements).await.expect("descriptions");
     assert_eq!(described.len(), statements.len(), "two files have the same statement");
     let committed = committed(&root().join(".sqlx")).expect("descriptions");
     let names = |of: &query_descriptions::Descriptions| of.keys().cloned().collect::<BTreeSet<_>>();

@@ -167,7 +167,7 @@ async fn a_stop_that_races_a_claimed_reply_is_before_it_or_after_it_and_never_bo
                 for _ in 0..n * 3 {
                     tokio::task::yield_now().await;
                 }
-                app.workers.sender.step().await.expect("deliveries")
+                app.workers.deliveries.step().await.expect("deliveries")
             },
             // The carrier itself does not know of it yet: so what was claimed first does leave.
             app.post("messages", &stop, AUTH_TOKEN)
@@ -251,7 +251,7 @@ async fn a_stop_that_is_backfilled_late_changes_no_later_consent() {
     // The carrier's clock counts whole seconds.
     app.sql("update number set backfilled_until = backfilled_until - interval '5 seconds'").await;
     app.text(ADA, "START").await;
-    app.workers.listener.step().await.expect("numbers");
+    app.workers.backfill.step().await.expect("numbers");
     app.run_jobs().await;
     assert_eq!(app.consents().await, [pair("opted_in", "keyword")]);
     assert_eq!(app.count("select count(*) from message where kind = 'keyword'").await, 2, "both are kept");

@@ -196,7 +196,7 @@ async fn an_answer_that_meets_another_change_of_its_delivery_is_written() {
 async fn a_carrier_that_is_not_there_gets_the_text_when_it_is_back() {
     let (app, carrier) = app_answered_by(vec![accepted("SM96")]).await;
     let nowhere = Url::parse("http://127.0.0.1:9").expect("a URL");
-    let sender = app.workers_at(nowhere).sender;
+    let sender = app.workers_at(nowhere).deliveries;
     app.text_form("hi").await;
     while app.workers.turns.step().await.expect("turns") > 0 {}
     assert_eq!(sender.step().await.expect("deliveries"), 1);
@@ -302,7 +302,7 @@ async fn a_failing_account_is_paused_and_another_account_still_sends() {
     call(Method::POST, "/v1/numbers", json!({"number": NUMBER, "agent_id": agent["id"]})).await;
 
     let text = async |project: &textback::storage::project::Project, account: &str, n: usize| {
-        let taken = ingest::take_in(
+        let stored = ingest::store(
             &app.storage,
             ingest::Text {
                 project_id: project.id,
@@ -315,10 +315,10 @@ async fn a_failing_account_is_paused_and_another_account_still_sends() {
                 misfit: None,
                 keyword: None,
                 said_at: None,
+                permit: None,
             },
-            crate::harness::soon(),
         );
-        taken.await.expect("taken in");
+        stored.await.expect("stored");
         app.workers.turns.step().await.expect("turns");
     };
     let ours = project::find_by_name(&mut *crate::harness::pooled(&app.storage).await, "tests")
@@ -328,11 +328,11 @@ async fn a_failing_account_is_paused_and_another_account_still_sends() {
     for n in 0..5 {
         text(&ours, ACCOUNT_SID, n).await;
     }
-    assert_eq!(app.workers.sender.step().await.expect("deliveries"), 5);
+    assert_eq!(app.workers.deliveries.step().await.expect("deliveries"), 5);
     app.sql("update delivery set due_at = now() where due_at is not null").await;
-    assert_eq!(app.workers.sender.step().await.expect("deliveries"), 0, "the account rests");
+    assert_eq!(app.workers.deliveries.step().await.expect("deliveries"), 0, "the account rests");
     text(&other, OTHER_ACCOUNT, 0).await;
-    assert_eq!(app.workers.sender.step().await.expect("deliveries"), 1, "another's text leaves");
+    assert_eq!(app.workers.deliveries.step().await.expect("deliveries"), 1, "another's text leaves");
     assert_eq!(app.count("select count(*) from delivery where status = 'accepted'").await, 1);
 
     // When it works again, one text goes first, and then all.
@@ -340,7 +340,7 @@ async fn a_failing_account_is_paused_and_another_account_still_sends() {
     let mut steps = Vec::new();
     let all = async {
         while app.count("select count(*) from delivery where status = 'planned'").await > 0 {
-            match app.workers.sender.step().await.expect("deliveries") {
+            match app.workers.deliveries.step().await.expect("deliveries") {
                 0 => tokio::task::yield_now().await,
                 count => steps.push(count),
             }

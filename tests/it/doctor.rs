@@ -40,7 +40,7 @@ async fn doctor_finds_what_is_wrong_and_says_how_to_repair_it() {
     app.simulator.plan_faults([twilio_simulator::Fault::Fail500]);
     app.text("+14155550102", "hi").await;
     app.workers.turns.step().await.expect("turns");
-    app.workers.sender.step().await.expect("deliveries");
+    app.workers.deliveries.step().await.expect("deliveries");
     app.sql("update delivery set created_at = now() - interval '10 minutes' where status = 'unknown'").await;
     let unsure = printed(&doctor(&well).await);
     assert!(unsure.contains("a delivery for") && unsure.contains("unknown: "), "{unsure}");

@@ -12,13 +12,15 @@ use sqlx::{Connection, PgConnection, PgPool};
 use textback::agents::AgentRuntime;
 use textback::agents::http::{Caller, Networks};
 use textback::agents::script::runner::Runners;
+use textback::carriers::Carriers;
 use textback::carriers::twilio::form::Form;
-use textback::carriers::twilio::{Client, signature};
+use textback::carriers::twilio::{Twilio, signature};
 use textback::config::WorkerSettings;
 use textback::dev::postgres;
 use textback::http::listener::Listening;
 use textback::http::router::{self, App};
-use textback::jobs::Workers;
+use textback::jobs::ingest::Ingest;
+use textback::jobs::{JobContext, Workers};
 use textback::secret::SecretKeys;
 use textback::storage::carrier_account::Accounts;
 use textback::storage::database;
@@ -68,6 +70,11 @@ impl TestApp {
 
     /// The same with another carrier for outbound calls.
     pub async fn with_carrier(carrier_url: Option<Url>) -> Self {
+        Self::with_carriers(|simulator| twilio_at(carrier_url.as_ref().unwrap_or(simulator))).await
+    }
+
+    /// The same with carriers that are made of the simulator's address.
+    pub async fn with_carriers(carriers: impl FnOnce(&Url) -> Carriers) -> Self {
         let database_url = new_database().await;
         let notifier = Arc::new(Notifier::default());
         let storage = Storage::open(&database_url, 10, notifier).expect("a storage");
@@ -82,15 +89,14 @@ impl TestApp {
         let listening = loopback().await;
         let api = listening.address();
         let public_base = format!("http://{api}");
-        let carrier_url =
-            carrier_url.unwrap_or_else(|| Url::parse(&format!("http://{simulator_address}")).expect("a URL"));
-        let client = Client::new(carrier_url.clone(), carrier_url).expect("a client");
+        let carriers = carriers(&Url::parse(&format!("http://{simulator_address}")).expect("a URL"));
         let accounts = Accounts::new(storage.clone(), secret_key);
         let agent_runtime = agent_runtime();
         let state = App {
             storage: storage.clone(),
+            ingest: Ingest::new(storage.clone()),
             accounts: accounts.clone(),
-            carrier: client.clone(),
+            carriers: carriers.clone(),
             agent_runtime: agent_runtime.clone(),
             public_base: public_base.as_str().into(),
             draining: textback::http::health::Draining::default(),
@@ -104,7 +110,15 @@ impl TestApp {
         tokio::spawn(listening.serve(router::routes(state), std::future::pending()));
         let (project, key) = create_project(&storage, "tests").await.expect("a project");
         let app = Self {
-            workers: Workers::new(&storage, &accounts, &client, agent_runtime, "live", &public_base, &settings()),
+            workers: Workers::new(JobContext {
+                storage: storage.clone(),
+                accounts,
+                carriers,
+                agent_runtime,
+                env: "live",
+                public_base,
+                settings: settings(),
+            }),
             database_url,
             storage,
             simulator,
@@ -135,19 +149,30 @@ impl TestApp {
 
     /// Workers that call the carrier at another URL.
     pub fn workers_at(&self, carrier_url: Url) -> Workers {
-        let accounts = Accounts::new(self.storage.clone(), self.secret_key.parse().expect("a key"));
-        let client = Client::new(carrier_url.clone(), carrier_url).expect("a client");
-        let public_base = format!("http://{}", self.api);
-        Workers::new(&self.storage, &accounts, &client, agent_runtime(), "live", &public_base, &settings())
+        Workers::new(JobContext { carriers: twilio_at(&carrier_url), ..self.job_context() })
     }
 
     /// Workers with other script runners.
     pub fn workers_with(&self, runners: Runners) -> Workers {
-        let accounts = Accounts::new(self.storage.clone(), self.secret_key.parse().expect("a key"));
+        Workers::new(JobContext { agent_runtime: agent_runtime_with(runners), ..self.job_context() })
+    }
+
+    /// Workers with other settings.
+    pub fn workers_of(&self, settings: WorkerSettings) -> Workers {
+        Workers::new(JobContext { settings, ..self.job_context() })
+    }
+
+    fn job_context(&self) -> JobContext {
         let carrier = Url::parse(&format!("http://{}", self.simulator_address)).expect("a URL");
-        let client = Client::new(carrier.clone(), carrier).expect("a client");
-        let public_base = format!("http://{}", self.api);
-        Workers::new(&self.storage, &accounts, &client, agent_runtime_with(runners), "live", &public_base, &settings())
+        JobContext {
+            storage: self.storage.clone(),
+            accounts: Accounts::new(self.storage.clone(), self.secret_key.parse().expect("a key")),
+            carriers: twilio_at(&carrier),
+            agent_runtime: agent_runtime(),
+            env: "live",
+            public_base: format!("http://{}", self.api),
+            settings: settings(),
+        }
     }
 
     /// Turns the rate limits off, because contacts of tests text faster than people.
@@ -217,10 +242,10 @@ impl TestApp {
     pub async fn run_jobs(&self) {
         loop {
             let turns = self.workers.turns.step().await.expect("turns");
-            let silences = self.workers.silences.step().await.expect("silences");
+            let silences = self.workers.inactivity.step().await.expect("silences");
             let scheduled = self.workers.scheduled_messages.step().await.expect("scheduled messages");
-            let deliveries = self.workers.sender.step().await.expect("deliveries");
-            let unknown = self.workers.reconciler.step().await.expect("unknown deliveries");
+            let deliveries = self.workers.deliveries.step().await.expect("deliveries");
+            let unknown = self.workers.unknown_deliveries.step().await.expect("unknown deliveries");
             self.simulator.idle().await;
             if turns + silences + scheduled + deliveries + unknown == 0 {
                 let breaches = invariant::check(&mut *pooled(&self.storage).await).await.expect("the invariants");
@@ -317,6 +342,11 @@ pub fn settings() -> WorkerSettings {
 
 fn agent_runtime() -> AgentRuntime {
     agent_runtime_with(Runners::of(env!("CARGO_BIN_EXE_textback").into()))
+}
+
+/// Twilio at a URL of the test's own.
+fn twilio_at(url: &Url) -> Carriers {
+    Carriers::new(Arc::new(Twilio::new(url.clone(), url.clone()).expect("a client")))
 }
 
 /// An agent runtime whose http agents may be on loopback.

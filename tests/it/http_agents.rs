@@ -321,9 +321,9 @@ async fn other_project(app: &TestApp) {
 fn work_with_eight_slots(app: &TestApp) -> tokio::task::JoinHandle<()> {
     let mut slots = settings();
     (slots.turn_slots, slots.delivery_slots, slots.poll_seconds) = (8, 8, 60.0);
-    let (storage, workers) = (app.storage.clone(), app.workers.clone());
+    let workers = app.workers_of(slots);
     tokio::spawn(async move {
-        let _ = jobs::run(storage, workers, slots, std::future::pending()).await;
+        let _ = jobs::run(workers, std::future::pending()).await;
     })
 }
 

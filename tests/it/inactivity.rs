@@ -39,7 +39,7 @@ impl TestApp {
     }
 
     async fn attach_echo_with(&self, silence: Value) {
-        self.attach(ECHO, json!({"first_message": "process", "silence": silence})).await;
+        self.attach(ECHO, json!({"first_message": "process", "inactivity": silence})).await;
     }
 }
 
@@ -113,7 +113,7 @@ async fn a_contact_that_waits_for_an_answer_is_not_inactive() {
     let app = app().await;
     app.text(ADA, "hi").await;
     app.pass_unsettled(25 * HOUR).await;
-    assert_eq!(app.workers.silences.step().await.expect("silences"), 0);
+    assert_eq!(app.workers.inactivity.step().await.expect("silences"), 0);
     assert_eq!(app.newest().await["status"], "open", "we owe an answer");
     app.run_jobs().await;
     assert_eq!(app.simulator.received(ADA, NUMBER), ["1: hi"]);
@@ -158,10 +158,10 @@ async fn the_grace_counts_from_the_carriers_acceptance_of_the_warning() {
     let app = app().await;
     app.answers(ADA, "hi").await;
     app.pass_unsettled(24 * HOUR).await;
-    assert_eq!(app.workers.silences.step().await.expect("silences"), 1);
+    assert_eq!(app.workers.inactivity.step().await.expect("silences"), 1);
     // The carrier is not there for an hour.
     app.pass_unsettled(HOUR).await;
-    assert_eq!(app.workers.silences.step().await.expect("silences"), 0);
+    assert_eq!(app.workers.inactivity.step().await.expect("silences"), 0);
     assert_eq!(app.newest().await["status"], "warned", "the warning has not left");
     app.run_jobs().await;
     assert_eq!(app.simulator.received(ADA, NUMBER).last().map(String::as_str), Some(WARNING));
@@ -176,7 +176,7 @@ async fn a_text_that_is_faster_than_the_warning_takes_it_back() {
     let app = app().await;
     app.answers(ADA, "hi").await;
     app.pass_unsettled(24 * HOUR).await;
-    assert_eq!(app.workers.silences.step().await.expect("silences"), 1);
+    assert_eq!(app.workers.inactivity.step().await.expect("silences"), 1);
     assert_eq!(app.answers(ADA, "I'm back").await, ["1: hi", "2: I'm back"]);
     let messages = app.messages(&app.newest().await).await;
     let warning = messages.iter().find(|message| message["kind"] == "warning").expect("it is told");
@@ -221,7 +221,7 @@ async fn the_agent_says_how_long_and_with_which_words() {
     let silence = json!({"warn_after_seconds": 60, "grace_seconds": 30, "warning": "Hello?", "closing": "Goodbye."});
     app.attach_echo_with(silence.clone()).await;
     let agents = app.ok(Method::GET, "/v1/agents", None).await;
-    assert_eq!(agents["items"][0]["silence"], silence);
+    assert_eq!(agents["items"][0]["inactivity"], silence);
     app.answers(ADA, "hi").await;
     app.pass(60).await;
     assert_eq!(app.simulator.received(ADA, NUMBER), ["1: hi", "Hello?"]);
@@ -237,7 +237,7 @@ async fn changed_settings_count_from_the_next_period_on_in_open_sessions_too() {
     let app = app().await;
     app.answers(ADA, "hi").await;
     let agent = app.newest().await["agent_id"].as_str().expect("an id").to_owned();
-    let version = |seconds: u32| json!({"kind": "script", "source": ECHO, "first_message": "process", "silence": {"warn_after_seconds": seconds}});
+    let version = |seconds: u32| json!({"kind": "script", "source": ECHO, "first_message": "process", "inactivity": {"warn_after_seconds": seconds}});
     let change = async |seconds: u32| {
         app.ok(Method::POST, &format!("/v1/agents/{agent}/versions"), Some(version(seconds))).await;
     };
@@ -282,9 +282,9 @@ async fn warned_into_the_dark() -> TestApp {
     let app = app().await;
     app.answers(ADA, "hi").await;
     app.pass_unsettled(24 * HOUR).await;
-    app.workers.silences.step().await.expect("silences");
+    app.workers.inactivity.step().await.expect("silences");
     app.simulator.plan_faults([Fault::Fail500]);
-    app.workers.sender.step().await.expect("deliveries");
+    app.workers.deliveries.step().await.expect("deliveries");
     assert_eq!(app.newest().await["status"], "warned");
     app
 }
@@ -327,9 +327,9 @@ async fn an_unsent_farewell_does_not_follow_a_new_session() {
         app.answers(ADA, "hi").await;
         app.pass(24 * HOUR).await;
         app.pass_unsettled(10 * MINUTE).await;
-        app.workers.silences.step().await.expect("silences");
+        app.workers.inactivity.step().await.expect("silences");
         app.simulator.plan_faults([fault]);
-        app.workers.sender.step().await.expect("deliveries");
+        app.workers.deliveries.step().await.expect("deliveries");
         app.text(ADA, "hello again").await;
         app.sql("update delivery set due_at = now() where due_at is not null").await;
         light(&app).await;
@@ -353,13 +353,13 @@ async fn limits_are_checked() {
         json!({"grace_seconds": 2_592_001}),
         json!({"patience": 1}),
     ] {
-        let agent = json!({"name": "a", "kind": "script", "source": ECHO, "silence": silence});
+        let agent = json!({"name": "a", "kind": "script", "source": ECHO, "inactivity": silence});
         let (status, _) = app.refused(Method::POST, "/v1/agents", Some(agent)).await;
         assert!([400, 422].contains(&status), "{silence}");
     }
     for (name, seconds) in [("short", 1), ("long", 2_592_000)] {
         let silence = json!({"warn_after_seconds": seconds, "grace_seconds": seconds});
-        app.agent(name, ECHO, json!({"silence": silence})).await;
+        app.agent(name, ECHO, json!({"inactivity": silence})).await;
     }
 }
 

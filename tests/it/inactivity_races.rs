@@ -72,7 +72,7 @@ async fn text_at_the_moment(app: &TestApp, project_id: uuid::Uuid, phone: &str, 
 
 async fn race(seed: u64) -> (i64, i64) {
     let silence = json!({"warning": "Hello?", "closing": "Bye!"});
-    let app = TestApp::with_agent(ECHO_ALL, json!({"first_message": "process", "silence": silence})).await;
+    let app = TestApp::with_agent(ECHO_ALL, json!({"first_message": "process", "inactivity": silence})).await;
     let app = Arc::new(app);
     let project_id = project::find_by_name(&mut *crate::harness::pooled(&app.storage).await, "tests")
         .await
@@ -85,9 +85,9 @@ async fn race(seed: u64) -> (i64, i64) {
             let (app, over) = (app.clone(), over.clone());
             tokio::spawn(async move {
                 while !over.load(Ordering::Relaxed) {
-                    let done = app.workers.silences.step().await.expect("silences")
+                    let done = app.workers.inactivity.step().await.expect("silences")
                         + app.workers.turns.step().await.expect("turns")
-                        + app.workers.sender.step().await.expect("deliveries");
+                        + app.workers.deliveries.step().await.expect("deliveries");
                     if done == 0 {
                         tokio::task::yield_now().await;
                     }
@@ -157,7 +157,7 @@ async fn a_hundred_thousand_jobs_that_are_due_together_are_done_once_each_whatev
     // What is planned leaves one by one: the test is about what is decided.
     harness.variables.push(("TEXTBACK_DELIVERY_SLOTS", "1".to_owned()));
     let mut agent = ProcessHarness::echo();
-    agent["silence"] = json!({"closing": "Bye!"});
+    agent["inactivity"] = json!({"closing": "Bye!"});
     harness.open(0, agent).await;
     harness
         .sql(

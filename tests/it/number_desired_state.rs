@@ -2,7 +2,9 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use textback::storage::number::{self, Claim, Facts};
+use textback::carriers::number::RegistrationFacts;
+use textback::domain::number::{RegistrationStatus, WebhookState};
+use textback::storage::number::{self, Claim, ObservedState};
 use twilio_simulator::{Account, Fault};
 
 use crate::commands::{Running, printed, run};
@@ -20,7 +22,7 @@ impl TestApp {
             textback::storage::project::find_by_name(&mut *crate::harness::pooled(&self.storage).await, "tests").await;
         let project_id = found.expect("an answer").expect("one").id;
         let number_id = id(&self.number().await["id"]);
-        number::take(&mut *crate::harness::pooled(&self.storage).await, project_id, number_id, 120)
+        number::claim_one(&mut *crate::harness::pooled(&self.storage).await, project_id, number_id, 120)
             .await
             .expect("an answer")
             .expect("a lease")
@@ -44,11 +46,11 @@ async fn a_purchase_during_a_search_for_the_same_number_is_done() {
     let app = TestApp::new().await;
     let agent = app.an_agent().await;
     app.simulator.plan_number_faults([Fault::AcceptThenHang(700)]);
-    let wish = |buy: bool| json!({"number": FOR_SALE, "agent_id": agent, "buy": buy});
-    let first = app.call(&app.key, Method::POST, "/v1/numbers", Some(wish(false)));
+    let request = |buy: bool| json!({"number": FOR_SALE, "agent_id": agent, "buy": buy});
+    let first = app.call(&app.key, Method::POST, "/v1/numbers", Some(request(false)));
     let second = async {
         while app.count("select count(*) from number where lease_token is not null").await == 0 {}
-        app.call(&app.key, Method::POST, "/v1/numbers", Some(wish(true))).await
+        app.call(&app.key, Method::POST, "/v1/numbers", Some(request(true))).await
     };
     let ((not_owned, _), (bought, answer)) = tokio::join!(first, second);
     assert_eq!((not_owned.as_u16(), bought.as_u16()), (422, 200), "{answer}");
@@ -58,15 +60,15 @@ async fn a_purchase_during_a_search_for_the_same_number_is_done() {
 #[tokio::test]
 async fn attaching_an_attached_number_reconciles_it_at_once() {
     let app = app().await;
-    app.ok(Method::PATCH, &app.number_path().await, Some(json!({"mend_drift": false}))).await;
+    app.ok(Method::PATCH, &app.number_path().await, Some(json!({"repair_drift": false}))).await;
     app.simulator.change_number(NUMBER, |number| number.sms_url = "https://elsewhere.example/sms".to_owned());
     let claim = app.held_by_a_look().await;
     assert_eq!(app.attach_again(false).await.1["code"], "number_busy");
-    let seen = Facts {
+    let seen = ObservedState {
         generation: claim.number.generation,
-        webhook: Some(textback::domain::number::WebhookState::Drifted),
+        webhook: Some(WebhookState::Drifted),
         check_in_seconds: 3600.0,
-        ..Facts::default()
+        ..ObservedState::default()
     };
     assert!(number::settle(&mut *crate::harness::pooled(&app.storage).await, &claim, &seen).await.expect("settled"));
     assert_eq!(app.workers.numbers.step().await.expect("numbers"), 1, "it is due at once");
@@ -76,17 +78,17 @@ async fn attaching_an_attached_number_reconciles_it_at_once() {
 #[tokio::test]
 async fn a_reconciliation_of_an_earlier_generation_does_not_satisfy_the_next_one() {
     let app = app().await;
-    app.ok(Method::PATCH, &app.number_path().await, Some(json!({"mend_drift": false}))).await;
+    app.ok(Method::PATCH, &app.number_path().await, Some(json!({"repair_drift": false}))).await;
     let claim = app.held_by_a_look().await;
     app.simulator
         .change_number(NUMBER, |number| number.sms_url = "https://me:secret@elsewhere.example/sms?key=1".to_owned());
     assert_eq!(app.attach_again(false).await.1["code"], "number_busy");
     // The look had seen the webhooks before they were changed.
-    let seen = Facts {
+    let seen = ObservedState {
         generation: claim.number.generation,
-        webhook: Some(textback::domain::number::WebhookState::Ok),
+        webhook: Some(WebhookState::Ok),
         check_in_seconds: 3600.0,
-        ..Facts::default()
+        ..ObservedState::default()
     };
     assert!(number::settle(&mut *crate::harness::pooled(&app.storage).await, &claim, &seen).await.expect("settled"));
     app.workers.numbers.step().await.expect("numbers");
@@ -95,7 +97,7 @@ async fn a_reconciliation_of_an_earlier_generation_does_not_satisfy_the_next_one
     // What somebody else's address holds is not told.
     app.simulator
         .change_number(NUMBER, |number| number.sms_url = "https://me:secret@elsewhere.example/sms?key=1".to_owned());
-    app.look_after_numbers().await;
+    app.reconcile_numbers().await;
     let told = app.number().await.to_string();
     assert!(
         told.contains("https://elsewhere.example/sms") && !told.contains("secret") && !told.contains("key=1"),
@@ -109,7 +111,12 @@ async fn a_release_that_is_asked_for_while_it_is_only_detached_is_done() {
     app.sql("update number set desired_state = 'detached'").await;
     let claim = app.held_by_a_look().await;
     assert_eq!(app.part("release").await.1["code"], "number_busy");
-    let gone = Facts { generation: claim.number.generation, gone: true, check_in_seconds: 3600.0, ..Facts::default() };
+    let gone = ObservedState {
+        generation: claim.number.generation,
+        gone: true,
+        check_in_seconds: 3600.0,
+        ..ObservedState::default()
+    };
     assert!(number::settle(&mut *crate::harness::pooled(&app.storage).await, &claim, &gone).await.expect("settled"));
     app.workers.numbers.step().await.expect("numbers");
     assert!(app.simulator.number(NUMBER).is_none(), "it is released");
@@ -154,7 +161,7 @@ async fn a_number_that_the_account_lost_is_not_forgotten_because_somebody_wants_
     assert!(health == "blocked" && told.contains("could not be bought"), "{told}");
     // It comes back to the account, and comes back here by itself.
     app.simulator.add_number(ACCOUNT_SID, NUMBER);
-    app.look_after_numbers().await;
+    app.reconcile_numbers().await;
     app.run_jobs().await;
     let number = app.number().await;
     assert_eq!((&number["webhook"], &number["registration"]), (&json!("ok"), &json!("approved")), "{number}");
@@ -167,7 +174,7 @@ async fn what_was_not_for_sale_is_not_bought_months_later_unasked() {
     app.simulator.plan_number_faults([Fault::Fail500]);
     app.buy("+14155550190").await;
     app.simulator.clear_faults();
-    app.look_after_numbers().await;
+    app.reconcile_numbers().await;
     for _ in 0..2 {
         let (health, told) = app.health().await;
         assert!(
@@ -176,10 +183,10 @@ async fn what_was_not_for_sale_is_not_bought_months_later_unasked() {
         );
         let refreshed = format!("{}/health?refresh=true", app.number_path().await);
         assert_eq!(app.ok(Method::GET, &refreshed, None).await["status"], "blocked", "asking takes nothing away");
-        app.look_after_numbers().await;
+        app.reconcile_numbers().await;
     }
     app.simulator.put_up_for_sale("+14155550190");
-    app.look_after_numbers().await;
+    app.reconcile_numbers().await;
     assert!(app.simulator.bought().is_empty(), "{:?}", app.simulator.bought());
     let (status, bought) = app.buy("+14155550190").await;
     assert_eq!((status.as_u16(), &bought["webhook"]), (200, &json!("ok")), "who asks again gets it");
@@ -190,19 +197,19 @@ async fn a_late_report_about_a_pending_number_fails_nothing_that_waits() {
     let app = app().await;
     app.answers(ADA, "hi").await;
     app.simulator.change_service(NUMBER, |service| service.campaign = Some(("PENDING".to_owned(), None)));
-    app.look_after_numbers().await;
+    app.reconcile_numbers().await;
     assert_eq!(app.answers(ADA, "wait").await, ["1: hi"]);
     app.report_blocked().await;
     assert_eq!(app.number().await["registration"], "pending");
     // Nor does a look at the moment in which it moves from one messaging service to another.
     app.simulator.leave_service(NUMBER);
-    app.look_after_numbers().await;
+    app.reconcile_numbers().await;
     assert_eq!(
         (&app.number().await["registration"], &app.number().await["sends"]),
         (&json!("unregistered"), &json!("blocked"))
     );
     app.simulator.change_service(NUMBER, |service| service.campaign = Some(("VERIFIED".to_owned(), None)));
-    app.look_after_numbers().await;
+    app.reconcile_numbers().await;
     app.run_jobs().await;
     assert_eq!(app.simulator.received(ADA, NUMBER), ["1: hi", "2: wait"]);
 }
@@ -270,9 +277,9 @@ async fn health_and_doctor_report_detachments_rules_and_secrets() {
     app.simulator.change_number(NUMBER, |number| number.sms_fallback_url = String::new());
     let doctor = printed(&run(&mut app.command("doctor", &app.secret_key)));
     assert!(doctor.contains("its fallback is nowhere"), "{doctor}");
-    app.look_after_numbers().await;
+    app.reconcile_numbers().await;
     app.simulator.change_number(NUMBER, |number| number.status_callback = String::new());
-    app.look_after_numbers().await;
+    app.reconcile_numbers().await;
     assert!(app.simulator.number(NUMBER).is_some_and(|number| number.status_callback.contains("/status")), "drift too");
 
     // The carrier is away: health tells it, and is no error.
@@ -280,11 +287,11 @@ async fn health_and_doctor_report_detachments_rules_and_secrets() {
     let path = format!("{}/health?refresh=true", app.number_path().await);
     let health = app.ok(Method::GET, &path, None).await;
     assert!(health["findings"][0]["what"].as_str().is_some_and(|told| told.contains("could not be asked")), "{health}");
-    app.look_after_numbers().await;
+    app.reconcile_numbers().await;
     assert_eq!(app.health().await.0, "ok");
     // Approved long ago, and not to be read any more.
     app.simulator.refuse_messaging(true);
-    app.look_after_numbers().await;
+    app.reconcile_numbers().await;
     assert!(app.health().await.1.contains("can't be read; what was known before counts"));
 }
 
@@ -370,16 +377,14 @@ async fn a_service_that_posts_here_blocks_nothing_and_the_newest_verification_co
         .await;
     let url: url::Url = carrier.uri().parse().expect("a URL");
     let client = textback::carriers::twilio::Client::new(url.clone(), url).expect("a client");
-    let account = textback::domain::carrier_account::Account {
-        project_id: uuid::Uuid::nil(),
-        webhook_key: "key".to_owned(),
+    let account = textback::domain::carrier_account::TwilioCredentials {
         account_sid: ACCOUNT_SID.to_owned(),
         auth_token: AUTH_TOKEN.to_owned().into(),
         next_auth_token: None,
         api_key: None,
     };
     let read = client.verification(&account, "PN1").await.expect("read");
-    assert_eq!(read.0.as_str(), "pending");
+    assert!(matches!(read, RegistrationFacts::Told { registration: RegistrationStatus::Pending, .. }), "{read:?}");
 }
 
 #[tokio::test]
@@ -392,7 +397,7 @@ async fn rest_goes_on_when_the_next_token_was_promoted() {
     app.ok(Method::PUT, "/v1/carrier", Some(both)).await;
     app.simulator.add_account(Account::new(ACCOUNT_SID, "the-next"));
     assert_eq!(app.answers(ADA, "hi").await, ["1: hi"]);
-    app.look_after_numbers().await;
+    app.reconcile_numbers().await;
     assert_eq!(app.health().await.0, "ok");
     assert_eq!(app.count("select count(*) from delivery where attempts > 1").await, 0);
 }

@@ -37,14 +37,14 @@ impl TestApp {
         assert_eq!(self.simulator.received(ADA, number), ["1: hi"], "{told}");
     }
 
-    fn wish(&self, project_id: uuid::Uuid, agent_id: &Value) -> textback::storage::number::Wish {
-        textback::storage::number::Wish {
+    fn request(&self, project_id: uuid::Uuid, agent_id: &Value) -> textback::storage::number::AttachRequest {
+        textback::storage::number::AttachRequest {
             project_id,
             number: FOR_SALE.to_owned(),
             agent_id: crate::harness::id(agent_id),
             country: Some("US".to_owned()),
             may_buy: true,
-            mend_drift: None,
+            repair_drift: None,
         }
     }
 }
@@ -75,7 +75,7 @@ async fn a_fault_at_any_call_of_a_purchase_neither_buys_twice_nor_loses_a_bought
                 if asks_again {
                     app.ok(Method::POST, "/v1/numbers", Some(body)).await;
                 } else {
-                    app.look_after_numbers().await;
+                    app.reconcile_numbers().await;
                 }
                 assert_eq!(app.simulator.bought(), [FOR_SALE]);
                 app.must_answer_at(FOR_SALE, &format!("{fault:?} after {calls}, asked again: {asks_again}")).await;
@@ -98,15 +98,15 @@ async fn a_fault_at_any_call_of_an_attachment_or_a_repair_only_delays_it() {
             let attach = json!({"number": NUMBER, "agent_id": agent});
             app.call(&app.key, Method::POST, "/v1/numbers", Some(attach)).await;
             app.simulator.clear_faults();
-            app.look_after_numbers().await;
+            app.reconcile_numbers().await;
             app.must_answer_at(NUMBER, &format!("attached, {fault:?} after {calls}")).await;
 
             app.simulator.change_number(NUMBER, |number| number.sms_url = "https://elsewhere.example/sms".to_owned());
             app.fail_after(calls, fault);
-            app.look_after_numbers().await;
+            app.reconcile_numbers().await;
             app.simulator.clear_faults();
-            app.look_after_numbers().await;
-            assert_eq!(app.number().await["webhook"], "ok", "mended, {fault:?} after {calls}");
+            app.reconcile_numbers().await;
+            assert_eq!(app.number().await["webhook"], "ok", "repaired, {fault:?} after {calls}");
             assert_eq!(
                 app.answers(ADA, "hi").await.last().map(String::as_str),
                 Some("2: hi"),
@@ -123,35 +123,35 @@ async fn drift_that_cannot_be_repaired_is_reported_until_it_is() {
     let app = crate::numbers::app().await;
     app.simulator.change_number(NUMBER, |number| number.sms_url = "https://elsewhere.example/sms".to_owned());
     app.fail_after(1, Fault::Fail500);
-    app.look_after_numbers().await;
+    app.reconcile_numbers().await;
     let number = app.number().await;
     assert_eq!(number["webhook"], "drifted");
     assert!(number["webhook_detail"].as_str().is_some_and(|told| told.contains("elsewhere.example")), "{number}");
     assert_eq!(app.health().await.0, "blocked");
-    app.look_after_numbers().await;
+    app.reconcile_numbers().await;
     assert_eq!(app.health().await.0, "ok");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fault_at_any_call_of_a_detachment_only_delays_it() {
-    for (parting, calls, fault) in ["keep", "release"]
+    for (on_detach, calls, fault) in ["keep", "release"]
         .into_iter()
-        .flat_map(|parting| (0..2).flat_map(move |calls| FAULTS.map(move |fault| (parting, calls, fault))))
+        .flat_map(|on_detach| (0..2).flat_map(move |calls| FAULTS.map(move |fault| (on_detach, calls, fault))))
     {
         let app = crate::numbers::app().await;
         let path = format!("/v1/numbers/{}", app.number().await["id"].as_str().expect("an id"));
         app.fail_after(calls, fault);
-        let part = format!("{path}?at_carrier={parting}");
+        let part = format!("{path}?at_carrier={on_detach}");
         let status = app.call(&app.key, Method::DELETE, &part, None).await.0;
         // Of a release nothing is read but its status.
         assert!(
             status == 502 || (fault == Fault::AcceptThenGarbage && status == 204),
-            "{status} {parting} {calls} {fault:?}"
+            "{status} {on_detach} {calls} {fault:?}"
         );
-        app.look_after_numbers().await;
-        assert_eq!(app.refused(Method::GET, &path, None).await.0, 404, "{parting} {calls} {fault:?}");
+        app.reconcile_numbers().await;
+        assert_eq!(app.refused(Method::GET, &path, None).await.0, 404, "{on_detach} {calls} {fault:?}");
         let left = app.simulator.number(NUMBER).map(|number| number.sms_url);
-        assert_eq!(left, (parting == "keep").then(String::new), "{parting} {calls} {fault:?}");
+        assert_eq!(left, (on_detach == "keep").then(String::new), "{on_detach} {calls} {fault:?}");
         app.end().await;
     }
 }
@@ -177,7 +177,7 @@ impl TestApp {
         dying.until("working");
         let has_died = dying.aborts_within(Duration::from_secs(2)).await;
         self.sql("update number set leased_until = now() - interval '1 second' where leased_until is not null").await;
-        self.look_after_numbers().await;
+        self.reconcile_numbers().await;
         has_died
     }
 }
@@ -195,8 +195,10 @@ async fn a_worker_that_dies_at_any_step_of_a_purchase_buys_once_and_loses_nothin
     for failpoint in points(6) {
         let app = TestApp::new().await;
         let agent = app.an_agent().await;
-        let wish = app.wish(project_id(&app).await, &agent);
-        textback::storage::number::want(&mut *crate::harness::pooled(&app.storage).await, &wish).await.expect("noted");
+        let request = app.request(project_id(&app).await, &agent);
+        textback::storage::number::attach(&mut *crate::harness::pooled(&app.storage).await, &request)
+            .await
+            .expect("noted");
         assert_eq!(app.die_at(&failpoint).await, failpoint != "number.after_call:6", "{failpoint}");
         assert_eq!(app.simulator.bought(), [FOR_SALE], "{failpoint}");
         app.must_answer_at(FOR_SALE, &failpoint).await;
@@ -210,12 +212,14 @@ async fn an_attachment_continues_after_its_worker_died_at_any_step() {
     for failpoint in points(4) {
         let app = TestApp::new().await;
         let agent = app.an_agent().await;
-        let wish = textback::storage::number::Wish {
+        let request = textback::storage::number::AttachRequest {
             number: NUMBER.to_owned(),
             may_buy: false,
-            ..app.wish(project_id(&app).await, &agent)
+            ..app.request(project_id(&app).await, &agent)
         };
-        textback::storage::number::want(&mut *crate::harness::pooled(&app.storage).await, &wish).await.expect("noted");
+        textback::storage::number::attach(&mut *crate::harness::pooled(&app.storage).await, &request)
+            .await
+            .expect("noted");
         assert!(app.die_at(&failpoint).await, "{failpoint}");
         app.must_answer_at(NUMBER, &failpoint).await;
         app.end().await;
@@ -232,7 +236,7 @@ async fn a_detachment_continues_after_its_worker_died() {
         let app = crate::numbers::app().await;
         let number_id = crate::harness::id(&app.number().await["id"]);
         let project_id = project_id(&app).await;
-        textback::storage::number::part(
+        textback::storage::number::set_desired_state(
             &mut *crate::harness::pooled(&app.storage).await,
             project_id,
             number_id,
@@ -261,7 +265,7 @@ async fn a_toll_free_purchase_survives_a_fault_at_any_call_and_any_purchase_a_ca
         app.fail_after(calls, fault);
         app.buy(toll_free).await;
         app.simulator.clear_faults();
-        app.look_after_numbers().await;
+        app.reconcile_numbers().await;
         assert_eq!(app.simulator.bought(), [toll_free], "{fault:?} after {calls}");
         app.must_answer_at(toll_free, &format!("{fault:?} after {calls}")).await;
         app.end().await;
@@ -271,7 +275,7 @@ async fn a_toll_free_purchase_survives_a_fault_at_any_call_and_any_purchase_a_ca
     app.fail_after(2, Fault::AcceptThenHang(20_000));
     let (status, answer) = app.buy(FOR_SALE).await;
     assert_eq!((status.as_u16(), &answer["code"]), (502, &json!("carrier_failed")), "{answer}");
-    app.look_after_numbers().await;
+    app.reconcile_numbers().await;
     assert_eq!(app.simulator.bought(), [FOR_SALE]);
     app.must_answer_at(FOR_SALE, "the purchase hung").await;
 }
@@ -289,7 +293,7 @@ async fn an_account_with_many_numbers_is_read_once() {
     }
     let before = app.simulator.messaging_calls();
     app.sql("update number set check_at = now()").await;
-    while app.workers.numbers.go_on().await.expect("numbers") > 0 {}
+    while app.workers.numbers.job().go_on().await.expect("numbers") > 0 {}
     // The list of services, the numbers of each of 21, and the campaign of each number.
     assert_eq!(app.simulator.messaging_calls() - before, 1 + 21 + 20);
     assert_eq!(app.count("select count(*) from number where registration = 'approved'").await, 20);
@@ -306,19 +310,19 @@ async fn a_purchase_that_a_crash_interrupted_goes_on_by_itself() {
             .expect("one")
             .id;
     // The process died after it noted the wish: with the lease, before any call.
-    let wish = textback::storage::number::Wish {
+    let request = textback::storage::number::AttachRequest {
         project_id,
         number: FOR_SALE.to_owned(),
         agent_id,
         country: Some("US".to_owned()),
         may_buy: true,
-        mend_drift: None,
+        repair_drift: None,
     };
-    let id = textback::storage::number::want(&mut *crate::harness::pooled(&app.storage).await, &wish)
+    let id = textback::storage::number::attach(&mut *crate::harness::pooled(&app.storage).await, &request)
         .await
         .expect("noted")
         .expect("not being released");
-    textback::storage::number::take(&mut *crate::harness::pooled(&app.storage).await, project_id, id, 120)
+    textback::storage::number::claim_one(&mut *crate::harness::pooled(&app.storage).await, project_id, id, 120)
         .await
         .expect("an answer")
         .expect("a lease");

@@ -28,7 +28,7 @@ impl TestApp {
     }
 
     /// Lets the workers look after all numbers, as after an hour.
-    pub async fn look_after_numbers(&self) {
+    pub async fn reconcile_numbers(&self) {
         self.sql("update number set check_at = now()").await;
         self.workers.numbers.step().await.expect("numbers");
     }
@@ -38,7 +38,7 @@ impl TestApp {
         let health = self.ok(Method::GET, &format!("/v1/numbers/{id}/health"), None).await;
         let findings = health["findings"].as_array().expect("findings").iter();
         let told = findings
-            .map(|finding| format!("{} -> {}", finding["what"], finding["mend"]))
+            .map(|finding| format!("{} -> {}", finding["what"], finding["repair"]))
             .collect::<Vec<_>>()
             .join("\n");
         (health["status"].as_str().expect("a status").to_owned(), told)
@@ -113,16 +113,16 @@ async fn drift_is_detected_and_repaired_if_allowed() {
     let app = app().await;
     let elsewhere = "https://elsewhere.example/sms";
     app.simulator.change_number(NUMBER, |number| number.sms_url = elsewhere.to_owned());
-    app.look_after_numbers().await;
+    app.reconcile_numbers().await;
     let number = app.number().await;
     assert_eq!(number["webhook"], "ok");
     assert!(steps(&number).ends_with(&["webhook drifted".to_owned(), "webhook set".to_owned()]), "{number}");
     assert_eq!(app.answers(ADA, "hi").await, ["1: hi"]);
 
     let path = format!("/v1/numbers/{}", number["id"].as_str().expect("an id"));
-    app.ok(Method::PATCH, &path, Some(json!({"mend_drift": false}))).await;
+    app.ok(Method::PATCH, &path, Some(json!({"repair_drift": false}))).await;
     app.simulator.change_number(NUMBER, |number| number.sms_url = elsewhere.to_owned());
-    app.look_after_numbers().await;
+    app.reconcile_numbers().await;
     let number = app.number().await;
     assert_eq!(number["webhook"], "drifted");
     assert!(number["webhook_detail"].as_str().is_some_and(|detail| detail.contains(elsewhere)));
@@ -130,9 +130,9 @@ async fn drift_is_detected_and_repaired_if_allowed() {
     assert!(status == "blocked" && told.contains("attach it again"), "{told}");
 
     app.simulator.plan_number_faults([Fault::Fail500]);
-    app.look_after_numbers().await;
+    app.reconcile_numbers().await;
     assert_eq!(app.number().await["webhook"], "unreachable");
-    app.look_after_numbers().await;
+    app.reconcile_numbers().await;
     assert_eq!(app.number().await["webhook"], "drifted", "and then it is seen again");
 }
 
@@ -172,11 +172,11 @@ async fn a_messaging_service_that_swallows_texts_is_found_before_it_hurts() {
 async fn a_number_is_detached_only_on_request_and_as_requested() {
     let app = app().await;
     let path = format!("/v1/numbers/{}", app.number().await["id"].as_str().expect("an id"));
-    assert_eq!(app.refused(Method::DELETE, &path, None).await, (422, "parting_unsaid".to_owned()));
+    assert_eq!(app.refused(Method::DELETE, &path, None).await, (422, "at_carrier_missing".to_owned()));
     app.simulator.plan_number_faults([Fault::Fail500]);
     let keep = format!("{path}?at_carrier=keep");
     assert_eq!(app.call(&app.key, Method::DELETE, &keep, None).await.0, 502);
-    app.look_after_numbers().await;
+    app.reconcile_numbers().await;
     assert_eq!(app.refused(Method::GET, &path, None).await.0, 404, "it went on by itself");
     let kept = app.simulator.number(NUMBER).expect("the account keeps it");
     assert_eq!((kept.sms_url.as_str(), kept.sms_fallback_url.as_str()), ("", ""));
@@ -277,7 +277,7 @@ async fn a_number_that_the_account_lost_stays_visible_and_comes_back_when_the_ac
     assert_eq!(app.number().await["webhook"], "drifted", "a look detaches nothing");
     app.simulator.add_number(ACCOUNT_SID, NUMBER);
     app.simulator.change_number(NUMBER, |number| number.sid = held.sid);
-    app.look_after_numbers().await;
+    app.reconcile_numbers().await;
     assert_eq!(app.number().await["webhook"], "ok");
     assert_eq!(app.answers(ADA, "hi").await, ["1: hi"]);
 }
@@ -302,7 +302,7 @@ async fn a_change_during_a_reconciliation_is_not_lost() {
         .expect("an answer")
         .expect("one");
     let id = crate::harness::id(&app.number().await["id"]);
-    textback::storage::number::part(
+    textback::storage::number::set_desired_state(
         &mut *crate::harness::pooled(&app.storage).await,
         project.id,
         id,
@@ -310,14 +310,15 @@ async fn a_change_during_a_reconciliation_is_not_lost() {
     )
     .await
     .expect("noted");
-    let claim = textback::storage::number::take(&mut *crate::harness::pooled(&app.storage).await, project.id, id, 120)
-        .await
-        .expect("an answer")
-        .expect("a lease");
+    let claim =
+        textback::storage::number::claim_one(&mut *crate::harness::pooled(&app.storage).await, project.id, id, 120)
+            .await
+            .expect("an answer")
+            .expect("a lease");
     // While it is being let go, somebody wants it again.
     let again = json!({"number": NUMBER, "agent_id": app.an_agent().await});
     assert_eq!(app.refused(Method::POST, "/v1/numbers", Some(again)).await.1, "number_busy");
-    let gone = textback::storage::number::Facts {
+    let gone = textback::storage::number::ObservedState {
         generation: claim.number.generation,
         gone: true,
         check_in_seconds: 3600.0,
@@ -346,7 +347,7 @@ async fn two_projects_do_not_take_a_number_from_each_other_for_ever() {
     let (status, taken) = ask(Method::POST, "/v1/numbers", json!({"number": NUMBER, "agent_id": agent_id})).await;
     assert_eq!((status.as_u16(), &taken["webhook"]), (200, &json!("ok")), "who asks last has it");
     for _ in 0..3 {
-        app.look_after_numbers().await;
+        app.reconcile_numbers().await;
     }
     let number = app.number().await;
     assert_eq!(number["webhook"], "drifted");
@@ -367,12 +368,12 @@ async fn attaching_a_number_again_moves_its_webhooks_whatever_the_repair_policy(
     let app = app().await;
     let number = app.number().await;
     let path = format!("/v1/numbers/{}", number["id"].as_str().expect("an id"));
-    app.ok(Method::PATCH, &path, Some(json!({"mend_drift": false}))).await;
+    app.ok(Method::PATCH, &path, Some(json!({"repair_drift": false}))).await;
     app.simulator.change_number(NUMBER, |number| number.sms_url = "https://elsewhere.example/sms".to_owned());
-    app.look_after_numbers().await;
+    app.reconcile_numbers().await;
     assert_eq!(app.number().await["webhook"], "drifted");
     let again = json!({"number": NUMBER, "agent_id": number["agent_id"]});
     let number = app.ok(Method::POST, "/v1/numbers", Some(again)).await;
-    assert_eq!((&number["webhook"], &number["mend_drift"]), (&json!("ok"), &json!(false)));
+    assert_eq!((&number["webhook"], &number["repair_drift"]), (&json!("ok"), &json!(false)));
     assert_eq!(app.answers(ADA, "hi").await, ["1: hi"]);
 }

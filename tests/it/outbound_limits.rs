@@ -229,7 +229,7 @@ async fn a_warning_that_waits_for_a_count_delays_no_other_session() {
         .execute(&mut *holding)
         .await
         .expect("held");
-    let silences = app.workers.silences.clone();
+    let silences = app.workers.inactivity.clone();
     let deciding = tokio::spawn(async move { silences.step().await });
     app.until_one_waits().await;
     let delete = "delete from inactivity where session_id = (select id from session where contact = $1)";
@@ -300,7 +300,7 @@ def reply(conv, text):
 async fn the_error_message_the_help_the_warning_and_the_farewell_are_counted_too() {
     let agent = "def reply(conv, text): return text + fail(\"no\")";
     let settings = json!({"first_message": "process", "error_message": "Sorry.",
-                          "silence": {"warn_after_seconds": 60, "grace_seconds": 60, "closing": "Goodbye!"}});
+                          "inactivity": {"warn_after_seconds": 60, "grace_seconds": 60, "closing": "Goodbye!"}});
     let app = TestApp::with_agent(agent, settings).await;
     app.bound(json!({"help_message": "Acme.", "outbound_per_contact_per_hour": 1})).await;
     app.answers(ADA, "HELP").await;

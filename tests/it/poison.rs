@@ -130,20 +130,19 @@ async fn a_state_that_takes_all_memory_as_text_is_refused_and_one_that_is_there_
     assert_eq!(app.answers(ADA, "again").await.last().map(String::as_str), Some("1: again"));
 }
 
-/// In a process that also takes texts in, the statement that writes a text reads the session's state too.
+/// In a process that also runs turns, the statement that stores a message reads the session's state too.
 #[tokio::test]
 async fn a_message_to_an_unreadable_session_is_still_stored() {
     let app = without_rate_limits(ECHO).await;
     app.answers(ADA, "hi").await;
-    app.answers(BEN, "hi").await;
-    let storage = crate::eager_dispatch::beside(&app).0;
-    crate::eager_dispatch::take_in(&app, &storage, BEN, "the number's agent is learned").await;
+    let agent_id = "select agent_id from session limit 1";
+    let agent_id = sqlx::query_scalar(agent_id).fetch_one(app.storage.pool()).await.expect("an agent");
     let session = id(&session_of(&app, ADA).await["id"]);
-    // Only where the turn begins with the text.
+    // Only where the turn is claimed with the message.
     let row = format!("new.session_id = '{session}' and new.lease_token is not null");
     poison(&app, "turn", "insert", &row).await;
-    let taken = crate::eager_dispatch::take_in(&app, &storage, ADA, "hello").await;
-    assert_eq!(taken.as_str(), "stored");
+    let stored = crate::eager_dispatch::store(&app, ADA, "hello", agent_id).await;
+    assert_eq!(stored.outcome.as_str(), "stored");
     let held = format!("select (lease_token is not null)::text from turn where session_id = '{session}'");
     assert_eq!(text_of(&app, held).await, "false");
 }
@@ -193,7 +192,7 @@ async fn an_unknown_delivery_that_makes_the_claim_fail_has_failed_and_the_others
         app.text(contact, "hi").await;
     }
     app.workers.turns.step().await.expect("turns");
-    app.workers.sender.step().await.expect("deliveries");
+    app.workers.deliveries.step().await.expect("deliveries");
     assert_eq!(app.count("select count(*) from delivery where status = 'unknown'").await, 2);
     app.sql("update delivery set due_at = now(), attempted_at = now() - interval '10 minutes'").await;
     let row = format!("new.contact = '{ADA}' and new.status = 'unknown' and new.lease_token is not null");
@@ -233,7 +232,7 @@ async fn an_inactivity_job_that_cant_be_decided_closes_its_session_and_the_other
     app.sql("update inactivity set due_at = now()").await;
     let session = id(&session_of(&app, ADA).await["id"]);
     poison(&app, "inactivity", "update", &format!("old.session_id = '{session}'")).await;
-    app.workers.silences.step().await.expect("silences");
+    app.workers.inactivity.step().await.expect("silences");
     let statuses = "select string_agg(status || coalesce(' ' || close_reason, ''), ', ' order by contact) from session";
     assert_eq!(text_of(&app, statuses.to_owned()).await, "closed unreadable, warned, warned");
 }
@@ -252,7 +251,7 @@ async fn a_number_that_cant_be_claimed_waits_an_hour_and_the_others_are_read() {
     );
     poison(&app, "number", "update", &row).await;
     assert_eq!(app.workers.numbers.step().await.expect("numbers"), 1);
-    assert_eq!(app.workers.listener.step().await.expect("numbers"), 1);
+    assert_eq!(app.workers.backfill.step().await.expect("numbers"), 1);
     let waits = format!(
         "select (check_at > now() + interval '59 minutes' and backfill_at > now() + interval '59 minutes')::text from number where number = '{NUMBER}'"
     );

@@ -56,11 +56,11 @@ async fn a_fault_of_all_inactivity_jobs_closes_no_session() {
     app.sql("update session set last_message_at = now() - interval '2 days'").await;
     app.sql("update inactivity set due_at = now()").await;
     app.sql("alter table inactivity add constraint silence_is_not_moved check (due_at < now() - interval '1 year') not valid").await;
-    app.workers.silences.step().await.expect_err("no silence can be decided");
+    app.workers.inactivity.step().await.expect_err("no silence can be decided");
     nothing_is_set_aside(&app).await;
     assert_eq!(app.count("select count(*) from session where status = 'open' and state ->> 'said' = 'hi'").await, 3);
     app.sql("alter table inactivity drop constraint silence_is_not_moved").await;
-    assert_eq!(app.workers.silences.step().await.expect("silences"), 3);
+    assert_eq!(app.workers.inactivity.step().await.expect("silences"), 3);
 }
 
 /// Nobody can tell whether it is the row or the schema.
@@ -91,7 +91,7 @@ async fn rows_none_of_which_this_process_can_read_are_not_set_aside() {
         "alter table delivery alter column session_id drop not null; update delivery set session_id = null".to_owned(),
     )
     .await;
-    app.workers.sender.step().await.expect_err("none can be read");
+    app.workers.deliveries.step().await.expect_err("none can be read");
     nothing_is_set_aside(&app).await;
     assert_eq!(app.count("select count(*) from delivery where status = 'sending'").await, 2, "their leases run out");
 }
@@ -158,7 +158,7 @@ async fn a_poison_behind_deliveries_that_wait_is_found_and_the_others_leave() {
     app.workers.turns.step().await.expect("turns");
     let row = format!("new.contact = '{ADA}' and new.status = 'sending'");
     poison_as(&app, "22000", "delivery", "update", &row).await;
-    app.workers.sender.step().await.expect("deliveries");
+    app.workers.deliveries.step().await.expect("deliveries");
     assert_eq!(app.simulator.received(CEM, NUMBER), ["1: hi"]);
     let status = format!("select status || ' ' || error_class from delivery where contact = '{ADA}'");
     assert_eq!(text_of(&app, status).await, "failed unreadable");

@@ -16,7 +16,7 @@ async fn silent_app() -> TestApp {
 
 impl TestApp {
     /// Lets the database's clock be so many seconds later for everything that is under way.
-    async fn later(&self, seconds: i32) {
+    pub(crate) async fn later(&self, seconds: i32) {
         sqlx::query("update delivery set due_at = due_at - make_interval(secs => $1), attempted_at = attempted_at - make_interval(secs => $1)")
             .bind(f64::from(seconds))
             .execute(self.storage.pool())
@@ -25,7 +25,7 @@ impl TestApp {
         self.run_jobs().await;
     }
 
-    async fn statuses(&self) -> Vec<String> {
+    pub(crate) async fn statuses(&self) -> Vec<String> {
         sqlx::query_scalar("select status from delivery order by seq")
             .fetch_all(self.storage.pool())
             .await

@@ -58,7 +58,7 @@ async fn texts_wait_while_the_registration_is_pending_and_leave_in_order_when_it
     let held = app.messages(&app.sessions().await[0]).await.remove(1);
     assert!(held["reason"].as_str().is_some_and(|reason| reason.contains("held until the registration")), "{held}");
     app.simulator.change_service(NUMBER, |service| service.campaign = Some(("VERIFIED".to_owned(), None)));
-    app.look_after_numbers().await;
+    app.reconcile_numbers().await;
     app.run_jobs().await;
     assert_eq!(app.simulator.received(ADA, NUMBER), ["1: one", "2: two", "3: three"]);
 }
@@ -72,7 +72,7 @@ async fn texts_that_wait_fail_when_the_registration_is_rejected_and_the_carriers
     let why = "the website shows no privacy policy";
     app.simulator
         .change_service(NUMBER, |service| service.campaign = Some(("FAILED".to_owned(), Some(why.to_owned()))));
-    app.look_after_numbers().await;
+    app.reconcile_numbers().await;
     app.run_jobs().await;
     let number = app.number().await;
     assert_eq!((&number["registration"], &number["registration_detail"]), (&json!("rejected"), &json!(why)));
@@ -82,7 +82,7 @@ async fn texts_that_wait_fail_when_the_registration_is_rejected_and_the_carriers
         service.campaign = Some(("PENDING".to_owned(), None));
         service.brand_status = "FAILED".to_owned();
     });
-    app.look_after_numbers().await;
+    app.reconcile_numbers().await;
     let number = app.number().await;
     assert_eq!(number["registration"], "rejected");
     assert!(number["registration_detail"].as_str().is_some_and(|detail| detail.contains("tax id")), "{number}");
@@ -95,7 +95,7 @@ async fn what_the_carrier_tells_of_a_registration_is_kept_without_nul_and_cut() 
     let why = format!("no\0reason {}", "é".repeat(2000));
     app.simulator.change_service(NUMBER, |service| service.campaign = Some(("FAILED".to_owned(), Some(why))));
     app.attach(ECHO, json!({"first_message": "process"})).await;
-    app.look_after_numbers().await;
+    app.reconcile_numbers().await;
     let number = app.number().await;
     assert_eq!(number["registration"], "rejected", "{number}");
     let detail = number["registration_detail"].as_str().expect("a detail");
@@ -118,7 +118,7 @@ async fn a_toll_free_number_needs_its_verification() {
         (Some(("TWILIO_APPROVED", None)), "approved"),
     ] {
         app.simulator.verify_toll_free(number, verification);
-        app.look_after_numbers().await;
+        app.reconcile_numbers().await;
         assert_eq!(app.number().await["registration"], registration, "{verification:?}");
     }
 }

@@ -54,7 +54,7 @@ async fn a_role_with_the_documented_rights_does_everything() {
     let path = format!("agents/{}/signing-secret", id(&service["id"]));
     harness.call(Method::POST, &path, json!(null)).await;
     let quick = json!({"name": "quick", "kind": "script", "source": crate::process_harness::ECHO_ALL, "first_message": "process",
-                       "silence": {"warn_after_seconds": 1, "grace_seconds": 1, "warning": "still there?", "closing": "bye"}});
+                       "inactivity": {"warn_after_seconds": 1, "grace_seconds": 1, "warning": "still there?", "closing": "bye"}});
     let quick = harness.call(Method::POST, "agents", quick).await;
     harness.simulator.add_number(crate::harness::ACCOUNT_SID, "+14155550198");
     harness.call(Method::POST, "numbers", json!({"number": "+14155550198", "agent_id": id(&quick["id"])})).await;

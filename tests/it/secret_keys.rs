@@ -3,6 +3,7 @@
 use reqwest::Method;
 use secrecy::ExposeSecret;
 use serde_json::json;
+use textback::domain::carrier_account::Credentials;
 use textback::secret::SecretKeys;
 use textback::storage::agent;
 use textback::storage::carrier_account::Accounts;
@@ -36,7 +37,8 @@ async fn a_new_key_re_encrypts_the_secrets_of_the_old_one() {
     assert!(done.contains("the other keys can be taken out"), "{done}");
     let accounts = Accounts::new(app.storage.clone(), new.clone());
     let account = accounts.of_webhook_key(&app.webhook_key).await.expect("opens").expect("an account");
-    assert_eq!(account.auth_token.expose_secret(), AUTH_TOKEN);
+    let Credentials::Twilio(credentials) = &account.credentials;
+    assert_eq!(credentials.auth_token.expose_secret(), AUTH_TOKEN);
     let secrets = agent::signing_secrets(&app.storage, &new, agent_id).await.expect("opens");
     let secrets: Vec<&str> = secrets.iter().map(ExposeSecret::expose_secret).collect();
     assert_eq!(secrets, [second.as_str(), first.as_str()], "the one before signs on");
@@ -65,7 +67,8 @@ async fn new_credentials_during_a_re_encryption_are_not_overwritten() {
         .expect("opens")
         .expect("an account"))
     .clone();
-    account.auth_token = "given-since".to_owned().into();
+    let Credentials::Twilio(credentials) = &mut account.credentials;
+    credentials.auth_token = "given-since".to_owned().into();
     Accounts::new(app.storage.clone(), both).put(&account).await.expect("written");
     let late = sqlx::query(include_str!("../../sql/queries/seal/account.sql"))
         .bind(project_id)

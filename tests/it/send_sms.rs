@@ -71,7 +71,7 @@ async fn a_reply_to_an_outbound_text_joins_its_session_and_the_agent_knows_what_
 async fn a_reply_that_is_faster_than_start_is_answered_with_all_of_it() {
     let app = TestApp::with_agent(KNOWING, json!({"first_message": "greet_then_process"})).await;
     app.send(json!({"to": ADA, "body": "Your table is ready."})).await;
-    app.workers.sender.step().await.expect("deliveries");
+    app.workers.deliveries.step().await.expect("deliveries");
     let answers = app.answers(ADA, "thanks").await;
     assert_eq!(answers, ["Your table is ready.", "start 1; agent: Your table is ready. -> thanks"]);
 }
@@ -145,7 +145,7 @@ async fn a_joined_message_revokes_a_warning_and_restarts_the_timeout() {
     textback::storage::session::skip(&mut *crate::harness::pooled(&app.storage).await, project.id, session, 86_400)
         .await
         .expect("an answer");
-    app.workers.silences.step().await.expect("silences");
+    app.workers.inactivity.step().await.expect("silences");
     assert_eq!(app.sessions().await[0]["status"], "warned");
     app.send(json!({"to": ADA, "body": "one more thing", "on_active_session": "join"})).await;
     app.run_jobs().await;

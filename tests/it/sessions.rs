@@ -101,7 +101,7 @@ async fn a_text_that_comes_while_the_agent_thinks_gets_a_turn_of_its_own() {
     let settlement =
         turn::Settlement::of(&claims[0]).say(textback::domain::message::MessageKind::Reply, "to one".to_owned());
     let settled = turn::settle(&app.storage, settlement).await.expect("settled");
-    assert_eq!(settled, turn::Settled::Written { planned: 1, more_work: true, leaving: false });
+    assert_eq!(settled, turn::Settled::Written { planned: 1, more_work: true, first_delivery: None });
     app.run_jobs().await;
     assert_eq!(app.simulator.received(ADA, NUMBER), ["to one", "1: two"]);
 }
@@ -126,7 +126,7 @@ async fn a_turn_that_settles_while_its_lease_is_renewed_is_over() {
     app.until_one_waits().await;
     renewing.commit().await.expect("committed");
     let settled = settling.await.expect("no panic").expect("settled");
-    assert_eq!(settled, turn::Settled::Written { planned: 1, more_work: false, leaving: false });
+    assert_eq!(settled, turn::Settled::Written { planned: 1, more_work: false, first_delivery: None });
     assert_eq!(app.count("select count(*) from turn").await, 0);
     app.run_jobs().await;
     assert_eq!(app.simulator.received(ADA, NUMBER), ["to one"]);

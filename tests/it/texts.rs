@@ -84,7 +84,7 @@ async fn a_reply_over_1600_characters_leaves_in_ordered_parts_with_an_id_each() 
 async fn an_agent_may_limit_what_its_texts_cost_and_spare_typographic_characters() {
     let agent = "def reply(conv, text): return \"“It’s fine” – \" + \"word \" * 200";
     let settings = json!({"first_message": "process", "max_segments": 2, "smart_encoding": true,
-                          "silence": {"warning": "Still there…?"}});
+                          "inactivity": {"warning": "Still there…?"}});
     let app = TestApp::with_agent(agent, settings).await;
     let received = app.answers(ADA, "hi").await;
     assert!(received[0].starts_with("\"It's fine\" - word") && received[0].ends_with("word..."), "{received:?}");
@@ -92,7 +92,7 @@ async fn an_agent_may_limit_what_its_texts_cost_and_spare_typographic_characters
     let reply = app.messages(&session).await.remove(1);
     assert_eq!((&reply["segments"], &reply["encoding"]), (&json!(2), &json!("gsm7")));
     let agents = app.ok(Method::GET, "/v1/agents", None).await;
-    assert_eq!(agents["items"][0]["silence"]["warning"], "Still there...?", "the clock says it as it is shown");
+    assert_eq!(agents["items"][0]["inactivity"]["warning"], "Still there...?", "the clock says it as it is shown");
 }
 
 /// Sends the words and emoji of the collection through the webhook and the agent back to a phone.

@@ -1,9 +1,9 @@
-//! Describes the SQL statements of the product, so that the compiler can check their parameters and columns without a
+//! Describes the SQL statements of a project, so that the compiler can check their parameters and columns without a
 //! database.
 //!
 //! A statement is checked when Rust code names its file in a macro such as `query_file_as!`. The macro reads the
-//! statement's description from `.sqlx`. This crate writes the descriptions without building the product, because the
-//! product can't be built while they are missing or wrong.
+//! statement's description from `.sqlx`. This crate writes the descriptions without building the project, because the
+//! project can't be built while they are missing or wrong.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -72,9 +72,10 @@ pub fn checked_statements(root: &Path) -> Result<Statements, Error> {
     Ok(statements)
 }
 
-/// Asks a database for the descriptions of statements, as the macros would.
-pub async fn describe(url: &str, statements: &Statements) -> Result<Descriptions, Error> {
-    let mut connection = connect(url).await?;
+/// Asks a database for the descriptions of statements, as the macros would. The tables are in a schema that statements do
+/// not name.
+pub async fn describe(url: &str, schema: &str, statements: &Statements) -> Result<Descriptions, Error> {
+    let mut connection = connect(url, schema).await?;
     let mut descriptions = Descriptions::new();
     for (path, text) in statements {
         let described = (&mut connection).describe(AssertSqlSafe(text.as_str()).into_sql_str()).await;
@@ -87,12 +88,13 @@ pub async fn describe(url: &str, statements: &Statements) -> Result<Descriptions
     Ok(descriptions)
 }
 
-/// Creates the schema in an empty database: the migrations, then the functions.
+/// Creates the schema in an empty database: the files of `migrations`, then those of `sql/functions`.
 ///
-/// The product's own `migrate` can't be used here, because the product can't be built while a description is missing.
-pub async fn install_schema(url: &str, root: &Path) -> Result<(), Error> {
-    let mut connection = connect(url).await?;
-    sqlx::raw_sql("create schema textback").execute(&mut connection).await?;
+/// A project that installs its schema by itself can't do it here, because it can't be built while a description is missing.
+pub async fn install_schema(url: &str, schema: &str, root: &Path) -> Result<(), Error> {
+    let mut connection = connect(url, schema).await?;
+    // The name is an argument of the one who runs this, in a database of their own.
+    sqlx::raw_sql(AssertSqlSafe(format!("create schema {schema}"))).execute(&mut connection).await?;
     Migrator::new(root.join("migrations")).await?.run(&mut connection).await?;
     // A function may call one that is installed later.
     sqlx::raw_sql("set check_function_bodies = off").execute(&mut connection).await?;
@@ -146,9 +148,8 @@ pub fn write(folder: &Path, descriptions: &Descriptions) -> Result<(usize, usize
     Ok((written, removed))
 }
 
-/// Statements name no schema, so the search path has to.
-async fn connect(url: &str) -> Result<PgConnection, sqlx::Error> {
-    PgConnectOptions::from_str(url)?.options([("search_path", "textback")]).connect().await
+async fn connect(url: &str, schema: &str) -> Result<PgConnection, sqlx::Error> {
+    PgConnectOptions::from_str(url)?.options([("search_path", schema)]).connect().await
 }
 
 /// The files below a folder with an extension, sorted by their paths.

@@ -1,4 +1,5 @@
-//! Writes `.sqlx` anew: starts a PostgreSQL of its own, installs the schema and describes every checked statement.
+//! Writes the descriptions of a project anew: starts a PostgreSQL of its own, installs the schema and describes every checked
+//! statement. Run in the project's folder: `query-descriptions SCHEMA [FOLDER_OF_POSTGRESQLS_PROGRAMS]`.
 
 use std::error::Error;
 use std::path::Path;
@@ -7,10 +8,12 @@ use dev_postgres::Postgres;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
+    let mut arguments = std::env::args().skip(1);
+    let schema = arguments.next().ok_or("say which schema the statements are for: query-descriptions SCHEMA")?;
+    let programs = arguments.next().filter(|programs| !programs.is_empty());
     let data = std::env::temp_dir().join(format!("query-descriptions-{}", std::process::id()));
     std::fs::create_dir_all(&data)?;
-    let described = describe(&root, &data).await;
+    let described = describe(&schema, programs.as_deref(), &data).await;
     // Left behind, the folder would only take space.
     let _ = std::fs::remove_dir_all(&data);
     let (written, removed) = described?;
@@ -18,16 +21,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-async fn describe(root: &Path, data: &Path) -> Result<(usize, usize), Box<dyn Error>> {
-    let builder = Postgres::builder("textback").fallback_programs(root.join(".pg/bin")).setting("fsync", "off");
-    let builder = match std::env::var_os("TEXTBACK_PG_BIN") {
+async fn describe(schema: &str, programs: Option<&str>, data: &Path) -> Result<(usize, usize), Box<dyn Error>> {
+    let root = std::env::current_dir()?;
+    let builder = Postgres::builder("descriptions").fallback_programs(root.join(".pg/bin")).setting("fsync", "off");
+    let builder = match programs {
         Some(programs) => builder.programs(programs),
         None => builder,
     };
     let postgres = builder.start(data).await?;
-    query_descriptions::install_schema(postgres.url(), root).await?;
-    let statements = query_descriptions::checked_statements(root)?;
-    let descriptions = query_descriptions::describe(postgres.url(), &statements).await?;
+    query_descriptions::install_schema(postgres.url(), schema, &root).await?;
+    let statements = query_descriptions::checked_statements(&root)?;
+    let descriptions = query_descriptions::describe(postgres.url(), schema, &statements).await?;
     postgres.stop();
     Ok(query_descriptions::write(&root.join(".sqlx"), &descriptions)?)
 }

@@ -2,10 +2,10 @@
 -- ($6), its webhooks repaired when they drift ($7). The new id is $1, the generation $8. A number that was detached comes back
 -- with its row; messages that came in between are not ours. The caller reconciles the number at once; workers do it later if
 -- the caller did not finish. No row: the number is being released right now, which can't be undone.
-insert into number (id, project_id, number, agent_id, country, may_buy, mend_drift, generation, check_at)
+insert into number (id, project_id, number, agent_id, country, may_buy, repair_drift, generation, check_at)
 values ($1, $2, $3, $4, $5, $6, coalesce($7, true), $8, now() + interval '2 minutes')
 on conflict (project_id, number)
-do update set agent_id = excluded.agent_id, country = excluded.country, may_buy = excluded.may_buy, mend_drift = coalesce($7, number.mend_drift),
+do update set agent_id = excluded.agent_id, country = excluded.country, may_buy = excluded.may_buy, repair_drift = coalesce($7, number.repair_drift),
               desired_state = 'attached', generation = excluded.generation, check_at = now() + interval '2 minutes',
               -- The request may come because the webhooks were changed since they were set.
               webhook_set_at = null,

@@ -62,7 +62,7 @@ impl Caller {
     /// Checks the URL of a service before it is saved. A host name is looked up if it is to be called by http. Then it
     /// must resolve into an allowed network now, and again at each call.
     pub async fn check_url(&self, text: &str) -> Result<(), String> {
-        let url = self.read_url(text)?;
+        let url = self.parse_url(text)?;
         if let (Transport::Plain, Some(url::Host::Domain(name))) = (transport(&url), url.host()) {
             self.networks.look_up(name, Transport::Plain).await.map_err(|what| {
                 format!("{what}; http is for networks that TEXTBACK_ALLOW_HOSTS has, and https for everything else")
@@ -72,7 +72,7 @@ impl Caller {
     }
 
     /// Parses the URL of a service. The error says what is wrong with it.
-    pub fn read_url(&self, text: &str) -> Result<Url, String> {
+    pub fn parse_url(&self, text: &str) -> Result<Url, String> {
         let url = Url::parse(text)
             .map_err(|error| format!("{error}; give a full URL such as https://agent.example.com/texts"))?;
         if !matches!(url.scheme(), "http" | "https") {
@@ -99,29 +99,39 @@ fn transport(url: &Url) -> Transport {
     if url.scheme() == "https" { Transport::Tls } else { Transport::Plain }
 }
 
+/// A service that answers, as its version describes it.
+#[derive(Clone)]
+pub struct HttpService {
+    /// What calls the service.
+    pub caller: Caller,
+    /// Where the service is.
+    pub url: String,
+    /// How long the service has for an answer.
+    pub timeout: Duration,
+}
+
 /// An agent that is a service of the customer.
 pub struct HttpAgent {
-    caller: Caller,
-    url: String,
-    timeout: Duration,
+    service: HttpService,
     /// The secrets that sign a request, the newest first.
     secrets: Vec<SecretString>,
 }
 
 impl HttpAgent {
-    /// An agent at a URL that must answer each request within `timeout`.
-    pub fn new(caller: Caller, url: String, timeout: Duration, secrets: Vec<SecretString>) -> Self {
-        Self { caller, url, timeout, secrets }
+    /// An agent at a service whose requests are signed with these secrets.
+    pub const fn new(service: HttpService, secrets: Vec<SecretString>) -> Self {
+        Self { service, secrets }
     }
 
     async fn call(&self, conversation: Conversation, input: TurnInput) -> Result<Answer, AgentError> {
         let failed = |what: String| AgentError::Failed(bounds::error(&format!("the agent's service {what}")));
-        let url = self.caller.read_url(&self.url).map_err(|what| failed(format!("can't be called: {what}")))?;
+        let HttpService { caller, url, timeout } = &self.service;
+        let url = caller.parse_url(url).map_err(|what| failed(format!("can't be called: {what}")))?;
         let body = request_body(&conversation, &input).map_err(|error| failed(format!("can't be called: {error}")))?;
         let timestamp = input.at.timestamp();
         let client = match transport(&url) {
-            Transport::Tls => &self.caller.tls,
-            Transport::Plain => &self.caller.plain,
+            Transport::Tls => &caller.tls,
+            Transport::Plain => &caller.plain,
         };
         let request = client
             .post(url)
@@ -134,7 +144,7 @@ impl HttpAgent {
                 standard_webhooks::sign(&self.secrets, &input.turn_id, timestamp, &body),
             )
             .body(body)
-            .timeout(self.timeout);
+            .timeout(*timeout);
         let mut answer = request.send().await.map_err(|error| failed(self.describe(&error)))?;
         let status = answer.status();
         if status == reqwest::StatusCode::NO_CONTENT {
@@ -156,7 +166,7 @@ impl HttpAgent {
     /// Describes the error without the URL, whose query may contain a secret.
     fn describe(&self, error: &reqwest::Error) -> String {
         if error.is_timeout() {
-            return format!("did not answer within {} seconds", self.timeout.as_secs());
+            return format!("did not answer within {} seconds", self.service.timeout.as_secs());
         }
         let mut cause: &dyn std::error::Error = error;
         while let Some(inner) = cause.source() {

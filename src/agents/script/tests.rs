@@ -136,7 +136,7 @@ fn a_script_that_never_ends_is_ended() {
     assert!(matches!(reply(endless, "hi"), Err(AgentError::OverLimit(_))), "{:?}", reply(endless, "hi"));
     let deep = "def reply(conv, text):\n    return reply(conv, text)";
     assert!(matches!(reply(deep, "hi"), Err(AgentError::OverLimit(_))), "{:?}", reply(deep, "hi"));
-    let hungry = "def reply(conv, text):\n    x = []\n    for i in range(1000000):\n        x.append(str(i) * 100)";
+    let hungry = "def reply(conv, text):\n    x = []\n    for i in range(1000000):\n        x.append(str(i) * 2000)";
     assert!(matches!(reply(hungry, "hi"), Err(AgentError::OverLimit(_))), "{:?}", reply(hungry, "hi"));
     let top = Script::compile("def reply(conv, text): return None\nfor i in range(1000000000):\n    pass");
     assert!(top.is_err());
@@ -189,10 +189,11 @@ fn no_words_of_a_script_or_of_who_texts_it_pass_for_a_bound() {
 
 #[test]
 fn each_bound_is_told_as_such() {
-    // It allocates nothing in its loop, so that time is its first bound on a fast machine too.
+    // The first allocates nothing in its loop, so that time is its first bound on a fast machine too. The third
+    // fills its memory within 10,000 rounds, so that memory is its first bound on a busy machine too.
     let times = "def reply(conv, text):\n    x = list(range(20000))\n    for i in range(1000000):\n        y = -1 in x";
     let ticks = "def reply(conv, text):\n    for i in range(1000000000):\n        pass";
-    let memory = "def reply(conv, text):\n    x = []\n    for i in range(1000000):\n        x.append(str(i) * 100)";
+    let memory = "def reply(conv, text):\n    x = []\n    for i in range(1000000):\n        x.append(str(i) * 2000)";
     let depth = "def reply(conv, text):\n    return reply(conv, text)";
     for (source, words) in [
         (times, "reply took over 3 seconds of a processor"),

@@ -1,4 +1,4 @@
-//! A form body as it came: every pair, in order, as bytes; it judges none of them.
+//! A form body as it came: every pair, in order, as bytes.
 //!
 //! Bytes and not text, because the signature covers what was sent, whatever encoding it is in.
 

@@ -1,64 +1,25 @@
-//! Media of inbound texts, fetched from the carrier with the account's credentials; these go to the account's own media and nowhere else.
+//! Attachments of inbound messages, fetched with the account's credentials, which go to the account's own media only.
 //!
-//! <https://www.twilio.com/docs/messaging/api/media-resource>. The carrier leads on to its stores: mms.twiliocdn.com where
+//! <https://www.twilio.com/docs/messaging/api/media-resource>. Twilio redirects to its stores: mms.twiliocdn.com where
 //! HTTP authentication is enforced, s3-external-1.amazonaws.com where it is not
-//! (<https://help.twilio.com/articles/223183748>). No other host is followed to.
+//! (<https://help.twilio.com/articles/223183748>). Redirects to other hosts are refused.
 
 use reqwest::{Method, StatusCode, header};
 use secrecy::ExposeSecret;
 use url::Url;
 
-use super::Client;
-use super::client::answered;
-use crate::domain::carrier_account::Account;
-
-/// More than the 5 MB that a carrier takes in one text, and little enough to be held.
-const MOST_BYTES: usize = 16 << 20;
-/// What texts bring; anything that a browser would run is not among it.
-const ALLOWED: [&str; 9] = [
-    "image/",
-    "audio/",
-    "video/",
-    "text/vcard",
-    "text/x-vcard",
-    "text/calendar",
-    "text/plain",
-    "application/pdf",
-    "application/ogg",
-];
-
-/// A medium.
-#[derive(Debug)]
-pub struct Fetched {
-    pub content_type: String,
-    pub bytes: Vec<u8>,
-}
-
-/// Why a medium is not to be had.
-#[derive(Debug, thiserror::Error)]
-pub enum MediaError {
-    #[error(
-        "it leads to {0}, which is no store of the carrier's; nothing is fetched there, and no credentials go there"
-    )]
-    Elsewhere(String),
-    #[error("the carrier does not have it any more")]
-    Gone,
-    #[error("it is over {} MiB", MOST_BYTES >> 20)]
-    TooLarge,
-    #[error("it is {0:?}, which is none of the types that are let through")]
-    NotAllowed(String),
-    #[error("the carrier gave no medium: {0}")]
-    Failed(String),
-}
+use super::client::{Client, answered};
+use crate::carriers::media::{FetchedMedia, MOST_BYTES, MediaError, is_allowed};
+use crate::domain::carrier_account::TwilioCredentials;
 
 impl Client {
-    /// Fetches a medium of the account's.
-    pub async fn fetch_medium(&self, account: &Account, address: &str) -> Result<Fetched, MediaError> {
+    /// Fetches an attachment of the account.
+    pub async fn fetch_media(&self, account: &TwilioCredentials, address: &str) -> Result<FetchedMedia, MediaError> {
         let failed = |error: &reqwest::Error| MediaError::Failed(super::client::describe(error));
         let mut url = self.media_url(account, address)?;
         for _ in 0..3 {
             let request = self.http.request(Method::GET, url.clone());
-            // Whoever else is asked gets no credentials.
+            // Other hosts get no credentials.
             let asking = match self.media_url(account, url.as_str()) {
                 Ok(_) => {
                     let (user, password) = account.login();
@@ -92,13 +53,13 @@ impl Client {
                 }
                 bytes.extend_from_slice(&part);
             }
-            return Ok(Fetched { content_type, bytes });
+            return Ok(FetchedMedia { content_type, bytes });
         }
-        Err(MediaError::Failed("it leads in circles".to_owned()))
+        Err(MediaError::Failed("it redirects in circles".to_owned()))
     }
 
     /// The address, if it is one of the account's media at the carrier's API.
-    fn media_url(&self, account: &Account, address: &str) -> Result<Url, MediaError> {
+    fn media_url(&self, account: &TwilioCredentials, address: &str) -> Result<Url, MediaError> {
         let url = Url::parse(address).map_err(|_| MediaError::Elsewhere("no address at all".to_owned()))?;
         let below = format!("/2010-04-01/Accounts/{}/Messages/", account.account_sid);
         if url.origin() == self.api_url.origin() && url.path().starts_with(&below) && url.path().contains("/Media/") {
@@ -119,11 +80,6 @@ fn is_store(url: &Url) -> bool {
         }
 }
 
-fn is_allowed(content_type: &str) -> bool {
-    // A picture that is a program in a browser.
-    ALLOWED.iter().any(|allowed| content_type.starts_with(allowed)) && !content_type.starts_with("image/svg")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,19 +96,6 @@ mod tests {
             ("https://169.254.169.254/latest", false),
         ] {
             assert_eq!(is_store(&Url::parse(address).expect("a URL")), is, "{address}");
-        }
-    }
-
-    #[test]
-    fn what_a_browser_would_run_is_not_let_through() {
-        for (content_type, is) in [
-            ("image/png", true),
-            ("text/vcard; charset=utf-8", true),
-            ("image/svg+xml", false),
-            ("text/html", false),
-            ("", false),
-        ] {
-            assert_eq!(is_allowed(content_type), is, "{content_type}");
         }
     }
 }

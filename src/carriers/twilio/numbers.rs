@@ -1,4 +1,4 @@
-//! Numbers at the carrier: searched, bought, found, pointed at us, released; it never decides whether that should be done.
+//! Numbers at Twilio: searched, bought, found, pointed at us, released.
 //!
 //! <https://www.twilio.com/docs/phone-numbers/api/availablephonenumber-resource>,
 //! <https://www.twilio.com/docs/phone-numbers/api/incomingphonenumber-resource>.
@@ -6,219 +6,232 @@
 use reqwest::Method;
 use serde::Deserialize;
 
-use super::client::{CarrierError, Client, WebhookUrls, answered, plain, read};
-use crate::domain::carrier_account::Account;
+use super::client::{ApiError, Client, answered, expect_nothing, read};
+use crate::carriers::number::{AvailableNumber, CarrierNumber, NumberCapabilities, NumberSearch, NumberWebhooks};
+use crate::carriers::webhook::WebhookUrls;
+use crate::domain::carrier_account::TwilioCredentials;
+use crate::domain::number::NumberType;
 
-/// How the carrier is to call us, behind an address (<https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides>).
+/// How Twilio is to call us, behind an address (<https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides>).
 ///
-/// By default it gives up after one answer that is not 2xx, and a text is only kept in its log. Three retries (rc=3) after a
-/// connection that fails, an answer that doesn't come, or a 5xx, which we answer while the database is away (rp=ct,rt,5xx);
-/// never after a 4xx, which says that it was not the carrier. It gives all tries together 15 s, so that each may take 2 s to
-/// connect and 3 s to answer (ct, rt): we answer in milliseconds or not at all. The fallback address is asked after that.
+/// By default it gives up after one answer that is not 2xx, and the message is only kept in its log. With these it tries
+/// three times more (rc=3) after a connection that fails, an answer that does not come, or a 5xx, which we answer while
+/// the database is away (rp=ct,rt,5xx). It does not after a 4xx, which says that the request was not Twilio's. All tries
+/// together may take 15 s, so each may take 2 s to connect and 3 s to answer (ct, rt). The fallback address comes after
+/// that.
 pub const OVERRIDES: &str = "#rc=3&rp=ct,rt,5xx&ct=2000&rt=3000";
 
-/// What kind of number it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NumberType {
-    Local,
-    Mobile,
-    TollFree,
-}
-
-impl NumberType {
-    /// The last part of the path of a search.
-    const fn path(self) -> &'static str {
-        match self {
-            Self::Local => "Local",
-            Self::Mobile => "Mobile",
-            Self::TollFree => "TollFree",
-        }
+/// The last part of the path of a search.
+const fn path_of(number_type: NumberType) -> &'static str {
+    match number_type {
+        NumberType::Local => "Local",
+        NumberType::Mobile => "Mobile",
+        NumberType::TollFree => "TollFree",
     }
 }
 
-/// Which numbers are looked for.
-#[derive(Debug, Clone)]
-pub struct Wanted {
-    /// ISO 3166-1 alpha-2.
-    pub country: String,
-    pub number_type: NumberType,
-    /// Digits, letters of a keypad, and `*` for any digit.
-    pub contains: Option<String>,
-    /// Only those that can text.
-    pub sms: bool,
-    pub limit: u32,
-}
-
-/// A number that can be bought.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Available {
-    pub phone_number: String,
+/// A number that can be bought, as Twilio tells it.
+#[derive(Debug, Deserialize)]
+struct Available {
+    phone_number: String,
     #[serde(default)]
-    pub friendly_name: Option<String>,
+    locality: Option<String>,
     #[serde(default)]
-    pub locality: Option<String>,
+    region: Option<String>,
     #[serde(default)]
-    pub region: Option<String>,
+    iso_country: Option<String>,
     #[serde(default)]
-    pub iso_country: Option<String>,
-    #[serde(default)]
-    pub capabilities: Capabilities,
+    capabilities: Capabilities,
     /// `none`, `any`, `local` or `foreign`.
     #[serde(default)]
-    pub address_requirements: Option<String>,
+    address_requirements: Option<String>,
 }
 
-/// A number as the carrier knows it.
-#[derive(Debug, Clone, Deserialize)]
-pub struct CarrierNumber {
-    pub sid: String,
-    pub phone_number: String,
+impl From<Available> for AvailableNumber {
+    fn from(available: Available) -> Self {
+        Self {
+            number: available.phone_number,
+            locality: available.locality,
+            region: available.region,
+            country: available.iso_country,
+            capabilities: available.capabilities.into(),
+            address_requirements: available.address_requirements,
+        }
+    }
+}
+
+/// What a number can carry.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+struct Capabilities {
+    #[serde(default, alias = "SMS")]
+    sms: bool,
+    #[serde(default, alias = "MMS")]
+    mms: bool,
     #[serde(default)]
-    pub capabilities: Capabilities,
-    /// Where inbound texts are posted.
+    voice: bool,
+}
+
+impl From<Capabilities> for NumberCapabilities {
+    fn from(capabilities: Capabilities) -> Self {
+        Self { sms: capabilities.sms, mms: capabilities.mms, voice: capabilities.voice }
+    }
+}
+
+/// A number of the account, as Twilio tells it.
+#[derive(Debug, Deserialize)]
+struct OwnedNumber {
+    sid: String,
+    phone_number: String,
     #[serde(default)]
-    pub sms_url: Option<String>,
+    capabilities: Capabilities,
+    /// Where inbound messages are posted.
     #[serde(default)]
-    pub sms_method: Option<String>,
+    sms_url: Option<String>,
     #[serde(default)]
-    pub sms_fallback_url: Option<String>,
+    sms_method: Option<String>,
     #[serde(default)]
-    pub sms_fallback_method: Option<String>,
+    sms_fallback_url: Option<String>,
     #[serde(default)]
-    pub status_callback: Option<String>,
-    /// When it is set, the carrier ignores the number's own webhook addresses.
+    sms_fallback_method: Option<String>,
     #[serde(default)]
-    pub sms_application_sid: Option<String>,
-    /// `local`, `mobile`, `toll-free` and the like, where the carrier tells.
+    status_callback: Option<String>,
+    /// When it is set, Twilio ignores the number's own webhook addresses.
+    #[serde(default)]
+    sms_application_sid: Option<String>,
+    /// `local`, `mobile`, `toll-free` and the like, where Twilio tells.
     #[serde(default, rename = "type")]
-    pub number_type: Option<String>,
+    number_type: Option<String>,
 }
 
-impl CarrierNumber {
-    /// What of its set-up is not ours; `None` when all is.
-    pub fn drift(&self, urls: &WebhookUrls) -> Option<String> {
-        let bare =
-            |url: &Option<String>| url.as_deref().unwrap_or_default().split('#').next().unwrap_or_default().to_owned();
-        let told = |url: String| if url.is_empty() { "nowhere".to_owned() } else { plain(&url) };
-        if self.sms_application_sid.as_deref().is_some_and(|sid| !sid.is_empty()) {
-            return Some("an application is set on it, which outranks its webhooks".to_owned());
-        }
-        if bare(&self.sms_url) != urls.messages {
-            return Some(format!("its texts go to {}", told(bare(&self.sms_url))));
-        }
+impl OwnedNumber {
+    /// What is wrong with the way in which Twilio calls the addresses.
+    fn flaw(&self) -> Option<&'static str> {
         let methods = [&self.sms_method, &self.sms_fallback_method];
         if methods.into_iter().any(|method| method.as_deref().is_some_and(|method| method != "POST")) {
-            return Some("its texts are not posted".to_owned());
-        }
-        if bare(&self.sms_fallback_url) != urls.fallback {
-            return Some(format!("its fallback is {}", told(bare(&self.sms_fallback_url))));
-        }
-        if bare(&self.status_callback).is_empty() {
-            return Some("its status callback is nowhere".to_owned());
+            return Some("its texts are not posted");
         }
         let retried = |url: &Option<String>| url.as_deref().unwrap_or_default().ends_with(OVERRIDES);
-        if !retried(&self.sms_url) || !retried(&self.sms_fallback_url) {
-            return Some("the carrier would not try again when we don't answer".to_owned());
+        let are_retried = retried(&self.sms_url) && retried(&self.sms_fallback_url);
+        (!are_retried).then_some("the carrier would not try again when we don't answer")
+    }
+}
+
+impl From<OwnedNumber> for CarrierNumber {
+    fn from(owned: OwnedNumber) -> Self {
+        let bare = |url: &Option<String>| bare(url.as_deref().unwrap_or_default()).to_owned();
+        let has_application = owned.sms_application_sid.as_deref().is_some_and(|sid| !sid.is_empty());
+        Self {
+            webhooks: NumberWebhooks {
+                messages: bare(&owned.sms_url),
+                fallback: bare(&owned.sms_fallback_url),
+                status: bare(&owned.status_callback),
+                outranked_by: has_application.then_some("an application is set on it, which outranks its webhooks"),
+                flaw: owned.flaw(),
+            },
+            carrier_id: owned.sid,
+            number: owned.phone_number,
+            number_type: owned.number_type,
+            capabilities: owned.capabilities.into(),
         }
-        None
     }
 }
 
-/// What a number can do.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
-pub struct Capabilities {
-    #[serde(default, alias = "SMS")]
-    pub sms: bool,
-    #[serde(default, alias = "MMS")]
-    pub mms: bool,
-    #[serde(default)]
-    pub voice: bool,
+/// An address without how it is to be called.
+fn bare(url: &str) -> &str {
+    url.split('#').next().unwrap_or_default()
 }
 
-/// The fields that point a number at us. Of a number that we know, an application is taken off, which would outrank the
-/// addresses; and a status callback of somebody else's, for calls, stays.
-fn webhook_fields<'a>(urls: &'a Addresses, known: Option<&CarrierNumber>) -> Vec<(&'static str, &'a str)> {
-    let mut fields = vec![
-        ("SmsUrl", urls.messages.as_str()),
-        ("SmsMethod", "POST"),
-        ("SmsFallbackUrl", urls.fallback.as_str()),
-        ("SmsFallbackMethod", "POST"),
-    ];
-    let filled = |value: &Option<String>| value.as_deref().is_some_and(|value| !value.is_empty());
-    if known.is_some_and(|known| filled(&known.sms_application_sid)) {
-        fields.push(("SmsApplicationSid", ""));
-    }
-    let bare = |url: &str| url.split('#').next().unwrap_or_default().to_owned();
-    let theirs = known.and_then(|known| known.status_callback.as_deref()).unwrap_or_default();
-    if theirs.is_empty() || bare(theirs) == bare(&urls.status) {
-        fields.push(("StatusCallback", urls.status.as_str()));
-        fields.push(("StatusCallbackMethod", "POST"));
-    }
-    fields
-}
-
-/// Addresses with how the carrier is to call them.
-struct Addresses {
+/// The addresses that are set on a number, with how Twilio is to call them. The fallback is the last try, so a retry
+/// more costs nothing.
+struct OverriddenUrls {
     messages: String,
     fallback: String,
     status: String,
 }
 
-impl Addresses {
+impl OverriddenUrls {
     fn of(urls: &WebhookUrls) -> Self {
         let overridden = |url: &str| format!("{url}{OVERRIDES}");
-        // The fallback is the last try: a retry more costs nothing.
         Self {
             messages: overridden(&urls.messages),
             fallback: overridden(&urls.fallback),
             status: overridden(&urls.status),
         }
     }
+
+    /// The fields that point a number at us. An application that is known to be set is taken off, because it would
+    /// outrank the addresses. A status callback of somebody else's, for calls, stays.
+    fn fields(&self, known: Option<&NumberWebhooks>) -> Vec<(&'static str, &str)> {
+        let mut fields = vec![
+            ("SmsUrl", self.messages.as_str()),
+            ("SmsMethod", "POST"),
+            ("SmsFallbackUrl", self.fallback.as_str()),
+            ("SmsFallbackMethod", "POST"),
+        ];
+        if known.is_some_and(|known| known.outranked_by.is_some()) {
+            fields.push(("SmsApplicationSid", ""));
+        }
+        let theirs = known.map_or("", |known| known.status.as_str());
+        if theirs.is_empty() || theirs == bare(&self.status) {
+            fields.push(("StatusCallback", self.status.as_str()));
+            fields.push(("StatusCallbackMethod", "POST"));
+        }
+        fields
+    }
 }
 
 impl Client {
     /// Numbers that can be bought.
-    pub async fn search_numbers(&self, account: &Account, wanted: &Wanted) -> Result<Vec<Available>, CarrierError> {
+    pub async fn search_numbers(
+        &self,
+        account: &TwilioCredentials,
+        search: &NumberSearch,
+    ) -> Result<Vec<AvailableNumber>, ApiError> {
         #[derive(Deserialize)]
         struct Found {
             available_phone_numbers: Vec<Available>,
         }
-        let path = format!("AvailablePhoneNumbers/{}/{}.json", wanted.country, wanted.number_type.path());
-        let mut request = self.request(Method::GET, account, &path).query(&[("PageSize", wanted.limit.to_string())]);
-        if wanted.sms {
+        let path = format!("AvailablePhoneNumbers/{}/{}.json", search.country, path_of(search.number_type));
+        let mut request = self.request(Method::GET, account, &path).query(&[("PageSize", search.limit.to_string())]);
+        if search.sms {
             request = request.query(&[("SmsEnabled", "true")]);
         }
-        if let Some(contains) = &wanted.contains {
+        if let Some(contains) = &search.contains {
             request = request.query(&[("Contains", contains)]);
         }
         let found: Found = read(answered(account, request).await).await?;
-        Ok(found.available_phone_numbers)
+        Ok(found.available_phone_numbers.into_iter().map(Into::into).collect())
     }
 
     /// Buys a number, with its webhooks set from the first moment on.
     pub async fn buy_number(
         &self,
-        account: &Account,
+        account: &TwilioCredentials,
         number: &str,
         urls: &WebhookUrls,
-    ) -> Result<CarrierNumber, CarrierError> {
-        let urls = Addresses::of(urls);
-        let mut fields = webhook_fields(&urls, None);
+    ) -> Result<CarrierNumber, ApiError> {
+        let urls = OverriddenUrls::of(urls);
+        let mut fields = urls.fields(None);
         fields.push(("PhoneNumber", number));
         let request = self.request(Method::POST, account, "IncomingPhoneNumbers.json").form(&fields);
-        read(answered(account, request).await).await
+        read::<OwnedNumber>(answered(account, request).await).await.map(Into::into)
     }
 
     /// The number as the carrier has it; `None` when the account does not own it.
-    pub async fn find_number(&self, account: &Account, number: &str) -> Result<Option<CarrierNumber>, CarrierError> {
+    pub async fn find_number(
+        &self,
+        account: &TwilioCredentials,
+        number: &str,
+    ) -> Result<Option<CarrierNumber>, ApiError> {
         let request = self.request(Method::GET, account, "IncomingPhoneNumbers.json").query(&[("PhoneNumber", number)]);
         let found: Owned = read(answered(account, request).await).await?;
         // The filter matches parts of numbers too.
-        Ok(found.incoming_phone_numbers.into_iter().find(|found| found.phone_number == number))
+        let found = found.incoming_phone_numbers.into_iter().find(|found| found.phone_number == number);
+        Ok(found.map(Into::into))
     }
 
-    /// Whether the account's credentials are taken: by reading one of its numbers, which every key that serves us may.
-    pub async fn try_credentials(&self, account: &Account) -> Result<(), CarrierError> {
+    /// Whether the account's login is taken. It reads one of its numbers, which every key that serves us may do.
+    pub async fn try_login(&self, account: &TwilioCredentials) -> Result<(), ApiError> {
         let request = self.request(Method::GET, account, "IncomingPhoneNumbers.json").query(&[("PageSize", "1")]);
         read::<Owned>(answered(account, request).await).await.map(|_| ())
     }
@@ -226,48 +239,48 @@ impl Client {
     /// Points a number's webhooks at us.
     pub async fn set_webhooks(
         &self,
-        account: &Account,
+        account: &TwilioCredentials,
         number: &CarrierNumber,
         urls: &WebhookUrls,
-    ) -> Result<CarrierNumber, CarrierError> {
-        let urls = Addresses::of(urls);
-        let fields = webhook_fields(&urls, Some(number));
-        let path = format!("IncomingPhoneNumbers/{}.json", number.sid);
-        read(answered(account, self.request(Method::POST, account, &path).form(&fields)).await).await
+    ) -> Result<(), ApiError> {
+        let urls = OverriddenUrls::of(urls);
+        let fields = urls.fields(Some(&number.webhooks));
+        let path = format!("IncomingPhoneNumbers/{}.json", number.carrier_id);
+        let set = answered(account, self.request(Method::POST, account, &path).form(&fields)).await;
+        read::<OwnedNumber>(set).await.map(|_| ())
     }
 
-    /// Takes our webhooks off a number that stays the account's, and leaves what is somebody else's. False: none was ours.
+    /// Takes our webhooks off a number that stays the account's, and leaves those of others. False: none was ours.
     pub async fn clear_webhooks(
         &self,
-        account: &Account,
+        account: &TwilioCredentials,
         number: &CarrierNumber,
         urls: &WebhookUrls,
-    ) -> Result<bool, CarrierError> {
-        let ours = |url: &Option<String>| url.as_deref().is_some_and(|url| urls.has(url));
+    ) -> Result<bool, ApiError> {
+        let set = &number.webhooks;
         let mut fields = Vec::new();
-        if ours(&number.sms_url) {
-            // The carrier takes no fallback without the address that it falls back from (21406).
+        if urls.has(&set.messages) {
+            // Twilio takes no fallback without the address that it falls back from (21406).
             fields.extend([("SmsFallbackUrl", ""), ("SmsUrl", "")]);
-        } else if ours(&number.sms_fallback_url) {
+        } else if urls.has(&set.fallback) {
             fields.push(("SmsFallbackUrl", ""));
         }
-        if ours(&number.status_callback) {
+        if urls.has(&set.status) {
             fields.push(("StatusCallback", ""));
         }
         if fields.is_empty() {
             return Ok(false);
         }
-        let path = format!("IncomingPhoneNumbers/{}.json", number.sid);
+        let path = format!("IncomingPhoneNumbers/{}.json", number.carrier_id);
         let cleared = answered(account, self.request(Method::POST, account, &path).form(&fields)).await;
-        read::<CarrierNumber>(cleared).await.map(|_| true)
+        read::<OwnedNumber>(cleared).await.map(|_| true)
     }
 
     /// Gives a number back to the carrier for good. One that is gone already is no error.
-    pub async fn release_number(&self, account: &Account, sid: &str) -> Result<(), CarrierError> {
+    pub async fn release_number(&self, account: &TwilioCredentials, sid: &str) -> Result<(), ApiError> {
         let path = format!("IncomingPhoneNumbers/{sid}.json");
-        match super::client::expect_nothing(answered(account, self.request(Method::DELETE, account, &path)).await).await
-        {
-            Err(CarrierError::Refused { status: 404, .. }) => Ok(()),
+        match expect_nothing(answered(account, self.request(Method::DELETE, account, &path)).await).await {
+            Err(ApiError::Refused { status: 404, .. }) => Ok(()),
             released => released,
         }
     }
@@ -275,33 +288,49 @@ impl Client {
 
 #[derive(Deserialize)]
 struct Owned {
-    incoming_phone_numbers: Vec<CarrierNumber>,
+    incoming_phone_numbers: Vec<OwnedNumber>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::carrier_account::CarrierKind;
 
-    fn number(sms_url: &str) -> CarrierNumber {
+    fn number(sms_url: &str, sms_application_sid: &str) -> CarrierNumber {
         let json = serde_json::json!({
             "sid": "PN1", "phone_number": "+14155550199", "sms_url": sms_url, "sms_method": "POST",
             "sms_fallback_url": format!("https://sms.example.com/webhooks/twilio/k/fallback{OVERRIDES}"),
-            "status_callback": "https://calls.example/status", "sms_application_sid": "",
+            "status_callback": "https://calls.example/status", "sms_application_sid": sms_application_sid,
         });
-        serde_json::from_value(json).expect("a number")
+        serde_json::from_value::<OwnedNumber>(json).expect("a number").into()
     }
 
     #[test]
-    fn drift_is_told_and_how_the_carrier_calls_us_is_none() {
-        let urls = WebhookUrls::of("https://sms.example.com", "k");
-        assert_eq!(number(&format!("{}{OVERRIDES}", urls.messages)).drift(&urls), None);
-        let bare = number(&urls.messages).drift(&urls);
+    fn drift_is_told_and_a_webhook_that_is_not_retried_has_a_flaw() {
+        let urls = WebhookUrls::of_key("https://sms.example.com", CarrierKind::Twilio, "k");
+        let drift = |sms_url: &str| number(sms_url, "").webhooks.drift(&urls);
+        assert_eq!(drift(&format!("{}{OVERRIDES}", urls.messages)), None);
         assert!(
-            bare.is_some_and(|drift| drift.contains("not try again")),
-            "without the overrides a text is lost at the first fault"
+            drift(&urls.messages).is_some_and(|drift| drift.contains("not try again")),
+            "without the overrides a message is lost at the first fault"
         );
-        assert_eq!(number("").drift(&urls).as_deref(), Some("its texts go to nowhere"));
-        let other = number("https://other.example.com/sms").drift(&urls);
-        assert_eq!(other.as_deref(), Some("its texts go to https://other.example.com/sms"));
+        assert_eq!(drift("").as_deref(), Some("its texts go to nowhere"));
+        assert_eq!(
+            drift("https://other.example.com/sms").as_deref(),
+            Some("its texts go to https://other.example.com/sms")
+        );
+        let outranked = number(&format!("{}{OVERRIDES}", urls.messages), "AP1").webhooks.drift(&urls);
+        assert!(outranked.is_some_and(|drift| drift.contains("an application")));
+    }
+
+    #[test]
+    fn a_status_callback_of_somebody_elses_stays_and_an_application_is_taken_off() {
+        let urls = OverriddenUrls::of(&WebhookUrls::of_key("https://sms.example.com", CarrierKind::Twilio, "k"));
+        let names = |known: Option<&NumberWebhooks>| -> Vec<&str> {
+            urls.fields(known).into_iter().map(|(name, _)| name).collect()
+        };
+        let always = ["SmsUrl", "SmsMethod", "SmsFallbackUrl", "SmsFallbackMethod"];
+        assert_eq!(names(None), [&always[..], &["StatusCallback", "StatusCallbackMethod"]].concat());
+        assert_eq!(names(Some(&number("", "AP1").webhooks)), [&always[..], &["SmsApplicationSid"]].concat());
     }
 }

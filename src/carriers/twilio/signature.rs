@@ -1,16 +1,22 @@
-//! X-Twilio-Signature: made and checked over a URL and exactly the parameters of a request; it never looks at what they mean.
+//! X-Twilio-Signature: made and checked over a URL and exactly the parameters of a request.
 //!
 //! The scheme: <https://www.twilio.com/docs/usage/security#validating-requests>.
 
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use reqwest::header::HeaderName;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::form::Form;
 
 /// The header that carries the signature.
 pub const HEADER: &str = "X-Twilio-Signature";
+
+/// The same as the name of a header.
+pub(super) const fn header_name() -> HeaderName {
+    HeaderName::from_static("x-twilio-signature")
+}
 
 /// A request with this header is signed with a key of the customer's own making, by an algorithm
 /// the header names (<https://www.twilio.com/docs/usage/webhooks/webhook-shared-keys>). We have no such

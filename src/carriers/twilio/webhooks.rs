@@ -1,108 +1,72 @@
-//! Webhook forms in our words: an inbound text, a status report; it verifies nothing and stores nothing.
+//! Twilio's webhook forms in our words: an inbound message, a status report.
 //!
 //! Parameters: <https://www.twilio.com/docs/messaging/guides/webhook-request> and
 //! <https://www.twilio.com/docs/messaging/guides/outbound-message-status-in-status-callbacks>.
 
-use super::error_codes::ErrorClass;
+use super::error_codes;
 use super::form::Form;
+use crate::carriers::message::{CarrierKeyword, InboundMedia, InboundMessage, StatusNotice, StatusReport};
 use crate::domain::delivery::DeliveryStatus;
+use crate::domain::message::RejectReason;
 
-/// A text that somebody sent us.
-#[derive(Debug, Clone)]
-pub struct InboundText {
-    /// MessageSid, when it is one.
-    pub sid: Option<String>,
-    pub from: String,
-    pub to: String,
-    pub body: String,
-    /// URL and content type of each medium.
-    pub media: Vec<(String, String)>,
-    /// Why no session can hold it, if so.
-    pub misfit: Option<&'static str>,
-    /// What the carrier itself took the text for. It says so where Advanced Opt-Out is on; then its word counts, since the
-    /// words may be the customer's own.
-    pub opt_out: Option<OptOut>,
+/// The most attachments that a message has. We read no more, whatever NumMedia says.
+const MOST_MEDIA: usize = 10;
+
+/// Reads the form of an inbound message of an account. Any form can be read: what is missing or odd gives a reason to
+/// reject the message.
+pub fn parse_message(form: &Form, account_sid: &str) -> InboundMessage {
+    let sid = ["MessageSid", "SmsMessageSid", "SmsSid"].iter().find_map(|name| form.filled(name));
+    let text = |name: &str| form.text(name).unwrap_or_default();
+    let mut message =
+        InboundMessage::new(sid.filter(|sid| is_sid(sid)), text("From"), text("To"), text("Body"), media(form));
+    if form.text("AccountSid").as_deref() != Some(account_sid) {
+        message.reject_reason = Some(RejectReason::ForeignAccount);
+    }
+    message.keyword = keyword(&text("OptOutType"));
+    message
 }
 
-/// What the carrier did with a keyword (<https://www.twilio.com/docs/messaging/tutorials/advanced-opt-out>).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OptOut {
-    Stop,
-    Start,
-    Help,
-}
-
-impl InboundText {
-    /// Reads the form of an inbound text of an account. Anything is readable: what is missing or
-    /// odd makes a misfit, not an error.
-    pub fn read(form: &Form, account_sid: &str) -> Self {
-        let sid = ["MessageSid", "SmsMessageSid", "SmsSid"].iter().find_map(|name| form.filled(name));
-        let sid = sid.filter(|sid| is_sid(sid));
-        let from = form.text("From").unwrap_or_default();
-        let to = form.text("To").unwrap_or_default();
-        let misfit = if form.text("AccountSid").as_deref() != Some(account_sid) {
-            Some("foreign_account")
-        } else if sid.is_none() {
-            Some("no_message_id")
-        } else if from.contains(':') || to.contains(':') {
-            // whatsapp:+…, rcs:…, messenger:…
-            Some("channel_not_supported")
-        } else if !is_dialable(&from) {
-            // An alphanumeric sender can't be answered; neither can nobody.
-            Some("sender_cannot_be_answered")
-        } else {
-            None
-        };
-        let opt_out = match form.text("OptOutType").unwrap_or_default().trim().to_ascii_uppercase().as_str() {
-            "STOP" => Some(OptOut::Stop),
-            "START" => Some(OptOut::Start),
-            "HELP" => Some(OptOut::Help),
-            _ => None,
-        };
-        Self { sid, from, to, body: form.text("Body").unwrap_or_default(), media: media(form), misfit, opt_out }
+/// What Twilio took the message for, where Advanced Opt-Out is on
+/// (<https://www.twilio.com/docs/messaging/tutorials/advanced-opt-out>).
+fn keyword(opt_out_type: &str) -> Option<CarrierKeyword> {
+    match opt_out_type.trim().to_ascii_uppercase().as_str() {
+        "STOP" => Some(CarrierKeyword::Stop),
+        "START" => Some(CarrierKeyword::Start),
+        "HELP" => Some(CarrierKeyword::Help),
+        _ => None,
     }
 }
 
-/// Ten media are the most a message has; we read no more, whatever NumMedia says.
-fn media(form: &Form) -> Vec<(String, String)> {
-    let count = form.text("NumMedia").and_then(|count| count.parse::<usize>().ok()).unwrap_or(0).min(10);
+fn media(form: &Form) -> Vec<InboundMedia> {
+    let count = form.text("NumMedia").and_then(|count| count.parse::<usize>().ok()).unwrap_or(0).min(MOST_MEDIA);
     (0..count)
         .filter_map(|n| {
             let url = form.filled(&format!("MediaUrl{n}"))?;
-            Some((url, form.text(&format!("MediaContentType{n}")).unwrap_or_default()))
+            Some(InboundMedia { url, content_type: form.text(&format!("MediaContentType{n}")).unwrap_or_default() })
         })
         .collect()
 }
 
-/// What the carrier says about a message of ours.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StatusReport {
-    pub sid: String,
-    /// `accepted`, `sent`, `delivered` or `failed`.
-    pub status: DeliveryStatus,
-    pub error_code: Option<i32>,
-    pub error_class: Option<ErrorClass>,
+/// Reads the form of a status callback.
+pub fn parse_status(form: &Form) -> StatusNotice {
+    // A number's status callback is called for phone calls too
+    // (<https://www.twilio.com/docs/phone-numbers/api/incomingphonenumber-resource>).
+    if form.filled("CallSid").is_some() && form.filled("MessageSid").is_none() {
+        return StatusNotice::NotOfAMessage;
+    }
+    report(form).map_or(StatusNotice::NotUnderstood, StatusNotice::Report)
 }
 
-impl StatusReport {
-    /// Whether it tells of a phone call: a number's status callback is for those too, and they are nobody's here
-    /// (<https://www.twilio.com/docs/phone-numbers/api/incomingphonenumber-resource>).
-    pub fn is_of_a_call(form: &Form) -> bool {
-        form.filled("CallSid").is_some() && form.filled("MessageSid").is_none()
-    }
-
-    /// Reads the form of a status callback; `None` when it names no message or no status that we know.
-    pub fn read(form: &Form) -> Option<Self> {
-        let sid = ["MessageSid", "SmsSid"].iter().find_map(|name| form.filled(name)).filter(|sid| is_sid(sid))?;
-        let word = ["MessageStatus", "SmsStatus"].iter().find_map(|name| form.filled(name))?;
-        let status = our_status(&word)?;
-        let error_code = form.filled("ErrorCode").and_then(|code| code.parse().ok());
-        Some(Self { sid, status, error_code, error_class: error_code.map(ErrorClass::of) })
-    }
+fn report(form: &Form) -> Option<StatusReport> {
+    let sid = ["MessageSid", "SmsSid"].iter().find_map(|name| form.filled(name)).filter(|sid| is_sid(sid))?;
+    let word = ["MessageStatus", "SmsStatus"].iter().find_map(|name| form.filled(name))?;
+    let status = status_of(&word)?;
+    let error_code: Option<i32> = form.filled("ErrorCode").and_then(|code| code.parse().ok());
+    Some(StatusReport { carrier_id: sid, status, error_code, error_class: error_code.map(error_codes::class_of) })
 }
 
-/// Twilio's message status in our words; `None` for one that says nothing about a text we sent.
-pub fn our_status(word: &str) -> Option<DeliveryStatus> {
+/// Twilio's message status in our words. `None` for one that says nothing about a message we sent.
+fn status_of(word: &str) -> Option<DeliveryStatus> {
     match word {
         "accepted" | "scheduled" | "queued" | "sending" => Some(DeliveryStatus::Accepted),
         "sent" => Some(DeliveryStatus::Sent),
@@ -117,43 +81,38 @@ fn is_sid(text: &str) -> bool {
     (2..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-/// An E.164 number or a short code.
-fn is_dialable(text: &str) -> bool {
-    let digits = text.strip_prefix('+').unwrap_or(text);
-    (3..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::delivery::DeliveryErrorClass;
 
     const ACCOUNT: &str = "AC0123456789abcdef0123456789abcdef";
 
-    fn read(pairs: &[(&str, &str)]) -> InboundText {
+    fn read(pairs: &[(&str, &str)]) -> InboundMessage {
         let common = [("AccountSid", ACCOUNT), ("MessageSid", "SM1"), ("To", "+14155550199"), ("From", "+14155550101")];
         let kept = common.iter().filter(|(name, _)| pairs.iter().all(|(given, _)| given != name));
-        InboundText::read(&Form::of(kept.chain(pairs).copied()), ACCOUNT)
+        parse_message(&Form::of(kept.chain(pairs).copied()), ACCOUNT)
     }
 
     #[test]
     fn a_text_without_a_body_is_a_text() {
         let text = read(&[]);
-        assert_eq!((text.body.as_str(), text.misfit), ("", None));
+        assert_eq!((text.body.as_str(), text.reject_reason), ("", None));
     }
 
     #[test]
     fn what_fits_no_session_says_why() {
         for (pair, reason) in [
-            (("AccountSid", "AC2"), "foreign_account"),
-            (("MessageSid", ""), "no_message_id"),
-            (("MessageSid", "SM 1; drop"), "no_message_id"),
-            (("From", "whatsapp:+14155550101"), "channel_not_supported"),
-            (("From", "ACME"), "sender_cannot_be_answered"),
-            (("From", ""), "sender_cannot_be_answered"),
+            (("AccountSid", "AC2"), RejectReason::ForeignAccount),
+            (("MessageSid", ""), RejectReason::NoMessageId),
+            (("MessageSid", "SM 1; drop"), RejectReason::NoMessageId),
+            (("From", "whatsapp:+14155550101"), RejectReason::ChannelNotSupported),
+            (("From", "ACME"), RejectReason::SenderCannotBeAnswered),
+            (("From", ""), RejectReason::SenderCannotBeAnswered),
         ] {
-            assert_eq!(read(&[pair]).misfit, Some(reason), "{pair:?}");
+            assert_eq!(read(&[pair]).reject_reason, Some(reason), "{pair:?}");
         }
-        assert_eq!(read(&[("From", "72975")]).misfit, None, "a short code can be answered");
+        assert_eq!(read(&[("From", "72975")]).reject_reason, None, "a short code can be answered");
     }
 
     #[test]
@@ -164,23 +123,27 @@ mod tests {
             ("MediaContentType0", "image/png"),
             ("MediaUrl2", "https://a/3"),
         ]);
-        assert_eq!(
-            text.media,
-            [("https://a/1".to_owned(), "image/png".to_owned()), ("https://a/3".to_owned(), String::new()),]
-        );
+        let media =
+            |url: &str, content_type: &str| InboundMedia { url: url.to_owned(), content_type: content_type.to_owned() };
+        assert_eq!(text.media, [media("https://a/1", "image/png"), media("https://a/3", "")]);
     }
 
     #[test]
-    fn a_status_that_nobody_knows_changes_nothing() {
-        assert_eq!(StatusReport::read(&Form::of([("MessageSid", "SM1"), ("MessageStatus", "pondering")])), None);
-        let report = StatusReport::read(&Form::of([
-            ("MessageSid", "SM1"),
-            ("MessageStatus", "undelivered"),
-            ("ErrorCode", "30003"),
-        ]));
-        assert_eq!(
-            report.map(|report| (report.status, report.error_code, report.error_class)),
-            Some((DeliveryStatus::Failed, Some(30003), Some(ErrorClass::Transient)))
-        );
+    fn a_report_names_a_message_and_a_status_that_is_known() {
+        let report = |status, error_code, error_class| {
+            StatusNotice::Report(StatusReport { carrier_id: "SM1".to_owned(), status, error_code, error_class })
+        };
+        for (pairs, callback) in [
+            (&[("MessageSid", "SM1"), ("MessageStatus", "pondering")][..], StatusNotice::NotUnderstood),
+            (&[("MessageStatus", "sent")], StatusNotice::NotUnderstood),
+            (&[("CallSid", "CA1"), ("CallStatus", "completed")], StatusNotice::NotOfAMessage),
+            (&[("SmsSid", "SM1"), ("SmsStatus", "sent")], report(DeliveryStatus::Sent, None, None)),
+            (
+                &[("MessageSid", "SM1"), ("MessageStatus", "undelivered"), ("ErrorCode", "30003")],
+                report(DeliveryStatus::Failed, Some(30003), Some(DeliveryErrorClass::Transient)),
+            ),
+        ] {
+            assert_eq!(parse_status(&Form::of(pairs.iter().copied())), callback, "{pairs:?}");
+        }
     }
 }

@@ -6,11 +6,12 @@ use reqwest::StatusCode;
 use url::Url;
 
 use super::{Findings, Options};
-use crate::carriers::twilio::client::{Client, WebhookUrls};
-use crate::carriers::twilio::form::Form;
-use crate::carriers::twilio::signature;
-use crate::domain::carrier_account::Account;
-use crate::domain::number::{DesiredState, WebhookState};
+use crate::carriers::webhook::WebhookUrls;
+use crate::carriers::{Carrier, Carriers};
+use crate::cli::carriers;
+use crate::domain::carrier_account::CarrierAccount;
+use crate::domain::number::{DesiredState, NumberHealthStatus, WebhookState};
+use crate::numbers::health::diagnose;
 use crate::secret::SecretKeys;
 use crate::storage::carrier_account::{AccountError, Accounts};
 use crate::storage::pagination::HIGHEST_LIMIT;
@@ -29,7 +30,7 @@ pub(super) async fn check_carrier(
         findings.failed_check("secret key", &error);
     }
     let accounts = Accounts::new(storage.clone(), key);
-    let client = Client::new(options.carrier.twilio_api_url.clone(), options.carrier.twilio_messaging_url.clone())?;
+    let carriers = carriers(&options.carrier)?;
     let projects = match accounts.projects().await {
         Ok(projects) => projects,
         Err(error) => {
@@ -43,10 +44,10 @@ pub(super) async fn check_carrier(
     for (project_id, project) in projects {
         match accounts.of_project(project_id).await {
             Ok(Some(account)) => {
-                check_signature(&account, &project, options.public_url.as_ref(), findings).await;
-                check_credentials(&client, &account, &project, findings).await;
-                let public_url = options.public_url.as_ref();
-                if let Err(error) = check_numbers(storage, &client, &account, &project, public_url, findings).await {
+                let check = AccountCheck::of(&carriers, &account, &project, options.public_url.as_ref());
+                check.signature(findings).await;
+                check.credentials(findings).await;
+                if let Err(error) = check.numbers(storage, findings).await {
                     findings.failed_check("number", &error);
                 }
             }
@@ -94,126 +95,135 @@ async fn check_keys(storage: &Storage, keys: &SecretKeys, findings: &mut Finding
     Ok(())
 }
 
-/// Checks all numbers of a project: their webhooks are read from the carrier, everything else is as last observed.
-async fn check_numbers(
-    storage: &Storage,
-    client: &Client,
-    account: &Account,
-    project: &str,
-    public_url: Option<&Url>,
-    findings: &mut Findings,
-) -> Result<(), sqlx::Error> {
-    let mut before = None;
-    loop {
-        let mut connection = storage.connection().await?;
-        let numbers = number::list(&mut connection, account.project_id, before, HIGHEST_LIMIT).await?;
-        if numbers.items.is_empty() && before.is_none() {
-            findings.skipped("number", &format!("{project} has none: POST /v1/numbers"));
-        }
-        let countries = country::of_numbers(&mut connection, account.project_id, &numbers.items).await?;
-        drop(connection);
-        for number in &numbers.items {
-            let country = number.country.as_ref().and_then(|iso2| countries.get(iso2));
-            // The webhooks of attached numbers are read from the carrier below, so the stored observation is ignored.
-            let is_attached = number.desired_state == DesiredState::Attached && number.carrier_sid.is_some();
-            let observed = match is_attached {
-                true => number::Number { webhook: WebhookState::Ok, refusal_reason: None, ..number.clone() },
-                false => number.clone(),
-            };
-            for finding in observed.findings(country) {
-                match finding.severity {
-                    "blocked" => findings.bad("number", &finding.what, &finding.mend),
-                    _ => findings.skipped("number", &format!("{} -> {}", finding.what, finding.mend)),
-                }
-            }
-            if is_attached {
-                check_number(client, account, number, public_url, findings).await;
-            }
-        }
-        before = numbers.items.last().map(|number| number.id);
-        if numbers.next_cursor.is_none() {
-            return Ok(());
-        }
-    }
+/// A carrier account that is checked, and where its carrier reaches us.
+struct AccountCheck<'a> {
+    carrier: &'a dyn Carrier,
+    account: &'a CarrierAccount,
+    project: &'a str,
+    /// `None` when no public URL is set.
+    urls: Option<WebhookUrls>,
 }
 
-/// Calls the public URL as the carrier would, with a signature over it.
-async fn check_signature(account: &Account, project: &str, public_url: Option<&Url>, findings: &mut Findings) {
-    let Some(public_url) = public_url else {
-        return findings.skipped("signature", "TEXTBACK_PUBLIC_URL is not set");
-    };
-    let url = WebhookUrls::of(public_url.as_str().trim_end_matches('/'), &account.webhook_key).check;
-    let signature = signature::sign(&account.auth_token, &url, &Form::read(b""));
-    let request = async { http()?.post(&url).header(signature::HEADER, signature).send().await };
-    let repair = "textback serve must have the same TEXTBACK_PUBLIC_URL, TEXTBACK_SECRET_KEY and DATABASE_URL as this command, and a proxy must forward the path and the headers unchanged";
-    match request.await {
-        Ok(answer) if answer.status() == StatusCode::NO_CONTENT => {
-            findings.ok("signature", &format!("signed webhooks for {project} are accepted"));
+impl<'a> AccountCheck<'a> {
+    fn of(carriers: &'a Carriers, account: &'a CarrierAccount, project: &'a str, public_url: Option<&Url>) -> Self {
+        let urls = public_url.map(|url| WebhookUrls::of(url.as_str().trim_end_matches('/'), account));
+        Self { carrier: carriers.of(account), account, project, urls }
+    }
+
+    /// Checks all numbers of the project: their webhooks are read from the carrier, everything else is as last observed.
+    async fn numbers(&self, storage: &Storage, findings: &mut Findings) -> Result<(), sqlx::Error> {
+        let project_id = self.account.project_id;
+        let mut before = None;
+        loop {
+            let mut connection = storage.connection().await?;
+            let numbers = number::list(&mut connection, project_id, before, HIGHEST_LIMIT).await?;
+            if numbers.items.is_empty() && before.is_none() {
+                findings.skipped("number", &format!("{} has none: POST /v1/numbers", self.project));
+            }
+            let countries = country::of_numbers(&mut connection, project_id, &numbers.items).await?;
+            drop(connection);
+            for number in &numbers.items {
+                let country = number.country.as_ref().and_then(|iso2| countries.get(iso2));
+                // The webhooks of attached numbers are read from the carrier below, so the stored observation is ignored.
+                let is_attached = number.desired_state == DesiredState::Attached && number.carrier_sid.is_some();
+                let observed = match is_attached {
+                    true => number::Number { webhook: WebhookState::Ok, refusal_reason: None, ..number.clone() },
+                    false => number.clone(),
+                };
+                for found in diagnose(&observed, country) {
+                    match found.severity {
+                        NumberHealthStatus::Blocked => findings.bad("number", &found.what, &found.repair),
+                        NumberHealthStatus::AtRisk | NumberHealthStatus::Ok => {
+                            findings.skipped("number", &format!("{} -> {}", found.what, found.repair));
+                        }
+                    }
+                }
+                if is_attached {
+                    self.number(&number.number, findings).await;
+                }
+            }
+            before = numbers.items.last().map(|number| number.id);
+            if numbers.next_cursor.is_none() {
+                return Ok(());
+            }
         }
-        Ok(answer) => {
-            let found = format!("signed webhooks for {project} are answered with {}", answer.status());
-            findings.bad("signature", &found, repair);
+    }
+
+    /// Calls the public URL as the carrier would, with a signature over it.
+    async fn signature(&self, findings: &mut Findings) {
+        let Some(urls) = &self.urls else {
+            return findings.skipped("signature", "TEXTBACK_PUBLIC_URL is not set");
+        };
+        let (project, url) = (self.project, &urls.check);
+        let headers = self.carrier.sign_empty(self.account, url);
+        let request = async { http()?.post(url).headers(headers).send().await };
+        let repair = "textback serve must have the same TEXTBACK_PUBLIC_URL, TEXTBACK_SECRET_KEY and DATABASE_URL as this command, and a proxy must forward the path and the headers unchanged";
+        match request.await {
+            Ok(answer) if answer.status() == StatusCode::NO_CONTENT => {
+                findings.ok("signature", &format!("signed webhooks for {project} are accepted"));
+            }
+            Ok(answer) => {
+                let found = format!("signed webhooks for {project} are answered with {}", answer.status());
+                findings.bad("signature", &found, repair);
+            }
+            Err(_) => {
+                findings.skipped("signature", &format!("not checked for {project}: the public URL can't be reached"));
+            }
         }
-        Err(_) => findings.skipped("signature", &format!("not checked for {project}: the public URL can't be reached")),
+    }
+
+    /// Checks the credentials by listing messages. Unknown deliveries are looked up in that list, so with a key that may
+    /// send but not list messages they would wait forever.
+    async fn credentials(&self, findings: &mut Findings) {
+        let (project, since) = (self.project, chrono::Utc::now());
+        match self.carrier.count_newest(self.account).await {
+            Ok(count) => {
+                let took = (chrono::Utc::now() - since).num_milliseconds();
+                findings.ok(
+                    "carrier",
+                    &format!("the account of {project} lists its messages ({count} on a page) in {took} ms"),
+                );
+            }
+            Err(error) => {
+                let found = format!("{project}: the account's messages can't be listed: {error}");
+                let repair = "check the credentials (PUT /v1/carrier); a restricted key needs the right to read messages, and TEXTBACK_TWILIO_API_URL must be the carrier's";
+                findings.bad("carrier", &found, repair);
+            }
+        }
+    }
+
+    /// Checks the webhooks of one number at the carrier.
+    async fn number(&self, number: &str, findings: &mut Findings) {
+        let found = match self.carrier.find_number(self.account, number).await {
+            Ok(Some(found)) => found,
+            Ok(None) => {
+                let found = format!("{number} is no longer in the account");
+                return findings.bad("number", &found, "get it back at the carrier, or attach another number");
+            }
+            Err(error) => {
+                let repair = "check the credentials (PUT /v1/carrier) and TEXTBACK_TWILIO_API_URL";
+                return findings.bad("carrier", &format!("{number}: {error}"), repair);
+            }
+        };
+        let Some(urls) = &self.urls else {
+            return findings.skipped("number", "TEXTBACK_PUBLIC_URL is not set, so webhooks were not compared");
+        };
+        match found.webhooks.drift(urls) {
+            None => findings.ok("number", &format!("{number} is in the account, and its webhooks lead here")),
+            Some(drift) => {
+                let repair = "attach it again: POST /v1/numbers sets its webhooks";
+                findings.bad(
+                    "number",
+                    &format!("the settings of {number} at the carrier have drifted: {drift}"),
+                    repair,
+                );
+            }
+        }
     }
 }
 
 fn http() -> reqwest::Result<reqwest::Client> {
     reqwest::Client::builder().timeout(Duration::from_secs(10)).redirect(reqwest::redirect::Policy::none()).build()
-}
-
-/// Checks the credentials by listing messages. Unknown deliveries are looked up in that list, so with a key that may send
-/// but not list messages they would wait forever.
-async fn check_credentials(client: &Client, account: &Account, project: &str, findings: &mut Findings) {
-    let since = chrono::Utc::now();
-    // The next token would hide that the current one is no longer valid.
-    let account = &Account { next_auth_token: None, ..account.clone() };
-    match client.list_newest(account).await {
-        Ok(count) => {
-            let took = (chrono::Utc::now() - since).num_milliseconds();
-            findings.ok(
-                "carrier",
-                &format!("the account of {project} lists its messages ({count} on a page) in {took} ms"),
-            );
-        }
-        Err(error) => {
-            let found = format!("{project}: the account's messages can't be listed: {error}");
-            let repair = "check the credentials (PUT /v1/carrier); a restricted key needs the right to read messages, and TEXTBACK_TWILIO_API_URL must be the carrier's";
-            findings.bad("carrier", &found, repair);
-        }
-    }
-}
-
-async fn check_number(
-    client: &Client,
-    account: &Account,
-    number: &number::Number,
-    public_url: Option<&Url>,
-    findings: &mut Findings,
-) {
-    let name = &number.number;
-    let found = match client.find_number(account, name).await {
-        Ok(Some(found)) => found,
-        Ok(None) => {
-            let found = format!("{name} is no longer in the account");
-            return findings.bad("number", &found, "get it back at the carrier, or attach another number");
-        }
-        Err(error) => {
-            let repair = "check the credentials (PUT /v1/carrier) and TEXTBACK_TWILIO_API_URL";
-            return findings.bad("carrier", &format!("{name}: {error}"), repair);
-        }
-    };
-    let Some(public_url) = public_url else {
-        return findings.skipped("number", "TEXTBACK_PUBLIC_URL is not set, so webhooks were not compared");
-    };
-    let urls = WebhookUrls::of(public_url.as_str().trim_end_matches('/'), &account.webhook_key);
-    match found.drift(&urls) {
-        None => findings.ok("number", &format!("{name} is in the account, and its webhooks lead here")),
-        Some(drift) => {
-            let repair = "attach it again: POST /v1/numbers sets its webhooks";
-            findings.bad("number", &format!("the settings of {name} at the carrier have drifted: {drift}"), repair);
-        }
-    }
 }
 
 pub(super) async fn check_public_url(public_url: Option<&Url>, findings: &mut Findings) {

@@ -65,7 +65,7 @@ async fn check_limits(storage: &Storage, findings: &mut Findings) -> Result<(), 
     }
     for at in at_limit {
         let outbound_limits::AtLimit { name, limit, most, contacts, resets_at } = &at;
-        if at.is_of_project() {
+        if limit.is_of_project() {
             let found = format!("the project {name:?} is at {limit} ({most}) until {resets_at}");
             findings.bad("limits", &found, "is this a loop? if not, raise the limit: PATCH /v1/project");
         } else {

@@ -1,4 +1,4 @@
-//! `/v1/carrier`: the project's account at the carrier; what is secret goes in and never comes out.
+//! `/v1/carrier`: the project's account at its carrier. Its secrets go in and never come out.
 
 use poem::http::StatusCode;
 use poem::web::Data;
@@ -9,8 +9,9 @@ use secrecy::SecretString;
 use super::auth::Caller;
 use super::numbers::account;
 use super::{ApiState, Group};
-use crate::carriers::twilio::client::{self, CarrierError};
-use crate::domain::carrier_account::Account;
+use crate::carriers::error::{CarrierError, CredentialsError};
+use crate::carriers::webhook;
+use crate::domain::carrier_account::{self, CarrierAccount, TwilioCredentials};
 use crate::http::problem::Problem;
 use crate::storage::project;
 
@@ -21,10 +22,10 @@ pub struct Api;
 #[derive(Object)]
 #[oai(deny_unknown_fields)]
 struct Credentials {
-    /// The account's id, AC and 32 hexadecimal digits.
+    /// The id of the account: AC and 32 hexadecimal digits.
     #[oai(validator(pattern = "^AC[0-9a-fA-F]{32}$"))]
     account_sid: String,
-    /// The primary auth token. It signs webhooks, and REST calls when there is no API key.
+    /// The primary auth token. It signs webhooks, and it is used for REST calls if there is no API key.
     #[oai(validator(min_length = 1, max_length = 200))]
     auth_token: String,
     /// An API key (SK…) for REST calls, with its secret.
@@ -32,35 +33,37 @@ struct Credentials {
     api_key_sid: Option<String>,
     #[oai(validator(min_length = 1, max_length = 200))]
     api_key_secret: Option<String>,
-    /// The auth token that will be promoted next: while it is set, both may sign webhooks.
+    /// The secondary auth token, which will be promoted next. While it is set, webhooks signed with either are accepted.
     #[oai(validator(min_length = 1, max_length = 200))]
     next_auth_token: Option<String>,
 }
 
 /// The carrier account, without its secrets.
 #[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
 struct Carrier {
     account_sid: String,
-    /// The API key (SK…) of REST calls; null when the auth token serves for them too.
+    /// The API key (SK…) of REST calls. Without it the auth token is used for them too.
     api_key_sid: Option<String>,
-    /// Whether a second token may sign webhooks as well.
+    /// Whether webhooks signed with a secondary auth token are accepted too.
     has_next_auth_token: bool,
     webhook_urls: WebhookUrls,
 }
 
 impl Carrier {
-    fn of(account: &Account, door: &ApiState) -> Self {
-        let urls = client::WebhookUrls::of(&door.public_base, &account.webhook_key);
+    fn of(account: &CarrierAccount, state: &ApiState) -> Self {
+        let urls = webhook::WebhookUrls::of(&state.public_base, account);
+        let carrier_account::Credentials::Twilio(credentials) = &account.credentials;
         Self {
-            account_sid: account.account_sid.clone(),
-            api_key_sid: account.api_key.as_ref().map(|(sid, _)| sid.clone()),
-            has_next_auth_token: account.next_auth_token.is_some(),
+            account_sid: credentials.account_sid.clone(),
+            api_key_sid: credentials.api_key.as_ref().map(|(sid, _)| sid.clone()),
+            has_next_auth_token: credentials.next_auth_token.is_some(),
             webhook_urls: WebhookUrls { messages: urls.messages, status: urls.status, fallback: urls.fallback },
         }
     }
 }
 
-/// Where the carrier turns to. Attaching a number sets them by itself.
+/// The addresses that the carrier calls. Attaching a number sets them.
 #[derive(Object)]
 struct WebhookUrls {
     messages: String,
@@ -68,37 +71,22 @@ struct WebhookUrls {
     fallback: String,
 }
 
-/// The carrier's word on it, with what an operator can do.
+/// The problem of a call to the carrier that failed, with what an operator can do.
 pub(super) fn of_carrier(error: CarrierError) -> Problem {
-    let advice = error.advice();
+    let advice = error.advice;
     Problem::new(StatusCode::BAD_GATEWAY, "carrier_failed", format!("{error}{advice}"))
-}
-
-/// Why credentials can't be used, and what can be done.
-fn refused(error: CarrierError, by_key: bool) -> Problem {
-    match error {
-        CarrierError::Refused { status: 401, .. } if by_key => Problem::invalid(
-            "credentials_refused",
-            "the carrier does not take the API key; give the SK… and the secret of a key of this very account, or leave both out",
-        ),
-        CarrierError::Refused { status: 401, .. } => Problem::invalid(
-            "credentials_refused",
-            "the carrier does not take account_sid and auth_token; both are on the first page of its console, and the token must be the primary one",
-        ),
-        error => of_carrier(error),
-    }
 }
 
 #[OpenApi(tag = "Group::Carrier")]
 impl Api {
     /// Set the carrier account of the project
     ///
-    /// Tries the credentials at the carrier, and replaces the account the project had. Secrets are sealed at rest and never
-    /// returned. A subaccount has an id and a token of its own.
+    /// Tries the credentials at the carrier, and replaces the account that the project had. Secrets are encrypted at rest
+    /// and never returned. A subaccount has its own id and token.
     #[oai(path = "/carrier", method = "put", operation_id = "put_carrier")]
     async fn put(
         &self,
-        door: Data<&ApiState>,
+        state: Data<&ApiState>,
         caller: Caller,
         body: Json<Credentials>,
     ) -> Result<Json<Carrier>, Problem> {
@@ -114,44 +102,33 @@ impl Api {
                 ));
             }
         };
-        let project = project::find(&mut *door.storage.connection().await?, project_id)
+        let project = project::find(&mut *state.storage.connection().await?, project_id)
             .await?
             .ok_or_else(|| Problem::not_found("project"))?;
-        let account = Account {
-            project_id,
-            webhook_key: project.webhook_key,
+        let credentials = TwilioCredentials {
             account_sid: given.account_sid,
             auth_token: SecretString::from(given.auth_token),
             next_auth_token: given.next_auth_token.map(SecretString::from),
             api_key,
         };
-        // The token signs, and calls when there is no key: each is tried, and none in place of another.
-        let alone = Account { next_auth_token: None, ..account.clone() };
-        door.carrier.try_credentials(&alone).await.map_err(|error| refused(error, account.api_key.is_some()))?;
-        if account.api_key.is_some() {
-            let by_token = Account { api_key: None, ..alone.clone() };
-            door.carrier.try_credentials(&by_token).await.map_err(|error| refused(error, false))?;
-        }
-        // The carrier takes the next token too, from when it was made.
-        if let Some(next) = &account.next_auth_token {
-            let by_next = Account { api_key: None, auth_token: next.clone(), ..alone };
-            door.carrier.try_credentials(&by_next).await.map_err(|error| match error {
-                CarrierError::Refused { status: 401, .. } => Problem::invalid(
-                    "credentials_refused",
-                    "the carrier does not take next_auth_token; make a secondary token in its console first, or leave it out",
-                ),
-                error => of_carrier(error),
-            })?;
-        }
-        door.accounts.put(&account).await?;
-        tracing::info!(%project_id, account_sid = account.account_sid, "carrier account set");
-        Ok(Json(Carrier::of(&account, &door)))
+        let account = CarrierAccount {
+            project_id,
+            webhook_key: project.webhook_key,
+            credentials: carrier_account::Credentials::Twilio(credentials),
+        };
+        state.carriers.of(&account).check_credentials(&account).await.map_err(|error| match error {
+            CredentialsError::Refused(why) => Problem::invalid("credentials_refused", why),
+            CredentialsError::Failed(error) => of_carrier(error),
+        })?;
+        state.accounts.put(&account).await?;
+        tracing::info!(%project_id, account_sid = account.id(), "carrier account set");
+        Ok(Json(Carrier::of(&account, &state)))
     }
 
     /// Read the carrier account of the project, without its secrets
     #[oai(path = "/carrier", method = "get", operation_id = "get_carrier")]
-    async fn get(&self, door: Data<&ApiState>, caller: Caller) -> Result<Json<Carrier>, Problem> {
-        let account = account(&door, caller.reader()).await?;
-        Ok(Json(Carrier::of(&account, &door)))
+    async fn get(&self, state: Data<&ApiState>, caller: Caller) -> Result<Json<Carrier>, Problem> {
+        let account = account(&state, caller.reader()).await?;
+        Ok(Json(Carrier::of(&account, &state)))
     }
 }

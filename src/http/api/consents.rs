@@ -1,16 +1,16 @@
-//! `/v1/consents`: who opted out of texts and in again, as it was said; it changes nothing that was said.
+//! `/v1/consents`: the append-only record of opt-outs and opt-ins.
 
 use chrono::{DateTime, Utc};
 use poem::web::Data;
 use poem_openapi::param::Query;
 use poem_openapi::payload::Json;
-use poem_openapi::{ApiResponse, Enum, Object, OpenApi};
+use poem_openapi::{ApiResponse, Object, OpenApi};
 use uuid::Uuid;
 
 use super::auth::Caller;
 use super::lists::{self, List};
 use super::{ApiState, Group};
-use crate::domain::consent::ConsentKind;
+use crate::domain::consent::{ConsentKind, ConsentSource};
 use crate::domain::phone_number;
 use crate::http::problem::Problem;
 use crate::storage::{consent, number};
@@ -18,67 +18,55 @@ use crate::storage::{consent, number};
 /// `/v1/consents`
 pub struct Api;
 
-/// What a contact wants.
-#[derive(Enum, Clone, Copy)]
-#[oai(rename = "ConsentKind", rename_all = "snake_case")]
-enum Kind {
-    /// No texts.
-    OptedOut,
-    /// Texts.
-    OptedIn,
-}
-
-/// What was once said about texts. The newest record of a number and a contact counts.
+/// An opt-out or opt-in. The newest record of a number and a contact applies.
 #[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
 struct Consent {
     id: Uuid,
     /// Our number.
     number: String,
     contact: String,
-    /// `opted_out` or `opted_in`.
-    kind: String,
-    /// `keyword` (the contact texted it), `carrier` (it refused a text, 21610) or `operator`.
-    source: String,
-    /// What the contact texted, or the operator's note.
+    kind: ConsentKind,
+    source: ConsentSource,
+    /// The contact's message, or the operator's note.
     said: Option<String>,
     message_id: Option<Uuid>,
     recorded_at: DateTime<Utc>,
 }
 
-/// What a contact said in another way than by a text.
+/// What a contact said in another way than by a message. `opted_out` cancels planned messages and ends the session. The
+/// carrier keeps its own record: a contact that is opted in only here is still refused there.
 #[derive(Object)]
 #[oai(deny_unknown_fields)]
 struct NewConsent {
-    /// A number of the project's.
+    /// A number of the project.
     number: String,
-    /// In E.164.
+    /// The contact's number in E.164.
     contact: String,
-    /// `opted_out` cancels what is planned and ends the session. The carrier has a record of its own: what is opted in
-    /// here and not there is refused there.
-    kind: Kind,
-    /// How it was said, for whoever asks later.
+    kind: ConsentKind,
+    /// How the contact said it, as evidence.
     #[oai(validator(max_length = 1600))]
     note: Option<String>,
 }
 
 #[derive(ApiResponse)]
 enum ConsentRecorded {
-    /// It is recorded
+    /// The record was made
     #[oai(status = 201)]
     Recorded(Json<Consent>),
 }
 
 #[OpenApi(tag = "Group::Consents")]
 impl Api {
-    /// List what was said about texts, newest first
+    /// List opt-outs and opt-ins, newest first
     #[oai(path = "/consents", method = "get", operation_id = "list_consents")]
     async fn list(
         &self,
-        door: Data<&ApiState>,
+        state: Data<&ApiState>,
         caller: Caller,
-        /// Only to this number of ours.
+        /// Only for this number of the project.
         number: Query<Option<String>>,
-        /// Only by this contact.
+        /// Only of this contact.
         contact: Query<Option<String>>,
         cursor: Query<Option<String>>,
         limit: Query<Option<u32>>,
@@ -86,15 +74,15 @@ impl Api {
         let (cursor, limit) = (lists::cursor(cursor.0)?, lists::limit(limit.0)?);
         let filter = consent::Filter { number: number.0, contact: contact.0 };
         Ok(Json(List::of(
-            consent::list(&mut *door.storage.connection().await?, caller.reader(), &filter, cursor, limit).await?,
+            consent::list(&mut *state.storage.connection().await?, caller.reader(), &filter, cursor, limit).await?,
         )))
     }
 
-    /// Record what a contact said in another way than by a text
+    /// Record an opt-out or opt-in that did not come as a message
     #[oai(path = "/consents", method = "post", operation_id = "record_consent")]
     async fn record(
         &self,
-        door: Data<&ApiState>,
+        state: Data<&ApiState>,
         caller: Caller,
         body: Json<NewConsent>,
     ) -> Result<ConsentRecorded, Problem> {
@@ -103,16 +91,12 @@ impl Api {
         if !phone_number::is_e164(&contact) {
             return Err(Problem::invalid(
                 "contact_not_e164",
-                format!("contact is {contact:?}, which is not in E.164, such as +14155550101"),
+                format!("contact must be a number in E.164, such as +14155550101; it is {contact:?}"),
             ));
         }
-        let mut connection = door.storage.connection().await?;
+        let mut connection = state.storage.connection().await?;
         let Some(found) = number::find_by_number(&mut connection, project_id, &number).await? else {
             return Err(Problem::invalid("number_not_ours", format!("{number:?} is not a number of this project")));
-        };
-        let kind = match kind {
-            Kind::OptedOut => ConsentKind::OptedOut,
-            Kind::OptedIn => ConsentKind::OptedIn,
         };
         let said = consent::NewConsent { project_id, number_id: found.id, contact, kind, note };
         let recorded = consent::record(&mut connection, &said).await?;
@@ -126,8 +110,8 @@ impl From<consent::Consent> for Consent {
             id: consent.id,
             number: consent.number,
             contact: consent.contact,
-            kind: consent.kind.to_string(),
-            source: consent.source.to_string(),
+            kind: consent.kind,
+            source: consent.source,
             said: consent.said,
             message_id: consent.message_id,
             recorded_at: consent.recorded_at,

@@ -1,74 +1,54 @@
-//! `/v1/countries`: where people can text and be texted, and what has to be registered; a project may correct it for itself.
+//! `/v1/countries`: in which countries messages go both ways, and where a number must be registered. A project may set
+//! rules of its own.
 
 use chrono::{DateTime, NaiveDate, Utc};
 use poem::web::Data;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::types::MaybeUndefined;
-use poem_openapi::{Enum, Object, OpenApi};
+use poem_openapi::{Object, OpenApi};
 use serde_json::{Map, Value};
 
 use super::auth::Caller;
 use super::lists::{self, List};
 use super::{ApiState, Group};
+use crate::domain::country::Confidence;
+use crate::domain::number::RegistrationPolicy;
 use crate::http::problem::Problem;
 use crate::storage::{country, database};
 
 /// `/v1/countries`
 pub struct Api;
 
-/// Whether a number of a country must be registered before it may send.
-#[derive(Enum, Clone, Copy)]
-#[oai(rename_all = "snake_case")]
-enum RegistrationPolicy {
-    /// Without it its texts are not sent, and wait while it is pending.
-    Required,
-    /// Without it a warning is shown.
-    Advised,
-    None,
-    Unknown,
-}
-
-impl RegistrationPolicy {
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Required => "required",
-            Self::Advised => "advised",
-            Self::None => "none",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
-/// What counts for texting in a country: what sources say, unless the project has a rule of its own.
+/// What applies to messages in a country: what sources say, unless the project has a rule of its own.
 #[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
 struct Country {
     /// ISO 3166-1 alpha-2.
     iso2: String,
     name: String,
-    /// Whether people there can be texted and answer; null when nobody knows.
+    /// Whether messages go both ways there. Left out if that is not known.
     two_way: Option<bool>,
-    /// The same with an ordinary number.
+    /// The same for an ordinary number (long code).
     two_way_long_code: Option<bool>,
-    /// Kinds of numbers that the carrier lists as capable of texts.
+    /// The types of numbers that can carry messages, as the carrier lists them.
     number_types: Vec<String>,
-    /// `required`, `advised`, `none` or `unknown`.
-    registration_policy: String,
-    /// What sources say of registration.
+    registration_policy: RegistrationPolicy,
+    /// What the sources say about registration.
     registration: String,
     registration_detail: Option<String>,
     sources: Vec<String>,
-    /// `high`, `medium` or `low`.
-    confidence: Option<String>,
+    confidence: Option<Confidence>,
     /// When the newest dated source was published.
     as_of: Option<NaiveDate>,
     /// Why the project has a rule of its own.
     note: Option<String>,
-    /// When it made that rule; null when it has none.
+    /// When the project set a rule of its own.
     changed_at: Option<DateTime<Utc>>,
 }
 
-/// A project's own rule. What is left out stays, null takes what sources say.
+/// A rule of the project's own. A field that is left out stays as it is. Null removes it, so that what sources say
+/// applies.
 #[derive(Object)]
 #[oai(deny_unknown_fields)]
 struct CountryChanges {
@@ -84,37 +64,40 @@ impl Api {
     #[oai(path = "/countries", method = "get", operation_id = "list_countries")]
     async fn list(
         &self,
-        door: Data<&ApiState>,
+        state: Data<&ApiState>,
         caller: Caller,
         cursor: Query<Option<String>>,
         limit: Query<Option<u32>>,
     ) -> Result<Json<List<Country>>, Problem> {
         let (cursor, limit) = (lists::cursor(cursor.0)?, lists::limit(limit.0)?);
-        Ok(Json(List::of(country::list(&mut *door.storage.connection().await?, caller.reader(), cursor, limit).await?)))
+        Ok(Json(List::of(
+            country::list(&mut *state.storage.connection().await?, caller.reader(), cursor, limit).await?,
+        )))
     }
 
     /// Read a country
     #[oai(path = "/countries/:iso2", method = "get", operation_id = "get_country")]
-    async fn get(&self, door: Data<&ApiState>, caller: Caller, iso2: Path<String>) -> Result<Json<Country>, Problem> {
+    async fn get(&self, state: Data<&ApiState>, caller: Caller, iso2: Path<String>) -> Result<Json<Country>, Problem> {
         let iso2 = iso2.to_ascii_uppercase();
-        let found = country::find(&mut *door.storage.connection().await?, caller.reader(), &iso2).await?;
+        let found = country::find(&mut *state.storage.connection().await?, caller.reader(), &iso2).await?;
         Ok(Json(found.ok_or_else(|| Problem::not_found("country"))?.into()))
     }
 
     /// Set the project's own rule for a country
     ///
-    /// Its numbers there follow at once: texts that were held for want of a registration leave when it is not required.
+    /// It applies to the project's numbers at once: messages that wait for a registration are sent if none is required any
+    /// more.
     #[oai(path = "/countries/:iso2", method = "patch", operation_id = "rule_country")]
     async fn rule(
         &self,
-        door: Data<&ApiState>,
+        state: Data<&ApiState>,
         caller: Caller,
         iso2: Path<String>,
         body: Json<CountryChanges>,
     ) -> Result<Json<Country>, Problem> {
         let project_id = caller.writer()?;
         let iso2 = iso2.to_ascii_uppercase();
-        if country::find(&mut *door.storage.connection().await?, project_id, &iso2).await?.is_none() {
+        if country::find(&mut *state.storage.connection().await?, project_id, &iso2).await?.is_none() {
             return Err(Problem::not_found("country"));
         }
         let CountryChanges { two_way, registration_policy, note } = body.0;
@@ -125,14 +108,14 @@ impl Api {
             MaybeUndefined::Value(value) => _ = changes.insert(name.to_owned(), value),
         };
         change("two_way", value_of(two_way, Value::from));
-        change("registration_policy", value_of(registration_policy, |policy| policy.word().into()));
+        change("registration_policy", value_of(registration_policy, |policy| policy.as_str().into()));
         change("note", value_of(note, Value::from));
-        let (storage, code, changed) = (&door.storage, &iso2, &changes);
+        let (storage, code, changed) = (&state.storage, &iso2, &changes);
         let rule = || async move { country::rule(&mut *storage.connection().await?, project_id, code, changed).await };
         database::retry_on_deadlock(rule).await?;
-        // What was held may leave now.
-        door.storage.notifier().notify(crate::domain::job::JobKind::Delivery);
-        let found = country::find(&mut *door.storage.connection().await?, project_id, &iso2).await?;
+        // Held messages may be sent now.
+        state.storage.notifier().notify(crate::domain::job::JobKind::Delivery);
+        let found = country::find(&mut *state.storage.connection().await?, project_id, &iso2).await?;
         Ok(Json(found.ok_or_else(|| Problem::not_found("country"))?.into()))
     }
 }
@@ -153,7 +136,7 @@ impl From<country::Country> for Country {
             two_way: country.two_way,
             two_way_long_code: country.two_way_long_code,
             number_types: country.number_types,
-            registration_policy: country.registration_policy.to_string(),
+            registration_policy: country.registration_policy,
             registration: country.registration,
             registration_detail: country.registration_detail,
             sources: country.sources,

@@ -1,4 +1,4 @@
-//! Lists as they are answered: items, a cursor for the next page, and how both are asked for; it knows no noun.
+//! Pages of lists: their items and the cursor of the next page, in answers and in requests.
 
 use std::str::FromStr;
 
@@ -10,9 +10,10 @@ use crate::storage::pagination::{self, Page};
 
 /// A page of a list.
 #[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
 pub struct List<T: Type + ParseFromJSON + ToJSON> {
     pub items: Vec<T>,
-    /// Give it as `cursor` for the next page; null on the last one.
+    /// Give it as `cursor` to get the next page. The last page has none.
     pub next_cursor: Option<String>,
 }
 
@@ -31,7 +32,7 @@ pub fn limit(asked: Option<u32>) -> Result<u32, Problem> {
     } else {
         Err(Problem::invalid(
             "limit_out_of_range",
-            format!("limit is {limit}; give 1 to {}", pagination::HIGHEST_LIMIT),
+            format!("limit must be 1 to {}, and is {limit}", pagination::HIGHEST_LIMIT),
         ))
     }
 }
@@ -41,7 +42,10 @@ pub fn cursor<P: FromStr>(asked: Option<String>) -> Result<Option<P>, Problem> {
     match asked.filter(|cursor| !cursor.is_empty()) {
         None => Ok(None),
         Some(cursor) => pagination::read_cursor(&cursor).map(Some).ok_or_else(|| {
-            Problem::invalid("cursor_invalid", "this cursor is not one of this list; begin without a cursor")
+            Problem::invalid(
+                "cursor_invalid",
+                "cursor must be the next_cursor of a page of this list; leave it out for the first page",
+            )
         }),
     }
 }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::auth::Caller;
 use super::{ApiState, Group};
-use crate::carriers::twilio::media::MediaError;
+use crate::carriers::media::MediaError;
 use crate::domain::message::Direction;
 use crate::http::problem::Problem;
 use crate::storage::attachment;
@@ -19,17 +19,17 @@ pub struct Api;
 
 #[derive(ApiResponse)]
 enum Fetched {
-    /// The medium
+    /// The file
     #[oai(status = 200)]
     Attachment(
         Binary<Vec<u8>>,
-        /// What it is, as the carrier says.
+        /// The type that the carrier gave.
         #[oai(header = "Content-Type")]
         String,
-        /// Never shown as a page of ours.
+        /// Always `attachment`.
         #[oai(header = "Content-Disposition")]
         String,
-        /// Nothing else than what it says it is.
+        /// Always `nosniff`.
         #[oai(header = "X-Content-Type-Options")]
         String,
     ),
@@ -37,25 +37,25 @@ enum Fetched {
 
 #[OpenApi(tag = "Group::Sessions")]
 impl Api {
-    /// Fetch a medium of an inbound text
+    /// Fetch a file of an inbound message
     ///
-    /// It is fetched from the carrier with the project's credentials, which go to the carrier only. 16 MiB at most;
-    /// images, sounds, films, contact cards, calendars, PDF and plain text.
+    /// It is fetched from the carrier with the project's credentials, which are sent to no other server. It may have up to
+    /// 16 MiB and be an image, a sound, a video, a contact card, a calendar, a PDF or plain text.
     #[oai(path = "/media/:id", method = "get", operation_id = "get_medium")]
-    async fn get(&self, door: Data<&ApiState>, caller: Caller, id: Path<Uuid>) -> Result<Fetched, Problem> {
-        let found = attachment::find(&mut *door.storage.connection().await?, caller.reader(), *id).await?;
+    async fn get(&self, state: Data<&ApiState>, caller: Caller, id: Path<Uuid>) -> Result<Fetched, Problem> {
+        let found = attachment::find(&mut *state.storage.connection().await?, caller.reader(), *id).await?;
         let found =
             found.filter(|found| found.direction == Direction::Inbound).ok_or_else(|| Problem::not_found("medium"))?;
-        let account = door.accounts.of_project(caller.reader()).await?;
+        let account = state.accounts.of_project(caller.reader()).await?;
         let account = account.ok_or_else(|| {
             Problem::conflict(
                 "carrier_account_missing",
                 "the project has no carrier account; give it one: PUT /v1/carrier",
             )
         })?;
-        let fetched = door.carrier.fetch_medium(&account, &found.url).await.map_err(of_fetching)?;
+        let fetched = state.carriers.of(&account).fetch_media(&account, &found.url).await.map_err(of_fetching)?;
         let bytes = i64::try_from(fetched.bytes.len()).unwrap_or(i64::MAX);
-        attachment::measure(&mut *door.storage.connection().await?, found.id, &fetched.content_type, bytes).await?;
+        attachment::measure(&mut *state.storage.connection().await?, found.id, &fetched.content_type, bytes).await?;
         Ok(Fetched::Attachment(
             Binary(fetched.bytes),
             fetched.content_type,

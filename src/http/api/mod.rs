@@ -1,4 +1,4 @@
-//! The operators' door: the OpenAPI of everything below `/v1`; it speaks JSON and problems, and asks the storage.
+//! The API below `/v1` and its OpenAPI document.
 
 mod agents;
 mod auth;
@@ -15,77 +15,62 @@ mod sessions;
 mod templates;
 mod usage;
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use poem::http::Method;
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Route};
-use poem_openapi::{LicenseObject, OpenApiService, Tags};
+use poem_openapi::{LicenseObject, OpenApi, OpenApiService, Tags};
 
 use auth::Gate;
 
 use crate::agents::AgentRuntime;
-use crate::carriers::twilio::Client;
+use crate::carriers::Carriers;
 use crate::http::body::{self, Reading};
 use crate::storage::Storage;
 use crate::storage::carrier_account::Accounts;
 
-/// Scripts are the longest thing that comes in: 256 kB, and JSON may double it.
+/// A script may have 256 kB, and JSON may double it.
 const MOST_BYTES_OF_AN_AGENT: usize = 1 << 20;
-/// A text has at most 64 kB of variables ([`crate::domain::bounds::VARIABLES_BYTES`]) and ten URLs of 4,000 characters.
-const MOST_BYTES_OF_A_TEXT: usize = 128 << 10;
+/// A message has at most 64 kB of variables ([`crate::domain::bounds::VARIABLES_BYTES`]) and ten URLs of 4,000 characters.
+const MOST_BYTES_OF_A_MESSAGE: usize = 128 << 10;
 /// All other requests are short. Parsed JSON takes about twenty times its bytes, so no limit is larger than necessary.
 const MOST_BYTES: usize = 64 << 10;
 
-/// What the door needs.
+/// What the operations need.
 #[derive(Clone)]
 pub struct ApiState {
     pub storage: Storage,
     pub accounts: Accounts,
-    pub carrier: Client,
-    /// What looks at scripts and services.
+    pub carriers: Carriers,
+    /// Checks scripts and the addresses of services.
     pub agent_runtime: AgentRuntime,
-    /// Where the carrier reaches us, without a slash at its end.
+    /// The address at which the carrier reaches us, without a slash at its end.
     pub public_base: Arc<str>,
 }
 
 /// How operations are grouped in the document.
 #[derive(Tags)]
 enum Group {
-    /// The project's settings.
+    /// The project's settings and limits.
     Project,
     /// The project's account at the carrier.
     Carrier,
-    /// Who answers.
+    /// What answers messages.
     Agents,
-    /// What people text to.
+    /// The project's numbers, and the countries they are in.
     Numbers,
     /// Conversations and their messages.
     Sessions,
-    /// Texts that the project begins.
+    /// Messages that the project sends, now or later.
     Messages,
     /// Named texts with variables.
     Templates,
-    /// Who wants texts.
+    /// Opt-outs and opt-ins.
     Consents,
 }
 
-type Apis = (
-    project::Api,
-    usage::Api,
-    carrier::Api,
-    agents::Api,
-    available_numbers::Api,
-    numbers::Api,
-    countries::Api,
-    sessions::Api,
-    messages::Api,
-    templates::Api,
-    consents::Api,
-    media::Api,
-);
-type Service = OpenApiService<Apis, ()>;
-
-fn service() -> Service {
+/// All operations.
+fn service() -> OpenApiService<impl OpenApi, ()> {
     let apis = (
         project::Api,
         usage::Api,
@@ -102,26 +87,20 @@ fn service() -> Service {
     );
     OpenApiService::new(apis, "textback", env!("CARGO_PKG_VERSION"))
         .description(
-            "Answers text messages.\n\nKeys: `Authorization: Bearer tb_…`, made by `textback project create`; a key is always of one \
-             project. Errors: `application/problem+json` (RFC 9457) with a stable `code`. Lists: `{items, next_cursor}`, asked with \
-             `cursor` and `limit`. Times: RFC 3339. Ids: UUIDv7.",
+            "Answers text messages.\n\nKeys: `Authorization: Bearer tb_…`. `textback project create` makes a key. A key belongs to \
+             one project. Errors: `application/problem+json` (RFC 9457) with a stable `code`. Lists: `{items, next_cursor}`, with \
+             the parameters `cursor` and `limit`. Times: RFC 3339. Ids: UUIDv7. A field without a value is left out of an \
+             answer; no answer has a null.",
         )
         .license(LicenseObject::new("Apache-2.0").url("https://www.apache.org/licenses/LICENSE-2.0"))
+        .server("/")
         .url_prefix("/v1")
-}
-
-/// The values that an enum of the document allows, by the enum's name.
-pub fn values_of(name: &str) -> Option<Vec<String>> {
-    static DOCUMENT: LazyLock<serde_json::Value> =
-        LazyLock::new(|| serde_json::from_str(&service().spec()).unwrap_or_default());
-    let values = DOCUMENT.pointer(&format!("/components/schemas/{name}/enum"))?.as_array()?;
-    Some(values.iter().filter_map(|value| value.as_str().map(str::to_owned)).collect())
 }
 
 /// The OpenAPI document, as it is committed in `openapi/textback.yaml`.
 pub fn document() -> String {
-    // A number of serde_json's that keeps its digits passes for an object with one field in YAML; another crate asks for
-    // that. It stands on a line of its own below the name of the value.
+    // With serde_json's arbitrary_precision, which starlark enables, YAML shows a number as an object with one field. That
+    // field is on a line of its own below the name of the value.
     let mut lines: Vec<String> = Vec::new();
     for line in service().spec_yaml().lines() {
         match (line.trim_start().strip_prefix("$serde_json::private::Number: "), lines.last_mut()) {
@@ -135,12 +114,17 @@ pub fn document() -> String {
     lines.join("\n") + "\n"
 }
 
+/// The same document as JSON, for tests and tools.
+pub fn document_as_json() -> String {
+    service().spec()
+}
+
 /// Adds `/v1`, and on request `/docs` and `/openapi.yaml`.
-pub fn add_to(routes: Route, door: ApiState, with_docs: bool) -> Route {
+pub fn add_to(routes: Route, state: ApiState, with_docs: bool) -> Route {
     let service = service();
     let docs = with_docs.then(|| service.swagger_ui());
-    let gate = Gate::new(door.storage.clone());
-    let bounded = service.data(door).around(move |next, request| {
+    let gate = Gate::new(state.storage.clone());
+    let bounded = service.data(state).around(move |next, request| {
         let gate = gate.clone();
         async move { bounded(next, request, &gate).await }
     });
@@ -185,7 +169,7 @@ fn most_bytes_of(method: &Method, path: &str) -> usize {
     let carries_a_source = path == "/agents" || (path.starts_with("/agents/") && path.ends_with("/versions"));
     match (*method == Method::POST, path) {
         (true, _) if carries_a_source => MOST_BYTES_OF_AN_AGENT,
-        (true, "/messages") => MOST_BYTES_OF_A_TEXT,
+        (true, "/messages") => MOST_BYTES_OF_A_MESSAGE,
         _ => MOST_BYTES,
     }
 }

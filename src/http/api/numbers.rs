@@ -1,189 +1,176 @@
-//! `/v1/numbers`: what people text to; found, bought, pointed here, looked after and let go.
+//! `/v1/numbers`: the numbers that people text to. They are attached, reconciled with the carrier, and detached.
 
 use chrono::{DateTime, Utc};
 use poem::web::Data;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
-use poem_openapi::types::Any;
-use poem_openapi::{ApiResponse, Enum, Object, OpenApi};
-use serde_json::Value;
+use poem_openapi::{ApiResponse, Object, OpenApi};
 use uuid::Uuid;
 
 use super::auth::Caller;
 use super::carrier::of_carrier;
 use super::lists::{self, List};
 use super::{ApiState, Group};
-use crate::carriers::twilio::client;
-use crate::carriers::twilio::registration::Pools;
-use crate::domain::carrier_account::Account;
+use crate::carriers::number::Freshness;
+use crate::domain::carrier_account::CarrierAccount;
 use crate::domain::job::JobKind;
-use crate::domain::number::DesiredState;
+use crate::domain::number::{
+    DesiredState, NumberHealthStatus, NumberStep, OnDetach, RegistrationStatus, SendPolicy, WebhookState,
+};
 use crate::domain::phone_number;
 use crate::http::problem::Problem;
-use crate::numbers::reconciler::{self, Looked, Refused};
+use crate::numbers::health::{self, Diagnostic};
+use crate::numbers::reconciler::{LEASE_SECONDS, OnRefusal, ReconcileOutcome, Reconciler, Refusal};
 use crate::storage::agent;
 use crate::storage::country::{self, Country};
-use crate::storage::database;
-use crate::storage::number::{self, Claim, Facts, Wish};
+use crate::storage::number::{self, AttachRequest, Claim};
 
-/// How long somebody who wants a number waits for who is looking after it.
+/// How long a request waits for a number that a worker reconciles at the moment.
 const BUSY: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// `/v1/numbers`
 pub struct Api;
 
-/// What becomes of a number at the carrier.
-#[derive(Enum, Clone, Copy)]
-#[oai(rename_all = "snake_case")]
-enum Parting {
-    /// The account keeps it; our webhooks are taken off.
-    Keep,
-    /// It is given back for good, and costs nothing any more. Nobody can promise to get it again.
-    Release,
-}
-
 /// A number to be attached.
 #[derive(Object)]
 #[oai(deny_unknown_fields)]
 struct NewNumber {
-    /// In E.164, such as +14155550199.
+    /// The number in E.164, such as +14155550199.
     number: String,
     /// The agent that answers it.
     agent_id: Uuid,
     /// Whether to buy the number if the account does not own it.
     #[oai(default)]
     buy: bool,
-    /// Whether its webhooks are set right again when somebody else changes them.
-    /// True unless you say otherwise; a number that is attached already keeps what it has.
-    mend_drift: Option<bool>,
+    /// Whether its webhooks are set again when somebody else changes them. Without it a new number has true, and an
+    /// attached one keeps its setting.
+    repair_drift: Option<bool>,
 }
 
-/// Changes to a number. What is left out stays.
+/// Changes to a number. A field that is left out stays as it is.
 #[derive(Object)]
 #[oai(deny_unknown_fields)]
 struct NumberChanges {
-    /// Who answers it: in sessions that are opened from now on.
+    /// The agent that answers it, in sessions that are opened from now on.
     agent_id: Option<Uuid>,
-    mend_drift: Option<bool>,
+    repair_drift: Option<bool>,
 }
 
-/// A number that is attached.
+/// An attached number. Its `wanted` is `detached` or `released` until that is done.
 #[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
 struct Number {
     id: Uuid,
     number: String,
     agent_id: Uuid,
-    /// By its digits, ISO 3166-1 alpha-2.
+    /// The ISO 3166-1 alpha-2 code of its country, if its digits tell.
     country: Option<String>,
-    /// `attached`; `detached` or `released` while that is under way.
-    wanted: String,
-    /// The carrier's id of the number; null until it was found or bought.
+    wanted: DesiredState,
+    /// The carrier's id of the number. Left out until it was found or bought.
     carrier_sid: Option<String>,
-    /// `local`, `mobile`, `toll-free` and the like, as the carrier says.
+    /// What the carrier calls its type, such as `local`, `mobile` or `toll-free`.
     number_type: Option<String>,
-    /// Whether its texts come here, as was seen last: `pending`, `ok`, `drifted` or `unreachable`.
-    webhook: String,
-    /// What is set there instead, or why nothing was seen.
+    webhook: WebhookState,
+    /// What is set at the carrier instead, or why nothing was observed.
     webhook_detail: Option<String>,
-    /// When the webhooks were set last; null while that has not worked.
+    /// When the webhooks were set last. Left out until that worked once.
     webhook_set_at: Option<DateTime<Utc>>,
-    mend_drift: bool,
-    /// Whether it is registered as its country asks: `not_required`, `unregistered`, `pending`, `approved`, `rejected` or
-    /// `unknown`.
-    registration: String,
+    repair_drift: bool,
+    registration: RegistrationStatus,
     /// The carrier's reason.
     registration_detail: Option<String>,
-    /// What that means for its texts: `open`, `held` until the approval, or `blocked` (`number_not_registered`).
-    sends: String,
-    /// What may keep texts from coming or going, in plain words.
+    sends: SendPolicy,
+    /// What may keep messages from coming or going.
     warnings: Vec<String>,
-    /// What was done at the carrier, the newest last: `{at, step, detail?}`.
-    steps: Vec<Any<Value>>,
+    /// What was done at the carrier, oldest first.
+    steps: Vec<NumberStep>,
     checked_at: Option<DateTime<Utc>>,
     created_at: DateTime<Utc>,
 }
 
-/// Something that keeps texts from coming or going, and how it is mended.
+/// Something that keeps messages from coming or going, and how to repair it.
 #[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
 struct Finding {
-    /// `blocked`: texts don't come or go. `at_risk`: they may not. `ok`.
-    severity: String,
+    severity: NumberHealthStatus,
     what: String,
-    mend: Option<String>,
+    repair: Option<String>,
 }
 
-/// Whether people can text a number and are answered.
+/// Whether people can text a number and are answered. Its status is that of the worst finding.
 #[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
 struct NumberHealth {
-    /// The worst of the findings.
-    status: String,
+    status: NumberHealthStatus,
     findings: Vec<Finding>,
     checked_at: Option<DateTime<Utc>>,
 }
 
 #[derive(ApiResponse)]
-enum Parted {
-    /// It is gone
+enum DetachAnswer {
+    /// The number is detached
     #[oai(status = 204)]
-    Gone,
+    Detached,
 }
 
 #[OpenApi(tag = "Group::Numbers")]
 impl Api {
-    /// Attach a number, buying it if that is wanted
+    /// Attach a number, and buy it if `buy` is true
     ///
-    /// Finds the number in the carrier account, or buys it, and points its webhooks here. What it did is told in `steps`. Doing
-    /// it again is safe: it goes on where it was interrupted, buys nothing twice, and may change the agent.
+    /// Finds the number in the carrier account or buys it, and sets its webhooks. The answer's `steps` tell what was done.
+    /// Repeating the request is safe: it continues where it was interrupted, and buys nothing twice. It may change the
+    /// agent.
     #[oai(path = "/numbers", method = "post", operation_id = "attach_number")]
     async fn attach(
         &self,
-        door: Data<&ApiState>,
+        state: Data<&ApiState>,
         caller: Caller,
         body: Json<NewNumber>,
     ) -> Result<Json<Number>, Problem> {
         let project_id = caller.writer()?;
-        let Json(NewNumber { number, agent_id, buy, mend_drift }) = body;
+        let Json(NewNumber { number, agent_id, buy, repair_drift }) = body;
         if !phone_number::is_e164(&number) {
             return Err(Problem::invalid(
                 "number_not_e164",
                 format!("{number} is not in E.164; write + and the digits with the country code, such as +14155550199"),
             ));
         }
-        known_agent(&door, project_id, agent_id).await?;
-        let account = account(&door, project_id).await?;
+        known_agent(&state, project_id, agent_id).await?;
+        let account = account(&state, project_id).await?;
         let country = phone_number::country(&number);
         if let Some(iso2) = &country
-            && let Some(known) = country::find(&mut *door.storage.connection().await?, project_id, iso2).await?
+            && let Some(known) = country::find(&mut *state.storage.connection().await?, project_id, iso2).await?
             && known.two_way == Some(false)
         {
             return Err(without_sms(&known));
         }
-        let wish = Wish { project_id, number, agent_id, country, may_buy: buy, mend_drift };
-        let Some(id) = number::want(&mut *door.storage.connection().await?, &wish).await? else {
+        let wanted = AttachRequest { project_id, number, agent_id, country, may_buy: buy, repair_drift };
+        let Some(id) = number::attach(&mut *state.storage.connection().await?, &wanted).await? else {
             return Err(Problem::conflict(
                 "number_busy",
                 format!(
                     "{} is being released at this moment, which can't be taken back; ask again when that is done",
-                    wish.number
+                    wanted.number
                 ),
             ));
         };
-        look_after(&door, &account, project_id, id, true).await?;
-        read(&door, project_id, id).await
+        let claim = claim(&state, project_id, id).await?;
+        reconcile(&state, &account, &claim, OnRefusal::Forget).await?;
+        read(&state, project_id, id).await
     }
 
     /// List attached numbers, newest first
     #[oai(path = "/numbers", method = "get", operation_id = "list_numbers")]
     async fn list(
         &self,
-        door: Data<&ApiState>,
+        state: Data<&ApiState>,
         caller: Caller,
         cursor: Query<Option<String>>,
         limit: Query<Option<u32>>,
     ) -> Result<Json<List<Number>>, Problem> {
         let (cursor, limit) = (lists::cursor(cursor.0)?, lists::limit(limit.0)?);
         let project_id = caller.reader();
-        let mut connection = door.storage.connection().await?;
+        let mut connection = state.storage.connection().await?;
         let page = number::list(&mut connection, project_id, cursor, limit).await?;
         let countries = country::of_numbers(&mut connection, project_id, &page.items).await?;
         drop(connection);
@@ -191,118 +178,131 @@ impl Api {
             let country = number.country.as_ref().and_then(|iso2| countries.get(iso2));
             Number::of(number, country)
         };
-        Ok(Json(List { items: page.items.into_iter().map(told).collect(), next_cursor: page.next_cursor }))
+        let items = page.items.into_iter().map(told).collect::<Result<_, _>>()?;
+        Ok(Json(List { items, next_cursor: page.next_cursor }))
     }
 
     /// Read an attached number
     #[oai(path = "/numbers/:id", method = "get", operation_id = "get_number")]
-    async fn get(&self, door: Data<&ApiState>, caller: Caller, id: Path<Uuid>) -> Result<Json<Number>, Problem> {
-        read(&door, caller.reader(), *id).await
+    async fn get(&self, state: Data<&ApiState>, caller: Caller, id: Path<Uuid>) -> Result<Json<Number>, Problem> {
+        read(&state, caller.reader(), *id).await
     }
 
-    /// Change the agent of a number, or whether its webhooks are mended
+    /// Change the agent of a number, or whether its webhooks are set again
     #[oai(path = "/numbers/:id", method = "patch", operation_id = "change_number")]
     async fn change(
         &self,
-        door: Data<&ApiState>,
+        state: Data<&ApiState>,
         caller: Caller,
         id: Path<Uuid>,
         body: Json<NumberChanges>,
     ) -> Result<Json<Number>, Problem> {
         let project_id = caller.writer()?;
         if let Some(agent_id) = body.agent_id {
-            known_agent(&door, project_id, agent_id).await?;
+            known_agent(&state, project_id, agent_id).await?;
         }
-        let mut connection = door.storage.connection().await?;
-        let is_changed = number::change(&mut connection, project_id, *id, body.agent_id, body.mend_drift).await?;
+        let mut connection = state.storage.connection().await?;
+        let is_changed = number::change(&mut connection, project_id, *id, body.agent_id, body.repair_drift).await?;
         drop(connection);
         if !is_changed {
             return Err(Problem::not_found("number"));
         }
-        read(&door, project_id, *id).await
+        read(&state, project_id, *id).await
     }
 
     /// Detach a number, and keep it at the carrier or release it
     #[oai(path = "/numbers/:id", method = "delete", operation_id = "detach_number")]
-    async fn part(
+    async fn detach(
         &self,
-        door: Data<&ApiState>,
+        state: Data<&ApiState>,
         caller: Caller,
         id: Path<Uuid>,
-        /// What becomes of it at the carrier; it has to be said.
-        at_carrier: Query<Option<Parting>>,
-    ) -> Result<Parted, Problem> {
+        /// What happens to the number at the carrier. Required.
+        at_carrier: Query<Option<OnDetach>>,
+    ) -> Result<DetachAnswer, Problem> {
         let project_id = caller.writer()?;
         let wanted = match at_carrier.0 {
-            Some(Parting::Keep) => DesiredState::Detached,
-            Some(Parting::Release) => DesiredState::Released,
+            Some(OnDetach::Keep) => DesiredState::Detached,
+            Some(OnDetach::Release) => DesiredState::Released,
             None => {
                 return Err(Problem::invalid(
-                    "parting_unsaid",
+                    "at_carrier_missing",
                     "say what becomes of the number at the carrier: ?at_carrier=keep, or ?at_carrier=release, which gives it back for good",
                 ));
             }
         };
-        let account = account(&door, project_id).await?;
-        let is_stored = number::part(&mut *door.storage.connection().await?, project_id, *id, wanted).await?;
+        let account = account(&state, project_id).await?;
+        let mut connection = state.storage.connection().await?;
+        let is_stored = number::set_desired_state(&mut connection, project_id, *id, wanted).await?;
+        drop(connection);
         if !is_stored {
             return Err(Problem::not_found("number"));
         }
-        look_after(&door, &account, project_id, *id, false).await?;
-        Ok(Parted::Gone)
+        let claim = claim(&state, project_id, *id).await?;
+        reconcile(&state, &account, &claim, OnRefusal::Keep).await?;
+        Ok(DetachAnswer::Detached)
     }
 
-    /// Tell in plain words what keeps texts of a number from coming or going
+    /// Tell what keeps messages of a number from coming or going
     #[oai(path = "/numbers/:id/health", method = "get", operation_id = "get_number_health")]
     async fn health(
         &self,
-        door: Data<&ApiState>,
+        state: Data<&ApiState>,
         caller: Caller,
         id: Path<Uuid>,
-        /// Whether to look at the carrier now, and not only at what was seen last.
+        /// Whether to ask the carrier now instead of telling what was observed last.
         refresh: Query<Option<bool>>,
     ) -> Result<Json<NumberHealth>, Problem> {
         let project_id = caller.reader();
         if refresh.0 == Some(true) {
-            let looked = match account(&door, caller.writer()?).await {
-                Ok(account) => look_after(&door, &account, project_id, *id, false).await,
-                Err(problem) => Err(problem),
-            };
-            match looked.as_ref().map_err(Problem::code) {
-                Ok(()) | Err("carrier_failed" | "carrier_account_missing" | "secret_unreadable") => {}
-                Err(code) if code.starts_with("number_") && code != "number_busy" => {}
-                Err(_) => looked?,
-            }
+            caller.writer()?;
+            refresh_observation(&state, project_id, *id).await?;
         }
-        let (number, country) = find(&door, project_id, *id).await?;
-        let mut findings: Vec<Finding> = number
-            .findings(country.as_ref())
-            .into_iter()
-            .map(|finding| Finding {
-                severity: finding.severity.to_owned(),
-                what: finding.what,
-                mend: Some(finding.mend),
-            })
-            .collect();
-        if let Err(problem) = account(&door, project_id).await {
+        let (number, country) = find(&state, project_id, *id).await?;
+        let diagnostics = health::diagnose(&number, country.as_ref()).into_iter();
+        let mut findings: Vec<Finding> = diagnostics.map(Into::into).collect();
+        if let Err(problem) = account(&state, project_id).await {
             findings.push(Finding {
-                severity: "blocked".to_owned(),
+                severity: NumberHealthStatus::Blocked,
                 what: format!("the carrier account can't be used: {}", problem.detail()),
-                mend: Some("give it, or the key that sealed it: PUT /v1/carrier, TEXTBACK_SECRET_KEY".to_owned()),
+                repair: Some("give it, or the key that sealed it: PUT /v1/carrier, TEXTBACK_SECRET_KEY".to_owned()),
             });
         }
-        let status =
-            ["blocked", "at_risk"].into_iter().find(|word| findings.iter().any(|finding| finding.severity == *word));
+        // In the order of their declaration each status is worse than the one before.
+        let status = findings.iter().map(|finding| finding.severity).max().unwrap_or(NumberHealthStatus::Ok);
         if findings.is_empty() {
             let what = format!("texts to {} come here, and its answers may leave", number.number);
-            findings.push(Finding { severity: "ok".to_owned(), what, mend: None });
+            findings.push(Finding { severity: NumberHealthStatus::Ok, what, repair: None });
         }
-        Ok(Json(NumberHealth { status: status.unwrap_or("ok").to_owned(), findings, checked_at: number.checked_at }))
+        Ok(Json(NumberHealth { status, findings, checked_at: number.checked_at }))
     }
 }
 
-async fn known_agent(door: &ApiState, project_id: Uuid, agent_id: Uuid) -> Result<(), Problem> {
-    match agent::find(&door.storage, project_id, agent_id).await? {
+/// Reconciles a number for whoever asks about its health. What the carrier says of it is told in its health; only a failure
+/// of our own is an error.
+async fn refresh_observation(state: &ApiState, project_id: Uuid, id: Uuid) -> Result<(), Problem> {
+    let reconciled = match account(state, project_id).await {
+        Ok(account) => {
+            let claim = claim(state, project_id, id).await?;
+            reconcile(state, &account, &claim, OnRefusal::Keep).await
+        }
+        Err(problem) => Err(problem),
+    };
+    match reconciled.as_ref().map_err(Problem::code) {
+        Ok(()) | Err("carrier_failed" | "carrier_account_missing" | "secret_unreadable") => Ok(()),
+        Err(code) if code.starts_with("number_") && code != "number_busy" => Ok(()),
+        Err(_) => reconciled,
+    }
+}
+
+impl From<Diagnostic> for Finding {
+    fn from(diagnostic: Diagnostic) -> Self {
+        Self { severity: diagnostic.severity, what: diagnostic.what, repair: Some(diagnostic.repair) }
+    }
+}
+
+async fn known_agent(state: &ApiState, project_id: Uuid, agent_id: Uuid) -> Result<(), Problem> {
+    match agent::find(&state.storage, project_id, agent_id).await? {
         Some(_) => Ok(()),
         None => Err(Problem::invalid(
             "agent_unknown",
@@ -311,8 +311,8 @@ async fn known_agent(door: &ApiState, project_id: Uuid, agent_id: Uuid) -> Resul
     }
 }
 
-pub(super) async fn account(door: &ApiState, project_id: Uuid) -> Result<std::sync::Arc<Account>, Problem> {
-    let account = door.accounts.of_project(project_id).await?;
+pub(super) async fn account(state: &ApiState, project_id: Uuid) -> Result<std::sync::Arc<CarrierAccount>, Problem> {
+    let account = state.accounts.of_project(project_id).await?;
     account.ok_or_else(|| {
         Problem::conflict(
             "carrier_account_missing",
@@ -321,98 +321,72 @@ pub(super) async fn account(door: &ApiState, project_id: Uuid) -> Result<std::sy
     })
 }
 
-async fn read(door: &ApiState, project_id: Uuid, id: Uuid) -> Result<Json<Number>, Problem> {
-    let (number, country) = find(door, project_id, id).await?;
-    Ok(Json(Number::of(number, country.as_ref())))
+async fn read(state: &ApiState, project_id: Uuid, id: Uuid) -> Result<Json<Number>, Problem> {
+    let (number, country) = find(state, project_id, id).await?;
+    Ok(Json(Number::of(number, country.as_ref())?))
 }
 
-/// A number with what counts for texting where it is.
-async fn find(door: &ApiState, project_id: Uuid, id: Uuid) -> Result<(number::Number, Option<Country>), Problem> {
-    let mut connection = door.storage.connection().await?;
+/// A number with what is known of texting in its country.
+async fn find(state: &ApiState, project_id: Uuid, id: Uuid) -> Result<(number::Number, Option<Country>), Problem> {
+    let mut connection = state.storage.connection().await?;
     let number = number::find(&mut connection, project_id, id).await?.ok_or_else(|| Problem::not_found("number"))?;
     let country = country::of_number(&mut connection, &number).await?;
     Ok((number, country))
 }
 
-/// What was asked is noted all the same, and is done with the next look.
+/// What was asked for is recorded all the same.
 fn busy() -> Problem {
     Problem::conflict(
         "number_busy",
-        "this number is being looked after at this moment; what you ask is noted and done next, and asking again is safe",
+        "this number is being reconciled at this moment; what you ask is recorded and done next, and asking again is safe",
     )
 }
 
-/// Looks after a number here and now, as a worker would later. `is_new`: who asks wants it to be attached, and is told at once if
-/// it can't be; then nothing is left behind.
-async fn look_after(
-    door: &ApiState,
-    account: &Account,
-    project_id: Uuid,
-    id: Uuid,
-    is_new: bool,
-) -> Result<(), Problem> {
-    // A look of a worker's is over in a moment, and nobody should hear of it.
+/// Claims a number, to reconcile it here and now. A worker that has it is done in a moment, and that is waited for.
+async fn claim(state: &ApiState, project_id: Uuid, id: Uuid) -> Result<Claim, Problem> {
     let until = tokio::time::Instant::now() + BUSY;
-    let claim = loop {
-        let mut connection = door.storage.connection().await?;
-        let claim = number::take(&mut connection, project_id, id, reconciler::LEASE_SECONDS).await?;
+    loop {
+        let mut connection = state.storage.connection().await?;
+        let claim = number::claim_one(&mut connection, project_id, id, LEASE_SECONDS).await?;
         if claim.is_none() && number::find(&mut connection, project_id, id).await?.is_none() {
             return Err(Problem::not_found("number"));
         }
         drop(connection);
         match claim {
-            Some(claim) => break claim,
+            Some(claim) => return Ok(claim),
             None if tokio::time::Instant::now() > until => return Err(busy()),
             None => tokio::time::sleep(BUSY / 30).await,
-        }
-    };
-    let urls = client::WebhookUrls::of(&door.public_base, &account.webhook_key);
-    // Who asks wants to know how it is now.
-    let pools = Pools::default();
-    let look = reconciler::look_after(&door.carrier, &pools, account, &urls, &claim.number);
-    match number::while_held(&door.storage, &claim, reconciler::LEASE_SECONDS, look).await {
-        Looked::Seen { facts, trouble } => {
-            if !settle(door, &claim, &facts).await? {
-                return Err(busy());
-            }
-            match trouble {
-                None => Ok(()),
-                Some(error) => {
-                    door.storage.notifier().notify(JobKind::Number);
-                    Err(of_carrier(error))
-                }
-            }
-        }
-        Looked::Refused { refused, facts } => {
-            // One that was ours once stays, so that a person sees what became of it.
-            let bought = claim.number.may_buy && facts.carrier_sid.is_some();
-            let never_ours = is_new && claim.number.carrier_sid.is_none() && !bought;
-            if never_ours {
-                number::forget(&mut *door.storage.connection().await?, &claim).await?;
-            } else {
-                settle(door, &claim, &facts).await?;
-            }
-            let code = match refused {
-                Refused::NotOwned { .. } => "number_not_owned",
-                Refused::NotForSale(..) | Refused::AsBefore(..) => "number_not_available",
-                Refused::NoTexts(_) => "number_without_sms",
-                Refused::UsedElsewhere { .. } | Refused::OtherAccount { .. } => {
-                    return Err(Problem::conflict("number_not_released", refused.to_string()));
-                }
-            };
-            Err(Problem::invalid(code, refused.to_string()))
         }
     }
 }
 
-/// Writes what was observed and done about a number. Returns false if the lease was lost.
-async fn settle(door: &ApiState, claim: &Claim, facts: &Facts) -> Result<bool, Problem> {
-    let storage = &door.storage;
-    let settle = || async move { number::settle(&mut *storage.connection().await?, claim, facts).await };
-    let is_settled = database::retry_on_deadlock(settle).await?;
-    // An approval releases what waited for it.
-    door.storage.notifier().notify(JobKind::Delivery);
-    Ok(is_settled)
+/// Reconciles a claimed number. Whoever asks wants to know how it is now.
+async fn reconcile(
+    state: &ApiState,
+    account: &CarrierAccount,
+    claim: &Claim,
+    on_refusal: OnRefusal,
+) -> Result<(), Problem> {
+    let reconciler = Reconciler::new(state.storage.clone(), state.carriers.clone(), state.public_base.clone());
+    match reconciler.reconcile(account, claim, Freshness::Now, on_refusal).await? {
+        ReconcileOutcome::Reconciled => Ok(()),
+        ReconcileOutcome::LeaseLost => Err(busy()),
+        ReconcileOutcome::Interrupted(error) => {
+            state.storage.notifier().notify(JobKind::Number);
+            Err(of_carrier(error))
+        }
+        ReconcileOutcome::Refused(refusal) => Err(of_refusal(&refusal)),
+    }
+}
+
+fn of_refusal(refusal: &Refusal) -> Problem {
+    let told = refusal.to_string();
+    match refusal {
+        Refusal::NotOwned { .. } => Problem::invalid("number_not_owned", told),
+        Refusal::NotForSale { .. } | Refusal::AsBefore { .. } => Problem::invalid("number_not_available", told),
+        Refusal::NoTexts { .. } => Problem::invalid("number_without_sms", told),
+        Refusal::UsedElsewhere { .. } | Refusal::OtherAccount { .. } => Problem::conflict("number_not_released", told),
+    }
 }
 
 /// Why a number of a country is refused.
@@ -430,26 +404,27 @@ pub(super) fn without_sms(country: &Country) -> Problem {
 }
 
 impl Number {
-    fn of(number: number::Number, country: Option<&Country>) -> Self {
-        Self {
-            warnings: number.findings(country).into_iter().map(|finding| finding.what).collect(),
+    /// The answer about a number. A step that can't be read is a decode error, as if the query had read it.
+    fn of(number: number::Number, country: Option<&Country>) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            warnings: health::diagnose(&number, country).into_iter().map(|found| found.what).collect(),
             id: number.id,
             number: number.number,
             agent_id: number.agent_id,
             country: number.country,
-            wanted: number.desired_state.to_string(),
+            wanted: number.desired_state,
             carrier_sid: number.carrier_sid,
             number_type: number.number_type,
-            webhook: number.webhook.to_string(),
+            webhook: number.webhook,
             webhook_detail: number.webhook_detail,
             webhook_set_at: number.webhook_set_at,
-            mend_drift: number.mend_drift,
-            registration: number.registration.to_string(),
+            repair_drift: number.repair_drift,
+            registration: number.registration,
             registration_detail: number.registration_detail,
-            sends: number.send_policy.to_string(),
-            steps: number.steps.as_array().into_iter().flatten().cloned().map(Any).collect(),
+            sends: number.send_policy,
+            steps: serde_json::from_value(number.steps).map_err(|error| sqlx::Error::Decode(error.into()))?,
             checked_at: number.checked_at,
             created_at: number.created_at,
-        }
+        })
     }
 }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::auth::Caller;
 use super::{ApiState, Group};
+use crate::domain::outbound_limit::OutboundLimit;
 use crate::domain::phone_number;
 use crate::http::problem::Problem;
 use crate::storage::{country, number, project};
@@ -17,19 +18,21 @@ use crate::storage::{country, number, project};
 /// `/v1/project`
 pub struct Api;
 
-/// A text over one of these is stored and held with its reason. No turn answers it; the agent sees it as history with the next
-/// text. 0 is off. STOP, START and HELP always pass.
+/// The rate limits and the loop detection for inbound messages. A message over a limit is stored as `held` with its
+/// reason. The agent does not answer it, and sees it in the history with the next message. 0 means no limit. STOP, START
+/// and HELP always pass.
 #[derive(Object)]
 struct Guards {
-    /// Texts of one contact to one number in any minute.
+    /// Messages of one contact to one number in any minute.
     texts_per_contact_per_minute: i32,
-    /// The same text so often within five minutes pauses its contact for ten: that also ends loops between two robots.
+    /// How often a contact may send the same text within five minutes. One more pauses the contact for ten minutes, which
+    /// also ends loops between two automatic senders.
     repeats_in_five_minutes: i32,
-    /// Texts to the whole project in one minute of the clock.
+    /// Messages to the whole project in a minute of the clock.
     texts_per_project_per_minute: i32,
 }
 
-/// Changes to the guards.
+/// Changes to the rate limits and the loop detection. A field that is left out stays as it is.
 #[derive(Object)]
 #[oai(deny_unknown_fields)]
 struct GuardChanges {
@@ -44,67 +47,68 @@ struct GuardChanges {
     texts_per_project_per_minute: Option<i32>,
 }
 
-/// When no warning and no scheduled text leaves, by the contact's own clock. They may span midnight.
+/// When no warning and no scheduled message is sent, in the contact's own time. They may span midnight.
 #[derive(Object)]
 #[oai(deny_unknown_fields)]
 struct QuietHours {
-    /// `HH:MM`
+    /// The beginning, as `HH:MM`.
     from: String,
-    /// `HH:MM`
+    /// The end, as `HH:MM`.
     until: String,
 }
 
 /// A project with its settings.
 #[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
 struct Project {
     id: Uuid,
     name: String,
     guards: Guards,
-    /// How many messages may be planned to one contact in an hour; 0 is off.
+    /// How many messages the project may send to one contact in an hour. 0 means no limit.
     outbound_per_contact_per_hour: i32,
     /// The same in 24 hours.
     outbound_per_contact_per_day: i32,
-    /// How many messages of the whole project may be planned in a minute; 0 is off.
+    /// How many messages the project may send in a minute. 0 means no limit.
     outbound_per_project_per_minute: i32,
     /// The same in 24 hours.
     outbound_per_project_per_day: i32,
-    /// Where the project sends (ISO 3166-1 alpha-2; `001`: numbers that belong to no country, such as +882). Null: the countries of its
-    /// numbers, and wherever a contact is who wrote first. A list of your own holds for answers too.
+    /// The countries that the project sends to, as ISO 3166-1 alpha-2 codes. `001` stands for numbers of no country, such
+    /// as +882. Without a list the project sends to the countries of its numbers and to contacts who wrote first. A list
+    /// applies to answers too.
     allowed_countries: Option<Vec<String>>,
-    /// What somebody gets who texts HELP or INFO. Null: nothing of ours; the carrier answers by itself.
+    /// What a contact gets who sends HELP or INFO. Without it only the carrier answers.
     help_message: Option<String>,
-    /// Which number sends when nothing else says so.
+    /// The number that sends if nothing else decides.
     default_number: Option<String>,
-    /// Null: texts leave at any hour.
     quiet_hours: Option<QuietHours>,
     created_at: DateTime<Utc>,
 }
 
-/// Changes to a project. What is left out stays; null clears.
+/// Changes to a project. A field that is left out stays as it is. Null removes a setting.
 #[derive(Object)]
 #[oai(deny_unknown_fields)]
 struct ProjectChanges {
     #[oai(validator(min_length = 1, max_length = 100))]
     name: Option<String>,
     guards: Option<GuardChanges>,
-    /// How many messages may be planned to one contact in an hour; 0 is off. 0 to 100000.
+    /// How many messages the project may send to one contact in an hour (0 to 100000). 0 means no limit.
     #[oai(validator(maximum(value = "100000"), minimum(value = "0")))]
     outbound_per_contact_per_hour: Option<i32>,
     /// The same in 24 hours. 0 to 100000.
     #[oai(validator(maximum(value = "100000"), minimum(value = "0")))]
     outbound_per_contact_per_day: Option<i32>,
-    /// How many messages of the whole project may be planned in a minute; 0 is off. 0 to 10000000.
+    /// How many messages the project may send in a minute (0 to 10000000). 0 means no limit.
     #[oai(validator(maximum(value = "10000000"), minimum(value = "0")))]
     outbound_per_project_per_minute: Option<i32>,
     /// The same in 24 hours. 0 to 1000000000.
     #[oai(validator(maximum(value = "1000000000"), minimum(value = "0")))]
     outbound_per_project_per_day: Option<i32>,
-    /// Up to 300 countries; null: those of the project's numbers.
+    /// Up to 300 countries. Null stands for those of the project's numbers.
     #[oai(validator(min_items = 1, max_items = 300))]
     allowed_countries: MaybeUndefined<Vec<String>>,
     #[oai(validator(min_length = 1, max_length = 1600))]
     help_message: MaybeUndefined<String>,
-    /// A number of the project's.
+    /// A number of the project.
     default_number: MaybeUndefined<String>,
     quiet_hours: MaybeUndefined<QuietHours>,
 }
@@ -113,95 +117,105 @@ struct ProjectChanges {
 impl Api {
     /// Read the project and its settings
     #[oai(path = "/project", method = "get", operation_id = "get_project")]
-    async fn get(&self, door: Data<&ApiState>, caller: Caller) -> Result<Json<Project>, Problem> {
-        Ok(Json(project::settings(&mut *door.storage.connection().await?, caller.reader()).await?.into()))
+    async fn get(&self, state: Data<&ApiState>, caller: Caller) -> Result<Json<Project>, Problem> {
+        Ok(Json(project::settings(&mut *state.storage.connection().await?, caller.reader()).await?.into()))
     }
 
     /// Change the project and its settings
     #[oai(path = "/project", method = "patch", operation_id = "change_project")]
     async fn change(
         &self,
-        door: Data<&ApiState>,
+        state: Data<&ApiState>,
         caller: Caller,
         body: Json<ProjectChanges>,
     ) -> Result<Json<Project>, Problem> {
         let project_id = caller.writer()?;
         let asked = body.0;
         if let MaybeUndefined::Value(default) = &asked.default_number
-            && number::find_by_number(&mut *door.storage.connection().await?, project_id, default).await?.is_none()
+            && number::find_by_number(&mut *state.storage.connection().await?, project_id, default).await?.is_none()
         {
             return Err(Problem::invalid("number_not_ours", format!("{default:?} is not a number of this project")));
         }
-        let mut changes = Map::new();
-        let mut change = |name: &str, value: Value| changes.insert(name.to_owned(), value);
-        if let Some(name) = asked.name {
-            change("name", name.into());
+        if let MaybeUndefined::Value(countries) = &asked.allowed_countries {
+            known_countries(&state, project_id, countries).await?;
         }
-        if let Some(guards) = asked.guards {
-            for (name, value) in [
-                ("texts_per_contact_per_minute", guards.texts_per_contact_per_minute),
-                ("repeats_in_five_minutes", guards.repeats_in_five_minutes),
-                ("texts_per_project_per_minute", guards.texts_per_project_per_minute),
-            ] {
-                if let Some(value) = value {
-                    change(name, value.into());
-                }
-            }
-        }
-        for (name, value) in [
-            ("outbound_per_contact_per_hour", asked.outbound_per_contact_per_hour),
-            ("outbound_per_contact_per_day", asked.outbound_per_contact_per_day),
-            ("outbound_per_project_per_minute", asked.outbound_per_project_per_minute),
-            ("outbound_per_project_per_day", asked.outbound_per_project_per_day),
-        ] {
-            if let Some(value) = value {
-                change(name, value.into());
-            }
-        }
-        match asked.allowed_countries {
-            MaybeUndefined::Undefined => {}
-            MaybeUndefined::Null => _ = change("allowed_countries", Value::Null),
-            MaybeUndefined::Value(countries) => {
-                for iso2 in countries.iter().filter(|iso2| *iso2 != phone_number::INTERNATIONAL) {
-                    if country::find(&mut *door.storage.connection().await?, project_id, iso2).await?.is_none() {
-                        return Err(Problem::invalid(
-                            "country_unknown",
-                            format!(
-                                "{iso2:?} is no country; write its ISO 3166-1 alpha-2 code, such as US (GET /v1/countries)"
-                            ),
-                        ));
-                    }
-                }
-                change("allowed_countries", countries.into());
-            }
-        }
-        for (name, value) in [("help_message", asked.help_message), ("default_number", asked.default_number)] {
-            match value {
-                MaybeUndefined::Undefined => {}
-                MaybeUndefined::Null => _ = change(name, Value::Null),
-                MaybeUndefined::Value(text) => _ = change(name, text.into()),
-            }
-        }
-        match asked.quiet_hours {
-            MaybeUndefined::Undefined => {}
-            MaybeUndefined::Null => {
-                change("quiet_from", Value::Null);
-                change("quiet_until", Value::Null);
-            }
-            MaybeUndefined::Value(QuietHours { from, until }) => {
-                change("quiet_from", of_the_clock(&from)?.into());
-                change("quiet_until", of_the_clock(&until)?.into());
-            }
-        }
-        Ok(Json(project::change(&mut *door.storage.connection().await?, project_id, &changes).await?.into()))
+        let changes = changes(asked)?;
+        Ok(Json(project::change(&mut *state.storage.connection().await?, project_id, &changes).await?.into()))
     }
 }
 
-/// A time of the day, as it was given.
-fn of_the_clock(text: &str) -> Result<String, Problem> {
+/// Checks that each code is the code of a country.
+async fn known_countries(state: &ApiState, project_id: Uuid, codes: &[String]) -> Result<(), Problem> {
+    for iso2 in codes.iter().filter(|iso2| *iso2 != phone_number::INTERNATIONAL) {
+        if country::find(&mut *state.storage.connection().await?, project_id, iso2).await?.is_none() {
+            return Err(Problem::invalid(
+                "country_unknown",
+                format!(
+                    "allowed_countries must be ISO 3166-1 alpha-2 codes such as US (see GET /v1/countries); one is {iso2:?}"
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The settings that a request changes, by their names in storage.
+fn changes(asked: ProjectChanges) -> Result<Map<String, Value>, Problem> {
+    let mut changes = Map::new();
+    let mut change = |name: &str, value: MaybeUndefined<Value>| match value {
+        MaybeUndefined::Undefined => {}
+        MaybeUndefined::Null => _ = changes.insert(name.to_owned(), Value::Null),
+        MaybeUndefined::Value(value) => _ = changes.insert(name.to_owned(), value),
+    };
+    let given = |value: Option<Value>| value.map_or(MaybeUndefined::Undefined, MaybeUndefined::Value);
+    change("name", given(asked.name.map(Value::from)));
+    if let Some(limits) = asked.guards {
+        for (name, value) in [
+            ("texts_per_contact_per_minute", limits.texts_per_contact_per_minute),
+            ("repeats_in_five_minutes", limits.repeats_in_five_minutes),
+            ("texts_per_project_per_minute", limits.texts_per_project_per_minute),
+        ] {
+            change(name, given(value.map(Value::from)));
+        }
+    }
+    for (limit, value) in [
+        (OutboundLimit::ContactPerHour, asked.outbound_per_contact_per_hour),
+        (OutboundLimit::ContactPerDay, asked.outbound_per_contact_per_day),
+        (OutboundLimit::ProjectPerMinute, asked.outbound_per_project_per_minute),
+        (OutboundLimit::ProjectPerDay, asked.outbound_per_project_per_day),
+    ] {
+        change(limit.as_str(), given(value.map(Value::from)));
+    }
+    change("allowed_countries", value_of(asked.allowed_countries));
+    change("help_message", value_of(asked.help_message));
+    change("default_number", value_of(asked.default_number));
+    let (from, until) = match asked.quiet_hours {
+        MaybeUndefined::Undefined => (MaybeUndefined::Undefined, MaybeUndefined::Undefined),
+        MaybeUndefined::Null => (MaybeUndefined::Null, MaybeUndefined::Null),
+        MaybeUndefined::Value(QuietHours { from, until }) => {
+            let (from, until) = (time_of_day(&from)?, time_of_day(&until)?);
+            (MaybeUndefined::Value(from.into()), MaybeUndefined::Value(until.into()))
+        }
+    };
+    change("quiet_from", from);
+    change("quiet_until", until);
+    Ok(changes)
+}
+
+fn value_of<T: Into<Value>>(given: MaybeUndefined<T>) -> MaybeUndefined<Value> {
+    match given {
+        MaybeUndefined::Undefined => MaybeUndefined::Undefined,
+        MaybeUndefined::Null => MaybeUndefined::Null,
+        MaybeUndefined::Value(value) => MaybeUndefined::Value(value.into()),
+    }
+}
+
+/// A time of day in the form that is stored.
+fn time_of_day(text: &str) -> Result<String, Problem> {
     let time = NaiveTime::parse_from_str(text, "%H:%M");
-    time.map(|time| time.format("%H:%M").to_string())
-        .map_err(|_| Problem::invalid("time_invalid", format!("{text:?} is no time of the day such as 21:00")))
+    time.map(|time| time.format("%H:%M").to_string()).map_err(|_| {
+        Problem::invalid("time_invalid", format!("quiet_hours must be times of day such as 21:00; one is {text:?}"))
+    })
 }
 
 impl From<project::Settings> for Project {

@@ -1,108 +1,84 @@
-//! `/v1/sessions`: conversations and their messages, to read and to end; it never writes into one.
+//! `/v1/sessions`: conversations and their messages, to read and to end.
 
 use chrono::{DateTime, Utc};
 use poem::web::Data;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::types::Any;
-use poem_openapi::{Enum, Object, OpenApi};
+use poem_openapi::{Object, OpenApi};
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::auth::Caller;
 use super::lists::{self, List};
 use super::{ApiState, Group};
-use crate::domain;
+use crate::domain::message::{Attachment, Direction, MessageKind, MessageStatus, SkipReason};
+use crate::domain::segments::Encoding;
+use crate::domain::session::{Channel, CloseReason, SessionOrigin, SessionStatus};
 use crate::http::problem::Problem;
 use crate::storage::{message, session};
 
 /// `/v1/sessions`
 pub struct Api;
 
-/// Where a session stands.
-#[derive(Enum, Clone, Copy)]
-#[oai(rename_all = "snake_case")]
-enum SessionStatus {
-    Open,
-    Warned,
-    Closed,
-}
-
-impl SessionStatus {
-    const fn stored(self) -> domain::session::SessionStatus {
-        match self {
-            Self::Open => domain::session::SessionStatus::Open,
-            Self::Warned => domain::session::SessionStatus::Warned,
-            Self::Closed => domain::session::SessionStatus::Closed,
-        }
-    }
-}
-
 /// A conversation between one of our numbers and a contact.
 #[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
 struct Session {
     id: Uuid,
     /// Our number.
     number: String,
-    /// The other side's number.
+    /// The number of the contact.
     contact: String,
-    /// `sms`, `webchat` or `voice`.
-    channel: String,
-    /// `open`, `warned` or `closed`.
-    status: String,
-    /// What the agent remembers, up to 256 kB; lists leave it out.
-    #[oai(skip_serializing_if_is_none)]
+    channel: Channel,
+    status: SessionStatus,
+    /// The agent's state, up to 256 kB. Lists leave it out.
     state: Option<Any<Value>>,
-    /// Who began: `inbound` or `outbound`.
-    origin: String,
-    /// Whether the contact has written in it.
+    origin: SessionOrigin,
+    /// Whether the contact has sent a message in it.
     engaged: bool,
     agent_id: Uuid,
-    /// The version it started with, and keeps.
+    /// The version that it started with and keeps.
     agent_version: i32,
     opened_at: DateTime<Utc>,
-    /// The last message of either side.
+    /// When the last message of either side came or was made.
     last_message_at: DateTime<Utc>,
     warned_at: Option<DateTime<Utc>>,
     closed_at: Option<DateTime<Utc>>,
-    /// `agent_ended`, `operator_ended`, `timed_out`, `opted_out`, `superseded`, or `unreadable`: what it remembered could not be read,
-    /// and is gone.
-    close_reason: Option<String>,
+    close_reason: Option<CloseReason>,
     /// The contact's session before this one.
     previous_session_id: Option<Uuid>,
-    /// When the contact is warned of the end, if nobody says anything until then.
+    /// When the contact is warned if no message comes until then.
     warning_due_at: Option<DateTime<Utc>>,
-    /// When the session ends, if nobody says anything until then. Not before the grace is over, which begins when the
-    /// carrier accepts the warning.
+    /// When the session ends if no message comes until then. It does not end before the grace period is over, which
+    /// begins when the carrier accepts the warning.
     end_due_at: Option<DateTime<Utc>>,
 }
 
-/// A text in a session.
+/// A message in a session.
 #[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
 struct Message {
     id: Uuid,
     session_id: Uuid,
-    /// `inbound` or `outbound`.
-    direction: String,
-    /// `text` (of the contact, or sent by request), `keyword`, `greeting`, `reply`, `error`, `warning`, `closing` or `help`.
-    kind: String,
+    direction: Direction,
+    kind: MessageKind,
     body: String,
-    /// `gsm7` or `ucs2`.
-    encoding: String,
-    /// How many segments it costs.
+    encoding: Encoding,
+    /// How many segments it has.
     segments: i32,
-    /// What came or goes with it: `[{id, url, content_type, bytes}]`. `GET /v1/media/{id}` fetches what came.
-    media: Option<Any<Value>>,
-    /// Inbound: `waiting`, `handled`, `held` (by a guard) or `skipped`. Outbound: `planned`, `sending`, `accepted`, `sent`,
-    /// `delivered`, `failed`, `unknown` or `suppressed`.
-    status: String,
-    /// Why it is held or was skipped, or why it failed.
+    /// What came with it or goes out with it.
+    media: Option<Vec<Attachment>>,
+    status: MessageStatus,
+    /// Why it is held, was skipped or failed: the `skip_reason`, or what the carrier said.
     reason: Option<String>,
+    skip_reason: Option<SkipReason>,
     /// The carrier's id of the message.
     carrier_sid: Option<String>,
     /// The carrier's error code.
     error_code: Option<i32>,
-    /// Whether its turn had more to say than it may send (`max_messages_per_turn` of the agent); told with the turn's last message.
+    /// Whether its turn had more to say than it may send (`max_messages_per_turn` of the agent). Only the last message
+    /// of a turn has it.
     truncated: bool,
     /// How many characters were cut then.
     truncated_characters: Option<i32>,
@@ -113,34 +89,33 @@ struct Message {
 impl Api {
     /// List sessions, newest first
     ///
-    /// Without their `state`, which `GET /v1/sessions/{id}` has.
+    /// The items have no `state`. `GET /v1/sessions/{id}` has it.
     #[oai(path = "/sessions", method = "get", operation_id = "list_sessions")]
     #[expect(clippy::too_many_arguments, reason = "each one is a query parameter")]
     async fn list(
         &self,
-        door: Data<&ApiState>,
+        state: Data<&ApiState>,
         caller: Caller,
-        /// Only sessions on this number of ours.
+        /// Only sessions of this number of the project.
         number: Query<Option<String>>,
         /// Only sessions of this contact.
         contact: Query<Option<String>>,
-        /// Only sessions in this status.
+        /// Only sessions with this status.
         status: Query<Option<SessionStatus>>,
         cursor: Query<Option<String>>,
         limit: Query<Option<u32>>,
     ) -> Result<Json<List<Session>>, Problem> {
         let (cursor, limit) = (lists::cursor(cursor.0)?, lists::limit(limit.0)?);
-        let filter =
-            session::Filter { number: number.0, contact: contact.0, status: status.0.map(SessionStatus::stored) };
+        let filter = session::Filter { number: number.0, contact: contact.0, status: status.0 };
         Ok(Json(List::of(
-            session::list(&mut *door.storage.connection().await?, caller.reader(), &filter, cursor, limit).await?,
+            session::list(&mut *state.storage.connection().await?, caller.reader(), &filter, cursor, limit).await?,
         )))
     }
 
     /// Read a session
     #[oai(path = "/sessions/:id", method = "get", operation_id = "get_session")]
-    async fn get(&self, door: Data<&ApiState>, caller: Caller, id: Path<Uuid>) -> Result<Json<Session>, Problem> {
-        let session = session::find(&mut *door.storage.connection().await?, caller.reader(), *id).await?;
+    async fn get(&self, state: Data<&ApiState>, caller: Caller, id: Path<Uuid>) -> Result<Json<Session>, Problem> {
+        let session = session::find(&mut *state.storage.connection().await?, caller.reader(), *id).await?;
         Ok(Json(session.ok_or_else(|| Problem::not_found("session"))?.into()))
     }
 
@@ -148,14 +123,14 @@ impl Api {
     #[oai(path = "/sessions/:id/messages", method = "get", operation_id = "list_messages")]
     async fn messages(
         &self,
-        door: Data<&ApiState>,
+        state: Data<&ApiState>,
         caller: Caller,
         id: Path<Uuid>,
         cursor: Query<Option<String>>,
         limit: Query<Option<u32>>,
     ) -> Result<Json<List<Message>>, Problem> {
         let (cursor, limit) = (lists::cursor(cursor.0)?, lists::limit(limit.0)?);
-        let mut connection = door.storage.connection().await?;
+        let mut connection = state.storage.connection().await?;
         if session::find(&mut connection, caller.reader(), *id).await?.is_none() {
             return Err(Problem::not_found("session"));
         }
@@ -164,12 +139,12 @@ impl Api {
 
     /// End a session
     ///
-    /// Texts that no turn has answered yet are skipped; what was planned to be sent still goes out. A closed
-    /// session stays as it is.
+    /// Messages that wait for an answer are skipped. Messages that are planned are still sent. A closed session stays as
+    /// it is.
     #[oai(path = "/sessions/:id/end", method = "post", operation_id = "end_session")]
-    async fn end(&self, door: Data<&ApiState>, caller: Caller, id: Path<Uuid>) -> Result<Json<Session>, Problem> {
+    async fn end(&self, state: Data<&ApiState>, caller: Caller, id: Path<Uuid>) -> Result<Json<Session>, Problem> {
         let project_id = caller.writer()?;
-        let session = session::end(&mut *door.storage.connection().await?, project_id, *id).await?;
+        let session = session::end(&mut *state.storage.connection().await?, project_id, *id).await?;
         Ok(Json(session.ok_or_else(|| Problem::not_found("session"))?.into()))
     }
 }
@@ -180,10 +155,10 @@ impl From<session::Session> for Session {
             id: session.id,
             number: session.number,
             contact: session.contact,
-            channel: session.channel.to_string(),
-            status: session.status.to_string(),
+            channel: session.channel,
+            status: session.status,
             state: session.state.map(Any),
-            origin: session.origin.to_string(),
+            origin: session.origin,
             engaged: session.engaged,
             agent_id: session.agent_id,
             agent_version: session.agent_version,
@@ -191,7 +166,7 @@ impl From<session::Session> for Session {
             last_message_at: session.last_message_at,
             warned_at: session.warned_at,
             closed_at: session.closed_at,
-            close_reason: session.close_reason.map(|reason| reason.to_string()),
+            close_reason: session.close_reason,
             previous_session_id: session.previous_session_id,
             warning_due_at: session.warning_due_at,
             end_due_at: session.end_due_at,
@@ -204,14 +179,15 @@ impl From<message::Message> for Message {
         Self {
             id: message.id,
             session_id: message.session_id,
-            direction: message.direction.to_string(),
-            kind: message.kind.to_string(),
+            direction: message.direction,
+            kind: message.kind,
             body: message.body,
             encoding: message.encoding,
             segments: message.segments,
-            media: message.media.map(Any),
-            status: message.status.to_string(),
+            media: message.media.map(|media| media.0),
+            status: message.status,
             reason: message.reason,
+            skip_reason: message.skip_reason,
             carrier_sid: message.carrier_sid,
             error_code: message.error_code,
             truncated: message.truncated.is_some(),

@@ -1,4 +1,4 @@
-//! `/v1/templates`: named texts with variables, for Send SMS and scripts; it sends none.
+//! `/v1/templates`: named texts with variables, for messages and scripts.
 
 use chrono::{DateTime, Utc};
 use poem::web::Data;
@@ -15,17 +15,16 @@ use crate::storage::template;
 /// `/v1/templates`
 pub struct Api;
 
-/// A text to be kept under a name.
+/// A template to be stored.
 #[derive(Object)]
 #[oai(deny_unknown_fields)]
 struct NewTemplate {
-    /// 1 to 500 characters, with `{{variables}}` in Jinja's syntax. A variable that is missing when the text is sent is an
-    /// error, never an empty place.
+    /// 1 to 500 characters, with `{{variables}}` in the syntax of Jinja. A message whose variables lack one is refused.
     #[oai(validator(min_length = 1, max_length = 500))]
     body: String,
 }
 
-/// A named text.
+/// A text with variables.
 #[derive(Object)]
 struct Template {
     name: String,
@@ -36,50 +35,50 @@ struct Template {
 
 #[derive(ApiResponse)]
 enum TemplateDeleted {
-    /// It is gone
+    /// The template was removed
     #[oai(status = 204)]
     Deleted,
 }
 
 #[OpenApi(tag = "Group::Templates")]
 impl Api {
-    /// Write a template, over the one of its name
+    /// Create or replace a template
     #[oai(path = "/templates/:name", method = "put", operation_id = "put_template")]
     async fn put(
         &self,
-        door: Data<&ApiState>,
+        state: Data<&ApiState>,
         caller: Caller,
         /// Letters, digits, `_`, `.` and `-`, up to 100 of them.
         name: Path<String>,
         body: Json<NewTemplate>,
     ) -> Result<Json<Template>, Problem> {
         let project_id = caller.writer()?;
-        let checked = door.agent_runtime.runners.check_template(project_id, &body.body).await;
+        let checked = state.agent_runtime.runners.check_template(project_id, &body.body).await;
         checked.map_err(|error| {
-            Problem::of_template("template_has_faults", error.map(|what| format!("the template can't be read: {what}")))
+            Problem::of_template("template_has_faults", error.map(|what| format!("the template is not valid: {what}")))
         })?;
-        Ok(Json(template::put(&mut *door.storage.connection().await?, project_id, &name, &body.body).await?.into()))
+        Ok(Json(template::put(&mut *state.storage.connection().await?, project_id, &name, &body.body).await?.into()))
     }
 
     /// List templates by their names
     #[oai(path = "/templates", method = "get", operation_id = "list_templates")]
     async fn list(
         &self,
-        door: Data<&ApiState>,
+        state: Data<&ApiState>,
         caller: Caller,
         cursor: Query<Option<String>>,
         limit: Query<Option<u32>>,
     ) -> Result<Json<List<Template>>, Problem> {
         let (cursor, limit) = (lists::cursor(cursor.0)?, lists::limit(limit.0)?);
         Ok(Json(List::of(
-            template::list(&mut *door.storage.connection().await?, caller.reader(), cursor, limit).await?,
+            template::list(&mut *state.storage.connection().await?, caller.reader(), cursor, limit).await?,
         )))
     }
 
     /// Read a template
     #[oai(path = "/templates/:name", method = "get", operation_id = "get_template")]
-    async fn get(&self, door: Data<&ApiState>, caller: Caller, name: Path<String>) -> Result<Json<Template>, Problem> {
-        let found = template::find(&mut *door.storage.connection().await?, caller.reader(), &name).await?;
+    async fn get(&self, state: Data<&ApiState>, caller: Caller, name: Path<String>) -> Result<Json<Template>, Problem> {
+        let found = template::find(&mut *state.storage.connection().await?, caller.reader(), &name).await?;
         Ok(Json(found.ok_or_else(|| Problem::not_found("template"))?.into()))
     }
 
@@ -87,12 +86,12 @@ impl Api {
     #[oai(path = "/templates/:name", method = "delete", operation_id = "delete_template")]
     async fn delete(
         &self,
-        door: Data<&ApiState>,
+        state: Data<&ApiState>,
         caller: Caller,
         name: Path<String>,
     ) -> Result<TemplateDeleted, Problem> {
         let project_id = caller.writer()?;
-        let is_deleted = template::delete(&mut *door.storage.connection().await?, project_id, &name).await?;
+        let is_deleted = template::delete(&mut *state.storage.connection().await?, project_id, &name).await?;
         match is_deleted {
             true => Ok(TemplateDeleted::Deleted),
             false => Err(Problem::not_found("template")),

@@ -1,4 +1,4 @@
-//! `/v1/usage`: how much of its limits the project has used; it changes nothing.
+//! `/v1/usage`: how much of its limits the project has used.
 
 use chrono::{DateTime, Utc};
 use poem::web::Data;
@@ -8,6 +8,7 @@ use poem_openapi::{Object, OpenApi};
 
 use super::auth::Caller;
 use super::{ApiState, Group};
+use crate::domain::outbound_limit::OutboundLimit;
 use crate::domain::phone_number;
 use crate::http::problem::Problem;
 use crate::storage::outbound_limits;
@@ -17,15 +18,14 @@ pub struct Api;
 
 /// How much of a limit is used.
 #[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
 struct LimitUsage {
-    /// The setting of the project: `outbound_per_project_per_minute`, `outbound_per_project_per_day`,
-    /// `outbound_per_contact_per_hour` or `outbound_per_contact_per_day`.
-    limit: String,
-    /// The most messages in a window. 0: the limit is off.
+    limit: OutboundLimit,
+    /// The most messages in a window. 0 means no limit.
     most: i32,
-    /// How many were planned in the window that runs. Not counted while the limits of its kind are off.
+    /// How many messages were planned in the current window. Not counted while there is no limit.
     sent: i32,
-    /// When the window ends. Null: none runs.
+    /// When the current window ends. Left out without a current window.
     resets_at: Option<DateTime<Utc>>,
 }
 
@@ -41,20 +41,22 @@ impl Api {
     #[oai(path = "/usage", method = "get", operation_id = "get_usage")]
     async fn get(
         &self,
-        door: Data<&ApiState>,
+        state: Data<&ApiState>,
         caller: Caller,
-        /// A contact in E.164 whose limits are told too.
+        /// The number of a contact in E.164. Then the answer has the limits of this contact too.
         contact: Query<Option<String>>,
     ) -> Result<Json<Usage>, Problem> {
         let project_id = caller.reader();
         if let Some(contact) = contact.0.as_deref().filter(|contact| !phone_number::is_e164(contact)) {
             return Err(Problem::invalid(
                 "contact_not_e164",
-                format!("contact is {contact:?}, which is not in E.164, such as +14155550101 (write the plus as %2B)"),
+                format!(
+                    "contact must be a number in E.164, such as +14155550101, with the plus as %2B; it is {contact:?}"
+                ),
             ));
         }
         let used =
-            outbound_limits::usage(&mut *door.storage.connection().await?, project_id, contact.0.as_deref()).await?;
+            outbound_limits::usage(&mut *state.storage.connection().await?, project_id, contact.0.as_deref()).await?;
         let of = |used: outbound_limits::Usage| {
             let outbound_limits::Usage { limit, most, sent, resets_at } = used;
             LimitUsage { limit, most, sent, resets_at }

@@ -1,6 +1,7 @@
-//! A breaker per carrier account: one that keeps failing rests, and is tried with a single call before all go on; it decides no delivery's fate.
+//! A circuit breaker per carrier account: the circuit of an account that keeps failing is opened for a while, and closed
+//! after one call that succeeds.
 //!
-//! It lives in the process and by the process's monotonic clock, since all it can do is to put work off.
+//! It uses the process's monotonic clock, because it only delays jobs.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,30 +9,31 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-/// After how many failures in a row an account rests.
+/// After how many failures in a row a circuit is opened.
 const FAILURES: u32 = 5;
-/// The first rest, twice as long after each trial that fails.
-const FIRST_REST: Duration = Duration::from_secs(1);
-const LONGEST_REST: Duration = Duration::from_secs(60);
+/// How long a circuit is open at first. Each trial that fails doubles the time.
+const FIRST_OPEN: Duration = Duration::from_secs(1);
+const LONGEST_OPEN: Duration = Duration::from_secs(60);
 
-/// The breakers of a process, by project. Cheap to clone; all clones are the same.
+/// The circuit breakers of a process, by project. Cheap to clone; all clones are the same.
 #[derive(Clone, Default)]
 pub struct CircuitBreakers(Arc<Mutex<HashMap<Uuid, CircuitBreaker>>>);
 
 #[derive(Default)]
 struct CircuitBreaker {
     failures: u32,
-    rests: u32,
-    resting_until: Option<Instant>,
+    /// How often the circuit was opened.
+    openings: u32,
+    open_until: Option<Instant>,
 }
 
-/// What an account that failed may do now.
+/// The state of a circuit that is not closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CircuitState {
-    /// Nothing.
-    Shut,
-    /// One call, to see whether it is well again.
-    Trial,
+    /// No calls.
+    Open,
+    /// One call, which tells whether the account works again.
+    HalfOpen,
 }
 
 impl CircuitBreakers {
@@ -39,50 +41,49 @@ impl CircuitBreakers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The account answered, whatever it said of the text.
-    pub fn answered(&self, project_id: Uuid) {
+    /// Records that an account answered, whatever the answer.
+    pub fn record_success(&self, project_id: Uuid) {
         if let Some(breaker) = self.lock().remove(&project_id)
-            && breaker.resting_until.is_some()
+            && breaker.open_until.is_some()
         {
             tracing::info!(%project_id, "the carrier account works again");
         }
     }
 
-    /// The account could not be used: not reached, not in time, throttled, refused as a whole. `carrier_says` is
-    /// how long it asks to be left alone, in seconds.
-    pub fn failed(&self, project_id: Uuid, carrier_says: Option<f64>) {
+    /// Records that an account could not be used: it was not reached, not in time, throttled or refused as a whole.
+    /// `retry_after_seconds` is what the carrier asked for.
+    pub fn record_failure(&self, project_id: Uuid, retry_after_seconds: Option<f64>) {
         let now = Instant::now();
         let mut breakers = self.lock();
         let breaker = breakers.entry(project_id).or_default();
-        // Calls that were under way when it shut tell nothing new.
-        if breaker.resting_until.is_some_and(|until| now < until) {
+        // Calls that began before the circuit was opened say nothing new.
+        if breaker.open_until.is_some_and(|until| now < until) {
             return;
         }
         breaker.failures += 1;
         if breaker.failures < FAILURES {
             return;
         }
-        let rest = FIRST_REST.saturating_mul(2_u32.saturating_pow(breaker.rests)).min(LONGEST_REST);
-        let asked = Duration::try_from_secs_f64(carrier_says.unwrap_or(0.0)).unwrap_or_default();
-        let rest = rest.max(asked.min(LONGEST_REST));
-        breaker.rests += 1;
-        breaker.resting_until = Some(now + rest);
+        let doubled = FIRST_OPEN.saturating_mul(2_u32.saturating_pow(breaker.openings)).min(LONGEST_OPEN);
+        let retry_after = Duration::try_from_secs_f64(retry_after_seconds.unwrap_or(0.0)).unwrap_or_default();
+        let open_for = doubled.max(retry_after.min(LONGEST_OPEN));
+        breaker.openings += 1;
+        breaker.open_until = Some(now + open_for);
         metrics::counter!("textback_carrier_account_rests_total").increment(1);
         tracing::error!(
             %project_id,
             failures = breaker.failures,
-            rest_seconds = rest.as_secs_f64(),
-            "the carrier account keeps failing; it rests, and its texts wait"
+            seconds = open_for.as_secs_f64(),
+            "the carrier account keeps failing; its messages wait"
         );
     }
 
-    /// The accounts that are not simply open.
-    pub fn gates(&self) -> Vec<(Uuid, CircuitState)> {
+    /// The accounts whose circuit is not closed.
+    pub fn not_closed(&self) -> Vec<(Uuid, CircuitState)> {
         let now = Instant::now();
-        let gate = |breaker: &CircuitBreaker| {
-            breaker.resting_until.map(|until| if now < until { CircuitState::Shut } else { CircuitState::Trial })
-        };
-        self.lock().iter().filter_map(|(project_id, breaker)| Some((*project_id, gate(breaker)?))).collect()
+        let state = |until| if now < until { CircuitState::Open } else { CircuitState::HalfOpen };
+        let breakers = self.lock();
+        breakers.iter().filter_map(|(project_id, breaker)| Some((*project_id, state(breaker.open_until?)))).collect()
     }
 }
 
@@ -91,40 +92,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_account_that_keeps_failing_rests_and_is_tried_once() {
+    fn the_circuit_of_an_account_that_keeps_failing_is_opened_and_tried_with_one_call() {
         let (breakers, project) = (CircuitBreakers::default(), Uuid::now_v7());
         for _ in 0..FAILURES - 1 {
-            breakers.failed(project, None);
+            breakers.record_failure(project, None);
         }
-        assert_eq!(breakers.gates(), []);
-        // Those that were under way fail too, and prolong nothing.
+        assert_eq!(breakers.not_closed(), []);
+        // Calls that were running fail too, and change nothing.
         for _ in 0..60 {
-            breakers.failed(project, None);
+            breakers.record_failure(project, None);
         }
-        assert_eq!(breakers.gates(), [(project, CircuitState::Shut)]);
-        let rest_is_over = |breakers: &CircuitBreakers| {
+        assert_eq!(breakers.not_closed(), [(project, CircuitState::Open)]);
+        let time_is_over = |breakers: &CircuitBreakers| {
             for breaker in breakers.lock().values_mut() {
-                breaker.resting_until = Some(Instant::now());
+                breaker.open_until = Some(Instant::now());
             }
         };
-        rest_is_over(&breakers);
-        assert_eq!(breakers.gates(), [(project, CircuitState::Trial)]);
-        breakers.failed(project, None);
-        assert_eq!(breakers.gates(), [(project, CircuitState::Shut)]);
-        rest_is_over(&breakers);
-        breakers.answered(project);
-        assert_eq!(breakers.gates(), []);
+        time_is_over(&breakers);
+        assert_eq!(breakers.not_closed(), [(project, CircuitState::HalfOpen)]);
+        breakers.record_failure(project, None);
+        assert_eq!(breakers.not_closed(), [(project, CircuitState::Open)]);
+        time_is_over(&breakers);
+        breakers.record_success(project);
+        assert_eq!(breakers.not_closed(), []);
     }
 
     #[test]
-    fn an_answer_between_failures_keeps_it_open() {
+    fn an_answer_between_failures_keeps_it_closed() {
         let (breakers, project) = (CircuitBreakers::default(), Uuid::now_v7());
         for _ in 0..10 {
             for _ in 0..FAILURES - 1 {
-                breakers.failed(project, Some(30.0));
+                breakers.record_failure(project, Some(30.0));
             }
-            breakers.answered(project);
+            breakers.record_success(project);
         }
-        assert_eq!(breakers.gates(), []);
+        assert_eq!(breakers.not_closed(), []);
     }
 }

@@ -1,4 +1,4 @@
-//! Fair shares of a worker's slots: slow work of one owner or one project never takes all of them. Knows only the ids
+//! Fair shares of a worker's slots: slow jobs of one owner or one project never take all of them. Knows only the ids
 //! of owners and projects.
 //!
 //! An owner may hold as many slots as are left free (a dynamic threshold, as for the buffers of network switches:
@@ -19,10 +19,10 @@ use crate::storage::claim_limits::{ClaimLimits, Quotas};
 const OF_AN_OWNER: usize = 1;
 const OF_A_PROJECT: usize = 3;
 
-/// The owner of work.
+/// The owner of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Owner {
-    /// The agent of a turn. For most other kinds of work, the project.
+    /// The agent of a turn. For most other kinds of jobs, the project.
     pub id: Uuid,
     /// The owner's project, if a project has many owners.
     pub project_id: Option<Uuid>,
@@ -40,15 +40,15 @@ impl Owner {
     }
 }
 
-/// Who holds how many slots. Cheap to clone; all clones are the same.
-#[derive(Clone, Default)]
-pub struct FairLimiter(Arc<Held>);
+/// Who holds how many of a worker's slots. Cheap to clone; all clones are the same.
+#[derive(Clone)]
+pub struct FairLimiter(Arc<Shared>);
 
-#[derive(Default)]
-struct Held {
+struct Shared {
+    slots: usize,
     counts: Mutex<Counts>,
-    /// Whether work was left behind because its owner holds its share.
-    left_behind: AtomicBool,
+    /// Whether jobs were left because their owner holds its share.
+    is_starved: AtomicBool,
     freed: Notify,
 }
 
@@ -58,10 +58,10 @@ struct Counts {
     by_project: HashMap<Uuid, usize>,
 }
 
-/// A slot that is held; free again when this is dropped.
+/// A slot that is held until this is dropped.
 pub struct Permit {
     owner: Owner,
-    held: Arc<Held>,
+    shared: Arc<Shared>,
 }
 
 /// How many of the `free` slots an owner may still take that holds `held` and may hold `times` as many as are left
@@ -71,8 +71,18 @@ const fn more(times: usize, free: usize, held: usize) -> usize {
 }
 
 impl FairLimiter {
-    /// The room of a claim when so many slots are free.
-    pub fn room(&self, free: usize) -> ClaimLimits {
+    /// A limiter for a worker with this many slots.
+    pub fn new(slots: usize) -> Self {
+        Self(Arc::new(Shared {
+            slots,
+            counts: Mutex::default(),
+            is_starved: AtomicBool::new(false),
+            freed: Notify::new(),
+        }))
+    }
+
+    /// The limits of a claim when this many slots are free.
+    pub fn limits(&self, free: usize) -> ClaimLimits {
         let counts = self.0.counts();
         let quotas = |times, held: &HashMap<Uuid, usize>| {
             let mut quotas = Quotas::of(more(times, free, 0));
@@ -91,43 +101,49 @@ impl FairLimiter {
         self.0.counts().by_owner.get(&owner).copied().unwrap_or(0)
     }
 
-    /// Takes a slot for an owner.
-    pub fn take(&self, owner: Owner) -> Permit {
+    /// Takes a slot for an owner whose job was claimed within the limits.
+    pub fn acquire(&self, owner: Owner) -> Permit {
         self.0.counts().add(owner);
-        Permit { owner, held: self.0.clone() }
+        Permit { owner, shared: self.0.clone() }
     }
 
-    /// Takes one of `slots` slots for an owner, if one is free and the shares of the owner and its project allow it.
-    pub fn try_take(&self, owner: Owner, slots: usize) -> Option<Permit> {
+    /// Takes a slot for an owner, if one is free and the shares of the owner and its project allow it.
+    pub fn try_acquire(&self, owner: Owner) -> Option<Permit> {
         let mut counts = self.0.counts();
-        let free = slots.saturating_sub(counts.taken());
+        let free = self.0.slots.saturating_sub(counts.in_use());
         let of_owner = counts.by_owner.get(&owner.id).copied().unwrap_or(0);
         let of_project = owner.project_id.and_then(|id| counts.by_project.get(&id)).copied().unwrap_or(0);
         if of_owner >= OF_AN_OWNER * free || of_project >= OF_A_PROJECT * free {
             return None;
         }
         counts.add(owner);
-        Some(Permit { owner, held: self.0.clone() })
+        Some(Permit { owner, shared: self.0.clone() })
     }
 
-    /// How many slots are taken.
-    pub fn taken(&self) -> usize {
-        self.0.counts().taken()
+    /// How many slots are held.
+    pub fn in_use(&self) -> usize {
+        self.0.counts().in_use()
     }
 
-    /// Notes that work was left behind for its owner's share: the next slot that is freed wakes `freed`.
+    /// How many slots are not held.
+    pub fn free(&self) -> usize {
+        self.0.slots.saturating_sub(self.in_use())
+    }
+
+    /// Records that jobs were left because their owner holds its share. The next slot that is freed ends
+    /// [`Self::freed`].
     pub fn mark_starved(&self) {
-        self.0.left_behind.store(true, Ordering::Relaxed);
+        self.0.is_starved.store(true, Ordering::Relaxed);
     }
 
-    /// Waits until a slot is free again after work was left behind.
+    /// Waits until a slot is freed after jobs were left.
     pub async fn freed(&self) {
         self.0.freed.notified().await;
     }
 }
 
 impl Counts {
-    fn taken(&self) -> usize {
+    fn in_use(&self) -> usize {
         self.by_owner.values().sum()
     }
 
@@ -155,7 +171,7 @@ fn take_one(counts: &mut HashMap<Uuid, usize>, id: Uuid) {
     }
 }
 
-impl Held {
+impl Shared {
     fn counts(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -163,9 +179,9 @@ impl Held {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.held.counts().remove(self.owner);
-        if self.held.left_behind.swap(false, Ordering::Relaxed) {
-            self.held.freed.notify_one();
+        self.shared.counts().remove(self.owner);
+        if self.shared.is_starved.swap(false, Ordering::Relaxed) {
+            self.shared.freed.notify_one();
         }
     }
 }
@@ -179,44 +195,44 @@ mod tests {
     /// Owners that claim as often and as much as they may, and never finish. Returns how many slots each owner got, and
     /// how many are left.
     fn greedy(owners: &[Owner]) -> (Vec<usize>, usize, FairLimiter, Vec<Permit>) {
-        let shares = FairLimiter::default();
-        let (mut seats, mut counts) = (Vec::new(), Vec::new());
+        let limiter = FairLimiter::new(SLOTS);
+        let (mut permits, mut counts) = (Vec::new(), Vec::new());
         for owner in owners {
             loop {
-                let room = shares.room(SLOTS - seats.len());
-                let of_project = owner.project_id.map_or(usize::MAX, |id| room.projects.get(id));
-                let room = room.owners.get(owner.id).min(of_project).min(SLOTS - seats.len());
-                if room == 0 {
+                let limits = limiter.limits(SLOTS - permits.len());
+                let of_project = owner.project_id.map_or(usize::MAX, |id| limits.projects.get(id));
+                let limits = limits.owners.get(owner.id).min(of_project).min(SLOTS - permits.len());
+                if limits == 0 {
                     break;
                 }
-                seats.extend((0..room).map(|_| shares.take(*owner)));
+                permits.extend((0..limits).map(|_| limiter.acquire(*owner)));
             }
-            counts.push(shares.held_by(owner.id));
+            counts.push(limiter.held_by(owner.id));
         }
-        (counts, SLOTS - seats.len(), shares, seats)
+        (counts, SLOTS - permits.len(), limiter, permits)
     }
 
     #[test]
     fn slow_owners_share_and_a_newcomer_always_finds_a_slot() {
         let owners: Vec<Owner> = (0..6).map(|_| Owner::alone(Uuid::now_v7())).collect();
-        let (counts, free, shares, seats) = greedy(&owners);
+        let (counts, free, limiter, permits) = greedy(&owners);
         assert_eq!(counts, [32, 16, 8, 4, 2, 1]);
-        assert_eq!(shares.room(free).owners.get(Uuid::now_v7()), 1);
-        drop(seats);
-        assert!(shares.0.counts().by_owner.is_empty(), "what is free is forgotten");
+        assert_eq!(limiter.limits(free).owners.get(Uuid::now_v7()), 1);
+        drop(permits);
+        assert!(limiter.0.counts().by_owner.is_empty(), "what is free is forgotten");
     }
 
     #[test]
     fn the_owners_of_one_project_leave_a_quarter_to_the_other_projects() {
         let project_id = Uuid::now_v7();
         let owners: Vec<Owner> = (0..20).map(|_| Owner::of_project(Uuid::now_v7(), project_id)).collect();
-        let (counts, free, shares, seats) = greedy(&owners);
+        let (counts, free, limiter, permits) = greedy(&owners);
         assert_eq!(counts.iter().sum::<usize>(), 48);
         assert_eq!(free, 16);
-        assert!(shares.try_take(Owner::of_project(Uuid::now_v7(), project_id), SLOTS).is_none());
-        assert!(shares.try_take(Owner::of_project(Uuid::now_v7(), Uuid::now_v7()), SLOTS).is_some());
-        assert_eq!(shares.room(free).owners.get(Uuid::now_v7()), 8, "an agent of another project");
-        drop(seats);
-        assert!(shares.0.counts().by_project.is_empty(), "what is free is forgotten");
+        assert!(limiter.try_acquire(Owner::of_project(Uuid::now_v7(), project_id)).is_none());
+        assert!(limiter.try_acquire(Owner::of_project(Uuid::now_v7(), Uuid::now_v7())).is_some());
+        assert_eq!(limiter.limits(free).owners.get(Uuid::now_v7()), 8, "an agent of another project");
+        drop(permits);
+        assert!(limiter.0.counts().by_project.is_empty(), "what is free is forgotten");
     }
 }

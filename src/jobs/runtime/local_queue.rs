@@ -1,120 +1,167 @@
-//! Passes claims from one kind of work to the next within a process: the worker that settled a turn sends its first
-//! text. Claims nothing itself.
+//! The jobs that are claimed in this process and wait for their worker. Whoever claims a job with another statement, as
+//! the one that stores a message, pushes it here, so that the worker need not claim it.
 //!
-//! A slot is reserved before the rows are asked, so that no more is claimed than there are slots.
+//! A slot is reserved before the statement runs, so that no more is claimed than there are slots.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use futures::task::AtomicWaker;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use crate::jobs::runtime::fair_limiter::{FairLimiter, Owner, Permit};
-use crate::jobs::runtime::queue::Leased;
-use futures::task::AtomicWaker;
+use crate::jobs::runtime::job::Job;
+use crate::storage::database;
 
-/// Where claims are handed over to a queue. Cheap to clone; all clones are the same.
-pub struct LocalQueue<C>(Arc<Inner<C>>);
+/// How often a claim is given back while the process stops.
+const TRIES_WHILE_STOPPING: u32 = 5;
+/// The pause before it is tried again.
+const RETRY_DELAY: Duration = Duration::from_millis(500);
 
-struct Inner<C> {
-    waiting: Mutex<Waiting<C>>,
+/// The claimed jobs of one kind that wait for their worker. It is closed until its worker runs, and when the worker
+/// stops. Cheap to clone; all clones are the same.
+pub struct LocalQueue<J: Job>(Arc<Inner<J>>);
+
+struct Inner<J: Job> {
+    job: J,
+    waiting: Mutex<Waiting<J::Claim>>,
     waker: AtomicWaker,
-    shares: FairLimiter,
-    slots: usize,
+    limiter: FairLimiter,
+    /// Cancelled when the process is told to stop.
+    stopping: CancellationToken,
 }
 
 struct Waiting<C> {
     claims: VecDeque<Leased<C>>,
-    /// Whether the queue takes any more.
     is_open: bool,
 }
 
-impl<C> Clone for LocalQueue<C> {
+/// A claimed job with the slot that it holds.
+pub(super) struct Leased<C> {
+    claim: C,
+    permit: Permit,
+    /// Dropped when all jobs of its claim have ended.
+    batch: Option<Arc<oneshot::Sender<()>>>,
+}
+
+impl<C> Leased<C> {
+    pub(super) const fn new(claim: C, permit: Permit, batch: Option<Arc<oneshot::Sender<()>>>) -> Self {
+        Self { claim, permit, batch }
+    }
+
+    /// The claim, and what is held while it runs.
+    pub(super) fn into_parts(self) -> (C, impl Send + use<C>) {
+        (self.claim, (self.permit, self.batch))
+    }
+}
+
+impl<J: Job> Clone for LocalQueue<J> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl<C> LocalQueue<C> {
-    /// A handover to a worker with this many slots.
-    pub fn new(slots: usize) -> Self {
-        let waiting = Mutex::new(Waiting { claims: VecDeque::new(), is_open: true });
-        Self(Arc::new(Inner { waiting, waker: AtomicWaker::new(), shares: FairLimiter::default(), slots }))
+impl<J: Job> LocalQueue<J> {
+    /// The queue of a kind of job in a process that stops when `stopping` is cancelled.
+    pub fn new(job: J, stopping: CancellationToken) -> Self {
+        let limiter = FairLimiter::new(job.concurrency());
+        let waiting = Mutex::new(Waiting { claims: VecDeque::new(), is_open: false });
+        Self(Arc::new(Inner { job, waiting, waker: AtomicWaker::new(), limiter, stopping }))
     }
 
-    /// Who holds the slots, those that are reserved here too.
-    pub fn shares(&self) -> &FairLimiter {
-        &self.0.shares
+    /// The kind of job.
+    pub fn job(&self) -> &J {
+        &self.0.job
     }
 
-    /// A slot for an owner, if one is free and the owner's share leaves it to it.
+    /// See [`Job::step`].
+    pub async fn step(&self) -> Result<usize, sqlx::Error> {
+        self.job().step().await
+    }
+
+    /// Reserves a slot for a job of an owner, if the worker runs, the owner may have one more and its circuit is closed.
     pub fn reserve(&self, owner: Owner) -> Option<Permit> {
-        if !self.lock().is_open {
+        // Another process can run the job at once.
+        if self.0.stopping.is_cancelled() || !self.lock().is_open {
             return None;
         }
-        self.0.shares.try_take(owner, self.0.slots)
+        if self.job().circuits().iter().any(|(id, _)| *id == owner.id) {
+            return None;
+        }
+        self.0.limiter.try_acquire(owner)
     }
 
-    /// Hands a claim over with the slot that was reserved for it. `Err`: the worker stops and takes no more.
-    pub fn hand_over(&self, claim: C, seat: Permit) -> Result<(), C> {
+    /// Lets the worker run a job that was claimed for it, on the slot that was reserved before. If the worker has
+    /// stopped, the job is given back.
+    pub async fn push(&self, claim: J::Claim, permit: Permit)
+    where
+        J::Claim: Clone + Sync,
+    {
+        if let Err(Leased { claim, .. }) = self.try_push(Leased::new(claim, permit, None)) {
+            self.give_back(claim).await;
+        }
+    }
+
+    /// Gives back a job that nobody in this process runs, so that it need not wait until its lease ends.
+    pub async fn give_back(&self, claim: J::Claim)
+    where
+        J::Claim: Clone + Sync,
+    {
+        let until = Instant::now() + self.job().lease();
+        let mut tries = 1;
+        while let Err(error) = database::with_timeout(self.job().give_back(vec![claim.clone()])).await {
+            tracing::warn!(%error, kind = %J::KIND, tries, "a claim could not be given back");
+            if Instant::now() > until || (self.0.stopping.is_cancelled() && tries >= TRIES_WHILE_STOPPING) {
+                return;
+            }
+            tries += 1;
+            tokio::time::sleep(RETRY_DELAY).await;
+        }
+    }
+
+    /// Who holds the slots, reserved ones included.
+    pub(super) fn limiter(&self) -> &FairLimiter {
+        &self.0.limiter
+    }
+
+    /// Adds a job, unless the queue is closed.
+    pub(super) fn try_push(&self, leased: Leased<J::Claim>) -> Result<(), Leased<J::Claim>> {
         let mut waiting = self.lock();
         if !waiting.is_open {
-            return Err(claim);
+            return Err(leased);
         }
-        waiting.claims.push_back(Leased::of(claim, seat));
+        waiting.claims.push_back(leased);
         drop(waiting);
         self.0.waker.wake();
         Ok(())
     }
 
-    /// The next claim that was handed over; wakes the task of `cx` when one comes later.
-    pub fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Leased<C>> {
-        // Before the look: one that comes between both is not missed.
+    /// The next job. Wakes the task of `cx` when one comes later.
+    pub(super) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Leased<J::Claim>> {
+        // Registered before the look, so that no job is missed between both.
         self.0.waker.register(cx.waker());
         self.lock().claims.pop_front().map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Takes claims again: for a worker that is started anew.
+    /// Takes jobs from now on.
     pub fn open(&self) {
         self.lock().is_open = true;
     }
 
-    /// Takes no more, and gives back what was not begun.
-    pub fn close(&self) -> VecDeque<Leased<C>> {
+    /// Takes no more jobs, and returns those that were not begun.
+    pub(super) fn close(&self) -> Vec<J::Claim> {
         let mut waiting = self.lock();
         waiting.is_open = false;
-        std::mem::take(&mut waiting.claims)
+        waiting.claims.drain(..).map(|leased| leased.claim).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting<C>> {
+    fn lock(&self) -> MutexGuard<'_, Waiting<J::Claim>> {
         self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use uuid::Uuid;
-
-    use super::*;
-
-    #[test]
-    fn slots_are_reserved_within_the_owners_share_and_none_after_the_end() {
-        let handover = LocalQueue::new(8);
-        let owner = Owner::alone(Uuid::now_v7());
-        let seats: Vec<Permit> = std::iter::from_fn(|| handover.reserve(owner)).collect();
-        assert_eq!(seats.len(), 4, "half of the slots stay free for others");
-        assert!(handover.reserve(Owner::alone(Uuid::now_v7())).is_some());
-
-        let mut seats = seats.into_iter();
-        let seat = seats.next().expect("a seat");
-        assert!(handover.hand_over("first", seat).is_ok());
-        let cx = &mut Context::from_waker(futures::task::noop_waker_ref());
-        let Poll::Ready(seated) = handover.poll_next(cx) else { panic!("it was handed over") };
-        assert_eq!(seated.claim, "first");
-        assert!(handover.poll_next(cx).is_pending());
-
-        let (second, third) = (seats.next().expect("a seat"), seats.next().expect("a seat"));
-        assert!(handover.hand_over("second", second).is_ok());
-        assert_eq!(handover.close().len(), 1, "what was not begun comes back");
-        assert_eq!(handover.hand_over("third", third), Err("third"));
-        assert!(handover.reserve(Owner::alone(Uuid::now_v7())).is_none());
-    }
-}
+mod tests;

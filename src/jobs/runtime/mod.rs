@@ -1,9 +1,14 @@
 //! Runs jobs: claims, leases, permits, circuit breakers. Only this module uses apalis.
 
 pub mod circuit_breaker;
-pub mod eager_dispatch;
 pub mod fair_limiter;
+pub mod job;
 pub mod local_queue;
-pub mod narrowing;
-pub mod queue;
+mod narrowing;
+pub(crate) mod next_due;
+mod queue;
+mod registry;
 mod search;
+
+pub use registry::RuntimeError;
+pub(crate) use registry::{GRACE, Runtime};

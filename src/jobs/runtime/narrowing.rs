@@ -6,13 +6,13 @@ use std::time::Instant;
 
 use uuid::Uuid;
 
-use crate::jobs::runtime::queue::JobSource;
+use crate::jobs::runtime::job::Job;
 use crate::jobs::runtime::search::{Conclusion, Search, Step};
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
 use crate::storage::set_aside;
 
-/// The search state of one kind of work whose claims fail because of some rows.
+/// The search state of one kind of job whose claims fail because of some rows.
 #[derive(Default)]
 pub(crate) struct Narrowing(Mutex<Search>);
 
@@ -23,51 +23,43 @@ impl Narrowing {
     /// One claim: of all due rows, or of the next group of a search.
     ///
     /// Fails when no row is to blame, or when it is not known which.
-    pub(crate) async fn claim<S: JobSource>(
-        &self,
-        source: &S,
-        limits: ClaimLimits,
-    ) -> Result<Claimed<S::Claim>, sqlx::Error> {
-        let Some(group) = self.next(source, &limits).await? else { return Ok((Vec::new(), false)) };
-        let claiming = source.claim(ClaimLimits { only: group.clone(), ..limits });
+    pub(crate) async fn claim<J: Job>(&self, job: &J, limits: ClaimLimits) -> Result<Claimed<J::Claim>, sqlx::Error> {
+        let Some(group) = self.next(job, &limits).await? else { return Ok((Vec::new(), false)) };
+        let claiming = job.claim(ClaimLimits { only: group.clone(), ..limits });
         match (database::with_timeout(claiming).await, group) {
             (Ok(claims), None) => {
                 self.search().succeeded();
-                source.storage().notifier().claim_health().succeeded(S::WORK);
+                job.storage().notifier().claim_health().succeeded(J::KIND);
                 Ok((claims, false))
             }
             (Ok(claims), Some(group)) => {
                 // Without claims the group shows nothing: another worker may hold its rows.
                 if !claims.is_empty() {
-                    source.storage().notifier().claim_health().succeeded(S::WORK);
+                    job.storage().notifier().claim_health().succeeded(J::KIND);
                 }
                 self.search().claimed(&group, claims.len());
-                match self.conclude(source).await {
+                match self.conclude(job).await {
                     Ok(goes_on) => Ok((claims, goes_on)),
                     Err(error) if claims.is_empty() => Err(error),
                     Err(_) => Ok((claims, false)),
                 }
             }
-            (Err(error), group) => self.failed(source, group, error).await,
+            (Err(error), group) => self.failed(job, group, error).await,
         }
     }
 
     /// The rows to claim next, `Some(None)` for all due rows. `None` while all remaining rows failed a moment ago.
-    async fn next<S: JobSource>(
-        &self,
-        source: &S,
-        limits: &ClaimLimits,
-    ) -> Result<Option<Option<Vec<Uuid>>>, sqlx::Error> {
+    async fn next<J: Job>(&self, job: &J, limits: &ClaimLimits) -> Result<Option<Option<Vec<Uuid>>>, sqlx::Error> {
         let most = usize::try_from(limits.most).unwrap_or(usize::MAX).max(1);
         let width = match self.search().step(most) {
             Step::All => return Ok(Some(None)),
             Step::Group(group) => return Ok(Some(Some(group))),
             Step::Search { width } => width,
         };
-        let asked = i64::try_from(width).unwrap_or(i64::MAX);
+        let most_due = i64::try_from(width).unwrap_or(i64::MAX);
         let reading = async {
-            let mut connection = source.storage().connection().await?;
-            set_aside::due(&mut connection, S::WORK, asked, &limits.barred()).await
+            let mut connection = job.storage().connection().await?;
+            set_aside::due(&mut connection, J::KIND, most_due, &limits.full()).await
         };
         let due = database::with_timeout(reading).await?;
         let mut search = self.search();
@@ -79,14 +71,14 @@ impl Narrowing {
         }
     }
 
-    async fn failed<S: JobSource>(
+    async fn failed<J: Job>(
         &self,
-        source: &S,
+        job: &J,
         group: Option<Vec<Uuid>>,
         error: sqlx::Error,
-    ) -> Result<Claimed<S::Claim>, sqlx::Error> {
-        source.storage().notifier().claim_health().failed_at(S::WORK, Instant::now());
-        metrics::counter!("textback_claim_failures_total", "work" => S::WORK.as_str()).increment(1);
+    ) -> Result<Claimed<J::Claim>, sqlx::Error> {
+        job.storage().notifier().claim_health().failed_at(J::KIND, Instant::now());
+        metrics::counter!("textback_claim_failures_total", "work" => J::KIND.as_str()).increment(1);
         let Some(fault) = database::fault(&error) else {
             // While the database is unavailable, a failure says nothing about the rows.
             match error.as_database_error() {
@@ -96,24 +88,24 @@ impl Narrowing {
             return Err(error);
         };
         let Some(group) = group else {
-            let told = error.to_string();
+            let message = error.to_string();
             self.search().want(error, Instant::now()).map_or(Ok(()), Err)?;
-            tracing::warn!(error = told, work = S::WORK.as_str(), "some row may make the claim fail; it is looked for");
+            tracing::warn!(error = message, kind = %J::KIND, "some row may make the claim fail; it is looked for");
             return Ok((Vec::new(), true));
         };
         self.search().failed(group, fault, error, Instant::now());
-        self.conclude(source).await.map(|goes_on| (Vec::new(), goes_on))
+        self.conclude(job).await.map(|goes_on| (Vec::new(), goes_on))
     }
 
     /// After all rows of a search were tried: sets aside the rows to blame. Returns whether there is more to claim at
     /// once.
-    async fn conclude<S: JobSource>(&self, source: &S) -> Result<bool, sqlx::Error> {
+    async fn conclude<J: Job>(&self, job: &J) -> Result<bool, sqlx::Error> {
         let blamed = match self.search().conclude(Instant::now()) {
             Conclusion::GoesOn => return Ok(true),
             Conclusion::Rests => return Ok(false),
             Conclusion::Nobody(error) => {
                 tracing::error!(
-                    work = S::WORK.as_str(),
+                    kind = %J::KIND,
                     "no row that is due can be claimed, so it may be no row's fault; none is set aside"
                 );
                 return Err(error);
@@ -122,15 +114,15 @@ impl Narrowing {
         };
         for (row, error) in blamed {
             let setting_aside = async {
-                let mut connection = source.storage().connection().await?;
-                set_aside::set_aside(&mut connection, S::WORK, row, None, &error).await
+                let mut connection = job.storage().connection().await?;
+                set_aside::set_aside(&mut connection, J::KIND, row, None, &error).await
             };
             match database::with_timeout(setting_aside).await {
                 Ok(true) => self.search().forget(row),
                 // Another worker holds the row. A later search finds it again.
                 Ok(false) => {}
                 Err(cause) => {
-                    tracing::error!(error = %cause, work = S::WORK.as_str(), %row, "a row that can't be claimed could not be set aside");
+                    tracing::error!(error = %cause, kind = %J::KIND, %row, "a row that can't be claimed could not be set aside");
                     return Err(cause);
                 }
             }

@@ -1,6 +1,7 @@
-//! Why a turn has no answer, and what becomes of its texts then; it writes nothing itself.
+//! Why a turn has no answer, and what becomes of its messages then. Writes nothing itself.
 
 use crate::agents::AgentError;
+use crate::domain::agent::AgentSpec;
 use crate::domain::bounds;
 use crate::domain::message::{MessageKind, SkipReason};
 use crate::storage::agent::Version;
@@ -28,28 +29,28 @@ pub(crate) struct Failure {
     pub(crate) reason: Reason,
     /// How often the turn was interrupted, including this time.
     pub(crate) interruptions: i32,
-    /// What its texts are skipped for when it is for good.
+    /// Why its messages are skipped if the failure is for good.
     pub(crate) skip: SkipReason,
 }
 
 impl Failure {
     /// What an agent's error means for the turn.
     pub(crate) fn of_agent(error: AgentError, version: &Version) -> Self {
-        let most_attempts = match (&error, &version.url) {
+        let most_attempts = match (&error, &version.spec) {
             (AgentError::Ours(what), _) => return Self::of_ours(what.clone()),
             (AgentError::Interrupted(what), _) => {
-                let (reason, error_message) = (Reason::Interrupted, version.error_message.clone());
+                let (reason, error_message) = (Reason::Interrupted, version.settings.error_message.clone());
                 return Self { reason, error_message, skip: SkipReason::WorkerLost, ..Self::of_ours(what.clone()) };
             }
             // A script that can't be read stays unreadable, and one that exceeded a limit would do so again, at the
             // expense of other scripts.
             (AgentError::Unusable(_) | AgentError::OverLimit(_), _) => 1,
-            (_, None) => MOST_ATTEMPTS,
-            (_, Some(_)) => MOST_ATTEMPTS_OF_A_SERVICE,
+            (AgentError::Failed(_), AgentSpec::Script { .. }) => MOST_ATTEMPTS,
+            (AgentError::Failed(_), AgentSpec::Http { .. }) => MOST_ATTEMPTS_OF_A_SERVICE,
         };
         Self {
             error: bounds::error(&error.to_string()),
-            error_message: version.error_message.clone(),
+            error_message: version.settings.error_message.clone(),
             most_attempts,
             reason: Reason::Failed,
             interruptions: 0,
@@ -57,7 +58,7 @@ impl Failure {
         }
     }
 
-    /// A failure that the agent is not to blame for: its text waits until we are well again.
+    /// A failure that the agent is not to blame for: its messages wait until we work again.
     pub(crate) fn of_ours(error: String) -> Self {
         let error = bounds::error(&error);
         Self {
@@ -70,9 +71,9 @@ impl Failure {
         }
     }
 
-    /// The process stops in the middle of it.
+    /// The process stops while the turn runs.
     pub(crate) fn stopped() -> Self {
-        Self { reason: Reason::HandedOver, ..Self::of_ours("the worker stopped".to_owned()) }
+        Self { reason: Reason::Stopping, ..Self::of_ours("the worker stopped".to_owned()) }
     }
 
     /// Records how often the turn was interrupted.
@@ -91,7 +92,7 @@ impl Failure {
     /// How many seconds the turn waits before its next try.
     pub(crate) fn rest(&self, failures: i32) -> f64 {
         match self.reason {
-            Reason::HandedOver => 0.0,
+            Reason::Stopping => 0.0,
             Reason::Failed => 0.5 * 2_f64.powi(failures.saturating_add(1).clamp(1, 10)),
             Reason::Ours => AFTER_OURS,
             Reason::Interrupted => {
@@ -104,7 +105,7 @@ impl Failure {
     pub(crate) fn settlement(&self, claim: &Claim) -> Settlement {
         let settlement = Settlement::of(claim);
         if claim.waiting.is_empty() {
-            // Nobody asked anything: a session that we began could not be started. It is tried again with the reply.
+            // No message waits: `start` failed in a session that we opened. It runs again with the contact's first message.
             return settlement;
         }
         match self.error_message.as_deref().filter(|text| !text.trim().is_empty()) {

@@ -31,8 +31,8 @@ pub(crate) fn conversation(claim: &Claim, env: &'static str) -> Conversation {
 }
 
 /// What a claimed turn asks its agent.
-pub(crate) fn asked(claim: &Claim) -> TurnInput {
-    let heard = |message: &WaitingMessage| UserMessage {
+pub(crate) fn turn_input(claim: &Claim) -> TurnInput {
+    let user_message = |message: &WaitingMessage| UserMessage {
         id: message.id.to_string(),
         text: message.text.clone(),
         media: message.media.clone(),
@@ -41,6 +41,6 @@ pub(crate) fn asked(claim: &Claim) -> TurnInput {
         turn_id: claim.turn_id.to_string(),
         attempt: claim.attempt,
         at: claim.claimed_at,
-        messages: claim.waiting.iter().map(heard).collect(),
+        messages: claim.waiting.iter().map(user_message).collect(),
     }
 }

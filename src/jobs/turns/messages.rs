@@ -2,10 +2,10 @@
 //! agent's version. Sends nothing.
 
 use crate::agents::countries_of;
+use crate::domain::agent::AgentSettings;
 use crate::domain::delivery::RefusalReason;
 use crate::domain::message::MessageKind;
 use crate::domain::segments;
-use crate::storage::agent::Version;
 use crate::storage::database;
 use crate::storage::new_id;
 use crate::storage::turn::{PlannedSend, Settlement};
@@ -15,15 +15,15 @@ const OVER: RefusalReason = RefusalReason::TurnLimitReached;
 
 /// The messages that one turn may still send.
 pub(crate) struct Allowance<'a> {
-    version: &'a Version,
+    settings: &'a AgentSettings,
     left: usize,
     most: usize,
 }
 
 impl<'a> Allowance<'a> {
-    pub(crate) fn of(version: &'a Version) -> Self {
-        let most = usize::try_from(version.max_messages_per_turn).unwrap_or(1);
-        Self { version, left: most, most }
+    pub(crate) fn of(settings: &'a AgentSettings) -> Self {
+        let most = usize::try_from(settings.max_messages_per_turn).unwrap_or(1);
+        Self { settings, left: most, most }
     }
 
     /// Plans texts according to the agent's version. What exceeds the allowance is cut, and the settlement stores how
@@ -31,7 +31,7 @@ impl<'a> Allowance<'a> {
     pub(crate) fn say(&mut self, settlement: Settlement, kind: MessageKind, texts: Vec<String>) -> Settlement {
         let (mut settlement, mut cut) = (settlement, 0);
         for text in texts {
-            let text = self.worded(text);
+            let text = self.shortened(text);
             let (parts, rest) = segments::parts(&text, self.left);
             self.left -= parts.len();
             cut += rest.chars().count();
@@ -77,10 +77,10 @@ impl<'a> Allowance<'a> {
         })
     }
 
-    fn worded(&self, text: String) -> String {
+    fn shortened(&self, text: String) -> String {
         let text = database::strip_nul(&text);
-        let text = if self.version.smart_encoding { segments::plain(text) } else { text };
-        let Some(most) = self.version.max_segments.and_then(|most| usize::try_from(most).ok()) else { return text };
+        let text = if self.settings.smart_encoding { segments::plain(text) } else { text };
+        let Some(most) = self.settings.max_segments.and_then(|most| usize::try_from(most).ok()) else { return text };
         let (before, short) = (text.len(), segments::cut(text, most));
         if short.len() != before {
             tracing::warn!(most, bytes = before, "the agent's text costs too much; it is cut (max_segments)");

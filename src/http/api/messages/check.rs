@@ -1,4 +1,4 @@
-//! Checks a request to send a text, as far as that is possible without the database.
+//! Checks a request to send a message, as far as that is possible without the database.
 
 use chrono::{Datelike, Utc};
 use poem::http::StatusCode;
@@ -9,7 +9,7 @@ use crate::domain::phone_number;
 use crate::domain::segments;
 use crate::http::problem::Problem;
 
-/// The longest URL of a medium.
+/// The longest address of a file.
 const MOST_URL_BYTES: usize = 4000;
 
 /// Checks a request, and brings its variables into the form that is stored.
@@ -18,7 +18,7 @@ pub(super) fn request(request: &mut NewMessage) -> Result<(), Problem> {
         return Err(Problem::invalid(
             "to_not_e164",
             format!(
-                "to is {:?}, which is not in E.164; write + and the digits with the country code, such as +14155550101",
+                "to must be a number in E.164, + and the digits with the country code, such as +14155550101; it is {:?}",
                 request.to
             ),
         ));
@@ -29,7 +29,9 @@ pub(super) fn request(request: &mut NewMessage) -> Result<(), Problem> {
         if !is_http || url.len() > MOST_URL_BYTES {
             return Err(Problem::invalid(
                 "media_url_invalid",
-                format!("{url:?} is no http or https address that a carrier could fetch"),
+                format!(
+                    "media_urls must be http or https addresses of at most {MOST_URL_BYTES} bytes that the carrier can fetch; one is {url:?}"
+                ),
             ));
         }
     }
@@ -37,7 +39,7 @@ pub(super) fn request(request: &mut NewMessage) -> Result<(), Problem> {
         (Some(_), Some(_)) => Err(Problem::invalid("body_and_template", "give a body or a template, not both")),
         (_, None) if request.variables.is_some() => Err(Problem::invalid(
             "variables_without_template",
-            "variables fill in a template; name it, or leave them out",
+            "variables are for a template; name the template, or leave the variables out",
         )),
         (given, None) => body(given.as_deref().unwrap_or_default(), &request.media_urls),
         (None, Some(_)) => match &mut request.variables {
@@ -55,11 +57,11 @@ fn send_at(request: &NewMessage) -> Result<(), Problem> {
         return Err(Problem::new(
             StatusCode::BAD_REQUEST,
             "send_at_out_of_range",
-            format!("send_at is in the year {}; give a time between the years 1970 and 9999", at.year()),
+            format!("send_at must be between the years 1970 and 9999; it is in the year {}", at.year()),
         ));
     }
     if at > Utc::now() + FARTHEST {
-        return Err(Problem::invalid("send_at_too_far", "send_at is more than 366 days ahead"));
+        return Err(Problem::invalid("send_at_too_far", "send_at must be at most 366 days ahead"));
     }
     Ok(())
 }
@@ -71,13 +73,13 @@ pub(super) fn body(body: &str, media_urls: &[String]) -> Result<(), Problem> {
         return Err(Problem::invalid(
             "body_too_long",
             format!(
-                "the text has {length} characters (an emoji counts as two), and the carrier takes {}; send it in parts",
+                "the message has {length} characters (an emoji counts as two), and the carrier takes at most {}; send several messages",
                 segments::MOST_UNITS
             ),
         ));
     }
     if segments::is_blank(body) && media_urls.is_empty() {
-        return Err(Problem::invalid("body_empty", "the text says nothing; give a body, a template or media_urls"));
+        return Err(Problem::invalid("body_empty", "the message is empty; give a body, a template or media_urls"));
     }
     Ok(())
 }

@@ -1,0 +1,23 @@
+-- What decides about the sessions $1, which are locked: domain/inactivity.rs. The settings are those of the current
+-- version of a session's agent.
+select session.id as session_id, session.project_id, now() as "now!", session.status as "status: SessionStatus",
+       session.last_message_at, session.warn_after_seconds, version.grace_seconds,
+       version.closing is not null as "has_closing!",
+       turn.id is not null or unsent.seq is not null as "owes_answer!",
+       quiet_hours_end(session.project_id, session.contact) as quiet_until,
+       warning.status as "warning_status?: DeliveryStatus", warning.accepted_at as "warning_accepted_at?"
+  from unnest($1::uuid[]) as locked (id)
+ cross join lateral (select * from session where session.id = locked.id limit 1) session
+  join agent on agent.id = session.agent_id
+  join agent_version version on version.agent_id = agent.id and version.version = agent.current_version
+  left join lateral (select turn.id from turn where turn.session_id = session.id limit 1) turn on true
+  left join lateral (
+       select delivery.seq from delivery
+        where delivery.number_id = session.number_id and delivery.contact = session.contact and delivery.due_at is not null
+        limit 1) unsent on true
+  left join lateral (
+       select delivery.status, delivery.accepted_at
+         from message join delivery on delivery.id = message.id
+        where session.status = 'warned' and message.session_id = session.id and message.kind = 'warning'
+        order by message.seq desc
+        limit 1) warning on true

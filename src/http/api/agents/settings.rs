@@ -1,0 +1,251 @@
+//! The contents of an agent's version in the API: what requests give, and what answers tell.
+
+use chrono::{DateTime, Utc};
+use poem_openapi::Object;
+
+use crate::domain::agent::{
+    self, AgentKind, AgentSettings, AgentSpec, AgentSpecSummary, DEFAULT_MESSAGES_PER_TURN, DEFAULT_TIMEOUT_SECONDS,
+    FirstMessage,
+};
+use crate::domain::segments;
+use crate::http::problem::Problem;
+use crate::storage::agent::{NewVersion, Version};
+
+const fn default_timeout() -> i32 {
+    DEFAULT_TIMEOUT_SECONDS
+}
+
+const fn default_messages_per_turn() -> i32 {
+    DEFAULT_MESSAGES_PER_TURN
+}
+
+const fn default_warn_after() -> i32 {
+    86_400
+}
+
+const fn default_grace() -> i32 {
+    600
+}
+
+fn default_warning() -> String {
+    "Are you still there? If we don't hear from you, this conversation will end soon.".to_owned()
+}
+
+/// A version to be added to an agent. Without `first_message` it is `greet`; without `inactivity` it has the defaults.
+#[derive(Object)]
+#[oai(deny_unknown_fields)]
+pub(super) struct NewAgentVersion {
+    kind: AgentKind,
+    /// The source of a `script`. It defines `start(conv)`, `reply(conv, text)` or both.
+    #[oai(validator(max_length = 262144))]
+    source: Option<String>,
+    /// The address of an `http` agent's service. For each turn the service gets a POST of
+    /// `{turn_id, attempt, conv, messages: [{id, text, media}], history: [{role, text, at}]}`, signed as Standard Webhooks
+    /// describes. It answers with `{utterance | messages: [text], state?, hangup?}`, or with 204 to say nothing. A failed
+    /// request is repeated with the same `turn_id` and messages, up to five times in all.
+    #[oai(validator(max_length = 2048))]
+    url: Option<String>,
+    /// How many seconds an `http` agent's service has for an answer (1 to 120).
+    #[oai(default = "default_timeout", validator(maximum(value = "120"), minimum(value = "1")))]
+    timeout_seconds: i32,
+    /// What the contact gets at the beginning of a session, unless `start` returns a text.
+    #[oai(validator(max_length = 1600))]
+    greeting: Option<String>,
+    first_message: Option<FirstMessage>,
+    /// How many seconds a turn waits for more messages before the agent answers (0 to 60).
+    #[oai(default, validator(maximum(value = "60"), minimum(value = "0")))]
+    debounce_seconds: i32,
+    inactivity: Option<InactivitySettings>,
+    /// How many segments one message of the agent may have (1 to 100). A longer message is cut at the end of a word.
+    /// Without it there is no limit.
+    #[oai(validator(maximum(value = "100"), minimum(value = "1")))]
+    max_segments: Option<i32>,
+    /// How many messages one turn may send in all (1 to 50). The rest is cut, and the last message has `truncated`.
+    #[oai(default = "default_messages_per_turn", validator(maximum(value = "50"), minimum(value = "1")))]
+    max_messages_per_turn: i32,
+    /// Whether typographic characters (curly quotes, dashes, the ellipsis) are replaced with plain ones if they alone
+    /// make a message UCS-2. A UCS-2 segment has 70 characters, a GSM-7 segment 160.
+    #[oai(default)]
+    smart_encoding: bool,
+    /// What the contact gets when the agent failed for good. Without it the contact gets nothing.
+    #[oai(validator(max_length = 1600))]
+    error_message: Option<String>,
+}
+
+impl NewAgentVersion {
+    /// Checks what needs no look at the script or the service.
+    pub(super) fn validate(self) -> Result<NewVersion, Problem> {
+        let spec = spec(self.kind, self.source, self.url, self.timeout_seconds)?;
+        let inactivity = self.inactivity.unwrap_or_default();
+        let is_blank = |text: &str| text.trim().is_empty();
+        if is_blank(&inactivity.warning) || inactivity.closing.as_deref().is_some_and(is_blank) {
+            return Err(Problem::invalid(
+                "text_is_blank",
+                "inactivity.warning and inactivity.closing must not be blank; leave closing out to end sessions silently",
+            ));
+        }
+        // The agent does not run when these are sent, so its encoding is applied here.
+        let encoded = |text: String| if self.smart_encoding { segments::plain(text) } else { text };
+        let settings = AgentSettings {
+            greeting: self.greeting,
+            first_message: self.first_message.unwrap_or(FirstMessage::Greet),
+            debounce_seconds: self.debounce_seconds,
+            inactivity: agent::InactivitySettings {
+                warn_after_seconds: inactivity.warn_after_seconds,
+                grace_seconds: inactivity.grace_seconds,
+                warning: encoded(inactivity.warning),
+                closing: inactivity.closing.map(encoded),
+            },
+            max_segments: self.max_segments,
+            max_messages_per_turn: self.max_messages_per_turn,
+            smart_encoding: self.smart_encoding,
+            error_message: self.error_message,
+        };
+        Ok(NewVersion { spec, settings })
+    }
+}
+
+/// What a version runs, by its kind.
+fn spec(kind: AgentKind, source: Option<String>, url: Option<String>, timeout: i32) -> Result<AgentSpec, Problem> {
+    match kind {
+        AgentKind::Script => match (source, url) {
+            (Some(source), None) => Ok(AgentSpec::Script { source }),
+            _ => Err(Problem::invalid("agent_kind_misfit", "an agent of the kind script needs a source and no url")),
+        },
+        AgentKind::Http => match (source, url) {
+            (None, Some(url)) => Ok(AgentSpec::Http { url, timeout_seconds: timeout }),
+            _ => Err(Problem::invalid("agent_kind_misfit", "an agent of the kind http needs a url and no source")),
+        },
+    }
+}
+
+/// What happens in a session without messages. A new version's settings apply to all sessions of the agent, also to open
+/// ones: `warn_after_seconds` from their next message on, the others at once.
+#[derive(Object)]
+#[oai(deny_unknown_fields, skip_serializing_if_is_none)]
+pub(super) struct InactivitySettings {
+    /// How many seconds after the last message of either side the contact is warned (1 to 2592000, which is 30 days).
+    #[oai(default = "default_warn_after", validator(maximum(value = "2592000"), minimum(value = "1")))]
+    warn_after_seconds: i32,
+    /// How many seconds the contact then has to answer, from the carrier's acceptance of the warning (1 to 2592000).
+    #[oai(default = "default_grace", validator(maximum(value = "2592000"), minimum(value = "1")))]
+    grace_seconds: i32,
+    /// The warning.
+    #[oai(default = "default_warning", validator(min_length = 1, max_length = 1600))]
+    warning: String,
+    /// What the contact gets when the session ends. Without it the session ends silently.
+    #[oai(validator(min_length = 1, max_length = 1600))]
+    closing: Option<String>,
+}
+
+impl Default for InactivitySettings {
+    fn default() -> Self {
+        let (warn_after_seconds, grace_seconds) = (default_warn_after(), default_grace());
+        Self { warn_after_seconds, grace_seconds, warning: default_warning(), closing: None }
+    }
+}
+
+impl From<agent::InactivitySettings> for InactivitySettings {
+    fn from(settings: agent::InactivitySettings) -> Self {
+        let agent::InactivitySettings { warn_after_seconds, grace_seconds, warning, closing } = settings;
+        Self { warn_after_seconds, grace_seconds, warning, closing }
+    }
+}
+
+/// A version of an agent. It never changes. A session keeps the version that it started with.
+#[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
+pub(super) struct AgentVersion {
+    /// Counts from 1.
+    version: i32,
+    kind: AgentKind,
+    /// The source of a `script`. Lists leave it out.
+    source: Option<String>,
+    /// The address of an `http` agent's service.
+    url: Option<String>,
+    /// How many seconds an `http` agent's service has for an answer.
+    timeout_seconds: Option<i32>,
+    greeting: Option<String>,
+    first_message: FirstMessage,
+    debounce_seconds: i32,
+    inactivity: InactivitySettings,
+    max_segments: Option<i32>,
+    max_messages_per_turn: i32,
+    smart_encoding: bool,
+    error_message: Option<String>,
+    version_created_at: DateTime<Utc>,
+}
+
+impl AgentVersion {
+    /// The answer about a version, without what only agents of its kind have.
+    fn of<Spec>(version: Version<Spec>, kind: AgentKind) -> (Self, Spec) {
+        let Version { version, spec, settings, version_created_at } = version;
+        let answer = Self {
+            version,
+            kind,
+            source: None,
+            url: None,
+            timeout_seconds: None,
+            greeting: settings.greeting,
+            first_message: settings.first_message,
+            debounce_seconds: settings.debounce_seconds,
+            inactivity: settings.inactivity.into(),
+            max_segments: settings.max_segments,
+            max_messages_per_turn: settings.max_messages_per_turn,
+            smart_encoding: settings.smart_encoding,
+            error_message: settings.error_message,
+            version_created_at,
+        };
+        (answer, spec)
+    }
+}
+
+impl From<Version> for AgentVersion {
+    fn from(version: Version) -> Self {
+        let kind = version.spec.kind();
+        let (answer, spec) = Self::of(version, kind);
+        match spec {
+            AgentSpec::Script { source } => Self { source: Some(source), ..answer },
+            AgentSpec::Http { url, timeout_seconds } => {
+                Self { url: Some(url), timeout_seconds: Some(timeout_seconds), ..answer }
+            }
+        }
+    }
+}
+
+impl From<Version<AgentSpecSummary>> for AgentVersion {
+    fn from(version: Version<AgentSpecSummary>) -> Self {
+        let kind = version.spec.kind();
+        let (answer, spec) = Self::of(version, kind);
+        match spec {
+            AgentSpecSummary::Script => answer,
+            AgentSpecSummary::Http { url, timeout_seconds } => {
+                Self { url: Some(url), timeout_seconds: Some(timeout_seconds), ..answer }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spec_has_what_its_kind_needs_and_nothing_else() {
+        let (source, url) =
+            (|| Some("def reply(conv, text): return text".to_owned()), || Some("https://a.b".to_owned()));
+        assert!(matches!(spec(AgentKind::Script, source(), None, 30), Ok(AgentSpec::Script { .. })));
+        assert!(matches!(spec(AgentKind::Http, None, url(), 7), Ok(AgentSpec::Http { timeout_seconds: 7, .. })));
+        for (kind, source, url) in [
+            (AgentKind::Script, None, None),
+            (AgentKind::Script, source(), url()),
+            (AgentKind::Script, None, url()),
+            (AgentKind::Http, None, None),
+            (AgentKind::Http, source(), url()),
+            (AgentKind::Http, source(), None),
+        ] {
+            let refused = spec(kind, source, url, 30).map_err(|problem| problem.code());
+            assert_eq!(refused, Err("agent_kind_misfit"), "{kind}");
+        }
+    }
+}

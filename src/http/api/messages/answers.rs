@@ -1,0 +1,157 @@
+//! What answers tell about a message: one with its steps, and one that waits for its time.
+
+use chrono::{DateTime, Utc};
+use poem_openapi::Object;
+use uuid::Uuid;
+
+use crate::domain::delivery::{DeliveryErrorClass, DeliveryStep, RefusalReason};
+use crate::domain::message::{Attachment, Direction, MessageKind, MessageStatus, ScheduledMessageStatus, SkipReason};
+use crate::domain::segments::{self, Encoding};
+use crate::domain::session::OnActiveSession;
+use crate::storage::message::Traced;
+use crate::storage::scheduled_message;
+
+/// A message with every step of its delivery.
+#[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
+pub(super) struct TracedMessage {
+    id: Uuid,
+    /// The session that it is in. A scheduled message has none.
+    session_id: Option<Uuid>,
+    direction: Direction,
+    kind: MessageKind,
+    /// Our number.
+    number: String,
+    contact: String,
+    body: String,
+    encoding: Encoding,
+    /// How many segments it has.
+    segments: i32,
+    /// What came with it or goes out with it.
+    media: Option<Vec<Attachment>>,
+    status: MessageStatus,
+    /// Why it is held, skipped, refused or failed: the `skip_reason`, the `refusal_reason`, or what the carrier said.
+    reason: Option<String>,
+    skip_reason: Option<SkipReason>,
+    refusal_reason: Option<RefusalReason>,
+    /// The carrier's id of the message.
+    carrier_sid: Option<String>,
+    /// The carrier's error code.
+    error_code: Option<i32>,
+    error_class: Option<DeliveryErrorClass>,
+    /// Whether its turn had more to say than it may send (`max_messages_per_turn` of the agent). Only the last message
+    /// of a turn has it.
+    truncated: bool,
+    /// How many characters were cut then.
+    truncated_characters: Option<i32>,
+    /// When a scheduled message is to be sent.
+    send_at: Option<DateTime<Utc>>,
+    created_at: DateTime<Utc>,
+    /// The steps of its delivery, oldest first.
+    history: Vec<DeliveryStep>,
+}
+
+/// A message that waits for its time or will not be sent.
+#[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
+pub(super) struct ScheduledMessage {
+    /// The id that the message will have.
+    id: Uuid,
+    status: ScheduledMessageStatus,
+    reason: Option<RefusalReason>,
+    /// Our number.
+    number: String,
+    contact: String,
+    body: String,
+    media_urls: Vec<String>,
+    on_active_session: OnActiveSession,
+    send_at: DateTime<Utc>,
+    /// Later than `send_at` if the contact's quiet hours, or a limit that ends within an hour, delay it.
+    due_at: Option<DateTime<Utc>>,
+    /// The turn in which the agent asked for it.
+    turn_id: Option<Uuid>,
+    created_at: DateTime<Utc>,
+}
+
+impl From<Traced> for TracedMessage {
+    fn from(traced: Traced) -> Self {
+        let Traced { message, number, contact, error_class, history } = traced;
+        Self {
+            id: message.id,
+            session_id: Some(message.session_id),
+            direction: message.direction,
+            kind: message.kind,
+            number,
+            contact,
+            body: message.body,
+            encoding: message.encoding,
+            segments: message.segments,
+            media: message.media.map(|media| media.0),
+            status: message.status,
+            reason: message.reason,
+            skip_reason: message.skip_reason,
+            refusal_reason: None,
+            carrier_sid: message.carrier_sid,
+            error_code: message.error_code,
+            error_class,
+            truncated: message.truncated.is_some(),
+            truncated_characters: message.truncated,
+            send_at: None,
+            created_at: message.created_at,
+            history: history.0,
+        }
+    }
+}
+
+impl From<scheduled_message::ScheduledMessage> for TracedMessage {
+    fn from(message: scheduled_message::ScheduledMessage) -> Self {
+        let attachment = |url| Attachment { id: None, url, content_type: None, bytes: None };
+        let media: Vec<Attachment> = message.media_urls.into_iter().map(attachment).collect();
+        Self {
+            id: message.id,
+            session_id: None,
+            direction: Direction::Outbound,
+            kind: MessageKind::Text,
+            number: message.number,
+            contact: message.contact,
+            encoding: segments::encoding(&message.body),
+            segments: i32::try_from(segments::segments(&message.body)).unwrap_or(i32::MAX),
+            body: message.body,
+            media: (!media.is_empty()).then_some(media),
+            status: if message.refusal_reason.is_some() { MessageStatus::Refused } else { MessageStatus::Scheduled },
+            reason: message.refusal_reason.map(|reason| reason.to_string()),
+            skip_reason: None,
+            refusal_reason: message.refusal_reason,
+            carrier_sid: None,
+            error_code: None,
+            error_class: None,
+            truncated: false,
+            truncated_characters: None,
+            send_at: Some(message.send_at),
+            created_at: message.created_at,
+            history: Vec::new(),
+        }
+    }
+}
+
+impl From<scheduled_message::ScheduledMessage> for ScheduledMessage {
+    fn from(message: scheduled_message::ScheduledMessage) -> Self {
+        Self {
+            id: message.id,
+            status: match message.refusal_reason {
+                Some(_) => ScheduledMessageStatus::Refused,
+                None => ScheduledMessageStatus::Scheduled,
+            },
+            reason: message.refusal_reason,
+            number: message.number,
+            contact: message.contact,
+            body: message.body,
+            media_urls: message.media_urls,
+            on_active_session: message.on_active_session,
+            send_at: message.send_at,
+            due_at: message.due_at,
+            turn_id: message.turn_id,
+            created_at: message.created_at,
+        }
+    }
+}

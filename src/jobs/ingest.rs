@@ -1,0 +1,110 @@
+//! Stores inbound messages and runs their turns in this process, if it has a free slot. The statement that stores a
+//! message claims its turn: a claim of its own would cost a commit and a fifth of what PostgreSQL does for a message.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::jobs::runtime::fair_limiter::{Owner, Permit};
+use crate::jobs::runtime::local_queue::LocalQueue;
+use crate::jobs::turns::Turns;
+use crate::storage::Storage;
+use crate::storage::batcher::BatchError;
+use crate::storage::ingest::{self, IngestOutcome, Ingested, NotIngested, Text, TurnPermit};
+
+/// Stores inbound messages. Cheap to clone; all clones are the same.
+#[derive(Clone)]
+pub struct Ingest {
+    storage: Storage,
+    /// Runs turns, if this process does.
+    local_turns: Option<Arc<LocalTurns>>,
+}
+
+struct LocalTurns {
+    queue: LocalQueue<Turns>,
+    /// By project and number, which agent ran the turn of the last message. It is a guess for the next message: a turn
+    /// of another agent is not claimed.
+    agents: Mutex<HashMap<Uuid, HashMap<String, Uuid>>>,
+    tasks: TaskTracker,
+}
+
+impl Ingest {
+    /// Stores messages in a process that runs no turns.
+    pub fn new(storage: Storage) -> Self {
+        Self { storage, local_turns: None }
+    }
+
+    /// Stores messages in a process that runs turns. `tasks` are the tasks that end before the process does.
+    pub(super) fn with_turns(storage: Storage, queue: LocalQueue<Turns>, tasks: TaskTracker) -> Self {
+        let local_turns = LocalTurns { queue, agents: Mutex::default(), tasks };
+        Self { storage, local_turns: Some(Arc::new(local_turns)) }
+    }
+
+    /// Stores a message, waiting until `deadline` at most. When this returns an outcome, it is committed. After a
+    /// time-out the message may still be committed a moment later. If the carrier sends it again, its id keeps it one
+    /// message.
+    pub async fn message(&self, mut text: Text, deadline: Instant) -> Result<IngestOutcome, NotIngested> {
+        let contact = ingest::contact_key(&text);
+        let storing = async {
+            let Some(local) = &self.local_turns else { return Ok(ingest::store(&self.storage, text).await?.outcome) };
+            match local.reserve(&mut text) {
+                Some(permit) => local.clone().store(self.storage.clone(), text, permit).await,
+                None => {
+                    let (project_id, number) = (text.project_id, text.to.clone());
+                    let stored = ingest::store(&self.storage, text).await?;
+                    local.learn(project_id, number, stored.agent_id);
+                    Ok(stored.outcome)
+                }
+            }
+        };
+        ingest::wait(&self.storage, contact, deadline, storing).await
+    }
+}
+
+impl LocalTurns {
+    /// Reserves a slot for the turn of a message, and names its agent in the message.
+    fn reserve(&self, text: &mut Text) -> Option<Permit> {
+        let agent_id = *self.agents().get(&text.project_id)?.get(&text.to)?;
+        let permit = self.queue.reserve(Owner::of_project(agent_id, text.project_id))?;
+        text.permit = Some(TurnPermit { agent_id, lease_seconds: self.queue.job().lease_seconds() });
+        Some(permit)
+    }
+
+    /// Stores a message and runs its turn, if it was claimed. A task of its own does both, so that a request that is
+    /// cut off leaves no claimed turn behind.
+    async fn store(self: Arc<Self>, storage: Storage, text: Text, permit: Permit) -> Result<IngestOutcome, BatchError> {
+        let (answer, answered) = oneshot::channel();
+        let local = self.clone();
+        self.tasks.spawn(async move {
+            let (project_id, number) = (text.project_id, text.to.clone());
+            match ingest::store(&storage, text).await {
+                Ok(Ingested { outcome, agent_id, claim }) => {
+                    // Nobody waits for the outcome if the request was cut off.
+                    let _ = answer.send(Ok(outcome));
+                    local.learn(project_id, number, agent_id);
+                    if let Some(claim) = claim {
+                        local.queue.push(*claim, permit).await;
+                    }
+                }
+                Err(error) => {
+                    let _ = answer.send(Err(error));
+                }
+            }
+        });
+        answered.await.unwrap_or(Err(BatchError::Stopped))
+    }
+
+    /// Remembers which agent answers a number. Only attached numbers have one, so there are few.
+    fn learn(&self, project_id: Uuid, number: String, agent_id: Option<Uuid>) {
+        let Some(agent_id) = agent_id else { return };
+        self.agents().entry(project_id).or_default().insert(number, agent_id);
+    }
+
+    fn agents(&self) -> MutexGuard<'_, HashMap<Uuid, HashMap<String, Uuid>>> {
+        self.agents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
