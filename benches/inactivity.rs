@@ -334,7 +334,7 @@ impl Bench {
         self.sql("delete from turn".to_owned()).await;
         let before = self.number("select (pg_current_wal_lsn() - '0/0')::float8").await;
         for n in 0..TEXTS {
-            let text = ingest::Text {
+            let text = ingest::InboundMessage {
                 project_id: self.project_id,
                 carrier_sid: Some(format!("SM{}", Uuid::now_v7().simple())),
                 to: NUMBER.to_owned(),
@@ -342,9 +342,9 @@ impl Bench {
                 body: format!("a text of {mark}"),
                 media: Vec::new(),
                 form: Vec::new(),
-                misfit: None,
+                reject_reason: None,
                 keyword: None,
-                said_at: None,
+                sent_at: None,
                 permit: None,
             };
             ingest::store(&self.storage, text).await.expect("taken in");

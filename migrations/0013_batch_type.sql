@@ -1,27 +1,46 @@
 -- The rows of a batch, as composite types, because parsing JSON cost 6 us a message. A released type is never altered: an older
 -- process writes its fields by position. A new version of a type gets a new name, and so do the functions that take it.
 
--- A parsed inbound message. ordinal: its position in the batch, from 0. reason: why it fits no session, if the webhook knows.
--- keyword: stop, start, help, or yes, which means start only from a contact who has opted out. said_at: the time of a message
--- that was backfilled. media: [{id, url, content_type}] or null. The ids are new and used if needed; consent_id and
--- help_message_id come with a keyword. agent_id: the caller has a permit for a turn of this agent.
-create type incoming_text as (
-    ordinal         integer,
-    project_id      uuid,
-    "to"            text,
-    "from"          text,
-    carrier_sid     text,
-    body            text,
-    media           jsonb,
-    reason          text,
-    keyword         text,
-    said_at         timestamptz,
-    message_id      uuid,
-    session_id      uuid,
-    turn_id         uuid,
-    consent_id      uuid,
-    help_message_id uuid,
-    agent_id        uuid
+-- What load_inbound needs of an inbound message. ordinal: its position in the batch, from 0. said: the body, or null if the
+-- message can't be a repetition, as one with attachments. is_keyword: it is for nobody's agent. agent_id: the caller has a permit for
+-- a turn of this agent.
+create type inbound_message as (
+    ordinal       integer,
+    project_id    uuid,
+    "to"          text,
+    "from"        text,
+    carrier_sid   text,
+    said          text,
+    is_keyword    boolean,
+    asks_for_help boolean,
+    agent_id      uuid
+);
+
+-- What was decided about an inbound message. kind, skip_reason: of the message. media: [{id, url, content_type}] or null.
+-- opens_session: session_id is a new one. is_answered: a turn answers the message; is_claimed: the caller runs that turn.
+-- inactivity: schedule, bring_forward or keep. paused_until: of the session, as it is from now on.
+create type inbound_decision as (
+    message_id          uuid,
+    project_id          uuid,
+    number_id           uuid,
+    contact             text,
+    session_id          uuid,
+    opens_session       boolean,
+    previous_session_id uuid,
+    agent_id            uuid,
+    agent_version       integer,
+    warn_after_seconds  integer,
+    paused_until        timestamptz,
+    kind                text,
+    skip_reason         text,
+    body                text,
+    carrier_sid         text,
+    media               jsonb,
+    is_answered         boolean,
+    inactivity          text,
+    turn_id             uuid,
+    debounce_seconds    integer,
+    is_claimed          boolean
 );
 
 -- The outcome of a turn. ordinal: its position in the batch. state: null if it did not change. message_ids, kinds, bodies: the

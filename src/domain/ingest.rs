@@ -4,18 +4,15 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::consent::Keyword;
-use super::message::{MessageKind, SkipReason};
+use super::message::{MessageKind, RejectReason, SkipReason};
 use super::rate_limit::{self, ContactLimits, RecentMessages};
 use super::session::SessionStatus;
-
-/// The reason in quarantine of a message to an endpoint that is not attached.
-pub const NOT_ATTACHED: &str = "number_not_attached";
 
 /// An inbound message, as far as the decision needs it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Inbound {
     /// Why it fits no session, if its channel knows that already.
-    pub misfit: Option<&'static str>,
+    pub reject_reason: Option<RejectReason>,
     /// The consent keyword that it is.
     pub keyword: Option<Keyword>,
     /// When it was sent, if that is long ago: a message that backfill found.
@@ -31,16 +28,18 @@ pub struct Facts {
     pub now: DateTime<Utc>,
     /// The message as it was stored before, with its session.
     pub stored: Option<(Uuid, Uuid)>,
-    /// The agent of the endpoint.
-    pub agent_id: Uuid,
     /// Whether the contact has opted out.
     pub opted_out: bool,
     /// When the newest consent of the contact was recorded.
     pub consent_at: Option<DateTime<Utc>>,
     /// The session that is not closed.
     pub session: Option<Session>,
-    /// The contact's newest session, closed or not.
-    pub newest: Option<Newest>,
+    /// Without such a session: the contact's newest one.
+    pub previous_session_id: Option<Uuid>,
+    /// Until when loop detection stops the contact's messages.
+    pub paused_until: Option<DateTime<Utc>>,
+    /// How long the session may be inactive, by the current version of its agent.
+    pub warn_after_seconds: i32,
     /// What the project allows to a contact.
     pub limits: ContactLimits,
     /// What the contact sent before.
@@ -65,16 +64,6 @@ pub struct Session {
     pub runs_at_once: bool,
     /// How long the session may be inactive, as it was computed with the last message.
     pub warn_after_seconds: i32,
-    /// The same by the agent's current version.
-    pub current_warn_after_seconds: i32,
-}
-
-/// The newest session of a contact.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Newest {
-    pub id: Uuid,
-    /// Until when loop detection stops the contact's messages.
-    pub paused_until: Option<DateTime<Utc>>,
 }
 
 /// What becomes of an inbound message.
@@ -83,7 +72,7 @@ pub enum Decision {
     /// It was stored before.
     Duplicate { message_id: Uuid, session_id: Uuid },
     /// It fits no session and is kept as it came.
-    Quarantine { reason: &'static str },
+    Quarantine { reason: RejectReason },
     /// It is stored.
     Store(Store),
 }
@@ -91,11 +80,24 @@ pub enum Decision {
 /// How an inbound message is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Store {
-    /// The session that it joins; `None` opens one.
-    pub session_id: Option<Uuid>,
+    /// Where it is stored.
+    pub session: Target,
     pub kind: MessageKind,
     /// What follows.
     pub effect: Effect,
+    /// Our messages to the contact that are not sent if they still wait, because they are no longer true.
+    pub withdraws: &'static [MessageKind],
+    /// Until when loop detection stops the contact's messages from now on.
+    pub paused_until: Option<DateTime<Utc>>,
+}
+
+/// The session of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// The message joins this session.
+    Join(Uuid),
+    /// The message opens a session, which follows the contact's previous one.
+    Open { previous: Option<Uuid> },
 }
 
 /// What follows from a stored message.
@@ -114,8 +116,6 @@ pub enum Effect {
 pub struct Answer {
     pub turn: Turn,
     pub inactivity: Inactivity,
-    /// Whether a warning that was not sent yet is withdrawn.
-    pub withdraws_warning: bool,
 }
 
 /// The turn that answers a message.
@@ -138,6 +138,17 @@ pub enum Inactivity {
     Keep,
 }
 
+impl Inactivity {
+    /// The word of the statement that stores messages.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Schedule => "schedule",
+            Self::BringForward => "bring_forward",
+            Self::Keep => "keep",
+        }
+    }
+}
+
 /// What a consent keyword does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeywordEffect {
@@ -153,22 +164,43 @@ const SHORTEST_WAIT_FOR_AN_ANSWER: i32 = 60;
 
 /// Decides about one inbound message. `facts` is `None` when no endpoint of ours is attached at its address.
 pub fn decide(inbound: &Inbound, facts: Option<&Facts>) -> Decision {
-    let facts = match (inbound.misfit, facts) {
+    let facts = match (inbound.reject_reason, facts) {
         (Some(reason), _) => return Decision::Quarantine { reason },
-        (None, None) => return Decision::Quarantine { reason: NOT_ATTACHED },
+        (None, None) => return Decision::Quarantine { reason: RejectReason::NumberNotAttached },
         (None, Some(facts)) => facts,
     };
     if let Some((message_id, session_id)) = facts.stored {
         return Decision::Duplicate { message_id, session_id };
     }
-    let session_id = facts.session.map(|session| session.id);
-    let store = |kind, effect| Decision::Store(Store { session_id, kind, effect });
-    match keyword(inbound.keyword, facts.opted_out) {
-        Some(keyword) => store(MessageKind::Keyword, Effect::Obey(obey(keyword, inbound.sent_at, facts))),
+    let (kind, effect) = match keyword(inbound.keyword, facts.opted_out) {
+        Some(keyword) => (MessageKind::Keyword, Effect::Obey(obey(keyword, inbound.sent_at, facts))),
         None => match skip_reason(facts) {
-            Some(reason) => store(MessageKind::Text, Effect::Skip(reason)),
-            None => store(MessageKind::Text, Effect::Answer(answer(inbound.permit, facts.session))),
+            Some(reason) => (MessageKind::Text, Effect::Skip(reason)),
+            None => (MessageKind::Text, Effect::Answer(answer(inbound.permit, facts))),
         },
+    };
+    Decision::Store(Store {
+        session: match facts.session {
+            Some(session) => Target::Join(session.id),
+            None => Target::Open { previous: facts.previous_session_id },
+        },
+        kind,
+        withdraws: withdraws(facts, &effect),
+        paused_until: match effect {
+            Effect::Skip(SkipReason::Repeats) => Some(facts.now + rate_limit::PAUSE),
+            Effect::Answer(_) | Effect::Skip(_) | Effect::Obey(_) => facts.paused_until,
+        },
+        effect,
+    })
+}
+
+/// A new session makes a warning and a closing message of the one before untrue. An answered message makes a warning of
+/// its own session untrue.
+fn withdraws(facts: &Facts, effect: &Effect) -> &'static [MessageKind] {
+    match (facts.session, effect) {
+        (None, _) if facts.previous_session_id.is_some() => &[MessageKind::Warning, MessageKind::Closing],
+        (Some(Session { status: SessionStatus::Warned, .. }), Effect::Answer(_)) => &[MessageKind::Warning],
+        (None | Some(_), Effect::Answer(_) | Effect::Skip(_) | Effect::Obey(_)) => &[],
     }
 }
 
@@ -197,17 +229,16 @@ fn skip_reason(facts: &Facts) -> Option<SkipReason> {
         // An ordinary message does not restore messages to its contact.
         return Some(SkipReason::OptedOut);
     }
-    let paused_until = facts.newest.and_then(|newest| newest.paused_until);
-    rate_limit::skip_reason(facts.limits, facts.recent, paused_until, facts.now)
+    rate_limit::skip_reason(facts.limits, facts.recent, facts.paused_until, facts.now)
         .or_else(|| facts.over_project_limit.then_some(SkipReason::ProjectTooFast))
 }
 
-fn answer(permit: Option<Uuid>, session: Option<Session>) -> Answer {
-    let Some(session) = session else {
-        return Answer { turn: Turn::Enqueue, inactivity: Inactivity::Schedule, withdraws_warning: false };
+fn answer(permit: Option<Uuid>, facts: &Facts) -> Answer {
+    let Some(session) = facts.session else {
+        return Answer { turn: Turn::Enqueue, inactivity: Inactivity::Schedule };
     };
     let is_claimed = permit == Some(session.agent_id) && session.runs_at_once && !session.has_turn;
-    let wait = session.current_warn_after_seconds;
+    let wait = facts.warn_after_seconds;
     let inactivity = if !session.engaged {
         Inactivity::Schedule
     } else if wait < session.warn_after_seconds || wait < SHORTEST_WAIT_FOR_AN_ANSWER {
@@ -215,11 +246,7 @@ fn answer(permit: Option<Uuid>, session: Option<Session>) -> Answer {
     } else {
         Inactivity::Keep
     };
-    Answer {
-        turn: if is_claimed { Turn::Claim } else { Turn::Enqueue },
-        inactivity,
-        withdraws_warning: session.status == SessionStatus::Warned,
-    }
+    Answer { turn: if is_claimed { Turn::Claim } else { Turn::Enqueue }, inactivity }
 }
 
 #[cfg(test)]
@@ -231,16 +258,18 @@ mod tests {
     const AGENT: Uuid = Uuid::from_u128(1);
     const SESSION: Uuid = Uuid::from_u128(2);
     const MESSAGE: Uuid = Uuid::from_u128(3);
+    const NEW: Target = Target::Open { previous: None };
 
     fn facts() -> Facts {
         Facts {
             now: DateTime::UNIX_EPOCH,
             stored: None,
-            agent_id: AGENT,
             opted_out: false,
             consent_at: None,
             session: None,
-            newest: None,
+            previous_session_id: None,
+            paused_until: None,
+            warn_after_seconds: 86_400,
             limits: ContactLimits { per_minute: 3, repeats_in_five_minutes: 4 },
             recent: RecentMessages::default(),
             over_project_limit: false,
@@ -257,12 +286,11 @@ mod tests {
             has_turn: false,
             runs_at_once: true,
             warn_after_seconds: 86_400,
-            current_warn_after_seconds: 86_400,
         }
     }
 
-    fn stored(session_id: Option<Uuid>, kind: MessageKind, effect: Effect) -> Decision {
-        Decision::Store(Store { session_id, kind, effect })
+    fn stored(session: Target, kind: MessageKind, effect: Effect) -> Store {
+        Store { session, kind, effect, withdraws: &[], paused_until: None }
     }
 
     #[test]
@@ -271,11 +299,11 @@ mod tests {
         let plain = Inbound::default();
         for (inbound, facts, expected) in [
             (
-                Inbound { misfit: Some("from_missing"), ..plain },
+                Inbound { reject_reason: Some(RejectReason::NoMessageId), ..plain },
                 Some(&known),
-                Decision::Quarantine { reason: "from_missing" },
+                Decision::Quarantine { reason: RejectReason::NoMessageId },
             ),
-            (plain, None, Decision::Quarantine { reason: NOT_ATTACHED }),
+            (plain, None, Decision::Quarantine { reason: RejectReason::NumberNotAttached }),
             (plain, Some(&known), Decision::Duplicate { message_id: MESSAGE, session_id: SESSION }),
         ] {
             assert_eq!(decide(&inbound, facts), expected, "{inbound:?}");
@@ -296,7 +324,7 @@ mod tests {
             (Keyword::Help, &helped, KeywordEffect::Nothing),
         ] {
             let inbound = Inbound { keyword: Some(keyword), ..Inbound::default() };
-            let expected = stored(None, MessageKind::Keyword, Effect::Obey(effect));
+            let expected = Decision::Store(stored(NEW, MessageKind::Keyword, Effect::Obey(effect)));
             assert_eq!(decide(&inbound, Some(facts)), expected, "{keyword:?} {facts:?}");
         }
         let yes = Inbound { keyword: Some(Keyword::Yes), ..Inbound::default() };
@@ -316,59 +344,82 @@ mod tests {
             (Keyword::Help, &later, KeywordEffect::SendHelp),
         ] {
             let inbound = Inbound { keyword: Some(keyword), sent_at: Some(said), ..Inbound::default() };
-            let expected = stored(None, MessageKind::Keyword, Effect::Obey(effect));
+            let expected = Decision::Store(stored(NEW, MessageKind::Keyword, Effect::Obey(effect)));
             assert_eq!(decide(&inbound, Some(facts)), expected, "{keyword:?}");
         }
     }
 
     #[test]
     fn no_turn_answers_what_a_limit_stops() {
-        let paused = Some(Newest { id: SESSION, paused_until: Some(DateTime::UNIX_EPOCH + TimeDelta::seconds(1)) });
+        let later = DateTime::UNIX_EPOCH + TimeDelta::seconds(1);
+        let paused = Some(later);
+        let repeats = Some(DateTime::UNIX_EPOCH + TimeDelta::minutes(10));
         let fast = RecentMessages { alike: 0, in_last_minute: 3, passed_in_last_minute: 3 };
         let alike = RecentMessages { alike: 3, in_last_minute: 0, passed_in_last_minute: 0 };
-        for (facts, reason) in [
-            (Facts { opted_out: true, over_project_limit: true, newest: paused, ..facts() }, SkipReason::OptedOut),
-            (Facts { newest: paused, over_project_limit: true, ..facts() }, SkipReason::Paused),
-            (Facts { recent: alike, over_project_limit: true, ..facts() }, SkipReason::Repeats),
-            (Facts { recent: fast, over_project_limit: true, ..facts() }, SkipReason::ContactTooFast),
-            (Facts { over_project_limit: true, ..facts() }, SkipReason::ProjectTooFast),
+        for (facts, reason, paused_until) in [
+            (
+                Facts { opted_out: true, over_project_limit: true, paused_until: paused, ..facts() },
+                SkipReason::OptedOut,
+                paused,
+            ),
+            (Facts { paused_until: paused, over_project_limit: true, ..facts() }, SkipReason::Paused, paused),
+            (Facts { recent: alike, over_project_limit: true, ..facts() }, SkipReason::Repeats, repeats),
+            (Facts { recent: fast, over_project_limit: true, ..facts() }, SkipReason::ContactTooFast, None),
+            (Facts { over_project_limit: true, ..facts() }, SkipReason::ProjectTooFast, None),
         ] {
-            let expected = stored(None, MessageKind::Text, Effect::Skip(reason));
-            assert_eq!(decide(&Inbound::default(), Some(&facts)), expected, "{facts:?}");
+            let expected = Store { paused_until, ..stored(NEW, MessageKind::Text, Effect::Skip(reason)) };
+            assert_eq!(decide(&Inbound::default(), Some(&facts)), Decision::Store(expected), "{facts:?}");
         }
     }
 
     #[test]
     fn a_message_joins_the_session_and_its_turn_is_claimed_where_that_is_possible() {
         let other = Uuid::from_u128(9);
-        let usual = Answer { turn: Turn::Enqueue, inactivity: Inactivity::Keep, withdraws_warning: false };
-        for (permit, session, expected) in [
-            (None, session(), usual),
-            (Some(AGENT), session(), Answer { turn: Turn::Claim, ..usual }),
-            (Some(other), session(), usual),
-            (Some(AGENT), Session { has_turn: true, ..session() }, usual),
-            (Some(AGENT), Session { runs_at_once: false, ..session() }, usual),
-            (None, Session { engaged: false, ..session() }, Answer { inactivity: Inactivity::Schedule, ..usual }),
+        let usual = Answer { turn: Turn::Enqueue, inactivity: Inactivity::Keep };
+        let earlier = Answer { inactivity: Inactivity::BringForward, ..usual };
+        for (permit, session, warn_after_seconds, expected) in [
+            (None, session(), 86_400, usual),
+            (Some(AGENT), session(), 86_400, Answer { turn: Turn::Claim, ..usual }),
+            (Some(other), session(), 86_400, usual),
+            (Some(AGENT), Session { has_turn: true, ..session() }, 86_400, usual),
+            (Some(AGENT), Session { runs_at_once: false, ..session() }, 86_400, usual),
             (
                 None,
-                Session { current_warn_after_seconds: 3600, ..session() },
-                Answer { inactivity: Inactivity::BringForward, ..usual },
+                Session { engaged: false, ..session() },
+                86_400,
+                Answer { inactivity: Inactivity::Schedule, ..usual },
             ),
-            (
-                None,
-                Session { current_warn_after_seconds: 30, warn_after_seconds: 30, ..session() },
-                Answer { inactivity: Inactivity::BringForward, ..usual },
-            ),
-            (None, Session { current_warn_after_seconds: 90_000, ..session() }, usual),
-            (None, Session { status: SessionStatus::Warned, ..session() }, Answer { withdraws_warning: true, ..usual }),
+            (None, session(), 3600, earlier),
+            (None, Session { warn_after_seconds: 30, ..session() }, 30, earlier),
+            (None, session(), 90_000, usual),
         ] {
             let inbound = Inbound { permit, ..Inbound::default() };
-            let facts = Facts { session: Some(session), ..facts() };
-            let expected = stored(Some(SESSION), MessageKind::Text, Effect::Answer(expected));
-            assert_eq!(decide(&inbound, Some(&facts)), expected, "{session:?}");
+            let facts = Facts { session: Some(session), warn_after_seconds, ..facts() };
+            let expected = stored(Target::Join(SESSION), MessageKind::Text, Effect::Answer(expected));
+            assert_eq!(decide(&inbound, Some(&facts)), Decision::Store(expected), "{session:?}");
         }
-        let new = Answer { turn: Turn::Enqueue, inactivity: Inactivity::Schedule, withdraws_warning: false };
+        let new = Answer { turn: Turn::Enqueue, inactivity: Inactivity::Schedule };
         let inbound = Inbound { permit: Some(AGENT), ..Inbound::default() };
-        assert_eq!(decide(&inbound, Some(&facts())), stored(None, MessageKind::Text, Effect::Answer(new)));
+        let expected = Decision::Store(stored(NEW, MessageKind::Text, Effect::Answer(new)));
+        assert_eq!(decide(&inbound, Some(&facts())), expected);
+    }
+
+    #[test]
+    fn a_warning_and_a_closing_are_withdrawn_when_they_are_no_longer_true() {
+        let warned = Some(Session { status: SessionStatus::Warned, ..session() });
+        let out = Facts { opted_out: true, ..facts() };
+        let none: &[MessageKind] = &[];
+        for (session, previous_session_id, facts, expected) in [
+            (warned, None, facts(), &[MessageKind::Warning][..]),
+            (warned, None, out.clone(), none),
+            (Some(session()), None, facts(), none),
+            (None, None, facts(), none),
+            (None, Some(MESSAGE), facts(), &[MessageKind::Warning, MessageKind::Closing]),
+            (None, Some(MESSAGE), out, &[MessageKind::Warning, MessageKind::Closing]),
+        ] {
+            let facts = Facts { session, previous_session_id, ..facts };
+            let decision = decide(&Inbound::default(), Some(&facts));
+            assert!(matches!(decision, Decision::Store(Store { withdraws, .. }) if withdraws == expected), "{facts:?}");
+        }
     }
 }

@@ -108,6 +108,8 @@ words! {
         ChannelNotSupported = "channel_not_supported",
         /// It came from nobody, or from a name instead of a number.
         SenderCannotBeAnswered = "sender_cannot_be_answered",
+        /// It came to a number that is not attached.
+        NumberNotAttached = "number_not_attached",
     }
 }
 

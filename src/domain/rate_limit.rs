@@ -1,6 +1,9 @@
 //! Limits on what one contact sends: messages in a minute, and the same message again and again (loop detection).
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, TimeDelta, Utc};
+use uuid::Uuid;
 
 use super::message::SkipReason;
 
@@ -49,6 +52,27 @@ pub fn skip_reason(
     (limits.per_minute > 0 && too_fast).then_some(SkipReason::ContactTooFast)
 }
 
+/// How many messages of each project in a batch are still within the project's limit in a minute.
+#[derive(Debug, Default)]
+pub struct ProjectAllowances {
+    left: HashMap<Uuid, i32>,
+}
+
+impl ProjectAllowances {
+    /// Whether one more message of a project may be answered. `allowance`: how many of the whole batch may be; `None` when
+    /// the project has no limit.
+    pub fn admits(&mut self, project_id: Uuid, allowance: Option<i32>) -> bool {
+        allowance.is_none_or(|allowance| *self.left.entry(project_id).or_insert(allowance) > 0)
+    }
+
+    /// Counts a message that is answered.
+    pub fn use_one(&mut self, project_id: Uuid) {
+        if let Some(left) = self.left.get_mut(&project_id) {
+            *left -= 1;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,5 +112,22 @@ mod tests {
             let limits = ContactLimits { per_minute: 0, repeats_in_five_minutes: repeats };
             assert_eq!(skip_reason(limits, RecentMessages::default(), paused_until, now), expected);
         }
+    }
+
+    #[test]
+    fn a_project_has_as_many_messages_of_a_batch_answered_as_its_limit_admits() {
+        let (limited, free) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let mut allowances = ProjectAllowances::default();
+        for admitted in [true, true, false, false] {
+            assert_eq!(allowances.admits(limited, Some(2)), admitted);
+            if admitted {
+                allowances.use_one(limited);
+            }
+            assert!(allowances.admits(free, None));
+            allowances.use_one(free);
+        }
+        // What a limit of its contact stops uses nothing.
+        let mut allowances = ProjectAllowances::default();
+        assert!(allowances.admits(limited, Some(1)) && allowances.admits(limited, Some(1)));
     }
 }

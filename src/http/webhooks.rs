@@ -17,14 +17,13 @@ use crate::domain::carrier_account::{CarrierAccount, CarrierKind};
 use crate::domain::consent::Keyword;
 use crate::domain::delivery::{DeliveryErrorClass, ReportOutcome};
 use crate::domain::job::JobKind;
-use crate::domain::message::RejectReason;
 use crate::http::body::{self, HeldBody, Reading};
 use crate::http::problem::Problem;
 use crate::jobs::ingest::Ingest;
 use crate::storage::carrier_account::Accounts;
 use crate::storage::database;
 use crate::storage::delivery::Report;
-use crate::storage::ingest::{Attachment, NotIngested, Text};
+use crate::storage::ingest::{Attachment, InboundMessage, NotIngested};
 use crate::storage::{Storage, delivery, ingest};
 use crate::telemetry::masked;
 
@@ -158,7 +157,7 @@ async fn ingest_message(
     let (from, to, carrier_sid) = (masked(&inbound.from), masked(&inbound.to), inbound.carrier_id.clone());
     let attachment = |media: InboundMedia| Attachment::at(media.url, Some(media.content_type));
     let storing = webhooks.state.ingest.message(
-        Text {
+        InboundMessage {
             project_id,
             carrier_sid: inbound.carrier_id,
             to: inbound.to,
@@ -166,9 +165,9 @@ async fn ingest_message(
             body: inbound.body,
             media: inbound.media.into_iter().map(attachment).collect(),
             form: verified.body.take(),
-            misfit: inbound.reject_reason.map(RejectReason::as_str),
+            reject_reason: inbound.reject_reason,
             keyword,
-            said_at: None,
+            sent_at: None,
             permit: None,
         },
         deadline,
@@ -179,17 +178,17 @@ async fn ingest_message(
     })?;
     match &outcome {
         ingest::IngestOutcome::Stored { session_id, .. } => {
-            tracing::info!(%session_id, carrier_sid, from, to, "text stored");
+            tracing::info!(%session_id, carrier_sid, from, to, "message stored");
         }
-        ingest::IngestOutcome::Noted { session_id, reason, .. } => {
-            metrics::counter!("textback_texts_noted_total", "reason" => reason.clone()).increment(1);
-            tracing::info!(%session_id, carrier_sid, from, to, reason, "text stored; no agent answers it");
+        ingest::IngestOutcome::Skipped { session_id, reason, .. } => {
+            metrics::counter!("textback_messages_skipped_total", "reason" => reason.as_str()).increment(1);
+            tracing::info!(%session_id, carrier_sid, from, to, %reason, "message stored; no agent answers it");
         }
         ingest::IngestOutcome::Duplicate { session_id, .. } => {
-            tracing::info!(%session_id, carrier_sid, from, to, "text was stored before");
+            tracing::info!(%session_id, carrier_sid, from, to, "message was stored before");
         }
         ingest::IngestOutcome::Quarantined { reason } => {
-            tracing::warn!(%project_id, reason, carrier_sid, from, to, "text fits no session; it is kept in quarantine");
+            tracing::warn!(%project_id, reason, carrier_sid, from, to, "message fits no session; it is kept in quarantine");
         }
     }
     Ok(outcome.as_str())
@@ -247,7 +246,7 @@ async fn quarantine(
 ) -> Result<(), Problem> {
     let mut connection = webhooks.state.storage.connection().await?;
     let (project_id, body) = (verified.account.project_id, verified.body.bytes());
-    ingest::quarantine_status(&mut connection, project_id, reason, carrier_id, body).await?;
+    crate::storage::quarantine::keep_status(&mut connection, project_id, reason, carrier_id, body).await?;
     Ok(())
 }
 

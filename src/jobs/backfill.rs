@@ -11,7 +11,6 @@ use crate::carriers::message::{InboundMedia, ReceivedMessage};
 use crate::domain::carrier_account::CarrierAccount;
 use crate::domain::consent::Keyword;
 use crate::domain::job::JobKind;
-use crate::domain::message::RejectReason;
 use crate::failpoint;
 use crate::jobs::Shared;
 use crate::jobs::carrier_calls::CarrierCalls;
@@ -24,7 +23,7 @@ use crate::jobs::turns::Turns;
 use crate::storage::Storage;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
-use crate::storage::ingest::{self, Attachment, IngestOutcome, Text};
+use crate::storage::ingest::{self, Attachment, InboundMessage, IngestOutcome};
 use crate::storage::number::{self, BackfillClaim};
 
 /// How many numbers are backfilled at a time.
@@ -120,7 +119,7 @@ impl InboundBackfill {
         let keyword = Keyword::of(&inbound.body);
         let attachment = |media: InboundMedia| Attachment::at(media.url, Some(media.content_type));
         let storing = self.ingest.message(
-            Text {
+            InboundMessage {
                 project_id: account.project_id,
                 carrier_sid: inbound.carrier_id,
                 to: inbound.to,
@@ -128,15 +127,15 @@ impl InboundBackfill {
                 body: inbound.body,
                 media: inbound.media.into_iter().map(attachment).collect(),
                 form,
-                misfit: inbound.reject_reason.map(RejectReason::as_str),
+                reject_reason: inbound.reject_reason,
                 keyword,
-                said_at: message.received_at,
+                sent_at: message.received_at,
                 permit: None,
             },
             Instant::now() + STORED_WITHIN,
         );
         let outcome = failpoint::during("read_back.in_commit", storing).await.map_err(|error| error.to_string())?;
-        if let IngestOutcome::Stored { session_id, .. } | IngestOutcome::Noted { session_id, .. } = &outcome {
+        if let IngestOutcome::Stored { session_id, .. } | IngestOutcome::Skipped { session_id, .. } = &outcome {
             tracing::warn!(%session_id, carrier_sid = message.carrier_id, "a message whose webhook never came was backfilled");
         }
         metrics::counter!("textback_read_back_total", "result" => outcome.as_str()).increment(1);

@@ -14,7 +14,7 @@ use crate::jobs::runtime::local_queue::LocalQueue;
 use crate::jobs::turns::Turns;
 use crate::storage::Storage;
 use crate::storage::batcher::BatchError;
-use crate::storage::ingest::{self, IngestOutcome, Ingested, NotIngested, Text, TurnPermit};
+use crate::storage::ingest::{self, InboundMessage, IngestOutcome, Ingested, NotIngested, TurnPermit};
 
 /// Stores inbound messages. Cheap to clone; all clones are the same.
 #[derive(Clone)]
@@ -47,15 +47,17 @@ impl Ingest {
     /// Stores a message, waiting until `deadline` at most. When this returns an outcome, it is committed. After a
     /// time-out the message may still be committed a moment later. If the carrier sends it again, its id keeps it one
     /// message.
-    pub async fn message(&self, mut text: Text, deadline: Instant) -> Result<IngestOutcome, NotIngested> {
-        let contact = ingest::contact_key(&text);
+    pub async fn message(&self, mut message: InboundMessage, deadline: Instant) -> Result<IngestOutcome, NotIngested> {
+        let contact = ingest::contact_key(&message);
         let storing = async {
-            let Some(local) = &self.local_turns else { return Ok(ingest::store(&self.storage, text).await?.outcome) };
-            match local.reserve(&mut text) {
-                Some(permit) => local.clone().store(self.storage.clone(), text, permit).await,
+            let Some(local) = &self.local_turns else {
+                return Ok(ingest::store(&self.storage, message).await?.outcome);
+            };
+            match local.reserve(&mut message) {
+                Some(permit) => local.clone().store(self.storage.clone(), message, permit).await,
                 None => {
-                    let (project_id, number) = (text.project_id, text.to.clone());
-                    let stored = ingest::store(&self.storage, text).await?;
+                    let (project_id, number) = (message.project_id, message.to.clone());
+                    let stored = ingest::store(&self.storage, message).await?;
                     local.learn(project_id, number, stored.agent_id);
                     Ok(stored.outcome)
                 }
@@ -67,21 +69,26 @@ impl Ingest {
 
 impl LocalTurns {
     /// Reserves a slot for the turn of a message, and names its agent in the message.
-    fn reserve(&self, text: &mut Text) -> Option<Permit> {
-        let agent_id = *self.agents().get(&text.project_id)?.get(&text.to)?;
-        let permit = self.queue.reserve(Owner::of_project(agent_id, text.project_id))?;
-        text.permit = Some(TurnPermit { agent_id, lease_seconds: self.queue.job().lease_seconds() });
+    fn reserve(&self, message: &mut InboundMessage) -> Option<Permit> {
+        let agent_id = *self.agents().get(&message.project_id)?.get(&message.to)?;
+        let permit = self.queue.reserve(Owner::of_project(agent_id, message.project_id))?;
+        message.permit = Some(TurnPermit { agent_id, lease_seconds: self.queue.job().lease_seconds() });
         Some(permit)
     }
 
     /// Stores a message and runs its turn, if it was claimed. A task of its own does both, so that a request that is
     /// cut off leaves no claimed turn behind.
-    async fn store(self: Arc<Self>, storage: Storage, text: Text, permit: Permit) -> Result<IngestOutcome, BatchError> {
+    async fn store(
+        self: Arc<Self>,
+        storage: Storage,
+        message: InboundMessage,
+        permit: Permit,
+    ) -> Result<IngestOutcome, BatchError> {
         let (answer, answered) = oneshot::channel();
         let local = self.clone();
         self.tasks.spawn(async move {
-            let (project_id, number) = (text.project_id, text.to.clone());
-            match ingest::store(&storage, text).await {
+            let (project_id, number) = (message.project_id, message.to.clone());
+            match ingest::store(&storage, message).await {
                 Ok(Ingested { outcome, agent_id, claim }) => {
                     // Nobody waits for the outcome if the request was cut off.
                     let _ = answer.send(Ok(outcome));

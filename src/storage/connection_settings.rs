@@ -14,7 +14,7 @@ pub const SETTINGS: [(&str, &str); 12] = [
     // Twilio waits 15 s for a webhook's response, so no statement may take longer.
     ("statement_timeout", "12s"),
     ("lock_timeout", "5s"),
-    ("idle_in_transaction_session_timeout", "10s"),
+    ("idle_in_transaction_session_timeout", "4s"),
     // An acknowledged message must be on disk, and a decision under a lock must see what was committed before it. The
     // database's own defaults must not change that.
     ("synchronous_commit", "on"),

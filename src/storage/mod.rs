@@ -24,6 +24,7 @@ pub mod number;
 pub mod outbound_limits;
 pub mod pagination;
 pub mod project;
+pub mod quarantine;
 mod reference_data;
 pub mod scheduled_message;
 mod schema;
@@ -51,7 +52,7 @@ use notifier::Notifier;
 pub struct Storage {
     pool: PgPool,
     notifier: Arc<Notifier>,
-    intake: Batcher<ingest::Text, ingest::Ingested>,
+    intake: Batcher<ingest::InboundMessage, ingest::Ingested>,
     ingest: health::Ingest,
     turns: Batcher<turn::Settlement, turn::Settled>,
     deliveries: Batcher<delivery::Settlement, delivery::Settled>,
@@ -63,8 +64,8 @@ impl Storage {
         let pool = database::pool(url, max_connections)?;
         Ok(Self {
             ingest: health::Ingest::default(),
-            intake: Batcher::start(pool.clone(), RetryBudget::Carrier, |connection, texts| {
-                Box::pin(ingest::flush_somehow(connection, texts))
+            intake: Batcher::start(pool.clone(), RetryBudget::Carrier, |connection, messages| {
+                Box::pin(ingest::flush(connection, messages))
             }),
             turns: Batcher::start(pool.clone(), RetryBudget::Person, |connection, settlements| {
                 Box::pin(turn::flush(connection, settlements))

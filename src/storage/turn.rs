@@ -62,59 +62,7 @@ pub struct Claim {
     pub history: Json<Vec<HistoryEntry>>,
 }
 
-/// What a statement that stores messages returns of the session whose turn it claims.
-#[derive(Debug, FromRow)]
-pub(super) struct ClaimedSession {
-    number_id: Uuid,
-    origin: SessionOrigin,
-    begun_by_agent: bool,
-    agent_id: Uuid,
-    agent_version: i32,
-    started: bool,
-    state: Json<Map<String, Value>>,
-    language: Option<String>,
-    handled_seq: i64,
-}
-
-/// A turn that was made and claimed with its message.
-pub(super) struct NewTurn {
-    pub turn_id: Uuid,
-    pub session_id: Uuid,
-    pub project_id: Uuid,
-    pub number: String,
-    pub contact: String,
-    pub token: Uuid,
-    pub claimed_at: DateTime<Utc>,
-}
-
 impl Claim {
-    /// The first claim of a turn that answers one message and reads no history, as the claim of its row would be.
-    pub(super) fn of_new_turn(turn: NewTurn, session: ClaimedSession, message: WaitingMessage) -> Self {
-        Self {
-            turn_id: turn.turn_id,
-            session_id: turn.session_id,
-            project_id: turn.project_id,
-            number_id: session.number_id,
-            origin: session.origin,
-            begun_by_agent: session.begun_by_agent,
-            number: turn.number,
-            contact: turn.contact,
-            channel: Channel::Sms,
-            token: turn.token,
-            attempt: 1,
-            failures: 0,
-            claimed_at: turn.claimed_at,
-            agent_id: session.agent_id,
-            agent_version: session.agent_version,
-            started: session.started,
-            state: session.state,
-            language: session.language,
-            handled_seq: session.handled_seq,
-            waiting: Json(vec![message]),
-            history: Json(Vec::new()),
-        }
-    }
-
     /// The newest message that the turn knows of: what comes later is not covered by its answer.
     pub fn seen_seq(&self) -> i64 {
         self.waiting.iter().map(|message| message.seq).max().unwrap_or(self.handled_seq)

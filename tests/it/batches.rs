@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use textback::domain::consent::Keyword;
+use textback::domain::message::SkipReason;
 use textback::storage::batcher::{BatchError, Batcher, RetryBudget};
-use textback::storage::ingest::{self, IngestOutcome, Text};
+use textback::storage::ingest::{self, InboundMessage, IngestOutcome};
 use textback::storage::project;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -144,8 +145,8 @@ async fn a_database_that_is_away_is_told_to_everybody_who_waits() {
     assert!(matches!(batcher.submit(1).await, Err(BatchError::Database(_))));
 }
 
-pub fn text(project_id: Uuid, from: &str, sid: &str, body: &str, keyword: Option<Keyword>) -> Text {
-    Text {
+pub fn text(project_id: Uuid, from: &str, sid: &str, body: &str, keyword: Option<Keyword>) -> InboundMessage {
+    InboundMessage {
         project_id,
         carrier_sid: Some(sid.to_owned()),
         to: NUMBER.to_owned(),
@@ -153,9 +154,9 @@ pub fn text(project_id: Uuid, from: &str, sid: &str, body: &str, keyword: Option
         body: body.to_owned(),
         media: Vec::new(),
         form: b"as it came".to_vec(),
-        misfit: None,
+        reject_reason: None,
         keyword,
-        said_at: None,
+        sent_at: None,
         permit: None,
     }
 }
@@ -191,11 +192,11 @@ async fn texts_of_one_batch_become_what_they_would_become_alone() {
     let words: Vec<&str> = taken.iter().map(|taken| taken.as_ref().expect("stored").outcome.as_str()).collect();
     assert_eq!(
         words,
-        ["stored", "noted", "stored", "stored", "noted", "duplicate", "stored", "stored", "quarantined", "stored"]
+        ["stored", "skipped", "stored", "stored", "skipped", "duplicate", "stored", "stored", "quarantined", "stored"]
     );
     let opted_out = &taken[4].as_ref().expect("stored").outcome;
-    let IngestOutcome::Noted { reason, .. } = opted_out else { panic!("{opted_out:?}") };
-    assert_eq!(reason, "opted_out");
+    let IngestOutcome::Skipped { reason, .. } = opted_out else { panic!("{opted_out:?}") };
+    assert_eq!(*reason, SkipReason::OptedOut);
     let kept = "select count(*) from quarantine where form = 'as it came'::bytea and carrier_sid = 'SM9'";
     assert_eq!(app.count(kept).await, 1);
 

@@ -304,7 +304,7 @@ async fn a_failing_account_is_paused_and_another_account_still_sends() {
     let text = async |project: &textback::storage::project::Project, account: &str, n: usize| {
         let stored = ingest::store(
             &app.storage,
-            ingest::Text {
+            ingest::InboundMessage {
                 project_id: project.id,
                 carrier_sid: Some(format!("SM{}{n}", &account[2..4])),
                 to: NUMBER.to_owned(),
@@ -312,9 +312,9 @@ async fn a_failing_account_is_paused_and_another_account_still_sends() {
                 body: "hi".to_owned(),
                 media: Vec::new(),
                 form: Vec::new(),
-                misfit: None,
+                reject_reason: None,
                 keyword: None,
-                said_at: None,
+                sent_at: None,
                 permit: None,
             },
         );

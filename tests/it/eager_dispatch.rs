@@ -10,7 +10,7 @@ use textback::jobs;
 use textback::jobs::ingest::Ingest;
 use textback::storage::claim_limits::ClaimLimits;
 use textback::storage::delivery;
-use textback::storage::ingest::{self, IngestOutcome, Ingested, Text, TurnPermit};
+use textback::storage::ingest::{self, InboundMessage, IngestOutcome, Ingested, TurnPermit};
 use textback::storage::turn::{self, Claim};
 use uuid::Uuid;
 
@@ -20,7 +20,7 @@ use crate::process_harness::{ExpectedReplies, ProcessHarness};
 
 const BEN: &str = "+14155550102";
 
-async fn message(app: &TestApp, from: &str, body: &str) -> Text {
+async fn message(app: &TestApp, from: &str, body: &str) -> InboundMessage {
     let project_id =
         sqlx::query_scalar("select id from project").fetch_one(app.storage.pool()).await.expect("a project");
     text(project_id, from, &format!("SM{}", Uuid::now_v7().simple()), body, None)
@@ -29,7 +29,7 @@ async fn message(app: &TestApp, from: &str, body: &str) -> Text {
 /// Stores a message for a process with a free slot for a turn of an agent.
 pub async fn store(app: &TestApp, from: &str, body: &str, agent_id: Uuid) -> Ingested {
     let permit = Some(TurnPermit { agent_id, lease_seconds: 30 });
-    let text = Text { permit, ..message(app, from, body).await };
+    let text = InboundMessage { permit, ..message(app, from, body).await };
     ingest::store(&app.storage, text).await.expect("stored")
 }
 

@@ -140,7 +140,7 @@ async fn workers_look_up_each_row_whatever_the_statistics_say() {
 }
 
 /// The statement that a function answers with, or from which it makes its answers, its parameter and variables made those of a prepared statement.
-async fn answer_of(app: &TestApp, function: &str) -> String {
+async fn answer_of(app: &TestApp, function: &str, row: &str) -> String {
     let read = "select prosrc from pg_proc where proname = $1 and pronamespace = 'textback'::regnamespace";
     let source: String =
         sqlx::query_scalar(read).bind(function).fetch_one(app.storage.pool()).await.expect("a function");
@@ -151,14 +151,15 @@ async fn answer_of(app: &TestApp, function: &str) -> String {
     let (answer, _) = answer.expect("an answer");
     let answer = answer.trim().trim_end_matches(';');
     answer
-        .replace("unnest(texts)", "unnest($1::incoming_text[])")
-        .replace("unnest(turns)", "unnest($1::turn_outcome[])")
-        .replace("unnest(deliveries)", "unnest($1::delivery_outcome[])")
+        .replace("unnest(messages)", &format!("unnest($1::{row}[])"))
+        .replace("unnest(turns)", &format!("unnest($1::{row}[])"))
+        .replace("unnest(deliveries)", &format!("unnest($1::{row}[])"))
         .replace("history || accepted", "history || '[]'::jsonb")
         .replace("seqs[", "('{}'::bigint[])[")
         .replace("(numbers)", "('{}'::uuid[])")
-        .replace("begin_token", "null::uuid")
-        .replace("begin_seconds", "30")
+        .replace("(allowances ", "('{}'::jsonb ")
+        .replace("claim_token", "null::uuid")
+        .replace("claim_seconds", "30")
         .replace("this_time", "now()")
         .replace("first_step", "'[]'::jsonb")
 }
@@ -167,19 +168,33 @@ async fn answer_of(app: &TestApp, function: &str) -> String {
 async fn a_batch_finds_each_of_its_rows_whatever_the_statistics_say() {
     let app = TestApp::new().await;
     sqlx::query("analyze").execute(app.storage.pool()).await.expect("analyzed");
-    for (function, wanted) in [
+    for (function, row, wanted) in [
         (
-            "ingest_fast_path",
+            "load_inbound",
+            "inbound_message",
             [
                 "carrier_message_is_recorded_once",
-                "a_session_has_one_inactivity_job",
-                "a_session_has_one_turn_at_a_time",
+                "one_session_not_closed_per_number_contact_and_channel",
+                "session_newest_of_a_contact",
             ],
         ),
-        ("settle_turns_fast_path", ["a_session_has_one_turn_at_a_time", "turn_1\n", "delivery_in_order_of_a_contact"]),
-        ("settle_deliveries", ["a_message_has_one_delivery", "delivery_in_order_of_a_contact", "Tid Scan on delivery"]),
+        (
+            "store_inbound",
+            "inbound_decision",
+            ["session_pk", "a_session_has_one_inactivity_job", "Tid Scan on session"],
+        ),
+        (
+            "settle_turns_fast_path",
+            "turn_outcome",
+            ["a_session_has_one_turn_at_a_time", "turn_1\n", "delivery_in_order_of_a_contact"],
+        ),
+        (
+            "settle_deliveries",
+            "delivery_outcome",
+            ["a_message_has_one_delivery", "delivery_in_order_of_a_contact", "Tid Scan on delivery"],
+        ),
     ] {
-        let plan = plan(&app, &answer_of(&app, function).await, "'{}'").await;
+        let plan = plan(&app, &answer_of(&app, function, row).await, "'{}'").await;
         keep(&app, &format!("plan of {function}"), &plan).await;
         must_look_up(&app, function, &plan, &[]).await;
         for part in wanted {

@@ -177,7 +177,7 @@ async fn held_messages_are_counted_and_rate_limits_can_be_changed() {
         .text()
         .await
         .expect("text");
-    assert!(metrics.contains("textback_texts_noted_total{reason=\"repeats\"}"), "{metrics}");
+    assert!(metrics.contains("textback_messages_skipped_total{reason=\"repeats\"}"), "{metrics}");
     app.guard(json!({"repeats_in_five_minutes": 0})).await;
     assert_eq!(app.answers(ADA, "a").await.pop().as_deref(), Some("2: a"));
     for wrong in [json!({"repeats_in_five_minutes": 1}), json!({"texts_per_contact_per_minute": -1}), json!({"x": 1})] {

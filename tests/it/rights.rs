@@ -95,8 +95,8 @@ async fn a_role_with_the_documented_rights_does_everything() {
             "grant execute on function textback.lock_contact(of_number uuid, of_contact text) to textback_app",
         ),
         (
-            "revoke usage on type textback.incoming_text from public",
-            "grant usage on type textback.incoming_text to textback_app",
+            "revoke usage on type textback.inbound_message from public",
+            "grant usage on type textback.inbound_message to textback_app",
         ),
         ("revoke usage on schema textback from textback_app", "grant usage on schema textback to textback_app"),
     ] {

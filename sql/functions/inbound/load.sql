@@ -1,0 +1,82 @@
+-- Locks the contacts of a batch of inbound messages, one message a contact, and returns what decides about each of them
+-- (domain/ingest.rs). No row: the message's number is not attached.
+--
+-- allowance: how many messages of the project in this batch its limit still admits; null without a limit. agent_id to
+-- warn_after_seconds: those of the session, or of the session that would be opened. The state only where the caller
+-- has a permit for a turn of the session's agent, because printing it is the most expensive part of a row.
+create or replace function load_inbound(messages inbound_message[])
+returns table (
+    ordinal integer, "now" timestamptz, number_id uuid, stored_message_id uuid, stored_session_id uuid, consent_kind text,
+    consent_at timestamptz, session_id uuid, session_status text, engaged boolean, has_turn boolean, session_warn_after_seconds integer,
+    previous_session_id uuid, paused_until timestamptz, agent_id uuid, agent_version integer, debounce_seconds integer,
+    reads_history boolean, warn_after_seconds integer, per_minute integer, repeats_in_five_minutes integer, alike integer,
+    in_last_minute integer, passed_in_last_minute integer, allowance integer, may_answer_help boolean,
+    origin text, begun_by_agent boolean, started boolean, state jsonb, language text, handled_seq bigint
+) language plpgsql
+-- One plan a connection. Plans for given values would be made five times before, 10 ms each, and are no better.
+set plan_cache_mode = force_generic_plan
+-- A batch that waits for a lock keeps all of its messages waiting: after a second they go one by one.
+set lock_timeout = '1s'
+set search_path = textback, pg_temp as $$
+declare
+    -- The attached numbers of the batch. The locks cover only these.
+    numbers    uuid[];
+    allowances jsonb;
+begin
+    numbers := array(select distinct number.id
+                       from unnest(messages) m
+                       join number on number.project_id = m.project_id and number.number = m."to" and number.detached_at is null);
+    -- Every batch takes its locks in this order, so two batches can't wait for each other. The same as lock_contact,
+    -- inline, because a call for each message cost 4 us.
+    perform pg_advisory_xact_lock(hashtextextended(contact.number_id::text || ' ' || contact."from", 0))
+       from (select number.id as number_id, m."from"
+               from unnest(messages) m
+               join number on number.project_id = m.project_id and number.number = m."to" and number.id = any (numbers)
+              order by number.id, m."from") contact;
+    allowances := count_inbound(messages);
+
+    return query
+    -- "limit 1" forces a look-up of each row. A join that was planned while there were few sessions would read all of
+    -- them for each batch later.
+    select m.ordinal, now(), number.id, stored.id, stored.session_id, consent.kind, consent.recorded_at, session.id, session.status::text,
+           session.engaged, turn.id is not null, session.warn_after_seconds, previous.id, coalesce(session.paused_until, previous.paused_until),
+           agent.id, running.version, running.debounce_seconds, running.reads_history, current.warn_after_seconds,
+           project.texts_per_contact_per_minute, project.repeats_in_five_minutes, recent.alike, recent.in_last_minute,
+           recent.passed_in_last_minute, (allowances ->> m.project_id::text)::integer,
+           m.asks_for_help and project.help_message is not null and not was_helped_lately(session.id),
+           session.origin::text, session.begun_by_turn is not null, session.started_at is not null,
+           case when m.agent_id = session.agent_id then session.state::jsonb end, session.language, session.handled_seq
+      from unnest(messages) m
+     cross join lateral (
+           select * from number where number.project_id = m.project_id and number.number = m."to" limit 1) number
+     cross join lateral (select * from project where project.id = m.project_id limit 1) project
+      left join lateral (
+           select message.id, message.session_id from message
+            where message.project_id = m.project_id and message.carrier_sid = m.carrier_sid limit 1) stored on true
+      left join lateral (
+           select consent.kind, consent.recorded_at from consent
+            where consent.number_id = number.id and consent.contact = m."from" order by consent.seq desc limit 1) consent on true
+      left join lateral (
+           select * from session
+            where session.number_id = number.id and session.contact = m."from" and session.channel = 'sms' and session.status <> 'closed'
+            limit 1 for update) session on true
+      left join lateral (
+           select earlier.id, earlier.paused_until from session earlier
+            where session.id is null and earlier.project_id = m.project_id and earlier.contact = m."from"
+              and earlier.number_id = number.id and earlier.channel = 'sms'
+            order by earlier.id desc limit 1) previous on true
+      left join lateral (select turn.id from turn where turn.session_id = session.id limit 1) turn on true
+     cross join lateral (select * from agent where agent.id = coalesce(session.agent_id, number.agent_id) limit 1) agent
+     cross join lateral (
+           select version.warn_after_seconds from agent_version version
+            where version.agent_id = agent.id and version.version = agent.current_version limit 1) current
+     cross join lateral (
+           select version.version, version.debounce_seconds, version.reads_history from agent_version version
+            where version.agent_id = agent.id and version.version = coalesce(session.agent_version, agent.current_version)
+            limit 1) running
+     cross join lateral recent_messages(
+           case when project.texts_per_contact_per_minute > 0 or project.repeats_in_five_minutes > 0 then coalesce(session.id, previous.id) end,
+           m.said) recent
+     -- Only these contacts are locked: another number may have been attached since.
+     where number.id = any (numbers);
+end $$;

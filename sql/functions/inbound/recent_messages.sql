@@ -1,0 +1,51 @@
+-- Counts what a contact sent lately, for the limits of domain/rate_limit.rs: messages in the last minute, those of them
+-- that got an answer, and messages of the last five minutes with the body `said` (null: none is alike). of_session: the
+-- contact's newest session, or null, which counts nothing.
+-- It also reads the contact's sessions before that one, if that one is younger than five minutes. So an agent that ends
+-- each session at once hides no loop.
+create or replace function recent_messages(
+    of_session uuid, said text, out alike integer, out in_last_minute integer, out passed_in_last_minute integer
+) language plpgsql stable
+set search_path = textback, pg_temp as $$
+declare
+    newest    record;
+    recent    uuid[] := array[of_session];
+    of_recent uuid;
+    message   record;
+begin
+    alike := 0;
+    in_last_minute := 0;
+    passed_in_last_minute := 0;
+    if of_session is null then
+        return;
+    end if;
+    select session.project_id, session.number_id, session.contact, session.opened_at, session.last_message_at into newest
+      from session where session.id = of_session;
+    if newest.last_message_at < now() - interval '5 minutes' then
+        return;
+    end if;
+    if newest.opened_at > now() - interval '5 minutes' then
+        recent := array(
+            select id
+              from (select id, number_id, last_message_at from session
+                     where project_id = newest.project_id and contact = newest.contact order by id desc limit 100) latest
+             where number_id = newest.number_id and last_message_at > now() - interval '5 minutes');
+    end if;
+
+    -- Row by row, newest first, so a long conversation costs no more than its last five minutes. A thousand rows are
+    -- enough, because a contact with so many messages in a minute is over the limit.
+    foreach of_recent in array recent loop
+        for message in
+            select body, skip_reason, created_at from message
+             where session_id = of_recent and direction = 'inbound' and kind = 'text'
+             order by seq desc limit 1000
+        loop
+            exit when message.created_at <= now() - interval '5 minutes';
+            alike := alike + coalesce(message.body = said, false)::integer;
+            if message.created_at > now() - interval '1 minute' then
+                in_last_minute := in_last_minute + 1;
+                passed_in_last_minute := passed_in_last_minute + (message.skip_reason is null)::integer;
+            end if;
+        end loop;
+    end loop;
+end $$;

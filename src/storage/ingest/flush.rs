@@ -1,0 +1,217 @@
+//! Ingests a batch of messages in one transaction: locks and facts, the decisions, the writes.
+
+use std::collections::HashMap;
+
+use serde_json::{Value, json};
+use sqlx::types::Json;
+use sqlx::{Connection, PgConnection};
+use uuid::Uuid;
+
+use crate::domain::ingest::{self, Decision, Effect, Inbound};
+use crate::domain::rate_limit::ProjectAllowances;
+use crate::domain::session::Channel;
+use crate::failpoint;
+use crate::storage::ingest::load::{Loaded, load};
+use crate::storage::ingest::store::{self, ToStore};
+use crate::storage::ingest::{InboundMessage, IngestOutcome, Ingested};
+use crate::storage::turn::{Claim, WaitingMessage};
+use crate::storage::{database, new_id, quarantine};
+
+/// Stores all messages in one transaction. Returns one outcome a message, in their order.
+///
+/// Only a turn that is claimed at once needs the session's state. If the state can't be read, the messages are stored
+/// without claims, and the claim of the turn sets the session aside. A single message that the database refuses is kept
+/// in quarantine; of several, the caller tries one by one.
+pub async fn flush(
+    connection: &mut PgConnection,
+    mut messages: Vec<InboundMessage>,
+) -> Result<Vec<Ingested>, sqlx::Error> {
+    if messages.iter().any(|message| message.permit.is_some()) {
+        match ingest(connection, &messages).await {
+            Err(error) if database::is_of_the_data(&error) => database::count_retry("unreadable_row"),
+            ingested => return ingested,
+        }
+        messages.iter_mut().for_each(|message| message.permit = None);
+    }
+    match (ingest(connection, &messages).await, messages.as_slice()) {
+        (Err(error), [message]) => match refusal(&error) {
+            Some(reason) => Ok(vec![keep(connection, message, reason).await?]),
+            None => Err(error),
+        },
+        (ingested, _) => ingested,
+    }
+}
+
+/// A message with its position in the batch.
+type Positioned<'a> = (usize, &'a InboundMessage);
+
+async fn ingest(connection: &mut PgConnection, messages: &[InboundMessage]) -> Result<Vec<Ingested>, sqlx::Error> {
+    failpoint::reach("intake.before_insert");
+    let storing = async {
+        let mut ingested = Vec::with_capacity(messages.len());
+        let mut transaction = connection.begin().await?;
+        for pass in passes(messages) {
+            ingested.extend(ingest_pass(&mut transaction, &pass).await?);
+        }
+        transaction.commit().await?;
+        Ok::<_, sqlx::Error>(ingested)
+    };
+    let mut ingested: Vec<(usize, Ingested)> = failpoint::during("intake.in_commit", storing).await?;
+    failpoint::reach("intake.after_commit");
+    ingested.sort_by_key(|(position, _)| *position);
+    Ok(ingested.into_iter().map(|(_, ingested)| ingested).collect())
+}
+
+/// Divides a batch so that each part has at most one message of a contact, and each contact's messages keep their order:
+/// what decides about a message includes what the message before it did.
+fn passes(messages: &[InboundMessage]) -> Vec<Vec<Positioned<'_>>> {
+    let mut earlier: HashMap<(Uuid, &str, &str), usize> = HashMap::with_capacity(messages.len());
+    let mut passes: Vec<Vec<Positioned<'_>>> = Vec::new();
+    for (position, message) in messages.iter().enumerate() {
+        let before = earlier.entry((message.project_id, &message.to, &message.from)).or_default();
+        if passes.len() == *before {
+            passes.push(Vec::new());
+        }
+        if let Some(pass) = passes.get_mut(*before) {
+            pass.push((position, message));
+        }
+        *before += 1;
+    }
+    passes
+}
+
+async fn ingest_pass(
+    connection: &mut PgConnection,
+    pass: &[Positioned<'_>],
+) -> Result<Vec<(usize, Ingested)>, sqlx::Error> {
+    let fits = pass.iter().copied().filter(|(_, message)| message.reject_reason.is_none());
+    let loaded = load(connection, fits).await?;
+    let decisions = decide(pass, &loaded);
+
+    let mut ingested = Vec::with_capacity(pass.len());
+    let mut to_store = Vec::with_capacity(pass.len());
+    let mut positions = Vec::with_capacity(pass.len());
+    for ((position, message), decision) in pass.iter().zip(&decisions) {
+        match (decision, loaded.get(position)) {
+            (Decision::Store(decided), Some(loaded)) => {
+                to_store.push(ToStore::new(message, loaded, decided));
+                positions.push(*position);
+            }
+            (Decision::Duplicate { message_id, session_id }, _) => {
+                let outcome = IngestOutcome::Duplicate { message_id: *message_id, session_id: *session_id };
+                ingested.push((*position, Ingested { outcome, agent_id: None, claim: None }));
+            }
+            (Decision::Quarantine { reason }, _) => {
+                ingested.push((*position, keep(connection, message, reason.as_str().to_owned()).await?));
+            }
+            (Decision::Store(_), None) => return Err(sqlx::Error::RowNotFound),
+        }
+    }
+
+    let token = new_id();
+    // It is the same for all turns of a process.
+    let lease_seconds = pass.iter().filter_map(|(_, message)| message.permit).map(|permit| permit.lease_seconds).max();
+    let seqs = store::store(connection, &to_store, token, lease_seconds).await?;
+    store::apply_effects(connection, &to_store).await?;
+    for (position, stored) in positions.into_iter().zip(&to_store) {
+        let seq = *seqs.get(&stored.message_id).ok_or(sqlx::Error::RowNotFound)?;
+        ingested.push((position, ingested_by(stored, seq, token)));
+    }
+    Ok(ingested)
+}
+
+fn decide(pass: &[Positioned<'_>], loaded: &HashMap<usize, Loaded>) -> Vec<Decision> {
+    let mut allowances = ProjectAllowances::default();
+    let mut decisions = Vec::with_capacity(pass.len());
+    for (position, message) in pass {
+        let inbound = Inbound {
+            reject_reason: message.reject_reason,
+            keyword: message.keyword,
+            sent_at: message.sent_at,
+            permit: message.permit.map(|permit| permit.agent_id),
+        };
+        let facts = loaded.get(position).map(|loaded| {
+            let over_project_limit = !allowances.admits(message.project_id, loaded.allowance);
+            loaded.facts(over_project_limit)
+        });
+        let decision = ingest::decide(&inbound, facts.as_ref());
+        if let Decision::Store(ingest::Store { effect: Effect::Answer(_), .. }) = decision {
+            allowances.use_one(message.project_id);
+        }
+        decisions.push(decision);
+    }
+    decisions
+}
+
+fn ingested_by(stored: &ToStore<'_>, seq: i64, token: Uuid) -> Ingested {
+    let (session_id, message_id) = (stored.session_id, stored.message_id);
+    match stored.skip_reason() {
+        Some(reason) => {
+            Ingested { outcome: IngestOutcome::Skipped { session_id, message_id, reason }, agent_id: None, claim: None }
+        }
+        None => Ingested {
+            outcome: IngestOutcome::Stored { session_id, message_id },
+            agent_id: Some(stored.loaded.agent_id),
+            claim: claim(stored, seq, token).map(Box::new),
+        },
+    }
+}
+
+/// The claim of the message's turn, if the caller runs it: the turn is new, and answers this message alone.
+fn claim(stored: &ToStore<'_>, seq: i64, token: Uuid) -> Option<Claim> {
+    let (message, loaded) = (stored.message, stored.loaded);
+    let (origin, state, handled_seq) = (loaded.origin?, loaded.state.clone()?, loaded.handled_seq?);
+    let media = message.media.iter().map(|attachment| {
+        json!({"id": attachment.id, "url": attachment.url, "content_type": attachment.content_type, "bytes": null})
+    });
+    let waiting =
+        WaitingMessage { id: stored.message_id, seq, text: message.body.clone(), media: Value::Array(media.collect()) };
+    stored.is_claimed().then(|| Claim {
+        turn_id: stored.turn_id,
+        session_id: stored.session_id,
+        project_id: message.project_id,
+        number_id: loaded.number_id,
+        origin,
+        begun_by_agent: loaded.begun_by_agent,
+        number: message.to.clone(),
+        contact: message.from.clone(),
+        channel: Channel::Sms,
+        token,
+        attempt: 1,
+        failures: 0,
+        claimed_at: loaded.now,
+        agent_id: loaded.agent_id,
+        agent_version: loaded.agent_version,
+        started: loaded.started,
+        state,
+        language: loaded.language.clone(),
+        handled_seq,
+        waiting: Json(vec![waiting]),
+        history: Json(Vec::new()),
+    })
+}
+
+/// Why the database will always refuse a message: a value can't be stored (class 22), breaks a constraint (class 23), or
+/// exceeds an index's limit (class 54). The carrier would send such a message again and again. A row that another
+/// transaction wrote first (23505) is found by a retry.
+///
+/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+fn refusal(error: &sqlx::Error) -> Option<String> {
+    let refused = error.as_database_error()?;
+    let code = refused.code()?;
+    if code == "23505" || !["22", "23", "54"].iter().any(|class| code.starts_with(class)) {
+        return None;
+    }
+    Some(refused.constraint().map_or_else(|| format!("refused_by_the_database_{code}"), str::to_owned))
+}
+
+/// Keeps a message in quarantine, as it came.
+async fn keep(
+    connection: &mut PgConnection,
+    message: &InboundMessage,
+    reason: String,
+) -> Result<Ingested, sqlx::Error> {
+    quarantine::keep_message(connection, message.project_id, &reason, message.carrier_sid.as_deref(), &message.form)
+        .await?;
+    Ok(Ingested { outcome: IngestOutcome::Quarantined { reason }, agent_id: None, claim: None })
+}

@@ -1,0 +1,145 @@
+//! Loads what decides about inbound messages, under the locks of their contacts.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
+use sqlx::PgConnection;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use crate::domain::consent::{ConsentKind, Keyword};
+use crate::domain::ingest::{Facts, Session};
+use crate::domain::rate_limit::{ContactLimits, RecentMessages};
+use crate::domain::session::{SessionOrigin, SessionStatus};
+use crate::storage::composite::composite;
+use crate::storage::ingest::InboundMessage;
+
+/// A message as the statement takes it.
+#[derive(Debug, sqlx::Encode)]
+struct MessageRow<'a> {
+    ordinal: i32,
+    project_id: Uuid,
+    to: &'a str,
+    from: &'a str,
+    carrier_sid: Option<&'a str>,
+    said: Option<&'a str>,
+    is_keyword: bool,
+    asks_for_help: bool,
+    agent_id: Option<Uuid>,
+}
+
+composite!(MessageRow<'_>, "inbound_message");
+
+impl<'a> MessageRow<'a> {
+    fn of(ordinal: i32, message: &'a InboundMessage) -> Self {
+        let repeats = message.media.is_empty() && !message.body.is_empty();
+        Self {
+            ordinal,
+            project_id: message.project_id,
+            to: &message.to,
+            from: &message.from,
+            carrier_sid: message.carrier_sid.as_deref(),
+            said: repeats.then_some(message.body.as_str()),
+            // YES may be an ordinary answer, which counts.
+            is_keyword: message.keyword.is_some_and(|keyword| keyword != Keyword::Yes),
+            asks_for_help: message.keyword == Some(Keyword::Help),
+            agent_id: message.permit.map(|permit| permit.agent_id),
+        }
+    }
+}
+
+/// What the database knows of a message, its contact and its session. Fields that begin with `session_`, and those after
+/// `may_answer_help`, are of the session that is not closed.
+#[derive(Debug)]
+pub struct Loaded {
+    ordinal: i32,
+    pub now: DateTime<Utc>,
+    pub number_id: Uuid,
+    stored_message_id: Option<Uuid>,
+    stored_session_id: Option<Uuid>,
+    consent_kind: Option<ConsentKind>,
+    consent_at: Option<DateTime<Utc>>,
+    session_id: Option<Uuid>,
+    session_status: Option<SessionStatus>,
+    engaged: Option<bool>,
+    has_turn: bool,
+    session_warn_after_seconds: Option<i32>,
+    previous_session_id: Option<Uuid>,
+    paused_until: Option<DateTime<Utc>>,
+    /// The agent of the session, or of the number.
+    pub agent_id: Uuid,
+    pub agent_version: i32,
+    pub debounce_seconds: i32,
+    reads_history: bool,
+    pub warn_after_seconds: i32,
+    per_minute: i32,
+    repeats_in_five_minutes: i32,
+    alike: i32,
+    in_last_minute: i32,
+    passed_in_last_minute: i32,
+    /// How many messages of its project the batch may have answered. `None`: the project has no limit.
+    pub allowance: Option<i32>,
+    may_answer_help: bool,
+    pub origin: Option<SessionOrigin>,
+    pub begun_by_agent: bool,
+    pub started: bool,
+    /// Only for a message with a permit for the session's agent.
+    pub state: Option<Json<Map<String, Value>>>,
+    pub language: Option<String>,
+    pub handled_seq: Option<i64>,
+}
+
+impl Loaded {
+    /// The facts of the decision.
+    pub fn facts(&self, over_project_limit: bool) -> Facts {
+        Facts {
+            now: self.now,
+            stored: self.stored_message_id.zip(self.stored_session_id),
+            opted_out: self.consent_kind == Some(ConsentKind::OptedOut),
+            consent_at: self.consent_at,
+            session: self.session(),
+            previous_session_id: self.previous_session_id,
+            paused_until: self.paused_until,
+            warn_after_seconds: self.warn_after_seconds,
+            limits: ContactLimits {
+                per_minute: self.per_minute.unsigned_abs(),
+                repeats_in_five_minutes: self.repeats_in_five_minutes.unsigned_abs(),
+            },
+            recent: RecentMessages {
+                alike: self.alike.unsigned_abs(),
+                in_last_minute: self.in_last_minute.unsigned_abs(),
+                passed_in_last_minute: self.passed_in_last_minute.unsigned_abs(),
+            },
+            over_project_limit,
+            may_answer_help: self.may_answer_help,
+        }
+    }
+
+    fn session(&self) -> Option<Session> {
+        Some(Session {
+            id: self.session_id?,
+            agent_id: self.agent_id,
+            status: self.session_status?,
+            engaged: self.engaged?,
+            has_turn: self.has_turn,
+            runs_at_once: self.debounce_seconds == 0 && !self.reads_history,
+            warn_after_seconds: self.session_warn_after_seconds?,
+        })
+    }
+}
+
+/// Locks the contacts of these messages, one message a contact, until the transaction ends, and loads what decides about
+/// them, by their position. What has no row is for a number that is not attached.
+pub async fn load(
+    connection: &mut PgConnection,
+    messages: impl Iterator<Item = (usize, &InboundMessage)>,
+) -> Result<HashMap<usize, Loaded>, sqlx::Error> {
+    let rows: Vec<MessageRow<'_>> =
+        messages.filter_map(|(ordinal, message)| Some(MessageRow::of(i32::try_from(ordinal).ok()?, message))).collect();
+    if rows.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let loaded = sqlx::query_file_as!(Loaded, "sql/queries/inbound/load.sql", rows as _).fetch_all(connection).await?;
+    Ok(loaded.into_iter().filter_map(|row| Some((usize::try_from(row.ordinal).ok()?, row))).collect())
+}

@@ -1,0 +1,176 @@
+//! Stores inbound messages: each one once, in its session, with the turn that answers it, or in quarantine.
+
+mod flush;
+mod load;
+mod store;
+
+use std::collections::HashSet;
+use std::time::Instant;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::domain::bounds;
+use crate::domain::consent::Keyword;
+use crate::domain::job::JobKind;
+use crate::domain::message::{RejectReason, SkipReason};
+use crate::storage::batcher::BatchError;
+use crate::storage::health::ContactKey;
+use crate::storage::turn::Claim;
+use crate::storage::{Storage, new_id};
+
+pub(super) use flush::flush;
+
+/// An inbound message, as its channel understood it.
+#[derive(Debug, Clone)]
+pub struct InboundMessage {
+    pub project_id: Uuid,
+    /// The carrier's id of the message, by which a second delivery of it is known.
+    pub carrier_sid: Option<String>,
+    /// Our number.
+    pub to: String,
+    /// The contact.
+    pub from: String,
+    pub body: String,
+    pub media: Vec<Attachment>,
+    /// The request as it came, for quarantine.
+    pub form: Vec<u8>,
+    /// Why it fits no session, if its channel knows that already.
+    pub reject_reason: Option<RejectReason>,
+    /// The consent keyword that it is.
+    pub keyword: Option<Keyword>,
+    /// When it was sent, by the carrier's clock, if that is long ago: a message that was backfilled.
+    pub sent_at: Option<DateTime<Utc>>,
+    /// The slot that the caller keeps for the turn of this message.
+    pub permit: Option<TurnPermit>,
+}
+
+/// A slot for a turn of an agent. If the turn of a message is that agent's and needs nothing but the message, it is
+/// claimed for the caller as the message is stored.
+#[derive(Debug, Clone, Copy)]
+pub struct TurnPermit {
+    pub agent_id: Uuid,
+    /// For how many seconds the turn is claimed.
+    pub lease_seconds: u32,
+}
+
+/// The longest stored media type, in bytes. The longest registered type has about ninety.
+const MOST_TYPE_BYTES: usize = 255;
+
+/// A file that came with a message.
+#[derive(Debug, Clone, Serialize)]
+pub struct Attachment {
+    id: Uuid,
+    url: String,
+    content_type: Option<String>,
+}
+
+impl Attachment {
+    /// A medium at an address, and what the carrier says it is.
+    pub fn at(url: String, content_type: Option<String>) -> Self {
+        let content_type = content_type.map(|given| bounds::text(&given, MOST_TYPE_BYTES).into_owned());
+        Self { id: new_id(), url, content_type }
+    }
+}
+
+/// What became of an inbound message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IngestOutcome {
+    /// It is stored, and a turn will answer it.
+    Stored { session_id: Uuid, message_id: Uuid },
+    /// It is stored, and no turn will answer it.
+    Skipped { session_id: Uuid, message_id: Uuid, reason: SkipReason },
+    /// It was stored before.
+    Duplicate { session_id: Uuid, message_id: Uuid },
+    /// It fits no session, or the database refuses it, and it is kept as it came.
+    Quarantined { reason: String },
+}
+
+impl IngestOutcome {
+    /// The word for logs and metrics.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Stored { .. } => "stored",
+            Self::Skipped { .. } => "skipped",
+            Self::Duplicate { .. } => "duplicate",
+            Self::Quarantined { .. } => "quarantined",
+        }
+    }
+}
+
+/// A stored message.
+#[derive(Debug)]
+pub struct Ingested {
+    pub outcome: IngestOutcome,
+    /// The agent of its session, if the message waits for an answer.
+    pub agent_id: Option<Uuid>,
+    /// Its turn, if it was claimed for the caller. Nobody else is notified of it.
+    pub claim: Option<Box<Claim>>,
+}
+
+/// Why a message was not stored.
+#[derive(Debug, thiserror::Error)]
+pub enum NotIngested {
+    #[error("the database did not store it in time")]
+    TooLate,
+    #[error(transparent)]
+    Refused(BatchError),
+}
+
+/// Stores a message. When this returns, it is committed. The caller must run the turn that was claimed for it.
+pub async fn store(storage: &Storage, message: InboundMessage) -> Result<Ingested, BatchError> {
+    let ingested = storage.intake.submit(message).await?;
+    match &ingested.outcome {
+        IngestOutcome::Stored { .. } if ingested.claim.is_none() => storage.notifier.notify(JobKind::Turn),
+        // HELP may have an answer.
+        IngestOutcome::Skipped { reason: SkipReason::Keyword, .. } => storage.notifier.notify(JobKind::Delivery),
+        _ => {}
+    }
+    Ok(ingested)
+}
+
+/// Tells the contact of a message for [`wait`].
+pub fn contact_key(message: &InboundMessage) -> ContactKey {
+    ContactKey::of(message.project_id, &message.to, &message.from)
+}
+
+/// Waits until a message is stored, until `deadline` at most, and records for `/readyz` whether it was.
+pub async fn wait(
+    storage: &Storage,
+    contact: ContactKey,
+    deadline: Instant,
+    storing: impl Future<Output = Result<IngestOutcome, BatchError>>,
+) -> Result<IngestOutcome, NotIngested> {
+    // A client that goes away drops this future, and nothing is counted, because that says nothing about the database.
+    match tokio::time::timeout_at(deadline.into(), storing).await {
+        Ok(Ok(outcome)) => {
+            storage.ingest.succeeded();
+            Ok(outcome)
+        }
+        Ok(Err(error)) => {
+            if error.is_of_the_database() {
+                storage.ingest.failed(contact, !error.may_be_of_a_row());
+            }
+            Err(NotIngested::Refused(error))
+        }
+        Err(_) => {
+            storage.ingest.failed(contact, false);
+            Err(NotIngested::TooLate)
+        }
+    }
+}
+
+/// Those of the carrier's message ids that are not recorded yet.
+pub async fn unrecorded(
+    connection: &mut PgConnection,
+    project_id: Uuid,
+    carrier_sids: &[&str],
+) -> Result<HashSet<String>, sqlx::Error> {
+    let unrecorded =
+        sqlx::query_file_scalar!("sql/queries/inbound/unrecorded.sql", project_id, carrier_sids as &[&str])
+            .fetch_all(connection)
+            .await?;
+    Ok(unrecorded.into_iter().collect())
+}

@@ -1,0 +1,186 @@
+//! Writes what was decided about inbound messages.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use crate::domain::ingest::{Effect, Inactivity, KeywordEffect, Store, Target, Turn};
+use crate::domain::message::SkipReason;
+use crate::storage::composite::composite;
+use crate::storage::ingest::load::Loaded;
+use crate::storage::ingest::{Attachment, InboundMessage};
+use crate::storage::new_id;
+
+/// A message that is to be stored, and what was decided about it.
+#[derive(Debug)]
+pub struct ToStore<'a> {
+    pub message: &'a InboundMessage,
+    pub loaded: &'a Loaded,
+    pub decided: &'a Store,
+    pub message_id: Uuid,
+    /// The session that it joins or opens.
+    pub session_id: Uuid,
+    pub turn_id: Uuid,
+}
+
+impl<'a> ToStore<'a> {
+    pub fn new(message: &'a InboundMessage, loaded: &'a Loaded, decided: &'a Store) -> Self {
+        let session_id = match decided.session {
+            Target::Join(id) => id,
+            Target::Open { .. } => new_id(),
+        };
+        Self { message, loaded, decided, message_id: new_id(), session_id, turn_id: new_id() }
+    }
+
+    /// Why no turn answers it.
+    pub fn skip_reason(&self) -> Option<SkipReason> {
+        match self.decided.effect {
+            Effect::Answer(_) => None,
+            Effect::Skip(reason) => Some(reason),
+            Effect::Obey(_) => Some(SkipReason::Keyword),
+        }
+    }
+
+    /// Whether its turn is claimed for the caller.
+    pub fn is_claimed(&self) -> bool {
+        matches!(self.decided.effect, Effect::Answer(answer) if answer.turn == Turn::Claim)
+    }
+}
+
+/// A decision as the statement takes it.
+#[derive(Debug, sqlx::Encode)]
+struct DecisionRow<'a> {
+    message_id: Uuid,
+    project_id: Uuid,
+    number_id: Uuid,
+    contact: &'a str,
+    session_id: Uuid,
+    opens_session: bool,
+    previous_session_id: Option<Uuid>,
+    agent_id: Uuid,
+    agent_version: i32,
+    warn_after_seconds: i32,
+    paused_until: Option<DateTime<Utc>>,
+    kind: &'static str,
+    skip_reason: Option<&'static str>,
+    body: &'a str,
+    carrier_sid: Option<&'a str>,
+    media: Option<Json<&'a [Attachment]>>,
+    is_answered: bool,
+    inactivity: &'static str,
+    turn_id: Uuid,
+    debounce_seconds: i32,
+    is_claimed: bool,
+}
+
+composite!(DecisionRow<'_>, "inbound_decision");
+
+impl<'a> DecisionRow<'a> {
+    fn of(to_store: &ToStore<'a>) -> Self {
+        let ToStore { message, loaded, decided, message_id, session_id, turn_id } = *to_store;
+        let (opens_session, previous_session_id) = match decided.session {
+            Target::Join(_) => (false, None),
+            Target::Open { previous } => (true, previous),
+        };
+        let (is_answered, inactivity) = match decided.effect {
+            Effect::Answer(answer) => (true, answer.inactivity),
+            Effect::Skip(_) | Effect::Obey(_) => (false, Inactivity::Keep),
+        };
+        Self {
+            message_id,
+            project_id: message.project_id,
+            number_id: loaded.number_id,
+            contact: &message.from,
+            session_id,
+            opens_session,
+            previous_session_id,
+            agent_id: loaded.agent_id,
+            agent_version: loaded.agent_version,
+            warn_after_seconds: loaded.warn_after_seconds,
+            paused_until: decided.paused_until,
+            kind: decided.kind.as_str(),
+            skip_reason: to_store.skip_reason().map(SkipReason::as_str),
+            body: &message.body,
+            carrier_sid: message.carrier_sid.as_deref(),
+            media: (!message.media.is_empty()).then_some(Json(&message.media)),
+            is_answered,
+            inactivity: inactivity.as_str(),
+            turn_id,
+            debounce_seconds: loaded.debounce_seconds,
+            is_claimed: to_store.is_claimed(),
+        }
+    }
+}
+
+/// The seq of a stored message.
+struct Stored {
+    message_id: Uuid,
+    seq: i64,
+}
+
+/// Stores messages with one statement. Turns that are claimed get `token` for `lease_seconds`. Returns the seqs by
+/// message.
+pub async fn store(
+    connection: &mut PgConnection,
+    to_store: &[ToStore<'_>],
+    token: Uuid,
+    lease_seconds: Option<u32>,
+) -> Result<HashMap<Uuid, i64>, sqlx::Error> {
+    if to_store.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows: Vec<DecisionRow<'_>> = to_store.iter().map(DecisionRow::of).collect();
+    let lease_seconds = lease_seconds.map(f64::from);
+    let stored = sqlx::query_file_as!(Stored, "sql/queries/inbound/store.sql", rows as _, token, lease_seconds)
+        .fetch_all(connection)
+        .await?;
+    Ok(stored.into_iter().map(|stored| (stored.message_id, stored.seq)).collect())
+}
+
+/// Withdraws what is no longer true, and obeys keywords. Few messages need either, so each has statements of its own.
+pub async fn apply_effects(connection: &mut PgConnection, to_store: &[ToStore<'_>]) -> Result<(), sqlx::Error> {
+    let mut rest: Vec<&ToStore<'_>> = to_store.iter().collect();
+    // Both may lock windows of rate limits. This is the order of all callers.
+    rest.sort_by_key(|stored| (stored.loaded.number_id, &stored.message.from));
+    for stored in rest {
+        if !stored.decided.withdraws.is_empty() {
+            let kinds: Vec<String> = stored.decided.withdraws.iter().map(|kind| kind.as_str().to_owned()).collect();
+            let (number_id, contact) = (stored.loaded.number_id, &stored.message.from);
+            sqlx::query_file!("sql/queries/delivery/withdraw_stale.sql", number_id, contact, &kinds[..])
+                .execute(&mut *connection)
+                .await?;
+        }
+        if let Effect::Obey(keyword) = stored.decided.effect {
+            obey(connection, stored, keyword).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn obey(connection: &mut PgConnection, stored: &ToStore<'_>, keyword: KeywordEffect) -> Result<(), sqlx::Error> {
+    let (id, project_id, number_id) = (new_id(), stored.message.project_id, stored.loaded.number_id);
+    let (contact, body, message_id) = (&stored.message.from, &stored.message.body, stored.message_id);
+    match keyword {
+        KeywordEffect::OptOut => {
+            sqlx::query_file!("sql/queries/consent/opt_out.sql", id, project_id, number_id, contact, body, message_id)
+                .execute(connection)
+                .await?;
+        }
+        KeywordEffect::OptIn => {
+            sqlx::query_file!("sql/queries/consent/opt_in.sql", id, project_id, number_id, contact, body, message_id)
+                .execute(connection)
+                .await?;
+        }
+        KeywordEffect::SendHelp => {
+            let session_id = stored.session_id;
+            sqlx::query_file!("sql/queries/message/answer_help.sql", id, project_id, session_id, number_id, contact)
+                .fetch_optional(connection)
+                .await?;
+        }
+        KeywordEffect::Nothing => {}
+    }
+    Ok(())
+}
