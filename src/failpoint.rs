@@ -14,8 +14,9 @@ use std::sync::{
 use std::time::{Duration, Instant};
 
 /// The points of the message flow, in its order.
-pub const POINTS: [&str; 16] = [
+pub const POINTS: [&str; 17] = [
     "intake.before_insert",
+    "intake.after_load",
     "intake.in_commit",
     "intake.after_commit",
     "turn.after_claim",

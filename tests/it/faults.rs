@@ -7,9 +7,11 @@ use nix::sys::signal::Signal;
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
+use textback::storage::ingest::{self, IngestOutcome};
+use textback::storage::project;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::harness::{ADA, NUMBER};
+use crate::harness::{ADA, NUMBER, pooled};
 use crate::process_harness::{ExpectedReplies, ProcessHarness, Texted};
 use crate::proxy::Cut;
 
@@ -27,10 +29,10 @@ async fn a_connection_that_is_cut_at_any_moment_loses_no_message() {
     harness.open(2, ProcessHarness::echo()).await;
     let (mut expected_replies, mut cuts) = (ExpectedReplies::default(), 0);
     for cut in [Cut::Before, Cut::During, Cut::After] {
-        // What each statement alone says, with the length before it and in a row's field the type too: taking in, settling a turn,
-        // settling a delivery.
+        // What each statement alone says, with the length before it and in a row's field the type too.
         for (step, words) in [
-            ("taking in", "\0\0\0\x19\0\0\0\x22SM"),
+            ("locking a contact", "\0\0\0\x19\0\0\0\x22SM"),
+            ("storing a message", "\0\0\0\x19\0\0\0\x04text"),
             ("a turn", "\0\0\0\x05reply"),
             ("a delivery", "\0\0\0\x19\0\0\0\x08accepted"),
         ] {
@@ -351,4 +353,51 @@ async fn a_worker_that_sleeps_between_its_claim_and_its_call_sends_nothing_when_
     verdict.must_be_clean("a worker that slept");
     let received = harness.simulator.received(ADA, NUMBER);
     assert_eq!(received.iter().filter(|text| *text == "hi").count(), 1, "{received:?}");
+}
+
+/// A machine that sleeps while its transaction holds the lock of a contact.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_stops_in_mid_transaction_keeps_a_contact_waiting_for_less_than_five_seconds() {
+    let mut harness = ProcessHarness::start("stopped-in-transaction").await;
+    harness.open(1, ProcessHarness::echo()).await;
+    assert_eq!(harness.simulator.say(ADA, NUMBER, "hi").await.webhook_status, Some(200));
+    assert_eq!(harness.simulator.until_received(ADA, NUMBER, 1).await, ["hi"]);
+    harness.serve = None;
+    let stopping = harness.start_serve(&[("TEXTBACK_FAILPOINT", "intake.after_load:1:0:stop")]);
+    harness.until_ready().await;
+    let until_halted = async {
+        let until = Instant::now() + Duration::from_secs(20);
+        while !stopping.is_halted() {
+            assert!(Instant::now() < until, "it does not stop");
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        delivered = harness.simulator.say(ADA, NUMBER, "one") => panic!("it does not stop: {delivered:?}"),
+        () = until_halted => {}
+    }
+
+    let storage = harness.storage();
+    let project = project::find_by_name(&mut *pooled(&storage).await, "harness").await.expect("an answer");
+    let text = crate::batches::text(project.expect("a project").id, ADA, "SMelsewhere", "two", None);
+    let began = Instant::now();
+    let stored = ingest::store(&storage, text).await.expect("stored");
+    let waited = began.elapsed();
+    assert!(matches!(stored.outcome, IngestOutcome::Stored { .. }), "{stored:?}");
+    assert!(waited < Duration::from_secs(5), "{waited:?}");
+    assert!(waited > Duration::from_secs(1), "the stopped process held no lock: {waited:?}");
+
+    // Its transaction is gone when it wakes, with a message that was never acknowledged, and it goes on.
+    stopping.tell(Signal::SIGCONT);
+    harness.until_ready().await;
+    assert_eq!(harness.simulator.say(ADA, NUMBER, "three").await.webhook_status, Some(200));
+    let until = Instant::now() + Duration::from_secs(20);
+    let mut received = harness.simulator.received(ADA, NUMBER);
+    while !received.iter().any(|reply| reply == "three") {
+        assert!(Instant::now() < until, "{received:?}");
+        tokio::task::yield_now().await;
+        received = harness.simulator.received(ADA, NUMBER);
+    }
+    received.retain(|reply| reply != "one");
+    assert_eq!(received, ["hi", "two", "three"]);
 }

@@ -19,22 +19,10 @@ set plan_cache_mode = force_generic_plan
 set lock_timeout = '1s'
 set search_path = textback, pg_temp as $$
 declare
-    -- The attached numbers of the batch. The locks cover only these.
-    numbers    uuid[];
-    allowances jsonb;
+    -- By statements of their own: the snapshot of a statement is older than a lock that the statement takes.
+    numbers    uuid[] := lock_inbound_contacts(messages);
+    allowances jsonb := count_inbound(messages);
 begin
-    numbers := array(select distinct number.id
-                       from unnest(messages) m
-                       join number on number.project_id = m.project_id and number.number = m."to" and number.detached_at is null);
-    -- Every batch takes its locks in this order, so two batches can't wait for each other. The same as lock_contact,
-    -- inline, because a call for each message cost 4 us.
-    perform pg_advisory_xact_lock(hashtextextended(contact.number_id::text || ' ' || contact."from", 0))
-       from (select number.id as number_id, m."from"
-               from unnest(messages) m
-               join number on number.project_id = m.project_id and number.number = m."to" and number.id = any (numbers)
-              order by number.id, m."from") contact;
-    allowances := count_inbound(messages);
-
     return query
     -- "limit 1" forces a look-up of each row. A join that was planned while there were few sessions would read all of
     -- them for each batch later.
@@ -77,6 +65,6 @@ begin
      cross join lateral recent_messages(
            case when project.texts_per_contact_per_minute > 0 or project.repeats_in_five_minutes > 0 then coalesce(session.id, previous.id) end,
            m.said) recent
-     -- Only these contacts are locked: another number may have been attached since.
+     -- Another number may have been attached since, and its contacts are not locked.
      where number.id = any (numbers);
 end $$;

@@ -86,6 +86,7 @@ async fn ingest_pass(
 ) -> Result<Vec<(usize, Ingested)>, sqlx::Error> {
     let fits = pass.iter().copied().filter(|(_, message)| message.reject_reason.is_none());
     let loaded = load(connection, fits).await?;
+    failpoint::reach("intake.after_load");
     let decisions = decide(pass, &loaded);
 
     let mut ingested = Vec::with_capacity(pass.len());
