@@ -113,7 +113,7 @@ async fn a_contact_that_waits_for_an_answer_is_not_inactive() {
     let app = app().await;
     app.text(ADA, "hi").await;
     app.pass_unsettled(25 * HOUR).await;
-    assert_eq!(app.workers.inactivity.step().await.expect("silences"), 0);
+    assert_eq!(app.workers.inactivity.step().await.expect("decided"), 0);
     assert_eq!(app.newest().await["status"], "open", "we owe an answer");
     app.run_jobs().await;
     assert_eq!(app.simulator.received(ADA, NUMBER), ["1: hi"]);
@@ -158,10 +158,10 @@ async fn the_grace_counts_from_the_carriers_acceptance_of_the_warning() {
     let app = app().await;
     app.answers(ADA, "hi").await;
     app.pass_unsettled(24 * HOUR).await;
-    assert_eq!(app.workers.inactivity.step().await.expect("silences"), 1);
+    assert_eq!(app.workers.inactivity.step().await.expect("decided"), 1);
     // The carrier is not there for an hour.
     app.pass_unsettled(HOUR).await;
-    assert_eq!(app.workers.inactivity.step().await.expect("silences"), 0);
+    assert_eq!(app.workers.inactivity.step().await.expect("decided"), 0);
     assert_eq!(app.newest().await["status"], "warned", "the warning has not left");
     app.run_jobs().await;
     assert_eq!(app.simulator.received(ADA, NUMBER).last().map(String::as_str), Some(WARNING));
@@ -176,7 +176,7 @@ async fn a_text_that_is_faster_than_the_warning_takes_it_back() {
     let app = app().await;
     app.answers(ADA, "hi").await;
     app.pass_unsettled(24 * HOUR).await;
-    assert_eq!(app.workers.inactivity.step().await.expect("silences"), 1);
+    assert_eq!(app.workers.inactivity.step().await.expect("decided"), 1);
     assert_eq!(app.answers(ADA, "I'm back").await, ["1: hi", "2: I'm back"]);
     let messages = app.messages(&app.newest().await).await;
     let warning = messages.iter().find(|message| message["kind"] == "warning").expect("it is told");
@@ -282,7 +282,7 @@ async fn warned_into_the_dark() -> TestApp {
     let app = app().await;
     app.answers(ADA, "hi").await;
     app.pass_unsettled(24 * HOUR).await;
-    app.workers.inactivity.step().await.expect("silences");
+    app.workers.inactivity.step().await.expect("decided");
     app.simulator.plan_faults([Fault::Fail500]);
     app.workers.deliveries.step().await.expect("deliveries");
     assert_eq!(app.newest().await["status"], "warned");
@@ -327,7 +327,7 @@ async fn an_unsent_farewell_does_not_follow_a_new_session() {
         app.answers(ADA, "hi").await;
         app.pass(24 * HOUR).await;
         app.pass_unsettled(10 * MINUTE).await;
-        app.workers.inactivity.step().await.expect("silences");
+        app.workers.inactivity.step().await.expect("decided");
         app.simulator.plan_faults([fault]);
         app.workers.deliveries.step().await.expect("deliveries");
         app.text(ADA, "hello again").await;

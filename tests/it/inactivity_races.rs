@@ -85,7 +85,7 @@ async fn race(seed: u64) -> (i64, i64) {
             let (app, over) = (app.clone(), over.clone());
             tokio::spawn(async move {
                 while !over.load(Ordering::Relaxed) {
-                    let done = app.workers.inactivity.step().await.expect("silences")
+                    let done = app.workers.inactivity.step().await.expect("decided")
                         + app.workers.turns.step().await.expect("turns")
                         + app.workers.deliveries.step().await.expect("deliveries");
                     if done == 0 {

@@ -60,7 +60,7 @@ async fn a_fault_of_all_inactivity_jobs_closes_no_session() {
     nothing_is_set_aside(&app).await;
     assert_eq!(app.count("select count(*) from session where status = 'open' and state ->> 'said' = 'hi'").await, 3);
     app.sql("alter table inactivity drop constraint silence_is_not_moved").await;
-    assert_eq!(app.workers.inactivity.step().await.expect("silences"), 3);
+    assert_eq!(app.workers.inactivity.step().await.expect("decided"), 3);
 }
 
 /// Nobody can tell whether it is the row or the schema.

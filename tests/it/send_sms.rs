@@ -145,7 +145,7 @@ async fn a_joined_message_revokes_a_warning_and_restarts_the_timeout() {
     textback::storage::session::skip(&mut *crate::harness::pooled(&app.storage).await, project.id, session, 86_400)
         .await
         .expect("an answer");
-    app.workers.inactivity.step().await.expect("silences");
+    app.workers.inactivity.step().await.expect("decided");
     assert_eq!(app.sessions().await[0]["status"], "warned");
     app.send(json!({"to": ADA, "body": "one more thing", "on_active_session": "join"})).await;
     app.run_jobs().await;

@@ -1,6 +1,6 @@
 -- Sends scheduled messages that are due, at most `most` at a time. new_ids: two for each message, of a session and of a
 -- turn. only_these: if not null, only these messages.
--- It takes the contact's lock first, without waiting, and locks the job's row under it, as decide_inactivity does. A
+-- It takes the contact's lock first, without waiting, and locks the job's row under it, as lock_due_inactivity does. A
 -- limit that ends within an hour delays an operator's message until then. A longer limit refuses it, because a day
 -- later it would mean something else. A message of an agent is refused at once, because an agent in a loop would
 -- otherwise fill this table without end.
@@ -18,7 +18,7 @@ begin
         select s.* from scheduled_message s
          where s.due_at <= now() and (only_these is null or s.id = any (only_these))
          order by s.due_at
-         -- As in decide_inactivity.
+         -- As in lock_due_inactivity.
          limit most::bigint * 4
     loop
         exit when handled = most;
