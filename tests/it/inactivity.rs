@@ -38,8 +38,8 @@ impl TestApp {
         );
     }
 
-    async fn attach_echo_with(&self, silence: Value) {
-        self.attach(ECHO, json!({"first_message": "process", "inactivity": silence})).await;
+    async fn attach_echo_with(&self, inactivity: Value) {
+        self.attach(ECHO, json!({"first_message": "process", "inactivity": inactivity})).await;
     }
 }
 
@@ -218,10 +218,10 @@ async fn a_warned_contact_who_opted_out_at_the_carrier_is_left_alone() {
 #[tokio::test]
 async fn the_agent_says_how_long_and_with_which_words() {
     let app = TestApp::new().await;
-    let silence = json!({"warn_after_seconds": 60, "grace_seconds": 30, "warning": "Hello?", "closing": "Goodbye."});
-    app.attach_echo_with(silence.clone()).await;
+    let inactivity = json!({"warn_after_seconds": 60, "grace_seconds": 30, "warning": "Hello?", "closing": "Goodbye."});
+    app.attach_echo_with(inactivity.clone()).await;
     let agents = app.ok(Method::GET, "/v1/agents", None).await;
-    assert_eq!(agents["items"][0]["inactivity"], silence);
+    assert_eq!(agents["items"][0]["inactivity"], inactivity);
     app.answers(ADA, "hi").await;
     app.pass(60).await;
     assert_eq!(app.simulator.received(ADA, NUMBER), ["1: hi", "Hello?"]);
@@ -340,7 +340,7 @@ async fn an_unsent_farewell_does_not_follow_a_new_session() {
 #[tokio::test]
 async fn limits_are_checked() {
     let app = TestApp::new().await;
-    for silence in [
+    for inactivity in [
         json!({"warn_after_seconds": 0}),
         json!({"warn_after_seconds": 2_592_001}),
         json!({"grace_seconds": 0}),
@@ -353,13 +353,13 @@ async fn limits_are_checked() {
         json!({"grace_seconds": 2_592_001}),
         json!({"patience": 1}),
     ] {
-        let agent = json!({"name": "a", "kind": "script", "source": ECHO, "inactivity": silence});
+        let agent = json!({"name": "a", "kind": "script", "source": ECHO, "inactivity": inactivity});
         let (status, _) = app.refused(Method::POST, "/v1/agents", Some(agent)).await;
-        assert!([400, 422].contains(&status), "{silence}");
+        assert!([400, 422].contains(&status), "{inactivity}");
     }
     for (name, seconds) in [("short", 1), ("long", 2_592_000)] {
-        let silence = json!({"warn_after_seconds": seconds, "grace_seconds": seconds});
-        app.agent(name, ECHO, json!({"inactivity": silence})).await;
+        let inactivity = json!({"warn_after_seconds": seconds, "grace_seconds": seconds});
+        app.agent(name, ECHO, json!({"inactivity": inactivity})).await;
     }
 }
 
