@@ -353,6 +353,24 @@ async fn scheduled_texts_that_are_due_together_are_sent_once_each_by_four_worker
     }
 }
 
+/// All of them are sent in one transaction.
+#[tokio::test]
+async fn scheduled_texts_to_one_contact_go_in_their_order_and_each_meets_the_session_of_the_one_before() {
+    let app = app().await;
+    let mut sent = Vec::new();
+    for (minutes, on_active_session) in [(60, "reject"), (61, "join"), (62, "supersede"), (63, "reject")] {
+        let at = (chrono::Utc::now() + chrono::Duration::minutes(minutes)).to_rfc3339();
+        let body = json!({"to": ADA, "body": on_active_session, "send_at": at, "on_active_session": on_active_session});
+        sent.push(app.send(body).await);
+    }
+    app.sql("update scheduled_message set due_at = due_at - interval '2 hours'").await;
+    assert_eq!(app.workers.scheduled_messages.step().await.expect("sent"), 4);
+    app.run_jobs().await;
+    assert_eq!(app.simulator.received(ADA, NUMBER), ["reject", "join", "supersede"]);
+    assert_eq!(app.message(&sent[3]).await["reason"], "session_active");
+    assert_eq!(app.count("select count(*) from session").await, 2);
+}
+
 #[tokio::test]
 async fn quiet_hours_are_those_of_the_contact() {
     let app = app().await;
