@@ -4,10 +4,12 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgConnection;
+use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::domain::delivery::{DeliveryStatus, RefusalReason};
 use crate::domain::inactivity::{self, Decision, Facts, Warning};
+use crate::domain::quiet_hours;
 use crate::domain::session::{InactivityOutcome, SessionStatus};
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::new_id;
@@ -38,7 +40,7 @@ struct Locked {
     grace_seconds: i32,
     has_closing: bool,
     owes_answer: bool,
-    quiet_until: Option<DateTime<Utc>>,
+    quiet_hours: Option<Json<quiet_hours::Facts>>,
     warning_status: Option<DeliveryStatus>,
     warning_accepted_at: Option<DateTime<Utc>>,
 }
@@ -59,7 +61,7 @@ impl Locked {
             warn_after: TimeDelta::seconds(self.warn_after_seconds.into()),
             grace: TimeDelta::seconds(self.grace_seconds.into()),
             owes_answer: self.owes_answer,
-            quiet_until: self.quiet_until,
+            quiet_until: self.quiet_hours.as_ref().and_then(|facts| facts.quiet_until()),
             warning,
             has_closing: self.has_closing,
         }

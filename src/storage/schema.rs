@@ -15,6 +15,7 @@ static FILES: &[&str] = &include!(concat!(env!("OUT_DIR"), "/functions.rs"));
 /// Functions of earlier releases that no supported process calls. Each is dropped, and leaves this list a release later.
 const RETIRED: &[&str] = &[
     "decide_inactivity",
+    "quiet_hours_end",
     "resolve_unknown_delivery",
     "send_due_messages",
     "send_once",

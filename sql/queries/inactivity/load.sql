@@ -4,7 +4,7 @@ select session.id as session_id, session.project_id, now() as "now!", session.st
        session.last_message_at, session.warn_after_seconds, version.grace_seconds,
        version.closing is not null as "has_closing!",
        turn.id is not null or unsent.seq is not null as "owes_answer!",
-       quiet_hours_end(session.project_id, session.contact) as quiet_until,
+       load_quiet_hours(session.project_id, session.contact) as "quiet_hours: _",
        warning.status as "warning_status?: _", warning.accepted_at as "warning_accepted_at?"
   from unnest($1::uuid[]) as locked (id)
  cross join lateral (select * from session where session.id = locked.id limit 1) session
