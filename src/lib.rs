@@ -3,7 +3,7 @@
 //! # How a message passes through the modules
 //!
 //! 1. [`http::webhooks`] finds the carrier account by the key in the path, and verifies the signature of the webhook.
-//! 2. The carrier ([`carriers::Carrier`], such as [`carriers::twilio`]) parses the request into an inbound message.
+//! 2. The carrier ([`carriers::Carrier`]) parses the request into an inbound message.
 //! 3. [`storage::ingest`] stores the message, its session and its turn in one transaction. [`storage::batcher`] commits
 //!    messages that arrive at the same time together. Only then is the webhook acknowledged.
 //! 4. [`jobs::turns`] claims the turn, or gets it from the local queue of the same process: a lease and a token, no lock.

@@ -330,7 +330,7 @@ async fn every_operation_answers_as_the_document_says() {
     let all: BTreeSet<String> =
         operations.map(|operation| operation["operationId"].as_str().expect("an id").to_owned()).collect();
     assert_eq!(api.agreed, all, "each operation agreed at least once");
-    assert!(api.answers > 100, "{}", api.answers);
+    assert!(api.answers > 80, "{}", api.answers);
 }
 
 /// What generators of clients stumble over.
