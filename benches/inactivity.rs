@@ -56,7 +56,11 @@ async fn main() {
 /// One claim of inactivity jobs, as a worker makes it.
 async fn decide(storage: &Storage) -> Vec<inactivity::Decided> {
     let limits = &ClaimLimits::of(500);
-    let decide = || async move { inactivity::decide(&mut *storage.connection().await?, limits).await };
+    let decide = || async move {
+        let mut transaction = storage.transaction().await?;
+        let decided = inactivity::decide(&mut transaction, limits).await;
+        database::end(transaction, decided).await
+    };
     database::retry_on_deadlock(decide).await.expect("decided")
 }
 

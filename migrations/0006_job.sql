@@ -29,7 +29,7 @@ create table turn (
 
 create index turn_that_is_due on turn (due_at);
 
--- The inactivity job of an engaged session. When it is due, decide_inactivity checks whether the session is inactive. Messages
+-- The inactivity job of an engaged session. When it is due, domain/inactivity.rs decides whether the session is inactive. Messages
 -- do not move it; a job that is due too early moves itself. So a session writes here once a period and not once a message.
 create table inactivity (
     session_id uuid        not null constraint a_session_has_one_inactivity_job primary key

@@ -14,7 +14,7 @@ words! {
         /// The carrier is asked for inbound messages whose webhook never came.
         Backfill = "read_back",
         /// A session may be warned or closed because nobody writes.
-        Inactivity = "silence",
+        Inactivity = "inactivity",
         /// A message is to be sent at its time, or after a turn.
         ScheduledMessage = "scheduled_message",
         /// A number is compared with what the carrier says of it.

@@ -16,6 +16,7 @@ pub mod phone_number;
 pub mod quiet_hours;
 pub mod rate_limit;
 pub mod segments;
+pub mod sending;
 pub mod session;
 pub mod unknown_delivery;
 pub mod words;

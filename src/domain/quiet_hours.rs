@@ -1,9 +1,10 @@
 //! Quiet hours of a contact, by the clocks of the time zones that the contact's number may be in.
 
 use chrono::{DateTime, NaiveTime, Utc};
+use serde::Deserialize;
 
 /// The hours of a project in which its contacts get no message that can wait. They may pass midnight.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct QuietHours {
     /// When they begin.
     pub from: NaiveTime,
@@ -12,7 +13,7 @@ pub struct QuietHours {
 }
 
 /// The clock of a time zone now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct LocalClock {
     /// The local time of day.
     pub time: NaiveTime,
@@ -20,6 +21,20 @@ pub struct LocalClock {
     pub ends_today: DateTime<Utc>,
     /// When it is `QuietHours::until` on the next local day.
     pub ends_tomorrow: DateTime<Utc>,
+}
+
+/// The quiet hours of a project, with the clocks of the zones that a contact may be in.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Facts {
+    pub hours: QuietHours,
+    pub clocks: Vec<LocalClock>,
+}
+
+impl Facts {
+    /// When it is no longer quiet for the contact; `None` if it is not quiet now.
+    pub fn quiet_until(&self) -> Option<DateTime<Utc>> {
+        quiet_until(self.hours, &self.clocks)
+    }
 }
 
 /// When the quiet hours end in the last of the zones in which they last now; `None` if they last in none.
@@ -77,6 +92,14 @@ mod tests {
             let found = quiet_until(hours(from, until), &[clock(now)]);
             assert_eq!(found, expected.map(instant), "{from} to {until} at {now}");
         }
+    }
+
+    #[test]
+    fn the_facts_are_read_as_the_database_writes_them() {
+        let written = r#"{"hours": {"from": "21:00:00", "until": "08:00:00"}, "clocks": [{"time": "22:15:00.123456",
+            "ends_today": "1970-01-01T08:00:00+00:00", "ends_tomorrow": "1970-01-02T08:00:00+00:00"}]}"#;
+        let facts: Option<Facts> = serde_json::from_str(written).ok();
+        assert_eq!(facts.and_then(|facts| facts.quiet_until()), Some(instant(32)));
     }
 
     #[test]

@@ -88,7 +88,7 @@ fn show(backlog: &Backlog) {
     for (queue, count, oldest) in [
         ("turns", backlog.turns as f64, backlog.oldest_turn_seconds),
         ("deliveries", backlog.deliveries as f64, backlog.oldest_delivery_seconds),
-        ("silences", backlog.silences as f64, backlog.oldest_silence_seconds),
+        ("inactivity_jobs", backlog.inactivity_jobs as f64, backlog.oldest_inactivity_job_seconds),
         ("scheduled_messages", backlog.scheduled_messages as f64, backlog.oldest_scheduled_message_seconds),
     ] {
         metrics::gauge!("textback_due", "queue" => queue).set(count);

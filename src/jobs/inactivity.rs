@@ -46,7 +46,11 @@ impl Job for InactivityJobs {
 
     async fn claim(&self, limits: ClaimLimits) -> Result<Vec<Decided>, sqlx::Error> {
         let (storage, limits) = (&self.storage, &limits);
-        let decide = || async move { inactivity::decide(&mut *storage.connection().await?, limits).await };
+        let decide = || async move {
+            let mut transaction = storage.transaction().await?;
+            let decided = inactivity::decide(&mut transaction, limits).await;
+            database::end(transaction, decided).await
+        };
         let decided = database::retry_on_deadlock(decide).await?;
         if decided.iter().any(|decided| decided.planned) {
             storage.notifier().notify(JobKind::Delivery);
@@ -67,7 +71,7 @@ impl Job for InactivityJobs {
     async fn run(&self, decided: Decided) {
         let Decided { session_id, outcome, late_seconds, refused, .. } = decided;
         if let Some(reason) = refused {
-            tracing::warn!(%session_id, %reason, "a warning or a farewell is over a limit of its project and is not sent");
+            tracing::warn!(%session_id, %reason, "a warning or a closing message is over a limit of its project and is not sent");
             metrics::counter!("textback_outbound_refused_total", "reason" => reason.as_str()).increment(1);
         }
         match outcome {
@@ -80,9 +84,9 @@ impl Job for InactivityJobs {
             }
         }
         if outcome != InactivityOutcome::Moved {
-            metrics::histogram!("textback_silence_lateness_seconds").record(late_seconds);
+            metrics::histogram!("textback_inactivity_lateness_seconds").record(late_seconds);
         }
-        metrics::counter!("textback_silences_total", "outcome" => outcome.as_str()).increment(1);
+        metrics::counter!("textback_inactivity_jobs_total", "outcome" => outcome.as_str()).increment(1);
     }
 
     /// Returns how many sessions were warned or ended.

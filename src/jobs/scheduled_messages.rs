@@ -47,7 +47,11 @@ impl Job for ScheduledMessages {
 
     async fn claim(&self, limits: ClaimLimits) -> Result<Vec<Due>, sqlx::Error> {
         let (storage, limits) = (&self.storage, &limits);
-        let send = || async move { scheduled_message::send_due(&mut *storage.connection().await?, limits).await };
+        let send = || async move {
+            let mut transaction = storage.transaction().await?;
+            let sent = scheduled_message::send_due(&mut transaction, limits).await;
+            database::end(transaction, sent).await
+        };
         let due = database::retry_on_deadlock(send).await?;
         if due.iter().any(|due| due.outcome == ScheduledOutcome::Sent) {
             storage.notifier().notify(JobKind::Delivery);

@@ -44,8 +44,10 @@ impl UnknownDeliveries {
     async fn look_for(&self, claim: &Unknown) {
         let candidates = self.candidates(claim).await;
         let resolving = async {
-            let mut connection = self.carrier.storage.connection().await?;
-            unknown_delivery::resolve(&mut connection, claim, candidates, self.settle_after_seconds).await
+            let mut transaction = self.carrier.storage.transaction().await?;
+            let resolved =
+                unknown_delivery::resolve(&mut transaction, claim, candidates, self.settle_after_seconds).await;
+            database::end(transaction, resolved).await
         };
         let resolving = database::with_timeout::<_, sqlx::Error, _>(resolving);
         match failpoint::during("reconcile.in_commit", resolving).await {

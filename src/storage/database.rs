@@ -9,7 +9,7 @@ use std::time::Duration;
 use sqlx::error::DatabaseError;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, PgConnection, Row};
+use sqlx::{ConnectOptions, Connection, PgConnection, Postgres, Row, Transaction};
 
 use super::connection_settings::{self, Unsuitable};
 
@@ -146,8 +146,22 @@ pub fn is_connection_lost(error: &sqlx::Error) -> bool {
     }
 }
 
-/// Repeats a statement that the database ended because of a deadlock (40P01): nothing of it was done. The statement must
-/// be a transaction of its own.
+/// Commits a transaction, or rolls it back after an error and waits until the server has done that. Until then the server
+/// keeps its locks, for 100 ms and more if it printed a gigabyte, and the next claim would skip the locked rows.
+pub async fn end<T>(transaction: Transaction<'_, Postgres>, done: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
+    match done {
+        Ok(value) => transaction.commit().await.map(|()| value),
+        // The connection is lost, and its transaction with it.
+        Err(error @ sqlx::Error::Io(_)) => Err(error),
+        Err(error) => {
+            // A fault of the connection is found at its next use.
+            let _ = transaction.rollback().await;
+            Err(error)
+        }
+    }
+}
+
+/// Repeats a statement or a transaction that the database ended because of a deadlock (40P01): nothing of it was done.
 pub async fn retry_on_deadlock<T, F: Future<Output = Result<T, sqlx::Error>>>(
     statement: impl Fn() -> F,
 ) -> Result<T, sqlx::Error> {

@@ -245,8 +245,8 @@ pub struct Backlog {
     pub oldest_turn_seconds: f64,
     pub deliveries: i64,
     pub oldest_delivery_seconds: f64,
-    pub silences: i64,
-    pub oldest_silence_seconds: f64,
+    pub inactivity_jobs: i64,
+    pub oldest_inactivity_job_seconds: f64,
     pub scheduled_messages: i64,
     pub oldest_scheduled_message_seconds: f64,
 }

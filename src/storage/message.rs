@@ -1,4 +1,4 @@
-//! Messages of a session in their order, each with how far it has come, and messages that the project sends.
+//! Messages of a session in their order, each with how far it has come.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
@@ -6,11 +6,8 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::domain::delivery::{DeliveryErrorClass, DeliveryStep};
-use crate::domain::message::{Attachment, Direction, MessageKind, MessageStatus, SendOutcome, SkipReason};
+use crate::domain::message::{Attachment, Direction, MessageKind, MessageStatus, SkipReason};
 use crate::domain::segments::Encoding;
-use crate::domain::session::OnActiveSession;
-use crate::storage::ingest;
-use crate::storage::new_id;
 use crate::storage::pagination::{Page, rows_to_read};
 
 /// A message with how far it has come.
@@ -128,87 +125,4 @@ pub async fn list(
 pub async fn find(connection: &mut PgConnection, project_id: Uuid, id: Uuid) -> Result<Option<Traced>, sqlx::Error> {
     let found = sqlx::query_file_as!(TracedRow, "sql/queries/message/find.sql", project_id, id);
     Ok(found.fetch_optional(connection).await?.map(Traced::from))
-}
-
-/// How a request that comes again is recognized.
-#[derive(Debug, Clone)]
-pub struct Idempotency {
-    pub key: String,
-    /// SHA-256 of the request.
-    pub request_hash: Vec<u8>,
-}
-
-/// A message that the project sends.
-#[derive(Debug, Clone)]
-pub struct NewText {
-    pub project_id: Uuid,
-    /// The number that it leaves from.
-    pub number_id: Uuid,
-    pub contact: String,
-    /// The countries that the contact may be in, by the digits of its number.
-    pub countries: Vec<String>,
-    pub body: String,
-    pub media_urls: Vec<String>,
-    pub on_active_session: OnActiveSession,
-    /// The earliest time to send it; `None` means now.
-    pub send_at: Option<DateTime<Utc>>,
-}
-
-/// What became of a request to send a message.
-#[derive(Debug, Clone)]
-pub struct Begun {
-    pub outcome: SendOutcome,
-    pub message_id: Uuid,
-    /// `None` while it is scheduled.
-    pub session_id: Option<Uuid>,
-    pub send_at: Option<DateTime<Utc>>,
-    /// After how many seconds the limit that refused the message admits one again.
-    pub retry_after_seconds: Option<f64>,
-}
-
-/// Sends or schedules a message. With a key it is done once, however often it is asked. When the message was sent, the
-/// caller tells the workers of deliveries, and those of turns, because a new session runs its start function.
-pub async fn send(
-    connection: &mut PgConnection,
-    text: &NewText,
-    idempotency: Option<&Idempotency>,
-) -> Result<Begun, sqlx::Error> {
-    let media: Vec<_> = text.media_urls.iter().map(|url| ingest::Attachment::at(url.clone(), None)).collect();
-    let (message_id, session_id, turn_id) = (new_id(), new_id(), new_id());
-    sqlx::query_file_as!(
-        Begun,
-        "sql/queries/message/send.sql",
-        text.project_id,
-        idempotency.map(|idempotency| idempotency.key.as_str()),
-        idempotency.map(|idempotency| idempotency.request_hash.as_slice()),
-        text.send_at,
-        text.number_id,
-        text.contact,
-        &text.countries[..],
-        text.body,
-        Json(&media) as _,
-        text.on_active_session.as_str(),
-        message_id,
-        session_id,
-        turn_id,
-    )
-    .fetch_one(connection)
-    .await
-}
-
-/// The answer that a key got, if it was used. `KeyReused` when it was used for another request.
-pub async fn replay(
-    connection: &mut PgConnection,
-    project_id: Uuid,
-    idempotency: &Idempotency,
-) -> Result<Option<Begun>, sqlx::Error> {
-    sqlx::query_file_as!(
-        Begun,
-        "sql/queries/message/replay.sql",
-        project_id,
-        idempotency.key,
-        &idempotency.request_hash[..],
-    )
-    .fetch_optional(connection)
-    .await
 }

@@ -28,6 +28,7 @@ pub mod quarantine;
 mod reference_data;
 pub mod scheduled_message;
 mod schema;
+pub mod sending;
 pub mod session;
 pub mod set_aside;
 pub mod template;

@@ -1,16 +1,20 @@
 //! Messages that are to be sent later or after a turn. They become messages with deliveries when they are due.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
+use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::domain::delivery::RefusalReason;
 use crate::domain::message::ScheduledOutcome;
+use crate::domain::sending::{self as rules, Decision, Effect, Facts, Refusal, Request};
 use crate::domain::session::OnActiveSession;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::new_id;
 use crate::storage::pagination::{Page, rows_to_read};
-use crate::storage::set_aside::wait_after_error;
+use crate::storage::sending::{self, DecidedText, attachments};
 
 /// A message that waits for its time, or that was refused when it came.
 #[derive(Debug, Clone)]
@@ -45,22 +49,170 @@ pub struct Due {
     pub late_seconds: f64,
 }
 
+/// One that is due and locked, as it was loaded under the lock of its contact.
+#[derive(Debug)]
+struct DueMessage {
+    id: Uuid,
+    project_id: Uuid,
+    number_id: Uuid,
+    contact: String,
+    body: String,
+    media_urls: Vec<String>,
+    on_active_session: OnActiveSession,
+    turn_id: Option<Uuid>,
+    late_seconds: f64,
+    facts: Json<Facts>,
+}
+
+impl DueMessage {
+    fn decide(&self) -> Decision {
+        rules::decide(&Request { on_active_session: self.on_active_session, send_at: None }, &self.facts)
+    }
+
+    fn text(&self, effect: Effect) -> DecidedText<'_> {
+        DecidedText {
+            message_id: self.id,
+            project_id: self.project_id,
+            number_id: self.number_id,
+            contact: &self.contact,
+            body: &self.body,
+            media: attachments(&self.media_urls),
+            turn_id: self.turn_id,
+            effect,
+            new_session_id: new_id(),
+            new_turn_id: new_id(),
+        }
+    }
+
+    fn due(&self, outcome: ScheduledOutcome, session_id: Option<Uuid>) -> Due {
+        let (message_id, project_id, late_seconds) = (self.id, self.project_id, self.late_seconds);
+        Due { message_id, project_id, session_id, outcome, late_seconds }
+    }
+}
+
+/// What is written about scheduled messages, column by column.
+#[derive(Debug, Default)]
+struct Writes {
+    put_off: Vec<Uuid>,
+    put_off_to: Vec<DateTime<Utc>>,
+    refused: Vec<Uuid>,
+    reasons: Vec<&'static str>,
+    sent: Vec<Uuid>,
+    all: Vec<Due>,
+}
+
 /// Turns scheduled messages that are due into messages with deliveries, at most `limits.most`. It may be ended by a
-/// deadlock: it locks as many rows as a batch of turns, and neither knows which rows the other needs. When one was sent,
-/// the caller tells the workers of deliveries, and those of turns, because a new session runs its start function.
+/// deadlock: it locks as many rows as a batch of turns, and neither knows which rows the other needs. The caller commits.
+/// When one was sent, the caller tells the workers of deliveries, and those of turns, because a new session runs its
+/// start function.
 pub async fn send_due(connection: &mut PgConnection, limits: &ClaimLimits) -> Result<Vec<Due>, sqlx::Error> {
     let most = i32::try_from(limits.most).unwrap_or(i32::MAX);
-    let new_ids: Vec<Uuid> = (0..most).flat_map(|_| [new_id(), new_id()]).collect();
-    let sending = sqlx::query_file_as!(
-        Due,
-        "sql/queries/scheduled_message/send_due.sql",
-        most,
-        &new_ids[..],
-        limits.only.as_deref(),
-    );
-    let sent = sending.fetch_all(&mut *connection).await;
-    wait_after_error(connection, &sent).await;
-    sent
+    let mut waiting =
+        sqlx::query_file_as!(Locked, "sql/queries/scheduled_message/lock_due.sql", most, limits.only.as_deref())
+            .fetch_all(&mut *connection)
+            .await?;
+    let mut writes = Writes::default();
+    while !waiting.is_empty() {
+        let (ids, later) = first_of_each_contact(waiting);
+        send_round(connection, &ids, &mut writes).await?;
+        waiting = later;
+    }
+    writes.write(connection).await?;
+    Ok(writes.all)
+}
+
+/// One that is due and locked.
+#[derive(Debug)]
+struct Locked {
+    message_id: Uuid,
+    number_id: Uuid,
+    contact: String,
+}
+
+/// The first message to each contact, and the others: what the first one does to a session is a fact of the next one.
+fn first_of_each_contact(waiting: Vec<Locked>) -> (Vec<Uuid>, Vec<Locked>) {
+    let (mut first, mut later, mut contacts) = (Vec::new(), Vec::new(), HashSet::new());
+    for one in waiting {
+        if contacts.insert((one.number_id, one.contact.clone())) {
+            first.push(one.message_id);
+        } else {
+            later.push(one);
+        }
+    }
+    (first, later)
+}
+
+/// Decides about messages to different contacts and writes those that are sent.
+async fn send_round(connection: &mut PgConnection, ids: &[Uuid], writes: &mut Writes) -> Result<(), sqlx::Error> {
+    let due = sqlx::query_file_as!(DueMessage, "sql/queries/scheduled_message/load.sql", ids)
+        .fetch_all(&mut *connection)
+        .await?;
+    let (mut admitted, mut texts) = (Vec::new(), Vec::new());
+    for message in &due {
+        match message.decide() {
+            Decision::Refuse { reason, session_id } => writes.refuse(message, reason, session_id),
+            Decision::Wait { until } => writes.put_off(message, until),
+            Decision::Send(effect) => {
+                admitted.push(message);
+                texts.push(message.text(effect));
+            }
+        }
+    }
+    if texts.is_empty() {
+        return Ok(());
+    }
+    let written = sending::write(connection, &texts).await?;
+    for (message, written) in admitted.into_iter().zip(written) {
+        let waits = written
+            .until_at
+            .and_then(|until| rules::wait_for_limit(message.turn_id.is_some(), message.facts.now, until));
+        match (written.refused, waits) {
+            (None, _) => writes.sent(message, written.session_id),
+            (Some(_), Some(until)) => writes.put_off(message, until),
+            (Some(reason), None) => writes.refuse(message, reason, None),
+        }
+    }
+    Ok(())
+}
+
+impl Writes {
+    fn sent(&mut self, message: &DueMessage, session_id: Option<Uuid>) {
+        self.sent.push(message.id);
+        self.all.push(message.due(ScheduledOutcome::Sent, session_id));
+    }
+
+    fn put_off(&mut self, message: &DueMessage, until: DateTime<Utc>) {
+        self.put_off.push(message.id);
+        self.put_off_to.push(until);
+        self.all.push(message.due(ScheduledOutcome::PutOff, None));
+    }
+
+    fn refuse(&mut self, message: &DueMessage, reason: Refusal, session_id: Option<Uuid>) {
+        self.refused.push(message.id);
+        self.reasons.push(RefusalReason::from(reason).as_str());
+        self.all.push(message.due(reason.into(), session_id));
+    }
+
+    async fn write(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        if !self.sent.is_empty() {
+            sqlx::query_file!("sql/queries/scheduled_message/delete.sql", &self.sent[..])
+                .execute(&mut *connection)
+                .await?;
+        }
+        if !self.put_off.is_empty() {
+            let (ids, times) = (&self.put_off[..], &self.put_off_to[..]);
+            sqlx::query_file!("sql/queries/scheduled_message/put_off.sql", ids, times)
+                .execute(&mut *connection)
+                .await?;
+        }
+        if !self.refused.is_empty() {
+            let (ids, reasons) = (&self.refused[..], &self.reasons[..]);
+            sqlx::query_file!("sql/queries/scheduled_message/refuse.sql", ids, reasons as _)
+                .execute(connection)
+                .await?;
+        }
+        Ok(())
+    }
 }
 
 /// In how many seconds the next one is due. Negative when one is overdue, `None` when there is none.

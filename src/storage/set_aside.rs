@@ -45,7 +45,7 @@ pub async fn set_aside(
 
 /// Waits until the server is ready again after an error. Until then it keeps the statement's row locks: for 100 ms and
 /// more if it printed a gigabyte. The next claim would skip these rows.
-pub(super) async fn wait_after_error<T>(connection: &mut PgConnection, fetched: &Result<T, sqlx::Error>) {
+async fn wait_after_error<T>(connection: &mut PgConnection, fetched: &Result<T, sqlx::Error>) {
     if fetched.as_ref().is_err_and(|error| error.as_database_error().is_some()) {
         // A fault of the connection is found at its next use.
         let _ = connection.ping().await;

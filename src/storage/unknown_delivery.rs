@@ -1,11 +1,12 @@
 //! Unknown deliveries: claimed to be looked for at the carrier, and settled by what was found.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
-use crate::domain::delivery::ResolveOutcome;
+use crate::domain::delivery::{DeliveryErrorClass, DeliveryStatus, ResolveOutcome};
 use crate::domain::job::JobKind;
+use crate::domain::unknown_delivery::{self, Decision, Facts};
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::set_aside::{Claiming, read_claims};
 use crate::storage::{Storage, new_id};
@@ -57,22 +58,77 @@ pub async fn give_back(connection: &mut PgConnection, claims: &[Unknown]) -> Res
 }
 
 /// Settles an unknown delivery. `candidates` are the carrier's messages that may be it, the oldest first, or `None` when
-/// the carrier could not be asked. It is certainly absent if it was not found `settle_after_seconds` after it was
-/// attempted. When it was found, is absent or is given up, the caller tells the workers of deliveries: this one or the next
-/// one of the contact may go.
+/// the carrier's list could not be read. An absence is certain `settle_after_seconds` after the attempt. The caller
+/// commits. When the delivery was found, is absent or is given up, the caller tells the workers of deliveries: this one or
+/// the next one of the contact may go.
 pub async fn resolve(
     connection: &mut PgConnection,
     unknown: &Unknown,
     candidates: Option<Vec<String>>,
     settle_after_seconds: u32,
 ) -> Result<ResolveOutcome, sqlx::Error> {
-    sqlx::query_file_scalar!(
-        "sql/queries/unknown/resolve.sql",
-        unknown.id,
-        unknown.token,
-        candidates.as_deref(),
-        f64::from(settle_after_seconds),
-    )
-    .fetch_one(connection)
-    .await
+    let loading = sqlx::query_file!("sql/queries/unknown/load.sql", unknown.id, unknown.token, candidates.as_deref());
+    let Some(loaded) = loading.fetch_optional(&mut *connection).await? else { return Ok(ResolveOutcome::Stale) };
+    let facts = Facts {
+        now: loaded.now,
+        attempted_at: loaded.attempted_at,
+        settle_after: TimeDelta::seconds(settle_after_seconds.into()),
+        was_listed: candidates.is_some(),
+        was_found: loaded.found_carrier_sid.is_some(),
+        absences: u32::try_from(loaded.absences).unwrap_or(u32::MAX),
+    };
+    let settled = match unknown_delivery::decide(&facts) {
+        Decision::LookAgain { at } => {
+            sqlx::query_file!("sql/queries/unknown/postpone.sql", unknown.id, at).execute(connection).await?;
+            return Ok(ResolveOutcome::Waiting);
+        }
+        Decision::Found => Settled {
+            outcome: ResolveOutcome::Found,
+            status: DeliveryStatus::Accepted,
+            carrier_sid: loaded.found_carrier_sid,
+            class: None,
+            detail: None,
+        },
+        Decision::SendAgain => Settled {
+            outcome: ResolveOutcome::Absent,
+            status: DeliveryStatus::Planned,
+            carrier_sid: None,
+            class: None,
+            detail: Some("the carrier does not have it; it is sent again"),
+        },
+        Decision::GiveUp => Settled {
+            outcome: ResolveOutcome::GivenUp,
+            status: DeliveryStatus::Failed,
+            carrier_sid: None,
+            class: Some(DeliveryErrorClass::Ambiguous),
+            detail: Some("the carrier never had it, four times"),
+        },
+    };
+    settled.write(connection, unknown.id).await?;
+    Ok(settled.outcome)
+}
+
+/// How an unknown delivery is settled.
+struct Settled {
+    outcome: ResolveOutcome,
+    status: DeliveryStatus,
+    carrier_sid: Option<String>,
+    class: Option<DeliveryErrorClass>,
+    detail: Option<&'static str>,
+}
+
+impl Settled {
+    async fn write(&self, connection: &mut PgConnection, delivery_id: Uuid) -> Result<(), sqlx::Error> {
+        sqlx::query_file!(
+            "sql/queries/unknown/settle.sql",
+            delivery_id,
+            self.status.as_str(),
+            self.carrier_sid,
+            self.class.map(DeliveryErrorClass::as_str),
+            self.detail,
+        )
+        .execute(connection)
+        .await?;
+        Ok(())
+    }
 }

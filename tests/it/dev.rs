@@ -146,7 +146,7 @@ async fn a_killed_dev_takes_its_database_with_it_and_the_next_start_is_well() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_day_of_inactivity_passes_at_a_click() {
-    let folder = data_folder("silence");
+    let folder = data_folder("inactivity");
     let dev = Dev::start(&folder);
     let from_shell = |verb: &str, more: &[&str]| {
         let at =

@@ -242,12 +242,12 @@ impl TestApp {
     pub async fn run_jobs(&self) {
         loop {
             let turns = self.workers.turns.step().await.expect("turns");
-            let silences = self.workers.inactivity.step().await.expect("silences");
+            let decided = self.workers.inactivity.step().await.expect("decided");
             let scheduled = self.workers.scheduled_messages.step().await.expect("scheduled messages");
             let deliveries = self.workers.deliveries.step().await.expect("deliveries");
             let unknown = self.workers.unknown_deliveries.step().await.expect("unknown deliveries");
             self.simulator.idle().await;
-            if turns + silences + scheduled + deliveries + unknown == 0 {
+            if turns + decided + scheduled + deliveries + unknown == 0 {
                 let breaches = invariant::check(&mut *pooled(&self.storage).await).await.expect("the invariants");
                 assert_eq!(breaches, [], "an invariant does not hold");
                 return;

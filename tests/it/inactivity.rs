@@ -38,8 +38,8 @@ impl TestApp {
         );
     }
 
-    async fn attach_echo_with(&self, silence: Value) {
-        self.attach(ECHO, json!({"first_message": "process", "inactivity": silence})).await;
+    async fn attach_echo_with(&self, inactivity: Value) {
+        self.attach(ECHO, json!({"first_message": "process", "inactivity": inactivity})).await;
     }
 }
 
@@ -113,7 +113,7 @@ async fn a_contact_that_waits_for_an_answer_is_not_inactive() {
     let app = app().await;
     app.text(ADA, "hi").await;
     app.pass_unsettled(25 * HOUR).await;
-    assert_eq!(app.workers.inactivity.step().await.expect("silences"), 0);
+    assert_eq!(app.workers.inactivity.step().await.expect("decided"), 0);
     assert_eq!(app.newest().await["status"], "open", "we owe an answer");
     app.run_jobs().await;
     assert_eq!(app.simulator.received(ADA, NUMBER), ["1: hi"]);
@@ -158,10 +158,10 @@ async fn the_grace_counts_from_the_carriers_acceptance_of_the_warning() {
     let app = app().await;
     app.answers(ADA, "hi").await;
     app.pass_unsettled(24 * HOUR).await;
-    assert_eq!(app.workers.inactivity.step().await.expect("silences"), 1);
+    assert_eq!(app.workers.inactivity.step().await.expect("decided"), 1);
     // The carrier is not there for an hour.
     app.pass_unsettled(HOUR).await;
-    assert_eq!(app.workers.inactivity.step().await.expect("silences"), 0);
+    assert_eq!(app.workers.inactivity.step().await.expect("decided"), 0);
     assert_eq!(app.newest().await["status"], "warned", "the warning has not left");
     app.run_jobs().await;
     assert_eq!(app.simulator.received(ADA, NUMBER).last().map(String::as_str), Some(WARNING));
@@ -176,7 +176,7 @@ async fn a_text_that_is_faster_than_the_warning_takes_it_back() {
     let app = app().await;
     app.answers(ADA, "hi").await;
     app.pass_unsettled(24 * HOUR).await;
-    assert_eq!(app.workers.inactivity.step().await.expect("silences"), 1);
+    assert_eq!(app.workers.inactivity.step().await.expect("decided"), 1);
     assert_eq!(app.answers(ADA, "I'm back").await, ["1: hi", "2: I'm back"]);
     let messages = app.messages(&app.newest().await).await;
     let warning = messages.iter().find(|message| message["kind"] == "warning").expect("it is told");
@@ -218,10 +218,10 @@ async fn a_warned_contact_who_opted_out_at_the_carrier_is_left_alone() {
 #[tokio::test]
 async fn the_agent_says_how_long_and_with_which_words() {
     let app = TestApp::new().await;
-    let silence = json!({"warn_after_seconds": 60, "grace_seconds": 30, "warning": "Hello?", "closing": "Goodbye."});
-    app.attach_echo_with(silence.clone()).await;
+    let inactivity = json!({"warn_after_seconds": 60, "grace_seconds": 30, "warning": "Hello?", "closing": "Goodbye."});
+    app.attach_echo_with(inactivity.clone()).await;
     let agents = app.ok(Method::GET, "/v1/agents", None).await;
-    assert_eq!(agents["items"][0]["inactivity"], silence);
+    assert_eq!(agents["items"][0]["inactivity"], inactivity);
     app.answers(ADA, "hi").await;
     app.pass(60).await;
     assert_eq!(app.simulator.received(ADA, NUMBER), ["1: hi", "Hello?"]);
@@ -282,7 +282,7 @@ async fn warned_into_the_dark() -> TestApp {
     let app = app().await;
     app.answers(ADA, "hi").await;
     app.pass_unsettled(24 * HOUR).await;
-    app.workers.inactivity.step().await.expect("silences");
+    app.workers.inactivity.step().await.expect("decided");
     app.simulator.plan_faults([Fault::Fail500]);
     app.workers.deliveries.step().await.expect("deliveries");
     assert_eq!(app.newest().await["status"], "warned");
@@ -327,7 +327,7 @@ async fn an_unsent_farewell_does_not_follow_a_new_session() {
         app.answers(ADA, "hi").await;
         app.pass(24 * HOUR).await;
         app.pass_unsettled(10 * MINUTE).await;
-        app.workers.inactivity.step().await.expect("silences");
+        app.workers.inactivity.step().await.expect("decided");
         app.simulator.plan_faults([fault]);
         app.workers.deliveries.step().await.expect("deliveries");
         app.text(ADA, "hello again").await;
@@ -340,7 +340,7 @@ async fn an_unsent_farewell_does_not_follow_a_new_session() {
 #[tokio::test]
 async fn limits_are_checked() {
     let app = TestApp::new().await;
-    for silence in [
+    for inactivity in [
         json!({"warn_after_seconds": 0}),
         json!({"warn_after_seconds": 2_592_001}),
         json!({"grace_seconds": 0}),
@@ -353,13 +353,13 @@ async fn limits_are_checked() {
         json!({"grace_seconds": 2_592_001}),
         json!({"patience": 1}),
     ] {
-        let agent = json!({"name": "a", "kind": "script", "source": ECHO, "inactivity": silence});
+        let agent = json!({"name": "a", "kind": "script", "source": ECHO, "inactivity": inactivity});
         let (status, _) = app.refused(Method::POST, "/v1/agents", Some(agent)).await;
-        assert!([400, 422].contains(&status), "{silence}");
+        assert!([400, 422].contains(&status), "{inactivity}");
     }
     for (name, seconds) in [("short", 1), ("long", 2_592_000)] {
-        let silence = json!({"warn_after_seconds": seconds, "grace_seconds": seconds});
-        app.agent(name, ECHO, json!({"inactivity": silence})).await;
+        let inactivity = json!({"warn_after_seconds": seconds, "grace_seconds": seconds});
+        app.agent(name, ECHO, json!({"inactivity": inactivity})).await;
     }
 }
 

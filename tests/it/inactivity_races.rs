@@ -71,8 +71,8 @@ async fn text_at_the_moment(app: &TestApp, project_id: uuid::Uuid, phone: &str, 
 }
 
 async fn race(seed: u64) -> (i64, i64) {
-    let silence = json!({"warning": "Hello?", "closing": "Bye!"});
-    let app = TestApp::with_agent(ECHO_ALL, json!({"first_message": "process", "inactivity": silence})).await;
+    let inactivity = json!({"warning": "Hello?", "closing": "Bye!"});
+    let app = TestApp::with_agent(ECHO_ALL, json!({"first_message": "process", "inactivity": inactivity})).await;
     let app = Arc::new(app);
     let project_id = project::find_by_name(&mut *crate::harness::pooled(&app.storage).await, "tests")
         .await
@@ -85,7 +85,7 @@ async fn race(seed: u64) -> (i64, i64) {
             let (app, over) = (app.clone(), over.clone());
             tokio::spawn(async move {
                 while !over.load(Ordering::Relaxed) {
-                    let done = app.workers.inactivity.step().await.expect("silences")
+                    let done = app.workers.inactivity.step().await.expect("decided")
                         + app.workers.turns.step().await.expect("turns")
                         + app.workers.deliveries.step().await.expect("deliveries");
                     if done == 0 {
@@ -133,7 +133,7 @@ async fn race(seed: u64) -> (i64, i64) {
     let warned = app.count("select count(*) from message where kind = 'warning'").await;
     let ended = app.count("select count(*) from session where close_reason = 'timed_out'").await;
     println!(
-        "silence seed {seed}: {texts} texts at the moment, {warned} warnings, {ended} ends; each text answered once"
+        "inactivity seed {seed}: {texts} texts at the moment, {warned} warnings, {ended} ends; each text answered once"
     );
     let closings = app.count("select count(*) from message where kind = 'closing'").await;
     assert_eq!(closings, ended, "seed {seed}: one farewell for each end");

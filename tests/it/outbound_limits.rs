@@ -212,7 +212,7 @@ async fn who_waits_for_anothers_count_counts_after_it() {
     }
 }
 
-/// A warning is counted in the project's row, which a turn that ends a session holds.
+/// A warning is counted in the project's row, which a turn that ends another session holds with the lock of its contact.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_warning_that_waits_for_a_count_delays_no_other_session() {
     let app = app().await;
@@ -225,18 +225,20 @@ async fn a_warning_that_waits_for_a_count_delays_no_other_session() {
     app.sql("update session set last_message_at = now() - interval '2 days'").await;
     app.sql("update inactivity set due_at = now() - case when (select contact from session where id = session_id) = '+14155550101' then interval '2 seconds' else interval '1 second' end").await;
     let mut holding = app.storage.pool().begin().await.expect("a transaction");
+    let lock = "select lock_contact(number_id, contact) from session where contact = $1";
+    sqlx::query(lock).bind(BEA).execute(&mut *holding).await.expect("locked");
     sqlx::query("select 1 from outbound_rate_window where contact = '' for update")
         .execute(&mut *holding)
         .await
         .expect("held");
-    let silences = app.workers.inactivity.clone();
-    let deciding = tokio::spawn(async move { silences.step().await });
+    let inactivity = app.workers.inactivity.clone();
+    let deciding = tokio::spawn(async move { inactivity.step().await });
     app.until_one_waits().await;
     let delete = "delete from inactivity where session_id = (select id from session where contact = $1)";
     sqlx::query("set local lock_timeout = '1s'").execute(&mut *holding).await.expect("set");
     sqlx::query(delete).bind(BEA).execute(&mut *holding).await.expect("nobody holds it");
     holding.commit().await.expect("committed");
-    assert_eq!(deciding.await.expect("it ends").expect("silences"), 1, "the other one is gone");
+    assert_eq!(deciding.await.expect("it ends").expect("decided"), 1, "the other one is gone");
 }
 
 #[tokio::test]

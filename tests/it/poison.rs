@@ -232,7 +232,7 @@ async fn an_inactivity_job_that_cant_be_decided_closes_its_session_and_the_other
     app.sql("update inactivity set due_at = now()").await;
     let session = id(&session_of(&app, ADA).await["id"]);
     poison(&app, "inactivity", "update", &format!("old.session_id = '{session}'")).await;
-    app.workers.inactivity.step().await.expect("silences");
+    app.workers.inactivity.step().await.expect("decided");
     let statuses = "select string_agg(status || coalesce(' ' || close_reason, ''), ', ' order by contact) from session";
     assert_eq!(text_of(&app, statuses.to_owned()).await, "closed unreadable, warned, warned");
 }

@@ -55,12 +55,12 @@ async fn a_fault_of_all_inactivity_jobs_closes_no_session() {
     }
     app.sql("update session set last_message_at = now() - interval '2 days'").await;
     app.sql("update inactivity set due_at = now()").await;
-    app.sql("alter table inactivity add constraint silence_is_not_moved check (due_at < now() - interval '1 year') not valid").await;
-    app.workers.inactivity.step().await.expect_err("no silence can be decided");
+    app.sql("alter table inactivity add constraint inactivity_job_is_not_moved check (due_at < now() - interval '1 year') not valid").await;
+    app.workers.inactivity.step().await.expect_err("no job can be decided");
     nothing_is_set_aside(&app).await;
     assert_eq!(app.count("select count(*) from session where status = 'open' and state ->> 'said' = 'hi'").await, 3);
-    app.sql("alter table inactivity drop constraint silence_is_not_moved").await;
-    assert_eq!(app.workers.inactivity.step().await.expect("silences"), 3);
+    app.sql("alter table inactivity drop constraint inactivity_job_is_not_moved").await;
+    assert_eq!(app.workers.inactivity.step().await.expect("decided"), 3);
 }
 
 /// Nobody can tell whether it is the row or the schema.
@@ -212,14 +212,18 @@ async fn work_of_every_kind_that_is_due_and_not_claimed_is_told_of() {
     }
     let kinds = |all: Vec<health::Unclaimed>| all.into_iter().map(|one| one.kind.as_str()).collect::<Vec<_>>();
     let all = health::unclaimed(&mut *crate::harness::pooled(&app.storage).await, 120.0).await.expect("a list");
-    assert_eq!(kinds(all), ["number", "read_back", "scheduled_message", "silence", "turn", "unknown"]);
+    assert_eq!(kinds(all), ["inactivity", "number", "read_back", "scheduled_message", "turn", "unknown"]);
     assert!(
         health::unclaimed(&mut *crate::harness::pooled(&app.storage).await, 200.0).await.expect("a list").is_empty(),
         "not for so long"
     );
     app.sql("update turn set lease_token = gen_random_uuid(), leased_until = now() + interval '1 minute'").await;
     let all = health::unclaimed(&mut *crate::harness::pooled(&app.storage).await, 120.0).await.expect("a list");
-    assert_eq!(kinds(all), ["number", "read_back", "scheduled_message", "silence", "unknown"], "one works at the turn");
+    assert_eq!(
+        kinds(all),
+        ["inactivity", "number", "read_back", "scheduled_message", "unknown"],
+        "one works at the turn"
+    );
 }
 
 #[tokio::test]

@@ -275,12 +275,12 @@ async fn every_invariant_notices_when_it_is_broken() {
     app.answers(crate::harness::ADA, "hi").await;
     app.text("+14155550102", "waits").await;
     // Adds a message to every session; a warning has this timeout.
-    let message = |kind: &str, silence: u32| {
+    let message = |kind: &str, inactivity: u32| {
         let (direction, sid) = if kind == "text" { ("inbound", "gen_random_uuid()") } else { ("outbound", "null") };
-        let silence = if kind == "warning" { silence.to_string() } else { "null".to_owned() };
+        let inactivity = if kind == "warning" { inactivity.to_string() } else { "null".to_owned() };
         format!(
             "insert into message (id, project_id, session_id, direction, kind, body, carrier_sid, inactivity_seconds)
-             select gen_random_uuid(), project_id, id, '{direction}', '{kind}', 'x', {sid}, {silence} from session"
+             select gen_random_uuid(), project_id, id, '{direction}', '{kind}', 'x', {sid}, {inactivity} from session"
         )
     };
     for (view, breaking) in [

@@ -145,7 +145,7 @@ async fn a_joined_message_revokes_a_warning_and_restarts_the_timeout() {
     textback::storage::session::skip(&mut *crate::harness::pooled(&app.storage).await, project.id, session, 86_400)
         .await
         .expect("an answer");
-    app.workers.inactivity.step().await.expect("silences");
+    app.workers.inactivity.step().await.expect("decided");
     assert_eq!(app.sessions().await[0]["status"], "warned");
     app.send(json!({"to": ADA, "body": "one more thing", "on_active_session": "join"})).await;
     app.run_jobs().await;
@@ -351,6 +351,24 @@ async fn scheduled_texts_that_are_due_together_are_sent_once_each_by_four_worker
     for n in 0..60 {
         assert_eq!(app.simulator.received(&format!("+141555504{n:02}"), NUMBER), ["now"]);
     }
+}
+
+/// All of them are sent in one transaction.
+#[tokio::test]
+async fn scheduled_texts_to_one_contact_go_in_their_order_and_each_meets_the_session_of_the_one_before() {
+    let app = app().await;
+    let mut sent = Vec::new();
+    for (minutes, on_active_session) in [(60, "reject"), (61, "join"), (62, "supersede"), (63, "reject")] {
+        let at = (chrono::Utc::now() + chrono::Duration::minutes(minutes)).to_rfc3339();
+        let body = json!({"to": ADA, "body": on_active_session, "send_at": at, "on_active_session": on_active_session});
+        sent.push(app.send(body).await);
+    }
+    app.sql("update scheduled_message set due_at = due_at - interval '2 hours'").await;
+    assert_eq!(app.workers.scheduled_messages.step().await.expect("sent"), 4);
+    app.run_jobs().await;
+    assert_eq!(app.simulator.received(ADA, NUMBER), ["reject", "join", "supersede"]);
+    assert_eq!(app.message(&sent[3]).await["reason"], "session_active");
+    assert_eq!(app.count("select count(*) from session").await, 2);
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ begin
              where due_at <= now() and status = 'unknown' and (leased_until is null or leased_until < now())
                and project_id <> all (excluded_ids)
              order by due_at limit most)
-        when 'silence' then array(
+        when 'inactivity' then array(
             select session_id from inactivity where due_at <= now() order by due_at limit most)
         when 'scheduled_message' then array(
             select id from scheduled_message where due_at <= now() order by due_at limit most)

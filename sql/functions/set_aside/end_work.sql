@@ -5,7 +5,7 @@ set search_path = textback, pg_temp as $$
 declare
     step jsonb := delivery_step('failed', null, null, 'unreadable', why);
 begin
-    if work in ('turn', 'silence') then
+    if work in ('turn', 'inactivity') then
         return set_session_aside(of_row, by_token);
     elsif work in ('delivery', 'unknown') then
         begin

@@ -8,7 +8,7 @@ begin
     end if;
     insert into unreadable_row as known (work, row_id, project_id, why)
     select set_aside.work, of_row, owner.project_id, set_aside.why
-      from (select project_id from session where set_aside.work in ('turn', 'silence') and id = of_row
+      from (select project_id from session where set_aside.work in ('turn', 'inactivity') and id = of_row
             union all
             select project_id from delivery where set_aside.work in ('delivery', 'unknown') and id = of_row
             union all

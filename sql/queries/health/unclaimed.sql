@@ -14,7 +14,7 @@ select kind as "kind!: _", count(*) as "due!", extract(epoch from now() - min(si
                 where earlier.number_id = delivery.number_id and earlier.contact = delivery.contact
                   and earlier.due_at is not null and earlier.seq < delivery.seq))
         union all
-        select 'silence', due_at from inactivity where due_at <= now()
+        select 'inactivity', due_at from inactivity where due_at <= now()
         union all
         select 'scheduled_message', due_at from scheduled_message where due_at <= now()
         union all

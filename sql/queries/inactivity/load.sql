@@ -1,11 +1,11 @@
 -- What decides about the sessions $1, which are locked: domain/inactivity.rs. The settings are those of the current
 -- version of a session's agent.
-select session.id as session_id, session.project_id, now() as "now!", session.status as "status: SessionStatus",
+select session.id as session_id, session.project_id, now() as "now!", session.status as "status: _",
        session.last_message_at, session.warn_after_seconds, version.grace_seconds,
        version.closing is not null as "has_closing!",
        turn.id is not null or unsent.seq is not null as "owes_answer!",
-       quiet_hours_end(session.project_id, session.contact) as quiet_until,
-       warning.status as "warning_status?: DeliveryStatus", warning.accepted_at as "warning_accepted_at?"
+       load_quiet_hours(session.project_id, session.contact) as "quiet_hours: _",
+       warning.status as "warning_status?: _", warning.accepted_at as "warning_accepted_at?"
   from unnest($1::uuid[]) as locked (id)
  cross join lateral (select * from session where session.id = locked.id limit 1) session
   join agent on agent.id = session.agent_id
@@ -16,8 +16,9 @@ select session.id as session_id, session.project_id, now() as "now!", session.st
         where delivery.number_id = session.number_id and delivery.contact = session.contact and delivery.due_at is not null
         limit 1) unsent on true
   left join lateral (
-       select delivery.status, delivery.accepted_at
-         from message join delivery on delivery.id = message.id
+       select message.id from message
         where session.status = 'warned' and message.session_id = session.id and message.kind = 'warning'
         order by message.seq desc
-        limit 1) warning on true
+        limit 1) warned on true
+  left join lateral (
+       select delivery.status, delivery.accepted_at from delivery where delivery.id = warned.id limit 1) warning on true

@@ -109,7 +109,7 @@ async fn check_backlog(storage: &Storage, findings: &mut Findings) -> Result<(),
     for (what, count) in [
         ("turns", backlog.turns),
         ("deliveries", backlog.deliveries),
-        ("silences", backlog.silences),
+        ("inactivity", backlog.inactivity_jobs),
         ("scheduled", backlog.scheduled_messages),
     ] {
         findings.ok(what, &format!("{count} are due"));

@@ -22,9 +22,9 @@ use crate::domain::session::OnActiveSession;
 use crate::http::problem::Problem;
 use crate::secret::sha256;
 use crate::storage::database;
-use crate::storage::message::{self, Begun, Idempotency, NewText};
 use crate::storage::number::Sender;
-use crate::storage::{country, number, scheduled_message};
+use crate::storage::sending::{self, Idempotency, NewText, SendResult};
+use crate::storage::{country, message, number, scheduled_message};
 use answers::{ScheduledMessage, TracedMessage};
 
 /// How far ahead a message can be scheduled.
@@ -100,23 +100,27 @@ impl Api {
         // Before any wait, so that an oversized request is not held in memory meanwhile.
         check::request(&mut request)?;
         if let Some(idempotency) = &idempotency
-            && let Some(begun) = replay(&state, project_id, idempotency).await?
+            && let Some(result) = replay(&state, project_id, idempotency).await?
         {
-            return accepted(begun);
+            return accepted(result);
         }
         let text = prepare(&state, project_id, request).await?;
         let (storage, text, idempotency) = (&state.storage, &text, idempotency.as_ref());
-        let send = || async move { message::send(&mut *storage.connection().await?, text, idempotency).await };
-        let begun = database::retry_on_deadlock(send).await?;
-        if begun.outcome == SendOutcome::Sent {
+        let send = || async move {
+            let mut transaction = storage.transaction().await?;
+            let result = sending::send(&mut transaction, text, idempotency).await;
+            database::end(transaction, result).await
+        };
+        let result = database::retry_on_deadlock(send).await?;
+        if result.outcome == SendOutcome::Sent {
             state.storage.notifier().notify(JobKind::Delivery);
             // A new session runs its start function.
             state.storage.notifier().notify(JobKind::Turn);
         }
-        if is_over_a_limit(begun.outcome) {
-            metrics::counter!("textback_outbound_refused_total", "reason" => begun.outcome.as_str()).increment(1);
+        if is_over_a_limit(result.outcome) {
+            metrics::counter!("textback_outbound_refused_total", "reason" => result.outcome.as_str()).increment(1);
         }
-        accepted(begun)
+        accepted(result)
     }
 
     /// Read a message, with every step of its delivery
@@ -185,8 +189,12 @@ fn idempotency(key: Option<String>, request: &NewMessage) -> Result<Option<Idemp
 }
 
 /// The answer that the key got, if it was used.
-async fn replay(state: &ApiState, project_id: Uuid, idempotency: &Idempotency) -> Result<Option<Begun>, sqlx::Error> {
-    message::replay(&mut *state.storage.connection().await?, project_id, idempotency).await
+async fn replay(
+    state: &ApiState,
+    project_id: Uuid,
+    idempotency: &Idempotency,
+) -> Result<Option<SendResult>, sqlx::Error> {
+    sending::replay(&mut *state.storage.connection().await?, project_id, idempotency).await
 }
 
 /// The message that a request asks for, if it can be sent.
@@ -275,8 +283,8 @@ const fn is_over_a_limit(outcome: SendOutcome) -> bool {
 }
 
 /// What is answered to a request to send a message.
-fn accepted(begun: Begun) -> Result<Accepted, Problem> {
-    let Begun { outcome, message_id, session_id, send_at, retry_after_seconds } = begun;
+fn accepted(result: SendResult) -> Result<Accepted, Problem> {
+    let SendResult { outcome, message_id, session_id, send_at, retry_after_seconds } = result;
     Err(match outcome {
         SendOutcome::Sent | SendOutcome::Scheduled | SendOutcome::Replayed => {
             return Ok(Accepted::Accepted(Json(MessageAccepted { message_id, session_id, send_at })));

@@ -1,5 +1,0 @@
--- Sends scheduled messages that are due, at most $1. $2: two new ids for each, of a session and a turn. $3: if not
--- null, only these messages.
-select message_id as "message_id!", project_id as "project_id!", session_id, outcome as "outcome!: _",
-       late_seconds as "late_seconds!"
-  from send_due_messages($1, $2, $3)
