@@ -51,18 +51,3 @@ create type turn_outcome as (
     next_session_id uuid,
     truncated       integer
 );
-
--- What the carrier answered to a delivery. ordinal: its position in the batch. status: accepted, failed, unknown, or planned
--- again after retry_after_seconds.
-create type delivery_outcome as (
-    ordinal             integer,
-    id                  uuid,
-    token               uuid,
-    status              text,
-    carrier_sid         text,
-    error_code          integer,
-    error_class         text,
-    error_detail        text,
-    retry_after_seconds double precision,
-    consent_id          uuid
-);

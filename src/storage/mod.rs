@@ -23,6 +23,7 @@ pub mod notifier;
 pub mod number;
 pub mod outbound_limits;
 pub mod pagination;
+mod passes;
 pub mod project;
 mod reference_data;
 pub mod scheduled_message;
