@@ -13,7 +13,7 @@ use crate::storage::invariant;
 static FILES: &[&str] = &include!(concat!(env!("OUT_DIR"), "/functions.rs"));
 
 /// Functions of earlier releases that no supported process calls. Each is dropped, and leaves this list a release later.
-const RETIRED: &[&str] = &["settle_deliveries"];
+const RETIRED: &[&str] = &["settle_deliveries", "settle_turns", "settle_turns_fast_path"];
 
 /// A function, trigger or view of this binary.
 #[derive(Debug)]
