@@ -43,45 +43,34 @@ create type inbound_decision as (
     is_claimed          boolean
 );
 
--- The outcome of a turn. ordinal: its position in the batch. state: null if it did not change. message_ids, kinds, bodies: the
--- messages of the turn. sends: [{message_id, number, contact, countries, body, refused}] or null, the calls of send_sms. They
--- become scheduled messages that are due at once, and are sent after the turn. truncated: how many characters the turn's limit
--- cut. send_token: the worker wants to send the first message itself, under this token for send_seconds.
-create type turn_outcome as (
-    ordinal         integer,
-    turn_id         uuid,
-    session_id      uuid,
-    number_id       uuid,
-    contact         text,
-    token           uuid,
-    seen_seq        bigint,
-    started         boolean,
-    state           jsonb,
-    language        text,
-    close_reason    text,
-    skip_reason     text,
-    message_ids     uuid[],
-    kinds           text[],
-    bodies          text[],
-    sends           jsonb,
-    send_token      uuid,
-    send_seconds    double precision,
-    next_turn_id    uuid,
-    next_session_id uuid,
-    truncated       integer
+-- How a turn is stored. state: null if it did not change. speaks: whether it has messages; then warn_after_seconds is the
+-- inactivity that its session may have from now on.
+create type settled_turn as (
+    session_id         uuid,
+    state              jsonb,
+    language           text,
+    handled_seq        bigint,
+    started            boolean,
+    speaks             boolean,
+    warn_after_seconds integer
 );
 
--- What the carrier answered to a delivery. ordinal: its position in the batch. status: accepted, failed, unknown, or planned
--- again after retry_after_seconds.
-create type delivery_outcome as (
-    ordinal             integer,
-    id                  uuid,
-    token               uuid,
-    status              text,
-    carrier_sid         text,
-    error_code          integer,
-    error_class         text,
-    error_detail        text,
-    retry_after_seconds double precision,
-    consent_id          uuid
+-- A message of a turn, and how its delivery is stored. is_held: it waits for the registration of its number. lease_token: its
+-- delivery is claimed under this token for lease_seconds. truncated: how many characters of the turn were cut.
+create type turn_message as (
+    id            uuid,
+    project_id    uuid,
+    session_id    uuid,
+    number_id     uuid,
+    contact       text,
+    turn_id       uuid,
+    kind          text,
+    body          text,
+    truncated     integer,
+    status        text,
+    is_held       boolean,
+    error_class   text,
+    error_detail  text,
+    lease_token   uuid,
+    lease_seconds double precision
 );

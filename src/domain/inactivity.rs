@@ -45,6 +45,16 @@ pub enum Decision {
     End { due_at: DateTime<Utc>, says_closing: bool },
 }
 
+/// Below this time a job may be scheduled for a wait for our answer, which is longer.
+const SHORTEST_WAIT_FOR_AN_ANSWER: i32 = 60;
+
+/// Whether the inactivity job of a session may come too late after a new message, so it must be looked at. `before` and
+/// `current` are how long the session may be inactive, as it was computed with the last message and as it is now, in
+/// seconds. Any other job comes early enough: one that comes too early moves itself.
+pub const fn comes_too_late(before: i32, current: i32) -> bool {
+    current < before || current < SHORTEST_WAIT_FOR_AN_ANSWER
+}
+
 /// Decides about a session whose inactivity job is due.
 pub fn decide(facts: &Facts) -> Decision {
     match facts.warning {
@@ -118,6 +128,21 @@ mod tests {
 
     fn warned(now: i64, status: DeliveryStatus, accepted: Option<i64>) -> Facts {
         Facts { warning: Some(Warning { status, accepted_at: accepted.map(at) }), ..session(now) }
+    }
+
+    #[test]
+    fn a_job_comes_too_late_after_the_time_was_made_shorter_and_where_it_is_short() {
+        for (before, current, expected) in [
+            (86_400, 86_400, false),
+            (86_400, 90_000, false),
+            (86_400, 3_600, true),
+            (60, 60, false),
+            (59, 59, true),
+            (30, 40, true),
+            (30, 60, false),
+        ] {
+            assert_eq!(comes_too_late(before, current), expected, "{before} {current}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::consent::Keyword;
+use super::inactivity;
 use super::message::{MessageKind, RejectReason, SkipReason};
 use super::rate_limit::{self, ContactLimits, RecentMessages};
 use super::session::SessionStatus;
@@ -159,9 +160,6 @@ pub enum KeywordEffect {
     Nothing,
 }
 
-/// Below this time a job may be scheduled for a wait for our answer, which is longer.
-const SHORTEST_WAIT_FOR_AN_ANSWER: i32 = 60;
-
 /// Decides about one inbound message. `facts` is `None` when no endpoint of ours is attached at its address.
 pub fn decide(inbound: &Inbound, facts: Option<&Facts>) -> Decision {
     let facts = match (inbound.reject_reason, facts) {
@@ -238,10 +236,9 @@ fn answer(permit: Option<Uuid>, facts: &Facts) -> Answer {
         return Answer { turn: Turn::Enqueue, inactivity: Inactivity::Schedule };
     };
     let is_claimed = permit == Some(session.agent_id) && session.runs_at_once && !session.has_turn;
-    let wait = facts.warn_after_seconds;
     let inactivity = if !session.engaged {
         Inactivity::Schedule
-    } else if wait < session.warn_after_seconds || wait < SHORTEST_WAIT_FOR_AN_ANSWER {
+    } else if inactivity::comes_too_late(session.warn_after_seconds, facts.warn_after_seconds) {
         Inactivity::BringForward
     } else {
         Inactivity::Keep

@@ -13,7 +13,9 @@ use crate::carriers::webhook::WebhookUrls;
 use crate::domain::bounds;
 use crate::domain::carrier_account::CarrierAccount;
 use crate::domain::delivery::DeliveryErrorClass;
+use crate::domain::delivery_settlement::{Outcome, Refusal};
 use crate::domain::job::JobKind;
+use crate::domain::retry::{self, Retry};
 use crate::failpoint;
 use crate::jobs::Shared;
 use crate::jobs::carrier_calls::CarrierCalls;
@@ -24,12 +26,8 @@ use crate::storage::Storage;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
 use crate::storage::delivery;
-use crate::storage::delivery::{Claim, Outcome, Refusal, Settlement};
+use crate::storage::delivery::{Claim, Settlement};
 use crate::storage::outbound_limits;
-
-/// How often a text is offered to a carrier that certainly did not take it: with the backoff below, for some twelve
-/// hours. An outage or a wrong credential is repaired by then, and a later reply helps nobody.
-const MOST_ATTEMPTS: i32 = 150;
 
 /// How long a project's list of countries is cached, as long as its account.
 const COUNTRIES_KEPT: Duration = Duration::from_secs(5);
@@ -147,7 +145,7 @@ impl Deliveries {
             Outcome::Accepted { carrier_sid } => tracing::info!(carrier_sid, "the carrier accepted the text"),
             Outcome::Failed(refusal) => tracing::error!(
                 code = refusal.code,
-                class = refusal.class,
+                class = refusal.class.as_str(),
                 detail = refusal.detail,
                 "the text can't be delivered"
             ),
@@ -206,19 +204,17 @@ fn judge(sent: Sent, attempt: i32) -> Outcome {
     }
 }
 
-/// Later: after 1, 2, 4 … 300 seconds and a little more, or when the carrier says; at last never.
+/// Later, or never if it was offered too often.
 fn put_off(attempt: i32, retry_after_seconds: Option<f64>, refusal: Refusal) -> Outcome {
-    if attempt >= MOST_ATTEMPTS {
-        return Outcome::Failed(refusal);
+    let jitter = f64::from(crate::secret::random_bytes::<1>()[0]) / 1024.0;
+    match retry::of_delivery(attempt, retry_after_seconds, jitter) {
+        Retry::After { seconds } => Outcome::PutOff { seconds, refusal },
+        Retry::GiveUp => Outcome::Failed(refusal),
     }
-    let backoff = 2_f64.powi(attempt.clamp(1, 10) - 1).min(300.0);
-    // Texts that were refused together must not come back together.
-    let jitter = 1.0 + f64::from(crate::secret::random_bytes::<1>()[0]) / 1024.0;
-    Outcome::PutOff { seconds: retry_after_seconds.unwrap_or(0.0).max(backoff) * jitter, refusal }
 }
 
 fn refusal(class: DeliveryErrorClass, detail: &str) -> Refusal {
-    Refusal { code: None, class: class.as_str().to_owned(), detail: bounds::error(detail) }
+    Refusal { code: None, class, detail: bounds::error(detail) }
 }
 
 const fn name_of(outcome: &Outcome) -> &'static str {
@@ -346,6 +342,6 @@ mod tests {
     fn the_carriers_retry_after_counts_and_attempts_end() {
         let throttled = || Sent::Refused(refused(DeliveryErrorClass::Throttled));
         assert!(matches!(judge(throttled(), 1), Outcome::PutOff { seconds, .. } if seconds >= 7.0));
-        assert!(matches!(judge(throttled(), MOST_ATTEMPTS), Outcome::Failed(_)));
+        assert!(matches!(judge(throttled(), retry::MOST_OFFERS), Outcome::Failed(_)));
     }
 }

@@ -2,6 +2,7 @@
 //! No transaction is open while the agent runs.
 
 mod agent_log;
+mod converse;
 mod failure;
 mod input;
 mod messages;
@@ -16,12 +17,11 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::agents::script::Headroom;
-use crate::agents::{Agent, AgentError, AgentRuntime, Answer, LoadedAgent, MessageBody, OutboundRequest};
-use crate::domain::agent::{AgentSettings, FirstMessage};
+use crate::agents::{AgentError, AgentRuntime, LoadedAgent, MessageBody, OutboundRequest};
 use crate::domain::bounds;
 use crate::domain::job::JobKind;
-use crate::domain::message::{MessageKind, SkipReason};
-use crate::domain::session::{CloseReason, SessionOrigin};
+use crate::domain::message::SkipReason;
+use crate::domain::retry::{self, FailedAttempt, Retry};
 use crate::failpoint;
 use crate::jobs::Shared;
 use crate::jobs::deliveries::Deliveries;
@@ -29,21 +29,16 @@ use crate::jobs::runtime::circuit_breaker::CircuitState;
 use crate::jobs::runtime::fair_limiter::{Owner, Permit};
 use crate::jobs::runtime::job::Job;
 use crate::jobs::runtime::local_queue::LocalQueue;
-use crate::jobs::turns::agent_log::write_log;
+use crate::jobs::turns::converse::converse;
 use crate::jobs::turns::failure::Failure;
-use crate::jobs::turns::input::{conversation, turn_input};
 use crate::jobs::turns::messages::Allowance;
 use crate::secret::SecretKeys;
 use crate::storage::agent::Version;
 use crate::storage::batcher::BatchError;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
-use crate::storage::turn::{Claim, Delay, Reason, Settled, Settlement};
+use crate::storage::turn::{Claim, Delay, Settled, Settlement};
 use crate::storage::{self, Storage, agent, turn};
-
-/// How often a turn may be claimed before it has failed, because its message may end each worker. Workers also end for
-/// other reasons, so this is more than the attempts.
-const MOST_CLAIMS: i32 = 8;
 
 /// The pause before a settlement is tried again that the database did not take.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
@@ -138,9 +133,8 @@ impl Turns {
     /// Puts a turn off after a failure, or gives it up.
     async fn settle_failure(&self, claim: &Claim, mut failure: Failure) -> TurnOutcome {
         self.count_interruption(claim, &mut failure).await;
-        if !failure.gives_up(claim.failures) {
+        if self.put_off(claim, &failure).await {
             tracing::warn!(error = %failure, "the agent failed; the turn is put off");
-            self.put_off(claim, &failure).await;
             return TurnOutcome::PutOff;
         }
         tracing::error!(error = %failure, "the agent has failed too often; the contact gets its error message if it has one");
@@ -154,7 +148,7 @@ impl Turns {
 
     /// Counts an interruption of the turn, if that is its failure.
     async fn count_interruption(&self, claim: &Claim, failure: &mut Failure) {
-        if failure.reason != Reason::Interrupted {
+        if !matches!(failure.attempt, FailedAttempt::Interrupted { .. }) {
             return;
         }
         let counting = async {
@@ -172,14 +166,8 @@ impl Turns {
         let error_message =
             self.load(claim).await.ok().and_then(|loaded| loaded.version.settings.error_message.clone());
         let error = bounds::error(&format!("the answer can't be stored: {error}"));
-        Failure {
-            error,
-            error_message,
-            most_attempts: 0,
-            reason: Reason::Failed,
-            interruptions: 0,
-            skip: SkipReason::AgentFailed,
-        }
+        let attempt = FailedAttempt::Agent { most_failures: 0 };
+        Failure { error, error_message, attempt, skip: SkipReason::AgentFailed }
     }
 
     /// Settles a turn. If a slot is free, this process sends its first message, without a claim of its own.
@@ -250,9 +238,10 @@ impl Turns {
         let version = &loaded.version;
         let failed = |error: AgentError| Failure::of_agent(error, version);
         // The claim counts, before the agent runs, so that a message which ends its worker is counted too.
-        if claim.attempt > MOST_CLAIMS {
+        if retry::ends_workers(claim.attempt) {
             let lost = failed(AgentError::Failed("the workers that tried it did not come back".to_owned()));
-            return Err(Failure { most_attempts: 0, skip: SkipReason::WorkerLost, ..lost });
+            let attempt = FailedAttempt::Agent { most_failures: 0 };
+            return Err(Failure { attempt, skip: SkipReason::WorkerLost, ..lost });
         }
         let answering = async {
             let mut allowance = Allowance::of(&version.settings);
@@ -336,7 +325,7 @@ impl Turns {
         read.map_err(|error: Arc<sqlx::Error>| {
             let failure = Failure::of_ours(format!("the agent can't be read: {error}"));
             match database::fault(&error) {
-                Some(database::Fault::Row) => Failure { most_attempts: 0, reason: Reason::Failed, ..failure },
+                Some(database::Fault::Row) => Failure { attempt: FailedAttempt::Agent { most_failures: 0 }, ..failure },
                 _ => failure,
             }
         })
@@ -364,9 +353,12 @@ impl Turns {
         database::with_timeout(renewing).await
     }
 
-    async fn put_off(&self, claim: &Claim, failure: &Failure) {
+    /// Puts a turn off after a failure. Returns false if it has failed for good.
+    async fn put_off(&self, claim: &Claim, failure: &Failure) -> bool {
+        let Retry::After { seconds } = failure.retry(claim.failures) else { return false };
         let error = bounds::error(&failure.error);
-        let delay = Delay { seconds: failure.rest(claim.failures), error: &error, reason: failure.reason };
+        let is_agents = matches!(failure.attempt, FailedAttempt::Agent { .. });
+        let delay = Delay { seconds, error: &error, is_agents };
         let putting_off = async {
             let mut connection = self.storage.connection().await?;
             turn::put_off(&mut connection, claim, delay).await
@@ -374,72 +366,8 @@ impl Turns {
         if let Err(error) = database::with_timeout::<_, sqlx::Error, _>(putting_off).await {
             tracing::warn!(%error, "the turn could not be put off; its lease will run out");
         }
+        true
     }
-}
-
-/// Greets, processes or both, as the version says. In a session that our text opened, the text is the greeting.
-async fn converse(
-    agent: &dyn Agent,
-    settings: &AgentSettings,
-    claim: &Claim,
-    env: &'static str,
-    allowance: &mut Allowance<'_>,
-) -> Result<(Settlement, Vec<OutboundRequest>), AgentError> {
-    let mut conversation = conversation(claim, env);
-    let mut settlement = Settlement::of(claim);
-    let mut sends = Vec::new();
-    let mut processes = true;
-    let mut hangup = false;
-    let mut log_left = bounds::TURN_LOG_BYTES;
-
-    if !claim.started {
-        let started = agent.start(conversation.clone()).await?;
-        write_log(&started.log, &mut log_left);
-        if claim.origin != SessionOrigin::Outbound {
-            let greeting = greeting(&started, settings);
-            let (greets, answers) = match settings.first_message {
-                FirstMessage::Greet => (true, false),
-                FirstMessage::Process => (false, true),
-                FirstMessage::GreetThenProcess => (true, true),
-            };
-            // An agent without a greeting answers the message.
-            processes = answers || greeting.is_empty();
-            if greets {
-                settlement = allowance.say(settlement, MessageKind::Greeting, greeting);
-            }
-        }
-        (hangup, sends) = (started.hangup, started.sends);
-        if claim.begun_by_agent && (hangup || !sends.is_empty()) {
-            // What an agent's text begins must not begin the next one, and so on for ever.
-            tracing::warn!(
-                sends = sends.len(),
-                hangup,
-                "start ran for a text of an agent: what it sends, and its hangup, is left out"
-            );
-            (hangup, sends) = (false, Vec::new());
-        }
-        (conversation.state, conversation.language) = (started.state, started.language);
-    }
-    if processes && !hangup && !claim.waiting.is_empty() && agent.replies() {
-        let answer = agent.reply(conversation.clone(), turn_input(claim)).await?;
-        write_log(&answer.log, &mut log_left);
-        settlement = allowance.say(settlement, MessageKind::Reply, answer.texts);
-        hangup = answer.hangup;
-        sends.extend(answer.sends);
-        (conversation.state, conversation.language) = (answer.state, answer.language);
-    }
-    let changed = (conversation.state != claim.state.0).then_some(conversation.state);
-    settlement = settlement.remember(changed, conversation.language);
-    Ok((if hangup { settlement.close(CloseReason::AgentEnded) } else { settlement }, sends))
-}
-
-/// What `start` said, else what it left in `conv.state.greet_message`, else the agent's setting.
-fn greeting(started: &Answer, settings: &AgentSettings) -> Vec<String> {
-    if !started.texts.is_empty() {
-        return started.texts.clone();
-    }
-    let from_state = started.state.get("greet_message").and_then(Value::as_str).map(str::to_owned);
-    from_state.or_else(|| settings.greeting.clone()).filter(|text| !text.trim().is_empty()).into_iter().collect()
 }
 
 /// What became of a turn that was run.

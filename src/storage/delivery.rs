@@ -3,21 +3,19 @@
 use std::time::Duration;
 
 use nix::time::ClockId;
-use sqlx::{FromRow, PgConnection};
+use sqlx::{Connection, FromRow, PgConnection};
 use uuid::Uuid;
 
 use crate::domain::bounds;
-use crate::domain::delivery::{DeliveryStatus, ReportOutcome};
+use crate::domain::delivery::{DeliveryErrorClass, DeliveryStatus, ReportOutcome};
+use crate::domain::delivery_settlement::{Decision, Effect, Facts, Outcome, Refusal, Store, decide};
 use crate::domain::job::JobKind;
 use crate::failpoint;
 use crate::storage::batcher::BatchError;
 use crate::storage::claim_limits::ClaimLimits;
-use crate::storage::composite::composite;
+use crate::storage::passes::{at_ordinal, items_at, passes, put_at};
 use crate::storage::set_aside::{Claiming, read_claims};
 use crate::storage::{Storage, new_id, turn};
-
-/// How long an unknown delivery is left to the carrier's own report before it is looked for.
-const LOOK_AFTER_SECONDS: f64 = 3.0;
 
 /// A moment by a clock that goes on while the process or the whole machine sleeps. It decides nothing but whether to let a
 /// claim go that may be somebody else's by now.
@@ -137,32 +135,6 @@ pub async fn give_back(connection: &mut PgConnection, claims: &[Claim]) -> Resul
     Ok(())
 }
 
-/// Why a delivery did not go out, as far as it is known.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// The carrier's error code, when it gave one.
-    pub code: Option<i32>,
-    /// What kind of error it is (see [`crate::domain::delivery::DeliveryErrorClass`]).
-    pub class: String,
-    pub detail: String,
-}
-
-/// What the carrier said to a delivery.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Outcome {
-    Accepted {
-        carrier_sid: String,
-    },
-    Failed(Refusal),
-    /// The carrier may have it or not. It is never sent again blindly.
-    Unknown(Refusal),
-    /// The carrier certainly does not have it: again later.
-    PutOff {
-        seconds: f64,
-        refusal: Refusal,
-    },
-}
-
 /// The outcome of a claimed delivery.
 #[derive(Debug, Clone)]
 pub struct Settlement {
@@ -180,6 +152,15 @@ pub enum Settled {
     },
     /// The lease was lost, or a status callback was faster than the carrier's answer.
     Stale,
+}
+
+impl Settled {
+    fn of(decision: Decision) -> Self {
+        match decision {
+            Decision::Keep => Self::Stale,
+            Decision::Store(store) => Self::Written { next_waits: store.next_waits },
+        }
+    }
 }
 
 /// Settles a delivery; when this answers, it is committed.
@@ -226,64 +207,126 @@ pub async fn record(
     failpoint::during("status.in_commit", recording).await
 }
 
-#[derive(sqlx::Encode)]
-struct SettlementRow {
-    ordinal: i32,
-    id: Uuid,
-    token: Uuid,
-    status: &'static str,
-    carrier_sid: Option<String>,
-    error_code: Option<i32>,
-    error_class: Option<String>,
-    error_detail: Option<String>,
-    retry_after_seconds: Option<f64>,
-    consent_id: Uuid,
-}
-
-composite!(SettlementRow, "delivery_outcome");
-
-/// One transaction, one round trip for all of them.
+/// Settles all of them in one transaction.
 pub(super) async fn flush(
     connection: &mut PgConnection,
     settlements: Vec<Settlement>,
 ) -> Result<Vec<Settled>, sqlx::Error> {
-    let rows: Vec<SettlementRow> =
-        settlements.into_iter().zip(0..).map(|(settlement, ordinal)| SettlementRow::of(ordinal, settlement)).collect();
-    let settling =
-        sqlx::query_as(include_str!("../../sql/queries/delivery/settle.sql")).bind(rows).fetch_all(connection);
-    let settled: Vec<(String, bool)> = failpoint::during("delivery.in_commit", settling).await?;
-    failpoint::reach("delivery.after_settle");
-    let read = |(outcome, next_waits): (String, bool)| match outcome.as_str() {
-        "settled" => Ok(Settled::Written { next_waits }),
-        "stale" => Ok(Settled::Stale),
-        other => Err(sqlx::Error::Decode(format!("settle_deliveries answered {other}").into())),
+    let settling = async {
+        let mut transaction = connection.begin().await?;
+        let mut settled = vec![Settled::Stale; settlements.len()];
+        for pass in passes(settlements.iter().map(|settlement| settlement.id)) {
+            put_at(&mut settled, &pass, settle_pass(&mut transaction, &items_at(&settlements, &pass)).await?);
+        }
+        transaction.commit().await?;
+        Ok::<_, sqlx::Error>(settled)
     };
-    settled.into_iter().map(read).collect()
+    let settled = failpoint::during("delivery.in_commit", settling).await?;
+    failpoint::reach("delivery.after_settle");
+    Ok(settled)
 }
 
-impl SettlementRow {
-    fn of(ordinal: i32, settlement: Settlement) -> Self {
-        let (status, carrier_sid, refusal, retry_after_seconds) = match settlement.outcome {
-            Outcome::Accepted { carrier_sid } => (DeliveryStatus::Accepted, Some(carrier_sid), None, None),
-            Outcome::Failed(refusal) => (DeliveryStatus::Failed, None, Some(refusal), None),
-            Outcome::Unknown(refusal) => (DeliveryStatus::Unknown, None, Some(refusal), Some(LOOK_AFTER_SECONDS)),
-            Outcome::PutOff { seconds, refusal } => (DeliveryStatus::Planned, None, Some(refusal), Some(seconds)),
-        };
-        let (error_code, error_class, error_detail) = match refusal {
-            Some(refusal) => (refusal.code, Some(refusal.class), Some(bounds::error(&refusal.detail))),
-            None => (None, None, None),
-        };
-        Self {
-            ordinal,
-            id: settlement.id,
-            token: settlement.token,
-            status: status.as_str(),
-            carrier_sid,
-            error_code,
-            error_class,
-            error_detail,
-            retry_after_seconds,
-            consent_id: new_id(),
+/// Locks and loads, decides, and writes.
+async fn settle_pass(connection: &mut PgConnection, settlements: &[&Settlement]) -> Result<Vec<Settled>, sqlx::Error> {
+    let facts = load(connection, settlements).await?;
+    let decisions: Vec<Decision> =
+        settlements.iter().zip(facts).map(|(settlement, facts)| decide(&settlement.outcome, facts)).collect();
+    let decided = settlements.iter().zip(&decisions).filter_map(|(settlement, decision)| match decision {
+        Decision::Store(store) => Some((*settlement, *store)),
+        Decision::Keep => None,
+    });
+    let decided: Vec<(&Settlement, Store)> = decided.collect();
+    if !decided.is_empty() {
+        store(connection, &decided).await?;
+        follow(connection, &decided).await?;
+    }
+    Ok(decisions.into_iter().map(Settled::of).collect())
+}
+
+/// The facts of each delivery that is still claimed under its token.
+async fn load(connection: &mut PgConnection, settlements: &[&Settlement]) -> Result<Vec<Option<Facts>>, sqlx::Error> {
+    let (ids, tokens): (Vec<Uuid>, Vec<Uuid>) = settlements.iter().map(|settled| (settled.id, settled.token)).unzip();
+    let contacts_of = settlements.iter().filter(|settled| settled.outcome.locks_contact()).map(|settled| settled.id);
+    let contacts_of: Vec<Uuid> = contacts_of.collect();
+    let loading = sqlx::query_file!("sql/queries/delivery/load.sql", &ids[..], &tokens[..], &contacts_of[..]);
+    let mut facts = vec![None; settlements.len()];
+    for row in loading.fetch_all(connection).await? {
+        if let Some(facts) = at_ordinal(&mut facts, row.ordinal) {
+            *facts = Some(Facts { other_waits: row.other_waits });
         }
+    }
+    Ok(facts)
+}
+
+/// Writes what was decided.
+async fn store(connection: &mut PgConnection, decided: &[(&Settlement, Store)]) -> Result<(), sqlx::Error> {
+    let ids: Vec<Uuid> = decided.iter().map(|(settlement, _)| settlement.id).collect();
+    let statuses: Vec<DeliveryStatus> = decided.iter().map(|(_, store)| store.status).collect();
+    let due_in_seconds: Vec<Option<f64>> = decided.iter().map(|(_, store)| store.due_in_seconds).collect();
+    let outcomes = || decided.iter().map(|(settlement, _)| &settlement.outcome);
+    let carrier_sids: Vec<Option<&str>> = outcomes().map(carrier_sid).collect();
+    let refusals = || outcomes().map(refusal);
+    let codes: Vec<Option<i32>> = refusals().map(|refusal| refusal?.code).collect();
+    let classes: Vec<Option<DeliveryErrorClass>> = refusals().map(|refusal| Some(refusal?.class)).collect();
+    let details: Vec<Option<String>> = refusals().map(|refusal| Some(bounds::error(&refusal?.detail))).collect();
+    sqlx::query_file!(
+        "sql/queries/delivery/store.sql",
+        &ids[..],
+        &statuses[..] as &[DeliveryStatus],
+        &due_in_seconds[..] as &[Option<f64>],
+        &carrier_sids[..] as &[Option<&str>],
+        &codes[..] as &[Option<i32>],
+        &classes[..] as &[Option<DeliveryErrorClass>],
+        &details[..] as &[Option<String>],
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Writes what else follows. That is rare, so each effect has a statement that runs only if there is something to do.
+async fn follow(connection: &mut PgConnection, decided: &[(&Settlement, Store)]) -> Result<(), sqlx::Error> {
+    let (mut planned, mut failed, mut codes, mut opted_out) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (settlement, store) in decided {
+        match store.effect {
+            Effect::Nothing => {}
+            Effect::WithdrawIfStale => planned.push(settlement.id),
+            Effect::ReportFailure | Effect::OptOut => {
+                failed.push(settlement.id);
+                codes.push(refusal(&settlement.outcome).and_then(|refusal| refusal.code));
+            }
+        }
+        if store.effect == Effect::OptOut {
+            opted_out.push(settlement.id);
+        }
+    }
+    if !planned.is_empty() {
+        sqlx::query_file!("sql/queries/delivery/withdraw_if_stale.sql", &planned[..]).execute(&mut *connection).await?;
+    }
+    if !failed.is_empty() {
+        sqlx::query_file!("sql/queries/delivery/report_failures.sql", &failed[..], &codes[..] as &[Option<i32>])
+            .execute(&mut *connection)
+            .await?;
+    }
+    if !opted_out.is_empty() {
+        let consent_ids: Vec<Uuid> = opted_out.iter().map(|_| new_id()).collect();
+        sqlx::query_file!("sql/queries/delivery/record_opt_outs.sql", &consent_ids[..], &opted_out[..])
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+fn carrier_sid(outcome: &Outcome) -> Option<&str> {
+    match outcome {
+        Outcome::Accepted { carrier_sid } => Some(carrier_sid),
+        Outcome::Failed(_) | Outcome::Unknown(_) | Outcome::PutOff { .. } => None,
+    }
+}
+
+fn refusal(outcome: &Outcome) -> Option<&Refusal> {
+    match outcome {
+        Outcome::Accepted { .. } => None,
+        Outcome::Failed(refusal) | Outcome::Unknown(refusal) | Outcome::PutOff { refusal, .. } => Some(refusal),
     }
 }

@@ -23,6 +23,7 @@ pub mod notifier;
 pub mod number;
 pub mod outbound_limits;
 pub mod pagination;
+mod passes;
 pub mod project;
 pub mod quarantine;
 mod reference_data;

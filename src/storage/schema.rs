@@ -13,14 +13,7 @@ use crate::storage::invariant;
 static FILES: &[&str] = &include!(concat!(env!("OUT_DIR"), "/functions.rs"));
 
 /// Functions of earlier releases that no supported process calls. Each is dropped, and leaves this list a release later.
-const RETIRED: &[&str] = &[
-    "decide_inactivity",
-    "quiet_hours_end",
-    "resolve_unknown_delivery",
-    "send_due_messages",
-    "send_once",
-    "send_text",
-];
+const RETIRED: &[&str] = &[];
 
 /// A function, trigger or view of this binary.
 #[derive(Debug)]

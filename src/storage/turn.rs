@@ -1,21 +1,24 @@
 //! Turns: claimed with a lease and a token, renewed while the agent thinks, settled all or nothing.
 
+mod effects;
+mod settle;
+mod settlement;
+
+pub(super) use settle::flush;
+pub use settle::{Settled, settle};
+pub use settlement::{PlannedSend, Settlement};
+
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use sqlx::types::Json;
 use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
-use crate::domain::delivery::RefusalReason;
 use crate::domain::job::JobKind;
-use crate::domain::message::{Direction, MessageKind, SkipReason};
-use crate::domain::session::{Channel, CloseReason, SessionOrigin};
-use crate::failpoint;
-use crate::storage::batcher::BatchError;
+use crate::domain::message::Direction;
+use crate::domain::session::{Channel, SessionOrigin};
 use crate::storage::claim_limits::ClaimLimits;
-use crate::storage::composite::composite;
-use crate::storage::delivery;
 use crate::storage::set_aside::{Claiming, read_claims};
 use crate::storage::{Storage, new_id};
 
@@ -127,25 +130,13 @@ pub async fn give_back(connection: &mut PgConnection, claims: &[Claim]) -> Resul
     Ok(())
 }
 
-/// Why an attempt came to nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
-    /// The agent failed.
-    Failed,
-    /// We did, or the database, and it does not count.
-    Ours,
-    /// The process that ran the agent ended for an unknown reason. Interruptions are counted apart from failures.
-    Interrupted,
-    /// The process is stopping. Another one runs the turn, and it does not count.
-    Stopping,
-}
-
 /// How long a turn is put off, and why.
 #[derive(Debug, Clone, Copy)]
 pub struct Delay<'a> {
     pub seconds: f64,
     pub error: &'a str,
-    pub reason: Reason,
+    /// Whether it counts as a failure of the agent.
+    pub is_agents: bool,
 }
 
 /// Puts a turn off after an attempt that came to nothing. Returns false if the lease was lost.
@@ -156,7 +147,7 @@ pub async fn put_off(connection: &mut PgConnection, claim: &Claim, delay: Delay<
         claim.token,
         delay.seconds,
         delay.error,
-        delay.reason == Reason::Failed,
+        delay.is_agents,
     )
     .execute(connection)
     .await?;
@@ -169,209 +160,4 @@ pub async fn count_interruption(connection: &mut PgConnection, claim: &Claim) ->
         .fetch_optional(connection)
         .await?;
     Ok(counted.unwrap_or(0))
-}
-
-/// What a turn came to.
-#[derive(Debug, Clone)]
-pub struct Settlement {
-    turn: TurnRow,
-    /// The delivery of the first message, which is to be claimed for the caller.
-    first_delivery: Option<Box<delivery::Claim>>,
-}
-
-/// A settlement as the statement takes it.
-#[derive(Debug, Clone, sqlx::Encode)]
-struct TurnRow {
-    ordinal: i32,
-    turn_id: Uuid,
-    session_id: Uuid,
-    number_id: Uuid,
-    contact: String,
-    token: Uuid,
-    seen_seq: i64,
-    started: bool,
-    /// `None` when it is what it was.
-    state: Option<Json<Map<String, Value>>>,
-    language: Option<String>,
-    close_reason: Option<&'static str>,
-    skip_reason: Option<&'static str>,
-    /// What it says, in order: ids, kinds, texts.
-    message_ids: Vec<Uuid>,
-    kinds: Vec<&'static str>,
-    bodies: Vec<String>,
-    sends: Option<Json<Vec<PlannedSend>>>,
-    /// Under which token and for how long the first text is claimed at once, if its worker has a slot for it.
-    send_token: Option<Uuid>,
-    send_seconds: Option<f64>,
-    next_turn_id: Uuid,
-    next_session_id: Uuid,
-    /// How many characters of the turn were cut, stored with its last message.
-    truncated: Option<i32>,
-}
-
-composite!(TurnRow, "turn_outcome");
-
-/// A message outside the answer.
-#[derive(Debug, Clone, Serialize)]
-pub struct PlannedSend {
-    pub message_id: Uuid,
-    /// The number of ours that it leaves from. `None`: the session's.
-    pub number: Option<String>,
-    pub contact: String,
-    /// The countries that the contact may be in, by the digits of its number.
-    pub countries: Vec<String>,
-    pub body: String,
-    /// Why it is not sent, if that is known already.
-    pub refused: Option<RefusalReason>,
-}
-
-impl Settlement {
-    /// A settlement that handles what the claim has seen and changes nothing else.
-    pub fn of(claim: &Claim) -> Self {
-        let turn = TurnRow {
-            ordinal: 0,
-            turn_id: claim.turn_id,
-            session_id: claim.session_id,
-            number_id: claim.number_id,
-            contact: claim.contact.clone(),
-            token: claim.token,
-            seen_seq: claim.seen_seq(),
-            started: claim.started,
-            state: None,
-            language: claim.language.clone(),
-            close_reason: None,
-            skip_reason: None,
-            message_ids: Vec::new(),
-            kinds: Vec::new(),
-            bodies: Vec::new(),
-            sends: None,
-            send_token: None,
-            send_seconds: None,
-            next_turn_id: new_id(),
-            next_session_id: new_id(),
-            truncated: None,
-        };
-        Self { turn, first_delivery: None }
-    }
-
-    /// What the agent remembers from now on: `None` when that has not changed.
-    pub fn remember(mut self, state: Option<Map<String, Value>>, language: Option<String>) -> Self {
-        (self.turn.state, self.turn.language) = (state.map(Json), language);
-        self.turn.started = true;
-        self
-    }
-
-    /// Plans a message, after those planned before.
-    pub fn say(mut self, kind: MessageKind, body: String) -> Self {
-        self.turn.message_ids.push(new_id());
-        self.turn.kinds.push(kind.as_str());
-        self.turn.bodies.push(body);
-        self
-    }
-
-    /// Records how many characters are cut because the turn may not send more messages.
-    pub fn cut(mut self, characters: usize) -> Self {
-        let cut = i32::try_from(characters).unwrap_or(i32::MAX);
-        self.turn.truncated = Some(self.turn.truncated.unwrap_or_default().saturating_add(cut));
-        self
-    }
-
-    /// Plans a message outside the answer, which is sent after the turn. A refused one is only stored with its reason.
-    pub fn send(mut self, send: PlannedSend) -> Self {
-        self.turn.sends.get_or_insert_default().push(send);
-        self
-    }
-
-    /// Asks for the delivery of the first message, to send it from this process. `claim` is the turn's. The delivery is
-    /// claimed for `lease_seconds`, unless an earlier message to the contact waits.
-    pub fn claim_first_delivery(&mut self, claim: &Claim, lease_seconds: u32) {
-        let (Some(id), Some(body)) = (self.turn.message_ids.first(), self.turn.bodies.first()) else { return };
-        let delivery = delivery::Claim::of_new_message(*id, body.clone(), claim);
-        (self.turn.send_token, self.turn.send_seconds) = (Some(delivery.token), Some(f64::from(lease_seconds)));
-        self.first_delivery = Some(Box::new(delivery));
-    }
-
-    /// The delivery that was asked for.
-    pub fn first_delivery(&self) -> Option<&delivery::Claim> {
-        self.first_delivery.as_deref()
-    }
-
-    /// Whether there is a text to be sent.
-    pub const fn speaks(&self) -> bool {
-        !self.turn.message_ids.is_empty()
-    }
-
-    /// Closes the session after what was said.
-    pub fn close(mut self, reason: CloseReason) -> Self {
-        self.turn.close_reason = Some(reason.as_str());
-        self
-    }
-
-    /// Says why the waiting messages get no answer.
-    pub fn skip(mut self, reason: SkipReason) -> Self {
-        self.turn.skip_reason = Some(reason.as_str());
-        self
-    }
-}
-
-/// Whether a settlement was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Settled {
-    Written {
-        planned: i32,
-        more_work: bool,
-        /// The delivery of the first message, if it is claimed for the caller.
-        first_delivery: Option<Box<delivery::Claim>>,
-    },
-    /// Somebody else holds the turn by now, or the session is closed: nothing was written.
-    Stale,
-}
-
-/// Settles a turn. When this returns, it is committed. The caller must send the delivery that was claimed for it.
-pub async fn settle(storage: &Storage, settlement: Settlement) -> Result<Settled, BatchError> {
-    let sends = settlement.turn.sends.is_some();
-    let settled = storage.turns.submit(settlement).await?;
-    if let Settled::Written { planned, more_work, first_delivery } = &settled {
-        if *planned > i32::from(first_delivery.is_some()) {
-            storage.notifier.notify(JobKind::Delivery);
-        }
-        if *more_work {
-            storage.notifier.notify(JobKind::Turn);
-        }
-        if sends {
-            storage.notifier.notify(JobKind::ScheduledMessage);
-        }
-    }
-    Ok(settled)
-}
-
-/// A row of `settle_turns`: outcome, planned, more work, leaving, and the limits that suppressed messages.
-type Row = (String, i32, bool, bool, Option<Vec<String>>);
-
-/// One transaction, one round trip for all of them.
-pub(super) async fn flush(
-    connection: &mut PgConnection,
-    settlements: Vec<Settlement>,
-) -> Result<Vec<Settled>, sqlx::Error> {
-    let (mut turns, deliveries): (Vec<TurnRow>, Vec<Option<Box<delivery::Claim>>>) =
-        settlements.into_iter().map(|settlement| (settlement.turn, settlement.first_delivery)).unzip();
-    for (turn, ordinal) in turns.iter_mut().zip(0..) {
-        turn.ordinal = ordinal;
-    }
-    let settling = sqlx::query_as(include_str!("../../sql/queries/turn/settle.sql")).bind(turns).fetch_all(connection);
-    let settled: Vec<Row> = failpoint::during("turn.in_commit", settling).await?;
-    failpoint::reach("turn.after_settle");
-    for reason in settled.iter().filter_map(|(.., refused)| refused.as_deref()).flatten() {
-        tracing::warn!(reason, "a message of a turn is over a limit of its project and is not sent");
-        metrics::counter!("textback_outbound_refused_total", "reason" => reason.clone()).increment(1);
-    }
-    let read =
-        |((outcome, planned, more_work, leaving, _), delivery): (Row, Option<Box<delivery::Claim>>)| match outcome
-            .as_str()
-        {
-            "settled" => Ok(Settled::Written { planned, more_work, first_delivery: delivery.filter(|_| leaving) }),
-            "stale" => Ok(Settled::Stale),
-            other => Err(sqlx::Error::Decode(format!("settle_turns answered {other}").into())),
-        };
-    settled.into_iter().zip(deliveries).map(read).collect()
 }

@@ -229,12 +229,12 @@ async fn a_refusal_that_is_older_than_a_start_is_not_believed() {
             .expect("claims");
     let claim = claims.remove(0);
     app.text(ADA, "START").await;
-    let refusal = textback::storage::delivery::Refusal {
+    let refusal = textback::domain::delivery_settlement::Refusal {
         code: Some(21610),
-        class: "opted_out".to_owned(),
+        class: textback::domain::delivery::DeliveryErrorClass::OptedOut,
         detail: "no".to_owned(),
     };
-    let outcome = textback::storage::delivery::Outcome::Failed(refusal);
+    let outcome = textback::domain::delivery_settlement::Outcome::Failed(refusal);
     let settlement = textback::storage::delivery::Settlement { id: claim.id, token: claim.token, outcome };
     textback::storage::delivery::settle(&app.storage, settlement).await.expect("settled");
     assert_eq!(app.consents().await, [pair("opted_in", "keyword")]);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::json;
+use textback::domain::delivery_settlement::Outcome;
 use textback::storage::claim_limits::ClaimLimits;
 use textback::storage::{delivery, ingest, project};
 use url::Url;
@@ -148,7 +149,7 @@ async fn a_worker_that_dies_while_sending_leaves_an_unknown_delivery_not_a_secon
     let late = delivery::Settlement {
         id: claims[0].id,
         token: claims[0].token,
-        outcome: delivery::Outcome::Accepted { carrier_sid: "SM95".to_owned() },
+        outcome: Outcome::Accepted { carrier_sid: "SM95".to_owned() },
     };
     assert_eq!(delivery::settle(&app.storage, late).await.expect("an answer"), delivery::Settled::Stale);
 }
@@ -177,7 +178,7 @@ async fn an_answer_that_meets_another_change_of_its_delivery_is_written() {
         .expect("changed");
     let settling = tokio::spawn({
         let storage = app.storage.clone();
-        let outcome = delivery::Outcome::Accepted { carrier_sid: "SM97".to_owned() };
+        let outcome = Outcome::Accepted { carrier_sid: "SM97".to_owned() };
         let settlement = delivery::Settlement { id: claim.id, token: claim.token, outcome };
         async move { delivery::settle(&storage, settlement).await }
     });
@@ -234,7 +235,7 @@ async fn a_report_that_is_faster_than_the_carriers_answer_counts() {
     let claim = delivery::claim(&app.storage, ClaimLimits::of(10), 30).await.expect("claims").remove(0);
     let report = format!("AccountSid={ACCOUNT_SID}&MessageSid=SM98&MessageStatus=delivered");
     app.post(&format!("status?delivery={}", claim.id), &report, AUTH_TOKEN).await;
-    let outcome = delivery::Outcome::Accepted { carrier_sid: "SM98".to_owned() };
+    let outcome = Outcome::Accepted { carrier_sid: "SM98".to_owned() };
     delivery::settle(&app.storage, delivery::Settlement { id: claim.id, token: claim.token, outcome })
         .await
         .expect("an answer");

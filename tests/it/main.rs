@@ -58,6 +58,7 @@ mod script_turns;
 mod secret_keys;
 mod send_sms;
 mod sessions;
+mod settling;
 mod source;
 mod templates;
 mod texts;

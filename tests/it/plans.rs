@@ -139,21 +139,36 @@ async fn workers_look_up_each_row_whatever_the_statistics_say() {
     }
 }
 
-/// The statement that a function answers with, or from which it makes its answers, its parameter and variables made those of a prepared statement.
-async fn answer_of(app: &TestApp, function: &str, row: &str) -> String {
+/// The last statement of a function, its parameters and variables made those of a prepared statement. `messages`: the type
+/// of its parameter of that name.
+async fn answer_of(app: &TestApp, function: &str, messages: &str) -> String {
     let read = "select prosrc from pg_proc where proname = $1 and pronamespace = 'textback'::regnamespace";
     let source: String =
         sqlx::query_scalar(read).bind(function).fetch_one(app.storage.pool()).await.expect("a function");
-    let answer = match source.split_once("return query") {
-        Some((_, answer)) => answer.rsplit_once("end"),
-        None => source.split_once("for ordinal, next_waits in").and_then(|(_, answer)| answer.split_once("loop")),
-    };
-    let (answer, _) = answer.expect("an answer");
-    let answer = answer.trim().trim_end_matches(';');
+    let (_, answer) =
+        source.split_once("return query").or_else(|| source.split_once("\nbegin\n")).expect("a statement");
+    let (answer, _) = answer.rsplit_once("end").expect("its end");
+    let mut answer = answer.trim().trim_end_matches(';').to_owned();
+    let messages = format!("({messages}[])");
+    let arrays = [
+        ("(turns)", "(settled_turn[])"),
+        ("(messages)", messages.as_str()),
+        (
+            "(turns, sessions, tokens, numbers, contacts, seen_seqs)",
+            "(uuid[], uuid[], uuid[], uuid[], text[], bigint[])",
+        ),
+        ("(ids, tokens)", "(uuid[], uuid[])"),
+        (
+            "(ids, statuses, due_in_seconds, carrier_sids, error_codes, error_classes, error_details)",
+            "(uuid[], text[], double precision[], text[], integer[], text[], text[])",
+        ),
+    ];
+    for (arguments, types) in arrays {
+        let types = types.trim_matches(['(', ')']).split(", ").map(|name| format!("$1::text::{name}"));
+        let typed = format!("unnest({})", types.collect::<Vec<_>>().join(", "));
+        answer = answer.replace(&format!("unnest{arguments}"), &typed);
+    }
     answer
-        .replace("unnest(messages)", &format!("unnest($1::{row}[])"))
-        .replace("unnest(turns)", &format!("unnest($1::{row}[])"))
-        .replace("unnest(deliveries)", &format!("unnest($1::{row}[])"))
         .replace("history || accepted", "history || '[]'::jsonb")
         .replace("seqs[", "('{}'::bigint[])[")
         .replace("(numbers)", "('{}'::uuid[])")
@@ -184,15 +199,13 @@ async fn a_batch_finds_each_of_its_rows_whatever_the_statistics_say() {
             ["session_pk", "a_session_has_one_inactivity_job", "Tid Scan on session"],
         ),
         (
-            "settle_turns_fast_path",
-            "turn_outcome",
-            ["a_session_has_one_turn_at_a_time", "turn_1\n", "delivery_in_order_of_a_contact"],
+            "load_turns",
+            "",
+            ["a_session_has_one_turn_at_a_time", "message_in_order_of_a_session", "delivery_in_order_of_a_contact"],
         ),
-        (
-            "settle_deliveries",
-            "delivery_outcome",
-            ["a_message_has_one_delivery", "delivery_in_order_of_a_contact", "Tid Scan on delivery"],
-        ),
+        ("store_turns", "turn_message", ["a_session_has_one_turn_at_a_time", "session_pk", "Tid Scan on session"]),
+        ("load_deliveries", "", ["a_message_has_one_delivery", "delivery_in_order_of_a_contact", "LockRows"]),
+        ("store_deliveries", "", ["a_message_has_one_delivery", "Tid Scan on delivery", "Function Scan"]),
     ] {
         let plan = plan(&app, &answer_of(&app, function, row).await, "'{}'").await;
         keep(&app, &format!("plan of {function}"), &plan).await;

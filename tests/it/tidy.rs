@@ -188,20 +188,11 @@ fn every_function_is_called() {
     }
 }
 
-/// The functions that are longer than 70 lines and still have to be divided. No other may join them.
-const LONG_FUNCTIONS: [&str; 3] = [
-    "sql/functions/delivery/settle.sql",
-    "sql/functions/turn/settle.sql",
-    "sql/functions/turn/settle_fast_path.sql",
-];
-
 #[test]
 fn no_function_of_sql_is_longer_than_seventy_lines() {
     for (path, _, body) in functions() {
         let lines = body.lines().count() + 1;
-        let is_known = LONG_FUNCTIONS.contains(&path.as_str());
-        assert!(lines <= 70 || is_known, "{path} has {lines} lines");
-        assert!(lines > 70 || !is_known, "{path} has {lines} lines: take it from the list");
+        assert!(lines <= 70, "{path} has {lines} lines");
     }
 }
 

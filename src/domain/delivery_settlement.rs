@@ -1,0 +1,154 @@
+//! What becomes of a delivery by what came of the call of its carrier.
+
+use super::delivery::{DeliveryErrorClass, DeliveryStatus};
+
+/// How many seconds an unknown delivery is left to the carrier's own report before it is looked for.
+const SECONDS_FOR_A_REPORT: f64 = 3.0;
+
+/// Why a delivery did not go out, as far as it is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The carrier's error code, if it gave one.
+    pub code: Option<i32>,
+    pub class: DeliveryErrorClass,
+    pub detail: String,
+}
+
+/// What came of the call of the carrier.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// The carrier has the message, under this id.
+    Accepted { carrier_sid: String },
+    /// It can't be delivered.
+    Failed(Refusal),
+    /// The carrier may have it or not. It is never sent again blindly.
+    Unknown(Refusal),
+    /// The carrier certainly does not have it. It is sent again after so many seconds.
+    PutOff { seconds: f64, refusal: Refusal },
+}
+
+impl Outcome {
+    /// Whether the contact is locked first: where a delivery is planned again or tells of an opt-out. An opt-out
+    /// suppresses what is planned.
+    pub fn locks_contact(&self) -> bool {
+        match self {
+            Self::Accepted { .. } | Self::Unknown(_) => false,
+            Self::Failed(refusal) => refusal.class == DeliveryErrorClass::OptedOut,
+            Self::PutOff { .. } => true,
+        }
+    }
+}
+
+/// What is known of a delivery that is locked and still claimed under the token of its outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Facts {
+    /// Whether another delivery to the contact waits.
+    pub other_waits: bool,
+}
+
+/// What becomes of the delivery.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Decision {
+    /// Nothing. Its lease was lost, or a status report was faster and stays.
+    Keep,
+    /// It is stored.
+    Store(Store),
+}
+
+/// How the outcome of a delivery is stored.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Store {
+    pub status: DeliveryStatus,
+    /// In how many seconds there is work with it again, if there is.
+    pub due_in_seconds: Option<f64>,
+    pub effect: Effect,
+    /// Whether there may be work with deliveries now: with this one, or with the contact's next one.
+    pub next_waits: bool,
+}
+
+/// What else follows from the outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    Nothing,
+    /// It is withdrawn if its message is no longer true.
+    WithdrawIfStale,
+    /// The session of a warning ends, and a number without registration is checked.
+    ReportFailure,
+    /// The same, and the contact has opted out at the carrier.
+    OptOut,
+}
+
+/// Decides about a delivery. `facts` is `None` when it is not claimed any more under the token of the outcome.
+pub fn decide(outcome: &Outcome, facts: Option<Facts>) -> Decision {
+    let Some(facts) = facts else { return Decision::Keep };
+    let (status, due_in_seconds, effect, next_waits) = match outcome {
+        Outcome::Accepted { .. } => (DeliveryStatus::Accepted, None, Effect::Nothing, facts.other_waits),
+        Outcome::Unknown(_) => (DeliveryStatus::Unknown, Some(SECONDS_FOR_A_REPORT), Effect::Nothing, true),
+        Outcome::PutOff { seconds, .. } => (DeliveryStatus::Planned, Some(*seconds), Effect::WithdrawIfStale, true),
+        Outcome::Failed(refusal) => {
+            let opts_out = refusal.class == DeliveryErrorClass::OptedOut;
+            let effect = if opts_out { Effect::OptOut } else { Effect::ReportFailure };
+            (DeliveryStatus::Failed, None, effect, true)
+        }
+    };
+    Decision::Store(Store { status, due_in_seconds, effect, next_waits })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(class: DeliveryErrorClass) -> Refusal {
+        Refusal { code: Some(7), class, detail: "no".to_owned() }
+    }
+
+    fn accepted() -> Outcome {
+        Outcome::Accepted { carrier_sid: "1".to_owned() }
+    }
+
+    #[test]
+    fn what_is_not_claimed_any_more_stays_as_it_is() {
+        let transient = refusal(DeliveryErrorClass::Transient);
+        for outcome in [
+            accepted(),
+            Outcome::Failed(refusal(DeliveryErrorClass::OptedOut)),
+            Outcome::Unknown(transient.clone()),
+            Outcome::PutOff { seconds: 1.0, refusal: transient },
+        ] {
+            assert_eq!(decide(&outcome, None), Decision::Keep, "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn each_outcome_has_its_status_its_next_time_and_its_effect() {
+        use DeliveryErrorClass::{Content, OptedOut, Throttled, Unregistered};
+        use DeliveryStatus::{Accepted, Failed, Planned, Unknown};
+        let put_off = Outcome::PutOff { seconds: 30.0, refusal: refusal(Throttled) };
+        for (outcome, other_waits, status, due_in_seconds, effect, next_waits) in [
+            (accepted(), false, Accepted, None, Effect::Nothing, false),
+            (accepted(), true, Accepted, None, Effect::Nothing, true),
+            (Outcome::Unknown(refusal(Content)), false, Unknown, Some(3.0), Effect::Nothing, true),
+            (put_off, false, Planned, Some(30.0), Effect::WithdrawIfStale, true),
+            (Outcome::Failed(refusal(Content)), false, Failed, None, Effect::ReportFailure, true),
+            (Outcome::Failed(refusal(Unregistered)), false, Failed, None, Effect::ReportFailure, true),
+            (Outcome::Failed(refusal(OptedOut)), false, Failed, None, Effect::OptOut, true),
+        ] {
+            let expected = Decision::Store(Store { status, due_in_seconds, effect, next_waits });
+            assert_eq!(decide(&outcome, Some(Facts { other_waits })), expected, "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn the_contact_is_locked_where_an_opt_out_could_miss_the_delivery() {
+        let put_off = Outcome::PutOff { seconds: 1.0, refusal: refusal(DeliveryErrorClass::Transient) };
+        for (outcome, expected) in [
+            (accepted(), false),
+            (Outcome::Unknown(refusal(DeliveryErrorClass::Ambiguous)), false),
+            (Outcome::Failed(refusal(DeliveryErrorClass::Content)), false),
+            (Outcome::Failed(refusal(DeliveryErrorClass::OptedOut)), true),
+            (put_off, true),
+        ] {
+            assert_eq!(outcome.locks_contact(), expected, "{outcome:?}");
+        }
+    }
+}

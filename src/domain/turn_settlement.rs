@@ -1,0 +1,212 @@
+//! What becomes of a turn: of its messages, of its session, and of what came in while its agent ran.
+
+use super::inactivity;
+use super::message_plan::{self, LimitReached, MessagePlan};
+use super::number::SendPolicy;
+
+/// What a turn came to, as far as the decision needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Outcome {
+    /// How many messages it says.
+    pub messages: usize,
+    /// Whether its session ends with it.
+    pub closes: bool,
+    /// Whether this process has a free slot for the delivery of the first message.
+    pub asks_for_delivery: bool,
+}
+
+/// What is known of a turn that is locked and still claimed under the token of its outcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// What may be sent from the number of its session.
+    pub send_policy: SendPolicy,
+    /// Whether the project limits its outbound messages.
+    pub has_limits: bool,
+    /// Whether a delivery to the contact waits.
+    pub delivery_waits: bool,
+    /// Whether messages came in that the turn does not know of.
+    pub newer_waits: bool,
+    /// How long the session may be inactive, as it was computed with the last message.
+    pub warn_after_seconds: i32,
+    /// The same by the agent's current version.
+    pub current_warn_after_seconds: i32,
+}
+
+/// What becomes of a turn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Nothing: somebody else holds it by now, or its session is closed.
+    Stale,
+    /// It is stored.
+    Store(Store),
+}
+
+/// How a turn is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Store {
+    /// What becomes of its messages, in order. With one or more, the session is open and active again.
+    pub messages: Vec<MessagePlan>,
+    /// Whether the delivery of the first message is claimed for this process.
+    pub claims_delivery: bool,
+    /// Whether the inactivity job of the session would come too late.
+    pub expedites_inactivity: bool,
+    pub next: Next,
+}
+
+/// What becomes of the messages that came in while the agent ran. Its answer does not cover them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// There are none.
+    Nothing,
+    /// They get a turn of this session.
+    Turn,
+    /// This session ends, and they open the next one.
+    Session,
+}
+
+/// Whether the messages of a turn must be counted before it is decided.
+pub fn must_count(outcome: Outcome, facts: &Facts) -> bool {
+    outcome.messages > 0 && facts.has_limits && message_plan::is_counted(facts.send_policy)
+}
+
+/// Decides about a turn. `facts` is `None` when it is not claimed any more under the token of the outcome. `limits` tells
+/// which messages, by their position, a limit stops.
+pub fn decide(outcome: Outcome, facts: Option<&Facts>, limits: &[(usize, LimitReached)]) -> Decision {
+    let Some(facts) = facts else { return Decision::Stale };
+    let limit_of = |position| limits.iter().find(|(of, _)| *of == position).map(|(_, limit)| limit.clone());
+    let plan = |position| message_plan::plan(facts.send_policy, limit_of(position));
+    let messages: Vec<MessagePlan> = (0..outcome.messages).map(plan).collect();
+    // Messages leave in order, so nothing may wait before it. An opt-out would have deleted the turn.
+    let claims_delivery =
+        outcome.asks_for_delivery && !facts.delivery_waits && messages.first() == Some(&MessagePlan::Send);
+    let expedites_inactivity =
+        outcome.messages > 0 && inactivity::comes_too_late(facts.warn_after_seconds, facts.current_warn_after_seconds);
+    let next = match (facts.newer_waits, outcome.closes) {
+        (false, _) => Next::Nothing,
+        (true, false) => Next::Turn,
+        (true, true) => Next::Session,
+    };
+    Decision::Store(Store { messages, claims_delivery, expedites_inactivity, next })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::delivery::DeliveryErrorClass;
+
+    const REPLY: Outcome = Outcome { messages: 1, closes: false, asks_for_delivery: true };
+
+    fn facts() -> Facts {
+        Facts {
+            send_policy: SendPolicy::Open,
+            has_limits: false,
+            delivery_waits: false,
+            newer_waits: false,
+            warn_after_seconds: 86_400,
+            current_warn_after_seconds: 86_400,
+        }
+    }
+
+    fn full() -> LimitReached {
+        LimitReached { class: DeliveryErrorClass::ContactLimitReached, detail: "full".to_owned() }
+    }
+
+    fn stored(outcome: Outcome, facts: &Facts, limits: &[(usize, LimitReached)]) -> Store {
+        match decide(outcome, Some(facts), limits) {
+            Decision::Store(store) => store,
+            Decision::Stale => panic!("{facts:?}"),
+        }
+    }
+
+    #[test]
+    fn a_turn_that_somebody_else_holds_is_not_stored() {
+        for outcome in [REPLY, Outcome::default(), Outcome { closes: true, ..REPLY }] {
+            assert_eq!(decide(outcome, None, &[]), Decision::Stale, "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn the_first_delivery_is_claimed_if_it_may_leave_at_once() {
+        let waits = Facts { delivery_waits: true, ..facts() };
+        let held = Facts { send_policy: SendPolicy::Held, ..facts() };
+        let blocked = Facts { send_policy: SendPolicy::Blocked, ..facts() };
+        let limited = Facts { has_limits: true, ..facts() };
+        let (first, second) = (vec![(0, full())], vec![(1, full())]);
+        for (outcome, facts, limits, expected) in [
+            (REPLY, &facts(), &vec![], true),
+            (Outcome { messages: 3, ..REPLY }, &facts(), &vec![], true),
+            (Outcome { closes: true, ..REPLY }, &facts(), &vec![], true),
+            (Outcome { messages: 0, ..REPLY }, &facts(), &vec![], false),
+            (Outcome { asks_for_delivery: false, ..REPLY }, &facts(), &vec![], false),
+            (REPLY, &waits, &vec![], false),
+            (REPLY, &held, &vec![], false),
+            (REPLY, &blocked, &vec![], false),
+            (REPLY, &limited, &first, false),
+            (Outcome { messages: 2, ..REPLY }, &limited, &second, true),
+        ] {
+            assert_eq!(stored(outcome, facts, limits).claims_delivery, expected, "{outcome:?} {facts:?}");
+        }
+    }
+
+    #[test]
+    fn each_message_is_planned_by_the_number_and_by_its_limit() {
+        use MessagePlan::{Fail, Hold, Send};
+        let three = Outcome { messages: 3, ..REPLY };
+        let of = |send_policy| Facts { send_policy, has_limits: true, ..facts() };
+        let limits = [(1, full()), (2, full())];
+        for (policy, limits, expected) in [
+            (SendPolicy::Open, &limits[..0], [Send, Send, Send]),
+            (SendPolicy::Held, &limits[..0], [Hold, Hold, Hold]),
+            (SendPolicy::Blocked, &limits[..0], [Fail, Fail, Fail]),
+            (SendPolicy::Open, &limits[..], [Send, MessagePlan::Suppress(full()), MessagePlan::Suppress(full())]),
+            (SendPolicy::Open, &limits[..1], [Send, MessagePlan::Suppress(full()), Send]),
+            (SendPolicy::Held, &limits[1..], [Hold, Hold, MessagePlan::Suppress(full())]),
+        ] {
+            assert_eq!(stored(three, &of(policy), limits).messages, expected, "{policy} {limits:?}");
+        }
+    }
+
+    #[test]
+    fn messages_are_counted_where_there_is_a_limit_and_they_can_be_sent() {
+        let limited = Facts { has_limits: true, ..facts() };
+        let held = Facts { send_policy: SendPolicy::Held, ..limited.clone() };
+        let blocked = Facts { send_policy: SendPolicy::Blocked, ..limited.clone() };
+        for (outcome, facts, expected) in [
+            (REPLY, &facts(), false),
+            (REPLY, &limited, true),
+            (REPLY, &held, true),
+            (REPLY, &blocked, false),
+            (Outcome::default(), &limited, false),
+        ] {
+            assert_eq!(must_count(outcome, facts), expected, "{outcome:?} {facts:?}");
+        }
+    }
+
+    #[test]
+    fn what_came_in_while_the_agent_ran_gets_a_turn_here_or_in_the_next_session() {
+        let closing = Outcome { closes: true, ..REPLY };
+        let newer = Facts { newer_waits: true, ..facts() };
+        for (outcome, facts, expected) in [
+            (REPLY, &facts(), Next::Nothing),
+            (REPLY, &newer, Next::Turn),
+            (Outcome::default(), &newer, Next::Turn),
+            (closing, &facts(), Next::Nothing),
+            (closing, &newer, Next::Session),
+        ] {
+            assert_eq!(stored(outcome, facts, &[]).next, expected, "{outcome:?} {facts:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_message_makes_the_session_active_again() {
+        let shorter = Facts { current_warn_after_seconds: 3600, ..facts() };
+        for (outcome, facts, expected) in [
+            (REPLY, &facts(), false),
+            (REPLY, &shorter, true),
+            (Outcome::default(), &shorter, false),
+            (REPLY, &Facts { current_warn_after_seconds: 90_000, ..facts() }, false),
+        ] {
+            assert_eq!(stored(outcome, facts, &[]).expedites_inactivity, expected, "{outcome:?} {facts:?}");
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! Settles turns: a batch is locked and loaded, decided in the domain, and written, all in one transaction.
+
+use serde_json::{Map, Value};
+use sqlx::types::Json;
+use sqlx::{Connection, PgConnection};
+use uuid::Uuid;
+
+use crate::domain::delivery::{DeliveryErrorClass, DeliveryStatus};
+use crate::domain::job::JobKind;
+use crate::domain::message::MessageKind;
+use crate::domain::message_plan::{LimitReached, MessagePlan};
+use crate::domain::number::SendPolicy;
+use crate::domain::turn_settlement::{Decision, Facts, Next, Store, decide, must_count};
+use crate::failpoint;
+use crate::storage::batcher::BatchError;
+use crate::storage::composite::composite;
+use crate::storage::passes::{at_ordinal, items_at, passes, put_at};
+use crate::storage::turn::effects::follow;
+use crate::storage::turn::settlement::Settlement;
+use crate::storage::{Storage, delivery};
+
+/// Whether a settlement was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settled {
+    Written {
+        planned: i32,
+        more_work: bool,
+        /// The delivery of the first message, if it is claimed for the caller.
+        first_delivery: Option<Box<delivery::Claim>>,
+    },
+    /// Somebody else holds the turn by now, or the session is closed: nothing was written.
+    Stale,
+}
+
+/// Settles a turn. When this returns, it is committed. The caller must send the delivery that was claimed for it.
+pub async fn settle(storage: &Storage, settlement: Settlement) -> Result<Settled, BatchError> {
+    let sends = !settlement.sends.is_empty();
+    let settled = storage.turns.submit(settlement).await?;
+    if let Settled::Written { planned, more_work, first_delivery } = &settled {
+        if *planned > i32::from(first_delivery.is_some()) {
+            storage.notifier.notify(JobKind::Delivery);
+        }
+        if *more_work {
+            storage.notifier.notify(JobKind::Turn);
+        }
+        if sends {
+            storage.notifier.notify(JobKind::ScheduledMessage);
+        }
+    }
+    Ok(settled)
+}
+
+/// What is loaded of a turn that is still claimed under its token.
+#[derive(Debug, Clone)]
+pub(super) struct Loaded {
+    pub(super) project_id: Uuid,
+    pub(super) handled_seq: i64,
+    pub(super) facts: Facts,
+}
+
+/// A turn that is written.
+pub(super) struct Decided<'a> {
+    pub(super) settlement: &'a Settlement,
+    pub(super) loaded: &'a Loaded,
+    pub(super) store: Store,
+}
+
+/// Settles all of them in one transaction.
+pub(in crate::storage) async fn flush(
+    connection: &mut PgConnection,
+    settlements: Vec<Settlement>,
+) -> Result<Vec<Settled>, sqlx::Error> {
+    let settling = async {
+        let mut transaction = connection.begin().await?;
+        let (mut settled, mut suppressed) = (vec![Settled::Stale; settlements.len()], Vec::new());
+        // At most one turn of a contact at a time.
+        for pass in passes(settlements.iter().map(|turn| (turn.number_id, turn.contact.as_str()))) {
+            let of_pass = settle_pass(&mut transaction, &items_at(&settlements, &pass), &mut suppressed).await?;
+            put_at(&mut settled, &pass, of_pass);
+        }
+        transaction.commit().await?;
+        Ok::<_, sqlx::Error>((settled, suppressed))
+    };
+    let (settled, suppressed) = failpoint::during("turn.in_commit", settling).await?;
+    failpoint::reach("turn.after_settle");
+    for class in suppressed {
+        let reason = class.as_str();
+        tracing::warn!(reason, "a message of a turn is over a limit of its project and is not sent");
+        metrics::counter!("textback_outbound_refused_total", "reason" => reason).increment(1);
+    }
+    Ok(settled)
+}
+
+/// Locks and loads, decides, and writes. Adds the limits that suppressed messages.
+async fn settle_pass(
+    connection: &mut PgConnection,
+    settlements: &[&Settlement],
+    suppressed: &mut Vec<DeliveryErrorClass>,
+) -> Result<Vec<Settled>, sqlx::Error> {
+    let loaded = load(connection, settlements).await?;
+    let limits = count(connection, settlements, &loaded).await?;
+    let mut decided = Vec::with_capacity(settlements.len());
+    let mut settled = Vec::with_capacity(settlements.len());
+    for ((settlement, loaded), limits) in settlements.iter().zip(&loaded).zip(&limits) {
+        let decision = decide(settlement.outcome(), loaded.as_ref().map(|loaded| &loaded.facts), limits);
+        settled.push(Settled::of(settlement, &decision));
+        if let (Decision::Store(store), Some(loaded)) = (decision, loaded) {
+            decided.push(Decided { settlement, loaded, store });
+        }
+    }
+    if !decided.is_empty() {
+        store(connection, &decided).await?;
+        follow(connection, &decided).await?;
+    }
+    suppressed.extend(limits.iter().flatten().map(|(_, limit)| limit.class));
+    Ok(settled)
+}
+
+impl Settled {
+    fn of(settlement: &Settlement, decision: &Decision) -> Self {
+        let Decision::Store(store) = decision else { return Self::Stale };
+        let first_delivery = settlement.first_delivery.as_ref().filter(|_| store.claims_delivery);
+        Self::Written {
+            planned: i32::try_from(store.messages.len()).unwrap_or(i32::MAX),
+            more_work: store.next != Next::Nothing,
+            first_delivery: first_delivery.map(|first| first.claim.clone()),
+        }
+    }
+}
+
+/// A row of `load_turns`.
+struct LoadedRow {
+    ordinal: i64,
+    project_id: Uuid,
+    handled_seq: i64,
+    send_policy: SendPolicy,
+    has_limits: bool,
+    delivery_waits: bool,
+    newer_waits: bool,
+    warn_after_seconds: i32,
+    current_warn_after_seconds: i32,
+}
+
+impl From<LoadedRow> for Loaded {
+    fn from(row: LoadedRow) -> Self {
+        Self {
+            project_id: row.project_id,
+            handled_seq: row.handled_seq,
+            facts: Facts {
+                send_policy: row.send_policy,
+                has_limits: row.has_limits,
+                delivery_waits: row.delivery_waits,
+                newer_waits: row.newer_waits,
+                warn_after_seconds: row.warn_after_seconds,
+                current_warn_after_seconds: row.current_warn_after_seconds,
+            },
+        }
+    }
+}
+
+async fn load(connection: &mut PgConnection, settlements: &[&Settlement]) -> Result<Vec<Option<Loaded>>, sqlx::Error> {
+    let ids = |id: fn(&Settlement) -> Uuid| settlements.iter().map(|turn| id(turn)).collect::<Vec<Uuid>>();
+    let contacts: Vec<&str> = settlements.iter().map(|turn| turn.contact.as_str()).collect();
+    let seen_seqs: Vec<i64> = settlements.iter().map(|turn| turn.seen_seq).collect();
+    let loading = sqlx::query_file_as!(
+        LoadedRow,
+        "sql/queries/turn/load.sql",
+        &ids(|turn| turn.turn_id),
+        &ids(|turn| turn.session_id),
+        &ids(|turn| turn.token),
+        &ids(|turn| turn.number_id),
+        &contacts[..] as &[&str],
+        &seen_seqs[..],
+    );
+    let mut loaded = vec![None; settlements.len()];
+    for row in loading.fetch_all(connection).await? {
+        if let Some(loaded) = at_ordinal(&mut loaded, row.ordinal) {
+            *loaded = Some(row.into());
+        }
+    }
+    Ok(loaded)
+}
+
+/// The messages of a turn that a limit stops.
+type Limits = Vec<(usize, LimitReached)>;
+
+/// A row of `count_turns`.
+struct LimitRow {
+    ordinal: i64,
+    message: i32,
+    code: DeliveryErrorClass,
+    detail: String,
+}
+
+/// Counts the messages of turns whose projects have limits. Runs no statement for those without.
+async fn count(
+    connection: &mut PgConnection,
+    settlements: &[&Settlement],
+    loaded: &[Option<Loaded>],
+) -> Result<Vec<Limits>, sqlx::Error> {
+    let mut limits = vec![Limits::new(); settlements.len()];
+    let (mut counted, mut projects, mut contacts, mut messages) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for ((settlement, loaded), limits) in settlements.iter().zip(loaded).zip(&mut limits) {
+        let Some(loaded) = loaded.as_ref().filter(|loaded| must_count(settlement.outcome(), &loaded.facts)) else {
+            continue;
+        };
+        counted.push(limits);
+        projects.push(loaded.project_id);
+        contacts.push(settlement.contact.as_str());
+        messages.push(i32::try_from(settlement.messages.len()).unwrap_or(i32::MAX));
+    }
+    if !counted.is_empty() {
+        let counting = sqlx::query_file_as!(
+            LimitRow,
+            "sql/queries/outbound/count_turns.sql",
+            &projects[..],
+            &contacts[..] as &[&str],
+            &messages[..]
+        );
+        for LimitRow { ordinal, message, code, detail } in counting.fetch_all(connection).await? {
+            let position = usize::try_from(message - 1).ok();
+            if let Some((limits, position)) = at_ordinal(&mut counted, ordinal).zip(position) {
+                limits.push((position, LimitReached { class: code, detail }));
+            }
+        }
+    }
+    Ok(limits)
+}
+
+/// How a turn is stored.
+#[derive(Debug, sqlx::Encode)]
+struct TurnRow<'a> {
+    session_id: Uuid,
+    state: Option<Json<&'a Map<String, Value>>>,
+    language: Option<&'a str>,
+    handled_seq: i64,
+    started: bool,
+    speaks: bool,
+    warn_after_seconds: i32,
+}
+
+composite!(TurnRow<'_>, "settled_turn");
+
+/// How a message of a turn and its delivery are stored.
+#[derive(Debug, sqlx::Encode)]
+struct MessageRow<'a> {
+    id: Uuid,
+    project_id: Uuid,
+    session_id: Uuid,
+    number_id: Uuid,
+    contact: &'a str,
+    turn_id: Uuid,
+    kind: MessageKind,
+    body: &'a str,
+    truncated: Option<i32>,
+    status: DeliveryStatus,
+    is_held: bool,
+    error_class: Option<DeliveryErrorClass>,
+    error_detail: Option<&'a str>,
+    lease_token: Option<Uuid>,
+    lease_seconds: Option<f64>,
+}
+
+composite!(MessageRow<'_>, "turn_message");
+
+impl<'a> Decided<'a> {
+    fn row(&self) -> TurnRow<'a> {
+        TurnRow {
+            session_id: self.settlement.session_id,
+            state: self.settlement.state.as_ref().map(Json),
+            language: self.settlement.language.as_deref(),
+            handled_seq: self.settlement.seen_seq,
+            started: self.settlement.started,
+            speaks: self.settlement.speaks(),
+            warn_after_seconds: self.loaded.facts.current_warn_after_seconds,
+        }
+    }
+
+    fn message_rows(&self) -> impl Iterator<Item = MessageRow<'_>> {
+        let Self { settlement, loaded, store } = self;
+        let last = settlement.messages.len().saturating_sub(1);
+        let claimed = settlement.first_delivery.as_ref().filter(|_| store.claims_delivery);
+        settlement.messages.iter().zip(&store.messages).enumerate().map(move |(position, (message, plan))| {
+            let claimed = claimed.filter(|_| position == 0);
+            MessageRow {
+                id: message.id,
+                project_id: loaded.project_id,
+                session_id: settlement.session_id,
+                number_id: settlement.number_id,
+                contact: &settlement.contact,
+                turn_id: settlement.turn_id,
+                kind: message.kind,
+                body: &message.body,
+                truncated: settlement.truncated.filter(|_| position == last),
+                status: if claimed.is_some() { DeliveryStatus::Sending } else { plan.status() },
+                is_held: *plan == MessagePlan::Hold,
+                error_class: plan.error_class(),
+                error_detail: plan.error_detail(),
+                lease_token: claimed.map(|first| first.claim.token),
+                lease_seconds: claimed.map(|first| f64::from(first.lease_seconds)),
+            }
+        })
+    }
+}
+
+/// Writes what was decided.
+async fn store(connection: &mut PgConnection, decided: &[Decided<'_>]) -> Result<(), sqlx::Error> {
+    let turns: Vec<TurnRow<'_>> = decided.iter().map(Decided::row).collect();
+    let messages: Vec<MessageRow<'_>> = decided.iter().flat_map(Decided::message_rows).collect();
+    sqlx::query(include_str!("../../../sql/queries/turn/store.sql"))
+        .bind(turns)
+        .bind(messages)
+        .execute(connection)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,153 @@
+//! What a turn came to, as the job that ran it tells.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::domain::delivery::RefusalReason;
+use crate::domain::message::{MessageKind, SkipReason};
+use crate::domain::session::CloseReason;
+use crate::domain::turn_settlement::Outcome;
+use crate::storage::turn::Claim;
+use crate::storage::{delivery, new_id};
+
+/// What a turn came to.
+#[derive(Debug, Clone)]
+pub struct Settlement {
+    pub(super) turn_id: Uuid,
+    pub(super) session_id: Uuid,
+    pub(super) number_id: Uuid,
+    pub(super) contact: String,
+    pub(super) token: Uuid,
+    pub(super) seen_seq: i64,
+    pub(super) started: bool,
+    /// `None` when it is what it was.
+    pub(super) state: Option<Map<String, Value>>,
+    pub(super) language: Option<String>,
+    pub(super) close: Option<CloseReason>,
+    pub(super) skip: Option<SkipReason>,
+    /// What it says, in order.
+    pub(super) messages: Vec<Message>,
+    pub(super) sends: Vec<PlannedSend>,
+    /// How many characters of the turn were cut, stored with its last message.
+    pub(super) truncated: Option<i32>,
+    /// The delivery of the first message, which is to be claimed for the caller.
+    pub(super) first_delivery: Option<FirstDelivery>,
+}
+
+/// A message of a turn.
+#[derive(Debug, Clone)]
+pub(super) struct Message {
+    pub(super) id: Uuid,
+    pub(super) kind: MessageKind,
+    pub(super) body: String,
+}
+
+/// A delivery that is to be claimed when the turn settles.
+#[derive(Debug, Clone)]
+pub(super) struct FirstDelivery {
+    pub(super) claim: Box<delivery::Claim>,
+    pub(super) lease_seconds: u32,
+}
+
+/// A message outside the answer.
+#[derive(Debug, Clone, Serialize)]
+pub struct PlannedSend {
+    pub message_id: Uuid,
+    /// The number of ours that it leaves from. `None`: the session's.
+    pub number: Option<String>,
+    pub contact: String,
+    /// The countries that the contact may be in, by the digits of its number.
+    pub countries: Vec<String>,
+    pub body: String,
+    /// Why it is not sent, if that is known already.
+    pub refused: Option<RefusalReason>,
+}
+
+impl Settlement {
+    /// A settlement that handles what the claim has seen and changes nothing else.
+    pub fn of(claim: &Claim) -> Self {
+        Self {
+            turn_id: claim.turn_id,
+            session_id: claim.session_id,
+            number_id: claim.number_id,
+            contact: claim.contact.clone(),
+            token: claim.token,
+            seen_seq: claim.seen_seq(),
+            started: claim.started,
+            state: None,
+            language: claim.language.clone(),
+            close: None,
+            skip: None,
+            messages: Vec::new(),
+            sends: Vec::new(),
+            truncated: None,
+            first_delivery: None,
+        }
+    }
+
+    /// What the agent remembers from now on: `None` when that has not changed.
+    pub fn remember(mut self, state: Option<Map<String, Value>>, language: Option<String>) -> Self {
+        (self.state, self.language) = (state, language);
+        self.started = true;
+        self
+    }
+
+    /// Plans a message, after those planned before.
+    pub fn say(mut self, kind: MessageKind, body: String) -> Self {
+        self.messages.push(Message { id: new_id(), kind, body });
+        self
+    }
+
+    /// Records how many characters are cut because the turn may not send more messages.
+    pub fn cut(mut self, characters: usize) -> Self {
+        let cut = i32::try_from(characters).unwrap_or(i32::MAX);
+        self.truncated = Some(self.truncated.unwrap_or_default().saturating_add(cut));
+        self
+    }
+
+    /// Plans a message outside the answer, which is sent after the turn. A refused one is only stored with its reason.
+    pub fn send(mut self, send: PlannedSend) -> Self {
+        self.sends.push(send);
+        self
+    }
+
+    /// Asks for the delivery of the first message, to send it from this process. `claim` is the turn's. The delivery is
+    /// claimed for `lease_seconds`, unless an earlier message to the contact waits.
+    pub fn claim_first_delivery(&mut self, claim: &Claim, lease_seconds: u32) {
+        let Some(message) = self.messages.first() else { return };
+        let claim = Box::new(delivery::Claim::of_new_message(message.id, message.body.clone(), claim));
+        self.first_delivery = Some(FirstDelivery { claim, lease_seconds });
+    }
+
+    /// The delivery that was asked for.
+    pub fn first_delivery(&self) -> Option<&delivery::Claim> {
+        self.first_delivery.as_ref().map(|first| first.claim.as_ref())
+    }
+
+    /// Whether there is a text to be sent.
+    pub const fn speaks(&self) -> bool {
+        !self.messages.is_empty()
+    }
+
+    /// Closes the session after what was said.
+    pub fn close(mut self, reason: CloseReason) -> Self {
+        self.close = Some(reason);
+        self
+    }
+
+    /// Says why the waiting messages get no answer.
+    pub fn skip(mut self, reason: SkipReason) -> Self {
+        self.skip = Some(reason);
+        self
+    }
+
+    /// What the decision needs of it.
+    pub(super) fn outcome(&self) -> Outcome {
+        Outcome {
+            messages: self.messages.len(),
+            closes: self.close.is_some(),
+            asks_for_delivery: self.first_delivery.is_some(),
+        }
+    }
+}
