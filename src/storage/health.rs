@@ -139,21 +139,13 @@ pub async fn check(storage: &Storage) -> Result<(), NotReady> {
         Err(error) => Err(database::reason(&storage.pool, error).await),
         state => state,
     };
-    if let Err(sqlx::Error::PoolTimedOut) = &state
-        && storage.pool.size() > 0
-    {
-        let all = storage.pool.size();
-        return Err(NotReady::Blocked(format!(
-            "all {all} connections to the database wait for statements that do not end"
-        )));
-    }
     let (found, read_only, missing_functions) = match state {
         Ok(state) => (state.version.unwrap_or(0), state.is_read_only, state.missing_functions),
         // No table of migrations: nothing was ever migrated.
         Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => (0, false, Vec::new()),
         // A missing right, such as USAGE of the schema, looks like a missing schema.
         Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42501") => (0, false, Vec::new()),
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(not_ready(storage, error)),
     };
     if found == 0 {
         let missing = missing_grants(&mut *storage.connection().await?, None).await?;
@@ -194,7 +186,18 @@ async fn writable(storage: &Storage) -> Result<(), NotReady> {
         Err(sqlx::Error::Database(error)) if database::is_lock_timeout(error.as_ref()) => Err(NotReady::Blocked(
             "somebody holds a table that every inbound message needs; see pg_locks and pg_stat_activity".to_owned(),
         )),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(not_ready(storage, error)),
+    }
+}
+
+/// Why a process is not ready whose check failed. When no connection is free and the pool has some, statements that do
+/// not end hold them all.
+fn not_ready(storage: &Storage, error: sqlx::Error) -> NotReady {
+    match (error, storage.pool.size()) {
+        (sqlx::Error::PoolTimedOut, all) if all > 0 => {
+            NotReady::Blocked(format!("all {all} connections to the database wait for statements that do not end"))
+        }
+        (error, _) => error.into(),
     }
 }
 
