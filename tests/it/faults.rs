@@ -29,12 +29,13 @@ async fn a_connection_that_is_cut_at_any_moment_loses_no_message() {
     harness.open(2, ProcessHarness::echo()).await;
     let (mut expected_replies, mut cuts) = (ExpectedReplies::default(), 0);
     for cut in [Cut::Before, Cut::During, Cut::After] {
-        // What each statement alone says, with the length before it and in a row's field the type too.
+        // What each statement alone says, with the length before it in a row's field the type too, and in an array of one its
+        // bounds.
         for (step, words) in [
             ("locking a contact", "\0\0\0\x19\0\0\0\x22SM"),
             ("storing a message", "\0\0\0\x19\0\0\0\x04text"),
             ("a turn", "\0\0\0\x05reply"),
-            ("a delivery", "\0\0\0\x19\0\0\0\x08accepted"),
+            ("a delivery", "\0\0\0\x01\0\0\0\x01\0\0\0\x08accepted"),
         ] {
             harness.to_database.cut(words, cut);
             say(&harness, &mut expected_replies, &format!("{cut:?} {step}")).await;
