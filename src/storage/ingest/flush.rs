@@ -14,6 +14,7 @@ use crate::failpoint;
 use crate::storage::ingest::load::{Loaded, load};
 use crate::storage::ingest::store::{self, ToStore};
 use crate::storage::ingest::{InboundMessage, IngestOutcome, Ingested};
+use crate::storage::passes::passes;
 use crate::storage::turn::{Claim, WaitingMessage};
 use crate::storage::{database, new_id, quarantine};
 
@@ -50,7 +51,10 @@ async fn ingest(connection: &mut PgConnection, messages: &[InboundMessage]) -> R
     let storing = async {
         let mut ingested = Vec::with_capacity(messages.len());
         let mut transaction = connection.begin().await?;
-        for pass in passes(messages) {
+        // What decides about a message includes what the contact's message before it did.
+        for pass in passes(messages.iter().map(|message| (message.project_id, &message.to, &message.from))) {
+            let pass: Vec<Positioned<'_>> =
+                pass.into_iter().filter_map(|position| Some((position, messages.get(position)?))).collect();
             ingested.extend(ingest_pass(&mut transaction, &pass).await?);
         }
         transaction.commit().await?;
@@ -60,24 +64,6 @@ async fn ingest(connection: &mut PgConnection, messages: &[InboundMessage]) -> R
     failpoint::reach("intake.after_commit");
     ingested.sort_by_key(|(position, _)| *position);
     Ok(ingested.into_iter().map(|(_, ingested)| ingested).collect())
-}
-
-/// Divides a batch so that each part has at most one message of a contact, and each contact's messages keep their order:
-/// what decides about a message includes what the message before it did.
-fn passes(messages: &[InboundMessage]) -> Vec<Vec<Positioned<'_>>> {
-    let mut earlier: HashMap<(Uuid, &str, &str), usize> = HashMap::with_capacity(messages.len());
-    let mut passes: Vec<Vec<Positioned<'_>>> = Vec::new();
-    for (position, message) in messages.iter().enumerate() {
-        let before = earlier.entry((message.project_id, &message.to, &message.from)).or_default();
-        if passes.len() == *before {
-            passes.push(Vec::new());
-        }
-        if let Some(pass) = passes.get_mut(*before) {
-            pass.push((position, message));
-        }
-        *before += 1;
-    }
-    passes
 }
 
 async fn ingest_pass(
