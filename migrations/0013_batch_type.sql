@@ -16,7 +16,7 @@ create type inbound_message as (
     agent_id      uuid
 );
 
--- What was decided about an inbound message. kind, skip_reason: of the message. media: [{id, url, content_type}] or null.
+-- What was decided about an inbound message. kind, skip_reason: of the message.
 -- opens_session: session_id is a new one. is_answered: a turn answers the message; is_claimed: the caller runs that turn.
 -- inactivity: schedule, bring_forward or keep. paused_until: of the session, as it is from now on.
 create type inbound_decision as (
@@ -35,7 +35,6 @@ create type inbound_decision as (
     skip_reason         text,
     body                text,
     carrier_sid         text,
-    media               jsonb,
     is_answered         boolean,
     inactivity          text,
     turn_id             uuid,

@@ -172,7 +172,7 @@ pub async fn check(storage: &Storage) -> Result<(), NotReady> {
 }
 
 /// Checks that texts can be stored: no session holds a table that each text needs, and the last ingest succeeded. A table
-/// that only some texts need, such as `consent`, makes those texts fail, and the ingest shows that.
+/// that only some texts need, such as `attachment`, makes those texts fail, and the ingest shows that.
 async fn writable(storage: &Storage) -> Result<(), NotReady> {
     if storage.ingest.fails() {
         return Err(NotReady::Blocked(

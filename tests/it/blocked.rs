@@ -78,8 +78,18 @@ async fn while_a_table_is_locked_every_webhook_is_refused_in_time_and_afterwards
 
 #[tokio::test(flavor = "multi_thread")]
 async fn any_table_that_messages_need_may_be_locked() {
-    let needed =
-        ["project", "carrier_account", "number", "agent", "agent_version", "message", "session", "turn", "inactivity"];
+    let needed = [
+        "project",
+        "carrier_account",
+        "number",
+        "agent",
+        "agent_version",
+        "consent",
+        "message",
+        "session",
+        "turn",
+        "inactivity",
+    ];
     // Most texts are stored while one of these is held.
     let others =
         ["delivery", "attachment", "quarantine", "scheduled_message", "outbound_rate_window", "inbound_rate_window"];

@@ -54,10 +54,6 @@ begin
     ), stored as (
         insert into message (id, seq, project_id, session_id, direction, kind, body, carrier_sid, skip_reason) overriding system value
         select decided.message_id, decided.seq, project_id, session_id, 'inbound', kind, body, carrier_sid, skip_reason from decided
-    ), attached as (
-        insert into attachment (id, project_id, message_id, position, url, content_type)
-        select (item ->> 'id')::uuid, project_id, decided.message_id, media.position - 1, item ->> 'url', item ->> 'content_type'
-          from decided cross join lateral jsonb_array_elements(decided.media) with ordinality as media (item, position)
     ), enqueued as (
         -- A turn that is there already covers the message.
         insert into turn (id, session_id, project_id, agent_id, due_at, seen_seq, attempts, lease_token, leased_until)

@@ -3,18 +3,17 @@
 -- not wait.
 --
 -- Read by each message:    project (rate limits), carrier_account (webhook key), number (recipient), agent and
---                          agent_version (inactivity and debounce of the session)
+--                          agent_version (inactivity and debounce of the session), consent (opt-outs)
 -- Written by each message: message, session (last_message_at), turn (the new work), inactivity (locked for writing even
 --                          when the job stays as it is)
 --
--- Not here, because most messages are stored while one of these is locked: attachment (messages with media), consent (a
--- first message and keywords), delivery and scheduled_message (STOP, and a message after a warning or an end),
--- inbound_rate_window (projects with that limit), outbound_rate_window (cancelled messages and HELP), quarantine (messages
--- without a session).
+-- Not here, because most messages are stored while one of these is locked: attachment (messages with media), delivery and
+-- scheduled_message (STOP, and a message after a warning or an end), inbound_rate_window (projects with that limit),
+-- outbound_rate_window (cancelled messages and HELP), quarantine (messages without a session).
 do $$
 begin
     perform set_config('lock_timeout', '1s', true);
-    lock table project, carrier_account, number, agent, agent_version in access share mode;
+    lock table project, carrier_account, number, agent, agent_version, consent in access share mode;
     lock table message, session, turn, inactivity in row exclusive mode;
 exception
     when insufficient_privilege then null;

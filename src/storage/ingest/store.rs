@@ -4,14 +4,13 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
-use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::domain::ingest::{Effect, Inactivity, KeywordEffect, Store, Target, Turn};
 use crate::domain::message::SkipReason;
 use crate::storage::composite::composite;
 use crate::storage::ingest::load::Loaded;
-use crate::storage::ingest::{Attachment, InboundMessage};
+use crate::storage::ingest::InboundMessage;
 use crate::storage::new_id;
 
 /// A message that is to be stored, and what was decided about it.
@@ -68,7 +67,6 @@ struct DecisionRow<'a> {
     skip_reason: Option<&'static str>,
     body: &'a str,
     carrier_sid: Option<&'a str>,
-    media: Option<Json<&'a [Attachment]>>,
     is_answered: bool,
     inactivity: &'static str,
     turn_id: Uuid,
@@ -105,7 +103,6 @@ impl<'a> DecisionRow<'a> {
             skip_reason: to_store.skip_reason().map(SkipReason::as_str),
             body: &message.body,
             carrier_sid: message.carrier_sid.as_deref(),
-            media: (!message.media.is_empty()).then_some(Json(&message.media)),
             is_answered,
             inactivity: inactivity.as_str(),
             turn_id,
@@ -140,8 +137,10 @@ pub async fn store(
     Ok(stored.into_iter().map(|stored| (stored.message_id, stored.seq)).collect())
 }
 
-/// Withdraws what is no longer true, and obeys keywords. Few messages need either, so each has statements of its own.
+/// Stores attachments, withdraws what is no longer true, and obeys keywords. Few messages need any of it, so each has
+/// statements of its own: a lock on a table that only they need stops no other message.
 pub async fn apply_effects(connection: &mut PgConnection, to_store: &[ToStore<'_>]) -> Result<(), sqlx::Error> {
+    attach(connection, to_store).await?;
     let mut rest: Vec<&ToStore<'_>> = to_store.iter().collect();
     // Both may lock windows of rate limits. This is the order of all callers.
     rest.sort_by_key(|stored| (stored.loaded.number_id, &stored.message.from));
