@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use textback::domain::consent::Keyword;
 use textback::domain::message::SkipReason;
-use textback::storage::batcher::{BatchError, Batcher, RetryBudget};
+use textback::storage::batcher::{BatchError, Batcher, Waiter};
 use textback::storage::ingest::{self, InboundMessage, IngestOutcome};
 use textback::storage::project;
 use tokio::sync::Semaphore;
@@ -34,7 +34,7 @@ impl Disk {
     /// A batcher that writes to it; each answer is ten times the item.
     fn batcher(&self, app: &TestApp) -> Batcher<usize, usize> {
         let disk = self.clone();
-        Batcher::start(app.storage.pool().clone(), RetryBudget::Carrier, move |_, items| {
+        Batcher::start(app.storage.pool().clone(), Waiter::Carrier, move |_, items| {
             let disk = disk.clone();
             Box::pin(async move {
                 disk.sizes.lock().expect("it is whole").push(items.len());
@@ -119,7 +119,7 @@ async fn a_full_batch_goes_beside_the_one_under_way_and_a_third_waits() {
 async fn a_flush_worker_replaces_a_lost_connection() {
     let app = TestApp::new().await;
     let batcher: Batcher<i32, i32> =
-        Batcher::start(app.storage.pool().clone(), RetryBudget::Carrier, |connection, items| {
+        Batcher::start(app.storage.pool().clone(), Waiter::Carrier, |connection, items| {
             Box::pin(async move {
                 sqlx::query_scalar("select unnest($1::integer[]) * 10").bind(items).fetch_all(connection).await
             })
@@ -141,7 +141,7 @@ async fn a_database_that_is_away_is_told_to_everybody_who_waits() {
     let nobody =
         textback::storage::Storage::open("postgres://nobody@127.0.0.1:9/none", 1, Arc::default()).expect("a storage");
     let batcher: Batcher<u8, u8> =
-        Batcher::start(nobody.pool().clone(), RetryBudget::Carrier, |_, items| Box::pin(async move { Ok(items) }));
+        Batcher::start(nobody.pool().clone(), Waiter::Carrier, |_, items| Box::pin(async move { Ok(items) }));
     assert!(matches!(batcher.submit(1).await, Err(BatchError::Database(_))));
 }
 
