@@ -1,9 +1,10 @@
--- Projects: tenants with their API keys and carrier accounts. Statements never name the schema: the search path does.
+-- Projects (tenants), their API keys and their carrier accounts. Statements do not name the schema; the search path
+-- contains it.
 
 create table project (
     id          uuid        not null constraint project_pk primary key,
     name        text        not null constraint project_name_has_1_to_100_characters check (length(name) between 1 and 100),
-    -- A random part of the webhook address. It leads to the project before the payload is verified.
+    -- A random part of the webhook address. It identifies the project before the request is verified.
     webhook_key text        not null constraint webhook_key_belongs_to_one_project unique,
     created_at  timestamptz not null default now(),
     -- Rate limits on inbound messages; 0 is off. A message over a limit is stored as held, and no agent sees it.
@@ -13,8 +14,9 @@ create table project (
         constraint repeats_in_five_minutes_is_0_or_2_to_100 check (repeats_in_five_minutes = 0 or repeats_in_five_minutes between 2 and 100),
     texts_per_project_per_minute integer not null default 0
         constraint texts_per_project_per_minute_is_0_to_1000000 check (texts_per_project_per_minute between 0 and 1000000),
-    -- Limits on outbound messages; 0 is off. A conversation with one text a minute and two answers to each stays within
-    -- these defaults. The project's own limits are off by default: with a limit, its messages queue for one row.
+    -- Limits on outbound messages; 0 is off. A conversation with one message a minute and two answers to each stays
+    -- within these defaults. The limits of the whole project are off by default, because with a limit each message of
+    -- the project locks the same row.
     outbound_per_contact_per_hour   integer not null default 120
         constraint outbound_per_contact_per_hour_is_0_to_100000 check (outbound_per_contact_per_hour between 0 and 100000),
     outbound_per_contact_per_day    integer not null default 500
@@ -23,16 +25,17 @@ create table project (
         constraint outbound_per_project_per_minute_is_0_to_10000000 check (outbound_per_project_per_minute between 0 and 10000000),
     outbound_per_project_per_day    integer not null default 0
         constraint outbound_per_project_per_day_is_0_to_1000000000 check (outbound_per_project_per_day between 0 and 1000000000),
-    -- The countries that the project may send to (ISO 3166-1 alpha-2; 001: numbers of no country). Null: see
-    -- country_is_allowed.
+    -- The countries that the project may send to (ISO 3166-1 alpha-2; 001 means numbers of no country). If this is
+    -- null, the function country_is_allowed decides.
     allowed_countries text[]
         constraint allowed_countries_are_1_to_300 check (cardinality(allowed_countries) between 1 and 300)
         constraint allowed_countries_are_iso_3166 check (array_to_string(allowed_countries, ' ', '?') ~ '^([A-Z]{2}|001)( ([A-Z]{2}|001))*$'),
-    -- The answer to HELP. Null: we send none; the carrier has an answer of its own.
+    -- The answer to HELP. If it is null, we send none; the carrier has an answer of its own.
     help_message   text constraint help_message_fits_a_text check (length(btrim(help_message)) between 1 and 1600 and length(help_message) <= 1600),
     -- The number (E.164) that sends when a request names none.
     default_number text,
-    -- Between these times, by the contact's local clock, no warning and no scheduled message leaves. They may span midnight.
+    -- Quiet hours, by the local time of the contact. No warning and no scheduled message is sent in them. They may span
+    -- midnight.
     quiet_from     time,
     quiet_until    time,
     constraint quiet_hours_have_a_begin_and_an_end check ((quiet_from is null) = (quiet_until is null)),
@@ -45,7 +48,7 @@ create table api_key (
     -- SHA-256 of a key with 256 random bits. Such a key can't be guessed, so no slow hash is needed.
     hash       bytea       not null constraint api_key_hash_is_unique unique
                                     constraint api_key_hash_is_sha256 check (octet_length(hash) = 32),
-    -- The first characters, by which a person recognises a key in a list.
+    -- The first characters of the key, so that a user recognises it in a list.
     prefix     text        not null,
     scopes     text[]      not null default '{admin}'
                                     constraint api_key_scopes_are_known check (scopes <@ '{admin,read}' and scopes <> '{}'),
@@ -60,9 +63,9 @@ create table carrier_account (
     -- Secrets are encrypted (AES-256-GCM) before they are stored; key_id names the key that decrypts them.
     key_id          text        not null,
     auth_token      bytea       not null,
-    -- The token that will be promoted next: both are accepted on webhooks while it is set.
+    -- The next auth token. While it is set, webhooks are accepted with either token.
     next_auth_token bytea,
-    -- An API key for REST calls. Without one the auth token serves for both.
+    -- An API key for REST calls. Without one, they use the auth token.
     api_key_sid     text        constraint api_key_sid_has_the_carriers_shape check (api_key_sid ~ '^SK[0-9a-fA-F]{32}$'),
     api_key_secret  bytea,
     updated_at      timestamptz not null default now(),

@@ -1,14 +1,14 @@
 -- Agents and their versions.
 
--- An agent: who answers. A session keeps the version that it started with, so an edit never changes the rules in the middle
--- of a conversation.
+-- What answers sessions. A session keeps the version that it started with, so a change does not affect running
+-- conversations.
 create table agent (
     id              uuid        not null constraint agent_pk primary key,
     project_id      uuid        not null constraint agent_belongs_to_a_project references project (id),
     name            text        not null constraint agent_name_has_1_to_100_characters check (length(name) between 1 and 100),
     current_version integer     not null default 1,
-    -- The encrypted secret that signs requests to an http agent, made with its first http version. After a change the
-    -- previous secret signs too for a day, so that the service can switch.
+    -- The encrypted secret that signs requests to an http agent. It is made with the first http version. After a
+    -- change, the previous secret also signs for a day, so that the service can switch.
     signing_key_id            text,
     signing_secret            bytea,
     previous_signing_secret   bytea,
@@ -18,7 +18,7 @@ create table agent (
     constraint signing_secret_names_the_key_that_opens_it check ((signing_secret is null) = (signing_key_id is null))
 );
 
--- A version of an agent. It never changes: see the trigger agent_versions_never_change.
+-- A version of an agent. The trigger agent_versions_never_change makes it immutable.
 create table agent_version (
     agent_id         uuid        not null constraint agent_version_belongs_to_an_agent references agent (id),
     version          integer     not null constraint agent_versions_count_from_one check (version >= 1),
@@ -33,24 +33,24 @@ create table agent_version (
                                  constraint first_message_is_known check (first_message in ('greet', 'process', 'greet_then_process')),
     debounce_seconds integer     not null default 0
                                  constraint debounce_is_0_to_60_seconds check (debounce_seconds between 0 and 60),
-    -- Inactivity: when the contact is warned, the grace after the warning, and what they are told. These are read from
-    -- the agent's current version, also for sessions that run on an older one.
+    -- Inactivity: when the contact is warned, the grace after the warning, and the two messages. They are read from the
+    -- current version of the agent, also for sessions that run an older version.
     warn_after_seconds integer   not null default 86400
                                  constraint warn_after_is_1_second_to_30_days check (warn_after_seconds between 1 and 2592000),
     grace_seconds    integer     not null default 600
                                  constraint grace_is_1_second_to_30_days check (grace_seconds between 1 and 2592000),
     warning          text        not null constraint warning_fits_a_text check (length(warning) between 1 and 1600),
     closing          text        constraint closing_fits_a_text check (length(closing) between 1 and 1600),
-    -- The most segments of one answer; a longer answer is cut. Null: no limit.
+    -- The most segments of one answer. A longer answer is cut. Null means no limit.
     max_segments     integer     constraint max_segments_is_1_to_100 check (max_segments between 1 and 100),
-    -- The most messages of one turn: the greeting, the answer, and send_sms. The rest is cut.
+    -- The most messages of one turn, counting the greeting, the answer and send_sms. The rest is cut.
     max_messages_per_turn integer not null default 10
                                  constraint max_messages_per_turn_is_1_to_50 check (max_messages_per_turn between 1 and 50),
-    -- Whether typographic characters are replaced by plain ones where they alone make a text UCS-2.
+    -- Whether typographic characters are replaced by plain ones if a text is UCS-2 only because of them.
     smart_encoding   boolean     not null default false,
-    -- Whether the agent may read the history, as AgentSpec::reads_history tells when the version is made.
+    -- Whether the agent may read the history, by AgentSpec::reads_history when the version was made.
     reads_history    boolean     not null,
-    -- What the contact gets when the agent has finally failed. Null: nothing.
+    -- What the contact gets when the agent failed and the turn is not retried. Null means nothing.
     error_message    text        constraint error_message_fits_a_text check (length(error_message) <= 1600),
     created_at       timestamptz not null default now(),
     constraint agent_version_pk primary key (agent_id, version),
@@ -58,6 +58,6 @@ create table agent_version (
     constraint http_agent_has_a_url check ((kind = 'http') = (url is not null))
 );
 
--- The two tables refer to each other, so this constraint follows both and is checked at commit.
+-- The two tables refer to each other, so this constraint is added after both, and is checked at commit.
 alter table agent add constraint agents_current_version_exists
     foreign key (id, current_version) references agent_version (agent_id, version) deferrable initially deferred;

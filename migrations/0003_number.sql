@@ -1,53 +1,57 @@
 -- The phone numbers of projects.
 
--- One of our numbers: requested by a project, found or bought at the carrier, answered by an agent.
+-- A phone number of a project. The project requests it, textback finds or buys it at the carrier, and an agent answers
+-- it.
 create table number (
     id             uuid        not null constraint number_pk primary key,
     project_id     uuid        not null constraint number_belongs_to_a_project references project (id),
     number         text        not null constraint number_is_e164 check (number ~ '^\+[1-9][0-9]{6,14}$'),
     agent_id       uuid        not null constraint number_is_answered_by_an_agent references agent (id),
-    -- The country of the number by its digits (ISO 3166-1 alpha-2); null where the digits don't tell.
+    -- The country of the number by its digits (ISO 3166-1 alpha-2). It is null if the digits do not identify one
+    -- country.
     country        text        constraint number_country_is_iso_3166 check (country ~ '^[A-Z]{2}$'),
 
-    -- The state that the project wants. It is written before the carrier is asked for anything, so work goes on after a crash.
+    -- The desired state. It is written before the first call of the carrier, so the work resumes after a crash.
     desired_state  text        not null default 'attached' constraint number_desired_state_is_known
                                check (desired_state in ('attached', 'detached', 'released')),
-    -- Changes with each request, so that a reconciliation of an earlier request notices the new one.
+    -- Changes with each request, so that a reconciliation for an earlier request detects the new one.
     generation     uuid        not null,
-    -- Whether it may be bought if the account does not own it. False again once it was found, bought, or refused.
+    -- Whether the number may be bought if the account does not own it. It becomes false when the number is found,
+    -- bought or refused.
     may_buy        boolean     not null default false,
-    -- The carrier's id of the number (PN…), null until it was found or bought, and the account that owns it.
+    -- The carrier's id of the number (PN…), which is null until the number is found or bought, and the account that
+    -- owns it.
     carrier_sid    text,
     account_sid    text,
-    -- Why the number can't be used, as observed last.
+    -- Why the number can't be used, as last observed.
     refusal_reason text        constraint number_refusal_reason_is_known
                                check (refusal_reason in ('not_owned', 'not_for_sale', 'no_texts')),
-    -- The kind of number by the carrier: local, mobile, toll-free.
+    -- The type of the number at the carrier: local, mobile or toll-free.
     number_type    text,
 
-    -- Whether its inbound messages come to us, as observed at the carrier last.
+    -- Whether the carrier sends the inbound messages of the number to us, as last observed.
     webhook        text        not null default 'pending' constraint number_webhook_is_known
                                check (webhook in ('pending', 'ok', 'drifted', 'unreachable')),
-    -- What is set at the carrier instead, or why it could not be observed.
+    -- The setting at the carrier if it is another one, or why it could not be observed.
     webhook_detail text,
-    -- Whether we set the webhook again when somebody else changed it.
+    -- Whether textback sets the webhook again after somebody else changed it.
     repair_drift   boolean     not null default true,
-    -- When its webhooks were last set at the carrier; null until that has worked.
+    -- When the webhooks were last set at the carrier. It is null until that succeeded once.
     webhook_set_at timestamptz,
-    -- Why inbound messages don't arrive though the webhook is right: a messaging service that does not defer to it.
+    -- Why inbound messages do not arrive although the webhook is right: a messaging service does not defer to it.
     inbound_blocked_reason text,
 
-    -- The registration (A2P 10DLC, toll-free verification), as far as the carrier reports it.
+    -- The registration (A2P 10DLC or toll-free verification) that the carrier reports.
     registration   text        not null default 'unknown' constraint number_registration_is_known
                                check (registration in ('not_required', 'unregistered', 'pending', 'approved', 'rejected', 'unknown')),
     registration_detail text,
-    -- What follows for outbound messages by the policy of the country: they leave, wait for the approval, or fail.
+    -- What happens to outbound messages by the policy of the country: they are sent, wait for the approval, or fail.
     send_policy    text        not null default 'open' constraint number_send_policy_is_known
                                check (send_policy in ('open', 'held', 'blocked')),
 
-    -- What was done at the carrier, newest last, thirty at most: [{"at", "step", "detail"?}].
+    -- The last thirty steps at the carrier, the newest last: [{"at", "step", "detail"?}].
     steps          jsonb       not null default '[]' constraint number_steps_are_a_list check (jsonb_typeof(steps) = 'array'),
-    -- When the number is reconciled next, and the lease of the worker that does it now.
+    -- When the number is reconciled next, and the lease of the worker that reconciles it.
     check_at       timestamptz not null default now(),
     checked_at     timestamptz,
     lease_token    uuid,
@@ -56,14 +60,16 @@ create table number (
     created_at     timestamptz not null default now(),
     attached_at    timestamptz not null default now(),
     detached_at    timestamptz,
-    -- When the carrier's list of inbound messages is read next, for those whose webhook never came.
+    -- When inbound messages whose webhook never came are backfilled next.
     backfill_at    timestamptz not null default now(),
-    -- The messages up to this time, by the carrier's clock, are known. Earlier than attached_at they are not ours.
+    -- The watermark of the backfill: all messages up to this time, by the carrier's clock, are stored. Messages before
+    -- attached_at are not stored.
     backfilled_until timestamptz not null default now(),
     constraint number_lease_has_token_and_end check ((lease_token is null) = (leased_until is null))
 );
 
--- Inbound messages are routed by this index. A number that is detached and attached again keeps its row, and so its opt-outs.
+-- Inbound messages are routed by this index. A number that is detached and attached again keeps its row and its
+-- opt-outs.
 create unique index number_has_one_row_in_a_project on number (project_id, number);
 create index number_to_backfill on number (backfill_at) where detached_at is null;
 create index number_to_check on number (check_at) where detached_at is null;

@@ -1,14 +1,14 @@
 -- Sessions.
 
--- The values of columns in busy tables are checked by domains. The check constraints of a table are read and planned by each
--- statement that writes to it; those of a domain are planned once a connection, and checked only when the column is written.
--- That saves 6 % of the work that PostgreSQL does for a message.
+-- Domains check the values of columns in busy tables. Each statement that writes to a table reads and plans its check
+-- constraints. The checks of a domain are planned once per connection, and run only when the column is written. That
+-- saves 6 % of PostgreSQL's work for a message.
 create domain session_channel as text constraint session_channel_is_known check (value in ('sms', 'webchat', 'voice'));
 create domain session_status as text constraint session_status_is_known check (value in ('open', 'warned', 'closed'));
 create domain session_origin as text constraint session_origin_is_known check (value in ('inbound', 'outbound'));
 
--- The limit holds for the state as text, not as stored: jsonb stores 1e99999 in 12 bytes, and each claim of a turn prints it.
--- src/bounds.rs has the same limit.
+-- The limit is on the state as text and not as stored, because jsonb stores 1e99999 in 12 bytes and each claim of a
+-- turn prints it. src/domain/bounds.rs has the same limit.
 create domain session_state as jsonb constraint session_state_is_an_object check (jsonb_typeof(value) = 'object')
     constraint session_state_has_at_most_256_kb_as_text check (octet_length(value::text) <= 262144);
 create domain session_close_reason as text constraint session_close_reason_is_known
@@ -23,7 +23,7 @@ create table session (
     channel             session_channel      not null,
     status              session_status       not null,
     origin              session_origin       not null,
-    -- The turn whose agent opened the session by send_sms.
+    -- The turn whose agent opened the session with send_sms.
     begun_by_turn       uuid,
     engaged             boolean              not null,
     agent_id            uuid                 not null,
@@ -31,17 +31,17 @@ create table session (
     -- The agent's own state (conv.state).
     state               session_state        not null default '{}',
     language            text,
-    -- Every inbound message up to this seq is handled. A turn handles all messages that wait, so one watermark in a row
-    -- that is written anyway is enough, and messages stay append-only.
+    -- The watermark: every inbound message up to this seq is handled. A turn handles all messages that wait, so one
+    -- watermark is enough. It is in a row that the turn writes anyway, and messages stay append-only.
     handled_seq         bigint               not null default 0,
     started_at          timestamptz,
     opened_at           timestamptz          not null default now(),
-    -- Moves with every message of either side. No index contains it, so the update is HOT.
+    -- Changes with every message of either side. No index contains it, so the update is HOT.
     last_message_at     timestamptz          not null default now(),
-    -- The inactivity after last_message_at that leads to a warning: the agent's setting of that time, so a change of the
-    -- setting counts from the next message.
+    -- How long after last_message_at the contact is warned. It is the setting of the agent at the time of that message,
+    -- so a change of the setting counts from the next message.
     warn_after_seconds  integer              not null,
-    -- Until when the contact's messages are held, because the same one came again and again.
+    -- Until when the messages of the contact are held because it repeated the same message.
     paused_until        timestamptz,
     warned_at           timestamptz,
     closed_at           timestamptz,
@@ -57,7 +57,7 @@ create table session (
 create unique index one_session_not_closed_per_number_contact_and_channel
     on session (number_id, contact, channel) where status <> 'closed';
 
--- The always true condition keeps queries for an id alone off this index: on an empty table all indexes cost the same, and a
--- plan that was made then could read this whole index.
+-- The condition is always true. It keeps queries for an id alone from using this index. On an empty table all indexes
+-- cost the same, and a plan that is cached then could read this whole index.
 create index session_newest_of_a_project on session (project_id, id) where project_id is not null;
 create index session_newest_of_a_contact on session (project_id, contact, id) where project_id is not null;

@@ -4,8 +4,8 @@ create domain delivery_status as text constraint delivery_status_is_known
     check (value in ('planned', 'sending', 'accepted', 'sent', 'delivered', 'failed', 'unknown', 'suppressed'));
 create domain delivery_history as jsonb constraint delivery_history_is_a_list check (jsonb_typeof(value) = 'array');
 
--- The sending of one outbound message. A delivery has the id of its message, so a message has one delivery. It belongs to a
--- message by the trigger delivery_belongs_to_a_message.
+-- The sending of one outbound message. A delivery has the id of its message, so a message has one delivery. The trigger
+-- delivery_belongs_to_a_message checks that the message exists.
 create table delivery (
     id           uuid             not null constraint a_message_has_one_delivery primary key,
     project_id   uuid             not null,
@@ -14,20 +14,20 @@ create table delivery (
     contact      text             not null,
     seq          bigint           not null,
     status       delivery_status  not null default 'planned',
-    -- Null when no worker has work with it. The indexes below contain only rows with work, so a status callback changes
+    -- Null when there is nothing to do. The indexes below contain only rows with a due_at, so a status callback changes
     -- no index (HOT).
     due_at       timestamptz,
     attempts     integer          not null default 0,
     lease_token  uuid,
     leased_until timestamptz,
-    -- The time just before the last call of the carrier. Any copy of the message at the carrier is younger.
+    -- The time just before the last call of the carrier. A message at the carrier for this delivery is newer.
     attempted_at timestamptz,
     carrier_sid  text,
     error_code   integer,
     error_class  text,
     error_detail text,
-    -- Each step, oldest first: [{"at", "status", "attempt"?, "code"?, "class"?, "detail"?, "by"?}]. It is in this row,
-    -- because every step writes the row anyway; rows of its own would cost a second write and an index.
+    -- The steps, the oldest first: [{"at", "status", "attempt"?, "code"?, "class"?, "detail"?, "by"?}]. They are in
+    -- this row because every step writes it anyway. A table of steps would cost a second write and an index.
     history      delivery_history not null default '[]',
     created_at   timestamptz      not null default now(),
     accepted_at  timestamptz,
@@ -42,6 +42,6 @@ create table delivery (
 
 create index delivery_that_is_due on delivery (due_at) where due_at is not null;
 
--- The messages to a contact leave in order: the claim looks here for an earlier one.
+-- The messages to a contact are sent in order. A claim looks for an earlier one in this index.
 create index delivery_in_order_of_a_contact on delivery (number_id, contact, seq) where due_at is not null;
 create unique index delivery_has_one_carrier_message on delivery (project_id, carrier_sid) where carrier_sid is not null;

@@ -1,7 +1,7 @@
--- Messages that we start: scheduled ones, the keys of repeated requests, and templates.
+-- Scheduled messages, idempotency keys, and templates.
 
--- A message to be sent later, or after the turn that asked for it. When it is due it becomes a message with the same id, in the
--- transaction that deletes it here.
+-- A message that is sent at a later time, or after the turn whose agent sends it. When it is due, one transaction
+-- creates a message with the same id and deletes this row.
 create table scheduled_message (
     id                uuid        not null constraint scheduled_message_pk primary key,
     project_id        uuid        not null constraint scheduled_message_belongs_to_a_project references project (id),
@@ -13,14 +13,14 @@ create table scheduled_message (
     media_urls        text[]      not null default '{}' constraint scheduled_message_has_at_most_10_media check (cardinality(media_urls) <= 10),
     on_active_session text        not null constraint scheduled_message_knows_what_to_do_with_a_session
                                   check (on_active_session in ('supersede', 'join', 'reject')),
-    -- Whether quiet hours delay it: those that an operator scheduled, not those of an agent's turn.
+    -- Whether quiet hours delay it. They delay messages of the API and not those of a turn.
     heeds_quiet_hours boolean     not null,
-    -- The turn whose agent asked for it.
+    -- The turn whose agent sends it.
     turn_id           uuid,
     send_at           timestamptz not null,
-    -- Null once it was refused or cancelled.
+    -- Null after it was refused or cancelled.
     due_at            timestamptz,
-    -- Why it will not be sent.
+    -- Why it is not sent.
     refusal_reason    text        constraint scheduled_message_refusal_reason_is_known
                                   check (refusal_reason in ('cancelled', 'contact_opted_out', 'session_active', 'number_detached',
                                                             'unreadable', 'turn_limit_reached', 'contact_limit_reached',
@@ -33,7 +33,8 @@ create index scheduled_message_that_is_due on scheduled_message (due_at) where d
 create index scheduled_message_to_a_contact on scheduled_message (number_id, contact) where due_at is not null;
 create index scheduled_message_newest_of_a_project on scheduled_message (project_id, id);
 
--- A request that may be repeated: the same key with the same request gets the first answer. Kept for a week.
+-- The key of a request that may be repeated. The same key with the same request gets the first answer. Keys are stored
+-- for a week.
 create table idempotency_key (
     project_id   uuid        not null constraint idempotency_key_belongs_to_a_project references project (id),
     key          text        not null constraint idempotency_key_has_1_to_255_characters check (length(key) between 1 and 255),

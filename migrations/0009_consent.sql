@@ -1,7 +1,7 @@
--- Consent of contacts.
+-- The consent of contacts.
 
--- What contacts, the carrier and operators recorded about opt-outs and opt-ins. Append-only: the newest row of a number and a
--- contact counts.
+-- The opt-outs and opt-ins of contacts, as contacts, the carrier and operators report them. The table is append-only,
+-- and the newest row of a number and a contact counts.
 create table consent (
     id          uuid        not null constraint consent_pk primary key,
     seq         bigint      not null generated always as identity,
@@ -9,12 +9,13 @@ create table consent (
     number_id   uuid        not null constraint consent_is_given_to_a_number references number (id),
     contact     text        not null,
     kind        text        not null constraint consent_kind_is_known check (kind in ('opted_out', 'opted_in')),
-    -- A keyword of the contact, the carrier's error 21610, or an operator.
+    -- Who reported it: the contact with a keyword, the carrier with its error 21610, or an operator.
     source      text        not null constraint consent_source_is_known check (source in ('keyword', 'carrier', 'operator')),
-    -- The contact's message, or the operator's note.
+    -- The message of the contact, or the note of the operator.
     said        text        constraint what_was_said_fits_a_text check (length(said) <= 1600),
     message_id  uuid,
-    -- The time after all claims that were under way, which is later than the start of the transaction: see opt_out.
+    -- A time after all running claims, so it is later than the start of the transaction. The function opt_out explains
+    -- it.
     recorded_at timestamptz not null
 );
 

@@ -1,12 +1,12 @@
--- Countries and time zones, and what projects overrode.
+-- Countries, the policies of projects for them, and time zones.
 
--- Whether people in a country can send and receive messages, and what must be registered first. `migrate` loads the rows from
+-- Whether SMS works in both directions in a country, and which registration it requires. `migrate` loads the rows from
 -- sql/data/countries.csv.
 create table sms_country (
     iso2                text    not null constraint sms_country_pk primary key
                                          constraint sms_country_is_iso_3166 check (iso2 ~ '^[A-Z]{2}$'),
     name                text    not null,
-    -- Whether any kind of sender can both send and receive; null when unknown or when sources differ.
+    -- Whether any kind of sender can both send and receive. Null if it is unknown or the sources differ.
     two_way             boolean,
     -- The same for an ordinary number.
     two_way_long_code   boolean,
@@ -15,16 +15,16 @@ create table sms_country (
     -- Whether a number of the country must be registered before it may send.
     registration_policy text    not null constraint registration_policy_is_known
                                          check (registration_policy in ('required', 'advised', 'none', 'unknown')),
-    -- The registration by the sources.
+    -- The registration that the sources describe.
     registration        text    not null,
     registration_detail text,
     sources             text[]  not null,
     confidence          text    constraint confidence_is_known check (confidence in ('high', 'medium', 'low')),
-    -- When the newest dated source behind it was published.
+    -- The date of the newest source that has a date.
     as_of               date
 );
 
--- What a project overrides for a country. Null: the value of sms_country counts.
+-- What a project overrides for a country. If a column is null, the value of sms_country counts.
 create table country_policy (
     project_id          uuid        not null constraint country_policy_belongs_to_a_project references project (id),
     iso2                text        not null constraint country_policy_is_about_a_country references sms_country (iso2),
@@ -36,8 +36,8 @@ create table country_policy (
     constraint country_policy_pk primary key (project_id, iso2)
 );
 
--- The time zones that a number can be in, by its first digits without the plus; the longest prefix counts. `migrate` loads
--- the rows from sql/data/time_zones.csv.
+-- The time zones that a number can be in, by its first digits without the plus; the longest prefix counts. `migrate`
+-- loads the rows from sql/data/time_zones.csv.
 create table time_zone_of_prefix (
     prefix text   not null constraint time_zone_of_prefix_pk primary key
                            constraint time_zone_prefix_has_1_to_4_digits check (prefix ~ '^[1-9][0-9]{0,3}$'),

@@ -1,9 +1,10 @@
 -- Rows that were set aside.
 
--- A row that made claims fail and was set aside, so that it does not affect other rows. doctor reports these rows. An operator
--- deletes a row here after a look at it.
+-- A row that was set aside because it made claims fail, so that other rows can be claimed. `textback doctor` reports
+-- these rows, and an operator deletes them here.
 create table unreadable_row (
-    -- The kind of work, and the id of its row: a session for turns and inactivity, a message for deliveries, or a number.
+    -- The kind of work, and the id of its row: a session for turns and inactivity, a message for deliveries, or a
+    -- number.
     work       text        not null,
     row_id     uuid        not null,
     project_id uuid        not null constraint unreadable_row_belongs_to_a_project references project (id),

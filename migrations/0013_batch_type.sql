@@ -1,9 +1,10 @@
--- The rows of a batch, as composite types, because parsing JSON cost 6 us a message. A released type is never altered: an older
--- process writes its fields by position. A new version of a type gets a new name, and so do the functions that take it.
+-- The rows of a batch are composite types, because parsing JSON cost 6 us a message. Never alter a released type: an
+-- older process writes its fields by position. A new version of a type gets a new name, and so do the functions that
+-- use it.
 
--- What load_inbound needs of an inbound message. ordinal: its position in the batch, from 0. said: the body, or null if the
--- message can't be a repetition, as one with attachments. is_keyword: it is for nobody's agent. agent_id: the caller has a permit for
--- a turn of this agent.
+-- An inbound message as load_inbound needs it. ordinal: its position in the batch, from 0. said: the body, or null if
+-- the message can't be a repetition, such as one with attachments. is_keyword: it is a consent keyword, which no agent
+-- answers. agent_id: the caller has a permit for a turn of this agent.
 create type inbound_message as (
     ordinal       integer,
     project_id    uuid,
@@ -16,9 +17,9 @@ create type inbound_message as (
     agent_id      uuid
 );
 
--- What was decided about an inbound message. kind, skip_reason: of the message.
--- opens_session: session_id is a new one. is_answered: a turn answers the message; is_claimed: the caller runs that turn.
--- inactivity: schedule, bring_forward or keep. paused_until: of the session, as it is from now on.
+-- The decision about an inbound message. kind, skip_reason: of the message.
+-- opens_session: session_id is a new session. is_answered: a turn answers the message. is_claimed: the caller runs that
+-- turn. inactivity: schedule, bring_forward or keep. paused_until: the new value of the session.
 create type inbound_decision as (
     message_id          uuid,
     project_id          uuid,
@@ -42,8 +43,8 @@ create type inbound_decision as (
     is_claimed          boolean
 );
 
--- How a turn is stored. state: null if it did not change. speaks: whether it has messages; then warn_after_seconds is the
--- inactivity that its session may have from now on.
+-- How a turn is stored. state: null if it did not change. speaks: whether the turn has messages. If it has, its session
+-- gets warn_after_seconds.
 create type settled_turn as (
     session_id         uuid,
     state              jsonb,
@@ -54,8 +55,9 @@ create type settled_turn as (
     warn_after_seconds integer
 );
 
--- A message of a turn, and how its delivery is stored. is_held: it waits for the registration of its number. lease_token: its
--- delivery is claimed under this token for lease_seconds. truncated: how many characters of the turn were cut.
+-- A message of a turn, and how its delivery is stored. is_held: the message waits for the registration of its number.
+-- lease_token: the delivery is claimed under this token for lease_seconds. truncated: how many characters of the turn
+-- were cut.
 create type turn_message as (
     id            uuid,
     project_id    uuid,

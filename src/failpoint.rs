@@ -31,7 +31,7 @@ pub const POINTS: [&str; 17] = [
     "delivery.after_settle",
     "status.in_commit",
     "reconcile.in_commit",
-    "read_back.in_commit",
+    "backfill.in_commit",
 ];
 
 /// The points of reconciling a number.

@@ -1,4 +1,4 @@
--- At most one session that is not closed per number, contact and channel.
+-- A number, a contact and a channel have at most one session that is not closed.
 create or replace view invariant_02_one_session_not_closed as
 select number_id, contact, channel, count(*) as sessions
   from session

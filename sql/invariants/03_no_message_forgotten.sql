@@ -1,4 +1,4 @@
--- Every accepted inbound message is handled, waiting with work marked, or skipped with a reason.
+-- Every inbound message is handled, is skipped with a reason, or waits in a session that has a turn.
 create or replace view invariant_03_no_message_forgotten as
 select message.id as message_id, message.session_id, message.created_at
   from message

@@ -1,5 +1,5 @@
--- No delivery is claimed for a contact who had opted out before the claim and not in again, and nobody who has opted out has an engaged
--- session: what is taken in and settled by the batch relies on that, and asks no more.
+-- No delivery is claimed for a contact that had opted out before the claim and not opted in again. A contact that has
+-- opted out has no engaged session. Ingest and settlement rely on this and do not check consent again.
 create or replace view invariant_07_no_delivery_to_who_opted_out as
 select delivery.id as delivery_id, delivery.session_id, delivery.attempted_at, before.recorded_at as opted_out_at
   from delivery

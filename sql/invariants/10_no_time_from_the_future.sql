@@ -1,6 +1,6 @@
--- Times are the database's now(): nothing in the past tense lies in the future.
+-- All times are by the clock of the database, so no time of an event is in the future.
 create or replace view invariant_10_no_time_from_the_future as
-select 'session' as place, id, greatest(opened_at, last_message_at, closed_at, started_at, warned_at) as at
+select 'session' as what, id, greatest(opened_at, last_message_at, closed_at, started_at, warned_at) as at
   from session
  where greatest(opened_at, last_message_at, closed_at, started_at, warned_at) > now() + interval '1 second'
 union all

@@ -1,5 +1,5 @@
--- A delivery has its message, a message its session, and so on. Triggers and foreign keys ensure this while textback
--- writes. A partly restored backup or a replica was written without them.
+-- Every row has the rows that it refers to, such as a delivery its message and a message its session. Triggers and
+-- foreign keys ensure this while textback writes. A replica or a partly restored backup was written without them.
 create or replace view invariant_11_every_row_has_what_it_belongs_to as
 select 'delivery without its message' as what, id::text from delivery
  where not exists (select from message where message.id = delivery.id)
@@ -7,7 +7,7 @@ union all
 select 'message without its session', id::text from message
  where not exists (select from session where session.id = message.session_id)
 union all
--- Handled messages stay in their session: only waiting ones are moved to the next session.
+-- Handled messages stay in their session. Only waiting messages are moved to the next session.
 select 'session without its messages', id::text from session
  where handled_seq > 0 and not exists (select from message where message.session_id = session.id)
 union all

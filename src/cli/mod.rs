@@ -117,7 +117,7 @@ async fn refuse_unsuitable(url: &str) -> Result<(), Box<dyn std::error::Error>> 
         return Ok(());
     }
     checked.map_err(|error| match Unsuitable::of(&error) {
-        Some(unsuitable) => format!("{unsuitable}; {}", unsuitable.mend()).into(),
+        Some(unsuitable) => format!("{unsuitable}; {}", unsuitable.repair()).into(),
         None => error.into(),
     })
 }

@@ -372,23 +372,23 @@ mod tests {
     #[test]
     fn a_message_joins_the_session_and_its_turn_is_claimed_where_that_is_possible() {
         let other = Uuid::from_u128(9);
-        let usual = Answer { turn: Turn::Enqueue, inactivity: Inactivity::Keep };
-        let earlier = Answer { inactivity: Inactivity::BringForward, ..usual };
+        let enqueued = Answer { turn: Turn::Enqueue, inactivity: Inactivity::Keep };
+        let earlier = Answer { inactivity: Inactivity::BringForward, ..enqueued };
         for (permit, session, warn_after_seconds, expected) in [
-            (None, session(), 86_400, usual),
-            (Some(AGENT), session(), 86_400, Answer { turn: Turn::Claim, ..usual }),
-            (Some(other), session(), 86_400, usual),
-            (Some(AGENT), Session { has_turn: true, ..session() }, 86_400, usual),
-            (Some(AGENT), Session { runs_at_once: false, ..session() }, 86_400, usual),
+            (None, session(), 86_400, enqueued),
+            (Some(AGENT), session(), 86_400, Answer { turn: Turn::Claim, ..enqueued }),
+            (Some(other), session(), 86_400, enqueued),
+            (Some(AGENT), Session { has_turn: true, ..session() }, 86_400, enqueued),
+            (Some(AGENT), Session { runs_at_once: false, ..session() }, 86_400, enqueued),
             (
                 None,
                 Session { engaged: false, ..session() },
                 86_400,
-                Answer { inactivity: Inactivity::Schedule, ..usual },
+                Answer { inactivity: Inactivity::Schedule, ..enqueued },
             ),
             (None, session(), 3600, earlier),
             (None, Session { warn_after_seconds: 30, ..session() }, 30, earlier),
-            (None, session(), 90_000, usual),
+            (None, session(), 90_000, enqueued),
         ] {
             let inbound = Inbound { permit, ..Inbound::default() };
             let facts = Facts { session: Some(session), warn_after_seconds, ..facts() };

@@ -12,7 +12,7 @@ words! {
         /// The carrier is asked whether it has a delivery.
         UnknownDelivery = "unknown",
         /// The carrier is asked for inbound messages whose webhook never came.
-        Backfill = "read_back",
+        Backfill = "backfill",
         /// A session may be warned or closed because nobody writes.
         Inactivity = "inactivity",
         /// A message is to be sent at its time, or after a turn.

@@ -1,4 +1,5 @@
-//! Reads request bodies into memory, with limits on the size and time of each body and on the size of all bodies together.
+//! Reads request bodies into memory, with limits on the size and time of each body and on the size of all bodies
+//! together.
 //!
 //! Webhooks and all other requests have separate budgets, so neither can use up the other's. A project may hold as many
 //! bytes of a budget as are left free (a dynamic threshold, as in `jobs::runtime::fair_limiter`). So one project
@@ -15,10 +16,10 @@ use uuid::Uuid;
 
 use crate::http::problem::Problem;
 
-/// How long a client may take to send a body. A well-behaved client sends a megabyte faster.
+/// How long a client may take to send a body. Ordinary clients send a megabyte faster.
 pub const READ_WITHIN: Duration = Duration::from_secs(10);
-/// The smallest limit for all bodies of a process: an agent of 1 MiB must fit half of the non-webhook budget, which is
-/// half of the limit.
+/// The smallest limit for all bodies of a process. An agent of 1 MiB must fit into half of the budget of requests,
+/// which is half of the limit.
 pub const LEAST_MEGABYTES: u32 = 4;
 
 /// The budget of webhook bodies.
@@ -43,7 +44,7 @@ pub fn of_requests() -> Budget {
     REQUESTS.clone()
 }
 
-/// Counts the bytes that are held, for each owner. Clones share one count and are cheap.
+/// Counts the bytes that each owner holds. Clones share one count and are cheap.
 #[derive(Debug, Clone)]
 pub struct Budget(Arc<Mutex<HeldBytes>>);
 
@@ -103,7 +104,7 @@ impl HeldBody {
         &self.bytes
     }
 
-    /// Moves the bytes out. They still count against the budget until this is dropped.
+    /// Takes the bytes. They still count against the budget until this is dropped.
     pub fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.bytes)
     }
@@ -153,7 +154,7 @@ pub struct Reading {
 /// Reads a body.
 pub async fn read(body: Body, reading: Reading) -> Result<HeldBody, Problem> {
     let within = reading.within;
-    // Such a body would be refused in the end, so the client need not send it.
+    // A body that is declared too large is refused before the client sends it.
     if reading.declared.is_some_and(|bytes| bytes > u64::try_from(reading.most).unwrap_or(u64::MAX)) {
         return Err(too_large(reading.most).before_the_body());
     }
@@ -172,10 +173,10 @@ fn too_large(most: usize) -> Problem {
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", format!("the body is over {most} bytes"))
 }
 
-/// The limit for routes without a limit of their own: the console's forms and requests to the simulated carrier.
+/// The limit of routes without a limit of their own: the forms of the console, and requests to the simulated carrier.
 const SHORT: usize = 256 * 1024;
 
-/// Reads the bodies of routes without a limit of their own, bounded in bytes and in time.
+/// Reads the bodies of routes without a limit of their own, with limits on their size and time.
 pub fn bounded<E: Endpoint<Output = Response> + 'static>(routes: E) -> impl Endpoint<Output = Response> + 'static {
     routes.around(|next, mut request| async move {
         let (declared, budget) = (declared(&request), of_requests());

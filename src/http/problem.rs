@@ -1,4 +1,5 @@
-//! Builds error responses: RFC 9457 problem+json with a stable code. No response contains an error text of the database.
+//! Builds error responses: problem+json (RFC 9457) with a stable code. No response contains an error text of the
+//! database.
 
 use std::time::Duration;
 
@@ -119,15 +120,15 @@ impl Problem {
         )
     }
 
-    /// The same problem, sent before the whole body was read. The connection can't be reused, so the response closes
-    /// it.
+    /// The same problem as a response before the whole body was read. The connection can't be reused, so the response
+    /// closes it.
     #[must_use]
     pub const fn before_the_body(mut self) -> Self {
         self.body_unread = true;
         self
     }
 
-    /// What went wrong, for people.
+    /// What is wrong, in words.
     pub fn detail(&self) -> &str {
         &self.detail
     }

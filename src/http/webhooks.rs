@@ -1,4 +1,5 @@
-//! The webhooks that carriers call: verify, ingest, acknowledge. Nothing is acknowledged that is not committed.
+//! The webhooks that carriers call. Each request is verified, stored and acknowledged. It is acknowledged only after
+//! the commit.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -27,23 +28,23 @@ use crate::storage::ingest::{Attachment, InboundMessage, NotIngested};
 use crate::storage::{Storage, delivery, ingest};
 use crate::telemetry::masked;
 
-/// The carrier's own limit is 64 kB too.
+/// The largest body. The carrier's own limit is 64 kB too.
 const MOST_BYTES: usize = 64 * 1024;
-/// The time within which every webhook is answered. The carrier gives up after 15 s. A webhook answered with 503 goes
-/// to the fallback address or comes again; one without an answer may be lost.
+/// The time within which every webhook is answered. The carrier stops waiting after 15 s. After a 503 it sends the
+/// webhook to the fallback address or again. A webhook without an answer may be lost.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// How long the carrier may take to send a body. The database has at least as much time left. A slow client gets its
-/// own error, so the database is not blamed.
+/// How long the carrier may take to send a body. The database then has at least as much time. A slow client gets an
+/// error of its own, which does not blame the database.
 const BODY_WITHIN: Duration = Duration::from_secs(4);
 
-/// What the webhooks need.
+/// The state of the webhooks.
 #[derive(Clone)]
 pub struct WebhookState {
     pub storage: Storage,
     pub ingest: Ingest,
     pub accounts: Accounts,
     pub carriers: Carriers,
-    /// Where carriers reach us, without a slash at its end. Signatures are made over it.
+    /// The address at which carriers reach us, without a slash at its end. Signatures cover it.
     pub public_base: Arc<str>,
 }
 
@@ -60,8 +61,8 @@ impl Webhooks {
     }
 }
 
-/// The routes below `/webhooks/{carrier}`. The fallback address takes what the first one could not: the same message
-/// with the same id.
+/// The routes below `/webhooks/{carrier}`. The carrier sends a message to the fallback address, with the same id, if
+/// the first address failed.
 pub fn routes(state: WebhookState, kind: CarrierKind) -> impl Endpoint<Output = Response> {
     Route::new()
         .at("/:key/messages", post(messages))
@@ -98,7 +99,7 @@ async fn status(request: &Request, Path(key): Path<String>, webhooks: Data<&Webh
     acknowledge(webhooks.carrier(), "status", answer)
 }
 
-/// Whether a signature is right, and nothing else: for `textback doctor`.
+/// Only checks the signature, for `textback doctor`.
 #[handler]
 async fn check(
     request: &Request,
@@ -109,13 +110,13 @@ async fn check(
     verify(&webhooks, request, &key, body, Instant::now() + ANSWER_WITHIN).await.map(|_| StatusCode::NO_CONTENT)
 }
 
-/// Waits for the database until the carrier must get an answer. Running work goes on: a text may be stored a moment
-/// after its 503, and is one message when it comes again.
+/// Waits for the database until the carrier must get its answer. A running statement goes on, so a message may be
+/// stored after its 503. When the carrier sends it again, it is a duplicate.
 async fn in_time<T, E: Into<Problem>>(
     deadline: Instant,
-    asking: impl Future<Output = Result<T, E>>,
+    answering: impl Future<Output = Result<T, E>>,
 ) -> Result<T, Problem> {
-    match tokio::time::timeout_at(deadline.into(), asking).await {
+    match tokio::time::timeout_at(deadline.into(), answering).await {
         Ok(answer) => answer.map_err(Into::into),
         Err(_) => Err(blocked()),
     }
@@ -126,10 +127,10 @@ fn blocked() -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "database_blocked", told)
 }
 
-/// A request that the carrier sent.
+/// A request whose signature is right.
 struct Verified {
     account: Arc<CarrierAccount>,
-    /// The address that it was sent to, as the carrier knows it.
+    /// The address to which the carrier sent it.
     url: String,
     body: HeldBody,
 }
@@ -250,7 +251,7 @@ async fn quarantine(
     Ok(())
 }
 
-/// Our id of the delivery that a report is about. It stands in the address that we gave the carrier.
+/// The id of our delivery that a report is about. It is in the query of the address that we gave the carrier.
 fn delivery_in(request: &Request) -> Option<Uuid> {
     let query = request.uri().query()?;
     let (_, id) = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "delivery")?;
@@ -282,8 +283,8 @@ async fn verify(
     let mut verified = Verified { account, url: format!("{}{path}", webhooks.state.public_base), body };
     let carrier = webhooks.carrier();
     let Err(refusal) = carrier.verify(&verified.account, verified.request(request)) else { return Ok(verified) };
-    // The secret may have changed in another process a moment ago.
-    if let Some(account) = in_time(deadline, webhooks.state.accounts.of_webhook_key_anew(key)).await? {
+    // Another process may just have changed the secret.
+    if let Some(account) = in_time(deadline, webhooks.state.accounts.of_webhook_key_uncached(key)).await? {
         verified.account = account;
         if carrier.verify(&verified.account, verified.request(request)).is_ok() {
             return Ok(verified);
@@ -292,7 +293,7 @@ async fn verify(
     Err(refuse(&verified.account, &refusal))
 }
 
-/// Finds the account of a request, before a byte of the body is read.
+/// Finds the account of a request and checks the headers, before a byte of the body is read.
 async fn recognize(
     webhooks: &Webhooks,
     request: &Request,
@@ -318,7 +319,7 @@ fn refuse(account: &CarrierAccount, refusal: &WebhookRefusal) -> Problem {
     Problem::new(StatusCode::FORBIDDEN, "signature_invalid", refusal.to_string())
 }
 
-/// Answers a webhook as its carrier wants it.
+/// Answers a webhook in the format of its carrier.
 fn acknowledge(carrier: &dyn Carrier, hook: &'static str, answer: Result<&'static str, Problem>) -> Response {
     let result = match &answer {
         Ok(word) => *word,

@@ -94,7 +94,7 @@ impl InboundBackfill {
                     carrier_sid = message.carrier_id,
                     "a message could not be backfilled; it is tried again later"
                 );
-                metrics::counter!("textback_read_back_total", "result" => "failed").increment(1);
+                metrics::counter!("textback_backfilled_total", "result" => "failed").increment(1);
                 behind = true;
             } else if !behind {
                 newest = newest.max(message.received_at.unwrap_or(newest));
@@ -134,11 +134,11 @@ impl InboundBackfill {
             },
             Instant::now() + STORED_WITHIN,
         );
-        let outcome = failpoint::during("read_back.in_commit", storing).await.map_err(|error| error.to_string())?;
+        let outcome = failpoint::during("backfill.in_commit", storing).await.map_err(|error| error.to_string())?;
         if let IngestOutcome::Stored { session_id, .. } | IngestOutcome::Skipped { session_id, .. } = &outcome {
             tracing::warn!(%session_id, carrier_sid = message.carrier_id, "a message whose webhook never came was backfilled");
         }
-        metrics::counter!("textback_read_back_total", "result" => outcome.as_str()).increment(1);
+        metrics::counter!("textback_backfilled_total", "result" => outcome.as_str()).increment(1);
         Ok(())
     }
 

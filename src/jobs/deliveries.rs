@@ -1,5 +1,5 @@
-//! Sends deliveries: each is committed as `sending`, given to the carrier once, and settled by the carrier's answer. A
-//! delivery that the carrier may have is not sent again here.
+//! Sends deliveries. Each is committed as `sending`, sent to the carrier once, and settled by the answer. A delivery
+//! that the carrier may have accepted is not sent again here.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,7 +35,7 @@ const COUNTRIES_KEPT: Duration = Duration::from_secs(5);
 /// Sends deliveries.
 pub struct Deliveries {
     carrier: CarrierCalls,
-    /// Where the carrier reaches us, without a slash at its end.
+    /// The address at which the carrier reaches us, without a slash at its end.
     public_base: Arc<str>,
     slots: usize,
     lease_seconds: u32,
@@ -92,15 +92,15 @@ impl Deliveries {
                 DeliveryErrorClass::PermanentConfig,
                 "the project has no carrier account; give it one: PUT /v1/carrier",
             )),
-            // Nothing was sent, and an operator can repair it.
+            // Nothing was sent, and an operator can repair the account.
             Err(error) => {
                 put_off(claim.attempt, None, refusal(DeliveryErrorClass::PermanentConfig, &error.to_string()))
             }
         }
     }
 
-    /// The outcome of a message to a country that is not on the project's own list. That list applies to every message.
-    /// Without a list, the country is checked when the message is planned.
+    /// The outcome of a message to a country that is not in the project's own list, which applies to every message. A
+    /// project without a list has its countries checked when messages are planned.
     async fn refuse_country(&self, claim: &Claim) -> Option<Outcome> {
         let reading = database::with_timeout(async {
             let mut connection = self.carrier.storage.connection().await?;
@@ -117,7 +117,7 @@ impl Deliveries {
                 let detail = format!("{class}: the contact is in none of the project's allowed_countries");
                 Some(Outcome::Failed(refusal(class, &detail)))
             }
-            // Nothing was sent yet.
+            // Nothing was sent.
             Err(error) => {
                 let error: Arc<sqlx::Error> = error;
                 Some(put_off(claim.attempt, None, refusal(DeliveryErrorClass::Transient, &error.to_string())))
@@ -125,7 +125,7 @@ impl Deliveries {
         }
     }
 
-    /// Hands the message to its carrier, and waits for the answer as long as the lease certainly lasts.
+    /// Sends the message to its carrier, and waits for the answer while the lease certainly lasts.
     async fn send_to_carrier(&self, account: &CarrierAccount, claim: &Claim) -> Sent {
         let status_url = WebhookUrls::status_of_delivery(&self.public_base, account, claim.id);
         let Claim { id, from, to, body, media_urls, .. } = claim;
@@ -137,8 +137,8 @@ impl Deliveries {
         }
     }
 
-    /// Writes the outcome, and tries again until the lease ends: an accepted message whose outcome is lost would have to
-    /// be searched for.
+    /// Writes the outcome, and retries until the lease ends. If the outcome of an accepted message is lost, the message
+    /// must be searched for in the carrier's list.
     async fn settle(&self, claim: Claim, outcome: Outcome) {
         let outcome_name = name_of(&outcome);
         match &outcome {
@@ -173,8 +173,8 @@ impl Deliveries {
     }
 }
 
-/// Whether the account as a whole is in trouble, and how long the carrier asks to be left alone. A refusal that concerns
-/// one number only is not: the messages of the others leave.
+/// The retry-after of the carrier if the answer is a failure of the whole account. A refusal of one number is none,
+/// because the messages of the other numbers can be sent.
 fn account_trouble(sent: &Sent) -> Option<Option<f64>> {
     match sent {
         Sent::Accepted { .. } => None,
@@ -185,7 +185,7 @@ fn account_trouble(sent: &Sent) -> Option<Option<f64>> {
     }
 }
 
-/// What the carrier's answer means for the delivery.
+/// The outcome of a delivery by the answer of the carrier.
 fn judge(sent: Sent, attempt: i32) -> Outcome {
     match sent {
         Sent::Accepted { carrier_id } => Outcome::Accepted { carrier_sid: carrier_id },
@@ -204,7 +204,7 @@ fn judge(sent: Sent, attempt: i32) -> Outcome {
     }
 }
 
-/// Later, or never if it was offered too often.
+/// The delivery is sent again later, or fails after too many attempts.
 fn put_off(attempt: i32, retry_after_seconds: Option<f64>, refusal: Refusal) -> Outcome {
     let jitter = f64::from(crate::secret::random_bytes::<1>()[0]) / 1024.0;
     match retry::of_delivery(attempt, retry_after_seconds, jitter) {
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_the_carrier_certainly_did_not_take_is_offered_again() {
+    fn only_a_message_that_the_carrier_certainly_did_not_accept_is_sent_again() {
         let not_reached = Sent::NotReached { detail: String::new() };
         assert!(matches!(judge(not_reached, 1), Outcome::PutOff { .. }));
         assert!(matches!(judge(Sent::Unsure { detail: String::new() }, 1), Outcome::Unknown(_)));
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_concerns_the_whole_account_opens_its_circuit_breaker() {
+    fn only_a_failure_of_the_whole_account_opens_its_circuit_breaker() {
         let of_one_number = SendRefusal { is_of_one_number: true, ..refused(DeliveryErrorClass::Throttled) };
         let permanent = SendRefusal { is_permanent: true, ..refused(DeliveryErrorClass::Account) };
         for (sent, opens) in [
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_that_were_refused_together_do_not_come_back_together() {
+    fn messages_that_were_refused_together_are_not_retried_together() {
         let seconds = |_| match judge(Sent::Refused(refused(DeliveryErrorClass::Throttled)), 1) {
             Outcome::PutOff { seconds, .. } => seconds.to_bits(),
             other => panic!("{other:?}"),
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn the_carriers_retry_after_counts_and_attempts_end() {
+    fn a_retry_waits_for_the_carriers_retry_after_and_attempts_end() {
         let throttled = || Sent::Refused(refused(DeliveryErrorClass::Throttled));
         assert!(matches!(judge(throttled(), 1), Outcome::PutOff { seconds, .. } if seconds >= 7.0));
         assert!(matches!(judge(throttled(), retry::MOST_OFFERS), Outcome::Failed(_)));

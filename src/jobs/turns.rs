@@ -1,5 +1,5 @@
-//! Runs turns: loads the agent, lets it answer the messages that wait, and settles the outcome under the claim's token.
-//! No transaction is open while the agent runs.
+//! Runs turns: loads the agent, lets it answer the messages that wait, and settles the outcome under the token of the
+//! claim. No transaction is open while the agent runs.
 
 mod agent_log;
 mod converse;
@@ -40,24 +40,24 @@ use crate::storage::database;
 use crate::storage::turn::{Claim, Delay, Settled, Settlement};
 use crate::storage::{self, Storage, agent, turn};
 
-/// The pause before a settlement is tried again that the database did not take.
+/// The pause before a settlement is retried because the database was unavailable.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// How long a turn may go on after the signal to stop. Then another worker runs it.
+/// How long a turn may continue after the signal to stop. Then another worker runs it.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Runs turns.
 pub struct Turns {
     storage: Storage,
-    /// The agents that ran before. A version never changes, so they stay right.
+    /// The agents that ran before. A version is immutable, so they never become outdated.
     agents: Cache<(Uuid, i32), Arc<CachedAgent>>,
     agent_runtime: AgentRuntime,
-    /// Opens the secrets that sign requests to services.
+    /// Decrypts the secrets that sign requests to services.
     key: SecretKeys,
     env: &'static str,
     slots: usize,
     lease_seconds: u32,
-    /// Sends what turns say from this process, if it has a free slot.
+    /// Sends the first messages of turns from this process, if it has a free slot.
     deliveries: LocalQueue<Deliveries>,
     /// Cancelled when the process is told to stop.
     stopping: CancellationToken,
@@ -69,7 +69,8 @@ struct CachedAgent {
 }
 
 impl CachedAgent {
-    /// Open if one more turn could only wait for other runs of its project, half open if one turn may try.
+    /// The circuit is open if another turn could only wait for other runs of its project, and half open if one turn may
+    /// try.
     fn circuit(&self) -> Option<CircuitState> {
         match self.agent.headroom() {
             Headroom::None => Some(CircuitState::Open),
@@ -80,7 +81,7 @@ impl CachedAgent {
 }
 
 impl Turns {
-    /// Turns whose replies leave by `deliveries`.
+    /// Turns whose first messages are sent by `deliveries`.
     pub(super) fn new(shared: &Shared, deliveries: &LocalQueue<Deliveries>) -> Self {
         let context = &shared.context;
         Self {
@@ -96,7 +97,7 @@ impl Turns {
         }
     }
 
-    /// For how long a turn is claimed.
+    /// The lease of a turn in seconds.
     pub(super) const fn lease_seconds(&self) -> u32 {
         self.lease_seconds
     }
@@ -118,7 +119,7 @@ impl Turns {
         }
     }
 
-    /// Settles what the agent answered, and sends its first message.
+    /// Settles the answer of the agent, and sends its first message.
     async fn settle_answer(&self, claim: &Claim, settlement: Settlement) -> TurnOutcome {
         match self.settle_and_send(claim, settlement).await {
             Err(error) if error.is_of_the_data() => {
@@ -130,7 +131,7 @@ impl Turns {
         }
     }
 
-    /// Puts a turn off after a failure, or gives it up.
+    /// Retries a turn later after a failure, or settles it as failed.
     async fn settle_failure(&self, claim: &Claim, mut failure: Failure) -> TurnOutcome {
         self.count_interruption(claim, &mut failure).await;
         if self.put_off(claim, &failure).await {
@@ -141,7 +142,7 @@ impl Turns {
         self.settle_for_good(claim, &failure).await
     }
 
-    /// Settles a turn that has failed for good: the contact gets the agent's error message, if it has one.
+    /// Settles a turn that is not retried. The contact gets the error message of the agent, if it has one.
     async fn settle_for_good(&self, claim: &Claim, failure: &Failure) -> TurnOutcome {
         TurnOutcome::of(self.settle_and_send(claim, failure.settlement(claim)).await, TurnOutcome::Failed)
     }
@@ -161,7 +162,7 @@ impl Turns {
         }
     }
 
-    /// The failure of an answer that the database will always refuse: the agent failed for good.
+    /// The failure of an answer that the database will always refuse. The turn is not retried.
     async fn unstorable(&self, claim: &Claim, error: &BatchError) -> Failure {
         let error_message =
             self.load(claim).await.ok().and_then(|loaded| loaded.version.settings.error_message.clone());
@@ -184,7 +185,7 @@ impl Turns {
                     self.deliveries.push(*delivery, permit).await;
                 }
             }
-            // A try of which we had no answer may have claimed it.
+            // A try whose result was lost may have claimed the delivery.
             (Err(_), Some(permit)) => {
                 drop(permit);
                 if let Some(delivery) = asked_for {
@@ -210,7 +211,7 @@ impl Turns {
         loop {
             let error = match (turn::settle(&self.storage, settlement.clone()).await, last_error) {
                 (Err(error), _) if error.is_of_the_database() => error,
-                // A try of which we had no answer may have settled it.
+                // A try whose result was lost may have settled the turn.
                 (Ok(Settled::Stale), Some(error)) => return Err(error),
                 (settled, _) => return settled,
             };
@@ -237,7 +238,7 @@ impl Turns {
         let loaded = self.load(claim).await?;
         let version = &loaded.version;
         let failed = |error: AgentError| Failure::of_agent(error, version);
-        // The claim counts, before the agent runs, so that a message which ends its worker is counted too.
+        // A claim counts as an attempt before the agent runs, so a message that kills its worker is counted too.
         if retry::ends_workers(claim.attempt) {
             let lost = failed(AgentError::Failed("the workers that tried it did not come back".to_owned()));
             let attempt = FailedAttempt::Agent { most_failures: 0 };
@@ -264,7 +265,8 @@ impl Turns {
         }
     }
 
-    /// What signs the requests of a turn, the newest first. Read for each turn: after a change the new secret signs.
+    /// The secrets that sign the requests of a turn, the newest first. They are read for each turn, so that a new
+    /// secret is used at once.
     async fn signing_secrets(&self, claim: &Claim, version: &Version) -> Result<Vec<SecretString>, Failure> {
         if !version.spec.is_signed() {
             return Ok(Vec::new());
@@ -273,7 +275,7 @@ impl Turns {
         database::with_timeout(secrets).await.map_err(|error| Failure::of_ours(error.to_string()))
     }
 
-    /// Fills in a template of the project. What is wrong with it is a failure of the agent that named it.
+    /// Fills in a template of the project. An error of the template is a failure of the agent that named it.
     async fn fill(
         &self,
         claim: &Claim,
@@ -290,7 +292,7 @@ impl Turns {
         };
         let found = match database::with_timeout(finding).await {
             Ok(found) => found,
-            // The template that the agent named can't be looked up now or later.
+            // The name of the template makes the statement fail, now and later.
             Err(error) if database::fault(&error) == Some(database::Fault::Row) => {
                 return Err(failed(AgentError::Unusable(bounds::error(&error.to_string()))));
             }
@@ -302,7 +304,7 @@ impl Turns {
         self.agent_runtime.runners.fill(claim.project_id, &template.body, variables).await.map_err(failed)
     }
 
-    /// Ends when a running turn must end because the process stops.
+    /// Returns when a running turn must end because the process stops.
     async fn grace(&self) {
         self.stopping.cancelled().await;
         tokio::time::sleep(GRACE).await;
@@ -331,7 +333,7 @@ impl Turns {
         })
     }
 
-    /// Renews the lease every third of it; ends when it is lost.
+    /// Renews the lease after each third of it. Returns when the lease is lost.
     async fn keep_lease(&self, claim: &Claim) {
         loop {
             tokio::time::sleep(self.lease() / 3).await;
@@ -353,7 +355,7 @@ impl Turns {
         database::with_timeout(renewing).await
     }
 
-    /// Puts a turn off after a failure. Returns false if it has failed for good.
+    /// Makes a turn due again later after a failure. Returns false if it is not retried.
     async fn put_off(&self, claim: &Claim, failure: &Failure) -> bool {
         let Retry::After { seconds } = failure.retry(claim.failures) else { return false };
         let error = bounds::error(&failure.error);
@@ -370,7 +372,7 @@ impl Turns {
     }
 }
 
-/// What became of a turn that was run.
+/// What happened to a turn that was run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TurnOutcome {
     Answered,
@@ -378,12 +380,12 @@ enum TurnOutcome {
     PutOff,
     /// Another worker has the turn, or its session has ended.
     Stale,
-    /// The database did not take the outcome. The turn runs again when its lease ends.
+    /// The outcome could not be written. The turn runs again when its lease ends.
     NotSettled,
 }
 
 impl TurnOutcome {
-    /// The outcome of a turn that is to be settled as `outcome`.
+    /// The outcome of a turn that was settled as `outcome`, if the settlement was written.
     fn of(settled: Result<Settled, BatchError>, outcome: Self) -> Self {
         match settled {
             Ok(Settled::Written { planned, .. }) => {
@@ -432,7 +434,7 @@ impl Job for Turns {
         Owner::of_project(claim.agent_id, claim.project_id)
     }
 
-    /// The agents of which enough slow turns wait.
+    /// The agents for which enough slow turns wait already.
     fn circuits(&self) -> Vec<(Uuid, CircuitState)> {
         if !self.agent_runtime.runners.has_queue() {
             return Vec::new();
@@ -454,7 +456,7 @@ impl Job for Turns {
         self.take(claim).await;
     }
 
-    /// Only a part of the slots may wait for slow scripts.
+    /// Limits how many of the slots may wait for slow scripts.
     fn start(&self) {
         self.agent_runtime.runners.bound_queue(self.slots);
     }

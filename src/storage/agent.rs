@@ -1,4 +1,4 @@
-//! Agents and their versions. A version never changes.
+//! Agents and their versions. A version is immutable.
 
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
@@ -32,14 +32,14 @@ pub struct Version<Spec = AgentSpec> {
     pub version_created_at: DateTime<Utc>,
 }
 
-/// The contents of a version to be made.
+/// The contents of a new version.
 #[derive(Debug, Clone)]
 pub struct NewVersion {
     pub spec: AgentSpec,
     pub settings: AgentSettings,
 }
 
-/// An agent's row with the row of its current version.
+/// The row of an agent with the row of its current version.
 #[derive(FromRow)]
 struct AgentRow {
     id: Uuid,
@@ -49,12 +49,12 @@ struct AgentRow {
     version: VersionRow,
 }
 
-/// A version's row.
+/// The row of a version.
 #[derive(FromRow)]
 struct VersionRow {
     version: i32,
     kind: AgentKind,
-    /// Lists leave it out.
+    /// Lists do not read it.
     #[sqlx(default)]
     source: Option<String>,
     url: Option<String>,
@@ -74,7 +74,7 @@ struct VersionRow {
 }
 
 impl VersionRow {
-    /// What the version runs.
+    /// The spec of the version. A row that does not fit its kind is a decode error.
     fn spec(&mut self) -> Result<AgentSpec, sqlx::Error> {
         match (self.kind, self.source.take(), self.url.take()) {
             (AgentKind::Script, Some(source), None) => Ok(AgentSpec::Script { source }),
@@ -83,7 +83,7 @@ impl VersionRow {
         }
     }
 
-    /// The same without the source.
+    /// The spec without the source.
     fn summary(&mut self) -> Result<AgentSpecSummary, sqlx::Error> {
         match (self.kind, self.url.take()) {
             (AgentKind::Script, None) => Ok(AgentSpecSummary::Script),
@@ -93,7 +93,9 @@ impl VersionRow {
     }
 
     fn inconsistent(&self, kind: AgentKind) -> sqlx::Error {
-        sqlx::Error::Decode(format!("version {} of kind {kind} lacks what it runs", self.version).into())
+        sqlx::Error::Decode(
+            format!("version {} does not have the source or URL of its kind {kind}", self.version).into(),
+        )
     }
 
     fn into_version<Spec>(self, spec: Spec) -> Version<Spec> {
@@ -150,25 +152,25 @@ where
     }
 }
 
-/// A new signing secret, and the key that encrypts it.
+/// A new signing secret, and the keys of which the first encrypts it.
 pub type NewSecret<'a> = (&'a SecretString, &'a SecretKeys);
 
-/// A signing secret as it is kept.
-struct SealedSecret {
+/// A signing secret as it is stored.
+struct EncryptedSecret {
     key_id: String,
-    sealed: Vec<u8>,
+    encrypted: Vec<u8>,
 }
 
-impl SealedSecret {
-    /// Encrypts a secret of an agent with a key.
+impl EncryptedSecret {
+    /// Encrypts a secret of an agent.
     fn of(project_id: Uuid, agent_id: Uuid, (secret, key): NewSecret<'_>) -> Self {
-        let sealed = key.encrypt(&SecretContext::of_agent(project_id, agent_id), secret);
-        Self { key_id: key.id().to_owned(), sealed }
+        let encrypted = key.encrypt(&SecretContext::of_agent(project_id, agent_id), secret);
+        Self { key_id: key.id().to_owned(), encrypted }
     }
 }
 
-/// Makes an agent with its first version, and a signing secret if it needs one. The constraint
-/// `agent_name_is_unique_in_a_project` refuses a name that is taken.
+/// Creates an agent with its first version, and a signing secret if it needs one. The constraint
+/// `agent_name_is_unique_in_a_project` refuses a name that another agent of the project has.
 pub async fn create(
     storage: &Storage,
     project_id: Uuid,
@@ -186,7 +188,7 @@ pub async fn create(
         .await?;
     insert_version(&mut transaction, id, 1, version).await?;
     if let Some(secret) = secret {
-        give_signing_secret(&mut transaction, id, &SealedSecret::of(project_id, id, secret)).await?;
+        give_signing_secret(&mut transaction, id, &EncryptedSecret::of(project_id, id, secret)).await?;
     }
     let agent: AgentRow = sqlx::query_as(include_str!("../../sql/queries/agent/find.sql"))
         .bind(project_id)
@@ -197,8 +199,8 @@ pub async fn create(
     agent.try_into()
 }
 
-/// Adds a version and makes it current: sessions opened from now on run it. It takes the secret if it needs one and
-/// has none, and says so. `None`: no such agent.
+/// Adds a version and makes it current, so that new sessions run it. Stores the secret if one is given and the agent
+/// has none, and returns whether it was stored. Returns `None` if the project has no such agent.
 pub async fn add_version(
     storage: &Storage,
     project_id: Uuid,
@@ -214,8 +216,8 @@ pub async fn add_version(
         .await?;
     let Some(next) = next else { return Ok(None) };
     insert_version(&mut transaction, id, next, version).await?;
-    let taken = match secret {
-        Some(secret) => give_signing_secret(&mut transaction, id, &SealedSecret::of(project_id, id, secret)).await?,
+    let is_stored = match secret {
+        Some(secret) => give_signing_secret(&mut transaction, id, &EncryptedSecret::of(project_id, id, secret)).await?,
         None => false,
     };
     let agent: AgentRow = sqlx::query_as(include_str!("../../sql/queries/agent/find.sql"))
@@ -224,59 +226,60 @@ pub async fn add_version(
         .fetch_one(&mut *transaction)
         .await?;
     transaction.commit().await?;
-    Ok(Some((agent.try_into()?, taken)))
+    Ok(Some((agent.try_into()?, is_stored)))
 }
 
 async fn give_signing_secret(
     connection: &mut sqlx::PgConnection,
     agent_id: Uuid,
-    secret: &SealedSecret,
+    secret: &EncryptedSecret,
 ) -> Result<bool, sqlx::Error> {
     let given = sqlx::query(include_str!("../../sql/queries/agent/give_signing_secret.sql"))
         .bind(agent_id)
         .bind(&secret.key_id)
-        .bind(&secret.sealed)
+        .bind(&secret.encrypted)
         .execute(connection)
         .await?;
     Ok(given.rows_affected() == 1)
 }
 
-/// Changes the signing secret of an agent; the one before signs on for a day. False: no such agent, or it has none.
+/// Changes the signing secret of an agent. The previous secret signs for one more day. Returns false if the project has
+/// no such agent, or the agent has no secret.
 pub async fn change_signing_secret(
     storage: &Storage,
     project_id: Uuid,
     id: Uuid,
     secret: NewSecret<'_>,
 ) -> Result<bool, sqlx::Error> {
-    let secret = SealedSecret::of(project_id, id, secret);
+    let secret = EncryptedSecret::of(project_id, id, secret);
     let changed = sqlx::query(include_str!("../../sql/queries/agent/change_signing_secret.sql"))
         .bind(project_id)
         .bind(id)
         .bind(&secret.key_id)
-        .bind(&secret.sealed)
+        .bind(&secret.encrypted)
         .execute(&storage.pool)
         .await?;
     Ok(changed.rows_affected() == 1)
 }
 
 /// The project of an agent, the key id of its secrets, the newest secret and the previous one.
-type SealedSecrets = (Uuid, String, Vec<u8>, Option<Vec<u8>>);
+type EncryptedSecrets = (Uuid, String, Vec<u8>, Option<Vec<u8>>);
 
-/// What signs requests to an agent now, the newest first.
+/// The secrets that sign requests to an agent now, the newest first.
 pub async fn signing_secrets(
     storage: &Storage,
     key: &SecretKeys,
     agent_id: Uuid,
 ) -> Result<Vec<SecretString>, AccountError> {
-    let found: Option<SealedSecrets> = sqlx::query_as(include_str!("../../sql/queries/agent/signing_secrets.sql"))
+    let found: Option<EncryptedSecrets> = sqlx::query_as(include_str!("../../sql/queries/agent/signing_secrets.sql"))
         .bind(agent_id)
         .fetch_optional(&storage.pool)
         .await?;
     let Some((project_id, key_id, newest, previous)) = found else { return Ok(Vec::new()) };
     let context = SecretContext::of_agent(project_id, agent_id);
-    let opened: Result<_, SecretError> =
-        std::iter::once(newest).chain(previous).map(|sealed| key.decrypt(&context, &key_id, &sealed)).collect();
-    Ok(opened?)
+    let secrets: Result<_, SecretError> =
+        std::iter::once(newest).chain(previous).map(|encrypted| key.decrypt(&context, &key_id, &encrypted)).collect();
+    Ok(secrets?)
 }
 
 async fn insert_version(
@@ -314,7 +317,7 @@ async fn insert_version(
     Ok(())
 }
 
-/// One agent of a project, with its current version.
+/// Finds an agent of a project, with its current version.
 pub async fn find(storage: &Storage, project_id: Uuid, id: Uuid) -> Result<Option<Agent>, sqlx::Error> {
     let found: Option<AgentRow> = sqlx::query_as(include_str!("../../sql/queries/agent/find.sql"))
         .bind(project_id)
@@ -324,7 +327,7 @@ pub async fn find(storage: &Storage, project_id: Uuid, id: Uuid) -> Result<Optio
     found.map(Agent::try_from).transpose()
 }
 
-/// The agents of a project, newest first, without their sources.
+/// Lists the agents of a project, newest first, without their sources.
 pub async fn list(
     storage: &Storage,
     project_id: Uuid,
@@ -341,7 +344,7 @@ pub async fn list(
     Ok(Page::of(agents, limit, |agent| agent.id.to_string()))
 }
 
-/// The versions of an agent, newest first, without their sources.
+/// Lists the versions of an agent, newest first, without their sources.
 pub async fn list_versions(
     storage: &Storage,
     project_id: Uuid,
@@ -360,7 +363,7 @@ pub async fn list_versions(
     Ok(Page::of(versions, limit, |version| version.version.to_string()))
 }
 
-/// One version of an agent of a project.
+/// Finds a version of an agent of a project.
 pub async fn find_version(
     storage: &Storage,
     project_id: Uuid,
@@ -376,7 +379,7 @@ pub async fn find_version(
     found.map(Version::try_from).transpose()
 }
 
-/// The version that a session runs. It never changes, so the caller may keep it.
+/// The version that a session runs. A version is immutable, so the caller may cache it.
 pub async fn version(storage: &Storage, agent_id: Uuid, version: i32) -> Result<Version, sqlx::Error> {
     let found: VersionRow = sqlx::query_as(include_str!("../../sql/queries/agent/version.sql"))
         .bind(agent_id)
@@ -413,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_lacks_what_its_kind_runs_is_a_decode_error() {
+    fn a_row_that_does_not_fit_its_kind_is_a_decode_error() {
         let (source, url) = (Some("def reply(conv, text): return text"), Some("https://agent.example.com"));
         for (kind, source, url, is_consistent) in [
             (AgentKind::Script, source, None, true),

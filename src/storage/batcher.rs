@@ -1,7 +1,33 @@
-//! Natural batching: what waits while a flush is under way goes out together with the next one; what comes alone does not wait for more
-//! unless more has come all the time, and for milliseconds at most.
+//! Writes items that arrive at the same time in one transaction. Inbound messages, settled turns and settled deliveries
+//! each have a batcher.
 //!
-//! Items that wait at the same time have no order: a full batch goes beside one that is still under way.
+//! # What waits
+//!
+//! A caller submits an item and waits for its result. Items that arrive while a flush runs wait in a queue, and the
+//! next flush takes them together. Items that wait at the same time have no order, because two batches may be flushed
+//! in parallel.
+//!
+//! # When a flush begins
+//!
+//! A flush needs a free flush worker and at least one item. Before a batch is flushed, more items may join it:
+//!
+//! 1. A batch of fewer than 128 items waits for the end of the previous flush, until 10 ms after that flush began.
+//! 2. A batch of fewer than 64 items waits for the delay of the flush scheduler. The delay is counted from the start of
+//!    the previous flush. It grows with the rate of items, and is at most 10 ms. At a low rate there is none.
+//! 3. The tasks that can run at this moment run first, as long as they add items. This takes no idle time.
+//!
+//! # How many flushes run at once
+//!
+//! Two flush workers run at the same time, with at most 128 items each. A worker without work keeps its connection for
+//! 200 ms.
+//!
+//! # What happens when the database refuses a batch
+//!
+//! - If the database is unavailable, all items of the batch get its error at once.
+//! - Otherwise a row may be the cause, so each item is flushed alone. Only the items that fail alone get an error. A
+//!   deadlock or a conflict with another transaction is retried three times.
+//! - An item that needs a locked row is retried outside of the flush workers, one such item at a time. If a batch has
+//!   three of them, the database counts as unavailable, and the items that were not tried yet get the error.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,53 +40,61 @@ use tokio::task::JoinHandle;
 
 use crate::storage::database;
 
-/// The most that one flush takes along: what a statement costs before its first row is 8 % of what it does for 64, and 4 % for 128; more
-/// only makes the first of them wait longer.
-const MOST: usize = 128;
+/// How many items the queue holds. When it is full, callers wait to submit.
+const QUEUE: usize = 4096;
 
-/// How many flushes may be under way at once.
-const LANES: usize = 2;
+/// The most items of one flush. What a statement costs before its first row is 8 % of its work for 64 items, and 4 %
+/// for
+/// 128. Larger batches only make the first items wait longer.
+const MAX_BATCH: usize = 128;
 
-/// How long the next flush waits for the one before: what arrives meanwhile goes out together, which costs less than two flushes
-/// beside each other. One that takes longer waits for a slow disk or for somebody's lock, and the others must not wait with it.
-const SLOW: Duration = Duration::from_millis(10);
+/// How many flushes run at the same time.
+const FLUSH_WORKERS: usize = 2;
 
-/// With how many items a batch no longer waits for more, and for how long it waits at most. A flush costs as much as some ten more
-/// items, so under load waiting costs less than another flush: how long the next one waits after the one before went grows with the
-/// rate (see [`RetryBudget`]). A wait below `SHORT` is none.
+/// For how long after its start a flush delays the next one. One flush of all items costs less than two in parallel. A
+/// longer flush waits for a slow disk or a lock, and the other items must not wait with it.
+const SLOW_FLUSH: Duration = Duration::from_millis(10);
+
+/// A batch of this many items does not wait for more.
 const FULL: usize = 64;
-const PACE: Duration = Duration::from_millis(10);
-const SHORT: Duration = Duration::from_millis(1);
 
-/// Over how long a time the rate is taken.
-const MEMORY: Duration = Duration::from_millis(50);
+/// The longest delay of the flush scheduler.
+const MAX_DELAY: Duration = Duration::from_millis(10);
 
-/// How long a lane that has nothing to do keeps its connection.
-const KEPT: Duration = Duration::from_millis(200);
+/// A shorter delay of the flush scheduler counts as none.
+const MIN_DELAY: Duration = Duration::from_millis(1);
 
-/// How often one item is tried again when the database itself says that trying again helps.
+/// The time over which the rate of items is measured.
+const RATE_WINDOW: Duration = Duration::from_millis(50);
+
+/// How long a flush worker without work keeps its connection.
+const IDLE_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// How often one item is retried after a conflict, and how often one whose row is locked is retried later.
 const RETRIES: usize = 3;
 
-/// How many items of a batch may be held up by somebody's lock. With more of them the database is not itself.
-const HELD: usize = 3;
+/// With this many items of a batch that need a locked row, the database counts as unavailable.
+const MAX_LOCKED: usize = 3;
 
-/// Who waits for the items, which says how long a flush may wait for more of them.
+/// Who waits for the results of a batcher. This decides how long a flush may wait for more items.
 #[derive(Debug, Clone, Copy)]
-pub enum RetryBudget {
-    /// The carrier, for its acknowledgement.
+pub enum Waiter {
+    /// The carrier waits for the acknowledgement of its webhook.
     Carrier,
-    /// A person, for a reply.
-    Person,
-    /// Nobody: it is written down that something is done.
+    /// A contact waits for a reply.
+    Contact,
+    /// Nobody waits: the item records something that has happened.
     Nobody,
 }
 
-impl RetryBudget {
-    /// Seconds for each item a second. At 500 a second that is 1.5, 4 and 10 ms, and spares a third of what PostgreSQL does then.
-    const fn a_rate(self) -> f64 {
+impl Waiter {
+    /// The delay in seconds for each item per second. A flush costs as much as about ten more items, so under load a
+    /// delay costs less than another flush. At 500 items per second the delays are 1.5, 4 and 10 ms, and they save a
+    /// third of PostgreSQL's work.
+    const fn delay_for_rate(self) -> f64 {
         match self {
             Self::Carrier => 3e-6,
-            Self::Person => 8e-6,
+            Self::Contact => 8e-6,
             Self::Nobody => 2e-5,
         }
     }
@@ -76,7 +110,7 @@ pub enum BatchError {
 }
 
 impl BatchError {
-    /// Whether the database is away or not itself, and not the item at fault: once it is back, the same item may well be written.
+    /// Whether the database is unavailable. The item is not at fault, and the same item may be written later.
     pub fn is_of_the_database(&self) -> bool {
         match self {
             Self::Database(error) => match error.as_ref() {
@@ -96,7 +130,7 @@ impl BatchError {
         code.is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
     }
 
-    /// Whether one row, such as a locked one, may keep the item waiting while other items are stored.
+    /// Whether one row, such as a locked one, may be the cause, so that items of other rows can still be written.
     pub fn may_be_of_a_row(&self) -> bool {
         let Self::Database(error) = self else { return false };
         let timed_out =
@@ -104,19 +138,20 @@ impl BatchError {
         timed_out || self.is_lock_timeout() || error.as_database_error().is_some_and(database::is_given_up)
     }
 
-    /// Whether somebody else held what the item needs.
+    /// Whether another session held a lock that the item needs.
     fn is_lock_timeout(&self) -> bool {
         let Self::Database(error) = self else { return false };
         error.as_database_error().is_some_and(database::is_lock_timeout)
     }
 }
 
-/// A flush on its way.
+/// A running flush. It returns one result for each item.
 pub type Flushing<'c, R> = Pin<Box<dyn Future<Output = Result<Vec<R>, sqlx::Error>> + Send + 'c>>;
 
+/// An item, and where its result goes.
 type Waiting<T, R> = (T, oneshot::Sender<Result<R, BatchError>>);
 
-/// Takes items one by one and flushes them together.
+/// Collects single items and flushes them together. Clones share one queue and are cheap.
 pub struct Batcher<T, R> {
     queue: mpsc::Sender<Waiting<T, R>>,
 }
@@ -132,51 +167,53 @@ where
     T: Clone + Send + 'static,
     R: Send + 'static,
 {
-    /// Starts flushing, as patiently as whoever waits. `flush` must answer one result an item, in the items' order, and must
-    /// do all or nothing. It ends when the last handle is dropped.
-    pub fn start<F>(pool: PgPool, patience: RetryBudget, flush: F) -> Self
+    /// Starts a batcher for the items that `waiter` waits for. It ends when its last clone is dropped.
+    ///
+    /// `flush` must write all items or none, and must return one result for each item, in the order of the items.
+    pub fn start<F>(pool: PgPool, waiter: Waiter, flush: F) -> Self
     where
         F: for<'c> Fn(&'c mut PgConnection, Vec<T>) -> Flushing<'c, R> + Send + Sync + 'static,
     {
-        let (queue, mut waiting) = mpsc::channel(4096);
+        let (queue, mut waiting) = mpsc::channel(QUEUE);
         let flush = Arc::new(flush);
-        let lanes = Arc::new(Semaphore::new(LANES));
-        // The connections of lanes that have nothing to do.
+        let workers = Arc::new(Semaphore::new(FLUSH_WORKERS));
+        // The connections of workers without work.
         let idle = Arc::new(Mutex::new(Vec::new()));
-        // What waits for somebody's lock waits beside the lanes, one at a time.
-        let beside = Arc::new(Semaphore::new(1));
+        // Items that need a locked row wait without a worker, one at a time.
+        let lock_waits = Arc::new(Semaphore::new(1));
         tokio::spawn(async move {
-            let mut pacer = FlushScheduler::new(patience);
-            let mut before = None;
+            let mut scheduler = FlushScheduler::new(waiter);
+            let mut previous = None;
             loop {
-                // First the place, then the batch: what arrives while there is none goes out with it.
-                let Ok(place) = lanes.clone().acquire_owned().await else { return };
-                let mut batch = Vec::with_capacity(MOST);
-                while tokio::time::timeout(KEPT, waiting.recv_many(&mut batch, MOST)).await.is_err() {
-                    // Asked before the connections go: one of a flush that is still under way would stay for ever.
-                    let nothing_under_way = lanes.available_permits() == LANES - 1;
+                // The worker first, then the batch: items that arrive while no worker is free join the batch.
+                let Ok(permit) = workers.clone().acquire_owned().await else { return };
+                let mut batch = Vec::with_capacity(MAX_BATCH);
+                while tokio::time::timeout(IDLE_TIMEOUT, waiting.recv_many(&mut batch, MAX_BATCH)).await.is_err() {
+                    // Read before the connections are closed. A flush that ends afterwards gives its connection back,
+                    // and the next round must close it.
+                    let no_flush_runs = workers.available_permits() == FLUSH_WORKERS - 1;
                     idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
-                    if nothing_under_way {
-                        waiting.recv_many(&mut batch, MOST).await;
+                    if no_flush_runs {
+                        waiting.recv_many(&mut batch, MAX_BATCH).await;
                         break;
                     }
                 }
                 if batch.is_empty() {
                     return;
                 }
-                gather(&mut waiting, &mut batch, before.take(), &pacer).await;
-                pacer.goes(batch.len(), Instant::now());
-                let kept = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-                let (flush, idle, beside) = (flush.clone(), idle.clone(), beside.clone());
-                let mut lane = FlushWorker { pool: pool.clone(), kept };
-                before = Some(tokio::spawn(async move {
-                    let held = flush_batch(flush.as_ref(), &mut lane, batch).await;
-                    idle.lock().unwrap_or_else(PoisonError::into_inner).extend(lane.kept);
-                    drop(place);
-                    let mut lane = FlushWorker { pool: lane.pool, kept: None };
-                    for (item, answer) in held {
-                        let Ok(_turn) = beside.acquire().await else { return };
-                        let _ = answer.send(flush_alone(flush.as_ref(), &mut lane, item, RETRIES).await);
+                gather(&mut waiting, &mut batch, previous.take(), &scheduler).await;
+                scheduler.record_flush(batch.len(), Instant::now());
+                let connection = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+                let (flush, idle, lock_waits) = (flush.clone(), idle.clone(), lock_waits.clone());
+                let mut worker = FlushWorker { pool: pool.clone(), connection };
+                previous = Some(tokio::spawn(async move {
+                    let locked = flush_batch(flush.as_ref(), &mut worker, batch).await;
+                    idle.lock().unwrap_or_else(PoisonError::into_inner).extend(worker.connection);
+                    drop(permit);
+                    let mut worker = FlushWorker { pool: worker.pool, connection: None };
+                    for (item, answer) in locked {
+                        let Ok(_turn) = lock_waits.acquire().await else { return };
+                        let _ = answer.send(flush_alone(flush.as_ref(), &mut worker, item, RETRIES).await);
                     }
                 }));
             }
@@ -184,7 +221,7 @@ where
         Self { queue }
     }
 
-    /// Hands an item over and waits until it is committed or refused.
+    /// Submits an item, and waits until it is committed or refused.
     pub async fn submit(&self, item: T) -> Result<R, BatchError> {
         let (answer, answered) = oneshot::channel();
         self.queue.reserve().await.map_err(|_| BatchError::Stopped)?.send((item, answer));
@@ -192,91 +229,93 @@ where
     }
 }
 
-/// When the next flush goes: the more arrives, the longer it waits for more.
+/// Decides how long the next flush waits for more items: the higher the rate of items, the longer.
 struct FlushScheduler {
-    patience: RetryBudget,
-    went: Instant,
-    /// How many items went within `MEMORY`; those of long ago fade.
-    lately: f64,
+    waiter: Waiter,
+    /// When the last flush began.
+    last_flush_at: Instant,
+    /// How many items were flushed within about [`RATE_WINDOW`]. Older items count less and less (exponential decay).
+    recent_items: f64,
 }
 
 impl FlushScheduler {
-    fn new(patience: RetryBudget) -> Self {
-        Self { patience, went: Instant::now(), lately: 0.0 }
+    fn new(waiter: Waiter) -> Self {
+        Self { waiter, last_flush_at: Instant::now(), recent_items: 0.0 }
     }
 
-    /// Until when the next flush waits for more.
-    fn hurry(&self) -> Instant {
-        let rate = self.lately / MEMORY.as_secs_f64();
-        let pace = Duration::from_secs_f64(rate * self.patience.a_rate()).min(PACE);
-        self.went + if pace < SHORT { Duration::ZERO } else { pace }
+    /// Until when the next flush waits for more items.
+    fn deadline(&self) -> Instant {
+        let rate = self.recent_items / RATE_WINDOW.as_secs_f64();
+        let delay = Duration::from_secs_f64(rate * self.waiter.delay_for_rate()).min(MAX_DELAY);
+        self.last_flush_at + if delay < MIN_DELAY { Duration::ZERO } else { delay }
     }
 
-    fn goes(&mut self, items: usize, now: Instant) {
-        let faded = (-now.saturating_duration_since(self.went).as_secs_f64() / MEMORY.as_secs_f64()).exp();
-        self.lately = self.lately * faded + items as f64;
-        self.went = now;
+    /// Records that a flush of `items` items begins.
+    fn record_flush(&mut self, items: usize, now: Instant) {
+        let elapsed = now.saturating_duration_since(self.last_flush_at);
+        let decay = (-elapsed.as_secs_f64() / RATE_WINDOW.as_secs_f64()).exp();
+        self.recent_items = self.recent_items * decay + items as f64;
+        self.last_flush_at = now;
     }
 }
 
-/// Everything else that waits. A batch that is not complete waits for the flush before while that is not slow, and for more while the pace allows it.
-/// Then tasks that could run at this moment run first, as long as they bring more: no time passes in which there is nothing to do.
+/// Adds more items to a batch before it is flushed, in the three steps that the module describes.
 async fn gather<T>(
     waiting: &mut mpsc::Receiver<T>,
     batch: &mut Vec<T>,
-    before: Option<JoinHandle<()>>,
-    pacer: &FlushScheduler,
+    previous: Option<JoinHandle<()>>,
+    scheduler: &FlushScheduler,
 ) {
-    if let Some(before) = before {
-        let flushed = tokio::time::timeout_at((pacer.went + SLOW).into(), before);
+    if let Some(previous) = previous {
+        let flushed = tokio::time::timeout_at((scheduler.last_flush_at + SLOW_FLUSH).into(), previous);
         tokio::pin!(flushed);
-        while batch.len() < MOST {
+        while batch.len() < MAX_BATCH {
             tokio::select! {
                 _ = &mut flushed => break,
-                more = waiting.recv_many(batch, MOST - batch.len()) => if more == 0 { break },
+                more = waiting.recv_many(batch, MAX_BATCH - batch.len()) => if more == 0 { break },
             }
         }
     }
-    let hurry = pacer.hurry();
+    let deadline = scheduler.deadline();
     while batch.len() < FULL {
-        let more = waiting.recv_many(batch, MOST - batch.len());
-        if !tokio::time::timeout_at(hurry.into(), more).await.is_ok_and(|more| more > 0) {
+        let more = waiting.recv_many(batch, MAX_BATCH - batch.len());
+        if !tokio::time::timeout_at(deadline.into(), more).await.is_ok_and(|more| more > 0) {
             break;
         }
     }
     loop {
         let before = batch.len();
         tokio::task::yield_now().await;
-        while batch.len() < MOST {
+        while batch.len() < MAX_BATCH {
             match waiting.try_recv() {
                 Ok(item) => batch.push(item),
                 Err(_) => break,
             }
         }
-        if batch.len() == before || batch.len() == MOST {
+        if batch.len() == before || batch.len() == MAX_BATCH {
             return;
         }
     }
 }
 
-/// A connection and when it was last used.
-type Kept = (PoolConnection<Postgres>, Instant);
+/// A connection, and when it was last used.
+type UsedConnection = (PoolConnection<Postgres>, Instant);
 
-/// A lane with its connection, which it keeps while it has work: giving it back and getting it again would cost more round
-/// trips than the flush.
+/// A flush worker and its connection. It keeps the connection while it has work, because returning one to the pool and
+/// getting another costs more round trips than the flush.
 struct FlushWorker {
     pool: PgPool,
-    kept: Option<Kept>,
+    connection: Option<UsedConnection>,
 }
 
 impl FlushWorker {
+    /// Flushes items on the connection of this worker. An error returns the connection to the pool, which checks it.
     async fn flush<T, R, F>(&mut self, flush: &F, items: Vec<T>) -> Result<Vec<R>, sqlx::Error>
     where
         F: for<'c> Fn(&'c mut PgConnection, Vec<T>) -> Flushing<'c, R>,
     {
-        // Whatever ends this early leaves the connection to the pool, which looks whether it is well.
-        let mut connection = match self.kept.take() {
-            Some((connection, used)) if used.elapsed() < database::VALIDATION_INTERVAL => connection,
+        let mut connection = match self.connection.take() {
+            Some((connection, used_at)) if used_at.elapsed() < database::VALIDATION_INTERVAL => connection,
             Some((mut connection, _)) => match database::with_timeout(connection.ping()).await {
                 Ok(()) => connection,
                 Err(_) => database::with_timeout(self.pool.acquire()).await?,
@@ -285,87 +324,94 @@ impl FlushWorker {
         };
         let flushed = database::with_timeout(flush(&mut connection, items)).await?;
         if !self.pool.is_closed() {
-            self.kept = Some((connection, Instant::now()));
+            self.connection = Some((connection, Instant::now()));
         }
         Ok(flushed)
     }
 }
 
-/// Flushes a batch; gives those of its items that somebody's lock holds up.
-async fn flush_batch<T, R, F>(flush: &F, lane: &mut FlushWorker, batch: Vec<Waiting<T, R>>) -> Vec<Waiting<T, R>>
+/// Flushes a batch, and its items one by one if the database refuses the batch. Returns the items that need a locked
+/// row; all others have their result.
+async fn flush_batch<T, R, F>(flush: &F, worker: &mut FlushWorker, batch: Vec<Waiting<T, R>>) -> Vec<Waiting<T, R>>
 where
     T: Clone,
     F: for<'c> Fn(&'c mut PgConnection, Vec<T>) -> Flushing<'c, R>,
 {
     let (items, answers): (Vec<T>, Vec<_>) = batch.into_iter().unzip();
-    let error = match lane.flush(flush, items.clone()).await {
+    let error = match worker.flush(flush, items.clone()).await {
         Ok(results) => {
             for (answer, result) in answers.into_iter().zip(results) {
-                // Nobody waits any more when the request was cut off: the row is committed all the same.
+                // A caller may be gone, such as a client that closed its request. Its item is committed all the same.
                 let _ = answer.send(Ok(result));
             }
             return Vec::new();
         }
         Err(error) => BatchError::Database(Arc::new(error)),
     };
-    let (mut held, mut waiting) = (Vec::new(), items.into_iter().zip(answers));
-    let mut away = (error.is_of_the_database() && !error.is_lock_timeout()).then(|| error.clone());
-    if away.is_none() {
-        tracing::debug!(%error, items = waiting.len(), "a batch was refused; its items go one by one");
+    let (mut locked, mut waiting) = (Vec::new(), items.into_iter().zip(answers));
+    let mut outage = (error.is_of_the_database() && !error.is_lock_timeout()).then(|| error.clone());
+    if outage.is_none() {
+        let items = waiting.len();
+        tracing::debug!(%error, items, "the database refused a batch; its items are flushed one by one");
     }
-    // The database refused some row, or somebody holds it: the others must not suffer for it, so each goes alone.
-    while away.is_none()
+    // One row may be the cause, so each item is flushed alone until the database is found to be unavailable.
+    while outage.is_none()
         && let Some((item, answer)) = waiting.next()
     {
         database::count_retry("refused_batch");
-        match flush_alone(flush, lane, item.clone(), 0).await {
+        match flush_alone(flush, worker, item.clone(), 0).await {
             Err(error) if error.is_lock_timeout() => {
-                held.push((item, answer));
-                away = (held.len() == HELD).then_some(error);
+                locked.push((item, answer));
+                outage = (locked.len() == MAX_LOCKED).then_some(error);
             }
             result => {
-                away = result.as_ref().err().filter(|error| error.is_of_the_database()).cloned();
+                outage = result.as_ref().err().filter(|error| error.is_of_the_database()).cloned();
                 let _ = answer.send(result);
             }
         }
     }
-    // The database is away or not itself: it would be away for each of them too.
-    if let Some(error) = away {
+    // The other items would get the same error.
+    if let Some(error) = outage {
         for (_, answer) in waiting {
             let _ = answer.send(Err(error.clone()));
         }
     }
-    held
+    locked
 }
 
-/// Flushes one item; one that somebody's lock holds up is tried so many times more.
-async fn flush_alone<T, R, F>(flush: &F, lane: &mut FlushWorker, item: T, mut patience: usize) -> Result<R, BatchError>
+/// Flushes one item. If it needs a locked row, it is retried up to `lock_retries` times.
+async fn flush_alone<T, R, F>(
+    flush: &F,
+    worker: &mut FlushWorker,
+    item: T,
+    mut lock_retries: usize,
+) -> Result<R, BatchError>
 where
     T: Clone,
     F: for<'c> Fn(&'c mut PgConnection, Vec<T>) -> Flushing<'c, R>,
 {
     let mut retries = 0;
     loop {
-        let error = match lane.flush(flush, vec![item.clone()]).await {
+        let error = match worker.flush(flush, vec![item.clone()]).await {
             Ok(results) => return results.into_iter().next().ok_or(BatchError::Stopped),
-            Err(error) if retries < RETRIES && helps_to_retry(&error) => {
+            Err(error) if retries < RETRIES && is_conflict(&error) => {
                 retries += 1;
                 database::count_retry("conflict");
                 continue;
             }
             Err(error) => BatchError::Database(Arc::new(error)),
         };
-        if patience == 0 || !error.is_lock_timeout() {
+        if lock_retries == 0 || !error.is_lock_timeout() {
             return Err(error);
         }
-        patience -= 1;
+        lock_retries -= 1;
         database::count_retry("lock");
     }
 }
 
-/// A deadlock, a serialization failure, or a unique row that another transaction was faster to
-/// write: the second try sees what the first could not.
-fn helps_to_retry(error: &sqlx::Error) -> bool {
+/// Whether a retry helps: after a deadlock, a serialization failure, or a unique row that another transaction wrote
+/// first. The retry sees what that transaction committed.
+fn is_conflict(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
     matches!(code.as_deref(), Some("40P01" | "40001" | "23505"))
 }
@@ -374,26 +420,24 @@ fn helps_to_retry(error: &sqlx::Error) -> bool {
 mod tests {
     use super::*;
 
-    /// How long the next flush waits for more when this many items come a second, one each time, in milliseconds.
-    fn pace(patience: RetryBudget, rate: u32) -> f64 {
-        let mut pacer = FlushScheduler::new(patience);
-        let began = pacer.went;
+    /// The delay of the next flush in milliseconds, after a second in which `rate` items were flushed one by one.
+    fn delay(waiter: Waiter, rate: u32) -> f64 {
+        let mut scheduler = FlushScheduler::new(waiter);
+        let began = scheduler.last_flush_at;
         for item in 1..=rate {
-            pacer.goes(1, began + Duration::from_secs(1) * item / rate);
+            scheduler.record_flush(1, began + Duration::from_secs(1) * item / rate);
         }
-        pacer.hurry().duration_since(pacer.went).as_secs_f64() * 1e3
+        scheduler.deadline().duration_since(scheduler.last_flush_at).as_secs_f64() * 1e3
     }
 
     #[test]
-    fn what_comes_now_and_then_goes_at_once_and_a_flood_waits_ten_milliseconds_at_most() {
-        assert_eq!([0, 1, 10].map(|rate| pace(RetryBudget::Nobody, rate)), [0.0; 3]);
-        assert_eq!(pace(RetryBudget::Carrier, 50), 0.0, "fifty texts a second are acknowledged one by one");
-        for (patience, milliseconds) in
-            [(RetryBudget::Carrier, 1.5), (RetryBudget::Person, 4.0), (RetryBudget::Nobody, 10.0)]
-        {
-            let paced = pace(patience, 500);
-            assert!((0.95..1.15).contains(&(paced / milliseconds)), "{patience:?}: {paced}");
-            assert_eq!(pace(patience, 100_000), 10.0, "{patience:?}");
+    fn a_flush_is_not_delayed_at_a_low_rate_and_at_most_ten_milliseconds_at_a_high_one() {
+        assert_eq!([0, 1, 10].map(|rate| delay(Waiter::Nobody, rate)), [0.0; 3]);
+        assert_eq!(delay(Waiter::Carrier, 50), 0.0, "fifty messages a second are acknowledged one by one");
+        for (waiter, milliseconds) in [(Waiter::Carrier, 1.5), (Waiter::Contact, 4.0), (Waiter::Nobody, 10.0)] {
+            let delayed = delay(waiter, 500);
+            assert!((0.95..1.15).contains(&(delayed / milliseconds)), "{waiter:?}: {delayed}");
+            assert_eq!(delay(waiter, 100_000), 10.0, "{waiter:?}");
         }
     }
 }

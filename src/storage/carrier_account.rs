@@ -1,4 +1,5 @@
-//! The carrier account of a project: its secrets are sealed in the row and open only in memory, for a few seconds at a time.
+//! The carrier account of a project. Its secrets are encrypted in the row, and are decrypted only in memory, for a few
+//! seconds.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,19 +14,19 @@ use crate::secret::{SecretContext, SecretError, SecretKeys};
 use crate::storage::Storage;
 use crate::storage::database;
 
-/// How long an opened account is kept. A token that changed in another process is wrong for that
-/// long at the most; a signature that fails asks anew at once.
-const KEPT: Duration = Duration::from_secs(5);
+/// How long a decrypted account is cached. If another process changes a token, this one uses the old token for that
+/// long at most. If a signature does not fit, the account is read again at once.
+const CACHED_FOR: Duration = Duration::from_secs(5);
 
-/// How many look-ups of unproven webhook keys run at a time: keys that were never right, or whose signature was wrong.
-/// Anybody may send those, and their look-ups must not use up the connections that store texts.
-const UNSURE_AT_A_TIME: usize = 2;
+/// How many look-ups of unproven webhook keys run at a time: keys that never led to an account, or whose signature was
+/// wrong. Anybody can send such keys, and their look-ups must not use up the connections that store messages.
+const UNPROVEN_AT_A_TIME: usize = 2;
 /// How long such a look-up may wait for a permit.
-const TURN_WITHIN: Duration = Duration::from_secs(3);
-/// How long a webhook key that was right is looked up without waiting.
+const PERMIT_WITHIN: Duration = Duration::from_secs(3);
+/// How long after its last use a webhook key that led to an account is looked up without a permit.
 const KNOWN_FOR: Duration = Duration::from_secs(24 * 3600);
 
-/// Why an account can't be had.
+/// Why an account can't be read.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AccountError {
     #[error("the database does not answer: {0}")]
@@ -48,32 +49,32 @@ impl From<SecretError> for AccountError {
     }
 }
 
-/// Reads, opens and keeps carrier accounts.
+/// Reads, decrypts and caches carrier accounts. Clones share the caches and are cheap.
 #[derive(Clone)]
 pub struct Accounts {
     storage: Storage,
     key: SecretKeys,
     by_project: Cache<Uuid, Option<Arc<CarrierAccount>>>,
     by_webhook_key: Cache<String, Option<Arc<CarrierAccount>>>,
-    /// Webhook keys that were right.
+    /// Webhook keys that led to an account.
     known: Cache<String, ()>,
-    unsure: Arc<Semaphore>,
+    unproven: Arc<Semaphore>,
 }
 
 impl Accounts {
-    /// Opens accounts with this key.
+    /// Accounts whose secrets are decrypted with `key`.
     pub fn new(storage: Storage, key: SecretKeys) -> Self {
         Self {
             storage,
             key,
-            by_project: Cache::builder().max_capacity(10_000).time_to_live(KEPT).build(),
-            by_webhook_key: Cache::builder().max_capacity(10_000).time_to_live(KEPT).build(),
+            by_project: Cache::builder().max_capacity(10_000).time_to_live(CACHED_FOR).build(),
+            by_webhook_key: Cache::builder().max_capacity(10_000).time_to_live(CACHED_FOR).build(),
             known: Cache::builder().max_capacity(10_000).time_to_idle(KNOWN_FOR).build(),
-            unsure: Arc::new(Semaphore::new(UNSURE_AT_A_TIME)),
+            unproven: Arc::new(Semaphore::new(UNPROVEN_AT_A_TIME)),
         }
     }
 
-    /// The keys that open what is sealed.
+    /// The keys that encrypt and decrypt stored secrets.
     pub const fn key(&self) -> &SecretKeys {
         &self.key
     }
@@ -96,13 +97,13 @@ impl Accounts {
                 let found = sqlx::query_file_as!(Row, "sql/queries/carrier_account/find.sql", project_id);
                 found.fetch_optional(&mut *connection).await
             };
-            self.open(database::with_timeout::<_, sqlx::Error, _>(reading).await?)
+            self.decrypt(database::with_timeout::<_, sqlx::Error, _>(reading).await?)
         };
         let read = Box::pin(self.by_project.try_get_with(project_id, reading)).await;
         read.map_err(|error: Arc<AccountError>| (*error).clone())
     }
 
-    /// The account of the project that a webhook key stands for.
+    /// The account of the project that has a webhook key.
     pub async fn of_webhook_key(&self, webhook_key: &str) -> Result<Option<Arc<CarrierAccount>>, AccountError> {
         if !is_webhook_key(webhook_key) {
             return Ok(None);
@@ -112,25 +113,29 @@ impl Accounts {
         }
         let reading = async {
             let is_known = self.known.get(webhook_key).await.is_some();
-            let _turn = if is_known { None } else { Some(self.turn().await?) };
+            let _permit = if is_known { None } else { Some(self.permit().await?) };
             self.read_by_webhook_key(webhook_key).await
         };
         let read = Box::pin(self.by_webhook_key.try_get_with_by_ref(webhook_key, reading)).await;
         read.map_err(|error: Arc<AccountError>| (*error).clone())
     }
 
-    /// The same, asked anew: for a signature that fails, since the token may just have changed.
-    pub async fn of_webhook_key_anew(&self, webhook_key: &str) -> Result<Option<Arc<CarrierAccount>>, AccountError> {
-        let turn = self.turn().await?;
+    /// The same, read from the database. It is used when a signature does not fit, because the token may just have
+    /// changed.
+    pub async fn of_webhook_key_uncached(
+        &self,
+        webhook_key: &str,
+    ) -> Result<Option<Arc<CarrierAccount>>, AccountError> {
+        let permit = self.permit().await?;
         let account = self.read_by_webhook_key(webhook_key).await?;
-        drop(turn);
+        drop(permit);
         self.by_webhook_key.insert(webhook_key.to_owned(), account.clone()).await;
         Ok(account)
     }
 
-    /// Seals and writes the account of a project, over the one it had.
+    /// Encrypts and writes the account of a project. It replaces the previous one.
     pub async fn put(&self, account: &CarrierAccount) -> Result<(), sqlx::Error> {
-        let seal = |column, secret: &SecretString| {
+        let encrypt = |column, secret: &SecretString| {
             self.key.encrypt(&SecretContext::of_carrier_account(account.project_id, column), secret)
         };
         let Credentials::Twilio(credentials) = &account.credentials;
@@ -140,10 +145,10 @@ impl Accounts {
             account.project_id,
             credentials.account_sid,
             self.key.id(),
-            seal("auth_token", &credentials.auth_token),
-            credentials.next_auth_token.as_ref().map(|token| seal("next_auth_token", token)),
+            encrypt("auth_token", &credentials.auth_token),
+            credentials.next_auth_token.as_ref().map(|token| encrypt("next_auth_token", token)),
             credentials.api_key.as_ref().map(|(sid, _)| sid.as_str()),
-            credentials.api_key.as_ref().map(|(_, secret)| seal("api_key_secret", secret)),
+            credentials.api_key.as_ref().map(|(_, secret)| encrypt("api_key_secret", secret)),
         )
         .execute(&mut *connection)
         .await?;
@@ -159,7 +164,7 @@ impl Accounts {
             let found = sqlx::query_file_as!(Row, "sql/queries/carrier_account/find_by_webhook_key.sql", webhook_key);
             found.fetch_optional(&mut *connection).await
         };
-        let account = self.open(database::with_timeout::<_, sqlx::Error, _>(reading).await?)?;
+        let account = self.decrypt(database::with_timeout::<_, sqlx::Error, _>(reading).await?)?;
         if account.is_some() {
             self.known.insert(webhook_key.to_owned(), ()).await;
         }
@@ -167,25 +172,29 @@ impl Accounts {
     }
 
     /// Waits for a permit to look up an unproven key.
-    async fn turn(&self) -> Result<SemaphorePermit<'_>, AccountError> {
-        match tokio::time::timeout(TURN_WITHIN, self.unsure.acquire()).await {
-            Ok(Ok(turn)) => Ok(turn),
+    async fn permit(&self) -> Result<SemaphorePermit<'_>, AccountError> {
+        match tokio::time::timeout(PERMIT_WITHIN, self.unproven.acquire()).await {
+            Ok(Ok(permit)) => Ok(permit),
             _ => Err(AccountError::TooManyUnknown),
         }
     }
 
-    fn open(&self, row: Option<Row>) -> Result<Option<Arc<CarrierAccount>>, AccountError> {
+    fn decrypt(&self, row: Option<Row>) -> Result<Option<Arc<CarrierAccount>>, AccountError> {
         let Some(row) = row else { return Ok(None) };
-        let open = |column, sealed: &[u8]| {
-            self.key.decrypt(&SecretContext::of_carrier_account(row.project_id, column), &row.key_id, sealed)
+        let decrypt = |column, encrypted: &[u8]| {
+            self.key.decrypt(&SecretContext::of_carrier_account(row.project_id, column), &row.key_id, encrypted)
         };
         let api_key = match (row.api_key_sid, &row.api_key_secret) {
-            (Some(sid), Some(secret)) => Some((sid, open("api_key_secret", secret)?)),
+            (Some(sid), Some(secret)) => Some((sid, decrypt("api_key_secret", secret)?)),
             _ => None,
         };
         let credentials = TwilioCredentials {
-            auth_token: open("auth_token", &row.auth_token)?,
-            next_auth_token: row.next_auth_token.as_deref().map(|token| open("next_auth_token", token)).transpose()?,
+            auth_token: decrypt("auth_token", &row.auth_token)?,
+            next_auth_token: row
+                .next_auth_token
+                .as_deref()
+                .map(|token| decrypt("next_auth_token", token))
+                .transpose()?,
             api_key,
             account_sid: row.account_sid,
         };
@@ -197,7 +206,8 @@ impl Accounts {
     }
 }
 
-/// Whether a key can be one of ours: letters, digits, `-` and `_`. Other keys are neither looked up nor cached.
+/// Whether a text has the form of our webhook keys: letters, digits, `-` and `_`. Others are neither looked up nor
+/// cached.
 fn is_webhook_key(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))

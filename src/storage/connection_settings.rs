@@ -1,5 +1,5 @@
-//! The settings of each database connection: set when it is made, then read back, so that an unsuitable pooler is
-//! refused.
+//! The settings of each database connection. They are set when the connection is made, and then read to verify them. A
+//! pooler that does not keep them is refused.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use uuid::Uuid;
 /// defaults of a role (`alter role … set`) and of a database.
 pub const SETTINGS: [(&str, &str); 12] = [
     ("search_path", crate::storage::database::SCHEMA),
-    // Twilio waits 15 s for a webhook's response, so no statement may take longer.
+    // Twilio waits 15 s for the response to a webhook, so no statement may take longer.
     ("statement_timeout", "12s"),
     ("lock_timeout", "5s"),
     ("idle_in_transaction_session_timeout", "4s"),
@@ -34,13 +34,14 @@ pub const SETTINGS: [(&str, &str); 12] = [
 /// Settings that textback needs but does not set. `origin` lets triggers run, and UTF8 stores all texts.
 const REQUIRED: [(&str, &str); 2] = [("session_replication_role", "origin"), ("server_encoding", "UTF8")];
 
-/// Names the connection that set it. A server connection that no client used before has no mark.
+/// The setting whose value names the connection that set it. A server connection that no client used before has none.
 const MARK: &str = "textback.connection";
 /// How long a second connection may wait until the pooler gives it a server connection.
 const SECOND_WITHIN: Duration = Duration::from_secs(3);
-/// How often the two connections in turn are asked for their server process. If a pooler shares two or more server
-/// connections, each look detects it with a probability of at least one half. So 16 looks miss it once in 65,000 times.
-const LOOKS: usize = 8;
+/// How often each of the two connections is checked for its server process. If a pooler shares two or more server
+/// connections, each check detects it with a probability of at least one half. So 16 checks miss it once in 65,000
+/// times.
+const CHECKS: usize = 8;
 
 /// Why textback can't work over a connection.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +61,7 @@ pub enum Unsuitable {
 
 impl Unsuitable {
     /// What the operator can do about it.
-    pub fn mend(&self) -> &'static str {
+    pub fn repair(&self) -> &'static str {
         match self {
             Self::Pooled => {
                 "set pool_mode = session for this database or user (PgBouncer), or let DATABASE_URL lead to PostgreSQL itself"
@@ -103,10 +104,10 @@ impl From<Unsuitable> for sqlx::Error {
     }
 }
 
-/// Sets the settings of a new connection, and reads them back in another round trip.
+/// Sets the settings of a new connection, and verifies them in another round trip.
 ///
-/// If the server connection has a mark already, another client set it. Either that client uses the server connection at
-/// the same time, which is refused, or it is gone and the pooler did not reset the connection.
+/// If the server connection has a mark already, another client has set it. If that client still uses the server
+/// connection, the connection is refused. Otherwise the pooler did not reset the server connection, and we do.
 pub async fn prepare(connection: &mut PgConnection, options: &PgConnectOptions) -> Result<(), sqlx::Error> {
     let mark = Uuid::now_v7().simple().to_string();
     if !set(connection, &mark).await?.is_empty() {
@@ -115,11 +116,11 @@ pub async fn prepare(connection: &mut PgConnection, options: &PgConnectOptions) 
         set(connection, &mark).await?;
     }
     let names = SETTINGS.iter().chain(&REQUIRED).map(|(name, _)| *name).chain([MARK]);
-    let asked: Vec<String> = names.map(|name| format!("coalesce(current_setting('{name}', true), '')")).collect();
+    let columns: Vec<String> = names.map(|name| format!("coalesce(current_setting('{name}', true), '')")).collect();
     // All names are our constants. Nothing is prepared, so the pooler may send this message to any server connection.
-    let asking = AssertSqlSafe(format!("select {}", asked.join(", ")));
-    let row = sqlx::raw_sql(asking).fetch_one(&mut *connection).await?;
-    let found: Vec<String> = (0..asked.len()).map(|place| row.try_get(place)).collect::<Result<_, _>>()?;
+    let reading = AssertSqlSafe(format!("select {}", columns.join(", ")));
+    let row = sqlx::raw_sql(reading).fetch_one(&mut *connection).await?;
+    let found: Vec<String> = (0..columns.len()).map(|index| row.try_get(index)).collect::<Result<_, _>>()?;
     if found.last() != Some(&mark) {
         return Err(Unsuitable::Pooled.into());
     }
@@ -144,9 +145,9 @@ async fn set(connection: &mut PgConnection, mark: &str) -> Result<String, sqlx::
     rows.first().map_or(Ok(String::new()), |row| row.try_get(0))
 }
 
-/// Checks that each connection is a session of its own. Two connections are asked in turn for their server process. A
-/// pooler in transaction or statement mode gives them the same one, or changes it, even without other clients. Nothing
-/// is set.
+/// Checks that each connection is a session of its own, by the server processes of two connections. A pooler in
+/// transaction or statement mode gives both the same process, or changes it between statements, even without other
+/// clients. Nothing is set.
 pub async fn check_pooling(options: &PgConnectOptions) -> Result<(), sqlx::Error> {
     let mut first = options.connect().await?;
     let first_process = process(&mut first).await?;
@@ -160,7 +161,7 @@ pub async fn check_pooling(options: &PgConnectOptions) -> Result<(), sqlx::Error
     };
     let (mut second, second_process) = second?;
     let mut is_shared = first_process == second_process;
-    for _ in 0..LOOKS {
+    for _ in 0..CHECKS {
         is_shared =
             is_shared || process(&mut first).await? != first_process || process(&mut second).await? != second_process;
     }
@@ -170,7 +171,7 @@ pub async fn check_pooling(options: &PgConnectOptions) -> Result<(), sqlx::Error
     if is_shared { Err(Unsuitable::Pooled.into()) } else { Ok(()) }
 }
 
-/// The same check, but a second connection that has to wait is accepted: connections wait only in session mode.
+/// The same check, but it accepts a second connection that has to wait, because connections wait only in session mode.
 pub async fn refuse_pooling(options: &PgConnectOptions) -> Result<(), sqlx::Error> {
     match check_pooling(options).await {
         Err(error) if matches!(Unsuitable::of(&error), Some(Unsuitable::OneConnection)) => Ok(()),

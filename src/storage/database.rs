@@ -1,4 +1,5 @@
-//! Opens the database: connections with their limits, the schema, the migrations; it never asks the product's questions.
+//! Connects to the database, applies the migrations, and says what an error of the database means. The statements of
+//! the product are in the other modules.
 
 use std::future::Future;
 use std::str::FromStr;
@@ -16,7 +17,7 @@ use super::connection_settings::{self, Unsuitable};
 /// All migrations, embedded in the binary.
 pub static MIGRATIONS: Migrator = sqlx::migrate!();
 
-/// The schema that holds all tables of a cell. Statements never name it: the search path does.
+/// The schema that contains all tables. Statements do not name it; the search path contains it.
 pub const SCHEMA: &str = "textback";
 
 /// The options of a plain connection, with all settings in its start-up message.
@@ -24,47 +25,48 @@ pub fn options(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
     Ok(PgConnectOptions::from_str(url)?.application_name("textback").options(connection_settings::SETTINGS))
 }
 
-/// The options of a connection that [`connection_settings::prepare`] sets up later. Its start-up message contains nothing that
-/// PgBouncer refuses or silently ignores (`ignore_startup_parameters`).
+/// The options of a connection that [`connection_settings::prepare`] sets up later. Its start-up message contains
+/// nothing that PgBouncer refuses or silently ignores (`ignore_startup_parameters`).
 fn bare(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
     Ok(PgConnectOptions::from_str(url)?.application_name("textback").extra_float_digits(None))
 }
 
-/// How long a statement may take by our own watch. A server that vanished without a word never answers, and nothing
-/// else would end the waiting: the time-outs above are its.
-pub const PATIENCE: Duration = Duration::from_secs(13);
-/// For how long a connection that was well is held to be well still.
+/// How long we wait for a statement. The server enforces the timeouts of [`connection_settings::SETTINGS`], so they do
+/// not help when the server itself disappears.
+pub const CLIENT_TIMEOUT: Duration = Duration::from_secs(13);
+/// How long a connection counts as working after it worked. Then it is checked before its next use.
 pub const VALIDATION_INTERVAL: Duration = Duration::from_millis(100);
 /// How long the check of the database may take when a process starts. A slow database is checked later.
 const SUITS_WITHIN: Duration = Duration::from_secs(6);
-/// How long a connection that is given back may take to say that it is well.
-const WELL_WITHIN: Duration = Duration::from_secs(3);
+/// How long the check of a connection may take.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Waits for the database no longer than [`PATIENCE`]. The asking lies on the heap: it is some kilobytes, and whoever may have to ask
-/// is moved about for each text.
+/// Waits for the database for at most [`CLIENT_TIMEOUT`]. The future is boxed, because it is several kilobytes and
+/// would otherwise be a part of the future of every caller, and be moved with it for each message.
 pub fn with_timeout<T, E: From<sqlx::Error>, F: Future<Output = Result<T, E>>>(
-    asking: F,
+    statement: F,
 ) -> impl Future<Output = Result<T, E>> + use<T, E, F> {
-    let asking = Box::pin(asking);
+    let statement = Box::pin(statement);
     async move {
-        match tokio::time::timeout(PATIENCE, asking).await {
+        match tokio::time::timeout(CLIENT_TIMEOUT, statement).await {
             Ok(answer) => answer,
-            Err(_) => Err(silent().into()),
+            Err(_) => Err(timed_out().into()),
         }
     }
 }
 
-fn silent() -> sqlx::Error {
+fn timed_out() -> sqlx::Error {
     sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "the database does not answer"))
 }
 
-/// A text as PostgreSQL can store it: without NUL.
+/// Replaces NUL, which PostgreSQL can't store in a text.
 pub fn strip_nul(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 
-/// Whether it is not the statement's fault: the database only reads (25006), it has no room (class 53), somebody
-/// holds a table (55P03), it refuses connections (55000), it is stopping or out of time (class 57).
+/// Whether the database is unavailable, and the statement is not at fault: the database is read-only (25006), has no
+/// memory or disk space (class 53), refuses connections (55000), stops or cancels statements (class 57), or another
+/// session holds a table (55P03).
 ///
 /// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
 pub fn is_unavailable(error: &dyn DatabaseError) -> bool {
@@ -127,7 +129,7 @@ fn is_of_the_lock_table(error: &(dyn DatabaseError + 'static)) -> bool {
             .is_some_and(|file| matches!(file, "lock.c" | "predicate.c" | "shmem.c" | "dynahash.c"))
 }
 
-/// Whether somebody else held a row or a table for too long (55P03): what locks others may well be done.
+/// Whether another session held a row or a table for too long (55P03). Items that need other rows may still be written.
 pub fn is_lock_timeout(error: &dyn DatabaseError) -> bool {
     error.code().as_deref() == Some("55P03")
 }
@@ -137,7 +139,8 @@ pub fn is_given_up(error: &dyn DatabaseError) -> bool {
     error.code().as_deref() == Some("57014")
 }
 
-/// Whether the connection broke while we asked, which another one may not: it was closed under us, or the server ended it (57P01).
+/// Whether the connection was lost during the statement: it was closed, or the server ended it (57P01). Another
+/// connection may work.
 pub fn is_connection_lost(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(error) => error.kind() != std::io::ErrorKind::TimedOut,
@@ -146,22 +149,24 @@ pub fn is_connection_lost(error: &sqlx::Error) -> bool {
     }
 }
 
-/// Commits a transaction, or rolls it back after an error and waits until the server has done that. Until then the server
-/// keeps its locks, for 100 ms and more if it printed a gigabyte, and the next claim would skip the locked rows.
+/// Commits a transaction, or rolls it back after an error and waits until the server has done that. Until then the
+/// server keeps its locks, and the next claim would skip the locked rows. That takes 100 ms or more if the server
+/// printed a gigabyte.
 pub async fn end<T>(transaction: Transaction<'_, Postgres>, done: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
     match done {
         Ok(value) => transaction.commit().await.map(|()| value),
-        // The connection is lost, and its transaction with it.
+        // The connection is lost, so the server rolls back.
         Err(error @ sqlx::Error::Io(_)) => Err(error),
         Err(error) => {
-            // A fault of the connection is found at its next use.
+            // If the rollback fails, the next use of the connection finds that out.
             let _ = transaction.rollback().await;
             Err(error)
         }
     }
 }
 
-/// Repeats a statement or a transaction that the database ended because of a deadlock (40P01): nothing of it was done.
+/// Repeats a statement or a transaction that the database ended because of a deadlock (40P01). Nothing of it was
+/// written.
 pub async fn retry_on_deadlock<T, F: Future<Output = Result<T, sqlx::Error>>>(
     statement: impl Fn() -> F,
 ) -> Result<T, sqlx::Error> {
@@ -185,7 +190,7 @@ pub fn count_retry(why: &'static str) {
 pub fn pool(url: &str, max_connections: u32) -> Result<PgPool, sqlx::Error> {
     let options = bare(url)?;
     let to_prepare = options.clone();
-    // Connections that were made before the pooler was detected are not reliable either.
+    // Set when a pooler is detected. Connections that were made earlier are then not reliable either.
     let shared = Arc::new(AtomicBool::new(false));
     let is_shared = shared.clone();
     Ok(PgPoolOptions::new()
@@ -210,8 +215,8 @@ pub fn pool(url: &str, max_connections: u32) -> Result<PgPool, sqlx::Error> {
             })
         })
         .acquire_timeout(Duration::from_secs(3))
-        // A connection that was in use a moment ago is as well as one that was just asked, and asking costs a round trip for
-        // each statement.
+        // A check before each use would cost a round trip for each statement. A connection that was used less than
+        // VALIDATION_INTERVAL ago needs none.
         .test_before_acquire(false)
         .before_acquire(move |connection, meta| {
             let is_shared = is_shared.load(Ordering::Relaxed);
@@ -222,22 +227,22 @@ pub fn pool(url: &str, max_connections: u32) -> Result<PgPool, sqlx::Error> {
                 if meta.idle_for < VALIDATION_INTERVAL {
                     return Ok(true);
                 }
-                let pinged = tokio::time::timeout(WELL_WITHIN, connection.ping()).await;
+                let pinged = tokio::time::timeout(CHECK_TIMEOUT, connection.ping()).await;
                 Ok(matches!(pinged, Ok(Ok(()))))
             })
         })
-        // A statement that nobody waits for any more leaves its connection behind: it comes back only when it is well,
-        // and one that says nothing must not keep its place for ever.
+        // A caller that stops waiting leaves its statement running on the connection. The connection returns to the
+        // pool when it answers, and is closed if it does not answer in time.
         .after_release(|connection, _| {
             Box::pin(async move {
-                let pinged = tokio::time::timeout(WELL_WITHIN, connection.ping()).await;
-                pinged.unwrap_or_else(|_| Err(silent())).map(|()| true)
+                let pinged = tokio::time::timeout(CHECK_TIMEOUT, connection.ping()).await;
+                pinged.unwrap_or_else(|_| Err(timed_out())).map(|()| true)
             })
         })
         .connect_lazy_with(options))
 }
 
-/// Whether the database accepts a connection and keeps its settings; if not, the reason.
+/// Opens a connection and sets it up. Errors with the reason if the database refuses the connection or its settings.
 pub async fn reach(options: &PgConnectOptions) -> Result<(), sqlx::Error> {
     with_timeout(async {
         let mut connection = options.connect().await?;
@@ -257,10 +262,10 @@ pub async fn reason(pool: &PgPool, error: sqlx::Error) -> sqlx::Error {
                 connection_settings::refuse_pooling(&options).await?;
                 reach(&options).await
             };
-            match tokio::time::timeout(WELL_WITHIN, looked).await {
+            match tokio::time::timeout(CHECK_TIMEOUT, looked).await {
                 Ok(Err(reason)) => reason,
                 Ok(Ok(())) => error,
-                Err(_) => silent(),
+                Err(_) => timed_out(),
             }
         }
         error => error,
@@ -282,7 +287,7 @@ pub async fn check_suits(url: &str) -> Result<(), sqlx::Error> {
 /// Errors when the database can't be reached or is not suitable.
 pub async fn open_to_migrate(url: &str) -> Result<PgConnection, MigrateError> {
     let options = bare(url)?;
-    // Before any change: behind a pooler, another server connection could get it.
+    // This comes before any change, because behind a pooler another server connection could get the change.
     connection_settings::refuse_pooling(&options).await?;
     let mut connection = options.connect().await?;
     connection_settings::prepare(&mut connection, &options).await?;
@@ -293,10 +298,10 @@ pub async fn open_to_migrate(url: &str) -> Result<PgConnection, MigrateError> {
     Ok(connection)
 }
 
-/// Makes the schema and applies the migrations that are missing, in the caller's transaction. The caller holds the lock of
+/// Creates the schema and applies the missing migrations, in the caller's transaction. The caller holds the lock of
 /// migrate.
 ///
-/// Errors when the role may not, or a migration that was applied differs from ours.
+/// Errors when the role lacks a right, or when a migration that was applied differs from ours.
 pub async fn apply_migrations(connection: &mut PgConnection) -> Result<(), MigrateError> {
     // A role that may not create schemas may still own one that an administrator created.
     let is_there: bool = sqlx::raw_sql("select exists (select from pg_namespace where nspname = 'textback')")
@@ -322,7 +327,7 @@ pub async fn apply_migrations(connection: &mut PgConnection) -> Result<(), Migra
 /// Why the schema could not be brought up to date.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
-    #[error("{0}; {mend}", mend = .0.mend())]
+    #[error("{0}; {repair}", repair = .0.repair())]
     Unsuitable(Unsuitable),
     #[error("the database can't be reached or refused us: {0}; check DATABASE_URL")]
     Database(sqlx::Error),

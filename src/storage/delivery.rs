@@ -1,4 +1,5 @@
-//! Deliveries: claimed in order per contact, settled by what the carrier said, moved forward by its reports.
+//! Deliveries. A worker claims them in order for each contact and settles them by the answer of the carrier. The status
+//! reports of the carrier move them forward.
 
 use std::time::Duration;
 
@@ -17,13 +18,13 @@ use crate::storage::passes::{at_ordinal, items_at, passes, put_at};
 use crate::storage::set_aside::{Claiming, read_claims};
 use crate::storage::{Storage, new_id, turn};
 
-/// A moment by a clock that goes on while the process or the whole machine sleeps. It decides nothing but whether to let a
-/// claim go that may be somebody else's by now.
+/// A time by a clock that goes on while the process or the whole machine is suspended. It is used only to give up a
+/// claim that another worker may have by now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BootInstant(Duration);
 
 impl BootInstant {
-    /// This moment.
+    /// The time now.
     pub fn now() -> Self {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         let clock = ClockId::CLOCK_BOOTTIME;
@@ -32,7 +33,7 @@ impl BootInstant {
         Self(clock.now().map_or(Duration::ZERO, Duration::from))
     }
 
-    /// How long ago it is.
+    /// How long ago this time was.
     pub fn elapsed(self) -> Duration {
         Self::now().0.saturating_sub(self.0)
     }
@@ -44,7 +45,7 @@ impl Default for BootInstant {
     }
 }
 
-/// A delivery that this process is about to send. It is `sending` and committed as such.
+/// A claimed delivery, which this process sends. Its status `sending` is committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
     pub id: Uuid,
@@ -56,16 +57,17 @@ pub struct Claim {
     /// The contact.
     pub to: String,
     pub body: String,
-    /// Pictures and the like that go with it.
+    /// The URLs of the media that are sent with it.
     pub media_urls: Vec<String>,
-    /// Which attempt this is, from 1.
+    /// The number of this attempt, from 1.
     pub attempt: i32,
-    /// By this machine's clock, before the claim was asked for: its lease can't have begun earlier.
+    /// The time just before the claim, by the clock of this machine. The lease can't have begun earlier.
     pub asked_at: BootInstant,
 }
 
 impl Claim {
-    /// The first claim of the delivery of a message that a claimed turn sends, as the claim of its row would be.
+    /// The first claim of the delivery of a message that a claimed turn sends. It equals what a claim of its row would
+    /// return.
     pub(super) fn of_new_message(id: Uuid, body: String, turn: &turn::Claim) -> Self {
         let row = ClaimRow {
             id,
@@ -81,7 +83,7 @@ impl Claim {
     }
 }
 
-/// The row of a [`Claim`]. The names of the columns say in the SQL text which of them are never null.
+/// The row of a [`Claim`]. A `!` in the name of a column in the SQL text means that it is never null.
 #[derive(FromRow)]
 struct ClaimRow {
     id: Uuid,
@@ -106,7 +108,8 @@ impl ClaimRow {
 
 /// Claims deliveries that are due, within the limits, for `lease_seconds`.
 ///
-/// What was `sending` past its lease becomes `unknown` on the way: the carrier may have it.
+/// The same statement makes deliveries `unknown` that are `sending` after the end of their lease, because the carrier
+/// may have accepted them.
 pub async fn claim(storage: &Storage, limits: ClaimLimits, lease_seconds: u32) -> Result<Vec<Claim>, sqlx::Error> {
     let asked_at = BootInstant::now();
     let token = new_id();
@@ -128,7 +131,7 @@ pub async fn claim(storage: &Storage, limits: ClaimLimits, lease_seconds: u32) -
     Ok(rows.into_iter().map(|row| row.into_claim(token, asked_at)).collect())
 }
 
-/// Gives back deliveries that were claimed and not begun. The attempt does not count.
+/// Releases claimed deliveries that were not sent. The attempt does not count.
 pub async fn give_back(connection: &mut PgConnection, claims: &[Claim]) -> Result<(), sqlx::Error> {
     let (ids, tokens): (Vec<Uuid>, Vec<Uuid>) = claims.iter().map(|claim| (claim.id, claim.token)).unzip();
     sqlx::query_file!("sql/queries/delivery/give_back.sql", &ids[..], &tokens[..]).execute(connection).await?;
@@ -163,11 +166,11 @@ impl Settled {
     }
 }
 
-/// Settles a delivery; when this answers, it is committed.
+/// Settles a delivery. When this returns, the settlement is committed.
 pub async fn settle(storage: &Storage, settlement: Settlement) -> Result<Settled, BatchError> {
     let settled = storage.deliveries.submit(settlement).await?;
     if matches!(settled, Settled::Written { next_waits: false }) {
-        // One that was planned at this very moment.
+        // Another message to the contact may have been planned at the same time.
         storage.notifier.notify_later(JobKind::Delivery);
     } else {
         storage.notifier.notify(JobKind::Delivery);
@@ -178,7 +181,7 @@ pub async fn settle(storage: &Storage, settlement: Settlement) -> Result<Settled
 /// What the carrier reports about a message.
 #[derive(Debug, Clone)]
 pub struct Report {
-    /// Our delivery id, from the callback's address.
+    /// The id of our delivery, from the address of the callback.
     pub delivery_id: Option<Uuid>,
     pub carrier_sid: String,
     pub status: DeliveryStatus,
@@ -186,8 +189,8 @@ pub struct Report {
     pub error_class: Option<String>,
 }
 
-/// Moves a delivery forward by a report of the carrier. It may be ended by a deadlock. When the delivery moved, the caller
-/// tells the workers of deliveries.
+/// Moves a delivery forward by a report of the carrier. The statement may fail with a deadlock, and the caller repeats
+/// it. If the delivery moved, the caller notifies the workers of deliveries.
 pub async fn record(
     connection: &mut PgConnection,
     project_id: Uuid,
@@ -207,7 +210,7 @@ pub async fn record(
     failpoint::during("status.in_commit", recording).await
 }
 
-/// Settles all of them in one transaction.
+/// Settles a batch of deliveries in one transaction.
 pub(super) async fn flush(
     connection: &mut PgConnection,
     settlements: Vec<Settlement>,
@@ -226,7 +229,7 @@ pub(super) async fn flush(
     Ok(settled)
 }
 
-/// Locks and loads, decides, and writes.
+/// Settles deliveries with different ids: locks and loads their facts, decides, and writes.
 async fn settle_pass(connection: &mut PgConnection, settlements: &[&Settlement]) -> Result<Vec<Settled>, sqlx::Error> {
     let facts = load(connection, settlements).await?;
     let decisions: Vec<Decision> =
@@ -243,7 +246,7 @@ async fn settle_pass(connection: &mut PgConnection, settlements: &[&Settlement])
     Ok(decisions.into_iter().map(Settled::of).collect())
 }
 
-/// The facts of each delivery that is still claimed under its token.
+/// Locks the deliveries that are still claimed under their tokens, and loads their facts.
 async fn load(connection: &mut PgConnection, settlements: &[&Settlement]) -> Result<Vec<Option<Facts>>, sqlx::Error> {
     let (ids, tokens): (Vec<Uuid>, Vec<Uuid>) = settlements.iter().map(|settled| (settled.id, settled.token)).unzip();
     let contacts_of = settlements.iter().filter(|settled| settled.outcome.locks_contact()).map(|settled| settled.id);
@@ -258,7 +261,7 @@ async fn load(connection: &mut PgConnection, settlements: &[&Settlement]) -> Res
     Ok(facts)
 }
 
-/// Writes what was decided.
+/// Writes the decisions.
 async fn store(connection: &mut PgConnection, decided: &[(&Settlement, Store)]) -> Result<(), sqlx::Error> {
     let ids: Vec<Uuid> = decided.iter().map(|(settlement, _)| settlement.id).collect();
     let statuses: Vec<DeliveryStatus> = decided.iter().map(|(_, store)| store.status).collect();
@@ -284,7 +287,8 @@ async fn store(connection: &mut PgConnection, decided: &[(&Settlement, Store)]) 
     Ok(())
 }
 
-/// Writes what else follows. That is rare, so each effect has a statement that runs only if there is something to do.
+/// Writes the further effects of the decisions. They are rare, so each has a statement of its own that runs only if a
+/// delivery has the effect.
 async fn follow(connection: &mut PgConnection, decided: &[(&Settlement, Store)]) -> Result<(), sqlx::Error> {
     let (mut planned, mut failed, mut codes, mut opted_out) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (settlement, store) in decided {

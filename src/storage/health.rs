@@ -1,4 +1,5 @@
-//! Whether the database answers and has this binary's schema, and how much work waits.
+//! Checks whether a process can serve: whether the database answers, has the schema of this binary and can be written.
+//! Reports how much work waits.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,12 +15,12 @@ use crate::storage::connection_settings::Unsuitable;
 use crate::storage::database;
 use crate::storage::{Storage, schema};
 
-/// Why we can't serve.
+/// Why a process is not ready.
 #[derive(Debug, thiserror::Error)]
 pub enum NotReady {
     #[error("the database does not answer: {0}")]
     Database(sqlx::Error),
-    #[error("{0}; {mend}", mend = .0.mend())]
+    #[error("{0}; {repair}", repair = .0.repair())]
     Unsuitable(Unsuitable),
     #[error(
         "the role of DATABASE_URL lacks rights: {missing}; as the owner of the schema run: textback migrate --grant-to ROLE"
@@ -37,12 +38,12 @@ pub enum NotReady {
     NotClaimable { kinds: String },
 }
 
-/// How long a failed ingest counts if no ingest has succeeded since. A load balancer sends no requests to a process
-/// that is not ready, so nothing else would show that the database works again.
+/// How long a failed ingest counts if none has succeeded since. A load balancer sends no requests to a process that is
+/// not ready, so no ingest can show that the database works again.
 const FAILED_FOR: Duration = Duration::from_secs(10);
 
-/// How many different contacts' texts must have failed if each may have waited for one row. With one contact, that row
-/// is to blame, and other contacts' texts are not affected.
+/// The messages of how many contacts must have failed if each may have waited for a locked row. With one contact, the
+/// cause is its row, and the messages of other contacts are not affected.
 const CONTACTS: usize = 2;
 
 /// The results of the latest ingests of this process. Cheap to clone.
@@ -51,30 +52,30 @@ pub(super) struct Ingest(Arc<Mutex<Option<Failing>>>);
 
 /// Ingests that failed since the last success.
 struct Failing {
-    /// The contacts whose texts failed, as far as needed to tell them apart.
+    /// The contacts whose messages failed, at most [`CONTACTS`].
     contacts: HashSet<ContactKey>,
-    /// Whether an ingest failed for a reason that can't be one row's.
+    /// Whether an ingest failed for a reason that no single row can cause.
     is_of_the_database: bool,
     last: Instant,
 }
 
-/// The hash of a number and a contact. The numbers themselves are not kept.
+/// The hash of a number and a contact. The phone numbers themselves are not stored.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ContactKey([u8; 32]);
 
 impl ContactKey {
+    /// The key of a contact of a number.
     pub fn of(project_id: Uuid, number: &str, contact: &str) -> Self {
         Self(sha256(format!("{project_id} {number} {contact}").as_bytes()))
     }
 }
 
 impl Ingest {
-    /// Records that a text could not be stored, either because of the database or perhaps because of one row that the
-    /// text needs.
+    /// Records that a message could not be stored. `is_of_the_database` is false if one locked row may be the cause.
     pub fn failed(&self, contact: ContactKey, is_of_the_database: bool) {
         let mut failing = self.failing();
         let now = Instant::now();
-        // An old failure without texts since says nothing about the present.
+        // An old failure says nothing about now.
         let mut so_far = failing
             .take()
             .filter(|so_far| so_far.last.elapsed() < FAILED_FOR)
@@ -87,12 +88,12 @@ impl Ingest {
         *failing = Some(so_far);
     }
 
-    /// Records that a text was stored.
+    /// Records that a message was stored.
     pub fn succeeded(&self) {
         *self.failing() = None;
     }
 
-    /// Whether texts could not be stored a moment ago, and none was stored since.
+    /// Whether messages could not be stored within [`FAILED_FOR`], and none was stored since.
     fn fails(&self) -> bool {
         self.failing().as_ref().is_some_and(|failing| {
             failing.last.elapsed() < FAILED_FOR && (failing.is_of_the_database || failing.contacts.len() >= CONTACTS)
@@ -104,12 +105,12 @@ impl Ingest {
     }
 }
 
-/// How long all claims of a kind of work may fail before the process is not ready: longer than the search for one
-/// failing row among a thousand takes.
+/// How long all claims of a kind of work may fail before the process is not ready. The search for one failing row among
+/// a thousand takes less.
 const NOT_CLAIMABLE: Duration = Duration::from_secs(30);
 
-/// How to find and end the session that holds a table, for a person with the rights of a superuser or of that session's
-/// role.
+/// How to find and end the session that holds a table. It needs the rights of a superuser, or of the role of that
+/// session.
 pub const END_THE_HOLDER: &str = "find the holder: select relation::regclass, pid, usename, state, query from pg_locks join pg_stat_activity using (pid) where granted and relation is not null and mode in ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'); end it: select pg_terminate_backend(pid)";
 
 impl From<sqlx::Error> for NotReady {
@@ -123,25 +124,26 @@ impl From<sqlx::Error> for NotReady {
     }
 }
 
-/// Checks that the database answers, has the schema we need, or a newer one, and can be written.
+/// Checks that the database answers, has the schema of this binary or a newer one, and can be written.
 pub async fn check(storage: &Storage) -> Result<(), NotReady> {
     let needed = database::MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
-    let asking = async {
+    let reading = async {
         let state = state(storage).await;
         if !state.as_ref().is_err_and(database::is_connection_lost) {
             return state;
         }
-        // A connection that was cut a moment ago says nothing of the database; past that moment the pool gives none of those.
+        // A lost connection says nothing about the database. After VALIDATION_INTERVAL the pool checks each connection,
+        // so it gives no lost one.
         tokio::time::sleep(database::VALIDATION_INTERVAL).await;
         self::state(storage).await
     };
-    let state = match database::with_timeout(asking).await {
+    let state = match database::with_timeout(reading).await {
         Err(error) => Err(database::reason(&storage.pool, error).await),
         state => state,
     };
     let (found, read_only, missing_functions) = match state {
         Ok(state) => (state.version.unwrap_or(0), state.is_read_only, state.missing_functions),
-        // No table of migrations: nothing was ever migrated.
+        // There is no table of migrations, because no migration was ever applied.
         Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => (0, false, Vec::new()),
         // A missing right, such as USAGE of the schema, looks like a missing schema.
         Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42501") => (0, false, Vec::new()),
@@ -171,15 +173,16 @@ pub async fn check(storage: &Storage) -> Result<(), NotReady> {
     Err(NotReady::NotClaimable { kinds: kinds.join(", ") })
 }
 
-/// Checks that texts can be stored: no session holds a table that each text needs, and the last ingest succeeded. A table
-/// that only some texts need, such as `attachment`, makes those texts fail, and the ingest shows that.
+/// Checks that messages can be stored: the last ingest succeeded, and no session holds a table that every message
+/// needs. If a session holds a table that only some messages need, such as `attachment`, the ingest of those messages
+/// fails.
 async fn writable(storage: &Storage) -> Result<(), NotReady> {
     if storage.ingest.fails() {
         return Err(NotReady::Blocked(
             "the last inbound messages could not be stored; the log has the reason".to_owned(),
         ));
     }
-    // Not prepared: the statement is a block, which has no plan.
+    // It is not prepared, because the statement is a block and has no plan.
     let locking = sqlx::raw_sql(include_str!("../../sql/queries/health/writable.sql")).execute(&storage.pool);
     match database::with_timeout(locking).await {
         Ok(_) => Ok(()),
@@ -190,8 +193,8 @@ async fn writable(storage: &Storage) -> Result<(), NotReady> {
     }
 }
 
-/// Why a process is not ready whose check failed. When no connection is free and the pool has some, statements that do
-/// not end hold them all.
+/// Why a process is not ready, by the error of its check. If the pool has connections and none is free, all of them are
+/// held by statements that do not end.
 fn not_ready(storage: &Storage, error: sqlx::Error) -> NotReady {
     match (error, storage.pool.size()) {
         (sqlx::Error::PoolTimedOut, all) if all > 0 => {
@@ -201,12 +204,12 @@ fn not_ready(storage: &Storage, error: sqlx::Error) -> NotReady {
     }
 }
 
-/// What the database says of itself.
+/// What the check reads from the database.
 struct State {
     /// The newest migration that was applied.
     version: Option<i64>,
     is_read_only: bool,
-    /// The functions of this binary that it lacks.
+    /// The functions of this binary that the database lacks.
     missing_functions: Vec<String>,
 }
 
@@ -221,8 +224,8 @@ pub async fn missing_grants(connection: &mut PgConnection, role: Option<&str>) -
     sqlx::query_file_scalar!("sql/queries/health/missing_grants.sql", role).fetch_all(connection).await
 }
 
-/// Grants a role all rights that it lacks, as the owner of the schema, in a transaction of the caller. Returns the number
-/// of statements.
+/// Grants a role all rights that it lacks, in the transaction of the caller, which runs as the owner of the schema.
+/// Returns the number of statements.
 pub async fn grant(connection: &mut PgConnection, role: &str) -> Result<usize, sqlx::Error> {
     let missing = missing_grants(connection, Some(role)).await?;
     for statement in &missing {
@@ -232,7 +235,7 @@ pub async fn grant(connection: &mut PgConnection, role: &str) -> Result<usize, s
     Ok(missing.len())
 }
 
-/// The first statements of a list, and the number of the others.
+/// The first five statements of a list, and the number of the others.
 pub fn brief(statements: &[String]) -> String {
     let first = statements.iter().take(5).map(String::as_str).collect::<Vec<_>>().join("; ");
     match statements.len() {
@@ -241,7 +244,7 @@ pub fn brief(statements: &[String]) -> String {
     }
 }
 
-/// How much waits, for the metrics.
+/// How much work is due, for the metrics.
 #[derive(Debug, Clone)]
 pub struct Backlog {
     pub turns: i64,
@@ -270,7 +273,7 @@ pub async fn clock(connection: &mut PgConnection) -> Result<(String, DateTime<Ut
 pub struct Unclaimed {
     pub kind: JobKind,
     pub due: i64,
-    /// How long the oldest row could have been claimed.
+    /// For how many seconds the oldest row could have been claimed.
     pub seconds: f64,
 }
 
@@ -284,7 +287,7 @@ pub async fn unclaimed(connection: &mut PgConnection, seconds: f64) -> Result<Ve
 pub struct SetAside {
     pub kind: JobKind,
     pub rows: i64,
-    /// How long ago the last row was set aside.
+    /// How many seconds ago the last row was set aside.
     pub seconds: f64,
     pub why: String,
 }
@@ -294,19 +297,19 @@ pub async fn set_aside(connection: &mut PgConnection) -> Result<Vec<SetAside>, s
     sqlx::query_file_as!(SetAside, "sql/queries/health/set_aside.sql").fetch_all(connection).await
 }
 
-/// A piece of work that is on its way for too long.
+/// A turn or a delivery that is not done after a long time.
 #[derive(Debug, Clone)]
 pub struct Stuck {
     /// A turn or a delivery.
     pub kind: JobKind,
-    /// How long it has been on its way.
+    /// For how many seconds it has not been done.
     pub seconds: f64,
     pub contact: String,
-    /// The last thing that went wrong with it.
+    /// Its last error.
     pub error: String,
 }
 
-/// What has been on its way for longer than `seconds`, the oldest first, ten at most.
+/// The turns and deliveries that are not done after `seconds`, the oldest first, ten at most.
 pub async fn stuck(connection: &mut PgConnection, seconds: f64) -> Result<Vec<Stuck>, sqlx::Error> {
     sqlx::query_file_as!(Stuck, "sql/queries/health/stuck.sql", seconds).fetch_all(connection).await
 }
@@ -316,7 +319,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_contact_whose_row_is_held_is_no_reason_and_two_are_one() {
+    fn ingest_fails_when_the_messages_of_two_contacts_fail_or_the_database_is_the_cause() {
         let ingest = Ingest::default();
         let pair = |contact: &str| ContactKey::of(Uuid::nil(), "+14155550199", contact);
         for _ in 0..9 {
@@ -328,6 +331,6 @@ mod tests {
         ingest.succeeded();
         assert!(!ingest.fails());
         ingest.failed(pair("+14155550101"), true);
-        assert!(ingest.fails(), "the database is away, whoever texts");
+        assert!(ingest.fails(), "the database is the cause");
     }
 }

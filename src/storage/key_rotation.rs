@@ -1,4 +1,4 @@
-//! What is sealed in rows is sealed anew when the first key changes; it opens nothing for anybody else.
+//! Re-encrypts the stored secrets with the first of the given keys.
 
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -7,87 +7,92 @@ use crate::secret::{SecretContext, SecretError, SecretKeys};
 use crate::storage::Storage;
 use crate::storage::carrier_account::AccountError;
 
-/// Secrets of a row that one key sealed: of a project's carrier account or of an agent.
-struct Sealed {
+/// The secrets of one row, a carrier account or an agent. One key encrypts all of them.
+struct EncryptedRow {
     id: Uuid,
     project_id: Uuid,
     key_id: String,
-    /// `None` where there is no secret.
+    /// `None` where the row has no such secret.
     secrets: Vec<Option<Vec<u8>>>,
 }
 
-/// How many rows each key has sealed.
+/// How many rows have secrets that a key encrypts.
 #[derive(Debug)]
 pub struct Count {
     pub key_id: String,
     pub rows: i64,
 }
 
-/// Counts what is sealed, by the name of the key.
+/// Counts the rows with secrets, by the id of their key.
 pub async fn count(connection: &mut PgConnection) -> Result<Vec<Count>, sqlx::Error> {
-    sqlx::query_file_as!(Count, "sql/queries/seal/count.sql").fetch_all(connection).await
+    sqlx::query_file_as!(Count, "sql/queries/secret/count.sql").fetch_all(connection).await
 }
 
-/// Seals with the first key what the others sealed, and returns how many rows that were. What none of them opens stays.
-/// Several processes may do it at once: a row is written only if it still is as it was read.
+/// Re-encrypts the secrets that are encrypted with another key than the first one. Returns the number of rows. A row
+/// whose secrets none of the keys decrypts stays as it is.
+///
+/// Several processes may do this at the same time, because a row is only written if it did not change since it was
+/// read.
 pub async fn re_encrypt(storage: &Storage, keys: &SecretKeys) -> Result<usize, AccountError> {
     Ok(re_encrypt_accounts(storage, keys).await? + re_encrypt_agents(storage, keys).await?)
 }
 
 async fn re_encrypt_accounts(storage: &Storage, keys: &SecretKeys) -> Result<usize, sqlx::Error> {
     let mut connection = storage.connection().await?;
-    let accounts = sqlx::query_file_as!(Sealed, "sql/queries/seal/accounts.sql", keys.id());
-    let mut renewed = 0;
+    let accounts = sqlx::query_file_as!(EncryptedRow, "sql/queries/secret/accounts.sql", keys.id());
+    let mut rows = 0;
     for account in accounts.fetch_all(&mut *connection).await? {
         let of = |column| SecretContext::of_carrier_account(account.project_id, column);
         let contexts = vec![of("auth_token"), of("next_auth_token"), of("api_key_secret")];
-        let Some(anew) = account.re_encrypted(keys, contexts) else { continue };
-        let (read, anew) = (&account.secrets[..], &anew[..]);
-        let written = sqlx::query_file!("sql/queries/seal/account.sql", account.id, read as _, keys.id(), anew as _)
-            .execute(&mut *connection)
-            .await?;
-        renewed += usize::from(written.rows_affected() == 1);
+        let Some(renewed) = account.re_encrypted(keys, contexts) else { continue };
+        let (read, renewed) = (&account.secrets[..], &renewed[..]);
+        let written =
+            sqlx::query_file!("sql/queries/secret/account.sql", account.id, read as _, keys.id(), renewed as _)
+                .execute(&mut *connection)
+                .await?;
+        rows += usize::from(written.rows_affected() == 1);
     }
-    Ok(renewed)
+    Ok(rows)
 }
 
 async fn re_encrypt_agents(storage: &Storage, keys: &SecretKeys) -> Result<usize, sqlx::Error> {
     let mut connection = storage.connection().await?;
-    let agents = sqlx::query_file_as!(Sealed, "sql/queries/seal/agents.sql", keys.id());
-    let mut renewed = 0;
+    let agents = sqlx::query_file_as!(EncryptedRow, "sql/queries/secret/agents.sql", keys.id());
+    let mut rows = 0;
     for agent in agents.fetch_all(&mut *connection).await? {
         let contexts = vec![SecretContext::of_agent(agent.project_id, agent.id); 2];
-        let Some(anew) = agent.re_encrypted(keys, contexts) else { continue };
-        let (read, anew) = (&agent.secrets[..], &anew[..]);
-        let written = sqlx::query_file!("sql/queries/seal/agent.sql", agent.id, read as _, keys.id(), anew as _)
+        let Some(renewed) = agent.re_encrypted(keys, contexts) else { continue };
+        let (read, renewed) = (&agent.secrets[..], &renewed[..]);
+        let written = sqlx::query_file!("sql/queries/secret/agent.sql", agent.id, read as _, keys.id(), renewed as _)
             .execute(&mut *connection)
             .await?;
-        renewed += usize::from(written.rows_affected() == 1);
+        rows += usize::from(written.rows_affected() == 1);
     }
-    Ok(renewed)
+    Ok(rows)
 }
 
-impl Sealed {
-    /// The secrets, sealed with the first key, in the order of their contexts. `None`: they are sealed with a key that we
-    /// don't have, or can't be opened.
+impl EncryptedRow {
+    /// The secrets, encrypted with the first key. `contexts` are in the order of the secrets. Returns `None` if we
+    /// don't have the key of the row, or if a secret can't be decrypted.
     fn re_encrypted(&self, keys: &SecretKeys, contexts: Vec<SecretContext>) -> Option<Vec<Option<Vec<u8>>>> {
         if !keys.decrypts(&self.key_id) {
             return None;
         }
-        let anew = |(sealed, context): (&Option<Vec<u8>>, SecretContext)| {
-            let anew =
-                |sealed| keys.decrypt(&context, &self.key_id, sealed).map(|secret| keys.encrypt(&context, &secret));
-            sealed.as_deref().map(anew).transpose()
+        let renew = |(secret, context): (&Option<Vec<u8>>, SecretContext)| {
+            let renew =
+                |secret| keys.decrypt(&context, &self.key_id, secret).map(|secret| keys.encrypt(&context, &secret));
+            secret.as_deref().map(renew).transpose()
         };
-        let anew: Result<_, SecretError> = self.secrets.iter().zip(contexts).map(anew).collect();
-        anew.inspect_err(
-            |error| tracing::error!(%error, id = %self.id, "a stored secret can't be opened; give it anew"),
-        )
-        .ok()
+        let renewed: Result<_, SecretError> = self.secrets.iter().zip(contexts).map(renew).collect();
+        renewed
+            .inspect_err(
+                |error| tracing::error!(%error, id = %self.id, "a stored secret can't be decrypted; set it again"),
+            )
+            .ok()
     }
 }
 
-/// Does that beside the beginning of a process; what fails is told, and done at the next start.
+/// Re-encrypts in a task of its own while the process starts. A failure is logged, and the next start tries again.
 pub fn re_encrypt_in_background(storage: &Storage, keys: &SecretKeys) {
     if keys.others() == 0 {
         return;

@@ -43,7 +43,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
-use batcher::{Batcher, RetryBudget};
+use batcher::{Batcher, Waiter};
 use notifier::Notifier;
 
 /// A handle on the database: a pool, the batches that share commits, and the notifier of workers.
@@ -66,13 +66,13 @@ impl Storage {
         let pool = database::pool(url, max_connections)?;
         Ok(Self {
             ingest: health::Ingest::default(),
-            intake: Batcher::start(pool.clone(), RetryBudget::Carrier, |connection, messages| {
+            intake: Batcher::start(pool.clone(), Waiter::Carrier, |connection, messages| {
                 Box::pin(ingest::flush(connection, messages))
             }),
-            turns: Batcher::start(pool.clone(), RetryBudget::Person, |connection, settlements| {
+            turns: Batcher::start(pool.clone(), Waiter::Contact, |connection, settlements| {
                 Box::pin(turn::flush(connection, settlements))
             }),
-            deliveries: Batcher::start(pool.clone(), RetryBudget::Nobody, |connection, settlements| {
+            deliveries: Batcher::start(pool.clone(), Waiter::Nobody, |connection, settlements| {
                 Box::pin(delivery::flush(connection, settlements))
             }),
             pool,

@@ -1,4 +1,5 @@
-//! Tests a locked table: the carrier gets its answer in time, readiness reports it, and nothing is lost or doubled.
+//! Tests locked tables and rows, used up connections, and messages that a constraint refuses. The carrier gets its
+//! answer in time, readiness reports a blocked database, and no message is lost or stored twice.
 
 use std::time::{Duration, Instant};
 
@@ -7,9 +8,9 @@ use serde_json::{Value, json};
 
 use crate::harness::{ACCOUNT_SID, ADA, AUTH_TOKEN, ECHO, NUMBER, TestApp};
 
-/// The carrier gives up after 15 s; this is when we have answered.
+/// The time within which each webhook must be answered. The carrier stops waiting after 15 s.
 const IN_TIME: Duration = Duration::from_secs(12);
-/// So many webhooks wait at the same time.
+/// How many webhooks wait at the same time.
 const MANY: usize = 150;
 
 fn text(n: usize) -> String {
@@ -30,7 +31,7 @@ async fn readiness(app: &TestApp) -> (u16, Value) {
     (answer.status().as_u16(), answer.json().await.unwrap_or_default())
 }
 
-/// Posts texts at once; how many were answered with which status, and how long the slowest took.
+/// Posts texts at the same time. Returns the statuses without repetitions, and how long the slowest answer took.
 async fn post_all(app: &TestApp, numbers: std::ops::Range<usize>) -> (Vec<u16>, Duration) {
     let began = Instant::now();
     let posting = numbers.map(|n| async move { app.post("messages", &text(n), AUTH_TOKEN).await.status().as_u16() });
@@ -40,7 +41,7 @@ async fn post_all(app: &TestApp, numbers: std::ops::Range<usize>) -> (Vec<u16>, 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_a_table_is_locked_every_webhook_is_refused_in_time_and_afterwards_each_message_is_there_once() {
+async fn while_a_table_is_locked_each_webhook_is_refused_in_time_and_then_each_message_is_stored_once() {
     let app = TestApp::with_agent(ECHO, json!({"first_message": "process"})).await;
     app.without_rate_limits().await;
     assert_eq!(post_all(&app, 0..1).await.0, [200]);
@@ -58,15 +59,15 @@ async fn while_a_table_is_locked_every_webhook_is_refused_in_time_and_afterwards
     assert!(slowest < IN_TIME, "{slowest:?}");
     assert_eq!((ready.0, &ready.1["code"]), (503, &json!("database_blocked")));
     assert_eq!(api_status.as_u16(), 503);
-    // Who comes while the others wait is told in time too.
+    // Webhooks that come while others wait are refused in time too.
     let (statuses, slowest) = post_all(&app, 1..MANY).await;
     assert_eq!(statuses, [503]);
     assert!(slowest < IN_TIME, "{slowest:?}");
-    holder.rollback().await.expect("let go");
+    holder.rollback().await.expect("rolled back");
 
     let began = Instant::now();
     while post_all(&app, 1..MANY).await.0 != [200] {
-        assert!(began.elapsed() < Duration::from_secs(30), "texts are not taken again");
+        assert!(began.elapsed() < Duration::from_secs(30), "texts are not stored again");
     }
     let (stored, different) = (
         app.count("select count(*) from message where direction = 'inbound'").await,
@@ -77,7 +78,7 @@ async fn while_a_table_is_locked_every_webhook_is_refused_in_time_and_afterwards
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn any_table_that_messages_need_may_be_locked() {
+async fn readiness_reports_a_locked_table_if_every_message_needs_it() {
     let needed = [
         "project",
         "carrier_account",
@@ -90,7 +91,7 @@ async fn any_table_that_messages_need_may_be_locked() {
         "turn",
         "inactivity",
     ];
-    // Most texts are stored while one of these is held.
+    // Most messages are stored while one of these is locked.
     let others =
         ["delivery", "attachment", "quarantine", "scheduled_message", "outbound_rate_window", "inbound_rate_window"];
     let all = needed.map(|table| (table, true)).into_iter().chain(others.map(|table| (table, false)));
@@ -108,13 +109,13 @@ async fn any_table_that_messages_need_may_be_locked() {
             true => assert_eq!(ready.1["code"], "database_blocked", "{table}: {ready:?}"),
             false => assert_eq!(ready.0, 200, "{table}: {ready:?}"),
         }
-        holder.rollback().await.expect("let go");
+        holder.rollback().await.expect("rolled back");
     });
     futures::future::join_all(tests).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn when_all_connections_are_taken_webhooks_are_told_in_time() {
+async fn webhooks_are_refused_in_time_while_no_connection_is_free() {
     let app = TestApp::with_agent(ECHO, json!({})).await;
     let mut taken = Vec::new();
     while let Ok(connection) = app.storage.pool().acquire().await {
@@ -129,7 +130,7 @@ async fn when_all_connections_are_taken_webhooks_are_told_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_contacts_locked_session_or_a_client_that_goes_away_leaves_the_process_ready() {
+async fn a_locked_session_of_one_contact_or_a_client_that_disconnects_leaves_the_process_ready() {
     let app = TestApp::with_agent(ECHO, json!({"first_message": "process"})).await;
     app.without_rate_limits().await;
     assert_eq!(post_all(&app, 0..2).await.0, [200]);
@@ -141,21 +142,21 @@ async fn one_contacts_locked_session_or_a_client_that_goes_away_leaves_the_proce
     .execute(&mut *holder)
     .await
     .expect("locked");
-    // A client that goes away before it is answered says nothing of the database.
+    // A client that disconnects before its answer says nothing about the database.
     let form = text(0).replace("SM0", "SM10");
     let posting = app.post("messages", &form, AUTH_TOKEN);
     let _ = tokio::time::timeout(Duration::from_millis(500), posting).await.expect_err("it waits");
     assert_eq!(readiness(&app).await.0, 200);
-    // Nor does one whose session is held, however often it is told so.
+    // Nor does a contact whose session is locked.
     let form = text(0).replace("SM0", "SM11");
     assert_eq!(app.post("messages", &form, AUTH_TOKEN).await.status(), 503);
     assert_eq!(readiness(&app).await.0, 200);
-    holder.rollback().await.expect("let go");
+    holder.rollback().await.expect("rolled back");
     assert_eq!(app.post("messages", &form, AUTH_TOKEN).await.status(), 200);
 }
 
 #[tokio::test]
-async fn what_a_constraint_refuses_is_kept_in_quarantine() {
+async fn a_message_that_the_database_refuses_is_quarantined() {
     let app = TestApp::with_agent(ECHO, json!({"first_message": "process"})).await;
     app.sql("alter table message add constraint nobody_is_rude check (body <> 'rude')").await;
     app.sql("alter table message add constraint nobody_divides_by_zero check (body <> 'zero' or 1 / (length(body) - 4) > 0)").await;
@@ -174,7 +175,7 @@ async fn what_a_constraint_refuses_is_kept_in_quarantine() {
         form.extend_pairs(pairs.iter());
         form.finish()
     };
-    // Together with one that is as it should be, and again, as a carrier would that is unsure.
+    // They come together with a valid message, and twice, as from a carrier that missed the answers.
     for _ in 0..2 {
         let good = form(&[("MessageSid", "SM9"), ("From", "+14155550103")]);
         let all = odd.iter().map(|pairs| form(pairs)).chain([good]);

@@ -10,10 +10,10 @@ use crate::process_harness::{ExpectedReplies, ProcessHarness, Rng, setting};
 /// Lets one process die at one point, and starts it again.
 async fn die_at(harness: &mut ProcessHarness, point: &'static str, rng: &mut Rng, inside: bool) {
     // Some points are only reached when the carrier is unsure or its webhooks are lost.
-    let rare = point.starts_with("reconcile.") || point.starts_with("read_back.");
+    let rare = point.starts_with("reconcile.") || point.starts_with("backfill.");
     let serves = inside || point.starts_with("intake.") || point.starts_with("status.");
     harness.simulator.report_statuses(!point.starts_with("reconcile."));
-    harness.simulator.lose_webhooks(point.starts_with("read_back."));
+    harness.simulator.lose_webhooks(point.starts_with("backfill."));
     match point {
         "reconcile.in_commit" => harness.simulator.plan_faults([Fault::AcceptThen500; 12]),
         // Now and then the carrier has accepted, and we certainly don't know yet.

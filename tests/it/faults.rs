@@ -1,5 +1,5 @@
-//! Tests one fault at a time with real processes: cut connections, a database that is gone, full, silent or read-only, and
-//! workers that sleep through their lease.
+//! Tests one fault at a time with real processes: lost connections, a database that has crashed, does not answer, is
+//! read-only or refuses connections, clocks that differ, and processes that are suspended.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use crate::harness::{ADA, NUMBER, pooled};
 use crate::process_harness::{ExpectedReplies, ProcessHarness, Texted};
 use crate::proxy::Cut;
 
-/// A text that is noted for the verdict.
+/// Sends a text and adds it to the expected replies. Returns whether it was acknowledged.
 async fn say(harness: &ProcessHarness, expected_replies: &mut ExpectedReplies, body: &str) -> bool {
     let texted = harness.simulator.say(ADA, NUMBER, body).await;
     let acknowledged = texted.webhook_status == Some(200) && texted.error.is_none();
@@ -24,13 +24,13 @@ async fn say(harness: &ProcessHarness, expected_replies: &mut ExpectedReplies, b
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_is_cut_at_any_moment_loses_no_message() {
+async fn a_connection_that_is_lost_at_any_step_loses_no_message() {
     let mut harness = ProcessHarness::start("cuts").await;
     harness.open(2, ProcessHarness::echo()).await;
     let (mut expected_replies, mut cuts) = (ExpectedReplies::default(), 0);
     for cut in [Cut::Before, Cut::During, Cut::After] {
-        // What each statement alone says, with the length before it in a row's field the type too, and in an array of one its
-        // bounds.
+        // Bytes that only one statement sends: a value with its length before it. A field of a composite type also has
+        // its type before it, and an array of one item also has its bounds.
         for (step, words) in [
             ("locking a contact", "\0\0\0\x19\0\0\0\x22SM"),
             ("storing a message", "\0\0\0\x19\0\0\0\x04text"),
@@ -43,9 +43,10 @@ async fn a_connection_that_is_cut_at_any_moment_loses_no_message() {
             harness.to_database.until_cut(cuts).await;
         }
     }
-    // Only the carrier's list can tell what became of the next ones.
+    // Without status callbacks, only the carrier's list shows whether it accepted the next messages.
     harness.simulator.report_statuses(false);
-    // The call that hands a text over: refused before a byte, taken or not, and taken with the answer lost.
+    // The call that sends a message fails before the carrier gets it, while the carrier works on it, or after the
+    // carrier accepted it, when the answer is lost.
     for (count, cut) in [Cut::Before, Cut::During, Cut::After].into_iter().enumerate() {
         harness.to_carrier.cut("POST /2010-04-01/Accounts/", cut);
         assert!(say(&harness, &mut expected_replies, &format!("{cut:?} the call")).await);
@@ -56,26 +57,26 @@ async fn a_connection_that_is_cut_at_any_moment_loses_no_message() {
     verdict.must_be_clean("cut proxies");
 }
 
-/// What may happen to a database, and how it ends.
+/// A fault of the database.
 #[derive(Debug, Clone, Copy)]
-enum Trouble {
-    Gone,
-    Mute,
+enum DatabaseFault {
+    Crashed,
+    Unresponsive,
     ReadOnly,
     NoConnections,
-    TableHeld,
+    TableLocked,
 }
 
-impl Trouble {
-    /// Lets it happen; gives what must be kept meanwhile.
-    async fn begin(self, harness: &mut ProcessHarness) -> Vec<PgConnection> {
+impl DatabaseFault {
+    /// Starts the fault. Returns the connections that must stay open until it ends.
+    async fn start(self, harness: &mut ProcessHarness) -> Vec<PgConnection> {
         match self {
-            Self::Gone => {
+            Self::Crashed => {
                 let postgres = harness.postgres.take().expect("it runs");
                 tokio::task::spawn_blocking(move || postgres.crash()).await.expect("crashed");
                 Vec::new()
             }
-            Self::Mute => {
+            Self::Unresponsive => {
                 harness.to_database.block();
                 Vec::new()
             }
@@ -90,7 +91,7 @@ impl Trouble {
                 harness.sql_elsewhere(cut).await;
                 Vec::new()
             }
-            Self::TableHeld => {
+            Self::TableLocked => {
                 let mut holder = PgConnection::connect(&harness.url).await.expect("a connection");
                 let lock = "begin; lock table textback.message in access exclusive mode";
                 sqlx::raw_sql(lock).execute(&mut holder).await.expect("held");
@@ -99,10 +100,11 @@ impl Trouble {
         }
     }
 
+    /// Ends the fault.
     async fn end(self, harness: &mut ProcessHarness) {
         match self {
-            Self::Gone => harness.crash_database().await,
-            Self::Mute => harness.to_database.unblock(),
+            Self::Crashed => harness.crash_database().await,
+            Self::Unresponsive => harness.to_database.unblock(),
             Self::ReadOnly => {
                 harness
                     .sql("begin read write; alter role current_user reset default_transaction_read_only; commit")
@@ -110,13 +112,13 @@ impl Trouble {
                 harness.cut_connections().await;
             }
             Self::NoConnections => harness.sql_elsewhere("alter database textback allow_connections true").await,
-            Self::TableHeld => {}
+            Self::TableLocked => {}
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_in_trouble_is_told_and_everybody_works_again_after_it() {
+async fn readiness_reports_a_fault_of_the_database_and_all_processes_work_again_after_it() {
     let mut harness = ProcessHarness::start("troubles").await;
     harness.open(2, ProcessHarness::echo()).await;
     let mut expected_replies = ExpectedReplies::default();
@@ -127,73 +129,81 @@ async fn a_database_in_trouble_is_told_and_everybody_works_again_after_it() {
             break id.to_owned();
         }
     };
-    for trouble in [Trouble::Gone, Trouble::Mute, Trouble::ReadOnly, Trouble::NoConnections, Trouble::TableHeld] {
-        let held = trouble.begin(&mut harness).await;
-        // Who reads what is held takes all connections of the API. By one client: making one takes so long that the first of 64 would have
-        // given up before the last.
+    for fault in [
+        DatabaseFault::Crashed,
+        DatabaseFault::Unresponsive,
+        DatabaseFault::ReadOnly,
+        DatabaseFault::NoConnections,
+        DatabaseFault::TableLocked,
+    ] {
+        let held = fault.start(&mut harness).await;
+        // Readers of the locked table take all connections of the API. They share one client, because making a client
+        // takes so long that the first of 64 would stop waiting before the last one starts.
         let client = reqwest::Client::new();
-        let readers = (0..if matches!(trouble, Trouble::TableHeld) { 64 } else { 0 }).map(|_| {
+        let readers = (0..if matches!(fault, DatabaseFault::TableLocked) { 64 } else { 0 }).map(|_| {
             let url = format!("http://{}/v1/sessions/{session}/messages", harness.api);
             tokio::spawn(client.get(url).bearer_auth(&harness.key).send())
         });
         let readers: Vec<_> = readers.collect();
-        let during = format!("during {trouble:?}");
+        let during = format!("during {fault:?}");
         let (acknowledged, (ready, code)) =
             tokio::join!(say(&harness, &mut expected_replies, &during), harness.unreadiness());
-        assert!(!acknowledged, "{trouble:?}");
-        let wanted = match trouble {
-            Trouble::ReadOnly => "database_read_only",
-            Trouble::TableHeld => "database_blocked",
-            Trouble::Gone | Trouble::Mute | Trouble::NoConnections => "database_unavailable",
+        assert!(!acknowledged, "{fault:?}");
+        let wanted = match fault {
+            DatabaseFault::ReadOnly => "database_read_only",
+            DatabaseFault::TableLocked => "database_blocked",
+            DatabaseFault::Crashed | DatabaseFault::Unresponsive | DatabaseFault::NoConnections => {
+                "database_unavailable"
+            }
         };
-        assert_eq!((ready, code.as_str()), (503, wanted), "{trouble:?}");
+        assert_eq!((ready, code.as_str()), (503, wanted), "{fault:?}");
         drop(held);
-        trouble.end(&mut harness).await;
+        fault.end(&mut harness).await;
         for reader in readers {
             let status = reader.await.expect("no panic").expect("an answer").status();
             assert!([200, 503].contains(&status.as_u16()), "{status}");
         }
         harness.until_ready().await;
-        // No process was restarted.
-        assert!(say(&harness, &mut expected_replies, &format!("after {trouble:?}")).await);
+        // The same processes work again. None was restarted.
+        assert!(say(&harness, &mut expected_replies, &format!("after {fault:?}")).await);
         let verdict = expected_replies.verdict(&harness).await;
-        println!("{trouble:?}: {verdict}");
-        verdict.must_be_clean(&format!("{trouble:?}"));
+        println!("{fault:?}: {verdict}");
+        verdict.must_be_clean(&format!("{fault:?}"));
     }
     for process in harness.work.iter_mut().chain(&mut harness.serve) {
-        assert!(process.runs(), "no process dies of its database");
+        assert!(process.runs(), "no process ends because of the database");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_first_texts_at_once_meet_four_workers() {
+async fn a_hundred_new_contacts_at_once_get_one_reply_and_one_session_each() {
     let mut harness = ProcessHarness::start("hundred").await;
     harness.open(4, ProcessHarness::echo()).await;
-    let mut told = harness.phones(100, 1, Duration::ZERO);
-    let (mut expected_replies, mut hers) = (ExpectedReplies::default(), Vec::new());
-    while let Some(texted) = told.recv().await {
+    let mut texts = harness.phones(100, 1, Duration::ZERO);
+    let (mut expected_replies, mut sent) = (ExpectedReplies::default(), Vec::new());
+    while let Some(texted) = texts.recv().await {
         expected_replies.note(texted);
     }
     let at_once = (0..100).map(|n| {
-        let (simulator, body) = (harness.simulator.clone(), format!("hers {n}"));
+        let (simulator, body) = (harness.simulator.clone(), format!("sent {n}"));
         async move { (simulator.say(ADA, NUMBER, &body).await.webhook_status, body) }
     });
     for (status, body) in futures::future::join_all(at_once).await {
         assert_eq!(status, Some(200));
-        hers.push(body);
+        sent.push(body);
     }
     let verdict = expected_replies.verdict(&harness).await;
     let until = Instant::now() + Duration::from_secs(20);
     loop {
-        // They came at once, so that their order is anybody's: each has its answer once.
+        // They came at the same time, so they have no order. Each has one answer.
         let received = harness.simulator.received(ADA, NUMBER);
         let mut answers: Vec<&str> = received.iter().flat_map(|reply| reply.split('|')).collect();
         answers.sort_unstable();
-        hers.sort_unstable();
-        if answers == hers {
+        sent.sort_unstable();
+        if answers == sent {
             break;
         }
-        assert!(answers.len() < hers.len() && Instant::now() < until, "{answers:?}");
+        assert!(answers.len() < sent.len() && Instant::now() < until, "{answers:?}");
         tokio::task::yield_now().await;
     }
     assert_eq!(verdict.acknowledged, 100);
@@ -202,11 +212,11 @@ async fn a_hundred_first_texts_at_once_meet_four_workers() {
     assert_eq!(
         sessions["items"].as_array().map(Vec::len),
         Some(101),
-        "one each, and one of the hundred that are Ada's"
+        "one session for each contact, and one for the hundred texts of Ada"
     );
 }
 
-/// What gives a process another clock, and the monotonic one of everybody.
+/// The variables that give a process another clock. Its monotonic clock does not change.
 #[cfg(target_os = "linux")]
 fn clock(offset: &str) -> Vec<(&'static str, String)> {
     let folders = std::fs::read_dir("/usr/lib").expect("a folder").flatten().map(|entry| entry.path());
@@ -231,15 +241,15 @@ async fn workers_whose_clocks_are_five_minutes_apart_agree() {
     for offset in ["-150s", "+150s"] {
         harness.variables = clock(offset);
         let (worker, doctor) = (harness.start_work(&[]), harness.doctor());
-        assert!(doctor.contains("150 s apart"), "the clock is another one: {doctor}");
+        assert!(doctor.contains("150 s apart"), "the clock was not changed: {doctor}");
         harness.work.push(worker);
     }
-    let mut told = harness.phones(24, 20, Duration::from_millis(50));
+    let mut texts = harness.phones(24, 20, Duration::from_millis(50));
     let (mut expected_replies, mut count) = (ExpectedReplies::default(), 0);
-    while let Some(texted) = told.recv().await {
+    while let Some(texted) = texts.recv().await {
         expected_replies.note(texted);
         count += 1;
-        // Each one dies once, and what it held waits for the end of its lease by the database's clock.
+        // Each worker is killed once. Its jobs wait until their leases end by the clock of the database.
         if count % 160 == 0 {
             let offset = ["-150s", "+150s"][count / 160 % 2];
             harness.variables = clock(offset);
@@ -253,7 +263,7 @@ async fn workers_whose_clocks_are_five_minutes_apart_agree() {
     verdict.must_be_clean("clocks");
 }
 
-/// A service that answers so late, and the agent that it is.
+/// A service that answers after so many seconds, and the agent that calls it.
 async fn late_service(seconds: u64) -> (MockServer, Value) {
     let service = MockServer::start().await;
     let answer = ResponseTemplate::new(200).set_body_json(json!({"messages": ["at last"]}));
@@ -268,19 +278,19 @@ async fn late_service(seconds: u64) -> (MockServer, Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_agent_that_takes_twenty_seconds_outlives_its_lease_of_three() {
+async fn a_lease_of_three_seconds_is_renewed_for_an_agent_that_takes_twenty() {
     let (service, agent) = late_service(20).await;
     let mut harness = ProcessHarness::start("late").await;
     harness.variables.push(("TEXTBACK_ALLOW_HOSTS", "127.0.0.0/8".to_owned()));
     harness.open(2, agent).await;
     assert_eq!(harness.simulator.say(ADA, NUMBER, "hi").await.webhook_status, Some(200));
     assert_eq!(harness.simulator.until_received(ADA, NUMBER, 1).await, ["at last"]);
-    assert_eq!(service.received_requests().await.expect("recorded").len(), 1, "nobody else asked meanwhile");
+    assert_eq!(service.received_requests().await.expect("recorded").len(), 1, "no other worker called it meanwhile");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopping_worker_releases_its_turn_within_seconds() {
-    // So late, and a lease so long, that nobody gets its answer by waiting.
+    // The service answers so late, and the lease is so long, that waiting would not give the contact an answer in time.
     let (service, agent) = late_service(50).await;
     let mut harness = ProcessHarness::start("handover").await;
     harness.variables.push(("TEXTBACK_ALLOW_HOSTS", "127.0.0.0/8".to_owned()));
@@ -295,16 +305,16 @@ async fn a_stopping_worker_releases_its_turn_within_seconds() {
     Mock::given(wiremock::matchers::any()).respond_with(answer).mount(&service).await;
     let stopping = harness.work.remove(0);
     harness.work.push(harness.start_work(&[]));
-    let told = std::time::Instant::now();
+    let signalled = Instant::now();
     stopping.tell(Signal::SIGTERM);
     let code = tokio::task::spawn_blocking(|| stopping.ended()).await.expect("no panic");
     assert_eq!(harness.simulator.until_received(ADA, NUMBER, 1).await, ["at once"]);
-    assert_eq!(code, Some(0), "it ends in good order");
-    assert!(told.elapsed() < Duration::from_secs(15), "{:?}", told.elapsed());
+    assert_eq!(code, Some(0), "the worker ends without an error");
+    assert!(signalled.elapsed() < Duration::from_secs(15), "{:?}", signalled.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_sleeps_through_its_lease_changes_nothing_when_it_wakes() {
+async fn a_worker_that_is_suspended_past_its_lease_writes_nothing_when_it_resumes() {
     let (service, agent) = late_service(2).await;
     let mut harness = ProcessHarness::start("zombie").await;
     harness.variables.push(("TEXTBACK_ALLOW_HOSTS", "127.0.0.0/8".to_owned()));
@@ -321,24 +331,24 @@ async fn a_worker_that_sleeps_through_its_lease_changes_nothing_when_it_wakes() 
     until_called(2).await;
     harness.work[0].tell(Signal::SIGCONT);
     assert_eq!(harness.simulator.until_received(ADA, NUMBER, 1).await, ["at last"]);
-    // The next text finds both awake, and the first one's late answer nowhere.
+    // Both workers run when the next text comes, and the late answer of the first worker was not written.
     assert_eq!(harness.simulator.say(ADA, NUMBER, "and now?").await.webhook_status, Some(200));
     assert_eq!(harness.simulator.until_received(ADA, NUMBER, 2).await, ["at last"; 2]);
     let requests = service.received_requests().await.expect("recorded");
     let ids: Vec<_> = requests.iter().map(|request| request.headers["webhook-id"].to_str().expect("text")).collect();
-    assert_eq!((ids[0] == ids[1], ids[1] == ids[2], ids.len()), (true, false, 3), "one id over both attempts");
+    assert_eq!((ids[0] == ids[1], ids[1] == ids[2], ids.len()), (true, false, 3), "both attempts have one id");
 }
 
-/// A laptop that sleeps, a machine that is moved: the worker has a claim, and when it wakes another has sent the text.
+/// A machine may be suspended or moved. When this worker resumes, another worker has sent the message that it claimed.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_sleeps_between_its_claim_and_its_call_sends_nothing_when_it_wakes() {
+async fn a_worker_that_is_suspended_between_claim_and_call_sends_nothing_when_it_resumes() {
     let mut harness = ProcessHarness::start("sleeper").await;
     harness.open(0, ProcessHarness::echo()).await;
     harness.work.push(harness.start_work(&[("TEXTBACK_FAILPOINT", "delivery.after_claim:1:0:stop")]));
     assert_eq!(harness.simulator.say(ADA, NUMBER, "hi").await.webhook_status, Some(200));
     let until = Instant::now() + Duration::from_secs(20);
     while !harness.work[0].is_halted() {
-        assert!(Instant::now() < until, "it does not sleep");
+        assert!(Instant::now() < until, "the worker does not stop");
         tokio::task::yield_now().await;
     }
     harness.work.push(harness.start_work(&[]));
@@ -351,14 +361,14 @@ async fn a_worker_that_sleeps_between_its_claim_and_its_call_sends_nothing_when_
         expected_replies.note(Texted { from: ADA.to_owned(), body, acknowledged });
     }
     let verdict = expected_replies.verdict(&harness).await;
-    verdict.must_be_clean("a worker that slept");
+    verdict.must_be_clean("a worker that was suspended");
     let received = harness.simulator.received(ADA, NUMBER);
     assert_eq!(received.iter().filter(|text| *text == "hi").count(), 1, "{received:?}");
 }
 
-/// A machine that sleeps while its transaction holds the lock of a contact.
+/// The machine is suspended while its transaction holds the lock of a contact.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_that_stops_in_mid_transaction_keeps_a_contact_waiting_for_less_than_five_seconds() {
+async fn a_process_that_is_suspended_in_a_transaction_delays_its_contact_for_less_than_five_seconds() {
     let mut harness = ProcessHarness::start("stopped-in-transaction").await;
     harness.open(1, ProcessHarness::echo()).await;
     assert_eq!(harness.simulator.say(ADA, NUMBER, "hi").await.webhook_status, Some(200));
@@ -388,7 +398,7 @@ async fn a_process_that_stops_in_mid_transaction_keeps_a_contact_waiting_for_les
     assert!(waited < Duration::from_secs(5), "{waited:?}");
     assert!(waited > Duration::from_secs(1), "the stopped process held no lock: {waited:?}");
 
-    // Its transaction is gone when it wakes, with a message that was never acknowledged, and it goes on.
+    // When it resumes, its transaction was rolled back, with a message that was never acknowledged. It works again.
     stopping.tell(Signal::SIGCONT);
     harness.until_ready().await;
     assert_eq!(harness.simulator.say(ADA, NUMBER, "three").await.webhook_status, Some(200));

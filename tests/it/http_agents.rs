@@ -234,13 +234,13 @@ async fn addresses_that_are_not_for_agents_are_refused() {
     for url in ["https://8.8.8.8/x", "https://nobody.invalid/", "http://127.0.0.1:9/x"] {
         app.ok(Method::POST, "/v1/agents", Some(json!({"name": url, "kind": "http", "url": url}))).await;
     }
-    for misfit in [
+    for inconsistent in [
         json!({"name": "a", "kind": "http"}),
         json!({"name": "a", "kind": "script"}),
         json!({"name": "a", "kind": "http", "url": "https://example.com/", "source": ECHO}),
         json!({"name": "a", "kind": "script", "url": "https://example.com/", "source": ECHO}),
     ] {
-        let refused = app.refused(Method::POST, "/v1/agents", Some(misfit)).await;
+        let refused = app.refused(Method::POST, "/v1/agents", Some(inconsistent)).await;
         assert_eq!(refused, (422, "agent_kind_misfit".to_owned()));
     }
 }

@@ -212,7 +212,7 @@ async fn work_of_every_kind_that_is_due_and_not_claimed_is_told_of() {
     }
     let kinds = |all: Vec<health::Unclaimed>| all.into_iter().map(|one| one.kind.as_str()).collect::<Vec<_>>();
     let all = health::unclaimed(&mut *crate::harness::pooled(&app.storage).await, 120.0).await.expect("a list");
-    assert_eq!(kinds(all), ["inactivity", "number", "read_back", "scheduled_message", "turn", "unknown"]);
+    assert_eq!(kinds(all), ["backfill", "inactivity", "number", "scheduled_message", "turn", "unknown"]);
     assert!(
         health::unclaimed(&mut *crate::harness::pooled(&app.storage).await, 200.0).await.expect("a list").is_empty(),
         "not for so long"
@@ -221,7 +221,7 @@ async fn work_of_every_kind_that_is_due_and_not_claimed_is_told_of() {
     let all = health::unclaimed(&mut *crate::harness::pooled(&app.storage).await, 120.0).await.expect("a list");
     assert_eq!(
         kinds(all),
-        ["inactivity", "number", "read_back", "scheduled_message", "unknown"],
+        ["backfill", "inactivity", "number", "scheduled_message", "unknown"],
         "one works at the turn"
     );
 }

@@ -70,7 +70,7 @@ async fn new_credentials_during_a_re_encryption_are_not_overwritten() {
     let Credentials::Twilio(credentials) = &mut account.credentials;
     credentials.auth_token = "given-since".to_owned().into();
     Accounts::new(app.storage.clone(), both).put(&account).await.expect("written");
-    let late = sqlx::query(include_str!("../../sql/queries/seal/account.sql"))
+    let late = sqlx::query(include_str!("../../sql/queries/secret/account.sql"))
         .bind(project_id)
         .bind(&read.0)
         .bind(new.id())

@@ -1,24 +1,9 @@
 //! Refuses the retired words of `docs/glossary.md` in the names of code, tables, metrics and the API.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::source::{self, Kind, Token};
 use crate::tidy::files;
-
-/// Folders where retired words are left, with the most (file, name) pairs that may be left in each. The numbers only
-/// shrink: lower one when the words of its folder are replaced, and remove it at zero.
-const LEFT: [(&str, usize); 10] = [
-    ("benches/inactivity.rs", 1),
-    ("openapi/", 1),
-    ("sql/invariants/", 1),
-    ("sql/queries/", 2),
-    ("src/cli/", 2),
-    ("src/domain/", 2),
-    ("src/http/", 8),
-    ("src/jobs/", 3),
-    ("src/storage/", 27),
-    ("tests/it/", 5),
-];
 
 /// What the third column of the glossary's table says about a retired word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,29 +146,13 @@ fn all_files() -> Vec<(String, String)> {
 #[test]
 fn no_name_has_a_retired_word() {
     let glossary = Glossary::read();
-    let mut left: BTreeMap<&str, BTreeSet<(String, String)>> = BTreeMap::new();
     let mut refused = BTreeSet::new();
     for (path, text) in all_files() {
         for (name, is_function) in names_of(&path, &text) {
-            let Some(retired) = glossary.refuses(&name, is_function) else { continue };
-            match LEFT.iter().find(|(folder, _)| path.starts_with(folder)) {
-                Some((folder, _)) => {
-                    left.entry(folder).or_default().insert((path.clone(), name));
-                }
-                None => {
-                    refused.insert(format!("{path}: {name} has {:?}: {}", retired.words, retired.instead));
-                }
+            if let Some(retired) = glossary.refuses(&name, is_function) {
+                refused.insert(format!("{path}: {name} has {:?}: {}", retired.words, retired.instead));
             }
         }
-    }
-    for (folder, most) in LEFT {
-        let names = left.get(folder).map_or(0, BTreeSet::len);
-        assert!(
-            names <= most,
-            "{folder} has {names} names with retired words, and had {most}: {:#?}",
-            left.get(folder)
-        );
-        println!("{folder}: {names} of {most} names are left");
     }
     assert!(
         refused.is_empty(),

@@ -37,7 +37,7 @@ begin
              where detached_at is null and check_at <= now() and (leased_until is null or leased_until < now())
                and project_id <> all (excluded_ids)
              order by check_at limit most)
-        when 'read_back' then array(
+        when 'backfill' then array(
             select id from number
              where detached_at is null and backfill_at <= now() and project_id <> all (excluded_ids)
              order by backfill_at limit most)

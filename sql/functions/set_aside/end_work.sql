@@ -32,7 +32,7 @@ begin
     elsif work = 'number' then
         update number set check_at = now() + interval '1 hour', lease_token = null, leased_until = null
          where id = of_row and (leased_until is null or leased_until < now() or lease_token = by_token);
-    elsif work = 'read_back' then
+    elsif work = 'backfill' then
         update number set backfill_at = now() + interval '1 hour' where id = of_row;
     end if;
     return found;

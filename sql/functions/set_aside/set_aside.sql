@@ -14,7 +14,7 @@ begin
             union all
             select project_id from scheduled_message where set_aside.work = 'scheduled_message' and id = of_row
             union all
-            select project_id from number where set_aside.work in ('number', 'read_back') and id = of_row) owner
+            select project_id from number where set_aside.work in ('number', 'backfill') and id = of_row) owner
     on conflict on constraint unreadable_row_pk do update
        set times = known.times + 1, last_at = now(), why = excluded.why;
     return true;

@@ -94,7 +94,7 @@ pub async fn run(options: Options) -> Done {
 /// Checks the database. Returns whether the other checks can use it.
 async fn check_database(storage: &Storage, url: &str, findings: &mut Findings) -> bool {
     if let Err(error) = database::check_suits(url).await {
-        let repair = Unsuitable::of(&error).map_or("is DATABASE_URL right?", Unsuitable::mend);
+        let repair = Unsuitable::of(&error).map_or("is DATABASE_URL right?", Unsuitable::repair);
         findings.bad("database", &text_of(&error), repair);
         findings.skipped("the rest", "can't be checked over such connections");
         return false;
@@ -107,7 +107,7 @@ async fn check_database(storage: &Storage, url: &str, findings: &mut Findings) -
             let error = database::reason(storage.pool(), error).await;
             let is_denied = error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("42501"));
             let repair = match Unsuitable::of(&error) {
-                Some(unsuitable) => unsuitable.mend(),
+                Some(unsuitable) => unsuitable.repair(),
                 None if is_denied => "as the owner of the database: grant connect on database … to its role",
                 None => "is the database running, and is DATABASE_URL right?",
             };
@@ -144,7 +144,7 @@ async fn check_readiness(storage: &Storage, findings: &mut Findings) -> bool {
         health::NotReady::ReadOnly => ("database", "set DATABASE_URL to the primary server", true),
         health::NotReady::Blocked(_) => ("tables", health::END_THE_HOLDER, true),
         health::NotReady::NotClaimable { .. } => ("work", "the log of that process says why", true),
-        health::NotReady::Unsuitable(unsuitable) => ("database", unsuitable.mend(), false),
+        health::NotReady::Unsuitable(unsuitable) => ("database", unsuitable.repair(), false),
         health::NotReady::Database(_) => ("database", "is the database running, and is DATABASE_URL right?", false),
         health::NotReady::Rights { .. } | health::NotReady::Schema { .. } | health::NotReady::Functions { .. } => {
             ("schema", "run: textback migrate", false)

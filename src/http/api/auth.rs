@@ -57,7 +57,7 @@ const KNOWN_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// Checks the key of each request. Clones share one state and are cheap.
 #[derive(Clone)]
-pub struct Gate {
+pub struct Authenticator {
     storage: Storage,
     guesses: FailedAttempts,
     /// The hashes of keys that were valid.
@@ -66,8 +66,8 @@ pub struct Gate {
     guessed: Arc<Semaphore>,
 }
 
-impl Gate {
-    /// A gate without known keys.
+impl Authenticator {
+    /// An authenticator that knows no key yet.
     pub fn new(storage: Storage) -> Self {
         Self {
             storage,
@@ -79,7 +79,7 @@ impl Gate {
     }
 
     /// Finds the key of a request.
-    pub async fn admit(&self, request: &Request) -> Result<Key, Problem> {
+    pub async fn key_of(&self, request: &Request) -> Result<Key, Problem> {
         let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token =
             given.and_then(|given| given.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
@@ -136,7 +136,7 @@ fn too_many_wrong_keys() -> Problem {
     Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_wrong_keys", told).retry_after(WAIT_SECONDS)
 }
 
-/// The key that the gate found.
+/// The key that the authenticator found.
 async fn authenticate(request: &Request, _: Bearer) -> poem::Result<Key> {
     request.extensions().get::<Key>().cloned().ok_or_else(|| Problem::key_missing().into())
 }

@@ -87,8 +87,8 @@ impl Api {
     ///
     /// It applies to the project's numbers at once: messages that wait for a registration are sent if none is required any
     /// more.
-    #[oai(path = "/countries/:iso2", method = "patch", operation_id = "rule_country")]
-    async fn rule(
+    #[oai(path = "/countries/:iso2", method = "patch", operation_id = "set_country_policy")]
+    async fn set_policy(
         &self,
         state: Data<&ApiState>,
         caller: Caller,

@@ -24,9 +24,9 @@ impl<T: Type + ParseFromJSON + ToJSON> List<T> {
     }
 }
 
-/// The limit that was asked for, or the usual one.
-pub fn limit(asked: Option<u32>) -> Result<u32, Problem> {
-    let limit = asked.unwrap_or(pagination::DEFAULT_LIMIT);
+/// The limit that was requested, or the default.
+pub fn limit(requested: Option<u32>) -> Result<u32, Problem> {
+    let limit = requested.unwrap_or(pagination::DEFAULT_LIMIT);
     if (1..=pagination::HIGHEST_LIMIT).contains(&limit) {
         Ok(limit)
     } else {
@@ -37,9 +37,9 @@ pub fn limit(asked: Option<u32>) -> Result<u32, Problem> {
     }
 }
 
-/// The position that was asked for.
-pub fn cursor<P: FromStr>(asked: Option<String>) -> Result<Option<P>, Problem> {
-    match asked.filter(|cursor| !cursor.is_empty()) {
+/// The position that was requested.
+pub fn cursor<P: FromStr>(requested: Option<String>) -> Result<Option<P>, Problem> {
+    match requested.filter(|cursor| !cursor.is_empty()) {
         None => Ok(None),
         Some(cursor) => pagination::read_cursor(&cursor).map(Some).ok_or_else(|| {
             Problem::invalid(

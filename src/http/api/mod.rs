@@ -21,7 +21,7 @@ use poem::http::Method;
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Route};
 use poem_openapi::{LicenseObject, OpenApi, OpenApiService, Tags};
 
-use auth::Gate;
+use auth::Authenticator;
 
 use crate::agents::AgentRuntime;
 use crate::carriers::Carriers;
@@ -123,10 +123,10 @@ pub fn document_as_json() -> String {
 pub fn add_to(routes: Route, state: ApiState, with_docs: bool) -> Route {
     let service = service();
     let docs = with_docs.then(|| service.swagger_ui());
-    let gate = Gate::new(state.storage.clone());
+    let authenticator = Authenticator::new(state.storage.clone());
     let bounded = service.data(state).around(move |next, request| {
-        let gate = gate.clone();
-        async move { bounded(next, request, &gate).await }
+        let authenticator = authenticator.clone();
+        async move { bounded(next, request, &authenticator).await }
     });
     let routes = routes.nest("/v1", bounded);
     let Some(docs) = docs else { return routes };
@@ -143,8 +143,12 @@ pub fn add_to(routes: Route, state: ApiState, with_docs: bool) -> Route {
 
 /// Checks the key before a byte of the body is read, and reads the body here, so that no request can exceed its memory
 /// limit.
-async fn bounded<E: Endpoint>(next: Arc<E>, mut request: Request, gate: &Gate) -> poem::Result<E::Output> {
-    let key = gate.admit(&request).await.map_err(|refused| match body::is_announced(&request) {
+async fn bounded<E: Endpoint>(
+    next: Arc<E>,
+    mut request: Request,
+    authenticator: &Authenticator,
+) -> poem::Result<E::Output> {
+    let key = authenticator.key_of(&request).await.map_err(|refused| match body::is_announced(&request) {
         true => refused.before_the_body(),
         false => refused,
     })?;

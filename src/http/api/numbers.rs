@@ -265,7 +265,7 @@ impl Api {
             findings.push(Finding {
                 severity: NumberHealthStatus::Blocked,
                 what: format!("the carrier account can't be used: {}", problem.detail()),
-                repair: Some("give it, or the key that sealed it: PUT /v1/carrier, TEXTBACK_SECRET_KEY".to_owned()),
+                repair: Some("give it, or the key that encrypted it: PUT /v1/carrier, TEXTBACK_SECRET_KEY".to_owned()),
             });
         }
         // In the order of their declaration each status is worse than the one before.

@@ -130,16 +130,16 @@ impl Api {
         body: Json<ProjectChanges>,
     ) -> Result<Json<Project>, Problem> {
         let project_id = caller.writer()?;
-        let asked = body.0;
-        if let MaybeUndefined::Value(default) = &asked.default_number
+        let requested = body.0;
+        if let MaybeUndefined::Value(default) = &requested.default_number
             && number::find_by_number(&mut *state.storage.connection().await?, project_id, default).await?.is_none()
         {
             return Err(Problem::invalid("number_not_ours", format!("{default:?} is not a number of this project")));
         }
-        if let MaybeUndefined::Value(countries) = &asked.allowed_countries {
+        if let MaybeUndefined::Value(countries) = &requested.allowed_countries {
             known_countries(&state, project_id, countries).await?;
         }
-        let changes = changes(asked)?;
+        let changes = changes(requested)?;
         Ok(Json(project::change(&mut *state.storage.connection().await?, project_id, &changes).await?.into()))
     }
 }
@@ -160,7 +160,7 @@ async fn known_countries(state: &ApiState, project_id: Uuid, codes: &[String]) -
 }
 
 /// The settings that a request changes, by their names in storage.
-fn changes(asked: ProjectChanges) -> Result<Map<String, Value>, Problem> {
+fn changes(requested: ProjectChanges) -> Result<Map<String, Value>, Problem> {
     let mut changes = Map::new();
     let mut change = |name: &str, value: MaybeUndefined<Value>| match value {
         MaybeUndefined::Undefined => {}
@@ -168,8 +168,8 @@ fn changes(asked: ProjectChanges) -> Result<Map<String, Value>, Problem> {
         MaybeUndefined::Value(value) => _ = changes.insert(name.to_owned(), value),
     };
     let given = |value: Option<Value>| value.map_or(MaybeUndefined::Undefined, MaybeUndefined::Value);
-    change("name", given(asked.name.map(Value::from)));
-    if let Some(limits) = asked.guards {
+    change("name", given(requested.name.map(Value::from)));
+    if let Some(limits) = requested.guards {
         for (name, value) in [
             ("texts_per_contact_per_minute", limits.texts_per_contact_per_minute),
             ("repeats_in_five_minutes", limits.repeats_in_five_minutes),
@@ -179,17 +179,17 @@ fn changes(asked: ProjectChanges) -> Result<Map<String, Value>, Problem> {
         }
     }
     for (limit, value) in [
-        (OutboundLimit::ContactPerHour, asked.outbound_per_contact_per_hour),
-        (OutboundLimit::ContactPerDay, asked.outbound_per_contact_per_day),
-        (OutboundLimit::ProjectPerMinute, asked.outbound_per_project_per_minute),
-        (OutboundLimit::ProjectPerDay, asked.outbound_per_project_per_day),
+        (OutboundLimit::ContactPerHour, requested.outbound_per_contact_per_hour),
+        (OutboundLimit::ContactPerDay, requested.outbound_per_contact_per_day),
+        (OutboundLimit::ProjectPerMinute, requested.outbound_per_project_per_minute),
+        (OutboundLimit::ProjectPerDay, requested.outbound_per_project_per_day),
     ] {
         change(limit.as_str(), given(value.map(Value::from)));
     }
-    change("allowed_countries", value_of(asked.allowed_countries));
-    change("help_message", value_of(asked.help_message));
-    change("default_number", value_of(asked.default_number));
-    let (from, until) = match asked.quiet_hours {
+    change("allowed_countries", value_of(requested.allowed_countries));
+    change("help_message", value_of(requested.help_message));
+    change("default_number", value_of(requested.default_number));
+    let (from, until) = match requested.quiet_hours {
         MaybeUndefined::Undefined => (MaybeUndefined::Undefined, MaybeUndefined::Undefined),
         MaybeUndefined::Null => (MaybeUndefined::Null, MaybeUndefined::Null),
         MaybeUndefined::Value(QuietHours { from, until }) => {

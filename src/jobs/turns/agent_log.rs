@@ -1,12 +1,12 @@
-//! Writes an agent's log lines to textback's log, with a limit for each line and each turn. Keeps the level of each
-//! line.
+//! Writes the log lines of an agent to the log of textback, with their levels. Each line and each turn has a limit.
 
 use serde_json::Value;
 
 use crate::agents::LogLine;
 use crate::domain::bounds;
 
-/// Writes the agent's lines in the span of its turn, until the turn's bytes are used up.
+/// Writes log lines in the span of their turn. `left` is how many bytes the turn may still log; the lines that do not
+/// fit are left out.
 pub(crate) fn write_log(lines: &[LogLine], left: &mut usize) {
     for (n, LogLine { level, text, fields }) in lines.iter().enumerate() {
         let text = bounds::text(text, bounds::LOG_LINE_BYTES / 2);
@@ -39,11 +39,11 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_has_so_many_bytes_for_all_that_its_agent_logs() {
+    fn the_log_lines_of_a_turn_share_one_limit() {
         let mut left = bounds::TURN_LOG_BYTES;
         write_log(&lines(3, 100), &mut left);
         assert_eq!(left, bounds::TURN_LOG_BYTES - 3 * 102, "a text and no fields");
         write_log(&lines(100, 100_000), &mut left);
-        assert_eq!(left, 0, "the rest was left out");
+        assert_eq!(left, 0, "the rest is left out");
     }
 }

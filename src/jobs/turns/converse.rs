@@ -1,4 +1,5 @@
-//! Lets the agent speak: runs `start` in a new session, and `reply` for the messages that wait. Writes nothing itself.
+//! Runs the agent: `start` in a new session, and `reply` for the messages that wait. It only plans the outcome; the
+//! caller stores it.
 
 use serde_json::Value;
 
@@ -12,7 +13,8 @@ use crate::jobs::turns::input::{conversation, turn_input};
 use crate::jobs::turns::messages::Allowance;
 use crate::storage::turn::{Claim, Settlement};
 
-/// Greets, processes or both, as the version says. In a session that our text opened, the text is the greeting.
+/// Runs `start`, `reply` or both, by the `first_message` of the version. In a session that an outbound message opened,
+/// that message is the greeting.
 pub(crate) async fn converse(
     agent: &dyn Agent,
     settings: &AgentSettings,
@@ -37,7 +39,7 @@ pub(crate) async fn converse(
                 FirstMessage::Process => (false, true),
                 FirstMessage::GreetThenProcess => (true, true),
             };
-            // An agent without a greeting answers the message.
+            // Without a greeting, the agent answers the message at once.
             processes = answers || greeting.is_empty();
             if greets {
                 settlement = allowance.say(settlement, MessageKind::Greeting, greeting);
@@ -45,7 +47,7 @@ pub(crate) async fn converse(
         }
         (hangup, sends) = (started.hangup, started.sends);
         if claim.begun_by_agent && (hangup || !sends.is_empty()) {
-            // What an agent's text begins must not begin the next one, and so on for ever.
+            // Otherwise a message of an agent could start a chain of messages without end.
             tracing::warn!(
                 sends = sends.len(),
                 hangup,
@@ -68,7 +70,7 @@ pub(crate) async fn converse(
     Ok((if hangup { settlement.close(CloseReason::AgentEnded) } else { settlement }, sends))
 }
 
-/// What `start` said, else what it left in `conv.state.greet_message`, else the agent's setting.
+/// The texts of `start`, or else `conv.state.greet_message`, or else the greeting of the version.
 fn greeting(started: &Answer, settings: &AgentSettings) -> Vec<String> {
     if !started.texts.is_empty() {
         return started.texts.clone();

@@ -1,4 +1,4 @@
-//! Why a turn has no answer, and what becomes of its messages then. Writes nothing itself.
+//! Why a turn failed, and what happens to its messages. The caller stores that.
 
 use crate::agents::AgentError;
 use crate::domain::bounds;
@@ -7,17 +7,17 @@ use crate::domain::retry::{self, FailedAttempt, Retry};
 use crate::storage::agent::Version;
 use crate::storage::turn::{Claim, Settlement};
 
-/// Why a turn has no answer.
+/// Why a turn failed.
 pub(crate) struct Failure {
     pub(crate) error: String,
     pub(crate) error_message: Option<String>,
     pub(crate) attempt: FailedAttempt,
-    /// Why its messages are skipped if the failure is for good.
+    /// The skip reason of its messages if the turn is not retried.
     pub(crate) skip: SkipReason,
 }
 
 impl Failure {
-    /// What an agent's error means for the turn.
+    /// The failure of a turn whose agent returned an error.
     pub(crate) fn of_agent(error: AgentError, version: &Version) -> Self {
         let most_failures = match &error {
             AgentError::Ours(what) => return Self::of_ours(what.clone()),
@@ -26,8 +26,8 @@ impl Failure {
                     (FailedAttempt::Interrupted { count: 0 }, version.settings.error_message.clone());
                 return Self { attempt, error_message, skip: SkipReason::WorkerLost, ..Self::of_ours(what.clone()) };
             }
-            // A script that can't be read stays unreadable, and one that exceeded a limit would do so again, at the
-            // expense of other scripts.
+            // A retry of an unreadable script would fail again. A script that exceeded a limit would do so again, and
+            // slow down other scripts.
             AgentError::Unusable(_) | AgentError::OverLimit(_) => 1,
             AgentError::Failed(_) => retry::most_failures(version.spec.kind()),
         };
@@ -39,13 +39,13 @@ impl Failure {
         }
     }
 
-    /// A failure that the agent is not to blame for: its messages wait until we work again.
+    /// A failure of textback and not of the agent. The messages wait until textback works again.
     pub(crate) fn of_ours(error: String) -> Self {
         let error = bounds::error(&error);
         Self { error, error_message: None, attempt: FailedAttempt::Ours, skip: SkipReason::AgentFailed }
     }
 
-    /// The process stops while the turn runs.
+    /// The failure of a turn that runs while the process stops.
     pub(crate) fn stopped() -> Self {
         Self { attempt: FailedAttempt::Stopping, ..Self::of_ours("the worker stopped".to_owned()) }
     }
@@ -58,16 +58,18 @@ impl Failure {
         }
     }
 
-    /// What happens to the turn, after this many earlier failures of the agent.
+    /// Whether the turn is retried, after this many earlier failures of the agent.
     pub(crate) fn retry(&self, failures: i32) -> Retry {
         retry::of_turn(self.attempt, failures)
     }
 
-    /// The person gets the agent's error message if there is one, and the session goes on.
+    /// The settlement of a turn that is not retried. The contact gets the error message of the agent, if it has one.
+    /// The session stays open.
     pub(crate) fn settlement(&self, claim: &Claim) -> Settlement {
         let settlement = Settlement::of(claim);
         if claim.waiting.is_empty() {
-            // No message waits: `start` failed in a session that we opened. It runs again with the contact's first message.
+            // No message waits, so `start` failed in a session that an outbound message opened. It runs again with the
+            // first message of the contact.
             return settlement;
         }
         match self.error_message.as_deref().filter(|text| !text.trim().is_empty()) {

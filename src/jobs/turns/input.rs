@@ -1,4 +1,4 @@
-//! What an agent is told of a claimed turn: the conversation so far, and the messages that wait for an answer.
+//! The input of an agent in a claimed turn: the conversation so far, and the messages that wait for an answer.
 
 use crate::agents::{Conversation, HistoryEntry, TurnInput, UserMessage};
 use crate::domain::message::Direction;
@@ -17,20 +17,20 @@ pub(crate) fn conversation(claim: &Claim, env: &'static str) -> Conversation {
         history: claim
             .history
             .iter()
-            .map(|said| HistoryEntry {
-                role: match said.direction {
+            .map(|message| HistoryEntry {
+                role: match message.direction {
                     Direction::Inbound => "user".to_owned(),
                     Direction::Outbound => "agent".to_owned(),
                 },
-                text: said.text.clone(),
-                at: said.at,
+                text: message.text.clone(),
+                at: message.at,
             })
             .collect(),
         media: claim.waiting.iter().flat_map(|message| message.media.as_array().cloned().unwrap_or_default()).collect(),
     }
 }
 
-/// What a claimed turn asks its agent.
+/// The messages that a claimed turn gives its agent.
 pub(crate) fn turn_input(claim: &Claim) -> TurnInput {
     let user_message = |message: &WaitingMessage| UserMessage {
         id: message.id.to_string(),

@@ -1,5 +1,5 @@
-//! Turns what an agent says into messages that the carrier accepts: cut into parts, and limited in number by the
-//! agent's version. Sends nothing.
+//! Plans the messages of a turn: splits the texts of the agent into parts that the carrier accepts, and limits their
+//! number by the agent version. The settlement stores them.
 
 use crate::agents::countries_of;
 use crate::domain::agent::AgentSettings;
@@ -13,7 +13,7 @@ use crate::storage::turn::{PlannedSend, Settlement};
 /// The reason for a `send_sms` beyond the turn's limit.
 const OVER: RefusalReason = RefusalReason::TurnLimitReached;
 
-/// The messages that one turn may still send.
+/// How many messages a turn may still send.
 pub(crate) struct Allowance<'a> {
     settings: &'a AgentSettings,
     left: usize,
@@ -26,8 +26,8 @@ impl<'a> Allowance<'a> {
         Self { settings, left: most, most }
     }
 
-    /// Plans texts according to the agent's version. What exceeds the allowance is cut, and the settlement stores how
-    /// much was cut.
+    /// Plans texts by the settings of the agent version. Texts over the limit are cut, and the settlement stores how
+    /// many characters were cut.
     pub(crate) fn say(&mut self, settlement: Settlement, kind: MessageKind, texts: Vec<String>) -> Settlement {
         let (mut settlement, mut cut) = (settlement, 0);
         for text in texts {
@@ -50,7 +50,7 @@ impl<'a> Allowance<'a> {
         settlement.cut(cut)
     }
 
-    /// Plans a `send_sms`, or records that the turn may not send it.
+    /// Plans the message of a `send_sms`, or stores that the turn may not send it.
     pub(crate) fn send(&mut self, settlement: Settlement, to: String, from: Option<String>, body: &str) -> Settlement {
         let countries = countries_of(&to);
         let refused = match self.left.checked_sub(1) {

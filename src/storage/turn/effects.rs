@@ -1,4 +1,5 @@
-//! What follows from settled turns now and then. Each effect has a statement that runs only if there is something to do.
+//! The further effects of settled turns, which are rare. Each has a statement of its own that runs only if a turn has
+//! the effect.
 
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -11,13 +12,13 @@ use crate::storage::new_id;
 use crate::storage::turn::settle::Decided;
 use crate::storage::turn::settlement::{PlannedSend, Settlement};
 
-/// Writes what else follows from turns that are written.
+/// Writes the further effects of turns that are written.
 pub(super) async fn follow(connection: &mut PgConnection, decided: &[Decided<'_>]) -> Result<(), sqlx::Error> {
     skip_messages(connection, decided).await?;
     store_sends(connection, decided).await?;
     expedite_inactivity(connection, decided).await?;
     close_sessions(connection, decided).await?;
-    go_on(connection, decided).await
+    enqueue_next(connection, decided).await
 }
 
 async fn skip_messages(connection: &mut PgConnection, decided: &[Decided<'_>]) -> Result<(), sqlx::Error> {
@@ -36,7 +37,7 @@ async fn skip_messages(connection: &mut PgConnection, decided: &[Decided<'_>]) -
     Ok(())
 }
 
-/// A message outside the answer of a turn.
+/// A message that the agent sends outside its answer.
 #[derive(Serialize)]
 struct SendRow<'a> {
     project_id: Uuid,
@@ -81,8 +82,8 @@ async fn close_sessions(connection: &mut PgConnection, decided: &[Decided<'_>]) 
     Ok(())
 }
 
-/// Messages that came in while the agent ran get a turn.
-async fn go_on(connection: &mut PgConnection, decided: &[Decided<'_>]) -> Result<(), sqlx::Error> {
+/// Enqueues turns for messages that came in while the agent ran, and opens the next session for those of a closed one.
+async fn enqueue_next(connection: &mut PgConnection, decided: &[Decided<'_>]) -> Result<(), sqlx::Error> {
     let (mut turns, mut sessions) = (Vec::new(), Vec::new());
     for Decided { settlement, store, .. } in decided {
         match store.next {

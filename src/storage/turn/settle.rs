@@ -1,4 +1,5 @@
-//! Settles turns: a batch is locked and loaded, decided in the domain, and written, all in one transaction.
+//! Settles turns. One transaction locks and loads the facts of a batch, lets the domain decide, and writes the
+//! decisions.
 
 use serde_json::{Map, Value};
 use sqlx::types::Json;
@@ -28,11 +29,12 @@ pub enum Settled {
         /// The delivery of the first message, if it is claimed for the caller.
         first_delivery: Option<Box<delivery::Claim>>,
     },
-    /// Somebody else holds the turn by now, or the session is closed: nothing was written.
+    /// Nothing was written, because another worker holds the turn or the session is closed.
     Stale,
 }
 
-/// Settles a turn. When this returns, it is committed. The caller must send the delivery that was claimed for it.
+/// Settles a turn. When this returns, the settlement is committed. The caller must send the delivery that was claimed
+/// for it.
 pub async fn settle(storage: &Storage, settlement: Settlement) -> Result<Settled, BatchError> {
     let sends = !settlement.sends.is_empty();
     let settled = storage.turns.submit(settlement).await?;
@@ -50,7 +52,7 @@ pub async fn settle(storage: &Storage, settlement: Settlement) -> Result<Settled
     Ok(settled)
 }
 
-/// What is loaded of a turn that is still claimed under its token.
+/// The facts of a turn that is still claimed under its token.
 #[derive(Debug, Clone)]
 pub(super) struct Loaded {
     pub(super) project_id: Uuid,
@@ -58,14 +60,14 @@ pub(super) struct Loaded {
     pub(super) facts: Facts,
 }
 
-/// A turn that is written.
+/// A turn whose settlement is written, and how.
 pub(super) struct Decided<'a> {
     pub(super) settlement: &'a Settlement,
     pub(super) loaded: &'a Loaded,
     pub(super) store: Store,
 }
 
-/// Settles all of them in one transaction.
+/// Settles a batch of turns in one transaction.
 pub(in crate::storage) async fn flush(
     connection: &mut PgConnection,
     settlements: Vec<Settlement>,
@@ -73,7 +75,7 @@ pub(in crate::storage) async fn flush(
     let settling = async {
         let mut transaction = connection.begin().await?;
         let (mut settled, mut suppressed) = (vec![Settled::Stale; settlements.len()], Vec::new());
-        // At most one turn of a contact at a time.
+        // A pass has at most one turn of a contact.
         for pass in passes(settlements.iter().map(|turn| (turn.number_id, turn.contact.as_str()))) {
             let of_pass = settle_pass(&mut transaction, &items_at(&settlements, &pass), &mut suppressed).await?;
             put_at(&mut settled, &pass, of_pass);
@@ -91,7 +93,8 @@ pub(in crate::storage) async fn flush(
     Ok(settled)
 }
 
-/// Locks and loads, decides, and writes. Adds the limits that suppressed messages.
+/// Settles turns of different contacts: locks and loads their facts, decides, and writes. Adds to `suppressed` the
+/// limits that stopped messages.
 async fn settle_pass(
     connection: &mut PgConnection,
     settlements: &[&Settlement],
@@ -181,7 +184,7 @@ async fn load(connection: &mut PgConnection, settlements: &[&Settlement]) -> Res
     Ok(loaded)
 }
 
-/// The messages of a turn that a limit stops.
+/// The positions of the messages of a turn that a limit stops, with the limits.
 type Limits = Vec<(usize, LimitReached)>;
 
 /// A row of `count_turns`.
@@ -192,7 +195,7 @@ struct LimitRow {
     detail: String,
 }
 
-/// Counts the messages of turns whose projects have limits. Runs no statement for those without.
+/// Counts the messages of turns whose projects have outbound limits. No statement runs if none has.
 async fn count(
     connection: &mut PgConnection,
     settlements: &[&Settlement],
@@ -303,7 +306,7 @@ impl<'a> Decided<'a> {
     }
 }
 
-/// Writes what was decided.
+/// Writes the decisions.
 async fn store(connection: &mut PgConnection, decided: &[Decided<'_>]) -> Result<(), sqlx::Error> {
     let turns: Vec<TurnRow<'_>> = decided.iter().map(Decided::row).collect();
     let messages: Vec<MessageRow<'_>> = decided.iter().flat_map(Decided::message_rows).collect();

@@ -1,4 +1,4 @@
-//! What a turn came to, as the job that ran it tells.
+//! The outcome of a turn, as the job that ran it reports it.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -11,7 +11,7 @@ use crate::domain::turn_settlement::Outcome;
 use crate::storage::turn::Claim;
 use crate::storage::{delivery, new_id};
 
-/// What a turn came to.
+/// The outcome of a turn.
 #[derive(Debug, Clone)]
 pub struct Settlement {
     pub(super) turn_id: Uuid,
@@ -21,17 +21,17 @@ pub struct Settlement {
     pub(super) token: Uuid,
     pub(super) seen_seq: i64,
     pub(super) started: bool,
-    /// `None` when it is what it was.
+    /// The new state of the agent. `None` if it did not change.
     pub(super) state: Option<Map<String, Value>>,
     pub(super) language: Option<String>,
     pub(super) close: Option<CloseReason>,
     pub(super) skip: Option<SkipReason>,
-    /// What it says, in order.
+    /// The messages of the turn, in order.
     pub(super) messages: Vec<Message>,
     pub(super) sends: Vec<PlannedSend>,
     /// How many characters of the turn were cut, stored with its last message.
     pub(super) truncated: Option<i32>,
-    /// The delivery of the first message, which is to be claimed for the caller.
+    /// The delivery of the first message, if the caller wants to claim it.
     pub(super) first_delivery: Option<FirstDelivery>,
 }
 
@@ -43,29 +43,29 @@ pub(super) struct Message {
     pub(super) body: String,
 }
 
-/// A delivery that is to be claimed when the turn settles.
+/// A delivery that the settlement claims for the caller.
 #[derive(Debug, Clone)]
 pub(super) struct FirstDelivery {
     pub(super) claim: Box<delivery::Claim>,
     pub(super) lease_seconds: u32,
 }
 
-/// A message outside the answer.
+/// A message that the agent sends outside its answer.
 #[derive(Debug, Clone, Serialize)]
 pub struct PlannedSend {
     pub message_id: Uuid,
-    /// The number of ours that it leaves from. `None`: the session's.
+    /// Our number that sends it. `None` means the number of the session.
     pub number: Option<String>,
     pub contact: String,
     /// The countries that the contact may be in, by the digits of its number.
     pub countries: Vec<String>,
     pub body: String,
-    /// Why it is not sent, if that is known already.
+    /// Why it is not sent, if that is already known.
     pub refused: Option<RefusalReason>,
 }
 
 impl Settlement {
-    /// A settlement that handles what the claim has seen and changes nothing else.
+    /// A settlement that handles the messages of the claim and changes nothing else.
     pub fn of(claim: &Claim) -> Self {
         Self {
             turn_id: claim.turn_id,
@@ -86,14 +86,14 @@ impl Settlement {
         }
     }
 
-    /// What the agent remembers from now on: `None` when that has not changed.
+    /// Sets the new state of the agent, or `None` if it did not change, and the language of the session.
     pub fn remember(mut self, state: Option<Map<String, Value>>, language: Option<String>) -> Self {
         (self.state, self.language) = (state, language);
         self.started = true;
         self
     }
 
-    /// Plans a message, after those planned before.
+    /// Plans a message after the planned ones.
     pub fn say(mut self, kind: MessageKind, body: String) -> Self {
         self.messages.push(Message { id: new_id(), kind, body });
         self
@@ -106,7 +106,8 @@ impl Settlement {
         self
     }
 
-    /// Plans a message outside the answer, which is sent after the turn. A refused one is only stored with its reason.
+    /// Plans a message outside the answer, which is sent after the turn. A refused message is only stored with its
+    /// reason.
     pub fn send(mut self, send: PlannedSend) -> Self {
         self.sends.push(send);
         self
@@ -120,29 +121,29 @@ impl Settlement {
         self.first_delivery = Some(FirstDelivery { claim, lease_seconds });
     }
 
-    /// The delivery that was asked for.
+    /// The delivery that the caller wants to claim.
     pub fn first_delivery(&self) -> Option<&delivery::Claim> {
         self.first_delivery.as_ref().map(|first| first.claim.as_ref())
     }
 
-    /// Whether there is a text to be sent.
+    /// Whether the turn has messages.
     pub const fn speaks(&self) -> bool {
         !self.messages.is_empty()
     }
 
-    /// Closes the session after what was said.
+    /// Closes the session after the messages of the turn.
     pub fn close(mut self, reason: CloseReason) -> Self {
         self.close = Some(reason);
         self
     }
 
-    /// Says why the waiting messages get no answer.
+    /// Skips the waiting messages with this reason.
     pub fn skip(mut self, reason: SkipReason) -> Self {
         self.skip = Some(reason);
         self
     }
 
-    /// What the decision needs of it.
+    /// What the domain needs to decide.
     pub(super) fn outcome(&self) -> Outcome {
         Outcome {
             messages: self.messages.len(),

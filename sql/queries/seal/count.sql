@@ -1,5 +1,0 @@
--- How many rows hold secrets that each key sealed.
-select key_id as "key_id!", count(*) as "rows!"
-  from (select key_id from carrier_account union all select signing_key_id from agent where signing_key_id is not null) sealed (key_id)
- group by key_id
- order by key_id
