@@ -9,8 +9,8 @@ use uuid::Uuid;
 use crate::domain::ingest::{Effect, Inactivity, KeywordEffect, Store, Target, Turn};
 use crate::domain::message::SkipReason;
 use crate::storage::composite::composite;
-use crate::storage::ingest::load::Loaded;
 use crate::storage::ingest::InboundMessage;
+use crate::storage::ingest::load::Loaded;
 use crate::storage::new_id;
 
 /// A message that is to be stored, and what was decided about it.
@@ -156,6 +156,36 @@ pub async fn apply_effects(connection: &mut PgConnection, to_store: &[ToStore<'_
             obey(connection, stored, keyword).await?;
         }
     }
+    Ok(())
+}
+
+async fn attach(connection: &mut PgConnection, to_store: &[ToStore<'_>]) -> Result<(), sqlx::Error> {
+    let (mut ids, mut projects, mut messages) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut positions, mut urls, mut content_types) = (Vec::new(), Vec::new(), Vec::new());
+    for stored in to_store {
+        for (attachment, position) in stored.message.media.iter().zip(0_i32..) {
+            ids.push(attachment.id);
+            projects.push(stored.message.project_id);
+            messages.push(stored.message_id);
+            positions.push(position);
+            urls.push(attachment.url.clone());
+            content_types.push(attachment.content_type.clone());
+        }
+    }
+    if ids.is_empty() {
+        return Ok(());
+    }
+    sqlx::query_file!(
+        "sql/queries/attachment/insert.sql",
+        &ids[..],
+        &projects[..],
+        &messages[..],
+        &positions[..],
+        &urls[..],
+        &content_types[..] as _,
+    )
+    .execute(connection)
+    .await?;
     Ok(())
 }
 
