@@ -1,60 +1,9 @@
--- Messages, their attachments, and the quarantine. The two functions are here because a generated column of message needs them.
-
--- The encoding of a text: gsm7 if the GSM-7 alphabet has all of its characters (3GPP TS 23.038, 6.2.1), else ucs2. PostgreSQL
--- caches the compiled regular expression; translate() with as many letters took ten times as long. message.encoding has the
--- same expression inline, and a test compares both.
-create function sms_encoding(body text) returns text language plpgsql immutable parallel safe
-set search_path = textback, pg_temp as $fn$
-begin
-    return case when body ~ E'^[-@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !"#¤%&''()*+,./0-9:;<=>?¡A-ZÄÖÑÜ§¿a-zäöñüà\f^{}\\\\\\[~\\]|€]*$'
-                then 'gsm7' else 'ucs2' end;
-end $fn$;
-
--- The number of segments of a text. One segment has 160 septets or 70 UTF-16 code units. If there are more, each has 153 or 67,
--- because each then carries a header of 6 bytes. A character is never split: those of GSM-7's extension are two septets, and
--- those beyond the basic plane two code units. src/segments.rs counts in another way, and a test compares both.
-create function sms_segments(body text) returns integer language plpgsql immutable parallel safe
-set search_path = textback, pg_temp as $fn$
-declare
-    is_gsm    boolean;
-    doubles   text := E'\f^{}\\[~]|€';
-    units     integer := length(body);
-    letter    text;
-    size      integer;
-    filled    integer := 0;
-    segments  integer := 1;
-begin
-    -- No text so short takes more: a character of two septets has one byte at least, one of two code units has four.
-    if octet_length(body) <= 70 then
-        return 1;
-    end if;
-    is_gsm := sms_encoding(body) = 'gsm7';
-    if is_gsm then
-        units := units + length(body) - length(translate(body, doubles, ''));
-        if units <= 160 then
-            return 1;
-        end if;
-    else
-        units := units + length(body) - length(regexp_replace(body, '[\U00010000-\U0010FFFF]', '', 'g'));
-        if units <= 70 then
-            return 1;
-        end if;
-    end if;
-    foreach letter in array string_to_array(body, null) loop
-        size := case when is_gsm then 1 + (position(letter in doubles) > 0)::integer
-                     else 1 + (ascii(letter) > 65535)::integer end;
-        if filled + size > (case when is_gsm then 153 else 67 end) then
-            segments := segments + 1;
-            filled := 0;
-        end if;
-        filled := filled + size;
-    end loop;
-    return segments;
-end $fn$;
+-- Messages, their attachments, and the quarantine.
 
 create domain message_direction as text constraint message_direction_is_known check (value in ('inbound', 'outbound'));
 create domain message_kind as text constraint message_kind_is_known
     check (value in ('text', 'keyword', 'greeting', 'reply', 'error', 'warning', 'closing', 'help'));
+create domain message_encoding as text constraint message_encoding_is_known check (value in ('gsm7', 'ucs2'));
 create domain message_skip_reason as text constraint message_skip_reason_is_known
     check (value in ('session_ended', 'agent_failed', 'worker_lost', 'keyword', 'opted_out', 'contact_too_fast', 'repeats', 'paused',
                      'project_too_fast', 'unreadable'));
@@ -70,13 +19,9 @@ create table message (
     direction   message_direction   not null,
     kind        message_kind        not null,
     body        text                not null,
-    -- Inline, and for a short text without a function call. A function with a fixed search_path is not inlined, and two
-    -- calls cost 5 us a message, of the 133 us that PostgreSQL spends on a message and its answer.
-    encoding    text                not null generated always as (
-        case when body ~ E'^[-@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !"#¤%&''()*+,./0-9:;<=>?¡A-ZÄÖÑÜ§¿a-zäöñüà\f^{}\\\\\\[~\\]|€]*$'
-             then 'gsm7' else 'ucs2' end) stored,
-    segments    integer             not null generated always as (
-        case when octet_length(body) <= 70 then 1 else sms_segments(body) end) stored,
+    -- What a text costs, where the channel has segments: src/domain/segments.rs. Null on other channels.
+    encoding    message_encoding,
+    segments    integer,
     -- Inbound: the carrier's id of the message. Outbound: see delivery.
     carrier_sid text,
     -- Outbound: the turn that made it.
@@ -88,6 +33,7 @@ create table message (
     -- A warning: the inactivity that it was sent for.
     inactivity_seconds integer,
     created_at  timestamptz         not null default now(),
+    constraint encoding_and_segments_come_together check ((encoding is null) = (segments is null)),
     constraint warning_tells_its_inactivity check ((kind = 'warning') = (inactivity_seconds is not null)),
     constraint inbound_message_has_the_carriers_id_and_no_other_has check ((direction = 'inbound') = (carrier_sid is not null)),
     constraint reply_has_the_turn_that_made_it check (direction = 'inbound' or kind in ('text', 'warning', 'closing', 'help') or turn_id is not null),

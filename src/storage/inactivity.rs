@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::domain::delivery::{DeliveryStatus, RefusalReason};
 use crate::domain::inactivity::{self, Decision, Facts, Warning};
 use crate::domain::quiet_hours;
+use crate::domain::segments::{Encoding, Segmentation};
 use crate::domain::session::{InactivityOutcome, SessionStatus};
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::new_id;
@@ -38,7 +39,8 @@ struct Locked {
     last_message_at: DateTime<Utc>,
     warn_after_seconds: i32,
     grace_seconds: i32,
-    has_closing: bool,
+    warning_body: String,
+    closing_body: Option<String>,
     owes_answer: bool,
     quiet_hours: Option<Json<quiet_hours::Facts>>,
     warning_status: Option<DeliveryStatus>,
@@ -63,7 +65,7 @@ impl Locked {
             owes_answer: self.owes_answer,
             quiet_until: self.quiet_hours.as_ref().and_then(|facts| facts.quiet_until()),
             warning,
-            has_closing: self.has_closing,
+            has_closing: self.closing_body.is_some(),
         }
     }
 
@@ -83,9 +85,28 @@ struct Writes {
     postponed: Vec<Uuid>,
     postponed_to: Vec<DateTime<Utc>>,
     warned: Vec<Uuid>,
-    warnings: Vec<Uuid>,
+    warnings: Messages,
     ended: Vec<Uuid>,
-    closings: Vec<Option<Uuid>>,
+    closings: Messages,
+}
+
+/// Messages that are to be planned, column by column; all columns are null where a session gets none.
+#[derive(Debug, Default)]
+struct Messages {
+    ids: Vec<Option<Uuid>>,
+    bodies: Vec<Option<String>>,
+    encodings: Vec<Option<Encoding>>,
+    segments: Vec<Option<i32>>,
+}
+
+impl Messages {
+    fn push(&mut self, body: Option<&str>) {
+        let segmentation = body.map(Segmentation::of);
+        self.ids.push(body.map(|_| new_id()));
+        self.bodies.push(body.map(str::to_owned));
+        self.encodings.push(segmentation.map(|text| text.encoding));
+        self.segments.push(segmentation.map(|text| text.segments));
+    }
 }
 
 /// Decides about the sessions whose job is due, at most `limits.most`. It may be ended by a deadlock: it locks as many rows
@@ -122,12 +143,12 @@ impl Writes {
             }
             Decision::Warn { due_at } => {
                 self.warned.push(session.session_id);
-                self.warnings.push(new_id());
+                self.warnings.push(Some(&session.warning_body));
                 session.decided(InactivityOutcome::Warned, due_at, true)
             }
             Decision::End { due_at, says_closing } => {
                 self.ended.push(session.session_id);
-                self.closings.push(says_closing.then(new_id));
+                self.closings.push(session.closing_body.as_deref().filter(|_| says_closing));
                 session.decided(InactivityOutcome::Ended, due_at, says_closing)
             }
         }
@@ -142,17 +163,36 @@ impl Writes {
                 .await?;
         }
         if !self.warned.is_empty() {
-            let warned = sqlx::query_file!("sql/queries/inactivity/warn.sql", &self.warned[..], &self.warnings[..])
-                .fetch_all(&mut *connection)
-                .await?;
-            refused.extend(warned.into_iter().filter_map(|row| Some((row.session_id, row.refused?))));
+            let Messages { ids, bodies, encodings, segments } = &self.warnings;
+            let warning = sqlx::query_file!(
+                "sql/queries/inactivity/warn.sql",
+                &self.warned[..],
+                &ids[..] as _,
+                &bodies[..] as _,
+                &encodings[..] as _,
+                &segments[..] as _,
+            );
+            refused.extend(
+                warning
+                    .fetch_all(&mut *connection)
+                    .await?
+                    .into_iter()
+                    .filter_map(|row| Some((row.session_id, row.refused?))),
+            );
         }
         if !self.ended.is_empty() {
-            let closings = &self.closings[..] as &[Option<Uuid>];
-            let ended = sqlx::query_file!("sql/queries/inactivity/end.sql", &self.ended[..], closings as _)
-                .fetch_all(connection)
-                .await?;
-            refused.extend(ended.into_iter().filter_map(|row| Some((row.session_id, row.refused?))));
+            let Messages { ids, bodies, encodings, segments } = &self.closings;
+            let ending = sqlx::query_file!(
+                "sql/queries/inactivity/end.sql",
+                &self.ended[..],
+                &ids[..] as _,
+                &bodies[..] as _,
+                &encodings[..] as _,
+                &segments[..] as _,
+            );
+            refused.extend(
+                ending.fetch_all(connection).await?.into_iter().filter_map(|row| Some((row.session_id, row.refused?))),
+            );
         }
         Ok(refused)
     }

@@ -19,9 +19,9 @@ pub struct Message {
     pub direction: Direction,
     pub kind: MessageKind,
     pub body: String,
-    pub encoding: Encoding,
-    /// How many segments it costs.
-    pub segments: i32,
+    pub encoding: Option<Encoding>,
+    /// How many segments it costs, where its channel has segments.
+    pub segments: Option<i32>,
     pub media: Option<Json<Vec<Attachment>>>,
     pub status: MessageStatus,
     /// Why it is held or skipped, or why its delivery failed.
@@ -55,8 +55,8 @@ struct TracedRow {
     direction: Direction,
     kind: MessageKind,
     body: String,
-    encoding: Encoding,
-    segments: i32,
+    encoding: Option<Encoding>,
+    segments: Option<i32>,
     media: Option<Json<Vec<Attachment>>>,
     status: MessageStatus,
     reason: Option<String>,

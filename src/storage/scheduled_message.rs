@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::domain::delivery::RefusalReason;
 use crate::domain::message::ScheduledOutcome;
+use crate::domain::segments::Segmentation;
 use crate::domain::sending::{self as rules, Decision, Effect, Facts, Refusal, Request};
 use crate::domain::session::OnActiveSession;
 use crate::storage::claim_limits::ClaimLimits;
@@ -76,6 +77,7 @@ impl DueMessage {
             number_id: self.number_id,
             contact: &self.contact,
             body: &self.body,
+            segmentation: Some(Segmentation::of(&self.body)),
             media: attachments(&self.media_urls),
             turn_id: self.turn_id,
             effect,

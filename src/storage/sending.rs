@@ -7,6 +7,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::domain::message::SendOutcome;
+use crate::domain::segments::Segmentation;
 use crate::domain::sending::{self, Decision, Effect, Facts, Refusal, Request};
 use crate::domain::session::OnActiveSession;
 use crate::storage::ingest::Attachment;
@@ -143,6 +144,7 @@ async fn send_or_schedule(
                 number_id: text.number_id,
                 contact: &text.contact,
                 body: &text.body,
+                segmentation: Some(Segmentation::of(&text.body)),
                 media: attachments(&text.media_urls),
                 turn_id: None,
                 effect,
@@ -186,6 +188,8 @@ pub(super) struct DecidedText<'a> {
     pub number_id: Uuid,
     pub contact: &'a str,
     pub body: &'a str,
+    #[serde(flatten)]
+    pub segmentation: Option<Segmentation>,
     pub media: Vec<Attachment>,
     /// The turn whose agent sends it.
     pub turn_id: Option<Uuid>,

@@ -52,8 +52,10 @@ begin
                  where decided.inactivity = 'bring_forward') earlier
          where inactivity.ctid = earlier.row_ctid
     ), stored as (
-        insert into message (id, seq, project_id, session_id, direction, kind, body, carrier_sid, skip_reason) overriding system value
-        select decided.message_id, decided.seq, project_id, session_id, 'inbound', kind, body, carrier_sid, skip_reason from decided
+        insert into message (id, seq, project_id, session_id, direction, kind, body, encoding, segments, carrier_sid, skip_reason)
+               overriding system value
+        select decided.message_id, decided.seq, project_id, session_id, 'inbound', kind, body, encoding, segments, carrier_sid, skip_reason
+          from decided
     ), attached as (
         insert into attachment (id, project_id, message_id, position, url, content_type)
         select (item ->> 'id')::uuid, project_id, decided.message_id, media.position - 1, item ->> 'url', item ->> 'content_type'

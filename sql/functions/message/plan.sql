@@ -8,7 +8,8 @@
 -- warning. Returns the code of the exceeded limit, else null.
 create or replace function plan_message(
     new_message uuid, of_project uuid, of_session uuid, from_number uuid, to_contact text,
-    of_kind text, saying text, by_turn uuid, inactivity_seconds integer, cut integer, is_counted boolean
+    of_kind text, saying text, saying_encoding text, saying_segments integer, by_turn uuid, inactivity_seconds integer,
+    cut integer, is_counted boolean
 ) returns text language plpgsql
 set search_path = textback, pg_temp as $$
 declare
@@ -42,8 +43,9 @@ begin
             why := refusal.detail;
         end if;
     end if;
-    insert into message (id, project_id, session_id, direction, kind, body, turn_id, inactivity_seconds, truncated)
-    values (new_message, of_project, of_session, 'outbound', of_kind, saying, by_turn, inactivity_seconds, cut)
+    insert into message (id, project_id, session_id, direction, kind, body, encoding, segments, turn_id, inactivity_seconds, truncated)
+    values (new_message, of_project, of_session, 'outbound', of_kind, saying, saying_encoding, saying_segments, by_turn,
+            inactivity_seconds, cut)
     returning seq into message_seq;
     insert into delivery (id, project_id, session_id, number_id, contact, seq, status, due_at, error_class, error_detail, history)
     values (new_message, of_project, of_session, from_number, to_contact, message_seq,

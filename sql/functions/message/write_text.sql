@@ -9,7 +9,8 @@ declare
 begin
     select * into sent
       from jsonb_to_record(decided) as decided (
-           message_id uuid, project_id uuid, number_id uuid, contact text, body text, media jsonb, turn_id uuid,
+           message_id uuid, project_id uuid, number_id uuid, contact text, body text, encoding text, segments integer,
+           media jsonb, turn_id uuid,
            effect text, agent_id uuid, superseded uuid, session_id uuid, withdraws_warning boolean,
            brings_inactivity_forward boolean, new_session_id uuid, new_turn_id uuid);
     -- Counted before any change, so a text over a limit leaves the session as it is.
@@ -34,6 +35,7 @@ begin
         when 'join' then
             perform join_session(session_id, sent.withdraws_warning, sent.brings_inactivity_forward);
     end case;
-    perform plan_text(sent.project_id, sent.number_id, sent.contact, session_id, sent.body, sent.media, sent.turn_id, sent.message_id);
+    perform plan_text(sent.project_id, sent.number_id, sent.contact, session_id, sent.body, sent.encoding, sent.segments,
+                      sent.media, sent.turn_id, sent.message_id);
     return next;
 end $$;

@@ -2,7 +2,7 @@
 -- version of a session's agent.
 select session.id as session_id, session.project_id, now() as "now!", session.status as "status: _",
        session.last_message_at, session.warn_after_seconds, version.grace_seconds,
-       version.closing is not null as "has_closing!",
+       version.warning as warning_body, version.closing as closing_body,
        turn.id is not null or unsent.seq is not null as "owes_answer!",
        load_quiet_hours(session.project_id, session.contact) as "quiet_hours: _",
        warning.status as "warning_status?: _", warning.accepted_at as "warning_accepted_at?"

@@ -64,9 +64,9 @@ struct Message {
     direction: Direction,
     kind: MessageKind,
     body: String,
-    encoding: Encoding,
-    /// How many segments it has.
-    segments: i32,
+    encoding: Option<Encoding>,
+    /// How many segments it has. Left out on a channel without segments.
+    segments: Option<i32>,
     /// What came with it or goes out with it.
     media: Option<Vec<Attachment>>,
     status: MessageStatus,

@@ -50,7 +50,7 @@ impl<'a> MessageRow<'a> {
 }
 
 /// What the database knows of a message, its contact and its session. Fields that begin with `session_`, and those after
-/// `may_answer_help`, are of the session that is not closed.
+/// `help_message`, are of the session that is not closed.
 #[derive(Debug)]
 pub struct Loaded {
     ordinal: i32,
@@ -80,7 +80,8 @@ pub struct Loaded {
     passed_in_last_minute: i32,
     /// How many messages of its project the batch may have answered. `None`: the project has no limit.
     pub allowance: Option<i32>,
-    may_answer_help: bool,
+    /// The answer to HELP, if the message is to get it.
+    pub help_message: Option<String>,
     pub origin: Option<SessionOrigin>,
     pub begun_by_agent: bool,
     pub started: bool,
@@ -112,7 +113,7 @@ impl Loaded {
                 passed_in_last_minute: self.passed_in_last_minute.unsigned_abs(),
             },
             over_project_limit,
-            may_answer_help: self.may_answer_help,
+            may_answer_help: self.help_message.is_some(),
         }
     }
 

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::domain::ingest::{Effect, Inactivity, KeywordEffect, Store, Target, Turn};
 use crate::domain::message::SkipReason;
+use crate::domain::segments::{Encoding, Segmentation};
 use crate::storage::composite::composite;
 use crate::storage::ingest::load::Loaded;
 use crate::storage::ingest::{Attachment, InboundMessage};
@@ -67,6 +68,8 @@ struct DecisionRow<'a> {
     kind: &'static str,
     skip_reason: Option<&'static str>,
     body: &'a str,
+    encoding: Option<Encoding>,
+    segments: Option<i32>,
     carrier_sid: Option<&'a str>,
     media: Option<Json<&'a [Attachment]>>,
     is_answered: bool,
@@ -89,6 +92,7 @@ impl<'a> DecisionRow<'a> {
             Effect::Answer(answer) => (true, answer.inactivity),
             Effect::Skip(_) | Effect::Obey(_) => (false, Inactivity::Keep),
         };
+        let segmentation = Some(Segmentation::of(&message.body));
         Self {
             message_id,
             project_id: message.project_id,
@@ -104,6 +108,8 @@ impl<'a> DecisionRow<'a> {
             kind: decided.kind.as_str(),
             skip_reason: to_store.skip_reason().map(SkipReason::as_str),
             body: &message.body,
+            encoding: segmentation.map(|text| text.encoding),
+            segments: segmentation.map(|text| text.segments),
             carrier_sid: message.carrier_sid.as_deref(),
             media: (!message.media.is_empty()).then_some(Json(&message.media)),
             is_answered,
@@ -175,10 +181,21 @@ async fn obey(connection: &mut PgConnection, stored: &ToStore<'_>, keyword: Keyw
                 .await?;
         }
         KeywordEffect::SendHelp => {
-            let session_id = stored.session_id;
-            sqlx::query_file!("sql/queries/message/answer_help.sql", id, project_id, session_id, number_id, contact)
-                .fetch_optional(connection)
-                .await?;
+            let Some(help_message) = &stored.loaded.help_message else { return Ok(()) };
+            let text = Segmentation::of(help_message);
+            sqlx::query_file!(
+                "sql/queries/message/answer_help.sql",
+                id,
+                project_id,
+                stored.session_id,
+                number_id,
+                contact,
+                help_message,
+                text.encoding.as_str(),
+                text.segments,
+            )
+            .fetch_one(connection)
+            .await?;
         }
         KeywordEffect::Nothing => {}
     }

@@ -10,6 +10,7 @@ use crate::domain::job::JobKind;
 use crate::domain::message::MessageKind;
 use crate::domain::message_plan::{LimitReached, MessagePlan};
 use crate::domain::number::SendPolicy;
+use crate::domain::segments::{Encoding, Segmentation};
 use crate::domain::turn_settlement::{Decision, Facts, Next, Store, decide, must_count};
 use crate::failpoint;
 use crate::storage::batcher::BatchError;
@@ -252,6 +253,8 @@ struct MessageRow<'a> {
     turn_id: Uuid,
     kind: MessageKind,
     body: &'a str,
+    encoding: Option<Encoding>,
+    segments: Option<i32>,
     truncated: Option<i32>,
     status: DeliveryStatus,
     is_held: bool,
@@ -282,6 +285,7 @@ impl<'a> Decided<'a> {
         let claimed = settlement.first_delivery.as_ref().filter(|_| store.claims_delivery);
         settlement.messages.iter().zip(&store.messages).enumerate().map(move |(position, (message, plan))| {
             let claimed = claimed.filter(|_| position == 0);
+            let segmentation = Some(Segmentation::of(&message.body));
             MessageRow {
                 id: message.id,
                 project_id: loaded.project_id,
@@ -291,6 +295,8 @@ impl<'a> Decided<'a> {
                 turn_id: settlement.turn_id,
                 kind: message.kind,
                 body: &message.body,
+                encoding: segmentation.map(|text| text.encoding),
+                segments: segmentation.map(|text| text.segments),
                 truncated: settlement.truncated.filter(|_| position == last),
                 status: if claimed.is_some() { DeliveryStatus::Sending } else { plan.status() },
                 is_held: *plan == MessagePlan::Hold,
