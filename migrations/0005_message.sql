@@ -22,8 +22,10 @@ create table message (
     -- What a text costs, where the channel has segments: src/domain/segments.rs. Null on other channels.
     encoding    message_encoding,
     segments    integer,
-    -- Inbound: the carrier's id of the message. Outbound: see delivery.
+    -- Inbound, where a carrier brought it: the carrier's id of the message. Outbound: see delivery.
     carrier_sid text,
+    -- Inbound, where no carrier brought it: the id that the contact's client gave it, unique in its session.
+    client_id   text constraint client_id_has_1_to_100_characters check (length(client_id) between 1 and 100),
     -- Outbound: the turn that made it.
     turn_id     uuid,
     -- Inbound: why no turn will answer it. The four reasons after opted_out are rate limits, and the message counts as held.
@@ -35,7 +37,8 @@ create table message (
     created_at  timestamptz         not null default now(),
     constraint encoding_and_segments_come_together check ((encoding is null) = (segments is null)),
     constraint warning_tells_its_inactivity check ((kind = 'warning') = (inactivity_seconds is not null)),
-    constraint inbound_message_has_the_carriers_id_and_no_other_has check ((direction = 'inbound') = (carrier_sid is not null)),
+    constraint inbound_message_has_an_id_of_its_carrier_or_client
+        check (num_nonnulls(carrier_sid, client_id) = (direction = 'inbound')::integer),
     constraint reply_has_the_turn_that_made_it check (direction = 'inbound' or kind in ('text', 'warning', 'closing', 'help') or turn_id is not null),
     constraint keywords_are_inbound_and_skipped check (kind <> 'keyword' or (direction = 'inbound' and skip_reason = 'keyword')),
     constraint only_inbound_messages_are_skipped check (direction = 'inbound' or skip_reason is null)
@@ -46,6 +49,10 @@ create table message (
 create unique index carrier_message_is_recorded_once on message (project_id, carrier_sid) where carrier_sid is not null;
 create index message_in_order_of_a_session on message (session_id, seq);
 create index message_of_the_clock on message (session_id, seq) where kind in ('warning', 'closing', 'help');
+
+-- Makes a message that a client sends twice one row. It is the last index: on an empty table all of them cost the same, and a plan
+-- that is made then takes the newest.
+create unique index client_message_is_recorded_once on message (session_id, client_id) where client_id is not null;
 
 -- A file that came with a message or leaves with one: a picture, a sound, a contact card. The bytes stay where they are, at the
 -- carrier or on the web, and are fetched on demand.

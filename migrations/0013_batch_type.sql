@@ -1,15 +1,18 @@
 -- The rows of a batch, as composite types, because parsing JSON cost 6 us a message. A released type is never altered: an older
 -- process writes its fields by position. A new version of a type gets a new name, and so do the functions that take it.
 
--- What load_inbound needs of an inbound message. ordinal: its position in the batch, from 0. said: the body, or null if the
+-- What load_inbound needs of an inbound message. ordinal: its position in the batch, from 0. endpoint_id: null for the number
+-- "to". said: the body, or null if the
 -- message can't be a repetition, as one with attachments. is_keyword: it is for nobody's agent. agent_id: the caller has a permit for
 -- a turn of this agent.
 create type inbound_message as (
     ordinal       integer,
     project_id    uuid,
+    endpoint_id   uuid,
     "to"          text,
     "from"        text,
     carrier_sid   text,
+    client_id     text,
     said          text,
     is_keyword    boolean,
     asks_for_help boolean,
@@ -22,7 +25,7 @@ create type inbound_message as (
 create type inbound_decision as (
     message_id          uuid,
     project_id          uuid,
-    number_id           uuid,
+    endpoint_id         uuid,
     contact             text,
     session_id          uuid,
     opens_session       boolean,
@@ -37,6 +40,7 @@ create type inbound_decision as (
     encoding            text,
     segments            integer,
     carrier_sid         text,
+    client_id           text,
     media               jsonb,
     is_answered         boolean,
     inactivity          text,

@@ -1,7 +1,13 @@
--- One row per (project, carrier message id): a webhook that comes twice is one message.
+-- One row per (project, carrier message id) and per (session, client id): a message that comes twice is one row.
 create or replace view invariant_01_one_row_per_carrier_message as
-select project_id, carrier_sid, count(*) as messages
+select project_id as owner_id, carrier_sid as message_id, count(*) as messages
   from message
- where direction = 'inbound'
+ where carrier_sid is not null
  group by project_id, carrier_sid
+having count(*) > 1
+union all
+select session_id, client_id, count(*)
+  from message
+ where client_id is not null
+ group by session_id, client_id
 having count(*) > 1

@@ -1,7 +1,7 @@
--- At most one session that is not closed per number, contact and channel.
+-- At most one session that is not closed per endpoint, contact and channel.
 create or replace view invariant_02_one_session_not_closed as
-select number_id, contact, channel, count(*) as sessions
+select endpoint_id, contact, channel, count(*) as sessions
   from session
  where status <> 'closed'
- group by number_id, contact, channel
+ group by endpoint_id, contact, channel
 having count(*) > 1

@@ -159,6 +159,8 @@ async fn ingest_message(
     let storing = webhooks.state.ingest.message(
         InboundMessage {
             project_id,
+            client_id: None,
+            endpoint_id: None,
             carrier_sid: inbound.carrier_id,
             to: inbound.to,
             from: inbound.from,

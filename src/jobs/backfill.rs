@@ -121,6 +121,8 @@ impl InboundBackfill {
         let storing = self.ingest.message(
             InboundMessage {
                 project_id: account.project_id,
+                client_id: None,
+                endpoint_id: None,
                 carrier_sid: inbound.carrier_id,
                 to: inbound.to,
                 from: inbound.from,

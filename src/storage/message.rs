@@ -39,8 +39,8 @@ pub struct Message {
 #[derive(Debug, Clone)]
 pub struct Traced {
     pub message: Message,
-    /// Our number.
-    pub number: String,
+    /// Our number, if the endpoint is one.
+    pub number: Option<String>,
     pub contact: String,
     pub error_class: Option<DeliveryErrorClass>,
     /// Oldest first.
@@ -65,7 +65,7 @@ struct TracedRow {
     error_code: Option<i32>,
     truncated: Option<i32>,
     created_at: DateTime<Utc>,
-    number: String,
+    number: Option<String>,
     contact: String,
     error_class: Option<DeliveryErrorClass>,
     history: Json<Vec<DeliveryStep>>,

@@ -267,7 +267,7 @@ async fn every_invariant_notices_when_it_is_broken() {
             "01",
             "drop index carrier_message_is_recorded_once; update message set carrier_sid = 'SM1' where direction = 'inbound'",
         ),
-        ("02", "drop index one_session_not_closed_per_number_contact_and_channel; update session set contact = '+1'"),
+        ("02", "drop index one_session_not_closed_per_endpoint_contact_and_channel; update session set contact = '+1'"),
         ("03", "delete from turn"),
         ("04", "update session set status = 'closed', closed_at = now(), close_reason = 'operator_ended'"),
         (
@@ -278,15 +278,15 @@ async fn every_invariant_notices_when_it_is_broken() {
         ("06", "update delivery set due_at = now(), status = 'sent'"),
         (
             "07",
-            "insert into consent (id, project_id, number_id, contact, kind, source, recorded_at)
+            "insert into consent (id, project_id, endpoint_id, contact, kind, source, recorded_at)
              select gen_random_uuid(), project_id, number_id, contact, 'opted_out', 'operator', attempted_at - interval '1 second'
                from delivery where attempted_at is not null",
         ),
         (
             "07",
             "delete from delivery;
-             insert into consent (id, project_id, number_id, contact, kind, source, recorded_at)
-             select gen_random_uuid(), project_id, number_id, contact, 'opted_out', 'operator', now() from session",
+             insert into consent (id, project_id, endpoint_id, contact, kind, source, recorded_at)
+             select gen_random_uuid(), project_id, endpoint_id, contact, 'opted_out', 'operator', now() from session",
         ),
         ("08", &message("warning", 3600)),
         (
@@ -306,6 +306,7 @@ async fn every_invariant_notices_when_it_is_broken() {
         ("11", "set local session_replication_role = replica; delete from message; delete from delivery"),
         ("11", "set local session_replication_role = replica; update message set session_id = gen_random_uuid()"),
         ("11", "set local session_replication_role = replica; delete from number"),
+        ("11", "set local session_replication_role = replica; delete from endpoint"),
         ("11", "set local session_replication_role = replica; delete from agent"),
         ("11", "set local session_replication_role = replica; delete from agent_version"),
         ("11", "set local session_replication_role = replica; delete from project"),
@@ -319,7 +320,7 @@ async fn every_invariant_notices_when_it_is_broken() {
         (
             "11",
             "set local session_replication_role = replica;
-             insert into consent (id, project_id, number_id, contact, kind, source, message_id, recorded_at)
+             insert into consent (id, project_id, endpoint_id, contact, kind, source, message_id, recorded_at)
              select gen_random_uuid(), id, (select id from number), '+1', 'opted_in', 'keyword', gen_random_uuid(), now() from project",
         ),
         (
@@ -335,7 +336,7 @@ async fn every_invariant_notices_when_it_is_broken() {
         ),
         (
             "12",
-            "insert into consent (id, seq, project_id, number_id, contact, kind, source, recorded_at) overriding system value
+            "insert into consent (id, seq, project_id, endpoint_id, contact, kind, source, recorded_at) overriding system value
              select gen_random_uuid(), 1000000, project_id, id, '+1', 'opted_in', 'keyword', now() from number",
         ),
     ] {

@@ -8,7 +8,7 @@ begin
     select project_id, number_id, contact, attempted_at into locked from delivery where id = of_delivery;
     if has_opted_out(locked.number_id, locked.contact)
        or exists (select from consent
-                   where number_id = locked.number_id and contact = locked.contact and recorded_at > locked.attempted_at) then
+                   where endpoint_id = locked.number_id and contact = locked.contact and recorded_at > locked.attempted_at) then
         return;
     end if;
     perform opt_out(new_id, locked.project_id, locked.number_id, locked.contact, 'carrier', null, of_delivery);

@@ -10,7 +10,7 @@ declare
     ended record;
 begin
     for ended in
-        select session.id, session.project_id, session.number_id, session.contact, closing.message_id, closing.body,
+        select session.id, session.project_id, session.endpoint_id, session.contact, closing.message_id, closing.body,
                closing.encoding, closing.segments
           from unnest(sessions, message_ids, bodies, encodings, segments) as closing (session_id, message_id, body, encoding, segments)
          cross join lateral (select * from session where session.id = closing.session_id limit 1) session
@@ -18,7 +18,7 @@ begin
         session_id := ended.id;
         refused := null;
         if ended.message_id is not null then
-            refused := plan_message(ended.message_id, ended.project_id, ended.id, ended.number_id, ended.contact,
+            refused := plan_message(ended.message_id, ended.project_id, ended.id, ended.endpoint_id, ended.contact,
                                     'closing', ended.body, ended.encoding, ended.segments, null, null, null, false);
         end if;
         perform close_session(ended.id, 'timed_out');

@@ -9,7 +9,7 @@ declare
     warning record;
 begin
     for warning in
-        select session.id, session.project_id, session.number_id, session.contact, session.warn_after_seconds,
+        select session.id, session.project_id, session.endpoint_id, session.contact, session.warn_after_seconds,
                version.grace_seconds, warned.message_id, warned.body, warned.encoding, warned.segments
           from unnest(sessions, message_ids, bodies, encodings, segments) as warned (session_id, message_id, body, encoding, segments)
          cross join lateral (select * from session where session.id = warned.session_id limit 1) session
@@ -17,7 +17,7 @@ begin
           join agent_version version on version.agent_id = agent.id and version.version = agent.current_version
     loop
         session_id := warning.id;
-        refused := plan_message(warning.message_id, warning.project_id, warning.id, warning.number_id, warning.contact,
+        refused := plan_message(warning.message_id, warning.project_id, warning.id, warning.endpoint_id, warning.contact,
                                 'warning', warning.body, warning.encoding, warning.segments, null, warning.warn_after_seconds, null, false);
         update session set status = 'warned', warned_at = now() where id = warning.id;
         update inactivity set due_at = now() + make_interval(secs => warning.grace_seconds)

@@ -13,7 +13,7 @@ select session.id as session_id, session.project_id, now() as "now!", session.st
   left join lateral (select turn.id from turn where turn.session_id = session.id limit 1) turn on true
   left join lateral (
        select delivery.seq from delivery
-        where delivery.number_id = session.number_id and delivery.contact = session.contact and delivery.due_at is not null
+        where delivery.number_id = session.endpoint_id and delivery.contact = session.contact and delivery.due_at is not null
         limit 1) unsent on true
   left join lateral (
        select message.id from message

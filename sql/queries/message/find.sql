@@ -8,12 +8,12 @@ select message.id, message.session_id, message.seq, message.direction as "direct
        delivery.error_code as "error_code?",
        message.truncated,
        message.created_at,
-       number.number,
+       number.number as "number?",
        session.contact,
        delivery.error_class as "error_class?: _",
        coalesce(delivery.history, '[]') as "history!: _"
   from message
   join session on session.id = message.session_id
-  join number on number.id = session.number_id
+  left join number on number.id = session.endpoint_id
   left join delivery on delivery.id = message.id
  where message.project_id = $1 and message.id = $2

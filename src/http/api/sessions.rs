@@ -26,8 +26,8 @@ pub struct Api;
 #[oai(skip_serializing_if_is_none)]
 struct Session {
     id: Uuid,
-    /// Our number.
-    number: String,
+    /// Our number. Left out on a channel without numbers.
+    number: Option<String>,
     /// The number of the contact.
     contact: String,
     channel: Channel,

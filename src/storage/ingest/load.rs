@@ -20,9 +20,11 @@ use crate::storage::ingest::InboundMessage;
 struct MessageRow<'a> {
     ordinal: i32,
     project_id: Uuid,
+    endpoint_id: Option<Uuid>,
     to: &'a str,
     from: &'a str,
     carrier_sid: Option<&'a str>,
+    client_id: Option<&'a str>,
     said: Option<&'a str>,
     is_keyword: bool,
     asks_for_help: bool,
@@ -37,9 +39,11 @@ impl<'a> MessageRow<'a> {
         Self {
             ordinal,
             project_id: message.project_id,
+            endpoint_id: message.endpoint_id,
             to: &message.to,
             from: &message.from,
             carrier_sid: message.carrier_sid.as_deref(),
+            client_id: message.client_id.as_deref(),
             said: repeats.then_some(message.body.as_str()),
             // YES may be an ordinary answer, which counts.
             is_keyword: message.keyword.is_some_and(|keyword| keyword != Keyword::Yes),
@@ -55,7 +59,7 @@ impl<'a> MessageRow<'a> {
 pub struct Loaded {
     ordinal: i32,
     pub now: DateTime<Utc>,
-    pub number_id: Uuid,
+    pub endpoint_id: Uuid,
     stored_message_id: Option<Uuid>,
     stored_session_id: Option<Uuid>,
     consent_kind: Option<ConsentKind>,
@@ -67,7 +71,7 @@ pub struct Loaded {
     session_warn_after_seconds: Option<i32>,
     previous_session_id: Option<Uuid>,
     paused_until: Option<DateTime<Utc>>,
-    /// The agent of the session, or of the number.
+    /// The agent of the session, or of the endpoint.
     pub agent_id: Uuid,
     pub agent_version: i32,
     pub debounce_seconds: i32,
@@ -131,7 +135,7 @@ impl Loaded {
 }
 
 /// Locks the contacts of these messages, one message a contact, until the transaction ends, and loads what decides about
-/// them, by their position. What has no row is for a number that is not attached.
+/// them, by their position. What has no row is for an endpoint that is not attached.
 pub async fn load(
     connection: &mut PgConnection,
     messages: impl Iterator<Item = (usize, &InboundMessage)>,

@@ -29,7 +29,11 @@ pub struct InboundMessage {
     pub project_id: Uuid,
     /// The carrier's id of the message, by which a second delivery of it is known.
     pub carrier_sid: Option<String>,
-    /// Our number.
+    /// The id that the contact's client gave it, where no carrier brings it; unique in its session.
+    pub client_id: Option<String>,
+    /// Our endpoint. `None`: the number `to`.
+    pub endpoint_id: Option<Uuid>,
+    /// Our address: a number, or the id of another endpoint.
     pub to: String,
     /// The contact.
     pub from: String,

@@ -56,7 +56,7 @@ impl<'a> ToStore<'a> {
 struct DecisionRow<'a> {
     message_id: Uuid,
     project_id: Uuid,
-    number_id: Uuid,
+    endpoint_id: Uuid,
     contact: &'a str,
     session_id: Uuid,
     opens_session: bool,
@@ -71,6 +71,7 @@ struct DecisionRow<'a> {
     encoding: Option<Encoding>,
     segments: Option<i32>,
     carrier_sid: Option<&'a str>,
+    client_id: Option<&'a str>,
     media: Option<Json<&'a [Attachment]>>,
     is_answered: bool,
     inactivity: &'static str,
@@ -96,7 +97,7 @@ impl<'a> DecisionRow<'a> {
         Self {
             message_id,
             project_id: message.project_id,
-            number_id: loaded.number_id,
+            endpoint_id: loaded.endpoint_id,
             contact: &message.from,
             session_id,
             opens_session,
@@ -111,6 +112,7 @@ impl<'a> DecisionRow<'a> {
             encoding: segmentation.map(|text| text.encoding),
             segments: segmentation.map(|text| text.segments),
             carrier_sid: message.carrier_sid.as_deref(),
+            client_id: message.client_id.as_deref(),
             media: (!message.media.is_empty()).then_some(Json(&message.media)),
             is_answered,
             inactivity: inactivity.as_str(),
@@ -150,12 +152,12 @@ pub async fn store(
 pub async fn apply_effects(connection: &mut PgConnection, to_store: &[ToStore<'_>]) -> Result<(), sqlx::Error> {
     let mut rest: Vec<&ToStore<'_>> = to_store.iter().collect();
     // Both may lock windows of rate limits. This is the order of all callers.
-    rest.sort_by_key(|stored| (stored.loaded.number_id, &stored.message.from));
+    rest.sort_by_key(|stored| (stored.loaded.endpoint_id, &stored.message.from));
     for stored in rest {
         if !stored.decided.withdraws.is_empty() {
             let kinds: Vec<String> = stored.decided.withdraws.iter().map(|kind| kind.as_str().to_owned()).collect();
-            let (number_id, contact) = (stored.loaded.number_id, &stored.message.from);
-            sqlx::query_file!("sql/queries/delivery/withdraw_stale.sql", number_id, contact, &kinds[..])
+            let (endpoint_id, contact) = (stored.loaded.endpoint_id, &stored.message.from);
+            sqlx::query_file!("sql/queries/delivery/withdraw_stale.sql", endpoint_id, contact, &kinds[..])
                 .execute(&mut *connection)
                 .await?;
         }
@@ -167,16 +169,24 @@ pub async fn apply_effects(connection: &mut PgConnection, to_store: &[ToStore<'_
 }
 
 async fn obey(connection: &mut PgConnection, stored: &ToStore<'_>, keyword: KeywordEffect) -> Result<(), sqlx::Error> {
-    let (id, project_id, number_id) = (new_id(), stored.message.project_id, stored.loaded.number_id);
+    let (id, project_id, endpoint_id) = (new_id(), stored.message.project_id, stored.loaded.endpoint_id);
     let (contact, body, message_id) = (&stored.message.from, &stored.message.body, stored.message_id);
     match keyword {
         KeywordEffect::OptOut => {
-            sqlx::query_file!("sql/queries/consent/opt_out.sql", id, project_id, number_id, contact, body, message_id)
-                .execute(connection)
-                .await?;
+            sqlx::query_file!(
+                "sql/queries/consent/opt_out.sql",
+                id,
+                project_id,
+                endpoint_id,
+                contact,
+                body,
+                message_id
+            )
+            .execute(connection)
+            .await?;
         }
         KeywordEffect::OptIn => {
-            sqlx::query_file!("sql/queries/consent/opt_in.sql", id, project_id, number_id, contact, body, message_id)
+            sqlx::query_file!("sql/queries/consent/opt_in.sql", id, project_id, endpoint_id, contact, body, message_id)
                 .execute(connection)
                 .await?;
         }
@@ -188,7 +198,7 @@ async fn obey(connection: &mut PgConnection, stored: &ToStore<'_>, keyword: Keyw
                 id,
                 project_id,
                 stored.session_id,
-                number_id,
+                endpoint_id,
                 contact,
                 help_message,
                 text.encoding.as_str(),

@@ -75,7 +75,7 @@ pub(in crate::storage) async fn flush(
         let mut transaction = connection.begin().await?;
         let (mut settled, mut suppressed) = (vec![Settled::Stale; settlements.len()], Vec::new());
         // At most one turn of a contact at a time.
-        for pass in passes(settlements.iter().map(|turn| (turn.number_id, turn.contact.as_str()))) {
+        for pass in passes(settlements.iter().map(|turn| (turn.endpoint_id, turn.contact.as_str()))) {
             let of_pass = settle_pass(&mut transaction, &items_at(&settlements, &pass), &mut suppressed).await?;
             put_at(&mut settled, &pass, of_pass);
         }
@@ -169,7 +169,7 @@ async fn load(connection: &mut PgConnection, settlements: &[&Settlement]) -> Res
         &ids(|turn| turn.turn_id),
         &ids(|turn| turn.session_id),
         &ids(|turn| turn.token),
-        &ids(|turn| turn.number_id),
+        &ids(|turn| turn.endpoint_id),
         &contacts[..] as &[&str],
         &seen_seqs[..],
     );
@@ -290,7 +290,7 @@ impl<'a> Decided<'a> {
                 id: message.id,
                 project_id: loaded.project_id,
                 session_id: settlement.session_id,
-                number_id: settlement.number_id,
+                number_id: settlement.endpoint_id,
                 contact: &settlement.contact,
                 turn_id: settlement.turn_id,
                 kind: message.kind,

@@ -16,7 +16,7 @@ use crate::storage::{delivery, new_id};
 pub struct Settlement {
     pub(super) turn_id: Uuid,
     pub(super) session_id: Uuid,
-    pub(super) number_id: Uuid,
+    pub(super) endpoint_id: Uuid,
     pub(super) contact: String,
     pub(super) token: Uuid,
     pub(super) seen_seq: i64,
@@ -70,7 +70,7 @@ impl Settlement {
         Self {
             turn_id: claim.turn_id,
             session_id: claim.session_id,
-            number_id: claim.number_id,
+            endpoint_id: claim.endpoint_id,
             contact: claim.contact.clone(),
             token: claim.token,
             seen_seq: claim.seen_seq(),

@@ -20,8 +20,8 @@ pub(super) struct TracedMessage {
     session_id: Option<Uuid>,
     direction: Direction,
     kind: MessageKind,
-    /// Our number.
-    number: String,
+    /// Our number. Left out on a channel without numbers.
+    number: Option<String>,
     contact: String,
     body: String,
     encoding: Option<Encoding>,
@@ -113,7 +113,7 @@ impl From<scheduled_message::ScheduledMessage> for TracedMessage {
             session_id: None,
             direction: Direction::Outbound,
             kind: MessageKind::Text,
-            number: message.number,
+            number: Some(message.number),
             contact: message.contact,
             encoding: Some(segmentation.encoding),
             segments: Some(segmentation.segments),
