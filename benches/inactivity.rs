@@ -58,7 +58,7 @@ async fn decide(storage: &Storage) -> Vec<inactivity::Decided> {
     let limits = &ClaimLimits::of(500);
     let decide = || async move {
         let mut transaction = storage.transaction().await?;
-        let decided = inactivity::decide(&mut transaction, limits).await;
+        let decided = inactivity::decide(&mut transaction, limits, &|_| textback::channels::sms::CAPABILITIES).await;
         database::end(transaction, decided).await
     };
     database::retry_on_deadlock(decide).await.expect("decided")
@@ -340,6 +340,7 @@ impl Bench {
         for n in 0..TEXTS {
             let text = ingest::InboundMessage {
                 project_id: self.project_id,
+                channel: textback::channels::of_numbers().facts(),
                 client_id: None,
                 endpoint_id: None,
                 carrier_sid: Some(format!("SM{}", Uuid::now_v7().simple())),

@@ -8,6 +8,7 @@
 create type inbound_message as (
     ordinal       integer,
     project_id    uuid,
+    channel       text,
     endpoint_id   uuid,
     "to"          text,
     "from"        text,
@@ -25,6 +26,7 @@ create type inbound_message as (
 create type inbound_decision as (
     message_id          uuid,
     project_id          uuid,
+    channel             text,
     endpoint_id         uuid,
     contact             text,
     session_id          uuid,
@@ -61,7 +63,7 @@ create type settled_turn as (
     warn_after_seconds integer
 );
 
--- A message of a turn, and how its delivery is stored. is_held: it waits for the registration of its number. lease_token: its
+-- A message of a turn, and how its delivery is stored. status: null if it has no delivery. is_held: it waits for the registration of its number. lease_token: its
 -- delivery is claimed under this token for lease_seconds. truncated: how many characters of the turn were cut.
 create type turn_message as (
     id            uuid,

@@ -13,6 +13,6 @@ union all
 select null, session.id, null, newest.recorded_at
   from (select distinct on (endpoint_id, contact) endpoint_id, contact, kind, recorded_at from consent
          order by endpoint_id, contact, seq desc) newest
-  join session on session.endpoint_id = newest.endpoint_id and session.contact = newest.contact and session.channel = 'sms'
+  join session on session.endpoint_id = newest.endpoint_id and session.contact = newest.contact
               and session.status <> 'closed' and session.engaged
  where newest.kind = 'opted_out'

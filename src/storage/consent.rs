@@ -5,6 +5,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::domain::consent::{ConsentKind, ConsentSource};
+use crate::domain::session::Channel;
 use crate::storage::new_id;
 use crate::storage::pagination::{Page, rows_to_read};
 
@@ -36,6 +37,8 @@ pub struct NewConsent {
     pub project_id: Uuid,
     pub endpoint_id: Uuid,
     pub contact: String,
+    /// The channel on which an opt-out ends the session.
+    pub channel: Channel,
     pub kind: ConsentKind,
     pub note: Option<String>,
 }
@@ -73,6 +76,7 @@ pub async fn record(connection: &mut PgConnection, consent: &NewConsent) -> Resu
         consent.contact,
         consent.kind.as_str(),
         consent.note.as_deref(),
+        consent.channel.as_str(),
     )
     .execute(&mut *connection)
     .await?;

@@ -7,11 +7,12 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use crate::domain::channel::Capabilities;
 use crate::domain::delivery::{DeliveryStatus, RefusalReason};
 use crate::domain::inactivity::{self, Decision, Facts, Warning};
 use crate::domain::quiet_hours;
-use crate::domain::segments::{Encoding, Segmentation};
-use crate::domain::session::{InactivityOutcome, SessionStatus};
+use crate::domain::segments::Encoding;
+use crate::domain::session::{Channel, InactivityOutcome, SessionStatus};
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::new_id;
 
@@ -35,6 +36,7 @@ struct Locked {
     session_id: Uuid,
     project_id: Uuid,
     now: DateTime<Utc>,
+    channel: Channel,
     status: SessionStatus,
     last_message_at: DateTime<Utc>,
     warn_after_seconds: i32,
@@ -48,7 +50,7 @@ struct Locked {
 }
 
 impl Locked {
-    fn facts(&self) -> Facts {
+    fn facts(&self, capabilities: Capabilities) -> Facts {
         let warning = match self.status {
             SessionStatus::Open => None,
             // A warning has its delivery. Without it nobody would know whether the contact was warned.
@@ -66,6 +68,7 @@ impl Locked {
             quiet_until: self.quiet_hours.as_ref().and_then(|facts| facts.quiet_until()),
             warning,
             has_closing: self.closing_body.is_some(),
+            has_warnings: capabilities.inactivity_warnings,
         }
     }
 
@@ -97,11 +100,13 @@ struct Messages {
     bodies: Vec<Option<String>>,
     encodings: Vec<Option<Encoding>>,
     segments: Vec<Option<i32>>,
+    delivered: Vec<bool>,
 }
 
 impl Messages {
-    fn push(&mut self, body: Option<&str>) {
-        let segmentation = body.map(Segmentation::of);
+    fn push(&mut self, body: Option<&str>, capabilities: Capabilities) {
+        let segmentation = body.and_then(|body| capabilities.segmentation(body));
+        self.delivered.push(capabilities.delivery_reports);
         self.ids.push(body.map(|_| new_id()));
         self.bodies.push(body.map(str::to_owned));
         self.encodings.push(segmentation.map(|text| text.encoding));
@@ -109,10 +114,14 @@ impl Messages {
     }
 }
 
-/// Decides about the sessions whose job is due, at most `limits.most`. It may be ended by a deadlock: it locks as many rows
+/// Decides about the sessions whose job is due, at most `limits.most`, by what their channels can do. It may be ended by a deadlock: it locks as many rows
 /// as a batch of turns, and neither knows which rows the other needs. The caller commits, and tells the workers of
 /// deliveries when a message is planned.
-pub async fn decide(connection: &mut PgConnection, limits: &ClaimLimits) -> Result<Vec<Decided>, sqlx::Error> {
+pub async fn decide(
+    connection: &mut PgConnection,
+    limits: &ClaimLimits,
+    capabilities: &(dyn Fn(Channel) -> Capabilities + Send + Sync),
+) -> Result<Vec<Decided>, sqlx::Error> {
     let most = i32::try_from(limits.most).unwrap_or(i32::MAX);
     let sessions = sqlx::query_file_scalar!("sql/queries/inactivity/lock_due.sql", most, limits.only.as_deref())
         .fetch_one(&mut *connection)
@@ -124,7 +133,8 @@ pub async fn decide(connection: &mut PgConnection, limits: &ClaimLimits) -> Resu
         .fetch_all(&mut *connection)
         .await?;
     let mut writes = Writes::default();
-    let mut all: Vec<Decided> = locked.iter().map(|session| writes.add(session)).collect();
+    let mut all: Vec<Decided> =
+        locked.iter().map(|session| writes.add(session, capabilities(session.channel))).collect();
     let refused = writes.write(connection).await?;
     for decided in &mut all {
         decided.refused = refused.get(&decided.session_id).copied();
@@ -134,8 +144,8 @@ pub async fn decide(connection: &mut PgConnection, limits: &ClaimLimits) -> Resu
 
 impl Writes {
     /// Decides about a session and adds what is to be written about it.
-    fn add(&mut self, session: &Locked) -> Decided {
-        match inactivity::decide(&session.facts()) {
+    fn add(&mut self, session: &Locked, capabilities: Capabilities) -> Decided {
+        match inactivity::decide(&session.facts(capabilities)) {
             Decision::LookAgain { at } => {
                 self.postponed.push(session.session_id);
                 self.postponed_to.push(at);
@@ -143,12 +153,12 @@ impl Writes {
             }
             Decision::Warn { due_at } => {
                 self.warned.push(session.session_id);
-                self.warnings.push(Some(&session.warning_body));
+                self.warnings.push(Some(&session.warning_body), capabilities);
                 session.decided(InactivityOutcome::Warned, due_at, true)
             }
             Decision::End { due_at, says_closing } => {
                 self.ended.push(session.session_id);
-                self.closings.push(session.closing_body.as_deref().filter(|_| says_closing));
+                self.closings.push(session.closing_body.as_deref().filter(|_| says_closing), capabilities);
                 session.decided(InactivityOutcome::Ended, due_at, says_closing)
             }
         }
@@ -163,7 +173,7 @@ impl Writes {
                 .await?;
         }
         if !self.warned.is_empty() {
-            let Messages { ids, bodies, encodings, segments } = &self.warnings;
+            let Messages { ids, bodies, encodings, segments, .. } = &self.warnings;
             let warning = sqlx::query_file!(
                 "sql/queries/inactivity/warn.sql",
                 &self.warned[..],
@@ -181,7 +191,7 @@ impl Writes {
             );
         }
         if !self.ended.is_empty() {
-            let Messages { ids, bodies, encodings, segments } = &self.closings;
+            let Messages { ids, bodies, encodings, segments, delivered } = &self.closings;
             let ending = sqlx::query_file!(
                 "sql/queries/inactivity/end.sql",
                 &self.ended[..],
@@ -189,6 +199,7 @@ impl Writes {
                 &bodies[..] as _,
                 &encodings[..] as _,
                 &segments[..] as _,
+                &delivered[..],
             );
             refused.extend(
                 ending.fetch_all(connection).await?.into_iter().filter_map(|row| Some((row.session_id, row.refused?))),

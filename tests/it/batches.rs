@@ -148,6 +148,7 @@ async fn a_database_that_is_away_is_told_to_everybody_who_waits() {
 pub fn text(project_id: Uuid, from: &str, sid: &str, body: &str, keyword: Option<Keyword>) -> InboundMessage {
     InboundMessage {
         project_id,
+        channel: textback::channels::of_numbers().facts(),
         client_id: None,
         endpoint_id: None,
         carrier_sid: Some(sid.to_owned()),

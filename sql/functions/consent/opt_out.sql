@@ -1,12 +1,12 @@
--- Records an opt-out: suppresses planned deliveries, refuses scheduled messages, and closes the session without a
--- message. The caller holds the contact's lock.
+-- Records an opt-out: suppresses planned deliveries, refuses scheduled messages, and closes the session of this channel
+-- without a message. The caller holds the contact's lock.
 --
 -- Whoever plans a delivery holds that lock too. So each delivery that could still leave was planned before, and is
 -- suppressed here, or is planned later, and then its claim sees the consent. If a worker is claiming a delivery right
 -- now, the update waits for that claim. The time of the consent is drawn after the update, so it is later than the
 -- claim's.
 create or replace function opt_out(
-    new_id uuid, of_project uuid, of_endpoint uuid, of_contact text, by_source text, was_said text, in_message uuid
+    new_id uuid, of_project uuid, of_endpoint uuid, of_contact text, by_source text, was_said text, in_message uuid, on_channel text
 ) returns void language plpgsql
 set search_path = textback, pg_temp as $$
 declare
@@ -27,7 +27,7 @@ begin
      where number_id = of_endpoint and contact = of_contact and due_at is not null;
     for locked in
         select id, handled_seq from session
-         where endpoint_id = of_endpoint and contact = of_contact and channel = 'sms' and status <> 'closed'
+         where endpoint_id = of_endpoint and contact = of_contact and channel = on_channel and status <> 'closed'
            for update
     loop
         update message set skip_reason = 'opted_out'

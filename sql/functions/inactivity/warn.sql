@@ -18,7 +18,7 @@ begin
     loop
         session_id := warning.id;
         refused := plan_message(warning.message_id, warning.project_id, warning.id, warning.endpoint_id, warning.contact,
-                                'warning', warning.body, warning.encoding, warning.segments, null, warning.warn_after_seconds, null, false);
+                                'warning', warning.body, warning.encoding, warning.segments, null, warning.warn_after_seconds, null, false, true);
         update session set status = 'warned', warned_at = now() where id = warning.id;
         update inactivity set due_at = now() + make_interval(secs => warning.grace_seconds)
          where inactivity.session_id = warning.id;

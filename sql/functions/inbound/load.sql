@@ -49,12 +49,12 @@ begin
             where consent.endpoint_id = endpoint.id and consent.contact = m."from" order by consent.seq desc limit 1) consent on true
       left join lateral (
            select * from session
-            where session.endpoint_id = endpoint.id and session.contact = m."from" and session.channel = 'sms' and session.status <> 'closed'
+            where session.endpoint_id = endpoint.id and session.contact = m."from" and session.channel = m.channel and session.status <> 'closed'
             limit 1 for update) session on true
       left join lateral (
            select earlier.id, earlier.paused_until from session earlier
             where session.id is null and earlier.project_id = m.project_id and earlier.contact = m."from"
-              and earlier.endpoint_id = endpoint.id and earlier.channel = 'sms'
+              and earlier.endpoint_id = endpoint.id and earlier.channel = m.channel
             order by earlier.id desc limit 1) previous on true
       left join lateral (
            select message.id, message.session_id from message

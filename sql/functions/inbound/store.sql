@@ -19,7 +19,7 @@ begin
     ), opened as (
         insert into session (id, project_id, endpoint_id, contact, channel, status, origin, engaged, agent_id, agent_version,
                              warn_after_seconds, previous_session_id, paused_until)
-        select session_id, project_id, endpoint_id, contact, 'sms', 'open', 'inbound', is_answered, agent_id, agent_version,
+        select session_id, project_id, endpoint_id, contact, channel, 'open', 'inbound', is_answered, agent_id, agent_version,
                warn_after_seconds, previous_session_id, paused_until
           from decided where opens_session
     ), joined as (

@@ -1,14 +1,14 @@
 -- What decides about a text to a contact: domain/sending.rs. countries: the countries that the contact may be in. The
 -- caller holds the contact's lock. Locks the session that is not closed.
 create or replace function load_send_facts(
-    of_project uuid, from_number uuid, to_contact text, countries text[], heeds_quiet_hours boolean
+    of_project uuid, from_number uuid, to_contact text, countries text[], heeds_quiet_hours boolean, on_channel text
 ) returns jsonb language plpgsql
 set search_path = textback, pg_temp as $$
 declare
     active record;
 begin
     select id, status, engaged, origin, started_at is not null as is_started into active from session
-     where endpoint_id = from_number and contact = to_contact and channel = 'sms' and status <> 'closed'
+     where endpoint_id = from_number and contact = to_contact and channel = on_channel and status <> 'closed'
        for update;
     return jsonb_build_object(
         'now', now(),

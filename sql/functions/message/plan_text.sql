@@ -7,7 +7,7 @@ create or replace function plan_text(
 set search_path = textback, pg_temp as $$
 begin
     perform plan_message(new_message, of_project, in_session, from_number, to_contact, 'text', saying, saying_encoding,
-                         saying_segments, by_turn, null, null, true);
+                         saying_segments, by_turn, null, null, true, true);
     insert into attachment (id, project_id, message_id, position, url)
     select (item ->> 'id')::uuid, of_project, new_message, media.ordinal - 1, item ->> 'url'
       from jsonb_array_elements(media) with ordinality as media (item, ordinal);

@@ -39,6 +39,7 @@ begin
                case when m.status = 'planned' then '[]' when m.status = 'sending' then first_step
                     else delivery_step(m.status, null, null, m.error_class, m.error_detail) end
           from unnest(messages) with ordinality as m
+         where m.status is not null
     )
     -- By an array, because a join that was planned while few turns waited would read all of them.
     delete from turn where turn.session_id = any (array(select t.session_id from unnest(turns) t));

@@ -1,6 +1,6 @@
 -- What decides about the sessions $1, which are locked: domain/inactivity.rs. The settings are those of the current
 -- version of a session's agent.
-select session.id as session_id, session.project_id, now() as "now!", session.status as "status: _",
+select session.id as session_id, session.project_id, now() as "now!", session.channel as "channel: _", session.status as "status: _",
        session.last_message_at, session.warn_after_seconds, version.grace_seconds,
        version.warning as warning_body, version.closing as closing_body,
        turn.id is not null or unsent.seq is not null as "owes_answer!",

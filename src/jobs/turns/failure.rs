@@ -2,6 +2,7 @@
 
 use crate::agents::AgentError;
 use crate::domain::bounds;
+use crate::domain::channel::Capabilities;
 use crate::domain::message::{MessageKind, SkipReason};
 use crate::domain::retry::{self, FailedAttempt, Retry};
 use crate::storage::agent::Version;
@@ -64,8 +65,8 @@ impl Failure {
     }
 
     /// The person gets the agent's error message if there is one, and the session goes on.
-    pub(crate) fn settlement(&self, claim: &Claim) -> Settlement {
-        let settlement = Settlement::of(claim);
+    pub(crate) fn settlement(&self, claim: &Claim, capabilities: Capabilities) -> Settlement {
+        let settlement = Settlement::of(claim, capabilities);
         if claim.waiting.is_empty() {
             // No message waits: `start` failed in a session that we opened. It runs again with the contact's first message.
             return settlement;

@@ -20,6 +20,7 @@ use crate::storage::ingest::InboundMessage;
 struct MessageRow<'a> {
     ordinal: i32,
     project_id: Uuid,
+    channel: &'static str,
     endpoint_id: Option<Uuid>,
     to: &'a str,
     from: &'a str,
@@ -39,6 +40,7 @@ impl<'a> MessageRow<'a> {
         Self {
             ordinal,
             project_id: message.project_id,
+            channel: message.channel.channel.as_str(),
             endpoint_id: message.endpoint_id,
             to: &message.to,
             from: &message.from,

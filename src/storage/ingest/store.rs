@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::domain::ingest::{Effect, Inactivity, KeywordEffect, Store, Target, Turn};
 use crate::domain::message::SkipReason;
-use crate::domain::segments::{Encoding, Segmentation};
+use crate::domain::segments::Encoding;
 use crate::storage::composite::composite;
 use crate::storage::ingest::load::Loaded;
 use crate::storage::ingest::{Attachment, InboundMessage};
@@ -56,6 +56,7 @@ impl<'a> ToStore<'a> {
 struct DecisionRow<'a> {
     message_id: Uuid,
     project_id: Uuid,
+    channel: &'static str,
     endpoint_id: Uuid,
     contact: &'a str,
     session_id: Uuid,
@@ -93,10 +94,11 @@ impl<'a> DecisionRow<'a> {
             Effect::Answer(answer) => (true, answer.inactivity),
             Effect::Skip(_) | Effect::Obey(_) => (false, Inactivity::Keep),
         };
-        let segmentation = Some(Segmentation::of(&message.body));
+        let segmentation = message.channel.capabilities.segmentation(&message.body);
         Self {
             message_id,
             project_id: message.project_id,
+            channel: message.channel.channel.as_str(),
             endpoint_id: loaded.endpoint_id,
             contact: &message.from,
             session_id,
@@ -180,7 +182,8 @@ async fn obey(connection: &mut PgConnection, stored: &ToStore<'_>, keyword: Keyw
                 endpoint_id,
                 contact,
                 body,
-                message_id
+                message_id,
+                stored.message.channel.channel.as_str(),
             )
             .execute(connection)
             .await?;
@@ -192,7 +195,7 @@ async fn obey(connection: &mut PgConnection, stored: &ToStore<'_>, keyword: Keyw
         }
         KeywordEffect::SendHelp => {
             let Some(help_message) = &stored.loaded.help_message else { return Ok(()) };
-            let text = Segmentation::of(help_message);
+            let text = stored.message.channel.capabilities.segmentation(help_message);
             sqlx::query_file!(
                 "sql/queries/message/answer_help.sql",
                 id,
@@ -201,8 +204,8 @@ async fn obey(connection: &mut PgConnection, stored: &ToStore<'_>, keyword: Keyw
                 endpoint_id,
                 contact,
                 help_message,
-                text.encoding.as_str(),
-                text.segments,
+                text.map(|text| text.encoding.as_str()),
+                text.map(|text| text.segments),
             )
             .fetch_one(connection)
             .await?;

@@ -10,7 +10,7 @@ use crate::domain::job::JobKind;
 use crate::domain::message::MessageKind;
 use crate::domain::message_plan::{LimitReached, MessagePlan};
 use crate::domain::number::SendPolicy;
-use crate::domain::segments::{Encoding, Segmentation};
+use crate::domain::segments::Encoding;
 use crate::domain::turn_settlement::{Decision, Facts, Next, Store, decide, must_count};
 use crate::failpoint;
 use crate::storage::batcher::BatchError;
@@ -24,6 +24,7 @@ use crate::storage::{Storage, delivery};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settled {
     Written {
+        /// How many deliveries it has.
         planned: i32,
         more_work: bool,
         /// The delivery of the first message, if it is claimed for the caller.
@@ -122,7 +123,8 @@ impl Settled {
         let Decision::Store(store) = decision else { return Self::Stale };
         let first_delivery = settlement.first_delivery.as_ref().filter(|_| store.claims_delivery);
         Self::Written {
-            planned: i32::try_from(store.messages.len()).unwrap_or(i32::MAX),
+            planned: i32::try_from(store.messages.iter().filter(|plan| plan.status().is_some()).count())
+                .unwrap_or(i32::MAX),
             more_work: store.next != Next::Nothing,
             first_delivery: first_delivery.map(|first| first.claim.clone()),
         }
@@ -248,7 +250,8 @@ struct MessageRow<'a> {
     id: Uuid,
     project_id: Uuid,
     session_id: Uuid,
-    number_id: Uuid,
+    /// `None` for a message without a delivery.
+    number_id: Option<Uuid>,
     contact: &'a str,
     turn_id: Uuid,
     kind: MessageKind,
@@ -256,7 +259,7 @@ struct MessageRow<'a> {
     encoding: Option<Encoding>,
     segments: Option<i32>,
     truncated: Option<i32>,
-    status: DeliveryStatus,
+    status: Option<DeliveryStatus>,
     is_held: bool,
     error_class: Option<DeliveryErrorClass>,
     error_detail: Option<&'a str>,
@@ -285,12 +288,12 @@ impl<'a> Decided<'a> {
         let claimed = settlement.first_delivery.as_ref().filter(|_| store.claims_delivery);
         settlement.messages.iter().zip(&store.messages).enumerate().map(move |(position, (message, plan))| {
             let claimed = claimed.filter(|_| position == 0);
-            let segmentation = Some(Segmentation::of(&message.body));
+            let segmentation = settlement.capabilities.segmentation(&message.body);
             MessageRow {
                 id: message.id,
                 project_id: loaded.project_id,
                 session_id: settlement.session_id,
-                number_id: settlement.endpoint_id,
+                number_id: plan.status().map(|_| settlement.endpoint_id),
                 contact: &settlement.contact,
                 turn_id: settlement.turn_id,
                 kind: message.kind,
@@ -298,7 +301,7 @@ impl<'a> Decided<'a> {
                 encoding: segmentation.map(|text| text.encoding),
                 segments: segmentation.map(|text| text.segments),
                 truncated: settlement.truncated.filter(|_| position == last),
-                status: if claimed.is_some() { DeliveryStatus::Sending } else { plan.status() },
+                status: if claimed.is_some() { Some(DeliveryStatus::Sending) } else { plan.status() },
                 is_held: *plan == MessagePlan::Hold,
                 error_class: plan.error_class(),
                 error_detail: plan.error_detail(),
