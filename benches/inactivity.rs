@@ -58,7 +58,7 @@ async fn decide(storage: &Storage) -> Vec<inactivity::Decided> {
     let limits = &ClaimLimits::of(500);
     let decide = || async move {
         let mut transaction = storage.transaction().await?;
-        let decided = inactivity::decide(&mut transaction, limits).await;
+        let decided = inactivity::decide(&mut transaction, limits, &|_| textback::channels::sms::CAPABILITIES).await;
         database::end(transaction, decided).await
     };
     database::retry_on_deadlock(decide).await.expect("decided")
@@ -120,7 +120,7 @@ impl Bench {
     /// Open sessions that have been silent for up to a day, with their jobs.
     async fn fill(&self) {
         let began = Instant::now();
-        let (agent, project) = (Uuid::now_v7(), self.project_id);
+        let (agent, endpoint, project) = (Uuid::now_v7(), Uuid::now_v7(), self.project_id);
         self.sql(format!(
             "begin;
              insert into agent (id, project_id, name) values ('{agent}', '{project}', 'bench');
@@ -128,20 +128,20 @@ impl Bench {
              values ('{agent}', 1, 'script', 'def reply(conv, text): return text', 'Are you still there?', false);
              commit;
              update project set outbound_per_contact_per_hour = 0, outbound_per_contact_per_day = 0;
-             insert into number (id, project_id, number, agent_id, carrier_sid, generation)
-             values ('{}', '{project}', '{NUMBER}', '{agent}', 'PN1', gen_random_uuid())",
-            Uuid::now_v7()
+             insert into endpoint (id, project_id, kind, agent_id) values ('{endpoint}', '{project}', 'number', '{agent}');
+             insert into number (id, project_id, number, carrier_sid, generation)
+             values ('{endpoint}', '{project}', '{NUMBER}', 'PN1', gen_random_uuid())",
         ))
         .await;
         // Foreign keys are not checked while it is filled: that is none of what is measured.
         self.sql(format!(
             "set session_replication_role = replica; set synchronous_commit = off;
-             insert into session (id, project_id, number_id, contact, channel, status, origin, engaged, agent_id,
+             insert into session (id, project_id, endpoint_id, contact, channel, status, origin, engaged, agent_id,
                                   agent_version, opened_at, last_message_at, warn_after_seconds)
-             select ('01900000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, number.project_id, number.id,
-                    '+1' || (2000000000 + n), 'sms', 'open', 'inbound', true, number.agent_id, 1,
+             select ('01900000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, endpoint.project_id, endpoint.id,
+                    '+1' || (2000000000 + n), 'sms', 'open', 'inbound', true, endpoint.agent_id, 1,
                     now() - interval '3 days', now() - make_interval(secs => 60 + n::float8 * 79200 / {count}), 86400
-               from number, generate_series(1, {count}) n;
+               from endpoint, generate_series(1, {count}) n;
              insert into inactivity (session_id, project_id, due_at)
              select id, project_id, last_message_at + interval '1 day' from session",
             count = self.count
@@ -169,7 +169,7 @@ impl Bench {
         let mut told = Vec::new();
         for statement in [
             "explain (analyze, buffers, format json)
-             select inactivity.session_id, session.number_id, session.contact
+             select inactivity.session_id, session.endpoint_id, session.contact
                from inactivity join session on session.id = inactivity.session_id
               where inactivity.due_at <= now() order by inactivity.due_at limit 500 for update of inactivity skip locked",
             concat!("explain (analyze, buffers, format json) ", include_str!("../sql/queries/inactivity/next_due.sql")),
@@ -340,6 +340,9 @@ impl Bench {
         for n in 0..TEXTS {
             let text = ingest::InboundMessage {
                 project_id: self.project_id,
+                channel: textback::channels::of_numbers().facts(),
+                client_id: None,
+                endpoint_id: None,
                 carrier_sid: Some(format!("SM{}", Uuid::now_v7().simple())),
                 to: NUMBER.to_owned(),
                 from: format!("+1{}", 2_000_000_000 + self.count - 10_000 + n),

@@ -1,12 +1,22 @@
--- The phone numbers of projects.
+-- The endpoints of projects, and the phone numbers among them.
 
--- A phone number of a project. The project requests it, textback finds or buys it at the carrier, and an agent answers
--- it.
+-- An address of a project on a channel, answered by an agent. Sessions and consents refer to it.
+create table endpoint (
+    id          uuid        not null constraint endpoint_pk primary key,
+    project_id  uuid        not null constraint endpoint_belongs_to_a_project references project (id),
+    kind        text        not null constraint endpoint_kind_is_known check (kind in ('number', 'widget')),
+    agent_id    uuid        not null constraint endpoint_is_answered_by_an_agent references agent (id),
+    created_at  timestamptz not null default now(),
+    -- Null while it is attached. One that is detached and attached again keeps its row, and so its opt-outs.
+    detached_at timestamptz
+);
+
+-- The SMS and voice facts of an endpoint that is a phone number. The project requests it, and textback finds or buys it
+-- at the carrier.
 create table number (
-    id             uuid        not null constraint number_pk primary key,
+    id             uuid        not null constraint number_pk primary key constraint number_is_an_endpoint references endpoint (id),
     project_id     uuid        not null constraint number_belongs_to_a_project references project (id),
     number         text        not null constraint number_is_e164 check (number ~ '^\+[1-9][0-9]{6,14}$'),
-    agent_id       uuid        not null constraint number_is_answered_by_an_agent references agent (id),
     -- The country of the number by its digits (ISO 3166-1 alpha-2). It is null if the digits do not identify one
     -- country.
     country        text        constraint number_country_is_iso_3166 check (country ~ '^[A-Z]{2}$'),
@@ -51,25 +61,23 @@ create table number (
 
     -- The last thirty steps at the carrier, the newest last: [{"at", "step", "detail"?}].
     steps          jsonb       not null default '[]' constraint number_steps_are_a_list check (jsonb_typeof(steps) = 'array'),
-    -- When the number is reconciled next, and the lease of the worker that reconciles it.
-    check_at       timestamptz not null default now(),
+    -- When the number is reconciled next (null while it is detached), and the lease of the worker that does it now.
+    check_at       timestamptz default now(),
     checked_at     timestamptz,
     lease_token    uuid,
     leased_until   timestamptz,
 
-    created_at     timestamptz not null default now(),
     attached_at    timestamptz not null default now(),
-    detached_at    timestamptz,
-    -- When inbound messages whose webhook never came are backfilled next.
-    backfill_at    timestamptz not null default now(),
+    -- When inbound messages whose webhook never came are backfilled next. Null while it is detached.
+    backfill_at    timestamptz default now(),
     -- The watermark of the backfill: all messages up to this time, by the carrier's clock, are stored. Messages before
     -- attached_at are not stored.
     backfilled_until timestamptz not null default now(),
+    constraint attached_number_is_checked_and_backfilled check ((check_at is null) = (backfill_at is null)),
     constraint number_lease_has_token_and_end check ((lease_token is null) = (leased_until is null))
 );
 
--- Inbound messages are routed by this index. A number that is detached and attached again keeps its row and its
--- opt-outs.
+-- Inbound messages are routed by this index.
 create unique index number_has_one_row_in_a_project on number (project_id, number);
-create index number_to_backfill on number (backfill_at) where detached_at is null;
-create index number_to_check on number (check_at) where detached_at is null;
+create index number_to_backfill on number (backfill_at) where backfill_at is not null;
+create index number_to_check on number (check_at) where check_at is not null;

@@ -14,11 +14,11 @@ create domain session_state as jsonb constraint session_state_is_an_object check
 create domain session_close_reason as text constraint session_close_reason_is_known
     check (value in ('agent_ended', 'operator_ended', 'timed_out', 'opted_out', 'superseded', 'unreadable'));
 
--- A session is one conversation between a number and a contact on a channel.
+-- A session is one conversation between an endpoint and a contact on a channel.
 create table session (
     id                  uuid                 not null constraint session_pk primary key,
     project_id          uuid                 not null constraint session_belongs_to_a_project references project (id),
-    number_id           uuid                 not null constraint session_is_held_on_a_number references number (id),
+    endpoint_id         uuid                 not null constraint session_is_held_on_an_endpoint references endpoint (id),
     contact             text                 not null,
     channel             session_channel      not null,
     status              session_status       not null,
@@ -54,8 +54,8 @@ create table session (
 ) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02);
 
 -- Guarantees one active session. The advisory lock of the contact only keeps callers from violating this index.
-create unique index one_session_not_closed_per_number_contact_and_channel
-    on session (number_id, contact, channel) where status <> 'closed';
+create unique index one_session_not_closed_per_endpoint_contact_and_channel
+    on session (endpoint_id, contact, channel) where status <> 'closed';
 
 -- The condition is always true. It keeps queries for an id alone from using this index. On an empty table all indexes
 -- cost the same, and a plan that is cached then could read this whole index.

@@ -1,62 +1,9 @@
--- Messages, their attachments, and the quarantine. The two functions are here because the generated columns of message
--- use them.
-
--- The encoding of a text: gsm7 if the GSM-7 alphabet has all of its characters (3GPP TS 23.038, 6.2.1), else ucs2.
--- PostgreSQL caches the compiled regular expression. translate() with as many letters took ten times as long. The
--- column message.encoding has the same expression inline, and a test compares both.
-create function sms_encoding(body text) returns text language plpgsql immutable parallel safe
-set search_path = textback, pg_temp as $fn$
-begin
-    return case when body ~ E'^[-@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !"#¤%&''()*+,./0-9:;<=>?¡A-ZÄÖÑÜ§¿a-zäöñüà\f^{}\\\\\\[~\\]|€]*$'
-                then 'gsm7' else 'ucs2' end;
-end $fn$;
-
--- The number of segments of a text. A single segment has 160 septets or 70 UTF-16 code units. Each of several segments
--- has 153 or 67, because it has a header of 6 bytes. A character is never split. A character of the GSM-7 extension has
--- two septets, and one beyond the basic plane has two code units. src/domain/segments.rs counts in another way, and a
--- test compares both.
-create function sms_segments(body text) returns integer language plpgsql immutable parallel safe
-set search_path = textback, pg_temp as $fn$
-declare
-    is_gsm    boolean;
-    doubles   text := E'\f^{}\\[~]|€';
-    units     integer := length(body);
-    letter    text;
-    size      integer;
-    filled    integer := 0;
-    segments  integer := 1;
-begin
-    -- 70 bytes fit one segment: a character of two septets has at least one byte, and one of two code units has four.
-    if octet_length(body) <= 70 then
-        return 1;
-    end if;
-    is_gsm := sms_encoding(body) = 'gsm7';
-    if is_gsm then
-        units := units + length(body) - length(translate(body, doubles, ''));
-        if units <= 160 then
-            return 1;
-        end if;
-    else
-        units := units + length(body) - length(regexp_replace(body, '[\U00010000-\U0010FFFF]', '', 'g'));
-        if units <= 70 then
-            return 1;
-        end if;
-    end if;
-    foreach letter in array string_to_array(body, null) loop
-        size := case when is_gsm then 1 + (position(letter in doubles) > 0)::integer
-                     else 1 + (ascii(letter) > 65535)::integer end;
-        if filled + size > (case when is_gsm then 153 else 67 end) then
-            segments := segments + 1;
-            filled := 0;
-        end if;
-        filled := filled + size;
-    end loop;
-    return segments;
-end $fn$;
+-- Messages, their attachments, and the quarantine.
 
 create domain message_direction as text constraint message_direction_is_known check (value in ('inbound', 'outbound'));
 create domain message_kind as text constraint message_kind_is_known
     check (value in ('text', 'keyword', 'greeting', 'reply', 'error', 'warning', 'closing', 'help'));
+create domain message_encoding as text constraint message_encoding_is_known check (value in ('gsm7', 'ucs2'));
 create domain message_skip_reason as text constraint message_skip_reason_is_known
     check (value in ('session_ended', 'agent_failed', 'worker_lost', 'keyword', 'opted_out', 'contact_too_fast', 'repeats', 'paused',
                      'project_too_fast', 'unreadable'));
@@ -72,15 +19,13 @@ create table message (
     direction   message_direction   not null,
     kind        message_kind        not null,
     body        text                not null,
-    -- The expression is inline, and a short text needs no function call. PostgreSQL does not inline a function with a
-    -- fixed search_path, and two calls cost 5 us of the 133 us that PostgreSQL spends on a message and its answer.
-    encoding    text                not null generated always as (
-        case when body ~ E'^[-@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !"#¤%&''()*+,./0-9:;<=>?¡A-ZÄÖÑÜ§¿a-zäöñüà\f^{}\\\\\\[~\\]|€]*$'
-             then 'gsm7' else 'ucs2' end) stored,
-    segments    integer             not null generated always as (
-        case when octet_length(body) <= 70 then 1 else sms_segments(body) end) stored,
-    -- Inbound: the carrier's id of the message. For an outbound message, its delivery has the id.
+    -- What a text costs, where the channel has segments: src/domain/segments.rs. Null on other channels.
+    encoding    message_encoding,
+    segments    integer,
+    -- Inbound, where a carrier brought it: the carrier's id of the message. Outbound: see delivery.
     carrier_sid text,
+    -- Inbound, where no carrier brought it: the id that the contact's client gave it, unique in its session.
+    client_id   text constraint client_id_has_1_to_100_characters check (length(client_id) between 1 and 100),
     -- Outbound: the turn that made it.
     turn_id     uuid,
     -- Inbound: why no turn answers it. The four reasons after opted_out are rate limits, and such a message is held.
@@ -90,8 +35,10 @@ create table message (
     -- A warning: the inactivity before it, in seconds.
     inactivity_seconds integer,
     created_at  timestamptz         not null default now(),
+    constraint encoding_and_segments_come_together check ((encoding is null) = (segments is null)),
     constraint warning_tells_its_inactivity check ((kind = 'warning') = (inactivity_seconds is not null)),
-    constraint inbound_message_has_the_carriers_id_and_no_other_has check ((direction = 'inbound') = (carrier_sid is not null)),
+    constraint inbound_message_has_an_id_of_its_carrier_or_client
+        check (num_nonnulls(carrier_sid, client_id) = (direction = 'inbound')::integer),
     constraint reply_has_the_turn_that_made_it check (direction = 'inbound' or kind in ('text', 'warning', 'closing', 'help') or turn_id is not null),
     constraint keywords_are_inbound_and_skipped check (kind <> 'keyword' or (direction = 'inbound' and skip_reason = 'keyword')),
     constraint only_inbound_messages_are_skipped check (direction = 'inbound' or skip_reason is null)
@@ -103,6 +50,10 @@ create table message (
 create unique index carrier_message_is_recorded_once on message (project_id, carrier_sid) where carrier_sid is not null;
 create index message_in_order_of_a_session on message (session_id, seq);
 create index message_of_the_clock on message (session_id, seq) where kind in ('warning', 'closing', 'help');
+
+-- Makes a message that a client sends twice one row. It is the last index: on an empty table all of them cost the same, and a plan
+-- that is made then takes the newest.
+create unique index client_message_is_recorded_once on message (session_id, client_id) where client_id is not null;
 
 -- A file of an inbound or outbound message, such as a picture, a sound or a contact card. The bytes stay at the carrier
 -- or on the web, and are fetched on demand.

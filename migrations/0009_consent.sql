@@ -1,12 +1,12 @@
 -- The consent of contacts.
 
 -- The opt-outs and opt-ins of contacts, as contacts, the carrier and operators report them. The table is append-only,
--- and the newest row of a number and a contact counts.
+-- and the newest row of an endpoint and a contact counts.
 create table consent (
     id          uuid        not null constraint consent_pk primary key,
     seq         bigint      not null generated always as identity,
     project_id  uuid        not null constraint consent_belongs_to_a_project references project (id),
-    number_id   uuid        not null constraint consent_is_given_to_a_number references number (id),
+    endpoint_id uuid        not null constraint consent_is_given_to_an_endpoint references endpoint (id),
     contact     text        not null,
     kind        text        not null constraint consent_kind_is_known check (kind in ('opted_out', 'opted_in')),
     -- Who reported it: the contact with a keyword, the carrier with its error 21610, or an operator.
@@ -19,5 +19,5 @@ create table consent (
     recorded_at timestamptz not null
 );
 
-create index consent_newest_of_a_contact on consent (number_id, contact, seq);
+create index consent_newest_of_a_contact on consent (endpoint_id, contact, seq);
 create index consent_newest_of_a_project on consent (project_id, id);

@@ -2,15 +2,19 @@
 -- older process writes its fields by position. A new version of a type gets a new name, and so do the functions that
 -- use it.
 
--- An inbound message as load_inbound needs it. ordinal: its position in the batch, from 0. said: the body, or null if
+-- An inbound message as load_inbound needs it. ordinal: its position in the batch, from 0. endpoint_id: null for the
+-- number "to". said: the body, or null if
 -- the message can't be a repetition, such as one with attachments. is_keyword: it is a consent keyword, which no agent
 -- answers. agent_id: the caller has a permit for a turn of this agent.
 create type inbound_message as (
     ordinal       integer,
     project_id    uuid,
+    channel       text,
+    endpoint_id   uuid,
     "to"          text,
     "from"        text,
     carrier_sid   text,
+    client_id     text,
     said          text,
     is_keyword    boolean,
     asks_for_help boolean,
@@ -23,7 +27,8 @@ create type inbound_message as (
 create type inbound_decision as (
     message_id          uuid,
     project_id          uuid,
-    number_id           uuid,
+    channel             text,
+    endpoint_id         uuid,
     contact             text,
     session_id          uuid,
     opens_session       boolean,
@@ -35,7 +40,10 @@ create type inbound_decision as (
     kind                text,
     skip_reason         text,
     body                text,
+    encoding            text,
+    segments            integer,
     carrier_sid         text,
+    client_id           text,
     is_answered         boolean,
     inactivity          text,
     turn_id             uuid,
@@ -55,7 +63,7 @@ create type settled_turn as (
     warn_after_seconds integer
 );
 
--- A message of a turn, and how its delivery is stored. is_held: the message waits for the registration of its number.
+-- A message of a turn, and how its delivery is stored. status: null if it has no delivery. is_held: the message waits for the registration of its number.
 -- lease_token: the delivery is claimed under this token for lease_seconds. truncated: how many characters of the turn
 -- were cut.
 create type turn_message as (
@@ -67,6 +75,8 @@ create type turn_message as (
     turn_id       uuid,
     kind          text,
     body          text,
+    encoding      text,
+    segments      integer,
     truncated     integer,
     status        text,
     is_held       boolean,

@@ -3,7 +3,7 @@
 //! # How a message passes through the modules
 //!
 //! 1. [`http::webhooks`] finds the carrier account by the key in the path, and verifies the signature of the webhook.
-//! 2. The carrier ([`carriers::Carrier`]) parses the request into an inbound message.
+//! 2. The carrier ([`carriers::Carrier`]) parses the request. The channel ([`channels::Channel`]) makes an inbound message of it.
 //! 3. [`storage::ingest`] stores the message, its session and its turn in one transaction. [`storage::batcher`] commits
 //!    messages that arrive at the same time together. Only then is the webhook acknowledged.
 //! 4. [`jobs::turns`] claims the turn, or gets it from the local queue of the same process. A claim is a lease and a
@@ -19,10 +19,11 @@
 //!
 //! # Modules
 //!
-//! Imports run one way: [`cli`] → [`http`], [`jobs`] → [`agents`], [`numbers`] → [`carriers`], [`outbound_http`] →
-//! [`storage`] → [`domain`]. `tests/it/tidy.rs` enforces it. [`dev`] is only for
+//! Imports run one way: [`cli`] → [`http`], [`jobs`] → [`channels`], [`agents`], [`numbers`] → [`carriers`],
+//! [`outbound_http`] → [`storage`] → [`domain`]. `tests/it/tidy.rs` enforces it. [`dev`] is only for
 //! `textback dev`. The simulated Twilio and the private PostgreSQL are crates of their own ([`twilio_simulator`],
-//! [`dev_postgres`]). `docs/glossary.md` defines the words, and `ARCHITECTURE.md` explains the decisions.
+//! [`dev_postgres`]). `docs/glossary.md` defines the words, and
+//! `ARCHITECTURE.md` explains the decisions.
 //!
 //! # Invariants
 //!
@@ -34,6 +35,7 @@
 
 pub mod agents;
 pub mod carriers;
+pub mod channels;
 pub mod cli;
 pub mod config;
 pub mod dev;

@@ -20,15 +20,15 @@ const IDS: &str = "
 /// $1 the first session, $2 the last, $3 messages a session, $4 open or closed.
 const FILL: &str = "
     with origin as (
-        select number.id as number_id, number.project_id, number.agent_id from number limit 1
+        select id as endpoint_id, project_id, agent_id from endpoint limit 1
     ), made as (
-        insert into session (id, project_id, number_id, contact, channel, status, origin, engaged, agent_id, agent_version, handled_seq,
+        insert into session (id, project_id, endpoint_id, contact, channel, status, origin, engaged, agent_id, agent_version, handled_seq,
                              started_at, opened_at, last_message_at, warn_after_seconds, closed_at, close_reason)
-        select bench_id(1, n), project_id, number_id, case when $4 = 'open' then '+1646' else '+1313' end || lpad((n % 10000000)::text, 7, '0'),
+        select bench_id(1, n), project_id, endpoint_id, case when $4 = 'open' then '+1646' else '+1313' end || lpad((n % 10000000)::text, 7, '0'),
                'sms', $4, 'inbound', true, agent_id, 1, 9000000000000000000, now(), now(), now(), 86400,
                case when $4 = 'closed' then now() end, case when $4 = 'closed' then 'timed_out' end
           from generate_series($1::bigint, $2::bigint) n, origin
-        returning id, project_id, number_id, contact
+        returning id, project_id, endpoint_id, contact
     ), watched as (
         insert into inactivity (session_id, project_id, due_at)
         select id, project_id, now() + make_interval(secs => 86400) from made where $4 = 'open'
@@ -36,9 +36,9 @@ const FILL: &str = "
         select made.*, row_number() over () + $1::bigint * $3::bigint as n, place
           from made cross join generate_series(1, $3::integer) place
     ), said as (
-        insert into message (id, project_id, session_id, direction, kind, body, carrier_sid, turn_id)
+        insert into message (id, project_id, session_id, direction, kind, body, encoding, segments, carrier_sid, turn_id)
         select bench_id(10 + $3::integer, n), project_id, id, case when place % 2 = 1 then 'inbound' else 'outbound' end,
-               case when place % 2 = 1 then 'text' else 'reply' end, 'a text of about fifty characters, as people do ' || n,
+               case when place % 2 = 1 then 'text' else 'reply' end, 'a text of about fifty characters, as people do ' || n, 'gsm7', 1,
                case when place % 2 = 1 then 'SM' || replace(bench_id(30 + $3::integer, n)::text, '-', '') end,
                case when place % 2 = 0 then bench_id(4, n) end
           from numbered
@@ -46,7 +46,7 @@ const FILL: &str = "
     )
     insert into delivery (id, project_id, session_id, number_id, contact, seq, status, attempts, attempted_at, carrier_sid,
                           accepted_at, history)
-    select said.id, made.project_id, made.id, made.number_id, made.contact, said.seq, 'delivered', 1, now(),
+    select said.id, made.project_id, made.id, made.endpoint_id, made.contact, said.seq, 'delivered', 1, now(),
            'SM' || replace(bench_id(6, said.seq)::text, '-', ''), now(),
            delivery_step('sending', null, null, null, null) || delivery_step('accepted', 'carrier', null, null, null)
            || delivery_step('delivered', 'report', null, null, null)

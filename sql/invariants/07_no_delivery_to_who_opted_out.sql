@@ -5,14 +5,14 @@ select delivery.id as delivery_id, delivery.session_id, delivery.attempted_at, b
   from delivery
   join lateral (
       select kind, recorded_at from consent
-       where consent.number_id = delivery.number_id and consent.contact = delivery.contact
+       where consent.endpoint_id = delivery.number_id and consent.contact = delivery.contact
          and consent.recorded_at < delivery.attempted_at
        order by seq desc limit 1
   ) before on before.kind = 'opted_out'
 union all
 select null, session.id, null, newest.recorded_at
-  from (select distinct on (number_id, contact) number_id, contact, kind, recorded_at from consent
-         order by number_id, contact, seq desc) newest
-  join session on session.number_id = newest.number_id and session.contact = newest.contact and session.channel = 'sms'
+  from (select distinct on (endpoint_id, contact) endpoint_id, contact, kind, recorded_at from consent
+         order by endpoint_id, contact, seq desc) newest
+  join session on session.endpoint_id = newest.endpoint_id and session.contact = newest.contact
               and session.status <> 'closed' and session.engaged
  where newest.kind = 'opted_out'

@@ -11,8 +11,8 @@ union all
 select 'session without its messages', id::text from session
  where handled_seq > 0 and not exists (select from message where message.session_id = session.id)
 union all
-select 'session without its number', id::text from session
- where not exists (select from number where number.id = session.number_id)
+select 'session without its endpoint', id::text from session
+ where not exists (select from endpoint where endpoint.id = session.endpoint_id)
 union all
 select 'session without its agent version', id::text from session
  where not exists (select from agent_version version where version.agent_id = session.agent_id and version.version = session.agent_version)
@@ -26,8 +26,8 @@ union all
 select 'inactivity job without its session', session_id::text from inactivity
  where not exists (select from session where session.id = inactivity.session_id)
 union all
-select 'consent without its number', id::text from consent
- where not exists (select from number where number.id = consent.number_id)
+select 'consent without its endpoint', id::text from consent
+ where not exists (select from endpoint where endpoint.id = consent.endpoint_id)
 union all
 select 'consent without its message', id::text from consent
  where message_id is not null and not exists (select from message where message.id = consent.message_id)
@@ -35,8 +35,14 @@ union all
 select 'scheduled message without its number', id::text from scheduled_message
  where not exists (select from number where number.id = scheduled_message.number_id)
 union all
-select 'number without its agent', id::text from number
- where not exists (select from agent where agent.id = number.agent_id)
+select 'delivery without its number', id::text from delivery
+ where not exists (select from number where number.id = delivery.number_id)
+union all
+select 'number without its endpoint', id::text from number
+ where not exists (select from endpoint where endpoint.id = number.id)
+union all
+select 'endpoint without its agent', id::text from endpoint
+ where not exists (select from agent where agent.id = endpoint.agent_id)
 union all
 select 'agent without its current version', id::text from agent
  where not exists (select from agent_version version where version.agent_id = agent.id and version.version = agent.current_version)

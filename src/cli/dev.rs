@@ -24,6 +24,7 @@ use crate::agents::http::{Caller, Network, Networks};
 use crate::agents::script::runner::Runners;
 use crate::carriers::Carriers;
 use crate::carriers::twilio::Twilio;
+use crate::channels::Channels;
 use crate::config::{AgentSettings, DatabaseSettings, DevSettings, EdgeSettings, ServerSettings, WorkerSettings};
 use crate::dev::demo::{self, Demo};
 use crate::dev::folder::Folder;
@@ -87,6 +88,7 @@ pub async fn run(options: Options) -> Done {
     let worker_storage = Storage::open(&url, WORK_CONNECTIONS, notifier.clone())?;
     let accounts = Accounts::new(worker_storage.clone(), secret_key.clone());
     let workers = Workers::new(JobContext {
+        channels: Channels::default(),
         storage: worker_storage.clone(),
         accounts,
         carriers: carriers.clone(),

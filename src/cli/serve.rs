@@ -16,6 +16,7 @@ use crate::agents::AgentRuntime;
 use crate::agents::http::{Caller, Networks};
 use crate::agents::script::runner::Runners;
 use crate::carriers::Carriers;
+use crate::channels::Channels;
 use crate::config::{
     AgentSettings, CarrierSettings, DatabaseSettings, EdgeSettings, MissingSetting, ServerSettings, WorkerSettings,
     parse_base_url,
@@ -206,6 +207,7 @@ fn workers_of(
     settings: WorkerSettings,
 ) -> Result<Workers, MissingSetting> {
     Ok(Workers::new(JobContext {
+        channels: Channels::default(),
         storage: storage.clone(),
         accounts: Accounts::new(storage.clone(), carrier.required_key()?),
         carriers: carriers.clone(),

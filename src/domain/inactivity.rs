@@ -23,6 +23,8 @@ pub struct Facts {
     pub warning: Option<Warning>,
     /// Whether the agent has a closing message.
     pub has_closing: bool,
+    /// Whether the channel warns its contacts.
+    pub has_warnings: bool,
 }
 
 /// The delivery of a warning.
@@ -74,6 +76,9 @@ fn decide_open(facts: &Facts) -> Decision {
         let late = (facts.now - due_at).clamp(TimeDelta::seconds(1), TimeDelta::minutes(1));
         return Decision::LookAgain { at: facts.now + late };
     }
+    if !facts.has_warnings {
+        return Decision::End { due_at, says_closing: facts.has_closing };
+    }
     match facts.quiet_until {
         Some(at) => Decision::LookAgain { at },
         None => Decision::Warn { due_at },
@@ -123,6 +128,7 @@ mod tests {
             quiet_until: None,
             warning: None,
             has_closing: true,
+            has_warnings: true,
         }
     }
 
@@ -157,6 +163,9 @@ mod tests {
             (Facts { owes_answer: true, ..session(9000) }, Decision::LookAgain { at: at(9060) }),
             (Facts { quiet_until: Some(at(700)), ..session(100) }, Decision::LookAgain { at: at(700) }),
             (Facts { quiet_until: Some(at(700)), ..session(99) }, Decision::LookAgain { at: at(100) }),
+            (Facts { has_warnings: false, ..session(99) }, Decision::LookAgain { at: at(100) }),
+            (Facts { has_warnings: false, owes_answer: true, ..session(100) }, Decision::LookAgain { at: at(101) }),
+            (Facts { has_warnings: false, ..session(100) }, Decision::End { due_at: at(100), says_closing: true }),
         ] {
             assert_eq!(decide(&facts), expected, "{facts:?}");
         }

@@ -22,6 +22,8 @@ pub enum MessagePlan {
     Fail,
     /// It is not sent, because a limit is reached.
     Suppress(LimitReached),
+    /// It needs no delivery: its channel has none.
+    Show,
 }
 
 /// Whether a message is counted against the limits of its project, if there are any. One that can't be sent is not.
@@ -43,19 +45,20 @@ pub fn plan(policy: SendPolicy, limit: Option<LimitReached>) -> MessagePlan {
 }
 
 impl MessagePlan {
-    /// The status of its delivery.
-    pub const fn status(&self) -> DeliveryStatus {
+    /// The status of its delivery, if it has one.
+    pub const fn status(&self) -> Option<DeliveryStatus> {
         match self {
-            Self::Send | Self::Hold => DeliveryStatus::Planned,
-            Self::Fail => DeliveryStatus::Failed,
-            Self::Suppress(_) => DeliveryStatus::Suppressed,
+            Self::Send | Self::Hold => Some(DeliveryStatus::Planned),
+            Self::Fail => Some(DeliveryStatus::Failed),
+            Self::Suppress(_) => Some(DeliveryStatus::Suppressed),
+            Self::Show => None,
         }
     }
 
     /// The kind of error that keeps it from being sent.
     pub const fn error_class(&self) -> Option<DeliveryErrorClass> {
         match self {
-            Self::Send | Self::Hold => None,
+            Self::Send | Self::Hold | Self::Show => None,
             Self::Fail => Some(DeliveryErrorClass::PermanentConfig),
             Self::Suppress(limit) => Some(limit.class),
         }
@@ -64,7 +67,7 @@ impl MessagePlan {
     /// Why it is not sent now, for people.
     pub fn error_detail(&self) -> Option<&str> {
         match self {
-            Self::Send => None,
+            Self::Send | Self::Show => None,
             Self::Hold => Some("held until the registration of its number is approved"),
             Self::Fail => Some("number_not_registered: the carrier blocks texts from this number"),
             Self::Suppress(limit) => Some(&limit.detail),
@@ -88,12 +91,20 @@ mod tests {
             (SendPolicy::Blocked, limit(), MessagePlan::Fail, Failed, Some(PermanentConfig), false),
         ] {
             let planned = plan(policy, limit);
-            assert_eq!((&planned, planned.status(), planned.error_class()), (&plan_is, status, class), "{policy}");
+            assert_eq!(
+                (&planned, planned.status(), planned.error_class()),
+                (&plan_is, Some(status), class),
+                "{policy}"
+            );
             assert_eq!(is_counted(policy), is_counted_is, "{policy}");
         }
         for policy in [SendPolicy::Open, SendPolicy::Held] {
             let planned = plan(policy, limit());
-            assert_eq!((planned.status(), planned.error_class()), (Suppressed, Some(ContactLimitReached)), "{policy}");
+            assert_eq!(
+                (planned.status(), planned.error_class()),
+                (Some(Suppressed), Some(ContactLimitReached)),
+                "{policy}"
+            );
             assert_eq!(planned.error_detail(), Some("full"));
         }
     }

@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod bounds;
 pub mod carrier_account;
+pub mod channel;
 pub mod consent;
 pub mod country;
 pub mod delivery;

@@ -1,7 +1,6 @@
 //! Counts the SMS segments of a text, and shortens or splits a text that is too long.
 //!
-//! GSM-7 and its extension are those of 3GPP TS 23.038, 6.2.1. The SQL function `sms_segments` has the same result by
-//! another method, and a test compares the two.
+//! GSM-7 and its extension are those of 3GPP TS 23.038, 6.2.1.
 
 use super::words::words;
 
@@ -67,6 +66,23 @@ pub fn segments(text: &str) -> usize {
             },
         );
     count
+}
+
+/// What a text costs on a channel that has segments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Segmentation {
+    pub encoding: Encoding,
+    pub segments: i32,
+}
+
+impl Segmentation {
+    /// The encoding and the segments of a text.
+    pub fn of(text: &str) -> Self {
+        let encoding = encoding(text);
+        // No text so short takes more: a character of two septets has one byte at least, one of two code units has four.
+        let segments = if text.len() <= 70 { 1 } else { segments(text) };
+        Self { encoding, segments: i32::try_from(segments).unwrap_or(i32::MAX) }
+    }
 }
 
 /// The plain characters for a typographic character.
@@ -276,6 +292,8 @@ mod tests {
         #[test]
         fn the_count_is_that_of_the_standards_bits(text in texts()) {
             prop_assert_eq!(segments(&text), by_bits(&text));
+            let whole = Segmentation { encoding: encoding(&text), segments: i32::try_from(by_bits(&text)).expect("few") };
+            prop_assert_eq!(Segmentation::of(&text), whole);
         }
 
         #[test]

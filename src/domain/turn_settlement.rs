@@ -9,6 +9,8 @@ use super::number::SendPolicy;
 pub struct Outcome {
     /// How many messages it says.
     pub messages: usize,
+    /// Whether its messages leave by deliveries.
+    pub has_deliveries: bool,
     /// Whether its session ends with it.
     pub closes: bool,
     /// Whether this process has a free slot for the delivery of the first message.
@@ -66,7 +68,7 @@ pub enum Next {
 
 /// Whether the messages of a turn must be counted before it is decided.
 pub fn must_count(outcome: Outcome, facts: &Facts) -> bool {
-    outcome.messages > 0 && facts.has_limits && message_plan::is_counted(facts.send_policy)
+    outcome.messages > 0 && outcome.has_deliveries && facts.has_limits && message_plan::is_counted(facts.send_policy)
 }
 
 /// Decides about a turn. `facts` is `None` when it is not claimed any more under the token of the outcome. `limits` tells
@@ -74,7 +76,10 @@ pub fn must_count(outcome: Outcome, facts: &Facts) -> bool {
 pub fn decide(outcome: Outcome, facts: Option<&Facts>, limits: &[(usize, LimitReached)]) -> Decision {
     let Some(facts) = facts else { return Decision::Stale };
     let limit_of = |position| limits.iter().find(|(of, _)| *of == position).map(|(_, limit)| limit.clone());
-    let plan = |position| message_plan::plan(facts.send_policy, limit_of(position));
+    let plan = |position| match outcome.has_deliveries {
+        true => message_plan::plan(facts.send_policy, limit_of(position)),
+        false => MessagePlan::Show,
+    };
     let messages: Vec<MessagePlan> = (0..outcome.messages).map(plan).collect();
     // Messages leave in order, so nothing may wait before it. An opt-out would have deleted the turn.
     let claims_delivery =
@@ -94,7 +99,7 @@ mod tests {
     use super::*;
     use crate::domain::delivery::DeliveryErrorClass;
 
-    const REPLY: Outcome = Outcome { messages: 1, closes: false, asks_for_delivery: true };
+    const REPLY: Outcome = Outcome { messages: 1, has_deliveries: true, closes: false, asks_for_delivery: true };
 
     fn facts() -> Facts {
         Facts {
@@ -145,6 +150,17 @@ mod tests {
             (Outcome { messages: 2, ..REPLY }, &limited, &second, true),
         ] {
             assert_eq!(stored(outcome, facts, limits).claims_delivery, expected, "{outcome:?} {facts:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_of_a_channel_without_deliveries_is_shown_whatever_its_number_may_send() {
+        let shown = Outcome { has_deliveries: false, ..REPLY };
+        for send_policy in [SendPolicy::Open, SendPolicy::Held, SendPolicy::Blocked] {
+            let facts = Facts { send_policy, has_limits: true, ..facts() };
+            let store = stored(shown, &facts, &[(0, full())]);
+            assert_eq!((store.messages, store.claims_delivery), (vec![MessagePlan::Show], false), "{send_policy}");
+            assert!(!must_count(shown, &facts));
         }
     }
 

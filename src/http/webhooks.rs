@@ -11,11 +11,11 @@ use poem::web::{Data, Path};
 use poem::{Body, Endpoint, EndpointExt, IntoEndpoint, Request, Response, Route, handler, post};
 use uuid::Uuid;
 
-use crate::carriers::message::{CarrierKeyword, InboundMedia, StatusNotice};
+use crate::carriers::message::StatusNotice;
 use crate::carriers::webhook::{WebhookRefusal, WebhookRequest};
 use crate::carriers::{Carrier, Carriers};
+use crate::channels;
 use crate::domain::carrier_account::{CarrierAccount, CarrierKind};
-use crate::domain::consent::Keyword;
 use crate::domain::delivery::{DeliveryErrorClass, ReportOutcome};
 use crate::domain::job::JobKind;
 use crate::http::body::{self, HeldBody, Reading};
@@ -24,7 +24,7 @@ use crate::jobs::ingest::Ingest;
 use crate::storage::carrier_account::Accounts;
 use crate::storage::database;
 use crate::storage::delivery::Report;
-use crate::storage::ingest::{Attachment, InboundMessage, NotIngested};
+use crate::storage::ingest::NotIngested;
 use crate::storage::{Storage, delivery, ingest};
 use crate::telemetry::masked;
 
@@ -148,31 +148,10 @@ async fn ingest_message(
     deadline: Instant,
 ) -> Result<&'static str, Problem> {
     let inbound = webhooks.carrier().parse_message(&verified.account, verified.request(request));
-    let keyword = match inbound.keyword {
-        Some(CarrierKeyword::Stop) => Some(Keyword::Stop),
-        Some(CarrierKeyword::Start) => Some(Keyword::Start),
-        Some(CarrierKeyword::Help) => Some(Keyword::Help),
-        None => Keyword::of(&inbound.body),
-    };
     let project_id = verified.account.project_id;
     let (from, to, carrier_sid) = (masked(&inbound.from), masked(&inbound.to), inbound.carrier_id.clone());
-    let attachment = |media: InboundMedia| Attachment::at(media.url, Some(media.content_type));
-    let storing = webhooks.state.ingest.message(
-        InboundMessage {
-            project_id,
-            carrier_sid: inbound.carrier_id,
-            to: inbound.to,
-            from: inbound.from,
-            body: inbound.body,
-            media: inbound.media.into_iter().map(attachment).collect(),
-            form: verified.body.take(),
-            reject_reason: inbound.reject_reason,
-            keyword,
-            sent_at: None,
-            permit: None,
-        },
-        deadline,
-    );
+    let message = channels::inbound_of_carrier(project_id, inbound, verified.body.take(), None);
+    let storing = webhooks.state.ingest.message(message, deadline);
     let outcome = storing.await.map_err(|error| match error {
         NotIngested::TooLate => blocked(),
         NotIngested::Refused(error) => Problem::unavailable(&error),

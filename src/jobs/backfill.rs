@@ -8,8 +8,8 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::carriers::message::{InboundMedia, ReceivedMessage};
+use crate::channels;
 use crate::domain::carrier_account::CarrierAccount;
-use crate::domain::consent::Keyword;
 use crate::domain::job::JobKind;
 use crate::failpoint;
 use crate::jobs::Shared;
@@ -23,7 +23,7 @@ use crate::jobs::turns::Turns;
 use crate::storage::Storage;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
-use crate::storage::ingest::{self, Attachment, InboundMessage, IngestOutcome};
+use crate::storage::ingest::{self, IngestOutcome};
 use crate::storage::number::{self, BackfillClaim};
 
 /// How many numbers are backfilled at a time.
@@ -116,24 +116,8 @@ impl InboundBackfill {
         let media = self.media_of(account, message).await?;
         let form = serde_json::to_vec(&Listing { message, media: &media }).map_err(|error| error.to_string())?;
         let inbound = message.clone().into_inbound(media);
-        let keyword = Keyword::of(&inbound.body);
-        let attachment = |media: InboundMedia| Attachment::at(media.url, Some(media.content_type));
-        let storing = self.ingest.message(
-            InboundMessage {
-                project_id: account.project_id,
-                carrier_sid: inbound.carrier_id,
-                to: inbound.to,
-                from: inbound.from,
-                body: inbound.body,
-                media: inbound.media.into_iter().map(attachment).collect(),
-                form,
-                reject_reason: inbound.reject_reason,
-                keyword,
-                sent_at: message.received_at,
-                permit: None,
-            },
-            Instant::now() + STORED_WITHIN,
-        );
+        let inbound = channels::inbound_of_carrier(account.project_id, inbound, form, message.received_at);
+        let storing = self.ingest.message(inbound, Instant::now() + STORED_WITHIN);
         let outcome = failpoint::during("backfill.in_commit", storing).await.map_err(|error| error.to_string())?;
         if let IngestOutcome::Stored { session_id, .. } | IngestOutcome::Skipped { session_id, .. } = &outcome {
             tracing::warn!(%session_id, carrier_sid = message.carrier_id, "a message whose webhook never came was backfilled");

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::channels::Channels;
 use crate::domain::job::JobKind;
 use crate::domain::session::InactivityOutcome;
 use crate::jobs::Shared;
@@ -19,12 +20,14 @@ const SLOTS: usize = 500;
 /// Warns and ends inactive sessions.
 pub struct InactivityJobs {
     storage: Storage,
+    channels: Channels,
     next_due: NextDue,
 }
 
 impl InactivityJobs {
     pub(super) fn new(shared: &Shared) -> Self {
-        Self { storage: shared.context.storage.clone(), next_due: NextDue::default() }
+        let context = &shared.context;
+        Self { storage: context.storage.clone(), channels: context.channels.clone(), next_due: NextDue::default() }
     }
 }
 
@@ -45,10 +48,10 @@ impl Job for InactivityJobs {
     }
 
     async fn claim(&self, limits: ClaimLimits) -> Result<Vec<Decided>, sqlx::Error> {
-        let (storage, limits) = (&self.storage, &limits);
+        let (storage, channels, limits) = (&self.storage, &self.channels, &limits);
         let decide = || async move {
             let mut transaction = storage.transaction().await?;
-            let decided = inactivity::decide(&mut transaction, limits).await;
+            let decided = inactivity::decide(&mut transaction, limits, &|kind| channels.capabilities(kind)).await;
             database::end(transaction, decided).await
         };
         let decided = database::retry_on_deadlock(decide).await?;

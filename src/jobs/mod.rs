@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::agents::AgentRuntime;
 use crate::carriers::Carriers;
+use crate::channels::Channels;
 use crate::config::WorkerSettings;
 use crate::storage::Storage;
 use crate::storage::carrier_account::Accounts;
@@ -38,6 +39,7 @@ pub struct JobContext {
     pub storage: Storage,
     pub accounts: Accounts,
     pub carriers: Carriers,
+    pub channels: Channels,
     pub agent_runtime: AgentRuntime,
     /// What agents are told of where they run: `sandbox`, `live` or `dev`.
     pub env: &'static str,

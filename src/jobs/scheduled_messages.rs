@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::channels;
 use crate::domain::job::JobKind;
 use crate::domain::message::ScheduledOutcome;
 use crate::jobs::Shared;
@@ -49,7 +50,7 @@ impl Job for ScheduledMessages {
         let (storage, limits) = (&self.storage, &limits);
         let send = || async move {
             let mut transaction = storage.transaction().await?;
-            let sent = scheduled_message::send_due(&mut transaction, limits).await;
+            let sent = scheduled_message::send_due(&mut transaction, limits, channels::of_numbers().facts()).await;
             database::end(transaction, sent).await
         };
         let due = database::retry_on_deadlock(send).await?;

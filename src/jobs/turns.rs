@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::agents::script::Headroom;
 use crate::agents::{AgentError, AgentRuntime, LoadedAgent, MessageBody, OutboundRequest};
+use crate::channels::Channels;
 use crate::domain::bounds;
 use crate::domain::job::JobKind;
 use crate::domain::message::SkipReason;
@@ -52,6 +53,7 @@ pub struct Turns {
     /// The agents that ran before. A version is immutable, so they never become outdated.
     agents: Cache<(Uuid, i32), Arc<CachedAgent>>,
     agent_runtime: AgentRuntime,
+    channels: Channels,
     /// Decrypts the secrets that sign requests to services.
     key: SecretKeys,
     env: &'static str,
@@ -88,6 +90,7 @@ impl Turns {
             storage: context.storage.clone(),
             agents: Cache::new(1_000),
             agent_runtime: context.agent_runtime.clone(),
+            channels: context.channels.clone(),
             key: context.accounts.key().clone(),
             env: context.env,
             slots: usize::from(context.settings.turn_slots),
@@ -144,7 +147,10 @@ impl Turns {
 
     /// Settles a turn that is not retried. The contact gets the error message of the agent, if it has one.
     async fn settle_for_good(&self, claim: &Claim, failure: &Failure) -> TurnOutcome {
-        TurnOutcome::of(self.settle_and_send(claim, failure.settlement(claim)).await, TurnOutcome::Failed)
+        TurnOutcome::of(
+            self.settle_and_send(claim, failure.settlement(claim, self.channels.capabilities(claim.channel))).await,
+            TurnOutcome::Failed,
+        )
     }
 
     /// Counts an interruption of the turn, if that is its failure.
@@ -198,7 +204,7 @@ impl Turns {
     }
 
     fn reserve_delivery(&self, claim: &Claim, settlement: &Settlement) -> Option<Permit> {
-        if !settlement.speaks() {
+        if !settlement.speaks() || !self.channels.capabilities(claim.channel).delivery_reports {
             return None;
         }
         self.deliveries.reserve(Owner::alone(claim.project_id))
@@ -245,11 +251,19 @@ impl Turns {
             return Err(Failure { attempt, skip: SkipReason::WorkerLost, ..lost });
         }
         let answering = async {
-            let mut allowance = Allowance::of(&version.settings);
+            let Some(channel) = self.channels.get(claim.channel) else {
+                return Err(Failure::of_ours(format!("this process does not know the channel {}", claim.channel)));
+            };
+            let mut allowance = Allowance::of(&version.settings, channel);
             let agent = loaded.agent.for_turn(self.signing_secrets(claim, version).await?);
             let conversing = converse(agent.agent(), &version.settings, claim, self.env, &mut allowance);
             let (mut settlement, sends) = conversing.await.map_err(failed)?;
             for OutboundRequest { to, from, body } in sends {
+                if from.is_none() && !channel.capabilities().delivery_reports {
+                    return Err(failed(AgentError::Failed(format!(
+                        "a text to {to} needs a number of ours to leave from"
+                    ))));
+                }
                 let body = match body {
                     MessageBody::Text(text) => text,
                     MessageBody::Template { name, variables } => self.fill(claim, version, &name, &variables).await?,

@@ -5,6 +5,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::domain::consent::{ConsentKind, ConsentSource};
+use crate::domain::session::Channel;
 use crate::storage::new_id;
 use crate::storage::pagination::{Page, rows_to_read};
 
@@ -12,8 +13,8 @@ use crate::storage::pagination::{Page, rows_to_read};
 #[derive(Debug, Clone)]
 pub struct Consent {
     pub id: Uuid,
-    /// Our number.
-    pub number: String,
+    /// Our number, if the endpoint is one.
+    pub number: Option<String>,
     pub contact: String,
     pub kind: ConsentKind,
     pub source: ConsentSource,
@@ -34,8 +35,10 @@ pub struct Filter {
 #[derive(Debug, Clone)]
 pub struct NewConsent {
     pub project_id: Uuid,
-    pub number_id: Uuid,
+    pub endpoint_id: Uuid,
     pub contact: String,
+    /// The channel on which an opt-out ends the session.
+    pub channel: Channel,
     pub kind: ConsentKind,
     pub note: Option<String>,
 }
@@ -69,10 +72,11 @@ pub async fn record(connection: &mut PgConnection, consent: &NewConsent) -> Resu
         "sql/queries/consent/record.sql",
         id,
         consent.project_id,
-        consent.number_id,
+        consent.endpoint_id,
         consent.contact,
         consent.kind.as_str(),
         consent.note.as_deref(),
+        consent.channel.as_str(),
     )
     .execute(&mut *connection)
     .await?;

@@ -73,7 +73,7 @@ impl Claim {
             id,
             project_id: turn.project_id,
             session_id: turn.session_id,
-            from: turn.number.clone(),
+            from: turn.address.clone(),
             to: turn.contact.clone(),
             body,
             media_urls: Vec::new(),

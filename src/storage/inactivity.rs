@@ -7,10 +7,12 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use crate::domain::channel::Capabilities;
 use crate::domain::delivery::{DeliveryStatus, RefusalReason};
 use crate::domain::inactivity::{self, Decision, Facts, Warning};
 use crate::domain::quiet_hours;
-use crate::domain::session::{InactivityOutcome, SessionStatus};
+use crate::domain::segments::Encoding;
+use crate::domain::session::{Channel, InactivityOutcome, SessionStatus};
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::new_id;
 
@@ -34,11 +36,13 @@ struct Locked {
     session_id: Uuid,
     project_id: Uuid,
     now: DateTime<Utc>,
+    channel: Channel,
     status: SessionStatus,
     last_message_at: DateTime<Utc>,
     warn_after_seconds: i32,
     grace_seconds: i32,
-    has_closing: bool,
+    warning_body: String,
+    closing_body: Option<String>,
     owes_answer: bool,
     quiet_hours: Option<Json<quiet_hours::Facts>>,
     warning_status: Option<DeliveryStatus>,
@@ -46,7 +50,7 @@ struct Locked {
 }
 
 impl Locked {
-    fn facts(&self) -> Facts {
+    fn facts(&self, capabilities: Capabilities) -> Facts {
         let warning = match self.status {
             SessionStatus::Open => None,
             // A warning has its delivery. Without it nobody would know whether the contact was warned.
@@ -63,7 +67,8 @@ impl Locked {
             owes_answer: self.owes_answer,
             quiet_until: self.quiet_hours.as_ref().and_then(|facts| facts.quiet_until()),
             warning,
-            has_closing: self.has_closing,
+            has_closing: self.closing_body.is_some(),
+            has_warnings: capabilities.inactivity_warnings,
         }
     }
 
@@ -83,15 +88,40 @@ struct Writes {
     postponed: Vec<Uuid>,
     postponed_to: Vec<DateTime<Utc>>,
     warned: Vec<Uuid>,
-    warnings: Vec<Uuid>,
+    warnings: Messages,
     ended: Vec<Uuid>,
-    closings: Vec<Option<Uuid>>,
+    closings: Messages,
 }
 
-/// Decides about the sessions whose job is due, at most `limits.most`. It may be ended by a deadlock: it locks as many rows
+/// Messages that are to be planned, column by column; all columns are null where a session gets none.
+#[derive(Debug, Default)]
+struct Messages {
+    ids: Vec<Option<Uuid>>,
+    bodies: Vec<Option<String>>,
+    encodings: Vec<Option<Encoding>>,
+    segments: Vec<Option<i32>>,
+    delivered: Vec<bool>,
+}
+
+impl Messages {
+    fn push(&mut self, body: Option<&str>, capabilities: Capabilities) {
+        let segmentation = body.and_then(|body| capabilities.segmentation(body));
+        self.delivered.push(capabilities.delivery_reports);
+        self.ids.push(body.map(|_| new_id()));
+        self.bodies.push(body.map(str::to_owned));
+        self.encodings.push(segmentation.map(|text| text.encoding));
+        self.segments.push(segmentation.map(|text| text.segments));
+    }
+}
+
+/// Decides about the sessions whose job is due, at most `limits.most`, by what their channels can do. It may be ended by a deadlock: it locks as many rows
 /// as a batch of turns, and neither knows which rows the other needs. The caller commits, and tells the workers of
 /// deliveries when a message is planned.
-pub async fn decide(connection: &mut PgConnection, limits: &ClaimLimits) -> Result<Vec<Decided>, sqlx::Error> {
+pub async fn decide(
+    connection: &mut PgConnection,
+    limits: &ClaimLimits,
+    capabilities: &(dyn Fn(Channel) -> Capabilities + Send + Sync),
+) -> Result<Vec<Decided>, sqlx::Error> {
     let most = i32::try_from(limits.most).unwrap_or(i32::MAX);
     let sessions = sqlx::query_file_scalar!("sql/queries/inactivity/lock_due.sql", most, limits.only.as_deref())
         .fetch_one(&mut *connection)
@@ -103,7 +133,8 @@ pub async fn decide(connection: &mut PgConnection, limits: &ClaimLimits) -> Resu
         .fetch_all(&mut *connection)
         .await?;
     let mut writes = Writes::default();
-    let mut all: Vec<Decided> = locked.iter().map(|session| writes.add(session)).collect();
+    let mut all: Vec<Decided> =
+        locked.iter().map(|session| writes.add(session, capabilities(session.channel))).collect();
     let refused = writes.write(connection).await?;
     for decided in &mut all {
         decided.refused = refused.get(&decided.session_id).copied();
@@ -113,8 +144,8 @@ pub async fn decide(connection: &mut PgConnection, limits: &ClaimLimits) -> Resu
 
 impl Writes {
     /// Decides about a session and adds what is to be written about it.
-    fn add(&mut self, session: &Locked) -> Decided {
-        match inactivity::decide(&session.facts()) {
+    fn add(&mut self, session: &Locked, capabilities: Capabilities) -> Decided {
+        match inactivity::decide(&session.facts(capabilities)) {
             Decision::LookAgain { at } => {
                 self.postponed.push(session.session_id);
                 self.postponed_to.push(at);
@@ -122,12 +153,12 @@ impl Writes {
             }
             Decision::Warn { due_at } => {
                 self.warned.push(session.session_id);
-                self.warnings.push(new_id());
+                self.warnings.push(Some(&session.warning_body), capabilities);
                 session.decided(InactivityOutcome::Warned, due_at, true)
             }
             Decision::End { due_at, says_closing } => {
                 self.ended.push(session.session_id);
-                self.closings.push(says_closing.then(new_id));
+                self.closings.push(session.closing_body.as_deref().filter(|_| says_closing), capabilities);
                 session.decided(InactivityOutcome::Ended, due_at, says_closing)
             }
         }
@@ -142,17 +173,37 @@ impl Writes {
                 .await?;
         }
         if !self.warned.is_empty() {
-            let warned = sqlx::query_file!("sql/queries/inactivity/warn.sql", &self.warned[..], &self.warnings[..])
-                .fetch_all(&mut *connection)
-                .await?;
-            refused.extend(warned.into_iter().filter_map(|row| Some((row.session_id, row.refused?))));
+            let Messages { ids, bodies, encodings, segments, .. } = &self.warnings;
+            let warning = sqlx::query_file!(
+                "sql/queries/inactivity/warn.sql",
+                &self.warned[..],
+                &ids[..] as _,
+                &bodies[..] as _,
+                &encodings[..] as _,
+                &segments[..] as _,
+            );
+            refused.extend(
+                warning
+                    .fetch_all(&mut *connection)
+                    .await?
+                    .into_iter()
+                    .filter_map(|row| Some((row.session_id, row.refused?))),
+            );
         }
         if !self.ended.is_empty() {
-            let closings = &self.closings[..] as &[Option<Uuid>];
-            let ended = sqlx::query_file!("sql/queries/inactivity/end.sql", &self.ended[..], closings as _)
-                .fetch_all(connection)
-                .await?;
-            refused.extend(ended.into_iter().filter_map(|row| Some((row.session_id, row.refused?))));
+            let Messages { ids, bodies, encodings, segments, delivered } = &self.closings;
+            let ending = sqlx::query_file!(
+                "sql/queries/inactivity/end.sql",
+                &self.ended[..],
+                &ids[..] as _,
+                &bodies[..] as _,
+                &encodings[..] as _,
+                &segments[..] as _,
+                &delivered[..],
+            );
+            refused.extend(
+                ending.fetch_all(connection).await?.into_iter().filter_map(|row| Some((row.session_id, row.refused?))),
+            );
         }
         Ok(refused)
     }

@@ -19,9 +19,9 @@ pub struct Message {
     pub direction: Direction,
     pub kind: MessageKind,
     pub body: String,
-    pub encoding: Encoding,
-    /// How many segments it costs.
-    pub segments: i32,
+    pub encoding: Option<Encoding>,
+    /// How many segments it costs, where its channel has segments.
+    pub segments: Option<i32>,
     pub media: Option<Json<Vec<Attachment>>>,
     pub status: MessageStatus,
     /// Why it is held or skipped, or why its delivery failed.
@@ -39,8 +39,8 @@ pub struct Message {
 #[derive(Debug, Clone)]
 pub struct Traced {
     pub message: Message,
-    /// Our number.
-    pub number: String,
+    /// Our number, if the endpoint is one.
+    pub number: Option<String>,
     pub contact: String,
     pub error_class: Option<DeliveryErrorClass>,
     /// Oldest first.
@@ -55,8 +55,8 @@ struct TracedRow {
     direction: Direction,
     kind: MessageKind,
     body: String,
-    encoding: Encoding,
-    segments: i32,
+    encoding: Option<Encoding>,
+    segments: Option<i32>,
     media: Option<Json<Vec<Attachment>>>,
     status: MessageStatus,
     reason: Option<String>,
@@ -65,7 +65,7 @@ struct TracedRow {
     error_code: Option<i32>,
     truncated: Option<i32>,
     created_at: DateTime<Utc>,
-    number: String,
+    number: Option<String>,
     contact: String,
     error_class: Option<DeliveryErrorClass>,
     history: Json<Vec<DeliveryStep>>,

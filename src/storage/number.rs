@@ -132,7 +132,7 @@ pub async fn attach(connection: &mut PgConnection, request: &AttachRequest) -> R
         request.repair_drift,
         new_id(),
     )
-    .fetch_optional(connection)
+    .fetch_one(connection)
     .await
 }
 

@@ -7,6 +7,7 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use crate::domain::channel::ChannelFacts;
 use crate::domain::delivery::RefusalReason;
 use crate::domain::message::ScheduledOutcome;
 use crate::domain::sending::{self as rules, Decision, Effect, Facts, Refusal, Request};
@@ -69,13 +70,15 @@ impl DueMessage {
         rules::decide(&Request { on_active_session: self.on_active_session, send_at: None }, &self.facts)
     }
 
-    fn text(&self, effect: Effect) -> DecidedText<'_> {
+    fn text(&self, channel: ChannelFacts, effect: Effect) -> DecidedText<'_> {
         DecidedText {
             message_id: self.id,
             project_id: self.project_id,
             number_id: self.number_id,
             contact: &self.contact,
+            channel: channel.channel,
             body: &self.body,
+            segmentation: channel.capabilities.segmentation(&self.body),
             media: attachments(&self.media_urls),
             turn_id: self.turn_id,
             effect,
@@ -101,11 +104,15 @@ struct Writes {
     all: Vec<Due>,
 }
 
-/// Turns scheduled messages that are due into messages with deliveries, at most `limits.most`. It may be ended by a
+/// Turns scheduled messages that are due into messages of a channel with deliveries, at most `limits.most`. It may be ended by a
 /// deadlock: it locks as many rows as a batch of turns, and neither knows which rows the other needs. The caller commits.
 /// When one was sent, the caller tells the workers of deliveries, and those of turns, because a new session runs its
 /// start function.
-pub async fn send_due(connection: &mut PgConnection, limits: &ClaimLimits) -> Result<Vec<Due>, sqlx::Error> {
+pub async fn send_due(
+    connection: &mut PgConnection,
+    limits: &ClaimLimits,
+    channel: ChannelFacts,
+) -> Result<Vec<Due>, sqlx::Error> {
     let most = i32::try_from(limits.most).unwrap_or(i32::MAX);
     let mut waiting =
         sqlx::query_file_as!(Locked, "sql/queries/scheduled_message/lock_due.sql", most, limits.only.as_deref())
@@ -114,7 +121,7 @@ pub async fn send_due(connection: &mut PgConnection, limits: &ClaimLimits) -> Re
     let mut writes = Writes::default();
     while !waiting.is_empty() {
         let (ids, later) = first_of_each_contact(waiting);
-        send_round(connection, &ids, &mut writes).await?;
+        send_round(connection, &ids, channel, &mut writes).await?;
         waiting = later;
     }
     writes.write(connection).await?;
@@ -143,8 +150,13 @@ fn first_of_each_contact(waiting: Vec<Locked>) -> (Vec<Uuid>, Vec<Locked>) {
 }
 
 /// Decides about messages to different contacts and writes those that are sent.
-async fn send_round(connection: &mut PgConnection, ids: &[Uuid], writes: &mut Writes) -> Result<(), sqlx::Error> {
-    let due = sqlx::query_file_as!(DueMessage, "sql/queries/scheduled_message/load.sql", ids)
+async fn send_round(
+    connection: &mut PgConnection,
+    ids: &[Uuid],
+    channel: ChannelFacts,
+    writes: &mut Writes,
+) -> Result<(), sqlx::Error> {
+    let due = sqlx::query_file_as!(DueMessage, "sql/queries/scheduled_message/load.sql", ids, channel.channel.as_str())
         .fetch_all(&mut *connection)
         .await?;
     let (mut admitted, mut texts) = (Vec::new(), Vec::new());
@@ -154,7 +166,7 @@ async fn send_round(connection: &mut PgConnection, ids: &[Uuid], writes: &mut Wr
             Decision::Wait { until } => writes.put_off(message, until),
             Decision::Send(effect) => {
                 admitted.push(message);
-                texts.push(message.text(effect));
+                texts.push(message.text(channel, effect));
             }
         }
     }

@@ -6,9 +6,11 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use crate::domain::channel::ChannelFacts;
 use crate::domain::message::SendOutcome;
+use crate::domain::segments::Segmentation;
 use crate::domain::sending::{self, Decision, Effect, Facts, Refusal, Request};
-use crate::domain::session::OnActiveSession;
+use crate::domain::session::{Channel, OnActiveSession};
 use crate::storage::ingest::Attachment;
 use crate::storage::new_id;
 
@@ -26,6 +28,7 @@ pub struct NewText {
     pub project_id: Uuid,
     /// The number that it leaves from.
     pub number_id: Uuid,
+    pub channel: ChannelFacts,
     pub contact: String,
     /// The countries that the contact may be in, by the digits of its number.
     pub countries: Vec<String>,
@@ -124,6 +127,7 @@ async fn send_or_schedule(
         text.number_id,
         text.contact,
         &text.countries[..],
+        text.channel.channel.as_str(),
     )
     .fetch_one(&mut *connection)
     .await?;
@@ -142,7 +146,9 @@ async fn send_or_schedule(
                 project_id: text.project_id,
                 number_id: text.number_id,
                 contact: &text.contact,
+                channel: text.channel.channel,
                 body: &text.body,
+                segmentation: text.channel.capabilities.segmentation(&text.body),
                 media: attachments(&text.media_urls),
                 turn_id: None,
                 effect,
@@ -185,7 +191,10 @@ pub(super) struct DecidedText<'a> {
     pub project_id: Uuid,
     pub number_id: Uuid,
     pub contact: &'a str,
+    pub channel: Channel,
     pub body: &'a str,
+    #[serde(flatten)]
+    pub segmentation: Option<Segmentation>,
     pub media: Vec<Attachment>,
     /// The turn whose agent sends it.
     pub turn_id: Option<Uuid>,

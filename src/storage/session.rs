@@ -8,11 +8,12 @@ use uuid::Uuid;
 use crate::domain::session::{Channel, CloseReason, SessionOrigin, SessionStatus};
 use crate::storage::pagination::{Page, rows_to_read};
 
-/// A session with its number.
+/// A session with its endpoint.
 #[derive(Debug, Clone)]
 pub struct Session {
     pub id: Uuid,
-    pub number: String,
+    /// Our number, if the endpoint is one.
+    pub number: Option<String>,
     pub contact: String,
     pub channel: Channel,
     pub status: SessionStatus,

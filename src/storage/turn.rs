@@ -29,13 +29,15 @@ pub struct Claim {
     pub turn_id: Uuid,
     pub session_id: Uuid,
     pub project_id: Uuid,
-    pub number_id: Uuid,
+    pub endpoint_id: Uuid,
     #[sqlx(rename = "origin: _")]
     pub origin: SessionOrigin,
     /// Whether an agent began it, with a message outside its answer.
     #[sqlx(rename = "begun_by_agent!")]
     pub begun_by_agent: bool,
-    pub number: String,
+    /// Our address: a number, or the id of another endpoint.
+    #[sqlx(rename = "address!")]
+    pub address: String,
     pub contact: String,
     #[sqlx(rename = "channel: _")]
     pub channel: Channel,

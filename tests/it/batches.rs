@@ -151,6 +151,9 @@ async fn a_caller_gets_the_error_of_an_unavailable_database() {
 pub fn text(project_id: Uuid, from: &str, sid: &str, body: &str, keyword: Option<Keyword>) -> InboundMessage {
     InboundMessage {
         project_id,
+        channel: textback::channels::of_numbers().facts(),
+        client_id: None,
+        endpoint_id: None,
         carrier_sid: Some(sid.to_owned()),
         to: NUMBER.to_owned(),
         from: from.to_owned(),

@@ -136,7 +136,7 @@ async fn a_stop_while_the_agent_thinks_throws_its_answer_away() {
         .await
         .expect("claims");
     app.text(ADA, "stop").await;
-    let settlement = textback::storage::turn::Settlement::of(&claims[0])
+    let settlement = textback::storage::turn::Settlement::of(&claims[0], crate::harness::TEXTS)
         .say(textback::domain::message::MessageKind::Reply, "too late".to_owned());
     let settled = textback::storage::turn::settle(&app.storage, settlement).await.expect("an answer");
     assert_eq!(settled, textback::storage::turn::Settled::Stale);

@@ -307,6 +307,9 @@ async fn a_failing_account_is_paused_and_another_account_still_sends() {
             &app.storage,
             ingest::InboundMessage {
                 project_id: project.id,
+                channel: textback::channels::of_numbers().facts(),
+                client_id: None,
+                endpoint_id: None,
                 carrier_sid: Some(format!("SM{}{n}", &account[2..4])),
                 to: NUMBER.to_owned(),
                 from: format!("+1415555020{n}"),

@@ -15,8 +15,10 @@ use textback::agents::script::runner::Runners;
 use textback::carriers::Carriers;
 use textback::carriers::twilio::form::Form;
 use textback::carriers::twilio::{Twilio, signature};
+use textback::channels::{self, Channels};
 use textback::config::WorkerSettings;
 use textback::dev::postgres;
+use textback::domain::channel::Capabilities;
 use textback::http::listener::Listening;
 use textback::http::router::{self, App};
 use textback::jobs::ingest::Ingest;
@@ -42,6 +44,8 @@ def reply(conv, text):
     conv.state.count = conv.state.get(\"count\", 0) + 1
     return str(conv.state.count) + \": \" + text
 ";
+/// What the channel of our number can do.
+pub const TEXTS: Capabilities = channels::sms::CAPABILITIES;
 const LEASE_SECONDS: u32 = 30;
 /// The folders of the shared servers are named by this prefix and the id of the process.
 const FOLDER_PREFIX: &str = "textback-tests-";
@@ -114,6 +118,7 @@ impl TestApp {
                 storage: storage.clone(),
                 accounts,
                 carriers,
+                channels: Channels::default(),
                 agent_runtime,
                 env: "live",
                 public_base,
@@ -162,12 +167,18 @@ impl TestApp {
         Workers::new(JobContext { settings, ..self.job_context() })
     }
 
+    /// Workers with other channels.
+    pub fn workers_on(&self, channels: Channels) -> Workers {
+        Workers::new(JobContext { channels, ..self.job_context() })
+    }
+
     fn job_context(&self) -> JobContext {
         let carrier = Url::parse(&format!("http://{}", self.simulator_address)).expect("a URL");
         JobContext {
             storage: self.storage.clone(),
             accounts: Accounts::new(self.storage.clone(), self.secret_key.parse().expect("a key")),
             carriers: twilio_at(&carrier),
+            channels: Channels::default(),
             agent_runtime: agent_runtime(),
             env: "live",
             public_base: format!("http://{}", self.api),

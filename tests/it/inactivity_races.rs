@@ -161,11 +161,11 @@ async fn a_hundred_thousand_jobs_that_are_due_together_are_done_once_each_whatev
     harness.open(0, agent).await;
     harness
         .sql(
-            "insert into session (id, project_id, number_id, contact, channel, status, origin, engaged, agent_id, agent_version,
+            "insert into session (id, project_id, endpoint_id, contact, channel, status, origin, engaged, agent_id, agent_version,
                                   opened_at, last_message_at, warn_after_seconds)
-             select gen_random_uuid(), number.project_id, number.id, '+1' || (4000000000 + n), 'sms', 'open', 'inbound', true,
-                    number.agent_id, 1, now() - interval '2 days', now() - interval '1 day', 86400
-               from number, generate_series(1, 100000) n;
+             select gen_random_uuid(), endpoint.project_id, endpoint.id, '+1' || (4000000000 + n), 'sms', 'open', 'inbound', true,
+                    endpoint.agent_id, 1, now() - interval '2 days', now() - interval '1 day', 86400
+               from endpoint, generate_series(1, 100000) n;
              insert into inactivity (session_id, project_id, due_at) select id, project_id, last_message_at + interval '1 day' from session;
              analyze",
         )

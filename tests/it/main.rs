@@ -63,5 +63,6 @@ mod source;
 mod templates;
 mod texts;
 mod tidy;
+mod toy_channel;
 mod webhook;
 mod words;

@@ -63,7 +63,7 @@ async fn a_function_that_was_changed_in_the_database_is_replaced_and_keeps_its_g
     run(&pool, &format!("create role {role}; revoke execute on function has_opted_out from public; grant execute on function has_opted_out to {role}")).await;
     run(
         &pool,
-        "create or replace function has_opted_out(from_number uuid, to_contact text) returns boolean language plpgsql stable
+        "create or replace function has_opted_out(of_endpoint uuid, to_contact text) returns boolean language plpgsql stable
              set search_path = textback, pg_temp as $$ begin return false; end $$;
          create or replace trigger consent_is_append_only before delete on consent
              for each row execute function refuse_change_of_consent();

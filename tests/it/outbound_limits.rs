@@ -224,7 +224,7 @@ async fn a_warning_that_waits_for_a_count_delays_no_other_session() {
     app.sql("update session set last_message_at = now() - interval '2 days'").await;
     app.sql("update inactivity set due_at = now() - case when (select contact from session where id = session_id) = '+14155550101' then interval '2 seconds' else interval '1 second' end").await;
     let mut holding = app.storage.pool().begin().await.expect("a transaction");
-    let lock = "select lock_contact(number_id, contact) from session where contact = $1";
+    let lock = "select lock_contact(endpoint_id, contact) from session where contact = $1";
     sqlx::query(lock).bind(BEA).execute(&mut *holding).await.expect("locked");
     sqlx::query("select 1 from outbound_rate_window where contact = '' for update")
         .execute(&mut *holding)

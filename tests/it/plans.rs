@@ -154,7 +154,7 @@ async fn answer_of(app: &TestApp, function: &str, messages: &str) -> String {
         ("(turns)", "(settled_turn[])"),
         ("(messages)", messages.as_str()),
         (
-            "(turns, sessions, tokens, numbers, contacts, seen_seqs)",
+            "(turns, sessions, tokens, endpoints, contacts, seen_seqs)",
             "(uuid[], uuid[], uuid[], uuid[], text[], bigint[])",
         ),
         ("(ids, tokens)", "(uuid[], uuid[])"),
@@ -171,7 +171,7 @@ async fn answer_of(app: &TestApp, function: &str, messages: &str) -> String {
     answer
         .replace("history || accepted", "history || '[]'::jsonb")
         .replace("seqs[", "('{}'::bigint[])[")
-        .replace("(numbers)", "('{}'::uuid[])")
+        .replace("endpoints[", "('{}'::uuid[])[")
         .replace("(allowances ", "('{}'::jsonb ")
         .replace("claim_token", "null::uuid")
         .replace("claim_seconds", "30")
@@ -189,7 +189,7 @@ async fn a_batch_finds_each_of_its_rows_whatever_the_statistics_say() {
             "inbound_message",
             [
                 "carrier_message_is_recorded_once",
-                "one_session_not_closed_per_number_contact_and_channel",
+                "one_session_not_closed_per_endpoint_contact_and_channel",
                 "session_newest_of_a_contact",
             ],
         ),
@@ -233,12 +233,12 @@ async fn what_functions_ask_for_each_text_is_found_at_once() {
             "carrier_message_is_recorded_once",
         ),
         (
-            "select id from session where number_id = $1 and contact = $2 and channel = 'sms' and status <> 'closed' for update",
+            "select id from session where endpoint_id = $1 and contact = $2 and channel = 'sms' and status <> 'closed' for update",
             format!("{id}, '+1'"),
-            "one_session_not_closed_per_number_contact_and_channel",
+            "one_session_not_closed_per_endpoint_contact_and_channel",
         ),
         (
-            "select id, paused_until from session where project_id = $1 and contact = $2 and number_id = $3 and channel = 'sms' order by id desc limit 1",
+            "select id, paused_until from session where project_id = $1 and contact = $2 and endpoint_id = $3 and channel = 'sms' order by id desc limit 1",
             format!("{id}, '+1', {id}"),
             "session_newest_of_a_contact",
         ),

@@ -92,7 +92,7 @@ async fn a_role_with_the_documented_rights_does_everything() {
         ),
         (
             "revoke execute on function textback.lock_contact(uuid, text) from public",
-            "grant execute on function textback.lock_contact(of_number uuid, of_contact text) to textback_app",
+            "grant execute on function textback.lock_contact(of_endpoint uuid, of_contact text) to textback_app",
         ),
         (
             "revoke usage on type textback.inbound_message from public",

@@ -98,8 +98,8 @@ async fn a_text_that_comes_while_the_agent_thinks_gets_a_turn_of_its_own() {
         "one turn of a session at a time"
     );
 
-    let settlement =
-        turn::Settlement::of(&claims[0]).say(textback::domain::message::MessageKind::Reply, "to one".to_owned());
+    let settlement = turn::Settlement::of(&claims[0], crate::harness::TEXTS)
+        .say(textback::domain::message::MessageKind::Reply, "to one".to_owned());
     let settled = turn::settle(&app.storage, settlement).await.expect("settled");
     assert_eq!(settled, turn::Settled::Written { planned: 1, more_work: true, first_delivery: None });
     app.run_jobs().await;
@@ -119,8 +119,8 @@ async fn a_turn_that_settles_while_its_lease_is_renewed_is_over() {
         .expect("renewed");
     let settling = tokio::spawn({
         let storage = app.storage.clone();
-        let settlement =
-            turn::Settlement::of(&claim).say(textback::domain::message::MessageKind::Reply, "to one".to_owned());
+        let settlement = turn::Settlement::of(&claim, crate::harness::TEXTS)
+            .say(textback::domain::message::MessageKind::Reply, "to one".to_owned());
         async move { turn::settle(&storage, settlement).await }
     });
     app.until_one_waits().await;
@@ -164,8 +164,8 @@ async fn a_worker_that_lost_its_lease_writes_nothing() {
     let holder = turn::claim(&app.storage, ClaimLimits::of(10), 30).await.expect("claims").remove(0);
     assert!(!turn::renew(&mut *crate::harness::pooled(&app.storage).await, &zombie, 30).await.expect("an answer"));
     let settled = async |claim: &turn::Claim, text: &str| {
-        let settlement =
-            turn::Settlement::of(claim).say(textback::domain::message::MessageKind::Reply, text.to_owned());
+        let settlement = turn::Settlement::of(claim, crate::harness::TEXTS)
+            .say(textback::domain::message::MessageKind::Reply, text.to_owned());
         turn::settle(&app.storage, settlement).await.expect("an answer")
     };
     assert_eq!(settled(&zombie, "too late").await, turn::Settled::Stale, "somebody else holds it");
@@ -190,7 +190,7 @@ async fn a_text_that_crosses_the_agents_goodbye_opens_the_next_session() {
     app.text(ADA, "one").await;
     let claim = turn::claim(&app.storage, ClaimLimits::of(10), 30).await.expect("claims").remove(0);
     app.text(ADA, "wait").await;
-    let goodbye = turn::Settlement::of(&claim)
+    let goodbye = turn::Settlement::of(&claim, crate::harness::TEXTS)
         .say(textback::domain::message::MessageKind::Reply, "bye".to_owned())
         .close(textback::domain::session::CloseReason::AgentEnded);
     turn::settle(&app.storage, goodbye).await.expect("settled");
@@ -213,7 +213,8 @@ async fn ending_a_session_skips_what_nobody_answered_and_stops_its_turn() {
     let again = app.ok(Method::POST, &end, None).await;
     assert_eq!(again["status"], "closed", "ending twice is ending once");
 
-    let late = turn::Settlement::of(&running).say(textback::domain::message::MessageKind::Reply, "too late".to_owned());
+    let late = turn::Settlement::of(&running, crate::harness::TEXTS)
+        .say(textback::domain::message::MessageKind::Reply, "too late".to_owned());
     assert_eq!(turn::settle(&app.storage, late).await.expect("an answer"), turn::Settled::Stale);
     app.run_jobs().await;
     assert_eq!(app.simulator.received(ADA, NUMBER), Vec::<String>::new());

@@ -31,8 +31,9 @@ async fn turns_of_one_batch_become_what_they_would_become_alone() {
     for contact in [bob, eve] {
         app.text(contact, "more").await;
     }
-    let says =
-        |contact: &str, body: &str| turn::Settlement::of(claim(contact)).say(MessageKind::Reply, body.to_owned());
+    let says = |contact: &str, body: &str| {
+        turn::Settlement::of(claim(contact), crate::harness::TEXTS).say(MessageKind::Reply, body.to_owned())
+    };
     let lost = turn::Claim { token: Uuid::now_v7(), ..claim(ada).clone() };
     let send = PlannedSend {
         message_id: Uuid::now_v7(),
@@ -43,10 +44,10 @@ async fn turns_of_one_batch_become_what_they_would_become_alone() {
         refused: None,
     };
     let settlements = [
-        turn::Settlement::of(&lost).say(MessageKind::Reply, "not mine".to_owned()),
+        turn::Settlement::of(&lost, crate::harness::TEXTS).say(MessageKind::Reply, "not mine".to_owned()),
         says(ada, "one").say(MessageKind::Reply, "two".to_owned()),
         says(bob, "bye").close(CloseReason::AgentEnded),
-        turn::Settlement::of(claim(cid)).skip(SkipReason::AgentFailed),
+        turn::Settlement::of(claim(cid), crate::harness::TEXTS).skip(SkipReason::AgentFailed),
         says(dan, "to you").send(send),
         says(eve, "first"),
         says(ada, "once more"),
@@ -94,7 +95,7 @@ async fn a_limit_stops_the_messages_of_one_turn_of_a_batch() {
     let settling = claims.iter().map(|claim| {
         let most = if claim.contact == ada { 3 } else { 2 };
         let says = |settlement: turn::Settlement, n| settlement.say(MessageKind::Reply, format!("part {n}"));
-        let mut settlement = (0..most).fold(turn::Settlement::of(claim), says);
+        let mut settlement = (0..most).fold(turn::Settlement::of(claim, crate::harness::TEXTS), says);
         settlement.claim_first_delivery(claim, 30);
         turn::settle(&app.storage, settlement)
     });

@@ -1,9 +1,7 @@
 //! Tests message bodies: length, segments, media, and that every character is transmitted.
 
-use proptest::prelude::*;
 use reqwest::Method;
 use serde_json::{Value, json};
-use textback::domain::segments;
 
 use crate::harness::{ADA, AUTH_TOKEN, ECHO, NUMBER, TestApp, bodies};
 
@@ -17,46 +15,6 @@ async fn every_message_tells_its_alphabet_and_its_segments() {
     let cost = |message: &Value| (message["encoding"].clone(), message["segments"].clone());
     assert_eq!(cost(&messages[0]), (json!("gsm7"), json!(2)));
     assert_eq!(cost(&messages[1]), (json!("ucs2"), json!(3)));
-}
-
-#[test]
-fn the_schema_counts_segments_as_the_program_does() {
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let app = runtime.block_on(TestApp::new());
-    let letters = prop_oneof![
-        20 => Just("plain text ".to_owned()),
-        3 => Just("€[]".to_owned()),
-        1 => Just("\u{c}".to_owned()),
-        2 => Just("ñüÆΩ\r\n".to_owned()),
-    ];
-    let wild = prop_oneof![
-        Just("я".to_owned()),
-        Just("🎉".to_owned()),
-        Just("’`\t".to_owned()),
-        any::<char>().prop_filter("a text has no NUL", |letter| *letter != '\0').prop_map(String::from)
-    ];
-    let text = prop_oneof![
-        proptest::collection::vec(letters.clone(), 0..60).prop_map(|parts| parts.concat()),
-        proptest::collection::vec(prop_oneof![4 => letters, 1 => wild], 0..150).prop_map(|parts| parts.concat()),
-    ];
-    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
-        cases: 400,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    });
-    let outcome = runner.run(&text, |text| {
-        let counted: (String, i32) = runtime.block_on(async {
-            sqlx::query_as("select sms_encoding($1), sms_segments($1)")
-                .bind(&text)
-                .fetch_one(app.storage.pool())
-                .await
-                .expect("a count")
-        });
-        let encoding = segments::encoding(&text).as_str();
-        prop_assert_eq!(counted, (encoding.to_owned(), i32::try_from(segments::segments(&text)).expect("few")));
-        Ok(())
-    });
-    outcome.expect("both count the same");
 }
 
 #[tokio::test]

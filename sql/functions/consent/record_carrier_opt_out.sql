@@ -5,11 +5,12 @@ set search_path = textback, pg_temp as $$
 declare
     locked record;
 begin
-    select project_id, number_id, contact, attempted_at into locked from delivery where id = of_delivery;
+    select delivery.project_id, delivery.number_id, delivery.contact, delivery.attempted_at, session.channel into locked
+      from delivery join session on session.id = delivery.session_id where delivery.id = of_delivery;
     if has_opted_out(locked.number_id, locked.contact)
        or exists (select from consent
-                   where number_id = locked.number_id and contact = locked.contact and recorded_at > locked.attempted_at) then
+                   where endpoint_id = locked.number_id and contact = locked.contact and recorded_at > locked.attempted_at) then
         return;
     end if;
-    perform opt_out(new_id, locked.project_id, locked.number_id, locked.contact, 'carrier', null, of_delivery);
+    perform opt_out(new_id, locked.project_id, locked.number_id, locked.contact, 'carrier', null, of_delivery, locked.channel);
 end $$;

@@ -1,6 +1,6 @@
--- Locks a number and a contact as lock_contact does, but without waiting. Returns whether it got the lock.
-create or replace function try_lock_contact(of_number uuid, of_contact text) returns boolean language plpgsql
+-- Locks an endpoint and a contact as lock_contact does, but without waiting. Returns whether it got the lock.
+create or replace function try_lock_contact(of_endpoint uuid, of_contact text) returns boolean language plpgsql
 set search_path = textback, pg_temp as $$
 begin
-    return pg_try_advisory_xact_lock(hashtextextended(of_number::text || ' ' || of_contact, 0));
+    return pg_try_advisory_xact_lock(hashtextextended(of_endpoint::text || ' ' || of_contact, 0));
 end $$;

@@ -13,10 +13,11 @@ begin
     -- A toll-free number of +1, or one of an unknown area, serves the United States and Canada.
     select array_agg(of_number.country) into allowed
       from number
+      join endpoint on endpoint.id = number.id and endpoint.detached_at is null
      cross join lateral unnest(case when number.number ~ '^\+18(00|33|44|55|66|77|88)' then '{US,CA}'
                                     when number.country is not null then array[number.country]
                                     when number.number like '+1%' then '{US,CA}' end) as of_number (country)
-     where number.project_id = of_project and number.detached_at is null;
+     where number.project_id = of_project;
     -- If the digits of no number tell its country, every country is allowed.
     return allowed is null or allowed && countries
         or exists (select from session where session.project_id = of_project and session.contact = to_contact and engaged);

@@ -12,7 +12,7 @@ begin
            changed_at = now()
      where project_id = of_project and iso2 = in_country;
     perform settle_registration(id, null, null)
-       from (select id from number where project_id = of_project and country = in_country and detached_at is null order by id) theirs;
+       from (select id from number where project_id = of_project and country = in_country and check_at is not null order by id) theirs;
     -- The registration was not read before if none was required, so the numbers are checked at once.
-    update number set check_at = now() where project_id = of_project and country = in_country and detached_at is null;
+    update number set check_at = now() where project_id = of_project and country = in_country and check_at is not null;
 end $$;

@@ -14,7 +14,7 @@ begin
             or (message.kind = 'closing'
                 and exists (select from session later
                              where later.project_id = session.project_id and later.contact = session.contact
-                               and later.number_id = session.number_id and later.previous_session_id = session.id)))
+                               and later.endpoint_id = session.endpoint_id and later.previous_session_id = session.id)))
     returning delivery.project_id, delivery.contact, delivery.created_at into withdrawn;
     if found then
         perform uncount_outbound(withdrawn.project_id, withdrawn.contact, 1, withdrawn.created_at);

@@ -11,7 +11,7 @@ declare
     locked uuid[] := '{}';
 begin
     for job in
-        select inactivity.session_id, session.number_id, session.contact
+        select inactivity.session_id, session.endpoint_id, session.contact
           from inactivity
           join session on session.id = inactivity.session_id
          where inactivity.due_at <= now() and (only_these is null or inactivity.session_id = any (only_these))
@@ -20,7 +20,7 @@ begin
          limit most::bigint * 4
     loop
         exit when cardinality(locked) = most;
-        continue when not try_lock_contact(job.number_id, job.contact);
+        continue when not try_lock_contact(job.endpoint_id, job.contact);
         -- Another worker may have decided about it meanwhile.
         perform from inactivity
           where inactivity.session_id = job.session_id and inactivity.due_at <= now()

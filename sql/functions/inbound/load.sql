@@ -1,16 +1,17 @@
 -- Locks the contacts of a batch of inbound messages, one message a contact, and returns what decides about each of them
--- (domain/ingest.rs). No row: the message's number is not attached.
+-- (domain/ingest.rs). No row: the message's endpoint is not attached.
 --
--- allowance: how many messages of the project in this batch its limit still admits; null without a limit. agent_id to
+-- allowance: how many messages of the project in this batch its limit still admits; null without a limit. help_message: the
+-- project's answer, if the message is to get it. agent_id to
 -- warn_after_seconds: those of the session, or of the session that would be opened. The state only where the caller
 -- has a permit for a turn of the session's agent, because printing it is the most expensive part of a row.
 create or replace function load_inbound(messages inbound_message[])
 returns table (
-    ordinal integer, "now" timestamptz, number_id uuid, stored_message_id uuid, stored_session_id uuid, consent_kind text,
+    ordinal integer, "now" timestamptz, endpoint_id uuid, stored_message_id uuid, stored_session_id uuid, consent_kind text,
     consent_at timestamptz, session_id uuid, session_status text, engaged boolean, has_turn boolean, session_warn_after_seconds integer,
     previous_session_id uuid, paused_until timestamptz, agent_id uuid, agent_version integer, debounce_seconds integer,
     reads_history boolean, warn_after_seconds integer, per_minute integer, repeats_in_five_minutes integer, alike integer,
-    in_last_minute integer, passed_in_last_minute integer, allowance integer, may_answer_help boolean,
+    in_last_minute integer, passed_in_last_minute integer, allowance integer, help_message text,
     origin text, begun_by_agent boolean, started boolean, state jsonb, language text, handled_seq bigint
 ) language plpgsql
 -- One plan a connection. Plans for given values would be made five times before, 10 ms each, and are no better.
@@ -20,41 +21,47 @@ set lock_timeout = '1s'
 set search_path = textback, pg_temp as $$
 declare
     -- By statements of their own: the snapshot of a statement is older than a lock that the statement takes.
-    numbers    uuid[] := lock_inbound_contacts(messages);
+    endpoints  uuid[] := lock_inbound_contacts(messages);
     allowances jsonb := count_inbound(messages);
 begin
     return query
     -- "limit 1" forces a look-up of each row. A join that was planned while there were few sessions would read all of
     -- them for each batch later.
-    select m.ordinal, now(), number.id, stored.id, stored.session_id, consent.kind, consent.recorded_at, session.id, session.status::text,
+    select m.ordinal, now(), endpoint.id, coalesce(of_carrier.id, of_client.id),
+           coalesce(of_carrier.session_id, of_client.session_id), consent.kind, consent.recorded_at, session.id, session.status::text,
            session.engaged, turn.id is not null, session.warn_after_seconds, previous.id, coalesce(session.paused_until, previous.paused_until),
            agent.id, running.version, running.debounce_seconds, running.reads_history, current.warn_after_seconds,
            project.texts_per_contact_per_minute, project.repeats_in_five_minutes, recent.alike, recent.in_last_minute,
            recent.passed_in_last_minute, (allowances ->> m.project_id::text)::integer,
-           m.asks_for_help and project.help_message is not null and not was_helped_lately(session.id),
+           case when m.asks_for_help and not was_helped_lately(session.id) then project.help_message end,
            session.origin::text, session.begun_by_turn is not null, session.started_at is not null,
            case when m.agent_id = session.agent_id then session.state::jsonb end, session.language, session.handled_seq
-      from unnest(messages) m
+      from unnest(messages) with ordinality m
      cross join lateral (
-           select * from number where number.project_id = m.project_id and number.number = m."to" limit 1) number
+           -- Another one may have been attached since, and its contacts are not locked.
+           select endpoint.id, endpoint.agent_id from endpoint where endpoint.id = endpoints[m.ordinality] limit 1) endpoint
      cross join lateral (select * from project where project.id = m.project_id limit 1) project
       left join lateral (
            select message.id, message.session_id from message
-            where message.project_id = m.project_id and message.carrier_sid = m.carrier_sid limit 1) stored on true
+            where message.project_id = m.project_id and message.carrier_sid = m.carrier_sid limit 1) of_carrier on true
       left join lateral (
            select consent.kind, consent.recorded_at from consent
-            where consent.number_id = number.id and consent.contact = m."from" order by consent.seq desc limit 1) consent on true
+            where consent.endpoint_id = endpoint.id and consent.contact = m."from" order by consent.seq desc limit 1) consent on true
       left join lateral (
            select * from session
-            where session.number_id = number.id and session.contact = m."from" and session.channel = 'sms' and session.status <> 'closed'
+            where session.endpoint_id = endpoint.id and session.contact = m."from" and session.channel = m.channel and session.status <> 'closed'
             limit 1 for update) session on true
       left join lateral (
            select earlier.id, earlier.paused_until from session earlier
             where session.id is null and earlier.project_id = m.project_id and earlier.contact = m."from"
-              and earlier.number_id = number.id and earlier.channel = 'sms'
+              and earlier.endpoint_id = endpoint.id and earlier.channel = m.channel
             order by earlier.id desc limit 1) previous on true
+      left join lateral (
+           select message.id, message.session_id from message
+            where m.client_id is not null and message.session_id = coalesce(session.id, previous.id) and message.client_id = m.client_id
+            limit 1) of_client on true
       left join lateral (select turn.id from turn where turn.session_id = session.id limit 1) turn on true
-     cross join lateral (select * from agent where agent.id = coalesce(session.agent_id, number.agent_id) limit 1) agent
+     cross join lateral (select * from agent where agent.id = coalesce(session.agent_id, endpoint.agent_id) limit 1) agent
      cross join lateral (
            select version.warn_after_seconds from agent_version version
             where version.agent_id = agent.id and version.version = agent.current_version limit 1) current
@@ -64,7 +71,5 @@ begin
             limit 1) running
      cross join lateral recent_messages(
            case when project.texts_per_contact_per_minute > 0 or project.repeats_in_five_minutes > 0 then coalesce(session.id, previous.id) end,
-           m.said) recent
-     -- Another number may have been attached since, and its contacts are not locked.
-     where number.id = any (numbers);
+           m.said) recent;
 end $$;

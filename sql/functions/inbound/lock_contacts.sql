@@ -1,19 +1,28 @@
--- Locks the contacts of a batch of inbound messages until the transaction ends. Returns the attached numbers of the
--- batch: the locks cover only these. Every batch takes its locks in this order, so two batches can't wait for each
--- other.
+-- Locks the contacts of a batch of inbound messages until the transaction ends. Returns the endpoint of each message, in their
+-- order; null where none is attached. The locks cover only these. Every batch takes its locks in this order, so two batches
+-- can't wait for each other.
 create or replace function lock_inbound_contacts(messages inbound_message[]) returns uuid[] language plpgsql
 set search_path = textback, pg_temp as $$
 declare
-    numbers uuid[] := array(
-        select distinct number.id
-          from unnest(messages) m
-          join number on number.project_id = m.project_id and number.number = m."to" and number.detached_at is null);
+    endpoints uuid[] := array(
+        select endpoint.id
+          from unnest(messages) with ordinality m
+          left join lateral (
+               select number.id from number
+                where m.endpoint_id is null and number.project_id = m.project_id and number.number = m."to" limit 1) number on true
+          left join lateral (
+               select endpoint.id from endpoint
+                where endpoint.id = coalesce(m.endpoint_id, number.id) and endpoint.project_id = m.project_id
+                  and endpoint.detached_at is null
+                limit 1) endpoint on true
+         order by m.ordinality);
 begin
     -- The same as lock_contact, inline, because a call for each message cost 4 us.
-    perform pg_advisory_xact_lock(hashtextextended(contact.number_id::text || ' ' || contact."from", 0))
-       from (select number.id as number_id, m."from"
-               from unnest(messages) m
-               join number on number.project_id = m.project_id and number.number = m."to" and number.id = any (numbers)
-              order by number.id, m."from") contact;
-    return numbers;
+    perform pg_advisory_xact_lock(hashtextextended(contact.endpoint_id::text || ' ' || contact."from", 0))
+       from (select endpoint.id as endpoint_id, m."from"
+               from unnest(messages) with ordinality m
+               join unnest(endpoints) with ordinality endpoint (id, ordinality) on endpoint.ordinality = m.ordinality
+              where endpoint.id is not null
+              order by endpoint.id, m."from") contact;
+    return endpoints;
 end $$;

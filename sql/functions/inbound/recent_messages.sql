@@ -19,7 +19,7 @@ begin
     if of_session is null then
         return;
     end if;
-    select session.project_id, session.number_id, session.contact, session.opened_at, session.last_message_at into newest
+    select session.project_id, session.endpoint_id, session.contact, session.opened_at, session.last_message_at into newest
       from session where session.id = of_session;
     if newest.last_message_at < now() - interval '5 minutes' then
         return;
@@ -27,9 +27,9 @@ begin
     if newest.opened_at > now() - interval '5 minutes' then
         recent := array(
             select id
-              from (select id, number_id, last_message_at from session
+              from (select id, endpoint_id, last_message_at from session
                      where project_id = newest.project_id and contact = newest.contact order by id desc limit 100) latest
-             where number_id = newest.number_id and last_message_at > now() - interval '5 minutes');
+             where endpoint_id = newest.endpoint_id and last_message_at > now() - interval '5 minutes');
     end if;
 
     -- Row by row, newest first, so a long conversation costs no more than its last five minutes. A thousand rows are

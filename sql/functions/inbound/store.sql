@@ -17,9 +17,9 @@ begin
     with decided as (
         select m.*, seqs[row_number() over ()] as seq from unnest(messages) m
     ), opened as (
-        insert into session (id, project_id, number_id, contact, channel, status, origin, engaged, agent_id, agent_version,
+        insert into session (id, project_id, endpoint_id, contact, channel, status, origin, engaged, agent_id, agent_version,
                              warn_after_seconds, previous_session_id, paused_until)
-        select session_id, project_id, number_id, contact, 'sms', 'open', 'inbound', is_answered, agent_id, agent_version,
+        select session_id, project_id, endpoint_id, contact, channel, 'open', 'inbound', is_answered, agent_id, agent_version,
                warn_after_seconds, previous_session_id, paused_until
           from decided where opens_session
     ), joined as (
@@ -52,8 +52,10 @@ begin
                  where decided.inactivity = 'bring_forward') earlier
          where inactivity.ctid = earlier.row_ctid
     ), stored as (
-        insert into message (id, seq, project_id, session_id, direction, kind, body, carrier_sid, skip_reason) overriding system value
-        select decided.message_id, decided.seq, project_id, session_id, 'inbound', kind, body, carrier_sid, skip_reason from decided
+        insert into message (id, seq, project_id, session_id, direction, kind, body, encoding, segments, carrier_sid, client_id, skip_reason)
+               overriding system value
+        select d.message_id, d.seq, project_id, session_id, 'inbound', kind, body, encoding, segments, carrier_sid, client_id, skip_reason
+          from decided d
     ), enqueued as (
         -- A turn that is there already covers the message.
         insert into turn (id, session_id, project_id, agent_id, due_at, seen_seq, attempts, lease_token, leased_until)

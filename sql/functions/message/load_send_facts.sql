@@ -1,18 +1,18 @@
 -- What decides about a text to a contact: domain/sending.rs. countries: the countries that the contact may be in. The
 -- caller holds the contact's lock. Locks the session that is not closed.
 create or replace function load_send_facts(
-    of_project uuid, from_number uuid, to_contact text, countries text[], heeds_quiet_hours boolean
+    of_project uuid, from_number uuid, to_contact text, countries text[], heeds_quiet_hours boolean, on_channel text
 ) returns jsonb language plpgsql
 set search_path = textback, pg_temp as $$
 declare
     active record;
 begin
     select id, status, engaged, origin, started_at is not null as is_started into active from session
-     where number_id = from_number and contact = to_contact and channel = 'sms' and status <> 'closed'
+     where endpoint_id = from_number and contact = to_contact and channel = on_channel and status <> 'closed'
        for update;
     return jsonb_build_object(
         'now', now(),
-        'agent_id', (select agent_id from number where id = from_number and project_id = of_project and detached_at is null),
+        'agent_id', (select agent_id from endpoint where id = from_number and project_id = of_project and detached_at is null),
         'opted_out', has_opted_out(from_number, to_contact),
         'country_is_allowed', country_is_allowed(of_project, to_contact, countries),
         'quiet_hours', case when heeds_quiet_hours then load_quiet_hours(of_project, to_contact) end,

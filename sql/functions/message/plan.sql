@@ -4,11 +4,13 @@
 -- While the registration of the number is pending, the delivery waits until settle_registration plans it. If the number
 -- may not send, the delivery fails at once, because the carrier would block it. A message over a limit of the project
 -- is written with a suppressed delivery.
--- is_counted: the caller has counted the message already. cut: how many characters were cut. inactivity_seconds: of a
+-- is_counted: the caller has counted the message already. is_delivered: it leaves by a carrier; otherwise it has no delivery,
+-- and no limit counts it. cut: how many characters were cut. inactivity_seconds: of a
 -- warning. Returns the code of the exceeded limit, else null.
 create or replace function plan_message(
     new_message uuid, of_project uuid, of_session uuid, from_number uuid, to_contact text,
-    of_kind text, saying text, by_turn uuid, inactivity_seconds integer, cut integer, is_counted boolean
+    of_kind text, saying text, saying_encoding text, saying_segments integer, by_turn uuid, inactivity_seconds integer,
+    cut integer, is_counted boolean, is_delivered boolean
 ) returns text language plpgsql
 set search_path = textback, pg_temp as $$
 declare
@@ -34,7 +36,7 @@ begin
     if policy = 'blocked' then
         ends_as := 'failed';
         class := 'permanent_config';
-    elsif is_bounded and not is_counted then
+    elsif is_bounded and is_delivered and not is_counted then
         select code, detail into refusal from count_one_outbound(of_project, to_contact);
         if refusal.code is not null then
             ends_as := 'suppressed';
@@ -42,9 +44,13 @@ begin
             why := refusal.detail;
         end if;
     end if;
-    insert into message (id, project_id, session_id, direction, kind, body, turn_id, inactivity_seconds, truncated)
-    values (new_message, of_project, of_session, 'outbound', of_kind, saying, by_turn, inactivity_seconds, cut)
+    insert into message (id, project_id, session_id, direction, kind, body, encoding, segments, turn_id, inactivity_seconds, truncated)
+    values (new_message, of_project, of_session, 'outbound', of_kind, saying, saying_encoding, saying_segments, by_turn,
+            inactivity_seconds, cut)
     returning seq into message_seq;
+    if not is_delivered then
+        return null;
+    end if;
     insert into delivery (id, project_id, session_id, number_id, contact, seq, status, due_at, error_class, error_detail, history)
     values (new_message, of_project, of_session, from_number, to_contact, message_seq,
             coalesce(ends_as, 'planned'),

@@ -9,7 +9,8 @@ declare
 begin
     select * into sent
       from jsonb_to_record(decided) as decided (
-           message_id uuid, project_id uuid, number_id uuid, contact text, body text, media jsonb, turn_id uuid,
+           message_id uuid, project_id uuid, number_id uuid, contact text, channel text, body text, encoding text, segments integer,
+           media jsonb, turn_id uuid,
            effect text, agent_id uuid, superseded uuid, session_id uuid, withdraws_warning boolean,
            brings_inactivity_forward boolean, new_session_id uuid, new_turn_id uuid);
     -- Counted before any change, so a text over a limit leaves the session as it is.
@@ -21,7 +22,8 @@ begin
     session_id := sent.session_id;
     case sent.effect
         when 'open' then
-            session_id := open_outbound_session(sent.new_session_id, sent.project_id, sent.number_id, sent.contact, sent.agent_id, sent.superseded);
+            session_id := open_outbound_session(sent.new_session_id, sent.project_id, sent.number_id, sent.contact, sent.channel,
+                                                sent.agent_id, sent.superseded);
             update session set begun_by_turn = sent.turn_id where id = write_text.session_id and sent.turn_id is not null;
             -- The turn runs the start function.
             perform enqueue_turn(sent.new_turn_id, session_id);
@@ -34,6 +36,7 @@ begin
         when 'join' then
             perform join_session(session_id, sent.withdraws_warning, sent.brings_inactivity_forward);
     end case;
-    perform plan_text(sent.project_id, sent.number_id, sent.contact, session_id, sent.body, sent.media, sent.turn_id, sent.message_id);
+    perform plan_text(sent.project_id, sent.number_id, sent.contact, session_id, sent.body, sent.encoding, sent.segments,
+                      sent.media, sent.turn_id, sent.message_id);
     return next;
 end $$;

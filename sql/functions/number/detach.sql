@@ -4,9 +4,10 @@ create or replace function detach_number(of_number uuid) returns void language p
 set search_path = textback, pg_temp as $$
 begin
     update number
-       set detached_at = now(), carrier_sid = null, account_sid = null, may_buy = false, refusal_reason = null, send_policy = 'open',
+       set check_at = null, backfill_at = null, carrier_sid = null, account_sid = null, may_buy = false, refusal_reason = null, send_policy = 'open',
            registration = 'unknown', registration_detail = null, lease_token = null, leased_until = null
      where id = of_number;
+    update endpoint set detached_at = now() where id = of_number;
     perform fail_held_deliveries(of_number, 'number_detached', 'its number was let go before it was sent');
     update scheduled_message set due_at = null, refusal_reason = 'number_detached'
      where number_id = of_number and due_at is not null;

@@ -9,6 +9,6 @@ begin
            from delivery join number on number.id = delivery.number_id
           where delivery.id = of_delivery and number.registration not in ('pending', 'rejected');
         -- The report may be older than the approval, so the carrier is asked at once.
-        update number set check_at = now() from delivery where delivery.id = of_delivery and number.id = delivery.number_id;
+        update number set check_at = now() from delivery where delivery.id = of_delivery and number.id = delivery.number_id and number.check_at is not null;
     end if;
 end $$;

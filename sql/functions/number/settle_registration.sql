@@ -8,7 +8,7 @@ declare
     locked  record;
     after text;
 begin
-    -- Not "for update": that would wait for inserts of consents, which share the number's key and may hold the rows that
+    -- Not "for update": that would wait for inserts of scheduled messages, which share the number's key and may hold the rows that
     -- we need next.
     select project_id, country, send_policy, registration, registration_detail into locked from number where id = of_number for no key update;
     if to_registration is null then

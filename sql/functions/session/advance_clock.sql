@@ -6,12 +6,12 @@ declare
     locked    record;
     by_time interval := make_interval(secs => by_seconds);
 begin
-    select number_id, contact into locked from session where project_id = of_project and id = of_session;
+    select endpoint_id, contact into locked from session where project_id = of_project and id = of_session;
     if not found then
         return false;
     end if;
     -- The contact's lock comes first.
-    perform lock_contact(locked.number_id, locked.contact);
+    perform lock_contact(locked.endpoint_id, locked.contact);
     update session
        set opened_at = opened_at - by_time, started_at = started_at - by_time,
            last_message_at = last_message_at - by_time, warned_at = warned_at - by_time

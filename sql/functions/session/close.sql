@@ -6,6 +6,6 @@ begin
     update session set status = 'closed', closed_at = now(), close_reason = for_reason where id = of_session;
     delete from turn where turn.session_id = of_session;
     delete from inactivity where inactivity.session_id = of_session;
-    perform withdraw_stale_deliveries(session.number_id, session.contact, '{warning}')
+    perform withdraw_stale_deliveries(session.endpoint_id, session.contact, '{warning}')
        from session where session.id = of_session and warned_at is not null;
 end $$;

@@ -4,11 +4,11 @@ set search_path = textback, pg_temp as $$
 declare
     locked record;
 begin
-    select number_id, contact into locked from session where id = of_session;
+    select endpoint_id, contact into locked from session where id = of_session;
     if not found then
         return;
     end if;
-    perform lock_contact(locked.number_id, locked.contact);
+    perform lock_contact(locked.endpoint_id, locked.contact);
     select handled_seq, status into locked from session where id = of_session for update;
     if locked.status = 'closed' then
         return;

@@ -12,7 +12,7 @@ begin
            status = 'open', warned_at = null
      where id = of_session;
     if withdraws_warning then
-        perform withdraw_stale_deliveries(session.number_id, session.contact, '{warning}') from session where session.id = of_session;
+        perform withdraw_stale_deliveries(session.endpoint_id, session.contact, '{warning}') from session where session.id = of_session;
     end if;
     if brings_inactivity_forward then
         perform schedule_inactivity(of_session, inactivity_after, false);

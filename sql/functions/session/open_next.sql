@@ -7,9 +7,9 @@ declare
     closed  record;
     next_id uuid;
 begin
-    select session.project_id, session.number_id, session.contact, session.agent_id, session.channel into closed
+    select session.project_id, session.endpoint_id, session.contact, session.agent_id, session.channel into closed
       from session where session.id = closed_session;
-    next_id := find_or_open_session(new_session, closed.project_id, closed.number_id, closed.contact, closed.channel,
+    next_id := find_or_open_session(new_session, closed.project_id, closed.endpoint_id, closed.contact, closed.channel,
                                     closed.agent_id, 'inbound');
     perform move_waiting_messages(closed_session, after_seq, next_id);
     perform enqueue_turn(new_turn, next_id);

@@ -34,12 +34,12 @@ begin
             select id from scheduled_message where due_at <= now() order by due_at limit most)
         when 'number' then array(
             select id from number
-             where detached_at is null and check_at <= now() and (leased_until is null or leased_until < now())
+             where check_at <= now() and (leased_until is null or leased_until < now())
                and project_id <> all (excluded_ids)
              order by check_at limit most)
         when 'backfill' then array(
             select id from number
-             where detached_at is null and backfill_at <= now() and project_id <> all (excluded_ids)
+             where backfill_at <= now() and project_id <> all (excluded_ids)
              order by backfill_at limit most)
     end;
 end $$;

@@ -31,9 +31,9 @@ begin
         update scheduled_message set due_at = null, refusal_reason = 'unreadable' where id = of_row and due_at is not null;
     elsif work = 'number' then
         update number set check_at = now() + interval '1 hour', lease_token = null, leased_until = null
-         where id = of_row and (leased_until is null or leased_until < now() or lease_token = by_token);
+         where id = of_row and check_at is not null and (leased_until is null or leased_until < now() or lease_token = by_token);
     elsif work = 'backfill' then
-        update number set backfill_at = now() + interval '1 hour' where id = of_row;
+        update number set backfill_at = now() + interval '1 hour' where id = of_row and backfill_at is not null;
     end if;
     return found;
 end $$;

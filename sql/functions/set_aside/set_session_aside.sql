@@ -6,12 +6,12 @@ set search_path = textback, pg_temp as $$
 declare
     locked record;
 begin
-    select number_id, contact into locked from session where id = of_session;
+    select endpoint_id, contact into locked from session where id = of_session;
     if not found then
         delete from turn where turn.session_id = of_session;
         return found;
     end if;
-    perform lock_contact(locked.number_id, locked.contact);
+    perform lock_contact(locked.endpoint_id, locked.contact);
     select handled_seq, status into locked from session where id = of_session for update;
     perform from turn
       where turn.session_id = of_session and turn.leased_until >= now() and turn.lease_token is distinct from by_token;

@@ -3,7 +3,7 @@
 -- A number that may not send is locked too, because its registration may be changing right now. Most numbers are open and
 -- not locked.
 create or replace function load_turns(
-    turns uuid[], sessions uuid[], tokens uuid[], numbers uuid[], contacts text[], seen_seqs bigint[]
+    turns uuid[], sessions uuid[], tokens uuid[], endpoints uuid[], contacts text[], seen_seqs bigint[]
 ) returns table (
     ordinal bigint, project_id uuid, handled_seq bigint, send_policy text, has_limits boolean,
     delivery_waits boolean, newer_waits boolean, warn_after_seconds integer, current_warn_after_seconds integer
@@ -16,23 +16,23 @@ begin
     -- by one (batcher.rs).
     perform set_config('lock_timeout', '1s', true);
     -- The same order as ingest.
-    perform pg_advisory_xact_lock(hashtextextended(of_turns.number_id::text || ' ' || of_turns.contact, 0))
-       from (select t.number_id, t.contact from unnest(numbers, contacts) as t (number_id, contact)
-              order by t.number_id, t.contact) of_turns;
+    perform pg_advisory_xact_lock(hashtextextended(of_turns.endpoint_id::text || ' ' || of_turns.contact, 0))
+       from (select t.endpoint_id, t.contact from unnest(endpoints, contacts) as t (endpoint_id, contact)
+              order by t.endpoint_id, t.contact) of_turns;
     return query
     select t.ordinal, session.project_id, session.handled_seq, coalesce(number.send_policy, 'open'),
            project.has_limits,
            -- Scalar subqueries, because "exists" may be planned as a join that reads all rows.
            (select waiting.seq from delivery waiting
-             where waiting.number_id = t.number_id and waiting.contact = t.contact and waiting.due_at is not null
+             where waiting.number_id = t.endpoint_id and waiting.contact = t.contact and waiting.due_at is not null
              limit 1) is not null,
            (select newer.seq from message newer
              where newer.session_id = t.session_id and newer.seq > t.seen_seq and newer.direction = 'inbound'
                and newer.skip_reason is null
              limit 1) is not null,
            session.warn_after_seconds, version.warn_after_seconds
-      from unnest(turns, sessions, tokens, numbers, contacts, seen_seqs) with ordinality
-           as t (turn_id, session_id, token, number_id, contact, seen_seq, ordinal)
+      from unnest(turns, sessions, tokens, endpoints, contacts, seen_seqs) with ordinality
+           as t (turn_id, session_id, token, endpoint_id, contact, seen_seq, ordinal)
      -- By "limit 1" each row is looked up by its key. A join that was planned while there were few sessions would read all
      -- of them for each batch later.
      cross join lateral (
@@ -56,6 +56,6 @@ begin
             limit 1) project
       left join lateral (
            select number.send_policy from number
-            where number.id = t.number_id and number.send_policy <> 'open'
+            where number.id = t.endpoint_id and number.send_policy <> 'open'
             limit 1 for share) number on true;
 end $$;

@@ -24,8 +24,9 @@ begin
          cross join lateral (select ctid as row_ctid from session where session.id = t.session_id limit 1) locked
          where session.ctid = locked.row_ctid
     ), written as (
-        insert into message (id, seq, project_id, session_id, direction, kind, body, turn_id, truncated) overriding system value
-        select m.id, seqs[m.ordinality], m.project_id, m.session_id, 'outbound', m.kind, m.body, m.turn_id, m.truncated
+        insert into message (id, seq, project_id, session_id, direction, kind, body, encoding, segments, turn_id, truncated)
+               overriding system value
+        select m.id, seqs[m.ordinality], m.project_id, m.session_id, 'outbound', m.kind, m.body, m.encoding, m.segments, m.turn_id, m.truncated
           from unnest(messages) with ordinality as m
     ), delivered as (
         insert into delivery (id, project_id, session_id, number_id, contact, seq, status, due_at, lease_token, leased_until,
@@ -38,6 +39,7 @@ begin
                case when m.status = 'planned' then '[]' when m.status = 'sending' then first_step
                     else delivery_step(m.status, null, null, m.error_class, m.error_detail) end
           from unnest(messages) with ordinality as m
+         where m.status is not null
     )
     -- By an array, because a join that was planned while few turns waited would read all of them.
     delete from turn where turn.session_id = any (array(select t.session_id from unnest(turns) t));

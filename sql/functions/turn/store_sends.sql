@@ -15,5 +15,6 @@ begin
            coalesce(send.refused, case when send.number is not null and number.id is null then 'number_detached' end)
       from jsonb_to_recordset(sends) as send (message_id uuid, project_id uuid, turn_id uuid, number_id uuid, number text,
                                               contact text, countries text[], body text, refused text)
-      left join number on number.project_id = send.project_id and number.number = send.number and number.detached_at is null;
+      left join (number join endpoint on endpoint.id = number.id and endpoint.detached_at is null)
+             on number.project_id = send.project_id and number.number = send.number;
 end $$;

@@ -1,2 +1,3 @@
--- An operator records ($1, of the project $2) what a contact ($4) wants of a number ($3): opted_out or opted_in ($5), with a note ($6).
-select record_consent($1, $2, $3, $4, $5, $6)
+-- An operator records ($1, of the project $2) what a contact ($4) wants of an endpoint ($3): opted_out or opted_in ($5), with a note ($6).
+-- On the channel $7 an open session ends.
+select record_consent($1, $2, $3, $4, $5, $6, $7)

@@ -19,9 +19,9 @@ select kind as "kind!: _", count(*) as "due!", extract(epoch from now() - min(si
         select 'scheduled_message', due_at from scheduled_message where due_at <= now()
         union all
         select 'number', greatest(check_at, leased_until)
-          from number where detached_at is null and check_at <= now() and (leased_until is null or leased_until < now())
+          from number where check_at <= now() and (leased_until is null or leased_until < now())
         union all
-        select 'backfill', backfill_at from number where detached_at is null and backfill_at <= now()) waiting
+        select 'backfill', backfill_at from number where backfill_at <= now()) waiting
  group by kind
 having min(since) < now() - make_interval(secs => $1)
  order by kind

@@ -1,8 +1,8 @@
 -- What decides about the sessions $1, which are locked: domain/inactivity.rs. The settings are those of the current
 -- version of a session's agent.
-select session.id as session_id, session.project_id, now() as "now!", session.status as "status: _",
+select session.id as session_id, session.project_id, now() as "now!", session.channel as "channel: _", session.status as "status: _",
        session.last_message_at, session.warn_after_seconds, version.grace_seconds,
-       version.closing is not null as "has_closing!",
+       version.warning as warning_body, version.closing as closing_body,
        turn.id is not null or unsent.seq is not null as "owes_answer!",
        load_quiet_hours(session.project_id, session.contact) as "quiet_hours: _",
        warning.status as "warning_status?: _", warning.accepted_at as "warning_accepted_at?"
@@ -13,7 +13,7 @@ select session.id as session_id, session.project_id, now() as "now!", session.st
   left join lateral (select turn.id from turn where turn.session_id = session.id limit 1) turn on true
   left join lateral (
        select delivery.seq from delivery
-        where delivery.number_id = session.number_id and delivery.contact = session.contact and delivery.due_at is not null
+        where delivery.number_id = session.endpoint_id and delivery.contact = session.contact and delivery.due_at is not null
         limit 1) unsent on true
   left join lateral (
        select message.id from message

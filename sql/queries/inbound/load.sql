@@ -1,11 +1,11 @@
 -- Locks the contacts of the messages $1 and returns what decides about each of them.
-select ordinal as "ordinal!", "now" as "now!", number_id as "number_id!", stored_message_id, stored_session_id,
+select ordinal as "ordinal!", "now" as "now!", endpoint_id as "endpoint_id!", stored_message_id, stored_session_id,
        consent_kind as "consent_kind: ConsentKind", consent_at, session_id, session_status as "session_status: SessionStatus", engaged,
        has_turn as "has_turn!", session_warn_after_seconds, previous_session_id, paused_until, agent_id as "agent_id!",
        agent_version as "agent_version!", debounce_seconds as "debounce_seconds!", reads_history as "reads_history!",
        warn_after_seconds as "warn_after_seconds!", per_minute as "per_minute!",
        repeats_in_five_minutes as "repeats_in_five_minutes!", alike as "alike!", in_last_minute as "in_last_minute!",
-       passed_in_last_minute as "passed_in_last_minute!", allowance, may_answer_help as "may_answer_help!",
+       passed_in_last_minute as "passed_in_last_minute!", allowance, help_message,
        origin as "origin: SessionOrigin", begun_by_agent as "begun_by_agent!", started as "started!",
        state as "state: Json<Map<String, Value>>", language, handled_seq
   from load_inbound($1)

@@ -1,7 +1,8 @@
 -- The messages of a session ($2) of a project ($1), oldest first, after a seq ($3), at most $4.
-select message.id, message.session_id, message.seq, message.direction as "direction: _", message.kind as "kind: _", message.body, message.encoding as "encoding: _", message.segments,
+select message.id, message.session_id, message.seq, message.direction as "direction: _", message.kind as "kind: _", message.body, message.encoding as "encoding?: _", message.segments,
        message_media(message.id) as "media: _",
-       message_status(message.skip_reason, message.seq, session.handled_seq, delivery.status) as "status!: _",
+       message_status(message.skip_reason, message.seq, session.handled_seq,
+                      coalesce(delivery.status, case when message.direction = 'outbound' then 'sent' end)) as "status!: _",
        coalesce(message.skip_reason, delivery.error_detail, delivery.error_class) as reason,
        message.skip_reason as "skip_reason: _",
        coalesce(message.carrier_sid, delivery.carrier_sid) as carrier_sid,

@@ -4,11 +4,12 @@
 select number.id, number.number, number.country, number.send_policy = 'blocked' as "unregistered!"
   from number
   join project on project.id = number.project_id
+  join endpoint on endpoint.id = number.id
   left join lateral (
-      select session.number_id from session where session.project_id = $1 and session.contact = $2 order by session.id desc limit 1
+      select session.endpoint_id from session where session.project_id = $1 and session.contact = $2 order by session.id desc limit 1
   ) last on true
- where number.project_id = $1 and number.detached_at is null and number.desired_state = 'attached' and number.carrier_sid is not null
+ where number.project_id = $1 and endpoint.detached_at is null and number.desired_state = 'attached' and number.carrier_sid is not null
    and number.refusal_reason is null
- order by number.send_policy = 'blocked', number.id = last.number_id desc nulls last, number.country = $3 desc nulls last,
+ order by number.send_policy = 'blocked', number.id = last.endpoint_id desc nulls last, number.country = $3 desc nulls last,
           number.number = project.default_number desc nulls last, number.id
  limit 1

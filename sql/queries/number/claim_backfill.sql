@@ -3,7 +3,7 @@
 -- these numbers. No lease: reading twice does no harm, because a text is stored once.
 with waiting as (
     select id, project_id, backfill_at from number
-     where detached_at is null and backfill_at <= now()
+     where backfill_at <= now()
        and project_id <> all ($2) and ($7::uuid[] is null or id = any ($7))
      order by backfill_at
      limit $1

@@ -1,6 +1,7 @@
 -- One attached number of a project ($1), by its id ($2).
-select number.id, number.project_id, number.number, number.agent_id, number.country, number.desired_state as "desired_state: _", number.generation, number.may_buy, number.carrier_sid, number.account_sid, number.refusal_reason as "refusal_reason: _",
+select number.id, number.project_id, number.number, endpoint.agent_id, number.country, number.desired_state as "desired_state: _", number.generation, number.may_buy, number.carrier_sid, number.account_sid, number.refusal_reason as "refusal_reason: _",
        number.number_type, number.webhook as "webhook: _", number.webhook_detail, number.repair_drift, number.webhook_set_at, number.inbound_blocked_reason, number.registration as "registration: _",
-       number.registration_detail, number.send_policy as "send_policy: _", number.steps, number.checked_at, number.created_at,
+       number.registration_detail, number.send_policy as "send_policy: _", number.steps, number.checked_at, endpoint.created_at,
        registration_policy_of(number.project_id, number.country) as "registration_policy!: _"
-  from number where project_id = $1 and id = $2 and detached_at is null
+  from number join endpoint on endpoint.id = number.id
+ where number.project_id = $1 and number.id = $2 and endpoint.detached_at is null

@@ -1,7 +1,7 @@
 -- The sessions of a project ($1), newest first: those on a number ($2), of a contact ($3), in a
 -- status ($4), before a session ($5), at most $6. A filter that is null lets all pass.
 -- Without the agents' states, which may have 256 kB each.
-select session.id, number.number, session.contact, session.channel as "channel: _", session.status as "status: _", null::jsonb as state, session.origin as "origin: _",
+select session.id, number.number as "number?", session.contact, session.channel as "channel: _", session.status as "status: _", null::jsonb as state, session.origin as "origin: _",
        session.engaged, session.agent_id, session.agent_version, session.opened_at, session.last_message_at,
        session.warned_at, session.closed_at, session.close_reason as "close_reason: _", session.previous_session_id,
        case when session.status = 'open' and session.engaged
@@ -11,7 +11,7 @@ select session.id, number.number, session.contact, session.channel as "channel: 
             when session.status = 'warned'
             then coalesce(warning.accepted_at, now()) + make_interval(secs => version.grace_seconds) end as end_due_at
   from session
-  join number on number.id = session.number_id
+  left join number on number.id = session.endpoint_id
   join agent on agent.id = session.agent_id
   join agent_version version on version.agent_id = agent.id and version.version = agent.current_version
   left join lateral (

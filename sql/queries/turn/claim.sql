@@ -38,10 +38,10 @@ with waiting_turn as (
 select claimed.id as turn_id,
        session.id as session_id,
        session.project_id,
-       session.number_id,
+       session.endpoint_id,
        session.origin as "origin: _",
        session.begun_by_turn is not null as "begun_by_agent!",
-       number.number,
+       coalesce(number.number, session.endpoint_id::text) as "address!",
        session.contact,
        session.channel as "channel: _",
        claimed.lease_token as "token!",
@@ -59,7 +59,7 @@ select claimed.id as turn_id,
   from claimed
   -- Each by "limit 1", for the same reason.
  cross join lateral (select * from session where session.id = claimed.session_id limit 1) session
- cross join lateral (select number.number from number where number.id = session.number_id limit 1) number
+  left join lateral (select number.number from number where number.id = session.endpoint_id limit 1) number on true
  cross join lateral (
       select reads_history from agent_version
        where agent_version.agent_id = session.agent_id and agent_version.version = session.agent_version

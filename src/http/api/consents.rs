@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::auth::Caller;
 use super::lists::{self, List};
 use super::{ApiState, Group};
+use crate::channels;
 use crate::domain::consent::{ConsentKind, ConsentSource};
 use crate::domain::phone_number;
 use crate::http::problem::Problem;
@@ -23,8 +24,8 @@ pub struct Api;
 #[oai(skip_serializing_if_is_none)]
 struct Consent {
     id: Uuid,
-    /// Our number.
-    number: String,
+    /// Our number. Left out on a channel without numbers.
+    number: Option<String>,
     contact: String,
     kind: ConsentKind,
     source: ConsentSource,
@@ -98,7 +99,8 @@ impl Api {
         let Some(found) = number::find_by_number(&mut connection, project_id, &number).await? else {
             return Err(Problem::invalid("number_not_ours", format!("{number:?} is not a number of this project")));
         };
-        let said = consent::NewConsent { project_id, number_id: found.id, contact, kind, note };
+        let channel = channels::of_numbers().kind();
+        let said = consent::NewConsent { project_id, endpoint_id: found.id, contact, channel, kind, note };
         let recorded = consent::record(&mut connection, &said).await?;
         Ok(ConsentRecorded::Recorded(Json(recorded.into())))
     }

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::auth::Caller;
 use super::lists::{self, List};
 use super::{ApiState, Group};
+use crate::channels;
 use crate::domain::job::JobKind;
 use crate::domain::message::SendOutcome;
 use crate::domain::phone_number;
@@ -225,7 +226,18 @@ async fn prepare(state: &ApiState, project_id: Uuid, request: NewMessage) -> Res
         ));
     }
     let countries = phone_number::countries(&contact);
-    Ok(NewText { project_id, number_id: sender.id, contact, countries, body, media_urls, on_active_session, send_at })
+    let channel = channels::of_numbers().facts();
+    Ok(NewText {
+        project_id,
+        number_id: sender.id,
+        channel,
+        contact,
+        countries,
+        body,
+        media_urls,
+        on_active_session,
+        send_at,
+    })
 }
 
 /// The text of the message.

@@ -26,8 +26,8 @@ pub struct Api;
 #[oai(skip_serializing_if_is_none)]
 struct Session {
     id: Uuid,
-    /// Our number.
-    number: String,
+    /// Our number. Left out on a channel without numbers.
+    number: Option<String>,
     /// The number of the contact.
     contact: String,
     channel: Channel,
@@ -64,9 +64,9 @@ struct Message {
     direction: Direction,
     kind: MessageKind,
     body: String,
-    encoding: Encoding,
-    /// How many segments it has.
-    segments: i32,
+    encoding: Option<Encoding>,
+    /// How many segments it has. Left out on a channel without segments.
+    segments: Option<i32>,
     /// What came with it or goes out with it.
     media: Option<Vec<Attachment>>,
     status: MessageStatus,

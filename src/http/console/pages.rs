@@ -79,7 +79,7 @@ pub fn sessions(sessions: &[Session], newest: Option<&Session>, messages: &[Mess
             tbody {
                 @for session in sessions {
                     tr {
-                        td { (session.contact) } td { (session.number) }
+                        td { (session.contact) } td { (session.number.as_deref().unwrap_or_default()) }
                         td.short { (session.status) @if let Some(reason) = &session.close_reason { " (" (reason) ")" } }
                         td { "version " (session.agent_version) }
                         td.short { (session.last_message_at.format("%F %H:%M:%S")) }

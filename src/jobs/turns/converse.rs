@@ -23,7 +23,7 @@ pub(crate) async fn converse(
     allowance: &mut Allowance<'_>,
 ) -> Result<(Settlement, Vec<OutboundRequest>), AgentError> {
     let mut conversation = conversation(claim, env);
-    let mut settlement = Settlement::of(claim);
+    let mut settlement = Settlement::of(claim, allowance.capabilities());
     let mut sends = Vec::new();
     let mut processes = true;
     let mut hangup = false;

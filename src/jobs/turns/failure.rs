@@ -2,6 +2,7 @@
 
 use crate::agents::AgentError;
 use crate::domain::bounds;
+use crate::domain::channel::Capabilities;
 use crate::domain::message::{MessageKind, SkipReason};
 use crate::domain::retry::{self, FailedAttempt, Retry};
 use crate::storage::agent::Version;
@@ -65,8 +66,8 @@ impl Failure {
 
     /// The settlement of a turn that is not retried. The contact gets the error message of the agent, if it has one.
     /// The session stays open.
-    pub(crate) fn settlement(&self, claim: &Claim) -> Settlement {
-        let settlement = Settlement::of(claim);
+    pub(crate) fn settlement(&self, claim: &Claim, capabilities: Capabilities) -> Settlement {
+        let settlement = Settlement::of(claim, capabilities);
         if claim.waiting.is_empty() {
             // No message waits, so `start` failed in a session that an outbound message opened. It runs again with the
             // first message of the contact.

@@ -10,7 +10,7 @@ pub(crate) fn conversation(claim: &Claim, env: &'static str) -> Conversation {
         id: claim.session_id.to_string(),
         channel_type: claim.channel.to_string(),
         caller_number: claim.contact.clone(),
-        callee_number: claim.number.clone(),
+        callee_number: claim.address.clone(),
         env: env.to_owned(),
         language: claim.language.clone(),
         state: claim.state.0.clone(),

@@ -9,7 +9,6 @@ use uuid::Uuid;
 
 use crate::domain::ingest::{self, Decision, Effect, Inbound};
 use crate::domain::rate_limit::ProjectAllowances;
-use crate::domain::session::Channel;
 use crate::failpoint;
 use crate::storage::ingest::load::{Loaded, load};
 use crate::storage::ingest::store::{self, ToStore};
@@ -157,12 +156,12 @@ fn claim(stored: &ToStore<'_>, seq: i64, token: Uuid) -> Option<Claim> {
         turn_id: stored.turn_id,
         session_id: stored.session_id,
         project_id: message.project_id,
-        number_id: loaded.number_id,
+        endpoint_id: loaded.endpoint_id,
         origin,
         begun_by_agent: loaded.begun_by_agent,
-        number: message.to.clone(),
+        address: message.to.clone(),
         contact: message.from.clone(),
-        channel: Channel::Sms,
+        channel: message.channel.channel,
         token,
         attempt: 1,
         failures: 0,

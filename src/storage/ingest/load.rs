@@ -20,9 +20,12 @@ use crate::storage::ingest::InboundMessage;
 struct MessageRow<'a> {
     ordinal: i32,
     project_id: Uuid,
+    channel: &'static str,
+    endpoint_id: Option<Uuid>,
     to: &'a str,
     from: &'a str,
     carrier_sid: Option<&'a str>,
+    client_id: Option<&'a str>,
     said: Option<&'a str>,
     is_keyword: bool,
     asks_for_help: bool,
@@ -37,9 +40,12 @@ impl<'a> MessageRow<'a> {
         Self {
             ordinal,
             project_id: message.project_id,
+            channel: message.channel.channel.as_str(),
+            endpoint_id: message.endpoint_id,
             to: &message.to,
             from: &message.from,
             carrier_sid: message.carrier_sid.as_deref(),
+            client_id: message.client_id.as_deref(),
             said: repeats.then_some(message.body.as_str()),
             // YES may be an ordinary answer, which counts.
             is_keyword: message.keyword.is_some_and(|keyword| keyword != Keyword::Yes),
@@ -50,12 +56,12 @@ impl<'a> MessageRow<'a> {
 }
 
 /// What the database knows of a message, its contact and its session. Fields that begin with `session_`, and those after
-/// `may_answer_help`, are of the session that is not closed.
+/// `help_message`, are of the session that is not closed.
 #[derive(Debug)]
 pub struct Loaded {
     ordinal: i32,
     pub now: DateTime<Utc>,
-    pub number_id: Uuid,
+    pub endpoint_id: Uuid,
     stored_message_id: Option<Uuid>,
     stored_session_id: Option<Uuid>,
     consent_kind: Option<ConsentKind>,
@@ -67,7 +73,7 @@ pub struct Loaded {
     session_warn_after_seconds: Option<i32>,
     previous_session_id: Option<Uuid>,
     paused_until: Option<DateTime<Utc>>,
-    /// The agent of the session, or of the number.
+    /// The agent of the session, or of the endpoint.
     pub agent_id: Uuid,
     pub agent_version: i32,
     pub debounce_seconds: i32,
@@ -80,7 +86,8 @@ pub struct Loaded {
     passed_in_last_minute: i32,
     /// How many messages of its project the batch may have answered. `None`: the project has no limit.
     pub allowance: Option<i32>,
-    may_answer_help: bool,
+    /// The answer to HELP, if the message is to get it.
+    pub help_message: Option<String>,
     pub origin: Option<SessionOrigin>,
     pub begun_by_agent: bool,
     pub started: bool,
@@ -112,7 +119,7 @@ impl Loaded {
                 passed_in_last_minute: self.passed_in_last_minute.unsigned_abs(),
             },
             over_project_limit,
-            may_answer_help: self.may_answer_help,
+            may_answer_help: self.help_message.is_some(),
         }
     }
 
@@ -130,7 +137,7 @@ impl Loaded {
 }
 
 /// Locks the contacts of these messages, one message a contact, until the transaction ends, and loads what decides about
-/// them, by their position. What has no row is for a number that is not attached.
+/// them, by their position. What has no row is for an endpoint that is not attached.
 pub async fn load(
     connection: &mut PgConnection,
     messages: impl Iterator<Item = (usize, &InboundMessage)>,

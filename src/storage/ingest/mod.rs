@@ -13,6 +13,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::domain::bounds;
+use crate::domain::channel::ChannelFacts;
 use crate::domain::consent::Keyword;
 use crate::domain::job::JobKind;
 use crate::domain::message::{RejectReason, SkipReason};
@@ -27,9 +28,14 @@ pub(super) use flush::flush;
 #[derive(Debug, Clone)]
 pub struct InboundMessage {
     pub project_id: Uuid,
+    pub channel: ChannelFacts,
     /// The carrier's id of the message, by which a second delivery of it is known.
     pub carrier_sid: Option<String>,
-    /// Our number.
+    /// The id that the contact's client gave it, where no carrier brings it; unique in its session.
+    pub client_id: Option<String>,
+    /// Our endpoint. `None`: the number `to`.
+    pub endpoint_id: Option<Uuid>,
+    /// Our address: a number, or the id of another endpoint.
     pub to: String,
     /// The contact.
     pub from: String,

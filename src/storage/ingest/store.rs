@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::domain::ingest::{Effect, Inactivity, KeywordEffect, Store, Target, Turn};
 use crate::domain::message::SkipReason;
+use crate::domain::segments::Encoding;
 use crate::storage::composite::composite;
 use crate::storage::ingest::InboundMessage;
 use crate::storage::ingest::load::Loaded;
@@ -54,7 +55,8 @@ impl<'a> ToStore<'a> {
 struct DecisionRow<'a> {
     message_id: Uuid,
     project_id: Uuid,
-    number_id: Uuid,
+    channel: &'static str,
+    endpoint_id: Uuid,
     contact: &'a str,
     session_id: Uuid,
     opens_session: bool,
@@ -66,7 +68,10 @@ struct DecisionRow<'a> {
     kind: &'static str,
     skip_reason: Option<&'static str>,
     body: &'a str,
+    encoding: Option<Encoding>,
+    segments: Option<i32>,
     carrier_sid: Option<&'a str>,
+    client_id: Option<&'a str>,
     is_answered: bool,
     inactivity: &'static str,
     turn_id: Uuid,
@@ -87,10 +92,12 @@ impl<'a> DecisionRow<'a> {
             Effect::Answer(answer) => (true, answer.inactivity),
             Effect::Skip(_) | Effect::Obey(_) => (false, Inactivity::Keep),
         };
+        let segmentation = message.channel.capabilities.segmentation(&message.body);
         Self {
             message_id,
             project_id: message.project_id,
-            number_id: loaded.number_id,
+            channel: message.channel.channel.as_str(),
+            endpoint_id: loaded.endpoint_id,
             contact: &message.from,
             session_id,
             opens_session,
@@ -102,7 +109,10 @@ impl<'a> DecisionRow<'a> {
             kind: decided.kind.as_str(),
             skip_reason: to_store.skip_reason().map(SkipReason::as_str),
             body: &message.body,
+            encoding: segmentation.map(|text| text.encoding),
+            segments: segmentation.map(|text| text.segments),
             carrier_sid: message.carrier_sid.as_deref(),
+            client_id: message.client_id.as_deref(),
             is_answered,
             inactivity: inactivity.as_str(),
             turn_id,
@@ -143,12 +153,12 @@ pub async fn apply_effects(connection: &mut PgConnection, to_store: &[ToStore<'_
     attach(connection, to_store).await?;
     let mut rest: Vec<&ToStore<'_>> = to_store.iter().collect();
     // Both may lock windows of rate limits. This is the order of all callers.
-    rest.sort_by_key(|stored| (stored.loaded.number_id, &stored.message.from));
+    rest.sort_by_key(|stored| (stored.loaded.endpoint_id, &stored.message.from));
     for stored in rest {
         if !stored.decided.withdraws.is_empty() {
             let kinds: Vec<String> = stored.decided.withdraws.iter().map(|kind| kind.as_str().to_owned()).collect();
-            let (number_id, contact) = (stored.loaded.number_id, &stored.message.from);
-            sqlx::query_file!("sql/queries/delivery/withdraw_stale.sql", number_id, contact, &kinds[..])
+            let (endpoint_id, contact) = (stored.loaded.endpoint_id, &stored.message.from);
+            sqlx::query_file!("sql/queries/delivery/withdraw_stale.sql", endpoint_id, contact, &kinds[..])
                 .execute(&mut *connection)
                 .await?;
         }
@@ -190,24 +200,44 @@ async fn attach(connection: &mut PgConnection, to_store: &[ToStore<'_>]) -> Resu
 }
 
 async fn obey(connection: &mut PgConnection, stored: &ToStore<'_>, keyword: KeywordEffect) -> Result<(), sqlx::Error> {
-    let (id, project_id, number_id) = (new_id(), stored.message.project_id, stored.loaded.number_id);
+    let (id, project_id, endpoint_id) = (new_id(), stored.message.project_id, stored.loaded.endpoint_id);
     let (contact, body, message_id) = (&stored.message.from, &stored.message.body, stored.message_id);
     match keyword {
         KeywordEffect::OptOut => {
-            sqlx::query_file!("sql/queries/consent/opt_out.sql", id, project_id, number_id, contact, body, message_id)
-                .execute(connection)
-                .await?;
+            sqlx::query_file!(
+                "sql/queries/consent/opt_out.sql",
+                id,
+                project_id,
+                endpoint_id,
+                contact,
+                body,
+                message_id,
+                stored.message.channel.channel.as_str(),
+            )
+            .execute(connection)
+            .await?;
         }
         KeywordEffect::OptIn => {
-            sqlx::query_file!("sql/queries/consent/opt_in.sql", id, project_id, number_id, contact, body, message_id)
+            sqlx::query_file!("sql/queries/consent/opt_in.sql", id, project_id, endpoint_id, contact, body, message_id)
                 .execute(connection)
                 .await?;
         }
         KeywordEffect::SendHelp => {
-            let session_id = stored.session_id;
-            sqlx::query_file!("sql/queries/message/answer_help.sql", id, project_id, session_id, number_id, contact)
-                .fetch_optional(connection)
-                .await?;
+            let Some(help_message) = &stored.loaded.help_message else { return Ok(()) };
+            let text = stored.message.channel.capabilities.segmentation(help_message);
+            sqlx::query_file!(
+                "sql/queries/message/answer_help.sql",
+                id,
+                project_id,
+                stored.session_id,
+                endpoint_id,
+                contact,
+                help_message,
+                text.map(|text| text.encoding.as_str()),
+                text.map(|text| text.segments),
+            )
+            .fetch_one(connection)
+            .await?;
         }
         KeywordEffect::Nothing => {}
     }

@@ -50,7 +50,7 @@ struct SendRow<'a> {
 async fn store_sends(connection: &mut PgConnection, decided: &[Decided<'_>]) -> Result<(), sqlx::Error> {
     let mut sends = Vec::new();
     for Decided { settlement, loaded, .. } in decided {
-        let (project_id, turn_id, number_id) = (loaded.project_id, settlement.turn_id, settlement.number_id);
+        let (project_id, turn_id, number_id) = (loaded.project_id, settlement.turn_id, settlement.endpoint_id);
         sends.extend(settlement.sends.iter().map(|send| SendRow { project_id, turn_id, number_id, send }));
     }
     if !sends.is_empty() {

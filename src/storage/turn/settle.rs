@@ -11,6 +11,7 @@ use crate::domain::job::JobKind;
 use crate::domain::message::MessageKind;
 use crate::domain::message_plan::{LimitReached, MessagePlan};
 use crate::domain::number::SendPolicy;
+use crate::domain::segments::Encoding;
 use crate::domain::turn_settlement::{Decision, Facts, Next, Store, decide, must_count};
 use crate::failpoint;
 use crate::storage::batcher::BatchError;
@@ -24,6 +25,7 @@ use crate::storage::{Storage, delivery};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settled {
     Written {
+        /// How many deliveries it has.
         planned: i32,
         more_work: bool,
         /// The delivery of the first message, if it is claimed for the caller.
@@ -76,7 +78,7 @@ pub(in crate::storage) async fn flush(
         let mut transaction = connection.begin().await?;
         let (mut settled, mut suppressed) = (vec![Settled::Stale; settlements.len()], Vec::new());
         // A pass has at most one turn of a contact.
-        for pass in passes(settlements.iter().map(|turn| (turn.number_id, turn.contact.as_str()))) {
+        for pass in passes(settlements.iter().map(|turn| (turn.endpoint_id, turn.contact.as_str()))) {
             let of_pass = settle_pass(&mut transaction, &items_at(&settlements, &pass), &mut suppressed).await?;
             put_at(&mut settled, &pass, of_pass);
         }
@@ -124,7 +126,8 @@ impl Settled {
         let Decision::Store(store) = decision else { return Self::Stale };
         let first_delivery = settlement.first_delivery.as_ref().filter(|_| store.claims_delivery);
         Self::Written {
-            planned: i32::try_from(store.messages.len()).unwrap_or(i32::MAX),
+            planned: i32::try_from(store.messages.iter().filter(|plan| plan.status().is_some()).count())
+                .unwrap_or(i32::MAX),
             more_work: store.next != Next::Nothing,
             first_delivery: first_delivery.map(|first| first.claim.clone()),
         }
@@ -171,7 +174,7 @@ async fn load(connection: &mut PgConnection, settlements: &[&Settlement]) -> Res
         &ids(|turn| turn.turn_id),
         &ids(|turn| turn.session_id),
         &ids(|turn| turn.token),
-        &ids(|turn| turn.number_id),
+        &ids(|turn| turn.endpoint_id),
         &contacts[..] as &[&str],
         &seen_seqs[..],
     );
@@ -250,13 +253,16 @@ struct MessageRow<'a> {
     id: Uuid,
     project_id: Uuid,
     session_id: Uuid,
-    number_id: Uuid,
+    /// `None` for a message without a delivery.
+    number_id: Option<Uuid>,
     contact: &'a str,
     turn_id: Uuid,
     kind: MessageKind,
     body: &'a str,
+    encoding: Option<Encoding>,
+    segments: Option<i32>,
     truncated: Option<i32>,
-    status: DeliveryStatus,
+    status: Option<DeliveryStatus>,
     is_held: bool,
     error_class: Option<DeliveryErrorClass>,
     error_detail: Option<&'a str>,
@@ -285,17 +291,20 @@ impl<'a> Decided<'a> {
         let claimed = settlement.first_delivery.as_ref().filter(|_| store.claims_delivery);
         settlement.messages.iter().zip(&store.messages).enumerate().map(move |(position, (message, plan))| {
             let claimed = claimed.filter(|_| position == 0);
+            let segmentation = settlement.capabilities.segmentation(&message.body);
             MessageRow {
                 id: message.id,
                 project_id: loaded.project_id,
                 session_id: settlement.session_id,
-                number_id: settlement.number_id,
+                number_id: plan.status().map(|_| settlement.endpoint_id),
                 contact: &settlement.contact,
                 turn_id: settlement.turn_id,
                 kind: message.kind,
                 body: &message.body,
+                encoding: segmentation.map(|text| text.encoding),
+                segments: segmentation.map(|text| text.segments),
                 truncated: settlement.truncated.filter(|_| position == last),
-                status: if claimed.is_some() { DeliveryStatus::Sending } else { plan.status() },
+                status: if claimed.is_some() { Some(DeliveryStatus::Sending) } else { plan.status() },
                 is_held: *plan == MessagePlan::Hold,
                 error_class: plan.error_class(),
                 error_detail: plan.error_detail(),

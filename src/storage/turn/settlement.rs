@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use crate::domain::channel::Capabilities;
 use crate::domain::delivery::RefusalReason;
 use crate::domain::message::{MessageKind, SkipReason};
 use crate::domain::session::CloseReason;
@@ -16,8 +17,10 @@ use crate::storage::{delivery, new_id};
 pub struct Settlement {
     pub(super) turn_id: Uuid,
     pub(super) session_id: Uuid,
-    pub(super) number_id: Uuid,
+    pub(super) endpoint_id: Uuid,
     pub(super) contact: String,
+    /// What the channel of its session can do.
+    pub(super) capabilities: Capabilities,
     pub(super) token: Uuid,
     pub(super) seen_seq: i64,
     pub(super) started: bool,
@@ -66,12 +69,13 @@ pub struct PlannedSend {
 
 impl Settlement {
     /// A settlement that handles the messages of the claim and changes nothing else.
-    pub fn of(claim: &Claim) -> Self {
+    pub fn of(claim: &Claim, capabilities: Capabilities) -> Self {
         Self {
             turn_id: claim.turn_id,
             session_id: claim.session_id,
-            number_id: claim.number_id,
+            endpoint_id: claim.endpoint_id,
             contact: claim.contact.clone(),
+            capabilities,
             token: claim.token,
             seen_seq: claim.seen_seq(),
             started: claim.started,
@@ -147,6 +151,7 @@ impl Settlement {
     pub(super) fn outcome(&self) -> Outcome {
         Outcome {
             messages: self.messages.len(),
+            has_deliveries: self.capabilities.delivery_reports,
             closes: self.close.is_some(),
             asks_for_delivery: self.first_delivery.is_some(),
         }

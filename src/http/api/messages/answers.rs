@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::domain::delivery::{DeliveryErrorClass, DeliveryStep, RefusalReason};
 use crate::domain::message::{Attachment, Direction, MessageKind, MessageStatus, ScheduledMessageStatus, SkipReason};
-use crate::domain::segments::{self, Encoding};
+use crate::domain::segments::{Encoding, Segmentation};
 use crate::domain::session::OnActiveSession;
 use crate::storage::message::Traced;
 use crate::storage::scheduled_message;
@@ -20,13 +20,13 @@ pub(super) struct TracedMessage {
     session_id: Option<Uuid>,
     direction: Direction,
     kind: MessageKind,
-    /// Our number.
-    number: String,
+    /// Our number. Left out on a channel without numbers.
+    number: Option<String>,
     contact: String,
     body: String,
-    encoding: Encoding,
-    /// How many segments it has.
-    segments: i32,
+    encoding: Option<Encoding>,
+    /// How many segments it has. Left out on a channel without segments.
+    segments: Option<i32>,
     /// What came with it or goes out with it.
     media: Option<Vec<Attachment>>,
     status: MessageStatus,
@@ -106,16 +106,17 @@ impl From<Traced> for TracedMessage {
 impl From<scheduled_message::ScheduledMessage> for TracedMessage {
     fn from(message: scheduled_message::ScheduledMessage) -> Self {
         let attachment = |url| Attachment { id: None, url, content_type: None, bytes: None };
+        let segmentation = Segmentation::of(&message.body);
         let media: Vec<Attachment> = message.media_urls.into_iter().map(attachment).collect();
         Self {
             id: message.id,
             session_id: None,
             direction: Direction::Outbound,
             kind: MessageKind::Text,
-            number: message.number,
+            number: Some(message.number),
             contact: message.contact,
-            encoding: segments::encoding(&message.body),
-            segments: i32::try_from(segments::segments(&message.body)).unwrap_or(i32::MAX),
+            encoding: Some(segmentation.encoding),
+            segments: Some(segmentation.segments),
             body: message.body,
             media: (!media.is_empty()).then_some(media),
             status: if message.refusal_reason.is_some() { MessageStatus::Refused } else { MessageStatus::Scheduled },

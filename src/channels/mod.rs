@@ -1,0 +1,73 @@
+//! The channels on which sessions talk, behind one trait. What differs by channel is decided here and told to the rest as
+//! plain values.
+
+pub mod sms;
+
+use std::sync::Arc;
+
+use crate::domain::agent::AgentSettings;
+use crate::domain::channel::{Capabilities, ChannelFacts};
+use crate::domain::consent::Keyword;
+use crate::domain::session::Channel as Kind;
+
+pub use sms::inbound::inbound_of_carrier;
+
+/// A channel on which sessions talk.
+pub trait Channel: Send + Sync {
+    /// Which one it is.
+    fn kind(&self) -> Kind;
+
+    /// What it can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// The consent keyword that a contact's text is, if the channel has such keywords.
+    fn keyword(&self, body: &str) -> Option<Keyword>;
+
+    /// Makes messages of a text that an agent says, by the settings of its version, at most `most`.
+    fn prepare(&self, settings: &AgentSettings, text: String, most: usize) -> Prepared;
+
+    /// The channel with what it can do.
+    fn facts(&self) -> ChannelFacts {
+        ChannelFacts { channel: self.kind(), capabilities: self.capabilities() }
+    }
+}
+
+/// A text of an agent, as its channel takes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prepared {
+    pub messages: Vec<String>,
+    /// How many characters no message has room for.
+    pub cut: usize,
+}
+
+/// The channel of messages that leave from a number without a session that says another.
+pub const fn of_numbers() -> &'static dyn Channel {
+    &sms::Sms
+}
+
+/// The channels of a process, one of each kind. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Channels {
+    webchat: Option<Arc<dyn Channel>>,
+}
+
+impl Channels {
+    /// The channels with another one for web pages.
+    pub fn with_webchat(self, channel: Arc<dyn Channel>) -> Self {
+        Self { webchat: Some(channel) }
+    }
+
+    /// The channel of a kind. `None`: this process does not know it.
+    pub fn get(&self, kind: Kind) -> Option<&dyn Channel> {
+        match kind {
+            Kind::Sms => Some(&sms::Sms),
+            Kind::Webchat => self.webchat.as_deref(),
+            Kind::Voice => None,
+        }
+    }
+
+    /// What the channel of a kind can do.
+    pub fn capabilities(&self, kind: Kind) -> Capabilities {
+        self.get(kind).map_or(Capabilities::NONE, Channel::capabilities)
+    }
+}

@@ -1,0 +1,55 @@
+//! Text messages: they cost segments, leave by a carrier in parts, and know consent keywords.
+
+pub mod inbound;
+
+use crate::channels::{Channel, Prepared};
+use crate::domain::agent::AgentSettings;
+use crate::domain::channel::Capabilities;
+use crate::domain::consent::Keyword;
+use crate::domain::segments;
+use crate::domain::session::Channel as Kind;
+
+/// What text messages can do.
+pub const CAPABILITIES: Capabilities = Capabilities {
+    segments: true,
+    consent_keywords: true,
+    media: true,
+    delivery_reports: true,
+    streaming: false,
+    inactivity_warnings: true,
+};
+
+/// Text messages.
+#[derive(Debug, Clone, Copy)]
+pub struct Sms;
+
+impl Channel for Sms {
+    fn kind(&self) -> Kind {
+        Kind::Sms
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        CAPABILITIES
+    }
+
+    fn keyword(&self, body: &str) -> Option<Keyword> {
+        Keyword::of(body)
+    }
+
+    /// Cuts a text that costs too much, and splits one that is longer than a message of the carrier.
+    fn prepare(&self, settings: &AgentSettings, text: String, most: usize) -> Prepared {
+        let text = shortened(settings, text);
+        let (messages, rest) = segments::parts(&text, most);
+        Prepared { messages, cut: rest.chars().count() }
+    }
+}
+
+fn shortened(settings: &AgentSettings, text: String) -> String {
+    let text = if settings.smart_encoding { segments::plain(text) } else { text };
+    let Some(most) = settings.max_segments.and_then(|most| usize::try_from(most).ok()) else { return text };
+    let (before, short) = (text.len(), segments::cut(text, most));
+    if short.len() != before {
+        tracing::warn!(most, bytes = before, "the agent's text costs too much; it is cut (max_segments)");
+    }
+    short
+}
