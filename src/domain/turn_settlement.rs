@@ -185,8 +185,8 @@ mod tests {
     #[test]
     fn messages_are_counted_where_there_is_a_limit_and_they_can_be_sent() {
         let limited = Facts { has_limits: true, ..facts() };
-        let held = Facts { send_policy: SendPolicy::Held, ..limited.clone() };
-        let blocked = Facts { send_policy: SendPolicy::Blocked, ..limited.clone() };
+        let held = Facts { send_policy: SendPolicy::Held, ..limited };
+        let blocked = Facts { send_policy: SendPolicy::Blocked, ..limited };
         for (outcome, facts, expected) in [
             (REPLY, &facts(), false),
             (REPLY, &limited, true),

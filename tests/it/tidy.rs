@@ -172,7 +172,7 @@ fn a_carriers_words_stay_in_its_folder() {
 
 /// Where the channel of text messages may be named: in its folder; in the enum of channels and the registry; where a carrier
 /// tells or is asked what a number can do; in addresses of examples and in tests.
-const PLACES_OF_SMS: [&str; 7] = [
+const PATHS_OF_SMS: [&str; 7] = [
     "src/channels/",
     "src/domain/session.rs",
     "src/carriers/",
@@ -203,7 +203,8 @@ fn the_word_of_a_channel_stays_in_its_folder() {
     });
     let sql = files("sql", "sql").into_iter().map(|(path, text)| (path, source::sql(&text)));
     let mut found = Vec::new();
-    for (path, tokens) in rust.chain(sql).filter(|(path, _)| !PLACES_OF_SMS.iter().any(|place| path.starts_with(place)))
+    for (path, tokens) in
+        rust.chain(sql).filter(|(path, _)| !PATHS_OF_SMS.iter().any(|allowed| path.starts_with(allowed)))
     {
         for token in tokens {
             let (source::Kind::Name(text) | source::Kind::Text(text)) = token.kind else { continue };
