@@ -25,6 +25,7 @@ use crate::storage::carrier_account::Accounts;
 use crate::storage::database;
 use crate::storage::delivery::Report;
 use crate::storage::ingest::NotIngested;
+use crate::storage::quarantine::{self, QuarantineKind, Quarantined};
 use crate::storage::{Storage, delivery, ingest};
 use crate::telemetry::masked;
 
@@ -179,7 +180,7 @@ async fn record(webhooks: &Webhooks, request: &Request, verified: &Verified) -> 
     let report = match webhooks.carrier().parse_status(&verified.account, verified.request(request)) {
         StatusNotice::NotOfAMessage => return Ok("of_a_call"),
         StatusNotice::NotUnderstood => {
-            quarantine(webhooks, verified, "status_not_understood", None).await?;
+            quarantine_status(webhooks, verified, "status_not_understood", None).await?;
             return Ok("quarantined");
         }
         StatusNotice::Report(report) => report,
@@ -206,7 +207,7 @@ async fn record(webhooks: &Webhooks, request: &Request, verified: &Verified) -> 
         }
         ReportOutcome::Unchanged => "unchanged",
         ReportOutcome::Unknown => {
-            quarantine(webhooks, verified, "delivery_unknown", Some(&report.carrier_sid)).await?;
+            quarantine_status(webhooks, verified, "delivery_unknown", Some(&report.carrier_sid)).await?;
             tracing::warn!(
                 carrier_sid = report.carrier_sid,
                 status = report.status.as_str(),
@@ -218,7 +219,7 @@ async fn record(webhooks: &Webhooks, request: &Request, verified: &Verified) -> 
 }
 
 /// Keeps a status report that fits no delivery.
-async fn quarantine(
+async fn quarantine_status(
     webhooks: &Webhooks,
     verified: &Verified,
     reason: &str,
@@ -226,7 +227,8 @@ async fn quarantine(
 ) -> Result<(), Problem> {
     let mut connection = webhooks.state.storage.connection().await?;
     let (project_id, body) = (verified.account.project_id, verified.body.bytes());
-    crate::storage::quarantine::keep_status(&mut connection, project_id, reason, carrier_id, body).await?;
+    let report = Quarantined { project_id, kind: QuarantineKind::Status, reason, carrier_sid: carrier_id, form: body };
+    quarantine::keep(&mut connection, report).await?;
     Ok(())
 }
 

@@ -5,37 +5,42 @@ use uuid::Uuid;
 
 use crate::storage::new_id;
 
-/// Keeps an inbound message that fits no session, or that the database refuses.
-pub async fn keep_message(
-    connection: &mut PgConnection,
-    project_id: Uuid,
-    reason: &str,
-    carrier_sid: Option<&str>,
-    form: &[u8],
-) -> Result<(), sqlx::Error> {
-    keep(connection, project_id, "inbound", reason, carrier_sid, form).await
+/// A request that fits no session or delivery.
+#[derive(Debug, Clone, Copy)]
+pub struct Quarantined<'a> {
+    pub project_id: Uuid,
+    pub kind: QuarantineKind,
+    /// Why it fits nothing, or the constraint that refused it.
+    pub reason: &'a str,
+    /// The carrier's id of the message, if the request has one.
+    pub carrier_sid: Option<&'a str>,
+    /// The request, byte for byte.
+    pub form: &'a [u8],
 }
 
-/// Keeps a status report that fits no delivery.
-pub async fn keep_status(
-    connection: &mut PgConnection,
-    project_id: Uuid,
-    reason: &str,
-    carrier_sid: Option<&str>,
-    form: &[u8],
-) -> Result<(), sqlx::Error> {
-    keep(connection, project_id, "status", reason, carrier_sid, form).await
+/// What a request in quarantine is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QuarantineKind {
+    /// A message. One that the carrier sends twice is kept once.
+    Inbound,
+    /// A status report.
+    Status,
 }
 
-async fn keep(
-    connection: &mut PgConnection,
-    project_id: Uuid,
-    kind: &str,
-    reason: &str,
-    carrier_sid: Option<&str>,
-    form: &[u8],
-) -> Result<(), sqlx::Error> {
-    sqlx::query_file!("sql/queries/inbound/quarantine.sql", new_id(), project_id, kind, reason, carrier_sid, form)
+impl QuarantineKind {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Inbound => "inbound",
+            Self::Status => "status",
+        }
+    }
+}
+
+/// Keeps a request in quarantine.
+pub async fn keep(connection: &mut PgConnection, request: Quarantined<'_>) -> Result<(), sqlx::Error> {
+    let Quarantined { project_id, kind, reason, carrier_sid, form } = request;
+    let (id, kind) = (new_id(), kind.as_str());
+    sqlx::query_file!("sql/queries/inbound/quarantine.sql", id, project_id, kind, reason, carrier_sid, form)
         .execute(connection)
         .await?;
     Ok(())

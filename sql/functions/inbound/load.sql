@@ -1,10 +1,10 @@
 -- Locks the contacts of a batch of inbound messages, one message a contact, and returns what decides about each of them
 -- (domain/ingest.rs). No row: the message's endpoint is not attached.
 --
--- allowance: how many messages of the project in this batch its limit still admits; null without a limit. help_message: the
--- project's answer, if the message is to get it. agent_id to
--- warn_after_seconds: those of the session, or of the session that would be opened. The state only where the caller
--- has a permit for a turn of the session's agent, because printing it is the most expensive part of a row.
+-- allowance: how many messages of the project in this batch its limit still admits; null without a limit.
+-- help_message: the project's answer to HELP, if the message is to get it. agent_id to warn_after_seconds: those of the
+-- session, or of the session that would be opened. state: only where the caller has a permit for a turn of the session's
+-- agent, because printing it is the most expensive part of a row.
 create or replace function load_inbound(messages inbound_message[])
 returns table (
     ordinal integer, "now" timestamptz, endpoint_id uuid, stored_message_id uuid, stored_session_id uuid, consent_kind text,

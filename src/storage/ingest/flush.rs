@@ -14,8 +14,9 @@ use crate::storage::ingest::load::{Loaded, load};
 use crate::storage::ingest::store::{self, ToStore};
 use crate::storage::ingest::{InboundMessage, IngestOutcome, Ingested};
 use crate::storage::passes::passes;
+use crate::storage::quarantine::{self, QuarantineKind, Quarantined};
 use crate::storage::turn::{Claim, WaitingMessage};
-use crate::storage::{database, new_id, quarantine};
+use crate::storage::{database, new_id};
 
 /// Stores all messages in one transaction. Returns one outcome a message, in their order.
 ///
@@ -197,7 +198,13 @@ async fn keep(
     message: &InboundMessage,
     reason: String,
 ) -> Result<Ingested, sqlx::Error> {
-    quarantine::keep_message(connection, message.project_id, &reason, message.carrier_sid.as_deref(), &message.form)
-        .await?;
+    let request = Quarantined {
+        project_id: message.project_id,
+        kind: QuarantineKind::Inbound,
+        reason: &reason,
+        carrier_sid: message.carrier_sid.as_deref(),
+        form: &message.form,
+    };
+    quarantine::keep(connection, request).await?;
     Ok(Ingested { outcome: IngestOutcome::Quarantined { reason }, agent_id: None, claim: None })
 }
