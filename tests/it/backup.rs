@@ -115,13 +115,19 @@ fn dump(harness: &ProcessHarness, file: &Path, more: &[&str]) {
     run(program("pg_dump").arg("-d").arg(&harness.url).arg("-f").arg(file).args(more));
 }
 
-/// The restored database answers a text.
+/// The restored database answers a text. The backfill may find texts there that were handled by another database since the
+/// backup, and answer them before this text or together with it.
 async fn goes_on(harness: &mut ProcessHarness, url: &str, text: &str) {
-    let before = harness.simulator.received(ADA, NUMBER).len();
+    let mut count = harness.simulator.received(ADA, NUMBER).len();
     harness.serve = Some(harness.start_serve(&[("DATABASE_URL", url), ("TEXTBACK_WITH_WORKERS", "true")]));
     harness.simulator.say(ADA, NUMBER, text).await;
-    let answers = harness.simulator.until_received(ADA, NUMBER, before + 1).await;
-    assert_eq!(answers.last().map(String::as_str), Some(text));
+    loop {
+        count += 1;
+        let answers = harness.simulator.until_received(ADA, NUMBER, count).await;
+        if answers[count - 1].split('|').any(|answered| answered == text) {
+            break;
+        }
+    }
     let doctor = harness.doctor_with(&[("DATABASE_URL", url)]);
     assert!(doctor.contains("all is well"), "{doctor}");
     harness.serve = None;
