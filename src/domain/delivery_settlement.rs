@@ -39,22 +39,6 @@ impl Outcome {
     }
 }
 
-/// What is known of a delivery that is locked and still claimed under the token of its outcome.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Facts {
-    /// Whether another delivery to the contact waits.
-    pub other_waits: bool,
-}
-
-/// What becomes of the delivery.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Decision {
-    /// Nothing. Its lease was lost, or a status report was faster and stays.
-    Keep,
-    /// It is stored.
-    Store(Store),
-}
-
 /// How the outcome of a delivery is stored.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Store {
@@ -62,8 +46,8 @@ pub struct Store {
     /// In how many seconds there is work with it again, if there is.
     pub due_in_seconds: Option<f64>,
     pub effect: Effect,
-    /// Whether there may be work with deliveries now: with this one, or with the contact's next one.
-    pub next_waits: bool,
+    /// Whether there may be work with deliveries now, even if no other delivery to the contact waits.
+    pub has_work: bool,
 }
 
 /// What else follows from the outcome.
@@ -78,11 +62,11 @@ pub enum Effect {
     OptOut,
 }
 
-/// Decides about a delivery. `facts` is `None` when it is not claimed any more under the token of the outcome.
-pub fn decide(outcome: &Outcome, facts: Option<Facts>) -> Decision {
-    let Some(facts) = facts else { return Decision::Keep };
-    let (status, due_in_seconds, effect, next_waits) = match outcome {
-        Outcome::Accepted { .. } => (DeliveryStatus::Accepted, None, Effect::Nothing, facts.other_waits),
+/// Decides about a delivery. The decision counts only if the delivery is still claimed: otherwise its lease was lost, or a
+/// status report was faster and stays.
+pub fn decide(outcome: &Outcome) -> Store {
+    let (status, due_in_seconds, effect, has_work) = match outcome {
+        Outcome::Accepted { .. } => (DeliveryStatus::Accepted, None, Effect::Nothing, false),
         Outcome::Unknown(_) => (DeliveryStatus::Unknown, Some(SECONDS_FOR_A_REPORT), Effect::Nothing, true),
         Outcome::PutOff { seconds, .. } => (DeliveryStatus::Planned, Some(*seconds), Effect::WithdrawIfStale, true),
         Outcome::Failed(refusal) => {
@@ -91,7 +75,7 @@ pub fn decide(outcome: &Outcome, facts: Option<Facts>) -> Decision {
             (DeliveryStatus::Failed, None, effect, true)
         }
     };
-    Decision::Store(Store { status, due_in_seconds, effect, next_waits })
+    Store { status, due_in_seconds, effect, has_work }
 }
 
 #[cfg(test)]
@@ -107,34 +91,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_claimed_any_more_stays_as_it_is() {
-        let transient = refusal(DeliveryErrorClass::Transient);
-        for outcome in [
-            accepted(),
-            Outcome::Failed(refusal(DeliveryErrorClass::OptedOut)),
-            Outcome::Unknown(transient.clone()),
-            Outcome::PutOff { seconds: 1.0, refusal: transient },
-        ] {
-            assert_eq!(decide(&outcome, None), Decision::Keep, "{outcome:?}");
-        }
-    }
-
-    #[test]
     fn each_outcome_has_its_status_its_next_time_and_its_effect() {
         use DeliveryErrorClass::{Content, OptedOut, Throttled, Unregistered};
         use DeliveryStatus::{Accepted, Failed, Planned, Unknown};
         let put_off = Outcome::PutOff { seconds: 30.0, refusal: refusal(Throttled) };
-        for (outcome, other_waits, status, due_in_seconds, effect, next_waits) in [
-            (accepted(), false, Accepted, None, Effect::Nothing, false),
-            (accepted(), true, Accepted, None, Effect::Nothing, true),
-            (Outcome::Unknown(refusal(Content)), false, Unknown, Some(3.0), Effect::Nothing, true),
-            (put_off, false, Planned, Some(30.0), Effect::WithdrawIfStale, true),
-            (Outcome::Failed(refusal(Content)), false, Failed, None, Effect::ReportFailure, true),
-            (Outcome::Failed(refusal(Unregistered)), false, Failed, None, Effect::ReportFailure, true),
-            (Outcome::Failed(refusal(OptedOut)), false, Failed, None, Effect::OptOut, true),
+        for (outcome, status, due_in_seconds, effect, has_work) in [
+            (accepted(), Accepted, None, Effect::Nothing, false),
+            (Outcome::Unknown(refusal(Content)), Unknown, Some(3.0), Effect::Nothing, true),
+            (put_off, Planned, Some(30.0), Effect::WithdrawIfStale, true),
+            (Outcome::Failed(refusal(Content)), Failed, None, Effect::ReportFailure, true),
+            (Outcome::Failed(refusal(Unregistered)), Failed, None, Effect::ReportFailure, true),
+            (Outcome::Failed(refusal(OptedOut)), Failed, None, Effect::OptOut, true),
         ] {
-            let expected = Decision::Store(Store { status, due_in_seconds, effect, next_waits });
-            assert_eq!(decide(&outcome, Some(Facts { other_waits })), expected, "{outcome:?}");
+            assert_eq!(decide(&outcome), Store { status, due_in_seconds, effect, has_work }, "{outcome:?}");
         }
     }
 

@@ -9,12 +9,12 @@ use uuid::Uuid;
 
 use crate::domain::bounds;
 use crate::domain::delivery::{DeliveryErrorClass, DeliveryStatus, ReportOutcome};
-use crate::domain::delivery_settlement::{Decision, Effect, Facts, Outcome, Refusal, Store, decide};
+use crate::domain::delivery_settlement::{Effect, Outcome, Refusal, Store, decide};
 use crate::domain::job::JobKind;
 use crate::failpoint;
 use crate::storage::batcher::BatchError;
 use crate::storage::claim_limits::ClaimLimits;
-use crate::storage::passes::{at_ordinal, items_at, passes, put_at};
+use crate::storage::passes::position;
 use crate::storage::set_aside::{Claiming, read_claims};
 use crate::storage::{Storage, new_id, turn};
 
@@ -157,15 +157,6 @@ pub enum Settled {
     Stale,
 }
 
-impl Settled {
-    fn of(decision: Decision) -> Self {
-        match decision {
-            Decision::Keep => Self::Stale,
-            Decision::Store(store) => Self::Written { next_waits: store.next_waits },
-        }
-    }
-}
-
 /// Settles a delivery. When this returns, the settlement is committed.
 pub async fn settle(storage: &Storage, settlement: Settlement) -> Result<Settled, BatchError> {
     let settled = storage.deliveries.submit(settlement).await?;
@@ -210,86 +201,73 @@ pub async fn record(
     failpoint::during("status.in_commit", recording).await
 }
 
-/// Settles a batch of deliveries in one transaction.
+/// Settles a batch of deliveries in one transaction. Nearly all were accepted, which one statement stores.
+///
+/// Of several settlements of one delivery, the first that is stored releases the token, and the others are stale.
 pub(super) async fn flush(
     connection: &mut PgConnection,
     settlements: Vec<Settlement>,
 ) -> Result<Vec<Settled>, sqlx::Error> {
+    let stores: Vec<Store> = settlements.iter().map(|settlement| decide(&settlement.outcome)).collect();
     let settling = async {
-        let mut transaction = connection.begin().await?;
-        let mut settled = vec![Settled::Stale; settlements.len()];
-        for pass in passes(settlements.iter().map(|settlement| settlement.id)) {
-            put_at(&mut settled, &pass, settle_pass(&mut transaction, &items_at(&settlements, &pass)).await?);
+        if stores.iter().all(|store| store.effect == Effect::Nothing) {
+            return store(connection, &settlements, &stores).await;
         }
+        let mut transaction = connection.begin().await?;
+        let settled = store(&mut transaction, &settlements, &stores).await?;
+        let written = settlements.iter().zip(&stores).zip(&settled);
+        let written: Vec<(&Settlement, &Store)> =
+            written.filter_map(|(of_store, settled)| (*settled != Settled::Stale).then_some(of_store)).collect();
+        follow(&mut transaction, &written).await?;
         transaction.commit().await?;
-        Ok::<_, sqlx::Error>(settled)
+        Ok(settled)
     };
     let settled = failpoint::during("delivery.in_commit", settling).await?;
     failpoint::reach("delivery.after_settle");
     Ok(settled)
 }
 
-/// Settles deliveries with different ids: locks and loads their facts, decides, and writes.
-async fn settle_pass(connection: &mut PgConnection, settlements: &[&Settlement]) -> Result<Vec<Settled>, sqlx::Error> {
-    let facts = load(connection, settlements).await?;
-    let decisions: Vec<Decision> =
-        settlements.iter().zip(facts).map(|(settlement, facts)| decide(&settlement.outcome, facts)).collect();
-    let decided = settlements.iter().zip(&decisions).filter_map(|(settlement, decision)| match decision {
-        Decision::Store(store) => Some((*settlement, *store)),
-        Decision::Keep => None,
-    });
-    let decided: Vec<(&Settlement, Store)> = decided.collect();
-    if !decided.is_empty() {
-        store(connection, &decided).await?;
-        follow(connection, &decided).await?;
-    }
-    Ok(decisions.into_iter().map(Settled::of).collect())
-}
-
-/// Locks the deliveries that are still claimed under their tokens, and loads their facts.
-async fn load(connection: &mut PgConnection, settlements: &[&Settlement]) -> Result<Vec<Option<Facts>>, sqlx::Error> {
+/// Stores the deliveries that are still claimed under their tokens.
+async fn store(
+    connection: &mut PgConnection,
+    settlements: &[Settlement],
+    stores: &[Store],
+) -> Result<Vec<Settled>, sqlx::Error> {
     let (ids, tokens): (Vec<Uuid>, Vec<Uuid>) = settlements.iter().map(|settled| (settled.id, settled.token)).unzip();
     let contacts_of = settlements.iter().filter(|settled| settled.outcome.locks_contact()).map(|settled| settled.id);
     let contacts_of: Vec<Uuid> = contacts_of.collect();
-    let loading = sqlx::query_file!("sql/queries/delivery/load.sql", &ids[..], &tokens[..], &contacts_of[..]);
-    let mut facts = vec![None; settlements.len()];
-    for row in loading.fetch_all(connection).await? {
-        if let Some(facts) = at_ordinal(&mut facts, row.ordinal) {
-            *facts = Some(Facts { other_waits: row.other_waits });
-        }
-    }
-    Ok(facts)
-}
-
-/// Writes the decisions.
-async fn store(connection: &mut PgConnection, decided: &[(&Settlement, Store)]) -> Result<(), sqlx::Error> {
-    let ids: Vec<Uuid> = decided.iter().map(|(settlement, _)| settlement.id).collect();
-    let statuses: Vec<DeliveryStatus> = decided.iter().map(|(_, store)| store.status).collect();
-    let due_in_seconds: Vec<Option<f64>> = decided.iter().map(|(_, store)| store.due_in_seconds).collect();
-    let outcomes = || decided.iter().map(|(settlement, _)| &settlement.outcome);
-    let carrier_sids: Vec<Option<&str>> = outcomes().map(carrier_sid).collect();
-    let refusals = || outcomes().map(refusal);
+    let statuses: Vec<DeliveryStatus> = stores.iter().map(|store| store.status).collect();
+    let due_in_seconds: Vec<Option<f64>> = stores.iter().map(|store| store.due_in_seconds).collect();
+    let carrier_sids: Vec<Option<&str>> = settlements.iter().map(|settled| carrier_sid(&settled.outcome)).collect();
+    let refusals = || settlements.iter().map(|settled| refusal(&settled.outcome));
     let codes: Vec<Option<i32>> = refusals().map(|refusal| refusal?.code).collect();
     let classes: Vec<Option<DeliveryErrorClass>> = refusals().map(|refusal| Some(refusal?.class)).collect();
     let details: Vec<Option<String>> = refusals().map(|refusal| Some(bounds::error(&refusal?.detail))).collect();
-    sqlx::query_file!(
-        "sql/queries/delivery/store.sql",
+    let storing = sqlx::query_file!(
+        "sql/queries/delivery/settle.sql",
         &ids[..],
+        &tokens[..],
+        &contacts_of[..],
         &statuses[..] as &[DeliveryStatus],
         &due_in_seconds[..] as &[Option<f64>],
         &carrier_sids[..] as &[Option<&str>],
         &codes[..] as &[Option<i32>],
         &classes[..] as &[Option<DeliveryErrorClass>],
         &details[..] as &[Option<String>],
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
+    );
+    let mut settled = vec![Settled::Stale; settlements.len()];
+    for row in storing.fetch_all(connection).await? {
+        let Some(position) = position(row.ordinal) else { continue };
+        if let (Some(settled), Some(store)) = (settled.get_mut(position), stores.get(position)) {
+            *settled = Settled::Written { next_waits: store.has_work || row.other_waits };
+        }
+    }
+    Ok(settled)
 }
 
 /// Writes the further effects of the decisions. They are rare, so each has a statement of its own that runs only if a
 /// delivery has the effect.
-async fn follow(connection: &mut PgConnection, decided: &[(&Settlement, Store)]) -> Result<(), sqlx::Error> {
+async fn follow(connection: &mut PgConnection, decided: &[(&Settlement, &Store)]) -> Result<(), sqlx::Error> {
     let (mut planned, mut failed, mut codes, mut opted_out) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (settlement, store) in decided {
         match store.effect {

@@ -33,9 +33,14 @@ pub(super) fn put_at<T>(results: &mut [T], positions: &[usize], of_pass: Vec<T>)
     }
 }
 
-/// The item at the position that a row names, counted from 1 as `with ordinality` does.
+/// The position that a row names, which `with ordinality` counts from 1.
+pub(super) fn position(ordinal: i64) -> Option<usize> {
+    usize::try_from(ordinal.checked_sub(1)?).ok()
+}
+
+/// The item at the position that a row names.
 pub(super) fn at_ordinal<T>(items: &mut [T], ordinal: i64) -> Option<&mut T> {
-    items.get_mut(usize::try_from(ordinal.checked_sub(1)?).ok()?)
+    items.get_mut(position(ordinal)?)
 }
 
 #[cfg(test)]
