@@ -59,7 +59,7 @@ struct ToyApp {
 impl ToyApp {
     async fn new(agent: &str, settings: Value) -> Self {
         let mut app = TestApp::new().await;
-        app.workers = app.workers_on(Channels::default().with_webchat(Arc::new(Toy)));
+        app.workers = app.workers_on(Channels::replacing(Arc::new(Toy)));
         let agent_id = app.agent("agent", agent, settings).await;
         let found = project::find_by_name(&mut *pooled(&app.storage).await, "tests").await.expect("an answer");
         let (project_id, endpoint_id) = (found.expect("a project").id, Uuid::now_v7());
