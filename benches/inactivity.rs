@@ -124,8 +124,8 @@ impl Bench {
         self.sql(format!(
             "begin;
              insert into agent (id, project_id, name) values ('{agent}', '{project}', 'bench');
-             insert into agent_version (agent_id, version, kind, source, warning, reads_history)
-             values ('{agent}', 1, 'script', 'def reply(conv, text): return text', 'Are you still there?', false);
+             insert into agent_version (agent_id, version, spec, warning, reads_history)
+             values ('{agent}', 1, jsonb_build_object('kind', 'script', 'source', 'def reply(conv, text): return text'), 'Are you still there?', false);
              commit;
              update project set outbound_per_contact_per_hour = 0, outbound_per_contact_per_day = 0;
              insert into endpoint (id, project_id, kind, agent_id) values ('{endpoint}', '{project}', 'number', '{agent}');
@@ -338,21 +338,12 @@ impl Bench {
         self.sql("delete from turn".to_owned()).await;
         let before = self.number("select (pg_current_wal_lsn() - '0/0')::float8").await;
         for n in 0..TEXTS {
+            let channel = textback::channels::of_numbers().facts();
+            let from = format!("+1{}", 2_000_000_000 + self.count - 10_000 + n);
+            let body = format!("a text of {mark}");
             let text = ingest::InboundMessage {
-                project_id: self.project_id,
-                channel: textback::channels::of_numbers().facts(),
-                client_id: None,
-                endpoint_id: None,
                 carrier_sid: Some(format!("SM{}", Uuid::now_v7().simple())),
-                to: NUMBER.to_owned(),
-                from: format!("+1{}", 2_000_000_000 + self.count - 10_000 + n),
-                body: format!("a text of {mark}"),
-                media: Vec::new(),
-                form: Vec::new(),
-                reject_reason: None,
-                keyword: None,
-                sent_at: None,
-                permit: None,
+                ..ingest::InboundMessage::of(channel, self.project_id, from, NUMBER.to_owned(), body)
             };
             ingest::store(&self.storage, text).await.expect("taken in");
         }

@@ -22,12 +22,12 @@ create table agent (
 create table agent_version (
     agent_id         uuid        not null constraint agent_version_belongs_to_an_agent references agent (id),
     version          integer     not null constraint agent_versions_count_from_one check (version >= 1),
-    kind             text        not null constraint agent_kind_is_known check (kind in ('script', 'http')),
-    source           text        constraint script_source_is_at_most_256_kb check (octet_length(source) <= 262144),
-    -- The address of an http agent's service, and how long it may take to answer.
-    url              text        constraint url_has_at_most_2048_characters check (length(url) <= 2048),
-    timeout_seconds  integer     not null default 30
-                                 constraint timeout_is_1_to_120_seconds check (timeout_seconds between 1 and 120),
+    -- What only agents of one kind have, and the kind: SpecFields in src/domain/agent.rs.
+    spec             jsonb       not null
+                                 constraint agent_kind_is_known check ((spec ->> 'kind') is not null and spec ->> 'kind' in ('script', 'http'))
+                                 constraint script_source_is_at_most_256_kb check (octet_length(spec ->> 'source') <= 262144)
+                                 constraint url_has_at_most_2048_characters check (length(spec ->> 'url') <= 2048)
+                                 constraint timeout_is_1_to_120_seconds check ((spec ->> 'timeout_seconds')::integer between 1 and 120),
     greeting         text        constraint greeting_fits_a_text check (length(greeting) <= 1600),
     first_message    text        not null default 'greet'
                                  constraint first_message_is_known check (first_message in ('greet', 'process', 'greet_then_process')),
@@ -54,8 +54,8 @@ create table agent_version (
     error_message    text        constraint error_message_fits_a_text check (length(error_message) <= 1600),
     created_at       timestamptz not null default now(),
     constraint agent_version_pk primary key (agent_id, version),
-    constraint script_agent_has_a_source check ((kind = 'script') = (source is not null)),
-    constraint http_agent_has_a_url check ((kind = 'http') = (url is not null))
+    constraint script_agent_has_a_source check ((spec ->> 'kind' = 'script') = ((spec ->> 'source') is not null)),
+    constraint http_agent_has_a_url check ((spec ->> 'kind' = 'http') = ((spec ->> 'url') is not null))
 );
 
 -- The two tables refer to each other, so this constraint is added after both, and is checked at commit.

@@ -7,6 +7,7 @@ pub mod template;
 
 /// The countries that a number may be in, for the decision whether it may be texted.
 pub use crate::domain::phone_number::countries as countries_of;
+pub use script::Headroom;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -20,8 +21,8 @@ use uuid::Uuid;
 
 use crate::domain::agent::AgentSpec;
 use crate::domain::bounds;
-use http::{HttpAgent, HttpService};
-use script::{Headroom, ScriptAgent};
+use http::HttpAgent;
+use script::ScriptAgent;
 
 /// The most texts that one run may answer with. The agent's version limits how many of them are sent (`max_messages_per_turn`).
 const MOST_TEXTS: usize = 50;
@@ -36,58 +37,44 @@ pub struct AgentRuntime {
     pub caller: http::Caller,
 }
 
+/// Why a spec can't be stored.
+#[derive(Debug)]
+pub enum SpecError {
+    /// It is wrong, and the detail says what its author can do. `code` is the API's name of the reason.
+    Refused { code: &'static str, detail: String },
+    /// It could not be checked.
+    Unchecked(AgentError),
+}
+
 impl AgentRuntime {
     /// Makes an agent of what its version runs. `key` identifies the version among all versions of all agents.
-    pub fn load(&self, project_id: Uuid, key: String, spec: &AgentSpec) -> LoadedAgent {
+    pub fn load(&self, project_id: Uuid, key: String, spec: &AgentSpec) -> Box<dyn Agent> {
         match spec {
             AgentSpec::Script { source } => {
-                LoadedAgent::Script(ScriptAgent::new(self.runners.clone(), project_id, key, source.clone()))
+                Box::new(ScriptAgent::new(self.runners.clone(), project_id, key, source.clone()))
             }
             AgentSpec::Http { url, timeout_seconds } => {
                 let timeout = Duration::from_secs(u64::try_from(*timeout_seconds).unwrap_or_default());
-                LoadedAgent::Http(HttpService { caller: self.caller.clone(), url: url.clone(), timeout })
+                Box::new(HttpAgent { caller: self.caller.clone(), url: url.clone(), timeout })
             }
         }
     }
-}
 
-/// What a version runs, ready for its turns. It may be kept, because a version never changes.
-pub enum LoadedAgent {
-    Script(ScriptAgent),
-    Http(HttpService),
-}
-
-impl LoadedAgent {
-    /// The agent for one turn. `secrets` sign its requests, the newest first, if its spec is signed: they may change
-    /// between two turns.
-    pub fn for_turn(&self, secrets: Vec<SecretString>) -> TurnAgent<'_> {
-        match self {
-            Self::Script(script) => TurnAgent::Script(script),
-            Self::Http(service) => TurnAgent::Http(HttpAgent::new(service.clone(), secrets)),
-        }
-    }
-
-    /// How many more turns the agent could run now. A turn beyond that could only wait.
-    pub fn headroom(&self) -> Headroom {
-        match self {
-            Self::Script(script) => script.headroom(),
-            Self::Http(_) => Headroom::Enough,
-        }
-    }
-}
-
-/// An agent for one turn.
-pub enum TurnAgent<'a> {
-    Script(&'a ScriptAgent),
-    Http(HttpAgent),
-}
-
-impl TurnAgent<'_> {
-    /// The agent, whatever its kind.
-    pub fn agent(&self) -> &dyn Agent {
-        match self {
-            Self::Script(script) => *script,
-            Self::Http(service) => service,
+    /// Checks what a version would run, before it is stored.
+    pub async fn check(&self, project_id: Uuid, spec: &AgentSpec) -> Result<(), SpecError> {
+        match spec {
+            AgentSpec::Script { source } => {
+                let faults = self.runners.check(project_id, source).await.map_err(SpecError::Unchecked)?;
+                let fatal: Vec<String> = faults.iter().filter(|fault| fault.fatal).map(ToString::to_string).collect();
+                if fatal.is_empty() {
+                    return Ok(());
+                }
+                Err(SpecError::Refused { code: "script_has_faults", detail: fatal.join("\n") })
+            }
+            AgentSpec::Http { url, .. } => self.caller.check_url(url).await.map_err(|what| SpecError::Refused {
+                code: "agent_url_refused",
+                detail: format!("url {url} can't be used: {what}"),
+            }),
         }
     }
 }
@@ -135,6 +122,8 @@ pub struct TurnInput {
     pub at: DateTime<Utc>,
     /// In the order of arrival.
     pub messages: Vec<UserMessage>,
+    /// What signs the request of a turn, the newest first, if the spec is signed. They may change between two turns.
+    pub signing_secrets: Vec<SecretString>,
 }
 
 /// An inbound message.
@@ -243,7 +232,7 @@ impl AgentError {
 /// The future of an answer.
 pub type AgentFuture<'a> = Pin<Box<dyn Future<Output = Result<Answer, AgentError>> + Send + 'a>>;
 
-/// An agent of any kind.
+/// An agent of any kind: what a version runs, ready for its turns. It may be kept, because a version never changes.
 pub trait Agent: Send + Sync {
     /// Runs once when a session opens. Its text, if it returns one, replaces the greeting.
     fn start(&self, conversation: Conversation) -> AgentFuture<'_>;
@@ -253,4 +242,9 @@ pub trait Agent: Send + Sync {
 
     /// Whether the agent replies to messages at all: some agents only greet.
     fn replies(&self) -> bool;
+
+    /// How many more turns the agent could run now. A turn beyond that could only wait.
+    fn headroom(&self) -> Headroom {
+        Headroom::Enough
+    }
 }

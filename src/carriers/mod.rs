@@ -197,7 +197,7 @@ impl Carriers {
 
     /// The carrier that an account is at.
     pub fn of(&self, account: &CarrierAccount) -> &dyn Carrier {
-        self.get(account.carrier())
+        self.get(account.carrier)
     }
 
     /// All carriers.

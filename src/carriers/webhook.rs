@@ -23,7 +23,7 @@ pub struct WebhookUrls {
 impl WebhookUrls {
     /// The addresses of an account below the address by which the carrier reaches us.
     pub fn of(public_base: &str, account: &CarrierAccount) -> Self {
-        Self::of_key(public_base, account.carrier(), &account.webhook_key)
+        Self::of_key(public_base, account.carrier, &account.webhook_key)
     }
 
     /// The same by the webhook key.
@@ -43,7 +43,7 @@ impl WebhookUrls {
     /// The address of reports about one delivery. Our id comes back with every report, even when the carrier's answer
     /// to the sending is lost.
     pub fn status_of_delivery(public_base: &str, account: &CarrierAccount, delivery_id: Uuid) -> String {
-        format!("{public_base}/webhooks/{}/{}/status?delivery={delivery_id}", account.carrier(), account.webhook_key)
+        format!("{public_base}/webhooks/{}/{}/status?delivery={delivery_id}", account.carrier, account.webhook_key)
     }
 
     /// Whether an address is this project's.

@@ -45,29 +45,49 @@ pub const fn of_numbers() -> &'static dyn Channel {
     &sms::Sms
 }
 
+/// The channel of a kind. `None`: nobody can write on it yet.
+fn of_kind(kind: Kind) -> Option<&'static dyn Channel> {
+    match kind {
+        Kind::Sms => Some(&sms::Sms),
+        Kind::Webchat | Kind::Voice => None,
+    }
+}
+
 /// The channels of a process, one of each kind. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Channels {
-    webchat: Option<Arc<dyn Channel>>,
+    /// Stands for the product's channel of its kind.
+    replacement: Option<Arc<dyn Channel>>,
 }
 
 impl Channels {
-    /// The channels with another one for web pages.
-    pub fn with_webchat(self, channel: Arc<dyn Channel>) -> Self {
-        Self { webchat: Some(channel) }
+    /// The channels of the product, but for one, for tests.
+    pub fn replacing(channel: Arc<dyn Channel>) -> Self {
+        Self { replacement: Some(channel) }
     }
 
     /// The channel of a kind. `None`: this process does not know it.
     pub fn get(&self, kind: Kind) -> Option<&dyn Channel> {
-        match kind {
-            Kind::Sms => Some(&sms::Sms),
-            Kind::Webchat => self.webchat.as_deref(),
-            Kind::Voice => None,
+        match self.replacement.as_deref() {
+            Some(channel) if channel.kind() == kind => Some(channel),
+            _ => of_kind(kind),
         }
     }
 
     /// What the channel of a kind can do.
     pub fn capabilities(&self, kind: Kind) -> Capabilities {
         self.get(kind).map_or(Capabilities::NONE, Channel::capabilities)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channel_is_found_by_its_own_kind() {
+        for kind in Kind::ALL {
+            assert!(of_kind(*kind).is_none_or(|channel| channel.kind() == *kind), "{kind}");
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! What an agent is: its kind, what its version runs, and what it does with a contact's first message.
 
+use serde::{Deserialize, Serialize};
+
 use super::words::words;
 
 words! {
@@ -26,6 +28,25 @@ words! {
 
 /// How many seconds the service of an `http` agent has for an answer, unless the version says otherwise.
 pub const DEFAULT_TIMEOUT_SECONDS: i32 = 30;
+
+impl AgentKind {
+    /// How often an agent may fail before its turn is given up: a script with the waits between within about four
+    /// seconds, a service, which may be restarting, within about 15 seconds plus its time-outs.
+    pub const fn most_failures(self) -> i32 {
+        match self {
+            Self::Script => 3,
+            Self::Http => 5,
+        }
+    }
+
+    /// What a version of this kind needs, for whoever gave something else.
+    pub const fn needs(self) -> &'static str {
+        match self {
+            Self::Script => "a source and no url",
+            Self::Http => "a url and no source",
+        }
+    }
+}
 
 /// What a version of an agent runs: what only agents of one kind have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,26 +92,53 @@ impl AgentSpec {
     }
 }
 
-/// The same without the source, which may have 256 kB: for lists.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AgentSpecSummary {
-    /// A script in Starlark.
-    Script,
-    /// A service that is called for each turn.
-    Http {
-        /// The service's address.
-        url: String,
-        /// How many seconds the service has for an answer.
-        timeout_seconds: i32,
-    },
+/// A spec as it is stored and told: its kind, and a field for each thing that agents of some kind have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpecFields {
+    pub kind: AgentKind,
+    /// Lists leave it out, because it may have 256 kB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout_seconds: Option<i32>,
 }
 
-impl AgentSpecSummary {
-    /// The kind of the agent.
-    pub const fn kind(&self) -> AgentKind {
-        match self {
-            Self::Script => AgentKind::Script,
-            Self::Http { .. } => AgentKind::Http,
+impl SpecFields {
+    /// The fields of a spec that has none but its kind.
+    pub const fn of(kind: AgentKind) -> Self {
+        Self { kind, source: None, url: None, timeout_seconds: None }
+    }
+}
+
+/// Fields that do not fit their kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an agent of the kind {0} needs {needs}", needs = .0.needs())]
+pub struct SpecMismatch(pub AgentKind);
+
+impl TryFrom<SpecFields> for AgentSpec {
+    type Error = SpecMismatch;
+
+    fn try_from(fields: SpecFields) -> Result<Self, SpecMismatch> {
+        let SpecFields { kind, source, url, timeout_seconds } = fields;
+        let timeout_seconds = timeout_seconds.unwrap_or(DEFAULT_TIMEOUT_SECONDS);
+        match (kind, source, url) {
+            (AgentKind::Script, Some(source), None) => Ok(Self::Script { source }),
+            (AgentKind::Http, None, Some(url)) => Ok(Self::Http { url, timeout_seconds }),
+            (AgentKind::Script | AgentKind::Http, ..) => Err(SpecMismatch(kind)),
+        }
+    }
+}
+
+impl From<AgentSpec> for SpecFields {
+    fn from(spec: AgentSpec) -> Self {
+        let fields = Self::of(spec.kind());
+        match spec {
+            AgentSpec::Script { source } => Self { source: Some(source), ..fields },
+            AgentSpec::Http { url, timeout_seconds } => {
+                Self { url: Some(url), timeout_seconds: Some(timeout_seconds), ..fields }
+            }
         }
     }
 }
@@ -150,5 +198,43 @@ mod tests {
         ] {
             assert_eq!((spec.kind(), spec.reads_history(), spec.is_signed()), (kind, reads_history, is_signed));
         }
+    }
+
+    #[test]
+    fn a_spec_has_what_its_kind_needs_and_nothing_else() {
+        let (source, url) = (Some("def reply(conv, text): return text"), Some("https://agent.example.com"));
+        for (kind, source, url, fits) in [
+            (AgentKind::Script, source, None, true),
+            (AgentKind::Script, None, None, false),
+            (AgentKind::Script, source, url, false),
+            (AgentKind::Script, None, url, false),
+            (AgentKind::Http, None, url, true),
+            (AgentKind::Http, None, None, false),
+            (AgentKind::Http, source, url, false),
+            (AgentKind::Http, source, None, false),
+        ] {
+            let (source, url) = (source.map(str::to_owned), url.map(str::to_owned));
+            let fields = SpecFields { source, url, ..SpecFields::of(kind) };
+            match AgentSpec::try_from(fields.clone()) {
+                Ok(spec) => assert!(fits && spec.kind() == kind, "{fields:?}"),
+                Err(mismatch) => assert!(!fits && mismatch == SpecMismatch(kind), "{fields:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_spec_is_the_same_after_it_was_stored() {
+        for (spec, stored) in [
+            (AgentSpec::Script { source: "x".to_owned() }, r#"{"kind":"script","source":"x"}"#),
+            (
+                AgentSpec::Http { url: "https://a.b".to_owned(), timeout_seconds: 7 },
+                r#"{"kind":"http","url":"https://a.b","timeout_seconds":7}"#,
+            ),
+        ] {
+            assert_eq!(serde_json::to_string(&SpecFields::from(spec.clone())).ok().as_deref(), Some(stored));
+            let read = serde_json::from_str::<SpecFields>(stored).ok().map(AgentSpec::try_from);
+            assert_eq!(read, Some(Ok(spec)));
+        }
+        assert!(serde_json::from_str::<SpecFields>(r#"{"kind":"oracle"}"#).is_err());
     }
 }

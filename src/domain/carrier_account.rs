@@ -21,18 +21,14 @@ pub struct CarrierAccount {
     pub project_id: Uuid,
     /// Stands in the webhook addresses of the project.
     pub webhook_key: String,
+    pub carrier: CarrierKind,
     pub credentials: Credentials,
 }
 
-/// What a carrier asks of its customers. Each carrier has its own.
+/// What carriers ask of their customers.
 #[derive(Clone)]
-pub enum Credentials {
-    Twilio(TwilioCredentials),
-}
-
-/// The credentials of an account at Twilio.
-#[derive(Clone)]
-pub struct TwilioCredentials {
+pub struct Credentials {
+    /// The carrier's id of the account.
     pub account_sid: String,
     /// Signs webhooks, and logs in to the REST API while there is no API key.
     pub auth_token: SecretString,
@@ -43,18 +39,9 @@ pub struct TwilioCredentials {
 }
 
 impl CarrierAccount {
-    /// The carrier that the account is at.
-    pub const fn carrier(&self) -> CarrierKind {
-        match self.credentials {
-            Credentials::Twilio(_) => CarrierKind::Twilio,
-        }
-    }
-
     /// The carrier's id of the account.
     pub fn id(&self) -> &str {
-        match &self.credentials {
-            Credentials::Twilio(credentials) => &credentials.account_sid,
-        }
+        &self.credentials.account_sid
     }
 }
 
@@ -64,8 +51,8 @@ impl fmt::Debug for CarrierAccount {
     }
 }
 
-impl fmt::Debug for TwilioCredentials {
+impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TwilioCredentials").field("account_sid", &self.account_sid).finish_non_exhaustive()
+        f.debug_struct("Credentials").field("account_sid", &self.account_sid).finish_non_exhaustive()
     }
 }

@@ -21,3 +21,17 @@ words! {
         Number = "number",
     }
 }
+
+impl JobKind {
+    /// What becomes of rows of this kind that can't be claimed, as `sql/functions/set_aside/end_work.sql` does it.
+    pub const fn set_aside_outcome(self) -> &'static str {
+        match self {
+            Self::Turn | Self::Inactivity => {
+                "closed their sessions (close_reason unreadable; their state is in the table quarantine)"
+            }
+            Self::Delivery | Self::UnknownDelivery => "failed (error_class unreadable)",
+            Self::ScheduledMessage => "were refused (unreadable)",
+            Self::Number | Self::Backfill => "are tried again each hour",
+        }
+    }
+}

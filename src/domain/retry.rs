@@ -1,7 +1,5 @@
 //! When work that came to nothing is tried again, and when it is given up.
 
-use super::agent::AgentKind;
-
 /// How often a message is offered to a carrier that certainly did not take it: with the waits between, for some twelve
 /// hours. An outage or a wrong credential is repaired by then, and a later reply helps nobody.
 pub const MOST_OFFERS: i32 = 150;
@@ -57,15 +55,6 @@ pub enum FailedAttempt {
     Stopping,
 }
 
-/// How often an agent may fail before its turn is given up: a script with the waits between within about four seconds, a
-/// service, which may be restarting, within about 15 seconds plus its time-outs.
-pub const fn most_failures(kind: AgentKind) -> i32 {
-    match kind {
-        AgentKind::Script => 3,
-        AgentKind::Http => 5,
-    }
-}
-
 /// Whether a turn that is claimed for the `claims`th time has ended too many workers.
 pub const fn ends_workers(claims: i32) -> bool {
     claims > MOST_CLAIMS
@@ -90,6 +79,7 @@ pub fn of_turn(attempt: FailedAttempt, failures: i32) -> Retry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::agent::AgentKind;
 
     fn seconds(retry: Retry) -> Option<f64> {
         match retry {
@@ -120,8 +110,8 @@ mod tests {
 
     #[test]
     fn a_turn_rests_longer_each_time_and_only_failures_that_count_end_it() {
-        let script = FailedAttempt::Agent { most_failures: most_failures(AgentKind::Script) };
-        let service = FailedAttempt::Agent { most_failures: most_failures(AgentKind::Http) };
+        let script = FailedAttempt::Agent { most_failures: AgentKind::Script.most_failures() };
+        let service = FailedAttempt::Agent { most_failures: AgentKind::Http.most_failures() };
         let interrupted = |count| FailedAttempt::Interrupted { count };
         for (attempt, failures, expected) in [
             (script, 0, Some(1.0)),

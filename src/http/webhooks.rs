@@ -282,7 +282,7 @@ async fn recognize(
     deadline: Instant,
 ) -> Result<Arc<CarrierAccount>, Problem> {
     let account = in_time(deadline, webhooks.state.accounts.of_webhook_key(key)).await?;
-    let Some(account) = account.filter(|account| account.carrier() == webhooks.kind) else {
+    let Some(account) = account.filter(|account| account.carrier == webhooks.kind) else {
         return Err(Problem::new(
             StatusCode::NOT_FOUND,
             "webhook_key_unknown",

@@ -20,19 +20,14 @@ use crate::agents::AgentRuntime;
 use crate::carriers::Carriers;
 use crate::channels::Channels;
 use crate::config::WorkerSettings;
+use crate::domain::job::JobKind;
 use crate::storage::Storage;
 use crate::storage::carrier_account::Accounts;
-use backfill::InboundBackfill;
 use carrier_calls::CarrierCalls;
-use deliveries::Deliveries;
-use inactivity::InactivityJobs;
 use ingest::Ingest;
-use numbers::Numbers;
+use runtime::job::Job;
 use runtime::local_queue::LocalQueue;
 use runtime::{GRACE, Runtime, RuntimeError};
-use scheduled_messages::ScheduledMessages;
-use turns::Turns;
-use unknown_deliveries::UnknownDeliveries;
 
 /// What the jobs of a process need.
 pub struct JobContext {
@@ -58,14 +53,19 @@ struct Shared {
     tasks: TaskTracker,
 }
 
-/// Declares the jobs of a process: a field, its type, and in parentheses the queues that its constructor takes, which
-/// stand before it.
+/// Declares the jobs of a process: a module, which gives its name to a field, the type of the job in it, and in
+/// parentheses the queues that its constructor takes, which stand before it.
 macro_rules! jobs {
     ($($name:ident: $job:ident($($queue:ident),*);)+) => {
+        const _: () = assert!(
+            [$(<$name::$job as Job>::KIND),+].len() == JobKind::ALL.len(),
+            "each kind of job has one job in the list below"
+        );
+
         /// The jobs of a process.
         #[derive(Clone)]
         pub struct Workers {
-            $(pub $name: LocalQueue<$job>,)+
+            $(pub $name: LocalQueue<$name::$job>,)+
             settings: WorkerSettings,
             stopping: CancellationToken,
             tasks: TaskTracker,
@@ -73,7 +73,7 @@ macro_rules! jobs {
 
         impl Workers {
             fn of(shared: Shared) -> Self {
-                $(let $name = LocalQueue::new($job::new(&shared, $(&$queue),*), shared.stopping.clone());)+
+                $(let $name = LocalQueue::new($name::$job::new(&shared, $(&$queue),*), shared.stopping.clone());)+
                 let Shared { context, stopping, tasks, .. } = shared;
                 Self { $($name,)+ settings: context.settings, stopping, tasks }
             }

@@ -16,8 +16,7 @@ use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::agents::script::Headroom;
-use crate::agents::{AgentError, AgentRuntime, LoadedAgent, MessageBody, OutboundRequest};
+use crate::agents::{Agent, AgentError, AgentRuntime, Headroom, MessageBody, OutboundRequest};
 use crate::channels::Channels;
 use crate::domain::bounds;
 use crate::domain::job::JobKind;
@@ -32,6 +31,7 @@ use crate::jobs::runtime::job::Job;
 use crate::jobs::runtime::local_queue::LocalQueue;
 use crate::jobs::turns::converse::converse;
 use crate::jobs::turns::failure::Failure;
+use crate::jobs::turns::input::TurnContext;
 use crate::jobs::turns::messages::Allowance;
 use crate::secret::SecretKeys;
 use crate::storage::agent::Version;
@@ -67,7 +67,7 @@ pub struct Turns {
 
 struct CachedAgent {
     version: Version,
-    agent: LoadedAgent,
+    agent: Box<dyn Agent>,
 }
 
 impl CachedAgent {
@@ -255,8 +255,8 @@ impl Turns {
                 return Err(Failure::of_ours(format!("this process does not know the channel {}", claim.channel)));
             };
             let mut allowance = Allowance::of(&version.settings, channel);
-            let agent = loaded.agent.for_turn(self.signing_secrets(claim, version).await?);
-            let conversing = converse(agent.agent(), &version.settings, claim, self.env, &mut allowance);
+            let context = TurnContext { env: self.env, signing_secrets: self.signing_secrets(claim, version).await? };
+            let conversing = converse(&*loaded.agent, &version.settings, claim, context, &mut allowance);
             let (mut settlement, sends) = conversing.await.map_err(failed)?;
             for OutboundRequest { to, from, body } in sends {
                 if from.is_none() && !channel.capabilities().delivery_reports {

@@ -3,17 +3,16 @@
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 use sqlx::FromRow;
+use sqlx::types::Json;
 use uuid::Uuid;
 
-use crate::domain::agent::{
-    AgentKind, AgentSettings, AgentSpec, AgentSpecSummary, DEFAULT_TIMEOUT_SECONDS, FirstMessage, InactivitySettings,
-};
+use crate::domain::agent::{AgentSettings, AgentSpec, FirstMessage, InactivitySettings, SpecFields};
 use crate::secret::{SecretContext, SecretError, SecretKeys};
 use crate::storage::carrier_account::AccountError;
 use crate::storage::pagination::Page;
 use crate::storage::{Storage, new_id};
 
-/// An agent with its current version. In lists the version has a summary of its spec.
+/// An agent with its current version. In lists the version has the fields of its spec that lists tell.
 #[derive(Debug, Clone)]
 pub struct Agent<Spec = AgentSpec> {
     pub id: Uuid,
@@ -22,7 +21,7 @@ pub struct Agent<Spec = AgentSpec> {
     pub version: Version<Spec>,
 }
 
-/// A version of an agent. In lists it has a summary of its spec.
+/// A version of an agent. In lists it has the fields of its spec that lists tell.
 #[derive(Debug, Clone)]
 pub struct Version<Spec = AgentSpec> {
     /// Counts from 1.
@@ -53,12 +52,7 @@ struct AgentRow {
 #[derive(FromRow)]
 struct VersionRow {
     version: i32,
-    kind: AgentKind,
-    /// Lists do not read it.
-    #[sqlx(default)]
-    source: Option<String>,
-    url: Option<String>,
-    timeout_seconds: i32,
+    spec: Json<SpecFields>,
     greeting: Option<String>,
     first_message: FirstMessage,
     debounce_seconds: i32,
@@ -74,32 +68,13 @@ struct VersionRow {
 }
 
 impl VersionRow {
-    /// The spec of the version. A row that does not fit its kind is a decode error.
-    fn spec(&mut self) -> Result<AgentSpec, sqlx::Error> {
-        match (self.kind, self.source.take(), self.url.take()) {
-            (AgentKind::Script, Some(source), None) => Ok(AgentSpec::Script { source }),
-            (AgentKind::Http, None, Some(url)) => Ok(AgentSpec::Http { url, timeout_seconds: self.timeout_seconds }),
-            (kind @ (AgentKind::Script | AgentKind::Http), ..) => Err(self.inconsistent(kind)),
-        }
-    }
-
-    /// The spec without the source.
-    fn summary(&mut self) -> Result<AgentSpecSummary, sqlx::Error> {
-        match (self.kind, self.url.take()) {
-            (AgentKind::Script, None) => Ok(AgentSpecSummary::Script),
-            (AgentKind::Http, Some(url)) => Ok(AgentSpecSummary::Http { url, timeout_seconds: self.timeout_seconds }),
-            (kind @ (AgentKind::Script | AgentKind::Http), _) => Err(self.inconsistent(kind)),
-        }
-    }
-
-    fn inconsistent(&self, kind: AgentKind) -> sqlx::Error {
-        sqlx::Error::Decode(
-            format!("version {} does not have the source or URL of its kind {kind}", self.version).into(),
-        )
-    }
-
-    fn into_version<Spec>(self, spec: Spec) -> Version<Spec> {
-        Version {
+    /// A spec that does not fit its kind is a decode error.
+    fn into_version<Spec>(self) -> Result<Version<Spec>, sqlx::Error>
+    where
+        Spec: TryFrom<SpecFields, Error: std::error::Error + Send + Sync + 'static>,
+    {
+        let spec = Spec::try_from(self.spec.0).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+        Ok(Version {
             version: self.version,
             spec,
             settings: AgentSettings {
@@ -118,25 +93,18 @@ impl VersionRow {
                 error_message: self.error_message,
             },
             version_created_at: self.version_created_at,
-        }
+        })
     }
 }
 
-impl TryFrom<VersionRow> for Version {
+impl<Spec> TryFrom<VersionRow> for Version<Spec>
+where
+    Spec: TryFrom<SpecFields, Error: std::error::Error + Send + Sync + 'static>,
+{
     type Error = sqlx::Error;
 
-    fn try_from(mut row: VersionRow) -> Result<Self, sqlx::Error> {
-        let spec = row.spec()?;
-        Ok(row.into_version(spec))
-    }
-}
-
-impl TryFrom<VersionRow> for Version<AgentSpecSummary> {
-    type Error = sqlx::Error;
-
-    fn try_from(mut row: VersionRow) -> Result<Self, sqlx::Error> {
-        let summary = row.summary()?;
-        Ok(row.into_version(summary))
+    fn try_from(row: VersionRow) -> Result<Self, sqlx::Error> {
+        row.into_version()
     }
 }
 
@@ -289,17 +257,10 @@ async fn insert_version(
     version: &NewVersion,
 ) -> Result<(), sqlx::Error> {
     let NewVersion { spec, settings } = version;
-    let (source, url, timeout_seconds) = match spec {
-        AgentSpec::Script { source } => (Some(source), None, DEFAULT_TIMEOUT_SECONDS),
-        AgentSpec::Http { url, timeout_seconds } => (None, Some(url), *timeout_seconds),
-    };
     sqlx::query(include_str!("../../sql/queries/agent/insert_version.sql"))
         .bind(agent_id)
         .bind(number)
-        .bind(spec.kind())
-        .bind(source)
-        .bind(url)
-        .bind(timeout_seconds)
+        .bind(Json(SpecFields::from(spec.clone())))
         .bind(&settings.greeting)
         .bind(settings.first_message)
         .bind(settings.debounce_seconds)
@@ -333,14 +294,14 @@ pub async fn list(
     project_id: Uuid,
     before: Option<Uuid>,
     limit: u32,
-) -> Result<Page<Agent<AgentSpecSummary>>, sqlx::Error> {
+) -> Result<Page<Agent<SpecFields>>, sqlx::Error> {
     let rows: Vec<AgentRow> = sqlx::query_as(include_str!("../../sql/queries/agent/list.sql"))
         .bind(project_id)
         .bind(before)
         .bind(i64::from(limit) + 1)
         .fetch_all(&storage.pool)
         .await?;
-    let agents: Vec<Agent<AgentSpecSummary>> = rows.into_iter().map(Agent::try_from).collect::<Result<_, _>>()?;
+    let agents: Vec<Agent<SpecFields>> = rows.into_iter().map(Agent::try_from).collect::<Result<_, _>>()?;
     Ok(Page::of(agents, limit, |agent| agent.id.to_string()))
 }
 
@@ -351,7 +312,7 @@ pub async fn list_versions(
     id: Uuid,
     before: Option<i32>,
     limit: u32,
-) -> Result<Page<Version<AgentSpecSummary>>, sqlx::Error> {
+) -> Result<Page<Version<SpecFields>>, sqlx::Error> {
     let rows: Vec<VersionRow> = sqlx::query_as(include_str!("../../sql/queries/agent/list_versions.sql"))
         .bind(project_id)
         .bind(id)
@@ -359,7 +320,7 @@ pub async fn list_versions(
         .bind(i64::from(limit) + 1)
         .fetch_all(&storage.pool)
         .await?;
-    let versions: Vec<Version<AgentSpecSummary>> = rows.into_iter().map(Version::try_from).collect::<Result<_, _>>()?;
+    let versions: Vec<Version<SpecFields>> = rows.into_iter().map(Version::try_from).collect::<Result<_, _>>()?;
     Ok(Page::of(versions, limit, |version| version.version.to_string()))
 }
 
@@ -392,14 +353,12 @@ pub async fn version(storage: &Storage, agent_id: Uuid, version: i32) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::agent::AgentKind;
 
-    fn row(kind: AgentKind, source: Option<&str>, url: Option<&str>) -> VersionRow {
+    fn row(spec: SpecFields) -> VersionRow {
         VersionRow {
             version: 7,
-            kind,
-            source: source.map(str::to_owned),
-            url: url.map(str::to_owned),
-            timeout_seconds: 5,
+            spec: Json(spec),
             greeting: None,
             first_message: FirstMessage::Greet,
             debounce_seconds: 0,
@@ -417,25 +376,9 @@ mod tests {
 
     #[test]
     fn a_row_that_does_not_fit_its_kind_is_a_decode_error() {
-        let (source, url) = (Some("def reply(conv, text): return text"), Some("https://agent.example.com"));
-        for (kind, source, url, is_consistent) in [
-            (AgentKind::Script, source, None, true),
-            (AgentKind::Script, None, None, false),
-            (AgentKind::Script, source, url, false),
-            (AgentKind::Script, None, url, false),
-            (AgentKind::Http, None, url, true),
-            (AgentKind::Http, None, None, false),
-            (AgentKind::Http, source, url, false),
-            (AgentKind::Http, source, None, false),
-        ] {
-            match Version::<AgentSpec>::try_from(row(kind, source, url)) {
-                Ok(version) => assert!(is_consistent && version.spec.kind() == kind, "{version:?}"),
-                Err(sqlx::Error::Decode(error)) => assert!(!is_consistent, "{error}"),
-                Err(error) => panic!("{error}"),
-            }
-        }
-        assert!(Version::<AgentSpecSummary>::try_from(row(AgentKind::Script, None, None)).is_ok());
-        assert!(Version::<AgentSpecSummary>::try_from(row(AgentKind::Script, None, url)).is_err());
-        assert!(Version::<AgentSpecSummary>::try_from(row(AgentKind::Http, None, None)).is_err());
+        let without_source = SpecFields::of(AgentKind::Script);
+        assert!(matches!(Version::<AgentSpec>::try_from(row(without_source.clone())), Err(sqlx::Error::Decode(_))));
+        // Lists leave the source out.
+        assert!(Version::<SpecFields>::try_from(row(without_source)).is_ok());
     }
 }

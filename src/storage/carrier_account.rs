@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use uuid::Uuid;
 
-use crate::domain::carrier_account::{CarrierAccount, Credentials, TwilioCredentials};
+use crate::domain::carrier_account::{CarrierAccount, CarrierKind, Credentials};
 use crate::secret::{SecretContext, SecretError, SecretKeys};
 use crate::storage::Storage;
 use crate::storage::database;
@@ -138,11 +138,12 @@ impl Accounts {
         let encrypt = |column, secret: &SecretString| {
             self.key.encrypt(&SecretContext::of_carrier_account(account.project_id, column), secret)
         };
-        let Credentials::Twilio(credentials) = &account.credentials;
+        let credentials = &account.credentials;
         let mut connection = self.storage.connection().await?;
         sqlx::query_file!(
             "sql/queries/carrier_account/put.sql",
             account.project_id,
+            account.carrier as _,
             credentials.account_sid,
             self.key.id(),
             encrypt("auth_token", &credentials.auth_token),
@@ -188,7 +189,7 @@ impl Accounts {
             (Some(sid), Some(secret)) => Some((sid, decrypt("api_key_secret", secret)?)),
             _ => None,
         };
-        let credentials = TwilioCredentials {
+        let credentials = Credentials {
             auth_token: decrypt("auth_token", &row.auth_token)?,
             next_auth_token: row
                 .next_auth_token
@@ -201,7 +202,8 @@ impl Accounts {
         Ok(Some(Arc::new(CarrierAccount {
             project_id: row.project_id,
             webhook_key: row.webhook_key,
-            credentials: Credentials::Twilio(credentials),
+            carrier: row.carrier,
+            credentials,
         })))
     }
 }
@@ -216,6 +218,7 @@ fn is_webhook_key(text: &str) -> bool {
 struct Row {
     project_id: Uuid,
     webhook_key: String,
+    carrier: CarrierKind,
     account_sid: String,
     key_id: String,
     auth_token: Vec<u8>,

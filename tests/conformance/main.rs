@@ -23,7 +23,7 @@ use textback::carriers::twilio::client::{ApiError, Client};
 use textback::carriers::twilio::send::SendAnswer;
 use textback::carriers::twilio::services::ServiceCache;
 use textback::carriers::webhook::WebhookUrls;
-use textback::domain::carrier_account::{CarrierKind, TwilioCredentials};
+use textback::domain::carrier_account::{CarrierKind, Credentials};
 use textback::domain::number::NumberType;
 use textback::http::listener::Listening;
 use url::Url;
@@ -66,8 +66,8 @@ impl Checks {
     }
 }
 
-fn account(sid: &str) -> TwilioCredentials {
-    TwilioCredentials {
+fn account(sid: &str) -> Credentials {
+    Credentials {
         account_sid: sid.to_owned(),
         auth_token: SecretString::from(AUTH_TOKEN.to_owned()),
         next_auth_token: None,
@@ -101,12 +101,7 @@ async fn main() -> ExitCode {
 const SID: &str = "PN0123456789abcdef0123456789abcdef";
 const SERVICE: &str = "MG0123456789abcdef0123456789abcdef";
 
-async fn send(
-    client: &Client,
-    account: &TwilioCredentials,
-    body: &str,
-    media_urls: &[String],
-) -> Result<String, ApiError> {
+async fn send(client: &Client, account: &Credentials, body: &str, media_urls: &[String]) -> Result<String, ApiError> {
     let status_url = "https://sms.example.com/webhooks/twilio/key/status?delivery=1";
     let delivery_id = uuid::Uuid::nil();
     let message = OutboundMessage { delivery_id, from: NUMBER, to: ADA, body, media_urls, status_url };

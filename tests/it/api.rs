@@ -45,8 +45,8 @@ async fn every_refusal_is_a_problem_with_a_stable_code() {
             Method::PUT,
             "/v1/carrier".to_owned(),
             Some(json!({"account_sid": "AC1", "auth_token": "x"})),
-            400,
-            "request_invalid",
+            422,
+            "credentials_refused",
         ),
         (
             Method::PUT,

@@ -149,21 +149,12 @@ async fn a_caller_gets_the_error_of_an_unavailable_database() {
 
 /// An inbound message to the number of the test app.
 pub fn text(project_id: Uuid, from: &str, sid: &str, body: &str, keyword: Option<Keyword>) -> InboundMessage {
+    let channel = textback::channels::of_numbers().facts();
     InboundMessage {
-        project_id,
-        channel: textback::channels::of_numbers().facts(),
-        client_id: None,
-        endpoint_id: None,
         carrier_sid: Some(sid.to_owned()),
-        to: NUMBER.to_owned(),
-        from: from.to_owned(),
-        body: body.to_owned(),
-        media: Vec::new(),
         form: b"as it came".to_vec(),
-        reject_reason: None,
         keyword,
-        sent_at: None,
-        permit: None,
+        ..InboundMessage::of(channel, project_id, from.to_owned(), NUMBER.to_owned(), body.to_owned())
     }
 }
 

@@ -303,25 +303,10 @@ async fn a_failing_account_is_paused_and_another_account_still_sends() {
     call(Method::POST, "/v1/numbers", json!({"number": NUMBER, "agent_id": agent["id"]})).await;
 
     let text = async |project: &textback::storage::project::Project, account: &str, n: usize| {
-        let stored = ingest::store(
-            &app.storage,
-            ingest::InboundMessage {
-                project_id: project.id,
-                channel: textback::channels::of_numbers().facts(),
-                client_id: None,
-                endpoint_id: None,
-                carrier_sid: Some(format!("SM{}{n}", &account[2..4])),
-                to: NUMBER.to_owned(),
-                from: format!("+1415555020{n}"),
-                body: "hi".to_owned(),
-                media: Vec::new(),
-                form: Vec::new(),
-                reject_reason: None,
-                keyword: None,
-                sent_at: None,
-                permit: None,
-            },
-        );
+        let (channel, from) = (textback::channels::of_numbers().facts(), format!("+1415555020{n}"));
+        let message = ingest::InboundMessage::of(channel, project.id, from, NUMBER.to_owned(), "hi".to_owned());
+        let carrier_sid = Some(format!("SM{}{n}", &account[2..4]));
+        let stored = ingest::store(&app.storage, ingest::InboundMessage { carrier_sid, ..message });
         stored.await.expect("stored");
         app.workers.turns.step().await.expect("turns");
     };

@@ -377,7 +377,7 @@ async fn a_service_that_posts_here_blocks_nothing_and_the_newest_verification_co
         .await;
     let url: url::Url = carrier.uri().parse().expect("a URL");
     let client = textback::carriers::twilio::Client::new(url.clone(), url).expect("a client");
-    let account = textback::domain::carrier_account::TwilioCredentials {
+    let account = textback::domain::carrier_account::Credentials {
         account_sid: ACCOUNT_SID.to_owned(),
         auth_token: AUTH_TOKEN.to_owned().into(),
         next_auth_token: None,

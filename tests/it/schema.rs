@@ -1,6 +1,9 @@
 //! Tests rules that all tables and functions of the schema follow, by the catalogue of PostgreSQL.
 
+use std::collections::BTreeSet;
+
 use sqlx::Row;
+use textback::domain::{agent, consent, country, delivery, message, number, segments, session};
 
 use crate::harness::{new_database, pool};
 
@@ -31,6 +34,52 @@ async fn every_constraint_has_a_name_that_somebody_chose() {
     .await
     .expect("an answer");
     assert_eq!(generated, Vec::<String>::new());
+}
+
+/// The constraints on columns whose words are those of an enum. `endpoint.kind` and `quarantine.kind` have no such enum.
+const WORDS: [(&str, &[&str]); 22] = [
+    ("agent_kind_is_known", agent::AgentKind::WORDS),
+    ("confidence_is_known", country::Confidence::WORDS),
+    ("consent_kind_is_known", consent::ConsentKind::WORDS),
+    ("consent_source_is_known", consent::ConsentSource::WORDS),
+    ("delivery_status_is_known", delivery::DeliveryStatus::WORDS),
+    ("first_message_is_known", agent::FirstMessage::WORDS),
+    ("message_direction_is_known", message::Direction::WORDS),
+    ("message_encoding_is_known", segments::Encoding::WORDS),
+    ("message_kind_is_known", message::MessageKind::WORDS),
+    ("message_skip_reason_is_known", message::SkipReason::WORDS),
+    ("number_desired_state_is_known", number::DesiredState::WORDS),
+    ("number_refusal_reason_is_known", number::NumberRefusal::WORDS),
+    ("number_registration_is_known", number::RegistrationStatus::WORDS),
+    ("number_send_policy_is_known", number::SendPolicy::WORDS),
+    ("number_webhook_is_known", number::WebhookState::WORDS),
+    ("own_registration_policy_is_known", number::RegistrationPolicy::WORDS),
+    ("registration_policy_is_known", number::RegistrationPolicy::WORDS),
+    ("scheduled_message_refusal_reason_is_known", delivery::RefusalReason::WORDS),
+    ("session_channel_is_known", session::Channel::WORDS),
+    ("session_close_reason_is_known", session::CloseReason::WORDS),
+    ("session_origin_is_known", session::SessionOrigin::WORDS),
+    ("session_status_is_known", session::SessionStatus::WORDS),
+];
+
+#[tokio::test]
+async fn a_column_takes_the_words_of_its_enum_and_no_others() {
+    let pool = pool(&new_database().await).await;
+    let checks: Vec<(String, String)> = sqlx::query_as(
+        "select conname::text, pg_get_constraintdef(oid) from pg_constraint
+          where connamespace = 'textback'::regnamespace and conname like '%\\_is\\_known' order by conname",
+    )
+    .fetch_all(&pool)
+    .await
+    .expect("an answer");
+    let has_an_enum = |name: &str| !matches!(name, "endpoint_kind_is_known" | "quarantine_kind_is_known");
+    for (name, check) in checks.iter().filter(|(name, _)| has_an_enum(name)) {
+        let (_, words) = WORDS.iter().find(|(known, _)| known == name).unwrap_or_else(|| panic!("{name} has no enum"));
+        let (_, list) = check.split_once("ARRAY[").expect("a list");
+        let allowed: BTreeSet<&str> = list.split('\'').skip(1).step_by(2).collect();
+        assert_eq!(allowed, words.iter().copied().collect(), "{name}");
+    }
+    assert_eq!(checks.iter().filter(|(name, _)| has_an_enum(name)).count(), WORDS.len());
 }
 
 #[tokio::test]

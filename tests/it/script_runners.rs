@@ -76,7 +76,8 @@ pub async fn say_as(agent: &ScriptAgent, session: &str, text: &str) -> Result<An
     let mut conversation: Conversation = serde_json::from_value(conversation()).expect("a conversation");
     conversation.id = session.to_owned();
     let message = UserMessage { id: "1".to_owned(), text: text.to_owned(), media: json!([]) };
-    let input = TurnInput { turn_id: "1".to_owned(), attempt: 1, at: chrono::Utc::now(), messages: vec![message] };
+    let (turn_id, signing_secrets) = ("1".to_owned(), Vec::new());
+    let input = TurnInput { turn_id, attempt: 1, at: chrono::Utc::now(), messages: vec![message], signing_secrets };
     agent.reply(conversation, input).await
 }
 

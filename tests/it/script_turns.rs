@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use textback::agents::Agent as _;
 use textback::agents::AgentError;
 use textback::agents::script::Headroom;
 use textback::agents::script::runner::Runners;

@@ -3,7 +3,6 @@
 use reqwest::Method;
 use secrecy::ExposeSecret;
 use serde_json::json;
-use textback::domain::carrier_account::Credentials;
 use textback::secret::SecretKeys;
 use textback::storage::agent;
 use textback::storage::carrier_account::Accounts;
@@ -37,8 +36,7 @@ async fn a_new_key_re_encrypts_the_secrets_of_the_old_one() {
     assert!(done.contains("the other keys can be taken out"), "{done}");
     let accounts = Accounts::new(app.storage.clone(), new.clone());
     let account = accounts.of_webhook_key(&app.webhook_key).await.expect("opens").expect("an account");
-    let Credentials::Twilio(credentials) = &account.credentials;
-    assert_eq!(credentials.auth_token.expose_secret(), AUTH_TOKEN);
+    assert_eq!(account.credentials.auth_token.expose_secret(), AUTH_TOKEN);
     let secrets = agent::signing_secrets(&app.storage, &new, agent_id).await.expect("opens");
     let secrets: Vec<&str> = secrets.iter().map(ExposeSecret::expose_secret).collect();
     assert_eq!(secrets, [second.as_str(), first.as_str()], "the one before signs on");
@@ -67,8 +65,7 @@ async fn new_credentials_during_a_re_encryption_are_not_overwritten() {
         .expect("opens")
         .expect("an account"))
     .clone();
-    let Credentials::Twilio(credentials) = &mut account.credentials;
-    credentials.auth_token = "given-since".to_owned().into();
+    account.credentials.auth_token = "given-since".to_owned().into();
     Accounts::new(app.storage.clone(), both).put(&account).await.expect("written");
     let late = sqlx::query(include_str!("../../sql/queries/secret/account.sql"))
         .bind(project_id)
@@ -100,7 +97,7 @@ async fn an_encrypted_secret_that_is_copied_elsewhere_does_not_decrypt() {
         .await
         .expect("a project");
     sqlx::query(
-        "insert into carrier_account (project_id, account_sid, key_id, auth_token) select $1, account_sid, key_id, auth_token from carrier_account",
+        "insert into carrier_account (project_id, carrier, account_sid, key_id, auth_token) select $1, carrier, account_sid, key_id, auth_token from carrier_account",
     )
     .bind(other.id)
     .execute(app.storage.pool())

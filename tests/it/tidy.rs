@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use textback::domain::job::JobKind;
+
 use crate::source;
 
 /// The files below a folder with an ending, by their path from the project's root.
@@ -247,6 +249,24 @@ fn functions() -> Vec<(String, String, String)> {
         (path, name.to_owned(), body.to_owned())
     };
     files("sql/functions", "sql").into_iter().map(parse).collect()
+}
+
+/// Kinds of jobs whose rows are never set aside, and of which nobody is told when they are due and not claimed.
+const NOT_SET_ASIDE: [JobKind; 0] = [];
+
+#[test]
+fn each_kind_of_job_is_listed_where_its_rows_are_found_and_set_aside() {
+    for path in [
+        "sql/functions/set_aside/due_rows.sql",
+        "sql/functions/set_aside/end_work.sql",
+        "sql/functions/set_aside/set_aside.sql",
+        "sql/queries/health/unclaimed.sql",
+    ] {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect(path);
+        for kind in JobKind::ALL.iter().filter(|kind| !NOT_SET_ASIDE.contains(kind)) {
+            assert!(text.contains(&format!("'{kind}'")), "{path} does not list {kind}");
+        }
+    }
 }
 
 #[test]

@@ -59,7 +59,7 @@ struct ToyApp {
 impl ToyApp {
     async fn new(agent: &str, settings: Value) -> Self {
         let mut app = TestApp::new().await;
-        app.workers = app.workers_on(Channels::default().with_webchat(Arc::new(Toy)));
+        app.workers = app.workers_on(Channels::replacing(Arc::new(Toy)));
         let agent_id = app.agent("agent", agent, settings).await;
         let found = project::find_by_name(&mut *pooled(&app.storage).await, "tests").await.expect("an answer");
         let (project_id, endpoint_id) = (found.expect("a project").id, Uuid::now_v7());
@@ -74,21 +74,12 @@ impl ToyApp {
     }
 
     fn message(&self, from: &str, client_id: &str, body: &str) -> InboundMessage {
+        let to = self.endpoint_id.to_string();
         InboundMessage {
-            project_id: self.project_id,
-            channel: Toy.facts(),
             client_id: Some(client_id.to_owned()),
             endpoint_id: Some(self.endpoint_id),
-            carrier_sid: None,
-            to: self.endpoint_id.to_string(),
-            from: from.to_owned(),
-            body: body.to_owned(),
-            media: Vec::new(),
-            form: Vec::new(),
-            reject_reason: None,
             keyword: Toy.keyword(body),
-            sent_at: None,
-            permit: None,
+            ..InboundMessage::of(Toy.facts(), self.project_id, from.to_owned(), to, body.to_owned())
         }
     }
 

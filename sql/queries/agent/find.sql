@@ -1,6 +1,6 @@
 -- One agent of a project ($1), by its id ($2), with its current version.
 select agent.id, agent.name, agent.created_at,
-       version.version, version.kind, version.source, version.url, version.timeout_seconds, version.greeting, version.first_message,
+       version.version, version.spec, version.greeting, version.first_message,
        version.debounce_seconds, version.warn_after_seconds, version.grace_seconds, version.warning, version.closing,
        version.max_segments, version.max_messages_per_turn, version.smart_encoding, version.error_message, version.created_at as version_created_at
   from agent

@@ -1,6 +1,6 @@
 -- The versions of an agent ($2) of a project ($1), newest first, before one ($3), at most $4. Without the sources,
 -- which may have 256 kB each.
-select version.version, version.kind, version.url, version.timeout_seconds, version.greeting, version.first_message,
+select version.version, version.spec - 'source' as spec, version.greeting, version.first_message,
        version.debounce_seconds, version.warn_after_seconds, version.grace_seconds, version.warning, version.closing,
        version.max_segments, version.max_messages_per_turn, version.smart_encoding, version.error_message, version.created_at as version_created_at
   from agent_version version

@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
-use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use url::Url;
@@ -99,9 +98,8 @@ fn transport(url: &Url) -> Transport {
     if url.scheme() == "https" { Transport::Tls } else { Transport::Plain }
 }
 
-/// A service that answers, as its version describes it.
-#[derive(Clone)]
-pub struct HttpService {
+/// An agent that is a service of the customer.
+pub struct HttpAgent {
     /// What calls the service.
     pub caller: Caller,
     /// Where the service is.
@@ -110,22 +108,10 @@ pub struct HttpService {
     pub timeout: Duration,
 }
 
-/// An agent that is a service of the customer.
-pub struct HttpAgent {
-    service: HttpService,
-    /// The secrets that sign a request, the newest first.
-    secrets: Vec<SecretString>,
-}
-
 impl HttpAgent {
-    /// An agent at a service whose requests are signed with these secrets.
-    pub const fn new(service: HttpService, secrets: Vec<SecretString>) -> Self {
-        Self { service, secrets }
-    }
-
     async fn call(&self, conversation: Conversation, input: TurnInput) -> Result<Answer, AgentError> {
         let failed = |what: String| AgentError::Failed(bounds::error(&format!("the agent's service {what}")));
-        let HttpService { caller, url, timeout } = &self.service;
+        let Self { caller, url, timeout } = self;
         let url = caller.parse_url(url).map_err(|what| failed(format!("can't be called: {what}")))?;
         let body = request_body(&conversation, &input).map_err(|error| failed(format!("can't be called: {error}")))?;
         let timestamp = input.at.timestamp();
@@ -141,7 +127,7 @@ impl HttpAgent {
             .header(standard_webhooks::TIMESTAMP, timestamp)
             .header(
                 standard_webhooks::SIGNATURE,
-                standard_webhooks::sign(&self.secrets, &input.turn_id, timestamp, &body),
+                standard_webhooks::sign(&input.signing_secrets, &input.turn_id, timestamp, &body),
             )
             .body(body)
             .timeout(*timeout);
@@ -166,7 +152,7 @@ impl HttpAgent {
     /// Describes the error without the URL, whose query may contain a secret.
     fn describe(&self, error: &reqwest::Error) -> String {
         if error.is_timeout() {
-            return format!("did not answer within {} seconds", self.service.timeout.as_secs());
+            return format!("did not answer within {} seconds", self.timeout.as_secs());
         }
         let mut cause: &dyn std::error::Error = error;
         while let Some(inner) = cause.source() {

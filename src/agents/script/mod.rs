@@ -35,11 +35,6 @@ impl ScriptAgent {
         Self { runs: Queue::new(runners, Source { project, key, text }) }
     }
 
-    /// How many more turns the script could run now. A turn beyond that could only wait.
-    pub fn headroom(&self) -> Headroom {
-        self.runs.headroom()
-    }
-
     async fn run(&self, conversation: Conversation, texts: Option<Vec<String>>) -> Result<Answer, AgentError> {
         let is_defined = self
             .runs
@@ -64,6 +59,10 @@ impl Agent for ScriptAgent {
 
     fn replies(&self) -> bool {
         self.runs.functions().is_none_or(|defined| defined.has_reply)
+    }
+
+    fn headroom(&self) -> Headroom {
+        self.runs.headroom()
     }
 }
 

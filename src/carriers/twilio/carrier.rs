@@ -8,7 +8,7 @@ use reqwest::header::{HeaderMap, HeaderValue};
 use super::client::ApiError;
 use super::form::Form;
 use super::services::ServiceCache;
-use super::{Twilio, credentials, signature, twiml, webhooks};
+use super::{Twilio, signature, twiml, webhooks};
 use crate::carriers::error::{CarrierError, CarrierErrorKind, CredentialsError};
 use crate::carriers::media::{FetchedMedia, MediaError};
 use crate::carriers::message::{
@@ -19,7 +19,7 @@ use crate::carriers::number::{
 };
 use crate::carriers::webhook::{Acknowledgement, WebhookRefusal, WebhookRequest, WebhookUrls};
 use crate::carriers::{Capabilities, Carrier};
-use crate::domain::carrier_account::{CarrierAccount, TwilioCredentials};
+use crate::domain::carrier_account::{CarrierAccount, Credentials};
 
 impl Carrier for Twilio {
     fn capabilities(&self) -> Capabilities {
@@ -42,7 +42,7 @@ impl Carrier for Twilio {
     fn verify(&self, account: &CarrierAccount, request: WebhookRequest<'_>) -> Result<(), WebhookRefusal> {
         let given = signature_in(request.headers)?;
         let form = Form::read(request.body);
-        if signature::verify(credentials::of(account).signing_tokens(), request.url, &form, given) {
+        if signature::verify(account.credentials.signing_tokens(), request.url, &form, given) {
             return Ok(());
         }
         let base = request.url.split("/webhooks/").next().unwrap_or_default();
@@ -64,13 +64,13 @@ impl Carrier for Twilio {
     }
 
     fn sign_empty(&self, account: &CarrierAccount, url: &str) -> HeaderMap {
-        let signature = signature::sign(&credentials::of(account).auth_token, url, &Form::default());
+        let signature = signature::sign(&account.credentials.auth_token, url, &Form::default());
         let value = HeaderValue::try_from(signature).ok();
         value.into_iter().map(|value| (signature::header_name(), value)).collect()
     }
 
     fn send<'a>(&'a self, account: &'a CarrierAccount, message: &'a OutboundMessage<'a>) -> BoxFuture<'a, Sent> {
-        self.client.send(credentials::of(account), message).map(Into::into).boxed()
+        self.client.send(&account.credentials, message).map(Into::into).boxed()
     }
 
     fn list_sent<'a>(
@@ -80,7 +80,7 @@ impl Carrier for Twilio {
         to: &'a str,
         since: DateTime<Utc>,
     ) -> BoxFuture<'a, Result<Vec<SentMessage>, CarrierError>> {
-        let listing = self.client.list_sent(credentials::of(account), from, to, since);
+        let listing = self.client.list_sent(&account.credentials, from, to, since);
         listing.map(|listed| Ok(listed?.into_iter().map(Into::into).collect())).boxed()
     }
 
@@ -90,7 +90,7 @@ impl Carrier for Twilio {
         to: &'a str,
         since: DateTime<Utc>,
     ) -> BoxFuture<'a, Result<Vec<ReceivedMessage>, CarrierError>> {
-        let listing = self.client.list_received(credentials::of(account), to, since);
+        let listing = self.client.list_received(&account.credentials, to, since);
         listing.map(|listed| Ok(listed?.into_iter().map(Into::into).collect())).boxed()
     }
 
@@ -99,7 +99,7 @@ impl Carrier for Twilio {
         account: &'a CarrierAccount,
         carrier_id: &'a str,
     ) -> BoxFuture<'a, Result<Vec<InboundMedia>, CarrierError>> {
-        self.client.list_media(credentials::of(account), carrier_id).map(told).boxed()
+        self.client.list_media(&account.credentials, carrier_id).map(told).boxed()
     }
 
     fn fetch_media<'a>(
@@ -107,15 +107,15 @@ impl Carrier for Twilio {
         account: &'a CarrierAccount,
         url: &'a str,
     ) -> BoxFuture<'a, Result<FetchedMedia, MediaError>> {
-        self.client.fetch_media(credentials::of(account), url).boxed()
+        self.client.fetch_media(&account.credentials, url).boxed()
     }
 
     fn check_credentials<'a>(&'a self, account: &'a CarrierAccount) -> BoxFuture<'a, Result<(), CredentialsError>> {
-        self.check_logins(credentials::of(account)).boxed()
+        self.check_logins(&account.credentials).boxed()
     }
 
     fn count_newest<'a>(&'a self, account: &'a CarrierAccount) -> BoxFuture<'a, Result<usize, CarrierError>> {
-        async move { told(self.client.list_newest(&credentials::of(account).without_next()).await) }.boxed()
+        async move { told(self.client.list_newest(&account.credentials.without_next()).await) }.boxed()
     }
 
     fn search_numbers<'a>(
@@ -123,7 +123,7 @@ impl Carrier for Twilio {
         account: &'a CarrierAccount,
         search: &'a NumberSearch,
     ) -> BoxFuture<'a, Result<Vec<AvailableNumber>, CarrierError>> {
-        self.client.search_numbers(credentials::of(account), search).map(told).boxed()
+        self.client.search_numbers(&account.credentials, search).map(told).boxed()
     }
 
     fn find_number<'a>(
@@ -131,7 +131,7 @@ impl Carrier for Twilio {
         account: &'a CarrierAccount,
         number: &'a str,
     ) -> BoxFuture<'a, Result<Option<CarrierNumber>, CarrierError>> {
-        self.client.find_number(credentials::of(account), number).map(told).boxed()
+        self.client.find_number(&account.credentials, number).map(told).boxed()
     }
 
     fn buy_number<'a>(
@@ -140,7 +140,7 @@ impl Carrier for Twilio {
         number: &'a str,
         urls: &'a WebhookUrls,
     ) -> BoxFuture<'a, Result<CarrierNumber, CarrierError>> {
-        self.client.buy_number(credentials::of(account), number, urls).map(told).boxed()
+        self.client.buy_number(&account.credentials, number, urls).map(told).boxed()
     }
 
     fn set_webhooks<'a>(
@@ -149,7 +149,7 @@ impl Carrier for Twilio {
         number: &'a CarrierNumber,
         urls: &'a WebhookUrls,
     ) -> BoxFuture<'a, Result<(), CarrierError>> {
-        self.client.set_webhooks(credentials::of(account), number, urls).map(told).boxed()
+        self.client.set_webhooks(&account.credentials, number, urls).map(told).boxed()
     }
 
     fn clear_webhooks<'a>(
@@ -158,7 +158,7 @@ impl Carrier for Twilio {
         number: &'a CarrierNumber,
         urls: &'a WebhookUrls,
     ) -> BoxFuture<'a, Result<bool, CarrierError>> {
-        self.client.clear_webhooks(credentials::of(account), number, urls).map(told).boxed()
+        self.client.clear_webhooks(&account.credentials, number, urls).map(told).boxed()
     }
 
     fn release_number<'a>(
@@ -166,7 +166,7 @@ impl Carrier for Twilio {
         account: &'a CarrierAccount,
         carrier_id: &'a str,
     ) -> BoxFuture<'a, Result<(), CarrierError>> {
-        self.client.release_number(credentials::of(account), carrier_id).map(told).boxed()
+        self.client.release_number(&account.credentials, carrier_id).map(told).boxed()
     }
 
     fn inbound_route<'a>(
@@ -181,7 +181,7 @@ impl Carrier for Twilio {
                 Freshness::Cached => self.services.clone(),
                 Freshness::Now => ServiceCache::default(),
             };
-            let service = services.service(&self.client, credentials::of(account), carrier_id).await;
+            let service = services.service(&self.client, &account.credentials, carrier_id).await;
             let service = service.map_err(without_permission)?;
             Ok(service.map(|service| service.route(urls)).unwrap_or_default())
         }
@@ -193,7 +193,7 @@ impl Carrier for Twilio {
         account: &'a CarrierAccount,
         query: RegistrationQuery<'a>,
     ) -> BoxFuture<'a, Result<RegistrationFacts, CarrierError>> {
-        let reading = self.client.registration(credentials::of(account), query);
+        let reading = self.client.registration(&account.credentials, query);
         reading.map(|read| read.map_err(without_permission)).boxed()
     }
 
@@ -204,26 +204,27 @@ impl Carrier for Twilio {
 
 impl Twilio {
     /// The token signs, and logs in when there is no key. Each is tried by itself.
-    async fn check_logins(&self, account: &TwilioCredentials) -> Result<(), CredentialsError> {
+    async fn check_logins(&self, account: &Credentials) -> Result<(), CredentialsError> {
         const BY_KEY: &str = "the carrier does not take the API key; give the SK… and the secret of a key of this very account, or leave both out";
         const BY_TOKEN: &str = "the carrier does not take account_sid and auth_token; both are on the first page of its console, and the token must be the primary one";
         const BY_NEXT_TOKEN: &str =
             "the carrier does not take next_auth_token; make a secondary token in its console first, or leave it out";
+        account.check_ids().map_err(CredentialsError::Refused)?;
         let first = account.without_next();
         if account.api_key.is_some() {
             self.check_login(&first, BY_KEY).await?;
         }
-        let by_token = TwilioCredentials { api_key: None, ..first };
+        let by_token = Credentials { api_key: None, ..first };
         self.check_login(&by_token, BY_TOKEN).await?;
         // Twilio takes the next token too, from when it was made.
         if let Some(next) = &account.next_auth_token {
-            let by_next = TwilioCredentials { auth_token: next.clone(), ..by_token };
+            let by_next = Credentials { auth_token: next.clone(), ..by_token };
             self.check_login(&by_next, BY_NEXT_TOKEN).await?;
         }
         Ok(())
     }
 
-    async fn check_login(&self, account: &TwilioCredentials, refusal: &'static str) -> Result<(), CredentialsError> {
+    async fn check_login(&self, account: &Credentials, refusal: &'static str) -> Result<(), CredentialsError> {
         match self.client.try_login(account).await {
             Ok(()) => Ok(()),
             Err(ApiError::Refused { status: 401, .. }) => Err(CredentialsError::Refused(refusal)),

@@ -14,7 +14,7 @@ use url::Url;
 
 use crate::carriers::error::{CarrierError, CarrierErrorKind};
 use crate::domain::bounds;
-use crate::domain::carrier_account::TwilioCredentials;
+use crate::domain::carrier_account::Credentials;
 
 /// Longer than Twilio needs on a bad day, shorter than a lease.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -100,7 +100,7 @@ impl Client {
     pub(super) fn request(
         &self,
         method: reqwest::Method,
-        account: &TwilioCredentials,
+        account: &Credentials,
         path: &str,
     ) -> reqwest::RequestBuilder {
         self.request_at(method, account, &format!("/2010-04-01/Accounts/{}/{path}", account.account_sid))
@@ -110,7 +110,7 @@ impl Client {
     pub(super) fn request_at(
         &self,
         method: reqwest::Method,
-        account: &TwilioCredentials,
+        account: &Credentials,
         path: &str,
     ) -> reqwest::RequestBuilder {
         self.request_of(&self.api_url, method, account, path)
@@ -120,7 +120,7 @@ impl Client {
     pub(super) fn request_messaging(
         &self,
         method: reqwest::Method,
-        account: &TwilioCredentials,
+        account: &Credentials,
         path: &str,
     ) -> reqwest::RequestBuilder {
         self.request_of(&self.messaging_url, method, account, path)
@@ -130,7 +130,7 @@ impl Client {
         &self,
         base: &Url,
         method: reqwest::Method,
-        account: &TwilioCredentials,
+        account: &Credentials,
         path: &str,
     ) -> reqwest::RequestBuilder {
         let base = base.as_str().trim_end_matches('/');
@@ -144,10 +144,7 @@ impl Client {
 
 /// Sends a request. While an auth token is rotated, the first one may end at any moment. A request that is refused for
 /// that (401) changed nothing, and is sent again with the next token.
-pub(super) async fn answered(
-    account: &TwilioCredentials,
-    request: reqwest::RequestBuilder,
-) -> reqwest::Result<Response> {
+pub(super) async fn answered(account: &Credentials, request: reqwest::RequestBuilder) -> reqwest::Result<Response> {
     let next = account.next_login().and_then(|login| Some((login, request.try_clone()?)));
     let answer = request.send().await?;
     match next {

@@ -2,16 +2,22 @@
 
 use secrecy::SecretString;
 
-use crate::domain::carrier_account::{CarrierAccount, Credentials, TwilioCredentials};
+use crate::domain::carrier_account::Credentials;
 
-/// The credentials of an account that is at Twilio.
-pub(super) const fn of(account: &CarrierAccount) -> &TwilioCredentials {
-    match &account.credentials {
-        Credentials::Twilio(credentials) => credentials,
+impl Credentials {
+    /// Whether the ids have the shapes that Twilio gives them. They stand in the paths of its API.
+    pub(super) fn check_ids(&self) -> Result<(), &'static str> {
+        if !is_id("AC", &self.account_sid) {
+            return Err("account_sid is not an id of the carrier's: AC and 32 hexadecimal digits");
+        }
+        match &self.api_key {
+            Some((sid, _)) if !is_id("SK", sid) => {
+                Err("api_key_sid is not an id of the carrier's: SK and 32 hexadecimal digits")
+            }
+            _ => Ok(()),
+        }
     }
-}
 
-impl TwilioCredentials {
     /// User and password of REST calls.
     pub(super) fn login(&self) -> (&str, &SecretString) {
         match &self.api_key {
@@ -35,4 +41,8 @@ impl TwilioCredentials {
     pub(super) fn without_next(&self) -> Self {
         Self { next_auth_token: None, ..self.clone() }
     }
+}
+
+fn is_id(prefix: &str, text: &str) -> bool {
+    text.strip_prefix(prefix).is_some_and(|rest| rest.len() == 32 && rest.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }

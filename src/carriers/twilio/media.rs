@@ -10,11 +10,11 @@ use url::Url;
 
 use super::client::{Client, answered};
 use crate::carriers::media::{FetchedMedia, MOST_BYTES, MediaError, is_allowed};
-use crate::domain::carrier_account::TwilioCredentials;
+use crate::domain::carrier_account::Credentials;
 
 impl Client {
     /// Fetches an attachment of the account.
-    pub async fn fetch_media(&self, account: &TwilioCredentials, address: &str) -> Result<FetchedMedia, MediaError> {
+    pub async fn fetch_media(&self, account: &Credentials, address: &str) -> Result<FetchedMedia, MediaError> {
         let failed = |error: &reqwest::Error| MediaError::Failed(super::client::describe(error));
         let mut url = self.media_url(account, address)?;
         for _ in 0..3 {
@@ -59,7 +59,7 @@ impl Client {
     }
 
     /// The address, if it is one of the account's media at the carrier's API.
-    fn media_url(&self, account: &TwilioCredentials, address: &str) -> Result<Url, MediaError> {
+    fn media_url(&self, account: &Credentials, address: &str) -> Result<Url, MediaError> {
         let url = Url::parse(address).map_err(|_| MediaError::Elsewhere("no address at all".to_owned()))?;
         let below = format!("/2010-04-01/Accounts/{}/Messages/", account.account_sid);
         if url.origin() == self.api_url.origin() && url.path().starts_with(&below) && url.path().contains("/Media/") {

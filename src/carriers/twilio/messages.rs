@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::client::{ApiError, Client, answered, read};
 use crate::carriers::message::{InboundMedia, ReceivedMessage, SentMessage};
-use crate::domain::carrier_account::TwilioCredentials;
+use crate::domain::carrier_account::Credentials;
 
 /// The most pages of 200 messages that we read of one list: enough for 80 messages a second over ten minutes.
 const MOST_PAGES: usize = 250;
@@ -60,7 +60,7 @@ impl Client {
     /// The messages from a number of ours to a contact that are not older than `since`, the newest first.
     pub async fn list_sent(
         &self,
-        account: &TwilioCredentials,
+        account: &Credentials,
         from: &str,
         to: &str,
         since: DateTime<Utc>,
@@ -73,7 +73,7 @@ impl Client {
     /// The messages that a number of ours has received and that are not older than `since`, the newest first.
     pub async fn list_received(
         &self,
-        account: &TwilioCredentials,
+        account: &Credentials,
         to: &str,
         since: DateTime<Utc>,
     ) -> Result<Vec<ListedMessage>, ApiError> {
@@ -83,7 +83,7 @@ impl Client {
     }
 
     /// How many messages the first page of the account's list has.
-    pub async fn list_newest(&self, account: &TwilioCredentials) -> Result<usize, ApiError> {
+    pub async fn list_newest(&self, account: &Credentials) -> Result<usize, ApiError> {
         #[derive(Deserialize)]
         struct Page {
             messages: Vec<serde::de::IgnoredAny>,
@@ -96,7 +96,7 @@ impl Client {
     /// The attachments of a message, as its webhook would have told them.
     ///
     /// <https://www.twilio.com/docs/messaging/api/media-resource>
-    pub async fn list_media(&self, account: &TwilioCredentials, sid: &str) -> Result<Vec<InboundMedia>, ApiError> {
+    pub async fn list_media(&self, account: &Credentials, sid: &str) -> Result<Vec<InboundMedia>, ApiError> {
         #[derive(Deserialize)]
         struct Page {
             media_list: Vec<Attachment>,
@@ -120,7 +120,7 @@ impl Client {
     /// that the filter looks at.
     async fn list(
         &self,
-        account: &TwilioCredentials,
+        account: &Credentials,
         filter: &[(&str, &str)],
         since: DateTime<Utc>,
     ) -> Result<Vec<ListedMessage>, ApiError> {

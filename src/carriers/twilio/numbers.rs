@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::client::{ApiError, Client, answered, expect_nothing, read};
 use crate::carriers::number::{AvailableNumber, CarrierNumber, NumberCapabilities, NumberSearch, NumberWebhooks};
 use crate::carriers::webhook::WebhookUrls;
-use crate::domain::carrier_account::TwilioCredentials;
+use crate::domain::carrier_account::Credentials;
 use crate::domain::number::NumberType;
 
 /// How Twilio is to call us, behind an address (<https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides>).
@@ -184,7 +184,7 @@ impl Client {
     /// Numbers that can be bought.
     pub async fn search_numbers(
         &self,
-        account: &TwilioCredentials,
+        account: &Credentials,
         search: &NumberSearch,
     ) -> Result<Vec<AvailableNumber>, ApiError> {
         #[derive(Deserialize)]
@@ -206,7 +206,7 @@ impl Client {
     /// Buys a number, with its webhooks set from the first moment on.
     pub async fn buy_number(
         &self,
-        account: &TwilioCredentials,
+        account: &Credentials,
         number: &str,
         urls: &WebhookUrls,
     ) -> Result<CarrierNumber, ApiError> {
@@ -218,11 +218,7 @@ impl Client {
     }
 
     /// The number as the carrier has it; `None` when the account does not own it.
-    pub async fn find_number(
-        &self,
-        account: &TwilioCredentials,
-        number: &str,
-    ) -> Result<Option<CarrierNumber>, ApiError> {
+    pub async fn find_number(&self, account: &Credentials, number: &str) -> Result<Option<CarrierNumber>, ApiError> {
         let request = self.request(Method::GET, account, "IncomingPhoneNumbers.json").query(&[("PhoneNumber", number)]);
         let found: Owned = read(answered(account, request).await).await?;
         // The filter matches parts of numbers too.
@@ -231,7 +227,7 @@ impl Client {
     }
 
     /// Whether the account's login is taken. It reads one of its numbers, which every key that serves us may do.
-    pub async fn try_login(&self, account: &TwilioCredentials) -> Result<(), ApiError> {
+    pub async fn try_login(&self, account: &Credentials) -> Result<(), ApiError> {
         let request = self.request(Method::GET, account, "IncomingPhoneNumbers.json").query(&[("PageSize", "1")]);
         read::<Owned>(answered(account, request).await).await.map(|_| ())
     }
@@ -239,7 +235,7 @@ impl Client {
     /// Points a number's webhooks at us.
     pub async fn set_webhooks(
         &self,
-        account: &TwilioCredentials,
+        account: &Credentials,
         number: &CarrierNumber,
         urls: &WebhookUrls,
     ) -> Result<(), ApiError> {
@@ -253,7 +249,7 @@ impl Client {
     /// Takes our webhooks off a number that stays the account's, and leaves those of others. False: none was ours.
     pub async fn clear_webhooks(
         &self,
-        account: &TwilioCredentials,
+        account: &Credentials,
         number: &CarrierNumber,
         urls: &WebhookUrls,
     ) -> Result<bool, ApiError> {
@@ -277,7 +273,7 @@ impl Client {
     }
 
     /// Gives a number back to the carrier for good. One that is gone already is no error.
-    pub async fn release_number(&self, account: &TwilioCredentials, sid: &str) -> Result<(), ApiError> {
+    pub async fn release_number(&self, account: &Credentials, sid: &str) -> Result<(), ApiError> {
         let path = format!("IncomingPhoneNumbers/{sid}.json");
         match expect_nothing(answered(account, self.request(Method::DELETE, account, &path)).await).await {
             Err(ApiError::Refused { status: 404, .. }) => Ok(()),

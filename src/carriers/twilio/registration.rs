@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::client::{ApiError, Client};
 use crate::carriers::number::{RegistrationFacts, RegistrationQuery};
-use crate::domain::carrier_account::TwilioCredentials;
+use crate::domain::carrier_account::Credentials;
 use crate::domain::number::{RegistrationStatus, is_registered_for_a2p};
 
 #[derive(Deserialize)]
@@ -82,7 +82,7 @@ impl Client {
     /// Whether a number is registered as its country asks, as far as Twilio tells.
     pub async fn registration(
         &self,
-        account: &TwilioCredentials,
+        account: &Credentials,
         query: RegistrationQuery<'_>,
     ) -> Result<RegistrationFacts, ApiError> {
         match (query.is_toll_free, query.country, query.pool_id) {
@@ -104,11 +104,7 @@ impl Client {
     }
 
     /// The state of A2P 10DLC for numbers of a messaging service.
-    pub async fn campaign(
-        &self,
-        account: &TwilioCredentials,
-        service_sid: &str,
-    ) -> Result<RegistrationFacts, ApiError> {
+    pub async fn campaign(&self, account: &Credentials, service_sid: &str) -> Result<RegistrationFacts, ApiError> {
         let path = format!("/v1/Services/{service_sid}/Compliance/Usa2p");
         let campaigns: Vec<Campaign> = self.pages(account, &path, "compliance").await?;
         // One that is approved counts, else the newest. Times of this API sort as texts.
@@ -138,11 +134,7 @@ impl Client {
     }
 
     /// The state of a toll-free number's verification.
-    pub async fn verification(
-        &self,
-        account: &TwilioCredentials,
-        number_sid: &str,
-    ) -> Result<RegistrationFacts, ApiError> {
+    pub async fn verification(&self, account: &Credentials, number_sid: &str) -> Result<RegistrationFacts, ApiError> {
         let path = format!("/v1/Tollfree/Verifications?TollfreePhoneNumberSid={number_sid}");
         let found: Vec<Verification> = self.pages(account, &path, "verifications").await?;
         let newest =

@@ -8,7 +8,7 @@ use super::client::{Client, ErrorBody, answered, bounded_body, describe};
 use super::error_codes;
 use super::numbers::OVERRIDES;
 use crate::carriers::message::{OutboundMessage, SendRefusal, Sent};
-use crate::domain::carrier_account::TwilioCredentials;
+use crate::domain::carrier_account::Credentials;
 use crate::domain::delivery::DeliveryErrorClass;
 
 /// What Twilio answered to a message.
@@ -58,7 +58,7 @@ fn class_of(code: Option<i32>, status: u16) -> DeliveryErrorClass {
 
 impl Client {
     /// Hands a message to Twilio, once.
-    pub async fn send(&self, account: &TwilioCredentials, message: &OutboundMessage<'_>) -> SendAnswer {
+    pub async fn send(&self, account: &Credentials, message: &OutboundMessage<'_>) -> SendAnswer {
         let status_callback = format!("{}{OVERRIDES}", message.status_url);
         let mut fields = vec![("To", message.to), ("From", message.from), ("StatusCallback", status_callback.as_str())];
         if !message.body.is_empty() {

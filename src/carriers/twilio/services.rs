@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::client::{ApiError, Client, answered, read};
 use crate::carriers::number::{InboundRoute, without_secrets};
 use crate::carriers::webhook::WebhookUrls;
-use crate::domain::carrier_account::TwilioCredentials;
+use crate::domain::carrier_account::Credentials;
 
 /// The most pages that we read of a list.
 const MOST_PAGES: usize = 20;
@@ -102,7 +102,7 @@ impl ServiceCache {
     pub async fn service(
         &self,
         client: &Client,
-        account: &TwilioCredentials,
+        account: &Credentials,
         number_sid: &str,
     ) -> Result<Option<Service>, ApiError> {
         // A key that may not read them must not profit from what another key has read.
@@ -122,7 +122,7 @@ impl ServiceCache {
     }
 }
 
-async fn read_members(client: &Client, account: &TwilioCredentials) -> Result<Arc<ServiceMembers>, ApiError> {
+async fn read_members(client: &Client, account: &Credentials) -> Result<Arc<ServiceMembers>, ApiError> {
     let reading = tokio::time::timeout(TIMEOUT, client.service_members(account)).await;
     reading.unwrap_or_else(|_| {
         Err(ApiError::Unreadable(format!("its messaging services take over {} s to read", TIMEOUT.as_secs())))
@@ -142,7 +142,7 @@ struct Meta {
 
 impl Client {
     /// Which messaging service each number of an account is in. Of two, the first counts.
-    pub async fn service_members(&self, account: &TwilioCredentials) -> Result<Arc<ServiceMembers>, ApiError> {
+    pub async fn service_members(&self, account: &Credentials) -> Result<Arc<ServiceMembers>, ApiError> {
         let services: Vec<Service> = self.pages(account, &format!("/v1/Services?{SERVICES_QUERY}"), "services").await?;
         let read: Vec<(Service, Result<Vec<Member>, ApiError>)> = stream::iter(services)
             .map(|service| async move {
@@ -172,7 +172,7 @@ impl Client {
     /// All items of a list.
     pub(super) async fn pages<T: DeserializeOwned>(
         &self,
-        account: &TwilioCredentials,
+        account: &Credentials,
         path: &str,
         key: &str,
     ) -> Result<Vec<T>, ApiError> {
@@ -202,7 +202,7 @@ impl Client {
 
     pub(super) async fn read_messaging<T: DeserializeOwned>(
         &self,
-        account: &TwilioCredentials,
+        account: &Credentials,
         path: &str,
     ) -> Result<T, ApiError> {
         read(answered(account, self.request_messaging(Method::GET, account, path)).await).await

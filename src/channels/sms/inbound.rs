@@ -25,19 +25,12 @@ pub fn inbound_of_carrier(
     };
     let attachment = |media: InboundMedia| Attachment::at(media.url, Some(media.content_type));
     InboundMessage {
-        project_id,
-        channel: Sms.facts(),
-        client_id: None,
-        endpoint_id: None,
         carrier_sid: received.carrier_id,
-        to: received.to,
-        from: received.from,
-        body: received.body,
         media: received.media.into_iter().map(attachment).collect(),
         form,
         reject_reason: received.reject_reason,
         keyword,
         sent_at,
-        permit: None,
+        ..InboundMessage::of(Sms.facts(), project_id, received.from, received.to, received.body)
     }
 }

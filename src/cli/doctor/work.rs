@@ -2,7 +2,6 @@
 
 use super::Findings;
 use crate::domain::bounds;
-use crate::domain::job::JobKind;
 use crate::storage::{Storage, health, invariant, outbound_limits};
 use crate::telemetry::masked;
 
@@ -82,16 +81,9 @@ async fn check_set_aside(storage: &Storage, findings: &mut Findings) -> Result<(
         findings.ok("set aside", "nothing");
     }
     for health::SetAside { kind, rows, seconds, why } in all {
-        let outcome = match kind {
-            JobKind::Turn | JobKind::Inactivity => {
-                "closed their sessions (close_reason unreadable; their state is in the table quarantine)"
-            }
-            JobKind::Delivery | JobKind::UnknownDelivery => "failed (error_class unreadable)",
-            JobKind::ScheduledMessage => "were refused (unreadable)",
-            JobKind::Number | JobKind::Backfill => "are tried again each hour",
-        };
         let found = format!(
-            "{rows} of the kind {kind} could not be claimed and {outcome}, the last {seconds:.0} s ago: {}",
+            "{rows} of the kind {kind} could not be claimed and {}, the last {seconds:.0} s ago: {}",
+            kind.set_aside_outcome(),
             bounds::text(&why, 300)
         );
         findings.bad(

@@ -13,7 +13,8 @@ use uuid::Uuid;
 use super::auth::Caller;
 use super::lists::{self, List};
 use super::{ApiState, Group};
-use crate::domain::agent::AgentSpec;
+use crate::agents::SpecError;
+
 use crate::http::problem::Problem;
 use crate::outbound_http::standard_webhooks;
 use crate::storage::agent::{self, NewVersion};
@@ -200,20 +201,10 @@ impl Api {
 /// Checks a version, its script or the address of its service.
 async fn validate(state: &ApiState, project_id: Uuid, version: NewAgentVersion) -> Result<NewVersion, Problem> {
     let version = version.validate()?;
-    match &version.spec {
-        AgentSpec::Script { source } => {
-            let faults = state.agent_runtime.runners.check(project_id, source).await?;
-            let fatal: Vec<String> = faults.iter().filter(|fault| fault.fatal).map(ToString::to_string).collect();
-            if !fatal.is_empty() {
-                return Err(Problem::invalid("script_has_faults", fatal.join("\n")));
-            }
-        }
-        AgentSpec::Http { url, .. } => {
-            let checked = state.agent_runtime.caller.check_url(url).await;
-            checked
-                .map_err(|what| Problem::invalid("agent_url_refused", format!("url {url} can't be used: {what}")))?;
-        }
-    }
+    state.agent_runtime.check(project_id, &version.spec).await.map_err(|error| match error {
+        SpecError::Refused { code, detail } => Problem::invalid(code, detail),
+        SpecError::Unchecked(error) => error.into(),
+    })?;
     Ok(version)
 }
 

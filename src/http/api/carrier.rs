@@ -11,25 +11,26 @@ use super::numbers::account;
 use super::{ApiState, Group};
 use crate::carriers::error::{CarrierError, CredentialsError};
 use crate::carriers::webhook;
-use crate::domain::carrier_account::{self, CarrierAccount, TwilioCredentials};
+use crate::domain::carrier_account::{self, CarrierAccount, CarrierKind};
 use crate::http::problem::Problem;
 use crate::storage::project;
 
 /// `/v1/carrier`
 pub struct Api;
 
-/// Credentials of the carrier account.
+/// Credentials of the carrier account. Without `carrier` it is at `twilio`.
 #[derive(Object)]
 #[oai(deny_unknown_fields)]
 struct Credentials {
-    /// The id of the account: AC and 32 hexadecimal digits.
-    #[oai(validator(pattern = "^AC[0-9a-fA-F]{32}$"))]
+    carrier: Option<CarrierKind>,
+    /// The carrier's id of the account. At Twilio it has AC and 32 hexadecimal digits.
+    #[oai(validator(min_length = 1, max_length = 200))]
     account_sid: String,
     /// The primary auth token. It signs webhooks, and it is used for REST calls if there is no API key.
     #[oai(validator(min_length = 1, max_length = 200))]
     auth_token: String,
-    /// An API key (SK…) for REST calls, with its secret.
-    #[oai(validator(pattern = "^SK[0-9a-fA-F]{32}$"))]
+    /// The id of an API key for REST calls, with its secret. At Twilio it has SK and 32 hexadecimal digits.
+    #[oai(validator(min_length = 1, max_length = 200))]
     api_key_sid: Option<String>,
     #[oai(validator(min_length = 1, max_length = 200))]
     api_key_secret: Option<String>,
@@ -42,6 +43,7 @@ struct Credentials {
 #[derive(Object)]
 #[oai(skip_serializing_if_is_none)]
 struct Carrier {
+    carrier: CarrierKind,
     account_sid: String,
     /// The API key (SK…) of REST calls. Without it the auth token is used for them too.
     api_key_sid: Option<String>,
@@ -53,8 +55,9 @@ struct Carrier {
 impl Carrier {
     fn of(account: &CarrierAccount, state: &ApiState) -> Self {
         let urls = webhook::WebhookUrls::of(&state.public_base, account);
-        let carrier_account::Credentials::Twilio(credentials) = &account.credentials;
+        let credentials = &account.credentials;
         Self {
+            carrier: account.carrier,
             account_sid: credentials.account_sid.clone(),
             api_key_sid: credentials.api_key.as_ref().map(|(sid, _)| sid.clone()),
             has_next_auth_token: credentials.next_auth_token.is_some(),
@@ -105,7 +108,7 @@ impl Api {
         let project = project::find(&mut *state.storage.connection().await?, project_id)
             .await?
             .ok_or_else(|| Problem::not_found("project"))?;
-        let credentials = TwilioCredentials {
+        let credentials = carrier_account::Credentials {
             account_sid: given.account_sid,
             auth_token: SecretString::from(given.auth_token),
             next_auth_token: given.next_auth_token.map(SecretString::from),
@@ -114,7 +117,8 @@ impl Api {
         let account = CarrierAccount {
             project_id,
             webhook_key: project.webhook_key,
-            credentials: carrier_account::Credentials::Twilio(credentials),
+            carrier: given.carrier.unwrap_or(CarrierKind::Twilio),
+            credentials,
         };
         state.carriers.of(&account).check_credentials(&account).await.map_err(|error| match error {
             CredentialsError::Refused(why) => Problem::invalid("credentials_refused", why),

@@ -9,7 +9,7 @@ use crate::domain::bounds;
 use crate::domain::message::MessageKind;
 use crate::domain::session::{CloseReason, SessionOrigin};
 use crate::jobs::turns::agent_log::write_log;
-use crate::jobs::turns::input::{conversation, turn_input};
+use crate::jobs::turns::input::{TurnContext, conversation, turn_input};
 use crate::jobs::turns::messages::Allowance;
 use crate::storage::turn::{Claim, Settlement};
 
@@ -19,10 +19,10 @@ pub(crate) async fn converse(
     agent: &dyn Agent,
     settings: &AgentSettings,
     claim: &Claim,
-    env: &'static str,
+    context: TurnContext,
     allowance: &mut Allowance<'_>,
 ) -> Result<(Settlement, Vec<OutboundRequest>), AgentError> {
-    let mut conversation = conversation(claim, env);
+    let mut conversation = conversation(claim, context.env);
     let mut settlement = Settlement::of(claim, allowance.capabilities());
     let mut sends = Vec::new();
     let mut processes = true;
@@ -58,7 +58,7 @@ pub(crate) async fn converse(
         (conversation.state, conversation.language) = (started.state, started.language);
     }
     if processes && !hangup && !claim.waiting.is_empty() && agent.replies() {
-        let answer = agent.reply(conversation.clone(), turn_input(claim)).await?;
+        let answer = agent.reply(conversation.clone(), turn_input(claim, context.signing_secrets)).await?;
         write_log(&answer.log, &mut log_left);
         settlement = allowance.say(settlement, MessageKind::Reply, answer.texts);
         hangup = answer.hangup;

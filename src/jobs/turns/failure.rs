@@ -30,7 +30,7 @@ impl Failure {
             // A retry of an unreadable script would fail again. A script that exceeded a limit would do so again, and
             // slow down other scripts.
             AgentError::Unusable(_) | AgentError::OverLimit(_) => 1,
-            AgentError::Failed(_) => retry::most_failures(version.spec.kind()),
+            AgentError::Failed(_) => version.spec.kind().most_failures(),
         };
         Self {
             error: bounds::error(&error.to_string()),

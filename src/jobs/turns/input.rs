@@ -1,8 +1,18 @@
 //! The input of an agent in a claimed turn: the conversation so far, and the messages that wait for an answer.
 
+use secrecy::SecretString;
+
 use crate::agents::{Conversation, HistoryEntry, TurnInput, UserMessage};
 use crate::domain::message::Direction;
 use crate::storage::turn::{Claim, WaitingMessage};
+
+/// What an agent is told in a turn that is not in its claim.
+pub(crate) struct TurnContext {
+    /// Where it runs: `sandbox`, `live` or `dev`.
+    pub(crate) env: &'static str,
+    /// What signs its requests, the newest first.
+    pub(crate) signing_secrets: Vec<SecretString>,
+}
 
 /// The conversation of a claimed turn, as its agent sees it in `env`.
 pub(crate) fn conversation(claim: &Claim, env: &'static str) -> Conversation {
@@ -31,7 +41,7 @@ pub(crate) fn conversation(claim: &Claim, env: &'static str) -> Conversation {
 }
 
 /// The messages that a claimed turn gives its agent.
-pub(crate) fn turn_input(claim: &Claim) -> TurnInput {
+pub(crate) fn turn_input(claim: &Claim, signing_secrets: Vec<SecretString>) -> TurnInput {
     let user_message = |message: &WaitingMessage| UserMessage {
         id: message.id.to_string(),
         text: message.text.clone(),
@@ -42,5 +52,6 @@ pub(crate) fn turn_input(claim: &Claim) -> TurnInput {
         attempt: claim.attempt,
         at: claim.claimed_at,
         messages: claim.waiting.iter().map(user_message).collect(),
+        signing_secrets,
     }
 }

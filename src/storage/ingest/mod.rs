@@ -53,6 +53,28 @@ pub struct InboundMessage {
     pub permit: Option<TurnPermit>,
 }
 
+impl InboundMessage {
+    /// A message with nothing but its text. Its channel adds one of the two ids, and what else it knows.
+    pub const fn of(channel: ChannelFacts, project_id: Uuid, from: String, to: String, body: String) -> Self {
+        Self {
+            project_id,
+            channel,
+            carrier_sid: None,
+            client_id: None,
+            endpoint_id: None,
+            to,
+            from,
+            body,
+            media: Vec::new(),
+            form: Vec::new(),
+            reject_reason: None,
+            keyword: None,
+            sent_at: None,
+            permit: None,
+        }
+    }
+}
+
 /// A slot for a turn of an agent. If the turn of a message is that agent's and needs nothing but the message, it is
 /// claimed for the caller as the message is stored.
 #[derive(Debug, Clone, Copy)]

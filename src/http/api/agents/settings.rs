@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 use poem_openapi::Object;
 
 use crate::domain::agent::{
-    self, AgentKind, AgentSettings, AgentSpec, AgentSpecSummary, DEFAULT_MESSAGES_PER_TURN, DEFAULT_TIMEOUT_SECONDS,
-    FirstMessage,
+    self, AgentKind, AgentSettings, AgentSpec, DEFAULT_MESSAGES_PER_TURN, DEFAULT_TIMEOUT_SECONDS, FirstMessage,
+    SpecFields,
 };
 use crate::domain::segments;
 use crate::http::problem::Problem;
@@ -75,7 +75,14 @@ pub(super) struct NewAgentVersion {
 impl NewAgentVersion {
     /// Checks what needs no look at the script or the service.
     pub(super) fn validate(self) -> Result<NewVersion, Problem> {
-        let spec = spec(self.kind, self.source, self.url, self.timeout_seconds)?;
+        let fields = SpecFields {
+            kind: self.kind,
+            source: self.source,
+            url: self.url,
+            timeout_seconds: Some(self.timeout_seconds),
+        };
+        let spec = AgentSpec::try_from(fields)
+            .map_err(|mismatch| Problem::invalid("agent_kind_misfit", mismatch.to_string()))?;
         let inactivity = self.inactivity.unwrap_or_default();
         let is_blank = |text: &str| text.trim().is_empty();
         if is_blank(&inactivity.warning) || inactivity.closing.as_deref().is_some_and(is_blank) {
@@ -102,20 +109,6 @@ impl NewAgentVersion {
             error_message: self.error_message,
         };
         Ok(NewVersion { spec, settings })
-    }
-}
-
-/// What a version runs, by its kind.
-fn spec(kind: AgentKind, source: Option<String>, url: Option<String>, timeout: i32) -> Result<AgentSpec, Problem> {
-    match kind {
-        AgentKind::Script => match (source, url) {
-            (Some(source), None) => Ok(AgentSpec::Script { source }),
-            _ => Err(Problem::invalid("agent_kind_misfit", "an agent of the kind script needs a source and no url")),
-        },
-        AgentKind::Http => match (source, url) {
-            (None, Some(url)) => Ok(AgentSpec::Http { url, timeout_seconds: timeout }),
-            _ => Err(Problem::invalid("agent_kind_misfit", "an agent of the kind http needs a url and no source")),
-        },
     }
 }
 
@@ -176,16 +169,16 @@ pub(super) struct AgentVersion {
     version_created_at: DateTime<Utc>,
 }
 
-impl AgentVersion {
-    /// The answer about a version, without what only agents of its kind have.
-    fn of<Spec>(version: Version<Spec>, kind: AgentKind) -> (Self, Spec) {
+impl<Spec: Into<SpecFields>> From<Version<Spec>> for AgentVersion {
+    fn from(version: Version<Spec>) -> Self {
         let Version { version, spec, settings, version_created_at } = version;
-        let answer = Self {
+        let SpecFields { kind, source, url, timeout_seconds } = spec.into();
+        Self {
             version,
             kind,
-            source: None,
-            url: None,
-            timeout_seconds: None,
+            source,
+            url,
+            timeout_seconds,
             greeting: settings.greeting,
             first_message: settings.first_message,
             debounce_seconds: settings.debounce_seconds,
@@ -195,57 +188,6 @@ impl AgentVersion {
             smart_encoding: settings.smart_encoding,
             error_message: settings.error_message,
             version_created_at,
-        };
-        (answer, spec)
-    }
-}
-
-impl From<Version> for AgentVersion {
-    fn from(version: Version) -> Self {
-        let kind = version.spec.kind();
-        let (answer, spec) = Self::of(version, kind);
-        match spec {
-            AgentSpec::Script { source } => Self { source: Some(source), ..answer },
-            AgentSpec::Http { url, timeout_seconds } => {
-                Self { url: Some(url), timeout_seconds: Some(timeout_seconds), ..answer }
-            }
-        }
-    }
-}
-
-impl From<Version<AgentSpecSummary>> for AgentVersion {
-    fn from(version: Version<AgentSpecSummary>) -> Self {
-        let kind = version.spec.kind();
-        let (answer, spec) = Self::of(version, kind);
-        match spec {
-            AgentSpecSummary::Script => answer,
-            AgentSpecSummary::Http { url, timeout_seconds } => {
-                Self { url: Some(url), timeout_seconds: Some(timeout_seconds), ..answer }
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_spec_has_what_its_kind_needs_and_nothing_else() {
-        let (source, url) =
-            (|| Some("def reply(conv, text): return text".to_owned()), || Some("https://a.b".to_owned()));
-        assert!(matches!(spec(AgentKind::Script, source(), None, 30), Ok(AgentSpec::Script { .. })));
-        assert!(matches!(spec(AgentKind::Http, None, url(), 7), Ok(AgentSpec::Http { timeout_seconds: 7, .. })));
-        for (kind, source, url) in [
-            (AgentKind::Script, None, None),
-            (AgentKind::Script, source(), url()),
-            (AgentKind::Script, None, url()),
-            (AgentKind::Http, None, None),
-            (AgentKind::Http, source(), url()),
-            (AgentKind::Http, source(), None),
-        ] {
-            let refused = spec(kind, source, url, 30).map_err(|problem| problem.code());
-            assert_eq!(refused, Err("agent_kind_misfit"), "{kind}");
         }
     }
 }
