@@ -3,9 +3,8 @@
 -- use it.
 
 -- An inbound message as load_inbound needs it. ordinal: its position in the batch, from 0. endpoint_id: null for the
--- number "to". said: the body, or null if
--- the message can't be a repetition, such as one with attachments. is_keyword: it is a consent keyword, which no agent
--- answers. agent_id: the caller has a permit for a turn of this agent.
+-- number "to". said: the body, or null if the message can't be a repetition, such as one with attachments. agent_id: the
+-- caller has a permit for a turn of this agent.
 create type inbound_message as (
     ordinal       integer,
     project_id    uuid,
@@ -16,7 +15,6 @@ create type inbound_message as (
     carrier_sid   text,
     client_id     text,
     said          text,
-    is_keyword    boolean,
     asks_for_help boolean,
     agent_id      uuid
 );

@@ -78,6 +78,16 @@ pub enum Decision {
     Store(Store),
 }
 
+impl Decision {
+    /// Whether a turn answers the message.
+    pub const fn is_answered(&self) -> bool {
+        match self {
+            Self::Store(store) => matches!(store.effect, Effect::Answer(_)),
+            Self::Duplicate { .. } | Self::Quarantine { .. } => false,
+        }
+    }
+}
+
 /// How an inbound message is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Store {

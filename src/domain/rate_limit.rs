@@ -52,24 +52,23 @@ pub fn skip_reason(
     (limits.per_minute > 0 && too_fast).then_some(SkipReason::ContactTooFast)
 }
 
-/// How many messages of each project in a batch are still within the project's limit in a minute.
+/// How many more messages of a batch each project may have answered. A project without a limit has no entry.
 #[derive(Debug, Default)]
 pub struct ProjectAllowances {
     left: HashMap<Uuid, i32>,
 }
 
 impl ProjectAllowances {
-    /// Whether one more message of a project may be answered. `allowance`: how many of the whole batch may be; `None` when
-    /// the project has no limit.
-    pub fn admits(&mut self, project_id: Uuid, allowance: Option<i32>) -> bool {
-        allowance.is_none_or(|allowance| *self.left.entry(project_id).or_insert(allowance) > 0)
+    /// Allowances by project.
+    pub const fn of(left: HashMap<Uuid, i32>) -> Self {
+        Self { left }
     }
 
-    /// Counts a message that is answered.
-    pub fn use_one(&mut self, project_id: Uuid) {
-        if let Some(left) = self.left.get_mut(&project_id) {
-            *left -= 1;
-        }
+    /// Whether one more message of a project may be answered, which uses one of its allowance.
+    pub fn admit(&mut self, project_id: Uuid) -> bool {
+        let Some(left) = self.left.get_mut(&project_id) else { return true };
+        *left -= 1;
+        *left >= 0
     }
 }
 
@@ -117,17 +116,10 @@ mod tests {
     #[test]
     fn a_project_has_as_many_messages_of_a_batch_answered_as_its_limit_admits() {
         let (limited, free) = (Uuid::from_u128(1), Uuid::from_u128(2));
-        let mut allowances = ProjectAllowances::default();
+        let mut allowances = ProjectAllowances::of(HashMap::from([(limited, 2)]));
         for admitted in [true, true, false, false] {
-            assert_eq!(allowances.admits(limited, Some(2)), admitted);
-            if admitted {
-                allowances.use_one(limited);
-            }
-            assert!(allowances.admits(free, None));
-            allowances.use_one(free);
+            assert_eq!(allowances.admit(limited), admitted);
+            assert!(allowances.admit(free));
         }
-        // What a limit of its contact stops uses nothing.
-        let mut allowances = ProjectAllowances::default();
-        assert!(allowances.admits(limited, Some(1)) && allowances.admits(limited, Some(1)));
     }
 }

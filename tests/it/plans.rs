@@ -185,7 +185,6 @@ async fn answer_of(app: &TestApp, function: &str, messages: &str) -> String {
         .replace("history || accepted", "history || '[]'::jsonb")
         .replace("seqs[", "('{}'::bigint[])[")
         .replace("endpoints[", "('{}'::uuid[])[")
-        .replace("(allowances ", "('{}'::jsonb ")
         .replace("claim_token", "null::uuid")
         .replace("claim_seconds", "30")
         .replace("this_time", "now()")

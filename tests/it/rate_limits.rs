@@ -129,20 +129,38 @@ async fn stop_start_and_help_always_pass() {
     assert_eq!(app.count("select count(*) from message where kind = 'keyword' and skip_reason = 'keyword'").await, 6);
 }
 
+/// A new minute of the clock begins a new count.
+async fn not_across_the_end_of_a_minute(app: &TestApp) {
+    app.sql(
+        "select pg_sleep(case when extract(second from now()) > 50 then 61 - extract(second from now()) else 0 end)",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_message_that_no_turn_answers_uses_nothing_of_its_projects_limit() {
+    let app = app().await;
+    app.guard(json!({"texts_per_project_per_minute": 2})).await;
+    not_across_the_end_of_a_minute(&app).await;
+    for text in ["STOP", "hello", "hello?", "is anybody there"] {
+        app.simulator.say(ADA, NUMBER, text).await;
+    }
+    for contact in ["+14155550551", "+14155550552", "+14155550553"] {
+        app.simulator.say(contact, NUMBER, "hi").await;
+    }
+    app.run_jobs().await;
+    let held = app.count("select count(*) from message where skip_reason = 'project_too_fast'").await;
+    let answered = app.count("select count(*) from delivery").await;
+    assert_eq!((answered, held), (2, 1));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_projects_limit_holds_what_is_over_it_in_a_minute_of_the_clock() {
     let app = app().await;
     app.guard(json!({"texts_per_project_per_minute": 20})).await;
     // An ordinary yes is a text like any other.
     let says = |n: usize| if n.is_multiple_of(2) { "yes" } else { "hi" };
-    // Not across the turn of a minute, which begins a new count.
-    let second: f64 = sqlx::query_scalar("select extract(second from now())::float8")
-        .fetch_one(app.storage.pool())
-        .await
-        .expect("a time");
-    if second > 50.0 {
-        app.sql("select pg_sleep(61 - extract(second from now()))").await;
-    }
+    not_across_the_end_of_a_minute(&app).await;
     let texts = (0..50).map(|n| {
         let simulator = app.simulator.clone();
         async move { simulator.say(&format!("+141555505{n:02}"), NUMBER, says(n)).await }

@@ -5,7 +5,6 @@ create or replace function store_inbound(messages inbound_decision[], claim_toke
 returns table (message_id uuid, seq bigint) language plpgsql
 -- As in load_inbound.
 set plan_cache_mode = force_generic_plan
-set lock_timeout = '1s'
 set search_path = textback, pg_temp as $$
 declare
     -- A variable, because a distributed table refuses now() inside case and coalesce.

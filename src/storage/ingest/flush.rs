@@ -7,7 +7,7 @@ use sqlx::types::Json;
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
-use crate::domain::ingest::{self, Decision, Effect, Inbound};
+use crate::domain::ingest::{self, Decision};
 use crate::domain::rate_limit::ProjectAllowances;
 use crate::failpoint;
 use crate::storage::ingest::load::{Loaded, load};
@@ -73,7 +73,7 @@ async fn ingest_pass(
     let fits = pass.iter().copied().filter(|(_, message)| message.reject_reason.is_none());
     let loaded = load(connection, fits).await?;
     failpoint::reach("intake.after_load");
-    let decisions = decide(pass, &loaded);
+    let decisions = decide(connection, pass, &loaded).await?;
 
     let mut ingested = Vec::with_capacity(pass.len());
     let mut to_store = Vec::with_capacity(pass.len());
@@ -107,27 +107,41 @@ async fn ingest_pass(
     Ok(ingested)
 }
 
-fn decide(pass: &[Positioned<'_>], loaded: &HashMap<usize, Loaded>) -> Vec<Decision> {
-    let mut allowances = ProjectAllowances::default();
-    let mut decisions = Vec::with_capacity(pass.len());
-    for (position, message) in pass {
-        let inbound = Inbound {
-            reject_reason: message.reject_reason,
-            keyword: message.keyword,
-            sent_at: message.sent_at,
-            permit: message.permit.map(|permit| permit.agent_id),
-        };
-        let facts = loaded.get(position).map(|loaded| {
-            let over_project_limit = !allowances.admits(message.project_id, loaded.allowance);
-            loaded.facts(over_project_limit)
-        });
-        let decision = ingest::decide(&inbound, facts.as_ref());
-        if let Decision::Store(ingest::Store { effect: Effect::Answer(_), .. }) = decision {
-            allowances.use_one(message.project_id);
+/// Decides about the messages of a pass. Only what would be answered counts against the limit of its project.
+async fn decide(
+    connection: &mut PgConnection,
+    pass: &[Positioned<'_>],
+    loaded: &HashMap<usize, Loaded>,
+) -> Result<Vec<Decision>, sqlx::Error> {
+    let decide = |(position, message): &Positioned<'_>, over_project_limit| {
+        let facts = loaded.get(position).map(|loaded| loaded.facts(over_project_limit));
+        ingest::decide(&message.as_inbound(), facts.as_ref())
+    };
+    let mut decisions: Vec<Decision> = pass.iter().map(|positioned| decide(positioned, false)).collect();
+
+    let mut counts: HashMap<Uuid, i32> = HashMap::new();
+    for ((position, message), decision) in pass.iter().zip(&decisions) {
+        if decision.is_answered() && loaded.get(position).is_some_and(|loaded| loaded.has_project_limit) {
+            *counts.entry(message.project_id).or_default() += 1;
         }
-        decisions.push(decision);
     }
-    decisions
+    if !counts.is_empty() {
+        let mut allowances = ProjectAllowances::of(count(connection, counts).await?);
+        for (positioned, decision) in pass.iter().zip(&mut decisions) {
+            if decision.is_answered() && !allowances.admit(positioned.1.project_id) {
+                *decision = decide(positioned, true);
+            }
+        }
+    }
+    Ok(decisions)
+}
+
+/// Counts messages of projects that have a limit. Returns how many of each project are within it.
+async fn count(connection: &mut PgConnection, counts: HashMap<Uuid, i32>) -> Result<HashMap<Uuid, i32>, sqlx::Error> {
+    let (projects, counts): (Vec<Uuid>, Vec<i32>) = counts.into_iter().unzip();
+    let counted =
+        sqlx::query_file!("sql/queries/inbound/count.sql", &projects[..], &counts[..]).fetch_all(connection).await?;
+    Ok(counted.into_iter().map(|counted| (counted.project_id, counted.within)).collect())
 }
 
 fn ingested_by(stored: &ToStore<'_>, seq: i64, token: Uuid) -> Ingested {

@@ -27,7 +27,6 @@ struct MessageRow<'a> {
     carrier_sid: Option<&'a str>,
     client_id: Option<&'a str>,
     said: Option<&'a str>,
-    is_keyword: bool,
     asks_for_help: bool,
     agent_id: Option<Uuid>,
 }
@@ -47,8 +46,6 @@ impl<'a> MessageRow<'a> {
             carrier_sid: message.carrier_sid.as_deref(),
             client_id: message.client_id.as_deref(),
             said: repeats.then_some(message.body.as_str()),
-            // YES may be an ordinary answer, which counts.
-            is_keyword: message.keyword.is_some_and(|keyword| keyword != Keyword::Yes),
             asks_for_help: message.keyword == Some(Keyword::Help),
             agent_id: message.permit.map(|permit| permit.agent_id),
         }
@@ -84,8 +81,8 @@ pub struct Loaded {
     alike: i32,
     in_last_minute: i32,
     passed_in_last_minute: i32,
-    /// How many messages of its project the batch may have answered. `None`: the project has no limit.
-    pub allowance: Option<i32>,
+    /// Whether the project limits its inbound messages.
+    pub has_project_limit: bool,
     /// The answer to HELP, if the message is to get it.
     pub help_message: Option<String>,
     pub origin: Option<SessionOrigin>,

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use crate::domain::bounds;
 use crate::domain::channel::ChannelFacts;
 use crate::domain::consent::Keyword;
+use crate::domain::ingest::Inbound;
 use crate::domain::job::JobKind;
 use crate::domain::message::{RejectReason, SkipReason};
 use crate::storage::batcher::BatchError;
@@ -71,6 +72,16 @@ impl InboundMessage {
             keyword: None,
             sent_at: None,
             permit: None,
+        }
+    }
+
+    /// What the domain needs to decide.
+    fn as_inbound(&self) -> Inbound {
+        Inbound {
+            reject_reason: self.reject_reason,
+            keyword: self.keyword,
+            sent_at: self.sent_at,
+            permit: self.permit.map(|permit| permit.agent_id),
         }
     }
 }
