@@ -15,7 +15,6 @@ pub mod runner;
 pub mod sandbox;
 mod slots;
 mod slowness;
-mod spawn;
 
 use super::{Agent, AgentError, AgentFuture, Answer, Conversation, TurnInput};
 use queue::Queue;
