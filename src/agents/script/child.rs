@@ -15,9 +15,9 @@ use tokio::sync::oneshot;
 
 use super::interpret::{MOST_TIME, MOST_TIME_OF_TOP_LEVEL, over_time};
 use super::memory::{OVER_MEMORY, OVER_STACK};
-use super::protocol::{MOST_ANSWER, Request, Response, RunRequest};
-use super::runner::{COMMAND, QUICK, QUICK_TO_READ, Ran, Run, Source, Stop};
-use super::slots::Meter;
+use super::process::COMMAND;
+use super::protocol::{MOST_ANSWER, Ran, Request, Response, Run, RunRequest, Source, Stop};
+use super::slots::{Meter, QUICK, QUICK_TO_READ};
 use crate::agents::{AgentError, Answer};
 
 /// How many scripts a runner keeps compiled.

@@ -17,8 +17,9 @@ mod slots;
 mod slowness;
 
 use super::{Agent, AgentError, AgentFuture, Answer, Conversation, TurnInput};
+use protocol::{Run, Source};
 use queue::Queue;
-use runner::{Run, Runners, Source};
+use runner::Runners;
 pub use slots::Headroom;
 use uuid::Uuid;
 
