@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use textback::agents::script::memory::Bounded;
-use textback::agents::script::{process, runner, sandbox};
+use textback::agents::script::{process, sandbox};
 use textback::cli::{self, Done, agent, dev, doctor, project, secrets, serve, simulate};
 use textback::config::DatabaseSettings;
 use textback::telemetry::{self, LogFormat};
@@ -71,7 +71,7 @@ enum Command {
         command: agent::Command,
     },
     /// Run scripts for another textback process; started by textback itself
-    #[command(name = runner::COMMAND, hide = true)]
+    #[command(name = process::COMMAND, hide = true)]
     RunScripts {
         /// The id of the process that started this one; this process ends with it
         #[arg(long)]

@@ -5,8 +5,6 @@ pub mod http;
 pub mod script;
 pub mod template;
 
-/// The countries that a number may be in, for the decision whether it may be texted.
-pub use crate::domain::phone_number::countries as countries_of;
 pub use script::Headroom;
 
 use std::future::Future;

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use moka::future::Cache;
 use uuid::Uuid;
 
-use crate::agents::countries_of;
 use crate::carriers::message::{OutboundMessage, Sent};
 use crate::carriers::webhook::WebhookUrls;
 use crate::domain::bounds;
@@ -15,6 +14,7 @@ use crate::domain::carrier_account::CarrierAccount;
 use crate::domain::delivery::DeliveryErrorClass;
 use crate::domain::delivery_settlement::{Outcome, Refusal};
 use crate::domain::job::JobKind;
+use crate::domain::phone_number;
 use crate::domain::retry::{self, Retry};
 use crate::failpoint;
 use crate::jobs::Shared;
@@ -109,7 +109,7 @@ impl Deliveries {
         match Box::pin(self.countries.try_get_with(claim.project_id, reading)).await {
             Ok(allowed) => {
                 let allowed = allowed?;
-                if countries_of(&claim.to).iter().any(|country| allowed.contains(country)) {
+                if phone_number::countries(&claim.to).iter().any(|country| allowed.contains(country)) {
                     return None;
                 }
                 let class = DeliveryErrorClass::CountryNotAllowed;

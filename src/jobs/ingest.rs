@@ -14,7 +14,8 @@ use crate::jobs::runtime::local_queue::LocalQueue;
 use crate::jobs::turns::Turns;
 use crate::storage::Storage;
 use crate::storage::batcher::BatchError;
-use crate::storage::ingest::{self, InboundMessage, IngestOutcome, Ingested, NotIngested, TurnPermit};
+use crate::storage::health::ContactKey;
+use crate::storage::ingest::{self, InboundMessage, IngestOutcome, Ingested, TurnPermit};
 
 /// Stores inbound messages. Cheap to clone; all clones are the same.
 #[derive(Clone)]
@@ -30,6 +31,15 @@ struct LocalTurns {
     /// of another agent is not claimed.
     agents: Mutex<HashMap<Uuid, HashMap<String, Uuid>>>,
     tasks: TaskTracker,
+}
+
+/// Why a message was not stored.
+#[derive(Debug, thiserror::Error)]
+pub enum NotIngested {
+    #[error("the database did not store it in time")]
+    TooLate,
+    #[error(transparent)]
+    Refused(BatchError),
 }
 
 impl Ingest {
@@ -48,7 +58,7 @@ impl Ingest {
     /// time-out the message may still be committed a moment later. If the carrier sends it again, its id keeps it one
     /// message.
     pub async fn message(&self, mut message: InboundMessage, deadline: Instant) -> Result<IngestOutcome, NotIngested> {
-        let contact = ingest::contact_key(&message);
+        let contact = ContactKey::of(message.project_id, &message.to, &message.from);
         let storing = async {
             let Some(local) = &self.local_turns else {
                 return Ok(ingest::store(&self.storage, message).await?.outcome);
@@ -63,7 +73,33 @@ impl Ingest {
                 }
             }
         };
-        ingest::wait(&self.storage, contact, deadline, storing).await
+        wait(&self.storage, contact, deadline, storing).await
+    }
+}
+
+/// Waits until a message is stored, until `deadline` at most, and records for `/readyz` whether it was.
+async fn wait(
+    storage: &Storage,
+    contact: ContactKey,
+    deadline: Instant,
+    storing: impl Future<Output = Result<IngestOutcome, BatchError>>,
+) -> Result<IngestOutcome, NotIngested> {
+    // A client that goes away drops this future, and nothing is counted, because that says nothing about the database.
+    match tokio::time::timeout_at(deadline.into(), storing).await {
+        Ok(Ok(outcome)) => {
+            storage.ingest_health().succeeded();
+            Ok(outcome)
+        }
+        Ok(Err(error)) => {
+            if error.is_of_the_database() {
+                storage.ingest_health().failed(contact, !error.may_be_of_a_row());
+            }
+            Err(NotIngested::Refused(error))
+        }
+        Err(_) => {
+            storage.ingest_health().failed(contact, false);
+            Err(NotIngested::TooLate)
+        }
     }
 }
 

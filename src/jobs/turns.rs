@@ -1,10 +1,8 @@
 //! Runs turns: loads the agent, lets it answer the messages that wait, and settles the outcome under the token of the
 //! claim. No transaction is open while the agent runs.
 
-mod agent_log;
 mod converse;
 mod failure;
-mod input;
 mod messages;
 
 use std::sync::Arc;
@@ -29,9 +27,8 @@ use crate::jobs::runtime::circuit_breaker::CircuitState;
 use crate::jobs::runtime::fair_limiter::{Owner, Permit};
 use crate::jobs::runtime::job::Job;
 use crate::jobs::runtime::local_queue::LocalQueue;
-use crate::jobs::turns::converse::converse;
+use crate::jobs::turns::converse::{TurnContext, converse};
 use crate::jobs::turns::failure::Failure;
-use crate::jobs::turns::input::TurnContext;
 use crate::jobs::turns::messages::Allowance;
 use crate::secret::SecretKeys;
 use crate::storage::agent::Version;

@@ -48,7 +48,7 @@ const CONTACTS: usize = 2;
 
 /// The results of the latest ingests of this process. Cheap to clone.
 #[derive(Clone, Default)]
-pub(super) struct Ingest(Arc<Mutex<Option<Failing>>>);
+pub struct IngestHealth(Arc<Mutex<Option<Failing>>>);
 
 /// Ingests that failed since the last success.
 struct Failing {
@@ -70,7 +70,7 @@ impl ContactKey {
     }
 }
 
-impl Ingest {
+impl IngestHealth {
     /// Records that a message could not be stored. `is_of_the_database` is false if one locked row may be the cause.
     pub fn failed(&self, contact: ContactKey, is_of_the_database: bool) {
         let mut failing = self.failing();
@@ -177,7 +177,7 @@ pub async fn check(storage: &Storage) -> Result<(), NotReady> {
 /// needs. If a session holds a table that only some messages need, such as `attachment`, the ingest of those messages
 /// fails.
 async fn writable(storage: &Storage) -> Result<(), NotReady> {
-    if storage.ingest.fails() {
+    if storage.ingest_health.fails() {
         return Err(NotReady::Blocked(
             "the last inbound messages could not be stored; the log has the reason".to_owned(),
         ));
@@ -320,7 +320,7 @@ mod tests {
 
     #[test]
     fn ingest_fails_when_the_messages_of_two_contacts_fail_or_the_database_is_the_cause() {
-        let ingest = Ingest::default();
+        let ingest = IngestHealth::default();
         let pair = |contact: &str| ContactKey::of(Uuid::nil(), "+14155550199", contact);
         for _ in 0..9 {
             ingest.failed(pair("+14155550101"), false);

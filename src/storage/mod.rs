@@ -44,6 +44,7 @@ use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
 use batcher::{Batcher, Waiter};
+use health::IngestHealth;
 use notifier::Notifier;
 
 /// A handle on the database: a pool, the batches that share commits, and the notifier of workers.
@@ -55,7 +56,7 @@ pub struct Storage {
     pool: PgPool,
     notifier: Arc<Notifier>,
     intake: Batcher<ingest::InboundMessage, ingest::Ingested>,
-    ingest: health::Ingest,
+    ingest_health: IngestHealth,
     turns: Batcher<turn::Settlement, turn::Settled>,
     deliveries: Batcher<delivery::Settlement, delivery::Settled>,
 }
@@ -65,7 +66,7 @@ impl Storage {
     pub fn open(url: &str, max_connections: u32, notifier: Arc<Notifier>) -> Result<Self, sqlx::Error> {
         let pool = database::pool(url, max_connections)?;
         Ok(Self {
-            ingest: health::Ingest::default(),
+            ingest_health: IngestHealth::default(),
             intake: Batcher::start(pool.clone(), Waiter::Carrier, |connection, messages| {
                 Box::pin(ingest::flush(connection, messages))
             }),
@@ -83,6 +84,11 @@ impl Storage {
     /// The notifier of this process.
     pub fn notifier(&self) -> &Arc<Notifier> {
         &self.notifier
+    }
+
+    /// Where the results of ingests are recorded, for `/readyz`.
+    pub const fn ingest_health(&self) -> &IngestHealth {
+        &self.ingest_health
     }
 
     /// A connection of the pool, for one statement or a few. It goes back to the pool when it is dropped. Whoever holds

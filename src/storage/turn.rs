@@ -1,6 +1,5 @@
 //! Turns: claimed with a lease and a token, renewed while the agent thinks, settled all or nothing.
 
-mod effects;
 mod settle;
 mod settlement;
 

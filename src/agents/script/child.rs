@@ -1,22 +1,23 @@
-//! A runner as seen by the process that started it: sends requests within limits, and says why a request got no answer.
+//! A runner as seen by the process that starts it: starts it, sends requests within limits, and says why a request got no answer.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::pin::pin;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Once, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 use nix::time::ClockId;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::oneshot;
 
 use super::interpret::{MOST_TIME, MOST_TIME_OF_TOP_LEVEL, over_time};
 use super::memory::{OVER_MEMORY, OVER_STACK};
-use super::protocol::{MOST_ANSWER, Request, Response, RunRequest};
-use super::runner::{COMMAND, QUICK, QUICK_TO_READ, Ran, Run, Source, Stop};
-use super::slots::Meter;
-use super::spawn::spawn;
+use super::process::COMMAND;
+use super::protocol::{MOST_ANSWER, Ran, Request, Response, Run, RunRequest, Source, Stop};
+use super::slots::{Meter, QUICK, QUICK_TO_READ};
 use crate::agents::{AgentError, Answer};
 
 /// How many scripts a runner keeps compiled.
@@ -241,6 +242,51 @@ impl Runner {
         self.is_over = is_last;
         Ok(response)
     }
+}
+
+/// A process to be started.
+struct Order {
+    command: Command,
+    runtime: tokio::runtime::Handle,
+    started: oneshot::Sender<std::io::Result<Child>>,
+}
+
+/// Starts a process with pipes for its input and output, an empty environment, and a process group of its own.
+///
+/// A thread that lives as long as this process starts it, because the kernel ends a runner when the thread that started
+/// it ends.
+async fn spawn(mut command: Command) -> std::io::Result<Child> {
+    static ORDERS: OnceLock<mpsc::Sender<Order>> = OnceLock::new();
+    command
+        .env_clear()
+        // Large blocks go back to the system as soon as they are free, so that resident memory stays near the memory in
+        // use.
+        .env("_RJEM_MALLOC_CONF", "narenas:1,oversize_threshold:1048576")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        // Ctrl-C is for this process, which ends its runners when their work is done.
+        .process_group(0)
+        .kill_on_drop(true);
+    let orders = ORDERS.get_or_init(|| {
+        let (orders, ordered) = mpsc::channel::<Order>();
+        // If the thread can't be started, each order is refused below, because nothing receives it.
+        let _ = std::thread::Builder::new().name("runners".to_owned()).spawn(move || {
+            for Order { mut command, runtime, started } in ordered {
+                let _entered = runtime.enter();
+                // A runtime that is shutting down panics here. The thread must go on for other callers.
+                let spawning = std::panic::AssertUnwindSafe(|| command.spawn());
+                let spawned = std::panic::catch_unwind(spawning);
+                let _ = started.send(spawned.unwrap_or_else(|_| Err(std::io::Error::other("the process is stopping"))));
+            }
+        });
+        orders
+    });
+    let (started, starting) = oneshot::channel();
+    let refused = || std::io::Error::other("there is no thread that starts processes");
+    let runtime = tokio::runtime::Handle::current();
+    orders.send(Order { command, runtime, started }).map_err(|_| refused())?;
+    starting.await.map_err(|_| refused())?
 }
 
 /// The CPU time used since `began`, or without a CPU clock the time that passed.

@@ -15,11 +15,11 @@ pub mod runner;
 pub mod sandbox;
 mod slots;
 mod slowness;
-mod spawn;
 
 use super::{Agent, AgentError, AgentFuture, Answer, Conversation, TurnInput};
+use protocol::{Run, Source};
 use queue::Queue;
-use runner::{Run, Runners, Source};
+use runner::Runners;
 pub use slots::Headroom;
 use uuid::Uuid;
 

@@ -15,6 +15,8 @@ use super::{memory, sandbox};
 use crate::agents::AgentError;
 use crate::domain::bounds;
 
+/// The command that starts a runner.
+pub const COMMAND: &str = "run-scripts";
 /// The address space of a runner: a second limit, far above what the allocator allows.
 const MOST_ADDRESSES: u64 = 1 << 30;
 /// How long an answer may wait for the answers of other runs.

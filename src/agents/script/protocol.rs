@@ -1,7 +1,11 @@
-//! Defines the messages between a process and its script runners. Each is one line of JSON.
+//! Defines the messages between a process and its script runners, each one line of JSON; and for that process, what it
+//! runs and what becomes of it.
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use super::check::Fault;
 use crate::agents::{AgentError, Answer, Conversation};
@@ -58,4 +62,51 @@ pub(super) enum Response {
     Failed(AgentError),
     /// An answer after which the runner ends. The next script gets a new runner.
     Last(Box<Response>),
+}
+
+/// A run of a script: `reply` with texts, or `start` without.
+pub struct Run {
+    pub conversation: Conversation,
+    pub texts: Option<Vec<String>>,
+}
+
+/// A script and its project.
+pub(super) struct Source {
+    pub(super) project: Uuid,
+    /// Identifies the script in a runner.
+    pub(super) key: String,
+    pub(super) text: String,
+}
+
+/// Why runs have no answer.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// No run can have an answer.
+    All(AgentError),
+    /// The script can't be compiled.
+    Unreadable(AgentError),
+    /// One of the runs took the runner down. If there was only one run, it did.
+    One(AgentError),
+    /// The runner ended for an unknown reason. The runs are to be retried.
+    Again(String),
+    /// The runner ended as planned before these runs. They are to be retried.
+    Over,
+    /// The runs take longer than a quick slot allows, and no slow slot was free.
+    Slow,
+}
+
+/// The outcome of runs of a script.
+#[derive(Default)]
+pub(super) struct Ran {
+    /// The answers in order, each with the CPU time that its run used.
+    pub(super) answers: Vec<(Result<Answer, AgentError>, Duration)>,
+    /// What stopped the other runs.
+    pub(super) stop: Option<Stop>,
+    /// The functions of the script and the time to compile it, if it was compiled for these runs.
+    pub(super) functions: Option<DefinedFunctions>,
+    pub(super) reading: Duration,
+    /// Whether the runs were stopped while the script was being compiled.
+    pub(super) is_unread: bool,
+    /// The CPU time of all runs together.
+    pub(super) used: Duration,
 }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::protocol::DefinedFunctions;
-use super::runner::{Ran, Run, Runners, Source, Stop, too_many_ended};
+use super::protocol::{DefinedFunctions, Ran, Run, Source, Stop};
+use super::runner::{Runners, too_many_ended};
 use super::slots::{Headroom, Pace, QueuePermit, at};
 use super::slowness::Slowness;
 use crate::agents::{AgentError, Answer};

@@ -14,69 +14,14 @@ use uuid::Uuid;
 
 use super::check::Fault;
 use super::child::{Bound, Broken, FILL, READ, Runner, allow, lower_priority, other_answer};
-pub use super::protocol::DefinedFunctions;
-use super::protocol::{Request, Response};
-use super::slots::{Meter, Pace, Slot, Slots};
-use crate::agents::{AgentError, Answer, Conversation};
+use super::protocol::{Ran, Request, Response, Run, Source, Stop};
+use super::slots::{Meter, Pace, QUICK, Slot, Slots};
+use crate::agents::AgentError;
 
-/// The command that starts a runner.
-pub const COMMAND: &str = "run-scripts";
-/// The CPU time after which a run, or a batch of runs, must leave its quick slot. A debug build takes ten times as long
-/// for the same work.
-pub(super) const QUICK: Duration = Duration::from_millis(if cfg!(debug_assertions) { 250 } else { 25 });
-/// The same for compiling a script, which a runner does once.
-pub(super) const QUICK_TO_READ: Duration = Duration::from_millis(if cfg!(debug_assertions) { 1_000 } else { 100 });
 /// How often a request is retried that failed through no fault of the script.
 const MOST_TRIES: usize = 3;
 /// How long a check waits for a runner.
 const MOST_WAIT: Duration = Duration::from_secs(20);
-
-/// A run of a script: `reply` with texts, or `start` without.
-pub struct Run {
-    pub conversation: Conversation,
-    pub texts: Option<Vec<String>>,
-}
-
-/// A script and its project.
-pub(super) struct Source {
-    pub(super) project: Uuid,
-    /// Identifies the script in a runner.
-    pub(super) key: String,
-    pub(super) text: String,
-}
-
-/// Why runs have no answer.
-#[derive(Debug)]
-pub(super) enum Stop {
-    /// No run can have an answer.
-    All(AgentError),
-    /// The script can't be compiled.
-    Unreadable(AgentError),
-    /// One of the runs took the runner down. If there was only one run, it did.
-    One(AgentError),
-    /// The runner ended for an unknown reason. The runs are to be retried.
-    Again(String),
-    /// The runner ended as planned before these runs. They are to be retried.
-    Over,
-    /// The runs take longer than a quick slot allows, and no slow slot was free.
-    Slow,
-}
-
-/// The outcome of runs of a script.
-#[derive(Default)]
-pub(super) struct Ran {
-    /// The answers in order, each with the CPU time that its run used.
-    pub(super) answers: Vec<(Result<Answer, AgentError>, Duration)>,
-    /// What stopped the other runs.
-    pub(super) stop: Option<Stop>,
-    /// The functions of the script and the time to compile it, if it was compiled for these runs.
-    pub(super) functions: Option<DefinedFunctions>,
-    pub(super) reading: Duration,
-    /// Whether the runs were stopped while the script was being compiled.
-    pub(super) is_unread: bool,
-    /// The CPU time of all runs together.
-    pub(super) used: Duration,
-}
 
 /// The runners of this process. Cheap to clone; all clones share them.
 #[derive(Clone)]

@@ -20,10 +20,16 @@ const NOTHING: f64 = 0.001;
 /// A project that used less CPU time than this, in seconds, is light, whatever other projects used.
 const LIGHT: f64 = 0.25;
 
+/// The CPU time after which a run, or a batch of runs, must leave its quick slot. A debug build takes ten times as long
+/// for the same work.
+pub(super) const QUICK: Duration = Duration::from_millis(if cfg!(debug_assertions) { 250 } else { 25 });
+/// The same for compiling a script, which a runner does once.
+pub(super) const QUICK_TO_READ: Duration = Duration::from_millis(if cfg!(debug_assertions) { 1_000 } else { 100 });
+
 /// A kind of slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pace {
-    /// For short runs: nearly always a slot becomes free within [`super::runner::QUICK`].
+    /// For short runs: nearly always a slot becomes free within [`QUICK`].
     Quick,
     /// For all other runs. While several of them run, they have a low priority.
     Slow,

@@ -3,8 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::runner::{QUICK, QUICK_TO_READ};
-use super::slots::Pace;
+use super::slots::{Pace, QUICK, QUICK_TO_READ};
 
 /// The most runs that go to a runner together.
 const MOST_TOGETHER: usize = 16;

@@ -8,7 +8,7 @@ use reqwest::header::{HeaderMap, HeaderValue};
 use super::client::ApiError;
 use super::form::Form;
 use super::services::ServiceCache;
-use super::{Twilio, signature, twiml, webhooks};
+use super::{Twilio, signature, webhooks};
 use crate::carriers::error::{CarrierError, CarrierErrorKind, CredentialsError};
 use crate::carriers::media::{FetchedMedia, MediaError};
 use crate::carriers::message::{
@@ -60,7 +60,7 @@ impl Carrier for Twilio {
     }
 
     fn acknowledgement(&self) -> Acknowledgement {
-        twiml::EMPTY
+        webhooks::EMPTY
     }
 
     fn sign_empty(&self, account: &CarrierAccount, url: &str) -> HeaderMap {

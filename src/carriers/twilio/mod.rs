@@ -14,7 +14,6 @@ pub mod registration;
 pub mod send;
 pub mod services;
 pub mod signature;
-mod twiml;
 pub mod webhooks;
 
 pub use client::Client;

@@ -1,4 +1,4 @@
-//! Twilio's webhook forms in our words: an inbound message, a status report.
+//! Twilio's webhook forms in our words, an inbound message or a status report, and the document that answers them.
 //!
 //! Parameters: <https://www.twilio.com/docs/messaging/guides/webhook-request> and
 //! <https://www.twilio.com/docs/messaging/guides/outbound-message-status-in-status-callbacks>.
@@ -6,8 +6,14 @@
 use super::error_codes;
 use super::form::Form;
 use crate::carriers::message::{CarrierKeyword, InboundMedia, InboundMessage, StatusNotice, StatusReport};
+use crate::carriers::webhook::Acknowledgement;
 use crate::domain::delivery::DeliveryStatus;
 use crate::domain::message::RejectReason;
+
+/// An empty document of TwiML (<https://www.twilio.com/docs/messaging/twiml>): the webhook was received, and there is
+/// nothing to say here. Twilio would text an answer of text/plain to the person, and it does not understand status 429.
+pub(super) const EMPTY: Acknowledgement =
+    Acknowledgement { content_type: "text/xml; charset=utf-8", body: "<Response/>" };
 
 /// The most attachments that a message has. We read no more, whatever NumMedia says.
 const MOST_MEDIA: usize = 10;

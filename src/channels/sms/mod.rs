@@ -1,13 +1,16 @@
 //! Text messages: they cost segments, leave by a carrier in parts, and know consent keywords.
 
-pub mod inbound;
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
+use crate::carriers::message::{self, CarrierKeyword, InboundMedia};
 use crate::channels::{Channel, Prepared};
 use crate::domain::agent::AgentSettings;
 use crate::domain::channel::Capabilities;
 use crate::domain::consent::Keyword;
 use crate::domain::segments;
 use crate::domain::session::Channel as Kind;
+use crate::storage::ingest::{Attachment, InboundMessage};
 
 /// What text messages can do.
 pub const CAPABILITIES: Capabilities = Capabilities {
@@ -52,4 +55,31 @@ fn shortened(settings: &AgentSettings, text: String) -> String {
         tracing::warn!(most, bytes = before, "the agent's text costs too much; it is cut (max_segments)");
     }
     short
+}
+
+/// A carrier's message to a project as an inbound message of this channel, with the request that it came in. `sent_at`
+/// is set for one that was backfilled.
+pub fn inbound_of_carrier(
+    project_id: Uuid,
+    received: message::InboundMessage,
+    form: Vec<u8>,
+    sent_at: Option<DateTime<Utc>>,
+) -> InboundMessage {
+    // What the carrier took it for counts more than the text.
+    let keyword = match received.keyword {
+        Some(CarrierKeyword::Stop) => Some(Keyword::Stop),
+        Some(CarrierKeyword::Start) => Some(Keyword::Start),
+        Some(CarrierKeyword::Help) => Some(Keyword::Help),
+        None => Sms.keyword(&received.body),
+    };
+    let attachment = |media: InboundMedia| Attachment::at(media.url, Some(media.content_type));
+    InboundMessage {
+        carrier_sid: received.carrier_id,
+        media: received.media.into_iter().map(attachment).collect(),
+        form,
+        reject_reason: received.reject_reason,
+        keyword,
+        sent_at,
+        ..InboundMessage::of(Sms.facts(), project_id, received.from, received.to, received.body)
+    }
 }

@@ -7,8 +7,7 @@ pub mod local_queue;
 mod narrowing;
 pub(crate) mod next_due;
 mod queue;
-mod registry;
 mod search;
 
-pub use registry::RuntimeError;
-pub(crate) use registry::{GRACE, Runtime};
+pub use queue::RuntimeError;
+pub(crate) use queue::{GRACE, Runtime};

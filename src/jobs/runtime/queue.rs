@@ -1,4 +1,5 @@
-//! A backend of apalis over the rows of one kind of job: it claims due rows for free slots and hands them out.
+//! Builds and runs the workers of a process, one per kind of job, over a backend of apalis. The backend claims due rows
+//! for free slots and hands them out.
 //!
 //! It never ends its worker because the database is unavailable, and never claims more than there are free slots.
 
@@ -9,10 +10,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use apalis::layers::WorkerBuilderExt;
 use apalis_core::backend::finalize::Ephemeral;
 use apalis_core::backend::{Backend, BackendConfig};
+use apalis_core::error::BoxDynError;
+use apalis_core::monitor::{Monitor, MonitorError};
 use apalis_core::task::Task;
 use apalis_core::task::builder::TaskBuilder;
+use apalis_core::worker::builder::WorkerBuilder;
 use apalis_core::worker::context::WorkerContext;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +30,10 @@ use crate::jobs::runtime::narrowing::Narrowing;
 use crate::storage::claim_limits::{ClaimLimits, Quotas};
 use crate::storage::database;
 
+/// How long running deliveries may go on after the signal to stop. A call to the carrier ends by itself within 15 seconds.
+/// Turns end earlier, because another worker can run them again.
+pub const GRACE: Duration = Duration::from_secs(20);
+
 /// The shortest time until a job is due: another process holds a job that is due and could not be claimed.
 const SHORTEST_WAIT: Duration = Duration::from_millis(20);
 
@@ -36,8 +45,66 @@ const BATCH_WAIT: Duration = Duration::from_millis(10);
 /// The pause after a claim that failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
+/// Why workers ended before they were told to stop.
+pub type RuntimeError = MonitorError;
+
+/// The workers of a process.
+pub struct Runtime {
+    monitor: Monitor,
+    /// Tells the names of this process's workers from those of others.
+    process: Uuid,
+    poll_interval: Duration,
+}
+
+impl Runtime {
+    /// Workers that look for jobs at least once per interval.
+    pub fn new(poll_interval: Duration) -> Self {
+        let monitor = Monitor::new()
+            // Without its worker, the process would run on and leave the jobs of a kind undone.
+            .should_restart(|worker, error| {
+                tracing::error!(worker = worker.name(), %error, "a worker ended; it is started again");
+                true
+            })
+            .shutdown_timeout(GRACE);
+        Self { monitor, process: Uuid::now_v7(), poll_interval }
+    }
+
+    /// Adds the worker of a kind of job.
+    pub fn register<J: Job>(self, queue: &LocalQueue<J>) -> Self {
+        queue.job().start();
+        let (queue, process, poll_interval) = (queue.clone(), self.process, self.poll_interval);
+        let monitor = self.monitor.register(move |restart| {
+            let jobs = queue.clone();
+            WorkerBuilder::new(format!("{}-{process}-{restart}", J::KIND))
+                .backend(PgJobQueue::new(queue.clone(), poll_interval))
+                .concurrency(queue.job().concurrency())
+                .catch_panic()
+                .build(move |leased: Leased<J::Claim>| {
+                    let jobs = jobs.clone();
+                    async move {
+                        let (claim, _held) = leased.into_parts();
+                        // On the heap: it is some kilobytes, and apalis moves it through each of its layers.
+                        Box::pin(jobs.job().run(claim)).await;
+                        Ok::<(), BoxDynError>(())
+                    }
+                })
+        });
+        Self { monitor, ..self }
+    }
+
+    /// Runs the workers until `stop`. Then running jobs may end, and jobs that were not begun are given back.
+    pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), RuntimeError> {
+        self.monitor
+            .run_with_signal(async move {
+                stop.await;
+                Ok(())
+            })
+            .await
+    }
+}
+
 /// The backend of one worker.
-pub(super) struct PgJobQueue<J: Job> {
+struct PgJobQueue<J: Job> {
     queue: LocalQueue<J>,
     /// Claims jobs until `closing` is cancelled. `None` when it has ended.
     claimer: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
@@ -46,7 +113,7 @@ pub(super) struct PgJobQueue<J: Job> {
 
 impl<J: Job> PgJobQueue<J> {
     /// Fills a queue with due jobs. Looks for them at least once per `poll_interval`.
-    pub(super) fn new(queue: LocalQueue<J>, poll_interval: Duration) -> Self {
+    fn new(queue: LocalQueue<J>, poll_interval: Duration) -> Self {
         queue.open();
         let closing = CancellationToken::new();
         let claimer = Claimer { queue: queue.clone(), narrowing: Narrowing::default(), poll_interval };

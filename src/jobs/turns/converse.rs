@@ -1,17 +1,26 @@
 //! Runs the agent: `start` in a new session, and `reply` for the messages that wait. It only plans the outcome; the
 //! caller stores it.
 
+use secrecy::SecretString;
 use serde_json::Value;
 
-use crate::agents::{Agent, AgentError, Answer, OutboundRequest};
+use crate::agents::{
+    Agent, AgentError, Answer, Conversation, HistoryEntry, LogLine, OutboundRequest, TurnInput, UserMessage,
+};
 use crate::domain::agent::{AgentSettings, FirstMessage};
 use crate::domain::bounds;
-use crate::domain::message::MessageKind;
+use crate::domain::message::{Direction, MessageKind};
 use crate::domain::session::{CloseReason, SessionOrigin};
-use crate::jobs::turns::agent_log::write_log;
-use crate::jobs::turns::input::{TurnContext, conversation, turn_input};
 use crate::jobs::turns::messages::Allowance;
-use crate::storage::turn::{Claim, Settlement};
+use crate::storage::turn::{Claim, Settlement, WaitingMessage};
+
+/// What an agent is told in a turn that is not in its claim.
+pub(crate) struct TurnContext {
+    /// Where it runs: `sandbox`, `live` or `dev`.
+    pub(crate) env: &'static str,
+    /// What signs its requests, the newest first.
+    pub(crate) signing_secrets: Vec<SecretString>,
+}
 
 /// Runs `start`, `reply` or both, by the `first_message` of the version. In a session that an outbound message opened,
 /// that message is the greeting.
@@ -70,6 +79,48 @@ pub(crate) async fn converse(
     Ok((if hangup { settlement.close(CloseReason::AgentEnded) } else { settlement }, sends))
 }
 
+/// The conversation of a claimed turn, as its agent sees it in `env`.
+fn conversation(claim: &Claim, env: &'static str) -> Conversation {
+    Conversation {
+        id: claim.session_id.to_string(),
+        channel_type: claim.channel.to_string(),
+        caller_number: claim.contact.clone(),
+        callee_number: claim.address.clone(),
+        env: env.to_owned(),
+        language: claim.language.clone(),
+        state: claim.state.0.clone(),
+        history: claim
+            .history
+            .iter()
+            .map(|message| HistoryEntry {
+                role: match message.direction {
+                    Direction::Inbound => "user".to_owned(),
+                    Direction::Outbound => "agent".to_owned(),
+                },
+                text: message.text.clone(),
+                at: message.at,
+            })
+            .collect(),
+        media: claim.waiting.iter().flat_map(|message| message.media.as_array().cloned().unwrap_or_default()).collect(),
+    }
+}
+
+/// The messages that a claimed turn gives its agent.
+fn turn_input(claim: &Claim, signing_secrets: Vec<SecretString>) -> TurnInput {
+    let user_message = |message: &WaitingMessage| UserMessage {
+        id: message.id.to_string(),
+        text: message.text.clone(),
+        media: message.media.clone(),
+    };
+    TurnInput {
+        turn_id: claim.turn_id.to_string(),
+        attempt: claim.attempt,
+        at: claim.claimed_at,
+        messages: claim.waiting.iter().map(user_message).collect(),
+        signing_secrets,
+    }
+}
+
 /// The texts of `start`, or else `conv.state.greet_message`, or else the greeting of the version.
 fn greeting(started: &Answer, settings: &AgentSettings) -> Vec<String> {
     if !started.texts.is_empty() {
@@ -77,4 +128,47 @@ fn greeting(started: &Answer, settings: &AgentSettings) -> Vec<String> {
     }
     let from_state = started.state.get("greet_message").and_then(Value::as_str).map(str::to_owned);
     from_state.or_else(|| settings.greeting.clone()).filter(|text| !text.trim().is_empty()).into_iter().collect()
+}
+
+/// Writes the log lines of an agent to the log of textback, in the span of their turn and with their levels. `left` is how many bytes the turn may still log; the lines that do not
+/// fit are left out.
+fn write_log(lines: &[LogLine], left: &mut usize) {
+    for (n, LogLine { level, text, fields }) in lines.iter().enumerate() {
+        let text = bounds::text(text, bounds::LOG_LINE_BYTES / 2);
+        let printed = Value::from(fields.clone()).to_string();
+        let fields = bounds::text(&printed, bounds::LOG_LINE_BYTES / 2);
+        let Some(after) = left.checked_sub(text.len() + fields.len()) else {
+            *left = 0;
+            let lines = lines.len() - n;
+            tracing::warn!(target: "textback::agents", lines, "the agent logs too much in one turn; the rest is left out");
+            return;
+        };
+        *left = after;
+        match level.as_str() {
+            "error" => tracing::error!(target: "textback::agents", %fields, "{text}"),
+            "warning" => tracing::warn!(target: "textback::agents", %fields, "{text}"),
+            _ => tracing::info!(target: "textback::agents", %fields, "{text}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Map;
+
+    use super::*;
+
+    fn lines(count: usize, bytes: usize) -> Vec<LogLine> {
+        let line = LogLine { level: "info".to_owned(), text: "x".repeat(bytes), fields: Map::new() };
+        vec![line; count]
+    }
+
+    #[test]
+    fn the_log_lines_of_a_turn_share_one_limit() {
+        let mut left = bounds::TURN_LOG_BYTES;
+        write_log(&lines(3, 100), &mut left);
+        assert_eq!(left, bounds::TURN_LOG_BYTES - 3 * 102, "a text and no fields");
+        write_log(&lines(100, 100_000), &mut left);
+        assert_eq!(left, 0, "the rest is left out");
+    }
 }

@@ -1,12 +1,12 @@
 //! Plans the messages of a turn: the channel makes messages of the texts of the agent, and the agent version limits their
 //! number. The settlement stores them.
 
-use crate::agents::countries_of;
 use crate::channels::Channel;
 use crate::domain::agent::AgentSettings;
 use crate::domain::channel::Capabilities;
 use crate::domain::delivery::RefusalReason;
 use crate::domain::message::MessageKind;
+use crate::domain::phone_number;
 use crate::storage::database;
 use crate::storage::new_id;
 use crate::storage::turn::{PlannedSend, Settlement};
@@ -59,7 +59,7 @@ impl<'a> Allowance<'a> {
 
     /// Plans a message outside the answer, or stores that the turn may not send it.
     pub(crate) fn send(&mut self, settlement: Settlement, to: String, from: Option<String>, body: &str) -> Settlement {
-        let countries = countries_of(&to);
+        let countries = phone_number::countries(&to);
         let refused = match self.left.checked_sub(1) {
             Some(left) => {
                 self.left = left;

@@ -5,7 +5,6 @@ mod load;
 mod store;
 
 use std::collections::HashSet;
-use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -19,7 +18,6 @@ use crate::domain::ingest::Inbound;
 use crate::domain::job::JobKind;
 use crate::domain::message::{RejectReason, SkipReason};
 use crate::storage::batcher::BatchError;
-use crate::storage::health::ContactKey;
 use crate::storage::turn::Claim;
 use crate::storage::{Storage, new_id};
 
@@ -149,15 +147,6 @@ pub struct Ingested {
     pub claim: Option<Box<Claim>>,
 }
 
-/// Why a message was not stored.
-#[derive(Debug, thiserror::Error)]
-pub enum NotIngested {
-    #[error("the database did not store it in time")]
-    TooLate,
-    #[error(transparent)]
-    Refused(BatchError),
-}
-
 /// Stores a message. When this returns, it is committed. The caller must run the turn that was claimed for it.
 pub async fn store(storage: &Storage, message: InboundMessage) -> Result<Ingested, BatchError> {
     let ingested = storage.intake.submit(message).await?;
@@ -168,37 +157,6 @@ pub async fn store(storage: &Storage, message: InboundMessage) -> Result<Ingeste
         _ => {}
     }
     Ok(ingested)
-}
-
-/// Tells the contact of a message for [`wait`].
-pub fn contact_key(message: &InboundMessage) -> ContactKey {
-    ContactKey::of(message.project_id, &message.to, &message.from)
-}
-
-/// Waits until a message is stored, until `deadline` at most, and records for `/readyz` whether it was.
-pub async fn wait(
-    storage: &Storage,
-    contact: ContactKey,
-    deadline: Instant,
-    storing: impl Future<Output = Result<IngestOutcome, BatchError>>,
-) -> Result<IngestOutcome, NotIngested> {
-    // A client that goes away drops this future, and nothing is counted, because that says nothing about the database.
-    match tokio::time::timeout_at(deadline.into(), storing).await {
-        Ok(Ok(outcome)) => {
-            storage.ingest.succeeded();
-            Ok(outcome)
-        }
-        Ok(Err(error)) => {
-            if error.is_of_the_database() {
-                storage.ingest.failed(contact, !error.may_be_of_a_row());
-            }
-            Err(NotIngested::Refused(error))
-        }
-        Err(_) => {
-            storage.ingest.failed(contact, false);
-            Err(NotIngested::TooLate)
-        }
-    }
 }
 
 /// Those of the carrier's message ids that are not recorded yet.

@@ -1,6 +1,7 @@
 //! Settles turns. One transaction locks and loads the facts of a batch, lets the domain decide, and writes the
 //! decisions.
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 use sqlx::types::Json;
 use sqlx::{Connection, PgConnection};
@@ -12,14 +13,14 @@ use crate::domain::message::MessageKind;
 use crate::domain::message_plan::{LimitReached, MessagePlan};
 use crate::domain::number::SendPolicy;
 use crate::domain::segments::Encoding;
+use crate::domain::session::CloseReason;
 use crate::domain::turn_settlement::{Decision, Facts, Next, Store, decide, must_count};
 use crate::failpoint;
 use crate::storage::batcher::BatchError;
 use crate::storage::composite::composite;
 use crate::storage::passes::{at_ordinal, items_at, passes, put_at};
-use crate::storage::turn::effects::follow;
-use crate::storage::turn::settlement::Settlement;
-use crate::storage::{Storage, delivery};
+use crate::storage::turn::settlement::{PlannedSend, Settlement};
+use crate::storage::{Storage, delivery, new_id};
 
 /// Whether a settlement was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,17 +57,17 @@ pub async fn settle(storage: &Storage, settlement: Settlement) -> Result<Settled
 
 /// The facts of a turn that is still claimed under its token.
 #[derive(Debug, Clone)]
-pub(super) struct Loaded {
-    pub(super) project_id: Uuid,
-    pub(super) handled_seq: i64,
-    pub(super) facts: Facts,
+struct Loaded {
+    project_id: Uuid,
+    handled_seq: i64,
+    facts: Facts,
 }
 
 /// A turn whose settlement is written, and how.
-pub(super) struct Decided<'a> {
-    pub(super) settlement: &'a Settlement,
-    pub(super) loaded: &'a Loaded,
-    pub(super) store: Store,
+struct Decided<'a> {
+    settlement: &'a Settlement,
+    loaded: &'a Loaded,
+    store: Store,
 }
 
 /// Settles a batch of turns in one transaction.
@@ -324,5 +325,100 @@ async fn store(connection: &mut PgConnection, decided: &[Decided<'_>]) -> Result
         .bind(messages)
         .execute(connection)
         .await?;
+    Ok(())
+}
+
+/// Writes the further effects of turns, which are rare. Each has a statement of its own that runs only if a turn has the
+/// effect.
+async fn follow(connection: &mut PgConnection, decided: &[Decided<'_>]) -> Result<(), sqlx::Error> {
+    skip_messages(connection, decided).await?;
+    store_sends(connection, decided).await?;
+    expedite_inactivity(connection, decided).await?;
+    close_sessions(connection, decided).await?;
+    enqueue_next(connection, decided).await
+}
+
+async fn skip_messages(connection: &mut PgConnection, decided: &[Decided<'_>]) -> Result<(), sqlx::Error> {
+    for Decided { settlement, loaded, .. } in decided {
+        let Some(reason) = settlement.skip else { continue };
+        sqlx::query_file!(
+            "sql/queries/turn/skip_messages.sql",
+            settlement.session_id,
+            loaded.handled_seq,
+            settlement.seen_seq,
+            reason.as_str(),
+        )
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
+}
+
+/// A message that the agent sends outside its answer.
+#[derive(Serialize)]
+struct SendRow<'a> {
+    project_id: Uuid,
+    turn_id: Uuid,
+    number_id: Uuid,
+    #[serde(flatten)]
+    send: &'a PlannedSend,
+}
+
+async fn store_sends(connection: &mut PgConnection, decided: &[Decided<'_>]) -> Result<(), sqlx::Error> {
+    let mut sends = Vec::new();
+    for Decided { settlement, loaded, .. } in decided {
+        let (project_id, turn_id, number_id) = (loaded.project_id, settlement.turn_id, settlement.endpoint_id);
+        sends.extend(settlement.sends.iter().map(|send| SendRow { project_id, turn_id, number_id, send }));
+    }
+    if !sends.is_empty() {
+        sqlx::query_file!("sql/queries/turn/store_sends.sql", Json(sends) as _).execute(connection).await?;
+    }
+    Ok(())
+}
+
+async fn expedite_inactivity(connection: &mut PgConnection, decided: &[Decided<'_>]) -> Result<(), sqlx::Error> {
+    let late = decided.iter().filter(|turn| turn.store.expedites_inactivity);
+    let (sessions, seconds): (Vec<Uuid>, Vec<i32>) =
+        late.map(|turn| (turn.settlement.session_id, turn.loaded.facts.current_warn_after_seconds)).unzip();
+    if !sessions.is_empty() {
+        sqlx::query_file!("sql/queries/inactivity/bring_forward.sql", &sessions[..], &seconds[..])
+            .execute(connection)
+            .await?;
+    }
+    Ok(())
+}
+
+async fn close_sessions(connection: &mut PgConnection, decided: &[Decided<'_>]) -> Result<(), sqlx::Error> {
+    let closing = decided.iter().filter_map(|turn| Some((turn.settlement.session_id, turn.settlement.close?)));
+    let (sessions, reasons): (Vec<Uuid>, Vec<CloseReason>) = closing.unzip();
+    if !sessions.is_empty() {
+        sqlx::query_file!("sql/queries/session/close.sql", &sessions[..], &reasons[..] as &[CloseReason])
+            .execute(connection)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Enqueues turns for messages that came in while the agent ran, and opens the next session for those of a closed one.
+async fn enqueue_next(connection: &mut PgConnection, decided: &[Decided<'_>]) -> Result<(), sqlx::Error> {
+    let (mut turns, mut sessions) = (Vec::new(), Vec::new());
+    for Decided { settlement, store, .. } in decided {
+        match store.next {
+            Next::Nothing => {}
+            Next::Turn => {
+                turns.push(new_id());
+                sessions.push(settlement.session_id);
+            }
+            Next::Session => {
+                let Settlement { session_id, seen_seq, .. } = *settlement;
+                sqlx::query_file!("sql/queries/session/open_next.sql", session_id, seen_seq, new_id(), new_id())
+                    .execute(&mut *connection)
+                    .await?;
+            }
+        }
+    }
+    if !turns.is_empty() {
+        sqlx::query_file!("sql/queries/turn/enqueue.sql", &turns[..], &sessions[..]).execute(connection).await?;
+    }
     Ok(())
 }
