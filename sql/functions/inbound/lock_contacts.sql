@@ -17,8 +17,8 @@ declare
                 limit 1) endpoint on true
          order by m.ordinality);
 begin
-    -- The same as lock_contact, inline, because a call for each message cost 4 us.
-    perform pg_advisory_xact_lock(hashtextextended(contact.endpoint_id::text || ' ' || contact."from", 0))
+    -- Not lock_contact, because a call for each message cost 4 us.
+    perform pg_advisory_xact_lock(contact_lock_key(contact.endpoint_id, contact."from"))
        from (select endpoint.id as endpoint_id, m."from"
                from unnest(messages) with ordinality m
                join unnest(endpoints) with ordinality endpoint (id, ordinality) on endpoint.ordinality = m.ordinality

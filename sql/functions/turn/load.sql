@@ -16,7 +16,7 @@ begin
     -- by one (batcher.rs).
     perform set_config('lock_timeout', '1s', true);
     -- The same order as ingest.
-    perform pg_advisory_xact_lock(hashtextextended(of_turns.endpoint_id::text || ' ' || of_turns.contact, 0))
+    perform pg_advisory_xact_lock(contact_lock_key(of_turns.endpoint_id, of_turns.contact))
        from (select t.endpoint_id, t.contact from unnest(endpoints, contacts) as t (endpoint_id, contact)
               order by t.endpoint_id, t.contact) of_turns;
     return query
