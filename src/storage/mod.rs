@@ -24,6 +24,7 @@ pub mod number;
 pub mod outbound_limits;
 pub mod pagination;
 mod passes;
+mod planned_message;
 pub mod project;
 pub mod quarantine;
 mod reference_data;
