@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::consent::Keyword;
+use super::consent::{self, Keyword};
 use super::inactivity;
 use super::message::{MessageKind, RejectReason, SkipReason};
 use super::rate_limit::{self, ContactLimits, RecentMessages};
@@ -212,7 +212,8 @@ fn keyword(keyword: Option<Keyword>, opted_out: bool) -> Option<Keyword> {
 
 /// A keyword that backfill found says nothing about what the contact said after it.
 fn obey(keyword: Keyword, sent_at: Option<DateTime<Utc>>, facts: &Facts) -> KeywordEffect {
-    let is_outdated = sent_at.zip(facts.consent_at).is_some_and(|(sent_at, consent_at)| consent_at > sent_at);
+    let is_outdated =
+        sent_at.zip(facts.consent_at).is_some_and(|(sent_at, consent_at)| consent::is_outdated(sent_at, consent_at));
     match keyword {
         Keyword::Stop if !is_outdated => KeywordEffect::OptOut,
         Keyword::Start | Keyword::Yes if !is_outdated => KeywordEffect::OptIn,

@@ -16,7 +16,7 @@ use crate::storage::batcher::BatchError;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::passes::{at_ordinal, items_at, passes, put_at};
 use crate::storage::set_aside::{Claiming, read_claims};
-use crate::storage::{Storage, new_id, turn};
+use crate::storage::{Storage, consent, new_id, turn};
 
 /// A time by a clock that goes on while the process or the whole machine is suspended. It is used only to give up a
 /// claim that another worker may have by now.
@@ -186,28 +186,57 @@ pub struct Report {
     pub carrier_sid: String,
     pub status: DeliveryStatus,
     pub error_code: Option<i32>,
-    pub error_class: Option<String>,
+    pub error_class: Option<DeliveryErrorClass>,
 }
 
-/// Moves a delivery forward by a report of the carrier. The statement may fail with a deadlock, and the caller repeats
-/// it. If the delivery moved, the caller notifies the workers of deliveries.
+impl Report {
+    /// Whether it tells that the contact has opted out at the carrier.
+    fn is_opt_out(&self) -> bool {
+        self.status == DeliveryStatus::Failed && self.error_class == Some(DeliveryErrorClass::OptedOut)
+    }
+}
+
+/// Moves a delivery forward by a report of the carrier. It may be ended by a deadlock, and the caller repeats it. If the
+/// delivery moved, the caller notifies the workers of deliveries.
 pub async fn record(
     connection: &mut PgConnection,
     project_id: Uuid,
     report: &Report,
 ) -> Result<ReportOutcome, sqlx::Error> {
-    let recording = sqlx::query_file_scalar!(
+    let recording = async {
+        if !report.is_opt_out() {
+            return Ok(move_by(connection, project_id, report).await?.outcome);
+        }
+        let mut transaction = connection.begin().await?;
+        let recorded = move_by(&mut transaction, project_id, report).await?;
+        if let Some(moved) = recorded.moved {
+            consent::record_refusals(&mut transaction, &[moved]).await?;
+        }
+        transaction.commit().await?;
+        Ok(recorded.outcome)
+    };
+    failpoint::during("status.in_commit", recording).await
+}
+
+/// What a report changed.
+struct Recorded {
+    outcome: ReportOutcome,
+    moved: Option<Uuid>,
+}
+
+async fn move_by(connection: &mut PgConnection, project_id: Uuid, report: &Report) -> Result<Recorded, sqlx::Error> {
+    sqlx::query_file_as!(
+        Recorded,
         "sql/queries/delivery/record.sql",
         project_id,
         report.delivery_id,
         report.carrier_sid,
         report.status.as_str(),
         report.error_code,
-        report.error_class.as_deref(),
-        new_id(),
+        report.error_class.map(DeliveryErrorClass::as_str),
     )
-    .fetch_one(connection);
-    failpoint::during("status.in_commit", recording).await
+    .fetch_one(connection)
+    .await
 }
 
 /// Settles a batch of deliveries in one transaction.
@@ -313,10 +342,7 @@ async fn follow(connection: &mut PgConnection, decided: &[(&Settlement, Store)])
             .await?;
     }
     if !opted_out.is_empty() {
-        let consent_ids: Vec<Uuid> = opted_out.iter().map(|_| new_id()).collect();
-        sqlx::query_file!("sql/queries/delivery/record_opt_outs.sql", &consent_ids[..], &opted_out[..])
-            .execute(&mut *connection)
-            .await?;
+        consent::record_refusals(connection, &opted_out).await?;
     }
     Ok(())
 }
