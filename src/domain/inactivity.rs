@@ -3,7 +3,9 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::delivery::DeliveryStatus;
+use super::message::MessageKind;
 use super::message_plan::MessagePlan;
+use super::session::SessionStatus;
 
 /// A session whose inactivity job is due, as it is under the lock of its contact.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,6 +123,17 @@ pub fn next_look(facts: &Facts, plan: &MessagePlan) -> DateTime<Utc> {
     if plan.status().is_none_or(may_arrive) { facts.now + facts.grace } else { facts.now }
 }
 
+/// The messages of a session that are no longer true, by how it stands: a warning unless the session is warned, and a
+/// closing message once another session followed. They are withdrawn where they still wait.
+pub const fn outdated_messages(status: SessionStatus, is_followed: bool) -> &'static [MessageKind] {
+    match (status, is_followed) {
+        (SessionStatus::Warned, false) => &[],
+        (SessionStatus::Warned, true) => &[MessageKind::Closing],
+        (SessionStatus::Open | SessionStatus::Closed, false) => &[MessageKind::Warning],
+        (SessionStatus::Open | SessionStatus::Closed, true) => &[MessageKind::Warning, MessageKind::Closing],
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,6 +226,20 @@ mod tests {
             (MessagePlan::Suppress(full), at(100)),
         ] {
             assert_eq!(next_look(&session(100), &plan), expected, "{plan:?}");
+        }
+    }
+
+    #[test]
+    fn a_warning_is_true_while_its_session_is_warned_and_a_closing_until_another_session_follows() {
+        use MessageKind::{Closing, Warning};
+        use SessionStatus::{Closed, Open, Warned};
+        for (status, is_followed, expected) in [
+            (Warned, false, &[][..]),
+            (Open, false, &[Warning]),
+            (Closed, false, &[Warning]),
+            (Closed, true, &[Warning, Closing]),
+        ] {
+            assert_eq!(outdated_messages(status, is_followed), expected, "{status} {is_followed}");
         }
     }
 

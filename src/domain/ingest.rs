@@ -192,12 +192,14 @@ pub fn decide(inbound: &Inbound, facts: Option<&Facts>) -> Decision {
     })
 }
 
-/// A new session makes a warning and a closing message of the one before untrue. An answered message makes a warning of
-/// its own session untrue.
+/// The messages that become untrue: a new session follows the one before, and an answered message opens its own session
+/// again.
 fn withdraws(facts: &Facts, effect: &Effect) -> &'static [MessageKind] {
     match (facts.session, effect) {
-        (None, _) if facts.previous_session_id.is_some() => &[MessageKind::Warning, MessageKind::Closing],
-        (Some(Session { status: SessionStatus::Warned, .. }), Effect::Answer(_)) => &[MessageKind::Warning],
+        (None, _) if facts.previous_session_id.is_some() => inactivity::outdated_messages(SessionStatus::Closed, true),
+        (Some(Session { status: SessionStatus::Warned, .. }), Effect::Answer(_)) => {
+            inactivity::outdated_messages(SessionStatus::Open, false)
+        }
         (None | Some(_), Effect::Answer(_) | Effect::Skip(_) | Effect::Obey(_)) => &[],
     }
 }

@@ -10,7 +10,10 @@ use uuid::Uuid;
 use crate::domain::bounds;
 use crate::domain::delivery::{DeliveryErrorClass, DeliveryStatus, ReportOutcome};
 use crate::domain::delivery_settlement::{Decision, Effect, Facts, Outcome, Refusal, Store, decide};
+use crate::domain::inactivity;
 use crate::domain::job::JobKind;
+use crate::domain::message::MessageKind;
+use crate::domain::session::SessionStatus;
 use crate::failpoint;
 use crate::storage::batcher::BatchError;
 use crate::storage::claim_limits::ClaimLimits;
@@ -131,11 +134,39 @@ pub async fn claim(storage: &Storage, limits: ClaimLimits, lease_seconds: u32) -
     Ok(rows.into_iter().map(|row| row.into_claim(token, asked_at)).collect())
 }
 
-/// Releases claimed deliveries that were not sent. The attempt does not count.
+/// Releases claimed deliveries that were not sent. The attempt does not count. The caller commits.
 pub async fn give_back(connection: &mut PgConnection, claims: &[Claim]) -> Result<(), sqlx::Error> {
     let (ids, tokens): (Vec<Uuid>, Vec<Uuid>) = claims.iter().map(|claim| (claim.id, claim.token)).unzip();
-    sqlx::query_file!("sql/queries/delivery/give_back.sql", &ids[..], &tokens[..]).execute(connection).await?;
+    sqlx::query_file!("sql/queries/delivery/give_back.sql", &ids[..], &tokens[..]).execute(&mut *connection).await?;
+    withdraw_outdated(connection, &ids).await
+}
+
+/// Withdraws those of these deliveries, which were planned again, whose messages are no longer true. The caller holds the
+/// locks of their contacts.
+pub(super) async fn withdraw_outdated(connection: &mut PgConnection, planned: &[Uuid]) -> Result<(), sqlx::Error> {
+    let replanned = sqlx::query_file_as!(Replanned, "sql/queries/delivery/load_replanned.sql", planned)
+        .fetch_all(&mut *connection)
+        .await?;
+    let outdated: Vec<Uuid> =
+        replanned.iter().filter(|delivery| delivery.is_outdated()).map(|delivery| delivery.id).collect();
+    if !outdated.is_empty() {
+        sqlx::query_file!("sql/queries/delivery/withdraw.sql", &outdated[..]).execute(connection).await?;
+    }
     Ok(())
+}
+
+/// A delivery of a warning or a closing message that was planned again, with what decides whether that is still true.
+struct Replanned {
+    id: Uuid,
+    kind: MessageKind,
+    session_status: SessionStatus,
+    is_followed: bool,
+}
+
+impl Replanned {
+    fn is_outdated(&self) -> bool {
+        inactivity::outdated_messages(self.session_status, self.is_followed).contains(&self.kind)
+    }
 }
 
 /// The outcome of a claimed delivery.
@@ -334,7 +365,7 @@ async fn follow(connection: &mut PgConnection, decided: &[(&Settlement, Store)])
         }
     }
     if !planned.is_empty() {
-        sqlx::query_file!("sql/queries/delivery/withdraw_if_stale.sql", &planned[..]).execute(&mut *connection).await?;
+        withdraw_outdated(connection, &planned).await?;
     }
     if !failed.is_empty() {
         sqlx::query_file!("sql/queries/delivery/report_failures.sql", &failed[..], &codes[..] as &[Option<i32>])
