@@ -19,7 +19,7 @@ use crate::storage::batcher::BatchError;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::passes::{at_ordinal, items_at, passes, put_at};
 use crate::storage::set_aside::{Claiming, read_claims};
-use crate::storage::{Storage, consent, new_id, turn};
+use crate::storage::{Storage, consent, new_id, registration, turn};
 
 /// A time by a clock that goes on while the process or the whole machine is suspended. It is used only to give up a
 /// claim that another worker may have by now.
@@ -221,9 +221,9 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether it tells that the contact has opted out at the carrier.
-    fn is_opt_out(&self) -> bool {
-        self.status == DeliveryStatus::Failed && self.error_class == Some(DeliveryErrorClass::OptedOut)
+    /// The class of the error, if the message failed.
+    fn failure(&self) -> Option<DeliveryErrorClass> {
+        self.error_class.filter(|_| self.status == DeliveryStatus::Failed)
     }
 }
 
@@ -235,13 +235,18 @@ pub async fn record(
     report: &Report,
 ) -> Result<ReportOutcome, sqlx::Error> {
     let recording = async {
-        if !report.is_opt_out() {
+        let says_more = [DeliveryErrorClass::OptedOut, DeliveryErrorClass::Unregistered];
+        let Some(class) = report.failure().filter(|class| says_more.contains(class)) else {
             return Ok(move_by(connection, project_id, report).await?.outcome);
-        }
+        };
         let mut transaction = connection.begin().await?;
         let recorded = move_by(&mut transaction, project_id, report).await?;
-        if let Some(moved) = recorded.moved {
-            consent::record_refusals(&mut transaction, &[moved]).await?;
+        match recorded.moved {
+            Some(moved) if class == DeliveryErrorClass::OptedOut => {
+                consent::record_refusals(&mut transaction, &[moved]).await?;
+            }
+            Some(moved) => registration::record_refusal(&mut transaction, moved, report.error_code).await?,
+            None => {}
         }
         transaction.commit().await?;
         Ok(recorded.outcome)
@@ -350,14 +355,16 @@ async fn store(connection: &mut PgConnection, decided: &[(&Settlement, Store)]) 
 /// Writes the further effects of the decisions. They are rare, so each has a statement of its own that runs only if a
 /// delivery has the effect.
 async fn follow(connection: &mut PgConnection, decided: &[(&Settlement, Store)]) -> Result<(), sqlx::Error> {
-    let (mut planned, mut failed, mut codes, mut opted_out) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut planned, mut failed, mut opted_out, mut unregistered) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (settlement, store) in decided {
         match store.effect {
             Effect::Nothing => {}
             Effect::WithdrawIfStale => planned.push(settlement.id),
             Effect::ReportFailure | Effect::OptOut => {
                 failed.push(settlement.id);
-                codes.push(refusal(&settlement.outcome).and_then(|refusal| refusal.code));
+                let refusal = refusal(&settlement.outcome);
+                let refusal = refusal.filter(|refusal| refusal.class == DeliveryErrorClass::Unregistered);
+                unregistered.extend(refusal.map(|refusal| (settlement.id, refusal.code)));
             }
         }
         if store.effect == Effect::OptOut {
@@ -368,9 +375,10 @@ async fn follow(connection: &mut PgConnection, decided: &[(&Settlement, Store)])
         withdraw_outdated(connection, &planned).await?;
     }
     if !failed.is_empty() {
-        sqlx::query_file!("sql/queries/delivery/report_failures.sql", &failed[..], &codes[..] as &[Option<i32>])
-            .execute(&mut *connection)
-            .await?;
+        sqlx::query_file!("sql/queries/delivery/report_failures.sql", &failed[..]).execute(&mut *connection).await?;
+    }
+    for (delivery_id, code) in unregistered {
+        registration::record_refusal(connection, delivery_id, code).await?;
     }
     if !opted_out.is_empty() {
         consent::record_refusals(connection, &opted_out).await?;

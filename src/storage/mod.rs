@@ -28,6 +28,7 @@ mod planned_message;
 pub mod project;
 pub mod quarantine;
 mod reference_data;
+mod registration;
 pub mod scheduled_message;
 mod schema;
 pub mod sending;

@@ -1,6 +1,6 @@
 -- Moves a delivery forward by a status report of the carrier. Late and repeated reports change nothing. outcome: moved,
 -- unchanged, or unknown when no delivery of the project matches. moved: the delivery, if it moved. It takes the contact's
--- lock for an opt-out, which the caller records.
+-- lock for an opt-out, which the caller records, as it does a lack of registration.
 create or replace function record_delivery_status(
     of_project uuid, of_delivery uuid, of_carrier_sid text, to_status text, code integer, class text, out outcome text, out moved uuid
 ) language plpgsql
@@ -45,7 +45,6 @@ begin
      where id = locked.id;
     if to_status = 'failed' then
         perform expedite_inactivity(locked.id);
-        perform record_registration_error(locked.id, code);
     end if;
     outcome := 'moved';
     moved := locked.id;
