@@ -25,6 +25,9 @@ create table project (
         constraint outbound_per_project_per_minute_is_0_to_10000000 check (outbound_per_project_per_minute between 0 and 10000000),
     outbound_per_project_per_day    integer not null default 0
         constraint outbound_per_project_per_day_is_0_to_1000000000 check (outbound_per_project_per_day between 0 and 1000000000),
+    has_outbound_limits             boolean not null generated always as
+        (outbound_per_contact_per_hour > 0 or outbound_per_contact_per_day > 0
+         or outbound_per_project_per_minute > 0 or outbound_per_project_per_day > 0) stored,
     -- The countries that the project may send to (ISO 3166-1 alpha-2; 001 means numbers of no country). If this is
     -- null, the function country_is_allowed decides.
     allowed_countries text[]

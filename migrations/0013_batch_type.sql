@@ -61,25 +61,26 @@ create type settled_turn as (
     warn_after_seconds integer
 );
 
--- A message of a turn, and how its delivery is stored. status: null if it has no delivery. is_held: the message waits for the registration of its number.
--- lease_token: the delivery is claimed under this token for lease_seconds. truncated: how many characters of the turn
--- were cut.
-create type turn_message as (
-    id            uuid,
-    project_id    uuid,
-    session_id    uuid,
-    number_id     uuid,
-    contact       text,
-    turn_id       uuid,
-    kind          text,
-    body          text,
-    encoding      text,
-    segments      integer,
-    truncated     integer,
-    status        text,
-    is_held       boolean,
-    error_class   text,
-    error_detail  text,
-    lease_token   uuid,
-    lease_seconds double precision
+-- A message that is planned, and how its delivery is stored. status: null if it has no delivery. is_held: the message waits
+-- for the registration of its number. lease_token: the delivery is claimed under this token for lease_seconds. truncated:
+-- how many characters of its turn were cut. inactivity_seconds: of a warning, the inactivity before it.
+create type planned_message as (
+    id                 uuid,
+    project_id         uuid,
+    session_id         uuid,
+    number_id          uuid,
+    contact            text,
+    turn_id            uuid,
+    kind               text,
+    body               text,
+    encoding           text,
+    segments           integer,
+    truncated          integer,
+    inactivity_seconds integer,
+    status             text,
+    is_held            boolean,
+    error_class        text,
+    error_detail       text,
+    lease_token        uuid,
+    lease_seconds      double precision
 );

@@ -3,6 +3,9 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::delivery::DeliveryStatus;
+use super::message::MessageKind;
+use super::message_plan::MessagePlan;
+use super::session::SessionStatus;
 
 /// A session whose inactivity job is due, as it is under the lock of its contact.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,32 +88,56 @@ fn decide_open(facts: &Facts) -> Decision {
     }
 }
 
-fn decide_warned(facts: &Facts, warning: Warning) -> Decision {
-    let due_at = match warning.status {
-        // A contact who was not warned gets no grace period.
-        DeliveryStatus::Failed | DeliveryStatus::Suppressed => facts.now,
+/// Whether a contact has got a warning, or may still get it, by the status of its delivery.
+const fn may_arrive(status: DeliveryStatus) -> bool {
+    match status {
+        DeliveryStatus::Failed | DeliveryStatus::Suppressed => false,
         DeliveryStatus::Planned
         | DeliveryStatus::Sending
         | DeliveryStatus::Accepted
         | DeliveryStatus::Sent
         | DeliveryStatus::Delivered
-        | DeliveryStatus::Unknown => {
-            // The grace period begins when the carrier accepts the warning. Until then it ends no earlier than this.
-            let due_at = warning.accepted_at.unwrap_or(facts.now) + facts.grace;
-            if due_at > facts.now {
-                return Decision::LookAgain { at: due_at };
-            }
-            due_at
+        | DeliveryStatus::Unknown => true,
+    }
+}
+
+fn decide_warned(facts: &Facts, warning: Warning) -> Decision {
+    let was_warned = may_arrive(warning.status);
+    let due_at = if was_warned {
+        // The grace period begins when the carrier accepts the warning. Until then it ends no earlier than this.
+        let due_at = warning.accepted_at.unwrap_or(facts.now) + facts.grace;
+        if due_at > facts.now {
+            return Decision::LookAgain { at: due_at };
         }
+        due_at
+    } else {
+        // A contact who was not warned gets no grace period.
+        facts.now
     };
     // A contact who was not warned is not told of the end. Quiet hours do not delay the end, only its message.
-    let was_warned = !matches!(warning.status, DeliveryStatus::Failed | DeliveryStatus::Suppressed);
     Decision::End { due_at, says_closing: was_warned && facts.has_closing && facts.quiet_until.is_none() }
+}
+
+/// When the session is looked at again after its warning was planned: at once if the contact gets none.
+pub fn next_look(facts: &Facts, plan: &MessagePlan) -> DateTime<Utc> {
+    if plan.status().is_none_or(may_arrive) { facts.now + facts.grace } else { facts.now }
+}
+
+/// The messages of a session that are no longer true, by how it stands: a warning unless the session is warned, and a
+/// closing message once another session followed. They are withdrawn where they still wait.
+pub const fn outdated_messages(status: SessionStatus, is_followed: bool) -> &'static [MessageKind] {
+    match (status, is_followed) {
+        (SessionStatus::Warned, false) => &[],
+        (SessionStatus::Warned, true) => &[MessageKind::Closing],
+        (SessionStatus::Open | SessionStatus::Closed, false) => &[MessageKind::Warning],
+        (SessionStatus::Open | SessionStatus::Closed, true) => &[MessageKind::Warning, MessageKind::Closing],
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::outbound_limit::{LimitReached, OutboundLimit};
 
     /// A time, in seconds after the last message.
     fn at(seconds: i64) -> DateTime<Utc> {
@@ -185,6 +212,34 @@ mod tests {
         for status in [Failed, Suppressed] {
             let end = Decision::End { due_at: at(101), says_closing: false };
             assert_eq!(decide(&warned(101, status, None)), end, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_session_is_looked_at_after_the_grace_or_at_once_if_its_warning_is_not_sent() {
+        let full = LimitReached { limit: OutboundLimit::ContactPerDay, most: 1, until: at(900) };
+        for (plan, expected) in [
+            (MessagePlan::Send, at(110)),
+            (MessagePlan::Hold, at(110)),
+            (MessagePlan::Show, at(110)),
+            (MessagePlan::Fail, at(100)),
+            (MessagePlan::Suppress(full), at(100)),
+        ] {
+            assert_eq!(next_look(&session(100), &plan), expected, "{plan:?}");
+        }
+    }
+
+    #[test]
+    fn a_warning_is_true_while_its_session_is_warned_and_a_closing_until_another_session_follows() {
+        use MessageKind::{Closing, Warning};
+        use SessionStatus::{Closed, Open, Warned};
+        for (status, is_followed, expected) in [
+            (Warned, false, &[][..]),
+            (Open, false, &[Warning]),
+            (Closed, false, &[Warning]),
+            (Closed, true, &[Warning, Closing]),
+        ] {
+            assert_eq!(outdated_messages(status, is_followed), expected, "{status} {is_followed}");
         }
     }
 

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::consent::Keyword;
+use super::consent::{self, Keyword};
 use super::inactivity;
 use super::message::{MessageKind, RejectReason, SkipReason};
 use super::rate_limit::{self, ContactLimits, RecentMessages};
@@ -202,12 +202,14 @@ pub fn decide(inbound: &Inbound, facts: Option<&Facts>) -> Decision {
     })
 }
 
-/// A new session makes a warning and a closing message of the one before untrue. An answered message makes a warning of
-/// its own session untrue.
+/// The messages that become untrue: a new session follows the one before, and an answered message opens its own session
+/// again.
 fn withdraws(facts: &Facts, effect: &Effect) -> &'static [MessageKind] {
     match (facts.session, effect) {
-        (None, _) if facts.previous_session_id.is_some() => &[MessageKind::Warning, MessageKind::Closing],
-        (Some(Session { status: SessionStatus::Warned, .. }), Effect::Answer(_)) => &[MessageKind::Warning],
+        (None, _) if facts.previous_session_id.is_some() => inactivity::outdated_messages(SessionStatus::Closed, true),
+        (Some(Session { status: SessionStatus::Warned, .. }), Effect::Answer(_)) => {
+            inactivity::outdated_messages(SessionStatus::Open, false)
+        }
         (None | Some(_), Effect::Answer(_) | Effect::Skip(_) | Effect::Obey(_)) => &[],
     }
 }
@@ -222,7 +224,8 @@ fn keyword(keyword: Option<Keyword>, opted_out: bool) -> Option<Keyword> {
 
 /// A keyword that backfill found says nothing about what the contact said after it.
 fn obey(keyword: Keyword, sent_at: Option<DateTime<Utc>>, facts: &Facts) -> KeywordEffect {
-    let is_outdated = sent_at.zip(facts.consent_at).is_some_and(|(sent_at, consent_at)| consent_at > sent_at);
+    let is_outdated =
+        sent_at.zip(facts.consent_at).is_some_and(|(sent_at, consent_at)| consent::is_outdated(sent_at, consent_at));
     match keyword {
         Keyword::Stop if !is_outdated => KeywordEffect::OptOut,
         Keyword::Start | Keyword::Yes if !is_outdated => KeywordEffect::OptIn,

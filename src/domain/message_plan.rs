@@ -1,18 +1,24 @@
 //! What becomes of an outbound message when it is planned: it is sent, it waits, or it is not sent.
 
+use std::borrow::Cow;
+
 use super::delivery::{DeliveryErrorClass, DeliveryStatus};
 use super::number::SendPolicy;
+use super::outbound_limit::LimitReached;
 
-/// A limit on outbound messages that stops a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LimitReached {
-    pub class: DeliveryErrorClass,
-    /// Which limit it is, for people.
-    pub detail: String,
+/// What decides about a message of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Facts {
+    /// Whether messages of its channel leave by deliveries.
+    pub has_delivery: bool,
+    /// What may be sent from the number of its session.
+    pub send_policy: SendPolicy,
+    /// Whether the project limits its outbound messages.
+    pub has_limits: bool,
 }
 
 /// What becomes of a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MessagePlan {
     /// It is sent.
     Send,
@@ -26,17 +32,21 @@ pub enum MessagePlan {
     Show,
 }
 
-/// Whether a message is counted against the limits of its project, if there are any. One that can't be sent is not.
-pub const fn is_counted(policy: SendPolicy) -> bool {
-    match policy {
+/// Whether a message must be counted before it is planned. One that can't be sent is not.
+pub const fn must_count(facts: &Facts) -> bool {
+    let can_be_sent = match facts.send_policy {
         SendPolicy::Open | SendPolicy::Held => true,
         SendPolicy::Blocked => false,
-    }
+    };
+    facts.has_delivery && facts.has_limits && can_be_sent
 }
 
-/// Decides about a message, by what may be sent from its number and the limit that stops it, if one does.
-pub fn plan(policy: SendPolicy, limit: Option<LimitReached>) -> MessagePlan {
-    match (policy, limit) {
+/// Decides about a message, which was counted if it must be. `limit`: the limit that stops it.
+pub const fn plan(facts: &Facts, limit: Option<LimitReached>) -> MessagePlan {
+    if !facts.has_delivery {
+        return MessagePlan::Show;
+    }
+    match (facts.send_policy, limit) {
         (SendPolicy::Blocked, _) => MessagePlan::Fail,
         (SendPolicy::Open | SendPolicy::Held, Some(limit)) => MessagePlan::Suppress(limit),
         (SendPolicy::Held, None) => MessagePlan::Hold,
@@ -60,52 +70,84 @@ impl MessagePlan {
         match self {
             Self::Send | Self::Hold | Self::Show => None,
             Self::Fail => Some(DeliveryErrorClass::PermanentConfig),
-            Self::Suppress(limit) => Some(limit.class),
+            Self::Suppress(limit) => Some(limit.class()),
         }
     }
 
     /// Why it is not sent now, for people.
-    pub fn error_detail(&self) -> Option<&str> {
+    pub fn error_detail(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::Send | Self::Show => None,
-            Self::Hold => Some("held until the registration of its number is approved"),
-            Self::Fail => Some("number_not_registered: the carrier blocks texts from this number"),
-            Self::Suppress(limit) => Some(&limit.detail),
+            Self::Hold => Some(Cow::Borrowed("held until the registration of its number is approved")),
+            Self::Fail => Some(Cow::Borrowed("number_not_registered: the carrier blocks texts from this number")),
+            Self::Suppress(limit) => Some(Cow::Owned(limit.detail())),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use chrono::DateTime;
+
     use super::*;
+    use crate::domain::outbound_limit::OutboundLimit;
+
+    const FULL: LimitReached =
+        LimitReached { limit: OutboundLimit::ContactPerHour, most: 3, until: DateTime::UNIX_EPOCH };
+
+    fn facts(send_policy: SendPolicy) -> Facts {
+        Facts { has_delivery: true, send_policy, has_limits: true }
+    }
 
     #[test]
     fn the_number_decides_before_the_limit() {
         use DeliveryErrorClass::{ContactLimitReached, PermanentConfig};
         use DeliveryStatus::{Failed, Planned, Suppressed};
-        let limit = || Some(LimitReached { class: ContactLimitReached, detail: "full".to_owned() });
-        for (policy, limit, plan_is, status, class, is_counted_is) in [
-            (SendPolicy::Open, None, MessagePlan::Send, Planned, None, true),
-            (SendPolicy::Held, None, MessagePlan::Hold, Planned, None, true),
-            (SendPolicy::Blocked, None, MessagePlan::Fail, Failed, Some(PermanentConfig), false),
-            (SendPolicy::Blocked, limit(), MessagePlan::Fail, Failed, Some(PermanentConfig), false),
+        use SendPolicy::{Blocked, Held, Open};
+        let held = "held until the registration of its number is approved";
+        let blocked = "number_not_registered: the carrier blocks texts from this number";
+        let full = "contact_limit_reached: the project sends at most 3 messages to one contact in an hour";
+        for (policy, limit, expected, status, class, detail) in [
+            (Open, None, MessagePlan::Send, Planned, None, None),
+            (Held, None, MessagePlan::Hold, Planned, None, Some(held)),
+            (Blocked, None, MessagePlan::Fail, Failed, Some(PermanentConfig), Some(blocked)),
+            (Open, Some(FULL), MessagePlan::Suppress(FULL), Suppressed, Some(ContactLimitReached), Some(full)),
+            (Held, Some(FULL), MessagePlan::Suppress(FULL), Suppressed, Some(ContactLimitReached), Some(full)),
+            (Blocked, Some(FULL), MessagePlan::Fail, Failed, Some(PermanentConfig), Some(blocked)),
         ] {
-            let planned = plan(policy, limit);
+            let planned = plan(&facts(policy), limit);
             assert_eq!(
-                (&planned, planned.status(), planned.error_class()),
-                (&plan_is, Some(status), class),
-                "{policy}"
+                (planned, planned.status(), planned.error_class(), planned.error_detail().as_deref()),
+                (expected, Some(status), class, detail),
+                "{policy} {limit:?}"
             );
-            assert_eq!(is_counted(policy), is_counted_is, "{policy}");
         }
-        for policy in [SendPolicy::Open, SendPolicy::Held] {
-            let planned = plan(policy, limit());
+    }
+
+    #[test]
+    fn a_message_of_a_channel_without_deliveries_is_shown_whatever_its_number_may_send() {
+        for policy in [SendPolicy::Open, SendPolicy::Held, SendPolicy::Blocked] {
+            let facts = Facts { has_delivery: false, ..facts(policy) };
+            let planned = plan(&facts, Some(FULL));
             assert_eq!(
-                (planned.status(), planned.error_class()),
-                (Some(Suppressed), Some(ContactLimitReached)),
+                (planned, planned.status(), planned.error_detail()),
+                (MessagePlan::Show, None, None),
                 "{policy}"
             );
-            assert_eq!(planned.error_detail(), Some("full"));
+        }
+    }
+
+    #[test]
+    fn a_message_is_counted_where_there_is_a_limit_and_it_can_be_sent() {
+        for (has_delivery, send_policy, has_limits, expected) in [
+            (true, SendPolicy::Open, true, true),
+            (true, SendPolicy::Held, true, true),
+            (true, SendPolicy::Blocked, true, false),
+            (true, SendPolicy::Open, false, false),
+            (false, SendPolicy::Open, true, false),
+        ] {
+            let facts = Facts { has_delivery, send_policy, has_limits };
+            assert_eq!(must_count(&facts), expected, "{facts:?}");
         }
     }
 }

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
+use super::message_plan::MessagePlan;
 use super::words::words;
 
 words! {
@@ -109,6 +110,42 @@ words! {
     }
 }
 
+/// What may be sent from a number, by the policy of its country and its registration.
+pub const fn send_policy(policy: RegistrationPolicy, registration: RegistrationStatus) -> SendPolicy {
+    match (policy, registration) {
+        (RegistrationPolicy::Advised | RegistrationPolicy::None | RegistrationPolicy::Unknown, _) => SendPolicy::Open,
+        (RegistrationPolicy::Required, RegistrationStatus::Pending) => SendPolicy::Held,
+        (RegistrationPolicy::Required, RegistrationStatus::Unregistered | RegistrationStatus::Rejected) => {
+            SendPolicy::Blocked
+        }
+        (
+            RegistrationPolicy::Required,
+            RegistrationStatus::NotRequired | RegistrationStatus::Approved | RegistrationStatus::Unknown,
+        ) => SendPolicy::Open,
+    }
+}
+
+/// What becomes of messages that waited for the registration of their number. They wait on while it is only not found: it
+/// may be moving between messaging services.
+pub const fn plan_of_held(send_policy: SendPolicy, registration: RegistrationStatus) -> MessagePlan {
+    match (send_policy, registration) {
+        (SendPolicy::Open, _) => MessagePlan::Send,
+        (SendPolicy::Blocked, RegistrationStatus::Rejected) => MessagePlan::Fail,
+        (SendPolicy::Blocked | SendPolicy::Held, _) => MessagePlan::Hold,
+    }
+}
+
+/// Whether a carrier that blocks a message for a lack of registration tells something new of a number.
+pub const fn is_news_that_unregistered(known: RegistrationStatus) -> bool {
+    match known {
+        RegistrationStatus::Pending | RegistrationStatus::Rejected => false,
+        RegistrationStatus::NotRequired
+        | RegistrationStatus::Unregistered
+        | RegistrationStatus::Approved
+        | RegistrationStatus::Unknown => true,
+    }
+}
+
 words! {
     /// Whether people can text a number and are answered, or how bad a finding about it is.
     pub enum NumberHealthStatus {
@@ -146,4 +183,31 @@ pub struct NumberStep {
     /// What was done or seen, such as `found`, `bought` or `webhook set`.
     pub step: String,
     pub detail: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_sent_follows_from_the_registration_where_it_is_required() {
+        use RegistrationStatus::{Approved, NotRequired, Pending, Rejected, Unknown, Unregistered};
+        for (registration, policy, held, is_news) in [
+            (NotRequired, SendPolicy::Open, MessagePlan::Send, true),
+            (Unknown, SendPolicy::Open, MessagePlan::Send, true),
+            (Approved, SendPolicy::Open, MessagePlan::Send, true),
+            (Pending, SendPolicy::Held, MessagePlan::Hold, false),
+            (Unregistered, SendPolicy::Blocked, MessagePlan::Hold, true),
+            (Rejected, SendPolicy::Blocked, MessagePlan::Fail, false),
+        ] {
+            let required = send_policy(RegistrationPolicy::Required, registration);
+            assert_eq!((required, plan_of_held(required, registration)), (policy, held), "{registration}");
+            assert_eq!(is_news_that_unregistered(registration), is_news, "{registration}");
+            for other in [RegistrationPolicy::Advised, RegistrationPolicy::None, RegistrationPolicy::Unknown] {
+                let not_required = send_policy(other, registration);
+                assert_eq!(not_required, SendPolicy::Open, "{other} {registration}");
+                assert_eq!(plan_of_held(not_required, registration), MessagePlan::Send, "{other} {registration}");
+            }
+        }
+    }
 }

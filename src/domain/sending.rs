@@ -6,6 +6,9 @@ use uuid::Uuid;
 
 use super::delivery::RefusalReason;
 use super::message::{ScheduledOutcome, SendOutcome};
+use super::message_plan::{self, MessagePlan};
+use super::number::SendPolicy;
+use super::outbound_limit::{LimitReached, OutboundLimit};
 use super::quiet_hours;
 use super::session::{OnActiveSession, SessionOrigin, SessionStatus};
 use super::words::words;
@@ -37,6 +40,17 @@ pub struct Facts {
     pub quiet_hours: Option<quiet_hours::Facts>,
     /// The session that is not closed.
     pub session: Option<Session>,
+    /// What may be sent from the number.
+    pub send_policy: SendPolicy,
+    /// Whether the project limits its outbound messages.
+    pub has_limits: bool,
+}
+
+impl Facts {
+    /// What decides about the text as a message of a channel.
+    pub const fn of_message(&self, has_delivery: bool) -> message_plan::Facts {
+        message_plan::Facts { has_delivery, send_policy: self.send_policy, has_limits: self.has_limits }
+    }
 }
 
 /// A session that is not closed.
@@ -145,10 +159,34 @@ fn effect(on_active_session: OnActiveSession, agent_id: Uuid, session: Option<Se
     }
 }
 
+/// What becomes of a text that is to be sent, once it is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// It becomes this message.
+    Send(MessagePlan),
+    /// A limit refuses it until a time.
+    Refuse { reason: Refusal, until: DateTime<Utc> },
+}
+
+/// Decides about a text that is to be sent and was counted if it must be. `limit`: the limit that stops it. Such a text is
+/// refused, where a message of a session is suppressed: whoever sends it is told, and it leaves the session as it is.
+pub fn admit(facts: &message_plan::Facts, limit: Option<LimitReached>) -> Admission {
+    match message_plan::plan(facts, limit) {
+        MessagePlan::Suppress(LimitReached { limit, until, .. }) => Admission::Refuse { reason: limit.into(), until },
+        plan @ (MessagePlan::Send | MessagePlan::Hold | MessagePlan::Fail | MessagePlan::Show) => Admission::Send(plan),
+    }
+}
+
 /// Until when a scheduled message waits that a limit refuses until `until`; `None` if it is refused.
 pub fn wait_for_limit(is_of_a_turn: bool, now: DateTime<Utc>, until: DateTime<Utc>) -> Option<DateTime<Utc>> {
     // An agent in a loop would fill the table of scheduled messages without end.
     (!is_of_a_turn && until < now + LONGEST_WAIT_FOR_A_LIMIT).then_some(until)
+}
+
+impl From<OutboundLimit> for Refusal {
+    fn from(limit: OutboundLimit) -> Self {
+        if limit.is_of_project() { Self::ProjectLimitReached } else { Self::ContactLimitReached }
+    }
 }
 
 impl From<Refusal> for SendOutcome {
@@ -209,6 +247,8 @@ mod tests {
             country_is_allowed: true,
             quiet_hours: None,
             session: None,
+            send_policy: SendPolicy::Open,
+            has_limits: true,
         }
     }
 
@@ -286,6 +326,23 @@ mod tests {
                 let facts = Facts { session: Some(session), ..facts() };
                 assert_eq!(decide(&request, &facts), expected, "{on_active_session} {session:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_text_over_a_limit_is_refused_and_any_other_is_planned_as_a_message() {
+        let limit = |limit| Some(LimitReached { limit, most: 1, until: at(60) });
+        let refuse = |reason| Admission::Refuse { reason, until: at(60) };
+        let (of_contact, of_project) = (limit(OutboundLimit::ContactPerDay), limit(OutboundLimit::ProjectPerMinute));
+        for (send_policy, limit, expected) in [
+            (SendPolicy::Open, None, Admission::Send(MessagePlan::Send)),
+            (SendPolicy::Held, None, Admission::Send(MessagePlan::Hold)),
+            (SendPolicy::Blocked, None, Admission::Send(MessagePlan::Fail)),
+            (SendPolicy::Open, of_contact, refuse(Refusal::ContactLimitReached)),
+            (SendPolicy::Held, of_project, refuse(Refusal::ProjectLimitReached)),
+        ] {
+            let facts = Facts { send_policy, ..facts() }.of_message(true);
+            assert_eq!(admit(&facts, limit), expected, "{send_policy} {limit:?}");
         }
     }
 

@@ -1,8 +1,9 @@
 //! What becomes of a turn: of its messages, of its session, and of what came in while its agent ran.
 
 use super::inactivity;
-use super::message_plan::{self, LimitReached, MessagePlan};
+use super::message_plan::{self, MessagePlan};
 use super::number::SendPolicy;
+use super::outbound_limit::LimitReached;
 
 /// What a turn came to, as far as the decision needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -68,19 +69,25 @@ pub enum Next {
 
 /// Whether the messages of a turn must be counted before it is decided.
 pub fn must_count(outcome: Outcome, facts: &Facts) -> bool {
-    outcome.messages > 0 && outcome.has_deliveries && facts.has_limits && message_plan::is_counted(facts.send_policy)
+    outcome.messages > 0 && message_plan::must_count(&facts.of_messages(outcome))
+}
+
+impl Facts {
+    /// What decides about the messages of the turn.
+    const fn of_messages(&self, outcome: Outcome) -> message_plan::Facts {
+        let Self { send_policy, has_limits, .. } = *self;
+        message_plan::Facts { has_delivery: outcome.has_deliveries, send_policy, has_limits }
+    }
 }
 
 /// Decides about a turn. `facts` is `None` when it is not claimed any more under the token of the outcome. `limits` tells
 /// which messages, by their position, a limit stops.
 pub fn decide(outcome: Outcome, facts: Option<&Facts>, limits: &[(usize, LimitReached)]) -> Decision {
     let Some(facts) = facts else { return Decision::Stale };
-    let limit_of = |position| limits.iter().find(|(of, _)| *of == position).map(|(_, limit)| limit.clone());
-    let plan = |position| match outcome.has_deliveries {
-        true => message_plan::plan(facts.send_policy, limit_of(position)),
-        false => MessagePlan::Show,
-    };
-    let messages: Vec<MessagePlan> = (0..outcome.messages).map(plan).collect();
+    let limit_of = |position| limits.iter().find(|(of, _)| *of == position).map(|(_, limit)| *limit);
+    let of_messages = facts.of_messages(outcome);
+    let messages: Vec<MessagePlan> =
+        (0..outcome.messages).map(|position| message_plan::plan(&of_messages, limit_of(position))).collect();
     // Messages leave in order, so nothing may wait before it. An opt-out would have deleted the turn.
     let claims_delivery =
         outcome.asks_for_delivery && !facts.delivery_waits && messages.first() == Some(&MessagePlan::Send);
@@ -96,8 +103,10 @@ pub fn decide(outcome: Outcome, facts: Option<&Facts>, limits: &[(usize, LimitRe
 
 #[cfg(test)]
 mod tests {
+    use chrono::DateTime;
+
     use super::*;
-    use crate::domain::delivery::DeliveryErrorClass;
+    use crate::domain::outbound_limit::OutboundLimit;
 
     const REPLY: Outcome = Outcome { messages: 1, has_deliveries: true, closes: false, asks_for_delivery: true };
 
@@ -113,7 +122,7 @@ mod tests {
     }
 
     fn full() -> LimitReached {
-        LimitReached { class: DeliveryErrorClass::ContactLimitReached, detail: "full".to_owned() }
+        LimitReached { limit: OutboundLimit::ContactPerHour, most: 1, until: DateTime::UNIX_EPOCH }
     }
 
     fn stored(outcome: Outcome, facts: &Facts, limits: &[(usize, LimitReached)]) -> Store {

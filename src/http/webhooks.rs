@@ -16,7 +16,7 @@ use crate::carriers::webhook::{WebhookRefusal, WebhookRequest};
 use crate::carriers::{Carrier, Carriers};
 use crate::channels;
 use crate::domain::carrier_account::{CarrierAccount, CarrierKind};
-use crate::domain::delivery::{DeliveryErrorClass, ReportOutcome};
+use crate::domain::delivery::ReportOutcome;
 use crate::domain::job::JobKind;
 use crate::http::body::{self, HeldBody, Reading};
 use crate::http::problem::Problem;
@@ -189,7 +189,7 @@ async fn record(webhooks: &Webhooks, request: &Request, verified: &Verified) -> 
         carrier_sid: report.carrier_id,
         status: report.status,
         error_code: report.error_code,
-        error_class: report.error_class.map(DeliveryErrorClass::as_str).map(str::to_owned),
+        error_class: report.error_class,
     };
     let reported = &report;
     let record = || async move { delivery::record(&mut *storage.connection().await?, project_id, reported).await };

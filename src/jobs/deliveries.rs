@@ -255,7 +255,9 @@ impl Job for Deliveries {
     }
 
     async fn give_back(&self, claims: Vec<Claim>) -> Result<(), sqlx::Error> {
-        delivery::give_back(&mut *self.carrier.storage.connection().await?, &claims).await?;
+        let mut transaction = self.carrier.storage.transaction().await?;
+        let given_back = delivery::give_back(&mut transaction, &claims).await;
+        database::end(transaction, given_back).await?;
         self.carrier.storage.notifier().notify(JobKind::Delivery);
         Ok(())
     }

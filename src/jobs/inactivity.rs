@@ -72,8 +72,8 @@ impl Job for InactivityJobs {
     }
 
     async fn run(&self, decided: Decided) {
-        let Decided { session_id, outcome, late_seconds, refused, .. } = decided;
-        if let Some(reason) = refused {
+        let Decided { session_id, outcome, late_seconds, suppressed, .. } = decided;
+        if let Some(reason) = suppressed {
             tracing::warn!(%session_id, %reason, "a warning or a closing message is over a limit of its project and is not sent");
             metrics::counter!("textback_outbound_refused_total", "reason" => reason.as_str()).increment(1);
         }

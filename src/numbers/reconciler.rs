@@ -148,7 +148,11 @@ impl Reconciler {
 
     /// Writes what was observed. Returns false if the lease was lost.
     async fn settle(&self, claim: &Claim, observed: &ObservedState) -> Result<bool, sqlx::Error> {
-        let settle = || async move { number::settle(&mut *self.storage.connection().await?, claim, observed).await };
+        let settle = || async move {
+            let mut transaction = self.storage.transaction().await?;
+            let is_settled = number::settle(&mut transaction, claim, observed).await;
+            database::end(transaction, is_settled).await
+        };
         let is_settled = database::with_timeout(database::retry_on_deadlock(settle)).await?;
         // An approval releases what waited for it.
         self.storage.notifier().notify(JobKind::Delivery);

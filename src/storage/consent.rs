@@ -1,10 +1,12 @@
 //! The append-only record of what contacts, the carrier and operators said about consent.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::domain::consent::{ConsentKind, ConsentSource};
+use crate::domain::consent::{ConsentKind, ConsentSource, LastConsent, records_refusal};
 use crate::domain::session::Channel;
 use crate::storage::new_id;
 use crate::storage::pagination::{Page, rows_to_read};
@@ -81,4 +83,53 @@ pub async fn record(connection: &mut PgConnection, consent: &NewConsent) -> Resu
     .execute(&mut *connection)
     .await?;
     sqlx::query_file_as!(Consent, "sql/queries/consent/find.sql", consent.project_id, id).fetch_one(connection).await
+}
+
+/// A delivery that the carrier refused because its contact opted out, with what decides about that.
+struct Refused {
+    delivery_id: Uuid,
+    project_id: Uuid,
+    number_id: Uuid,
+    contact: String,
+    channel: Channel,
+    attempted_at: Option<DateTime<Utc>>,
+    consent_kind: Option<ConsentKind>,
+    consent_at: Option<DateTime<Utc>>,
+}
+
+impl Refused {
+    fn is_recorded(&self) -> bool {
+        let last = self.consent_kind.zip(self.consent_at).map(|(kind, at)| LastConsent { kind, at });
+        records_refusal(self.attempted_at, last)
+    }
+}
+
+/// Records the opt-outs that the carrier tells of by refusing deliveries. The caller holds the locks of their contacts.
+pub(super) async fn record_refusals(connection: &mut PgConnection, deliveries: &[Uuid]) -> Result<(), sqlx::Error> {
+    let refused = sqlx::query_file_as!(Refused, "sql/queries/consent/load_refused.sql", deliveries)
+        .fetch_all(&mut *connection)
+        .await?;
+    let mut contacts = HashSet::new();
+    // One record of a contact is enough.
+    let recorded: Vec<&Refused> = refused
+        .iter()
+        .filter(|refused| refused.is_recorded() && contacts.insert((refused.number_id, refused.contact.as_str())))
+        .collect();
+    if recorded.is_empty() {
+        return Ok(());
+    }
+    let ids = |id: fn(&Refused) -> Uuid| recorded.iter().map(|refused| id(refused)).collect::<Vec<Uuid>>();
+    let texts = |text: fn(&Refused) -> &str| recorded.iter().map(|refused| text(refused)).collect::<Vec<&str>>();
+    sqlx::query_file!(
+        "sql/queries/consent/opt_out_refused.sql",
+        &ids(|_| new_id()),
+        &ids(|refused| refused.project_id),
+        &ids(|refused| refused.number_id),
+        &texts(|refused| &refused.contact)[..] as &[&str],
+        &ids(|refused| refused.delivery_id),
+        &texts(|refused| refused.channel.as_str())[..] as &[&str],
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }

@@ -13,6 +13,7 @@ use crate::domain::country::Confidence;
 use crate::domain::number::RegistrationPolicy;
 use crate::storage::number::Number;
 use crate::storage::pagination::{Page, rows_to_read};
+use crate::storage::registration;
 
 /// What counts for texting in a country, in a project.
 #[derive(Debug, Clone)]
@@ -99,7 +100,7 @@ pub async fn list(
 
 /// Writes a project's own rule for a country: what is named of `two_way`, `registration_policy` and `note`. The numbers
 /// of the project there follow at once. It locks numbers and then their deliveries, as [`crate::storage::number::settle`]
-/// does, so it may be ended by a deadlock.
+/// does, so it may be ended by a deadlock. The caller commits.
 pub async fn rule(
     connection: &mut PgConnection,
     project_id: Uuid,
@@ -107,7 +108,12 @@ pub async fn rule(
     changes: &Map<String, Value>,
 ) -> Result<(), sqlx::Error> {
     sqlx::query_file!("sql/queries/country/set_policy.sql", project_id, iso2, Json(changes) as _)
-        .execute(connection)
+        .execute(&mut *connection)
         .await?;
-    Ok(())
+    let numbers = sqlx::query_file_scalar!("sql/queries/number/attached_in_country.sql", project_id, iso2)
+        .fetch_all(&mut *connection)
+        .await?;
+    registration::settle(connection, &numbers, &registration::Observed::default()).await?;
+    // The registration was not read before if none was required.
+    registration::check_now(connection, &numbers).await
 }

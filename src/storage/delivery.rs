@@ -10,13 +10,16 @@ use uuid::Uuid;
 use crate::domain::bounds;
 use crate::domain::delivery::{DeliveryErrorClass, DeliveryStatus, ReportOutcome};
 use crate::domain::delivery_settlement::{Effect, Outcome, Refusal, Store, decide};
+use crate::domain::inactivity;
 use crate::domain::job::JobKind;
+use crate::domain::message::MessageKind;
+use crate::domain::session::SessionStatus;
 use crate::failpoint;
 use crate::storage::batcher::BatchError;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::passes::position;
 use crate::storage::set_aside::{Claiming, read_claims};
-use crate::storage::{Storage, new_id, turn};
+use crate::storage::{Storage, consent, new_id, registration, turn};
 
 /// A time by a clock that goes on while the process or the whole machine is suspended. It is used only to give up a
 /// claim that another worker may have by now.
@@ -131,11 +134,39 @@ pub async fn claim(storage: &Storage, limits: ClaimLimits, lease_seconds: u32) -
     Ok(rows.into_iter().map(|row| row.into_claim(token, asked_at)).collect())
 }
 
-/// Releases claimed deliveries that were not sent. The attempt does not count.
+/// Releases claimed deliveries that were not sent. The attempt does not count. The caller commits.
 pub async fn give_back(connection: &mut PgConnection, claims: &[Claim]) -> Result<(), sqlx::Error> {
     let (ids, tokens): (Vec<Uuid>, Vec<Uuid>) = claims.iter().map(|claim| (claim.id, claim.token)).unzip();
-    sqlx::query_file!("sql/queries/delivery/give_back.sql", &ids[..], &tokens[..]).execute(connection).await?;
+    sqlx::query_file!("sql/queries/delivery/give_back.sql", &ids[..], &tokens[..]).execute(&mut *connection).await?;
+    withdraw_outdated(connection, &ids).await
+}
+
+/// Withdraws those of these deliveries, which were planned again, whose messages are no longer true. The caller holds the
+/// locks of their contacts.
+pub(super) async fn withdraw_outdated(connection: &mut PgConnection, planned: &[Uuid]) -> Result<(), sqlx::Error> {
+    let replanned = sqlx::query_file_as!(Replanned, "sql/queries/delivery/load_replanned.sql", planned)
+        .fetch_all(&mut *connection)
+        .await?;
+    let outdated: Vec<Uuid> =
+        replanned.iter().filter(|delivery| delivery.is_outdated()).map(|delivery| delivery.id).collect();
+    if !outdated.is_empty() {
+        sqlx::query_file!("sql/queries/delivery/withdraw.sql", &outdated[..]).execute(connection).await?;
+    }
     Ok(())
+}
+
+/// A delivery of a warning or a closing message that was planned again, with what decides whether that is still true.
+struct Replanned {
+    id: Uuid,
+    kind: MessageKind,
+    session_status: SessionStatus,
+    is_followed: bool,
+}
+
+impl Replanned {
+    fn is_outdated(&self) -> bool {
+        inactivity::outdated_messages(self.session_status, self.is_followed).contains(&self.kind)
+    }
 }
 
 /// The outcome of a claimed delivery.
@@ -177,28 +208,62 @@ pub struct Report {
     pub carrier_sid: String,
     pub status: DeliveryStatus,
     pub error_code: Option<i32>,
-    pub error_class: Option<String>,
+    pub error_class: Option<DeliveryErrorClass>,
 }
 
-/// Moves a delivery forward by a report of the carrier. The statement may fail with a deadlock, and the caller repeats
-/// it. If the delivery moved, the caller notifies the workers of deliveries.
+impl Report {
+    /// The class of the error, if the message failed.
+    fn failure(&self) -> Option<DeliveryErrorClass> {
+        self.error_class.filter(|_| self.status == DeliveryStatus::Failed)
+    }
+}
+
+/// Moves a delivery forward by a report of the carrier. It may be ended by a deadlock, and the caller repeats it. If the
+/// delivery moved, the caller notifies the workers of deliveries.
 pub async fn record(
     connection: &mut PgConnection,
     project_id: Uuid,
     report: &Report,
 ) -> Result<ReportOutcome, sqlx::Error> {
-    let recording = sqlx::query_file_scalar!(
+    let recording = async {
+        let says_more = [DeliveryErrorClass::OptedOut, DeliveryErrorClass::Unregistered];
+        let Some(class) = report.failure().filter(|class| says_more.contains(class)) else {
+            return Ok(move_by(connection, project_id, report).await?.outcome);
+        };
+        let mut transaction = connection.begin().await?;
+        let recorded = move_by(&mut transaction, project_id, report).await?;
+        match recorded.moved {
+            Some(moved) if class == DeliveryErrorClass::OptedOut => {
+                consent::record_refusals(&mut transaction, &[moved]).await?;
+            }
+            Some(moved) => registration::record_refusal(&mut transaction, moved, report.error_code).await?,
+            None => {}
+        }
+        transaction.commit().await?;
+        Ok(recorded.outcome)
+    };
+    failpoint::during("status.in_commit", recording).await
+}
+
+/// What a report changed.
+struct Recorded {
+    outcome: ReportOutcome,
+    moved: Option<Uuid>,
+}
+
+async fn move_by(connection: &mut PgConnection, project_id: Uuid, report: &Report) -> Result<Recorded, sqlx::Error> {
+    sqlx::query_file_as!(
+        Recorded,
         "sql/queries/delivery/record.sql",
         project_id,
         report.delivery_id,
         report.carrier_sid,
         report.status.as_str(),
         report.error_code,
-        report.error_class.as_deref(),
-        new_id(),
+        report.error_class.map(DeliveryErrorClass::as_str),
     )
-    .fetch_one(connection);
-    failpoint::during("status.in_commit", recording).await
+    .fetch_one(connection)
+    .await
 }
 
 /// Settles a batch of deliveries in one transaction. Nearly all were accepted, which one statement stores.
@@ -268,14 +333,16 @@ async fn store(
 /// Writes the further effects of the decisions. They are rare, so each has a statement of its own that runs only if a
 /// delivery has the effect.
 async fn follow(connection: &mut PgConnection, decided: &[(&Settlement, &Store)]) -> Result<(), sqlx::Error> {
-    let (mut planned, mut failed, mut codes, mut opted_out) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut planned, mut failed, mut opted_out, mut unregistered) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (settlement, store) in decided {
         match store.effect {
             Effect::Nothing => {}
             Effect::WithdrawIfStale => planned.push(settlement.id),
             Effect::ReportFailure | Effect::OptOut => {
                 failed.push(settlement.id);
-                codes.push(refusal(&settlement.outcome).and_then(|refusal| refusal.code));
+                let refusal = refusal(&settlement.outcome);
+                let refusal = refusal.filter(|refusal| refusal.class == DeliveryErrorClass::Unregistered);
+                unregistered.extend(refusal.map(|refusal| (settlement.id, refusal.code)));
             }
         }
         if store.effect == Effect::OptOut {
@@ -283,18 +350,16 @@ async fn follow(connection: &mut PgConnection, decided: &[(&Settlement, &Store)]
         }
     }
     if !planned.is_empty() {
-        sqlx::query_file!("sql/queries/delivery/withdraw_if_stale.sql", &planned[..]).execute(&mut *connection).await?;
+        withdraw_outdated(connection, &planned).await?;
     }
     if !failed.is_empty() {
-        sqlx::query_file!("sql/queries/delivery/report_failures.sql", &failed[..], &codes[..] as &[Option<i32>])
-            .execute(&mut *connection)
-            .await?;
+        sqlx::query_file!("sql/queries/delivery/report_failures.sql", &failed[..]).execute(&mut *connection).await?;
+    }
+    for (delivery_id, code) in unregistered {
+        registration::record_refusal(connection, delivery_id, code).await?;
     }
     if !opted_out.is_empty() {
-        let consent_ids: Vec<Uuid> = opted_out.iter().map(|_| new_id()).collect();
-        sqlx::query_file!("sql/queries/delivery/record_opt_outs.sql", &consent_ids[..], &opted_out[..])
-            .execute(&mut *connection)
-            .await?;
+        consent::record_refusals(connection, &opted_out).await?;
     }
     Ok(())
 }

@@ -1,20 +1,23 @@
 //! Inactivity jobs: what becomes of sessions without messages, and when the next job is due.
 
-use std::collections::HashMap;
-
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::domain::channel::Capabilities;
-use crate::domain::delivery::{DeliveryStatus, RefusalReason};
+use crate::domain::delivery::{DeliveryErrorClass, DeliveryStatus};
 use crate::domain::inactivity::{self, Decision, Facts, Warning};
+use crate::domain::message::MessageKind;
+use crate::domain::message_plan::{self, MessagePlan};
+use crate::domain::number::SendPolicy;
+use crate::domain::outbound_limit::LimitReached;
 use crate::domain::quiet_hours;
-use crate::domain::segments::Encoding;
 use crate::domain::session::{Channel, InactivityOutcome, SessionStatus};
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::new_id;
+use crate::storage::outbound_limits::{self, ToCount};
+use crate::storage::planned_message::{Content, Conversation, PlannedMessage};
 
 /// What was decided about one session.
 #[derive(Debug, Clone)]
@@ -27,7 +30,7 @@ pub struct Decided {
     /// Whether a message is planned.
     pub planned: bool,
     /// The project's limit that suppressed the warning or the closing message.
-    pub refused: Option<RefusalReason>,
+    pub suppressed: Option<DeliveryErrorClass>,
 }
 
 /// A session as it was loaded under the lock of its contact.
@@ -35,6 +38,8 @@ pub struct Decided {
 struct Locked {
     session_id: Uuid,
     project_id: Uuid,
+    endpoint_id: Uuid,
+    contact: String,
     now: DateTime<Utc>,
     channel: Channel,
     status: SessionStatus,
@@ -47,6 +52,8 @@ struct Locked {
     quiet_hours: Option<Json<quiet_hours::Facts>>,
     warning_status: Option<DeliveryStatus>,
     warning_accepted_at: Option<DateTime<Utc>>,
+    send_policy: SendPolicy,
+    has_limits: bool,
 }
 
 impl Locked {
@@ -72,46 +79,66 @@ impl Locked {
         }
     }
 
-    fn decided(&self, outcome: InactivityOutcome, due_at: DateTime<Utc>, planned: bool) -> Decided {
-        let late_seconds = match outcome {
-            InactivityOutcome::Moved => 0.0,
-            InactivityOutcome::Warned | InactivityOutcome::Ended => (self.now - due_at).as_seconds_f64(),
+    /// What decides about a message of the session.
+    fn of_message(&self, capabilities: Capabilities) -> message_plan::Facts {
+        let Self { send_policy, has_limits, .. } = *self;
+        message_plan::Facts { has_delivery: capabilities.delivery_reports, send_policy, has_limits }
+    }
+
+    /// The message that a decision says.
+    fn says(&self, decision: &Decision, capabilities: Capabilities) -> Option<Content<'_>> {
+        let (kind, body) = match decision {
+            Decision::LookAgain { .. } => return None,
+            Decision::Warn { .. } => (MessageKind::Warning, self.warning_body.as_str()),
+            Decision::End { says_closing, .. } => {
+                (MessageKind::Closing, self.closing_body.as_deref().filter(|_| *says_closing)?)
+            }
         };
-        let (session_id, project_id) = (self.session_id, self.project_id);
-        Decided { session_id, project_id, outcome, late_seconds, planned, refused: None }
+        Some(Content { kind, body, segmentation: capabilities.segmentation(body) })
+    }
+
+    fn message<'a>(&'a self, says: Content<'a>, plan: &MessagePlan) -> PlannedMessage<'a> {
+        let Self { project_id, session_id, endpoint_id, .. } = *self;
+        let conversation = Conversation { project_id, session_id, endpoint_id, contact: &self.contact };
+        let planned = PlannedMessage::new(new_id(), conversation, says, plan);
+        let inactivity_seconds = (says.kind == MessageKind::Warning).then_some(self.warn_after_seconds);
+        PlannedMessage { inactivity_seconds, ..planned }
+    }
+}
+
+/// A session with what was decided about it.
+struct Session<'a> {
+    locked: &'a Locked,
+    facts: Facts,
+    of_message: message_plan::Facts,
+    decision: Decision,
+    says: Option<Content<'a>>,
+}
+
+impl<'a> Session<'a> {
+    fn decide(locked: &'a Locked, capabilities: Capabilities) -> Self {
+        let facts = locked.facts(capabilities);
+        let decision = inactivity::decide(&facts);
+        let says = locked.says(&decision, capabilities);
+        Self { locked, facts, of_message: locked.of_message(capabilities), decision, says }
+    }
+
+    /// Its message, if that must be counted.
+    fn to_count(&self) -> Option<ToCount<'a>> {
+        self.says.and_then(|_| ToCount::one(&self.of_message, self.locked.project_id, &self.locked.contact))
     }
 }
 
 /// What is written about a batch, column by column.
 #[derive(Debug, Default)]
-struct Writes {
+struct Writes<'a> {
     postponed: Vec<Uuid>,
     postponed_to: Vec<DateTime<Utc>>,
     warned: Vec<Uuid>,
-    warnings: Messages,
+    next_at: Vec<DateTime<Utc>>,
+    warnings: Vec<PlannedMessage<'a>>,
     ended: Vec<Uuid>,
-    closings: Messages,
-}
-
-/// Messages that are to be planned, column by column; all columns are null where a session gets none.
-#[derive(Debug, Default)]
-struct Messages {
-    ids: Vec<Option<Uuid>>,
-    bodies: Vec<Option<String>>,
-    encodings: Vec<Option<Encoding>>,
-    segments: Vec<Option<i32>>,
-    delivered: Vec<bool>,
-}
-
-impl Messages {
-    fn push(&mut self, body: Option<&str>, capabilities: Capabilities) {
-        let segmentation = body.and_then(|body| capabilities.segmentation(body));
-        self.delivered.push(capabilities.delivery_reports);
-        self.ids.push(body.map(|_| new_id()));
-        self.bodies.push(body.map(str::to_owned));
-        self.encodings.push(segmentation.map(|text| text.encoding));
-        self.segments.push(segmentation.map(|text| text.segments));
-    }
+    closings: Vec<PlannedMessage<'a>>,
 }
 
 /// Decides about the sessions whose job is due, at most `limits.most`, by what their channels can do. It may be ended by a deadlock: it locks as many rows
@@ -123,89 +150,72 @@ pub async fn decide(
     capabilities: &(dyn Fn(Channel) -> Capabilities + Send + Sync),
 ) -> Result<Vec<Decided>, sqlx::Error> {
     let most = i32::try_from(limits.most).unwrap_or(i32::MAX);
-    let sessions = sqlx::query_file_scalar!("sql/queries/inactivity/lock_due.sql", most, limits.only.as_deref())
-        .fetch_one(&mut *connection)
-        .await?;
-    if sessions.is_empty() {
-        return Ok(Vec::new());
-    }
-    let locked = sqlx::query_file_as!(Locked, "sql/queries/inactivity/load.sql", &sessions[..])
+    let locked = sqlx::query_file_as!(Locked, "sql/queries/inactivity/load.sql", most, limits.only.as_deref())
         .fetch_all(&mut *connection)
         .await?;
+    let sessions: Vec<Session<'_>> =
+        locked.iter().map(|locked| Session::decide(locked, capabilities(locked.channel))).collect();
+    let reached = outbound_limits::count_each(connection, sessions.iter().map(Session::to_count)).await?;
     let mut writes = Writes::default();
-    let mut all: Vec<Decided> =
-        locked.iter().map(|session| writes.add(session, capabilities(session.channel))).collect();
-    let refused = writes.write(connection).await?;
-    for decided in &mut all {
-        decided.refused = refused.get(&decided.session_id).copied();
-    }
+    let all = sessions.iter().zip(reached).map(|(session, limit)| writes.add(session, limit)).collect();
+    writes.write(connection).await?;
     Ok(all)
 }
 
-impl Writes {
-    /// Decides about a session and adds what is to be written about it.
-    fn add(&mut self, session: &Locked, capabilities: Capabilities) -> Decided {
-        match inactivity::decide(&session.facts(capabilities)) {
+impl<'a> Writes<'a> {
+    /// Adds what is to be written about a session. `limit`: the one that stops its message.
+    fn add(&mut self, session: &Session<'a>, limit: Option<LimitReached>) -> Decided {
+        let Session { locked, facts, of_message, decision, says } = session;
+        let plan = message_plan::plan(of_message, limit);
+        let message = says.map(|says| locked.message(says, &plan));
+        let planned = message.is_some();
+        let (outcome, late) = match *decision {
             Decision::LookAgain { at } => {
-                self.postponed.push(session.session_id);
+                self.postponed.push(locked.session_id);
                 self.postponed_to.push(at);
-                session.decided(InactivityOutcome::Moved, at, false)
+                (InactivityOutcome::Moved, TimeDelta::zero())
             }
             Decision::Warn { due_at } => {
-                self.warned.push(session.session_id);
-                self.warnings.push(Some(&session.warning_body), capabilities);
-                session.decided(InactivityOutcome::Warned, due_at, true)
+                self.warned.push(locked.session_id);
+                self.next_at.push(inactivity::next_look(facts, &plan));
+                self.warnings.extend(message);
+                (InactivityOutcome::Warned, locked.now - due_at)
             }
-            Decision::End { due_at, says_closing } => {
-                self.ended.push(session.session_id);
-                self.closings.push(session.closing_body.as_deref().filter(|_| says_closing), capabilities);
-                session.decided(InactivityOutcome::Ended, due_at, says_closing)
+            Decision::End { due_at, .. } => {
+                self.ended.push(locked.session_id);
+                self.closings.extend(message);
+                (InactivityOutcome::Ended, locked.now - due_at)
             }
+        };
+        Decided {
+            session_id: locked.session_id,
+            project_id: locked.project_id,
+            outcome,
+            late_seconds: late.as_seconds_f64(),
+            planned,
+            suppressed: limit.map(|limit| limit.class()),
         }
     }
 
-    /// Writes a batch. Returns the limits that suppressed messages.
-    async fn write(&self, connection: &mut PgConnection) -> Result<HashMap<Uuid, RefusalReason>, sqlx::Error> {
-        let mut refused = HashMap::new();
+    /// Writes a batch.
+    async fn write(self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         if !self.postponed.is_empty() {
             sqlx::query_file!("sql/queries/inactivity/postpone.sql", &self.postponed[..], &self.postponed_to[..])
                 .execute(&mut *connection)
                 .await?;
         }
         if !self.warned.is_empty() {
-            let Messages { ids, bodies, encodings, segments, .. } = &self.warnings;
-            let warning = sqlx::query_file!(
-                "sql/queries/inactivity/warn.sql",
-                &self.warned[..],
-                &ids[..] as _,
-                &bodies[..] as _,
-                &encodings[..] as _,
-                &segments[..] as _,
-            );
-            refused.extend(
-                warning
-                    .fetch_all(&mut *connection)
-                    .await?
-                    .into_iter()
-                    .filter_map(|row| Some((row.session_id, row.refused?))),
-            );
+            let (sessions, next_at) = (&self.warned[..], &self.next_at[..]);
+            sqlx::query_file!("sql/queries/inactivity/warn.sql", sessions, next_at, self.warnings as _)
+                .execute(&mut *connection)
+                .await?;
         }
         if !self.ended.is_empty() {
-            let Messages { ids, bodies, encodings, segments, delivered } = &self.closings;
-            let ending = sqlx::query_file!(
-                "sql/queries/inactivity/end.sql",
-                &self.ended[..],
-                &ids[..] as _,
-                &bodies[..] as _,
-                &encodings[..] as _,
-                &segments[..] as _,
-                &delivered[..],
-            );
-            refused.extend(
-                ending.fetch_all(connection).await?.into_iter().filter_map(|row| Some((row.session_id, row.refused?))),
-            );
+            sqlx::query_file!("sql/queries/inactivity/end.sql", &self.ended[..], self.closings as _)
+                .execute(connection)
+                .await?;
         }
-        Ok(refused)
+        Ok(())
     }
 }
 

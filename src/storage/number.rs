@@ -17,7 +17,7 @@ use crate::domain::number::{
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::pagination::{Page, rows_to_read};
 use crate::storage::set_aside::{Claiming, read_claims};
-use crate::storage::{Storage, new_id};
+use crate::storage::{Storage, new_id, registration};
 
 /// A number that a project has or wants. Claims decode it by the names of the columns, which say in the SQL text that
 /// this struct decides on their types.
@@ -232,7 +232,7 @@ pub async fn give_back(connection: &mut PgConnection, claims: &[Claim]) -> Resul
 
 /// Writes what was observed and done about a number. Returns false if the lease was lost. It locks the number and then its
 /// deliveries, so it may be ended by a deadlock with somebody who has locked a delivery and reads the number. The caller
-/// tells the workers of deliveries, because an approval releases what waited for it.
+/// commits, and tells the workers of deliveries, because an approval releases what waited for it.
 pub async fn settle(
     connection: &mut PgConnection,
     claim: &Claim,
@@ -240,9 +240,14 @@ pub async fn settle(
 ) -> Result<bool, sqlx::Error> {
     let mut told = serde_json::to_value(observed).map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
     bounds::told(&mut told, bounds::ERROR_BYTES);
-    sqlx::query_file_scalar!("sql/queries/number/settle.sql", claim.number.id, claim.token, told)
-        .fetch_one(connection)
-        .await
+    let is_settled = sqlx::query_file_scalar!("sql/queries/number/settle.sql", claim.number.id, claim.token, told)
+        .fetch_one(&mut *connection)
+        .await?;
+    let (registration, detail) = (observed.registration, observed.registration_detail.clone());
+    if is_settled && !observed.gone && (registration.is_some() || detail.is_some()) {
+        registration::settle(connection, &[claim.number.id], &registration::Observed { registration, detail }).await?;
+    }
+    Ok(is_settled)
 }
 
 /// Removes a number that was never the project's, because the carrier will never have it for us. Returns false if it was

@@ -10,12 +10,13 @@ use uuid::Uuid;
 use crate::domain::channel::ChannelFacts;
 use crate::domain::delivery::RefusalReason;
 use crate::domain::message::ScheduledOutcome;
-use crate::domain::sending::{self as rules, Decision, Effect, Facts, Refusal, Request};
+use crate::domain::message_plan::MessagePlan;
+use crate::domain::sending::{self as rules, Admission, Decision, Facts, Refusal, Request};
 use crate::domain::session::OnActiveSession;
 use crate::storage::claim_limits::ClaimLimits;
-use crate::storage::new_id;
+use crate::storage::outbound_limits::{self, ToCount};
 use crate::storage::pagination::{Page, rows_to_read};
-use crate::storage::sending::{self, DecidedText, attachments};
+use crate::storage::sending::{self, PlannedText, SessionEffect};
 
 /// A message that waits for its time, or that was refused when it came.
 #[derive(Debug, Clone)]
@@ -70,20 +71,18 @@ impl DueMessage {
         rules::decide(&Request { on_active_session: self.on_active_session, send_at: None }, &self.facts)
     }
 
-    fn text(&self, channel: ChannelFacts, effect: Effect) -> DecidedText<'_> {
-        DecidedText {
+    fn text(&self, channel: ChannelFacts, effect: SessionEffect, plan: MessagePlan) -> PlannedText<'_> {
+        PlannedText {
             message_id: self.id,
             project_id: self.project_id,
             number_id: self.number_id,
             contact: &self.contact,
-            channel: channel.channel,
+            channel,
             body: &self.body,
-            segmentation: channel.capabilities.segmentation(&self.body),
-            media: attachments(&self.media_urls),
+            media_urls: &self.media_urls,
             turn_id: self.turn_id,
             effect,
-            new_session_id: new_id(),
-            new_turn_id: new_id(),
+            plan,
         }
     }
 
@@ -159,38 +158,44 @@ async fn send_round(
     let due = sqlx::query_file_as!(DueMessage, "sql/queries/scheduled_message/load.sql", ids, channel.channel.as_str())
         .fetch_all(&mut *connection)
         .await?;
-    let (mut admitted, mut texts) = (Vec::new(), Vec::new());
+    let mut to_send = Vec::new();
     for message in &due {
         match message.decide() {
             Decision::Refuse { reason, session_id } => writes.refuse(message, reason, session_id),
             Decision::Wait { until } => writes.put_off(message, until),
             Decision::Send(effect) => {
-                admitted.push(message);
-                texts.push(message.text(channel, effect));
+                to_send.push((message, effect, message.facts.of_message(channel.capabilities.delivery_reports)));
             }
         }
     }
-    if texts.is_empty() {
-        return Ok(());
-    }
-    let written = sending::write(connection, &texts).await?;
-    for (message, written) in admitted.into_iter().zip(written) {
-        let waits = written
-            .until_at
-            .and_then(|until| rules::wait_for_limit(message.turn_id.is_some(), message.facts.now, until));
-        match (written.refused, waits) {
-            (None, _) => writes.sent(message, written.session_id),
-            (Some(_), Some(until)) => writes.put_off(message, until),
-            (Some(reason), None) => writes.refuse(message, reason, None),
+    let to_count = to_send.iter().map(|(message, _, facts)| ToCount::one(facts, message.project_id, &message.contact));
+    let limits = outbound_limits::count_each(connection, to_count).await?;
+    let mut texts = Vec::new();
+    for ((message, effect, facts), limit) in to_send.into_iter().zip(limits) {
+        match rules::admit(&facts, limit) {
+            Admission::Send(plan) => {
+                let effect = SessionEffect::new(effect);
+                writes.sent(message, effect.session_id());
+                texts.push(message.text(channel, effect, plan));
+            }
+            Admission::Refuse { reason, until } => {
+                match rules::wait_for_limit(message.turn_id.is_some(), message.facts.now, until) {
+                    Some(until) => writes.put_off(message, until),
+                    None => writes.refuse(message, reason, None),
+                }
+            }
         }
+    }
+    if !texts.is_empty() {
+        sending::write(connection, &texts).await?;
     }
     Ok(())
 }
 
 impl Writes {
-    fn sent(&mut self, message: &DueMessage, session_id: Option<Uuid>) {
+    fn sent(&mut self, message: &DueMessage, session_id: Uuid) {
         self.sent.push(message.id);
-        self.all.push(message.due(ScheduledOutcome::Sent, session_id));
+        self.all.push(message.due(ScheduledOutcome::Sent, Some(session_id)));
     }
 
     fn put_off(&mut self, message: &DueMessage, until: DateTime<Utc>) {

@@ -7,12 +7,14 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::domain::channel::ChannelFacts;
-use crate::domain::message::SendOutcome;
-use crate::domain::segments::Segmentation;
-use crate::domain::sending::{self, Decision, Effect, Facts, Refusal, Request};
+use crate::domain::message::{MessageKind, SendOutcome};
+use crate::domain::message_plan::MessagePlan;
+use crate::domain::sending::{self, Admission, Decision, Effect, Facts, Request};
 use crate::domain::session::{Channel, OnActiveSession};
 use crate::storage::ingest::Attachment;
 use crate::storage::new_id;
+use crate::storage::outbound_limits::{self, ToCount};
+use crate::storage::planned_message::{Content, Conversation, PlannedMessage};
 
 /// How a request that comes again is recognized.
 #[derive(Debug, Clone)]
@@ -120,7 +122,6 @@ async fn send_or_schedule(
     text: &NewText,
     message_id: Uuid,
 ) -> Result<SendResult, sqlx::Error> {
-    sqlx::query_file!("sql/queries/contact/lock.sql", text.number_id, text.contact).execute(&mut *connection).await?;
     let Json(facts): Json<Facts> = sqlx::query_file_scalar!(
         "sql/queries/message/load_send_facts.sql",
         text.project_id,
@@ -140,23 +141,42 @@ async fn send_or_schedule(
             schedule(connection, text, message_id, until).await?;
             Ok(SendResult { send_at: Some(until), ..SendResult::new(SendOutcome::Scheduled, message_id) })
         }
-        Decision::Send(effect) => {
-            let decided = DecidedText {
+        Decision::Send(effect) => send_now(connection, text, message_id, &facts, effect).await,
+    }
+}
+
+/// Sends a text, unless a limit refuses it.
+async fn send_now(
+    connection: &mut PgConnection,
+    text: &NewText,
+    message_id: Uuid,
+    facts: &Facts,
+    effect: Effect,
+) -> Result<SendResult, sqlx::Error> {
+    let of_message = facts.of_message(text.channel.capabilities.delivery_reports);
+    let to_count = ToCount::one(&of_message, text.project_id, &text.contact);
+    let limit = outbound_limits::count_one(connection, to_count).await?;
+    match sending::admit(&of_message, limit) {
+        Admission::Refuse { reason, until } => Ok(SendResult {
+            retry_after_seconds: Some((until - facts.now).as_seconds_f64()),
+            ..SendResult::new(reason.into(), message_id)
+        }),
+        Admission::Send(plan) => {
+            let text = PlannedText {
                 message_id,
                 project_id: text.project_id,
                 number_id: text.number_id,
                 contact: &text.contact,
-                channel: text.channel.channel,
+                channel: text.channel,
                 body: &text.body,
-                segmentation: text.channel.capabilities.segmentation(&text.body),
-                media: attachments(&text.media_urls),
+                media_urls: &text.media_urls,
                 turn_id: None,
-                effect,
-                new_session_id: new_id(),
-                new_turn_id: new_id(),
+                effect: SessionEffect::new(effect),
+                plan,
             };
-            let written = write(connection, &[decided]).await?.pop().ok_or(sqlx::Error::RowNotFound)?;
-            Ok(written.result(message_id, facts.now))
+            let session_id = Some(text.effect.session_id());
+            write(connection, &[text]).await?;
+            Ok(SendResult { session_id, ..SendResult::new(SendOutcome::Sent, message_id) })
         }
     }
 }
@@ -184,59 +204,95 @@ async fn schedule(
     Ok(())
 }
 
-/// A text that is to be sent, with what it does to a session.
-#[derive(Debug, Serialize)]
-pub(super) struct DecidedText<'a> {
-    pub message_id: Uuid,
-    pub project_id: Uuid,
-    pub number_id: Uuid,
-    pub contact: &'a str,
-    pub channel: Channel,
-    pub body: &'a str,
+/// What a text does to a session, with the ids of what it adds.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct SessionEffect {
     #[serde(flatten)]
-    pub segmentation: Option<Segmentation>,
-    pub media: Vec<Attachment>,
-    /// The turn whose agent sends it.
-    pub turn_id: Option<Uuid>,
-    #[serde(flatten)]
-    pub effect: Effect,
+    effect: Effect,
     /// The id of the session, if one opens.
-    pub new_session_id: Uuid,
+    new_session_id: Uuid,
     /// The id of the turn, if the agent starts.
-    pub new_turn_id: Uuid,
+    new_turn_id: Uuid,
 }
 
-/// What became of a text that was to be written.
-#[derive(Debug)]
-pub(super) struct Written {
-    /// The session that it is in.
-    pub session_id: Option<Uuid>,
-    /// The limit that refused it.
-    pub refused: Option<Refusal>,
-    /// When the limit admits one again.
-    pub until_at: Option<DateTime<Utc>>,
-}
+impl SessionEffect {
+    pub(super) fn new(effect: Effect) -> Self {
+        Self { effect, new_session_id: new_id(), new_turn_id: new_id() }
+    }
 
-impl Written {
-    fn result(self, message_id: Uuid, now: DateTime<Utc>) -> SendResult {
-        SendResult {
-            session_id: self.session_id,
-            retry_after_seconds: self.until_at.map(|until| (until - now).as_seconds_f64()),
-            ..SendResult::new(self.refused.map_or(SendOutcome::Sent, SendOutcome::from), message_id)
+    /// The session that the text is in.
+    pub(super) const fn session_id(&self) -> Uuid {
+        match self.effect {
+            Effect::Open { .. } => self.new_session_id,
+            Effect::Start { session_id } | Effect::Join { session_id, .. } => session_id,
         }
     }
 }
 
-/// The attachments at these addresses.
-pub(super) fn attachments(urls: &[String]) -> Vec<Attachment> {
-    urls.iter().map(|url| Attachment::at(url.clone(), None)).collect()
+/// A text that is sent: its message, and what it does to a session.
+#[derive(Debug)]
+pub(super) struct PlannedText<'a> {
+    pub message_id: Uuid,
+    pub project_id: Uuid,
+    pub number_id: Uuid,
+    pub contact: &'a str,
+    pub channel: ChannelFacts,
+    pub body: &'a str,
+    pub media_urls: &'a [String],
+    /// The turn whose agent sends it.
+    pub turn_id: Option<Uuid>,
+    pub effect: SessionEffect,
+    pub plan: MessagePlan,
 }
 
-/// Writes texts as they were decided, each unless a limit refuses it. The caller holds the locks of their contacts. Returns
-/// what became of each, in their order.
-pub(super) async fn write(
-    connection: &mut PgConnection,
-    decided: &[DecidedText<'_>],
-) -> Result<Vec<Written>, sqlx::Error> {
-    sqlx::query_file_as!(Written, "sql/queries/message/write.sql", Json(decided) as _).fetch_all(connection).await
+/// What a text does besides its message, as the statement takes it.
+#[derive(Debug, Serialize)]
+struct TextRow<'a> {
+    message_id: Uuid,
+    project_id: Uuid,
+    number_id: Uuid,
+    contact: &'a str,
+    channel: Channel,
+    media: Vec<Attachment>,
+    turn_id: Option<Uuid>,
+    #[serde(flatten)]
+    effect: SessionEffect,
+}
+
+impl<'a> PlannedText<'a> {
+    fn row(&self) -> TextRow<'a> {
+        TextRow {
+            message_id: self.message_id,
+            project_id: self.project_id,
+            number_id: self.number_id,
+            contact: self.contact,
+            channel: self.channel.channel,
+            media: self.media_urls.iter().map(|url| Attachment::at(url.clone(), None)).collect(),
+            turn_id: self.turn_id,
+            effect: self.effect,
+        }
+    }
+
+    fn message(&self) -> PlannedMessage<'a> {
+        let conversation = Conversation {
+            project_id: self.project_id,
+            session_id: self.effect.session_id(),
+            endpoint_id: self.number_id,
+            contact: self.contact,
+        };
+        let segmentation = self.channel.capabilities.segmentation(self.body);
+        let says = Content { kind: MessageKind::Text, body: self.body, segmentation };
+        let planned = PlannedMessage::new(self.message_id, conversation, says, &self.plan);
+        PlannedMessage { turn_id: self.turn_id, ..planned }
+    }
+}
+
+/// Writes texts to different contacts as they were decided. The caller holds the locks of the contacts.
+pub(super) async fn write(connection: &mut PgConnection, texts: &[PlannedText<'_>]) -> Result<(), sqlx::Error> {
+    let rows: Vec<TextRow<'_>> = texts.iter().map(PlannedText::row).collect();
+    let messages: Vec<PlannedMessage<'_>> = texts.iter().map(PlannedText::message).collect();
+    sqlx::query_file!("sql/queries/message/store_texts.sql", Json(rows) as _, messages as _)
+        .execute(connection)
+        .await?;
+    Ok(())
 }

@@ -9,7 +9,7 @@ use crate::domain::job::JobKind;
 use crate::domain::unknown_delivery::{self, Decision, Facts};
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::set_aside::{Claiming, read_claims};
-use crate::storage::{Storage, new_id};
+use crate::storage::{Storage, delivery, new_id};
 
 /// A delivery that the carrier may have or not. The names of the columns say in the SQL text which of them are never null.
 #[derive(Debug, Clone, FromRow)]
@@ -104,7 +104,10 @@ pub async fn resolve(
             detail: Some("the carrier never had it, four times"),
         },
     };
-    settled.write(connection, unknown.id).await?;
+    settled.write(&mut *connection, unknown.id).await?;
+    if settled.status == DeliveryStatus::Planned {
+        delivery::withdraw_outdated(connection, &[unknown.id]).await?;
+    }
     Ok(settled.outcome)
 }
 

@@ -439,7 +439,7 @@ async fn an_opt_out_and_an_approval_do_not_wait_for_each_other() {
     assert!(stopped.is_ok(), "the opt-out does not wait for the number");
     approving.rollback().await.expect("ended");
     let locks = sqlx::query_scalar::<_, bool>(
-        "select prosrc like '%where id = of_number for no key update%' from pg_proc where proname = 'settle_registration'",
+        "select prosrc like '%where number.id = any (ids) order by number.id for no key update%' from pg_proc where proname = 'load_registrations'",
     );
     assert!(locks.fetch_one(pool).await.expect("an answer"), "the approval takes the number no harder than that");
 }

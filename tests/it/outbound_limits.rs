@@ -180,15 +180,15 @@ async fn who_waits_for_anothers_count_counts_after_it() {
     let app = app().await;
     let project: uuid::Uuid =
         sqlx::query_scalar("select id from project").fetch_one(app.storage.pool()).await.expect("a project");
-    let count = "select code from count_one_outbound($1, $2)";
+    let count = "select full_limit from count_one_outbound($1, $2)";
     for (of_project, of_contact, is_first, (one, other), refused) in [
         (9, 0, false, (ADA, BEA), None),
         (9, 0, true, (ADA, BEA), None),
         (0, 9, false, (ADA, ADA), None),
         (0, 9, true, (ADA, ADA), None),
         (2, 9, true, (ADA, ADA), None),
-        (1, 0, true, (ADA, BEA), Some("project_limit_reached")),
-        (0, 1, true, (ADA, ADA), Some("contact_limit_reached")),
+        (1, 0, true, (ADA, BEA), Some("outbound_per_project_per_minute")),
+        (0, 1, true, (ADA, ADA), Some("outbound_per_contact_per_hour")),
     ] {
         app.bound(json!({"outbound_per_project_per_minute": of_project, "outbound_per_contact_per_hour": of_contact}))
             .await;

@@ -165,6 +165,7 @@ async fn answer_of(app: &TestApp, function: &str, messages: &str) -> String {
             "(uuid[], uuid[], uuid[], uuid[], text[], bigint[])",
         ),
         ("(ids, tokens)", "(uuid[], uuid[])"),
+        ("(due)", "(uuid[])"),
     ];
     for (values, of_type) in [
         (" statuses,", "text"),
@@ -215,7 +216,12 @@ async fn a_batch_finds_each_of_its_rows_whatever_the_statistics_say() {
             "",
             ["a_session_has_one_turn_at_a_time", "message_in_order_of_a_session", "delivery_in_order_of_a_contact"],
         ),
-        ("store_turns", "turn_message", ["a_session_has_one_turn_at_a_time", "session_pk", "Tid Scan on session"]),
+        ("store_turns", "planned_message", ["a_session_has_one_turn_at_a_time", "session_pk", "Tid Scan on session"]),
+        (
+            "load_inactive_sessions",
+            "",
+            ["session_pk", "a_session_has_one_turn_at_a_time", "delivery_in_order_of_a_contact"],
+        ),
         (
             "settle_deliveries",
             "",

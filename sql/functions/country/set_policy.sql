@@ -1,5 +1,5 @@
--- Overrides the policy of a country for a project; a null value takes the known one. The send policy of its numbers
--- there follows at once.
+-- Overrides the policy of a country for a project; a null value takes the known one. The caller settles the registration
+-- of the project's numbers there.
 create or replace function set_country_policy(of_project uuid, in_country text, changes jsonb) returns void language plpgsql
 set search_path = textback, pg_temp as $$
 begin
@@ -11,8 +11,4 @@ begin
            note = case when changes ? 'note' then changes ->> 'note' else note end,
            changed_at = now()
      where project_id = of_project and iso2 = in_country;
-    perform settle_registration(id, null, null)
-       from (select id from number where project_id = of_project and country = in_country and check_at is not null order by id) theirs;
-    -- The registration was not read before if none was required, so the numbers are checked at once.
-    update number set check_at = now() where project_id = of_project and country = in_country and check_at is not null;
 end $$;

@@ -1,4 +1,5 @@
--- Plans deliveries again that were claimed and not begun. It takes the contacts' locks (see opt_out).
+-- Plans deliveries again that were claimed and not begun. It takes the contacts' locks (see opt_out). The caller withdraws
+-- those whose messages are no longer true.
 create or replace function give_back_deliveries(ids uuid[], tokens uuid[]) returns void language plpgsql
 set search_path = textback, pg_temp as $$
 declare
@@ -15,5 +16,4 @@ begin
      -- By an array, because a join that was planned while the table was empty would read the whole index.
      where id = any (ids)
        and lease_token = any (array(select given.token from unnest(ids, tokens) as given (id, token) where given.id = delivery.id));
-    perform withdraw_delivery_if_stale(id) from unnest(ids) as id;
 end $$;

@@ -1,8 +1,9 @@
--- Moves a delivery forward by a status report of the carrier. Late and repeated reports change nothing. Returns moved,
--- unchanged, or unknown when no delivery of the project matches. It takes the contact's lock for an opt-out.
+-- Moves a delivery forward by a status report of the carrier. Late and repeated reports change nothing. outcome: moved,
+-- unchanged, or unknown when no delivery of the project matches. moved: the delivery, if it moved. It takes the contact's
+-- lock for an opt-out, which the caller records, as it does a lack of registration.
 create or replace function record_delivery_status(
-    of_project uuid, of_delivery uuid, of_carrier_sid text, to_status text, code integer, class text, new_consent uuid
-) returns text language plpgsql
+    of_project uuid, of_delivery uuid, of_carrier_sid text, to_status text, code integer, class text, out outcome text, out moved uuid
+) language plpgsql
 set search_path = textback, pg_temp as $$
 declare
     locked      record;
@@ -16,7 +17,8 @@ begin
          where project_id = of_project and carrier_sid = of_carrier_sid;
     end if;
     if not found then
-        return 'unknown';
+        outcome := 'unknown';
+        return;
     end if;
     if class = 'opted_out' then
         -- The contact's lock comes before the delivery's row.
@@ -26,12 +28,14 @@ begin
      where id = locked.id and (carrier_sid is null or carrier_sid = of_carrier_sid)
        for update;
     if not found then
-        return 'unknown';
+        outcome := 'unknown';
+        return;
     end if;
     -- A delivery that we failed or suppressed without an answer of the carrier still takes the carrier's report.
     if delivery_rank(to_status) <= delivery_rank(locked.status)
        and not (locked.carrier_sid is null and locked.status in ('failed', 'suppressed') and to_status <> 'failed') then
-        return 'unchanged';
+        outcome := 'unchanged';
+        return;
     end if;
     update delivery
        set status = to_status, carrier_sid = of_carrier_sid, due_at = null, lease_token = null, leased_until = null,
@@ -41,10 +45,7 @@ begin
      where id = locked.id;
     if to_status = 'failed' then
         perform expedite_inactivity(locked.id);
-        perform record_registration_error(locked.id, code);
-        if class = 'opted_out' then
-            perform record_carrier_opt_out(new_consent, locked.id);
-        end if;
     end if;
-    return 'moved';
+    outcome := 'moved';
+    moved := locked.id;
 end $$;

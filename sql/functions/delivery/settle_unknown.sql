@@ -1,5 +1,5 @@
 -- Settles an unknown delivery as accepted (with the carrier's id), planned (it is sent again) or failed. The caller has
--- locked it and its contact.
+-- locked it and its contact, and withdraws a planned one whose message is no longer true.
 create or replace function settle_unknown_delivery(
     of_delivery uuid, to_status text, found_carrier_sid text, class text, detail text
 ) returns void language plpgsql
@@ -14,9 +14,7 @@ begin
            error_class = case when to_status = 'planned' then error_class else class end, error_detail = detail, updated_at = this_time,
            history = append_step(history, delivery_step(to_status, 'list', null, class, detail))
      where id = of_delivery;
-    if to_status = 'planned' then
-        perform withdraw_delivery_if_stale(of_delivery);
-    elsif to_status = 'failed' then
+    if to_status = 'failed' then
         perform expedite_inactivity(of_delivery);
     end if;
 end $$;

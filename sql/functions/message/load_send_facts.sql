@@ -1,5 +1,5 @@
--- What decides about a text to a contact: domain/sending.rs. countries: the countries that the contact may be in. The
--- caller holds the contact's lock. Locks the session that is not closed.
+-- What decides about a text to a contact: domain/sending.rs. countries: the countries that the contact may be in. Locks the
+-- contact, unless the caller has, and the session that is not closed.
 create or replace function load_send_facts(
     of_project uuid, from_number uuid, to_contact text, countries text[], heeds_quiet_hours boolean, on_channel text
 ) returns jsonb language plpgsql
@@ -7,6 +7,8 @@ set search_path = textback, pg_temp as $$
 declare
     active record;
 begin
+    -- By a statement of its own: the snapshot of a statement is older than a lock that the statement takes.
+    perform lock_contact(from_number, to_contact);
     select id, status, engaged, origin, started_at is not null as is_started into active from session
      where endpoint_id = from_number and contact = to_contact and channel = on_channel and status <> 'closed'
        for update;
@@ -16,5 +18,7 @@ begin
         'opted_out', has_opted_out(from_number, to_contact),
         'country_is_allowed', country_is_allowed(of_project, to_contact, countries),
         'quiet_hours', case when heeds_quiet_hours then load_quiet_hours(of_project, to_contact) end,
-        'session', case when active.id is not null then to_jsonb(active) end);
+        'session', case when active.id is not null then to_jsonb(active) end,
+        'send_policy', lock_send_policy(from_number),
+        'has_limits', (select has_outbound_limits from project where id = of_project));
 end $$;

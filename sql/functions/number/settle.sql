@@ -1,7 +1,7 @@
 -- Writes what was observed and done at the carrier about a number, for the worker that has its token. Returns whether
--- the token holds.
+-- the token holds. The caller settles the registration.
 -- facts: {generation (that was reconciled), carrier_sid, account_sid, number_type, refusal_reason, webhook,
--- webhook_detail, webhook_was_set, inbound_blocked_reason, registration, registration_detail, gone, steps: [{step,
+-- webhook_detail, webhook_was_set, inbound_blocked_reason, gone, steps: [{step,
 -- detail}], check_in_seconds}. A key that is absent was not observed.
 create or replace function settle_number(of_number uuid, by_token uuid, facts jsonb) returns boolean language plpgsql
 set search_path = textback, pg_temp as $$
@@ -46,8 +46,6 @@ begin
         if locked.desired_state = 'detached' or (locked.desired_state = 'released' and is_same) then
             perform detach_number(of_number);
         end if;
-    elsif facts ->> 'registration' is not null or facts ->> 'registration_detail' is not null then
-        perform settle_registration(of_number, facts ->> 'registration', facts ->> 'registration_detail');
     end if;
     return true;
 end $$;

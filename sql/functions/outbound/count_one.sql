@@ -1,10 +1,13 @@
--- Counts one message. If it would exceed a limit, returns the limit's code, an explanation and the end of its window;
--- otherwise all null.
-create or replace function count_one_outbound(of_project uuid, to_contact text, out code text, out detail text, out until_at timestamptz)
-language plpgsql
+-- Counts one message. If it would exceed a limit, returns the limit by the name of its setting, its value, and the end of
+-- its window; otherwise all null.
+create or replace function count_one_outbound(
+    of_project uuid, to_contact text, out full_limit text, out most integer, out until_at timestamptz
+) language plpgsql
 set search_path = textback, pg_temp as $$
 declare
-    most    integer[];
+    names   text[] := '{outbound_per_project_per_minute, outbound_per_project_per_day,
+                        outbound_per_contact_per_hour, outbound_per_contact_per_day}';
+    limits  integer[];
     began   timestamptz[];
     lasts   interval[] := '{1 minute, 24 hours, 1 hour, 24 hours}';
     of_one  outbound_rate_window;
@@ -16,16 +19,15 @@ begin
             return;
         end if;
         select array[outbound_per_project_per_minute, outbound_per_project_per_day, outbound_per_contact_per_hour, outbound_per_contact_per_day]
-          into most from project where id = of_project;
+          into limits from project where id = of_project;
         select * into of_one from outbound_rate_window where project_id = of_project and contact = to_contact;
         select * into of_all from outbound_rate_window where project_id = of_project and contact = '';
         began := array[of_all.short_began, of_all.day_began, of_one.short_began, of_one.day_began];
-        is_full := full_rate_window(most, began, array[of_all.short_sent, of_all.day_sent, of_one.short_sent, of_one.day_sent], lasts, 1, now());
+        is_full := full_rate_window(limits, began, array[of_all.short_sent, of_all.day_sent, of_one.short_sent, of_one.day_sent], lasts, 1, now());
         -- No window is full if somebody raised the limit since the count. Then it is counted again.
         exit when is_full is not null;
     end loop;
-    code := case when is_full <= 2 then 'project_limit_reached' else 'contact_limit_reached' end;
-    detail := format('%s: the project sends at most %s messages %s', code, most[is_full],
-                     (array['in a minute', 'in 24 hours', 'to one contact in an hour', 'to one contact in 24 hours'])[is_full]);
+    full_limit := names[is_full];
+    most := limits[is_full];
     until_at := greatest(began[is_full] + lasts[is_full], now() + interval '1 second');
 end $$;

@@ -50,9 +50,7 @@ begin
             where agent_version.agent_id = session.agent_id and agent_version.version = agent.current_version
             limit 1) version
      cross join lateral (
-           select project.outbound_per_contact_per_hour > 0 or project.outbound_per_contact_per_day > 0
-                  or project.outbound_per_project_per_minute > 0 or project.outbound_per_project_per_day > 0 as has_limits
-             from project where project.id = session.project_id
+           select project.has_outbound_limits as has_limits from project where project.id = session.project_id
             limit 1) project
       left join lateral (
            select number.send_policy from number

@@ -1,6 +1,6 @@
 -- Stores what was decided about turns, which the caller has locked (load_turns): their sessions, their messages, and that
--- they are done. A turn with messages makes its session open and active.
-create or replace function store_turns(turns settled_turn[], messages turn_message[]) returns void language plpgsql
+-- they are done. A turn with messages makes its session open and active. Messages without a turn come by store_messages.
+create or replace function store_turns(turns settled_turn[], messages planned_message[]) returns void language plpgsql
 -- One plan a connection. Plans for given values would be made five times before, 10 ms each, and are no better.
 set plan_cache_mode = force_generic_plan
 set search_path = textback, pg_temp as $$
@@ -24,9 +24,11 @@ begin
          cross join lateral (select ctid as row_ctid from session where session.id = t.session_id limit 1) locked
          where session.ctid = locked.row_ctid
     ), written as (
-        insert into message (id, seq, project_id, session_id, direction, kind, body, encoding, segments, turn_id, truncated)
+        insert into message (id, seq, project_id, session_id, direction, kind, body, encoding, segments, turn_id, truncated,
+                             inactivity_seconds)
                overriding system value
-        select m.id, seqs[m.ordinality], m.project_id, m.session_id, 'outbound', m.kind, m.body, m.encoding, m.segments, m.turn_id, m.truncated
+        select m.id, seqs[m.ordinality], m.project_id, m.session_id, 'outbound', m.kind, m.body, m.encoding, m.segments, m.turn_id, m.truncated,
+               m.inactivity_seconds
           from unnest(messages) with ordinality as m
     ), delivered as (
         insert into delivery (id, project_id, session_id, number_id, contact, seq, status, due_at, lease_token, leased_until,

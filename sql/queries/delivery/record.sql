@@ -1,2 +1,2 @@
 -- Moves a delivery forward by a report of the carrier.
-select record_delivery_status($1, $2, $3, $4, $5, $6, $7) as "recorded!: _"
+select outcome as "outcome!: _", moved from record_delivery_status($1, $2, $3, $4, $5, $6)

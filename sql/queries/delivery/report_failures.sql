@@ -1,3 +1,2 @@
--- Tells the sessions and the numbers of failed deliveries ($1 ids, $2 the carrier's error codes).
-select expedite_inactivity(failed.id), record_registration_error(failed.id, failed.code)
-  from unnest($1::uuid[], $2::integer[]) as failed (id, code)
+-- Tells the sessions of failed deliveries ($1).
+select expedite_inactivity(failed.id) from unnest($1::uuid[]) as failed (id)

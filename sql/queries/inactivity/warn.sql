@@ -1,3 +1,2 @@
--- Warns the contacts of the sessions $1 with messages of the ids $2 and the bodies $3, of these encodings ($4) and segments ($5).
--- Returns the limits that suppressed warnings.
-select session_id as "session_id!", refused as "refused: RefusalReason" from warn_inactive_sessions($1, $2, $3, $4, $5)
+-- Stores that the sessions $1 are warned with the messages $3. Their jobs come due at the times $2.
+select warn_inactive_sessions($1, $2, $3)

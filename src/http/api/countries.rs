@@ -111,7 +111,11 @@ impl Api {
         change("registration_policy", value_of(registration_policy, |policy| policy.as_str().into()));
         change("note", value_of(note, Value::from));
         let (storage, code, changed) = (&state.storage, &iso2, &changes);
-        let rule = || async move { country::rule(&mut *storage.connection().await?, project_id, code, changed).await };
+        let rule = || async move {
+            let mut transaction = storage.transaction().await?;
+            let ruled = country::rule(&mut transaction, project_id, code, changed).await;
+            database::end(transaction, ruled).await
+        };
         database::retry_on_deadlock(rule).await?;
         // Held messages may be sent now.
         state.storage.notifier().notify(crate::domain::job::JobKind::Delivery);

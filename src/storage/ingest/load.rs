@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use sqlx::PgConnection;
 use sqlx::types::Json;
@@ -10,6 +11,7 @@ use uuid::Uuid;
 
 use crate::domain::consent::{ConsentKind, Keyword};
 use crate::domain::ingest::{Facts, Session};
+use crate::domain::number::SendPolicy;
 use crate::domain::rate_limit::{ContactLimits, RecentMessages};
 use crate::domain::session::{SessionOrigin, SessionStatus};
 use crate::storage::composite::composite;
@@ -52,8 +54,16 @@ impl<'a> MessageRow<'a> {
     }
 }
 
+/// The project's answer to HELP, with what decides about it.
+#[derive(Debug, Deserialize)]
+pub struct HelpAnswer {
+    pub body: String,
+    pub send_policy: SendPolicy,
+    pub has_limits: bool,
+}
+
 /// What the database knows of a message, its contact and its session. Fields that begin with `session_`, and those after
-/// `help_message`, are of the session that is not closed.
+/// `help_answer`, are of the session that is not closed.
 #[derive(Debug)]
 pub struct Loaded {
     ordinal: i32,
@@ -84,7 +94,7 @@ pub struct Loaded {
     /// Whether the project limits its inbound messages.
     pub has_project_limit: bool,
     /// The answer to HELP, if the message is to get it.
-    pub help_message: Option<String>,
+    pub help_answer: Option<Json<HelpAnswer>>,
     pub origin: Option<SessionOrigin>,
     pub begun_by_agent: bool,
     pub started: bool,
@@ -116,7 +126,7 @@ impl Loaded {
                 passed_in_last_minute: self.passed_in_last_minute.unsigned_abs(),
             },
             over_project_limit,
-            may_answer_help: self.help_message.is_some(),
+            may_answer_help: self.help_answer.is_some(),
         }
     }
 

@@ -7,12 +7,15 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::domain::ingest::{Effect, Inactivity, KeywordEffect, Store, Target, Turn};
-use crate::domain::message::SkipReason;
+use crate::domain::message::{MessageKind, SkipReason};
+use crate::domain::message_plan;
 use crate::domain::segments::Encoding;
 use crate::storage::composite::composite;
 use crate::storage::ingest::InboundMessage;
-use crate::storage::ingest::load::Loaded;
+use crate::storage::ingest::load::{HelpAnswer, Loaded};
 use crate::storage::new_id;
+use crate::storage::outbound_limits::{self, ToCount};
+use crate::storage::planned_message::{self, Content, Conversation, PlannedMessage};
 
 /// A message that is to be stored, and what was decided about it.
 #[derive(Debug)]
@@ -223,23 +226,34 @@ async fn obey(connection: &mut PgConnection, stored: &ToStore<'_>, keyword: Keyw
                 .await?;
         }
         KeywordEffect::SendHelp => {
-            let Some(help_message) = &stored.loaded.help_message else { return Ok(()) };
-            let text = stored.message.channel.capabilities.segmentation(help_message);
-            sqlx::query_file!(
-                "sql/queries/message/answer_help.sql",
-                id,
-                project_id,
-                stored.session_id,
-                endpoint_id,
-                contact,
-                help_message,
-                text.map(|text| text.encoding.as_str()),
-                text.map(|text| text.segments),
-            )
-            .fetch_one(connection)
-            .await?;
+            if let Some(answer) = &stored.loaded.help_answer {
+                answer_help(connection, stored, id, answer).await?;
+            }
         }
         KeywordEffect::Nothing => {}
     }
     Ok(())
+}
+
+/// Plans the project's answer to HELP as the message `id`.
+async fn answer_help(
+    connection: &mut PgConnection,
+    stored: &ToStore<'_>,
+    id: Uuid,
+    answer: &HelpAnswer,
+) -> Result<(), sqlx::Error> {
+    let capabilities = stored.message.channel.capabilities;
+    let (project_id, contact) = (stored.message.project_id, stored.message.from.as_str());
+    let HelpAnswer { body, send_policy, has_limits } = answer;
+    let facts = message_plan::Facts {
+        has_delivery: capabilities.delivery_reports,
+        send_policy: *send_policy,
+        has_limits: *has_limits,
+    };
+    let limit = outbound_limits::count_one(connection, ToCount::one(&facts, project_id, contact)).await?;
+    let plan = message_plan::plan(&facts, limit);
+    let conversation =
+        Conversation { project_id, session_id: stored.session_id, endpoint_id: stored.loaded.endpoint_id, contact };
+    let says = Content { kind: MessageKind::Help, body, segmentation: capabilities.segmentation(body) };
+    planned_message::store(connection, &[PlannedMessage::new(id, conversation, says, &plan)]).await
 }

@@ -9,16 +9,15 @@ use uuid::Uuid;
 
 use crate::domain::delivery::{DeliveryErrorClass, DeliveryStatus};
 use crate::domain::job::JobKind;
-use crate::domain::message::MessageKind;
-use crate::domain::message_plan::{LimitReached, MessagePlan};
 use crate::domain::number::SendPolicy;
-use crate::domain::segments::Encoding;
 use crate::domain::session::CloseReason;
 use crate::domain::turn_settlement::{Decision, Facts, Next, Store, decide, must_count};
 use crate::failpoint;
 use crate::storage::batcher::BatchError;
 use crate::storage::composite::composite;
+use crate::storage::outbound_limits::{self, Limits, ToCount};
 use crate::storage::passes::{at_ordinal, items_at, passes, put_at};
+use crate::storage::planned_message::{Content, Conversation, PlannedMessage};
 use crate::storage::turn::settlement::{PlannedSend, Settlement};
 use crate::storage::{Storage, delivery, new_id};
 
@@ -118,7 +117,7 @@ async fn settle_pass(
         store(connection, &decided).await?;
         follow(connection, &decided).await?;
     }
-    suppressed.extend(limits.iter().flatten().map(|(_, limit)| limit.class));
+    suppressed.extend(limits.iter().flatten().map(|(_, limit)| limit.class()));
     Ok(settled)
 }
 
@@ -188,50 +187,18 @@ async fn load(connection: &mut PgConnection, settlements: &[&Settlement]) -> Res
     Ok(loaded)
 }
 
-/// The positions of the messages of a turn that a limit stops, with the limits.
-type Limits = Vec<(usize, LimitReached)>;
-
-/// A row of `count_turns`.
-struct LimitRow {
-    ordinal: i64,
-    message: i32,
-    code: DeliveryErrorClass,
-    detail: String,
-}
-
-/// Counts the messages of turns whose projects have outbound limits. No statement runs if none has.
+/// Counts the messages of turns whose projects have outbound limits.
 async fn count(
     connection: &mut PgConnection,
     settlements: &[&Settlement],
     loaded: &[Option<Loaded>],
 ) -> Result<Vec<Limits>, sqlx::Error> {
-    let mut limits = vec![Limits::new(); settlements.len()];
-    let (mut counted, mut projects, mut contacts, mut messages) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for ((settlement, loaded), limits) in settlements.iter().zip(loaded).zip(&mut limits) {
-        let Some(loaded) = loaded.as_ref().filter(|loaded| must_count(settlement.outcome(), &loaded.facts)) else {
-            continue;
-        };
-        counted.push(limits);
-        projects.push(loaded.project_id);
-        contacts.push(settlement.contact.as_str());
-        messages.push(i32::try_from(settlement.messages.len()).unwrap_or(i32::MAX));
-    }
-    if !counted.is_empty() {
-        let counting = sqlx::query_file_as!(
-            LimitRow,
-            "sql/queries/outbound/count_turns.sql",
-            &projects[..],
-            &contacts[..] as &[&str],
-            &messages[..]
-        );
-        for LimitRow { ordinal, message, code, detail } in counting.fetch_all(connection).await? {
-            let position = usize::try_from(message - 1).ok();
-            if let Some((limits, position)) = at_ordinal(&mut counted, ordinal).zip(position) {
-                limits.push((position, LimitReached { class: code, detail }));
-            }
-        }
-    }
-    Ok(limits)
+    let items = settlements.iter().zip(loaded).map(|(settlement, loaded)| {
+        let loaded = loaded.as_ref().filter(|loaded| must_count(settlement.outcome(), &loaded.facts))?;
+        let (project_id, contact) = (loaded.project_id, settlement.contact.as_str());
+        Some(ToCount { project_id, contact, messages: settlement.messages.len() })
+    });
+    outbound_limits::count(connection, items).await
 }
 
 /// How a turn is stored.
@@ -248,31 +215,6 @@ struct TurnRow<'a> {
 
 composite!(TurnRow<'_>, "settled_turn");
 
-/// How a message of a turn and its delivery are stored.
-#[derive(Debug, sqlx::Encode)]
-struct MessageRow<'a> {
-    id: Uuid,
-    project_id: Uuid,
-    session_id: Uuid,
-    /// `None` for a message without a delivery.
-    number_id: Option<Uuid>,
-    contact: &'a str,
-    turn_id: Uuid,
-    kind: MessageKind,
-    body: &'a str,
-    encoding: Option<Encoding>,
-    segments: Option<i32>,
-    truncated: Option<i32>,
-    status: Option<DeliveryStatus>,
-    is_held: bool,
-    error_class: Option<DeliveryErrorClass>,
-    error_detail: Option<&'a str>,
-    lease_token: Option<Uuid>,
-    lease_seconds: Option<f64>,
-}
-
-composite!(MessageRow<'_>, "turn_message");
-
 impl<'a> Decided<'a> {
     fn row(&self) -> TurnRow<'a> {
         TurnRow {
@@ -286,31 +228,28 @@ impl<'a> Decided<'a> {
         }
     }
 
-    fn message_rows(&self) -> impl Iterator<Item = MessageRow<'_>> {
+    fn planned_messages(&self) -> impl Iterator<Item = PlannedMessage<'_>> {
         let Self { settlement, loaded, store } = self;
         let last = settlement.messages.len().saturating_sub(1);
         let claimed = settlement.first_delivery.as_ref().filter(|_| store.claims_delivery);
+        let conversation = Conversation {
+            project_id: loaded.project_id,
+            session_id: settlement.session_id,
+            endpoint_id: settlement.endpoint_id,
+            contact: &settlement.contact,
+        };
         settlement.messages.iter().zip(&store.messages).enumerate().map(move |(position, (message, plan))| {
             let claimed = claimed.filter(|_| position == 0);
             let segmentation = settlement.capabilities.segmentation(&message.body);
-            MessageRow {
-                id: message.id,
-                project_id: loaded.project_id,
-                session_id: settlement.session_id,
-                number_id: plan.status().map(|_| settlement.endpoint_id),
-                contact: &settlement.contact,
-                turn_id: settlement.turn_id,
-                kind: message.kind,
-                body: &message.body,
-                encoding: segmentation.map(|text| text.encoding),
-                segments: segmentation.map(|text| text.segments),
+            let says = Content { kind: message.kind, body: &message.body, segmentation };
+            let planned = PlannedMessage::new(message.id, conversation, says, plan);
+            PlannedMessage {
+                turn_id: Some(settlement.turn_id),
                 truncated: settlement.truncated.filter(|_| position == last),
-                status: if claimed.is_some() { Some(DeliveryStatus::Sending) } else { plan.status() },
-                is_held: *plan == MessagePlan::Hold,
-                error_class: plan.error_class(),
-                error_detail: plan.error_detail(),
+                status: if claimed.is_some() { Some(DeliveryStatus::Sending) } else { planned.status },
                 lease_token: claimed.map(|first| first.claim.token),
                 lease_seconds: claimed.map(|first| f64::from(first.lease_seconds)),
+                ..planned
             }
         })
     }
@@ -319,7 +258,7 @@ impl<'a> Decided<'a> {
 /// Writes the decisions.
 async fn store(connection: &mut PgConnection, decided: &[Decided<'_>]) -> Result<(), sqlx::Error> {
     let turns: Vec<TurnRow<'_>> = decided.iter().map(Decided::row).collect();
-    let messages: Vec<MessageRow<'_>> = decided.iter().flat_map(Decided::message_rows).collect();
+    let messages: Vec<PlannedMessage<'_>> = decided.iter().flat_map(Decided::planned_messages).collect();
     sqlx::query(include_str!("../../../sql/queries/turn/store.sql"))
         .bind(turns)
         .bind(messages)

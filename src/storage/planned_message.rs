@@ -1,0 +1,87 @@
+//! Messages that are planned: how they and their deliveries are stored.
+
+use std::borrow::Cow;
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::domain::delivery::{DeliveryErrorClass, DeliveryStatus};
+use crate::domain::message::MessageKind;
+use crate::domain::message_plan::MessagePlan;
+use crate::domain::segments::{Encoding, Segmentation};
+use crate::storage::composite::composite;
+
+/// The session that a message is in.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Conversation<'a> {
+    pub(super) project_id: Uuid,
+    pub(super) session_id: Uuid,
+    pub(super) endpoint_id: Uuid,
+    pub(super) contact: &'a str,
+}
+
+/// What a message says.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Content<'a> {
+    pub(super) kind: MessageKind,
+    pub(super) body: &'a str,
+    pub(super) segmentation: Option<Segmentation>,
+}
+
+/// A message that is planned, as the statements take it.
+#[derive(Debug, sqlx::Encode)]
+pub(super) struct PlannedMessage<'a> {
+    pub(super) id: Uuid,
+    pub(super) project_id: Uuid,
+    pub(super) session_id: Uuid,
+    /// `None` for a message without a delivery.
+    pub(super) number_id: Option<Uuid>,
+    pub(super) contact: &'a str,
+    pub(super) turn_id: Option<Uuid>,
+    pub(super) kind: MessageKind,
+    pub(super) body: &'a str,
+    pub(super) encoding: Option<Encoding>,
+    pub(super) segments: Option<i32>,
+    pub(super) truncated: Option<i32>,
+    pub(super) inactivity_seconds: Option<i32>,
+    pub(super) status: Option<DeliveryStatus>,
+    pub(super) is_held: bool,
+    pub(super) error_class: Option<DeliveryErrorClass>,
+    pub(super) error_detail: Option<Cow<'a, str>>,
+    pub(super) lease_token: Option<Uuid>,
+    pub(super) lease_seconds: Option<f64>,
+}
+
+composite!(PlannedMessage<'_>, "planned_message");
+
+impl<'a> PlannedMessage<'a> {
+    /// A message that no turn says, as it was decided.
+    pub(super) fn new(id: Uuid, of: Conversation<'a>, says: Content<'a>, plan: &MessagePlan) -> Self {
+        Self {
+            id,
+            project_id: of.project_id,
+            session_id: of.session_id,
+            number_id: plan.status().map(|_| of.endpoint_id),
+            contact: of.contact,
+            turn_id: None,
+            kind: says.kind,
+            body: says.body,
+            encoding: says.segmentation.map(|text| text.encoding),
+            segments: says.segmentation.map(|text| text.segments),
+            truncated: None,
+            inactivity_seconds: None,
+            status: plan.status(),
+            is_held: *plan == MessagePlan::Hold,
+            error_class: plan.error_class(),
+            error_detail: plan.error_detail(),
+            lease_token: None,
+            lease_seconds: None,
+        }
+    }
+}
+
+/// Stores messages that no turn says. The caller holds the locks of their contacts and sessions.
+pub(super) async fn store(connection: &mut PgConnection, messages: &[PlannedMessage<'_>]) -> Result<(), sqlx::Error> {
+    sqlx::query_file!("sql/queries/message/store.sql", messages as _).execute(connection).await?;
+    Ok(())
+}
