@@ -177,7 +177,7 @@ pub struct Report {
     pub carrier_sid: String,
     pub status: DeliveryStatus,
     pub error_code: Option<i32>,
-    pub error_class: Option<String>,
+    pub error_class: Option<DeliveryErrorClass>,
 }
 
 /// Moves a delivery forward by a report of the carrier. The statement may fail with a deadlock, and the caller repeats
@@ -192,9 +192,9 @@ pub async fn record(
         project_id,
         report.delivery_id,
         report.carrier_sid,
-        report.status.as_str(),
+        report.status as _,
         report.error_code,
-        report.error_class.as_deref(),
+        report.error_class as _,
         new_id(),
     )
     .fetch_one(connection);
