@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::domain::consent::{ConsentKind, Keyword};
 use crate::domain::ingest::{Facts, Session};
 use crate::domain::rate_limit::{ContactLimits, RecentMessages};
-use crate::domain::session::{SessionOrigin, SessionStatus};
+use crate::domain::session::{Channel, SessionOrigin, SessionStatus};
 use crate::storage::composite::composite;
 use crate::storage::ingest::InboundMessage;
 
@@ -20,7 +20,7 @@ use crate::storage::ingest::InboundMessage;
 struct MessageRow<'a> {
     ordinal: i32,
     project_id: Uuid,
-    channel: &'static str,
+    channel: Channel,
     endpoint_id: Option<Uuid>,
     to: &'a str,
     from: &'a str,
@@ -40,7 +40,7 @@ impl<'a> MessageRow<'a> {
         Self {
             ordinal,
             project_id: message.project_id,
-            channel: message.channel.channel.as_str(),
+            channel: message.channel.channel,
             endpoint_id: message.endpoint_id,
             to: &message.to,
             from: &message.from,

@@ -7,8 +7,9 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::domain::ingest::{Effect, Inactivity, KeywordEffect, Store, Target, Turn};
-use crate::domain::message::SkipReason;
+use crate::domain::message::{MessageKind, SkipReason};
 use crate::domain::segments::Encoding;
+use crate::domain::session::Channel;
 use crate::storage::composite::composite;
 use crate::storage::ingest::InboundMessage;
 use crate::storage::ingest::load::Loaded;
@@ -55,7 +56,7 @@ impl<'a> ToStore<'a> {
 struct DecisionRow<'a> {
     message_id: Uuid,
     project_id: Uuid,
-    channel: &'static str,
+    channel: Channel,
     endpoint_id: Uuid,
     contact: &'a str,
     session_id: Uuid,
@@ -65,15 +66,15 @@ struct DecisionRow<'a> {
     agent_version: i32,
     warn_after_seconds: i32,
     paused_until: Option<DateTime<Utc>>,
-    kind: &'static str,
-    skip_reason: Option<&'static str>,
+    kind: MessageKind,
+    skip_reason: Option<SkipReason>,
     body: &'a str,
     encoding: Option<Encoding>,
     segments: Option<i32>,
     carrier_sid: Option<&'a str>,
     client_id: Option<&'a str>,
     is_answered: bool,
-    inactivity: &'static str,
+    inactivity: Inactivity,
     turn_id: Uuid,
     debounce_seconds: i32,
     is_claimed: bool,
@@ -96,7 +97,7 @@ impl<'a> DecisionRow<'a> {
         Self {
             message_id,
             project_id: message.project_id,
-            channel: message.channel.channel.as_str(),
+            channel: message.channel.channel,
             endpoint_id: loaded.endpoint_id,
             contact: &message.from,
             session_id,
@@ -106,15 +107,15 @@ impl<'a> DecisionRow<'a> {
             agent_version: loaded.agent_version,
             warn_after_seconds: loaded.warn_after_seconds,
             paused_until: decided.paused_until,
-            kind: decided.kind.as_str(),
-            skip_reason: to_store.skip_reason().map(SkipReason::as_str),
+            kind: decided.kind,
+            skip_reason: to_store.skip_reason(),
             body: &message.body,
             encoding: segmentation.map(|text| text.encoding),
             segments: segmentation.map(|text| text.segments),
             carrier_sid: message.carrier_sid.as_deref(),
             client_id: message.client_id.as_deref(),
             is_answered,
-            inactivity: inactivity.as_str(),
+            inactivity,
             turn_id,
             debounce_seconds: loaded.debounce_seconds,
             is_claimed: to_store.is_claimed(),
