@@ -137,9 +137,8 @@ impl Turns {
     /// Retries a turn later after a failure, or settles it as failed.
     async fn settle_failure(&self, claim: &Claim, mut failure: Failure) -> TurnOutcome {
         self.count_interruption(claim, &mut failure).await;
-        if self.put_off(claim, &failure).await {
-            tracing::warn!(error = %failure, "the agent failed; the turn is put off");
-            return TurnOutcome::PutOff;
+        if let Some(outcome) = self.put_off(claim, &failure).await {
+            return outcome;
         }
         tracing::error!(error = %failure, "the agent has failed too often; the contact gets its error message if it has one");
         self.settle_for_good(claim, &failure).await
@@ -369,9 +368,9 @@ impl Turns {
         database::with_timeout(renewing).await
     }
 
-    /// Makes a turn due again later after a failure. Returns false if it is not retried.
-    async fn put_off(&self, claim: &Claim, failure: &Failure) -> bool {
-        let Retry::After { seconds } = failure.retry(claim.failures) else { return false };
+    /// Makes a turn due again later after a failure. Returns `None` if it is not retried.
+    async fn put_off(&self, claim: &Claim, failure: &Failure) -> Option<TurnOutcome> {
+        let Retry::After { seconds } = failure.retry(claim.failures) else { return None };
         let error = bounds::error(&failure.error);
         let is_agents = matches!(failure.attempt, FailedAttempt::Agent { .. });
         let delay = Delay { seconds, error: &error, is_agents };
@@ -379,10 +378,20 @@ impl Turns {
             let mut connection = self.storage.connection().await?;
             turn::put_off(&mut connection, claim, delay).await
         };
-        if let Err(error) = database::with_timeout::<_, sqlx::Error, _>(putting_off).await {
-            tracing::warn!(%error, "the turn could not be put off; its lease will run out");
-        }
-        true
+        Some(match database::with_timeout::<_, sqlx::Error, _>(putting_off).await {
+            Ok(true) => {
+                tracing::warn!(error = %failure, "the turn failed and is put off");
+                TurnOutcome::PutOff
+            }
+            Ok(false) => {
+                tracing::warn!(error = %failure, "the turn failed, but another worker has it, or its session has ended");
+                TurnOutcome::Stale
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the turn could not be put off; its lease will run out");
+                TurnOutcome::NotSettled
+            }
+        })
     }
 }
 
