@@ -146,10 +146,8 @@ impl Turns {
 
     /// Settles a turn that is not retried. The contact gets the error message of the agent, if it has one.
     async fn settle_for_good(&self, claim: &Claim, failure: &Failure) -> TurnOutcome {
-        TurnOutcome::of(
-            self.settle_and_send(claim, failure.settlement(claim, self.channels.capabilities(claim.channel))).await,
-            TurnOutcome::Failed,
-        )
+        let settlement = failure.settlement(claim, &self.channels);
+        TurnOutcome::of(self.settle_and_send(claim, settlement).await, TurnOutcome::Failed)
     }
 
     /// Counts an interruption of the turn, if that is its failure.
@@ -169,11 +167,10 @@ impl Turns {
 
     /// The failure of an answer that the database will always refuse. The turn is not retried.
     async fn unstorable(&self, claim: &Claim, error: &BatchError) -> Failure {
-        let error_message =
-            self.load(claim).await.ok().and_then(|loaded| loaded.version.settings.error_message.clone());
+        let settings = self.load(claim).await.ok().map(|loaded| Box::new(loaded.version.settings.clone()));
         let error = bounds::error(&format!("the answer can't be stored: {error}"));
         let attempt = FailedAttempt::Agent { most_failures: 0 };
-        Failure { error, error_message, attempt, skip: SkipReason::AgentFailed }
+        Failure { error, settings, attempt, skip: SkipReason::AgentFailed }
     }
 
     /// Settles a turn. If a slot is free, this process sends its first message, without a claim of its own.
