@@ -59,7 +59,8 @@ impl Job for ScheduledMessages {
             // A new session runs its start function.
             storage.notifier().notify(JobKind::Turn);
         }
-        self.next_due.set(scheduled_message::next_due(&mut *storage.connection().await?).await?);
+        let reading = async { scheduled_message::next_due(&mut *storage.connection().await?).await };
+        self.next_due.record(reading.await);
         Ok(due)
     }
 
