@@ -201,7 +201,8 @@ pub async fn record(
     failpoint::during("status.in_commit", recording).await
 }
 
-/// Settles a batch of deliveries in one transaction. Nearly all were accepted, which one statement stores.
+/// Settles a batch of deliveries. One statement stores the batch. A transaction is begun only if an outcome has further
+/// effects.
 ///
 /// Of several settlements of one delivery, the first that is stored releases the token, and the others are stale.
 pub(super) async fn flush(

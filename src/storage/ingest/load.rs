@@ -55,32 +55,44 @@ impl<'a> MessageRow<'a> {
     }
 }
 
-/// What the database knows of a message, its contact and its session. Fields that begin with `session_`, and those after
-/// `help_message`, are of the session that is not closed.
+/// What the database knows of a message, its contact and its session. "The session" is the contact's session that is not
+/// closed. A macro fills this struct from one row, so its fields can't be grouped.
 #[derive(Debug)]
 pub struct Loaded {
+    /// The position of the message in the batch.
     ordinal: i32,
     pub now: DateTime<Utc>,
     pub endpoint_id: Uuid,
+    /// The message and its session, if it was stored before.
     stored_message_id: Option<Uuid>,
     stored_session_id: Option<Uuid>,
+    /// The latest consent of the contact for the endpoint.
     consent_kind: Option<ConsentKind>,
     consent_at: Option<DateTime<Utc>>,
+    /// The session. `None` in the fields of the session: there is none.
     session_id: Option<Uuid>,
     session_status: Option<SessionStatus>,
     engaged: Option<bool>,
+    /// Whether the session has a turn.
     has_turn: bool,
+    /// The inactivity that the last message allowed the session.
     session_warn_after_seconds: Option<i32>,
+    /// The contact's last session, if no session is open.
     previous_session_id: Option<Uuid>,
+    /// Until when the contact is paused, by the session or the previous one.
     paused_until: Option<DateTime<Utc>>,
     /// The agent of the session, or of the endpoint.
     pub agent_id: Uuid,
+    /// The version of the session, or the agent's current one. The next two fields are its settings.
     pub agent_version: i32,
     pub debounce_seconds: i32,
     reads_history: bool,
+    /// The inactivity that this message allows, by the agent's current version.
     pub warn_after_seconds: i32,
+    /// The limits of the project.
     per_minute: i32,
     repeats_in_five_minutes: i32,
+    /// What the contact sent lately.
     alike: i32,
     in_last_minute: i32,
     passed_in_last_minute: i32,
@@ -88,10 +100,11 @@ pub struct Loaded {
     pub allowance: Option<i32>,
     /// The answer to HELP, if the message is to get it.
     pub help_message: Option<String>,
+    /// Of the session, as all fields below. False if there is none.
     pub origin: Option<SessionOrigin>,
     pub begun_by_agent: bool,
     pub started: bool,
-    /// Only for a message with a permit for the session's agent.
+    /// Loaded only for a message with a permit for the session's agent.
     pub state: Option<Json<Map<String, Value>>>,
     pub language: Option<String>,
     pub handled_seq: Option<i64>,
