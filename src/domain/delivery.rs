@@ -105,6 +105,16 @@ impl DeliveryErrorClass {
 }
 
 words! {
+    /// Why a status report fits no delivery.
+    pub enum ReportRejectReason {
+        /// It could not be understood.
+        NotUnderstood = "status_not_understood",
+        /// No delivery of the project matches.
+        DeliveryUnknown = "delivery_unknown",
+    }
+}
+
+words! {
     /// Who told of a step of a delivery.
     pub enum DeliveryStepSource {
         /// The carrier, in its answer to our call.

@@ -8,6 +8,7 @@ use super::inactivity;
 use super::message::{MessageKind, RejectReason, SkipReason};
 use super::rate_limit::{self, ContactLimits, RecentMessages};
 use super::session::SessionStatus;
+use super::words::words;
 
 /// An inbound message, as far as the decision needs it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -138,25 +139,15 @@ pub enum Turn {
     Claim,
 }
 
-/// What happens to the inactivity job of a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Inactivity {
-    /// The session gets one.
-    Schedule,
-    /// It comes earlier than it was scheduled.
-    BringForward,
-    /// It comes early enough: a job that comes too early moves itself.
-    Keep,
-}
-
-impl Inactivity {
-    /// The word of the statement that stores messages.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Schedule => "schedule",
-            Self::BringForward => "bring_forward",
-            Self::Keep => "keep",
-        }
+words! {
+    /// What happens to the inactivity job of a session.
+    pub enum Inactivity {
+        /// The session gets one.
+        Schedule = "schedule",
+        /// It comes earlier than it was scheduled.
+        BringForward = "bring_forward",
+        /// It comes early enough: a job that comes too early moves itself.
+        Keep = "keep",
     }
 }
 

@@ -16,7 +16,7 @@ use crate::carriers::webhook::{WebhookRefusal, WebhookRequest};
 use crate::carriers::{Carrier, Carriers};
 use crate::channels;
 use crate::domain::carrier_account::{CarrierAccount, CarrierKind};
-use crate::domain::delivery::ReportOutcome;
+use crate::domain::delivery::{ReportOutcome, ReportRejectReason};
 use crate::domain::job::JobKind;
 use crate::http::body::{self, HeldBody, Reading};
 use crate::http::problem::Problem;
@@ -179,7 +179,7 @@ async fn record(webhooks: &Webhooks, request: &Request, verified: &Verified) -> 
     let report = match webhooks.carrier().parse_status(&verified.account, verified.request(request)) {
         StatusNotice::NotOfAMessage => return Ok("of_a_call"),
         StatusNotice::NotUnderstood => {
-            quarantine_status(webhooks, verified, "status_not_understood", None).await?;
+            quarantine_status(webhooks, verified, ReportRejectReason::NotUnderstood, None).await?;
             return Ok("quarantined");
         }
         StatusNotice::Report(report) => report,
@@ -206,7 +206,8 @@ async fn record(webhooks: &Webhooks, request: &Request, verified: &Verified) -> 
         }
         ReportOutcome::Unchanged => "unchanged",
         ReportOutcome::Unknown => {
-            quarantine_status(webhooks, verified, "delivery_unknown", Some(&report.carrier_sid)).await?;
+            let reason = ReportRejectReason::DeliveryUnknown;
+            quarantine_status(webhooks, verified, reason, Some(&report.carrier_sid)).await?;
             tracing::warn!(
                 carrier_sid = report.carrier_sid,
                 status = report.status.as_str(),
@@ -221,12 +222,13 @@ async fn record(webhooks: &Webhooks, request: &Request, verified: &Verified) -> 
 async fn quarantine_status(
     webhooks: &Webhooks,
     verified: &Verified,
-    reason: &str,
+    reason: ReportRejectReason,
     carrier_id: Option<&str>,
 ) -> Result<(), Problem> {
     let mut connection = webhooks.state.storage.connection().await?;
     let (project_id, body) = (verified.account.project_id, verified.body.bytes());
-    let report = Quarantined { project_id, kind: QuarantineKind::Status, reason, carrier_sid: carrier_id, form: body };
+    let (kind, reason) = (QuarantineKind::Status, reason.as_str());
+    let report = Quarantined { project_id, kind, reason, carrier_sid: carrier_id, form: body };
     quarantine::keep(&mut connection, report).await?;
     Ok(())
 }

@@ -58,7 +58,8 @@ impl Job for InactivityJobs {
         if decided.iter().any(|decided| decided.planned) {
             storage.notifier().notify(JobKind::Delivery);
         }
-        self.next_due.set(inactivity::next_due(&mut *storage.connection().await?).await?);
+        let reading = async { inactivity::next_due(&mut *storage.connection().await?).await };
+        self.next_due.record(reading.await);
         Ok(decided)
     }
 

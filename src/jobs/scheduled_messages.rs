@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use tracing::field::display;
+
 use crate::channels;
 use crate::domain::job::JobKind;
 use crate::domain::message::ScheduledOutcome;
@@ -59,7 +61,8 @@ impl Job for ScheduledMessages {
             // A new session runs its start function.
             storage.notifier().notify(JobKind::Turn);
         }
-        self.next_due.set(scheduled_message::next_due(&mut *storage.connection().await?).await?);
+        let reading = async { scheduled_message::next_due(&mut *storage.connection().await?).await };
+        self.next_due.record(reading.await);
         Ok(due)
     }
 
@@ -76,7 +79,8 @@ impl Job for ScheduledMessages {
         let Due { message_id, session_id, outcome, late_seconds, .. } = due;
         match outcome {
             ScheduledOutcome::Sent => {
-                tracing::info!(%message_id, session_id = ?session_id, late_seconds, "a delivery of a scheduled message is planned");
+                let session_id = session_id.map(display);
+                tracing::info!(%message_id, session_id, late_seconds, "a delivery of a scheduled message is planned");
             }
             ScheduledOutcome::PutOff => {
                 tracing::info!(%message_id, "a scheduled message waits for the end of quiet hours, or of a limit's window");

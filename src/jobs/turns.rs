@@ -134,9 +134,8 @@ impl Turns {
     /// Retries a turn later after a failure, or settles it as failed.
     async fn settle_failure(&self, claim: &Claim, mut failure: Failure) -> TurnOutcome {
         self.count_interruption(claim, &mut failure).await;
-        if self.put_off(claim, &failure).await {
-            tracing::warn!(error = %failure, "the agent failed; the turn is put off");
-            return TurnOutcome::PutOff;
+        if let Some(outcome) = self.put_off(claim, &failure).await {
+            return outcome;
         }
         tracing::error!(error = %failure, "the agent has failed too often; the contact gets its error message if it has one");
         self.settle_for_good(claim, &failure).await
@@ -144,10 +143,8 @@ impl Turns {
 
     /// Settles a turn that is not retried. The contact gets the error message of the agent, if it has one.
     async fn settle_for_good(&self, claim: &Claim, failure: &Failure) -> TurnOutcome {
-        TurnOutcome::of(
-            self.settle_and_send(claim, failure.settlement(claim, self.channels.capabilities(claim.channel))).await,
-            TurnOutcome::Failed,
-        )
+        let settlement = failure.settlement(claim, &self.channels);
+        TurnOutcome::of(self.settle_and_send(claim, settlement).await, TurnOutcome::Failed)
     }
 
     /// Counts an interruption of the turn, if that is its failure.
@@ -167,11 +164,10 @@ impl Turns {
 
     /// The failure of an answer that the database will always refuse. The turn is not retried.
     async fn unstorable(&self, claim: &Claim, error: &BatchError) -> Failure {
-        let error_message =
-            self.load(claim).await.ok().and_then(|loaded| loaded.version.settings.error_message.clone());
+        let settings = self.load(claim).await.ok().map(|loaded| Box::new(loaded.version.settings.clone()));
         let error = bounds::error(&format!("the answer can't be stored: {error}"));
         let attempt = FailedAttempt::Agent { most_failures: 0 };
-        Failure { error, error_message, attempt, skip: SkipReason::AgentFailed }
+        Failure { error, settings, attempt, skip: SkipReason::AgentFailed }
     }
 
     /// Settles a turn. If a slot is free, this process sends its first message, without a claim of its own.
@@ -366,9 +362,9 @@ impl Turns {
         database::with_timeout(renewing).await
     }
 
-    /// Makes a turn due again later after a failure. Returns false if it is not retried.
-    async fn put_off(&self, claim: &Claim, failure: &Failure) -> bool {
-        let Retry::After { seconds } = failure.retry(claim.failures) else { return false };
+    /// Makes a turn due again later after a failure. Returns `None` if it is not retried.
+    async fn put_off(&self, claim: &Claim, failure: &Failure) -> Option<TurnOutcome> {
+        let Retry::After { seconds } = failure.retry(claim.failures) else { return None };
         let error = bounds::error(&failure.error);
         let is_agents = matches!(failure.attempt, FailedAttempt::Agent { .. });
         let delay = Delay { seconds, error: &error, is_agents };
@@ -376,10 +372,20 @@ impl Turns {
             let mut connection = self.storage.connection().await?;
             turn::put_off(&mut connection, claim, delay).await
         };
-        if let Err(error) = database::with_timeout::<_, sqlx::Error, _>(putting_off).await {
-            tracing::warn!(%error, "the turn could not be put off; its lease will run out");
-        }
-        true
+        Some(match database::with_timeout::<_, sqlx::Error, _>(putting_off).await {
+            Ok(true) => {
+                tracing::warn!(error = %failure, "the turn failed and is put off");
+                TurnOutcome::PutOff
+            }
+            Ok(false) => {
+                tracing::warn!(error = %failure, "the turn failed, but another worker has it, or its session has ended");
+                TurnOutcome::Stale
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the turn could not be put off; its lease will run out");
+                TurnOutcome::NotSettled
+            }
+        })
     }
 }
 

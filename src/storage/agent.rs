@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
-use sqlx::FromRow;
+use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
@@ -38,19 +38,12 @@ pub struct NewVersion {
     pub settings: AgentSettings,
 }
 
-/// The row of an agent with the row of its current version.
-#[derive(FromRow)]
-struct AgentRow {
+/// A version with its agent, as statements return it. The macros of sqlx fill no nested structs, so the statements of
+/// versions return the agent too.
+struct VersionRow {
     id: Uuid,
     name: String,
     created_at: DateTime<Utc>,
-    #[sqlx(flatten)]
-    version: VersionRow,
-}
-
-/// The row of a version.
-#[derive(FromRow)]
-struct VersionRow {
     version: i32,
     spec: Json<SpecFields>,
     greeting: Option<String>,
@@ -67,56 +60,43 @@ struct VersionRow {
     version_created_at: DateTime<Utc>,
 }
 
-impl VersionRow {
-    /// A spec that does not fit its kind is a decode error.
-    fn into_version<Spec>(self) -> Result<Version<Spec>, sqlx::Error>
-    where
-        Spec: TryFrom<SpecFields, Error: std::error::Error + Send + Sync + 'static>,
-    {
-        let spec = Spec::try_from(self.spec.0).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
-        Ok(Version {
-            version: self.version,
-            spec,
-            settings: AgentSettings {
-                greeting: self.greeting,
-                first_message: self.first_message,
-                debounce_seconds: self.debounce_seconds,
-                inactivity: InactivitySettings {
-                    warn_after_seconds: self.warn_after_seconds,
-                    grace_seconds: self.grace_seconds,
-                    warning: self.warning,
-                    closing: self.closing,
-                },
-                max_segments: self.max_segments,
-                max_messages_per_turn: self.max_messages_per_turn,
-                smart_encoding: self.smart_encoding,
-                error_message: self.error_message,
-            },
-            version_created_at: self.version_created_at,
-        })
-    }
-}
-
-impl<Spec> TryFrom<VersionRow> for Version<Spec>
+impl<Spec> TryFrom<VersionRow> for Agent<Spec>
 where
     Spec: TryFrom<SpecFields, Error: std::error::Error + Send + Sync + 'static>,
 {
     type Error = sqlx::Error;
 
+    /// A spec that does not fit its kind is a decode error.
     fn try_from(row: VersionRow) -> Result<Self, sqlx::Error> {
-        row.into_version()
+        let spec = Spec::try_from(row.spec.0).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+        let settings = AgentSettings {
+            greeting: row.greeting,
+            first_message: row.first_message,
+            debounce_seconds: row.debounce_seconds,
+            inactivity: InactivitySettings {
+                warn_after_seconds: row.warn_after_seconds,
+                grace_seconds: row.grace_seconds,
+                warning: row.warning,
+                closing: row.closing,
+            },
+            max_segments: row.max_segments,
+            max_messages_per_turn: row.max_messages_per_turn,
+            smart_encoding: row.smart_encoding,
+            error_message: row.error_message,
+        };
+        let version = Version { version: row.version, spec, settings, version_created_at: row.version_created_at };
+        Ok(Self { id: row.id, name: row.name, created_at: row.created_at, version })
     }
 }
 
-impl<Spec> TryFrom<AgentRow> for Agent<Spec>
+impl<Spec> TryFrom<VersionRow> for Version<Spec>
 where
-    Version<Spec>: TryFrom<VersionRow, Error = sqlx::Error>,
+    Agent<Spec>: TryFrom<VersionRow, Error = sqlx::Error>,
 {
     type Error = sqlx::Error;
 
-    fn try_from(row: AgentRow) -> Result<Self, sqlx::Error> {
-        let AgentRow { id, name, created_at, version } = row;
-        Ok(Self { id, name, created_at, version: version.try_into()? })
+    fn try_from(row: VersionRow) -> Result<Self, sqlx::Error> {
+        Agent::try_from(row).map(|agent| agent.version)
     }
 }
 
@@ -148,23 +128,14 @@ pub async fn create(
 ) -> Result<Agent, sqlx::Error> {
     let mut transaction = storage.pool.begin().await?;
     let id = new_id();
-    sqlx::query(include_str!("../../sql/queries/agent/create.sql"))
-        .bind(id)
-        .bind(project_id)
-        .bind(name)
-        .execute(&mut *transaction)
-        .await?;
+    sqlx::query_file!("sql/queries/agent/create.sql", id, project_id, name).execute(&mut *transaction).await?;
     insert_version(&mut transaction, id, 1, version).await?;
     if let Some(secret) = secret {
         give_signing_secret(&mut transaction, id, &EncryptedSecret::of(project_id, id, secret)).await?;
     }
-    let agent: AgentRow = sqlx::query_as(include_str!("../../sql/queries/agent/find.sql"))
-        .bind(project_id)
-        .bind(id)
-        .fetch_one(&mut *transaction)
-        .await?;
+    let agent = find_in(&mut transaction, project_id, id).await?.ok_or(sqlx::Error::RowNotFound)?;
     transaction.commit().await?;
-    agent.try_into()
+    Ok(agent)
 }
 
 /// Adds a version and makes it current, so that new sessions run it. Stores the secret if one is given and the agent
@@ -177,9 +148,7 @@ pub async fn add_version(
     secret: Option<NewSecret<'_>>,
 ) -> Result<Option<(Agent, bool)>, sqlx::Error> {
     let mut transaction = storage.pool.begin().await?;
-    let next: Option<i32> = sqlx::query_scalar(include_str!("../../sql/queries/agent/advance.sql"))
-        .bind(project_id)
-        .bind(id)
+    let next = sqlx::query_file_scalar!("sql/queries/agent/advance.sql", project_id, id)
         .fetch_optional(&mut *transaction)
         .await?;
     let Some(next) = next else { return Ok(None) };
@@ -188,24 +157,18 @@ pub async fn add_version(
         Some(secret) => give_signing_secret(&mut transaction, id, &EncryptedSecret::of(project_id, id, secret)).await?,
         None => false,
     };
-    let agent: AgentRow = sqlx::query_as(include_str!("../../sql/queries/agent/find.sql"))
-        .bind(project_id)
-        .bind(id)
-        .fetch_one(&mut *transaction)
-        .await?;
+    let agent = find_in(&mut transaction, project_id, id).await?.ok_or(sqlx::Error::RowNotFound)?;
     transaction.commit().await?;
-    Ok(Some((agent.try_into()?, is_stored)))
+    Ok(Some((agent, is_stored)))
 }
 
 async fn give_signing_secret(
-    connection: &mut sqlx::PgConnection,
+    connection: &mut PgConnection,
     agent_id: Uuid,
     secret: &EncryptedSecret,
 ) -> Result<bool, sqlx::Error> {
-    let given = sqlx::query(include_str!("../../sql/queries/agent/give_signing_secret.sql"))
-        .bind(agent_id)
-        .bind(&secret.key_id)
-        .bind(&secret.encrypted)
+    let EncryptedSecret { key_id, encrypted } = secret;
+    let given = sqlx::query_file!("sql/queries/agent/give_signing_secret.sql", agent_id, key_id, encrypted)
         .execute(connection)
         .await?;
     Ok(given.rows_affected() == 1)
@@ -219,19 +182,12 @@ pub async fn change_signing_secret(
     id: Uuid,
     secret: NewSecret<'_>,
 ) -> Result<bool, sqlx::Error> {
-    let secret = EncryptedSecret::of(project_id, id, secret);
-    let changed = sqlx::query(include_str!("../../sql/queries/agent/change_signing_secret.sql"))
-        .bind(project_id)
-        .bind(id)
-        .bind(&secret.key_id)
-        .bind(&secret.encrypted)
+    let EncryptedSecret { key_id, encrypted } = EncryptedSecret::of(project_id, id, secret);
+    let changed = sqlx::query_file!("sql/queries/agent/change_signing_secret.sql", project_id, id, key_id, encrypted)
         .execute(&storage.pool)
         .await?;
     Ok(changed.rows_affected() == 1)
 }
-
-/// The project of an agent, the key id of its secrets, the newest secret and the previous one.
-type EncryptedSecrets = (Uuid, String, Vec<u8>, Option<Vec<u8>>);
 
 /// The secrets that sign requests to an agent now, the newest first.
 pub async fn signing_secrets(
@@ -239,53 +195,54 @@ pub async fn signing_secrets(
     key: &SecretKeys,
     agent_id: Uuid,
 ) -> Result<Vec<SecretString>, AccountError> {
-    let found: Option<EncryptedSecrets> = sqlx::query_as(include_str!("../../sql/queries/agent/signing_secrets.sql"))
-        .bind(agent_id)
-        .fetch_optional(&storage.pool)
-        .await?;
-    let Some((project_id, key_id, newest, previous)) = found else { return Ok(Vec::new()) };
-    let context = SecretContext::of_agent(project_id, agent_id);
-    let secrets: Result<_, SecretError> =
-        std::iter::once(newest).chain(previous).map(|encrypted| key.decrypt(&context, &key_id, &encrypted)).collect();
+    let found = sqlx::query_file!("sql/queries/agent/signing_secrets.sql", agent_id);
+    let Some(found) = found.fetch_optional(&storage.pool).await? else { return Ok(Vec::new()) };
+    let context = SecretContext::of_agent(found.project_id, agent_id);
+    let secrets: Result<_, SecretError> = std::iter::once(found.newest)
+        .chain(found.previous)
+        .map(|encrypted| key.decrypt(&context, &found.key_id, &encrypted))
+        .collect();
     Ok(secrets?)
 }
 
 async fn insert_version(
-    connection: &mut sqlx::PgConnection,
+    connection: &mut PgConnection,
     agent_id: Uuid,
     number: i32,
     version: &NewVersion,
 ) -> Result<(), sqlx::Error> {
     let NewVersion { spec, settings } = version;
-    sqlx::query(include_str!("../../sql/queries/agent/insert_version.sql"))
-        .bind(agent_id)
-        .bind(number)
-        .bind(Json(SpecFields::from(spec.clone())))
-        .bind(&settings.greeting)
-        .bind(settings.first_message)
-        .bind(settings.debounce_seconds)
-        .bind(&settings.error_message)
-        .bind(settings.inactivity.warn_after_seconds)
-        .bind(settings.inactivity.grace_seconds)
-        .bind(&settings.inactivity.warning)
-        .bind(&settings.inactivity.closing)
-        .bind(settings.max_segments)
-        .bind(settings.smart_encoding)
-        .bind(settings.max_messages_per_turn)
-        .bind(spec.reads_history())
-        .execute(connection)
-        .await?;
+    sqlx::query_file!(
+        "sql/queries/agent/insert_version.sql",
+        agent_id,
+        number,
+        Json(SpecFields::from(spec.clone())) as _,
+        settings.greeting.as_deref(),
+        settings.first_message as _,
+        settings.debounce_seconds,
+        settings.error_message.as_deref(),
+        settings.inactivity.warn_after_seconds,
+        settings.inactivity.grace_seconds,
+        settings.inactivity.warning,
+        settings.inactivity.closing.as_deref(),
+        settings.max_segments,
+        settings.smart_encoding,
+        settings.max_messages_per_turn,
+        spec.reads_history(),
+    )
+    .execute(connection)
+    .await?;
     Ok(())
 }
 
 /// Finds an agent of a project, with its current version.
 pub async fn find(storage: &Storage, project_id: Uuid, id: Uuid) -> Result<Option<Agent>, sqlx::Error> {
-    let found: Option<AgentRow> = sqlx::query_as(include_str!("../../sql/queries/agent/find.sql"))
-        .bind(project_id)
-        .bind(id)
-        .fetch_optional(&storage.pool)
-        .await?;
-    found.map(Agent::try_from).transpose()
+    find_in(&mut *storage.connection().await?, project_id, id).await
+}
+
+async fn find_in(connection: &mut PgConnection, project_id: Uuid, id: Uuid) -> Result<Option<Agent>, sqlx::Error> {
+    let finding = sqlx::query_file_as!(VersionRow, "sql/queries/agent/find.sql", project_id, id);
+    finding.fetch_optional(connection).await?.map(Agent::try_from).transpose()
 }
 
 /// Lists the agents of a project, newest first, without their sources.
@@ -295,10 +252,8 @@ pub async fn list(
     before: Option<Uuid>,
     limit: u32,
 ) -> Result<Page<Agent<SpecFields>>, sqlx::Error> {
-    let rows: Vec<AgentRow> = sqlx::query_as(include_str!("../../sql/queries/agent/list.sql"))
-        .bind(project_id)
-        .bind(before)
-        .bind(i64::from(limit) + 1)
+    let most = i64::from(limit) + 1;
+    let rows = sqlx::query_file_as!(VersionRow, "sql/queries/agent/list.sql", project_id, before, most)
         .fetch_all(&storage.pool)
         .await?;
     let agents: Vec<Agent<SpecFields>> = rows.into_iter().map(Agent::try_from).collect::<Result<_, _>>()?;
@@ -313,11 +268,8 @@ pub async fn list_versions(
     before: Option<i32>,
     limit: u32,
 ) -> Result<Page<Version<SpecFields>>, sqlx::Error> {
-    let rows: Vec<VersionRow> = sqlx::query_as(include_str!("../../sql/queries/agent/list_versions.sql"))
-        .bind(project_id)
-        .bind(id)
-        .bind(before)
-        .bind(i64::from(limit) + 1)
+    let most = i64::from(limit) + 1;
+    let rows = sqlx::query_file_as!(VersionRow, "sql/queries/agent/list_versions.sql", project_id, id, before, most)
         .fetch_all(&storage.pool)
         .await?;
     let versions: Vec<Version<SpecFields>> = rows.into_iter().map(Version::try_from).collect::<Result<_, _>>()?;
@@ -331,23 +283,14 @@ pub async fn find_version(
     id: Uuid,
     version: i32,
 ) -> Result<Option<Version>, sqlx::Error> {
-    let found: Option<VersionRow> = sqlx::query_as(include_str!("../../sql/queries/agent/find_version.sql"))
-        .bind(project_id)
-        .bind(id)
-        .bind(version)
-        .fetch_optional(&storage.pool)
-        .await?;
-    found.map(Version::try_from).transpose()
+    let finding = sqlx::query_file_as!(VersionRow, "sql/queries/agent/find_version.sql", project_id, id, version);
+    finding.fetch_optional(&storage.pool).await?.map(Version::try_from).transpose()
 }
 
 /// The version that a session runs. A version is immutable, so the caller may cache it.
 pub async fn version(storage: &Storage, agent_id: Uuid, version: i32) -> Result<Version, sqlx::Error> {
-    let found: VersionRow = sqlx::query_as(include_str!("../../sql/queries/agent/version.sql"))
-        .bind(agent_id)
-        .bind(version)
-        .fetch_one(&storage.pool)
-        .await?;
-    found.try_into()
+    let finding = sqlx::query_file_as!(VersionRow, "sql/queries/agent/version.sql", agent_id, version);
+    finding.fetch_one(&storage.pool).await?.try_into()
 }
 
 #[cfg(test)]
@@ -357,6 +300,9 @@ mod tests {
 
     fn row(spec: SpecFields) -> VersionRow {
         VersionRow {
+            id: Uuid::nil(),
+            name: "support".to_owned(),
+            created_at: DateTime::UNIX_EPOCH,
             version: 7,
             spec: Json(spec),
             greeting: None,

@@ -43,8 +43,7 @@ use crate::storage::database;
 /// How many items the queue holds. When it is full, callers wait to submit.
 const QUEUE: usize = 4096;
 
-/// The most items of one flush. What a statement costs before its first row is 8 % of its work for 64 items, and 4 %
-/// for
+/// The most items of one flush. What a statement costs before its first row is 8 % of its work for 64 items, and 4 % for
 /// 128. Larger batches only make the first items wait longer.
 const MAX_BATCH: usize = 128;
 

@@ -258,15 +258,16 @@ async fn move_by(connection: &mut PgConnection, project_id: Uuid, report: &Repor
         project_id,
         report.delivery_id,
         report.carrier_sid,
-        report.status.as_str(),
+        report.status as _,
         report.error_code,
-        report.error_class.map(DeliveryErrorClass::as_str),
+        report.error_class as _,
     )
     .fetch_one(connection)
     .await
 }
 
-/// Settles a batch of deliveries in one transaction. Nearly all were accepted, which one statement stores.
+/// Settles a batch of deliveries. One statement stores the batch. A transaction is begun only if an outcome has further
+/// effects.
 ///
 /// Of several settlements of one delivery, the first that is stored releases the token, and the others are stale.
 pub(super) async fn flush(

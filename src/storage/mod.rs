@@ -1,4 +1,5 @@
-//! The only room that speaks SQL: a module per noun, a function per statement; it knows neither HTTP nor the carrier nor the queue runtime.
+//! The only module with SQL: one module for each noun, one function for each statement. It knows nothing of HTTP, of
+//! carriers or of the job runtime.
 
 pub mod agent;
 pub mod api_key;

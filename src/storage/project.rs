@@ -44,7 +44,7 @@ pub struct Settings {
     pub name: String,
     /// How many texts of one contact to one number are answered in a minute; 0 is off.
     pub texts_per_contact_per_minute: i32,
-    /// How often the same text may come in five minutes before its contact is paused; 0 is off.
+    /// The same text this many times within five minutes pauses its contact; 0 is off.
     pub repeats_in_five_minutes: i32,
     /// How many texts to the project are answered in a minute of the clock; 0 is off.
     pub texts_per_project_per_minute: i32,

@@ -10,7 +10,7 @@ use crate::storage::new_id;
 pub struct Quarantined<'a> {
     pub project_id: Uuid,
     pub kind: QuarantineKind,
-    /// Why it fits nothing, or the constraint that refused it.
+    /// Why it fits nothing: the word of a `RejectReason` or a `ReportRejectReason`, or the constraint that refused it.
     pub reason: &'a str,
     /// The carrier's id of the message, if the request has one.
     pub carrier_sid: Option<&'a str>,

@@ -1,7 +1,7 @@
 //! Tests agents that fail, and what their contacts notice.
 
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use textback::storage::claim_limits::ClaimLimits;
 use textback::storage::turn;
 
@@ -31,6 +31,28 @@ async fn a_failing_agent_is_tried_again_then_apologises_and_the_session_goes_on(
     no_waiting(&app).await;
     assert_eq!(app.simulator.received(ADA, NUMBER), ["Sorry!"]);
     assert_eq!(app.answers(ADA, "hi").await, ["Sorry!", "fine: hi"]);
+}
+
+#[tokio::test]
+async fn an_error_message_is_cut_and_split_as_an_answer_is() {
+    let messages = |settings: Value| async move {
+        let mut settings = settings;
+        settings["first_message"] = json!("process");
+        let app = TestApp::with_agent(FAILS_ON_BOOM, settings).await;
+        app.text(ADA, "boom").await;
+        for _ in 0..3 {
+            no_waiting(&app).await;
+        }
+        app.simulator.received(ADA, NUMBER)
+    };
+    // 1600 characters that need 2400 units of UCS-2.
+    let long = "😀 ".repeat(800);
+    let parts = messages(json!({"error_message": long})).await;
+    assert!(parts.len() == 2 && parts.join(" ").trim_end() == long.trim_end(), "{parts:?}");
+    let cut = messages(json!({"error_message": "sorry ".repeat(200), "max_segments": 1})).await;
+    assert!(cut.len() == 1 && cut[0].len() <= 160, "{cut:?}");
+    let plain = messages(json!({"error_message": "“Sorry”", "smart_encoding": true})).await;
+    assert_eq!(plain, ["\"Sorry\""]);
 }
 
 #[tokio::test]

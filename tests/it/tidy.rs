@@ -364,7 +364,6 @@ fn no_function_of_rust_is_longer_than_seventy_lines() {
     assert!(long.is_empty(), "{long:#?}");
 }
 
-/// They are of use to others too, so their code, manifests and pages do not name the product.
 #[test]
 fn every_module_and_statement_has_a_heading() {
     for (path, text) in ["src", "crates", "tests"].into_iter().flat_map(|folder| files(folder, "rs")) {
@@ -378,6 +377,7 @@ fn every_module_and_statement_has_a_heading() {
 /// The crates that are of use without the product. `crates/query-descriptions` builds the product's statements.
 const INDEPENDENT_CRATES: [&str; 2] = ["crates/dev-postgres", "crates/twilio-simulator"];
 
+/// They are of use to others too, so their code, manifests and pages do not name the product.
 #[test]
 fn the_independent_crates_know_nothing_of_textback() {
     for folder in INDEPENDENT_CRATES {

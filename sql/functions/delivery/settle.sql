@@ -1,6 +1,6 @@
 -- Stores what became of deliveries (domain/delivery_settlement.rs), of each that is still claimed under its token. Returns
 -- these by their positions from 1, and whether another delivery to the contact waits. due_in_seconds: null where no work
--- is left. contacts_of: the deliveries whose contacts are locked first, in the order of all callers (see opt_out).
+-- is left. contacts_of: the deliveries whose contacts are locked first, sorted by number and contact.
 create or replace function settle_deliveries(
     ids uuid[], tokens uuid[], contacts_of uuid[], statuses text[], due_in_seconds double precision[], carrier_sids text[],
     error_codes integer[], error_classes text[], error_details text[]
@@ -15,8 +15,7 @@ declare
     lock_of   record;
     ctids     tid[];
 begin
-    -- Until the transaction ends. One that waits for somebody's lock keeps all others of its batch, so after a second they go one
-    -- by one (batcher.rs).
+    -- Until the transaction ends. A batch waits at most 1 s for a lock; then the batcher writes its items one by one.
     perform set_config('lock_timeout', '1s', true);
     if contacts_of <> '{}' then
         for lock_of in

@@ -12,8 +12,7 @@ create or replace function load_turns(
 set plan_cache_mode = force_generic_plan
 set search_path = textback, pg_temp as $$
 begin
-    -- Until the transaction ends. One that waits for somebody's lock keeps all others of its batch, so after a second they go one
-    -- by one (batcher.rs).
+    -- Until the transaction ends. A batch waits at most 1 s for a lock; then the batcher writes its items one by one.
     perform set_config('lock_timeout', '1s', true);
     -- The same order as ingest.
     perform pg_advisory_xact_lock(contact_lock_key(of_turns.endpoint_id, of_turns.contact))

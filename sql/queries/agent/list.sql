@@ -1,9 +1,10 @@
 -- The agents of a project ($1), newest first, before one ($2), at most $3, with their current versions. Without the
 -- sources, which may have 256 kB each.
 select agent.id, agent.name, agent.created_at,
-       version.version, version.spec - 'source' as spec, version.greeting, version.first_message,
+       version.version, version.spec - 'source' as "spec!: _", version.greeting, version.first_message as "first_message: _",
        version.debounce_seconds, version.warn_after_seconds, version.grace_seconds, version.warning, version.closing,
-       version.max_segments, version.max_messages_per_turn, version.smart_encoding, version.error_message, version.created_at as version_created_at
+       version.max_segments, version.max_messages_per_turn, version.smart_encoding,
+       version.error_message, version.created_at as version_created_at
   from agent
   join agent_version version on version.agent_id = agent.id and version.version = agent.current_version
  where agent.project_id = $1 and ($2::uuid is null or agent.id < $2)

@@ -25,8 +25,8 @@ pub struct Api;
 struct Guards {
     /// Messages of one contact to one number in any minute.
     texts_per_contact_per_minute: i32,
-    /// How often a contact may send the same text within five minutes. One more pauses the contact for ten minutes, which
-    /// also ends loops between two automatic senders.
+    /// A contact that sends the same text this many times within five minutes is paused for ten minutes. This also ends
+    /// loops between two automatic senders.
     repeats_in_five_minutes: i32,
     /// Messages to the whole project in a minute of the clock.
     texts_per_project_per_minute: i32,

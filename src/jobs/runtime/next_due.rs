@@ -14,6 +14,15 @@ impl Default for NextDue {
 }
 
 impl NextDue {
+    /// Records what a claim read after its commit. A failed read only logs, because the claim must return what it
+    /// committed; the worker polls again.
+    pub(crate) fn record(&self, seconds: Result<Option<f64>, sqlx::Error>) {
+        match seconds {
+            Ok(seconds) => self.set(seconds),
+            Err(error) => tracing::warn!(%error, "it could not be read when the next job is due"),
+        }
+    }
+
     /// Records in how many seconds a job is due: less than zero if it is due already, `None` if there is no job.
     pub(crate) fn set(&self, seconds: Option<f64>) {
         let wait = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).ok());

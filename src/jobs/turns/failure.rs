@@ -1,17 +1,20 @@
 //! Why a turn failed, and what happens to its messages. The caller stores that.
 
 use crate::agents::AgentError;
+use crate::channels::Channels;
+use crate::domain::agent::AgentSettings;
 use crate::domain::bounds;
-use crate::domain::channel::Capabilities;
 use crate::domain::message::{MessageKind, SkipReason};
 use crate::domain::retry::{self, FailedAttempt, Retry};
+use crate::jobs::turns::messages::Allowance;
 use crate::storage::agent::Version;
 use crate::storage::turn::{Claim, Settlement};
 
 /// Why a turn failed.
 pub(crate) struct Failure {
     pub(crate) error: String,
-    pub(crate) error_message: Option<String>,
+    /// The settings of the agent, if the contact is to get its error message.
+    pub(crate) settings: Option<Box<AgentSettings>>,
     pub(crate) attempt: FailedAttempt,
     /// The skip reason of its messages if the turn is not retried.
     pub(crate) skip: SkipReason,
@@ -23,9 +26,9 @@ impl Failure {
         let most_failures = match &error {
             AgentError::Ours(what) => return Self::of_ours(what.clone()),
             AgentError::Interrupted(what) => {
-                let (attempt, error_message) =
-                    (FailedAttempt::Interrupted { count: 0 }, version.settings.error_message.clone());
-                return Self { attempt, error_message, skip: SkipReason::WorkerLost, ..Self::of_ours(what.clone()) };
+                let settings = Some(Box::new(version.settings.clone()));
+                let attempt = FailedAttempt::Interrupted { count: 0 };
+                return Self { attempt, settings, skip: SkipReason::WorkerLost, ..Self::of_ours(what.clone()) };
             }
             // A retry of an unreadable script would fail again. A script that exceeded a limit would do so again, and
             // slow down other scripts.
@@ -34,7 +37,7 @@ impl Failure {
         };
         Self {
             error: bounds::error(&error.to_string()),
-            error_message: version.settings.error_message.clone(),
+            settings: Some(Box::new(version.settings.clone())),
             attempt: FailedAttempt::Agent { most_failures },
             skip: SkipReason::AgentFailed,
         }
@@ -43,7 +46,7 @@ impl Failure {
     /// A failure of textback and not of the agent. The messages wait until textback works again.
     pub(crate) fn of_ours(error: String) -> Self {
         let error = bounds::error(&error);
-        Self { error, error_message: None, attempt: FailedAttempt::Ours, skip: SkipReason::AgentFailed }
+        Self { error, settings: None, attempt: FailedAttempt::Ours, skip: SkipReason::AgentFailed }
     }
 
     /// The failure of a turn that runs while the process stops.
@@ -66,17 +69,21 @@ impl Failure {
 
     /// The settlement of a turn that is not retried. The contact gets the error message of the agent, if it has one.
     /// The session stays open.
-    pub(crate) fn settlement(&self, claim: &Claim, capabilities: Capabilities) -> Settlement {
-        let settlement = Settlement::of(claim, capabilities);
+    pub(crate) fn settlement(&self, claim: &Claim, channels: &Channels) -> Settlement {
+        let settlement = Settlement::of(claim, channels.capabilities(claim.channel));
         if claim.waiting.is_empty() {
             // No message waits, so `start` failed in a session that an outbound message opened. It runs again with the
             // first message of the contact.
             return settlement;
         }
-        match self.error_message.as_deref().filter(|text| !text.trim().is_empty()) {
-            Some(text) => settlement.say(MessageKind::Error, text.to_owned()),
-            None => settlement.skip(self.skip),
-        }
+        let settlement = match (self.settings.as_deref(), channels.get(claim.channel)) {
+            (Some(settings), Some(channel)) => {
+                let texts = settings.error_message.iter().filter(|text| !text.trim().is_empty());
+                Allowance::of(settings, channel).say(settlement, MessageKind::Error, texts.cloned().collect())
+            }
+            _ => settlement,
+        };
+        if settlement.speaks() { settlement } else { settlement.skip(self.skip) }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::domain::consent::{ConsentKind, Keyword};
 use crate::domain::ingest::{Facts, Session};
 use crate::domain::number::SendPolicy;
 use crate::domain::rate_limit::{ContactLimits, RecentMessages};
-use crate::domain::session::{SessionOrigin, SessionStatus};
+use crate::domain::session::{Channel, SessionOrigin, SessionStatus};
 use crate::storage::composite::composite;
 use crate::storage::ingest::InboundMessage;
 
@@ -22,7 +22,7 @@ use crate::storage::ingest::InboundMessage;
 struct MessageRow<'a> {
     ordinal: i32,
     project_id: Uuid,
-    channel: &'static str,
+    channel: Channel,
     endpoint_id: Option<Uuid>,
     to: &'a str,
     from: &'a str,
@@ -41,7 +41,7 @@ impl<'a> MessageRow<'a> {
         Self {
             ordinal,
             project_id: message.project_id,
-            channel: message.channel.channel.as_str(),
+            channel: message.channel.channel,
             endpoint_id: message.endpoint_id,
             to: &message.to,
             from: &message.from,
@@ -62,32 +62,44 @@ pub struct HelpAnswer {
     pub has_limits: bool,
 }
 
-/// What the database knows of a message, its contact and its session. Fields that begin with `session_`, and those after
-/// `help_answer`, are of the session that is not closed.
+/// What the database knows of a message, its contact and its session. "The session" is the contact's session that is not
+/// closed. A macro fills this struct from one row, so its fields can't be grouped.
 #[derive(Debug)]
 pub struct Loaded {
+    /// The position of the message in the batch.
     ordinal: i32,
     pub now: DateTime<Utc>,
     pub endpoint_id: Uuid,
+    /// The message and its session, if it was stored before.
     stored_message_id: Option<Uuid>,
     stored_session_id: Option<Uuid>,
+    /// The latest consent of the contact for the endpoint.
     consent_kind: Option<ConsentKind>,
     consent_at: Option<DateTime<Utc>>,
+    /// The session. `None` in the fields of the session: there is none.
     session_id: Option<Uuid>,
     session_status: Option<SessionStatus>,
     engaged: Option<bool>,
+    /// Whether the session has a turn.
     has_turn: bool,
+    /// The inactivity that the last message allowed the session.
     session_warn_after_seconds: Option<i32>,
+    /// The contact's last session, if no session is open.
     previous_session_id: Option<Uuid>,
+    /// Until when the contact is paused, by the session or the previous one.
     paused_until: Option<DateTime<Utc>>,
     /// The agent of the session, or of the endpoint.
     pub agent_id: Uuid,
+    /// The version of the session, or the agent's current one. The next two fields are its settings.
     pub agent_version: i32,
     pub debounce_seconds: i32,
     reads_history: bool,
+    /// The inactivity that this message allows, by the agent's current version.
     pub warn_after_seconds: i32,
+    /// The limits of the project.
     per_minute: i32,
     repeats_in_five_minutes: i32,
+    /// What the contact sent lately.
     alike: i32,
     in_last_minute: i32,
     passed_in_last_minute: i32,
@@ -95,10 +107,11 @@ pub struct Loaded {
     pub has_project_limit: bool,
     /// The answer to HELP, if the message is to get it.
     pub help_answer: Option<Json<HelpAnswer>>,
+    /// Of the session, as all fields below. False if there is none.
     pub origin: Option<SessionOrigin>,
     pub begun_by_agent: bool,
     pub started: bool,
-    /// Only for a message with a permit for the session's agent.
+    /// Loaded only for a message with a permit for the session's agent.
     pub state: Option<Json<Map<String, Value>>>,
     pub language: Option<String>,
     pub handled_seq: Option<i64>,

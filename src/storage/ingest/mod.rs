@@ -121,7 +121,8 @@ pub enum IngestOutcome {
     Skipped { session_id: Uuid, message_id: Uuid, reason: SkipReason },
     /// It was stored before.
     Duplicate { session_id: Uuid, message_id: Uuid },
-    /// It fits no session, or the database refuses it, and it is kept as it came.
+    /// It fits no session, or the database refuses it, and it is kept as it came. The reason is a [`RejectReason`] or
+    /// the name of the constraint that refused it, so it is not an enum.
     Quarantined { reason: String },
 }
 

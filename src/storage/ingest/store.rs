@@ -10,6 +10,7 @@ use crate::domain::ingest::{Effect, Inactivity, KeywordEffect, Store, Target, Tu
 use crate::domain::message::{MessageKind, SkipReason};
 use crate::domain::message_plan;
 use crate::domain::segments::Encoding;
+use crate::domain::session::Channel;
 use crate::storage::composite::composite;
 use crate::storage::ingest::InboundMessage;
 use crate::storage::ingest::load::{HelpAnswer, Loaded};
@@ -58,7 +59,7 @@ impl<'a> ToStore<'a> {
 struct DecisionRow<'a> {
     message_id: Uuid,
     project_id: Uuid,
-    channel: &'static str,
+    channel: Channel,
     endpoint_id: Uuid,
     contact: &'a str,
     session_id: Uuid,
@@ -68,15 +69,15 @@ struct DecisionRow<'a> {
     agent_version: i32,
     warn_after_seconds: i32,
     paused_until: Option<DateTime<Utc>>,
-    kind: &'static str,
-    skip_reason: Option<&'static str>,
+    kind: MessageKind,
+    skip_reason: Option<SkipReason>,
     body: &'a str,
     encoding: Option<Encoding>,
     segments: Option<i32>,
     carrier_sid: Option<&'a str>,
     client_id: Option<&'a str>,
     is_answered: bool,
-    inactivity: &'static str,
+    inactivity: Inactivity,
     turn_id: Uuid,
     debounce_seconds: i32,
     is_claimed: bool,
@@ -99,7 +100,7 @@ impl<'a> DecisionRow<'a> {
         Self {
             message_id,
             project_id: message.project_id,
-            channel: message.channel.channel.as_str(),
+            channel: message.channel.channel,
             endpoint_id: loaded.endpoint_id,
             contact: &message.from,
             session_id,
@@ -109,15 +110,15 @@ impl<'a> DecisionRow<'a> {
             agent_version: loaded.agent_version,
             warn_after_seconds: loaded.warn_after_seconds,
             paused_until: decided.paused_until,
-            kind: decided.kind.as_str(),
-            skip_reason: to_store.skip_reason().map(SkipReason::as_str),
+            kind: decided.kind,
+            skip_reason: to_store.skip_reason(),
             body: &message.body,
             encoding: segmentation.map(|text| text.encoding),
             segments: segmentation.map(|text| text.segments),
             carrier_sid: message.carrier_sid.as_deref(),
             client_id: message.client_id.as_deref(),
             is_answered,
-            inactivity: inactivity.as_str(),
+            inactivity,
             turn_id,
             debounce_seconds: loaded.debounce_seconds,
             is_claimed: to_store.is_claimed(),
@@ -155,7 +156,8 @@ pub async fn store(
 pub async fn apply_effects(connection: &mut PgConnection, to_store: &[ToStore<'_>]) -> Result<(), sqlx::Error> {
     attach(connection, to_store).await?;
     let mut rest: Vec<&ToStore<'_>> = to_store.iter().collect();
-    // Both may lock windows of rate limits. This is the order of all callers.
+    // Both may lock windows of rate limits. Sorted, two batches of messages lock them in one order. `count_turns` sorts by
+    // project and contact, so a deadlock is possible: PostgreSQL ends one batch, whose items then go one by one.
     rest.sort_by_key(|stored| (stored.loaded.endpoint_id, &stored.message.from));
     for stored in rest {
         if !stored.decided.withdraws.is_empty() {

@@ -259,11 +259,7 @@ impl<'a> Decided<'a> {
 async fn store(connection: &mut PgConnection, decided: &[Decided<'_>]) -> Result<(), sqlx::Error> {
     let turns: Vec<TurnRow<'_>> = decided.iter().map(Decided::row).collect();
     let messages: Vec<PlannedMessage<'_>> = decided.iter().flat_map(Decided::planned_messages).collect();
-    sqlx::query(include_str!("../../../sql/queries/turn/store.sql"))
-        .bind(turns)
-        .bind(messages)
-        .execute(connection)
-        .await?;
+    sqlx::query_file!("sql/queries/turn/store.sql", turns as _, messages as _).execute(connection).await?;
     Ok(())
 }
 
