@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 
 /// The points of the message flow, in its order.
 pub const POINTS: [&str; 17] = [
-    "intake.before_insert",
-    "intake.after_load",
-    "intake.in_commit",
-    "intake.after_commit",
+    "ingest.before_insert",
+    "ingest.after_load",
+    "ingest.in_commit",
+    "ingest.after_commit",
     "turn.after_claim",
     "turn.in_agent",
     "turn.after_agent",

@@ -52,7 +52,7 @@ pub struct Store {
     /// Whether the delivery of the first message is claimed for this process.
     pub claims_delivery: bool,
     /// Whether the inactivity job of the session would come too late.
-    pub expedites_inactivity: bool,
+    pub brings_inactivity_forward: bool,
     pub next: Next,
 }
 
@@ -91,14 +91,14 @@ pub fn decide(outcome: Outcome, facts: Option<&Facts>, limits: &[(usize, LimitRe
     // Messages leave in order, so nothing may wait before it. An opt-out would have deleted the turn.
     let claims_delivery =
         outcome.asks_for_delivery && !facts.delivery_waits && messages.first() == Some(&MessagePlan::Send);
-    let expedites_inactivity =
+    let brings_inactivity_forward =
         outcome.messages > 0 && inactivity::comes_too_late(facts.warn_after_seconds, facts.current_warn_after_seconds);
     let next = match (facts.newer_waits, outcome.closes) {
         (false, _) => Next::Nothing,
         (true, false) => Next::Turn,
         (true, true) => Next::Session,
     };
-    Decision::Store(Store { messages, claims_delivery, expedites_inactivity, next })
+    Decision::Store(Store { messages, claims_delivery, brings_inactivity_forward, next })
 }
 
 #[cfg(test)]
@@ -231,7 +231,7 @@ mod tests {
             (Outcome::default(), &shorter, false),
             (REPLY, &Facts { current_warn_after_seconds: 90_000, ..facts() }, false),
         ] {
-            assert_eq!(stored(outcome, facts, &[]).expedites_inactivity, expected, "{outcome:?} {facts:?}");
+            assert_eq!(stored(outcome, facts, &[]).brings_inactivity_forward, expected, "{outcome:?} {facts:?}");
         }
     }
 }

@@ -181,8 +181,8 @@ pub struct Settlement {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled {
     Written {
-        /// The contact has another text that may wait for this one.
-        next_waits: bool,
+        /// There may be work with deliveries now: with this one, or with another one to the contact.
+        may_have_work: bool,
     },
     /// The lease was lost, or a status callback was faster than the carrier's answer.
     Stale,
@@ -190,8 +190,8 @@ pub enum Settled {
 
 /// Settles a delivery. When this returns, the settlement is committed.
 pub async fn settle(storage: &Storage, settlement: Settlement) -> Result<Settled, BatchError> {
-    let settled = storage.deliveries.submit(settlement).await?;
-    if matches!(settled, Settled::Written { next_waits: false }) {
+    let settled = storage.delivery_batches.submit(settlement).await?;
+    if matches!(settled, Settled::Written { may_have_work: false }) {
         // Another message to the contact may have been planned at the same time.
         storage.notifier.notify_later(JobKind::Delivery);
     } else {
@@ -325,7 +325,7 @@ async fn store(
     for row in storing.fetch_all(connection).await? {
         let Some(position) = position(row.ordinal) else { continue };
         if let (Some(settled), Some(store)) = (settled.get_mut(position), stores.get(position)) {
-            *settled = Settled::Written { next_waits: store.has_work || row.other_waits };
+            *settled = Settled::Written { may_have_work: store.has_work || row.other_waits };
         }
     }
     Ok(settled)

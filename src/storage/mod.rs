@@ -58,10 +58,10 @@ use notifier::Notifier;
 pub struct Storage {
     pool: PgPool,
     notifier: Arc<Notifier>,
-    intake: Batcher<ingest::InboundMessage, ingest::Ingested>,
+    ingest_batches: Batcher<ingest::InboundMessage, ingest::Ingested>,
     ingest_health: IngestHealth,
-    turns: Batcher<turn::Settlement, turn::Settled>,
-    deliveries: Batcher<delivery::Settlement, delivery::Settled>,
+    turn_batches: Batcher<turn::Settlement, turn::Settled>,
+    delivery_batches: Batcher<delivery::Settlement, delivery::Settled>,
 }
 
 impl Storage {
@@ -70,13 +70,13 @@ impl Storage {
         let pool = database::pool(url, max_connections)?;
         Ok(Self {
             ingest_health: IngestHealth::default(),
-            intake: Batcher::start(pool.clone(), Waiter::Carrier, |connection, messages| {
+            ingest_batches: Batcher::start(pool.clone(), Waiter::Carrier, |connection, messages| {
                 Box::pin(ingest::flush(connection, messages))
             }),
-            turns: Batcher::start(pool.clone(), Waiter::Contact, |connection, settlements| {
+            turn_batches: Batcher::start(pool.clone(), Waiter::Contact, |connection, settlements| {
                 Box::pin(turn::flush(connection, settlements))
             }),
-            deliveries: Batcher::start(pool.clone(), Waiter::Nobody, |connection, settlements| {
+            delivery_batches: Batcher::start(pool.clone(), Waiter::Nobody, |connection, settlements| {
                 Box::pin(delivery::flush(connection, settlements))
             }),
             pool,

@@ -11,7 +11,7 @@ use crate::process_harness::{ExpectedReplies, ProcessHarness, Rng, setting};
 async fn die_at(harness: &mut ProcessHarness, point: &'static str, rng: &mut Rng, inside: bool) {
     // Some points are only reached when the carrier is unsure or its webhooks are lost.
     let rare = point.starts_with("reconcile.") || point.starts_with("backfill.");
-    let serves = inside || point.starts_with("intake.") || point.starts_with("status.");
+    let serves = inside || point.starts_with("ingest.") || point.starts_with("status.");
     harness.simulator.report_statuses(!point.starts_with("reconcile."));
     harness.simulator.lose_webhooks(point.starts_with("backfill."));
     match point {

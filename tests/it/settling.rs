@@ -133,7 +133,7 @@ async fn deliveries_of_one_batch_become_what_they_would_become_alone() {
     ])
     .await;
     let settled: Vec<delivery::Settled> = settled.into_iter().map(|settled| settled.expect("settled")).collect();
-    let written = |next_waits| delivery::Settled::Written { next_waits };
+    let written = |may_have_work| delivery::Settled::Written { may_have_work };
     assert_eq!(
         settled,
         [written(false), written(true), written(true), written(true), written(true), delivery::Settled::Stale]

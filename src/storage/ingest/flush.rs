@@ -47,7 +47,7 @@ pub async fn flush(
 type Positioned<'a> = (usize, &'a InboundMessage);
 
 async fn ingest(connection: &mut PgConnection, messages: &[InboundMessage]) -> Result<Vec<Ingested>, sqlx::Error> {
-    failpoint::reach("intake.before_insert");
+    failpoint::reach("ingest.before_insert");
     let storing = async {
         let mut ingested = Vec::with_capacity(messages.len());
         let mut transaction = connection.begin().await?;
@@ -60,8 +60,8 @@ async fn ingest(connection: &mut PgConnection, messages: &[InboundMessage]) -> R
         transaction.commit().await?;
         Ok::<_, sqlx::Error>(ingested)
     };
-    let mut ingested: Vec<(usize, Ingested)> = failpoint::during("intake.in_commit", storing).await?;
-    failpoint::reach("intake.after_commit");
+    let mut ingested: Vec<(usize, Ingested)> = failpoint::during("ingest.in_commit", storing).await?;
+    failpoint::reach("ingest.after_commit");
     ingested.sort_by_key(|(position, _)| *position);
     Ok(ingested.into_iter().map(|(_, ingested)| ingested).collect())
 }
@@ -72,7 +72,7 @@ async fn ingest_pass(
 ) -> Result<Vec<(usize, Ingested)>, sqlx::Error> {
     let fits = pass.iter().copied().filter(|(_, message)| message.reject_reason.is_none());
     let loaded = load(connection, fits).await?;
-    failpoint::reach("intake.after_load");
+    failpoint::reach("ingest.after_load");
     let decisions = decide(connection, pass, &loaded).await?;
 
     let mut ingested = Vec::with_capacity(pass.len());

@@ -150,7 +150,7 @@ pub struct Ingested {
 
 /// Stores a message. When this returns, it is committed. The caller must run the turn that was claimed for it.
 pub async fn store(storage: &Storage, message: InboundMessage) -> Result<Ingested, BatchError> {
-    let ingested = storage.intake.submit(message).await?;
+    let ingested = storage.ingest_batches.submit(message).await?;
     match &ingested.outcome {
         IngestOutcome::Stored { .. } if ingested.claim.is_none() => storage.notifier.notify(JobKind::Turn),
         // HELP may have an answer.

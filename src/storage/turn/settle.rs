@@ -39,7 +39,7 @@ pub enum Settled {
 /// for it.
 pub async fn settle(storage: &Storage, settlement: Settlement) -> Result<Settled, BatchError> {
     let sends = !settlement.sends.is_empty();
-    let settled = storage.turns.submit(settlement).await?;
+    let settled = storage.turn_batches.submit(settlement).await?;
     if let Settled::Written { planned, more_work, first_delivery } = &settled {
         if *planned > i32::from(first_delivery.is_some()) {
             storage.notifier.notify(JobKind::Delivery);
@@ -268,7 +268,7 @@ async fn store(connection: &mut PgConnection, decided: &[Decided<'_>]) -> Result
 async fn follow(connection: &mut PgConnection, decided: &[Decided<'_>]) -> Result<(), sqlx::Error> {
     skip_messages(connection, decided).await?;
     store_sends(connection, decided).await?;
-    expedite_inactivity(connection, decided).await?;
+    bring_inactivity_forward(connection, decided).await?;
     close_sessions(connection, decided).await?;
     enqueue_next(connection, decided).await
 }
@@ -311,8 +311,8 @@ async fn store_sends(connection: &mut PgConnection, decided: &[Decided<'_>]) -> 
     Ok(())
 }
 
-async fn expedite_inactivity(connection: &mut PgConnection, decided: &[Decided<'_>]) -> Result<(), sqlx::Error> {
-    let late = decided.iter().filter(|turn| turn.store.expedites_inactivity);
+async fn bring_inactivity_forward(connection: &mut PgConnection, decided: &[Decided<'_>]) -> Result<(), sqlx::Error> {
+    let late = decided.iter().filter(|turn| turn.store.brings_inactivity_forward);
     let (sessions, seconds): (Vec<Uuid>, Vec<i32>) =
         late.map(|turn| (turn.settlement.session_id, turn.loaded.facts.current_warn_after_seconds)).unzip();
     if !sessions.is_empty() {
