@@ -129,7 +129,7 @@ impl Bench {
              commit;
              update project set outbound_per_contact_per_hour = 0, outbound_per_contact_per_day = 0;
              insert into endpoint (id, project_id, kind, agent_id) values ('{endpoint}', '{project}', 'number', '{agent}');
-             insert into number (id, project_id, number, carrier_sid, generation)
+             insert into number (id, project_id, number, carrier_id, generation)
              values ('{endpoint}', '{project}', '{NUMBER}', 'PN1', gen_random_uuid())",
         ))
         .await;
@@ -342,7 +342,7 @@ impl Bench {
             let from = format!("+1{}", 2_000_000_000 + self.count - 10_000 + n);
             let body = format!("a text of {mark}");
             let text = ingest::InboundMessage {
-                carrier_sid: Some(format!("SM{}", Uuid::now_v7().simple())),
+                carrier_id: Some(format!("SM{}", Uuid::now_v7().simple())),
                 ..ingest::InboundMessage::of(channel, self.project_id, from, NUMBER.to_owned(), body)
             };
             ingest::store(&self.storage, text).await.expect("taken in");

@@ -31,7 +31,7 @@ create table number (
     may_buy        boolean     not null default false,
     -- The carrier's id of the number (PN…), which is null until the number is found or bought, and the account that
     -- owns it.
-    carrier_sid    text,
+    carrier_id    text,
     account_sid    text,
     -- Why the number can't be used, as last observed.
     refusal_reason text        constraint number_refusal_reason_is_known

@@ -23,7 +23,7 @@ create table message (
     encoding    message_encoding,
     segments    integer,
     -- Inbound, where a carrier brought it: the carrier's id of the message. Outbound: see delivery.
-    carrier_sid text,
+    carrier_id text,
     -- Inbound, where no carrier brought it: the id that the contact's client gave it, unique in its session.
     client_id   text constraint client_id_has_1_to_100_characters check (length(client_id) between 1 and 100),
     -- Outbound: the turn that made it.
@@ -38,16 +38,16 @@ create table message (
     constraint encoding_and_segments_come_together check ((encoding is null) = (segments is null)),
     constraint warning_tells_its_inactivity check ((kind = 'warning') = (inactivity_seconds is not null)),
     constraint inbound_message_has_an_id_of_its_carrier_or_client
-        check (num_nonnulls(carrier_sid, client_id) = (direction = 'inbound')::integer),
+        check (num_nonnulls(carrier_id, client_id) = (direction = 'inbound')::integer),
     constraint reply_has_the_turn_that_made_it check (direction = 'inbound' or kind in ('text', 'warning', 'closing', 'help') or turn_id is not null),
     constraint keywords_are_inbound_and_skipped check (kind <> 'keyword' or (direction = 'inbound' and skip_reason = 'keyword')),
     constraint only_inbound_messages_are_skipped check (direction = 'inbound' or skip_reason is null)
 );
 
--- Prevents a second row for a message whose webhook comes twice. Only inbound messages have a carrier_sid here. The
+-- Prevents a second row for a message whose webhook comes twice. Only inbound messages have a carrier_id here. The
 -- condition is not on the direction, because a query for the inbound messages of a session could then use this index,
 -- and read all of it when the table has no statistics.
-create unique index carrier_message_is_recorded_once on message (project_id, carrier_sid) where carrier_sid is not null;
+create unique index carrier_message_is_recorded_once on message (project_id, carrier_id) where carrier_id is not null;
 create index message_in_order_of_a_session on message (session_id, seq);
 create index message_of_the_clock on message (session_id, seq) where kind in ('warning', 'closing', 'help');
 
@@ -76,12 +76,12 @@ create table quarantine (
     project_id  uuid        not null constraint quarantine_belongs_to_a_project references project (id),
     kind        text        not null constraint quarantine_kind_is_known check (kind in ('inbound', 'status', 'session_state')),
     reason      text        not null,
-    carrier_sid text,
+    carrier_id text,
     -- The unchanged form. It may contain bytes that the type text does not allow (NUL, invalid UTF-8).
     form        bytea       not null,
     received_at timestamptz not null default now()
 );
 
-create unique index carrier_message_is_quarantined_once on quarantine (project_id, carrier_sid)
-    where kind = 'inbound' and carrier_sid is not null;
+create unique index carrier_message_is_quarantined_once on quarantine (project_id, carrier_id)
+    where kind = 'inbound' and carrier_id is not null;
 create index quarantine_newest_of_a_project on quarantine (project_id, id);

@@ -22,7 +22,7 @@ create table delivery (
     leased_until timestamptz,
     -- The time just before the last call of the carrier. A message at the carrier for this delivery is newer.
     attempted_at timestamptz,
-    carrier_sid  text,
+    carrier_id  text,
     error_code   integer,
     error_class  text,
     error_detail text,
@@ -37,11 +37,11 @@ create table delivery (
     constraint only_a_sending_or_unknown_delivery_is_leased check (lease_token is null or status in ('sending', 'unknown')),
     constraint planned_sending_and_unknown_deliveries_are_due
         check (status not in ('planned', 'sending', 'unknown') or due_at is not null),
-    constraint accepted_delivery_has_the_carriers_id check (status not in ('accepted', 'sent', 'delivered') or carrier_sid is not null)
+    constraint accepted_delivery_has_the_carriers_id check (status not in ('accepted', 'sent', 'delivered') or carrier_id is not null)
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
 
 create index delivery_that_is_due on delivery (due_at) where due_at is not null;
 
 -- The messages to a contact are sent in order. A claim looks for an earlier one in this index.
 create index delivery_in_order_of_a_contact on delivery (number_id, contact, seq) where due_at is not null;
-create unique index delivery_has_one_carrier_message on delivery (project_id, carrier_sid) where carrier_sid is not null;
+create unique index delivery_has_one_carrier_message on delivery (project_id, carrier_id) where carrier_id is not null;

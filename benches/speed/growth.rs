@@ -36,7 +36,7 @@ const FILL: &str = "
         select made.*, row_number() over () + $1::bigint * $3::bigint as n, place
           from made cross join generate_series(1, $3::integer) place
     ), said as (
-        insert into message (id, project_id, session_id, direction, kind, body, encoding, segments, carrier_sid, turn_id)
+        insert into message (id, project_id, session_id, direction, kind, body, encoding, segments, carrier_id, turn_id)
         select bench_id(10 + $3::integer, n), project_id, id, case when place % 2 = 1 then 'inbound' else 'outbound' end,
                case when place % 2 = 1 then 'text' else 'reply' end, 'a text of about fifty characters, as people do ' || n, 'gsm7', 1,
                case when place % 2 = 1 then 'SM' || replace(bench_id(30 + $3::integer, n)::text, '-', '') end,
@@ -44,7 +44,7 @@ const FILL: &str = "
           from numbered
         returning id, seq, session_id, direction
     )
-    insert into delivery (id, project_id, session_id, number_id, contact, seq, status, attempts, attempted_at, carrier_sid,
+    insert into delivery (id, project_id, session_id, number_id, contact, seq, status, attempts, attempted_at, carrier_id,
                           accepted_at, history)
     select said.id, made.project_id, made.id, made.endpoint_id, made.contact, said.seq, 'delivered', 1, now(),
            'SM' || replace(bench_id(6, said.seq)::text, '-', ''), now(),

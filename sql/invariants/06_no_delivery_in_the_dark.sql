@@ -11,6 +11,6 @@ select id as delivery_id, session_id, status, leased_until, attempted_at
 union all
 select min(id::text)::uuid, null, 'twice at the carrier', null, null
   from delivery
- where carrier_sid is not null
- group by project_id, carrier_sid
+ where carrier_id is not null
+ group by project_id, carrier_id
 having count(*) > 1

@@ -18,7 +18,7 @@ pub struct Refusal {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
     /// The carrier has the message, under this id.
-    Accepted { carrier_sid: String },
+    Accepted { carrier_id: String },
     /// It can't be delivered.
     Failed(Refusal),
     /// The carrier may have it or not. It is never sent again blindly.
@@ -87,7 +87,7 @@ mod tests {
     }
 
     fn accepted() -> Outcome {
-        Outcome::Accepted { carrier_sid: "1".to_owned() }
+        Outcome::Accepted { carrier_id: "1".to_owned() }
     }
 
     #[test]

@@ -149,7 +149,7 @@ async fn ingest_message(
 ) -> Result<&'static str, Problem> {
     let inbound = webhooks.carrier().parse_message(&verified.account, verified.request(request));
     let project_id = verified.account.project_id;
-    let (from, to, carrier_sid) = (masked(&inbound.from), masked(&inbound.to), inbound.carrier_id.clone());
+    let (from, to, carrier_id) = (masked(&inbound.from), masked(&inbound.to), inbound.carrier_id.clone());
     let message = channels::inbound_of_carrier(project_id, inbound, verified.body.take(), None);
     let storing = webhooks.state.ingest.message(message, deadline);
     let outcome = storing.await.map_err(|error| match error {
@@ -158,17 +158,17 @@ async fn ingest_message(
     })?;
     match &outcome {
         ingest::IngestOutcome::Stored { session_id, .. } => {
-            tracing::info!(%session_id, carrier_sid, from, to, "message stored");
+            tracing::info!(%session_id, carrier_id, from, to, "message stored");
         }
         ingest::IngestOutcome::Skipped { session_id, reason, .. } => {
             metrics::counter!("textback_messages_skipped_total", "reason" => reason.as_str()).increment(1);
-            tracing::info!(%session_id, carrier_sid, from, to, %reason, "message stored; no agent answers it");
+            tracing::info!(%session_id, carrier_id, from, to, %reason, "message stored; no agent answers it");
         }
         ingest::IngestOutcome::Duplicate { session_id, .. } => {
-            tracing::info!(%session_id, carrier_sid, from, to, "message was stored before");
+            tracing::info!(%session_id, carrier_id, from, to, "message was stored before");
         }
         ingest::IngestOutcome::Quarantined { reason } => {
-            tracing::warn!(%project_id, reason, carrier_sid, from, to, "message fits no session; it is kept in quarantine");
+            tracing::warn!(%project_id, reason, carrier_id, from, to, "message fits no session; it is kept in quarantine");
         }
     }
     Ok(outcome.as_str())
@@ -186,7 +186,7 @@ async fn record(webhooks: &Webhooks, request: &Request, verified: &Verified) -> 
     };
     let report = Report {
         delivery_id: delivery_in(request),
-        carrier_sid: report.carrier_id,
+        carrier_id: report.carrier_id,
         status: report.status,
         error_code: report.error_code,
         error_class: report.error_class,
@@ -197,7 +197,7 @@ async fn record(webhooks: &Webhooks, request: &Request, verified: &Verified) -> 
         ReportOutcome::Moved => {
             storage.notifier().notify(JobKind::Delivery);
             tracing::info!(
-                carrier_sid = report.carrier_sid,
+                carrier_id = report.carrier_id,
                 status = report.status.as_str(),
                 code = report.error_code,
                 "delivery moved"
@@ -207,9 +207,9 @@ async fn record(webhooks: &Webhooks, request: &Request, verified: &Verified) -> 
         ReportOutcome::Unchanged => "unchanged",
         ReportOutcome::Unknown => {
             let reason = ReportRejectReason::DeliveryUnknown;
-            quarantine_status(webhooks, verified, reason, Some(&report.carrier_sid)).await?;
+            quarantine_status(webhooks, verified, reason, Some(&report.carrier_id)).await?;
             tracing::warn!(
-                carrier_sid = report.carrier_sid,
+                carrier_id = report.carrier_id,
                 status = report.status.as_str(),
                 "a status report fits no delivery; it is kept in quarantine"
             );
@@ -228,7 +228,7 @@ async fn quarantine_status(
     let mut connection = webhooks.state.storage.connection().await?;
     let (project_id, body) = (verified.account.project_id, verified.body.bytes());
     let (kind, reason) = (QuarantineKind::Status, reason.as_str());
-    let report = Quarantined { project_id, kind, reason, carrier_sid: carrier_id, form: body };
+    let report = Quarantined { project_id, kind, reason, carrier_id, form: body };
     quarantine::keep(&mut connection, report).await?;
     Ok(())
 }

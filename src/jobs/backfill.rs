@@ -91,7 +91,7 @@ impl InboundBackfill {
                 // The others must not wait for it. The watermark stays before it, so that it is tried again.
                 tracing::warn!(
                     error,
-                    carrier_sid = message.carrier_id,
+                    carrier_id = message.carrier_id,
                     "a message could not be backfilled; it is tried again later"
                 );
                 metrics::counter!("textback_backfilled_total", "result" => "failed").increment(1);
@@ -120,7 +120,7 @@ impl InboundBackfill {
         let storing = self.ingest.message(inbound, Instant::now() + STORED_WITHIN);
         let outcome = failpoint::during("backfill.in_commit", storing).await.map_err(|error| error.to_string())?;
         if let IngestOutcome::Stored { session_id, .. } | IngestOutcome::Skipped { session_id, .. } = &outcome {
-            tracing::warn!(%session_id, carrier_sid = message.carrier_id, "a message whose webhook never came was backfilled");
+            tracing::warn!(%session_id, carrier_id = message.carrier_id, "a message whose webhook never came was backfilled");
         }
         metrics::counter!("textback_backfilled_total", "result" => outcome.as_str()).increment(1);
         Ok(())

@@ -142,7 +142,7 @@ impl Deliveries {
     async fn settle(&self, claim: Claim, outcome: Outcome) {
         let outcome_name = name_of(&outcome);
         match &outcome {
-            Outcome::Accepted { carrier_sid } => tracing::info!(carrier_sid, "the carrier accepted the text"),
+            Outcome::Accepted { carrier_id } => tracing::info!(carrier_id, "the carrier accepted the text"),
             Outcome::Failed(refusal) => tracing::error!(
                 code = refusal.code,
                 class = refusal.class.as_str(),
@@ -188,7 +188,7 @@ fn account_trouble(sent: &Sent) -> Option<Option<f64>> {
 /// The outcome of a delivery by the answer of the carrier.
 fn judge(sent: Sent, attempt: i32) -> Outcome {
     match sent {
-        Sent::Accepted { carrier_id } => Outcome::Accepted { carrier_sid: carrier_id },
+        Sent::Accepted { carrier_id } => Outcome::Accepted { carrier_id },
         Sent::Unsure { detail } => Outcome::Unknown(refusal(DeliveryErrorClass::Ambiguous, &detail)),
         Sent::NotReached { detail } => put_off(attempt, None, refusal(DeliveryErrorClass::Transient, &detail)),
         Sent::Refused(refused) => {

@@ -78,7 +78,7 @@ impl Attempt<'_> {
         self.observed.check_in_seconds = soon;
         let has_drifted = self.observed.webhook == Some(WebhookState::Drifted);
         let drift = self.observed.webhook_detail.take().filter(|_| has_drifted);
-        let is_known = self.observed.carrier_sid.is_some() || self.number.carrier_sid.is_some();
+        let is_known = self.observed.carrier_id.is_some() || self.number.carrier_id.is_some();
         self.observed.webhook = Some(match &drift {
             Some(_) => WebhookState::Drifted,
             None if is_known && self.number.webhook != WebhookState::Pending => WebhookState::Unreachable,
@@ -92,7 +92,7 @@ impl Attempt<'_> {
             Ok(owned) => owned,
             Err(refusal) => return Ok(Some(refusal)),
         };
-        self.observed.carrier_sid = Some(owned.carrier_id.clone());
+        self.observed.carrier_id = Some(owned.carrier_id.clone());
         self.observed.account_sid = Some(self.account.id().to_owned());
         self.observed.number_type = owned.number_type.clone();
         if !owned.capabilities.sms {
@@ -107,7 +107,7 @@ impl Attempt<'_> {
     async fn find_or_buy(&mut self) -> Result<Result<CarrierNumber, Refusal>, CarrierError> {
         let number = &self.number.number;
         if let Some(owned) = after_call(self.carrier.find_number(self.account, number)).await? {
-            if self.number.carrier_sid.is_none() {
+            if self.number.carrier_id.is_none() {
                 self.note_step("found", Some(format!("the account owns it ({})", owned.carrier_id)));
             }
             return Ok(Ok(owned));
@@ -130,7 +130,7 @@ impl Attempt<'_> {
             .number
             .refusal_reason
             .filter(|reason| matches!(reason, NumberRefusal::NotForSale | NumberRefusal::NoTexts))?;
-        let told = self.number.webhook_detail.clone().filter(|_| self.number.carrier_sid.is_none())?;
+        let told = self.number.webhook_detail.clone().filter(|_| self.number.carrier_id.is_none())?;
         Some(Refusal::AsBefore { reason, told })
     }
 

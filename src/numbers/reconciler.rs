@@ -121,8 +121,8 @@ impl Reconciler {
         for step in &observed.steps {
             tracing::info!(number_id = %claim.number.id, step = step.step, detail = step.detail, "a step was done at the carrier");
         }
-        let was_never_ours = claim.number.carrier_sid.is_none();
-        let was_bought = claim.number.may_buy && observed.carrier_sid.is_some();
+        let was_never_ours = claim.number.carrier_id.is_none();
+        let was_bought = claim.number.may_buy && observed.carrier_id.is_some();
         let is_refused = matches!(outcome, AttemptOutcome::Refused(_));
         if is_refused && on_refusal == OnRefusal::Forget && was_never_ours && !was_bought {
             number::forget(&mut *self.storage.connection().await?, claim).await?;

@@ -205,7 +205,7 @@ pub async fn settle(storage: &Storage, settlement: Settlement) -> Result<Settled
 pub struct Report {
     /// The id of our delivery, from the address of the callback.
     pub delivery_id: Option<Uuid>,
-    pub carrier_sid: String,
+    pub carrier_id: String,
     pub status: DeliveryStatus,
     pub error_code: Option<i32>,
     pub error_class: Option<DeliveryErrorClass>,
@@ -257,7 +257,7 @@ async fn move_by(connection: &mut PgConnection, project_id: Uuid, report: &Repor
         "sql/queries/delivery/record.sql",
         project_id,
         report.delivery_id,
-        report.carrier_sid,
+        report.carrier_id,
         report.status as _,
         report.error_code,
         report.error_class as _,
@@ -304,7 +304,7 @@ async fn store(
     let contacts_of: Vec<Uuid> = contacts_of.collect();
     let statuses: Vec<DeliveryStatus> = stores.iter().map(|store| store.status).collect();
     let due_in_seconds: Vec<Option<f64>> = stores.iter().map(|store| store.due_in_seconds).collect();
-    let carrier_sids: Vec<Option<&str>> = settlements.iter().map(|settled| carrier_sid(&settled.outcome)).collect();
+    let carrier_ids: Vec<Option<&str>> = settlements.iter().map(|settled| carrier_id(&settled.outcome)).collect();
     let refusals = || settlements.iter().map(|settled| refusal(&settled.outcome));
     let codes: Vec<Option<i32>> = refusals().map(|refusal| refusal?.code).collect();
     let classes: Vec<Option<DeliveryErrorClass>> = refusals().map(|refusal| Some(refusal?.class)).collect();
@@ -316,7 +316,7 @@ async fn store(
         &contacts_of[..],
         &statuses[..] as &[DeliveryStatus],
         &due_in_seconds[..] as &[Option<f64>],
-        &carrier_sids[..] as &[Option<&str>],
+        &carrier_ids[..] as &[Option<&str>],
         &codes[..] as &[Option<i32>],
         &classes[..] as &[Option<DeliveryErrorClass>],
         &details[..] as &[Option<String>],
@@ -365,9 +365,9 @@ async fn follow(connection: &mut PgConnection, decided: &[(&Settlement, &Store)]
     Ok(())
 }
 
-fn carrier_sid(outcome: &Outcome) -> Option<&str> {
+fn carrier_id(outcome: &Outcome) -> Option<&str> {
     match outcome {
-        Outcome::Accepted { carrier_sid } => Some(carrier_sid),
+        Outcome::Accepted { carrier_id } => Some(carrier_id),
         Outcome::Failed(_) | Outcome::Unknown(_) | Outcome::PutOff { .. } => None,
     }
 }

@@ -28,7 +28,7 @@ pub struct Message {
     pub reason: Option<String>,
     /// Why an inbound one gets no answer.
     pub skip_reason: Option<SkipReason>,
-    pub carrier_sid: Option<String>,
+    pub carrier_id: Option<String>,
     pub error_code: Option<i32>,
     /// How many characters its turn had to cut.
     pub truncated: Option<i32>,
@@ -61,7 +61,7 @@ struct TracedRow {
     status: MessageStatus,
     reason: Option<String>,
     skip_reason: Option<SkipReason>,
-    carrier_sid: Option<String>,
+    carrier_id: Option<String>,
     error_code: Option<i32>,
     truncated: Option<i32>,
     created_at: DateTime<Utc>,
@@ -87,7 +87,7 @@ impl From<TracedRow> for Traced {
                 status: row.status,
                 reason: row.reason,
                 skip_reason: row.skip_reason,
-                carrier_sid: row.carrier_sid,
+                carrier_id: row.carrier_id,
                 error_code: row.error_code,
                 truncated: row.truncated,
                 created_at: row.created_at,

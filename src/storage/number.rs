@@ -35,7 +35,7 @@ pub struct Number {
     pub generation: Uuid,
     pub may_buy: bool,
     /// The carrier's id. `None` until it was found or bought.
-    pub carrier_sid: Option<String>,
+    pub carrier_id: Option<String>,
     /// The carrier account that had it when it was observed last.
     pub account_sid: Option<String>,
     /// Why it can't serve.
@@ -89,7 +89,7 @@ pub struct AttachRequest {
 pub struct ObservedState {
     /// The request that was reconciled.
     pub generation: Uuid,
-    pub carrier_sid: Option<String>,
+    pub carrier_id: Option<String>,
     /// The account that has it.
     pub account_sid: Option<String>,
     /// Why it can't serve us.

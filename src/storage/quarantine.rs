@@ -13,7 +13,7 @@ pub struct Quarantined<'a> {
     /// Why it fits nothing: the word of a `RejectReason` or a `ReportRejectReason`, or the constraint that refused it.
     pub reason: &'a str,
     /// The carrier's id of the message, if the request has one.
-    pub carrier_sid: Option<&'a str>,
+    pub carrier_id: Option<&'a str>,
     /// The request, byte for byte.
     pub form: &'a [u8],
 }
@@ -38,9 +38,9 @@ impl QuarantineKind {
 
 /// Keeps a request in quarantine.
 pub async fn keep(connection: &mut PgConnection, request: Quarantined<'_>) -> Result<(), sqlx::Error> {
-    let Quarantined { project_id, kind, reason, carrier_sid, form } = request;
+    let Quarantined { project_id, kind, reason, carrier_id, form } = request;
     let (id, kind) = (new_id(), kind.as_str());
-    sqlx::query_file!("sql/queries/inbound/quarantine.sql", id, project_id, kind, reason, carrier_sid, form)
+    sqlx::query_file!("sql/queries/inbound/quarantine.sql", id, project_id, kind, reason, carrier_id, form)
         .execute(connection)
         .await?;
     Ok(())

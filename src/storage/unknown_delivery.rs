@@ -74,7 +74,7 @@ pub async fn resolve(
         attempted_at: loaded.attempted_at,
         settle_after: TimeDelta::seconds(settle_after_seconds.into()),
         was_listed: candidates.is_some(),
-        was_found: loaded.found_carrier_sid.is_some(),
+        was_found: loaded.found_carrier_id.is_some(),
         absences: u32::try_from(loaded.absences).unwrap_or(u32::MAX),
     };
     let settled = match unknown_delivery::decide(&facts) {
@@ -85,21 +85,21 @@ pub async fn resolve(
         Decision::Found => Settled {
             outcome: ResolveOutcome::Found,
             status: DeliveryStatus::Accepted,
-            carrier_sid: loaded.found_carrier_sid,
+            carrier_id: loaded.found_carrier_id,
             class: None,
             detail: None,
         },
         Decision::SendAgain => Settled {
             outcome: ResolveOutcome::Absent,
             status: DeliveryStatus::Planned,
-            carrier_sid: None,
+            carrier_id: None,
             class: None,
             detail: Some("the carrier does not have it; it is sent again"),
         },
         Decision::GiveUp => Settled {
             outcome: ResolveOutcome::GivenUp,
             status: DeliveryStatus::Failed,
-            carrier_sid: None,
+            carrier_id: None,
             class: Some(DeliveryErrorClass::Ambiguous),
             detail: Some("the carrier never had it, four times"),
         },
@@ -115,7 +115,7 @@ pub async fn resolve(
 struct Settled {
     outcome: ResolveOutcome,
     status: DeliveryStatus,
-    carrier_sid: Option<String>,
+    carrier_id: Option<String>,
     class: Option<DeliveryErrorClass>,
     detail: Option<&'static str>,
 }
@@ -126,7 +126,7 @@ impl Settled {
             "sql/queries/unknown/settle.sql",
             delivery_id,
             self.status.as_str(),
-            self.carrier_sid,
+            self.carrier_id,
             self.class.map(DeliveryErrorClass::as_str),
             self.detail,
         )

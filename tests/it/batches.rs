@@ -151,7 +151,7 @@ async fn a_caller_gets_the_error_of_an_unavailable_database() {
 pub fn text(project_id: Uuid, from: &str, sid: &str, body: &str, keyword: Option<Keyword>) -> InboundMessage {
     let channel = textback::channels::of_numbers().facts();
     InboundMessage {
-        carrier_sid: Some(sid.to_owned()),
+        carrier_id: Some(sid.to_owned()),
         form: b"as it came".to_vec(),
         keyword,
         ..InboundMessage::of(channel, project_id, from.to_owned(), NUMBER.to_owned(), body.to_owned())
@@ -194,7 +194,7 @@ async fn the_messages_of_one_batch_have_the_outcomes_that_they_would_have_alone(
     let opted_out = &stored[4].as_ref().expect("stored").outcome;
     let IngestOutcome::Skipped { reason, .. } = opted_out else { panic!("{opted_out:?}") };
     assert_eq!(*reason, SkipReason::OptedOut);
-    let kept = "select count(*) from quarantine where form = 'as it came'::bytea and carrier_sid = 'SM9'";
+    let kept = "select count(*) from quarantine where form = 'as it came'::bytea and carrier_id = 'SM9'";
     assert_eq!(app.count(kept).await, 1);
 
     app.run_jobs().await;

@@ -71,7 +71,7 @@ async fn while_a_table_is_locked_each_webhook_is_refused_in_time_and_then_each_m
     }
     let (stored, different) = (
         app.count("select count(*) from message where direction = 'inbound'").await,
-        app.count("select count(distinct carrier_sid) from message where direction = 'inbound'").await,
+        app.count("select count(distinct carrier_id) from message where direction = 'inbound'").await,
     );
     assert_eq!((stored, different), (i64::try_from(MANY).expect("a number"), i64::try_from(MANY).expect("a number")));
     assert_eq!(readiness(&app).await.0, 200);
@@ -185,7 +185,7 @@ async fn a_message_that_the_database_refuses_is_quarantined() {
         });
         assert_eq!(futures::future::join_all(posting).await, [200; 5]);
     }
-    let kept: Vec<(String, String)> = sqlx::query_as("select carrier_sid, reason from quarantine order by carrier_sid")
+    let kept: Vec<(String, String)> = sqlx::query_as("select carrier_id, reason from quarantine order by carrier_id")
         .fetch_all(app.storage.pool())
         .await
         .expect("rows");

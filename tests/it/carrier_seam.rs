@@ -45,7 +45,7 @@ async fn a_message_is_answered_at_another_carrier_and_its_report_moves_the_deliv
     app.run_jobs().await;
     assert_eq!(carrier.said_to(ADA), ["1: hi"]);
     let number = app.ok(Method::GET, "/v1/numbers", None).await["items"][0].clone();
-    assert_eq!((&number["webhook"], &number["carrier_sid"]), (&json!("ok"), &json!("line14155550199")));
+    assert_eq!((&number["webhook"], &number["carrier_id"]), (&json!("ok"), &json!("line14155550199")));
 }
 
 #[tokio::test]

@@ -207,7 +207,7 @@ async fn an_opt_out_that_the_carrier_reports_afterwards_is_recorded_too() {
     app.simulator.report_statuses(false);
     app.answers(ADA, "hi").await;
     let session = app.sessions().await.remove(0);
-    let sid = app.messages(&session).await[1]["carrier_sid"].as_str().expect("a sid").to_owned();
+    let sid = app.messages(&session).await[1]["carrier_id"].as_str().expect("a sid").to_owned();
     let report =
         format!("AccountSid={}&MessageSid={sid}&MessageStatus=failed&ErrorCode=21610", crate::harness::ACCOUNT_SID);
     for _ in 0..2 {

@@ -149,7 +149,7 @@ async fn a_worker_that_dies_while_sending_leaves_an_unknown_delivery_not_a_secon
     let late = delivery::Settlement {
         id: claims[0].id,
         token: claims[0].token,
-        outcome: Outcome::Accepted { carrier_sid: "SM95".to_owned() },
+        outcome: Outcome::Accepted { carrier_id: "SM95".to_owned() },
     };
     assert_eq!(delivery::settle(&app.storage, late).await.expect("an answer"), delivery::Settled::Stale);
 }
@@ -178,7 +178,7 @@ async fn an_answer_that_meets_another_change_of_its_delivery_is_written() {
         .expect("changed");
     let settling = tokio::spawn({
         let storage = app.storage.clone();
-        let outcome = Outcome::Accepted { carrier_sid: "SM97".to_owned() };
+        let outcome = Outcome::Accepted { carrier_id: "SM97".to_owned() };
         let settlement = delivery::Settlement { id: claim.id, token: claim.token, outcome };
         async move { delivery::settle(&storage, settlement).await }
     });
@@ -187,7 +187,7 @@ async fn an_answer_that_meets_another_change_of_its_delivery_is_written() {
     let settled = settling.await.expect("no panic").expect("settled");
     assert!(matches!(settled, delivery::Settled::Written { .. }), "{settled:?}");
     assert_eq!(app.delivery().await, ("accepted".to_owned(), None, None));
-    let read = "select carrier_sid, accepted_at is not null, history -> -1 ->> 'status' from delivery";
+    let read = "select carrier_id, accepted_at is not null, history -> -1 ->> 'status' from delivery";
     let accepted: (Option<String>, bool, Option<String>) =
         sqlx::query_as(read).fetch_one(app.storage.pool()).await.expect("a delivery");
     assert_eq!(accepted, (Some("SM97".to_owned()), true, Some("accepted".to_owned())));
@@ -235,7 +235,7 @@ async fn a_report_that_is_faster_than_the_carriers_answer_counts() {
     let claim = delivery::claim(&app.storage, ClaimLimits::of(10), 30).await.expect("claims").remove(0);
     let report = format!("AccountSid={ACCOUNT_SID}&MessageSid=SM98&MessageStatus=delivered");
     app.post(&format!("status?delivery={}", claim.id), &report, AUTH_TOKEN).await;
-    let outcome = Outcome::Accepted { carrier_sid: "SM98".to_owned() };
+    let outcome = Outcome::Accepted { carrier_id: "SM98".to_owned() };
     delivery::settle(&app.storage, delivery::Settlement { id: claim.id, token: claim.token, outcome })
         .await
         .expect("an answer");
@@ -251,7 +251,7 @@ async fn a_failure_that_is_reported_later_is_told_with_its_code() {
     let session = app.sessions().await.remove(0);
     let reply = app.messages(&session).await.remove(1);
     assert_eq!(
-        (&reply["status"], &reply["error_code"], &reply["carrier_sid"]),
+        (&reply["status"], &reply["error_code"], &reply["carrier_id"]),
         (&json!("failed"), &json!(30003), &json!("SM99"))
     );
 }
@@ -305,8 +305,8 @@ async fn a_failing_account_is_paused_and_another_account_still_sends() {
     let text = async |project: &textback::storage::project::Project, account: &str, n: usize| {
         let (channel, from) = (textback::channels::of_numbers().facts(), format!("+1415555020{n}"));
         let message = ingest::InboundMessage::of(channel, project.id, from, NUMBER.to_owned(), "hi".to_owned());
-        let carrier_sid = Some(format!("SM{}{n}", &account[2..4]));
-        let stored = ingest::store(&app.storage, ingest::InboundMessage { carrier_sid, ..message });
+        let carrier_id = Some(format!("SM{}{n}", &account[2..4]));
+        let stored = ingest::store(&app.storage, ingest::InboundMessage { carrier_id, ..message });
         stored.await.expect("stored");
         app.workers.turns.step().await.expect("turns");
     };

@@ -241,7 +241,7 @@ async fn addresses_that_are_not_for_agents_are_refused() {
         json!({"name": "a", "kind": "script", "url": "https://example.com/", "source": ECHO}),
     ] {
         let refused = app.refused(Method::POST, "/v1/agents", Some(inconsistent)).await;
-        assert_eq!(refused, (422, "agent_kind_misfit".to_owned()));
+        assert_eq!(refused, (422, "agent_kind_mismatch".to_owned()));
     }
 }
 

@@ -193,7 +193,7 @@ async fn a_warning_that_can_never_arrive_ends_the_session_without_more_texts() {
     let form = format!(
         "AccountSid={}&MessageSid={}&MessageStatus=undelivered&ErrorCode=30005",
         crate::harness::ACCOUNT_SID,
-        warning["carrier_sid"].as_str().expect("accepted")
+        warning["carrier_id"].as_str().expect("accepted")
     );
     app.sql("update delivery set status = 'sent' where status = 'delivered'").await;
     assert_eq!(app.post("status", &form, AUTH_TOKEN).await.status(), 200);

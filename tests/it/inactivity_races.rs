@@ -188,7 +188,7 @@ async fn a_hundred_thousand_jobs_that_are_due_together_are_done_once_each_whatev
     harness
         .sql(
             "update delivery set status = 'accepted', due_at = null, lease_token = null, leased_until = null,
-                                 accepted_at = now() - interval '1 hour', carrier_sid = 'SM' || id where carrier_sid is null;
+                                 accepted_at = now() - interval '1 hour', carrier_id = 'SM' || id where carrier_id is null;
              update delivery set accepted_at = now() - interval '1 hour';
              update inactivity set due_at = now() - interval '1 second'; analyze",
         )

@@ -347,7 +347,7 @@ async fn a_release_hits_no_other_projects_number_and_no_other_account() {
     assert_eq!(app.ok(Method::GET, "/v1/numbers", None).await["items"], json!([]), "and here it is gone");
 
     let (_, bought) = app.buy(FOR_SALE).await;
-    assert!(bought["carrier_sid"].is_string(), "{bought}");
+    assert!(bought["carrier_id"].is_string(), "{bought}");
     let another = format!("AC{}", "9".repeat(32));
     app.simulator.add_account(Account::new(&another, "another"));
     app.ok(Method::PUT, "/v1/carrier", Some(json!({"account_sid": another, "auth_token": "another"}))).await;

@@ -28,7 +28,7 @@ impl TestApp {
         let row = self.number().await;
         let told = format!("{told}: {row}");
         assert_eq!(
-            (&row["number"], &row["webhook"], &row["registration"], &row["sends"], row["carrier_sid"].is_string()),
+            (&row["number"], &row["webhook"], &row["registration"], &row["sends"], row["carrier_id"].is_string()),
             (&json!(number), &json!("ok"), &json!("approved"), &json!("open"), true),
             "{told}"
         );

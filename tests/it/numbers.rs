@@ -252,7 +252,7 @@ async fn a_number_that_cannot_text_is_not_paid_for_and_one_that_was_is_not_forgo
     assert_eq!((status.as_u16(), &answer["code"]), (422, &json!("number_without_sms")));
     let number = app.number().await;
     assert_eq!(
-        (&number["number"], number["carrier_sid"].is_string()),
+        (&number["number"], number["carrier_id"].is_string()),
         (&json!(FOR_SALE), true),
         "it costs money, and is seen"
     );

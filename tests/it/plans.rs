@@ -170,7 +170,7 @@ async fn answer_of(app: &TestApp, function: &str, messages: &str) -> String {
     for (values, of_type) in [
         (" statuses,", "text"),
         (" due_in_seconds,", "double precision"),
-        (" carrier_sids,", "text"),
+        (" carrier_ids,", "text"),
         (" error_codes,", "integer"),
         (" error_classes,", "text"),
     ] {
@@ -249,7 +249,7 @@ async fn what_functions_ask_for_each_text_is_found_at_once() {
             "message_in_order_of_a_session",
         ),
         (
-            "select id, session_id from message where project_id = $1 and carrier_sid = $2 and direction = 'inbound'",
+            "select id, session_id from message where project_id = $1 and carrier_id = $2 and direction = 'inbound'",
             format!("{id}, 'SM1'"),
             "carrier_message_is_recorded_once",
         ),

@@ -10,8 +10,8 @@ impl TestApp {
     /// The carrier reports, late, that it blocked the first answer for want of a registration.
     pub async fn report_blocked(&self) {
         let session = self.sessions().await.remove(0);
-        let sid = self.messages(&session).await[1]["carrier_sid"].as_str().expect("a sid").to_owned();
-        self.sql("update delivery set status = 'sent' where carrier_sid is not null").await;
+        let sid = self.messages(&session).await[1]["carrier_id"].as_str().expect("a sid").to_owned();
+        self.sql("update delivery set status = 'sent' where carrier_id is not null").await;
         let report = format!("AccountSid={ACCOUNT_SID}&MessageSid={sid}&MessageStatus=undelivered&ErrorCode=30034");
         self.post("status", &report, AUTH_TOKEN).await;
     }

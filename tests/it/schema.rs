@@ -309,14 +309,14 @@ async fn every_invariant_notices_when_it_is_broken() {
         let (direction, sid) = if kind == "text" { ("inbound", "gen_random_uuid()") } else { ("outbound", "null") };
         let inactivity = if kind == "warning" { inactivity.to_string() } else { "null".to_owned() };
         format!(
-            "insert into message (id, project_id, session_id, direction, kind, body, carrier_sid, inactivity_seconds)
+            "insert into message (id, project_id, session_id, direction, kind, body, carrier_id, inactivity_seconds)
              select gen_random_uuid(), project_id, id, '{direction}', '{kind}', 'x', {sid}, {inactivity} from session"
         )
     };
     for (view, breaking) in [
         (
             "01",
-            "drop index carrier_message_is_recorded_once; update message set carrier_sid = 'SM1' where direction = 'inbound'",
+            "drop index carrier_message_is_recorded_once; update message set carrier_id = 'SM1' where direction = 'inbound'",
         ),
         ("02", "drop index one_session_not_closed_per_endpoint_contact_and_channel; update session set contact = '+1'"),
         ("03", "delete from turn"),

@@ -292,7 +292,7 @@ async fn a_number_that_the_carrier_calls_unregistered_sends_nothing_until_it_is_
     let app = app().await;
     let sent = app.send(json!({"to": ADA, "body": "hello"})).await;
     app.run_jobs().await;
-    let sid = app.message(&sent).await["carrier_sid"].as_str().expect("a sid").to_owned();
+    let sid = app.message(&sent).await["carrier_id"].as_str().expect("a sid").to_owned();
     // The report of a carrier comes late: the text was sent, and not delivered.
     app.sql("update delivery set status = 'sent'").await;
     let report = format!("AccountSid={ACCOUNT_SID}&MessageSid={sid}&MessageStatus=undelivered&ErrorCode=30034");

@@ -124,7 +124,7 @@ async fn deliveries_of_one_batch_become_what_they_would_become_alone() {
         delivery::settle(&app.storage, delivery::Settlement { id: claim.id, token: claim.token, outcome })
     };
     let settled = futures::future::join_all([
-        settle(ada, Outcome::Accepted { carrier_sid: "SM1".to_owned() }),
+        settle(ada, Outcome::Accepted { carrier_id: "SM1".to_owned() }),
         settle(bob, Outcome::Failed(refusal(DeliveryErrorClass::OptedOut))),
         settle(cid, Outcome::PutOff { seconds: 60.0, refusal: refusal(DeliveryErrorClass::Throttled) }),
         settle(dan, Outcome::Unknown(refusal(DeliveryErrorClass::Ambiguous))),
@@ -138,7 +138,7 @@ async fn deliveries_of_one_batch_become_what_they_would_become_alone() {
         settled,
         [written(false), written(true), written(true), written(true), written(true), delivery::Settled::Stale]
     );
-    let read = "select contact, status::text, error_class, due_at > now() + interval '50 seconds', carrier_sid, history -> -1 ->> 'status'
+    let read = "select contact, status::text, error_class, due_at > now() + interval '50 seconds', carrier_id, history -> -1 ->> 'status'
                   from delivery order by contact";
     type Row = (String, String, Option<String>, Option<bool>, Option<String>, String);
     let rows: Vec<Row> = sqlx::query_as(read).fetch_all(app.storage.pool()).await.expect("deliveries");

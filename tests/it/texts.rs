@@ -33,7 +33,7 @@ async fn a_reply_over_1600_characters_leaves_in_ordered_parts_with_an_id_each() 
     let sids: std::collections::HashSet<&str> = messages
         .iter()
         .filter(|message| message["direction"] == "outbound")
-        .filter_map(|message| message["carrier_sid"].as_str())
+        .filter_map(|message| message["carrier_id"].as_str())
         .collect();
     assert_eq!(sids.len(), 3);
 }
@@ -156,7 +156,7 @@ async fn pictures_go_out_with_a_text_or_without_one() {
     let path = format!("/v1/messages/{}", sent["message_id"].as_str().expect("an id"));
     let message = app.ok(Method::GET, &path, None).await;
     assert_eq!((&message["status"], &message["media"][1]["url"]), (&json!("delivered"), &json!(urls[1])));
-    let sid = message["carrier_sid"].as_str().expect("a sid");
+    let sid = message["carrier_id"].as_str().expect("a sid");
     let at_the_carrier = format!(
         "http://{}/2010-04-01/Accounts/{}/Messages/{sid}.json",
         app.simulator_address,

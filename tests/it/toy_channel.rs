@@ -112,7 +112,7 @@ async fn a_message_is_answered_without_a_carrier_a_delivery_and_segments() {
     assert_eq!(said(&messages), ["hi", "[1: hi]"]);
     for (message, status) in messages.iter().zip(["handled", "sent"]) {
         assert_eq!(message["status"], status);
-        for absent in ["encoding", "segments", "carrier_sid"] {
+        for absent in ["encoding", "segments", "carrier_id"] {
             assert_eq!(message[absent], Value::Null, "{absent}");
         }
         let path = format!("/v1/messages/{}", message["id"].as_str().expect("an id"));

@@ -64,7 +64,7 @@ async fn every_inbound_body_of_the_collection_is_stored_or_quarantined() {
 
         let read = Form::read(fixture.form.as_bytes());
         let sid = read.text("MessageSid").unwrap_or_default();
-        let body: Option<String> = sqlx::query_scalar("select body from message where carrier_sid = $1")
+        let body: Option<String> = sqlx::query_scalar("select body from message where carrier_id = $1")
             .bind(&sid)
             .fetch_optional(app.storage.pool())
             .await

@@ -2,7 +2,7 @@
 -- unchanged, or unknown when no delivery of the project matches. moved: the delivery, if it moved. It takes the contact's
 -- lock for an opt-out, which the caller records, as it does a lack of registration.
 create or replace function record_delivery_status(
-    of_project uuid, of_delivery uuid, of_carrier_sid text, to_status text, code integer, class text, out outcome text, out moved uuid
+    of_project uuid, of_delivery uuid, of_carrier_id text, to_status text, code integer, class text, out outcome text, out moved uuid
 ) language plpgsql
 set search_path = textback, pg_temp as $$
 declare
@@ -11,10 +11,10 @@ declare
 begin
     select id, number_id, contact into locked from delivery
      where project_id = of_project
-       and id = of_delivery and (carrier_sid is null or carrier_sid = of_carrier_sid);
+       and id = of_delivery and (carrier_id is null or carrier_id = of_carrier_id);
     if not found then
         select id, number_id, contact into locked from delivery
-         where project_id = of_project and carrier_sid = of_carrier_sid;
+         where project_id = of_project and carrier_id = of_carrier_id;
     end if;
     if not found then
         outcome := 'unknown';
@@ -24,8 +24,8 @@ begin
         -- The contact's lock comes before the delivery's row.
         perform lock_contact(locked.number_id, locked.contact);
     end if;
-    select id, status, carrier_sid into locked from delivery
-     where id = locked.id and (carrier_sid is null or carrier_sid = of_carrier_sid)
+    select id, status, carrier_id into locked from delivery
+     where id = locked.id and (carrier_id is null or carrier_id = of_carrier_id)
        for update;
     if not found then
         outcome := 'unknown';
@@ -33,12 +33,12 @@ begin
     end if;
     -- A delivery that we failed or suppressed without an answer of the carrier still takes the carrier's report.
     if delivery_rank(to_status) <= delivery_rank(locked.status)
-       and not (locked.carrier_sid is null and locked.status in ('failed', 'suppressed') and to_status <> 'failed') then
+       and not (locked.carrier_id is null and locked.status in ('failed', 'suppressed') and to_status <> 'failed') then
         outcome := 'unchanged';
         return;
     end if;
     update delivery
-       set status = to_status, carrier_sid = of_carrier_sid, due_at = null, lease_token = null, leased_until = null,
+       set status = to_status, carrier_id = of_carrier_id, due_at = null, lease_token = null, leased_until = null,
            accepted_at = case when accepted_at is null then this_time else accepted_at end,
            error_code = code, error_class = class, error_detail = null, updated_at = now(),
            history = append_step(history, delivery_step(to_status, 'report', code, class, null))

@@ -2,7 +2,7 @@
 -- these by their positions from 1, and whether another delivery to the contact waits. due_in_seconds: null where no work
 -- is left. contacts_of: the deliveries whose contacts are locked first, sorted by number and contact.
 create or replace function settle_deliveries(
-    ids uuid[], tokens uuid[], contacts_of uuid[], statuses text[], due_in_seconds double precision[], carrier_sids text[],
+    ids uuid[], tokens uuid[], contacts_of uuid[], statuses text[], due_in_seconds double precision[], carrier_ids text[],
     error_codes integer[], error_classes text[], error_details text[]
 ) returns table (ordinal bigint, other_waits boolean) language plpgsql
 -- One plan a connection. Plans for given values would be made five times before, 10 ms each, and are no better.
@@ -40,15 +40,15 @@ begin
     update delivery
        set status = settled.status, due_at = this_time + make_interval(secs => settled.due_in_seconds),
            lease_token = null, leased_until = null, updated_at = this_time,
-           carrier_sid = coalesce(settled.carrier_sid, delivery.carrier_sid),
+           carrier_id = coalesce(settled.carrier_id, delivery.carrier_id),
            accepted_at = case when settled.status = 'accepted' then this_time end,
            error_code = settled.error_code, error_class = settled.error_class, error_detail = settled.error_detail,
            -- A delivery is accepted once, so its history needs no limit then, and the calls would cost more.
            history = case when settled.status = 'accepted' then history || accepted
                           else append_step(history, delivery_step(settled.status, 'carrier', settled.error_code,
                                                                   settled.error_class, settled.error_detail)) end
-      from unnest(ctids, statuses, due_in_seconds, carrier_sids, error_codes, error_classes, error_details) with ordinality
-           as settled (row_ctid, status, due_in_seconds, carrier_sid, error_code, error_class, error_detail, ordinal)
+      from unnest(ctids, statuses, due_in_seconds, carrier_ids, error_codes, error_classes, error_details) with ordinality
+           as settled (row_ctid, status, due_in_seconds, carrier_id, error_code, error_class, error_detail, ordinal)
      where delivery.ctid = settled.row_ctid
     returning settled.ordinal,
               (select other.seq from delivery other

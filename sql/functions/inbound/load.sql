@@ -43,7 +43,7 @@ begin
      cross join lateral (select * from project where project.id = m.project_id limit 1) project
       left join lateral (
            select message.id, message.session_id from message
-            where message.project_id = m.project_id and message.carrier_sid = m.carrier_sid limit 1) of_carrier on true
+            where message.project_id = m.project_id and message.carrier_id = m.carrier_id limit 1) of_carrier on true
       left join lateral (
            select consent.kind, consent.recorded_at from consent
             where consent.endpoint_id = endpoint.id and consent.contact = m."from" order by consent.seq desc limit 1) consent on true

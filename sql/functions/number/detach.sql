@@ -4,7 +4,7 @@ create or replace function detach_number(of_number uuid) returns void language p
 set search_path = textback, pg_temp as $$
 begin
     update number
-       set check_at = null, backfill_at = null, carrier_sid = null, account_sid = null, may_buy = false, refusal_reason = null, send_policy = 'open',
+       set check_at = null, backfill_at = null, carrier_id = null, account_sid = null, may_buy = false, refusal_reason = null, send_policy = 'open',
            registration = 'unknown', registration_detail = null, lease_token = null, leased_until = null
      where id = of_number;
     update endpoint set detached_at = now() where id = of_number;

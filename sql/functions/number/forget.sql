@@ -5,11 +5,11 @@ set search_path = textback, pg_temp as $$
 declare
     locked record;
 begin
-    select generation, carrier_sid into locked from number where id = of_number and lease_token = by_token for no key update;
+    select generation, carrier_id into locked from number where id = of_number and lease_token = by_token for no key update;
     if not found then
         return false;
     end if;
-    if locked.generation <> of_generation or locked.carrier_sid is not null then
+    if locked.generation <> of_generation or locked.carrier_id is not null then
         update number set check_at = now(), lease_token = null, leased_until = null where id = of_number;
         return false;
     end if;

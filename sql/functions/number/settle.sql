@@ -1,6 +1,6 @@
 -- Writes what was observed and done at the carrier about a number, for the worker that has its token. Returns whether
 -- the token holds. The caller settles the registration.
--- facts: {generation (that was reconciled), carrier_sid, account_sid, number_type, refusal_reason, webhook,
+-- facts: {generation (that was reconciled), carrier_id, account_sid, number_type, refusal_reason, webhook,
 -- webhook_detail, webhook_was_set, inbound_blocked_reason, gone, steps: [{step,
 -- detail}], check_in_seconds}. A key that is absent was not observed.
 create or replace function settle_number(of_number uuid, by_token uuid, facts jsonb) returns boolean language plpgsql
@@ -16,11 +16,11 @@ begin
     end if;
     is_same := locked.generation = (facts ->> 'generation')::uuid;
     update number
-       set carrier_sid = case when not (facts ->> 'gone')::boolean then coalesce(facts ->> 'carrier_sid', carrier_sid) end,
+       set carrier_id = case when not (facts ->> 'gone')::boolean then coalesce(facts ->> 'carrier_id', carrier_id) end,
            account_sid = coalesce(facts ->> 'account_sid', account_sid),
            -- A request that came meanwhile keeps its value.
-           may_buy = may_buy and (not is_same or (facts ->> 'carrier_sid' is null and facts ->> 'refusal_reason' is null)),
-           refusal_reason = case when facts ->> 'carrier_sid' is not null or facts ->> 'refusal_reason' is not null then facts ->> 'refusal_reason' else refusal_reason end,
+           may_buy = may_buy and (not is_same or (facts ->> 'carrier_id' is null and facts ->> 'refusal_reason' is null)),
+           refusal_reason = case when facts ->> 'carrier_id' is not null or facts ->> 'refusal_reason' is not null then facts ->> 'refusal_reason' else refusal_reason end,
            number_type = coalesce(facts ->> 'number_type', number_type),
            webhook = coalesce(facts ->> 'webhook', webhook),
            webhook_detail = case when facts ? 'webhook' then facts ->> 'webhook_detail' else webhook_detail end,

@@ -5,7 +5,7 @@ select message.id, message.session_id, message.seq, message.direction as "direct
                       coalesce(delivery.status, case when message.direction = 'outbound' then 'sent' end)) as "status!: _",
        coalesce(message.skip_reason, delivery.error_detail, delivery.error_class) as reason,
        message.skip_reason as "skip_reason: _",
-       coalesce(message.carrier_sid, delivery.carrier_sid) as carrier_sid,
+       coalesce(message.carrier_id, delivery.carrier_id) as carrier_id,
        delivery.error_code as "error_code?",
        message.truncated,
        message.created_at

@@ -8,7 +8,7 @@ select number.id, number.number, number.country, number.send_policy = 'blocked' 
   left join lateral (
       select session.endpoint_id from session where session.project_id = $1 and session.contact = $2 order by session.id desc limit 1
   ) last on true
- where number.project_id = $1 and endpoint.detached_at is null and number.desired_state = 'attached' and number.carrier_sid is not null
+ where number.project_id = $1 and endpoint.detached_at is null and number.desired_state = 'attached' and number.carrier_id is not null
    and number.refusal_reason is null
  order by number.send_policy = 'blocked', number.id = last.endpoint_id desc nulls last, number.country = $3 desc nulls last,
           number.number = project.default_number desc nulls last, number.id

@@ -74,7 +74,7 @@ pub fn inbound_of_carrier(
     };
     let attachment = |media: InboundMedia| Attachment::at(media.url, Some(media.content_type));
     InboundMessage {
-        carrier_sid: received.carrier_id,
+        carrier_id: received.carrier_id,
         media: received.media.into_iter().map(attachment).collect(),
         form,
         reject_reason: received.reject_reason,

@@ -125,7 +125,7 @@ impl<'a> AccountCheck<'a> {
             for number in &numbers.items {
                 let country = number.country.as_ref().and_then(|iso2| countries.get(iso2));
                 // The webhooks of attached numbers are read from the carrier below, so the stored observation is ignored.
-                let is_attached = number.desired_state == DesiredState::Attached && number.carrier_sid.is_some();
+                let is_attached = number.desired_state == DesiredState::Attached && number.carrier_id.is_some();
                 let observed = match is_attached {
                     true => number::Number { webhook: WebhookState::Ok, refusal_reason: None, ..number.clone() },
                     false => number.clone(),

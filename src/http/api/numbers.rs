@@ -67,7 +67,7 @@ struct Number {
     country: Option<String>,
     wanted: DesiredState,
     /// The carrier's id of the number. Left out until it was found or bought.
-    carrier_sid: Option<String>,
+    carrier_id: Option<String>,
     /// What the carrier calls its type, such as `local`, `mobile` or `toll-free`.
     number_type: Option<String>,
     webhook: WebhookState,
@@ -413,7 +413,7 @@ impl Number {
             agent_id: number.agent_id,
             country: number.country,
             wanted: number.desired_state,
-            carrier_sid: number.carrier_sid,
+            carrier_id: number.carrier_id,
             number_type: number.number_type,
             webhook: number.webhook,
             webhook_detail: number.webhook_detail,

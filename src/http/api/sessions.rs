@@ -74,7 +74,7 @@ struct Message {
     reason: Option<String>,
     skip_reason: Option<SkipReason>,
     /// The carrier's id of the message.
-    carrier_sid: Option<String>,
+    carrier_id: Option<String>,
     /// The carrier's error code.
     error_code: Option<i32>,
     /// Whether its turn had more to say than it may send (`max_messages_per_turn` of the agent). Only the last message
@@ -188,7 +188,7 @@ impl From<message::Message> for Message {
             status: message.status,
             reason: message.reason,
             skip_reason: message.skip_reason,
-            carrier_sid: message.carrier_sid,
+            carrier_id: message.carrier_id,
             error_code: message.error_code,
             truncated: message.truncated.is_some(),
             truncated_characters: message.truncated,

@@ -216,7 +216,7 @@ async fn keep(
         project_id: message.project_id,
         kind: QuarantineKind::Inbound,
         reason: &reason,
-        carrier_sid: message.carrier_sid.as_deref(),
+        carrier_id: message.carrier_id.as_deref(),
         form: &message.form,
     };
     quarantine::keep(connection, request).await?;

@@ -29,7 +29,7 @@ pub struct InboundMessage {
     pub project_id: Uuid,
     pub channel: ChannelFacts,
     /// The carrier's id of the message, by which a second delivery of it is known.
-    pub carrier_sid: Option<String>,
+    pub carrier_id: Option<String>,
     /// The id that the contact's client gave it, where no carrier brings it; unique in its session.
     pub client_id: Option<String>,
     /// Our endpoint. `None`: the number `to`.
@@ -58,7 +58,7 @@ impl InboundMessage {
         Self {
             project_id,
             channel,
-            carrier_sid: None,
+            carrier_id: None,
             client_id: None,
             endpoint_id: None,
             to,
@@ -164,11 +164,10 @@ pub async fn store(storage: &Storage, message: InboundMessage) -> Result<Ingeste
 pub async fn unrecorded(
     connection: &mut PgConnection,
     project_id: Uuid,
-    carrier_sids: &[&str],
+    carrier_ids: &[&str],
 ) -> Result<HashSet<String>, sqlx::Error> {
-    let unrecorded =
-        sqlx::query_file_scalar!("sql/queries/inbound/unrecorded.sql", project_id, carrier_sids as &[&str])
-            .fetch_all(connection)
-            .await?;
+    let unrecorded = sqlx::query_file_scalar!("sql/queries/inbound/unrecorded.sql", project_id, carrier_ids as &[&str])
+        .fetch_all(connection)
+        .await?;
     Ok(unrecorded.into_iter().collect())
 }

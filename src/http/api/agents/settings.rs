@@ -82,7 +82,7 @@ impl NewAgentVersion {
             timeout_seconds: Some(self.timeout_seconds),
         };
         let spec = AgentSpec::try_from(fields)
-            .map_err(|mismatch| Problem::invalid("agent_kind_misfit", mismatch.to_string()))?;
+            .map_err(|mismatch| Problem::invalid("agent_kind_mismatch", mismatch.to_string()))?;
         let inactivity = self.inactivity.unwrap_or_default();
         let is_blank = |text: &str| text.trim().is_empty();
         if is_blank(&inactivity.warning) || inactivity.closing.as_deref().is_some_and(is_blank) {

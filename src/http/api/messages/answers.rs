@@ -35,7 +35,7 @@ pub(super) struct TracedMessage {
     skip_reason: Option<SkipReason>,
     refusal_reason: Option<RefusalReason>,
     /// The carrier's id of the message.
-    carrier_sid: Option<String>,
+    carrier_id: Option<String>,
     /// The carrier's error code.
     error_code: Option<i32>,
     error_class: Option<DeliveryErrorClass>,
@@ -91,7 +91,7 @@ impl From<Traced> for TracedMessage {
             reason: message.reason,
             skip_reason: message.skip_reason,
             refusal_reason: None,
-            carrier_sid: message.carrier_sid,
+            carrier_id: message.carrier_id,
             error_code: message.error_code,
             error_class,
             truncated: message.truncated.is_some(),
@@ -123,7 +123,7 @@ impl From<scheduled_message::ScheduledMessage> for TracedMessage {
             reason: message.refusal_reason.map(|reason| reason.to_string()),
             skip_reason: None,
             refusal_reason: message.refusal_reason,
-            carrier_sid: None,
+            carrier_id: None,
             error_code: None,
             error_class: None,
             truncated: false,
