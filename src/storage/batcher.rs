@@ -433,7 +433,7 @@ mod tests {
     fn a_flush_is_not_delayed_at_a_low_rate_and_at_most_ten_milliseconds_at_a_high_one() {
         assert_eq!([0, 1, 10].map(|rate| delay(Waiter::Nobody, rate)), [0.0; 3]);
         assert_eq!(delay(Waiter::Carrier, 50), 0.0, "fifty messages a second are acknowledged one by one");
-        for (waiter, milliseconds) in [(Waiter::Carrier, 1.5), (Waiter::Contact, 4.0), (Waiter::Nobody, 10.0)] {
+        for (waiter, milliseconds) in [(Waiter::Carrier, 1.75), (Waiter::Contact, 5.0), (Waiter::Nobody, 10.0)] {
             let delayed = delay(waiter, 500);
             assert!((0.95..1.15).contains(&(delayed / milliseconds)), "{waiter:?}: {delayed}");
             assert_eq!(delay(waiter, 100_000), 10.0, "{waiter:?}");
