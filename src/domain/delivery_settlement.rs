@@ -78,6 +78,20 @@ pub fn decide(outcome: &Outcome) -> Store {
     Store { status, due_in_seconds, effect, has_work }
 }
 
+/// What is stored instead of an outcome that the database will always refuse: the carrier's id of the message is another
+/// message's, or can't be stored. The carrier may have sent the message, so it is not sent again. `None`: the other
+/// outcomes have nothing of the carrier that a constraint could refuse.
+pub fn instead_of(outcome: &Outcome) -> Option<Outcome> {
+    match outcome {
+        Outcome::Accepted { carrier_id } => Some(Outcome::Failed(Refusal {
+            code: None,
+            class: DeliveryErrorClass::Ambiguous,
+            detail: format!("the carrier accepted the message under an id that can't be its own: {carrier_id:?}"),
+        })),
+        Outcome::Failed(_) | Outcome::Unknown(_) | Outcome::PutOff { .. } => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,6 +118,19 @@ mod tests {
             (Outcome::Failed(refusal(OptedOut)), Failed, None, Effect::OptOut, true),
         ] {
             assert_eq!(decide(&outcome), Store { status, due_in_seconds, effect, has_work }, "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn only_an_id_of_the_carrier_can_be_refused_and_the_message_is_not_sent_again() {
+        let transient = refusal(DeliveryErrorClass::Transient);
+        for (outcome, status) in [
+            (accepted(), Some(DeliveryStatus::Failed)),
+            (Outcome::Failed(transient.clone()), None),
+            (Outcome::Unknown(transient.clone()), None),
+            (Outcome::PutOff { seconds: 1.0, refusal: transient }, None),
+        ] {
+            assert_eq!(instead_of(&outcome).map(|outcome| decide(&outcome).status), status, "{outcome:?}");
         }
     }
 

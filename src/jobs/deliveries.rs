@@ -12,7 +12,7 @@ use crate::carriers::webhook::WebhookUrls;
 use crate::domain::bounds;
 use crate::domain::carrier_account::CarrierAccount;
 use crate::domain::delivery::DeliveryErrorClass;
-use crate::domain::delivery_settlement::{Outcome, Refusal};
+use crate::domain::delivery_settlement::{self, Outcome, Refusal};
 use crate::domain::job::JobKind;
 use crate::domain::phone_number;
 use crate::domain::retry::{self, Retry};
@@ -162,9 +162,15 @@ impl Deliveries {
         }
         metrics::counter!("textback_deliveries_total", "outcome" => outcome_name).increment(1);
         let until = Instant::now() + self.lease();
-        let settlement = Settlement { id: claim.id, token: claim.token, outcome };
+        let mut settlement = Settlement { id: claim.id, token: claim.token, outcome };
         while let Err(error) = delivery::settle(&self.carrier.storage, settlement.clone()).await {
             tracing::error!(%error, "a delivery could not be settled");
+            if error.is_of_the_data()
+                && let Some(outcome) = delivery_settlement::instead_of(&settlement.outcome)
+            {
+                settlement.outcome = outcome;
+                continue;
+            }
             if Instant::now() > until {
                 return;
             }

@@ -72,6 +72,24 @@ async fn a_refusal_of_another_carrier_has_our_class() {
     assert_eq!(app.count("select count(*) from consent where kind = 'opted_out' and source = 'carrier'").await, 1);
 }
 
+/// The carrier may have sent such a message, so it is not sent again.
+#[tokio::test]
+async fn a_message_with_an_id_that_cannot_be_its_own_is_sent_once_and_failed() {
+    let (app, carrier) = app().await;
+    app.text_at(&carrier, "hi").await;
+    let known = carrier.sent().remove(0).id;
+    assert_eq!(known, "out2");
+    for (text, id) in [("again", "out2"), ("nothing", "\0"), ("once more", "out2")] {
+        carrier.plan(Fate::AcceptAs(id));
+        app.text_at(&carrier, text).await;
+        app.sql("update delivery set due_at = now() where due_at is not null").await;
+        app.run_jobs().await;
+    }
+    assert_eq!(carrier.sent().len(), 4);
+    let failed = "select count(*) from delivery where status = 'failed' and error_class = 'ambiguous' and error_detail like '%can''t be its own%'";
+    assert_eq!((app.count(failed).await, app.count("select count(*) from delivery").await), (3, 4));
+}
+
 #[tokio::test]
 async fn an_unsure_sending_is_found_in_the_carriers_list_and_a_missed_message_too() {
     let (app, carrier) = app().await;

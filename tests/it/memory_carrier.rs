@@ -35,6 +35,8 @@ pub enum Fate {
     Refuse(&'static str),
     /// The carrier takes it, and its answer is lost.
     LoseAnswer,
+    /// The carrier takes it, and answers with an id that it did not make for it.
+    AcceptAs(&'static str),
 }
 
 /// A message that we sent.
@@ -217,6 +219,10 @@ impl Carrier for MemoryCarrier {
         let fate = self.lock().fates.pop_front();
         done(match fate {
             None => Sent::Accepted { carrier_id: self.keep(message) },
+            Some(Fate::AcceptAs(carrier_id)) => {
+                self.keep(message);
+                Sent::Accepted { carrier_id: carrier_id.to_owned() }
+            }
             Some(Fate::LoseAnswer) => {
                 self.keep(message);
                 Sent::Unsure { detail: "the answer was lost".to_owned() }

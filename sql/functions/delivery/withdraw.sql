@@ -7,7 +7,8 @@ declare
 begin
     for withdrawn in
         update delivery
-           set status = 'suppressed', due_at = null, updated_at = now(), error_detail = 'it is no longer true',
+           set status = 'suppressed', due_at = null, updated_at = now(),
+               error_code = null, error_class = null, error_detail = 'it is no longer true',
                history = append_step(history, delivery_step('suppressed', null, null, null, 'it is no longer true'))
          where id = any (ids) and status = 'planned'
         returning delivery.project_id, delivery.contact, delivery.created_at

@@ -17,8 +17,9 @@ begin
         insert into inbound_rate_window as known (project_id, minute, texts)
         values (batch.id, date_trunc('minute', now()), batch.count)
         on conflict on constraint a_project_has_one_inbound_rate_window do update
-           set texts = case when known.minute = excluded.minute then known.texts + excluded.texts else excluded.texts end,
-               minute = excluded.minute
+           -- A transaction that began in the minute before may come later.
+           set texts = case when known.minute >= excluded.minute then known.texts + excluded.texts else excluded.texts end,
+               minute = greatest(known.minute, excluded.minute)
         returning texts into counted;
         project_id := batch.id;
         within := greatest(0, least(batch.count, batch.most - (counted - batch.count)));
