@@ -39,7 +39,7 @@ impl AgentKind {
         }
     }
 
-    /// What a version of this kind needs, for whoever gave something else.
+    /// What a spec of this kind must have, for error messages.
     pub const fn needs(self) -> &'static str {
         match self {
             Self::Script => "a source and no url",
@@ -92,7 +92,7 @@ impl AgentSpec {
     }
 }
 
-/// A spec as it is stored and told: its kind, and a field for each thing that agents of some kind have.
+/// A spec as the database and the API have it: its kind, and every field that a spec of some kind has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpecFields {
     pub kind: AgentKind,

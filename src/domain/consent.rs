@@ -86,7 +86,7 @@ pub struct LastConsent {
     pub at: DateTime<Utc>,
 }
 
-/// Whether something that was said at a time, and is known only now, says nothing any more: the contact said something later.
+/// Whether a statement of a contact that becomes known late is outdated, because a later one is recorded.
 pub fn is_outdated(said_at: DateTime<Utc>, last_at: DateTime<Utc>) -> bool {
     last_at > said_at
 }

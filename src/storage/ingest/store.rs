@@ -156,7 +156,7 @@ pub async fn store(
 pub async fn apply_effects(connection: &mut PgConnection, to_store: &[ToStore<'_>]) -> Result<(), sqlx::Error> {
     attach(connection, to_store).await?;
     let mut rest: Vec<&ToStore<'_>> = to_store.iter().collect();
-    // Both may lock windows of rate limits. Sorted, two batches of messages lock them in one order. `count_turns` sorts by
+    // Both may lock windows of rate limits. Sorted, two batches of messages lock them in one order. `count_messages` sorts by
     // project and contact, so a deadlock is possible: PostgreSQL ends one batch, whose items then go one by one.
     rest.sort_by_key(|stored| (stored.loaded.endpoint_id, &stored.message.from));
     for stored in rest {
