@@ -185,7 +185,8 @@ async fn answer_of(app: &TestApp, function: &str, messages: &str) -> String {
     answer
         .replace("history || accepted", "history || '[]'::jsonb")
         .replace("seqs[", "('{}'::bigint[])[")
-        .replace("endpoints[", "('{}'::uuid[])[")
+        .replace("locked.endpoints[", "('{}'::uuid[])[")
+        .replace("locked.agents[", "('{}'::uuid[])[")
         .replace("claim_token", "null::uuid")
         .replace("claim_seconds", "30")
         .replace("this_time", "now()")

@@ -18,58 +18,59 @@ returns table (
 set plan_cache_mode = force_generic_plan
 set search_path = textback, pg_temp as $$
 declare
-    endpoints uuid[];
+    locked record;
 begin
     -- Until the transaction ends. A batch waits at most 1 s for a lock; then the batcher writes its items one by one.
     perform set_config('lock_timeout', '1s', true);
     -- By a statement of its own: the snapshot of a statement is older than a lock that the statement takes.
-    endpoints := lock_inbound_contacts(messages);
+    locked := lock_inbound_contacts(messages);
     return query
     -- "limit 1" forces a look-up of each row. A join that was planned while there were few sessions would read all of
     -- them for each batch later.
-    select m.ordinal, now(), endpoint.id, coalesce(of_carrier.id, of_client.id),
+    select m.ordinal, now(), m.endpoint_of, coalesce(of_carrier.id, of_client.id),
            coalesce(of_carrier.session_id, of_client.session_id), consent.kind, consent.recorded_at, session.id, session.status::text,
            session.engaged, turn.id is not null, session.warn_after_seconds, previous.id, coalesce(session.paused_until, previous.paused_until),
-           agent.id, running.version, running.debounce_seconds, running.reads_history, current.warn_after_seconds,
-           project.texts_per_contact_per_minute, project.repeats_in_five_minutes, recent.alike, recent.in_last_minute,
-           recent.passed_in_last_minute, project.texts_per_project_per_minute > 0,
-           case when m.asks_for_help then load_help_answer(m.project_id, endpoint.id, session.id) end,
+           agent.id, coalesce(session.agent_version, current.version), coalesce(own.debounce_seconds, current.debounce_seconds),
+           coalesce(own.reads_history, current.reads_history), current.warn_after_seconds,
+           project.texts_per_contact_per_minute, project.repeats_in_five_minutes, coalesce(recent.alike, 0),
+           coalesce(recent.in_last_minute, 0), coalesce(recent.passed_in_last_minute, 0), project.texts_per_project_per_minute > 0,
+           case when m.asks_for_help then load_help_answer(m.project_id, m.endpoint_of, session.id) end,
            session.origin::text, session.begun_by_turn is not null, session.started_at is not null,
            case when m.agent_id = session.agent_id then session.state::jsonb end, session.language, session.handled_seq
-      from unnest(messages) with ordinality m
-     cross join lateral (
-           -- Another one may have been attached since, and its contacts are not locked.
-           select endpoint.id, endpoint.agent_id from endpoint where endpoint.id = endpoints[m.ordinality] limit 1) endpoint
+      from (select given.*, locked.endpoints[given.ordinality] as endpoint_of, locked.agents[given.ordinality] as agent_of_endpoint
+              from unnest(messages) with ordinality given where locked.endpoints[given.ordinality] is not null) m
      cross join lateral (select * from project where project.id = m.project_id limit 1) project
       left join lateral (
            select message.id, message.session_id from message
             where message.project_id = m.project_id and message.carrier_id = m.carrier_id limit 1) of_carrier on true
       left join lateral (
            select consent.kind, consent.recorded_at from consent
-            where consent.endpoint_id = endpoint.id and consent.contact = m."from" order by consent.seq desc limit 1) consent on true
+            where consent.endpoint_id = m.endpoint_of and consent.contact = m."from" order by consent.seq desc limit 1) consent on true
       left join lateral (
            select * from session
-            where session.endpoint_id = endpoint.id and session.contact = m."from" and session.channel = m.channel and session.status <> 'closed'
+            where session.endpoint_id = m.endpoint_of and session.contact = m."from" and session.channel = m.channel and session.status <> 'closed'
             limit 1 for update) session on true
       left join lateral (
            select earlier.id, earlier.paused_until from session earlier
             where session.id is null and earlier.project_id = m.project_id and earlier.contact = m."from"
-              and earlier.endpoint_id = endpoint.id and earlier.channel = m.channel
+              and earlier.endpoint_id = m.endpoint_of and earlier.channel = m.channel
             order by earlier.id desc limit 1) previous on true
       left join lateral (
            select message.id, message.session_id from message
             where m.client_id is not null and message.session_id = coalesce(session.id, previous.id) and message.client_id = m.client_id
             limit 1) of_client on true
       left join lateral (select turn.id from turn where turn.session_id = session.id limit 1) turn on true
-     cross join lateral (select * from agent where agent.id = coalesce(session.agent_id, endpoint.agent_id) limit 1) agent
+     cross join lateral (select * from agent where agent.id = coalesce(session.agent_id, m.agent_of_endpoint) limit 1) agent
      cross join lateral (
-           select version.warn_after_seconds from agent_version version
+           select version.* from agent_version version
             where version.agent_id = agent.id and version.version = agent.current_version limit 1) current
-     cross join lateral (
-           select version.version, version.debounce_seconds, version.reads_history from agent_version version
-            where version.agent_id = agent.id and version.version = coalesce(session.agent_version, agent.current_version)
-            limit 1) running
-     cross join lateral recent_messages(
-           case when project.texts_per_contact_per_minute > 0 or project.repeats_in_five_minutes > 0 then coalesce(session.id, previous.id) end,
-           m.said) recent;
+      left join lateral (
+           -- The session's own version, where it is an older one.
+           select version.debounce_seconds, version.reads_history from agent_version version
+            where session.agent_version <> agent.current_version
+              and version.agent_id = agent.id and version.version = session.agent_version limit 1) own on true
+      left join lateral (
+           -- With "limit 1", the function is not called where the condition is false. A call costs 2 us.
+           select * from recent_messages(coalesce(session.id, previous.id), m.said)
+            where project.texts_per_contact_per_minute > 0 or project.repeats_in_five_minutes > 0 limit 1) recent on true;
 end $$;
