@@ -49,7 +49,6 @@ pub struct WebhookState {
 }
 
 /// The webhooks of one carrier.
-#[derive(Clone)]
 struct Webhooks {
     state: WebhookState,
     kind: CarrierKind,
@@ -69,13 +68,13 @@ pub fn routes(state: WebhookState, kind: CarrierKind) -> impl Endpoint<Output = 
         .at("/:key/fallback", post(messages))
         .at("/:key/status", post(status))
         .at("/:key/check", post(check))
-        .data(Webhooks { state, kind })
+        .data(Arc::new(Webhooks { state, kind }))
         .into_endpoint()
         .map_to_response()
 }
 
 #[handler]
-async fn messages(request: &Request, Path(key): Path<String>, webhooks: Data<&Webhooks>, body: Body) -> Response {
+async fn messages(request: &Request, Path(key): Path<String>, webhooks: Data<&Arc<Webhooks>>, body: Body) -> Response {
     let began = Instant::now();
     let deadline = began + ANSWER_WITHIN;
     let answer = async {
@@ -89,7 +88,7 @@ async fn messages(request: &Request, Path(key): Path<String>, webhooks: Data<&We
 }
 
 #[handler]
-async fn status(request: &Request, Path(key): Path<String>, webhooks: Data<&Webhooks>, body: Body) -> Response {
+async fn status(request: &Request, Path(key): Path<String>, webhooks: Data<&Arc<Webhooks>>, body: Body) -> Response {
     let deadline = Instant::now() + ANSWER_WITHIN;
     let answer = async {
         let verified = verify(&webhooks, request, &key, body, deadline).await?;
@@ -104,7 +103,7 @@ async fn status(request: &Request, Path(key): Path<String>, webhooks: Data<&Webh
 async fn check(
     request: &Request,
     Path(key): Path<String>,
-    webhooks: Data<&Webhooks>,
+    webhooks: Data<&Arc<Webhooks>>,
     body: Body,
 ) -> Result<StatusCode, Problem> {
     verify(&webhooks, request, &key, body, Instant::now() + ANSWER_WITHIN).await.map(|_| StatusCode::NO_CONTENT)

@@ -44,12 +44,9 @@ fn every_body_of_the_collection_carries_a_signature_that_we_would_make() {
             "{}",
             fixture.name
         );
-        let pairs: Vec<(Vec<u8>, Vec<u8>)> = fixture
-            .params
-            .iter()
-            .map(|(name, value)| (name.clone().into_bytes(), value.clone().into_bytes()))
-            .collect();
-        assert_eq!(form.pairs(), pairs, "{}", fixture.name);
+        let pairs: Vec<(&[u8], &[u8])> =
+            fixture.params.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
+        assert_eq!(form.pairs().collect::<Vec<_>>(), pairs, "{}", fixture.name);
     }
 }
 

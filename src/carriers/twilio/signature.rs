@@ -52,7 +52,7 @@ fn key(token: &SecretString) -> hmac::Key {
 
 /// The URL, then each name and value, sorted by name; a repeated name has its distinct values in order.
 fn signed_bytes(url: &str, form: &Form) -> Vec<u8> {
-    let mut pairs: Vec<&(Vec<u8>, Vec<u8>)> = form.pairs().iter().collect();
+    let mut pairs: Vec<(&[u8], &[u8])> = form.pairs().collect();
     pairs.sort();
     pairs.dedup();
     let mut bytes = url.as_bytes().to_vec();
