@@ -13,9 +13,14 @@ RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates
 COPY --from=build /src/target/release/textback /usr/local/bin/textback
 COPY LICENSE /usr/share/doc/textback/LICENSE
 USER 10001
-# Metrics have no key, so they stay on loopback unless TEXTBACK_METRICS_LISTEN says otherwise.
-ENV TEXTBACK_LISTEN=0.0.0.0:8080 TEXTBACK_LOG=json
+# Metrics have no key, so they stay on loopback unless TEXTBACK_METRICS_LISTEN says otherwise. textback work serves its
+# health there too, for the check below.
+ENV TEXTBACK_LISTEN=0.0.0.0:8080 TEXTBACK_WORK_LISTEN=127.0.0.1:9464 TEXTBACK_LOG=json
 EXPOSE 8080
+# Whether the process runs. Some supervisors restart a container that is unhealthy, and a restart repairs no database, so
+# readiness is not asked here.
+HEALTHCHECK --interval=30s --timeout=20s --start-period=30s CMD ["textback", "healthcheck", "--live"]
+STOPSIGNAL SIGTERM
 LABEL org.opencontainers.image.title="textback" \
       org.opencontainers.image.description="Answers text messages: one binary, one PostgreSQL" \
       org.opencontainers.image.licenses="Apache-2.0"

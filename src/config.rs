@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use clap::ArgAction::Set;
 use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
@@ -13,6 +14,7 @@ use crate::agents::http::Network;
 use crate::http::body::LEAST_MEGABYTES;
 use crate::http::listener::Limits;
 use crate::secret::SecretKeys;
+use crate::storage::database_url::{DatabaseUrl, DatabaseUrlError};
 
 /// The database.
 #[derive(Args, Clone)]
@@ -23,15 +25,28 @@ pub struct DatabaseSettings {
 }
 
 impl DatabaseSettings {
-    /// The URL, unless it is missing or blank.
-    pub fn given(&self) -> Option<&str> {
-        self.database_url.as_deref().filter(|url| !url.trim().is_empty())
+    /// The URL, unless it is missing or blank. Errors when it is no address of a PostgreSQL database.
+    pub fn given(&self) -> Result<Option<&str>, DatabaseUrlError> {
+        let given = self.database_url.as_deref().map(str::trim).filter(|url| !url.is_empty());
+        if let Some(url) = given {
+            url.parse::<DatabaseUrl>()?;
+        }
+        Ok(given)
     }
 
     /// The URL, or an error that says how to set it.
-    pub fn required(&self) -> Result<&str, MissingSetting> {
-        self.given().ok_or(MissingSetting("DATABASE_URL", "postgres://user:password@host/database"))
+    pub fn required(&self) -> Result<&str, DatabaseSettingError> {
+        Ok(self.given()?.ok_or(MissingSetting("DATABASE_URL", "postgres://user:password@host/database"))?)
     }
+}
+
+/// Why there is no database to use.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseSettingError {
+    #[error(transparent)]
+    Missing(#[from] MissingSetting),
+    #[error(transparent)]
+    Url(#[from] DatabaseUrlError),
 }
 
 /// A required setting is missing.
@@ -73,10 +88,10 @@ pub struct EdgeSettings {
     #[arg(long, env = "TEXTBACK_BODY_MEMORY_MB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(i64::from(LEAST_MEGABYTES)..=65_536))]
     pub body_memory_mb: u32,
     /// Also accept HTTP/2 without TLS, for a proxy that uses it (h2c with prior knowledge)
-    #[arg(long, env = "TEXTBACK_HTTP2")]
+    #[arg(long, env = "TEXTBACK_HTTP2", value_parser = parse_switch, action = Set, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true")]
     pub http2: bool,
     /// Serve /docs and /openapi.yaml without a key; textback dev always does
-    #[arg(long, env = "TEXTBACK_DOCS")]
+    #[arg(long, env = "TEXTBACK_DOCS", value_parser = parse_switch, action = Set, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true")]
     pub docs: bool,
 }
 
@@ -106,7 +121,7 @@ impl FromStr for MetricsListen {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text == "off" {
+        if matches!(text.to_ascii_lowercase().as_str(), "off" | "none" | "false" | "no" | "0") {
             return Ok(Self::Off);
         }
         text.parse()
@@ -210,6 +225,15 @@ pub fn parse_base_url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
+/// Reads a switch as people write it, in any case and with blanks around it.
+pub fn parse_switch(text: &str) -> Result<bool, String> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "1" | "true" | "t" | "yes" | "y" | "on" | "enabled" | "enable" => Ok(true),
+        "0" | "false" | "f" | "no" | "n" | "off" | "disabled" | "disable" => Ok(false),
+        _ => Err("give true or false (1 or 0, yes or no, on or off)".to_owned()),
+    }
+}
+
 fn parse_seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.05..=60.0).contains(&seconds) => Ok(seconds),
@@ -228,6 +252,19 @@ mod tests {
             public_url: Some(parse_base_url("https://sms.example.com/textback/").expect("a URL")),
         };
         assert_eq!(settings.public_base(), "https://sms.example.com/textback");
+    }
+
+    #[test]
+    fn switches_are_read_as_people_write_them() {
+        for on in ["1", "true", "TRUE", "True", "yes", "Y", "on", " On ", "t\n"] {
+            assert_eq!(parse_switch(on), Ok(true), "{on:?}");
+        }
+        for off in ["0", "false", "FALSE", "no", "N", "off", "\tOFF", "f"] {
+            assert_eq!(parse_switch(off), Ok(false), "{off:?}");
+        }
+        for neither in ["2", "-1", "maybe", "truee", "null", "ja", "да", "1 0"] {
+            assert!(parse_switch(neither).expect_err(neither).contains("true or false"));
+        }
     }
 
     #[test]

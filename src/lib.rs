@@ -45,6 +45,7 @@ pub mod http;
 pub mod jobs;
 pub mod numbers;
 pub mod outbound_http;
+pub mod repeating;
 pub mod secret;
 pub mod storage;
 pub mod telemetry;

@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use textback::agents::script::memory::Bounded;
 use textback::agents::script::{process, sandbox};
-use textback::cli::{self, Done, agent, dev, doctor, project, secrets, serve, simulate};
+use textback::cli::{self, Done, agent, dev, doctor, environment, healthcheck, project, secrets, serve, simulate};
 use textback::config::DatabaseSettings;
 use textback::telemetry::{self, LogFormat};
 
@@ -16,7 +16,7 @@ static ALLOCATOR: Bounded<tikv_jemallocator::Jemalloc> = Bounded(tikv_jemallocat
 
 /// Answers text messages: one binary, one PostgreSQL.
 #[derive(Parser)]
-#[command(version, disable_help_subcommand = true)]
+#[command(version)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -53,6 +53,8 @@ enum Command {
     },
     /// Check everything that can keep texts from being answered, and say how to repair it
     Doctor(doctor::Options),
+    /// Ask a process on this machine whether it is ready. The exit code is 1 if it is not
+    Healthcheck(healthcheck::Options),
     /// Print the OpenAPI document
     Openapi,
     /// Run a simulated Twilio and use its phones
@@ -84,16 +86,20 @@ enum Command {
 
 fn main() -> ExitCode {
     // This must run before another thread exists, because the environment may not change while another thread reads it.
-    secrets::forget_empty_variables();
-    let cli = Cli::try_parse().unwrap_or_else(|error| secrets::hide_in(error).exit());
+    secrets::clean_variables();
+    let cli = Cli::try_parse().unwrap_or_else(|error| secrets::exit_with(error, &Cli::command()));
     let done = match cli.command {
         // A script runner needs neither a log nor a runtime, and must stay small.
         Command::RunScripts { self_test: true, .. } => cli::print(&sandbox::self_test()),
         Command::RunScripts { parent, .. } => process::serve(parent).map(|()| ExitCode::SUCCESS).map_err(Into::into),
         command => {
             // This too must run before another thread exists.
+            let unread = environment::unread(&Cli::command(), &secrets::variables());
             secrets::hide();
             telemetry::log(cli.log);
+            for sentence in unread {
+                tracing::warn!("{sentence}");
+            }
             cli::open_many_files();
             tokio::runtime::Runtime::new().map_err(Into::into).and_then(|runtime| runtime.block_on(carry_out(command)))
         }
@@ -114,10 +120,66 @@ async fn carry_out(command: Command) -> Done {
         Command::Work { database, worker } => serve::work(&database, worker).await,
         Command::Migrate { database, grant_to } => project::migrate(&database, grant_to.as_deref()).await,
         Command::Doctor(options) => doctor::run(options).await,
+        Command::Healthcheck(options) => healthcheck::run(options).await,
         Command::Openapi => cli::print(&textback::http::api::document()),
         Command::Simulate { command } => simulate::run(command).await,
         Command::Project { command } => project::run(command).await,
         Command::Agent { command } => agent::run(command).await,
         Command::RunScripts { .. } => unreachable!("carried out without a runtime"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::any::TypeId;
+
+    use clap::{Arg, ArgAction};
+
+    use super::*;
+
+    /// All arguments of a command and its subcommands, with the names of the subcommands that lead to each.
+    fn arguments(command: &clap::Command, path: &[String]) -> Vec<(Vec<String>, Arg)> {
+        let own = command.get_arguments().map(|argument| (path.to_vec(), argument.clone()));
+        let below = command
+            .get_subcommands()
+            .flat_map(|below| arguments(below, &[path, &[below.get_name().to_owned()]].concat()));
+        own.chain(below).collect()
+    }
+
+    #[test]
+    fn each_switch_that_is_a_setting_is_read_as_people_write_it() {
+        let mut switches = 0;
+        for (path, argument) in arguments(&Cli::command(), &[]) {
+            let is_switch = argument.get_value_parser().type_id() == TypeId::of::<bool>();
+            if !is_switch || argument.get_env().is_none() {
+                continue;
+            }
+            switches += 1;
+            let flag = format!("--{}", argument.get_long().expect("a flag"));
+            assert!(!matches!(argument.get_action(), ArgAction::SetTrue), "{flag}: 1 and yes would be refused");
+            for given in [flag.clone(), format!("{flag}=1"), format!("{flag}= On "), format!("{flag}=NO")] {
+                let line = ["textback".to_owned()].into_iter().chain(path.clone()).chain([given.clone()]);
+                assert!(Cli::try_parse_from(line).is_ok(), "{given}");
+            }
+        }
+        assert!(switches >= 3, "{switches}");
+    }
+
+    #[test]
+    fn each_setting_that_is_a_secret_is_hidden() {
+        let words = ["key", "password", "token", "secret", "database-url"];
+        let mut found = 0;
+        for (path, argument) in arguments(&Cli::command(), &[]) {
+            let Some(long) = argument.get_long().filter(|long| words.iter().any(|word| long.contains(word))) else {
+                continue;
+            };
+            found += 1;
+            assert!(secrets::ARGUMENTS.contains(&&*format!("--{long}")), "{path:?} --{long}");
+            if let Some(variable) = argument.get_env().and_then(|name| name.to_str()) {
+                assert!(secrets::READ_ONCE.contains(&variable), "{variable}");
+                assert!(argument.is_hide_env_values_set(), "--help shows {variable}");
+            }
+        }
+        assert!(found >= 5, "{found}");
     }
 }

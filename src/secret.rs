@@ -109,8 +109,8 @@ impl SecretKeys {
     }
 
     /// The ids of all keys.
-    fn ids(&self) -> String {
-        self.keys.iter().map(|key| key.id.as_str()).collect::<Vec<_>>().join(", ")
+    pub fn ids(&self) -> Vec<String> {
+        self.keys.iter().map(|key| key.id.clone()).collect()
     }
 
     /// Encrypts a secret for its context: a random 12-byte nonce, then ciphertext and tag.
@@ -132,7 +132,7 @@ impl SecretKeys {
         encrypted: &[u8],
     ) -> Result<SecretString, SecretError> {
         let Some(key) = self.keys.iter().find(|key| key.id == key_id) else {
-            return Err(SecretError::OtherKey { encrypted_with: key_id.to_owned(), ours: self.ids() });
+            return Err(SecretError::OtherKey { encrypted_with: key_id.to_owned(), ours: self.ids().join(", ") });
         };
         let (nonce, ciphertext) = encrypted.split_at_checked(NONCE_LEN).ok_or(SecretError::Broken)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| SecretError::Broken)?;
@@ -158,7 +158,7 @@ impl FromStr for SecretKeys {
 
 impl fmt::Debug for SecretKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SecretKeys({})", self.ids())
+        write!(f, "SecretKeys({})", self.ids().join(", "))
     }
 }
 

@@ -1,5 +1,7 @@
 //! Sets up logging and metrics.
 
+mod filter;
+
 use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 use std::sync::OnceLock;
@@ -25,17 +27,20 @@ pub enum LogFormat {
 pub fn log(format: LogFormat) {
     let ansi = std::io::stderr().is_terminal() && format == LogFormat::Text;
     // In tests, a second subscriber of the same process is refused. That is harmless.
-    if tracing::subscriber::set_global_default(subscriber(format, ansi, std::io::stderr)).is_ok() {
+    let given = std::env::var("RUST_LOG").ok();
+    let (filter, mistake) = filter::of(given.as_deref());
+    if tracing::subscriber::set_global_default(subscriber(filter, format, ansi, std::io::stderr)).is_ok() {
         std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a thread panicked")));
+    }
+    if let Some(mistake) = mistake {
+        tracing::warn!("{mistake}");
     }
 }
 
-fn subscriber<W>(format: LogFormat, ansi: bool, to: W) -> Box<dyn Subscriber + Send + Sync>
+fn subscriber<W>(filter: EnvFilter, format: LogFormat, ansi: bool, to: W) -> Box<dyn Subscriber + Send + Sync>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn,poem=warn,apalis=warn,apalis_core=warn"));
     let subscriber =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(Lines { format, ansi, to }).with_ansi(ansi);
     match format {
@@ -220,7 +225,7 @@ mod tests {
     fn logged(format: LogFormat, ansi: bool, log: impl FnOnce()) -> String {
         let kept = Kept::default();
         let to = kept.clone();
-        tracing::subscriber::with_default(subscriber(format, ansi, move || to.clone()), log);
+        tracing::subscriber::with_default(subscriber(filter::of(None).0, format, ansi, move || to.clone()), log);
         let bytes = kept.0.lock().expect("no panic").clone();
         String::from_utf8(bytes).expect("UTF-8")
     }

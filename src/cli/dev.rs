@@ -17,7 +17,8 @@ use url::Url;
 
 use super::serve::{SERVE_CONNECTIONS, WORK_CONNECTIONS};
 use super::{
-    Done, metrics_listening, serve_metrics, spawn_notification_listener, spawn_notification_publisher, stop_signal,
+    Done, metrics_listening, refuse_wrong_key, serve_metrics, spawn_notification_listener,
+    spawn_notification_publisher, stop_signal,
 };
 use crate::agents::AgentRuntime;
 use crate::agents::http::{Caller, Network, Networks};
@@ -98,6 +99,7 @@ pub async fn run(options: Options) -> Done {
         settings: options.worker.clone(),
     });
     let storage = Storage::open(&url, SERVE_CONNECTIONS, notifier)?;
+    refuse_wrong_key(&storage, &secret_key).await?;
     spawn_notification_publisher(&worker_storage);
     spawn_notification_listener(&worker_storage);
     let simulator = Simulator::new(Settings { status_delay: PACE })?;
@@ -158,7 +160,7 @@ async fn start_database(
     options: &Options,
     folder: &Folder,
 ) -> Result<(Option<Postgres>, String), Box<dyn std::error::Error>> {
-    if let Some(url) = options.database.given() {
+    if let Some(url) = options.database.given()? {
         return Ok((None, url.to_owned()));
     }
     let postgres = postgres::start(folder.path(), options.dev.pg_bin.as_deref()).await?;
@@ -215,7 +217,7 @@ impl Running {
     ) -> Self {
         let (stop, stop_workers) = (CancellationToken::new(), CancellationToken::new());
         let draining = app.draining.clone();
-        let metrics = serve_metrics(listeners.metrics, &storages.serving, &draining, stop.clone());
+        let metrics = serve_metrics(listeners.metrics, &storages.serving, app.accounts.key(), &draining, stop.clone());
         let api = tokio::spawn(listeners.api.serve(router::routes(app), stop.clone().cancelled_owned()));
         let carrier = tokio::spawn(listeners.carrier.serve(simulator, stop.clone().cancelled_owned()));
         let stopped = stop_workers.clone().cancelled_owned();

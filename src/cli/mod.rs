@@ -3,6 +3,8 @@
 pub mod agent;
 pub mod dev;
 pub mod doctor;
+pub mod environment;
+pub mod healthcheck;
 pub mod project;
 pub mod secrets;
 pub mod serve;
@@ -24,9 +26,10 @@ use crate::config::{CarrierSettings, MetricsListen};
 use crate::http::health::Draining;
 use crate::http::listener::{AddressTaken, Limits, Listening};
 use crate::http::router;
-use crate::storage::Storage;
+use crate::secret::SecretKeys;
 use crate::storage::connection_settings::Unsuitable;
-use crate::storage::database;
+use crate::storage::health::NotReady;
+use crate::storage::{Storage, database, health, unreachable};
 
 /// The result of a command. The text of an error is for the user of the command.
 pub type Done = Result<ExitCode, Box<dyn std::error::Error>>;
@@ -77,6 +80,7 @@ fn carriers(settings: &CarrierSettings) -> reqwest::Result<Carriers> {
 fn serve_metrics(
     listening: Option<Listening>,
     storage: &Storage,
+    keys: &SecretKeys,
     draining: &Draining,
     stop: CancellationToken,
 ) -> Option<JoinHandle<std::io::Result<()>>> {
@@ -84,7 +88,7 @@ fn serve_metrics(
     tracing::info!(address = %listening.address(), "serving metrics");
     // The only clients are health checks and scrapers.
     let listening = listening.with(Limits { connections: 256, ..Limits::default() });
-    let routes = router::health_routes(storage.clone(), draining.clone());
+    let routes = router::health_routes(storage.clone(), keys.clone(), draining.clone());
     Some(tokio::spawn(listening.serve(routes, stop.cancelled_owned())))
 }
 
@@ -118,8 +122,27 @@ async fn refuse_unsuitable(url: &str) -> Result<(), Box<dyn std::error::Error>> 
     }
     checked.map_err(|error| match Unsuitable::of(&error) {
         Some(unsuitable) => format!("{unsuitable}; {}", unsuitable.repair()).into(),
-        None => error.into(),
+        None => unreachable::plain(&error).into(),
     })
+}
+
+/// Refuses to start with a key that does not decrypt the stored secrets: each webhook of those projects would be answered
+/// with an error. A database that can't be asked now passes; `/readyz` asks again.
+async fn refuse_wrong_key(storage: &Storage, keys: &SecretKeys) -> Result<(), NotReady> {
+    match health::refuse_unreadable_secrets(storage, keys).await {
+        Err(wrong @ NotReady::SecretKey(_)) => Err(wrong),
+        _ => Ok(()),
+    }
+}
+
+/// The error of a command for its user: of a connection, its true cause and what to do about it.
+async fn explained(storage: &Storage, error: sqlx::Error) -> Box<dyn std::error::Error> {
+    let pool = storage.pool();
+    let error = database::reason(pool, error).await;
+    match Unsuitable::of(&error) {
+        Some(unsuitable) => format!("{unsuitable}; {}", unsuitable.repair()).into(),
+        None => unreachable::text(&pool.connect_options(), &error).into(),
+    }
 }
 
 /// Starts notifying other processes of jobs that this process writes. Ends with the runtime.

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use clap::Subcommand;
 use serde_json::json;
 
-use super::{Done, print, refuse_unsuitable};
+use super::{Done, explained, print, refuse_unsuitable};
 use crate::config::DatabaseSettings;
 use crate::storage::notifier::Notifier;
-use crate::storage::{self, Storage, health, project, refused_by};
+use crate::storage::{self, Storage, health, project, refused_by, unreachable};
 
 /// The subcommands of `textback project`.
 #[derive(Subcommand)]
@@ -39,21 +39,14 @@ pub async fn run(command: Command) -> Done {
         Err(error) if refused_by(&error) == Some("project_name_has_1_to_100_characters") => {
             return Err("a project's name has 1 to 100 characters".into());
         }
-        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => {
-            // A role without the right to use the schema gets the same error.
-            return Err(match health::check(&storage).await {
-                Err(missing @ health::NotReady::Rights { .. }) => missing.to_string().into(),
-                _ => "the database does not have the schema of textback yet; run: textback migrate".into(),
+        // The schema or a right may be missing, or the database may only read.
+        Err(error @ sqlx::Error::Database(_)) => {
+            return Err(match health::check(&storage, None).await {
+                Err(not_ready) => not_ready.to_string().into(),
+                Ok(_) => explained(&storage, error).await,
             });
         }
-        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42501") => {
-            return Err(format!(
-                "the role of DATABASE_URL lacks a right ({}); as the owner of the schema run: textback migrate --grant-to ROLE",
-                error.message()
-            )
-            .into());
-        }
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(explained(&storage, error).await),
     };
     print(&json!({"project_id": project.id, "api_key": api_key}).to_string())
 }
@@ -75,7 +68,7 @@ pub async fn migrate(database: &DatabaseSettings, grant_to: Option<&str>) -> Don
             sqlx::Error::Database(told) if told.code().as_deref() == Some("42704") => {
                 format!("there is no role {role}; create it first: create role {role} login").into()
             }
-            _ => Box::<dyn std::error::Error>::from(error),
+            _ => Box::<dyn std::error::Error>::from(unreachable::plain(&error)),
         })?;
         tracing::info!(role, statements, "the role has the rights that serve, work and doctor need");
         storage.close().await;

@@ -1,5 +1,5 @@
 //! Prepares the environment that a process was started with: empty variables count as not set, and secrets are hidden
-//! from other processes of the same user.
+//! from other processes of the same user. No error about the arguments contains a secret.
 //!
 //! Linux shows the memory of a process's original arguments and environment as `/proc/<pid>/cmdline` and
 //! `/proc/<pid>/environ`, whatever the process changes in its own list of variables. So the process is made not
@@ -10,29 +10,52 @@
     reason = "the environment is changed and overwritten in place; the comments say why that is sound"
 )]
 
-use std::ffi::OsStr;
+use std::ffi::OsString;
 
+use clap::Command;
 use clap::error::{ContextKind, ContextValue};
 
 /// Variables that hold a secret. libpq's variables are read at each connection, so they stay readable for this process.
 /// The others are read once.
-const READ_ONCE: [&str; 3] = ["DATABASE_URL", "TEXTBACK_SECRET_KEY", "TEXTBACK_CONSOLE_PASSWORD"];
+pub const READ_ONCE: [&str; 3] = ["DATABASE_URL", "TEXTBACK_SECRET_KEY", CONSOLE_PASSWORD];
 const READ_REPEATEDLY: [&str; 1] = ["PGPASSWORD"];
+const CONSOLE_PASSWORD: &str = "TEXTBACK_CONSOLE_PASSWORD";
 /// Arguments that hold a secret.
-const ARGUMENTS: [&str; 3] = ["--database-url", "--secret-key", "--console-password"];
+pub const ARGUMENTS: [&str; 4] = ["--database-url", "--secret-key", "--console-password", "--auth-token"];
+/// What stands for a secret in an error.
+const NOT_SHOWN: &str = "(not shown)";
+/// A shorter secret is only hidden between quotes, because it may be a part of any word.
+const SHORT: usize = 4;
 
-/// Removes our variables that are empty or blank. Compose files and shells pass a variable that is not set as an empty
-/// one, and none of our settings has a meaning when it is empty. Must be called before the arguments are read and before
-/// another thread starts.
-pub fn forget_empty_variables() {
-    let is_ours = |name: &str| name == "DATABASE_URL" || name.starts_with("TEXTBACK_");
-    let is_blank = |value: &OsStr| value.to_str().is_some_and(|value| value.trim().is_empty());
+/// Removes our variables that are empty or blank, and the white space around the others. Compose files and shells pass a
+/// variable that is not set as an empty one, and none of our settings has a meaning when it is empty. A value that was
+/// read from a file ends with a line end. Must be called before the arguments are read and before another thread starts.
+pub fn clean_variables() {
     for (name, value) in std::env::vars_os() {
-        if is_blank(&value) && name.to_str().is_some_and(is_ours) {
-            // SAFETY: this process has one thread, so no other thread reads the environment at the same time.
-            unsafe { std::env::remove_var(name) };
+        let (Some(name), Some(value)) = (name.to_str(), value.to_str()) else { continue };
+        if name != "DATABASE_URL" && !name.starts_with("TEXTBACK_") {
+            continue;
+        }
+        let kept = match name {
+            // Blanks may be a part of a password; a line end can't be typed.
+            CONSOLE_PASSWORD if !value.trim().is_empty() => value.trim_end_matches(['\r', '\n']),
+            _ => value.trim(),
+        };
+        if kept == value && !value.is_empty() {
+            continue;
+        }
+        // SAFETY: this process has one thread, so no other thread reads the environment at the same time.
+        match kept.is_empty() {
+            true => unsafe { std::env::remove_var(name) },
+            false => unsafe { std::env::set_var(name, kept) },
         }
     }
+}
+
+/// The variables of this process whose names and values are text.
+pub fn variables() -> Vec<(String, String)> {
+    let text = |value: OsString| value.into_string().ok();
+    std::env::vars_os().filter_map(|(name, value)| Some((text(name)?, text(value)?))).collect()
 }
 
 /// Hides the secrets. Must be called after the arguments were read and before another thread starts.
@@ -58,13 +81,132 @@ pub fn hide() {
     }
 }
 
-/// Removes the value from an error about an argument that holds a secret, because errors end up in logs.
-pub fn hide_in(mut error: clap::Error) -> clap::Error {
+/// Prints an error of the arguments and ends the process. Errors end up in logs, so no secret is printed: not as the
+/// value of its argument, and not where a mistake made another argument of it (`--secret-key= …`).
+pub fn exit_with(mut error: clap::Error, command: &Command) -> ! {
+    if !error.use_stderr() {
+        // It is the help or the version.
+        error.exit();
+    }
     let argument = error.get(ContextKind::InvalidArg).map(ToString::to_string).unwrap_or_default();
     if ARGUMENTS.iter().any(|secret| argument.starts_with(secret)) {
-        error.insert(ContextKind::InvalidValue, ContextValue::String("(not shown)".to_owned()));
+        error.insert(ContextKind::InvalidValue, ContextValue::String(NOT_SHOWN.to_owned()));
     }
-    error
+    let arguments: Vec<String> = std::env::args_os().skip(1).map(|it| it.to_string_lossy().into_owned()).collect();
+    let variables = variables();
+    let of_variables =
+        variables.iter().filter(|(name, _)| [&READ_ONCE[..], &READ_REPEATEDLY].concat().contains(&&**name));
+    let secrets: Vec<&str> = of_variables
+        .map(|(_, value)| value.as_str())
+        .chain(secrets_among(&arguments))
+        .filter(|it| !it.is_empty())
+        .collect();
+    let text = error.render().to_string();
+    let hidden = hide_in(&text, &secrets);
+    if hidden == text {
+        let _ = error.print();
+    } else {
+        eprint!("{hidden}");
+    }
+    if let Some(variable) = source_of(&argument, command, &arguments, &variables) {
+        eprintln!("The value is that of the variable {variable}.");
+    }
+    std::process::exit(error.exit_code())
+}
+
+/// The variable that an argument's value came from, if it came from one.
+fn source_of<'a>(
+    argument: &str,
+    command: &'a Command,
+    arguments: &[String],
+    variables: &[(String, String)],
+) -> Option<&'a str> {
+    let flag = argument.split([' ', '=', '[']).next().filter(|flag| flag.starts_with("--"))?;
+    if arguments.iter().any(|given| given.split('=').next() == Some(flag)) {
+        return None;
+    }
+    let mut commands = vec![command];
+    for given in arguments {
+        commands.extend(commands.last().and_then(|command| command.find_subcommand(given)));
+    }
+    let of_flag = |command: &&'a Command| {
+        let known = command.get_arguments().find(|known| known.get_long() == flag.strip_prefix("--"))?;
+        known.get_env()?.to_str()
+    };
+    let variable = commands.iter().rev().find_map(of_flag)?;
+    variables.iter().any(|(name, _)| name == variable).then_some(variable)
+}
+
+/// The arguments that hold a secret or may hold one: the values of [`ARGUMENTS`], also where the flag is misspelt or ends
+/// with `=`, and addresses with a password.
+fn secrets_among(arguments: &[String]) -> impl Iterator<Item = &str> {
+    let name_of = |flag: &str| flag.trim_start_matches('-').replace('_', "-").to_ascii_lowercase();
+    let is_secret = move |flag: &str| {
+        let name = name_of(flag);
+        flag.starts_with('-')
+            && ARGUMENTS.iter().any(|secret| strsim::damerau_levenshtein(&name, &name_of(secret)) <= 2)
+    };
+    let mut follows = false;
+    arguments.iter().filter_map(move |argument| {
+        let (flag, value) = argument.split_once('=').unwrap_or((argument, ""));
+        let is_flag = is_secret(flag);
+        let is_value = std::mem::replace(&mut follows, is_flag && value.is_empty());
+        match (is_flag, is_value) {
+            (true, _) if !value.is_empty() => Some(value),
+            (false, true) => Some(argument.as_str()),
+            _ => (argument.contains("://") && argument.contains('@')).then_some(argument.as_str()),
+        }
+    })
+}
+
+/// A text without the secrets in it.
+fn hide_in(text: &str, secrets: &[&str]) -> String {
+    let mut longest_first = secrets.to_vec();
+    longest_first.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    longest_first.into_iter().fold(text.to_owned(), |text, secret| match secret.len() < SHORT {
+        true => text.replace(&format!("'{secret}'"), &format!("'{NOT_SHOWN}'")),
+        false => text.replace(secret, NOT_SHOWN),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn among(arguments: &[&str]) -> Vec<String> {
+        let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        secrets_among(&arguments).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn secrets_are_found_where_a_mistake_put_them() {
+        for given in [
+            &["serve", "--secret-key", "hunter2"][..],
+            &["serve", "--secret-key=hunter2"],
+            &["serve", "--secret-key=", "hunter2"],
+            &["serve", "--secret_key", "hunter2"],
+            &["serve", "--secretkey", "hunter2"],
+            &["serve", "--secret-kye=hunter2"],
+            &["serve", "-secret-key", "hunter2"],
+            &["dev", "--console-pasword", "hunter2"],
+            &["simulate", "serve", "--auth-token", "hunter2"],
+        ] {
+            assert_eq!(among(given), ["hunter2"], "{given:?}");
+        }
+        let url = "postgres://u:hunter2@db/app";
+        assert_eq!(among(&["serve", url]), [url]);
+        assert_eq!(among(&["serve", "--url", url]), [url]);
+        assert!(among(&["serve", "--listen", "x", "--public-url", "https://sms.example.com"]).is_empty());
+    }
+
+    #[test]
+    fn a_short_secret_does_not_blot_out_every_letter() {
+        assert_eq!(hide_in("unexpected argument 'a' found", &["a"]), "unexpected argument '(not shown)' found");
+        assert_eq!(
+            hide_in("an argument hunter2, hunter", &["hunter", "hunter2"]),
+            "an argument (not shown), (not shown)"
+        );
+    }
 }
 
 #[cfg(target_os = "linux")]

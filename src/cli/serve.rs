@@ -5,11 +5,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use clap::ArgAction::Set;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Done, carriers, metrics_listening, refuse_unsuitable, serve_metrics, spawn_notification_listener,
+    Done, carriers, metrics_listening, refuse_unsuitable, refuse_wrong_key, serve_metrics, spawn_notification_listener,
     spawn_notification_publisher, stop_signal,
 };
 use crate::agents::AgentRuntime;
@@ -19,7 +20,7 @@ use crate::carriers::Carriers;
 use crate::channels::Channels;
 use crate::config::{
     AgentSettings, CarrierSettings, DatabaseSettings, EdgeSettings, MissingSetting, ServerSettings, WorkerSettings,
-    parse_base_url,
+    parse_base_url, parse_switch,
 };
 use crate::http::body;
 use crate::http::health::Draining;
@@ -27,7 +28,9 @@ use crate::http::listener::Listening;
 use crate::http::router::{self, App};
 use crate::jobs::ingest::Ingest;
 use crate::jobs::{JobContext, Workers};
+use crate::secret::SecretKeys;
 use crate::storage::carrier_account::Accounts;
+use crate::storage::health::NotReady;
 use crate::storage::notifier::Notifier;
 use crate::storage::{Storage, health, key_rotation};
 use crate::{jobs, telemetry};
@@ -49,7 +52,7 @@ pub struct ServeOptions {
     #[command(flatten)]
     pub agents: AgentSettings,
     /// Run workers in this process too. This takes fewer database statements per message than two processes
-    #[arg(long, env = "TEXTBACK_WITH_WORKERS")]
+    #[arg(long, env = "TEXTBACK_WITH_WORKERS", value_parser = parse_switch, action = Set, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true")]
     pub with_workers: bool,
     #[command(flatten)]
     pub worker: WorkerSettings,
@@ -110,14 +113,15 @@ pub async fn serve(database: &DatabaseSettings, options: ServeOptions) -> Done {
         ingest,
         storage: storage.clone(),
     };
-    warn_if_not_ready(&storage).await;
+    check_database(&storage, &key).await?;
+    warn_of_local_url(&app.public_base, &carrier);
     key_rotation::re_encrypt_in_background(&storage, &key);
     spawn_notification_publisher(&storage);
     let signal = stop_signal();
     tracing::info!(address = %listening.address(), public_url = %app.public_base, with_workers, "serving");
 
     let stopped = CancellationToken::new();
-    let metrics = serve_metrics(metrics, &storage, &draining, stopped.clone());
+    let metrics = serve_metrics(metrics, &storage, &key, &draining, stopped.clone());
     let serving = listening.serve(router::routes(app), async move {
         signal.await;
         draining.store(true, Ordering::Relaxed);
@@ -169,19 +173,21 @@ pub async fn work(database: &DatabaseSettings, options: WorkOptions) -> Done {
     let public_base = public_url.as_str().trim_end_matches('/');
     let (carrier, runtime) = (&options.carrier, agent_runtime(&options.agents)?);
     let workers = workers_of(&storage, (carrier, &carriers), runtime, public_base.to_owned(), options.worker.clone())?;
+    let key = carrier.required_key()?;
     refuse_unsuitable(database.required()?).await?;
-    warn_if_not_ready(&storage).await;
-    key_rotation::re_encrypt_in_background(&storage, &carrier.required_key()?);
+    let health = match options.health_listen {
+        Some(address) => Some(Listening::at(address, "TEXTBACK_WORK_LISTEN").await?),
+        None => None,
+    };
+    check_database(&storage, &key).await?;
+    warn_of_local_url(public_base, carrier);
+    key_rotation::re_encrypt_in_background(&storage, &key);
     spawn_notification_publisher(&storage);
     spawn_notification_listener(&storage);
 
     let stop = CancellationToken::new();
     let draining = Draining::default();
-    let health = match options.health_listen {
-        Some(address) => Some(Listening::at(address, "TEXTBACK_WORK_LISTEN").await?),
-        None => None,
-    };
-    let health = serve_metrics(health, &storage, &draining, stop.clone());
+    let health = serve_metrics(health, &storage, &key, &draining, stop.clone());
     let signal = stop_signal();
     tracing::info!(turn_slots = options.worker.turn_slots, delivery_slots = options.worker.delivery_slots, "working");
     // The workers run on a thread of the runtime. On the main thread, each step of each turn would have to wake it.
@@ -223,10 +229,53 @@ fn agent_runtime(agents: &AgentSettings) -> Result<AgentRuntime, Box<dyn std::er
     Ok(AgentRuntime { runners: Runners::new()?, caller: Caller::new(Networks::public_and(&agents.allow_hosts))? })
 }
 
-/// Logs a warning if the database is unavailable or has an old schema. The process starts anyway, since the database may
-/// come later; `/readyz` reports it.
-async fn warn_if_not_ready(storage: &Storage) {
-    if let Err(not_ready) = health::check(storage).await {
-        tracing::warn!(error = %not_ready, "started without being ready");
+/// Checks the database when the process starts. It refuses a wrong secret key. Of everything else it logs a warning and
+/// the process starts, since the database, its schema and its rights may come later; `/readyz` reports it until then.
+async fn check_database(storage: &Storage, key: &SecretKeys) -> Result<(), NotReady> {
+    match health::check(storage, Some(key)).await {
+        Ok(ready) => {
+            if let Some(note) = ready.note() {
+                tracing::warn!("{note}");
+            }
+            warn_of_clocks(storage).await;
+        }
+        Err(wrong @ NotReady::SecretKey(_)) => return Err(wrong),
+        Err(not_ready) => {
+            if !matches!(not_ready, NotReady::Unreachable(_) | NotReady::Database(_) | NotReady::Unsuitable(_)) {
+                refuse_wrong_key(storage, key).await?;
+            }
+            tracing::warn!(error = %not_ready, "started without being ready; it waits until this is mended");
+        }
+    }
+    Ok(())
+}
+
+/// Logs a warning if the clock of this machine is wrong, or the database's.
+async fn warn_of_clocks(storage: &Storage) {
+    let asking = async { health::server(&mut *storage.connection().await?).await };
+    if let Ok(server) = asking.await
+        && let Some(seconds) = health::clocks_apart(server.now)
+    {
+        tracing::warn!(
+            seconds,
+            "the clocks of this machine and of the database are apart; synchronise them (chrony, ntpd), or agents may refuse signed calls as too old"
+        );
+    }
+}
+
+/// Logs a warning if the real carrier is told an address that only this machine can reach.
+fn warn_of_local_url(public_base: &str, carrier: &CarrierSettings) {
+    let is_local = |url: &url::Url| match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback() || ip.is_unspecified() || ip.is_private(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback() || ip.is_unspecified(),
+        None => true,
+    };
+    let is_simulated = is_local(&carrier.twilio_api_url);
+    if !is_simulated && public_base.parse().is_ok_and(|url| is_local(&url)) {
+        tracing::warn!(
+            public_url = public_base,
+            "the carrier can't reach this address, so no text arrives; set TEXTBACK_PUBLIC_URL to the one that leads here from outside"
+        );
     }
 }

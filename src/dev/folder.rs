@@ -16,7 +16,7 @@ pub struct Folder {
 /// Why the data folder can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
-    #[error("the data folder {path}: {error}")]
+    #[error("{path} can't be used as the data folder: {error}; choose another folder with TEXTBACK_DATA_DIR")]
     Io { path: PathBuf, error: std::io::Error },
     #[error("another textback dev uses {0}; stop it, or choose another folder with TEXTBACK_DATA_DIR")]
     InUse(PathBuf),

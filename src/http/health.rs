@@ -11,16 +11,19 @@ use poem::{EndpointExt, IntoResponse, Response, Route, get, handler};
 
 use crate::http::problem::Problem;
 use crate::http::single_flight::SingleFlight;
-use crate::storage::health::Backlog;
+use crate::repeating::Repeating;
+use crate::secret::SecretKeys;
+use crate::storage::health::{Backlog, NotReady, Ready};
+use crate::storage::unreachable::Unreachable;
 use crate::storage::{Storage, health};
 use crate::telemetry;
 
 /// Set when the process is told to stop. It then finishes running requests and is no longer ready.
 pub type Draining = Arc<AtomicBool>;
 
-/// Adds `/livez` and `/readyz`.
-pub fn add_to(routes: Route, storage: Storage, draining: Draining) -> Route {
-    let readiness = Readiness { storage, checking: SingleFlight::default() };
+/// Adds `/livez` and `/readyz`. The process is ready only while its keys decrypt the stored secrets.
+pub fn add_to(routes: Route, storage: Storage, keys: SecretKeys, draining: Draining) -> Route {
+    let readiness = Readiness { storage, keys, checking: SingleFlight::default() };
     routes.at("/livez", get(livez)).at("/readyz", get(readyz).data(readiness).data(draining))
 }
 
@@ -40,13 +43,20 @@ const REUSED_FOR: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 struct Readiness {
     storage: Storage,
-    checking: SingleFlight<Result<(), Problem>>,
+    keys: SecretKeys,
+    checking: SingleFlight<Result<Ready, Problem>>,
 }
 
 impl Readiness {
-    async fn check(&self) -> Result<(), Problem> {
-        let storage = self.storage.clone();
-        let check = || async move { health::check(&storage).await.map_err(|not_ready| problem_of(&not_ready)) };
+    async fn check(&self) -> Result<Ready, Problem> {
+        let (storage, keys) = (self.storage.clone(), self.keys.clone());
+        let check = || async move {
+            let checked = health::check(&storage, Some(&keys)).await;
+            if checked.is_ok() && NOT_READY.ended("") {
+                tracing::info!("ready again");
+            }
+            checked.map_err(|not_ready| problem_of(&not_ready))
+        };
         self.checking.join(check).await.unwrap_or_else(|| {
             let detail = "an internal error occurred; the log has its cause";
             Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", detail))
@@ -110,25 +120,41 @@ async fn readyz(readiness: Data<&Readiness>, draining: Data<&Draining>) -> Respo
         return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "draining", "the process is stopping").as_response();
     }
     match readiness.check().await {
-        Ok(()) => "ok\n".into_response(),
+        Ok(ready) => ready.note().map_or("ok\n".to_owned(), |note| format!("ok; {note}\n")).into_response(),
         Err(problem) => problem.as_response(),
     }
 }
 
-fn problem_of(not_ready: &health::NotReady) -> Problem {
-    tracing::warn!(error = %not_ready, "not ready");
+/// Load balancers ask for the readiness every few seconds.
+static NOT_READY: Repeating = Repeating::new();
+
+fn problem_of(not_ready: &NotReady) -> Problem {
+    let text = not_ready.to_string();
+    if let Some(times) = NOT_READY.observe("", &text) {
+        tracing::warn!(error = text, times, "not ready");
+    }
     let code = match not_ready {
-        health::NotReady::Database(_) => "database_unavailable",
-        health::NotReady::Unsuitable(_) => "database_unsuitable",
-        health::NotReady::Rights { .. } => "database_rights_missing",
-        health::NotReady::Schema { .. } | health::NotReady::Functions { .. } => "schema_outdated",
-        health::NotReady::ReadOnly => "database_read_only",
-        health::NotReady::Blocked(_) => "database_blocked",
-        health::NotReady::NotClaimable { .. } => "work_not_claimable",
+        NotReady::Database(_) | NotReady::Unreachable(_) => "database_unavailable",
+        NotReady::Unsuitable(_) => "database_unsuitable",
+        NotReady::Rights { .. } => "database_rights_missing",
+        NotReady::Schema { .. } | NotReady::Functions { .. } => "schema_outdated",
+        NotReady::ChangedMigration(_) => "schema_changed",
+        NotReady::ReadOnly | NotReady::Standby => "database_read_only",
+        NotReady::Blocked(_) => "database_blocked",
+        NotReady::SecretKey(_) => "secret_key_wrong",
+        NotReady::NotClaimable { .. } => "work_not_claimable",
     };
+    // Anybody may read the response: names of hosts, roles, projects and agents are only in the log.
     let detail = match not_ready {
-        health::NotReady::Database(_) => "the database does not answer".to_owned(),
-        other => other.to_string(),
+        NotReady::Database(_) => "the database does not answer; the log has the reason".to_owned(),
+        NotReady::Unreachable(Unreachable { public, .. }) => {
+            format!("the database of DATABASE_URL can't be used: {public}; the log says what to do")
+        }
+        NotReady::SecretKey(unreadable) => format!(
+            "TEXTBACK_SECRET_KEY is not the key of {} stored secrets; the log and textback doctor say which",
+            unreadable.rows
+        ),
+        _ => text,
     };
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
 }

@@ -24,6 +24,8 @@ pub use activity::HEAD_TIMEOUT;
 use activity::{Connections, IDLE};
 use connection::Serving;
 
+use crate::repeating::Repeating;
+
 /// How long requests that run may go on after the signal to stop.
 const GRACE: Duration = Duration::from_secs(5);
 /// How many new connections may wait at the limit, for another one to close or for their 503. Further connections are closed without a
@@ -170,12 +172,17 @@ impl Listening {
     }
 }
 
+/// Accepts that fail. The next one follows after 100 ms.
+static NOT_ACCEPTED: Repeating = Repeating::new();
+
 /// Waits after a failed accept. A client that disconnected before it was accepted needs no pause. Without a free file
 /// descriptor, the next accept would fail at once too.
 async fn after_failed_accept(error: &std::io::Error) {
     use std::io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     if !matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
-        tracing::error!(%error, "a connection can't be accepted; is the limit of open files (ulimit -n) too low?");
+        if let Some(times) = NOT_ACCEPTED.observe("", &error.to_string()) {
+            tracing::error!(%error, times, "a connection can't be accepted; is the limit of open files (ulimit -n) too low?");
+        }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

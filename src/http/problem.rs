@@ -12,10 +12,14 @@ use poem_openapi::{ApiResponse, Object};
 
 use crate::agents::AgentError;
 use crate::domain::bounds;
+use crate::repeating::Repeating;
 use crate::storage::carrier_account::AccountError;
 use crate::storage::database;
 
 const CONTENT_TYPE: &str = "application/problem+json";
+
+/// Requests that fail because of the database's schema: every one does, until the operator acts.
+static NO_SCHEMA: Repeating = Repeating::new();
 
 /// An error response.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -111,6 +115,27 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", "the database does not answer; try again")
     }
 
+    /// The database lacks the schema of this binary, or the role lacks a right (503): the operator must act, and the
+    /// request was right.
+    fn of_the_schema(error: &sqlx::Error) -> Option<Self> {
+        let lacks = database::what_is_missing(error)?;
+        if let Some(times) = NO_SCHEMA.observe("", &error.to_string()) {
+            tracing::error!(%error, times, "requests fail because of the database's schema; /readyz says what to do");
+        }
+        Some(match lacks {
+            database::Missing::Schema => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "schema_outdated",
+                "the database does not have the schema of this version of textback, or its role may not use it; /readyz says which, and what the operator must do",
+            ),
+            database::Missing::Right => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "database_rights_missing",
+                "the role of textback lacks a right in the database; its operator must run: textback migrate --grant-to ROLE",
+            ),
+        })
+    }
+
     /// We failed (500). The caller logs the cause.
     fn internal() -> Self {
         Self::new(
@@ -142,7 +167,7 @@ impl Problem {
 impl From<AccountError> for Problem {
     fn from(error: AccountError) -> Self {
         match error {
-            AccountError::Database(_) => Self::unavailable(&error),
+            AccountError::Database(ref of) => Self::of_the_schema(of).unwrap_or_else(|| Self::unavailable(&error)),
             AccountError::TooManyUnknown => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_unknown_keys", format!("{error}; try again"))
                     .retry_after(1)
@@ -172,6 +197,9 @@ impl From<AgentError> for Problem {
 
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
+        if let Some(problem) = Self::of_the_schema(&error) {
+            return problem;
+        }
         match &error {
             // NUL in a text (PostgreSQL's error class 22).
             sqlx::Error::Database(refused) if matches!(refused.code().as_deref(), Some("22021" | "22P05")) => {
@@ -254,13 +282,20 @@ impl ApiResponse for Problem {
     }
 }
 
+/// An error of a request's form without the value that was found, because that may be a secret.
+fn without_value(detail: &str) -> String {
+    let Some((expected, found)) = detail.split_once(", found ") else { return detail.to_owned() };
+    let after = found.rfind(" (occurred while").and_then(|at| found.get(at..)).unwrap_or_default();
+    format!("{expected}{after}")
+}
+
 /// Turns the errors of poem itself (routes, parameters, bodies, keys) into problems.
 pub async fn from_error(error: poem::Error) -> Response {
     if let Some(problem) = error.downcast_ref::<Problem>() {
         return problem.as_response();
     }
     let status = error.status();
-    let detail = error.to_string();
+    let detail = without_value(&error.to_string());
     let problem = match status {
         StatusCode::NOT_FOUND => {
             Problem::new(status, "not_found", "this path does not exist; the OpenAPI document lists all paths")
@@ -287,6 +322,17 @@ pub async fn from_error(error: poem::Error) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_of_a_request_does_not_repeat_its_value() {
+        let detail = r#"parse request payload error: Expected input type "string", found {"token":"hunter2, found"}. (occurred while parsing "Credentials")"#;
+        let shown = without_value(detail);
+        assert_eq!(
+            shown,
+            r#"parse request payload error: Expected input type "string" (occurred while parsing "Credentials")"#
+        );
+        assert_eq!(without_value("EOF while parsing"), "EOF while parsing");
+    }
 
     #[test]
     fn only_a_response_before_the_whole_body_closes_the_connection() {

@@ -14,6 +14,7 @@ use crate::http::health::{self, Draining};
 use crate::http::problem::Problem;
 use crate::http::{api, console, problem, webhooks};
 use crate::jobs::ingest::Ingest;
+use crate::secret::SecretKeys;
 use crate::storage::Storage;
 use crate::storage::carrier_account::Accounts;
 
@@ -48,6 +49,7 @@ pub fn routes(app: App) -> impl Endpoint<Output = Response> + 'static {
         carriers: app.carriers.clone(),
         public_base: app.public_base.clone(),
     };
+    let keys = app.accounts.key().clone();
     let api = api::ApiState {
         storage: app.storage.clone(),
         accounts: app.accounts,
@@ -63,7 +65,7 @@ pub fn routes(app: App) -> impl Endpoint<Output = Response> + 'static {
     if let Some(console) = app.console {
         routes = routes.nest("/console", console::routes(console));
     }
-    edge(health::add_to(routes, app.storage, app.draining))
+    edge(health::add_to(routes, app.storage, keys, app.draining))
 }
 
 /// Wraps all routes of an address: path checks, problem responses and security headers for browsers.
@@ -72,8 +74,12 @@ pub fn edge<E: Endpoint<Output = Response> + 'static>(routes: E) -> impl Endpoin
 }
 
 /// Health and metrics, on an address that the carrier can't reach.
-pub fn health_routes(storage: Storage, draining: Draining) -> impl Endpoint<Output = Response> + 'static {
-    let routes = health::add_to(Route::new(), storage.clone(), draining);
+pub fn health_routes(
+    storage: Storage,
+    keys: SecretKeys,
+    draining: Draining,
+) -> impl Endpoint<Output = Response> + 'static {
+    let routes = health::add_to(Route::new(), storage.clone(), keys, draining);
     edge(health::add_metrics_to(routes, storage))
 }
 

@@ -20,6 +20,7 @@ use crate::jobs::runtime::fair_limiter::Owner;
 use crate::jobs::runtime::job::Job;
 use crate::jobs::runtime::local_queue::LocalQueue;
 use crate::jobs::turns::Turns;
+use crate::repeating::Repeating;
 use crate::storage::Storage;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
@@ -34,6 +35,9 @@ const OVERLAP: TimeDelta = TimeDelta::minutes(5);
 
 /// How long a message may take to be stored. If it takes longer, a later backfill finds it.
 const STORED_WITHIN: Duration = Duration::from_secs(60);
+
+/// Accounts that can't be opened. A wrong secret key is told of for all numbers at once.
+static NOT_OPENED: Repeating = Repeating::new();
 
 /// Backfills the messages of numbers.
 pub struct InboundBackfill {
@@ -55,7 +59,12 @@ impl InboundBackfill {
         let account = match self.carrier.accounts.of_project(claim.project_id).await {
             Ok(Some(account)) => account,
             Ok(None) => return,
-            Err(error) => return tracing::warn!(%error, "the carrier account can't be opened"),
+            Err(error) => {
+                if let Some(times) = NOT_OPENED.observe("", &error.to_string()) {
+                    tracing::warn!(%error, times, "the carrier account can't be opened");
+                }
+                return;
+            }
         };
         let carrier = self.carrier.carriers.of(&account);
         if !carrier.capabilities().lists_received {

@@ -14,6 +14,7 @@ use crate::jobs::carrier_calls::CarrierCalls;
 use crate::jobs::runtime::circuit_breaker::CircuitState;
 use crate::jobs::runtime::fair_limiter::Owner;
 use crate::jobs::runtime::job::Job;
+use crate::repeating::Repeating;
 use crate::storage::Storage;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
@@ -24,6 +25,9 @@ const SLOTS: usize = 8;
 
 /// How far the carrier's clock and the database's may be apart.
 const CLOCKS_APART: TimeDelta = TimeDelta::minutes(2);
+
+/// Accounts that can't be opened. A wrong secret key is told of for all deliveries at once.
+static NOT_OPENED: Repeating = Repeating::new();
 
 /// Looks for unknown deliveries.
 pub struct UnknownDeliveries {
@@ -75,7 +79,9 @@ impl UnknownDeliveries {
         let account = match self.carrier.accounts.of_project(claim.project_id).await {
             Ok(account) => account?,
             Err(error) => {
-                tracing::warn!(%error, "the carrier account can't be opened");
+                if let Some(times) = NOT_OPENED.observe("", &error.to_string()) {
+                    tracing::warn!(%error, times, "the carrier account can't be opened");
+                }
                 return None;
             }
         };

@@ -34,6 +34,9 @@ pub const SETTINGS: [(&str, &str); 12] = [
 /// Settings that textback needs but does not set. `origin` lets triggers run, and UTF8 stores all texts.
 const REQUIRED: [(&str, &str); 2] = [("session_replication_role", "origin"), ("server_encoding", "UTF8")];
 
+/// The oldest major version of PostgreSQL that textback is tested with.
+const OLDEST_SERVER: u32 = 15;
+
 /// The setting whose value names the connection that set it. A server connection that no client used before has none.
 const MARK: &str = "textback.connection";
 /// How long a second connection may wait until the pooler gives it a server connection.
@@ -55,6 +58,8 @@ pub enum Unsuitable {
         SECOND_WITHIN.as_secs()
     )]
     OneConnection,
+    #[error("the server is PostgreSQL {found}, but textback needs {OLDEST_SERVER} or newer")]
+    Server { found: u32 },
     #[error("the connection has {name} = '{found}', but textback needs '{needed}'")]
     Setting { name: &'static str, found: String, needed: &'static str },
 }
@@ -69,6 +74,7 @@ impl Unsuitable {
             Self::OneConnection => {
                 "raise pool_size (PgBouncer): serve needs 8 connections, work 12, serve --with-workers 20, and each command 3 for a moment"
             }
+            Self::Server { .. } => "upgrade the server, or set DATABASE_URL to a newer one",
             Self::Setting { name: "server_encoding", .. } => "make the database with encoding UTF8",
             Self::Setting { name: "session_replication_role", .. } => {
                 "take the setting from the role or the database: alter role … reset session_replication_role"
@@ -109,6 +115,7 @@ impl From<Unsuitable> for sqlx::Error {
 /// If the server connection has a mark already, another client has set it. If that client still uses the server
 /// connection, the connection is refused. Otherwise the pooler did not reset the server connection, and we do.
 pub async fn prepare(connection: &mut PgConnection, options: &PgConnectOptions) -> Result<(), sqlx::Error> {
+    check_server(connection)?;
     let mark = Uuid::now_v7().simple().to_string();
     if !set(connection, &mark).await?.is_empty() {
         refuse_pooling(options).await?;
@@ -132,6 +139,14 @@ pub async fn prepare(connection: &mut PgConnection, options: &PgConnectOptions) 
     Ok(())
 }
 
+/// Refuses a server that is too old. It says its version when a connection is made.
+fn check_server(connection: &PgConnection) -> Result<(), Unsuitable> {
+    match connection.server_version_num().map(|number| number / 10_000) {
+        Some(found) if found < OLDEST_SERVER => Err(Unsuitable::Server { found }),
+        _ => Ok(()),
+    }
+}
+
 /// Sets all settings, and returns the mark that the server connection had before.
 async fn set(connection: &mut PgConnection, mark: &str) -> Result<String, sqlx::Error> {
     let settings = SETTINGS.into_iter().chain([(MARK, mark)]);
@@ -150,6 +165,7 @@ async fn set(connection: &mut PgConnection, mark: &str) -> Result<String, sqlx::
 /// clients. Nothing is set.
 pub async fn check_pooling(options: &PgConnectOptions) -> Result<(), sqlx::Error> {
     let mut first = options.connect().await?;
+    check_server(&first)?;
     let first_process = process(&mut first).await?;
     let second = async {
         let mut second = options.connect().await?;

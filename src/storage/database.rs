@@ -3,8 +3,8 @@
 
 use std::future::Future;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use sqlx::error::DatabaseError;
@@ -13,22 +13,42 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgConnection, Postgres, Row, Transaction};
 
 use super::connection_settings::{self, Unsuitable};
+use super::database_url::DatabaseUrl;
+use super::unreachable::{self, Unreachable};
 
 /// All migrations, embedded in the binary.
 pub static MIGRATIONS: Migrator = sqlx::migrate!();
+
+/// The version of the newest migration of this binary.
+pub fn newest_migration() -> i64 {
+    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
+}
+
+/// What to say of a database whose migration has another text than ours.
+pub fn changed_migration(version: i64) -> String {
+    format!(
+        "the database was made with another text of migration {version} than this binary has: run the build of textback that made it, or restore a backup into a database that this one migrated"
+    )
+}
 
 /// The schema that contains all tables. Statements do not name it; the search path contains it.
 pub const SCHEMA: &str = "textback";
 
 /// The options of a plain connection, with all settings in its start-up message.
 pub fn options(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
-    Ok(PgConnectOptions::from_str(url)?.application_name("textback").options(connection_settings::SETTINGS))
+    Ok(DatabaseUrl::from_str(url)?.options.application_name("textback").options(connection_settings::SETTINGS))
 }
 
 /// The options of a connection that [`connection_settings::prepare`] sets up later. Its start-up message contains
 /// nothing that PgBouncer refuses or silently ignores (`ignore_startup_parameters`).
 fn bare(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
-    Ok(PgConnectOptions::from_str(url)?.application_name("textback").extra_float_digits(None))
+    let DatabaseUrl { options, ignored } = url.parse()?;
+    if !ignored.is_empty() {
+        static TOLD: Once = Once::new();
+        let parameters = ignored.join(", ");
+        TOLD.call_once(|| tracing::warn!(parameters, "these parameters of DATABASE_URL have no effect"));
+    }
+    Ok(options.application_name("textback").extra_float_digits(None))
 }
 
 /// How long we wait for a statement. The server enforces the timeouts of [`connection_settings::SETTINGS`], so they do
@@ -72,6 +92,28 @@ pub fn strip_nul(text: &str) -> String {
 pub fn is_unavailable(error: &dyn DatabaseError) -> bool {
     let code = error.code().unwrap_or_default();
     ["25006", "53", "55000", "55P03", "57"].iter().any(|class| code.starts_with(class))
+}
+
+/// What a statement misses in the database although the statement is right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// A schema, table, column, function or type: the database was never migrated, or to another version.
+    Schema,
+    /// A right of the role.
+    Right,
+}
+
+/// What a statement missed, by its error.
+pub fn what_is_missing(error: &sqlx::Error) -> Option<Missing> {
+    match error {
+        sqlx::Error::TypeNotFound { .. } => Some(Missing::Schema),
+        sqlx::Error::Database(told) => match &*told.code()? {
+            "3F000" | "42P01" | "42703" | "42883" | "42704" => Some(Missing::Schema),
+            "42501" => Some(Missing::Right),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 /// Whether a row's data made a statement fail, so that the statement could read the other rows without it: a value that
@@ -287,10 +329,18 @@ pub async fn check_suits(url: &str) -> Result<(), sqlx::Error> {
 /// Errors when the database can't be reached or is not suitable.
 pub async fn open_to_migrate(url: &str) -> Result<PgConnection, MigrateError> {
     let options = bare(url)?;
-    // This comes before any change, because behind a pooler another server connection could get the change.
-    connection_settings::refuse_pooling(&options).await?;
-    let mut connection = options.connect().await?;
-    connection_settings::prepare(&mut connection, &options).await?;
+    let connecting = async {
+        // This comes before any change, because behind a pooler another server connection could get the change.
+        connection_settings::refuse_pooling(&options).await?;
+        let mut connection = options.connect().await?;
+        connection_settings::prepare(&mut connection, &options).await?;
+        Ok::<_, sqlx::Error>(connection)
+    };
+    let connected = with_timeout(connecting).await;
+    let mut connection = connected.map_err(|error| match unreachable::explain(&options, &error) {
+        Some(unreachable) => MigrateError::Unreachable(unreachable),
+        None => error.into(),
+    })?;
     let is_standby: bool = sqlx::raw_sql("select pg_is_in_recovery()").fetch_one(&mut connection).await?.try_get(0)?;
     if is_standby {
         return Err(MigrateError::Standby);
@@ -329,8 +379,16 @@ pub async fn apply_migrations(connection: &mut PgConnection) -> Result<(), Migra
 pub enum MigrateError {
     #[error("{0}; {repair}", repair = .0.repair())]
     Unsuitable(Unsuitable),
-    #[error("the database can't be reached or refused us: {0}; check DATABASE_URL")]
+    #[error("{0}")]
+    Unreachable(Unreachable),
+    #[error("the database refused us: {text}", text = unreachable::plain(.0))]
     Database(sqlx::Error),
+    #[error(
+        "the database has schema version {found}, and this binary brings {ours}: run the migrate of the newer textback that made it"
+    )]
+    Newer { found: i64, ours: i64 },
+    #[error("{changed}", changed = changed_migration(*.0))]
+    Changed(i64),
     #[error("the database only reads: DATABASE_URL leads to a standby; give the address of the server that writes")]
     Standby,
     #[error(
@@ -347,8 +405,10 @@ pub enum MigrateError {
 
 impl MigrateError {
     fn of(error: sqlx::migrate::MigrateError) -> Self {
-        use sqlx::migrate::MigrateError::{Execute, ExecuteMigration};
+        use sqlx::migrate::MigrateError::{Execute, ExecuteMigration, VersionMismatch, VersionMissing};
         match &error {
+            VersionMissing(found) => Self::Newer { found: *found, ours: newest_migration() },
+            VersionMismatch(version) => Self::Changed(*version),
             Execute(sqlx::Error::Database(told)) | ExecuteMigration(sqlx::Error::Database(told), _)
                 if told.code().as_deref() == Some("42501") =>
             {

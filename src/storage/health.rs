@@ -1,7 +1,7 @@
 //! Checks whether a process can serve: whether the database answers, has the schema of this binary and can be written.
 //! Reports how much work waits.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,30 +10,62 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::domain::job::JobKind;
-use crate::secret::sha256;
+use crate::secret::{SecretKeys, sha256};
 use crate::storage::connection_settings::Unsuitable;
-use crate::storage::database;
-use crate::storage::{Storage, schema};
+use crate::storage::key_rotation::{self, Unreadable};
+use crate::storage::unreachable::{self, Unreachable};
+use crate::storage::{Storage, database, schema};
+
+/// A process that can serve, and what its operator should know all the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ready {
+    /// The version of the database's schema, if it is newer than this binary's. That is usual while a new version is
+    /// rolled out: `migrate` runs before the processes of the version before are replaced.
+    pub newer_schema: Option<i64>,
+}
+
+impl Ready {
+    /// What to say of a schema that is newer.
+    pub fn note(&self) -> Option<String> {
+        let found = self.newer_schema?;
+        let ours = database::newest_migration();
+        Some(format!(
+            "the database has schema version {found}, which is newer than version {ours} of this binary: run the textback that migrated it"
+        ))
+    }
+}
 
 /// Why a process is not ready.
 #[derive(Debug, thiserror::Error)]
 pub enum NotReady {
-    #[error("the database does not answer: {0}")]
+    #[error("{0}")]
+    Unreachable(Unreachable),
+    #[error("the database does not answer: {text}", text = unreachable::plain(.0))]
     Database(sqlx::Error),
     #[error("{0}; {repair}", repair = .0.repair())]
     Unsuitable(Unsuitable),
     #[error(
-        "the role of DATABASE_URL lacks rights: {missing}; as the owner of the schema run: textback migrate --grant-to ROLE"
+        "the role of DATABASE_URL lacks rights; as the owner of the schema run: {missing}; or all of them: textback migrate --grant-to ROLE"
     )]
     Rights { missing: String },
     #[error("the database has schema version {found}, this binary needs {needed}; run: textback migrate")]
     Schema { found: i64, needed: i64 },
+    #[error("{text}", text = database::changed_migration(*.0))]
+    ChangedMigration(i64),
     #[error("the database lacks functions of this binary: {missing}; run: textback migrate")]
     Functions { missing: String },
-    #[error("the database only reads; is DATABASE_URL a standby's, or is default_transaction_read_only set?")]
+    #[error(
+        "the database only reads, because it is a standby; set DATABASE_URL to the server that writes, or promote this one"
+    )]
+    Standby,
+    #[error(
+        "the database only reads, because default_transaction_read_only is set for the role, the database or the server; take it back: alter role … reset default_transaction_read_only"
+    )]
     ReadOnly,
     #[error("{0}")]
     Blocked(String),
+    #[error("{0}")]
+    SecretKey(Unreadable),
     #[error("this process has failed to claim work for over {} s: {kinds}; its log says why", NOT_CLAIMABLE.as_secs())]
     NotClaimable { kinds: String },
 }
@@ -109,6 +141,9 @@ impl IngestHealth {
 /// a thousand takes less.
 const NOT_CLAIMABLE: Duration = Duration::from_secs(30);
 
+/// A larger difference between two clocks makes logs hard to read.
+const CLOCKS_APART_SECONDS: f64 = 2.0;
+
 /// How to find and end the session that holds a table. It needs the rights of a superuser, or of the role of that
 /// session.
 pub const END_THE_HOLDER: &str = "find the holder: select relation::regclass, pid, usename, state, query from pg_locks join pg_stat_activity using (pid) where granted and relation is not null and mode in ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'); end it: select pg_terminate_backend(pid)";
@@ -124,53 +159,81 @@ impl From<sqlx::Error> for NotReady {
     }
 }
 
-/// Checks that the database answers, has the schema of this binary or a newer one, and can be written.
-pub async fn check(storage: &Storage) -> Result<(), NotReady> {
-    let needed = database::MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
+/// Checks that the database answers, has the schema of this binary or a newer one, and can be written, and that `keys`
+/// decrypt the stored secrets.
+pub async fn check(storage: &Storage, keys: Option<&SecretKeys>) -> Result<Ready, NotReady> {
+    let needed = database::newest_migration();
+    let state = match read_state(storage).await {
+        Ok(state) => state,
+        // There is no table of migrations, because no migration was ever applied, or a right is missing: without USAGE
+        // of the schema it looks like a missing schema.
+        Err(error) if database::what_is_missing(&error).is_some() => {
+            refuse_missing_rights(storage).await?;
+            return Err(NotReady::Schema { found: 0, needed });
+        }
+        Err(error) => return Err(not_ready(storage, error)),
+    };
+    let found = state.versions.last().copied().unwrap_or(0);
+    if let Some(outdated) = state.outdated(found, needed) {
+        return Err(outdated);
+    }
+    match (state.is_read_only, state.is_standby) {
+        (_, true) => return Err(NotReady::Standby),
+        (true, false) => return Err(NotReady::ReadOnly),
+        (false, false) => {}
+    }
+    // A newer schema has tables that this binary does not use, so rights on them may be missing.
+    if found == needed {
+        refuse_missing_rights(storage).await?;
+    }
+    writable(storage).await?;
+    if let Some(keys) = keys {
+        refuse_unreadable_secrets(storage, keys).await?;
+    }
+    let failing = storage.notifier.claim_health().failing_for(NOT_CLAIMABLE);
+    if !failing.is_empty() {
+        let kinds: Vec<&str> = failing.into_iter().map(JobKind::as_str).collect();
+        return Err(NotReady::NotClaimable { kinds: kinds.join(", ") });
+    }
+    Ok(Ready { newer_schema: (found > needed).then_some(found) })
+}
+
+/// Reads the state of the database, over another connection if the first one is lost.
+async fn read_state(storage: &Storage) -> Result<State, sqlx::Error> {
     let reading = async {
-        let state = state(storage).await;
-        if !state.as_ref().is_err_and(database::is_connection_lost) {
-            return state;
+        let read = state(storage).await;
+        if !read.as_ref().is_err_and(database::is_connection_lost) {
+            return read;
         }
         // A lost connection says nothing about the database. After VALIDATION_INTERVAL the pool checks each connection,
         // so it gives no lost one.
         tokio::time::sleep(database::VALIDATION_INTERVAL).await;
-        self::state(storage).await
+        state(storage).await
     };
-    let state = match database::with_timeout(reading).await {
+    match database::with_timeout(reading).await {
         Err(error) => Err(database::reason(&storage.pool, error).await),
         state => state,
-    };
-    let (found, read_only, missing_functions) = match state {
-        Ok(state) => (state.version.unwrap_or(0), state.is_read_only, state.missing_functions),
-        // There is no table of migrations, because no migration was ever applied.
-        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => (0, false, Vec::new()),
-        // A missing right, such as USAGE of the schema, looks like a missing schema.
-        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42501") => (0, false, Vec::new()),
-        Err(error) => return Err(not_ready(storage, error)),
-    };
-    if found == 0 {
-        let missing = missing_grants(&mut *storage.connection().await?, None).await?;
-        if !missing.is_empty() {
-            return Err(NotReady::Rights { missing: brief(&missing) });
-        }
     }
-    if found < needed {
-        return Err(NotReady::Schema { found, needed });
+}
+
+/// Refuses a role that lacks a right.
+async fn refuse_missing_rights(storage: &Storage) -> Result<(), NotReady> {
+    let asking = async { missing_grants(&mut *storage.connection().await?, None).await };
+    match database::with_timeout::<_, sqlx::Error, _>(asking).await {
+        Ok(missing) if missing.is_empty() => Ok(()),
+        Ok(missing) => Err(NotReady::Rights { missing: brief(&missing) }),
+        Err(error) => Err(not_ready(storage, error)),
     }
-    if !missing_functions.is_empty() {
-        return Err(NotReady::Functions { missing: brief(&missing_functions) });
+}
+
+/// Refuses keys that do not decrypt all stored secrets: the webhooks and the deliveries of those projects would fail.
+pub async fn refuse_unreadable_secrets(storage: &Storage, keys: &SecretKeys) -> Result<(), NotReady> {
+    let asking = async { key_rotation::unreadable(&mut *storage.connection().await?, keys).await };
+    match database::with_timeout::<_, sqlx::Error, _>(asking).await {
+        Ok(None) => Ok(()),
+        Ok(Some(unreadable)) => Err(NotReady::SecretKey(unreadable)),
+        Err(error) => Err(not_ready(storage, error)),
     }
-    if read_only {
-        return Err(NotReady::ReadOnly);
-    }
-    writable(storage).await?;
-    let failing = storage.notifier.claim_health().failing_for(NOT_CLAIMABLE);
-    if failing.is_empty() {
-        return Ok(());
-    }
-    let kinds: Vec<&str> = failing.into_iter().map(JobKind::as_str).collect();
-    Err(NotReady::NotClaimable { kinds: kinds.join(", ") })
 }
 
 /// Checks that messages can be stored: the last ingest succeeded, and no session holds a table that every message
@@ -186,6 +249,11 @@ async fn writable(storage: &Storage) -> Result<(), NotReady> {
     let locking = sqlx::raw_sql(include_str!("../../sql/queries/health/writable.sql")).execute(&storage.pool);
     match database::with_timeout(locking).await {
         Ok(_) => Ok(()),
+        // A right that is missing in a newer schema, where not all rights are looked at.
+        Err(error) if database::what_is_missing(&error).is_some() => {
+            refuse_missing_rights(storage).await?;
+            Err(not_ready(storage, error))
+        }
         Err(sqlx::Error::Database(error)) if database::is_lock_timeout(error.as_ref()) => Err(NotReady::Blocked(
             "somebody holds a table that every inbound message needs; see pg_locks and pg_stat_activity".to_owned(),
         )),
@@ -200,17 +268,39 @@ fn not_ready(storage: &Storage, error: sqlx::Error) -> NotReady {
         (sqlx::Error::PoolTimedOut, all) if all > 0 => {
             NotReady::Blocked(format!("all {all} connections to the database wait for statements that do not end"))
         }
-        (error, _) => error.into(),
+        (error, _) => match unreachable::explain(&storage.pool.connect_options(), &error) {
+            Some(unreachable) if Unsuitable::of(&error).is_none() => NotReady::Unreachable(unreachable),
+            _ => error.into(),
+        },
     }
 }
 
 /// What the check reads from the database.
 struct State {
-    /// The newest migration that was applied.
-    version: Option<i64>,
+    /// The migrations that were applied, oldest first, and the checksums of their texts.
+    versions: Vec<i64>,
+    checksums: Vec<Vec<u8>>,
     is_read_only: bool,
+    is_standby: bool,
     /// The functions of this binary that the database lacks.
     missing_functions: Vec<String>,
+}
+
+impl State {
+    /// Why the schema is not that of this binary or a newer one.
+    fn outdated(&self, found: i64, needed: i64) -> Option<NotReady> {
+        let applied: HashMap<i64, &[u8]> =
+            self.versions.iter().copied().zip(self.checksums.iter().map(Vec::as_slice)).collect();
+        let is_changed = |(version, checksum): &(i64, &[u8])| applied.get(version).is_some_and(|is| is != checksum);
+        let ours = || database::MIGRATIONS.iter().map(|migration| (migration.version, &*migration.checksum));
+        if let Some((version, _)) = ours().find(is_changed) {
+            return Some(NotReady::ChangedMigration(version));
+        }
+        if !ours().all(|(version, _)| applied.contains_key(&version)) {
+            return Some(NotReady::Schema { found, needed });
+        }
+        (!self.missing_functions.is_empty()).then(|| NotReady::Functions { missing: brief(&self.missing_functions) })
+    }
 }
 
 async fn state(storage: &Storage) -> Result<State, sqlx::Error> {
@@ -262,10 +352,26 @@ pub async fn backlog(connection: &mut PgConnection) -> Result<Backlog, sqlx::Err
     sqlx::query_file_as!(Backlog, "sql/queries/health/backlog.sql").fetch_one(connection).await
 }
 
-/// The server's version and clock.
-pub async fn clock(connection: &mut PgConnection) -> Result<(String, DateTime<Utc>), sqlx::Error> {
-    let clock = sqlx::query_file!("sql/queries/health/clock.sql").fetch_one(connection).await?;
-    Ok((clock.version, clock.now))
+/// The database's server.
+#[derive(Debug, Clone)]
+pub struct Server {
+    pub version: String,
+    /// Its clock.
+    pub now: DateTime<Utc>,
+    /// How many connections it has for roles that are no superusers.
+    pub connections: i32,
+}
+
+/// Asks the server for its version, its clock and its connections.
+pub async fn server(connection: &mut PgConnection) -> Result<Server, sqlx::Error> {
+    sqlx::query_file_as!(Server, "sql/queries/health/server.sql").fetch_one(connection).await
+}
+
+/// By how many seconds the clock of this machine and the database's `now` are apart, if that is too much. Rows use the
+/// database's clock; logs and the signatures of calls to agents use this machine's.
+pub fn clocks_apart(now: DateTime<Utc>) -> Option<f64> {
+    let apart = (Utc::now() - now).as_seconds_f64().abs();
+    (apart > CLOCKS_APART_SECONDS).then_some(apart)
 }
 
 /// Work that is due and not claimed.

@@ -28,6 +28,50 @@ pub async fn count(connection: &mut PgConnection) -> Result<Vec<Count>, sqlx::Er
     sqlx::query_file_as!(Count, "sql/queries/secret/count.sql").fetch_all(connection).await
 }
 
+/// Stored secrets that none of the given keys decrypts.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{rows} stored secrets were encrypted with key {theirs}, but TEXTBACK_SECRET_KEY is key {ours}, which does not decrypt them: {examples}; give the key of that data, alone or after a comma, or see \"A lost secret key\" in docs/operations.md"
+)]
+pub struct Unreadable {
+    /// How many carrier accounts and agents have such secrets.
+    pub rows: i64,
+    /// The ids of the keys that encrypted them, and of those that were given.
+    theirs: String,
+    ours: String,
+    /// The first five rows.
+    examples: String,
+}
+
+struct UnreadableRow {
+    kind: String,
+    id: Uuid,
+    key_id: String,
+    all_rows: i64,
+}
+
+/// Finds the stored secrets that none of the keys decrypts, by the id of the key that is stored beside each.
+pub async fn unreadable(connection: &mut PgConnection, keys: &SecretKeys) -> Result<Option<Unreadable>, sqlx::Error> {
+    let given = keys.ids();
+    let found = sqlx::query_file_as!(UnreadableRow, "sql/queries/secret/unreadable.sql", &given[..]);
+    let found = found.fetch_all(connection).await?;
+    let Some(first) = found.first() else { return Ok(None) };
+    let mut theirs: Vec<&str> = found.iter().map(|row| row.key_id.as_str()).collect();
+    theirs.sort_unstable();
+    theirs.dedup();
+    let mut examples: Vec<String> = found.iter().map(|row| format!("the {} {}", row.kind, row.id)).collect();
+    let shown = i64::try_from(found.len()).unwrap_or_default();
+    if first.all_rows > shown {
+        examples.push(format!("and {} more", first.all_rows - shown));
+    }
+    Ok(Some(Unreadable {
+        rows: first.all_rows,
+        theirs: theirs.join(", "),
+        ours: given.join(", "),
+        examples: examples.join(", "),
+    }))
+}
+
 /// Re-encrypts the secrets that are encrypted with another key than the first one. Returns the number of rows. A row
 /// whose secrets none of the keys decrypts stays as it is.
 ///

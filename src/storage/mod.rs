@@ -13,6 +13,7 @@ pub mod connection_settings;
 pub mod consent;
 pub mod country;
 pub mod database;
+pub mod database_url;
 pub mod delivery;
 pub mod health;
 pub mod inactivity;
@@ -38,6 +39,7 @@ pub mod set_aside;
 pub mod template;
 pub mod turn;
 pub mod unknown_delivery;
+pub mod unreachable;
 
 use std::sync::Arc;
 use std::time::Duration;

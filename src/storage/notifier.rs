@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::domain::job::JobKind;
+use crate::repeating::Repeating;
 use crate::storage::claim_health::ClaimHealth;
 use crate::storage::database;
 
@@ -28,6 +29,9 @@ const DELAY: Duration = Duration::from_millis(200);
 const LOST_AFTER: Duration = Duration::from_secs(3);
 /// After which time without a notification a listener checks its connection.
 const IDLE_CHECK: Duration = Duration::from_secs(30);
+
+/// Losses of the connection that listens. The next try follows after a second.
+static NOT_LISTENING: Repeating = Repeating::new();
 
 /// A set of kinds of jobs that several tasks change at the same time.
 #[derive(Default)]
@@ -152,7 +156,9 @@ impl Notifier {
                 if pool.is_closed() {
                     return;
                 }
-                tracing::warn!(%error, "the connection that listens for jobs was lost; workers poll until it is back");
+                if let Some(times) = NOT_LISTENING.observe("", &error.to_string()) {
+                    tracing::warn!(%error, times, "the connection that listens for jobs was lost; workers poll until it is back");
+                }
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
         }

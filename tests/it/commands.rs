@@ -63,6 +63,25 @@ impl Running {
         found.unwrap_or_else(|| panic!("it ended without saying {text}"))
     }
 
+    /// The lines up to one that holds a text, and that line.
+    pub fn all_until(&mut self, text: &str) -> Vec<String> {
+        let mut said = Vec::new();
+        for line in self.lines.by_ref() {
+            let is_last = line.contains(text);
+            said.push(line);
+            if is_last {
+                return said;
+            }
+        }
+        panic!("it ended without saying {text}: {said:?}");
+    }
+
+    /// Ends it, and returns the lines that were not read yet.
+    pub fn rest(mut self) -> Vec<String> {
+        let _ = self.child.kill();
+        self.lines.by_ref().collect()
+    }
+
     /// The number of the process.
     pub fn id(&self) -> u32 {
         self.child.id()

@@ -120,5 +120,8 @@ async fn doctor_notices_a_pooler_a_wrong_address_and_a_database_that_only_reads(
 
     harness.sql("alter role current_user set default_transaction_read_only = on").await;
     let reads = harness.doctor();
-    assert!(reads.contains("the database only reads") && reads.contains("the primary server"), "{reads}");
+    assert!(
+        reads.contains("the database only reads") && reads.contains("reset default_transaction_read_only"),
+        "{reads}"
+    );
 }

@@ -109,7 +109,7 @@ impl TestApp {
         };
         let listening_for_metrics = loopback().await;
         let metrics = listening_for_metrics.address();
-        let health = router::health_routes(storage.clone(), state.draining.clone());
+        let health = router::health_routes(storage.clone(), state.accounts.key().clone(), state.draining.clone());
         tokio::spawn(listening_for_metrics.serve(health, std::future::pending()));
         tokio::spawn(listening.serve(router::routes(state), std::future::pending()));
         let (project, key) = create_project(&storage, "tests").await.expect("a project");

@@ -103,8 +103,8 @@ async fn a_correction_of_data_is_loaded_and_what_a_project_overrode_stays() {
 #[tokio::test]
 async fn a_process_is_not_ready_without_a_function_that_it_calls() {
     let app = crate::harness::TestApp::new().await;
-    textback::storage::health::check(&app.storage).await.expect("ready");
+    textback::storage::health::check(&app.storage, None).await.expect("ready");
     app.sql("drop function opt_out").await;
-    let not_ready = textback::storage::health::check(&app.storage).await.expect_err("not ready");
+    let not_ready = textback::storage::health::check(&app.storage, None).await.expect_err("not ready");
     assert!(not_ready.to_string().contains("lacks functions of this binary: opt_out"), "{not_ready}");
 }

@@ -296,7 +296,7 @@ async fn what_is_not_the_data_is_no_rows_fault() {
 async fn readyz_and_doctor_say_when_work_is_due_and_nothing_can_be_claimed() {
     let app = without_rate_limits(ECHO).await;
     let storage = Storage::open(&app.database_url, 2, Arc::new(Notifier::default())).expect("a ledger");
-    health::check(&storage).await.expect("ready");
+    health::check(&storage, None).await.expect("ready");
     let claims = app.storage.notifier().claim_health();
     let long_ago = Instant::now().checked_sub(Duration::from_secs(40)).expect("a machine that runs for a while");
     claims.failed_at(JobKind::Turn, long_ago);

@@ -158,7 +158,7 @@ async fn a_pool_over_a_shared_server_connection_gives_none() {
     assert!(matches!(Unsuitable::of(&reason), Some(Unsuitable::Pooled)), "{reason}");
 
     let storage = Storage::open(&bouncer.url("textback"), 4, Arc::default()).expect("a ledger");
-    let not_ready = health::check(&storage).await.expect_err("readyz says so");
+    let not_ready = health::check(&storage, None).await.expect_err("readyz says so");
     assert!(matches!(not_ready, health::NotReady::Unsuitable(Unsuitable::Pooled)), "{not_ready}");
 }
 

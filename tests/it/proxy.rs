@@ -41,6 +41,8 @@ pub struct Proxy {
     cuts: Arc<watch::Sender<usize>>,
     /// Whether notifications of PostgreSQL are dropped, as by a pooler in transaction mode.
     drops_notifications: Arc<AtomicBool>,
+    /// The version that PostgreSQL seems to have on new connections.
+    version: Arc<Mutex<Option<String>>>,
     /// How many times all open connections were blocked, and whether new connections are blocked now.
     blocked: Arc<watch::Sender<(usize, bool)>>,
 }
@@ -54,6 +56,7 @@ impl Proxy {
             plan: Arc::default(),
             cuts: Arc::default(),
             drops_notifications: Arc::default(),
+            version: Arc::default(),
             blocked: Arc::default(),
         };
         let serving = proxy.clone();
@@ -97,6 +100,22 @@ impl Proxy {
     /// Drops notifications of PostgreSQL (messages of type A) from now on.
     pub fn drop_notifications(&self) {
         self.drops_notifications.store(true, Ordering::Relaxed);
+    }
+
+    /// Makes PostgreSQL seem to have another version on new connections.
+    pub fn pretend_version(&self, version: &str) {
+        *self.version.lock().expect("sound") = Some(version.to_owned());
+    }
+
+    /// What the server sent, with the version that it seems to have. It is a message of type S with a name and a value.
+    fn with_version(&self, part: &[u8]) -> Option<Vec<u8>> {
+        let version = self.version.lock().expect("sound").clone()?;
+        let name = b"server_version\0";
+        let at = part.windows(name.len()).position(|window| window == name)?;
+        let value = at + name.len();
+        let end = value + part.get(value..)?.iter().position(|byte| *byte == 0)?;
+        let length = u32::try_from(4 + name.len() + version.len() + 1).ok()?.to_be_bytes();
+        Some([part.get(..at - 4)?, &length, name, version.as_bytes(), part.get(end..)?].concat())
     }
 
     /// Forwards new connections again.
@@ -151,7 +170,8 @@ impl Proxy {
                     if self.drops_notifications.load(Ordering::Relaxed) && part.first() == Some(&b'A') {
                         continue;
                     }
-                    if client.write_all(part).await.is_err() {
+                    let changed = self.with_version(part);
+                    if client.write_all(changed.as_deref().unwrap_or(part)).await.is_err() {
                         break false;
                     }
                 }

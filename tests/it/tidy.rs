@@ -33,7 +33,11 @@ pub fn files(folder: &str, ending: &str) -> Vec<(String, String)> {
 /// messages, whose turns run in the same process.
 const LAYERS: [(&str, &[&str], &[&str]); 11] = [
     ("domain", &["domain"], &["apalis", "reqwest", "starlark", "maud", "tokio"]),
-    ("storage", &["domain", "failpoint", "secret", "storage"], &["poem", "apalis", "reqwest", "starlark", "maud"]),
+    (
+        "storage",
+        &["domain", "failpoint", "repeating", "secret", "storage"],
+        &["poem", "apalis", "reqwest", "starlark", "maud"],
+    ),
     ("outbound_http", &["outbound_http", "secret"], &["poem", "apalis", "sqlx", "starlark", "maud"]),
     ("carriers", &["carriers", "domain"], &["poem", "apalis", "sqlx", "starlark", "maud"]),
     (
@@ -45,7 +49,19 @@ const LAYERS: [(&str, &[&str], &[&str]); 11] = [
     ("numbers", &["carriers", "domain", "failpoint", "numbers", "storage"], &["poem", "apalis", "starlark", "maud"]),
     (
         "jobs",
-        &["agents", "carriers", "channels", "config", "domain", "failpoint", "jobs", "numbers", "secret", "storage"],
+        &[
+            "agents",
+            "carriers",
+            "channels",
+            "config",
+            "domain",
+            "failpoint",
+            "jobs",
+            "numbers",
+            "repeating",
+            "secret",
+            "storage",
+        ],
         &["poem", "reqwest", "starlark", "maud"],
     ),
     ("http/console", &["domain", "http", "secret", "storage"], &["apalis", "reqwest", "starlark"]),
@@ -60,6 +76,7 @@ const LAYERS: [(&str, &[&str], &[&str]); 11] = [
             "jobs",
             "numbers",
             "outbound_http",
+            "repeating",
             "secret",
             "storage",
             "telemetry",

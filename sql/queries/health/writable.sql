@@ -1,6 +1,5 @@
 -- Fails (55P03) when another session holds a table that every inbound message needs for longer than a second. Takes the
--- same locks as ingest, which are released with the statement. A role that may not lock (42501) skips the check and does
--- not wait.
+-- same locks as ingest, which are released with the statement. A role that may not write fails at once (42501).
 --
 -- Read by each message:    project (rate limits), carrier_account (webhook key), number (recipient), agent and
 --                          agent_version (inactivity and debounce of the session), consent (opt-outs)
@@ -15,6 +14,4 @@ begin
     perform set_config('lock_timeout', '1s', true);
     lock table project, carrier_account, number, agent, agent_version, consent in access share mode;
     lock table message, session, turn, inactivity in row exclusive mode;
-exception
-    when insufficient_privilege then null;
 end $$

@@ -65,26 +65,15 @@ pub(super) async fn check_carrier(
 
 /// Checks whether the keys decrypt the stored secrets, and whether an old key is still needed.
 async fn check_keys(storage: &Storage, keys: &SecretKeys, findings: &mut Findings) -> Result<(), sqlx::Error> {
-    let (mut waiting, mut unreadable) = (0, 0);
-    let counts = key_rotation::count(&mut *storage.connection().await?).await?;
-    for encrypted in counts {
-        if !keys.decrypts(&encrypted.key_id) {
-            unreadable += encrypted.rows;
-            let found = format!(
-                "{} stored secrets were encrypted with key {}, which is not given",
-                encrypted.rows, encrypted.key_id
-            );
-            findings.bad(
-                "secret key",
-                &found,
-                "add that key to TEXTBACK_SECRET_KEY after a comma, or give the secrets again",
-            );
-        } else if encrypted.key_id != keys.id() {
-            waiting += encrypted.rows;
-        }
+    let mut connection = storage.connection().await?;
+    if let Some(unreadable) = key_rotation::unreadable(&mut connection, keys).await? {
+        let repair = "give processes and this command the key of that data";
+        findings.bad("secret key", &unreadable.to_string(), repair);
+        return Ok(());
     }
+    let counts = key_rotation::count(&mut connection).await?;
+    let waiting: i64 = counts.iter().filter(|count| count.key_id != keys.id()).map(|count| count.rows).sum();
     match (waiting, keys.others()) {
-        _ if unreadable > 0 => {}
         (0, 0) => {}
         (0, _) => findings.ok("secret key", &format!("key {} decrypts all secrets: the other keys can be taken out", keys.id())),
         (waiting, _) => findings.skipped(

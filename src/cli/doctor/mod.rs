@@ -8,20 +8,19 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
-use chrono::Utc;
 use clap::Args;
 use url::Url;
 
 use super::{Done, print};
-use crate::config::{CarrierSettings, DatabaseSettings};
+use crate::config::{CarrierSettings, DatabaseSettings, parse_base_url};
 use crate::storage::connection_settings::Unsuitable;
-use crate::storage::database;
+use crate::storage::health::NotReady;
 use crate::storage::notifier::Notifier;
-use crate::storage::{Storage, health};
+use crate::storage::{Storage, database, health, unreachable};
 use crate::telemetry::one_line;
 
-/// A larger difference between the clocks makes logs hard to read. Nothing else depends on the clock of this machine.
-const CLOCKS_APART_SECONDS: f64 = 2.0;
+/// The connections of one process that serves and one that works (`cli/serve.rs`).
+const FEWEST_CONNECTIONS: i32 = 20;
 
 /// The options of `textback doctor`.
 #[derive(Args)]
@@ -31,7 +30,7 @@ pub struct Options {
     #[command(flatten)]
     carrier: CarrierSettings,
     /// The URL of `textback serve` that Twilio calls
-    #[arg(long, env = "TEXTBACK_PUBLIC_URL")]
+    #[arg(long, env = "TEXTBACK_PUBLIC_URL", value_parser = parse_base_url)]
     public_url: Option<Url>,
 }
 
@@ -51,6 +50,18 @@ impl Findings {
         self.bad += 1;
         let found = one_line(found);
         let _ = print(&format!("BAD   {what:<12} {found}\n      {:<12} -> {repair}", ""));
+    }
+
+    /// Prints why no connection could be made.
+    fn no_connection(&mut self, storage: &Storage, error: &sqlx::Error) {
+        let unreachable = unreachable::explain(&storage.pool().connect_options(), error);
+        match (Unsuitable::of(error), unreachable) {
+            (Some(unsuitable), _) => self.bad("database", &unsuitable.to_string(), unsuitable.repair()),
+            (None, Some(unreachable)) => self.bad("database", &unreachable.found(), unreachable.repair),
+            (None, None) => {
+                self.bad("database", &unreachable::plain(error), "is the database running, and is DATABASE_URL right?");
+            }
+        }
     }
 
     /// Prints that a check could not run. The other checks go on.
@@ -94,31 +105,25 @@ pub async fn run(options: Options) -> Done {
 /// Checks the database. Returns whether the other checks can use it.
 async fn check_database(storage: &Storage, url: &str, findings: &mut Findings) -> bool {
     if let Err(error) = database::check_suits(url).await {
-        let repair = Unsuitable::of(&error).map_or("is DATABASE_URL right?", Unsuitable::repair);
-        findings.bad("database", &text_of(&error), repair);
+        findings.no_connection(storage, &error);
         findings.skipped("the rest", "can't be checked over such connections");
         return false;
     }
     let started = Instant::now();
-    let asking = async { health::clock(&mut *storage.connection().await?).await };
-    let (version, now) = match asking.await {
-        Ok(clock) => clock,
+    let asking = async { health::server(&mut *storage.connection().await?).await };
+    let server = match asking.await {
+        Ok(server) => server,
         Err(error) => {
             let error = database::reason(storage.pool(), error).await;
-            let is_denied = error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("42501"));
-            let repair = match Unsuitable::of(&error) {
-                Some(unsuitable) => unsuitable.repair(),
-                None if is_denied => "as the owner of the database: grant connect on database … to its role",
-                None => "is the database running, and is DATABASE_URL right?",
-            };
-            findings.bad("database", &text_of(&error), repair);
+            findings.no_connection(storage, &error);
             return false;
         }
     };
-    findings
-        .ok("database", &format!("PostgreSQL {version} answers in {:.1} ms", started.elapsed().as_secs_f64() * 1e3));
-    let apart = (Utc::now() - now).as_seconds_f64().abs();
-    if apart > CLOCKS_APART_SECONDS {
+    findings.ok(
+        "database",
+        &format!("PostgreSQL {} answers in {:.1} ms", server.version, started.elapsed().as_secs_f64() * 1e3),
+    );
+    if let Some(apart) = health::clocks_apart(server.now) {
         let found = format!("this machine's clock and the database's are {apart:.0} s apart");
         findings.bad(
             "clock",
@@ -126,7 +131,11 @@ async fn check_database(storage: &Storage, url: &str, findings: &mut Findings) -
             "synchronise both clocks (chrony, ntpd); rows use the database's clock, logs use this machine's",
         );
     } else {
-        findings.ok("clock", &format!("within {apart:.1} s of the database's"));
+        findings.ok("clock", "as the database's");
+    }
+    if server.connections < FEWEST_CONNECTIONS {
+        let found = format!("PostgreSQL has {} connections for textback and everything else", server.connections);
+        findings.bad("connections", &found, "raise max_connections: serve needs 8, work 12, serve --with-workers 20");
     }
     if !check_rights(storage, findings).await {
         return false;
@@ -136,27 +145,40 @@ async fn check_database(storage: &Storage, url: &str, findings: &mut Findings) -
 
 /// Checks what `/readyz` of a process reports. Returns whether the other checks can use the schema.
 async fn check_readiness(storage: &Storage, findings: &mut Findings) -> bool {
-    let Err(error) = health::check(storage).await else {
-        findings.ok("schema", "is the schema of this binary");
-        return true;
-    };
-    let (what, repair, goes_on) = match &error {
-        health::NotReady::ReadOnly => ("database", "set DATABASE_URL to the primary server", true),
-        health::NotReady::Blocked(_) => ("tables", health::END_THE_HOLDER, true),
-        health::NotReady::NotClaimable { .. } => ("work", "the log of that process says why", true),
-        health::NotReady::Unsuitable(unsuitable) => ("database", unsuitable.repair(), false),
-        health::NotReady::Database(_) => ("database", "is the database running, and is DATABASE_URL right?", false),
-        health::NotReady::Rights { .. } | health::NotReady::Schema { .. } | health::NotReady::Functions { .. } => {
-            ("schema", "run: textback migrate", false)
+    // The keys are checked by themselves, with those of an earlier rotation.
+    let not_ready = match health::check(storage, None).await {
+        Ok(ready) => {
+            match ready.note() {
+                None => findings.ok("schema", "is the schema of this binary"),
+                Some(note) => findings.skipped("schema", &note),
+            }
+            return true;
         }
+        Err(not_ready) => not_ready,
     };
-    findings.bad(what, &error.to_string(), repair);
+    let found = not_ready.to_string();
+    let (what, repair, goes_on) = match &not_ready {
+        NotReady::Unreachable(unreachable) => {
+            findings.bad("database", &unreachable.found(), unreachable.repair);
+            return false;
+        }
+        NotReady::ReadOnly | NotReady::Standby => ("database", "let DATABASE_URL lead to a database that writes", true),
+        NotReady::Blocked(_) => ("tables", health::END_THE_HOLDER, true),
+        NotReady::NotClaimable { .. } => ("work", "the log of that process says why", true),
+        NotReady::Unsuitable(unsuitable) => ("database", unsuitable.repair(), false),
+        NotReady::Database(_) => ("database", "is the database running, and is DATABASE_URL right?", false),
+        NotReady::SecretKey(_) => ("secret key", "give the key of that data in TEXTBACK_SECRET_KEY", true),
+        NotReady::Rights { .. } => ("rights", "as the owner of the schema: textback migrate --grant-to ROLE", false),
+        NotReady::ChangedMigration(_) => ("schema", "run the textback that migrated this database", false),
+        NotReady::Schema { .. } | NotReady::Functions { .. } => ("schema", "run: textback migrate", false),
+    };
+    findings.bad(what, &found, repair);
     goes_on
 }
 
 /// The text of an error.
 fn text_of(error: &sqlx::Error) -> String {
-    Unsuitable::of(error).map_or_else(|| error.to_string(), ToString::to_string)
+    unreachable::plain(error)
 }
 
 /// Checks whether the role has the rights that textback needs. Without them, no other check can run.

@@ -8,9 +8,14 @@ use uuid::Uuid;
 
 use crate::jobs::runtime::job::Job;
 use crate::jobs::runtime::search::{Conclusion, Search, Step};
+use crate::repeating::Repeating;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
 use crate::storage::set_aside;
+
+/// Searches for a row, and searches that blamed none. While no row can be claimed, there is one a second.
+static SEARCHED: Repeating = Repeating::new();
+static NOBODY: Repeating = Repeating::new();
 
 /// The search state of one kind of job whose claims fail because of some rows.
 #[derive(Default)]
@@ -90,7 +95,9 @@ impl Narrowing {
         let Some(group) = group else {
             let message = error.to_string();
             self.search().want(error, Instant::now()).map_or(Ok(()), Err)?;
-            tracing::warn!(error = message, kind = %J::KIND, "some row may make the claim fail; it is looked for");
+            if let Some(times) = SEARCHED.observe(J::KIND.as_str(), &message) {
+                tracing::warn!(error = message, times, kind = %J::KIND, "some row may make the claim fail; it is looked for");
+            }
             return Ok((Vec::new(), true));
         };
         self.search().failed(group, fault, error, Instant::now());
@@ -104,10 +111,13 @@ impl Narrowing {
             Conclusion::GoesOn => return Ok(true),
             Conclusion::Rests => return Ok(false),
             Conclusion::Nobody(error) => {
-                tracing::error!(
-                    kind = %J::KIND,
-                    "no row that is due can be claimed, so it may be no row's fault; none is set aside"
-                );
+                if let Some(times) = NOBODY.observe(J::KIND.as_str(), &error.to_string()) {
+                    tracing::error!(
+                        kind = %J::KIND,
+                        times,
+                        "no row that is due can be claimed, so it may be no row's fault; none is set aside"
+                    );
+                }
                 return Err(error);
             }
             Conclusion::Blamed(blamed) => blamed,

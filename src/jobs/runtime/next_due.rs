@@ -3,6 +3,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::repeating::Repeating;
+
+/// Each claim reads it.
+static NOT_READ: Repeating = Repeating::new();
+
 /// The time until the next job is due, in milliseconds.
 pub(crate) struct NextDue(AtomicU64);
 
@@ -19,7 +24,11 @@ impl NextDue {
     pub(crate) fn record(&self, seconds: Result<Option<f64>, sqlx::Error>) {
         match seconds {
             Ok(seconds) => self.set(seconds),
-            Err(error) => tracing::warn!(%error, "it could not be read when the next job is due"),
+            Err(error) => {
+                if let Some(times) = NOT_READ.observe("", &error.to_string()) {
+                    tracing::warn!(%error, times, "it could not be read when the next job is due");
+                }
+            }
         }
     }
 

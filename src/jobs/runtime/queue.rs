@@ -27,8 +27,9 @@ use uuid::Uuid;
 use crate::jobs::runtime::job::{Job, with_circuits};
 use crate::jobs::runtime::local_queue::{Leased, LocalQueue};
 use crate::jobs::runtime::narrowing::Narrowing;
+use crate::repeating::Repeating;
 use crate::storage::claim_limits::{ClaimLimits, Quotas};
-use crate::storage::database;
+use crate::storage::{database, unreachable};
 
 /// How long running deliveries may go on after the signal to stop. A call to the carrier ends by itself within 15 seconds.
 /// Turns end earlier, because another worker can run them again.
@@ -44,6 +45,12 @@ const BATCH_WAIT: Duration = Duration::from_millis(10);
 
 /// The pause after a claim that failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// Claims that fail, by the kind of job. Each kind claims once a second, while the cause may last for hours.
+static NOT_CLAIMED: Repeating = Repeating::new();
+
+/// Workers that end, by the kind of job. One that ends at its start is started again at once.
+static ENDED: Repeating = Repeating::new();
 
 /// Why workers ended before they were told to stop.
 pub type RuntimeError = MonitorError;
@@ -62,7 +69,9 @@ impl Runtime {
         let monitor = Monitor::new()
             // Without its worker, the process would run on and leave the jobs of a kind undone.
             .should_restart(|worker, error| {
-                tracing::error!(worker = worker.name(), %error, "a worker ended; it is started again");
+                if let Some(times) = ENDED.observe("", &error.to_string()) {
+                    tracing::error!(worker = worker.name(), %error, times, "a worker ended; it is started again");
+                }
                 true
             })
             .shutdown_timeout(GRACE);
@@ -191,9 +200,14 @@ impl<J: Job> Claimer<J> {
     async fn run(self, closing: CancellationToken) {
         while !closing.is_cancelled() {
             match self.claim().await {
-                Ok(batch) => closing.run_until_cancelled(self.wait(batch)).await,
+                Ok(batch) => {
+                    if NOT_CLAIMED.ended(J::KIND.as_str()) {
+                        tracing::info!(kind = %J::KIND, "jobs can be claimed again");
+                    }
+                    closing.run_until_cancelled(self.wait(batch)).await
+                }
                 Err(error) => {
-                    tracing::warn!(%error, kind = %J::KIND, "no job can be claimed; the worker tries again in a second");
+                    self.log_failure(error).await;
                     // Without listening to notifications: there may be many in a second.
                     closing.run_until_cancelled(tokio::time::sleep(AFTER_FAILURE)).await
                 }
@@ -206,6 +220,14 @@ impl<J: Job> Claimer<J> {
         if let Err(error) = database::with_timeout(self.queue.job().give_back(claims)).await {
             tracing::warn!(%error, kind = %J::KIND, "claims could not be given back; their leases will end");
         }
+    }
+
+    /// Logs that no job can be claimed, with its cause: of a lost database a pool knows only that it timed out.
+    async fn log_failure(&self, error: sqlx::Error) {
+        let Some(times) = NOT_CLAIMED.observe(J::KIND.as_str(), &error.to_string()) else { return };
+        let pool = self.queue.job().storage().pool();
+        let error = unreachable::text(&pool.connect_options(), &database::reason(pool, error).await);
+        tracing::warn!(error, times, kind = %J::KIND, "no job can be claimed; the worker tries again each second");
     }
 
     /// Claims jobs for the free slots and adds them to the queue.
