@@ -2,7 +2,8 @@
 -- (domain/ingest.rs). No row: the message's endpoint is not attached.
 --
 -- has_project_limit: whether the project limits its inbound messages (count_inbound). help_answer: what decides about the
--- project's answer to HELP, if the message is to get it. agent_id to warn_after_seconds: those of the session, or of the
+-- project's answer to HELP, if the message is to get it, or may be a word of the project for HELP. own_words: the keywords of
+-- the project, if it has some and the message may be one. agent_id to warn_after_seconds: those of the session, or of the
 -- session that would be opened. state: only where the caller has a permit for a turn of the session's agent, because
 -- printing it is the most expensive part of a row.
 create or replace function load_inbound(messages inbound_message[])
@@ -12,6 +13,7 @@ returns table (
     previous_session_id uuid, paused_until timestamptz, agent_id uuid, agent_version integer, debounce_seconds integer,
     reads_history boolean, warn_after_seconds integer, per_minute integer, repeats_in_five_minutes integer, alike integer,
     in_last_minute integer, passed_in_last_minute integer, has_project_limit boolean, help_answer jsonb,
+    own_words jsonb,
     origin text, begun_by_agent boolean, started boolean, state jsonb, language text, handled_seq bigint
 ) language plpgsql
 -- One plan a connection. Plans for given values would be made five times before, 10 ms each, and are no better.
@@ -33,7 +35,10 @@ begin
            agent.id, running.version, running.debounce_seconds, running.reads_history, current.warn_after_seconds,
            project.texts_per_contact_per_minute, project.repeats_in_five_minutes, recent.alike, recent.in_last_minute,
            recent.passed_in_last_minute, project.texts_per_project_per_minute > 0,
-           case when m.asks_for_help then load_help_answer(m.project_id, endpoint.id, session.id) end,
+           case when m.asks_for_help or m.may_be_own_word and project.help_words <> '{}'
+                then load_help_answer(m.project_id, endpoint.id, session.id) end,
+           case when m.may_be_own_word and project.has_own_words
+                then jsonb_build_object('opt_out', project.opt_out_words, 'opt_in', project.opt_in_words, 'help', project.help_words) end,
            session.origin::text, session.begun_by_turn is not null, session.started_at is not null,
            case when m.agent_id = session.agent_id then session.state::jsonb end, session.language, session.handled_seq
       from unnest(messages) with ordinality m
