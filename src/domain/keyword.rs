@@ -471,7 +471,7 @@ mod tests {
         #[test]
         fn a_word_is_compared_as_itself(text in ".{0,40}") {
             if let Reading::MayBeOwnWord(word) = read(&text) {
-                prop_assert_eq!(read(&word), Reading::MayBeOwnWord(word.clone()));
+                prop_assert_eq!(read(&word), Reading::MayBeOwnWord(word));
             }
         }
 

@@ -142,15 +142,15 @@ pub fn cut(text: String, most_segments: usize) -> (String, usize) {
     if within == text.len() && segments(&text) <= most_segments {
         return (text, 0);
     }
-    let beginning = &text[..within];
+    let head = &text[..within];
     // More characters never cost fewer segments.
     let last_that_fits = |ends: Vec<usize>| {
         let fitting = ends.partition_point(|end| segments(&format!("{}...", &text[..*end])) <= most_segments);
         ends.get(fitting.saturating_sub(1)).copied().unwrap_or(0)
     };
-    let end = match last_that_fits(characters::cluster_starts(beginning).collect()) {
+    let end = match last_that_fits(characters::cluster_starts(head).collect()) {
         // The first cluster alone is too long.
-        0 => last_that_fits(beginning.char_indices().map(|(at, _)| at).collect()),
+        0 => last_that_fits(head.char_indices().map(|(at, _)| at).collect()),
         end => end,
     };
     let prefix = &text[..end];

@@ -101,12 +101,8 @@ def reply(conv, text):
     app.ok(Method::POST, "/v1/messages", Some(later)).await;
     app.sql("update scheduled_message set due_at = now()").await;
     app.run_jobs().await;
-    app.sql("update session set last_message_at = now() - interval '2 minutes'").await;
-    app.sql("update inactivity set due_at = now()").await;
-    app.run_jobs().await;
-    app.sql("update delivery set accepted_at = now() - interval '2 minutes' where accepted_at is not null").await;
-    app.sql("update inactivity set due_at = now()").await;
-    app.run_jobs().await;
+    app.pass(60).await;
+    app.pass(60).await;
     let mut received = app.simulator.received(ADA, NUMBER);
     received.sort();
     let mut expected = [

@@ -12,8 +12,7 @@ returns table (
     consent_at timestamptz, session_id uuid, session_status text, engaged boolean, has_turn boolean, session_warn_after_seconds integer,
     previous_session_id uuid, paused_until timestamptz, agent_id uuid, agent_version integer, debounce_seconds integer,
     reads_history boolean, warn_after_seconds integer, per_minute integer, repeats_in_five_minutes integer, alike integer,
-    in_last_minute integer, passed_in_last_minute integer, has_project_limit boolean, help_answer jsonb,
-    own_words jsonb,
+    in_last_minute integer, passed_in_last_minute integer, has_project_limit boolean, help_answer jsonb, own_words jsonb,
     origin text, begun_by_agent boolean, started boolean, state jsonb, language text, handled_seq bigint
 ) language plpgsql
 -- One plan a connection. Plans for given values would be made five times before, 10 ms each, and are no better.
@@ -35,8 +34,7 @@ begin
            agent.id, running.version, running.debounce_seconds, running.reads_history, current.warn_after_seconds,
            project.texts_per_contact_per_minute, project.repeats_in_five_minutes, recent.alike, recent.in_last_minute,
            recent.passed_in_last_minute, project.texts_per_project_per_minute > 0,
-           case when m.asks_for_help or m.may_be_own_word and project.help_words <> '{}'
-                then load_help_answer(m.project_id, endpoint.id, session.id) end,
+           case when m.asks_for_help or m.may_be_own_word and project.help_words <> '{}' then load_help_answer(m.project_id, endpoint.id, session.id) end,
            case when m.may_be_own_word and project.has_own_words
                 then jsonb_build_object('opt_out', project.opt_out_words, 'opt_in', project.opt_in_words, 'help', project.help_words) end,
            session.origin::text, session.begun_by_turn is not null, session.started_at is not null,

@@ -61,7 +61,7 @@ pub(super) fn read(bytes: &[u8], charset: Option<&str>, conversation: Conversati
         },
         state: match state {
             None | Some(Value::Null) => conversation.state,
-            Some(Value::Object(state)) => storable(state)?,
+            Some(Value::Object(state)) => checked_state(state)?,
             Some(other) => return Err(wrong_type("state", &other, "an object or null")),
         },
         language: conversation.language,
@@ -84,7 +84,7 @@ fn read_messages(messages: Vec<Value>) -> Result<Vec<String>, String> {
     messages.into_iter().enumerate().map(text).collect()
 }
 
-fn storable(mut state: Map<String, Value>) -> Result<Map<String, Value>, String> {
+fn checked_state(mut state: Map<String, Value>) -> Result<Map<String, Value>, String> {
     bounds::object(&mut state, bounds::STATE_BYTES)
         .map_err(|what| format!("answered with a state that can't be stored: {what}"))?;
     Ok(state)
