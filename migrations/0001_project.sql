@@ -35,6 +35,13 @@ create table project (
         constraint allowed_countries_are_iso_3166 check (array_to_string(allowed_countries, ' ', '?') ~ '^([A-Z]{2}|001)( ([A-Z]{2}|001))*$'),
     -- The answer to HELP. If it is null, we send none; the carrier has an answer of its own.
     help_message   text constraint help_message_fits_a_text check (length(btrim(help_message)) between 1 and 1600 and length(help_message) <= 1600),
+    -- Keywords of the project besides those of carriers, as they are compared (domain/keyword.rs).
+    opt_out_words  text[]  not null default '{}' constraint opt_out_words_are_at_most_20 check (cardinality(opt_out_words) <= 20),
+    opt_in_words   text[]  not null default '{}' constraint opt_in_words_are_at_most_20 check (cardinality(opt_in_words) <= 20),
+    help_words     text[]  not null default '{}' constraint help_words_are_at_most_20 check (cardinality(help_words) <= 20),
+    has_own_words  boolean not null generated always as (opt_out_words <> '{}' or opt_in_words <> '{}' or help_words <> '{}') stored,
+    constraint a_keyword_of_a_project_has_one_meaning
+        check (not (opt_out_words && opt_in_words or opt_out_words && help_words or opt_in_words && help_words)),
     -- The number (E.164) that sends when a request names none.
     default_number text,
     -- Quiet hours, by the local time of the contact. No warning and no scheduled message is sent in them. They may span

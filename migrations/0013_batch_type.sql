@@ -4,7 +4,7 @@
 
 -- An inbound message as load_inbound needs it. ordinal: its position in the batch, from 0. endpoint_id: null for the
 -- number "to". said: the body, or null if the message can't be a repetition, such as one with attachments. agent_id: the
--- caller has a permit for a turn of this agent.
+-- caller has a permit for a turn of this agent. may_be_own_word: the text is short enough for a keyword of its project.
 create type inbound_message as (
     ordinal       integer,
     project_id    uuid,
@@ -16,6 +16,7 @@ create type inbound_message as (
     client_id     text,
     said          text,
     asks_for_help boolean,
+    may_be_own_word boolean,
     agent_id      uuid
 );
 
@@ -63,7 +64,7 @@ create type settled_turn as (
 
 -- A message that is planned, and how its delivery is stored. status: null if it has no delivery. is_held: the message waits
 -- for the registration of its number. lease_token: the delivery is claimed under this token for lease_seconds. truncated:
--- how many characters of its turn were cut. inactivity_seconds: of a warning, the inactivity before it.
+-- how many characters of it, or of its turn, were cut. inactivity_seconds: of a warning, the inactivity before it.
 create type planned_message as (
     id                 uuid,
     project_id         uuid,

@@ -19,10 +19,12 @@ use uuid::Uuid;
 
 use crate::domain::agent::AgentSpec;
 use crate::domain::bounds;
+use crate::domain::characters::is_blank;
 use http::HttpAgent;
 use script::ScriptAgent;
 
-/// The most texts that one run may answer with. The agent's version limits how many of them are sent (`max_messages_per_turn`).
+/// The most texts of one run that are kept; the rest is cut. The agent's version limits how many of them are sent
+/// (`max_messages_per_turn`), which are 50 at most.
 const MOST_TEXTS: usize = 50;
 
 /// The most texts that one run may send outside its answer.
@@ -136,8 +138,11 @@ pub struct UserMessage {
 /// The answer of an agent.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
-    /// The texts to send, in order.
+    /// The texts to send, in order. None of them is blank.
     pub texts: Vec<String>,
+    /// How many characters of further texts were cut, because the run had too many.
+    #[serde(default)]
+    pub cut: usize,
     /// Whether the session ends with this answer.
     pub hangup: bool,
     /// The new state.
@@ -155,6 +160,14 @@ impl Answer {
     pub fn silent(conversation: Conversation) -> Self {
         Self { state: conversation.state, language: conversation.language, ..Self::default() }
     }
+}
+
+/// The first `most` texts that are not blank, and how many characters the others have.
+fn at_most(texts: Vec<String>, most: usize) -> (Vec<String>, usize) {
+    let mut kept: Vec<String> = texts.into_iter().filter(|text| !is_blank(text)).collect();
+    let cut = kept.iter().skip(most).map(|text| text.chars().count()).sum();
+    kept.truncate(most);
+    (kept, cut)
 }
 
 /// A message outside the answer.

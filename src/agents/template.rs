@@ -6,6 +6,7 @@
 use minijinja::{Environment, UndefinedBehavior};
 use serde_json::{Map, Value};
 
+use crate::domain::characters::is_blank;
 use crate::domain::segments;
 
 /// The most steps of one rendering: far more than a template of 500 characters needs.
@@ -29,7 +30,7 @@ pub fn fill(body: &str, variables: &Map<String, Value>) -> Result<String, String
     let environment = environment();
     let filled = environment.render_str(body, of_fields(variables)).map_err(|error| readable(&error))?;
     match segments::units(&filled) {
-        _ if segments::is_blank(&filled) => Err("the rendered text is empty".to_owned()),
+        _ if is_blank(&filled) => Err("the rendered text is empty".to_owned()),
         units if units > segments::MOST_UNITS => Err(format!(
             "the rendered text is {units} characters long (an emoji counts as two); the limit is {}",
             segments::MOST_UNITS

@@ -6,8 +6,8 @@ pub mod sms;
 use std::sync::Arc;
 
 use crate::domain::agent::AgentSettings;
-use crate::domain::channel::{Capabilities, ChannelFacts};
-use crate::domain::consent::Keyword;
+use crate::domain::channel::{Capabilities, ChannelFacts, OutboundText};
+use crate::domain::keyword::Reading;
 use crate::domain::session::Channel as Kind;
 
 pub use sms::inbound_of_carrier;
@@ -20,8 +20,8 @@ pub trait Channel: Send + Sync {
     /// What it can do.
     fn capabilities(&self) -> Capabilities;
 
-    /// The consent keyword that a contact's text is, if the channel has such keywords.
-    fn keyword(&self, body: &str) -> Option<Keyword>;
+    /// What a contact's text is. Only a channel with consent keywords finds some.
+    fn read(&self, body: &str) -> Reading;
 
     /// Makes messages of a text that an agent says, by the settings of its version, at most `most`.
     fn prepare(&self, settings: &AgentSettings, text: String, most: usize) -> Prepared;
@@ -35,7 +35,9 @@ pub trait Channel: Send + Sync {
 /// A text of an agent, as its channel takes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prepared {
-    pub messages: Vec<String>,
+    pub messages: Vec<OutboundText<'static>>,
+    /// How many characters were cut because the text costs too much.
+    pub shortened: usize,
     /// How many characters no message has room for.
     pub cut: usize,
 }

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::{Done, explained, print, refuse_unsuitable};
 use crate::config::DatabaseSettings;
+use crate::domain::characters::is_blank;
 use crate::storage::notifier::Notifier;
 use crate::storage::{self, Storage, health, project, refused_by, unreachable};
 
@@ -26,6 +27,9 @@ pub enum Command {
 /// Runs `textback project`.
 pub async fn run(command: Command) -> Done {
     let Command::Create { database, name } = command;
+    if is_blank(&name) {
+        return Err("nothing in the project's name is visible; give it a name".into());
+    }
     refuse_unsuitable(database.required()?).await?;
     let storage = Storage::open(database.required()?, 1, Arc::new(Notifier::default()))?;
     let creating = async {

@@ -3,8 +3,9 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::consent::{self, Keyword};
+use super::consent;
 use super::inactivity;
+use super::keyword::{Keyword, KeywordMatch, KnownBy};
 use super::message::{MessageKind, RejectReason, SkipReason};
 use super::rate_limit::{self, ContactLimits, RecentMessages};
 use super::session::SessionStatus;
@@ -16,7 +17,7 @@ pub struct Inbound {
     /// Why it fits no session, if its channel knows that already.
     pub reject_reason: Option<RejectReason>,
     /// The consent keyword that it is.
-    pub keyword: Option<Keyword>,
+    pub keyword: Option<KeywordMatch>,
     /// When it was sent, if that is long ago: a message that backfill found.
     pub sent_at: Option<DateTime<Utc>>,
     /// The agent of which this process may run a turn at once.
@@ -157,7 +158,7 @@ pub enum KeywordEffect {
     OptOut,
     OptIn,
     SendHelp,
-    /// Nothing: it came late, or HELP has no answer.
+    /// Nothing: it came late, or HELP was answered by the carrier alone.
     Nothing,
 }
 
@@ -171,7 +172,7 @@ pub fn decide(inbound: &Inbound, facts: Option<&Facts>) -> Decision {
     if let Some((message_id, session_id)) = facts.stored {
         return Decision::Duplicate { message_id, session_id };
     }
-    let (kind, effect) = match keyword(inbound.keyword, facts.opted_out) {
+    let (kind, effect) = match keyword(inbound.keyword, facts) {
         Some(keyword) => (MessageKind::Keyword, Effect::Obey(obey(keyword, inbound.sent_at, facts))),
         None => match skip_reason(facts) {
             Some(reason) => (MessageKind::Text, Effect::Skip(reason)),
@@ -205,23 +206,31 @@ fn withdraws(facts: &Facts, effect: &Effect) -> &'static [MessageKind] {
     }
 }
 
-/// YES restores messages for a contact who opted out. From any other contact it is an ordinary answer.
-fn keyword(keyword: Option<Keyword>, opted_out: bool) -> Option<Keyword> {
-    match keyword {
-        Some(Keyword::Yes) => opted_out.then_some(Keyword::Start),
-        keyword => keyword,
+/// The keyword that a message is in its session. YES restores messages for a contact who opted out. From any other contact
+/// it is an ordinary answer. A form of HELP that only we know, and for which the project has no answer, goes to the agent:
+/// otherwise nobody would answer it.
+fn keyword(found: Option<KeywordMatch>, facts: &Facts) -> Option<KeywordMatch> {
+    let found = found?;
+    match (found.keyword, found.known_by) {
+        (Keyword::Yes, _) => facts.opted_out.then_some(KeywordMatch { keyword: Keyword::Start, ..found }),
+        (Keyword::Help, KnownBy::Us) => facts.may_answer_help.then_some(found),
+        (Keyword::Help, KnownBy::CarrierReport | KnownBy::CarrierDefault) | (Keyword::Stop | Keyword::Start, _) => {
+            Some(found)
+        }
     }
 }
 
 /// A keyword that backfill found says nothing about what the contact said after it.
-fn obey(keyword: Keyword, sent_at: Option<DateTime<Utc>>, facts: &Facts) -> KeywordEffect {
+fn obey(found: KeywordMatch, sent_at: Option<DateTime<Utc>>, facts: &Facts) -> KeywordEffect {
     let is_outdated =
         sent_at.zip(facts.consent_at).is_some_and(|(sent_at, consent_at)| consent::is_outdated(sent_at, consent_at));
-    match keyword {
-        Keyword::Stop if !is_outdated => KeywordEffect::OptOut,
-        Keyword::Start | Keyword::Yes if !is_outdated => KeywordEffect::OptIn,
-        Keyword::Help if facts.may_answer_help => KeywordEffect::SendHelp,
-        Keyword::Stop | Keyword::Start | Keyword::Yes | Keyword::Help => KeywordEffect::Nothing,
+    match (found.keyword, found.known_by) {
+        (Keyword::Stop, _) if !is_outdated => KeywordEffect::OptOut,
+        (Keyword::Start | Keyword::Yes, _) if !is_outdated => KeywordEffect::OptIn,
+        // The carrier says that it has answered it.
+        (Keyword::Help, KnownBy::CarrierReport) => KeywordEffect::Nothing,
+        (Keyword::Help, KnownBy::CarrierDefault | KnownBy::Us) if facts.may_answer_help => KeywordEffect::SendHelp,
+        (Keyword::Stop | Keyword::Start | Keyword::Yes | Keyword::Help, _) => KeywordEffect::Nothing,
     }
 }
 
@@ -290,6 +299,10 @@ mod tests {
         }
     }
 
+    fn by_default(keyword: Keyword) -> KeywordMatch {
+        KeywordMatch { keyword, known_by: KnownBy::CarrierDefault }
+    }
+
     fn stored(session: Target, kind: MessageKind, effect: Effect) -> Store {
         Store { session, kind, effect, withdraws: &[], paused_until: None }
     }
@@ -324,12 +337,35 @@ mod tests {
             (Keyword::Help, &facts(), KeywordEffect::SendHelp),
             (Keyword::Help, &helped, KeywordEffect::Nothing),
         ] {
-            let inbound = Inbound { keyword: Some(keyword), ..Inbound::default() };
+            let inbound = Inbound { keyword: Some(by_default(keyword)), ..Inbound::default() };
             let expected = Decision::Store(stored(NEW, MessageKind::Keyword, Effect::Obey(effect)));
             assert_eq!(decide(&inbound, Some(facts)), expected, "{keyword:?} {facts:?}");
         }
-        let yes = Inbound { keyword: Some(Keyword::Yes), ..Inbound::default() };
+        let yes = Inbound { keyword: Some(by_default(Keyword::Yes)), ..Inbound::default() };
         assert!(matches!(decide(&yes, Some(&facts())), Decision::Store(Store { kind: MessageKind::Text, .. })));
+    }
+
+    #[test]
+    fn help_is_answered_once_by_the_carrier_by_us_or_by_the_agent() {
+        for (known_by, may_answer_help, kind, obeyed) in [
+            (KnownBy::CarrierReport, true, MessageKind::Keyword, Some(KeywordEffect::Nothing)),
+            (KnownBy::CarrierReport, false, MessageKind::Keyword, Some(KeywordEffect::Nothing)),
+            (KnownBy::CarrierDefault, true, MessageKind::Keyword, Some(KeywordEffect::SendHelp)),
+            (KnownBy::CarrierDefault, false, MessageKind::Keyword, Some(KeywordEffect::Nothing)),
+            (KnownBy::Us, true, MessageKind::Keyword, Some(KeywordEffect::SendHelp)),
+            (KnownBy::Us, false, MessageKind::Text, None),
+        ] {
+            let keyword = Some(KeywordMatch { keyword: Keyword::Help, known_by });
+            let facts = Facts { may_answer_help, ..facts() };
+            let Decision::Store(store) = decide(&Inbound { keyword, ..Inbound::default() }, Some(&facts)) else {
+                panic!("{known_by:?}")
+            };
+            let effect = match store.effect {
+                Effect::Obey(effect) => Some(effect),
+                Effect::Answer(_) | Effect::Skip(_) => None,
+            };
+            assert_eq!((store.kind, effect), (kind, obeyed), "{known_by:?} {may_answer_help}");
+        }
     }
 
     #[test]
@@ -344,7 +380,7 @@ mod tests {
             (Keyword::Start, &earlier, KeywordEffect::OptIn),
             (Keyword::Help, &later, KeywordEffect::SendHelp),
         ] {
-            let inbound = Inbound { keyword: Some(keyword), sent_at: Some(said), ..Inbound::default() };
+            let inbound = Inbound { keyword: Some(by_default(keyword)), sent_at: Some(said), ..Inbound::default() };
             let expected = Decision::Store(stored(NEW, MessageKind::Keyword, Effect::Obey(effect)));
             assert_eq!(decide(&inbound, Some(facts)), expected, "{keyword:?}");
         }

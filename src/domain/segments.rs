@@ -1,7 +1,9 @@
-//! Counts the SMS segments of a text, and shortens or splits a text that is too long.
+//! Counts the SMS segments of a text, and shortens or splits a text that is too long. A cut is never inside a grapheme
+//! cluster, unless that alone is too long.
 //!
 //! GSM-7 and its extension are those of 3GPP TS 23.038, 6.2.1.
 
+use super::characters::{self, is_blank};
 use super::words::words;
 
 /// The longest text that the carrier takes (<https://www.twilio.com/docs/api/errors/21617>), in UTF-16 code units: its
@@ -11,13 +13,6 @@ pub const MOST_UNITS: usize = 1600;
 /// The length of a text as the carrier counts it.
 pub fn units(text: &str) -> usize {
     text.encode_utf16().count()
-}
-
-/// Whether a text has only blanks and characters without width.
-pub fn is_blank(text: &str) -> bool {
-    text.chars().all(|letter| {
-        letter.is_whitespace() || matches!(letter, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}')
-    })
 }
 
 words! {
@@ -31,7 +26,7 @@ words! {
 }
 
 /// How many septets a character takes in GSM-7; `None` if GSM-7 lacks it.
-const fn septets(character: char) -> Option<usize> {
+pub(super) const fn septets(character: char) -> Option<usize> {
     match character {
         '\u{c}' | '^' | '{' | '}' | '\\' | '[' | ']' | '~' | '|' | '€' => Some(2),
         '\n' | '\r' | ' '..='Z' if character != '`' => Some(1),
@@ -51,20 +46,23 @@ pub fn encoding(text: &str) -> Encoding {
 /// How many segments a text costs: one of 160 septets or 70 code units, else as many of 153 or 67 as it takes. A
 /// character is never split between two.
 pub fn segments(text: &str) -> usize {
-    let (one, many, sizes): (usize, usize, Vec<usize>) = match encoding(text) {
-        Encoding::Gsm7 => (160, 153, text.chars().map(|character| septets(character).unwrap_or(1)).collect()),
-        Encoding::Ucs2 => (70, 67, text.chars().map(char::len_utf16).collect()),
-    };
-    if sizes.iter().sum::<usize>() <= one {
+    match encoding(text) {
+        Encoding::Gsm7 => count(160, 153, text.chars().map(|character| septets(character).unwrap_or(1))),
+        Encoding::Ucs2 => count(70, 67, text.chars().map(char::len_utf16)),
+    }
+}
+
+/// How many segments characters of these sizes fill: one of the size `one`, else as many of the size `many` as it takes.
+fn count(one: usize, many: usize, sizes: impl Iterator<Item = usize> + Clone) -> usize {
+    if sizes.clone().sum::<usize>() <= one {
         return 1;
     }
-    let (count, _) =
-        sizes.into_iter().fold(
-            (1, 0),
-            |(count, filled), size| {
-                if filled + size > many { (count + 1, size) } else { (count, filled + size) }
-            },
-        );
+    let (count, _) = sizes.fold(
+        (1, 0),
+        |(count, filled), size| {
+            if filled + size > many { (count + 1, size) } else { (count, filled + size) }
+        },
+    );
     count
 }
 
@@ -85,41 +83,8 @@ impl Segmentation {
     }
 }
 
-/// The plain characters for a typographic character.
-const fn plain_character(character: char) -> Option<&'static str> {
-    Some(match character {
-        '‘' | '’' | '‚' | '‛' | '′' | '´' | '`' | 'ʼ' => "'",
-        '“' | '”' | '„' | '‟' | '″' | '«' | '»' => "\"",
-        '‐' | '‑' | '‒' | '–' | '—' | '―' | '−' => "-",
-        '…' => "...",
-        '•' | '·' => "*",
-        '‹' => "<",
-        '›' => ">",
-        '⁄' => "/",
-        '\t' | '\u{a0}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}' => " ",
-        '\u{ad}' | '\u{200b}' | '\u{2060}' | '\u{feff}' => "",
-        _ => return None,
-    })
-}
-
-/// Replaces typographic characters by plain ones if that makes the text GSM-7. Otherwise the text stays as it is, because
-/// the replacement would save nothing.
-pub fn plain(text: String) -> String {
-    if encoding(&text) == Encoding::Gsm7 {
-        return text;
-    }
-    let mut plain = String::with_capacity(text.len());
-    for character in text.chars() {
-        match (septets(character), plain_character(character)) {
-            (None, Some(instead)) => plain.push_str(instead),
-            _ => plain.push(character),
-        }
-    }
-    if encoding(&plain) == Encoding::Gsm7 { plain } else { text }
-}
-
 /// Cuts a text into at most `most` parts that the carrier accepts, between words where possible. Returns the parts and
-/// the rest. Does not scan the rest, so a text of megabytes costs no more than its parts.
+/// the rest. Does not scan the rest, so a text of megabytes costs no more than its parts. What is blank is left out.
 pub fn parts(text: &str, most: usize) -> (Vec<String>, &str) {
     let mut parts = Vec::new();
     let mut rest = text;
@@ -130,59 +95,74 @@ pub fn parts(text: &str, most: usize) -> (Vec<String>, &str) {
         }
         let (part, after) = rest.split_at(end);
         // A word that ends exactly here needs no earlier cut.
-        let at = match after.chars().next() {
-            Some(next) if next.is_whitespace() => end,
-            _ => part.char_indices().rev().find(|(_, letter)| letter.is_whitespace()).map_or(end, |(at, _)| at),
+        let at = match characters::begins_with_space(after) {
+            true => end,
+            false => characters::last_space(part).filter(|at| !is_blank(&part[..*at])).unwrap_or(end),
         };
-        let (part, after) = rest.split_at(if rest[..at].trim().is_empty() { end } else { at });
-        parts.extend(filled(part.trim_end()));
-        rest = after.trim_start();
+        let (part, after) = rest.split_at(at);
+        parts.extend(filled(characters::trimmed_end(part)));
+        rest = characters::trimmed_start(after);
     }
     if parts.len() < most {
         parts.extend(filled(rest));
         rest = "";
     }
-    (parts, rest.trim_end())
+    (parts, if is_blank(rest) { "" } else { characters::trimmed_end(rest) })
 }
 
 fn filled(text: &str) -> Option<String> {
-    (!text.trim().is_empty()).then(|| text.to_owned())
+    (!is_blank(text)).then(|| text.to_owned())
 }
 
-/// The end of the longest prefix that has at most `most` UTF-16 code units.
+/// The end of the longest prefix of whole clusters that has at most `most` UTF-16 code units. A first cluster that is
+/// longer, such as a letter with a thousand accents, ends between two characters.
 fn end_of(text: &str, most: usize) -> usize {
+    // No character has more units than bytes.
+    if text.len() <= most {
+        return text.len();
+    }
     let mut units = 0;
     for (at, character) in text.char_indices() {
         units += character.len_utf16();
         if units > most {
-            return at;
+            return match characters::cluster_end(text, at) {
+                0 => at,
+                end => end,
+            };
         }
     }
     text.len()
 }
 
 /// Cuts a text after a word and appends three dots, so that it costs at most `most_segments`. A text that fits stays as
-/// it is.
-pub fn cut(text: String, most_segments: usize) -> String {
+/// it is. Returns how many characters were cut.
+pub fn cut(text: String, most_segments: usize) -> (String, usize) {
     // A segment has at most 160 characters, so characters beyond `most_segments` times 160 need no counting.
     let within = text.char_indices().nth(most_segments * 160 + 1).map_or(text.len(), |(at, _)| at);
     if within == text.len() && segments(&text) <= most_segments {
-        return text;
+        return (text, 0);
     }
-    let text = &text[..within];
-    let ends: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+    let head = &text[..within];
     // More characters never cost fewer segments.
-    let fitting = ends.partition_point(|end| segments(&format!("{}...", &text[..*end])) <= most_segments);
-    let end = ends.get(fitting.saturating_sub(1)).copied().unwrap_or(0);
+    let last_that_fits = |ends: Vec<usize>| {
+        let fitting = ends.partition_point(|end| segments(&format!("{}...", &text[..*end])) <= most_segments);
+        ends.get(fitting.saturating_sub(1)).copied().unwrap_or(0)
+    };
+    let end = match last_that_fits(characters::cluster_starts(head).collect()) {
+        // The first cluster alone is too long.
+        0 => last_that_fits(head.char_indices().map(|(at, _)| at).collect()),
+        end => end,
+    };
     let prefix = &text[..end];
-    let word_ends = prefix.char_indices().rev().find(|(_, letter)| letter.is_whitespace()).map(|(at, _)| at);
-    let prefix = word_ends.map(|at| text[..at].trim_end()).filter(|kept| !kept.is_empty()).unwrap_or(prefix);
-    format!("{prefix}...")
+    let words = characters::last_space(prefix).map(|at| characters::trimmed_end(&text[..at]));
+    let kept = words.filter(|words| !is_blank(words)).unwrap_or(prefix);
+    (format!("{kept}..."), text[kept.len()..].chars().count())
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use unicode_segmentation::UnicodeSegmentation;
 
     use super::*;
 
@@ -214,20 +194,14 @@ mod tests {
     }
 
     #[test]
-    fn typographic_characters_are_replaced_where_they_alone_cost() {
-        assert_eq!(plain("“It’s – well… fine”".to_owned()), "\"It's - well... fine\"");
-        assert_eq!(plain("It’s 🎉".to_owned()), "It’s 🎉", "it stays UCS-2 either way");
-        assert_eq!(plain("plain".to_owned()), "plain");
-    }
-
-    #[test]
     fn a_text_that_costs_too_much_is_cut_behind_a_word() {
         let text = "word ".repeat(100);
-        let short = cut(text, 2);
+        let (short, missing) = cut(text.clone(), 2);
         assert!(short.ends_with("word..."), "{short}");
+        assert_eq!(short.len() - 3 + missing, text.len());
         assert!(segments(&short) <= 2 && short.len() > 290, "{}", short.len());
-        assert_eq!(cut("short".to_owned(), 1), "short");
-        assert_eq!(cut("x".repeat(500), 1), format!("{}...", "x".repeat(157)));
+        assert_eq!(cut("short".to_owned(), 1), ("short".to_owned(), 0));
+        assert_eq!(cut("x".repeat(500), 1), (format!("{}...", "x".repeat(157)), 343));
     }
 
     /// A reply of 2 MB was cut into its 1,251 parts, and each cut counted the whole rest.
@@ -236,10 +210,76 @@ mod tests {
         let text = "a word and ".repeat(20_000_000 / 11);
         let began = std::time::Instant::now();
         let (parts, rest) = parts(&text, 10);
-        let short = cut(text.clone(), 100);
+        let (short, _) = cut(text.clone(), 100);
         assert!(began.elapsed() < std::time::Duration::from_secs(2), "{:?}", began.elapsed());
         assert_eq!(parts.len(), 10);
         assert!(rest.len() > 19_900_000 && segments(&short) <= 100);
+    }
+
+    /// Clusters of several characters that are to stay together.
+    const CLUSTERS: [&str; 14] = [
+        "👨\u{200d}👩\u{200d}👧\u{200d}👦",
+        "🇩🇪",
+        "👍🏽",
+        "e\u{301}",
+        // Hangul by its parts, a conjunct of Devanagari, and Thai with two marks.
+        "\u{1112}\u{1161}\u{11ab}",
+        "क\u{94d}ष\u{93f}",
+        "ก\u{e34}\u{e48}",
+        "\r\n",
+        "1\u{fe0f}\u{20e3}",
+        "🏴\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f}",
+        "❤\u{fe0f}\u{200d}🔥",
+        "🏳\u{fe0f}\u{200d}🌈",
+        " \u{301}",
+        "a",
+    ];
+
+    /// Whether each of the pieces ends where a cluster of the text ends. White space and three dots do not count.
+    fn keeps_clusters<'a>(text: &str, pieces: impl Iterator<Item = &'a str>) -> bool {
+        let mut left = text.graphemes(true).filter(|cluster| !cluster.chars().all(characters::is_space));
+        pieces
+            .flat_map(|piece| piece.graphemes(true))
+            .filter(|cluster| !cluster.chars().all(characters::is_space))
+            .all(|cluster| left.next() == Some(cluster))
+    }
+
+    #[test]
+    fn no_cut_is_inside_a_cluster() {
+        for cluster in CLUSTERS {
+            for before in 0..16 {
+                let text = format!("{}{}", "x".repeat(before), cluster.repeat(1700));
+                let (parts, rest) = parts(&text, 3);
+                assert!(keeps_clusters(&text, parts.iter().map(String::as_str)), "{cluster:?} after {before}");
+                assert!(parts.iter().all(|part| units(part) <= MOST_UNITS));
+                let taken = parts.concat();
+                assert!(is_blank(cluster) || text.starts_with(&taken) && text.ends_with(rest), "{cluster:?}");
+                let (short, _) = cut(text.clone(), 2);
+                let short = short.strip_suffix("...").expect("it is cut");
+                assert!(keeps_clusters(&text, [short].into_iter()), "{cluster:?} after {before}: {short}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_cluster_that_is_longer_than_a_message_ends_all_the_same() {
+        let zalgo = format!("Z{}", "\u{301}".repeat(5000));
+        let text = format!("hello {zalgo} world");
+        let (all, rest) = parts(&text, 100);
+        assert_eq!((all.len(), rest, all[0].as_str()), (5, "", "hello"), "the word before it is whole");
+        assert_eq!(all.concat().chars().filter(|letter| *letter == '\u{301}').count(), 5000);
+        assert!(all.iter().all(|part| units(part) <= MOST_UNITS));
+        let (short, missing) = cut(zalgo, 1);
+        assert_eq!((units(&short), missing), (70, 5001 - 67));
+    }
+
+    #[test]
+    fn a_part_without_anything_visible_is_left_out() {
+        let text = format!("one{}two", " \u{2800}".repeat(3000));
+        let (all, rest) = parts(&text, 10);
+        assert_eq!((all.len(), rest), (2, ""), "{all:?}");
+        assert_eq!(parts(&"\u{200b}".repeat(5000), 10), (Vec::new(), ""));
+        assert_eq!(parts(&format!("one{}", " \u{200b}".repeat(3000)), 1).1, "", "nothing visible was cut");
     }
 
     /// The count once more, from the bits of the standard: a header of 6 bytes leaves 134 of the 140 bytes of a segment.
@@ -301,9 +341,9 @@ mod tests {
             let (parts, rest) = parts(&text, usize::MAX);
             prop_assert_eq!(rest, "");
             for part in &parts {
-                prop_assert!(part.encode_utf16().count() <= MOST_UNITS && !part.trim().is_empty());
+                prop_assert!(part.encode_utf16().count() <= MOST_UNITS && !is_blank(part));
             }
-            let letters = |text: &str| text.chars().filter(|letter| !letter.is_whitespace()).collect::<String>();
+            let letters = |text: &str| text.chars().filter(|letter| !characters::is_invisible(*letter)).collect::<String>();
             prop_assert_eq!(letters(&parts.concat()), letters(&text));
             if text.split_whitespace().all(|word| word.encode_utf16().count() <= MOST_UNITS) {
                 let words: Vec<&str> = parts.iter().flat_map(|part| part.split_whitespace()).collect();
@@ -316,13 +356,27 @@ mod tests {
             let (all, _) = parts(&text, usize::MAX);
             let (some, rest) = parts(&text, most);
             prop_assert_eq!(&some[..], &all[..most.min(all.len())]);
-            prop_assert_eq!(rest.trim().is_empty(), all.len() <= most);
+            prop_assert_eq!(is_blank(rest), all.len() <= most);
+        }
+
+        #[test]
+        fn clusters_stay_whole_in_parts_and_in_cut_texts(
+            pieces in proptest::collection::vec((proptest::sample::select(&CLUSTERS[..]), 1_usize..300), 1..20),
+            most in 1_usize..5,
+        ) {
+            let text: String = pieces.iter().map(|(cluster, times)| cluster.repeat(*times)).collect();
+            let (parts, _) = parts(&text, usize::MAX);
+            prop_assert!(keeps_clusters(&text, parts.iter().map(String::as_str)), "{parts:?}");
+            let (cut, missing) = cut(text.clone(), most);
+            let kept = if missing == 0 { cut.as_str() } else { cut.strip_suffix("...").unwrap_or_default() };
+            prop_assert!(keeps_clusters(&text, [kept].into_iter()), "{kept:?}");
         }
 
         #[test]
         fn a_cut_text_costs_what_it_may(text in texts(), most in 1_usize..5) {
-            let cut = cut(text.clone(), most);
+            let (cut, missing) = cut(text.clone(), most);
             prop_assert!(segments(&cut) <= most);
+            prop_assert_eq!(missing == 0, cut == text);
             prop_assert!(cut == text || text.starts_with(cut.trim_end_matches("...").trim_end_matches('.')));
         }
     }

@@ -44,6 +44,8 @@ pub struct Facts {
     pub send_policy: SendPolicy,
     /// Whether the project limits its outbound messages.
     pub has_limits: bool,
+    /// Whether the agent of the number wants smart encoding.
+    pub smart_encoding: bool,
 }
 
 impl Facts {
@@ -249,6 +251,7 @@ mod tests {
             session: None,
             send_policy: SendPolicy::Open,
             has_limits: true,
+            smart_encoding: false,
         }
     }
 

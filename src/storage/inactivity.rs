@@ -54,6 +54,7 @@ struct Locked {
     warning_accepted_at: Option<DateTime<Utc>>,
     send_policy: SendPolicy,
     has_limits: bool,
+    smart_encoding: bool,
 }
 
 impl Locked {
@@ -94,13 +95,13 @@ impl Locked {
                 (MessageKind::Closing, self.closing_body.as_deref().filter(|_| *says_closing)?)
             }
         };
-        Some(Content { kind, body, segmentation: capabilities.segmentation(body) })
+        Some(Content { kind, text: capabilities.outbound(body, self.smart_encoding) })
     }
 
-    fn message<'a>(&'a self, says: Content<'a>, plan: &MessagePlan) -> PlannedMessage<'a> {
+    fn message<'a>(&'a self, says: &Content<'a>, plan: &MessagePlan) -> PlannedMessage<'a> {
         let Self { project_id, session_id, endpoint_id, .. } = *self;
         let conversation = Conversation { project_id, session_id, endpoint_id, contact: &self.contact };
-        let planned = PlannedMessage::new(new_id(), conversation, says, plan);
+        let planned = PlannedMessage::new(new_id(), conversation, says.clone(), plan);
         let inactivity_seconds = (says.kind == MessageKind::Warning).then_some(self.warn_after_seconds);
         PlannedMessage { inactivity_seconds, ..planned }
     }
@@ -125,7 +126,7 @@ impl<'a> Session<'a> {
 
     /// Its message, if that must be counted.
     fn to_count(&self) -> Option<ToCount<'a>> {
-        self.says.and_then(|_| ToCount::one(&self.of_message, self.locked.project_id, &self.locked.contact))
+        self.says.as_ref().and_then(|_| ToCount::one(&self.of_message, self.locked.project_id, &self.locked.contact))
     }
 }
 
@@ -167,7 +168,7 @@ impl<'a> Writes<'a> {
     fn add(&mut self, session: &Session<'a>, limit: Option<LimitReached>) -> Decided {
         let Session { locked, facts, of_message, decision, says } = session;
         let plan = message_plan::plan(of_message, limit);
-        let message = says.map(|says| locked.message(says, &plan));
+        let message = says.as_ref().map(|says| locked.message(says, &plan));
         let planned = message.is_some();
         let (outcome, late) = match *decision {
             Decision::LookAgain { at } => {

@@ -5,10 +5,11 @@ use std::borrow::Cow;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::domain::channel::OutboundText;
 use crate::domain::delivery::{DeliveryErrorClass, DeliveryStatus};
 use crate::domain::message::MessageKind;
 use crate::domain::message_plan::MessagePlan;
-use crate::domain::segments::{Encoding, Segmentation};
+use crate::domain::segments::Encoding;
 use crate::storage::composite::composite;
 
 /// The session that a message is in.
@@ -21,11 +22,10 @@ pub(super) struct Conversation<'a> {
 }
 
 /// What a message says.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Content<'a> {
     pub(super) kind: MessageKind,
-    pub(super) body: &'a str,
-    pub(super) segmentation: Option<Segmentation>,
+    pub(super) text: OutboundText<'a>,
 }
 
 /// A message that is planned, as the statements take it.
@@ -39,7 +39,7 @@ pub(super) struct PlannedMessage<'a> {
     pub(super) contact: &'a str,
     pub(super) turn_id: Option<Uuid>,
     pub(super) kind: MessageKind,
-    pub(super) body: &'a str,
+    pub(super) body: Cow<'a, str>,
     pub(super) encoding: Option<Encoding>,
     pub(super) segments: Option<i32>,
     pub(super) truncated: Option<i32>,
@@ -57,6 +57,7 @@ composite!(PlannedMessage<'_>, "planned_message");
 impl<'a> PlannedMessage<'a> {
     /// A message that no turn says, as it was decided.
     pub(super) fn new(id: Uuid, of: Conversation<'a>, says: Content<'a>, plan: &MessagePlan) -> Self {
+        let segmentation = says.text.segmentation();
         Self {
             id,
             project_id: of.project_id,
@@ -65,9 +66,9 @@ impl<'a> PlannedMessage<'a> {
             contact: of.contact,
             turn_id: None,
             kind: says.kind,
-            body: says.body,
-            encoding: says.segmentation.map(|text| text.encoding),
-            segments: says.segmentation.map(|text| text.segments),
+            encoding: segmentation.map(|text| text.encoding),
+            segments: segmentation.map(|text| text.segments),
+            body: says.text.into_body(),
             truncated: None,
             inactivity_seconds: None,
             status: plan.status(),

@@ -6,6 +6,7 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use crate::domain::keyword::OwnWords;
 use crate::secret::draw_token;
 use crate::storage::{api_key, new_id};
 
@@ -61,6 +62,10 @@ pub struct Settings {
     pub allowed_countries: Option<Vec<String>>,
     /// What somebody gets who texts HELP.
     pub help_message: Option<String>,
+    /// The project's own keywords, as they are compared.
+    pub opt_out_words: Vec<String>,
+    pub opt_in_words: Vec<String>,
+    pub help_words: Vec<String>,
     /// Which number sends when nothing else says so.
     pub default_number: Option<String>,
     /// Quiet hours by the contact's clock: both or none.
@@ -72,6 +77,11 @@ pub struct Settings {
 /// A project's settings.
 pub async fn settings(connection: &mut PgConnection, id: Uuid) -> Result<Settings, sqlx::Error> {
     sqlx::query_file_as!(Settings, "sql/queries/project/settings.sql", id).fetch_one(connection).await
+}
+
+/// A project's own keywords. Nobody else changes them until the transaction ends.
+pub async fn lock_keywords(connection: &mut PgConnection, id: Uuid) -> Result<OwnWords, sqlx::Error> {
+    sqlx::query_file_as!(OwnWords, "sql/queries/project/lock_keywords.sql", id).fetch_one(connection).await
 }
 
 /// Changes what is named of a project's settings: an object with the names of [`Settings`].

@@ -78,7 +78,7 @@ impl DueMessage {
             number_id: self.number_id,
             contact: &self.contact,
             channel,
-            body: &self.body,
+            text: channel.capabilities.outbound(&self.body, self.facts.smart_encoding),
             media_urls: &self.media_urls,
             turn_id: self.turn_id,
             effect,

@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use crate::domain::channel::ChannelFacts;
+use crate::domain::channel::{ChannelFacts, OutboundText};
 use crate::domain::message::{MessageKind, SendOutcome};
 use crate::domain::message_plan::MessagePlan;
 use crate::domain::sending::{self, Admission, Decision, Effect, Facts, Request};
@@ -168,7 +168,7 @@ async fn send_now(
                 number_id: text.number_id,
                 contact: &text.contact,
                 channel: text.channel,
-                body: &text.body,
+                text: text.channel.capabilities.outbound(&text.body, facts.smart_encoding),
                 media_urls: &text.media_urls,
                 turn_id: None,
                 effect: SessionEffect::new(effect),
@@ -237,7 +237,7 @@ pub(super) struct PlannedText<'a> {
     pub number_id: Uuid,
     pub contact: &'a str,
     pub channel: ChannelFacts,
-    pub body: &'a str,
+    pub text: OutboundText<'a>,
     pub media_urls: &'a [String],
     /// The turn whose agent sends it.
     pub turn_id: Option<Uuid>,
@@ -273,15 +273,14 @@ impl<'a> PlannedText<'a> {
         }
     }
 
-    fn message(&self) -> PlannedMessage<'a> {
+    fn message(&self) -> PlannedMessage<'_> {
         let conversation = Conversation {
             project_id: self.project_id,
             session_id: self.effect.session_id(),
             endpoint_id: self.number_id,
             contact: self.contact,
         };
-        let segmentation = self.channel.capabilities.segmentation(self.body);
-        let says = Content { kind: MessageKind::Text, body: self.body, segmentation };
+        let says = Content { kind: MessageKind::Text, text: self.text.borrowed() };
         let planned = PlannedMessage::new(self.message_id, conversation, says, &self.plan);
         PlannedMessage { turn_id: self.turn_id, ..planned }
     }

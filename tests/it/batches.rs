@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use textback::domain::consent::Keyword;
+use textback::domain::keyword::{Keyword, KeywordMatch, KnownBy, Reading};
 use textback::domain::message::SkipReason;
 use textback::storage::batcher::{BatchError, Batcher, Waiter};
 use textback::storage::ingest::{self, InboundMessage, IngestOutcome};
@@ -153,7 +153,9 @@ pub fn text(project_id: Uuid, from: &str, sid: &str, body: &str, keyword: Option
     InboundMessage {
         carrier_id: Some(sid.to_owned()),
         form: b"as it came".to_vec(),
-        keyword,
+        reading: keyword.map_or(Reading::Text, |keyword| {
+            Reading::Keyword(KeywordMatch { keyword, known_by: KnownBy::CarrierDefault })
+        }),
         ..InboundMessage::of(channel, project_id, from.to_owned(), NUMBER.to_owned(), body.to_owned())
     }
 }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use reqwest::Method;
 use serde_json::{Value, json};
-use textback::domain::consent::Keyword;
+use textback::domain::keyword::Keyword;
 
 use crate::harness::{ADA, AUTH_TOKEN, ECHO, NUMBER, TestApp};
 
@@ -136,8 +136,10 @@ async fn a_stop_while_the_agent_thinks_throws_its_answer_away() {
         .await
         .expect("claims");
     app.text(ADA, "stop").await;
-    let settlement = textback::storage::turn::Settlement::of(&claims[0], crate::harness::TEXTS)
-        .say(textback::domain::message::MessageKind::Reply, "too late".to_owned());
+    let settlement = textback::storage::turn::Settlement::of(&claims[0], crate::harness::TEXTS).say(
+        textback::domain::message::MessageKind::Reply,
+        crate::harness::TEXTS.outbound("too late".to_owned(), false),
+    );
     let settled = textback::storage::turn::settle(&app.storage, settlement).await.expect("an answer");
     assert_eq!(settled, textback::storage::turn::Settled::Stale);
     app.run_jobs().await;

@@ -56,8 +56,8 @@ async fn an_eagerly_dispatched_turn_equals_a_claimed_one() {
     (claim.attempt, claim.token, claim.claimed_at) = (1, with_message.token, with_message.claimed_at);
     assert_eq!(format!("{with_message:?}"), format!("{claim:?}"));
 
-    let late =
-        turn::Settlement::of(&with_message, crate::harness::TEXTS).say(MessageKind::Reply, "too late".to_owned());
+    let late = turn::Settlement::of(&with_message, crate::harness::TEXTS)
+        .say(MessageKind::Reply, crate::harness::TEXTS.outbound("too late", false));
     assert_eq!(turn::settle(&app.storage, late).await.expect("an answer"), turn::Settled::Stale);
 }
 
@@ -71,8 +71,8 @@ async fn a_session_whose_turn_runs_gets_no_second_one() {
     let running = claimed(&app, ADA, "three", agent_id).await.expect("a claim");
     assert!(claimed(&app, ADA, "four", agent_id).await.is_none(), "it waits for the turn that runs");
     assert_eq!(running.waiting.iter().map(|message| message.text.as_str()).collect::<Vec<_>>(), ["three"]);
-    let settlement =
-        turn::Settlement::of(&running, crate::harness::TEXTS).say(MessageKind::Reply, "to three".to_owned());
+    let settlement = turn::Settlement::of(&running, crate::harness::TEXTS)
+        .say(MessageKind::Reply, crate::harness::TEXTS.outbound("to three", false));
     assert_eq!(
         turn::settle(&app.storage, settlement).await.expect("settled"),
         turn::Settled::Written { planned: 1, more_work: true, first_delivery: None },
@@ -119,8 +119,8 @@ async fn an_eagerly_dispatched_delivery_equals_a_claimed_one() {
     let app = TestApp::with_agent(ECHO, json!({"first_message": "process"})).await;
     app.text(ADA, "hi").await;
     let claim = turn::claim(&app.storage, ClaimLimits::of(10), 30).await.expect("claims").remove(0);
-    let mut settlement =
-        turn::Settlement::of(&claim, crate::harness::TEXTS).say(MessageKind::Reply, "hello".to_owned());
+    let mut settlement = turn::Settlement::of(&claim, crate::harness::TEXTS)
+        .say(MessageKind::Reply, crate::harness::TEXTS.outbound("hello", false));
     settlement.claim_first_delivery(&claim, 30);
     let settled = turn::settle(&app.storage, settlement).await.expect("settled");
     let turn::Settled::Written { first_delivery: Some(with_turn), .. } = settled else { panic!("{settled:?}") };

@@ -19,7 +19,7 @@ impl TestApp {
     }
 
     /// So much time passes in the newest session, and what is due happens.
-    async fn pass(&self, seconds: u32) {
+    pub async fn pass(&self, seconds: u32) {
         self.pass_unsettled(seconds).await;
         self.run_jobs().await;
     }

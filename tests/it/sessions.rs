@@ -99,7 +99,7 @@ async fn a_text_that_comes_while_the_agent_thinks_gets_a_turn_of_its_own() {
     );
 
     let settlement = turn::Settlement::of(&claims[0], crate::harness::TEXTS)
-        .say(textback::domain::message::MessageKind::Reply, "to one".to_owned());
+        .say(textback::domain::message::MessageKind::Reply, crate::harness::TEXTS.outbound("to one".to_owned(), false));
     let settled = turn::settle(&app.storage, settlement).await.expect("settled");
     assert_eq!(settled, turn::Settled::Written { planned: 1, more_work: true, first_delivery: None });
     app.run_jobs().await;
@@ -119,8 +119,10 @@ async fn a_turn_that_settles_while_its_lease_is_renewed_is_over() {
         .expect("renewed");
     let settling = tokio::spawn({
         let storage = app.storage.clone();
-        let settlement = turn::Settlement::of(&claim, crate::harness::TEXTS)
-            .say(textback::domain::message::MessageKind::Reply, "to one".to_owned());
+        let settlement = turn::Settlement::of(&claim, crate::harness::TEXTS).say(
+            textback::domain::message::MessageKind::Reply,
+            crate::harness::TEXTS.outbound("to one".to_owned(), false),
+        );
         async move { turn::settle(&storage, settlement).await }
     });
     app.until_one_waits().await;
@@ -165,7 +167,7 @@ async fn a_worker_that_lost_its_lease_writes_nothing() {
     assert!(!turn::renew(&mut *crate::harness::pooled(&app.storage).await, &zombie, 30).await.expect("an answer"));
     let settled = async |claim: &turn::Claim, text: &str| {
         let settlement = turn::Settlement::of(claim, crate::harness::TEXTS)
-            .say(textback::domain::message::MessageKind::Reply, text.to_owned());
+            .say(textback::domain::message::MessageKind::Reply, crate::harness::TEXTS.outbound(text.to_owned(), false));
         turn::settle(&app.storage, settlement).await.expect("an answer")
     };
     assert_eq!(settled(&zombie, "too late").await, turn::Settled::Stale, "somebody else holds it");
@@ -191,7 +193,7 @@ async fn a_text_that_crosses_the_agents_goodbye_opens_the_next_session() {
     let claim = turn::claim(&app.storage, ClaimLimits::of(10), 30).await.expect("claims").remove(0);
     app.text(ADA, "wait").await;
     let goodbye = turn::Settlement::of(&claim, crate::harness::TEXTS)
-        .say(textback::domain::message::MessageKind::Reply, "bye".to_owned())
+        .say(textback::domain::message::MessageKind::Reply, crate::harness::TEXTS.outbound("bye".to_owned(), false))
         .close(textback::domain::session::CloseReason::AgentEnded);
     turn::settle(&app.storage, goodbye).await.expect("settled");
     app.run_jobs().await;
@@ -213,8 +215,10 @@ async fn ending_a_session_skips_what_nobody_answered_and_stops_its_turn() {
     let again = app.ok(Method::POST, &end, None).await;
     assert_eq!(again["status"], "closed", "ending twice is ending once");
 
-    let late = turn::Settlement::of(&running, crate::harness::TEXTS)
-        .say(textback::domain::message::MessageKind::Reply, "too late".to_owned());
+    let late = turn::Settlement::of(&running, crate::harness::TEXTS).say(
+        textback::domain::message::MessageKind::Reply,
+        crate::harness::TEXTS.outbound("too late".to_owned(), false),
+    );
     assert_eq!(turn::settle(&app.storage, late).await.expect("an answer"), turn::Settled::Stale);
     app.run_jobs().await;
     assert_eq!(app.simulator.received(ADA, NUMBER), Vec::<String>::new());

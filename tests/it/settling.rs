@@ -10,7 +10,7 @@ use textback::storage::delivery;
 use textback::storage::turn::{self, PlannedSend};
 use uuid::Uuid;
 
-use crate::harness::{NUMBER, TestApp};
+use crate::harness::{NUMBER, TEXTS, TestApp};
 
 const CONTACTS: [&str; 5] = ["+14155550131", "+14155550132", "+14155550133", "+14155550134", "+14155550135"];
 const ELSEWHERE: &str = "+14155550136";
@@ -32,7 +32,7 @@ async fn turns_of_one_batch_become_what_they_would_become_alone() {
         app.text(contact, "more").await;
     }
     let says = |contact: &str, body: &str| {
-        turn::Settlement::of(claim(contact), crate::harness::TEXTS).say(MessageKind::Reply, body.to_owned())
+        turn::Settlement::of(claim(contact), TEXTS).say(MessageKind::Reply, TEXTS.outbound(body.to_owned(), false))
     };
     let lost = turn::Claim { token: Uuid::now_v7(), ..claim(ada).clone() };
     let send = PlannedSend {
@@ -44,10 +44,10 @@ async fn turns_of_one_batch_become_what_they_would_become_alone() {
         refused: None,
     };
     let settlements = [
-        turn::Settlement::of(&lost, crate::harness::TEXTS).say(MessageKind::Reply, "not mine".to_owned()),
-        says(ada, "one").say(MessageKind::Reply, "two".to_owned()),
+        turn::Settlement::of(&lost, TEXTS).say(MessageKind::Reply, TEXTS.outbound("not mine", false)),
+        says(ada, "one").say(MessageKind::Reply, TEXTS.outbound("two", false)),
         says(bob, "bye").close(CloseReason::AgentEnded),
-        turn::Settlement::of(claim(cid), crate::harness::TEXTS).skip(SkipReason::AgentFailed),
+        turn::Settlement::of(claim(cid), TEXTS).skip(SkipReason::AgentFailed),
         says(dan, "to you").send(send),
         says(eve, "first"),
         says(ada, "once more"),
@@ -94,8 +94,10 @@ async fn a_limit_stops_the_messages_of_one_turn_of_a_batch() {
     let claims = turn::claim(&app.storage, ClaimLimits::of(10), 30).await.expect("claims");
     let settling = claims.iter().map(|claim| {
         let most = if claim.contact == ada { 3 } else { 2 };
-        let says = |settlement: turn::Settlement, n| settlement.say(MessageKind::Reply, format!("part {n}"));
-        let mut settlement = (0..most).fold(turn::Settlement::of(claim, crate::harness::TEXTS), says);
+        let says = |settlement: turn::Settlement, n| {
+            settlement.say(MessageKind::Reply, TEXTS.outbound(format!("part {n}"), false))
+        };
+        let mut settlement = (0..most).fold(turn::Settlement::of(claim, TEXTS), says);
         settlement.claim_first_delivery(claim, 30);
         turn::settle(&app.storage, settlement)
     });

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use textback::channels::{Channel, Channels, Prepared};
 use textback::domain::agent::AgentSettings;
 use textback::domain::channel::Capabilities;
-use textback::domain::consent::Keyword;
+use textback::domain::keyword::Reading;
 use textback::domain::session::Channel as Kind;
 use textback::jobs::ingest::Ingest;
 use textback::jobs::runtime::job::Job;
@@ -30,14 +30,17 @@ impl Channel for Toy {
         Capabilities { streaming: true, ..Capabilities::NONE }
     }
 
-    fn keyword(&self, _: &str) -> Option<Keyword> {
-        None
+    fn read(&self, _: &str) -> Reading {
+        Reading::Text
     }
 
-    fn prepare(&self, _: &AgentSettings, text: String, most: usize) -> Prepared {
+    fn prepare(&self, settings: &AgentSettings, text: String, most: usize) -> Prepared {
         match most {
-            0 => Prepared { messages: Vec::new(), cut: text.chars().count() },
-            _ => Prepared { messages: vec![format!("[{text}]")], cut: 0 },
+            0 => Prepared { messages: Vec::new(), shortened: 0, cut: text.chars().count() },
+            _ => {
+                let shown = self.capabilities().outbound(format!("[{text}]"), settings.smart_encoding);
+                Prepared { messages: vec![shown], shortened: 0, cut: 0 }
+            }
         }
     }
 }
@@ -78,7 +81,7 @@ impl ToyApp {
         InboundMessage {
             client_id: Some(client_id.to_owned()),
             endpoint_id: Some(self.endpoint_id),
-            keyword: Toy.keyword(body),
+            reading: Toy.read(body),
             ..InboundMessage::of(Toy.facts(), self.project_id, from.to_owned(), to, body.to_owned())
         }
     }

@@ -5,7 +5,7 @@ returns table (
     session_id uuid, project_id uuid, endpoint_id uuid, contact text, "now" timestamptz, channel text, status text,
     last_message_at timestamptz, warn_after_seconds integer, grace_seconds integer, warning_body text, closing_body text,
     owes_answer boolean, quiet_hours jsonb, warning_status text, warning_accepted_at timestamptz, send_policy text,
-    has_limits boolean
+    has_limits boolean, smart_encoding boolean
 ) language plpgsql
 -- One plan a connection. Plans for given values would be made five times before, and are no better.
 set plan_cache_mode = force_generic_plan
@@ -18,7 +18,8 @@ begin
     select session.id, session.project_id, session.endpoint_id, session.contact, now(), session.channel::text, session.status::text,
            session.last_message_at, session.warn_after_seconds, version.grace_seconds, version.warning, version.closing,
            turn.id is not null or unsent.seq is not null, load_quiet_hours(session.project_id, session.contact),
-           warning.status::text, warning.accepted_at, lock_send_policy(session.endpoint_id), project.has_outbound_limits
+           warning.status::text, warning.accepted_at, lock_send_policy(session.endpoint_id), project.has_outbound_limits,
+           version.smart_encoding
       from unnest(due) as locked (id)
      cross join lateral (select * from session where session.id = locked.id limit 1) session
      cross join lateral (select * from project where project.id = session.project_id limit 1) project

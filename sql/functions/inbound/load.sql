@@ -2,7 +2,8 @@
 -- (domain/ingest.rs). No row: the message's endpoint is not attached.
 --
 -- has_project_limit: whether the project limits its inbound messages (count_inbound). help_answer: what decides about the
--- project's answer to HELP, if the message is to get it. agent_id to warn_after_seconds: those of the session, or of the
+-- project's answer to HELP, if the message is to get it, or may be a word of the project for HELP. own_words: the keywords of
+-- the project, if it has some and the message may be one. agent_id to warn_after_seconds: those of the session, or of the
 -- session that would be opened. state: only where the caller has a permit for a turn of the session's agent, because
 -- printing it is the most expensive part of a row.
 create or replace function load_inbound(messages inbound_message[])
@@ -11,7 +12,7 @@ returns table (
     consent_at timestamptz, session_id uuid, session_status text, engaged boolean, has_turn boolean, session_warn_after_seconds integer,
     previous_session_id uuid, paused_until timestamptz, agent_id uuid, agent_version integer, debounce_seconds integer,
     reads_history boolean, warn_after_seconds integer, per_minute integer, repeats_in_five_minutes integer, alike integer,
-    in_last_minute integer, passed_in_last_minute integer, has_project_limit boolean, help_answer jsonb,
+    in_last_minute integer, passed_in_last_minute integer, has_project_limit boolean, help_answer jsonb, own_words jsonb,
     origin text, begun_by_agent boolean, started boolean, state jsonb, language text, handled_seq bigint
 ) language plpgsql
 -- One plan a connection. Plans for given values would be made five times before, 10 ms each, and are no better.
@@ -34,7 +35,9 @@ begin
            coalesce(own.reads_history, current.reads_history), current.warn_after_seconds,
            project.texts_per_contact_per_minute, project.repeats_in_five_minutes, coalesce(recent.alike, 0),
            coalesce(recent.in_last_minute, 0), coalesce(recent.passed_in_last_minute, 0), project.texts_per_project_per_minute > 0,
-           case when m.asks_for_help then load_help_answer(m.project_id, m.endpoint_of, session.id) end,
+           case when m.asks_for_help or m.may_be_own_word and project.help_words <> '{}' then load_help_answer(m.project_id, m.endpoint_of, session.id) end,
+           case when m.may_be_own_word and project.has_own_words
+                then jsonb_build_object('opt_out', project.opt_out_words, 'opt_in', project.opt_in_words, 'help', project.help_words) end,
            session.origin::text, session.begun_by_turn is not null, session.started_at is not null,
            case when m.agent_id = session.agent_id then session.state::jsonb end, session.language, session.handled_seq
       from (select given.*, locked.endpoints[given.ordinality] as endpoint_of, locked.agents[given.ordinality] as agent_of_endpoint
@@ -62,15 +65,14 @@ begin
       left join lateral (select turn.id from turn where turn.session_id = session.id limit 1) turn on true
      cross join lateral (select * from agent where agent.id = coalesce(session.agent_id, m.agent_of_endpoint) limit 1) agent
      cross join lateral (
-           select version.* from agent_version version
-            where version.agent_id = agent.id and version.version = agent.current_version limit 1) current
+           select * from agent_version version where version.agent_id = agent.id and version.version = agent.current_version limit 1) current
       left join lateral (
            -- The session's own version, where it is an older one.
-           select version.debounce_seconds, version.reads_history from agent_version version
-            where session.agent_version <> agent.current_version
-              and version.agent_id = agent.id and version.version = session.agent_version limit 1) own on true
+           select * from agent_version version
+            where session.agent_version <> agent.current_version and version.agent_id = agent.id and version.version = session.agent_version
+            limit 1) own on true
       left join lateral (
-           -- With "limit 1", the function is not called where the condition is false. A call costs 2 us.
+           -- With "limit 1", the function is not called where the condition is false. One call costs 2 us.
            select * from recent_messages(coalesce(session.id, previous.id), m.said)
             where project.texts_per_contact_per_minute > 0 or project.repeats_in_five_minutes > 0 limit 1) recent on true;
 end $$;

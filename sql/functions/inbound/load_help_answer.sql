@@ -8,7 +8,8 @@ begin
     if was_helped_lately(of_session) then
         return null;
     end if;
-    select jsonb_build_object('body', help_message, 'send_policy', lock_send_policy(of_endpoint), 'has_limits', has_outbound_limits)
+    select jsonb_build_object('body', help_message, 'send_policy', lock_send_policy(of_endpoint), 'has_limits', has_outbound_limits,
+                              'smart_encoding', uses_smart_encoding(of_endpoint))
       into answer from project where id = of_project and help_message is not null;
     return answer;
 end $$;

@@ -20,5 +20,6 @@ begin
         'quiet_hours', case when heeds_quiet_hours then load_quiet_hours(of_project, to_contact) end,
         'session', case when active.id is not null then to_jsonb(active) end,
         'send_policy', lock_send_policy(from_number),
-        'has_limits', (select has_outbound_limits from project where id = of_project));
+        'has_limits', (select has_outbound_limits from project where id = of_project),
+        'smart_encoding', uses_smart_encoding(from_number));
 end $$;

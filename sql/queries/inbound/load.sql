@@ -6,7 +6,7 @@ select ordinal as "ordinal!", "now" as "now!", endpoint_id as "endpoint_id!", st
        warn_after_seconds as "warn_after_seconds!", per_minute as "per_minute!",
        repeats_in_five_minutes as "repeats_in_five_minutes!", alike as "alike!", in_last_minute as "in_last_minute!",
        passed_in_last_minute as "passed_in_last_minute!", has_project_limit as "has_project_limit!",
-       help_answer as "help_answer: _",
+       help_answer as "help_answer: _", own_words as "own_words: _",
        origin as "origin: SessionOrigin", begun_by_agent as "begun_by_agent!", started as "started!",
        state as "state: Json<Map<String, Value>>", language, handled_seq
   from load_inbound($1)

@@ -3,23 +3,23 @@
 //! The request is `{turn_id, attempt, conv, messages, history}`. A retry has the same `turn_id` and the same messages, so
 //! a service can store its answer and return it again.
 
+mod answer;
+
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, CONTENT_TYPE};
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
+use serde::Serialize;
+use serde_json::{Value, json};
 use url::Url;
 
-use crate::agents::{
-    Agent, AgentError, AgentFuture, Answer, Conversation, HistoryEntry, MOST_TEXTS, TurnInput, UserMessage,
-};
+use crate::agents::{Agent, AgentError, AgentFuture, Answer, Conversation, HistoryEntry, TurnInput, UserMessage};
 use crate::domain::bounds;
 pub use crate::outbound_http::networks::{Network, Networks};
 use crate::outbound_http::networks::{Resolver, Transport};
 use crate::outbound_http::standard_webhooks;
 
-/// The largest answer in bytes.
-const MOST_BYTES: usize = 256 * 1024;
+/// The largest answer in bytes: a state of 256 kB, and more text than a turn may send, which is cut.
+const MOST_BYTES: usize = 1024 * 1024;
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -94,6 +94,13 @@ impl Caller {
     }
 }
 
+/// The charset that an answer names.
+fn charset(headers: &HeaderMap) -> Option<&str> {
+    let parameters = headers.get(CONTENT_TYPE)?.to_str().ok()?.split(';').skip(1);
+    let mut named = parameters.filter_map(|parameter| parameter.split_once('='));
+    named.find(|(name, _)| name.trim().eq_ignore_ascii_case("charset")).map(|(_, value)| value.trim().trim_matches('"'))
+}
+
 fn transport(url: &Url) -> Transport {
     if url.scheme() == "https" { Transport::Tls } else { Transport::Plain }
 }
@@ -146,7 +153,7 @@ impl HttpAgent {
             }
             bytes.extend_from_slice(&part);
         }
-        read_answer(&bytes, conversation).map_err(failed)
+        answer::read(&bytes, charset(answer.headers()), conversation).map_err(failed)
     }
 
     /// Describes the error without the URL, whose query may contain a secret.
@@ -207,104 +214,4 @@ fn request_body(conversation: &Conversation, input: &TurnInput) -> serde_json::R
         messages: &input.messages,
         history,
     })
-}
-
-/// The body of the response.
-#[derive(Deserialize)]
-struct Reply {
-    utterance: Option<String>,
-    messages: Option<Vec<String>>,
-    state: Option<Map<String, Value>>,
-    hangup: Option<bool>,
-    handoff: Option<Value>,
-}
-
-fn read_answer(bytes: &[u8], conversation: Conversation) -> Result<Answer, String> {
-    let reply: Reply = serde_json::from_slice(bytes)
-        .map_err(|error| format!("did not answer with {{utterance | messages, state?, hangup?}} in JSON: {error}"))?;
-    if reply.handoff.is_some_and(|handoff| !handoff.is_null() && handoff != Value::Bool(false)) {
-        return Err("asked for a handoff, which is not supported".to_owned());
-    }
-    let texts = match (reply.utterance, reply.messages) {
-        (Some(_), Some(_)) => return Err("answered with an utterance and messages; give one of them".to_owned()),
-        (Some(utterance), None) => vec![utterance],
-        (None, messages) => messages.unwrap_or_default(),
-    };
-    if texts.len() > MOST_TEXTS {
-        return Err(format!("answered with {} messages; a turn has at most {MOST_TEXTS}", texts.len()));
-    }
-    let state = match reply.state {
-        Some(mut state) => {
-            bounds::object(&mut state, bounds::STATE_BYTES)
-                .map_err(|what| format!("answered with a state that can't be stored: {what}"))?;
-            state
-        }
-        None => conversation.state,
-    };
-    Ok(Answer {
-        texts: texts.into_iter().filter(|text| !text.trim().is_empty()).collect(),
-        hangup: reply.hangup.unwrap_or(false),
-        state,
-        language: conversation.language,
-        sends: Vec::new(),
-        log: Vec::new(),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn conversation() -> Conversation {
-        Conversation {
-            id: "s".to_owned(),
-            channel_type: "sms".to_owned(),
-            caller_number: "+14155550101".to_owned(),
-            callee_number: "+14155550199".to_owned(),
-            env: "live".to_owned(),
-            language: None,
-            state: Map::from_iter([("kept".to_owned(), json!(1))]),
-            history: Vec::new(),
-            media: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn answers_are_parsed_as_documented_and_absent_keys_change_nothing() {
-        let read = |text: &str| read_answer(text.as_bytes(), conversation()).expect("an answer");
-        assert_eq!(read(r#"{"utterance": "hi", "more": 1}"#).texts, ["hi"]);
-        assert_eq!(read(r#"{"messages": ["a", " ", "b"], "hangup": true}"#).texts, ["a", "b"]);
-        assert_eq!(read("{}"), Answer { state: conversation().state, ..Answer::default() });
-        assert!(read(r#"{"state": {}, "handoff": false, "utterance": null}"#).state.is_empty());
-    }
-
-    #[test]
-    fn an_invalid_answer_is_refused_with_the_reason() {
-        for (text, why) in [
-            ("", "not answer with {utterance"),
-            ("<html>", "not answer with {utterance"),
-            ("[1]", "not answer with {utterance"),
-            (r#"{"utterance": 7}"#, "not answer with {utterance"),
-            (r#"{"utterance": "a", "messages": ["b"]}"#, "one of them"),
-            (r#"{"state": {"a": {"b": ["\u0000"]}}}"#, "NUL"),
-            (r#"{"state": {"a": [1, 1e99999]}}"#, "at a[1]: the number 1e+99999"),
-            (r#"{"state": {"a": 123456789012345678901234567890}}"#, "64 bits"),
-            (r#"{"handoff": {"to": "x"}}"#, "handoff"),
-        ] {
-            let error = read_answer(text.as_bytes(), conversation()).expect_err("an error");
-            assert!(error.contains(why), "{text}: {error}");
-        }
-        let many = json!({"messages": vec!["x"; MOST_TEXTS + 1]}).to_string();
-        assert!(read_answer(many.as_bytes(), conversation()).is_err());
-    }
-
-    proptest! {
-        #[test]
-        fn no_answer_of_a_service_panics(bytes: Vec<u8>) {
-            let answer = read_answer(&bytes, conversation());
-            prop_assert!(answer.is_ok() || answer.is_err_and(|error| !error.is_empty()));
-        }
-    }
 }

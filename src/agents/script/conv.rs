@@ -22,6 +22,7 @@ use starlark::values::{Heap, NoSerialize, StarlarkValue, Trace, Value, ValueLike
 use super::json::to_json;
 use crate::agents::{Conversation, LogLine, MOST_SENDS, MOST_TEXTS, MessageBody, OutboundRequest};
 use crate::domain::bounds;
+use crate::domain::characters::is_blank;
 use crate::domain::phone_number;
 use crate::domain::segments;
 
@@ -43,6 +44,8 @@ pub struct Conv<'v> {
     media: Value<'v>,
     log: Value<'v>,
     texts: RefCell<Vec<String>>,
+    /// How many characters of further texts were cut.
+    cut: RefCell<usize>,
     /// Each as JSON, like the log lines.
     sends: RefCell<Vec<String>>,
 }
@@ -82,6 +85,7 @@ impl<'v> Conv<'v> {
             media: heap.alloc(media),
             log,
             texts: RefCell::default(),
+            cut: RefCell::default(),
             sends: RefCell::default(),
         })
     }
@@ -89,6 +93,11 @@ impl<'v> Conv<'v> {
     /// The texts of `conv.say`, in order.
     pub fn texts(&self) -> Vec<String> {
         self.texts.borrow().clone()
+    }
+
+    /// How many characters `conv.say` cut, because the run said too many texts.
+    pub fn cut(&self) -> usize {
+        *self.cut.borrow()
     }
 
     /// The texts of `conv.send_sms` and `conv.send_sms_template`, in order.
@@ -187,11 +196,13 @@ fn conv_methods(builder: &mut MethodsBuilder) {
     fn say(this: Value, #[starlark(require = pos)] text: &str) -> starlark::Result<NoneType> {
         let conv = this.downcast_ref_err::<Conv>()?;
         let mut texts = conv.texts.borrow_mut();
-        if texts.len() >= MOST_TEXTS {
-            return Err(refused(format!("a turn says at most {MOST_TEXTS} texts")));
+        if is_blank(text) {
+            return Ok(NoneType);
         }
-        if !text.trim().is_empty() {
+        if texts.len() < MOST_TEXTS {
             texts.push(text.to_owned());
+        } else {
+            *conv.cut.borrow_mut() += text.chars().count();
         }
         Ok(NoneType)
     }
@@ -199,7 +210,7 @@ fn conv_methods(builder: &mut MethodsBuilder) {
     /// Sends a text outside the answer after the turn, from one of the project's numbers (None: the session's).
     fn send_sms(this: Value, to: &str, from_number: NoneOr<&str>, content: &str) -> starlark::Result<NoneType> {
         let length = segments::units(content);
-        if segments::is_blank(content) || length > segments::MOST_UNITS {
+        if is_blank(content) || length > segments::MOST_UNITS {
             return Err(refused(format!("conv.send_sms takes 1 to {} characters, not {length}", segments::MOST_UNITS)));
         }
         let from = from_number.into_option().map(str::to_owned);

@@ -18,7 +18,7 @@ use starlark::values::{Value, ValueLike};
 
 use super::conv::{Conv, State};
 use super::{depth, memory};
-use crate::agents::{AgentError, Answer, Conversation};
+use crate::agents::{AgentError, Answer, Conversation, MOST_TEXTS, at_most};
 use crate::domain::bounds;
 
 /// The most function calls and loop iterations of one run. One takes about 50 ns at least.
@@ -108,12 +108,15 @@ impl Script {
             let conv = conv.downcast_ref::<Conv>().ok_or_else(|| AgentError::Failed("conv is gone".to_owned()))?;
             let mut answer = Answer {
                 texts: conv.texts(),
+                cut: conv.cut(),
                 sends: conv.sends(),
                 language: conv.language(),
                 log: conv.log_lines(),
                 ..Answer::default()
             };
             read_returned(function, returned, &mut answer)?;
+            let (texts, cut) = at_most(answer.texts, MOST_TEXTS);
+            (answer.texts, answer.cut) = (texts, answer.cut + cut);
             answer.state = read_state(state)?;
             Ok(answer)
         })
@@ -238,7 +241,7 @@ fn read_returned(function: &str, returned: Value, answer: &mut Answer) -> Result
         return Ok(());
     }
     if let Some(text) = returned.unpack_str() {
-        answer.texts.extend(filled(text));
+        answer.texts.push(text.to_owned());
         return Ok(());
     }
     let wrong = |what: String| {
@@ -247,13 +250,16 @@ fn read_returned(function: &str, returned: Value, answer: &mut Answer) -> Result
         ))
     };
     let Some(dict) = DictRef::from_value(returned) else { return Err(wrong(format!("a {}", returned.get_type()))) };
+    if dict.iter().next().is_none() {
+        return Err(wrong("an empty dict".to_owned()));
+    }
     for (key, value) in dict.iter() {
         match key.unpack_str() {
             Some("utterance") if value.is_none() => {}
             Some("utterance") => {
                 let text =
                     value.unpack_str().ok_or_else(|| wrong(format!("an utterance that is a {}", value.get_type())))?;
-                answer.texts.extend(filled(text));
+                answer.texts.push(text.to_owned());
             }
             Some("hangup") => {
                 answer.hangup =
@@ -263,10 +269,6 @@ fn read_returned(function: &str, returned: Value, answer: &mut Answer) -> Result
         }
     }
     Ok(())
-}
-
-fn filled(text: &str) -> Option<String> {
-    (!text.trim().is_empty()).then(|| text.to_owned())
 }
 
 fn read_state(state: Value) -> Result<Map<String, Json>, AgentError> {

@@ -1,5 +1,7 @@
 //! Text messages: they cost segments, leave by a carrier in parts, and know consent keywords.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
@@ -7,9 +9,10 @@ use crate::carriers::message::{self, CarrierKeyword, InboundMedia};
 use crate::channels::{Channel, Prepared};
 use crate::domain::agent::AgentSettings;
 use crate::domain::channel::Capabilities;
-use crate::domain::consent::Keyword;
+use crate::domain::keyword::{self, Keyword, KeywordMatch, KnownBy, Reading};
 use crate::domain::segments;
 use crate::domain::session::Channel as Kind;
+use crate::domain::smart_encoding;
 use crate::storage::ingest::{Attachment, InboundMessage};
 
 /// What text messages can do.
@@ -35,26 +38,32 @@ impl Channel for Sms {
         CAPABILITIES
     }
 
-    fn keyword(&self, body: &str) -> Option<Keyword> {
-        Keyword::of(body)
+    fn read(&self, body: &str) -> Reading {
+        keyword::read(body)
     }
 
     /// Cuts a text that costs too much, and splits one that is longer than a message of the carrier.
     fn prepare(&self, settings: &AgentSettings, text: String, most: usize) -> Prepared {
-        let text = shortened(settings, text);
-        let (messages, rest) = segments::parts(&text, most);
-        Prepared { messages, cut: rest.chars().count() }
+        let (text, shortened) = shortened(settings, text);
+        let (parts, rest) = segments::parts(&text, most);
+        let outbound = |part| self.capabilities().outbound(part, settings.smart_encoding);
+        Prepared { messages: parts.into_iter().map(outbound).collect(), shortened, cut: rest.chars().count() }
     }
 }
 
-fn shortened(settings: &AgentSettings, text: String) -> String {
-    let text = if settings.smart_encoding { segments::plain(text) } else { text };
-    let Some(most) = settings.max_segments.and_then(|most| usize::try_from(most).ok()) else { return text };
-    let (before, short) = (text.len(), segments::cut(text, most));
-    if short.len() != before {
-        tracing::warn!(most, bytes = before, "the agent's text costs too much; it is cut (max_segments)");
+/// The text that fits `max_segments`, and how many characters were cut. A text is encoded before it is measured, because
+/// that changes its length and its cost.
+fn shortened(settings: &AgentSettings, text: String) -> (String, usize) {
+    let text = match settings.smart_encoding {
+        true => smart_encoding::plain(Cow::Owned(text)).into_owned(),
+        false => text,
+    };
+    let Some(most) = settings.max_segments.and_then(|most| usize::try_from(most).ok()) else { return (text, 0) };
+    let (short, cut_characters) = segments::cut(text, most);
+    if cut_characters > 0 {
+        tracing::warn!(most, cut_characters, "the agent's text costs too much; it is cut (max_segments)");
     }
-    short
+    (short, cut_characters)
 }
 
 /// A carrier's message to a project as an inbound message of this channel, with the request that it came in. `sent_at`
@@ -66,11 +75,11 @@ pub fn inbound_of_carrier(
     sent_at: Option<DateTime<Utc>>,
 ) -> InboundMessage {
     // What the carrier took it for counts more than the text.
-    let keyword = match received.keyword {
-        Some(CarrierKeyword::Stop) => Some(Keyword::Stop),
-        Some(CarrierKeyword::Start) => Some(Keyword::Start),
-        Some(CarrierKeyword::Help) => Some(Keyword::Help),
-        None => Sms.keyword(&received.body),
+    let reading = match received.keyword {
+        Some(CarrierKeyword::Stop) => reported(Keyword::Stop),
+        Some(CarrierKeyword::Start) => reported(Keyword::Start),
+        Some(CarrierKeyword::Help) => reported(Keyword::Help),
+        None => Sms.read(&received.body),
     };
     let attachment = |media: InboundMedia| Attachment::at(media.url, Some(media.content_type));
     InboundMessage {
@@ -78,8 +87,12 @@ pub fn inbound_of_carrier(
         media: received.media.into_iter().map(attachment).collect(),
         form,
         reject_reason: received.reject_reason,
-        keyword,
+        reading,
         sent_at,
         ..InboundMessage::of(Sms.facts(), project_id, received.from, received.to, received.body)
     }
+}
+
+const fn reported(keyword: Keyword) -> Reading {
+    Reading::Keyword(KeywordMatch { keyword, known_by: KnownBy::CarrierReport })
 }

@@ -14,6 +14,7 @@ mod project;
 mod sessions;
 mod templates;
 mod usage;
+mod visible;
 
 use std::sync::Arc;
 

@@ -9,7 +9,9 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::auth::Caller;
+use super::visible::visible;
 use super::{ApiState, Group};
+use crate::domain::keyword::OwnWords;
 use crate::domain::outbound_limit::OutboundLimit;
 use crate::domain::phone_number;
 use crate::http::problem::Problem;
@@ -57,6 +59,31 @@ struct QuietHours {
     until: String,
 }
 
+/// The project's own words for what a contact wants, such as ARRET or BAJA, besides STOP, START, HELP and the other words of
+/// carriers. They are compared, kept and told in lower case, without marks and with one blank between two words.
+#[derive(Object)]
+struct Keywords {
+    /// Opts out, as STOP does.
+    opt_out: Vec<String>,
+    /// Opts in again, as START does.
+    opt_in: Vec<String>,
+    /// Is answered with the `help_message`, as HELP is.
+    help: Vec<String>,
+}
+
+/// Changes to the project's own words: up to 20 in each list, each a word or a short phrase of at most 32 characters. A list
+/// that is left out stays as it is. Null or an empty list removes its words.
+#[derive(Object)]
+#[oai(deny_unknown_fields)]
+struct KeywordChanges {
+    #[oai(validator(max_items = 20))]
+    opt_out: MaybeUndefined<Vec<String>>,
+    #[oai(validator(max_items = 20))]
+    opt_in: MaybeUndefined<Vec<String>>,
+    #[oai(validator(max_items = 20))]
+    help: MaybeUndefined<Vec<String>>,
+}
+
 /// A project with its settings.
 #[derive(Object)]
 #[oai(skip_serializing_if_is_none)]
@@ -78,6 +105,7 @@ struct Project {
     allowed_countries: Option<Vec<String>>,
     /// What a contact gets who sends HELP or INFO. Without it only the carrier answers.
     help_message: Option<String>,
+    keywords: Keywords,
     /// The number that sends if nothing else decides.
     default_number: Option<String>,
     quiet_hours: Option<QuietHours>,
@@ -108,6 +136,7 @@ struct ProjectChanges {
     allowed_countries: MaybeUndefined<Vec<String>>,
     #[oai(validator(min_length = 1, max_length = 1600))]
     help_message: MaybeUndefined<String>,
+    keywords: MaybeUndefined<KeywordChanges>,
     /// A number of the project.
     default_number: MaybeUndefined<String>,
     quiet_hours: MaybeUndefined<QuietHours>,
@@ -130,7 +159,7 @@ impl Api {
         body: Json<ProjectChanges>,
     ) -> Result<Json<Project>, Problem> {
         let project_id = caller.writer()?;
-        let requested = body.0;
+        let mut requested = body.0;
         if let MaybeUndefined::Value(default) = &requested.default_number
             && number::find_by_number(&mut *state.storage.connection().await?, project_id, default).await?.is_none()
         {
@@ -139,9 +168,51 @@ impl Api {
         if let MaybeUndefined::Value(countries) = &requested.allowed_countries {
             known_countries(&state, project_id, countries).await?;
         }
-        let changes = changes(requested)?;
-        Ok(Json(project::change(&mut *state.storage.connection().await?, project_id, &changes).await?.into()))
+        visible("name", requested.name.as_deref(), "give the project a name")?;
+        if let MaybeUndefined::Value(help_message) = &requested.help_message {
+            visible("help_message", Some(help_message), "set it to null to have none")?;
+        }
+        let keywords = keyword_changes(std::mem::take(&mut requested.keywords));
+        let mut changes = changes(requested)?;
+        let mut transaction = state.storage.transaction().await?;
+        if let Some(keywords) = keywords {
+            let current = project::lock_keywords(&mut transaction, project_id).await?;
+            changes.extend(changed_keywords(current, keywords)?);
+        }
+        let changed = project::change(&mut transaction, project_id, &changes).await?;
+        transaction.commit().await?;
+        Ok(Json(changed.into()))
     }
+}
+
+/// The lists of keywords that a request changes. `None`: it changes none.
+fn keyword_changes(keywords: MaybeUndefined<KeywordChanges>) -> Option<KeywordChanges> {
+    match keywords {
+        MaybeUndefined::Undefined => None,
+        MaybeUndefined::Null => Some(KeywordChanges {
+            opt_out: MaybeUndefined::Null,
+            opt_in: MaybeUndefined::Null,
+            help: MaybeUndefined::Null,
+        }),
+        MaybeUndefined::Value(changes) => Some(changes),
+    }
+}
+
+/// The keywords as a request leaves them, by their names in storage.
+fn changed_keywords(current: OwnWords, changes: KeywordChanges) -> Result<Map<String, Value>, Problem> {
+    let changed = |current: Vec<String>, change: MaybeUndefined<Vec<String>>| match change {
+        MaybeUndefined::Undefined => current,
+        MaybeUndefined::Null => Vec::new(),
+        MaybeUndefined::Value(words) => words,
+    };
+    let words = OwnWords::new(
+        &changed(current.opt_out, changes.opt_out),
+        &changed(current.opt_in, changes.opt_in),
+        &changed(current.help, changes.help),
+    )
+    .map_err(|fault| Problem::invalid("keywords_invalid", format!("keywords can't be used: {fault}")))?;
+    let lists = [("opt_out_words", words.opt_out), ("opt_in_words", words.opt_in), ("help_words", words.help)];
+    Ok(lists.into_iter().map(|(name, words)| (name.to_owned(), words.into())).collect())
 }
 
 /// Checks that each code is the code of a country.
@@ -235,6 +306,11 @@ impl From<project::Settings> for Project {
             outbound_per_project_per_day: settings.outbound_per_project_per_day,
             allowed_countries: settings.allowed_countries,
             help_message: settings.help_message,
+            keywords: Keywords {
+                opt_out: settings.opt_out_words,
+                opt_in: settings.opt_in_words,
+                help: settings.help_words,
+            },
             default_number: settings.default_number,
             quiet_hours: settings
                 .quiet_from

@@ -77,8 +77,8 @@ struct Message {
     carrier_id: Option<String>,
     /// The carrier's error code.
     error_code: Option<i32>,
-    /// Whether its turn had more to say than it may send (`max_messages_per_turn` of the agent). Only the last message
-    /// of a turn has it.
+    /// Whether it was cut because it cost too much (`max_segments` of the agent), or its turn had more to say than it may
+    /// send (`max_messages_per_turn`). For the latter, only the last message of a turn has it.
     truncated: bool,
     /// How many characters were cut then.
     truncated_characters: Option<i32>,

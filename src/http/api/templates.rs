@@ -8,6 +8,7 @@ use poem_openapi::{ApiResponse, Object, OpenApi};
 
 use super::auth::Caller;
 use super::lists::{self, List};
+use super::visible::visible;
 use super::{ApiState, Group};
 use crate::http::problem::Problem;
 use crate::storage::template;
@@ -53,6 +54,7 @@ impl Api {
         body: Json<NewTemplate>,
     ) -> Result<Json<Template>, Problem> {
         let project_id = caller.writer()?;
+        visible("body", Some(&body.body), "write a text")?;
         let checked = state.agent_runtime.runners.check_template(project_id, &body.body).await;
         checked.map_err(|error| {
             Problem::of_template("template_has_faults", error.map(|what| format!("the template is not valid: {what}")))

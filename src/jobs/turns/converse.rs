@@ -9,6 +9,7 @@ use crate::agents::{
 };
 use crate::domain::agent::{AgentSettings, FirstMessage};
 use crate::domain::bounds;
+use crate::domain::characters::is_blank;
 use crate::domain::message::{Direction, MessageKind};
 use crate::domain::session::{CloseReason, SessionOrigin};
 use crate::jobs::turns::messages::Allowance;
@@ -42,7 +43,7 @@ pub(crate) async fn converse(
         let started = agent.start(conversation.clone()).await?;
         write_log(&started.log, &mut log_left);
         if claim.origin != SessionOrigin::Outbound {
-            let greeting = greeting(&started, settings);
+            let greeting = greeting(&started, settings)?;
             let (greets, answers) = match settings.first_message {
                 FirstMessage::Greet => (true, false),
                 FirstMessage::Process => (false, true),
@@ -51,7 +52,7 @@ pub(crate) async fn converse(
             // Without a greeting, the agent answers the message at once.
             processes = answers || greeting.is_empty();
             if greets {
-                settlement = allowance.say(settlement, MessageKind::Greeting, greeting);
+                settlement = allowance.say(settlement, MessageKind::Greeting, greeting, started.cut);
             }
         }
         (hangup, sends) = (started.hangup, started.sends);
@@ -69,7 +70,7 @@ pub(crate) async fn converse(
     if processes && !hangup && !claim.waiting.is_empty() && agent.replies() {
         let answer = agent.reply(conversation.clone(), turn_input(claim, context.signing_secrets)).await?;
         write_log(&answer.log, &mut log_left);
-        settlement = allowance.say(settlement, MessageKind::Reply, answer.texts);
+        settlement = allowance.say(settlement, MessageKind::Reply, answer.texts, answer.cut);
         hangup = answer.hangup;
         sends.extend(answer.sends);
         (conversation.state, conversation.language) = (answer.state, answer.language);
@@ -122,12 +123,18 @@ fn turn_input(claim: &Claim, signing_secrets: Vec<SecretString>) -> TurnInput {
 }
 
 /// The texts of `start`, or else `conv.state.greet_message`, or else the greeting of the version.
-fn greeting(started: &Answer, settings: &AgentSettings) -> Vec<String> {
+fn greeting(started: &Answer, settings: &AgentSettings) -> Result<Vec<String>, AgentError> {
     if !started.texts.is_empty() {
-        return started.texts.clone();
+        return Ok(started.texts.clone());
     }
-    let from_state = started.state.get("greet_message").and_then(Value::as_str).map(str::to_owned);
-    from_state.or_else(|| settings.greeting.clone()).filter(|text| !text.trim().is_empty()).into_iter().collect()
+    let from_state = match started.state.get("greet_message") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(text)) => Some(text.clone()),
+        Some(Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+            return Err(AgentError::Failed("conv.state.greet_message must be a text or None".to_owned()));
+        }
+    };
+    Ok(from_state.or_else(|| settings.greeting.clone()).filter(|text| !is_blank(text)).into_iter().collect())
 }
 
 /// Writes the log lines of an agent to the log of textback, in the span of their turn and with their levels. `left` is how many bytes the turn may still log; the lines that do not

@@ -4,6 +4,7 @@ use crate::agents::AgentError;
 use crate::channels::Channels;
 use crate::domain::agent::AgentSettings;
 use crate::domain::bounds;
+use crate::domain::characters::is_blank;
 use crate::domain::message::{MessageKind, SkipReason};
 use crate::domain::retry::{self, FailedAttempt, Retry};
 use crate::jobs::turns::messages::Allowance;
@@ -78,8 +79,8 @@ impl Failure {
         }
         let settlement = match (self.settings.as_deref(), channels.get(claim.channel)) {
             (Some(settings), Some(channel)) => {
-                let texts = settings.error_message.iter().filter(|text| !text.trim().is_empty());
-                Allowance::of(settings, channel).say(settlement, MessageKind::Error, texts.cloned().collect())
+                let texts = settings.error_message.iter().filter(|text| !is_blank(text));
+                Allowance::of(settings, channel).say(settlement, MessageKind::Error, texts.cloned().collect(), 0)
             }
             _ => settlement,
         };

@@ -34,15 +34,24 @@ impl<'a> Allowance<'a> {
     }
 
     /// Plans texts by the settings of the agent version. Texts over the limit are cut, and the settlement stores how
-    /// many characters were cut.
-    pub(crate) fn say(&mut self, settlement: Settlement, kind: MessageKind, texts: Vec<String>) -> Settlement {
-        let (mut settlement, mut cut) = (settlement, 0);
+    /// many characters were cut. `cut`: how many the agent's run had cut already.
+    pub(crate) fn say(
+        &mut self,
+        mut settlement: Settlement,
+        kind: MessageKind,
+        texts: Vec<String>,
+        mut cut: usize,
+    ) -> Settlement {
         for text in texts {
+            if self.left == 0 {
+                cut += text.chars().count();
+                continue;
+            }
             let prepared = self.channel.prepare(self.settings, database::strip_nul(&text), self.left);
             self.left = self.left.saturating_sub(prepared.messages.len());
             cut += prepared.cut;
-            settlement =
-                prepared.messages.into_iter().fold(settlement, |settlement, message| settlement.say(kind, message));
+            settlement = prepared.messages.into_iter().fold(settlement, |settlement, text| settlement.say(kind, text));
+            settlement = settlement.shorten_last(prepared.shortened);
         }
         if cut == 0 {
             return settlement;

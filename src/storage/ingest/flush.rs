@@ -114,8 +114,10 @@ async fn decide(
     loaded: &HashMap<usize, Loaded>,
 ) -> Result<Vec<Decision>, sqlx::Error> {
     let decide = |(position, message): &Positioned<'_>, over_project_limit| {
-        let facts = loaded.get(position).map(|loaded| loaded.facts(over_project_limit));
-        ingest::decide(&message.as_inbound(), facts.as_ref())
+        let loaded = loaded.get(position);
+        let facts = loaded.map(|loaded| loaded.facts(over_project_limit));
+        let own_words = loaded.and_then(|loaded| loaded.own_words.as_deref());
+        ingest::decide(&message.as_inbound(own_words), facts.as_ref())
     };
     let mut decisions: Vec<Decision> = pass.iter().map(|positioned| decide(positioned, false)).collect();
 

@@ -9,8 +9,9 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use crate::domain::consent::{ConsentKind, Keyword};
+use crate::domain::consent::ConsentKind;
 use crate::domain::ingest::{Facts, Session};
+use crate::domain::keyword::{Keyword, KeywordMatch, KnownBy, OwnWords, Reading};
 use crate::domain::number::SendPolicy;
 use crate::domain::rate_limit::{ContactLimits, RecentMessages};
 use crate::domain::session::{Channel, SessionOrigin, SessionStatus};
@@ -30,6 +31,7 @@ struct MessageRow<'a> {
     client_id: Option<&'a str>,
     said: Option<&'a str>,
     asks_for_help: bool,
+    may_be_own_word: bool,
     agent_id: Option<Uuid>,
 }
 
@@ -48,7 +50,14 @@ impl<'a> MessageRow<'a> {
             carrier_id: message.carrier_id.as_deref(),
             client_id: message.client_id.as_deref(),
             said: repeats.then_some(message.body.as_str()),
-            asks_for_help: message.keyword == Some(Keyword::Help),
+            asks_for_help: matches!(
+                message.reading,
+                Reading::Keyword(KeywordMatch {
+                    keyword: Keyword::Help,
+                    known_by: KnownBy::CarrierDefault | KnownBy::Us
+                })
+            ),
+            may_be_own_word: matches!(message.reading, Reading::MayBeOwnWord(_)),
             agent_id: message.permit.map(|permit| permit.agent_id),
         }
     }
@@ -60,6 +69,7 @@ pub struct HelpAnswer {
     pub body: String,
     pub send_policy: SendPolicy,
     pub has_limits: bool,
+    pub smart_encoding: bool,
 }
 
 /// What the database knows of a message, its contact and its session. "The session" is the contact's session that is not
@@ -107,6 +117,8 @@ pub struct Loaded {
     pub has_project_limit: bool,
     /// The answer to HELP, if the message is to get it.
     pub help_answer: Option<Json<HelpAnswer>>,
+    /// The words of the project, if it has some and the message may be one.
+    pub own_words: Option<Json<OwnWords>>,
     /// Of the session, as all fields below. False if there is none.
     pub origin: Option<SessionOrigin>,
     pub begun_by_agent: bool,

@@ -13,9 +13,9 @@ use uuid::Uuid;
 
 use crate::domain::bounds;
 use crate::domain::channel::ChannelFacts;
-use crate::domain::consent::Keyword;
 use crate::domain::ingest::Inbound;
 use crate::domain::job::JobKind;
+use crate::domain::keyword::{OwnWords, Reading};
 use crate::domain::message::{RejectReason, SkipReason};
 use crate::storage::batcher::BatchError;
 use crate::storage::turn::Claim;
@@ -44,8 +44,8 @@ pub struct InboundMessage {
     pub form: Vec<u8>,
     /// Why it fits no session, if its channel knows that already.
     pub reject_reason: Option<RejectReason>,
-    /// The consent keyword that it is.
-    pub keyword: Option<Keyword>,
+    /// What its text is.
+    pub reading: Reading,
     /// When it was sent, by the carrier's clock, if that is long ago: a message that was backfilled.
     pub sent_at: Option<DateTime<Utc>>,
     /// The slot that the caller keeps for the turn of this message.
@@ -67,17 +67,21 @@ impl InboundMessage {
             media: Vec::new(),
             form: Vec::new(),
             reject_reason: None,
-            keyword: None,
+            reading: Reading::Text,
             sent_at: None,
             permit: None,
         }
     }
 
-    /// What the domain needs to decide.
-    fn as_inbound(&self) -> Inbound {
+    /// What the domain needs to decide. `own_words`: those of its project.
+    fn as_inbound(&self, own_words: Option<&OwnWords>) -> Inbound {
         Inbound {
             reject_reason: self.reject_reason,
-            keyword: self.keyword,
+            keyword: match &self.reading {
+                Reading::Keyword(found) => Some(*found),
+                Reading::MayBeOwnWord(word) => own_words.and_then(|own_words| own_words.find(word)),
+                Reading::Text => None,
+            },
             sent_at: self.sent_at,
             permit: self.permit.map(|permit| permit.agent_id),
         }

@@ -246,7 +246,7 @@ async fn answer_help(
 ) -> Result<(), sqlx::Error> {
     let capabilities = stored.message.channel.capabilities;
     let (project_id, contact) = (stored.message.project_id, stored.message.from.as_str());
-    let HelpAnswer { body, send_policy, has_limits } = answer;
+    let HelpAnswer { body, send_policy, has_limits, smart_encoding } = answer;
     let facts = message_plan::Facts {
         has_delivery: capabilities.delivery_reports,
         send_policy: *send_policy,
@@ -256,6 +256,6 @@ async fn answer_help(
     let plan = message_plan::plan(&facts, limit);
     let conversation =
         Conversation { project_id, session_id: stored.session_id, endpoint_id: stored.loaded.endpoint_id, contact };
-    let says = Content { kind: MessageKind::Help, body, segmentation: capabilities.segmentation(body) };
+    let says = Content { kind: MessageKind::Help, text: capabilities.outbound(body, *smart_encoding) };
     planned_message::store(connection, &[PlannedMessage::new(id, conversation, says, &plan)]).await
 }

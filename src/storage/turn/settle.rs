@@ -240,12 +240,14 @@ impl<'a> Decided<'a> {
         };
         settlement.messages.iter().zip(&store.messages).enumerate().map(move |(position, (message, plan))| {
             let claimed = claimed.filter(|_| position == 0);
-            let segmentation = settlement.capabilities.segmentation(&message.body);
-            let says = Content { kind: message.kind, body: &message.body, segmentation };
+            let says = Content { kind: message.kind, text: message.text.borrowed() };
+            let cut = settlement.truncated.filter(|_| position == last);
             let planned = PlannedMessage::new(message.id, conversation, says, plan);
             PlannedMessage {
                 turn_id: Some(settlement.turn_id),
-                truncated: settlement.truncated.filter(|_| position == last),
+                truncated: cut
+                    .or(message.shortened)
+                    .map(|_| cut.unwrap_or(0).saturating_add(message.shortened.unwrap_or(0))),
                 status: if claimed.is_some() { Some(DeliveryStatus::Sending) } else { planned.status },
                 lease_token: claimed.map(|first| first.claim.token),
                 lease_seconds: claimed.map(|first| f64::from(first.lease_seconds)),

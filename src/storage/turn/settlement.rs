@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::domain::channel::Capabilities;
+use crate::domain::channel::{Capabilities, OutboundText};
 use crate::domain::delivery::RefusalReason;
 use crate::domain::message::{MessageKind, SkipReason};
 use crate::domain::session::CloseReason;
@@ -43,7 +43,9 @@ pub struct Settlement {
 pub(super) struct Message {
     pub(super) id: Uuid,
     pub(super) kind: MessageKind,
-    pub(super) body: String,
+    pub(super) text: OutboundText<'static>,
+    /// How many characters of it were cut because it cost too much.
+    pub(super) shortened: Option<i32>,
 }
 
 /// A delivery that the settlement claims for the caller.
@@ -98,8 +100,16 @@ impl Settlement {
     }
 
     /// Plans a message after the planned ones.
-    pub fn say(mut self, kind: MessageKind, body: String) -> Self {
-        self.messages.push(Message { id: new_id(), kind, body });
+    pub fn say(mut self, kind: MessageKind, text: OutboundText<'static>) -> Self {
+        self.messages.push(Message { id: new_id(), kind, text, shortened: None });
+        self
+    }
+
+    /// Records how many characters of the last planned message are cut because it costs too much.
+    pub fn shorten_last(mut self, characters: usize) -> Self {
+        if let Some(last) = self.messages.last_mut().filter(|_| characters > 0) {
+            last.shortened = Some(i32::try_from(characters).unwrap_or(i32::MAX));
+        }
         self
     }
 
@@ -121,7 +131,7 @@ impl Settlement {
     /// claimed for `lease_seconds`, unless an earlier message to the contact waits.
     pub fn claim_first_delivery(&mut self, claim: &Claim, lease_seconds: u32) {
         let Some(message) = self.messages.first() else { return };
-        let claim = Box::new(delivery::Claim::of_new_message(message.id, message.body.clone(), claim));
+        let claim = Box::new(delivery::Claim::of_new_message(message.id, message.text.body().to_owned(), claim));
         self.first_delivery = Some(FirstDelivery { claim, lease_seconds });
     }
 

@@ -7,7 +7,7 @@ use crate::domain::agent::{
     self, AgentKind, AgentSettings, AgentSpec, DEFAULT_MESSAGES_PER_TURN, DEFAULT_TIMEOUT_SECONDS, FirstMessage,
     SpecFields,
 };
-use crate::domain::segments;
+use crate::http::api::visible::visible;
 use crate::http::problem::Problem;
 use crate::storage::agent::{NewVersion, Version};
 
@@ -41,7 +41,7 @@ pub(super) struct NewAgentVersion {
     source: Option<String>,
     /// The address of an `http` agent's service. For each turn the service gets a POST of
     /// `{turn_id, attempt, conv, messages: [{id, text, media}], history: [{role, text, at}]}`, signed as Standard Webhooks
-    /// describes. It answers with `{utterance | messages: [text], state?, hangup?}`, or with 204 to say nothing. A failed
+    /// describes. It answers with `{utterance | messages: [text], state?, hangup?}`, or with 204 or null to say nothing. A failed
     /// request is repeated with the same `turn_id` and messages, up to five times in all.
     #[oai(validator(max_length = 2048))]
     url: Option<String>,
@@ -56,15 +56,16 @@ pub(super) struct NewAgentVersion {
     #[oai(default, validator(maximum(value = "60"), minimum(value = "0")))]
     debounce_seconds: i32,
     inactivity: Option<InactivitySettings>,
-    /// How many segments one message of the agent may have (1 to 100). A longer message is cut at the end of a word.
-    /// Without it there is no limit.
+    /// How many segments one message of the agent may have (1 to 100). A longer message is cut at the end of a word,
+    /// and has `truncated`. Without it there is no limit.
     #[oai(validator(maximum(value = "100"), minimum(value = "1")))]
     max_segments: Option<i32>,
     /// How many messages one turn may send in all (1 to 50). The rest is cut, and the last message has `truncated`.
     #[oai(default = "default_messages_per_turn", validator(maximum(value = "50"), minimum(value = "1")))]
     max_messages_per_turn: i32,
-    /// Whether typographic characters (curly quotes, dashes, the ellipsis) are replaced with plain ones if they alone
-    /// make a message UCS-2. A UCS-2 segment has 70 characters, a GSM-7 segment 160.
+    /// Whether characters that alone make a message UCS-2 (curly quotes, dashes, other spaces, invisible characters,
+    /// fractions, full-width letters) are replaced with those of GSM-7. A UCS-2 segment has 70 characters, a GSM-7 segment
+    /// 160. It applies to all messages that leave from the agent's numbers.
     #[oai(default)]
     smart_encoding: bool,
     /// What the contact gets when the agent failed for good. Without it the contact gets nothing.
@@ -84,15 +85,10 @@ impl NewAgentVersion {
         let spec = AgentSpec::try_from(fields)
             .map_err(|mismatch| Problem::invalid("agent_kind_mismatch", mismatch.to_string()))?;
         let inactivity = self.inactivity.unwrap_or_default();
-        let is_blank = |text: &str| text.trim().is_empty();
-        if is_blank(&inactivity.warning) || inactivity.closing.as_deref().is_some_and(is_blank) {
-            return Err(Problem::invalid(
-                "text_is_blank",
-                "inactivity.warning and inactivity.closing must not be blank; leave closing out to end sessions silently",
-            ));
-        }
-        // The agent does not run when these are sent, so its encoding is applied here.
-        let encoded = |text: String| if self.smart_encoding { segments::plain(text) } else { text };
+        visible("greeting", self.greeting.as_deref(), "leave it out to have none")?;
+        visible("error_message", self.error_message.as_deref(), "leave it out to have none")?;
+        visible("inactivity.warning", Some(&inactivity.warning), "leave it out to have the usual one")?;
+        visible("inactivity.closing", inactivity.closing.as_deref(), "leave it out to end sessions silently")?;
         let settings = AgentSettings {
             greeting: self.greeting,
             first_message: self.first_message.unwrap_or(FirstMessage::Greet),
@@ -100,8 +96,8 @@ impl NewAgentVersion {
             inactivity: agent::InactivitySettings {
                 warn_after_seconds: inactivity.warn_after_seconds,
                 grace_seconds: inactivity.grace_seconds,
-                warning: encoded(inactivity.warning),
-                closing: inactivity.closing.map(encoded),
+                warning: inactivity.warning,
+                closing: inactivity.closing,
             },
             max_segments: self.max_segments,
             max_messages_per_turn: self.max_messages_per_turn,

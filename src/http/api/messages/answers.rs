@@ -39,8 +39,8 @@ pub(super) struct TracedMessage {
     /// The carrier's error code.
     error_code: Option<i32>,
     error_class: Option<DeliveryErrorClass>,
-    /// Whether its turn had more to say than it may send (`max_messages_per_turn` of the agent). Only the last message
-    /// of a turn has it.
+    /// Whether it was cut because it cost too much (`max_segments` of the agent), or its turn had more to say than it may
+    /// send (`max_messages_per_turn`). For the latter, only the last message of a turn has it.
     truncated: bool,
     /// How many characters were cut then.
     truncated_characters: Option<i32>,

@@ -5,6 +5,7 @@ use poem::http::StatusCode;
 
 use super::{FARTHEST, NewMessage};
 use crate::domain::bounds;
+use crate::domain::characters::is_blank;
 use crate::domain::phone_number;
 use crate::domain::segments;
 use crate::http::problem::Problem;
@@ -78,8 +79,11 @@ pub(super) fn body(body: &str, media_urls: &[String]) -> Result<(), Problem> {
             ),
         ));
     }
-    if segments::is_blank(body) && media_urls.is_empty() {
-        return Err(Problem::invalid("body_empty", "the message is empty; give a body, a template or media_urls"));
+    if is_blank(body) && media_urls.is_empty() {
+        return Err(Problem::invalid(
+            "body_empty",
+            "nothing in the message is visible; give a body, a template or media_urls",
+        ));
     }
     Ok(())
 }

@@ -1,0 +1,493 @@
+//! Consent keywords: a text that is one word, or one of a few phrases, and nothing else. People type it with quotes,
+//! brackets, marks, emoji and invisible characters around it.
+
+use std::borrow::Cow;
+
+use icu_normalizer::ComposingNormalizerBorrowed;
+use icu_properties::CodePointSetData;
+use icu_properties::props::{Dash, GeneralCategory, GeneralCategoryGroup};
+use serde::Deserialize;
+
+use super::characters::{category, is_invisible, is_space};
+
+/// The words of opt-outs, as they are compared. Twilio's default words
+/// (<https://www.twilio.com/docs/messaging/tutorials/advanced-opt-out>; REVOKE and OPTOUT since 29 April 2025,
+/// <https://www.twilio.com/docs/api/errors/30004>): the carrier acts on them whatever we do, so our record has to follow.
+/// The phrase "opt out" is named by 47 CFR 64.1200(a)(10), together with the words stop, quit, end, revoke, cancel and
+/// unsubscribe. "stop all" is how carriers' STOPALL is typed too.
+const STOP: [&str; 10] =
+    ["stop", "stopall", "stop all", "unsubscribe", "cancel", "end", "quit", "revoke", "optout", "opt out"];
+const START: [&str; 2] = ["start", "unstop"];
+const HELP: [&str; 2] = ["help", "info"];
+const YES: &str = "yes";
+
+/// The most characters of a keyword, and the most words.
+const MOST_CHARACTERS: usize = 32;
+const MOST_WORDS: usize = 4;
+
+/// The most characters between the marks around a word, invisible ones included. What has more is not read.
+const MOST_READ: usize = 2 * MOST_CHARACTERS;
+
+/// How many words of its own a project may have for each purpose.
+pub const MOST_OWN_WORDS: usize = 20;
+
+/// A message that is not for the agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keyword {
+    /// No more messages.
+    Stop,
+    /// Messages again.
+    Start,
+    /// A question about the sender.
+    Help,
+    /// Messages again, from a contact who has opted out. From any other contact it is an ordinary answer.
+    Yes,
+}
+
+/// Who else knows that a text is a keyword.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KnownBy {
+    /// The carrier says that it took the text for this keyword. It has acted on it and answered it.
+    CarrierReport,
+    /// The text is exactly a word of the carrier, which acts on it and answers it unless the number is set up otherwise.
+    CarrierDefault,
+    /// Only textback takes it for a keyword.
+    Us,
+}
+
+/// A keyword that a text is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeywordMatch {
+    pub keyword: Keyword,
+    pub known_by: KnownBy,
+}
+
+/// What a text is, by the words of carriers and regulators.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reading {
+    Keyword(KeywordMatch),
+    /// It is short enough for a word of its project. Contains the text as words are compared.
+    MayBeOwnWord(String),
+    /// It is an ordinary text.
+    Text,
+}
+
+impl Keyword {
+    /// The keyword that a text is, by the words of carriers and regulators.
+    pub fn of(body: &str) -> Option<Self> {
+        match read(body) {
+            Reading::Keyword(found) => Some(found.keyword),
+            Reading::MayBeOwnWord(_) | Reading::Text => None,
+        }
+    }
+
+    fn of_word(word: &str) -> Option<Self> {
+        if STOP.contains(&word) {
+            Some(Self::Stop)
+        } else if START.contains(&word) {
+            Some(Self::Start)
+        } else if HELP.contains(&word) {
+            Some(Self::Help)
+        } else {
+            (word == YES).then_some(Self::Yes)
+        }
+    }
+}
+
+/// Reads a text. A text that is too long for a keyword costs nothing but a look at the marks around it.
+pub fn read(body: &str) -> Reading {
+    let Some(word) = compared(body) else { return Reading::Text };
+    match Keyword::of_word(&word) {
+        Some(keyword) => {
+            // A carrier compares the words without their case; of phrases it knows nothing.
+            let is_exact = !word.contains(' ') && body.trim().eq_ignore_ascii_case(&word);
+            let known_by = if is_exact { KnownBy::CarrierDefault } else { KnownBy::Us };
+            Reading::Keyword(KeywordMatch { keyword, known_by })
+        }
+        None => Reading::MayBeOwnWord(word.into_owned()),
+    }
+}
+
+/// The text as words are compared: compatible characters (NFKC) in lower case, one blank between two words, and without
+/// invisible characters and the marks around it. `None`: nothing is left, or it is too long for a keyword.
+fn compared(text: &str) -> Option<Cow<'_, str>> {
+    let core = text.trim_matches(|letter: char| letter.is_ascii() && is_mark(letter));
+    if core.bytes().all(|byte| byte.is_ascii_lowercase()) {
+        return (1..=MOST_CHARACTERS).contains(&core.len()).then_some(Cow::Borrowed(core));
+    }
+    // One character has at most four bytes.
+    let core = if core.is_ascii() { core } else { core.trim_matches(is_mark) };
+    if core.len() > 4 * MOST_READ || core.chars().nth(MOST_READ).is_some() {
+        return None;
+    }
+    let word = if core.is_ascii() { joined(core.chars()) } else { folded(core) };
+    ((1..=MOST_CHARACTERS).contains(&word.chars().count()) && word.split(' ').count() <= MOST_WORDS)
+        .then_some(Cow::Owned(word))
+}
+
+/// A text with characters beyond ASCII as it is compared.
+fn folded(text: &str) -> String {
+    let nfkc = ComposingNormalizerBorrowed::new_nfkc();
+    let visible: String = text.chars().filter(|letter| is_space(*letter) || !is_invisible(*letter)).collect();
+    // By capitals first: ß is SS, and the dotless ı is I. What is left of İ is a dot, which is a mark of the i.
+    let cased: String =
+        nfkc.normalize(&visible).chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect();
+    let mut letters = String::with_capacity(cased.len());
+    for letter in nfkc.normalize(&cased).chars() {
+        // Lines through or below Latin letters are decoration. Marks of other scripts are vowels.
+        let is_decoration = letters.ends_with(|last: char| last.is_ascii_alphanumeric())
+            && GeneralCategoryGroup::Mark.contains(category(letter));
+        letters.extend((!is_decoration).then_some(letter));
+    }
+    // Compatible characters of a bracketed letter are marks too.
+    joined(letters.trim_matches(is_mark).chars())
+}
+
+/// The words in lower case, with one blank between two of them, however they are separated.
+fn joined(letters: impl Iterator<Item = char>) -> String {
+    let mut words = String::new();
+    let mut is_apart = false;
+    for letter in letters {
+        if separates(letter) {
+            is_apart = !words.is_empty();
+        } else if !is_invisible(letter) {
+            words.extend(is_apart.then_some(' '));
+            words.push(letter.to_ascii_lowercase());
+            is_apart = false;
+        }
+    }
+    words
+}
+
+/// Whether a character stands between two words.
+fn separates(letter: char) -> bool {
+    match letter {
+        ' ' | '\t'..='\r' | '-' | '_' => true,
+        _ => !letter.is_ascii() && (is_space(letter) || CodePointSetData::new::<Dash>().contains(letter)),
+    }
+}
+
+/// Whether a character at the beginning or the end of a text does not count: blanks, quotes, brackets, punctuation, symbols
+/// and emoji. Who adds an emoji to STOP still says STOP: an opt-out that is missed can't be undone by the contact, and one
+/// that was not meant can, by START. `#stop` and `@stop` are other words.
+fn is_mark(letter: char) -> bool {
+    if letter.is_ascii() {
+        return !letter.is_ascii_alphanumeric() && !matches!(letter, '#' | '@');
+    }
+    match category(letter) {
+        GeneralCategory::EnclosingMark => true,
+        // Circled letters are symbols, and full-width signs are punctuation.
+        of if GeneralCategoryGroup::Punctuation.contains(of) || GeneralCategoryGroup::Symbol.contains(of) => {
+            let mut bytes = [0; 4];
+            let plain = ComposingNormalizerBorrowed::new_nfkc().normalize(letter.encode_utf8(&mut bytes)).into_owned();
+            !plain.contains(|letter: char| letter.is_alphanumeric() || matches!(letter, '#' | '@'))
+        }
+        _ => is_invisible(letter),
+    }
+}
+
+/// The words that a project has of its own, such as ARRET, as they are compared.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct OwnWords {
+    pub opt_out: Vec<String>,
+    pub opt_in: Vec<String>,
+    pub help: Vec<String>,
+}
+
+/// Why words can't be the words of a project.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OwnWordFault {
+    #[error(
+        "{given:?} is no keyword: it needs a letter or a digit, and has at most {most} characters in {words} words",
+        most = MOST_CHARACTERS,
+        words = MOST_WORDS
+    )]
+    NotAWord { given: String },
+    #[error("{given:?} is a keyword of carriers in every project; leave it out")]
+    OfCarriers { given: String },
+    #[error("{word:?} is given twice; each word has one meaning (case, marks and hyphens do not count)")]
+    Twice { word: String },
+    #[error("there are {count} words in one list; {most} are the most", most = MOST_OWN_WORDS)]
+    TooMany { count: usize },
+}
+
+impl OwnWords {
+    /// The words as they are compared.
+    pub fn new(opt_out: &[String], opt_in: &[String], help: &[String]) -> Result<Self, OwnWordFault> {
+        let words = Self { opt_out: own(opt_out)?, opt_in: own(opt_in)?, help: own(help)? };
+        let mut all: Vec<&String> = [&words.opt_out, &words.opt_in, &words.help].into_iter().flatten().collect();
+        all.sort_unstable();
+        match all.windows(2).find(|pair| pair.first() == pair.last()).and_then(<[_]>::first) {
+            Some(word) => Err(OwnWordFault::Twice { word: (*word).clone() }),
+            None => Ok(words),
+        }
+    }
+
+    /// The keyword that a compared text is in this project.
+    pub fn find(&self, word: &str) -> Option<KeywordMatch> {
+        let lists = [(&self.opt_out, Keyword::Stop), (&self.opt_in, Keyword::Start), (&self.help, Keyword::Help)];
+        let (_, keyword) = lists.into_iter().find(|(words, _)| words.iter().any(|own| own == word))?;
+        Some(KeywordMatch { keyword, known_by: KnownBy::Us })
+    }
+}
+
+fn own(given: &[String]) -> Result<Vec<String>, OwnWordFault> {
+    if given.len() > MOST_OWN_WORDS {
+        return Err(OwnWordFault::TooMany { count: given.len() });
+    }
+    let own = |given: &String| {
+        let given_shown = super::bounds::text(given, 80).into_owned();
+        match read(given) {
+            Reading::MayBeOwnWord(word) if word.contains(char::is_alphanumeric) => Ok(word),
+            Reading::MayBeOwnWord(_) | Reading::Text => Err(OwnWordFault::NotAWord { given: given_shown }),
+            Reading::Keyword(_) => Err(OwnWordFault::OfCarriers { given: given_shown }),
+        }
+    };
+    given.iter().map(own).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_keyword_is_one_as_people_type_it() {
+        for (body, keyword) in [
+            ("STOP", Keyword::Stop),
+            ("  stop\n", Keyword::Stop),
+            ("Unsubscribe!", Keyword::Stop),
+            ("quit ;", Keyword::Stop),
+            ("optout", Keyword::Stop),
+            ("UnStop.", Keyword::Start),
+            ("yes", Keyword::Yes),
+            ("Info?", Keyword::Help),
+            // Invisible characters.
+            ("STOP\u{200b}", Keyword::Stop),
+            ("\u{feff}STOP", Keyword::Stop),
+            ("S\u{200d}TO\u{ad}P", Keyword::Stop),
+            ("STOP\u{fffc}", Keyword::Stop),
+            ("\u{202a}STOP\u{202c}", Keyword::Stop),
+            ("STOP\0", Keyword::Stop),
+            ("\u{2800}stop\u{3000}", Keyword::Stop),
+            // Compatible characters.
+            ("ＳＴＯＰ", Keyword::Stop),
+            ("ｓｔｏｐ！", Keyword::Stop),
+            ("𝐒𝐓𝐎𝐏", Keyword::Stop),
+            ("ⓢⓣⓞⓟ", Keyword::Stop),
+            ("🅂🅃🄾🄿", Keyword::Stop),
+            ("ſTOP", Keyword::Stop),
+            ("quıt", Keyword::Stop),
+            ("UNSUBSCRİBE", Keyword::Stop),
+            ("S\u{336}T\u{336}O\u{336}P\u{336}", Keyword::Stop),
+            // Quotes, brackets and marks.
+            ("“STOP”", Keyword::Stop),
+            ("„Stop“", Keyword::Stop),
+            ("'stop'", Keyword::Stop),
+            ("`stop`", Keyword::Stop),
+            ("«STOP»", Keyword::Stop),
+            ("「stop」", Keyword::Stop),
+            ("(STOP)", Keyword::Stop),
+            ("（ＳＴＯＰ）", Keyword::Stop),
+            ("[“(STOP!)”].", Keyword::Stop),
+            ("<stop>", Keyword::Stop),
+            ("STOP!!", Keyword::Stop),
+            ("stop.!", Keyword::Stop),
+            ("STOP…", Keyword::Stop),
+            ("...stop...", Keyword::Stop),
+            ("¡STOP!", Keyword::Stop),
+            ("*STOP*", Keyword::Stop),
+            ("_stop_", Keyword::Stop),
+            ("~~stop~~", Keyword::Stop),
+            ("— STOP —", Keyword::Stop),
+            ("/stop", Keyword::Stop),
+            ("STOP。", Keyword::Stop),
+            ("STOP 🛑", Keyword::Stop),
+            ("🛑STOP🛑", Keyword::Stop),
+            ("stop ✋🏽", Keyword::Stop),
+            ("stop 🙅\u{200d}♀\u{fe0f}", Keyword::Stop),
+            ("STOP!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!", Keyword::Stop),
+            ("“START”", Keyword::Start),
+            ("(help)", Keyword::Help),
+            ("Yes 👍", Keyword::Yes),
+            // Phrases.
+            ("STOP ALL", Keyword::Stop),
+            ("stop  all!", Keyword::Stop),
+            ("Opt out", Keyword::Stop),
+            ("OPT-OUT", Keyword::Stop),
+            ("opt_out", Keyword::Stop),
+            ("opt\u{2011}out", Keyword::Stop),
+            ("opt\u{a0}out", Keyword::Stop),
+        ] {
+            assert_eq!(Keyword::of(body), Some(keyword), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn a_sentence_or_another_word_is_no_keyword() {
+        for body in [
+            "",
+            " ",
+            "!",
+            "🛑",
+            "\u{200b}",
+            "stop please",
+            "please stop",
+            "st op",
+            "S T O P",
+            "S-T-O-P",
+            "S.T.O.P",
+            // Cyrillic and Greek letters.
+            "ЅTOP",
+            "STΟP",
+            "stopp",
+            "stöp",
+            "STOP1",
+            "1. STOP",
+            "yes sir",
+            "non-stop",
+            "#stop",
+            "＃stop",
+            "@stop",
+            "stop\nall of it",
+            "opt out of this",
+            "the end",
+            "endе",
+        ] {
+            assert_eq!(Keyword::of(body), None, "{body:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_words_alone_are_known_to_the_carrier() {
+        for (body, known_by) in [
+            ("HELP", KnownBy::CarrierDefault),
+            (" help\n", KnownBy::CarrierDefault),
+            ("help!", KnownBy::Us),
+            ("“STOP”", KnownBy::Us),
+            ("ＳＴＯＰ", KnownBy::Us),
+            ("stop all", KnownBy::Us),
+        ] {
+            let Reading::Keyword(found) = read(body) else { panic!("{body:?}") };
+            assert_eq!(found.known_by, known_by, "{body:?}");
+        }
+    }
+
+    #[test]
+    fn a_short_text_may_be_a_word_of_the_project_and_a_long_one_is_not_read() {
+        for (body, reading) in [
+            ("ARRET", Reading::MayBeOwnWord("arret".to_owned())),
+            ("«ARRÊT» !", Reading::MayBeOwnWord("arrêt".to_owned())),
+            ("Abmelden!", Reading::MayBeOwnWord("abmelden".to_owned())),
+            ("ne  plus-recevoir", Reading::MayBeOwnWord("ne plus recevoir".to_owned())),
+            ("Schluß", Reading::MayBeOwnWord("schluss".to_owned())),
+            ("ΤΕΛΟΣ", Reading::MayBeOwnWord("τελοσ".to_owned())),
+            ("τελος", Reading::MayBeOwnWord("τελοσ".to_owned())),
+            ("İPTAL", Reading::MayBeOwnWord("iptal".to_owned())),
+            ("रोकें", Reading::MayBeOwnWord("रोकें".to_owned())),
+            ("停止。", Reading::MayBeOwnWord("停止".to_owned())),
+            ("one two three four five", Reading::Text),
+            (&"x".repeat(33), Reading::Text),
+            (&"я".repeat(33), Reading::Text),
+            (&"\u{200b}x".repeat(2000), Reading::Text),
+        ] {
+            assert_eq!(read(body), reading, "{body:?}");
+        }
+    }
+
+    fn words(given: &[&str]) -> Vec<String> {
+        given.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_projects_words_are_compared_as_the_others_are() {
+        let own =
+            OwnWords::new(&words(&["ARRÊT", "Baja", "no más"]), &words(&["ALTA"]), &words(&["Aide"])).expect("words");
+        assert_eq!(own.opt_out, ["arrêt", "baja", "no más"], "they are kept as they are compared");
+        for (text, keyword) in [
+            ("arrêt", Some(Keyword::Stop)),
+            ("ARRE\u{302}T !", Some(Keyword::Stop)),
+            ("“BAJA”", Some(Keyword::Stop)),
+            ("No más", Some(Keyword::Stop)),
+            ("alta.", Some(Keyword::Start)),
+            ("aide?", Some(Keyword::Help)),
+            ("ARRET", None),
+            ("baja por favor", None),
+        ] {
+            let found = match read(text) {
+                Reading::MayBeOwnWord(word) => own.find(&word),
+                Reading::Keyword(found) => Some(found),
+                Reading::Text => None,
+            };
+            assert_eq!(found.map(|found| found.keyword), keyword, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_word_has_one_meaning_and_carriers_words_keep_theirs() {
+        let none: &[&str] = &[];
+        let many: Vec<String> = (0..21).map(|n| format!("word{n}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        for (opt_out, opt_in, help, told) in [
+            (&["  "][..], none, none, "is no keyword"),
+            (&["\u{200b}"], none, none, "is no keyword"),
+            (&["!!!"], none, none, "is no keyword"),
+            (&["#"], none, none, "is no keyword"),
+            (&["a b c d e"], none, none, "is no keyword"),
+            (none, &["HELP"], none, "of carriers"),
+            (&["“Stop”"], none, none, "of carriers"),
+            (none, &["yes"], none, "of carriers"),
+            (&["Arret", "ARRET!"], none, none, "twice"),
+            (&["baja"], &["BAJA"], none, "twice"),
+            (&["no-mas"], none, &["no mas"], "twice"),
+            (&many, none, none, "21 words"),
+        ] {
+            let fault = OwnWords::new(&words(opt_out), &words(opt_in), &words(help)).expect_err(told);
+            assert!(fault.to_string().contains(told), "{fault}");
+        }
+    }
+
+    fn decorations() -> impl Strategy<Value = String> {
+        let mark = prop_oneof![
+            proptest::sample::select(
+                &["“", "”", "(", ")", "!", "…", "*", " ", "\n", "'", "«", "[", "🛑", "👍🏽", "—", "。", "~"][..]
+            ),
+            proptest::sample::select(&["\u{200b}", "\u{feff}", "\u{fe0f}", "\u{2800}", "\u{202e}", "\0"][..]),
+        ];
+        proptest::collection::vec(mark, 0..40).prop_map(|marks| marks.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn what_stands_around_a_word_changes_nothing(
+            before in decorations(),
+            word in proptest::sample::select(&["STOP", "stop all", "Opt-Out", "ＱＵＩＴ", "yes", "please stop", "hello", "ЅTOP"][..]),
+            after in decorations(),
+        ) {
+            prop_assert_eq!(Keyword::of(&format!("{before}{word}{after}")), Keyword::of(word));
+        }
+
+        #[test]
+        fn a_word_is_compared_as_itself(text in ".{0,40}") {
+            if let Reading::MayBeOwnWord(word) = read(&text) {
+                prop_assert_eq!(read(&word), Reading::MayBeOwnWord(word));
+            }
+        }
+
+        #[test]
+        fn ascii_is_read_as_all_other_texts(text in "[ -~\t\n]{0,40}") {
+            let core = text.trim_matches(is_mark);
+            if core.chars().nth(MOST_READ).is_none() {
+                let word = folded(core);
+                let fits = (1..=MOST_CHARACTERS).contains(&word.chars().count()) && word.split(' ').count() <= MOST_WORDS;
+                prop_assert_eq!(compared(&text).map(Cow::into_owned), fits.then_some(word));
+            }
+        }
+
+        #[test]
+        fn nothing_that_is_texted_panics(body: String) {
+            let _ = read(&body);
+        }
+    }
+}
