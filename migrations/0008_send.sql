@@ -21,7 +21,7 @@ create table scheduled_message (
     -- Null after it was refused or cancelled.
     due_at            timestamptz,
     -- What it waits for, or waited for at last.
-    waits_for         text        not null default 'send_time' constraint scheduled_message_waits_for_something_known
+    waits_for         text        not null default 'send_time' constraint what_a_scheduled_message_waits_for_is_known
                                   check (waits_for in ('send_time', 'quiet_hours', 'outbound_limit')),
     -- Why it is not sent.
     refusal_reason    text        constraint scheduled_message_refusal_reason_is_known

@@ -56,11 +56,11 @@ const WORDS: [(&str, &[&str]); 23] = [
     ("own_registration_policy_is_known", number::RegistrationPolicy::WORDS),
     ("registration_policy_is_known", number::RegistrationPolicy::WORDS),
     ("scheduled_message_refusal_reason_is_known", delivery::RefusalReason::WORDS),
-    ("scheduled_message_waits_for_something_known", message::WaitReason::WORDS),
     ("session_channel_is_known", session::Channel::WORDS),
     ("session_close_reason_is_known", session::CloseReason::WORDS),
     ("session_origin_is_known", session::SessionOrigin::WORDS),
     ("session_status_is_known", session::SessionStatus::WORDS),
+    ("what_a_scheduled_message_waits_for_is_known", message::WaitReason::WORDS),
 ];
 
 #[tokio::test]
