@@ -20,6 +20,9 @@ create table scheduled_message (
     send_at           timestamptz not null,
     -- Null after it was refused or cancelled.
     due_at            timestamptz,
+    -- What it waits for, or waited for at last.
+    waits_for         text        not null default 'send_time' constraint what_a_scheduled_message_waits_for_is_known
+                                  check (waits_for in ('send_time', 'quiet_hours', 'outbound_limit')),
     -- Why it is not sent.
     refusal_reason    text        constraint scheduled_message_refusal_reason_is_known
                                   check (refusal_reason in ('cancelled', 'contact_opted_out', 'session_active', 'number_detached',

@@ -1,4 +1,4 @@
--- Countries, the policies of projects for them, and time zones.
+-- Countries, and the policies of projects for them.
 
 -- Whether SMS works in both directions in a country, and which registration it requires. `migrate` loads the rows from
 -- sql/data/countries.csv.
@@ -34,12 +34,4 @@ create table country_policy (
     note                text        constraint country_note_has_at_most_1000_characters check (length(note) <= 1000),
     changed_at          timestamptz not null default now(),
     constraint country_policy_pk primary key (project_id, iso2)
-);
-
--- The time zones that a number can be in, by its first digits without the plus; the longest prefix counts. `migrate`
--- loads the rows from sql/data/time_zones.csv.
-create table time_zone_of_prefix (
-    prefix text   not null constraint time_zone_of_prefix_pk primary key
-                           constraint time_zone_prefix_has_1_to_4_digits check (prefix ~ '^[1-9][0-9]{0,3}$'),
-    zones  text[] not null constraint a_prefix_has_time_zones check (cardinality(zones) > 0)
 );

@@ -150,6 +150,18 @@ words! {
 }
 
 words! {
+    /// What a scheduled message waits for.
+    pub enum WaitReason {
+        /// The time at which it is to be sent.
+        SendTime = "send_time",
+        /// The end of the contact's quiet hours, in all time zones that its number may be in.
+        QuietHours = "quiet_hours",
+        /// The end of the window of a limit on outbound messages.
+        OutboundLimit = "outbound_limit",
+    }
+}
+
+words! {
     /// What became of a scheduled message that was due.
     pub enum ScheduledOutcome {
         /// It is a message with a delivery.

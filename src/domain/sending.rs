@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::delivery::RefusalReason;
-use super::message::{ScheduledOutcome, SendOutcome};
+use super::message::{ScheduledOutcome, SendOutcome, WaitReason};
 use super::message_plan::{self, MessagePlan};
 use super::number::SendPolicy;
 use super::outbound_limit::{LimitReached, OutboundLimit};
-use super::quiet_hours;
+use super::quiet_hours::QuietHours;
 use super::session::{OnActiveSession, SessionOrigin, SessionStatus};
 use super::words::words;
 
@@ -23,6 +23,8 @@ pub struct Request {
     pub on_active_session: OnActiveSession,
     /// The earliest time to send it.
     pub send_at: Option<DateTime<Utc>>,
+    /// When the quiet hours end that delay it; `None` if none do.
+    pub quiet_until: Option<DateTime<Utc>>,
 }
 
 /// What is known under the lock of the number and the contact.
@@ -36,8 +38,8 @@ pub struct Facts {
     pub opted_out: bool,
     /// Whether the project sends to the contact's country.
     pub country_is_allowed: bool,
-    /// The quiet hours that delay this text.
-    pub quiet_hours: Option<quiet_hours::Facts>,
+    /// The quiet hours of the project, if they delay this text.
+    pub quiet_hours: Option<QuietHours>,
     /// The session that is not closed.
     pub session: Option<Session>,
     /// What may be sent from the number.
@@ -102,7 +104,7 @@ pub enum Decision {
     /// It is not sent. The session is the one that stands in its way.
     Refuse { reason: Refusal, session_id: Option<Uuid> },
     /// It waits.
-    Wait { until: DateTime<Utc> },
+    Wait { until: DateTime<Utc>, reason: WaitReason },
     /// It is sent, if no limit on outbound messages refuses it.
     Send(Effect),
 }
@@ -128,11 +130,12 @@ pub enum Effect {
 /// Decides about a text.
 pub fn decide(request: &Request, facts: &Facts) -> Decision {
     let refuse = |reason| Decision::Refuse { reason, session_id: None };
-    if let Some(until) = facts.quiet_hours.as_ref().and_then(quiet_hours::Facts::quiet_until) {
-        return Decision::Wait { until };
+    let send_at = request.send_at.filter(|at| *at > facts.now);
+    if let Some(until) = request.quiet_until.filter(|until| send_at.is_none_or(|at| at < *until)) {
+        return Decision::Wait { until, reason: WaitReason::QuietHours };
     }
-    let unless_refused = match (request.send_at.filter(|at| *at > facts.now), facts.agent_id) {
-        (Some(until), _) => Decision::Wait { until },
+    let unless_refused = match (send_at, facts.agent_id) {
+        (Some(until), _) => Decision::Wait { until, reason: WaitReason::SendTime },
         (None, Some(agent_id)) => effect(request.on_active_session, agent_id, facts.session),
         (None, None) => return refuse(Refusal::NumberDetached),
     };
@@ -271,32 +274,29 @@ mod tests {
 
     #[test]
     fn a_text_is_refused_or_waits_before_it_does_anything_to_a_session() {
-        let quiet = quiet_hours::Facts {
-            hours: quiet_hours::QuietHours { from: chrono::NaiveTime::MIN, until: chrono::NaiveTime::MIN },
-            clocks: vec![quiet_hours::LocalClock {
-                time: chrono::NaiveTime::MIN,
-                ends_today: at(70),
-                ends_tomorrow: at(80),
-            }],
-        };
         let detached = Facts { agent_id: None, ..facts() };
         let out = Facts { opted_out: true, country_is_allowed: false, ..facts() };
         let abroad = Facts { country_is_allowed: false, session: Some(session()), ..facts() };
         let opens = Decision::Send(Effect::Open { agent_id: AGENT, superseded: None });
-        for (send_at, facts, expected) in [
-            (None, facts(), opens),
-            (Some(at(0)), facts(), opens),
-            (Some(at(1)), facts(), Decision::Wait { until: at(1) }),
-            (None, Facts { quiet_hours: Some(quiet), ..out.clone() }, Decision::Wait { until: at(80) }),
-            (None, Facts { opted_out: true, ..detached.clone() }, refused(Refusal::NumberDetached)),
+        let wait = |until, reason| Decision::Wait { until: at(until), reason };
+        for (send_at, quiet_until, facts, expected) in [
+            (None, None, facts(), opens),
+            (Some(0), None, facts(), opens),
+            (Some(1), None, facts(), wait(1, WaitReason::SendTime)),
+            (None, Some(80), out.clone(), wait(80, WaitReason::QuietHours)),
+            // It is not sent before its time, though it is quiet now and no longer then.
+            (Some(90), Some(80), facts(), wait(90, WaitReason::SendTime)),
+            (Some(70), Some(80), facts(), wait(80, WaitReason::QuietHours)),
+            (None, None, Facts { opted_out: true, ..detached.clone() }, refused(Refusal::NumberDetached)),
             // Until its time comes, the number may be attached again.
-            (Some(at(1)), detached, Decision::Wait { until: at(1) }),
-            (None, out.clone(), refused(Refusal::ContactOptedOut)),
-            (Some(at(1)), out, refused(Refusal::ContactOptedOut)),
-            (None, abroad.clone(), refused(Refusal::CountryNotAllowed)),
-            (Some(at(1)), abroad, refused(Refusal::CountryNotAllowed)),
+            (Some(1), None, detached, wait(1, WaitReason::SendTime)),
+            (None, None, out.clone(), refused(Refusal::ContactOptedOut)),
+            (Some(1), None, out, refused(Refusal::ContactOptedOut)),
+            (None, None, abroad.clone(), refused(Refusal::CountryNotAllowed)),
+            (Some(1), None, abroad, refused(Refusal::CountryNotAllowed)),
         ] {
-            let request = Request { on_active_session: OnActiveSession::Supersede, send_at };
+            let (send_at, quiet_until) = (send_at.map(at), quiet_until.map(at));
+            let request = Request { on_active_session: OnActiveSession::Supersede, send_at, quiet_until };
             assert_eq!(decide(&request, &facts), expected, "{request:?} {facts:?}");
         }
     }
@@ -325,7 +325,7 @@ mod tests {
                 (OnActiveSession::Join, on_join),
                 (OnActiveSession::Reject, on_reject),
             ] {
-                let request = Request { on_active_session, send_at: None };
+                let request = Request { on_active_session, send_at: None, quiet_until: None };
                 let facts = Facts { session: Some(session), ..facts() };
                 assert_eq!(decide(&request, &facts), expected, "{on_active_session} {session:?}");
             }

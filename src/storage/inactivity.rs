@@ -12,12 +12,13 @@ use crate::domain::message::MessageKind;
 use crate::domain::message_plan::{self, MessagePlan};
 use crate::domain::number::SendPolicy;
 use crate::domain::outbound_limit::LimitReached;
-use crate::domain::quiet_hours;
+use crate::domain::quiet_hours::QuietHours;
 use crate::domain::session::{Channel, InactivityOutcome, SessionStatus};
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::new_id;
 use crate::storage::outbound_limits::{self, ToCount};
 use crate::storage::planned_message::{Content, Conversation, PlannedMessage};
+use crate::storage::quiet_hours::{self, Quiet};
 
 /// What was decided about one session.
 #[derive(Debug, Clone)]
@@ -49,7 +50,7 @@ struct Locked {
     warning_body: String,
     closing_body: Option<String>,
     owes_answer: bool,
-    quiet_hours: Option<Json<quiet_hours::Facts>>,
+    quiet_hours: Option<Json<QuietHours>>,
     warning_status: Option<DeliveryStatus>,
     warning_accepted_at: Option<DateTime<Utc>>,
     send_policy: SendPolicy,
@@ -58,7 +59,12 @@ struct Locked {
 }
 
 impl Locked {
-    fn facts(&self, capabilities: Capabilities) -> Facts {
+    /// The contact, if the project has quiet hours.
+    fn quiet(&self) -> Option<Quiet<'_>> {
+        self.quiet_hours.map(|Json(hours)| Quiet { hours, contact: &self.contact, now: self.now })
+    }
+
+    fn facts(&self, capabilities: Capabilities, quiet_until: Option<DateTime<Utc>>) -> Facts {
         let warning = match self.status {
             SessionStatus::Open => None,
             // A warning has its delivery. Without it nobody would know whether the contact was warned.
@@ -73,7 +79,7 @@ impl Locked {
             warn_after: TimeDelta::seconds(self.warn_after_seconds.into()),
             grace: TimeDelta::seconds(self.grace_seconds.into()),
             owes_answer: self.owes_answer,
-            quiet_until: self.quiet_hours.as_ref().and_then(|facts| facts.quiet_until()),
+            quiet_until,
             warning,
             has_closing: self.closing_body.is_some(),
             has_warnings: capabilities.inactivity_warnings,
@@ -117,8 +123,8 @@ struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    fn decide(locked: &'a Locked, capabilities: Capabilities) -> Self {
-        let facts = locked.facts(capabilities);
+    fn decide(locked: &'a Locked, capabilities: Capabilities, quiet_until: Option<DateTime<Utc>>) -> Self {
+        let facts = locked.facts(capabilities, quiet_until);
         let decision = inactivity::decide(&facts);
         let says = locked.says(&decision, capabilities);
         Self { locked, facts, of_message: locked.of_message(capabilities), decision, says }
@@ -154,8 +160,10 @@ pub async fn decide(
     let locked = sqlx::query_file_as!(Locked, "sql/queries/inactivity/load.sql", most, limits.only.as_deref())
         .fetch_all(&mut *connection)
         .await?;
+    let quiet = quiet_hours::until_each(connection, locked.iter().map(Locked::quiet)).await?;
+    let decided = locked.iter().zip(quiet);
     let sessions: Vec<Session<'_>> =
-        locked.iter().map(|locked| Session::decide(locked, capabilities(locked.channel))).collect();
+        decided.map(|(locked, quiet)| Session::decide(locked, capabilities(locked.channel), quiet)).collect();
     let reached = outbound_limits::count_each(connection, sessions.iter().map(Session::to_count)).await?;
     let mut writes = Writes::default();
     let all = sessions.iter().zip(reached).map(|(session, limit)| writes.add(session, limit)).collect();

@@ -29,6 +29,7 @@ mod passes;
 mod planned_message;
 pub mod project;
 pub mod quarantine;
+pub mod quiet_hours;
 mod reference_data;
 mod registration;
 pub mod scheduled_message;

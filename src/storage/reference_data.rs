@@ -1,15 +1,13 @@
-//! Loads the countries and time zones of sql/data into their tables. What a project overrode is in another table.
+//! Loads the countries of sql/data into their table. What a project overrode is in another table.
 
 use serde_json::{Map, Value};
 use sqlx::PgConnection;
 use sqlx::types::Json;
 
-/// Writes the rows that are new or differ, in one statement a file.
+/// Writes the rows that are new or differ, in one statement.
 pub async fn load(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     let countries = Json(rows(include_str!("../../sql/data/countries.csv")));
-    sqlx::query_file!("sql/queries/country/load.sql", countries as _).execute(&mut *connection).await?;
-    let time_zones = Json(rows(include_str!("../../sql/data/time_zones.csv")));
-    sqlx::query_file!("sql/queries/time_zone/load.sql", time_zones as _).execute(connection).await?;
+    sqlx::query_file!("sql/queries/country/load.sql", countries as _).execute(connection).await?;
     Ok(())
 }
 

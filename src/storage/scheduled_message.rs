@@ -9,13 +9,14 @@ use uuid::Uuid;
 
 use crate::domain::channel::ChannelFacts;
 use crate::domain::delivery::RefusalReason;
-use crate::domain::message::ScheduledOutcome;
+use crate::domain::message::{ScheduledOutcome, WaitReason};
 use crate::domain::message_plan::MessagePlan;
 use crate::domain::sending::{self as rules, Admission, Decision, Facts, Refusal, Request};
 use crate::domain::session::OnActiveSession;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::outbound_limits::{self, ToCount};
 use crate::storage::pagination::{Page, rows_to_read};
+use crate::storage::quiet_hours::{self, Quiet};
 use crate::storage::sending::{self, PlannedText, SessionEffect};
 
 /// A message that waits for its time, or that was refused when it came.
@@ -30,8 +31,10 @@ pub struct ScheduledMessage {
     pub media_urls: Vec<String>,
     pub on_active_session: OnActiveSession,
     pub send_at: DateTime<Utc>,
-    /// Later than `send_at` when quiet hours put it off. `None` once it was refused.
+    /// Later than `send_at` when quiet hours or a limit put it off. `None` once it was refused.
     pub due_at: Option<DateTime<Utc>>,
+    /// What it waits for, or waited for before it was refused.
+    pub waits_for: WaitReason,
     /// Why it will not be sent.
     pub refusal_reason: Option<RefusalReason>,
     /// The turn whose agent wanted it.
@@ -67,8 +70,14 @@ struct DueMessage {
 }
 
 impl DueMessage {
-    fn decide(&self) -> Decision {
-        rules::decide(&Request { on_active_session: self.on_active_session, send_at: None }, &self.facts)
+    /// The contact, if quiet hours delay the message.
+    fn quiet(&self) -> Option<Quiet<'_>> {
+        self.facts.quiet_hours.map(|hours| Quiet { hours, contact: &self.contact, now: self.facts.now })
+    }
+
+    fn decide(&self, quiet_until: Option<DateTime<Utc>>) -> Decision {
+        let on_active_session = self.on_active_session;
+        rules::decide(&Request { on_active_session, send_at: None, quiet_until }, &self.facts)
     }
 
     fn text(&self, channel: ChannelFacts, effect: SessionEffect, plan: MessagePlan) -> PlannedText<'_> {
@@ -97,6 +106,7 @@ impl DueMessage {
 struct Writes {
     put_off: Vec<Uuid>,
     put_off_to: Vec<DateTime<Utc>>,
+    put_off_for: Vec<&'static str>,
     refused: Vec<Uuid>,
     reasons: Vec<&'static str>,
     sent: Vec<Uuid>,
@@ -159,10 +169,11 @@ async fn send_round(
         .fetch_all(&mut *connection)
         .await?;
     let mut to_send = Vec::new();
-    for message in &due {
-        match message.decide() {
+    let quiet = quiet_hours::until_each(connection, due.iter().map(DueMessage::quiet)).await?;
+    for (message, quiet_until) in due.iter().zip(quiet) {
+        match message.decide(quiet_until) {
             Decision::Refuse { reason, session_id } => writes.refuse(message, reason, session_id),
-            Decision::Wait { until } => writes.put_off(message, until),
+            Decision::Wait { until, reason } => writes.put_off(message, until, reason),
             Decision::Send(effect) => {
                 to_send.push((message, effect, message.facts.of_message(channel.capabilities.delivery_reports)));
             }
@@ -180,7 +191,7 @@ async fn send_round(
             }
             Admission::Refuse { reason, until } => {
                 match rules::wait_for_limit(message.turn_id.is_some(), message.facts.now, until) {
-                    Some(until) => writes.put_off(message, until),
+                    Some(until) => writes.put_off(message, until, WaitReason::OutboundLimit),
                     None => writes.refuse(message, reason, None),
                 }
             }
@@ -198,9 +209,10 @@ impl Writes {
         self.all.push(message.due(ScheduledOutcome::Sent, Some(session_id)));
     }
 
-    fn put_off(&mut self, message: &DueMessage, until: DateTime<Utc>) {
+    fn put_off(&mut self, message: &DueMessage, until: DateTime<Utc>, reason: WaitReason) {
         self.put_off.push(message.id);
         self.put_off_to.push(until);
+        self.put_off_for.push(reason.as_str());
         self.all.push(message.due(ScheduledOutcome::PutOff, None));
     }
 
@@ -217,8 +229,8 @@ impl Writes {
                 .await?;
         }
         if !self.put_off.is_empty() {
-            let (ids, times) = (&self.put_off[..], &self.put_off_to[..]);
-            sqlx::query_file!("sql/queries/scheduled_message/put_off.sql", ids, times)
+            let (ids, times, reasons) = (&self.put_off[..], &self.put_off_to[..], &self.put_off_for[..]);
+            sqlx::query_file!("sql/queries/scheduled_message/put_off.sql", ids, times, reasons as _)
                 .execute(&mut *connection)
                 .await?;
         }

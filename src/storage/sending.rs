@@ -7,7 +7,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::domain::channel::{ChannelFacts, OutboundText};
-use crate::domain::message::{MessageKind, SendOutcome};
+use crate::domain::message::{MessageKind, SendOutcome, WaitReason};
 use crate::domain::message_plan::MessagePlan;
 use crate::domain::sending::{self, Admission, Decision, Effect, Facts, Request};
 use crate::domain::session::{Channel, OnActiveSession};
@@ -132,13 +132,14 @@ async fn send_or_schedule(
     )
     .fetch_one(&mut *connection)
     .await?;
-    let request = Request { on_active_session: text.on_active_session, send_at: text.send_at };
+    // No quiet hours: whoever sends a text at once wants it now, and one that waits for its time is looked at when it is due.
+    let request = Request { on_active_session: text.on_active_session, send_at: text.send_at, quiet_until: None };
     match sending::decide(&request, &facts) {
         Decision::Refuse { reason, session_id } => {
             Ok(SendResult { session_id, ..SendResult::new(reason.into(), message_id) })
         }
-        Decision::Wait { until } => {
-            schedule(connection, text, message_id, until).await?;
+        Decision::Wait { until, reason } => {
+            schedule(connection, text, message_id, until, reason).await?;
             Ok(SendResult { send_at: Some(until), ..SendResult::new(SendOutcome::Scheduled, message_id) })
         }
         Decision::Send(effect) => send_now(connection, text, message_id, &facts, effect).await,
@@ -186,6 +187,7 @@ async fn schedule(
     text: &NewText,
     message_id: Uuid,
     at: DateTime<Utc>,
+    reason: WaitReason,
 ) -> Result<(), sqlx::Error> {
     sqlx::query_file!(
         "sql/queries/scheduled_message/insert.sql",
@@ -198,6 +200,7 @@ async fn schedule(
         &text.media_urls[..],
         text.on_active_session.as_str(),
         at,
+        reason.as_str(),
     )
     .execute(connection)
     .await?;

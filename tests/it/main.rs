@@ -51,6 +51,7 @@ mod poison_controls;
 mod pooler;
 mod process_harness;
 mod proxy;
+mod quiet_hours;
 mod rate_limits;
 mod reconcile;
 mod registrations;

@@ -37,7 +37,7 @@ async fn every_constraint_has_a_name_that_somebody_chose() {
 }
 
 /// The constraints on columns whose words are those of an enum. `endpoint.kind` and `quarantine.kind` have no such enum.
-const WORDS: [(&str, &[&str]); 22] = [
+const WORDS: [(&str, &[&str]); 23] = [
     ("agent_kind_is_known", agent::AgentKind::WORDS),
     ("confidence_is_known", country::Confidence::WORDS),
     ("consent_kind_is_known", consent::ConsentKind::WORDS),
@@ -60,6 +60,7 @@ const WORDS: [(&str, &[&str]); 22] = [
     ("session_close_reason_is_known", session::CloseReason::WORDS),
     ("session_origin_is_known", session::SessionOrigin::WORDS),
     ("session_status_is_known", session::SessionStatus::WORDS),
+    ("what_a_scheduled_message_waits_for_is_known", message::WaitReason::WORDS),
 ];
 
 #[tokio::test]

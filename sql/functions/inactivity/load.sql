@@ -17,7 +17,9 @@ begin
     return query
     select session.id, session.project_id, session.endpoint_id, session.contact, now(), session.channel::text, session.status::text,
            session.last_message_at, session.warn_after_seconds, version.grace_seconds, version.warning, version.closing,
-           turn.id is not null or unsent.seq is not null, load_quiet_hours(session.project_id, session.contact),
+           turn.id is not null or unsent.seq is not null,
+           case when project.quiet_from is not null
+                then jsonb_build_object('from', project.quiet_from, 'until', project.quiet_until) end,
            warning.status::text, warning.accepted_at, lock_send_policy(session.endpoint_id), project.has_outbound_limits,
            version.smart_encoding
       from unnest(due) as locked (id)

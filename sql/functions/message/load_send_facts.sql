@@ -17,7 +17,9 @@ begin
         'agent_id', (select agent_id from endpoint where id = from_number and project_id = of_project and detached_at is null),
         'opted_out', has_opted_out(from_number, to_contact),
         'country_is_allowed', country_is_allowed(of_project, to_contact, countries),
-        'quiet_hours', case when heeds_quiet_hours then load_quiet_hours(of_project, to_contact) end,
+        'quiet_hours', (
+            select jsonb_build_object('from', quiet_from, 'until', quiet_until)
+              from project where heeds_quiet_hours and id = of_project and quiet_from is not null),
         'session', case when active.id is not null then to_jsonb(active) end,
         'send_policy', lock_send_policy(from_number),
         'has_limits', (select has_outbound_limits from project where id = of_project),

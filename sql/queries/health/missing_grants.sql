@@ -8,7 +8,7 @@ with target as (
     select 2, kind, format('table textback.%I', relname), has_table_privilege(role, pg_class.oid, kind)
       from target
       join pg_class on relnamespace = schema and relkind in ('r', 'v')
-     cross join unnest(case when relkind = 'v' or relname in ('_sqlx_migrations', 'sms_country', 'time_zone_of_prefix') then '{select}'::text[]
+     cross join unnest(case when relkind = 'v' or relname in ('_sqlx_migrations', 'sms_country') then '{select}'::text[]
                             else '{select,insert,update,delete}' end) as kind
     union all
     select 3, 'usage', format('sequence textback.%I', relname), has_sequence_privilege(role, pg_class.oid, 'usage')

@@ -2,7 +2,7 @@
 
 use super::Findings;
 use crate::domain::bounds;
-use crate::storage::{Storage, health, invariant, outbound_limits};
+use crate::storage::{Storage, health, invariant, outbound_limits, quiet_hours};
 use crate::telemetry::masked;
 
 /// A job that is older than this is stuck: by then a lease, the search for an unknown delivery and a retry are over.
@@ -19,6 +19,7 @@ pub(super) async fn check_work(storage: &Storage, findings: &mut Findings) {
         ("unclaimed", check_unclaimed(storage, findings).await),
         ("set aside", check_set_aside(storage, findings).await),
         ("stuck", check_stuck(storage, findings).await),
+        ("time zones", check_time_zones(storage, findings).await),
     ] {
         if let Err(error) = result {
             findings.failed_check(what, &error);
@@ -54,6 +55,22 @@ async fn check_invariants(storage: &Storage, findings: &mut Findings) {
         };
         findings.bad("invariants", &found, repair);
     }
+}
+
+/// Reports time zones of phone numbers that the database does not know. Quiet hours then go by the other zones of a number.
+async fn check_time_zones(storage: &Storage, findings: &mut Findings) -> Result<(), sqlx::Error> {
+    let unknown = quiet_hours::unknown_zones(&mut *storage.connection().await?).await?;
+    if unknown.is_empty() {
+        findings.ok("time zones", "the database knows those of all phone numbers");
+    } else {
+        let found = format!("the database does not know {}: quiet hours pass them over", health::brief(&unknown));
+        findings.bad(
+            "time zones",
+            &found,
+            "update the time zones of the database's machine (its package tzdata), or PostgreSQL",
+        );
+    }
+    Ok(())
 }
 
 /// Reports projects that have reached a limit: their messages are refused or wait.

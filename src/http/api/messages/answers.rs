@@ -1,13 +1,18 @@
 //! What answers tell about a message: one with its steps, and one that waits for its time.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use poem_openapi::Object;
 use uuid::Uuid;
 
 use crate::domain::delivery::{DeliveryErrorClass, DeliveryStep, RefusalReason};
-use crate::domain::message::{Attachment, Direction, MessageKind, MessageStatus, ScheduledMessageStatus, SkipReason};
+use crate::domain::message::{
+    Attachment, Direction, MessageKind, MessageStatus, ScheduledMessageStatus, SkipReason, WaitReason,
+};
 use crate::domain::segments::{Encoding, Segmentation};
 use crate::domain::session::OnActiveSession;
+use crate::domain::time_zone::{self, TimeZone};
 use crate::storage::message::Traced;
 use crate::storage::scheduled_message;
 
@@ -46,6 +51,12 @@ pub(super) struct TracedMessage {
     truncated_characters: Option<i32>,
     /// When a scheduled message is to be sent.
     send_at: Option<DateTime<Utc>>,
+    /// When a scheduled message is looked at next. Later than `send_at` if `waits_for` says so.
+    due_at: Option<DateTime<Utc>>,
+    waits_for: Option<WaitReason>,
+    /// The time zones that the contact's number may be in, if the message waits for quiet hours: it waits until they are over in
+    /// all of these.
+    time_zones: Option<Vec<String>>,
     created_at: DateTime<Utc>,
     /// The steps of its delivery, oldest first.
     history: Vec<DeliveryStep>,
@@ -68,6 +79,7 @@ pub(super) struct ScheduledMessage {
     send_at: DateTime<Utc>,
     /// Later than `send_at` if the contact's quiet hours, or a limit that ends within an hour, delay it.
     due_at: Option<DateTime<Utc>>,
+    waits_for: Option<WaitReason>,
     /// The turn in which the agent asked for it.
     turn_id: Option<Uuid>,
     created_at: DateTime<Utc>,
@@ -97,6 +109,9 @@ impl From<Traced> for TracedMessage {
             truncated: message.truncated.is_some(),
             truncated_characters: message.truncated,
             send_at: None,
+            due_at: None,
+            waits_for: None,
+            time_zones: None,
             created_at: message.created_at,
             history: history.0,
         }
@@ -108,6 +123,10 @@ impl From<scheduled_message::ScheduledMessage> for TracedMessage {
         let attachment = |url| Attachment { id: None, url, content_type: None, bytes: None };
         let segmentation = Segmentation::of(&message.body);
         let media: Vec<Attachment> = message.media_urls.into_iter().map(attachment).collect();
+        let waits_for = message.due_at.map(|_| message.waits_for);
+        let is_quiet = waits_for == Some(WaitReason::QuietHours);
+        let time_zones = is_quiet.then(|| time_zone::zones(&message.contact));
+        let names = |zones| Vec::from_iter(BTreeSet::into_iter(zones).map(|zone: TimeZone| zone.as_str().to_owned()));
         Self {
             id: message.id,
             session_id: None,
@@ -129,6 +148,9 @@ impl From<scheduled_message::ScheduledMessage> for TracedMessage {
             truncated: false,
             truncated_characters: None,
             send_at: Some(message.send_at),
+            due_at: message.due_at,
+            waits_for,
+            time_zones: time_zones.map(names),
             created_at: message.created_at,
             history: Vec::new(),
         }
@@ -151,6 +173,7 @@ impl From<scheduled_message::ScheduledMessage> for ScheduledMessage {
             on_active_session: message.on_active_session,
             send_at: message.send_at,
             due_at: message.due_at,
+            waits_for: message.due_at.map(|_| message.waits_for),
             turn_id: message.turn_id,
             created_at: message.created_at,
         }
