@@ -22,6 +22,7 @@ pub mod retry;
 pub mod segments;
 pub mod sending;
 pub mod session;
+pub mod suggestion;
 pub mod turn_settlement;
 pub mod unknown_delivery;
 pub mod words;
