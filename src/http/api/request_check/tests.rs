@@ -57,6 +57,16 @@ fn a_request_is_checked_against_its_own_operation() {
             "request_invalid",
             "version in the path must be an integer",
         ),
+    ] {
+        let refused = told(method, &target, JSON, body).unwrap_or_else(|| panic!("{target} {body}"));
+        assert!(refused.0 == code && refused.1.contains(named), "{target} {body}: {refused:?}");
+    }
+}
+
+#[test]
+fn a_body_is_checked_against_its_own_operation() {
+    let id = "0198c0de-0000-7000-8000-000000000000";
+    for (method, target, body, code, named) in [
         (Method::POST, format!("/sessions/{id}/end"), r#"{"reason": "x"}"#, "body_unexpected", "no body"),
         (Method::GET, format!("/sessions/{id}"), "{\"a\": 1}", "body_unexpected", "no body"),
         (Method::POST, "/agents".to_owned(), "", "request_invalid", "the body is missing"),
@@ -94,10 +104,16 @@ fn a_request_is_checked_against_its_own_operation() {
         let refused = told(method, &target, JSON, body).unwrap_or_else(|| panic!("{target} {body}"));
         assert!(refused.0 == code && refused.1.contains(named), "{target} {body}: {refused:?}");
     }
+}
+
+#[test]
+fn a_request_that_its_operation_reads_in_full_passes() {
+    let id = "0198c0de-0000-7000-8000-000000000000";
     for (method, target, body) in [
         (Method::GET, "/sessions?status=open&limit=5".to_owned(), ""),
         (Method::POST, format!("/sessions/{id}/end"), ""),
         (Method::POST, format!("/sessions/{id}/end"), " {} "),
+        (Method::GET, format!("/sessions/{id}"), "null"),
         (Method::GET, "/templates/gr%C3%BC%C3%9Fe".to_owned(), ""),
         (Method::GET, "/nothing?of=ours".to_owned(), ""),
         (Method::DELETE, "/agents?a=b".to_owned(), ""),
