@@ -3,6 +3,7 @@
 //! Only script runners call it. minijinja limits the steps of a template, but a single step such as `[1] * 10000000` can
 //! use any amount of time and memory.
 
+use minijinja::machinery::{Instruction, Instructions, get_compiled_template};
 use minijinja::{Environment, UndefinedBehavior};
 use serde_json::{Map, Value};
 
@@ -39,9 +40,40 @@ pub fn fill(body: &str, variables: &Map<String, Value>) -> Result<String, String
     }
 }
 
-/// Checks a template as far as that is possible without its variables.
+/// Checks a template as far as that is possible without its variables: its syntax, and that nothing in it fails with
+/// every message. One without variables must be a text that can be sent.
 pub fn check(body: &str) -> Result<(), String> {
-    environment().template_from_str(body).map(|_| ()).map_err(|error| readable(&error))
+    let environment = environment();
+    let template = environment.template_from_str(body).map_err(|error| readable(&error))?;
+    let compiled = get_compiled_template(&template);
+    std::iter::once(&compiled.instructions).chain(compiled.blocks.values()).try_for_each(check_instructions)?;
+    match template.undeclared_variables(false).is_empty() {
+        true => fill(body, &Map::new()).map(|_| ()),
+        false => Ok(()),
+    }
+}
+
+/// Looks for filters, tests and calls, which the engine looks for only while it renders. The environment has none, and
+/// variables are JSON, which has no functions.
+fn check_instructions(instructions: &Instructions) -> Result<(), String> {
+    let all = (0..).map_while(|index| Some((index, instructions.get(index)?)));
+    for (index, instruction) in all {
+        let unknown = match instruction {
+            Instruction::ApplyFilter(name, ..) => format!("the filter {name} is not known; templates have no filters"),
+            Instruction::PerformTest(name, ..) => {
+                format!("the test \"is {name}\" is not known; templates have no tests")
+            }
+            // The names that a loop has.
+            Instruction::CallFunction("loop", _) | Instruction::CallMethod("cycle" | "changed", _) => continue,
+            Instruction::CallFunction(name, _) | Instruction::CallMethod(name, _) => {
+                format!("{name} is called, and templates have no functions")
+            }
+            Instruction::CallObject(_) => "a value is called, and templates have no functions".to_owned(),
+            _ => continue,
+        };
+        return Err(instructions.get_line(index).map_or(unknown.clone(), |line| format!("line {line}: {unknown}")));
+    }
+    Ok(())
 }
 
 /// Converts JSON to minijinja's values. serde_json's own conversion would turn its numbers, which keep all digits, into
@@ -112,6 +144,37 @@ mod tests {
         }
         assert!(check("{% if %}").is_err());
         assert_eq!(check("Hi {{ name }}"), Ok(()));
+    }
+
+    #[test]
+    fn what_would_fail_with_every_message_is_refused_when_it_is_saved() {
+        for (body, why) in [
+            ("{% if %}", "syntax"),
+            ("{{ name | upper }}", "line 1: the filter upper is not known"),
+            ("Hi\n{% if vip %}{{ name|title }}{% endif %}", "line 2: the filter title is not known"),
+            ("{% if name is defined %}{{ name }}{% endif %}", "the test \"is defined\" is not known"),
+            ("{% for n in range(3) %}{{ n }}{% endfor %}{{ name }}", "range is called"),
+            ("{{ name.upper() }}", "upper is called"),
+            ("{{ texts[0]() }}", "a value is called"),
+            ("{% include \"other\" %}", "include"),
+            ("{% extends \"other\" %}", "extends"),
+            ("{% macro a() %}{% endmacro %}{{ name }}", "macro"),
+            ("   ", "empty"),
+            ("{# a note #}", "empty"),
+            ("{{ 1 / 0 }}", "line 1"),
+        ] {
+            let error = check(body).expect_err(body);
+            assert!(error.contains(why), "{body}: {error}");
+        }
+        for body in [
+            "Bye",
+            "Hi {{ name }}",
+            "{{ order.id }} {% if vip and not late %}!{% elif count > 2 %}?{% else %}.{% endif %}",
+            "{% for item in items %}{{ loop.index }} {{ item.name ~ \"x\" }}{{ loop.cycle(\",\", \";\") }}{% else %}none{% endfor %}",
+            "{% set total = a + b %}{{ total }} {{ names[0] }} {{ \"x\" in names }}",
+        ] {
+            assert_eq!(check(body), Ok(()), "{body}");
+        }
     }
 
     #[test]

@@ -42,7 +42,7 @@ impl AgentKind {
     /// What a spec of this kind must have, for error messages.
     pub const fn needs(self) -> &'static str {
         match self {
-            Self::Script => "a source and no url",
+            Self::Script => "a source, and neither url nor timeout_seconds",
             Self::Http => "a url and no source",
         }
     }
@@ -122,10 +122,11 @@ impl TryFrom<SpecFields> for AgentSpec {
 
     fn try_from(fields: SpecFields) -> Result<Self, SpecMismatch> {
         let SpecFields { kind, source, url, timeout_seconds } = fields;
-        let timeout_seconds = timeout_seconds.unwrap_or(DEFAULT_TIMEOUT_SECONDS);
-        match (kind, source, url) {
-            (AgentKind::Script, Some(source), None) => Ok(Self::Script { source }),
-            (AgentKind::Http, None, Some(url)) => Ok(Self::Http { url, timeout_seconds }),
+        match (kind, source, url, timeout_seconds) {
+            (AgentKind::Script, Some(source), None, None) => Ok(Self::Script { source }),
+            (AgentKind::Http, None, Some(url), timeout_seconds) => {
+                Ok(Self::Http { url, timeout_seconds: timeout_seconds.unwrap_or(DEFAULT_TIMEOUT_SECONDS) })
+            }
             (AgentKind::Script | AgentKind::Http, ..) => Err(SpecMismatch(kind)),
         }
     }
@@ -220,6 +221,9 @@ mod tests {
                 Err(mismatch) => assert!(!fits && mismatch == SpecMismatch(kind), "{fields:?}"),
             }
         }
+        let hurried =
+            SpecFields { source: Some("x".to_owned()), timeout_seconds: Some(5), ..SpecFields::of(AgentKind::Script) };
+        assert_eq!(AgentSpec::try_from(hurried), Err(SpecMismatch(AgentKind::Script)), "a script has no timeout");
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub mod segments;
 pub mod sending;
 pub mod session;
 pub mod smart_encoding;
+pub mod suggestion;
 pub mod time_zone;
 pub mod turn_settlement;
 pub mod unknown_delivery;

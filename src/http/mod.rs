@@ -4,6 +4,7 @@ pub mod api;
 pub mod body;
 pub mod console;
 pub mod failed_attempts;
+pub mod headers;
 pub mod health;
 pub mod listener;
 pub mod problem;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use poem::error::ResponseError;
 use poem::http::{StatusCode, header};
 use poem::{Body, IntoResponse, Response};
+use poem_openapi::error::{ParseParamError, ParsePathError, ParseRequestPayloadError};
 use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, Registry};
 use poem_openapi::types::Type;
 use poem_openapi::{ApiResponse, Object};
@@ -309,6 +310,14 @@ pub async fn from_error(error: poem::Error) -> Response {
         StatusCode::PAYLOAD_TOO_LARGE => Problem::new(status, "body_too_large", detail),
         StatusCode::UNSUPPORTED_MEDIA_TYPE => {
             Problem::new(status, "content_type_unsupported", "send Content-Type: application/json")
+        }
+        // These errors name types of Rust. `request_check` refuses first whatever they refuse, in words.
+        _ if error.is::<ParseParamError>()
+            || error.is::<ParsePathError>()
+            || error.is::<ParseRequestPayloadError>() =>
+        {
+            tracing::warn!(error = %detail, "a request passed its check and could not be parsed");
+            Problem::new(status, "request_invalid", "the request does not fit the OpenAPI document")
         }
         _ if status.is_client_error() => Problem::new(status, "request_invalid", detail),
         _ => {

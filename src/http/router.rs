@@ -12,7 +12,7 @@ use crate::carriers::Carriers;
 use crate::domain::carrier_account::CarrierKind;
 use crate::http::health::{self, Draining};
 use crate::http::problem::Problem;
-use crate::http::{api, console, problem, webhooks};
+use crate::http::{api, console, headers, problem, webhooks};
 use crate::jobs::ingest::Ingest;
 use crate::secret::SecretKeys;
 use crate::storage::Storage;
@@ -91,6 +91,12 @@ async fn answer_all<E: Endpoint<Output = Response>>(next: Arc<E>, request: Reque
     if !is_valid_path(request.uri().path()) {
         let not_found = Problem::new(StatusCode::NOT_FOUND, "not_found", "this path does not exist");
         return Ok(with_security_headers(not_found.as_response()));
+    }
+    // Whoever decides by one of two values decides against a proxy that decides by the other.
+    for (name, shown) in [(header::HOST, "Host"), (header::AUTHORIZATION, "Authorization")] {
+        if let Err(refused) = headers::once(request.headers(), &name, shown) {
+            return Ok(with_security_headers(refused.before_the_body().as_response()));
+        }
     }
     answer_errors(next, request).await.map(with_security_headers)
 }

@@ -236,7 +236,12 @@ async fn quarantine_status(
 fn delivery_in(request: &Request) -> Option<Uuid> {
     let query = request.uri().query()?;
     let (_, id) = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "delivery")?;
-    Uuid::parse_str(&id).ok()
+    let delivery_id = Uuid::parse_str(&id);
+    if delivery_id.is_err() {
+        // The report is used all the same: it names its message by the carrier's id too.
+        tracing::warn!("the address of a status report has a delivery that is no id of ours");
+    }
+    delivery_id.ok()
 }
 
 /// Reads a request and checks that the carrier sent it.

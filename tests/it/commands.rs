@@ -234,6 +234,21 @@ fn agent_check_tells_faults_with_line_and_column() {
     let output = run(textback().args(["agent", "check"]).arg(&file));
     assert_eq!(output.status.code(), Some(1));
     assert!(printed(&output).contains("agent.star:2:12: error"), "{}", printed(&output));
+    // What could never be called is known before the first message.
+    for (source, code, told) in [
+        (
+            "def reply(conv): return 1",
+            1,
+            "agent.star:1:1: error: reply is called with (conv, text), and it takes (conv)",
+        ),
+        ("X = 1\nreply = 5", 1, "agent.star:2:1: error: reply is no function"),
+        ("def reply(conv, text): pass\nstart = None", 1, "agent.star:2:1: error: start is no function"),
+        ("def reply(conv, text): pass\ndef end(conv): pass", 0, "agent.star:2:1: warning: end is not called"),
+    ] {
+        std::fs::write(&file, source).expect("written");
+        let output = run(textback().args(["agent", "check"]).arg(&file));
+        assert!(output.status.code() == Some(code) && printed(&output).contains(told), "{}", printed(&output));
+    }
     for example in crate::tidy::files("examples/agents", "star") {
         let output =
             run(textback().args(["agent", "check"]).arg(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(&example.0)));

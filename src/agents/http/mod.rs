@@ -83,10 +83,18 @@ impl Caller {
         if url.fragment().is_some() {
             return Err("it has a fragment, which is never sent; remove the # and everything after it".to_owned());
         }
+        if url.port() == Some(0) {
+            return Err("it has the port 0, on which nothing can listen; give the port of the service".to_owned());
+        }
         // Host names are resolved at each call, because their addresses change.
         match url.host() {
             Some(url::Host::Ipv4(address)) => self.networks.admit(address.into(), transport(&url))?,
             Some(url::Host::Ipv6(address)) => self.networks.admit(address.into(), transport(&url))?,
+            Some(url::Host::Domain(name)) if !is_host_name(name) => {
+                return Err(format!(
+                    "{name} can't be a host name: between dots are 1 to 63 letters, digits and hyphens"
+                ));
+            }
             Some(url::Host::Domain(_)) => {}
             None => return Err("it has no host".to_owned()),
         }
@@ -99,6 +107,17 @@ fn charset(headers: &HeaderMap) -> Option<&str> {
     let parameters = headers.get(CONTENT_TYPE)?.to_str().ok()?.split(';').skip(1);
     let mut named = parameters.filter_map(|parameter| parameter.split_once('='));
     named.find(|(name, _)| name.trim().eq_ignore_ascii_case("charset")).map(|(_, value)| value.trim().trim_matches('"'))
+}
+
+/// Whether a name server could know a name (RFC 1035, 2.3.4). Underscores are not in host names, and name servers know
+/// some all the same.
+fn is_host_name(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    name.len() <= 253 && name.split('.').all(is_label)
 }
 
 fn transport(url: &Url) -> Transport {

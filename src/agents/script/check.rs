@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use starlark::analysis::{AstModuleLint, EvalSeverity};
 use starlark::syntax::AstModule;
 
+use super::functions::{self, Functions};
 use super::interpret::{Script, dialect, globals, on_own_thread};
 use crate::agents::AgentError;
 use crate::domain::bounds;
@@ -34,9 +35,7 @@ pub(super) fn check_here(source: &str) -> Result<Vec<Fault>, AgentError> {
     let mut faults = read(source);
     if !faults.iter().any(|fault| fault.fatal) {
         match Script::compile_here(source) {
-            Ok(script) if !script.has_reply => faults
-                .push(without_position(false, "the script has no reply(conv, text), so it only greets".to_owned())),
-            Ok(_) => {}
+            Ok(script) => faults.extend(warnings(source, script.functions)),
             Err(ours @ (AgentError::Ours(_) | AgentError::Interrupted(_))) => return Err(ours),
             Err(error) => faults.push(with_position(&error.to_string())),
         }
@@ -47,6 +46,21 @@ pub(super) fn check_here(source: &str) -> Result<Vec<Fault>, AgentError> {
     }
     faults.sort_by_key(|fault| (fault.line, fault.column));
     Ok(faults)
+}
+
+/// What the author of a usable script should know of its functions.
+fn warnings(source: &str, functions: Functions) -> Vec<Fault> {
+    let mut warnings = Vec::new();
+    if functions.reply.is_none() {
+        let what = "the script has no reply(conv, text), so it only greets";
+        warnings.push(without_position(false, what.to_owned()));
+    }
+    if let Some(end) = functions.end {
+        let (line, column) = functions::position_of(source, end).unwrap_or_default();
+        let message = format!("{end} is not called: a session ends without a function of the script");
+        warnings.push(Fault { line, column, fatal: false, message });
+    }
+    warnings
 }
 
 fn read(source: &str) -> Vec<Fault> {

@@ -17,6 +17,7 @@ use starlark::values::dict::DictRef;
 use starlark::values::{Value, ValueLike};
 
 use super::conv::{Conv, State};
+use super::functions::{self, Functions};
 use super::{depth, memory};
 use crate::agents::{AgentError, Answer, Conversation, MOST_TEXTS, at_most};
 use crate::domain::bounds;
@@ -42,9 +43,8 @@ const STACK: usize = 64 << 20;
 #[derive(Debug)]
 pub struct Script {
     module: FrozenModule,
-    /// The name of the start function, if there is one.
-    pub(super) has_start: Option<&'static str>,
-    pub(super) has_reply: bool,
+    /// The functions that textback calls.
+    pub(super) functions: Functions,
 }
 
 impl Script {
@@ -74,7 +74,7 @@ impl Script {
     /// Runs `reply` with the texts, or without texts the start function, on the current thread, which must be one of
     /// [`on_own_thread`] for its stack. A function that the script does not define changes nothing.
     pub fn run(&self, conversation: Conversation, texts: Option<Vec<String>>) -> Result<Answer, AgentError> {
-        let function = if texts.is_some() { self.has_reply.then_some("reply") } else { self.has_start };
+        let function = if texts.is_some() { self.functions.reply } else { self.functions.start };
         let Some(function) = function else { return Ok(Answer::silent(conversation)) };
         // A panic leaves only the heap of the run behind, and nothing uses it again.
         let running = AssertUnwindSafe(|| self.call(function, conversation, texts));
@@ -141,15 +141,14 @@ fn compile_here(source: &str) -> Result<Script, AgentError> {
             }
         }
         let module = module.freeze().map_err(|error| AgentError::Unusable(format!("{error:?}")))?;
-        let defined = |name: &str| module.names().any(|given| given.as_str() == name);
-        let has_start = ["start", "start_function"].into_iter().find(|name| defined(name));
-        let has_reply = defined("reply");
-        if has_start.is_none() && !has_reply {
-            return Err(AgentError::Unusable(
-                "the script defines neither start(conv) nor reply(conv, text); define at least one of them".to_owned(),
-            ));
-        }
-        Ok(Script { module, has_start, has_reply })
+        let functions = functions::find(&module).map_err(|fault| {
+            let at = fault.name.and_then(|name| functions::position_of(source, &name));
+            AgentError::Unusable(match at {
+                Some((line, column)) => format!("line {line}, column {column}: {}", fault.what),
+                None => fault.what,
+            })
+        })?;
+        Ok(Script { module, functions })
     })
 }
 

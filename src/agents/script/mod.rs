@@ -5,6 +5,7 @@ pub mod check;
 mod child;
 mod conv;
 mod depth;
+mod functions;
 mod interpret;
 mod json;
 pub mod memory;

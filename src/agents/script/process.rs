@@ -9,6 +9,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::time::{ClockId, clock_gettime};
 
 use super::check::check_here;
+use super::functions::Functions;
 use super::interpret::{MOST_TIME, Script, on_own_thread, panicked};
 use super::protocol::{DefinedFunctions, MOST_ANSWER, Request, Response};
 use super::{memory, sandbox};
@@ -155,7 +156,8 @@ fn try_answer(request: Request, scripts: &mut HashMap<String, Script>) -> Result
         }
         Request::Read { key, source } => {
             let script = Script::compile_here(&source)?;
-            let functions = DefinedFunctions { has_start: script.has_start.is_some(), has_reply: script.has_reply };
+            let Functions { start, reply, .. } = script.functions;
+            let functions = DefinedFunctions { has_start: start.is_some(), has_reply: reply.is_some() };
             scripts.insert(key, script);
             Ok(Response::Read(functions))
         }

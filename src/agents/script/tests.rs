@@ -57,7 +57,7 @@ fn the_seeds_start_function_runs_verbatim() {
 #[test]
 fn start_function_is_start_by_its_other_name() {
     let script = Script::compile("def start_function(conv):\n    return \"hello\"").expect("compiles");
-    assert_eq!(script.has_start, Some("start_function"));
+    assert_eq!(script.functions.start, Some("start_function"));
     assert_eq!(script.call("start_function", conversation("sms"), None).expect("runs").texts, ["hello"]);
 }
 

@@ -240,10 +240,13 @@ fn signature_in(headers: &HeaderMap) -> Result<&str, WebhookRefusal> {
             "signed with a shared key of the carrier's webhook settings, which is not supported; take this address out of the setting".to_owned(),
         ));
     }
-    headers
-        .get(signature::HEADER)
-        .and_then(|value| value.to_str().ok())
-        .ok_or_else(|| WebhookRefusal("no X-Twilio-Signature; only the carrier may call this address".to_owned()))
+    let refused = |what: &str| WebhookRefusal(what.to_owned());
+    let mut given = headers.get_all(signature::HEADER).iter();
+    match (given.next(), given.next()) {
+        (None, _) => Err(refused("no X-Twilio-Signature; only the carrier may call this address")),
+        (Some(_), Some(_)) => Err(refused("X-Twilio-Signature is given more than once")),
+        (Some(value), None) => value.to_str().map_err(|_| refused("X-Twilio-Signature is not visible ASCII")),
+    }
 }
 
 /// An answer of the API in the words of the trait.

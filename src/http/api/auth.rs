@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::http::failed_attempts::{FailedAttempts, MAX_GUESSES, WAIT_SECONDS};
+use crate::http::headers;
 use crate::http::problem::Problem;
 use crate::secret::sha256;
 use crate::storage::Storage;
@@ -80,10 +81,19 @@ impl Authenticator {
 
     /// Finds the key of a request.
     pub async fn key_of(&self, request: &Request) -> Result<Key, Problem> {
-        let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let given = headers::only(request.headers(), &header::AUTHORIZATION, "Authorization")?;
         let token =
             given.and_then(|given| given.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        let Some((_, token)) = token else { return Err(Problem::key_missing()) };
+        let Some((_, token)) = token else {
+            return Err(match given {
+                None => Problem::key_missing(),
+                Some(_) => Problem::new(
+                    StatusCode::UNAUTHORIZED,
+                    "api_key_missing",
+                    "the header Authorization has no Bearer key; send Authorization: Bearer tb_…",
+                ),
+            });
+        };
         let token = token.trim();
         let hash = sha256(token.as_bytes());
         let found = match self.known.get(&hash).await {

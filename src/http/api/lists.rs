@@ -5,6 +5,7 @@ use std::str::FromStr;
 use poem_openapi::Object;
 use poem_openapi::types::{ParseFromJSON, ToJSON, Type};
 
+use crate::domain::phone_number;
 use crate::http::problem::Problem;
 use crate::storage::pagination::{self, Page};
 
@@ -37,9 +38,21 @@ pub fn limit(requested: Option<u32>) -> Result<u32, Problem> {
     }
 }
 
+/// A parameter that filters a list by a number, which must be in E.164: anything else would find nothing, and the caller
+/// would not know why.
+pub fn number(name: &str, code: &'static str, requested: Option<String>) -> Result<Option<String>, Problem> {
+    match requested {
+        Some(number) if !phone_number::is_e164(&number) => Err(Problem::invalid(
+            code,
+            format!("{name} must be a number in E.164, such as +14155550101, with the plus as %2B; it is {number:?}"),
+        )),
+        requested => Ok(requested),
+    }
+}
+
 /// The position that was requested.
 pub fn cursor<P: FromStr>(requested: Option<String>) -> Result<Option<P>, Problem> {
-    match requested.filter(|cursor| !cursor.is_empty()) {
+    match requested {
         None => Ok(None),
         Some(cursor) => pagination::read_cursor(&cursor).map(Some).ok_or_else(|| {
             Problem::invalid(

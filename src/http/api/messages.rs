@@ -3,17 +3,20 @@
 mod answers;
 mod check;
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Duration, Utc};
 use poem::web::Data;
-use poem_openapi::param::{Header, Path, Query};
+use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::types::{Any, ToJSON};
 use poem_openapi::{ApiResponse, Object, OpenApi};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::auth::Caller;
 use super::lists::{self, List};
+use super::request_check::IdempotencyKey;
 use super::{ApiState, Group};
 use crate::channels;
 use crate::domain::job::JobKind;
@@ -52,7 +55,7 @@ struct NewMessage {
     /// The name of a template, instead of a body.
     template: Option<String>,
     /// The variables of the template.
-    variables: Option<Any<Map<String, Value>>>,
+    variables: Option<BTreeMap<String, Any<Value>>>,
     /// The message is not sent before this time, and not in the contact's quiet hours. At most a year ahead. A time in
     /// the past means now.
     send_at: Option<DateTime<Utc>>,
@@ -90,7 +93,7 @@ impl Api {
         caller: Caller,
         /// For a week the same key with the same request gets the first answer. With another request it is refused.
         #[oai(name = "Idempotency-Key")]
-        key: Header<Option<String>>,
+        key: IdempotencyKey,
         body: Json<NewMessage>,
     ) -> Result<Accepted, Problem> {
         let project_id = caller.writer()?;
@@ -250,7 +253,7 @@ async fn body(state: &ApiState, project_id: Uuid, request: &NewMessage) -> Resul
             format!("this project has no template {name:?}; make one with PUT /v1/templates/{{name}}"),
         )
     })?;
-    let variables = request.variables.as_ref().map(|variables| variables.0.clone()).unwrap_or_default();
+    let variables = request.variables.clone().map(check::object).unwrap_or_default();
     let filled = state.agent_runtime.runners.fill(project_id, &found.body, &variables).await;
     let body = filled.map_err(|error| {
         Problem::of_template("template_not_filled", error.map(|what| format!("the template {name:?}: {what}")))

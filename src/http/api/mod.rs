@@ -4,6 +4,7 @@ mod agents;
 mod auth;
 mod available_numbers;
 mod carrier;
+mod changes;
 mod consents;
 mod countries;
 mod lists;
@@ -11,8 +12,10 @@ mod media;
 mod messages;
 mod numbers;
 mod project;
+mod request_check;
 mod sessions;
 mod templates;
+mod texts;
 mod usage;
 mod visible;
 
@@ -23,6 +26,7 @@ use poem::{Endpoint, EndpointExt, IntoResponse, Request, Route};
 use poem_openapi::{LicenseObject, OpenApi, OpenApiService, Tags};
 
 use auth::Authenticator;
+use request_check::{Given, Operations};
 
 use crate::agents::AgentRuntime;
 use crate::carriers::Carriers;
@@ -89,7 +93,8 @@ fn service() -> OpenApiService<impl OpenApi, ()> {
     OpenApiService::new(apis, "textback", env!("CARGO_PKG_VERSION"))
         .description(
             "Answers text messages.\n\nKeys: `Authorization: Bearer tb_…`. `textback project create` makes a key. A key belongs to \
-             one project. Errors: `application/problem+json` (RFC 9457) with a stable `code`. Lists: `{items, next_cursor}`, with \
+             one project. Errors: `application/problem+json` (RFC 9457) with a stable `code`. A parameter, header or field that is \
+             unknown, repeated or out of form is refused (400), and the `detail` names it. Lists: `{items, next_cursor}`, with \
              the parameters `cursor` and `limit`. Times: RFC 3339. Ids: UUIDv7. A field without a value is left out of an \
              answer; no answer has a null.",
         )
@@ -124,10 +129,12 @@ pub fn document_as_json() -> String {
 pub fn add_to(routes: Route, state: ApiState, with_docs: bool) -> Route {
     let service = service();
     let docs = with_docs.then(|| service.swagger_ui());
+    let checked = serde_json::from_str(&service.spec()).unwrap_or_default();
+    let operations = Arc::new(Operations::of(&checked, "/v1"));
     let authenticator = Authenticator::new(state.storage.clone());
     let bounded = service.data(state).around(move |next, request| {
-        let authenticator = authenticator.clone();
-        async move { bounded(next, request, &authenticator).await }
+        let (authenticator, operations) = (authenticator.clone(), operations.clone());
+        async move { bounded(next, request, &authenticator, &operations).await }
     });
     let routes = routes.nest("/v1", bounded);
     let Some(docs) = docs else { return routes };
@@ -142,12 +149,13 @@ pub fn add_to(routes: Route, state: ApiState, with_docs: bool) -> Route {
     routes.nest("/docs", docs).at("/openapi.yaml", document)
 }
 
-/// Checks the key before a byte of the body is read, and reads the body here, so that no request can exceed its memory
-/// limit.
+/// Checks the key before a byte of the body is read, reads the body here, so that no request can exceed its memory limit,
+/// and checks the request against the document.
 async fn bounded<E: Endpoint>(
     next: Arc<E>,
     mut request: Request,
     authenticator: &Authenticator,
+    operations: &Operations,
 ) -> poem::Result<E::Output> {
     let key = authenticator.key_of(&request).await.map_err(|refused| match body::is_announced(&request) {
         true => refused.before_the_body(),
@@ -162,6 +170,13 @@ async fn bounded<E: Endpoint>(
     };
     request.extensions_mut().insert(key);
     let mut held = body::read(request.take_body(), reading).await?;
+    operations.check(&Given {
+        method: request.method(),
+        path: request.uri().path(),
+        query: request.uri().query(),
+        headers: request.headers(),
+        body: held.bytes(),
+    })?;
     request.set_body(held.take());
     // The body counts against the limit until the request is answered.
     let answer = next.call(request).await;

@@ -4,13 +4,14 @@ use chrono::{DateTime, Utc};
 use poem::web::Data;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
+use poem_openapi::types::MaybeUndefined;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use uuid::Uuid;
 
 use super::auth::Caller;
 use super::carrier::of_carrier;
 use super::lists::{self, List};
-use super::{ApiState, Group};
+use super::{ApiState, Group, changes};
 use crate::carriers::number::Freshness;
 use crate::domain::carrier_account::CarrierAccount;
 use crate::domain::job::JobKind;
@@ -52,8 +53,8 @@ struct NewNumber {
 #[oai(deny_unknown_fields)]
 struct NumberChanges {
     /// The agent that answers it, in sessions that are opened from now on.
-    agent_id: Option<Uuid>,
-    repair_drift: Option<bool>,
+    agent_id: MaybeUndefined<Uuid>,
+    repair_drift: MaybeUndefined<bool>,
 }
 
 /// An attached number. Its `wanted` is `detached` or `released` until that is done.
@@ -198,11 +199,14 @@ impl Api {
         body: Json<NumberChanges>,
     ) -> Result<Json<Number>, Problem> {
         let project_id = caller.writer()?;
-        if let Some(agent_id) = body.agent_id {
+        let Json(NumberChanges { agent_id, repair_drift }) = body;
+        let agent_id = changes::value("agent_id", agent_id)?;
+        let repair_drift = changes::value("repair_drift", repair_drift)?;
+        if let Some(agent_id) = agent_id {
             known_agent(&state, project_id, agent_id).await?;
         }
         let mut connection = state.storage.connection().await?;
-        let is_changed = number::change(&mut connection, project_id, *id, body.agent_id, body.repair_drift).await?;
+        let is_changed = number::change(&mut connection, project_id, *id, agent_id, repair_drift).await?;
         drop(connection);
         if !is_changed {
             return Err(Problem::not_found("number"));

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::auth::Caller;
 use super::visible::visible;
-use super::{ApiState, Group};
+use super::{ApiState, Group, changes, texts};
 use crate::domain::keyword::OwnWords;
 use crate::domain::outbound_limit::OutboundLimit;
 use crate::domain::phone_number;
@@ -40,13 +40,13 @@ struct Guards {
 struct GuardChanges {
     /// 0 to 1000.
     #[oai(validator(maximum(value = "1000"), minimum(value = "0")))]
-    texts_per_contact_per_minute: Option<i32>,
+    texts_per_contact_per_minute: MaybeUndefined<i32>,
     /// 0, or 2 to 100.
     #[oai(validator(maximum(value = "100"), minimum(value = "0")))]
-    repeats_in_five_minutes: Option<i32>,
+    repeats_in_five_minutes: MaybeUndefined<i32>,
     /// 0 to 1000000.
     #[oai(validator(maximum(value = "1000000"), minimum(value = "0")))]
-    texts_per_project_per_minute: Option<i32>,
+    texts_per_project_per_minute: MaybeUndefined<i32>,
 }
 
 /// When no warning and no scheduled message is sent, in the contact's own time. They may span midnight.
@@ -117,20 +117,20 @@ struct Project {
 #[oai(deny_unknown_fields)]
 struct ProjectChanges {
     #[oai(validator(min_length = 1, max_length = 100))]
-    name: Option<String>,
-    guards: Option<GuardChanges>,
+    name: MaybeUndefined<String>,
+    guards: MaybeUndefined<GuardChanges>,
     /// How many messages the project may send to one contact in an hour (0 to 100000). 0 means no limit.
     #[oai(validator(maximum(value = "100000"), minimum(value = "0")))]
-    outbound_per_contact_per_hour: Option<i32>,
+    outbound_per_contact_per_hour: MaybeUndefined<i32>,
     /// The same in 24 hours. 0 to 100000.
     #[oai(validator(maximum(value = "100000"), minimum(value = "0")))]
-    outbound_per_contact_per_day: Option<i32>,
+    outbound_per_contact_per_day: MaybeUndefined<i32>,
     /// How many messages the project may send in a minute (0 to 10000000). 0 means no limit.
     #[oai(validator(maximum(value = "10000000"), minimum(value = "0")))]
-    outbound_per_project_per_minute: Option<i32>,
+    outbound_per_project_per_minute: MaybeUndefined<i32>,
     /// The same in 24 hours. 0 to 1000000000.
     #[oai(validator(maximum(value = "1000000000"), minimum(value = "0")))]
-    outbound_per_project_per_day: Option<i32>,
+    outbound_per_project_per_day: MaybeUndefined<i32>,
     /// Up to 300 countries. Null stands for those of the project's numbers.
     #[oai(validator(min_items = 1, max_items = 300))]
     allowed_countries: MaybeUndefined<Vec<String>>,
@@ -168,12 +168,15 @@ impl Api {
         if let MaybeUndefined::Value(countries) = &requested.allowed_countries {
             known_countries(&state, project_id, countries).await?;
         }
-        visible("name", requested.name.as_deref(), "give the project a name")?;
+        if let MaybeUndefined::Value(name) = &requested.name {
+            visible("name", Some(name), "give the project a name")?;
+        }
         if let MaybeUndefined::Value(help_message) = &requested.help_message {
             visible("help_message", Some(help_message), "set it to null to have none")?;
+            texts::fits_a_message("help_message", Some(help_message))?;
         }
         let keywords = keyword_changes(std::mem::take(&mut requested.keywords));
-        let mut changes = changes(requested)?;
+        let mut changes = changed(requested)?;
         let mut transaction = state.storage.transaction().await?;
         if let Some(keywords) = keywords {
             let current = project::lock_keywords(&mut transaction, project_id).await?;
@@ -231,7 +234,7 @@ async fn known_countries(state: &ApiState, project_id: Uuid, codes: &[String]) -
 }
 
 /// The settings that a request changes, by their names in storage.
-fn changes(requested: ProjectChanges) -> Result<Map<String, Value>, Problem> {
+fn changed(requested: ProjectChanges) -> Result<Map<String, Value>, Problem> {
     let mut changes = Map::new();
     let mut change = |name: &str, value: MaybeUndefined<Value>| match value {
         MaybeUndefined::Undefined => {}
@@ -239,14 +242,14 @@ fn changes(requested: ProjectChanges) -> Result<Map<String, Value>, Problem> {
         MaybeUndefined::Value(value) => _ = changes.insert(name.to_owned(), value),
     };
     let given = |value: Option<Value>| value.map_or(MaybeUndefined::Undefined, MaybeUndefined::Value);
-    change("name", given(requested.name.map(Value::from)));
-    if let Some(limits) = requested.guards {
+    change("name", given(changes::value("name", requested.name)?.map(Value::from)));
+    if let Some(limits) = changes::value("guards", requested.guards)? {
         for (name, value) in [
             ("texts_per_contact_per_minute", limits.texts_per_contact_per_minute),
             ("repeats_in_five_minutes", limits.repeats_in_five_minutes),
             ("texts_per_project_per_minute", limits.texts_per_project_per_minute),
         ] {
-            change(name, given(value.map(Value::from)));
+            change(name, given(changes::value(&format!("guards.{name}"), value)?.map(Value::from)));
         }
     }
     for (limit, value) in [
@@ -255,7 +258,7 @@ fn changes(requested: ProjectChanges) -> Result<Map<String, Value>, Problem> {
         (OutboundLimit::ProjectPerMinute, requested.outbound_per_project_per_minute),
         (OutboundLimit::ProjectPerDay, requested.outbound_per_project_per_day),
     ] {
-        change(limit.as_str(), given(value.map(Value::from)));
+        change(limit.as_str(), given(changes::value(limit.as_str(), value)?.map(Value::from)));
     }
     change("allowed_countries", value_of(requested.allowed_countries));
     change("help_message", value_of(requested.help_message));

@@ -106,7 +106,9 @@ impl Api {
         limit: Query<Option<u32>>,
     ) -> Result<Json<List<Session>>, Problem> {
         let (cursor, limit) = (lists::cursor(cursor.0)?, lists::limit(limit.0)?);
-        let filter = session::Filter { number: number.0, contact: contact.0, status: status.0 };
+        let number = lists::number("number", "number_not_e164", number.0)?;
+        let contact = lists::number("contact", "contact_not_e164", contact.0)?;
+        let filter = session::Filter { number, contact, status: status.0 };
         Ok(Json(List::of(
             session::list(&mut *state.storage.connection().await?, caller.reader(), &filter, cursor, limit).await?,
         )))

@@ -7,9 +7,8 @@ use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
 
 use super::auth::Caller;
-use super::{ApiState, Group};
+use super::{ApiState, Group, lists};
 use crate::domain::outbound_limit::OutboundLimit;
-use crate::domain::phone_number;
 use crate::http::problem::Problem;
 use crate::storage::outbound_limits;
 
@@ -47,16 +46,9 @@ impl Api {
         contact: Query<Option<String>>,
     ) -> Result<Json<Usage>, Problem> {
         let project_id = caller.reader();
-        if let Some(contact) = contact.0.as_deref().filter(|contact| !phone_number::is_e164(contact)) {
-            return Err(Problem::invalid(
-                "contact_not_e164",
-                format!(
-                    "contact must be a number in E.164, such as +14155550101, with the plus as %2B; it is {contact:?}"
-                ),
-            ));
-        }
+        let contact = lists::number("contact", "contact_not_e164", contact.0)?;
         let used =
-            outbound_limits::usage(&mut *state.storage.connection().await?, project_id, contact.0.as_deref()).await?;
+            outbound_limits::usage(&mut *state.storage.connection().await?, project_id, contact.as_deref()).await?;
         let of = |used: outbound_limits::Usage| {
             let outbound_limits::Usage { limit, most, sent, resets_at } = used;
             LimitUsage { limit, most, sent, resets_at }

@@ -4,16 +4,12 @@ use chrono::{DateTime, Utc};
 use poem_openapi::Object;
 
 use crate::domain::agent::{
-    self, AgentKind, AgentSettings, AgentSpec, DEFAULT_MESSAGES_PER_TURN, DEFAULT_TIMEOUT_SECONDS, FirstMessage,
-    SpecFields,
+    self, AgentKind, AgentSettings, AgentSpec, DEFAULT_MESSAGES_PER_TURN, FirstMessage, SpecFields,
 };
+use crate::http::api::texts;
 use crate::http::api::visible::visible;
 use crate::http::problem::Problem;
 use crate::storage::agent::{NewVersion, Version};
-
-const fn default_timeout() -> i32 {
-    DEFAULT_TIMEOUT_SECONDS
-}
 
 const fn default_messages_per_turn() -> i32 {
     DEFAULT_MESSAGES_PER_TURN
@@ -45,9 +41,9 @@ pub(super) struct NewAgentVersion {
     /// request is repeated with the same `turn_id` and messages, up to five times in all.
     #[oai(validator(max_length = 2048))]
     url: Option<String>,
-    /// How many seconds an `http` agent's service has for an answer (1 to 120).
-    #[oai(default = "default_timeout", validator(maximum(value = "120"), minimum(value = "1")))]
-    timeout_seconds: i32,
+    /// How many seconds an `http` agent's service has for an answer (1 to 120). Without it 30.
+    #[oai(validator(maximum(value = "120"), minimum(value = "1")))]
+    timeout_seconds: Option<i32>,
     /// What the contact gets at the beginning of a session, unless `start` returns a text.
     #[oai(validator(max_length = 1600))]
     greeting: Option<String>,
@@ -76,12 +72,8 @@ pub(super) struct NewAgentVersion {
 impl NewAgentVersion {
     /// Checks what needs no look at the script or the service.
     pub(super) fn validate(self) -> Result<NewVersion, Problem> {
-        let fields = SpecFields {
-            kind: self.kind,
-            source: self.source,
-            url: self.url,
-            timeout_seconds: Some(self.timeout_seconds),
-        };
+        let fields =
+            SpecFields { kind: self.kind, source: self.source, url: self.url, timeout_seconds: self.timeout_seconds };
         let spec = AgentSpec::try_from(fields)
             .map_err(|mismatch| Problem::invalid("agent_kind_mismatch", mismatch.to_string()))?;
         let inactivity = self.inactivity.unwrap_or_default();
@@ -89,6 +81,8 @@ impl NewAgentVersion {
         visible("error_message", self.error_message.as_deref(), "leave it out to have none")?;
         visible("inactivity.warning", Some(&inactivity.warning), "leave it out to have the usual one")?;
         visible("inactivity.closing", inactivity.closing.as_deref(), "leave it out to end sessions silently")?;
+        texts::fits_a_message("inactivity.warning", Some(&inactivity.warning))?;
+        texts::fits_a_message("inactivity.closing", inactivity.closing.as_deref())?;
         let settings = AgentSettings {
             greeting: self.greeting,
             first_message: self.first_message.unwrap_or(FirstMessage::Greet),

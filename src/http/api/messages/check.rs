@@ -1,7 +1,11 @@
 //! Checks a request to send a message, as far as that is possible without the database.
 
+use std::collections::BTreeMap;
+
 use chrono::{Datelike, Utc};
 use poem::http::StatusCode;
+use poem_openapi::types::Any;
+use serde_json::{Map, Value};
 
 use super::{FARTHEST, NewMessage};
 use crate::domain::bounds;
@@ -44,11 +48,22 @@ pub(super) fn request(request: &mut NewMessage) -> Result<(), Problem> {
         )),
         (given, None) => body(given.as_deref().unwrap_or_default(), &request.media_urls),
         (None, Some(_)) => match &mut request.variables {
-            Some(variables) => bounds::object(&mut variables.0, bounds::VARIABLES_BYTES)
-                .map_err(|what| Problem::invalid("variables_invalid", format!("variables can't be used: {what}"))),
+            Some(variables) => {
+                let mut fields = object(std::mem::take(variables));
+                bounds::object(&mut fields, bounds::VARIABLES_BYTES).map_err(|what| {
+                    Problem::invalid("variables_invalid", format!("variables can't be used: {what}"))
+                })?;
+                *variables = fields.into_iter().map(|(name, value)| (name, Any(value))).collect();
+                Ok(())
+            }
             None => Ok(()),
         },
     }
+}
+
+/// Variables as a JSON object.
+pub(super) fn object(variables: BTreeMap<String, Any<Value>>) -> Map<String, Value> {
+    variables.into_iter().map(|(name, value)| (name, value.0)).collect()
 }
 
 fn send_at(request: &NewMessage) -> Result<(), Problem> {

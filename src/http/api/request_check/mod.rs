@@ -1,0 +1,179 @@
+//! Checks a request against the OpenAPI document before its operation runs, so that nothing that a caller said is dropped
+//! without a word, and every fault is told by the name of its parameter or field.
+//!
+//! poem-openapi alone ignores unknown and repeated query parameters, repeated headers and repeated JSON fields, and its
+//! errors name types of Rust instead of fields.
+
+mod headers;
+mod json;
+mod query;
+mod schema;
+
+use percent_encoding::percent_decode_str;
+use poem::http::{HeaderMap, Method, StatusCode, header};
+use serde_json::{Map, Value};
+
+use crate::http::problem::Problem;
+pub(super) use headers::IdempotencyKey;
+use schema::{Property, Schema};
+
+/// What each operation of the document accepts.
+#[derive(Debug)]
+pub(super) struct Operations(Vec<Operation>);
+
+#[derive(Debug)]
+struct Operation {
+    method: Method,
+    /// The parts of the path between slashes, below `/v1`.
+    path: Vec<Part>,
+    query: Vec<Property>,
+    has_key: bool,
+    /// None if the operation has no body.
+    body: Option<Schema>,
+}
+
+#[derive(Debug)]
+enum Part {
+    Fixed(String),
+    Parameter(Property),
+}
+
+/// A request, as far as it is checked.
+pub(super) struct Given<'r> {
+    pub(super) method: &'r Method,
+    /// The path below `/v1`.
+    pub(super) path: &'r str,
+    pub(super) query: Option<&'r str>,
+    pub(super) headers: &'r HeaderMap,
+    pub(super) body: &'r [u8],
+}
+
+impl Operations {
+    /// Reads the operations of a document whose paths begin with `prefix`.
+    pub(super) fn of(document: &Value, prefix: &str) -> Self {
+        let paths = document["paths"].as_object().into_iter().flatten();
+        let operations = paths.flat_map(|(path, item)| {
+            let below = path.strip_prefix(prefix).unwrap_or(path);
+            let operations = item.as_object().into_iter().flatten();
+            operations.filter_map(|(method, operation)| {
+                let method = Method::from_bytes(method.to_ascii_uppercase().as_bytes()).ok()?;
+                Some(Operation::read(document, method, below, operation))
+            })
+        });
+        Self(operations.collect())
+    }
+
+    /// Checks a request. One that no operation matches is left to the router, which answers 404 or 405.
+    pub(super) fn check(&self, given: &Given<'_>) -> Result<(), Problem> {
+        let parts: Vec<&str> = given.path.trim_start_matches('/').split('/').collect();
+        let matched = self.0.iter().find(|operation| operation.method == *given.method && operation.matches(&parts));
+        let Some(operation) = matched else { return Ok(()) };
+        headers::check(given.headers, given.method, operation.has_key)?;
+        operation.check_path(&parts)?;
+        query::check(given.query.unwrap_or_default(), &operation.query)?;
+        operation.check_body(given)
+    }
+}
+
+impl Operation {
+    fn read(document: &Value, method: Method, path: &str, operation: &Value) -> Self {
+        let parameters = operation["parameters"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let of_kind = |kind: &'static str| parameters.iter().filter(move |parameter| parameter["in"] == kind);
+        let property = |parameter: &Value| Property {
+            name: parameter["name"].as_str().unwrap_or_default().to_owned(),
+            schema: Schema::read(document, &parameter["schema"]),
+            is_required: parameter["required"] == true,
+        };
+        let part = |part: &str| match part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
+            Some(name) => match of_kind("path").find(|parameter| parameter["name"] == name) {
+                Some(parameter) => Part::Parameter(property(parameter)),
+                None => Part::Fixed(part.to_owned()),
+            },
+            None => Part::Fixed(part.to_owned()),
+        };
+        let content = operation.pointer("/requestBody/content").and_then(Value::as_object);
+        let body = content.and_then(|content| content.values().next());
+        Self {
+            method,
+            path: path.trim_start_matches('/').split('/').map(part).collect(),
+            query: of_kind("query").map(property).collect(),
+            has_key: of_kind("header").next().is_some(),
+            body: body.map(|body| Schema::read(document, &body["schema"])),
+        }
+    }
+
+    fn matches(&self, parts: &[&str]) -> bool {
+        self.path.len() == parts.len()
+            && self.path.iter().zip(parts).all(|(part, given)| match part {
+                Part::Fixed(fixed) => fixed == given,
+                Part::Parameter(_) => !given.is_empty(),
+            })
+    }
+
+    fn check_path(&self, parts: &[&str]) -> Result<(), Problem> {
+        for (part, given) in self.path.iter().zip(parts) {
+            let Part::Parameter(parameter) = part else { continue };
+            let text = percent_decode_str(given).decode_utf8_lossy();
+            if let Some(fault) = parameter.schema.parameter_fault(&text) {
+                return Err(invalid(format!("{} in the path {fault}", parameter.name)));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_body(&self, given: &Given<'_>) -> Result<(), Problem> {
+        let is_empty = given.body.iter().all(u8::is_ascii_whitespace);
+        let Some(schema) = &self.body else {
+            // Some clients send an empty object or null with every request.
+            let says_nothing = is_empty
+                || json::read(given.body).is_ok_and(|body| body.is_null() || body == Value::Object(Map::new()));
+            return match says_nothing {
+                true => Ok(()),
+                false => Err(Problem::new(
+                    StatusCode::BAD_REQUEST,
+                    "body_unexpected",
+                    "this operation has no body; send it without one",
+                )),
+            };
+        };
+        if !is_json(given.headers)? {
+            // The operation refuses it.
+            return Ok(());
+        }
+        if is_empty {
+            return Err(invalid("the body is missing; send a JSON object".to_owned()));
+        }
+        let faults = schema.faults(&json::read(given.body).map_err(invalid)?);
+        match faults.is_empty() {
+            true => Ok(()),
+            false => Err(invalid(faults.join("; "))),
+        }
+    }
+}
+
+/// Whether a body is JSON by its Content-Type. JSON is UTF-8 (RFC 8259, 8.1), so another charset is refused.
+fn is_json(headers: &HeaderMap) -> Result<bool, Problem> {
+    let Some(given) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return Ok(false) };
+    let (kind, parameters) = given.split_once(';').unwrap_or((given, ""));
+    let charset = parameters.split(';').filter_map(|parameter| parameter.split_once('=')).find_map(|(name, value)| {
+        name.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches('"').to_ascii_lowercase())
+    });
+    match charset.as_deref() {
+        None | Some("utf-8" | "utf8" | "us-ascii") => {
+            let kind = kind.trim().to_ascii_lowercase();
+            Ok(kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json")))
+        }
+        Some(charset) => Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "content_type_unsupported",
+            format!("Content-Type has the charset {charset}; JSON is UTF-8, so send Content-Type: application/json"),
+        )),
+    }
+}
+
+fn invalid(detail: String) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "request_invalid", detail)
+}
+
+#[cfg(test)]
+mod tests;
