@@ -22,6 +22,7 @@ mod checked_statements;
 mod claim_limits;
 mod commands;
 mod consent;
+mod console;
 mod deliveries;
 mod dev;
 mod doctor;
