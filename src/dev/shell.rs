@@ -89,7 +89,7 @@ mod tests {
             (vec![], path.as_str()),
             (vec![folder.clone(), ours.clone()], "textback"),
             (vec![ours.clone(), other.clone()], "textback"),
-            (vec![other.clone(), ours.clone()], path.as_str()),
+            (vec![other, ours], path.as_str()),
         ] {
             assert_eq!(command_of(Some(&program), &folders), expected, "{folders:?}");
         }

@@ -69,6 +69,8 @@ async function look(page, name) {
       await page.waitForTimeout(50);
       const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
       assert.ok(overflow <= 0, `${name} at ${width} px is ${overflow} px too wide`);
+      const below = await page.evaluate(() => { const log = document.getElementById("texts"); return log.scrollHeight - log.scrollTop - log.clientHeight; });
+      assert.ok(below < 2, `${name} at ${width} px: the latest text is ${below} px out of sight`);
       if (!(await page.evaluate(() => "axe" in window))) await page.addScriptTag({ path: axe });
       const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
       const found = violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html, failureSummary }) => `${html}\n${failureSummary}`).join("\n")}`);
@@ -168,6 +170,12 @@ try {
   await page.press("#body", "Enter");
   await shows(page, "#texts", "typed while away");
   await shows(page, "#session", "typed while away");
+
+  // A server that hangs is noticed, too.
+  server.dev.kill("SIGSTOP");
+  await page.locator("#connection:not([hidden])").waitFor({ timeout: 20_000 });
+  server.dev.kill("SIGCONT");
+  await page.locator("#connection").waitFor({ state: "hidden", timeout: 15_000 });
 
   // Without its script the page works, too, and its policy does not stop the script that it has.
   const plain = await (await browser.newContext({ javaScriptEnabled: false })).newPage();

@@ -10,7 +10,7 @@ use sqlx::{Connection, PgConnection};
 
 use crate::commands::{Running, printed, run, textback};
 use crate::dev::{Dev, data_folder};
-use crate::harness::{ADA, NUMBER};
+use crate::harness::{ADA, NUMBER, TestApp};
 
 const BOB: &str = "+14155550102";
 /// How long a page may take to show something.
@@ -141,6 +141,15 @@ async fn the_page_shows_the_phones_own_session_and_opens_any_other() {
     ada.until("texts", "Nice to meet you, Ada").await;
     drop(dev);
     let _ = std::fs::remove_dir_all(&folder);
+}
+
+#[tokio::test]
+async fn only_dev_has_a_console_at_its_root() {
+    let app = TestApp::new().await;
+    for path in ["/", "/console"] {
+        let answer = Client::new().get(format!("http://{}{path}", app.api)).send().await.expect("an answer");
+        assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{path}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

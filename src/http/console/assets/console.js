@@ -92,9 +92,19 @@ function show(parts) {
 
 /** Whether the latest text is in sight. Then it stays there, whatever comes. */
 let staysAtEnd = true;
-const scrollToEnd = () => { texts.scrollTop = texts.scrollHeight; };
+let shownSize = "";
+
+const sizeOfTexts = () => [texts.clientWidth, texts.clientHeight, texts.scrollHeight].join();
+
+function scrollToEnd() {
+  texts.scrollTop = texts.scrollHeight;
+  shownSize = sizeOfTexts();
+}
+
 texts.addEventListener("scroll", () => {
-  staysAtEnd = texts.scrollHeight - texts.scrollTop - texts.clientHeight < AT_END_PIXELS;
+  // The browser scrolls, too, when the size changes. Only a person decides where to stay.
+  if (staysAtEnd && sizeOfTexts() !== shownSize) scrollToEnd();
+  else staysAtEnd = texts.scrollHeight - texts.scrollTop - texts.clientHeight < AT_END_PIXELS;
 });
 new ResizeObserver(() => { if (staysAtEnd) scrollToEnd(); }).observe(texts);
 
@@ -223,6 +233,7 @@ function send() {
   const fields = new URLSearchParams(new FormData(compose));
   field.value = "";
   field.focus();
+  staysAtEnd = true;
   scrollToEnd();
   tellTrouble("");
   sending = sending.then(async () => {
