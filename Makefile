@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help dev test check deny chaos conformance openapi queries bench isolation build release postgres faketime pgbouncer clean
+.PHONY: help dev test check deny chaos conformance browser openapi queries bench isolation build release postgres faketime pgbouncer clean
 
 help: ## List the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ chaos: postgres ## Kill everything at random under load, 20 seeds (minutes; TEXT
 
 conformance: postgres ## The client and the simulator against Twilio's documents and its Python client (node 20, TEXTBACK_TWILIO_SPEC)
 	scripts/conformance.sh
+
+browser: postgres build ## The console in Chromium at four widths in both themes, with axe; pictures in target/browser/pictures (node 20, by hand)
+	scripts/browser.sh
 
 openapi: build ## Write openapi/textback.yaml from the code
 	target/debug/textback openapi > openapi/textback.yaml

@@ -12,7 +12,7 @@ use dev_postgres::Postgres;
 use poem::{Endpoint, EndpointExt, Response};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use twilio_simulator::{Remote, Settings, Simulator};
+use twilio_simulator::{Settings, Simulator};
 use url::Url;
 
 use super::serve::{SERVE_CONNECTIONS, WORK_CONNECTIONS};
@@ -29,7 +29,7 @@ use crate::channels::Channels;
 use crate::config::{AgentSettings, DatabaseSettings, DevSettings, EdgeSettings, ServerSettings, WorkerSettings};
 use crate::dev::demo::{self, Demo};
 use crate::dev::folder::Folder;
-use crate::dev::postgres;
+use crate::dev::{postgres, shell};
 use crate::http::console::guard::{self, Guard};
 use crate::http::health::Draining;
 use crate::http::listener::{AddressTaken, Listening};
@@ -81,7 +81,7 @@ pub async fn run(options: Options) -> Done {
     storage::migrate(&url).await?;
 
     let carrier_url = Url::parse(&format!("http://{}", listeners.carrier.address()))?;
-    let carriers = Carriers::new(Arc::new(Twilio::new(carrier_url.clone(), carrier_url.clone())?));
+    let carriers = Carriers::new(Arc::new(Twilio::new(carrier_url.clone(), carrier_url)?));
     let agent_runtime = AgentRuntime { runners: Runners::new()?, caller: Caller::new(networks(&options.agents)?)? };
     let public_base = listeners.public_base(&options);
     // Workers have a separate pool, so that they can't use up the connections of webhooks. Both pools share a notifier.
@@ -104,18 +104,20 @@ pub async fn run(options: Options) -> Done {
     spawn_notification_listener(&worker_storage);
     let simulator = Simulator::new(Settings { status_delay: PACE })?;
     let demo = demo::project(&storage, &folder).await?;
+    let draining = Draining::default();
     let guard = Guard::new(options.dev.console_password().cloned());
     let app = App {
         accounts: Accounts::new(storage.clone(), secret_key.clone()),
         carriers,
         agent_runtime,
         public_base: public_base.into(),
-        draining: Draining::default(),
+        draining: draining.clone(),
         console: Some(console::ConsoleState {
             storage: storage.clone(),
             project_id: demo.project_id,
-            simulator: Remote::new(carrier_url)?,
+            simulator: simulator.clone(),
             guard: guard.clone(),
+            draining: draining.clone(),
         }),
         docs: true,
         ingest: workers.ingest(storage.clone()),
@@ -168,18 +170,23 @@ async fn start_database(
     Ok((Some(postgres), url))
 }
 
+/// Says where everything is. Each command runs as it is printed, in any folder.
 fn ready_message(demo: &Demo, (api, carrier): (SocketAddr, SocketAddr), data: &str) -> String {
-    let (key, number) = (&demo.api_key, demo::NUMBER);
+    let (key, number, textback) = (&demo.api_key, demo::NUMBER, shell::this_program());
+    let api = shell::url_of(api);
+    let [to_carrier, to_console, to_messages] =
+        [shell::url_of(carrier), format!("{api}/console"), format!("{api}/v1/messages")]
+            .map(|url| shell::quoted(&url).into_owned());
     format!(
         r#"
   textback is ready.
 
-  Console   http://{api}/console
-  API       http://{api}/docs   (key: {key})
+  Console   {api}/console
+  API       {api}/docs   (key: {key})
   From a shell
-            textback simulate send --from +14155550101 --to {number} "hi" --simulator-url http://{carrier}
-            textback simulate advance-clock --from +14155550101 --to {number} --console-url http://{api}/console
-            curl http://{api}/v1/messages -H "Authorization: Bearer {key}" -H "Content-Type: application/json" \
+            {textback} simulate send --from +14155550101 --to {number} "hi" --simulator-url {to_carrier}
+            {textback} simulate advance-clock --from +14155550101 --to {number} --console-url {to_console}
+            curl {to_messages} -H "Authorization: Bearer {key}" -H "Content-Type: application/json" \
                  -d '{{"to": "+14155550101", "body": "Your table is ready."}}'
 
   Ctrl-C stops it. {data}

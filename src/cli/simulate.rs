@@ -122,7 +122,7 @@ pub async fn run(command: Command) -> Done {
         Command::AdvanceClock { console_url, from, to, seconds } => {
             let form = [("contact", &from), ("number", &to), ("seconds", &seconds.to_string())];
             let url = format!("{}/advance-clock", console_url.as_str().trim_end_matches('/'));
-            let answer = reqwest::Client::new().post(&url).header("HX-Request", "true").form(&form).send().await;
+            let answer = reqwest::Client::new().post(&url).header("X-Textback-Console", "1").form(&form).send().await;
             let answer =
                 answer.map_err(|_| format!("there is no console at {console_url}; is textback dev running?"))?;
             if !answer.status().is_success() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use poem::error::ResponseError;
 use poem::http::{HeaderValue, StatusCode, header};
-use poem::{Endpoint, EndpointExt, Request, Response, Route};
+use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route, get, handler};
 
 use crate::agents::AgentRuntime;
 use crate::carriers::Carriers;
@@ -63,9 +63,15 @@ pub fn routes(app: App) -> impl Endpoint<Output = Response> + 'static {
     }
     routes = api::add_to(routes, api, app.docs);
     if let Some(console) = app.console {
-        routes = routes.nest("/console", console::routes(console));
+        routes = routes.at("/", get(to_console)).nest("/console", console::routes(console));
     }
     edge(health::add_to(routes, app.storage, keys, app.draining))
+}
+
+/// Where a person goes who opens the address of `textback dev`.
+#[handler]
+fn to_console() -> Response {
+    StatusCode::SEE_OTHER.with_header(header::LOCATION, "/console").into_response()
 }
 
 /// Wraps all routes of an address: path checks, problem responses and security headers for browsers.

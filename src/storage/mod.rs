@@ -11,6 +11,7 @@ pub mod claim_limits;
 mod composite;
 pub mod connection_settings;
 pub mod consent;
+pub mod console;
 pub mod country;
 pub mod database;
 pub mod database_url;

@@ -12,16 +12,16 @@ use crate::commands::{Running, printed, run, textback};
 use crate::harness::{ADA, NUMBER};
 
 /// `textback dev` on a data folder of its own and free ports, when it is ready.
-struct Dev {
-    running: Running,
-    console: String,
+pub struct Dev {
+    pub running: Running,
+    pub console: String,
     simulator: String,
     key: String,
-    folder: PathBuf,
+    pub folder: PathBuf,
 }
 
 impl Dev {
-    fn start(folder: &PathBuf) -> Self {
+    pub fn start(folder: &PathBuf) -> Self {
         let mut command = textback();
         command.args(["dev", "--listen", "127.0.0.1:0", "--simulator-listen", "127.0.0.1:0", "--data-dir"]).arg(folder);
         let mut running = Running::start(&mut command, true);
@@ -46,7 +46,7 @@ impl Dev {
 }
 
 /// Below the system's folder for such things, which the database's own user can enter.
-fn data_folder(name: &str) -> PathBuf {
+pub fn data_folder(name: &str) -> PathBuf {
     let folder = std::env::temp_dir().join(format!("textback-dev-{name}-{}", std::process::id()));
     let _ = std::fs::remove_dir_all(&folder);
     folder
@@ -75,12 +75,12 @@ async fn dev_is_a_working_agent_from_one_command_and_keeps_its_data() {
     }
     let texted = http
         .post(format!("{}/texts", dev.console))
-        .header("HX-Request", "true")
+        .header("X-Textback-Console", "1")
         .form(&form)
         .send()
         .await
         .expect("an answer");
-    assert_eq!(texted.status(), 200);
+    assert_eq!(texted.status(), 204);
     let sent = run(textback().args([
         "simulate",
         "send",
@@ -168,14 +168,12 @@ async fn a_day_of_inactivity_passes_at_a_click() {
     from_shell("advance-clock", &pair);
     shown("[delivered] Are you still there?");
     let http = reqwest::Client::new();
-    let page = async || {
-        http.get(format!("{}/sessions", dev.console)).send().await.expect("an answer").text().await.expect("a page")
-    };
+    let page = async || http.get(&dev.console).send().await.expect("an answer").text().await.expect("a page");
     assert!(page().await.contains("Warned. End at"), "{}", page().await);
 
     from_shell("advance-clock", &[&pair[..], &["--seconds", "600"]].concat());
     let started = Instant::now();
-    while !page().await.contains("closed (timed_out)") {
+    while !page().await.contains("Closed: it timed out") {
         assert!(started.elapsed() < Duration::from_secs(30), "the session never ends");
     }
 

@@ -23,6 +23,7 @@ mod checked_statements;
 mod claim_limits;
 mod commands;
 mod consent;
+mod console;
 mod database_states;
 mod deliveries;
 mod dev;

@@ -66,6 +66,35 @@ impl Guard {
     }
 }
 
+/// The header by which a program says that it is no page of another site: such a page can't set it.
+const OF_PROGRAMS: &str = "X-Textback-Console";
+
+/// Who sent a form of the console.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sender {
+    /// The script of the console's page, or a command.
+    Program,
+    /// A form of the console's page, by a browser without its script.
+    Page,
+}
+
+/// Who sent a form. `None`: a page of another site may have sent it, with the browser and the access of a person who may
+/// use the console.
+pub fn sender(request: &Request) -> Option<Sender> {
+    if request.headers().contains_key(OF_PROGRAMS) {
+        return Some(Sender::Program);
+    }
+    let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let is_ours = match text("Sec-Fetch-Site") {
+        Some(site) => site == "same-origin",
+        // Browsers say it only to https and to this machine. Then the page's origin must be our own address.
+        None => text("Origin")
+            .and_then(|origin| origin.split_once("://"))
+            .is_some_and(|(_, from)| text("Host").is_some_and(|host| host.eq_ignore_ascii_case(from))),
+    };
+    is_ours.then_some(Sender::Page)
+}
+
 fn host_refused() -> Response {
     let told = "without a password, this is only for http://localhost or an IP address, without a proxy; to use another host name or a proxy, set TEXTBACK_CONSOLE_PASSWORD";
     Problem::new(StatusCode::FORBIDDEN, "host_refused", told).before_the_body().as_response()
@@ -148,6 +177,29 @@ mod tests {
             assert_eq!(guard.admit(&of(host)).await.expect_err("refused").status(), StatusCode::FORBIDDEN, "{host}");
         }
         assert!(guard.admit(&Request::default()).await.is_err(), "no Host");
+    }
+
+    #[test]
+    fn a_form_comes_from_our_page_or_from_a_program() {
+        let own = "192.168.0.7:8080";
+        for (headers, expected) in [
+            (vec![], None),
+            (vec![("X-Textback-Console", "1")], Some(Sender::Program)),
+            (vec![("Sec-Fetch-Site", "same-origin")], Some(Sender::Page)),
+            (vec![("Sec-Fetch-Site", "cross-site"), ("Origin", "http://192.168.0.7:8080")], None),
+            (vec![("Sec-Fetch-Site", "same-site")], None),
+            (vec![("Sec-Fetch-Site", "none")], None),
+            (vec![("Origin", "http://192.168.0.7:8080")], Some(Sender::Page)),
+            (vec![("Origin", "http://192.168.0.7:8081")], None),
+            (vec![("Origin", "http://attacker.example")], None),
+            (vec![("Origin", "null")], None),
+        ] {
+            let mut request = Request::builder().header(header::HOST, own);
+            for (name, value) in &headers {
+                request = request.header(*name, *value);
+            }
+            assert_eq!(sender(&request.finish()), expected, "{headers:?}");
+        }
     }
 
     #[tokio::test]

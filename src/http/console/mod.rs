@@ -1,25 +1,46 @@
 //! The console of `textback dev`: a web page with a simulated phone and the sessions of the demo project.
+//!
+//! The page works without its script: the server renders it whole, and its forms lead back to it. The script keeps it up
+//! to date with the events of `/console/changes`.
 
 pub mod guard;
 mod pages;
+mod stream;
+mod view;
+mod words;
 
+use std::future::Future;
+use std::time::Duration;
+
+use poem::error::ResponseError;
 use poem::http::{StatusCode, header};
+use poem::web::sse::SSE;
 use poem::web::{Data, Form, Html, Query};
-use poem::{Endpoint, EndpointExt, IntoEndpoint, IntoResponse, Request, Response, Route, get, handler};
+use poem::{Endpoint, EndpointExt, IntoEndpoint, IntoResponse, Request, Response, Route, get, handler, post};
 use serde::Deserialize;
-use twilio_simulator::{NewText, Remote};
+use twilio_simulator::{NewText, Simulator};
 use uuid::Uuid;
 
 use crate::http::body;
-use crate::secret::sha256;
+use crate::http::console::guard::Sender;
+use crate::http::console::view::{PageQuery, Shown, View};
+use crate::http::health::Draining;
+use crate::http::problem::Problem;
+use crate::storage::Storage;
 use crate::storage::session::{self, Filter};
-use crate::storage::{Storage, message};
 
 /// The most seconds that a session's clock can be advanced at once: the longest inactivity timeout.
 const MAX_ADVANCE_SECONDS: u32 = 30 * 24 * 3600;
+/// How long the database may take for a page.
+const READ_TIMEOUT: Duration = Duration::from_secs(3);
+/// What the page says when it can't read the database.
+const DATABASE_TROUBLE: &str = "The database does not answer. Trying again …";
 
-/// No other site may frame the page, no base element may redirect its links, and forms go only to this server.
-const PAGE_POLICY: &str = "frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-src 'none'";
+/// The page loads only our own script and style, sends forms only here, and no other site may frame it.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
+     form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+/// Without our address, a browser would send `Origin: null` with the forms of the page.
+const REFERRER_POLICY: &str = "same-origin";
 
 /// The state of the console's routes.
 #[derive(Clone)]
@@ -28,9 +49,11 @@ pub struct ConsoleState {
     /// The project whose sessions are shown.
     pub project_id: Uuid,
     /// The carrier whose phones text.
-    pub simulator: Remote,
+    pub simulator: Simulator,
     /// Controls access to the console.
     pub guard: guard::Guard,
+    /// Set when the process is told to stop.
+    pub draining: Draining,
 }
 
 /// The routes below `/console`.
@@ -38,10 +61,10 @@ pub fn routes(console: ConsoleState) -> impl Endpoint<Output = Response> {
     let guard = console.guard.clone();
     let routes = Route::new()
         .at("/", get(page))
-        .at("/texts", get(show).post(send))
-        .at("/sessions", get(list))
-        .at("/advance-clock", poem::post(advance_clock))
-        .at("/htmx.js", get(htmx))
+        .at("/changes", get(changes))
+        .at("/texts", post(send))
+        .at("/advance-clock", post(advance_clock))
+        .at("/console.js", get(script))
         .at("/style.css", get(style))
         .data(console)
         .into_endpoint()
@@ -49,7 +72,12 @@ pub fn routes(console: ConsoleState) -> impl Endpoint<Output = Response> {
     body::bounded(routes).around(move |next, request| {
         let guard = guard.clone();
         async move {
-            match guard.admit(&request).await {
+            // `textback simulate advance-clock` has no password, as the other commands for the simulated phones.
+            let admitted = match request.uri().path() {
+                "/advance-clock" => guard.admit_to_simulator(&request).await,
+                _ => guard.admit(&request).await,
+            };
+            match admitted {
                 Ok(()) => next.call(request).await,
                 Err(refused) => Ok(refused),
             }
@@ -57,159 +85,156 @@ pub fn routes(console: ConsoleState) -> impl Endpoint<Output = Response> {
     })
 }
 
-/// A phone and the number that it texts.
-#[derive(Debug, Clone, Deserialize)]
-struct Pair {
+/// A text from the phone of the page.
+#[derive(Debug, Deserialize)]
+struct Typed {
     phone: String,
     number: String,
     #[serde(default)]
-    seen: String,
+    body: String,
 }
 
-/// The fingerprint of what a part of the page shows already.
-#[derive(Debug, Clone, Deserialize)]
-struct Seen {
-    #[serde(default)]
-    seen: String,
-}
-
-/// The session whose clock is advanced, and how far.
-#[derive(Debug, Clone, Deserialize)]
+/// The session whose clock is advanced, or the newest of a number and a contact, and how far.
+#[derive(Debug, Deserialize)]
 struct AdvanceClock {
+    session: Option<Uuid>,
     contact: String,
     number: String,
     seconds: u32,
 }
 
-#[derive(Debug, Clone, Deserialize)]
-struct Typed {
-    phone: String,
-    number: String,
-    body: String,
+#[handler]
+async fn page(Query(query): Query<PageQuery>, console: Data<&ConsoleState>) -> Response {
+    let view = View::of(query, &console.simulator.phone_numbers());
+    let trouble = view.trouble(&console.simulator.phone_numbers());
+    let status = if trouble.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+    render(&console, &view, trouble.as_deref(), status).await
 }
 
 #[handler]
-async fn page(console: Data<&ConsoleState>) -> Response {
-    match console.simulator.numbers().await {
-        Ok(numbers) => html(pages::console(&numbers)),
-        Err(error) => html(pages::trouble(&error.to_string())),
-    }
-}
-
-#[handler]
-async fn show(Query(pair): Query<Pair>, console: Data<&ConsoleState>) -> Response {
-    screen(&console, &pair, None).await
+fn changes(Query(query): Query<PageQuery>, console: Data<&ConsoleState>) -> Response {
+    let view = View::of(query, &console.simulator.phone_numbers());
+    SSE::new(stream::events(console.clone(), view)).into_response()
 }
 
 #[handler]
 async fn send(request: &Request, Form(typed): Form<Typed>, console: Data<&ConsoleState>) -> Response {
-    if !from_our_page(request) {
-        return StatusCode::FORBIDDEN.into_response();
+    let Some(sender) = guard::sender(request) else { return not_our_form() };
+    let view = View::of_pair(&typed.phone, &typed.number);
+    if let Some(trouble) = view.trouble(&console.simulator.phone_numbers()) {
+        return refuse(&console, sender, &view, StatusCode::BAD_REQUEST, "not_texted", &trouble).await;
     }
-    let pair = Pair { phone: typed.phone, number: typed.number, seen: String::new() };
     if typed.body.is_empty() {
-        return screen(&console, &pair, None).await;
+        return done(sender, &view);
     }
-    let text = NewText {
-        from: pair.phone.clone(),
-        to: pair.number.clone(),
-        body: typed.body,
-        media_urls: Vec::new(),
-        sid: None,
-    };
-    let trouble = match console.simulator.text(&text).await {
-        Ok(texted) => texted.error,
-        Err(error) => Some(error.to_string()),
-    };
-    screen(&console, &pair, trouble.as_deref()).await
-}
-
-/// Another site's page can post a form here, but it can't set this header.
-fn from_our_page(request: &Request) -> bool {
-    request.headers().contains_key("HX-Request")
-}
-
-async fn screen(console: &ConsoleState, pair: &Pair, trouble: Option<&str>) -> Response {
-    match console.simulator.screen(&pair.phone).await {
-        Ok(texts) => {
-            let texts: Vec<_> = texts.into_iter().filter(|text| text.peer == pair.number).collect();
-            part(&pages::screen(&texts, trouble), &pair.seen)
+    let text = NewText { from: typed.phone, to: typed.number, body: typed.body, media_urls: Vec::new(), sid: None };
+    match console.simulator.text(text).await.error {
+        None => done(sender, &view),
+        Some(error) => {
+            let trouble = format!("Your text did not get through: {error}");
+            refuse(&console, sender, &view, StatusCode::BAD_GATEWAY, "not_texted", &trouble).await
         }
-        Err(error) => html(pages::screen(&[], Some(&error.to_string()))),
-    }
-}
-
-#[handler]
-async fn list(Query(Seen { seen }): Query<Seen>, console: Data<&ConsoleState>) -> Response {
-    match sessions(&console).await {
-        Ok(markup) => part(&markup, &seen),
-        Err(error) => unreadable(&error),
     }
 }
 
 #[handler]
 async fn advance_clock(request: &Request, Form(form): Form<AdvanceClock>, console: Data<&ConsoleState>) -> Response {
-    if !from_our_page(request) {
-        return StatusCode::FORBIDDEN.into_response();
-    }
+    let Some(sender) = guard::sender(request) else { return not_our_form() };
+    let view = View { session: form.session.map(|id| id.to_string()), ..View::of_pair(&form.contact, &form.number) };
     if form.seconds > MAX_ADVANCE_SECONDS {
-        return (StatusCode::BAD_REQUEST, "at most 30 days (2592000 seconds)").into_response();
+        let trouble = format!("seconds is {}; at most 30 days ({MAX_ADVANCE_SECONDS}) are possible", form.seconds);
+        return refuse(&console, sender, &view, StatusCode::BAD_REQUEST, "too_far", &trouble).await;
     }
-    let of_the_pair = Filter { number: Some(form.number), contact: Some(form.contact), status: None };
-    let advanced = async {
-        let mut connection = console.storage.connection().await?;
-        let newest = session::list(&mut connection, console.project_id, &of_the_pair, None, 1).await?.items;
-        match newest.first() {
-            Some(newest) => session::skip(&mut connection, console.project_id, newest.id, form.seconds).await,
-            None => Ok(false),
+    match read_within_limit(advance(&console, &form)).await {
+        Ok(true) => done(sender, &view),
+        Ok(false) => {
+            let trouble = "no session is open between the two";
+            refuse(&console, sender, &view, StatusCode::NOT_FOUND, "no_open_session", trouble).await
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the console can't advance a clock");
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", DATABASE_TROUBLE).as_response()
+        }
+    }
+}
+
+async fn advance(console: &ConsoleState, form: &AdvanceClock) -> Result<bool, sqlx::Error> {
+    // PostgreSQL can't compare with NUL, which no number has.
+    if form.number.contains('\0') || form.contact.contains('\0') {
+        return Ok(false);
+    }
+    let mut connection = console.storage.connection().await?;
+    let id = match form.session {
+        Some(id) => Some(id),
+        None => {
+            let number = Some(form.number.clone());
+            let of_the_pair = Filter { number, contact: Some(form.contact.clone()), status: None };
+            let newest = session::list(&mut connection, console.project_id, &of_the_pair, None, 1).await?.items;
+            newest.first().map(|session| session.id)
         }
     };
-    match advanced.await {
-        Ok(true) => {}
-        Ok(false) => return (StatusCode::NOT_FOUND, "no session is open between the two").into_response(),
+    match id {
+        Some(id) => session::skip(&mut connection, console.project_id, id, form.seconds).await,
+        None => Ok(false),
+    }
+}
+
+/// The page of a view.
+async fn render(console: &ConsoleState, view: &View, trouble: Option<&str>, status: StatusCode) -> Response {
+    match read_within_limit(view::load(console, view)).await {
+        Ok(shown) => html(status, &pages::console(&shown, trouble, None)),
         Err(error) => {
-            // Not 200, because the clock was not advanced and the client may be a program.
-            return unreadable(&error).with_status(StatusCode::SERVICE_UNAVAILABLE).into_response();
+            tracing::warn!(%error, "the console can't read sessions");
+            let shown = Shown::nothing(view.clone(), console.simulator.phone_numbers());
+            html(StatusCode::SERVICE_UNAVAILABLE, &pages::console(&shown, trouble, Some(DATABASE_TROUBLE)))
         }
     }
-    match sessions(&console).await {
-        Ok(markup) => part(&markup, ""),
-        Err(error) => unreadable(&error),
+}
+
+/// The answer to a form that was done: programs get no content, and a page without script is shown again.
+fn done(sender: Sender, view: &View) -> Response {
+    match sender {
+        Sender::Program => StatusCode::NO_CONTENT.into_response(),
+        Sender::Page => StatusCode::SEE_OTHER.with_header(header::LOCATION, view.link()).into_response(),
     }
 }
 
-/// The newest sessions, and the messages of the newest one.
-async fn sessions(console: &ConsoleState) -> Result<maud::Markup, sqlx::Error> {
-    let mut connection = console.storage.connection().await?;
-    let sessions = session::list(&mut connection, console.project_id, &Filter::default(), None, 10).await?.items;
-    let Some(first) = sessions.first() else { return Ok(pages::sessions(&sessions, None, &[])) };
-    let newest = session::find(&mut connection, console.project_id, first.id).await?;
-    let messages = message::list(&mut connection, console.project_id, first.id, None, 100).await?.items;
-    Ok(pages::sessions(&sessions, newest.as_ref(), &messages))
-}
-
-fn unreadable(error: &sqlx::Error) -> Response {
-    tracing::warn!(%error, "the console can't read sessions");
-    html(pages::trouble("the database does not answer"))
-}
-
-/// A part of the page, or 204 if the page shows it already, so that screen readers do not read it again.
-fn part(markup: &maud::Markup, seen: &str) -> Response {
-    let fingerprint = hex::encode(&sha256(markup.0.as_bytes())[..8]);
-    if fingerprint == seen {
-        return StatusCode::NO_CONTENT.into_response();
+/// The answer to a form that can't be done: a problem for programs, and the page with what is wrong.
+async fn refuse(
+    console: &ConsoleState,
+    sender: Sender,
+    view: &View,
+    status: StatusCode,
+    code: &'static str,
+    trouble: &str,
+) -> Response {
+    match sender {
+        Sender::Program => Problem::new(status, code, trouble).as_response(),
+        Sender::Page => render(console, view, Some(trouble), status).await,
     }
-    html(pages::with_fingerprint(markup, &fingerprint))
 }
 
-fn html(markup: maud::Markup) -> Response {
-    // htmx evaluates its attributes as code, so this policy does not restrict scripts.
-    Html(markup.into_string()).with_header("Content-Security-Policy", PAGE_POLICY).into_response()
+fn not_our_form() -> Response {
+    let told = "this form does not come from the console's own page; a program sends the header X-Textback-Console";
+    Problem::new(StatusCode::FORBIDDEN, "not_our_form", told).as_response()
+}
+
+/// Ends what reads the database after [`READ_TIMEOUT`].
+async fn read_within_limit<T>(reading: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    tokio::time::timeout(READ_TIMEOUT, reading).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+}
+
+fn html(status: StatusCode, markup: &maud::Markup) -> Response {
+    Html(markup.0.clone())
+        .with_status(status)
+        .with_header(header::CONTENT_SECURITY_POLICY, PAGE_POLICY)
+        .with_header(header::REFERRER_POLICY, REFERRER_POLICY)
+        .into_response()
 }
 
 #[handler]
-fn htmx() -> Response {
-    asset("text/javascript", include_str!("assets/htmx.min.js"))
+fn script() -> Response {
+    asset("text/javascript", include_str!("assets/console.js"))
 }
 
 #[handler]
