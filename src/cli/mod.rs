@@ -3,7 +3,9 @@
 pub mod agent;
 pub mod dev;
 pub mod doctor;
+mod operator;
 pub mod project;
+pub mod quarantine;
 pub mod secrets;
 pub mod serve;
 pub mod simulate;

@@ -3,3 +3,4 @@
 pub mod demo;
 pub mod folder;
 pub mod postgres;
+pub mod running;

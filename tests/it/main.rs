@@ -48,6 +48,8 @@ mod poison_controls;
 mod pooler;
 mod process_harness;
 mod proxy;
+mod quarantine;
+mod quickstart;
 mod rate_limits;
 mod reconcile;
 mod registrations;

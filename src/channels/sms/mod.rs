@@ -10,6 +10,7 @@ use crate::domain::channel::Capabilities;
 use crate::domain::consent::Keyword;
 use crate::domain::segments;
 use crate::domain::session::Channel as Kind;
+use crate::storage::delivery::Report;
 use crate::storage::ingest::{Attachment, InboundMessage};
 
 /// What text messages can do.
@@ -82,4 +83,10 @@ pub fn inbound_of_carrier(
         sent_at,
         ..InboundMessage::of(Sms.facts(), project_id, received.from, received.to, received.body)
     }
+}
+
+/// A carrier's report about a message of ours, with the delivery that the address of the report names.
+pub fn report_of_carrier(delivery_id: Option<Uuid>, report: message::StatusReport) -> Report {
+    let message::StatusReport { carrier_id, status, error_code, error_class } = report;
+    Report { delivery_id, carrier_id, status, error_code, error_class }
 }

@@ -7,10 +7,12 @@ mod carrier;
 mod consents;
 mod countries;
 mod lists;
+pub mod local;
 mod media;
 mod messages;
 mod numbers;
 mod project;
+mod quarantine;
 mod sessions;
 mod templates;
 mod usage;
@@ -26,6 +28,7 @@ use auth::Authenticator;
 use crate::agents::AgentRuntime;
 use crate::carriers::Carriers;
 use crate::http::body::{self, Reading};
+use crate::jobs::ingest::Ingest;
 use crate::storage::Storage;
 use crate::storage::carrier_account::Accounts;
 
@@ -44,6 +47,8 @@ pub struct ApiState {
     pub carriers: Carriers,
     /// Checks scripts and the addresses of services.
     pub agent_runtime: AgentRuntime,
+    /// Stores messages that are replayed.
+    pub ingest: Ingest,
     /// The address at which the carrier reaches us, without a slash at its end.
     pub public_base: Arc<str>,
 }
@@ -67,6 +72,8 @@ enum Group {
     Templates,
     /// Opt-outs and opt-ins.
     Consents,
+    /// What came in and fits no session.
+    Quarantine,
 }
 
 /// All operations.
@@ -83,6 +90,7 @@ fn service() -> OpenApiService<impl OpenApi, ()> {
         messages::Api,
         templates::Api,
         consents::Api,
+        quarantine::Api,
         media::Api,
     );
     OpenApiService::new(apis, "textback", env!("CARGO_PKG_VERSION"))
