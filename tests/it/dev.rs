@@ -12,7 +12,7 @@ use crate::commands::{Running, printed, run, textback};
 use crate::harness::{ADA, NUMBER};
 
 /// `textback dev` on a data folder of its own and free ports, when it is ready.
-struct Dev {
+pub struct Dev {
     running: Running,
     console: String,
     simulator: String,
@@ -21,7 +21,7 @@ struct Dev {
 }
 
 impl Dev {
-    fn start(folder: &PathBuf) -> Self {
+    pub fn start(folder: &PathBuf) -> Self {
         let mut command = textback();
         command.args(["dev", "--listen", "127.0.0.1:0", "--simulator-listen", "127.0.0.1:0", "--data-dir"]).arg(folder);
         let mut running = Running::start(&mut command, true);
@@ -31,6 +31,11 @@ impl Dev {
         let simulator = last_word(running.until("--simulator-url"));
         running.until("Ctrl-C");
         Self { running, console, simulator, key, folder: folder.clone() }
+    }
+
+    /// The URL of its simulated carrier.
+    pub fn simulator(&self) -> &str {
+        &self.simulator
     }
 
     /// A connection to its database that notices when the server is gone.
@@ -46,7 +51,7 @@ impl Dev {
 }
 
 /// Below the system's folder for such things, which the database's own user can enter.
-fn data_folder(name: &str) -> PathBuf {
+pub fn data_folder(name: &str) -> PathBuf {
     let folder = std::env::temp_dir().join(format!("textback-dev-{name}-{}", std::process::id()));
     let _ = std::fs::remove_dir_all(&folder);
     folder
