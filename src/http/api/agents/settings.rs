@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 use poem_openapi::Object;
 
 use crate::domain::agent::{
-    self, AgentKind, AgentSettings, AgentSpec, DEFAULT_MESSAGES_PER_TURN, DEFAULT_TIMEOUT_SECONDS, FirstMessage,
-    SpecFields,
+    self, AgentKind, AgentSettings, AgentSpec, DEFAULT_ERROR_MESSAGE, DEFAULT_MESSAGES_PER_TURN,
+    DEFAULT_TIMEOUT_SECONDS, FirstMessage, SpecFields,
 };
 use crate::domain::segments;
 use crate::http::problem::Problem;
@@ -25,6 +25,10 @@ const fn default_warn_after() -> i32 {
 
 const fn default_grace() -> i32 {
     600
+}
+
+fn default_error_message() -> String {
+    DEFAULT_ERROR_MESSAGE.to_owned()
 }
 
 fn default_warning() -> String {
@@ -67,9 +71,10 @@ pub(super) struct NewAgentVersion {
     /// make a message UCS-2. A UCS-2 segment has 70 characters, a GSM-7 segment 160.
     #[oai(default)]
     smart_encoding: bool,
-    /// What the contact gets when the agent failed for good. Without it the contact gets nothing.
-    #[oai(validator(max_length = 1600))]
-    error_message: Option<String>,
+    /// What the contact gets when the agent failed for good. With an empty text the contact gets nothing, and the message is
+    /// marked as skipped.
+    #[oai(default = "default_error_message", validator(max_length = 1600))]
+    error_message: String,
 }
 
 impl NewAgentVersion {
@@ -106,7 +111,7 @@ impl NewAgentVersion {
             max_segments: self.max_segments,
             max_messages_per_turn: self.max_messages_per_turn,
             smart_encoding: self.smart_encoding,
-            error_message: self.error_message,
+            error_message: Some(self.error_message),
         };
         Ok(NewVersion { spec, settings })
     }
