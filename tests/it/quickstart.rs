@@ -40,9 +40,11 @@ fn commands(block: &str) -> Vec<(String, String)> {
 
 /// A text with each UUID replaced.
 fn without_ids(text: &str) -> String {
-    let word =
-        |word: &str| if uuid::Uuid::parse_str(word.trim()).is_ok() { "<id>".to_owned() } else { word.to_owned() };
-    text.split(' ').map(word).collect::<Vec<_>>().join(" ")
+    let word = |word: &str| {
+        let bare = word.trim_end();
+        if uuid::Uuid::parse_str(bare).is_ok() { word.replace(bare, "<id>") } else { word.to_owned() }
+    };
+    text.split_inclusive(char::is_whitespace).map(word).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
