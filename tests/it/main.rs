@@ -34,6 +34,7 @@ mod http_agents;
 mod inactivity;
 mod inactivity_races;
 mod inbound_sms;
+mod landlines;
 mod memory_carrier;
 mod migrate;
 mod number_desired_state;
