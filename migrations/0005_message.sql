@@ -79,7 +79,13 @@ create table quarantine (
     carrier_id text,
     -- The unchanged form. It may contain bytes that the type text does not allow (NUL, invalid UTF-8).
     form        bytea       not null,
-    received_at timestamptz not null default now()
+    received_at timestamptz not null default now(),
+    -- When it was processed again, and what became of it then. What still fits nothing has neither.
+    replayed_at timestamptz,
+    replay_outcome text constraint quarantine_replay_outcome_is_known
+        check (replay_outcome in ('stored', 'skipped', 'duplicate', 'moved', 'unchanged', 'quarantined')),
+    constraint a_replay_has_a_time_and_an_outcome check ((replayed_at is null) = (replay_outcome is null)),
+    constraint what_still_fits_nothing_was_not_replayed check (replay_outcome <> 'quarantined')
 );
 
 create unique index carrier_message_is_quarantined_once on quarantine (project_id, carrier_id)

@@ -44,4 +44,6 @@ create index delivery_that_is_due on delivery (due_at) where due_at is not null;
 
 -- The messages to a contact are sent in order. A claim looks for an earlier one in this index.
 create index delivery_in_order_of_a_contact on delivery (number_id, contact, seq) where due_at is not null;
+-- Whether a contact was called a landline. It has no column that a status callback of another kind changes.
+create index delivery_to_a_landline on delivery (project_id, contact) where error_class = 'landline';
 create unique index delivery_has_one_carrier_message on delivery (project_id, carrier_id) where carrier_id is not null;

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use textback::agents::script::memory::Bounded;
 use textback::agents::script::{process, sandbox};
-use textback::cli::{self, Done, agent, dev, doctor, environment, healthcheck, project, secrets, serve, simulate};
+use textback::cli::{
+    self, Done, agent, dev, doctor, environment, healthcheck, project, quarantine, secrets, serve, simulate,
+};
 use textback::config::DatabaseSettings;
 use textback::telemetry::{self, LogFormat};
 
@@ -67,10 +69,15 @@ enum Command {
         #[command(subcommand)]
         command: project::Command,
     },
-    /// Check agents before anybody texts them
+    /// Check agents before anybody texts them, create and update them
     Agent {
         #[command(subcommand)]
         command: agent::Command,
+    },
+    /// List, show and replay what came in and fits no session
+    Quarantine {
+        #[command(subcommand)]
+        command: quarantine::Command,
     },
     /// Run scripts for another textback process; started by textback itself
     #[command(name = process::COMMAND, hide = true)]
@@ -125,6 +132,7 @@ async fn carry_out(command: Command) -> Done {
         Command::Simulate { command } => simulate::run(command).await,
         Command::Project { command } => project::run(command).await,
         Command::Agent { command } => agent::run(command).await,
+        Command::Quarantine { command } => quarantine::run(command).await,
         Command::RunScripts { .. } => unreachable!("carried out without a runtime"),
     }
 }

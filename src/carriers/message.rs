@@ -1,7 +1,7 @@
 //! Messages as they cross the trait: what we send, what a carrier answers, reports and lists, and what contacts send.
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::domain::delivery::{DeliveryErrorClass, DeliveryStatus};
@@ -76,7 +76,7 @@ impl SentMessage {
 }
 
 /// A message of a contact, as the carrier lists it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceivedMessage {
     pub carrier_id: String,
     pub from: String,
@@ -94,8 +94,22 @@ impl ReceivedMessage {
     }
 }
 
+/// A message as the carrier's list has it, with its attachments, as it is kept in quarantine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listing {
+    pub message: ReceivedMessage,
+    pub media: Vec<InboundMedia>,
+}
+
+impl Listing {
+    /// The listing that was kept. `None`: what was kept is no listing but the request of a webhook.
+    pub fn of_kept(kept: &[u8]) -> Option<Self> {
+        serde_json::from_slice(kept).ok()
+    }
+}
+
 /// An attachment of a contact's message, still at the carrier.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InboundMedia {
     pub url: String,
     pub content_type: String,
@@ -189,6 +203,23 @@ mod tests {
             (Some("1"), "", "+14155550199", Some(RejectReason::SenderCannotBeAnswered)),
         ] {
             assert_eq!(reject_reason(id, from, to), reason, "{id:?} {from} {to}");
+        }
+    }
+
+    #[test]
+    fn a_listing_is_told_apart_from_a_webhooks_request() {
+        let message = ReceivedMessage {
+            carrier_id: "1".to_owned(),
+            from: "+14155550101".to_owned(),
+            to: "+14155550199".to_owned(),
+            body: "hi".to_owned(),
+            received_at: Some(DateTime::UNIX_EPOCH),
+            has_media: false,
+        };
+        let listing = Listing { message, media: Vec::new() };
+        assert_eq!(serde_json::to_vec(&listing).ok().and_then(|kept| Listing::of_kept(&kept)), Some(listing));
+        for kept in ["From=%2B14155550101&Body=%7B%7D", "", "{}", "message"] {
+            assert_eq!(Listing::of_kept(kept.as_bytes()), None, "{kept}");
         }
     }
 

@@ -1,5 +1,7 @@
 //! Where a carrier calls us, what it sends there, and what it wants to hear.
 
+use std::sync::LazyLock;
+
 use reqwest::header::HeaderMap;
 use uuid::Uuid;
 
@@ -64,6 +66,15 @@ pub struct WebhookRequest<'a> {
     pub url: &'a str,
     pub headers: &'a HeaderMap,
     pub body: &'a [u8],
+}
+
+static NO_HEADERS: LazyLock<HeaderMap> = LazyLock::new(HeaderMap::new);
+
+impl<'a> WebhookRequest<'a> {
+    /// A request of which only the body was kept. It was verified when it came.
+    pub fn of_kept(body: &'a [u8]) -> Self {
+        Self { url: "", headers: &NO_HEADERS, body }
+    }
 }
 
 /// Why a request is not the carrier's. The text says what to do.

@@ -10,7 +10,7 @@ use crate::domain::channel::{Capabilities, ChannelFacts, OutboundText};
 use crate::domain::keyword::Reading;
 use crate::domain::session::Channel as Kind;
 
-pub use sms::inbound_of_carrier;
+pub use sms::{inbound_of_carrier, report_of_carrier};
 
 /// A channel on which sessions talk.
 pub trait Channel: Send + Sync {

@@ -1,11 +1,14 @@
-//! `textback agent`: checks scripts.
+//! `textback agent`: checks scripts, and creates and updates agents.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
+use poem::http::Method;
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::operator::{Operator, ProjectOptions};
 use super::{Done, print};
 use crate::agents::script::runner::Runners;
 
@@ -17,13 +20,47 @@ pub enum Command {
         /// The file of the script
         file: PathBuf,
     },
+    /// Create an agent of a script (.star or .py), or of the JSON that POST /v1/agents takes (.json)
+    Create {
+        #[command(flatten)]
+        project: ProjectOptions,
+        #[command(flatten)]
+        agent: AgentOptions,
+    },
+    /// Add a version to an agent and make it current. A script keeps all other settings of the version before
+    Update {
+        #[command(flatten)]
+        project: ProjectOptions,
+        #[command(flatten)]
+        agent: AgentOptions,
+    },
+}
+
+/// The agent.
+#[derive(Args)]
+pub struct AgentOptions {
+    /// The script, or the agent as JSON
+    file: PathBuf,
+    /// The name of the agent [default: the name in the JSON, or the name of the file]
+    #[arg(long)]
+    name: Option<String>,
+    /// A number of the carrier account that the agent is to answer
+    #[arg(long)]
+    number: Option<String>,
 }
 
 /// Runs `textback agent`.
 pub async fn run(command: Command) -> Done {
-    let Command::Check { file } = command;
+    match command {
+        Command::Check { file } => check(&file).await,
+        Command::Create { project, agent } => create(project, &agent).await,
+        Command::Update { project, agent } => update(project, &agent).await,
+    }
+}
+
+async fn check(file: &Path) -> Done {
     let name = file.display();
-    let source = std::fs::read_to_string(&file).map_err(|error| format!("{name} can't be read: {error}"))?;
+    let source = read(file)?;
     // A runner has the same limits as the check of the API.
     let faults = Runners::new()?.check(Uuid::nil(), &source).await?;
     for fault in &faults {
@@ -35,4 +72,127 @@ pub async fn run(command: Command) -> Done {
         return Ok(ExitCode::FAILURE);
     }
     print(&format!("{name}: the script can be used"))
+}
+
+fn read(file: &Path) -> Result<String, String> {
+    std::fs::read_to_string(file).map_err(|error| format!("{} can't be read: {error}", file.display()))
+}
+
+/// The agent that a file describes, as POST /v1/agents takes it.
+fn described(options: &AgentOptions) -> Result<Map<String, Value>, String> {
+    let text = read(&options.file)?;
+    let file = options.file.display();
+    let ending = options.file.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+    let mut agent = match ending {
+        "json" => match serde_json::from_str(&text) {
+            Ok(Value::Object(agent)) => agent,
+            Ok(_) => return Err(format!("{file} holds no JSON object; write one as POST /v1/agents takes it")),
+            Err(error) => return Err(format!("{file} is not valid JSON: {error}")),
+        },
+        "star" | "py" => {
+            let mut agent = Map::new();
+            agent.insert("kind".to_owned(), json!("script"));
+            agent.insert("source".to_owned(), json!(text));
+            agent
+        }
+        _ => return Err(format!("{file} ends neither with .star or .py (a script) nor with .json (an agent)")),
+    };
+    let of_file = options.file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    if let Some(name) = &options.name {
+        agent.insert("name".to_owned(), json!(name));
+    } else if !agent.contains_key("name") {
+        agent.insert("name".to_owned(), json!(of_file));
+    }
+    Ok(agent)
+}
+
+async fn create(project: ProjectOptions, options: &AgentOptions) -> Done {
+    let agent = described(options)?;
+    let name = text(&agent, "name").to_owned();
+    let operator = project.open().await?;
+    let made = operator.call(Method::POST, "/v1/agents", Some(Value::Object(agent))).await;
+    let made = made.map_err(|refused| match refused.code.as_str() {
+        "agent_name_taken" => format!("{refused}; textback agent update adds a version"),
+        _ => refused.to_string(),
+    })?;
+    let made = made.as_object().cloned().unwrap_or_default();
+    print(&format!("agent {name} is created: {}", text(&made, "id")))?;
+    told(&operator, options, &made).await
+}
+
+async fn update(project: ProjectOptions, options: &AgentOptions) -> Done {
+    let mut agent = described(options)?;
+    let name = text(&agent, "name").to_owned();
+    agent.remove("name");
+    let operator = project.open().await?;
+    let agents = operator.all("/v1/agents", &[]).await?;
+    let found = agents.iter().find(|agent| agent.get("name").and_then(Value::as_str) == Some(&name));
+    let id = found.and_then(|agent| agent.get("id")).and_then(Value::as_str).ok_or_else(|| {
+        format!("the project has no agent called {name}; give --name, or create it: textback agent create")
+    })?;
+    if agent.get("kind") == Some(&json!("script")) && agent.len() == 2 {
+        let current = operator.call(Method::GET, &format!("/v1/agents/{id}"), None).await?;
+        agent = with_settings_of(current, agent);
+    }
+    let made = operator.call(Method::POST, &format!("/v1/agents/{id}/versions"), Some(Value::Object(agent))).await?;
+    let made = made.as_object().cloned().unwrap_or_default();
+    let version = made.get("version").and_then(Value::as_i64).unwrap_or_default();
+    print(&format!("agent {name} has version {version}, which new sessions run: {id}"))?;
+    told(&operator, options, &made).await
+}
+
+/// The new script with the settings of the current version.
+fn with_settings_of(current: Value, script: Map<String, Value>) -> Map<String, Value> {
+    let Value::Object(mut agent) = current else { return script };
+    for of_answers in
+        ["id", "name", "created_at", "version", "version_created_at", "kind", "source", "url", "timeout_seconds"]
+    {
+        agent.remove(of_answers);
+    }
+    // An answer leaves out a text that was turned off, and a request without it would get the default.
+    agent.entry("error_message").or_insert_with(|| json!(""));
+    agent.extend(script);
+    agent
+}
+
+/// Attaches the number, and prints what to do next.
+async fn told(operator: &Operator, options: &AgentOptions, agent: &Map<String, Value>) -> Done {
+    if let Some(secret) = agent.get("signing_secret").and_then(Value::as_str) {
+        print(&format!("signing secret, told only once: {secret}"))?;
+    }
+    let id = text(agent, "id");
+    let Some(number) = &options.number else {
+        return print("next: let it answer a number, if it does not yet: give --number");
+    };
+    operator
+        .attach(number, id)
+        .await
+        .map_err(|error| format!("the agent is there, but it does not answer {number}: {error}"))?;
+    print(&format!("it answers {number} in sessions that begin from now on"))?;
+    if operator.is_dev {
+        print(&format!("next: textback simulate chat --from +14155550102 --to {number}"))
+    } else {
+        print(&format!("next: text {number}"))
+    }
+}
+
+fn text<'a>(of: &'a Map<String, Value>, name: &str) -> &'a str {
+    of.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_script_keeps_the_settings_of_the_version_before() {
+        let current = json!({"id": "1", "name": "a", "created_at": "t", "version": 3, "version_created_at": "t",
+            "kind": "http", "url": "https://a.example", "timeout_seconds": 9, "greeting": "Hi", "error_message": "Oh"});
+        let script = || json!({"kind": "script", "source": "x"}).as_object().cloned().unwrap_or_default();
+        let kept = with_settings_of(current, script());
+        let expected = json!({"kind": "script", "source": "x", "greeting": "Hi", "error_message": "Oh"});
+        assert_eq!(Value::Object(kept), expected);
+        let silent = with_settings_of(json!({"kind": "script", "source": "y"}), script());
+        assert_eq!(silent.get("error_message"), Some(&json!("")), "what was turned off stays so");
+    }
 }

@@ -29,6 +29,7 @@ use crate::channels::Channels;
 use crate::config::{AgentSettings, DatabaseSettings, DevSettings, EdgeSettings, ServerSettings, WorkerSettings};
 use crate::dev::demo::{self, Demo};
 use crate::dev::folder::Folder;
+use crate::dev::running::RunningDev;
 use crate::dev::{postgres, shell};
 use crate::http::console::guard::{self, Guard};
 use crate::http::health::Draining;
@@ -123,11 +124,17 @@ pub async fn run(options: Options) -> Done {
         ingest: workers.ingest(storage.clone()),
         storage: storage.clone(),
     };
+    let running_dev = RunningDev {
+        api: app.public_base.to_string(),
+        carrier: format!("http://{}", listeners.carrier.address()),
+        database_url: postgres.as_ref().map(|_| url.clone()),
+    };
     let addresses = (listeners.api.address(), listeners.carrier.address());
     let storages = Storages { serving: storage, workers: worker_storage };
     let running = Running::start(app, listeners, guarded(simulator.routes(), guard), storages, workers);
     demo::furnish(&demo, addresses.0, &simulator, &secret_key).await?;
     let signal = stop_signal();
+    let _announced = running_dev.announce(&folder)?;
     println!("{}", ready_message(&demo, addresses, &data_location(folder.path(), postgres.is_some())));
     running.until_stopped(signal, postgres).await
 }
@@ -320,7 +327,7 @@ fn guarded<E: Endpoint<Output = Response> + 'static>(
 }
 
 /// The allowed networks and this machine, because in development the service of an agent runs on this machine.
-fn networks(agents: &AgentSettings) -> Result<Networks, String> {
+pub(super) fn networks(agents: &AgentSettings) -> Result<Networks, String> {
     let mut allowed = agents.allow_hosts.clone();
     for this_machine in ["127.0.0.0/8", "::1"] {
         allowed.push(this_machine.parse::<Network>()?);

@@ -85,6 +85,11 @@ pub async fn furnish(
             made.id
         }
     };
+    // The number keeps the agent that somebody gave it. It is attached at each start, because our address may have changed.
+    let numbers: Numbers =
+        serde_json::from_value(api.call(reqwest::Method::GET, "numbers?limit=200", None).await?).unwrap_or_default();
+    let kept = numbers.items.into_iter().find(|number| number.number == NUMBER).map(|number| number.agent_id);
+    let agent_id = kept.unwrap_or(agent_id);
     api.call(reqwest::Method::POST, "numbers", Some(json!({"number": NUMBER, "agent_id": agent_id}))).await?;
     Ok(())
 }
@@ -92,6 +97,17 @@ pub async fn furnish(
 #[derive(Deserialize, Default)]
 struct Agents {
     items: Vec<Agent>,
+}
+
+#[derive(Deserialize, Default)]
+struct Numbers {
+    items: Vec<Number>,
+}
+
+#[derive(Deserialize)]
+struct Number {
+    number: String,
+    agent_id: Uuid,
 }
 
 #[derive(Deserialize)]

@@ -3,4 +3,5 @@
 pub mod demo;
 pub mod folder;
 pub mod postgres;
+pub mod running;
 pub mod shell;

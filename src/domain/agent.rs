@@ -26,6 +26,10 @@ words! {
     }
 }
 
+/// What a contact gets when the agent failed for good, unless the version says otherwise. It has only characters of GSM-7
+/// and fits one segment.
+pub const DEFAULT_ERROR_MESSAGE: &str = "Sorry, something went wrong on our side. Please try again in a few minutes.";
+
 /// How many seconds the service of an `http` agent has for an answer, unless the version says otherwise.
 pub const DEFAULT_TIMEOUT_SECONDS: i32 = 30;
 

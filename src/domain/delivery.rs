@@ -48,6 +48,8 @@ words! {
         ProjectLimitReached = "project_limit_reached",
         /// The project does not send to this country.
         CountryNotAllowed = "country_not_allowed",
+        /// The carrier said that the contact's number is a landline.
+        ContactIsLandline = "contact_is_landline",
     }
 }
 
@@ -58,6 +60,8 @@ words! {
         OptedOut = "opted_out",
         /// The contact can't be reached, now or later.
         PermanentRecipient = "permanent_recipient",
+        /// The contact's number is a landline, or of another kind that gets no messages.
+        Landline = "landline",
         /// Something is set up wrong on our side.
         PermanentConfig = "permanent_config",
         /// The number lacks the registration that its country asks for.
@@ -92,6 +96,7 @@ impl DeliveryErrorClass {
             Self::Throttled | Self::Transient | Self::Auth | Self::Account => true,
             Self::OptedOut
             | Self::PermanentRecipient
+            | Self::Landline
             | Self::PermanentConfig
             | Self::Unregistered
             | Self::Content

@@ -142,6 +142,8 @@ words! {
         NumberDetached = "number_detached",
         /// The project does not send to this country.
         CountryNotAllowed = "country_not_allowed",
+        /// The carrier said that the contact's number is a landline.
+        ContactIsLandline = "contact_is_landline",
         /// The contact got as many messages as the project allows.
         ContactLimitReached = "contact_limit_reached",
         /// The project sent as many messages as it may.
@@ -176,6 +178,8 @@ words! {
         NumberDetached = "number_detached",
         /// The project does not send to this country.
         CountryNotAllowed = "country_not_allowed",
+        /// The carrier said that the contact's number is a landline.
+        ContactIsLandline = "contact_is_landline",
         /// The contact got as many messages as the project allows.
         ContactLimitReached = "contact_limit_reached",
         /// The project sent as many messages as it may.

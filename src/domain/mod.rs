@@ -19,6 +19,7 @@ pub mod message_plan;
 pub mod number;
 pub mod outbound_limit;
 pub mod phone_number;
+pub mod quarantine;
 pub mod quiet_hours;
 pub mod rate_limit;
 pub mod retry;

@@ -25,6 +25,29 @@ pub struct Request {
     pub send_at: Option<DateTime<Utc>>,
     /// When the quiet hours end that delay it; `None` if none do.
     pub quiet_until: Option<DateTime<Utc>>,
+    pub on_landline: OnLandline,
+}
+
+/// What becomes of a text to a contact that the carrier called a landline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnLandline {
+    /// It is refused.
+    Refuse,
+    /// It is sent, because the sender insists.
+    Send,
+    /// It is refused if the carrier said so later than this. Who planned it at this time knew what was said before.
+    RefuseSince(DateTime<Utc>),
+}
+
+impl OnLandline {
+    /// Whether a text is refused to a contact that was called a landline at a time.
+    fn refuses(self, landline_since: DateTime<Utc>) -> bool {
+        match self {
+            Self::Refuse => true,
+            Self::Send => false,
+            Self::RefuseSince(planned_at) => landline_since > planned_at,
+        }
+    }
 }
 
 /// What is known under the lock of the number and the contact.
@@ -40,6 +63,8 @@ pub struct Facts {
     pub country_is_allowed: bool,
     /// The quiet hours of the project, if they delay this text.
     pub quiet_hours: Option<QuietHours>,
+    /// When the carrier called the contact a landline. `None`: never, or the contact has texted since.
+    pub landline_since: Option<DateTime<Utc>>,
     /// The session that is not closed.
     pub session: Option<Session>,
     /// What may be sent from the number.
@@ -89,6 +114,8 @@ words! {
         ContactOptedOut = "contact_opted_out",
         /// The project does not send to this country.
         CountryNotAllowed = "country_not_allowed",
+        /// The carrier said that the contact's number is a landline.
+        ContactIsLandline = "contact_is_landline",
         /// The contact has a session that is not closed, and the text was to be refused then.
         SessionActive = "session_active",
         /// The contact got as many messages as the project allows.
@@ -145,6 +172,9 @@ pub fn decide(request: &Request, facts: &Facts) -> Decision {
     if !facts.country_is_allowed {
         return refuse(Refusal::CountryNotAllowed);
     }
+    if facts.landline_since.is_some_and(|since| request.on_landline.refuses(since)) {
+        return refuse(Refusal::ContactIsLandline);
+    }
     unless_refused
 }
 
@@ -200,6 +230,7 @@ impl From<Refusal> for SendOutcome {
             Refusal::NumberDetached => Self::NumberDetached,
             Refusal::ContactOptedOut => Self::ContactOptedOut,
             Refusal::CountryNotAllowed => Self::CountryNotAllowed,
+            Refusal::ContactIsLandline => Self::ContactIsLandline,
             Refusal::SessionActive => Self::SessionActive,
             Refusal::ContactLimitReached => Self::ContactLimitReached,
             Refusal::ProjectLimitReached => Self::ProjectLimitReached,
@@ -213,6 +244,7 @@ impl From<Refusal> for ScheduledOutcome {
             Refusal::NumberDetached => Self::NumberDetached,
             Refusal::ContactOptedOut => Self::ContactOptedOut,
             Refusal::CountryNotAllowed => Self::CountryNotAllowed,
+            Refusal::ContactIsLandline => Self::ContactIsLandline,
             Refusal::SessionActive => Self::SessionActive,
             Refusal::ContactLimitReached => Self::ContactLimitReached,
             Refusal::ProjectLimitReached => Self::ProjectLimitReached,
@@ -226,6 +258,7 @@ impl From<Refusal> for RefusalReason {
             Refusal::NumberDetached => Self::NumberDetached,
             Refusal::ContactOptedOut => Self::ContactOptedOut,
             Refusal::CountryNotAllowed => Self::CountryNotAllowed,
+            Refusal::ContactIsLandline => Self::ContactIsLandline,
             Refusal::SessionActive => Self::SessionActive,
             Refusal::ContactLimitReached => Self::ContactLimitReached,
             Refusal::ProjectLimitReached => Self::ProjectLimitReached,
@@ -250,6 +283,7 @@ mod tests {
             agent_id: Some(AGENT),
             opted_out: false,
             country_is_allowed: true,
+            landline_since: None,
             quiet_hours: None,
             session: None,
             send_policy: SendPolicy::Open,
@@ -296,9 +330,39 @@ mod tests {
             (Some(1), None, abroad, refused(Refusal::CountryNotAllowed)),
         ] {
             let (send_at, quiet_until) = (send_at.map(at), quiet_until.map(at));
-            let request = Request { on_active_session: OnActiveSession::Supersede, send_at, quiet_until };
+            let on_landline = OnLandline::Refuse;
+            let request = Request { on_active_session: OnActiveSession::Supersede, send_at, quiet_until, on_landline };
             assert_eq!(decide(&request, &facts), expected, "{request:?} {facts:?}");
         }
+    }
+
+    #[test]
+    fn a_text_to_a_landline_is_refused_unless_its_sender_knows() {
+        let landline = refused(Refusal::ContactIsLandline);
+        let opens = Decision::Send(Effect::Open { agent_id: AGENT, superseded: None });
+        for (landline_since, on_landline, send_at, expected) in [
+            (None, OnLandline::Refuse, None, opens),
+            (Some(at(-5)), OnLandline::Refuse, None, landline),
+            (Some(at(-5)), OnLandline::Refuse, Some(at(9)), landline),
+            (Some(at(-5)), OnLandline::Send, None, opens),
+            (Some(at(-5)), OnLandline::Send, Some(at(9)), Decision::Wait { until: at(9), reason: WaitReason::SendTime }),
+            (Some(at(-5)), OnLandline::RefuseSince(at(-9)), None, landline),
+            (Some(at(-5)), OnLandline::RefuseSince(at(-5)), None, opens),
+            (Some(at(-5)), OnLandline::RefuseSince(at(-1)), None, opens),
+        ] {
+            let request =
+                Request { on_active_session: OnActiveSession::Supersede, send_at, quiet_until: None, on_landline };
+            assert_eq!(
+                decide(&request, &Facts { landline_since, ..facts() }),
+                expected,
+                "{landline_since:?} {request:?}"
+            );
+        }
+        let facts = Facts { landline_since: Some(at(-5)), opted_out: true, ..facts() };
+        let insists = OnLandline::Send;
+        let (on_active_session, on_landline) = (OnActiveSession::Supersede, insists);
+        let request = Request { on_active_session, send_at: None, quiet_until: None, on_landline };
+        assert_eq!(decide(&request, &facts), refused(Refusal::ContactOptedOut), "nobody insists on an opt-out");
     }
 
     #[test]
@@ -325,7 +389,8 @@ mod tests {
                 (OnActiveSession::Join, on_join),
                 (OnActiveSession::Reject, on_reject),
             ] {
-                let request = Request { on_active_session, send_at: None, quiet_until: None };
+                let on_landline = OnLandline::Refuse;
+                let request = Request { on_active_session, send_at: None, quiet_until: None, on_landline };
                 let facts = Facts { session: Some(session), ..facts() };
                 assert_eq!(decide(&request, &facts), expected, "{on_active_session} {session:?}");
             }

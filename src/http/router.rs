@@ -44,7 +44,7 @@ pub struct App {
 pub fn routes(app: App) -> impl Endpoint<Output = Response> + 'static {
     let webhooks = webhooks::WebhookState {
         storage: app.storage.clone(),
-        ingest: app.ingest,
+        ingest: app.ingest.clone(),
         accounts: app.accounts.clone(),
         carriers: app.carriers.clone(),
         public_base: app.public_base.clone(),
@@ -55,6 +55,7 @@ pub fn routes(app: App) -> impl Endpoint<Output = Response> + 'static {
         accounts: app.accounts,
         carriers: app.carriers,
         agent_runtime: app.agent_runtime,
+        ingest: app.ingest,
         public_base: app.public_base,
     };
     let mut routes = Route::new();

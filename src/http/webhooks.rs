@@ -18,13 +18,13 @@ use crate::channels;
 use crate::domain::carrier_account::{CarrierAccount, CarrierKind};
 use crate::domain::delivery::{ReportOutcome, ReportRejectReason};
 use crate::domain::job::JobKind;
+use crate::domain::quarantine::QuarantineKind;
 use crate::http::body::{self, HeldBody, Reading};
 use crate::http::problem::Problem;
 use crate::jobs::ingest::{Ingest, NotIngested};
 use crate::storage::carrier_account::Accounts;
 use crate::storage::database;
-use crate::storage::delivery::Report;
-use crate::storage::quarantine::{self, QuarantineKind, Quarantined};
+use crate::storage::quarantine::{self, NewItem};
 use crate::storage::{Storage, delivery, ingest};
 use crate::telemetry::masked;
 
@@ -183,13 +183,7 @@ async fn record(webhooks: &Webhooks, request: &Request, verified: &Verified) -> 
         }
         StatusNotice::Report(report) => report,
     };
-    let report = Report {
-        delivery_id: delivery_in(request),
-        carrier_id: report.carrier_id,
-        status: report.status,
-        error_code: report.error_code,
-        error_class: report.error_class,
-    };
+    let report = channels::report_of_carrier(delivery_in(request), report);
     let reported = &report;
     let record = || async move { delivery::record(&mut *storage.connection().await?, project_id, reported).await };
     Ok(match database::retry_on_deadlock(record).await? {
@@ -227,7 +221,7 @@ async fn quarantine_status(
     let mut connection = webhooks.state.storage.connection().await?;
     let (project_id, body) = (verified.account.project_id, verified.body.bytes());
     let (kind, reason) = (QuarantineKind::Status, reason.as_str());
-    let report = Quarantined { project_id, kind, reason, carrier_id, form: body };
+    let report = NewItem { project_id, kind, reason, carrier_id, form: body };
     quarantine::keep(&mut connection, report).await?;
     Ok(())
 }

@@ -4,10 +4,9 @@
 use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
-use serde::Serialize;
 use uuid::Uuid;
 
-use crate::carriers::message::{InboundMedia, ReceivedMessage};
+use crate::carriers::message::{InboundMedia, Listing, ReceivedMessage};
 use crate::channels;
 use crate::domain::carrier_account::CarrierAccount;
 use crate::domain::job::JobKind;
@@ -123,8 +122,9 @@ impl InboundBackfill {
 
     async fn store(&self, account: &CarrierAccount, message: &ReceivedMessage) -> Result<(), String> {
         let media = self.media_of(account, message).await?;
-        let form = serde_json::to_vec(&Listing { message, media: &media }).map_err(|error| error.to_string())?;
-        let inbound = message.clone().into_inbound(media);
+        let listing = Listing { message: message.clone(), media };
+        let form = serde_json::to_vec(&listing).map_err(|error| error.to_string())?;
+        let inbound = listing.message.into_inbound(listing.media);
         let inbound = channels::inbound_of_carrier(account.project_id, inbound, form, message.received_at);
         let storing = self.ingest.message(inbound, Instant::now() + STORED_WITHIN);
         let outcome = failpoint::during("backfill.in_commit", storing).await.map_err(|error| error.to_string())?;
@@ -146,13 +146,6 @@ impl InboundBackfill {
             Err(_) => Ok(Vec::new()),
         }
     }
-}
-
-/// A message as the carrier's list has it, for quarantine.
-#[derive(Serialize)]
-struct Listing<'a> {
-    message: &'a ReceivedMessage,
-    media: &'a [InboundMedia],
 }
 
 impl Job for InboundBackfill {

@@ -304,6 +304,7 @@ mod tests {
                 DeliveryErrorClass::Ambiguous => "unknown",
                 DeliveryErrorClass::OptedOut
                 | DeliveryErrorClass::PermanentRecipient
+                | DeliveryErrorClass::Landline
                 | DeliveryErrorClass::PermanentConfig
                 | DeliveryErrorClass::Unregistered
                 | DeliveryErrorClass::Content

@@ -6,6 +6,7 @@ pub mod deliveries;
 pub mod inactivity;
 pub mod ingest;
 pub mod numbers;
+pub mod replay;
 pub mod runtime;
 pub mod scheduled_messages;
 pub mod turns;

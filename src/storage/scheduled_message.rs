@@ -11,7 +11,7 @@ use crate::domain::channel::ChannelFacts;
 use crate::domain::delivery::RefusalReason;
 use crate::domain::message::{ScheduledOutcome, WaitReason};
 use crate::domain::message_plan::MessagePlan;
-use crate::domain::sending::{self as rules, Admission, Decision, Facts, Refusal, Request};
+use crate::domain::sending::{self as rules, Admission, Decision, Facts, OnLandline, Refusal, Request};
 use crate::domain::session::OnActiveSession;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::outbound_limits::{self, ToCount};
@@ -65,6 +65,7 @@ struct DueMessage {
     media_urls: Vec<String>,
     on_active_session: OnActiveSession,
     turn_id: Option<Uuid>,
+    created_at: DateTime<Utc>,
     late_seconds: f64,
     facts: Json<Facts>,
 }
@@ -76,8 +77,13 @@ impl DueMessage {
     }
 
     fn decide(&self, quiet_until: Option<DateTime<Utc>>) -> Decision {
+        // An operator was told when the message was planned, and insisted. An agent is not asked.
+        let on_landline = match self.turn_id {
+            Some(_) => OnLandline::Refuse,
+            None => OnLandline::RefuseSince(self.created_at),
+        };
         let on_active_session = self.on_active_session;
-        rules::decide(&Request { on_active_session, send_at: None, quiet_until }, &self.facts)
+        rules::decide(&Request { on_active_session, send_at: None, quiet_until, on_landline }, &self.facts)
     }
 
     fn text(&self, channel: ChannelFacts, effect: SessionEffect, plan: MessagePlan) -> PlannedText<'_> {

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::domain::channel::{ChannelFacts, OutboundText};
 use crate::domain::message::{MessageKind, SendOutcome, WaitReason};
 use crate::domain::message_plan::MessagePlan;
-use crate::domain::sending::{self, Admission, Decision, Effect, Facts, Request};
+use crate::domain::sending::{self, Admission, Decision, Effect, Facts, OnLandline, Request};
 use crate::domain::session::{Channel, OnActiveSession};
 use crate::storage::ingest::Attachment;
 use crate::storage::new_id;
@@ -39,6 +39,7 @@ pub struct NewText {
     pub on_active_session: OnActiveSession,
     /// The earliest time to send it; `None` means now.
     pub send_at: Option<DateTime<Utc>>,
+    pub on_landline: OnLandline,
 }
 
 /// What became of a request to send a message.
@@ -90,6 +91,7 @@ pub async fn send(
         | SendOutcome::SessionActive
         | SendOutcome::NumberDetached
         | SendOutcome::CountryNotAllowed
+        | SendOutcome::ContactIsLandline
         | SendOutcome::ContactLimitReached
         | SendOutcome::ProjectLimitReached => {
             sqlx::query_file!("sql/queries/idempotency_key/delete.sql", text.project_id, key)
@@ -132,8 +134,9 @@ async fn send_or_schedule(
     )
     .fetch_one(&mut *connection)
     .await?;
+    let NewText { on_active_session, send_at, on_landline, .. } = *text;
     // No quiet hours: whoever sends a text at once wants it now, and one that waits for its time is looked at when it is due.
-    let request = Request { on_active_session: text.on_active_session, send_at: text.send_at, quiet_until: None };
+    let request = Request { on_active_session, send_at, quiet_until: None, on_landline };
     match sending::decide(&request, &facts) {
         Decision::Refuse { reason, session_id } => {
             Ok(SendResult { session_id, ..SendResult::new(reason.into(), message_id) })

@@ -56,6 +56,35 @@ async fn an_error_message_is_cut_and_split_as_an_answer_is() {
 }
 
 #[tokio::test]
+async fn an_agent_that_fails_leaves_nobody_without_an_answer() {
+    let app = TestApp::new().await;
+    for (said, error_message, expected) in [
+        ("nothing", None, Some("Sorry, something went wrong on our side. Please try again in a few minutes.")),
+        (
+            "null",
+            Some(json!(null)),
+            Some("Sorry, something went wrong on our side. Please try again in a few minutes."),
+        ),
+        ("a text", Some(json!("Oh no")), Some("Oh no")),
+        ("an empty text", Some(json!("")), None),
+    ] {
+        let mut agent = json!({"name": said, "kind": "script", "source": FAILS_ON_BOOM, "first_message": "process"});
+        if let Some(error_message) = error_message {
+            agent["error_message"] = error_message;
+        }
+        let made = app.ok(Method::POST, "/v1/agents", Some(agent)).await;
+        assert_eq!(made["error_message"], expected.unwrap_or_default(), "{said}");
+        app.ok(Method::POST, "/v1/numbers", Some(json!({"number": NUMBER, "agent_id": made["id"]}))).await;
+        let phone = format!("+1415555012{}", said.len() % 10);
+        app.text(&phone, "boom").await;
+        for _ in 0..3 {
+            no_waiting(&app).await;
+        }
+        assert_eq!(app.simulator.received(&phone, NUMBER), expected.into_iter().collect::<Vec<_>>(), "{said}");
+    }
+}
+
+#[tokio::test]
 async fn without_an_error_message_the_text_is_skipped_with_a_reason() {
     let app = TestApp::with_agent(FAILS_ON_BOOM, json!({"first_message": "process"})).await;
     app.text(ADA, "boom").await;

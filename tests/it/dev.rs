@@ -33,6 +33,11 @@ impl Dev {
         Self { running, console, simulator, key, folder: folder.clone() }
     }
 
+    /// The URL of its simulated carrier.
+    pub fn simulator(&self) -> &str {
+        &self.simulator
+    }
+
     /// A connection to its database that notices when the server is gone.
     async fn witness(&self) -> PgListener {
         let socket = self.folder.join("postgres/socket");
@@ -141,6 +146,34 @@ async fn a_killed_dev_takes_its_database_with_it_and_the_next_start_is_well() {
         .expect("an answer");
     assert_eq!(answer.status(), 200);
     drop(again);
+    let _ = std::fs::remove_dir_all(&folder);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_from_a_shell_tells_what_became_of_it() {
+    let folder = data_folder("answers");
+    let dev = Dev::start(&folder);
+    let simulate = |arguments: &[&str]| {
+        let mut command = textback();
+        command.arg("simulate").args(arguments).args(["--from", ADA, "--to", NUMBER]);
+        run(command.env("TEXTBACK_SIMULATOR_URL", &dev.simulator).env("TEXTBACK_DATA_DIR", &folder))
+    };
+    let answered = simulate(&["send", "hi"]);
+    assert!(answered.status.success());
+    assert_eq!(String::from_utf8_lossy(&answered.stdout), "Hi, you've reached textback. What's your name?\n");
+    let fast = simulate(&["send", "--no-wait", "Ada"]);
+    let outcome: Value = serde_json::from_slice(&fast.stdout).expect("JSON");
+    assert_eq!(outcome["webhook_status"], 200);
+    // The carrier confirms STOP itself.
+    let stopped = simulate(&["send", "STOP"]);
+    assert!(stopped.status.success() && printed(&stopped).contains("nothing to say"), "{}", printed(&stopped));
+    let skipped = simulate(&["send", "are you there?"]);
+    assert_eq!(skipped.status.code(), Some(1));
+    assert!(printed(&skipped).contains("the text is skipped: opted_out"), "{}", printed(&skipped));
+    let nobody = ["simulate", "send", "--from", ADA, "--to", NUMBER, "--simulator-url", "http://127.0.0.1:9", "hi"];
+    let nobody = run(textback().args(nobody));
+    assert!(nobody.status.code() == Some(1) && printed(&nobody).contains("no simulator"), "{}", printed(&nobody));
+    drop(dev);
     let _ = std::fs::remove_dir_all(&folder);
 }
 

@@ -198,9 +198,9 @@ impl TestApp {
         agent_id
     }
 
-    /// Creates a script agent.
+    /// Creates a script agent. Unless the settings say otherwise, a contact gets nothing when it fails.
     pub async fn agent(&self, name: &str, source: &str, settings: Value) -> Uuid {
-        let mut agent = json!({"name": name, "kind": "script", "source": source});
+        let mut agent = json!({"name": name, "kind": "script", "source": source, "error_message": ""});
         agent.as_object_mut().expect("an object").extend(settings.as_object().cloned().unwrap_or_default());
         let made = self.ok(Method::POST, "/v1/agents", Some(agent)).await;
         id(&made["id"])

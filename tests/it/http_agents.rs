@@ -43,7 +43,7 @@ pub async fn app_with(service: &MockServer, settings: Value) -> (TestApp, Value)
 }
 
 async fn make_agent(app: &TestApp, name: &str, url: &str, settings: Value) -> Value {
-    let mut agent = json!({"name": name, "kind": "http", "url": url, "first_message": "process"});
+    let mut agent = json!({"name": name, "kind": "http", "url": url, "first_message": "process", "error_message": ""});
     agent.as_object_mut().expect("an object").extend(settings.as_object().cloned().unwrap_or_default());
     app.ok(Method::POST, "/v1/agents", Some(agent)).await
 }

@@ -313,6 +313,17 @@ async fn sending(api: &mut Checked<'_>) {
     api.ok(Method::GET, "/v1/usage?contact=%2B14155550105", None).await;
 }
 
+/// Somebody texts a number that is detached.
+async fn quarantine(api: &mut Checked<'_>) {
+    let form = format!("AccountSid={ACCOUNT_SID}&MessageSid=SM1&From=%2B14155550106&To=%2B14155550199&Body=late");
+    api.app.post("messages", &form, AUTH_TOKEN).await;
+    let items = api.ok(Method::GET, "/v1/quarantine?kind=inbound", None).await;
+    let path = format!("/v1/quarantine/{}", id(&items["items"][0]));
+    api.ok(Method::GET, &path, None).await;
+    api.ok(Method::POST, &format!("{path}/replay"), None).await;
+    api.refused(Method::GET, "/v1/quarantine/0198c0de-0000-7000-8000-000000000000", None).await;
+}
+
 #[tokio::test]
 async fn every_operation_answers_as_the_document_says() {
     let app = TestApp::new().await;
@@ -324,6 +335,7 @@ async fn every_operation_answers_as_the_document_says() {
     conversations(&mut api).await;
     sending(&mut api).await;
     api.ok(Method::DELETE, &format!("{number}?at_carrier=keep"), None).await;
+    quarantine(&mut api).await;
 
     let paths = api.document["paths"].as_object().expect("paths").values();
     let operations = paths.flat_map(|item| item.as_object().expect("operations").values());

@@ -17,6 +17,7 @@ begin
         'agent_id', (select agent_id from endpoint where id = from_number and project_id = of_project and detached_at is null),
         'opted_out', has_opted_out(from_number, to_contact),
         'country_is_allowed', country_is_allowed(of_project, to_contact, countries),
+        'landline_since', landline_since(of_project, to_contact),
         'quiet_hours', (
             select jsonb_build_object('from', quiet_from, 'until', quiet_until)
               from project where heeds_quiet_hours and id = of_project and quiet_from is not null),

@@ -8,7 +8,9 @@ use crate::domain::delivery::DeliveryErrorClass;
 pub const fn class_of(code: i32) -> DeliveryErrorClass {
     match code {
         21610 => DeliveryErrorClass::OptedOut,
-        21211 | 21214 | 21612 | 21614 | 30004..=30006 => DeliveryErrorClass::PermanentRecipient,
+        // The number is not a mobile one; a landline or an unreachable carrier.
+        21614 | 30006 => DeliveryErrorClass::Landline,
+        21211 | 21214 | 21612 | 30004 | 30005 => DeliveryErrorClass::PermanentRecipient,
         21602 | 21617 | 21658 | 30007 => DeliveryErrorClass::Content,
         // Toll-free verification and A2P 10DLC.
         30032 | 30034 => DeliveryErrorClass::Unregistered,

@@ -13,6 +13,7 @@ use crate::domain::keyword::{self, Keyword, KeywordMatch, KnownBy, Reading};
 use crate::domain::segments;
 use crate::domain::session::Channel as Kind;
 use crate::domain::smart_encoding;
+use crate::storage::delivery::Report;
 use crate::storage::ingest::{Attachment, InboundMessage};
 
 /// What text messages can do.
@@ -95,4 +96,10 @@ pub fn inbound_of_carrier(
 
 const fn reported(keyword: Keyword) -> Reading {
     Reading::Keyword(KeywordMatch { keyword, known_by: KnownBy::CarrierReport })
+}
+
+/// A carrier's report about a message of ours, with the delivery that the address of the report names.
+pub fn report_of_carrier(delivery_id: Option<Uuid>, report: message::StatusReport) -> Report {
+    let message::StatusReport { carrier_id, status, error_code, error_class } = report;
+    Report { delivery_id, carrier_id, status, error_code, error_class }
 }

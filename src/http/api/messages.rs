@@ -22,6 +22,7 @@ use crate::channels;
 use crate::domain::job::JobKind;
 use crate::domain::message::SendOutcome;
 use crate::domain::phone_number;
+use crate::domain::sending::OnLandline;
 use crate::domain::session::OnActiveSession;
 use crate::http::problem::Problem;
 use crate::secret::sha256;
@@ -59,6 +60,10 @@ struct NewMessage {
     /// The message is not sent before this time, and not in the contact's quiet hours. At most a year ahead. A time in
     /// the past means now.
     send_at: Option<DateTime<Utc>>,
+    /// Whether to send although the carrier said before that the contact's number is a landline, which gets no messages.
+    /// Without it such a message is refused (`contact_is_landline`), until the contact texts.
+    #[oai(default)]
+    even_to_landline: bool,
 }
 
 /// A message that is planned or scheduled.
@@ -207,6 +212,7 @@ async fn prepare(state: &ApiState, project_id: Uuid, request: NewMessage) -> Res
     let (send_at, on_active_session) =
         (request.send_at, request.on_active_session.unwrap_or(OnActiveSession::Supersede));
     let media_urls = request.media_urls.clone();
+    let on_landline = if request.even_to_landline { OnLandline::Send } else { OnLandline::Refuse };
     let body = body(state, project_id, &request).await?;
     let in_country = phone_number::country(&contact);
     if let Some(iso2) = &in_country
@@ -240,6 +246,7 @@ async fn prepare(state: &ApiState, project_id: Uuid, request: NewMessage) -> Res
         media_urls,
         on_active_session,
         send_at,
+        on_landline,
     })
 }
 
@@ -292,6 +299,7 @@ const fn is_over_a_limit(outcome: SendOutcome) -> bool {
         | SendOutcome::Replayed
         | SendOutcome::KeyReused
         | SendOutcome::ContactOptedOut
+        | SendOutcome::ContactIsLandline
         | SendOutcome::SessionActive
         | SendOutcome::NumberDetached => false,
     }
@@ -312,6 +320,11 @@ fn accepted(result: SendResult) -> Result<Accepted, Problem> {
             "contact_opted_out",
             "the contact has opted out of messages from this number (see GET /v1/consents); nothing is sent until the \
              contact sends START",
+        ),
+        SendOutcome::ContactIsLandline => Problem::conflict(
+            "contact_is_landline",
+            "the carrier said of an earlier message that the contact's number is a landline, which gets no messages; ask for a \
+             mobile number, or insist with even_to_landline",
         ),
         SendOutcome::SessionActive => Problem::conflict(
             "session_active",

@@ -8,10 +8,12 @@ mod changes;
 mod consents;
 mod countries;
 mod lists;
+pub mod local;
 mod media;
 mod messages;
 mod numbers;
 mod project;
+mod quarantine;
 mod request_check;
 mod sessions;
 mod templates;
@@ -31,6 +33,7 @@ use request_check::{Given, Operations};
 use crate::agents::AgentRuntime;
 use crate::carriers::Carriers;
 use crate::http::body::{self, Reading};
+use crate::jobs::ingest::Ingest;
 use crate::storage::Storage;
 use crate::storage::carrier_account::Accounts;
 
@@ -49,6 +52,8 @@ pub struct ApiState {
     pub carriers: Carriers,
     /// Checks scripts and the addresses of services.
     pub agent_runtime: AgentRuntime,
+    /// Stores messages that are replayed.
+    pub ingest: Ingest,
     /// The address at which the carrier reaches us, without a slash at its end.
     pub public_base: Arc<str>,
 }
@@ -72,6 +77,8 @@ enum Group {
     Templates,
     /// Opt-outs and opt-ins.
     Consents,
+    /// What came in and fits no session.
+    Quarantine,
 }
 
 /// All operations.
@@ -88,6 +95,7 @@ fn service() -> OpenApiService<impl OpenApi, ()> {
         messages::Api,
         templates::Api,
         consents::Api,
+        quarantine::Api,
         media::Api,
     );
     OpenApiService::new(apis, "textback", env!("CARGO_PKG_VERSION"))

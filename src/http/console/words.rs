@@ -125,8 +125,9 @@ pub const fn of_error_class(class: DeliveryErrorClass) -> &'static str {
     match class {
         DeliveryErrorClass::OptedOut => "the contact has opted out",
         DeliveryErrorClass::PermanentRecipient => "the contact can't be reached",
+        DeliveryErrorClass::Landline => "the contact's number is a landline",
         DeliveryErrorClass::PermanentConfig => "something is set up wrong on our side",
-        DeliveryErrorClass::Unregistered => "the number lacks the registration that its country query for",
+        DeliveryErrorClass::Unregistered => "the number lacks the registration that its country asks for",
         DeliveryErrorClass::Content => "the carrier refused the text",
         DeliveryErrorClass::Auth => "the carrier account's credentials are wrong or lack a right",
         DeliveryErrorClass::Account => "the carrier account may not send",

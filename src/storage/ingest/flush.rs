@@ -8,13 +8,14 @@ use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use crate::domain::ingest::{self, Decision};
+use crate::domain::quarantine::QuarantineKind;
 use crate::domain::rate_limit::ProjectAllowances;
 use crate::failpoint;
 use crate::storage::ingest::load::{Loaded, load};
 use crate::storage::ingest::store::{self, ToStore};
 use crate::storage::ingest::{InboundMessage, IngestOutcome, Ingested};
 use crate::storage::passes::passes;
-use crate::storage::quarantine::{self, QuarantineKind, Quarantined};
+use crate::storage::quarantine::{self, NewItem};
 use crate::storage::turn::{Claim, WaitingMessage};
 use crate::storage::{database, new_id};
 
@@ -214,7 +215,7 @@ async fn keep(
     message: &InboundMessage,
     reason: String,
 ) -> Result<Ingested, sqlx::Error> {
-    let request = Quarantined {
+    let request = NewItem {
         project_id: message.project_id,
         kind: QuarantineKind::Inbound,
         reason: &reason,

@@ -4,7 +4,8 @@ use chrono::{DateTime, Utc};
 use poem_openapi::Object;
 
 use crate::domain::agent::{
-    self, AgentKind, AgentSettings, AgentSpec, DEFAULT_MESSAGES_PER_TURN, FirstMessage, SpecFields,
+    self, AgentKind, AgentSettings, AgentSpec, DEFAULT_ERROR_MESSAGE, DEFAULT_MESSAGES_PER_TURN, FirstMessage,
+    SpecFields,
 };
 use crate::http::api::texts;
 use crate::http::api::visible::visible;
@@ -21,6 +22,10 @@ const fn default_warn_after() -> i32 {
 
 const fn default_grace() -> i32 {
     600
+}
+
+fn default_error_message() -> String {
+    DEFAULT_ERROR_MESSAGE.to_owned()
 }
 
 fn default_warning() -> String {
@@ -64,9 +69,10 @@ pub(super) struct NewAgentVersion {
     /// 160. It applies to all messages that leave from the agent's numbers.
     #[oai(default)]
     smart_encoding: bool,
-    /// What the contact gets when the agent failed for good. Without it the contact gets nothing.
-    #[oai(validator(max_length = 1600))]
-    error_message: Option<String>,
+    /// What the contact gets when the agent failed for good. With an empty text the contact gets nothing, and the message is
+    /// marked as skipped.
+    #[oai(default = "default_error_message", validator(max_length = 1600))]
+    error_message: String,
 }
 
 impl NewAgentVersion {
@@ -78,7 +84,8 @@ impl NewAgentVersion {
             .map_err(|mismatch| Problem::invalid("agent_kind_mismatch", mismatch.to_string()))?;
         let inactivity = self.inactivity.unwrap_or_default();
         visible("greeting", self.greeting.as_deref(), "leave it out to have none")?;
-        visible("error_message", self.error_message.as_deref(), "leave it out to have none")?;
+        let error_message = Some(self.error_message.as_str()).filter(|text| !text.is_empty());
+        visible("error_message", error_message, "leave it out to have the usual one, or empty it to have none")?;
         visible("inactivity.warning", Some(&inactivity.warning), "leave it out to have the usual one")?;
         visible("inactivity.closing", inactivity.closing.as_deref(), "leave it out to end sessions silently")?;
         texts::fits_a_message("inactivity.warning", Some(&inactivity.warning))?;
@@ -96,7 +103,7 @@ impl NewAgentVersion {
             max_segments: self.max_segments,
             max_messages_per_turn: self.max_messages_per_turn,
             smart_encoding: self.smart_encoding,
-            error_message: self.error_message,
+            error_message: Some(self.error_message),
         };
         Ok(NewVersion { spec, settings })
     }

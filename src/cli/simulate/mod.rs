@@ -1,16 +1,22 @@
 //! `textback simulate`: runs a simulated Twilio, and texts from simulated phones.
 
+mod conversation;
+
+use std::io::IsTerminal;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use tokio::sync::mpsc;
 use twilio_simulator::{Account, NewText, Remote, RemoteError, Settings, Simulator};
 use url::Url;
 
 use super::{Done, print, stop_signal};
 use crate::http::listener::Listening;
 use crate::http::{body, router};
+use conversation::{Conversation, DevApi, Event, Fate, LOOK_EVERY};
 
 /// The subcommands of `textback simulate`.
 #[derive(Subcommand)]
@@ -33,7 +39,7 @@ pub enum Command {
         #[arg(long, default_value_t = 300)]
         pace_ms: u64,
     },
-    /// Send a message from a phone, and print the answer of the webhook
+    /// Send a message from a phone, wait for the answer and print its texts. The exit code is 1 if there is none
     Send {
         #[command(flatten)]
         at: At,
@@ -49,8 +55,28 @@ pub enum Command {
         /// The id of a message to deliver again
         #[arg(long)]
         sid: Option<String>,
+        /// Do not wait: print what the webhook answered, as JSON
+        #[arg(long)]
+        no_wait: bool,
+        /// How many seconds to wait for the answer
+        #[arg(long, default_value_t = 60)]
+        wait_seconds: u64,
         #[arg(default_value = "")]
         body: String,
+    },
+    /// Converse from a phone: each line of the standard input is a text, and the answers are printed as they come. Ctrl-D ends it
+    Chat {
+        #[command(flatten)]
+        at: At,
+        /// The phone that texts
+        #[arg(long)]
+        from: String,
+        /// The number that it texts
+        #[arg(long)]
+        to: String,
+        /// How many seconds to wait for an answer
+        #[arg(long, default_value_t = 60)]
+        wait_seconds: u64,
     },
     /// Print the messages on a phone's screen
     Phone {
@@ -83,6 +109,23 @@ pub struct At {
     /// The URL of the simulated Twilio
     #[arg(long, env = "TEXTBACK_SIMULATOR_URL", default_value = "http://127.0.0.1:8081")]
     simulator_url: Url,
+    /// The data folder of the textback dev that uses the simulator. Its API tells why a text gets no answer
+    #[arg(long, env = "TEXTBACK_DATA_DIR", default_value = "./data")]
+    data_dir: PathBuf,
+}
+
+impl At {
+    /// A phone that texts a number, with what is on its screen already.
+    async fn conversation(
+        self,
+        from: String,
+        to: String,
+        wait_seconds: u64,
+    ) -> Result<Conversation, Box<dyn std::error::Error>> {
+        let dev = DevApi::find(&self.data_dir, self.simulator_url.as_str());
+        let remote = Remote::new(self.simulator_url)?;
+        Ok(Conversation::begin(remote, dev, (from, to), Duration::from_secs(wait_seconds)).await?)
+    }
 }
 
 /// Runs `textback simulate`.
@@ -100,12 +143,18 @@ pub async fn run(command: Command) -> Done {
             listening.serve(router::edge(body::bounded(simulator.routes())), signal).await?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Send { at, from, to, media_urls, sid, body } => {
+        Command::Send { at, from, to, media_urls, sid, no_wait: true, body, .. } => {
             let text = NewText { from, to, body, media_urls, sid };
             let texted = Remote::new(at.simulator_url)?.text(&text).await.map_err(explain)?;
             print(&serde_json::to_string(&texted)?)?;
             Ok(if texted.error.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
+        Command::Send { at, from, to, media_urls, sid, no_wait: false, wait_seconds, body } => {
+            let mut conversation = at.conversation(from, to, wait_seconds).await?;
+            conversation.text(body, media_urls, sid).await?;
+            answer(&mut conversation).await
+        }
+        Command::Chat { at, from, to, wait_seconds } => chat(at.conversation(from, to, wait_seconds).await?).await,
         Command::Phone { at, number } => {
             for text in Remote::new(at.simulator_url)?.screen(&number).await.map_err(explain)? {
                 let arrow = if text.mine { "->" } else { "<-" };
@@ -132,6 +181,79 @@ pub async fn run(command: Command) -> Done {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// Waits for the answer to the text that was sent, and prints its texts.
+async fn answer(conversation: &mut Conversation) -> Done {
+    loop {
+        for event in conversation.look().await? {
+            match event {
+                Event::Text(body) => {
+                    print(&body)?;
+                }
+                Event::Ended(Fate::Answered) => return Ok(ExitCode::SUCCESS),
+                Event::Ended(Fate::Silent) => {
+                    eprintln!("the agent had nothing to say");
+                    return Ok(ExitCode::SUCCESS);
+                }
+                Event::Ended(Fate::NotAnswered(why)) => return Err(why.into()),
+            }
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Texts each line of the standard input and prints what comes. What is no terminal is read on only after an answer, so
+/// that lines of a pipe do not become one turn.
+async fn chat(mut conversation: Conversation) -> Done {
+    let is_terminal = std::io::stdin().is_terminal();
+    let mut lines = lines_of_input();
+    let (mut is_over, mut failed) = (false, false);
+    while !is_over || conversation.is_waiting() {
+        let reads = !is_over && (is_terminal || !conversation.is_waiting());
+        tokio::select! {
+            line = lines.recv(), if reads => match line {
+                Some(line) if line.trim().is_empty() => {}
+                Some(line) => conversation.text(line, Vec::new(), None).await?,
+                None => is_over = true,
+            },
+            () = tokio::time::sleep(LOOK_EVERY) => failed |= print_events(conversation.look().await?)?,
+        }
+    }
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// The lines of the standard input. A thread of its own reads them, which ends with the process: nothing can interrupt a
+/// read from a terminal.
+fn lines_of_input() -> mpsc::Receiver<String> {
+    let (sender, receiver) = mpsc::channel(1);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lines().map_while(Result::ok) {
+            if sender.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// Prints the texts that came, and why there is none. Returns whether a text got no answer.
+fn print_events(events: Vec<Event>) -> Result<bool, Box<dyn std::error::Error>> {
+    let mut failed = false;
+    for event in events {
+        match event {
+            Event::Text(body) => {
+                print(&format!("< {}", body.replace('\n', "\n  ")))?;
+            }
+            Event::Ended(Fate::Answered) => {}
+            Event::Ended(Fate::Silent) => eprintln!("the agent had nothing to say"),
+            Event::Ended(Fate::NotAnswered(why)) => {
+                failed = true;
+                eprintln!("{why}");
+            }
+        }
+    }
+    Ok(failed)
 }
 
 /// The error with advice where the simulator could not be reached.
