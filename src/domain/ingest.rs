@@ -355,8 +355,8 @@ mod tests {
         let later = DateTime::UNIX_EPOCH + TimeDelta::seconds(1);
         let paused = Some(later);
         let repeats = Some(DateTime::UNIX_EPOCH + TimeDelta::minutes(10));
-        let fast = RecentMessages { alike: 0, in_last_minute: 3, passed_in_last_minute: 3 };
-        let alike = RecentMessages { alike: 3, in_last_minute: 0, passed_in_last_minute: 0 };
+        let fast = RecentMessages { same_answers: [0, 0], in_last_minute: 3, passed_in_last_minute: 3 };
+        let alike = RecentMessages { same_answers: [3, 0], in_last_minute: 0, passed_in_last_minute: 0 };
         for (facts, reason, paused_until) in [
             (
                 Facts { opted_out: true, over_project_limit: true, paused_until: paused, ..facts() },

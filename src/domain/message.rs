@@ -52,7 +52,7 @@ words! {
         OptedOut = "opted_out",
         /// The contact sent more messages in a minute than the project allows.
         ContactTooFast = "contact_too_fast",
-        /// The contact sent the same message too often in five minutes.
+        /// The contact sent the same message too often in five minutes, and our answers to it repeated too.
         Repeats = "repeats",
         /// The contact is paused after too many repeated messages.
         Paused = "paused",
@@ -110,6 +110,8 @@ words! {
         SenderCannotBeAnswered = "sender_cannot_be_answered",
         /// It came to a number that is not attached.
         NumberNotAttached = "number_not_attached",
+        /// The address of one of its files is longer than we keep.
+        MediaUrlTooLong = "media_url_too_long",
     }
 }
 

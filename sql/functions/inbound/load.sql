@@ -10,8 +10,8 @@ returns table (
     ordinal integer, "now" timestamptz, endpoint_id uuid, stored_message_id uuid, stored_session_id uuid, consent_kind text,
     consent_at timestamptz, session_id uuid, session_status text, engaged boolean, has_turn boolean, session_warn_after_seconds integer,
     previous_session_id uuid, paused_until timestamptz, agent_id uuid, agent_version integer, debounce_seconds integer,
-    reads_history boolean, warn_after_seconds integer, per_minute integer, repeats_in_five_minutes integer, alike integer,
-    in_last_minute integer, passed_in_last_minute integer, has_project_limit boolean, help_answer jsonb,
+    reads_history boolean, warn_after_seconds integer, per_minute integer, repeats_in_five_minutes integer, first_answer integer,
+    second_answer integer, in_last_minute integer, passed_in_last_minute integer, has_project_limit boolean, help_answer jsonb,
     origin text, begun_by_agent boolean, started boolean, state jsonb, language text, handled_seq bigint
 ) language plpgsql
 -- One plan a connection. Plans for given values would be made five times before, 10 ms each, and are no better.
@@ -32,8 +32,8 @@ begin
            session.engaged, turn.id is not null, session.warn_after_seconds, previous.id, coalesce(session.paused_until, previous.paused_until),
            agent.id, coalesce(session.agent_version, current.version), coalesce(own.debounce_seconds, current.debounce_seconds),
            coalesce(own.reads_history, current.reads_history), current.warn_after_seconds,
-           project.texts_per_contact_per_minute, project.repeats_in_five_minutes, coalesce(recent.alike, 0),
-           coalesce(recent.in_last_minute, 0), coalesce(recent.passed_in_last_minute, 0), project.texts_per_project_per_minute > 0,
+           project.texts_per_contact_per_minute, project.repeats_in_five_minutes, coalesce(recent.first_answer, 0),
+           coalesce(recent.second_answer, 0), coalesce(recent.in_last_minute, 0), coalesce(recent.passed_in_last_minute, 0), project.texts_per_project_per_minute > 0,
            case when m.asks_for_help then load_help_answer(m.project_id, m.endpoint_of, session.id) end,
            session.origin::text, session.begun_by_turn is not null, session.started_at is not null,
            case when m.agent_id = session.agent_id then session.state::jsonb end, session.language, session.handled_seq
@@ -71,6 +71,6 @@ begin
               and version.agent_id = agent.id and version.version = session.agent_version limit 1) own on true
       left join lateral (
            -- With "limit 1", the function is not called where the condition is false. A call costs 2 us.
-           select * from recent_messages(coalesce(session.id, previous.id), m.said)
+           select * from recent_messages(coalesce(session.id, previous.id), m.said, project.repeats_in_five_minutes)
             where project.texts_per_contact_per_minute > 0 or project.repeats_in_five_minutes > 0 limit 1) recent on true;
 end $$;

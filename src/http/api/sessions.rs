@@ -53,6 +53,10 @@ struct Session {
     /// When the session ends if no message comes until then. It does not end before the grace period is over, which
     /// begins when the carrier accepts the warning.
     end_due_at: Option<DateTime<Utc>>,
+    /// Until when the messages of the contact are held. Left out while they are answered.
+    paused_until: Option<DateTime<Utc>>,
+    /// Why they are held: `repeats`, because the contact sent the same text again and again and got the same answers.
+    pause_reason: Option<SkipReason>,
 }
 
 /// A message in a session.
@@ -170,6 +174,9 @@ impl From<session::Session> for Session {
             previous_session_id: session.previous_session_id,
             warning_due_at: session.warning_due_at,
             end_due_at: session.end_due_at,
+            paused_until: session.paused_until,
+            // Nothing else pauses a contact.
+            pause_reason: session.paused_until.map(|_| SkipReason::Repeats),
         }
     }
 }

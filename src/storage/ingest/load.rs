@@ -99,8 +99,9 @@ pub struct Loaded {
     /// The limits of the project.
     per_minute: i32,
     repeats_in_five_minutes: i32,
-    /// What the contact sent lately.
-    alike: i32,
+    /// What the contact sent lately, and how often our two most frequent answers to the same text were given.
+    first_answer: i32,
+    second_answer: i32,
     in_last_minute: i32,
     passed_in_last_minute: i32,
     /// Whether the project limits its inbound messages.
@@ -134,7 +135,7 @@ impl Loaded {
                 repeats_in_five_minutes: self.repeats_in_five_minutes.unsigned_abs(),
             },
             recent: RecentMessages {
-                alike: self.alike.unsigned_abs(),
+                same_answers: [self.first_answer.unsigned_abs(), self.second_answer.unsigned_abs()],
                 in_last_minute: self.in_last_minute.unsigned_abs(),
                 passed_in_last_minute: self.passed_in_last_minute.unsigned_abs(),
             },
