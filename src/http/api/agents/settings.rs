@@ -5,7 +5,7 @@ use poem_openapi::Object;
 
 use crate::domain::agent::{
     self, AgentKind, AgentSettings, AgentSpec, DEFAULT_MESSAGES_PER_TURN, DEFAULT_TIMEOUT_SECONDS, FirstMessage,
-    SpecFields,
+    Reactions, SpecFields,
 };
 use crate::domain::segments;
 use crate::http::problem::Problem;
@@ -67,6 +67,7 @@ pub(super) struct NewAgentVersion {
     /// make a message UCS-2. A UCS-2 segment has 70 characters, a GSM-7 segment 160.
     #[oai(default)]
     smart_encoding: bool,
+    reactions: Option<Reactions>,
     /// What the contact gets when the agent failed for good. Without it the contact gets nothing.
     #[oai(validator(max_length = 1600))]
     error_message: Option<String>,
@@ -106,6 +107,7 @@ impl NewAgentVersion {
             max_segments: self.max_segments,
             max_messages_per_turn: self.max_messages_per_turn,
             smart_encoding: self.smart_encoding,
+            reactions: self.reactions.unwrap_or(Reactions::Ignore),
             error_message: self.error_message,
         };
         Ok(NewVersion { spec, settings })
@@ -165,6 +167,7 @@ pub(super) struct AgentVersion {
     max_segments: Option<i32>,
     max_messages_per_turn: i32,
     smart_encoding: bool,
+    reactions: Reactions,
     error_message: Option<String>,
     version_created_at: DateTime<Utc>,
 }
@@ -186,6 +189,7 @@ impl<Spec: Into<SpecFields>> From<Version<Spec>> for AgentVersion {
             max_segments: settings.max_segments,
             max_messages_per_turn: settings.max_messages_per_turn,
             smart_encoding: settings.smart_encoding,
+            reactions: settings.reactions,
             error_message: settings.error_message,
             version_created_at,
         }
