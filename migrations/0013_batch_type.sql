@@ -3,7 +3,7 @@
 -- use it.
 
 -- An inbound message as load_inbound needs it. ordinal: its position in the batch, from 0. endpoint_id: null for the
--- number "to". said: the body, or null if the message can't be a repetition, such as one with attachments. agent_id: the
+-- number "to". may_react: its text has the form of a reaction. said: the body, or null if the message can't be a repetition, such as one with attachments. agent_id: the
 -- caller has a permit for a turn of this agent.
 create type inbound_message as (
     ordinal       integer,
@@ -16,6 +16,7 @@ create type inbound_message as (
     client_id     text,
     said          text,
     asks_for_help boolean,
+    may_react     boolean,
     agent_id      uuid
 );
 
@@ -38,6 +39,7 @@ create type inbound_decision as (
     kind                text,
     skip_reason         text,
     body                text,
+    reaction            jsonb,
     encoding            text,
     segments            integer,
     carrier_id         text,

@@ -134,12 +134,7 @@ impl InboundMessage {
     }
 }
 
-fn reject_reason(
-    carrier_id: Option<&str>,
-    from: &str,
-    to: &str,
-    media: &[InboundMedia],
-) -> Option<RejectReason> {
+fn reject_reason(carrier_id: Option<&str>, from: &str, to: &str, media: &[InboundMedia]) -> Option<RejectReason> {
     if carrier_id.is_none() {
         Some(RejectReason::NoMessageId)
     } else if from.contains(':') || to.contains(':') {
@@ -148,7 +143,7 @@ fn reject_reason(
     } else if !is_dialable(from) {
         Some(RejectReason::SenderCannotBeAnswered)
     } else if media.iter().any(|media| media.url.chars().count() > bounds::MEDIA_URL_CHARS) {
-        Some(RejectReason::MediaUrlTooLong)
+        Some(RejectReason::AttachmentUrlTooLong)
     } else {
         None
     }
@@ -203,10 +198,9 @@ mod tests {
     #[test]
     fn the_address_of_a_file_is_kept_as_far_as_the_table_takes_it() {
         let medium = |chars| InboundMedia { url: "é".repeat(chars), content_type: String::new() };
-        for (media, reason) in [
-            (vec![medium(4000)], None),
-            (vec![medium(1), medium(4001)], Some(RejectReason::MediaUrlTooLong)),
-        ] {
+        for (media, reason) in
+            [(vec![medium(4000)], None), (vec![medium(1), medium(4001)], Some(RejectReason::AttachmentUrlTooLong))]
+        {
             assert_eq!(reject_reason(Some("1"), "+14155550101", "+14155550199", &media), reason, "{}", media.len());
         }
     }

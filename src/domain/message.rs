@@ -34,6 +34,8 @@ words! {
         Closing = "closing",
         /// The answer to HELP.
         Help = "help",
+        /// A reaction of the contact to a message of ours, which came as a text.
+        Reaction = "reaction",
     }
 }
 
@@ -58,8 +60,38 @@ words! {
         Paused = "paused",
         /// The project got more messages in a minute than it allows.
         ProjectTooFast = "project_too_fast",
+        /// It came from the number that it was sent to. An answer would come back as its next message.
+        ToIsFrom = "to_is_from",
+        /// It came from another number of the project, whose agent would answer the answer.
+        FromOwnNumber = "from_own_number",
+        /// It was a reaction, and the agent does not answer reactions.
+        Reaction = "reaction",
         /// Its session could not be read.
         Unreadable = "unreadable",
+    }
+}
+
+words! {
+    /// Who sent an inbound message.
+    pub enum Sender {
+        /// A contact.
+        Contact = "contact",
+        /// The number that it was sent to.
+        Itself = "itself",
+        /// Another number of the project. One that was detached may be a contact's by now.
+        OwnNumber = "own_number",
+    }
+}
+
+impl Sender {
+    /// Why no turn answers what comes from a number of the project: the answer would be a message to the project again. Not
+    /// even a keyword is obeyed, since nobody gave a consent.
+    pub const fn skip_reason(self) -> Option<SkipReason> {
+        match self {
+            Self::Contact => None,
+            Self::Itself => Some(SkipReason::ToIsFrom),
+            Self::OwnNumber => Some(SkipReason::FromOwnNumber),
+        }
     }
 }
 
@@ -72,7 +104,7 @@ words! {
         Handled = "handled",
         /// Inbound: it gets no answer.
         Skipped = "skipped",
-        /// Inbound: a rate limit or the loop detection stopped it.
+        /// Inbound: a rate limit or the loop detection stopped it, or it came from a number of the project.
         Held = "held",
         /// Outbound: it waits for its time.
         Scheduled = "scheduled",
@@ -111,7 +143,7 @@ words! {
         /// It came to a number that is not attached.
         NumberNotAttached = "number_not_attached",
         /// The address of one of its files is longer than we keep.
-        MediaUrlTooLong = "media_url_too_long",
+        AttachmentUrlTooLong = "media_url_too_long",
     }
 }
 
@@ -142,6 +174,8 @@ words! {
         SessionActive = "session_active",
         /// The number is detached.
         NumberDetached = "number_detached",
+        /// The contact is the number that sends.
+        ToIsFrom = "to_is_from",
         /// The project does not send to this country.
         CountryNotAllowed = "country_not_allowed",
         /// The contact got as many messages as the project allows.
@@ -164,6 +198,8 @@ words! {
         SessionActive = "session_active",
         /// The number is detached.
         NumberDetached = "number_detached",
+        /// The contact is the number that sends.
+        ToIsFrom = "to_is_from",
         /// The project does not send to this country.
         CountryNotAllowed = "country_not_allowed",
         /// The contact got as many messages as the project allows.

@@ -32,6 +32,8 @@ pub struct Facts {
     pub now: DateTime<Utc>,
     /// The agent of the number; `None` if the number is detached.
     pub agent_id: Option<Uuid>,
+    /// Whether the contact is the number itself. The text would come back as a message to it.
+    pub to_is_from: bool,
     /// Whether the contact has opted out.
     pub opted_out: bool,
     /// Whether the project sends to the contact's country.
@@ -83,6 +85,8 @@ words! {
         NumberDetached = "number_detached",
         /// The contact has opted out.
         ContactOptedOut = "contact_opted_out",
+        /// The contact is the number that sends.
+        ToIsFrom = "to_is_from",
         /// The project does not send to this country.
         CountryNotAllowed = "country_not_allowed",
         /// The contact has a session that is not closed, and the text was to be refused then.
@@ -126,6 +130,9 @@ pub enum Effect {
 /// Decides about a text.
 pub fn decide(request: &Request, facts: &Facts) -> Decision {
     let refuse = |reason| Decision::Refuse { reason, session_id: None };
+    if facts.to_is_from {
+        return refuse(Refusal::ToIsFrom);
+    }
     if let Some(until) = facts.quiet_hours.as_ref().and_then(quiet_hours::Facts::quiet_until) {
         return Decision::Wait { until };
     }
@@ -194,6 +201,7 @@ impl From<Refusal> for SendOutcome {
         match reason {
             Refusal::NumberDetached => Self::NumberDetached,
             Refusal::ContactOptedOut => Self::ContactOptedOut,
+            Refusal::ToIsFrom => Self::ToIsFrom,
             Refusal::CountryNotAllowed => Self::CountryNotAllowed,
             Refusal::SessionActive => Self::SessionActive,
             Refusal::ContactLimitReached => Self::ContactLimitReached,
@@ -207,6 +215,7 @@ impl From<Refusal> for ScheduledOutcome {
         match reason {
             Refusal::NumberDetached => Self::NumberDetached,
             Refusal::ContactOptedOut => Self::ContactOptedOut,
+            Refusal::ToIsFrom => Self::ToIsFrom,
             Refusal::CountryNotAllowed => Self::CountryNotAllowed,
             Refusal::SessionActive => Self::SessionActive,
             Refusal::ContactLimitReached => Self::ContactLimitReached,
@@ -220,6 +229,7 @@ impl From<Refusal> for RefusalReason {
         match reason {
             Refusal::NumberDetached => Self::NumberDetached,
             Refusal::ContactOptedOut => Self::ContactOptedOut,
+            Refusal::ToIsFrom => Self::ToIsFrom,
             Refusal::CountryNotAllowed => Self::CountryNotAllowed,
             Refusal::SessionActive => Self::SessionActive,
             Refusal::ContactLimitReached => Self::ContactLimitReached,
@@ -243,6 +253,7 @@ mod tests {
         Facts {
             now: at(0),
             agent_id: Some(AGENT),
+            to_is_from: false,
             opted_out: false,
             country_is_allowed: true,
             quiet_hours: None,
@@ -290,6 +301,8 @@ mod tests {
             (Some(at(1)), detached, Decision::Wait { until: at(1) }),
             (None, out.clone(), refused(Refusal::ContactOptedOut)),
             (Some(at(1)), out, refused(Refusal::ContactOptedOut)),
+            (None, Facts { to_is_from: true, ..facts() }, refused(Refusal::ToIsFrom)),
+            (Some(at(1)), Facts { to_is_from: true, ..facts() }, refused(Refusal::ToIsFrom)),
             (None, abroad.clone(), refused(Refusal::CountryNotAllowed)),
             (Some(at(1)), abroad, refused(Refusal::CountryNotAllowed)),
         ] {

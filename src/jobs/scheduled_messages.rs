@@ -91,7 +91,10 @@ impl Job for ScheduledMessages {
                 tracing::warn!(%message_id, why = outcome.as_str(), "a scheduled message is not sent");
                 metrics::counter!("textback_outbound_refused_total", "reason" => outcome.as_str()).increment(1);
             }
-            ScheduledOutcome::ContactOptedOut | ScheduledOutcome::SessionActive | ScheduledOutcome::NumberDetached => {
+            ScheduledOutcome::ContactOptedOut
+            | ScheduledOutcome::SessionActive
+            | ScheduledOutcome::NumberDetached
+            | ScheduledOutcome::ToIsFrom => {
                 tracing::warn!(%message_id, why = outcome.as_str(), "a scheduled message is not sent");
             }
         }

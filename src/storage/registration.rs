@@ -49,9 +49,10 @@ pub(super) async fn record_refusals(
     blocked: &[(Uuid, Option<i32>)],
 ) -> Result<(), sqlx::Error> {
     let (deliveries, codes): (Vec<Uuid>, Vec<Option<i32>>) = blocked.iter().copied().unzip();
-    let numbers = sqlx::query_file!("sql/queries/number/of_deliveries.sql", &deliveries[..], &codes[..] as &[Option<i32>])
-        .fetch_all(&mut *connection)
-        .await?;
+    let numbers =
+        sqlx::query_file!("sql/queries/number/of_deliveries.sql", &deliveries[..], &codes[..] as &[Option<i32>])
+            .fetch_all(&mut *connection)
+            .await?;
     let codes: HashMap<Uuid, Option<i32>> = numbers.into_iter().map(|number| (number.id, number.code)).collect();
     let ids: Vec<Uuid> = codes.keys().copied().collect();
     for number in lock(connection, &ids).await? {

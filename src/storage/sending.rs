@@ -89,6 +89,7 @@ pub async fn send(
         | SendOutcome::ContactOptedOut
         | SendOutcome::SessionActive
         | SendOutcome::NumberDetached
+        | SendOutcome::ToIsFrom
         | SendOutcome::CountryNotAllowed
         | SendOutcome::ContactLimitReached
         | SendOutcome::ProjectLimitReached => {

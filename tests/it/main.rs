@@ -49,6 +49,7 @@ mod pooler;
 mod process_harness;
 mod proxy;
 mod rate_limits;
+mod reactions;
 mod reconcile;
 mod registrations;
 mod rights;

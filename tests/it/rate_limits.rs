@@ -20,6 +20,12 @@ impl TestApp {
         held
     }
 
+    /// The session of the contact, as the API tells it.
+    async fn only_session(&self) -> Value {
+        let id = self.sessions().await.remove(0)["id"].clone();
+        self.ok(Method::GET, &format!("/v1/sessions/{}", id.as_str().expect("an id")), None).await
+    }
+
     async fn guard(&self, guards: Value) {
         self.ok(Method::PATCH, "/v1/project", Some(json!({"guards": guards}))).await;
     }
@@ -88,7 +94,7 @@ async fn the_same_text_five_times_with_the_same_answers_pauses_the_contact_for_t
     assert_eq!(app.simulator.received(ADA, NUMBER).len(), 4);
     app.answers(ADA, "something else").await;
     assert_eq!(app.held().await, ["repeats", "paused"]);
-    let session = app.ok(Method::GET, &format!("/v1/sessions/{}", app.sessions().await[0]), None).await;
+    let session = app.only_session().await;
     assert_eq!(session["pause_reason"], "repeats");
     assert!(session["paused_until"].is_string(), "{session}");
     let listed = app.ok(Method::GET, "/v1/sessions", None).await;
@@ -97,7 +103,7 @@ async fn the_same_text_five_times_with_the_same_answers_pauses_the_contact_for_t
     app.sql("update session set paused_until = paused_until - interval '10 minutes'").await;
     app.sql("update message set created_at = created_at - interval '10 minutes'").await;
     assert_eq!(app.answers(ADA, "buy now").await.len(), 5, "it lifts by itself");
-    let session = app.ok(Method::GET, &format!("/v1/sessions/{}", app.sessions().await[0]), None).await;
+    let session = app.only_session().await;
     assert_eq!((session.get("paused_until"), session.get("pause_reason")), (None, None));
 }
 
@@ -121,7 +127,9 @@ async fn a_question_that_differs_counts_though_its_frame_is_the_same() {
     let survey = r#"
 def reply(conv, text):
     conv.state.n = conv.state.get("n", 0) + 1
-    return {"messages": ["Thank you!", "Is " + str(conv.state.n) + " right?", "Reply YES or NO."]}
+    conv.say("Thank you!")
+    conv.say("Is " + str(conv.state.n) + " right?")
+    return "Reply YES or NO."
 "#;
     let app = TestApp::with_agent(survey, json!({"first_message": "process"})).await;
     for n in 1..=6 {

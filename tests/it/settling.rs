@@ -189,7 +189,8 @@ async fn two_batches_that_block_the_same_numbers_do_not_wait_for_each_other() {
         delivery::settle(&app.storage, delivery::Settlement { id: claim.id, token: claim.token, outcome })
     };
     let waiting = || async {
-        let waiting = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+        let waiting =
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
         app.count(waiting).await
     };
 

@@ -1,10 +1,11 @@
 -- Locks the contacts of a batch of inbound messages, one message a contact, and returns what decides about each of them
 -- (domain/ingest.rs). No row: the message's endpoint is not attached.
 --
--- has_project_limit: whether the project limits its inbound messages (count_inbound). help_answer: what decides about the
--- project's answer to HELP, if the message is to get it. agent_id to warn_after_seconds: those of the session, or of the
--- session that would be opened. state: only where the caller has a permit for a turn of the session's agent, because
--- printing it is the most expensive part of a row.
+-- sender: who sent it (domain/message.rs). has_project_limit: whether the project limits its inbound messages (count_inbound).
+-- help_answer: what decides about the project's answer to HELP, if the message is to get it. sent_messages: where the text
+-- has the form of a reaction. agent_id to warn_after_seconds: those of the session, or of the session that would be opened.
+-- state: only where the caller has a permit for a turn of the session's agent, because printing it is the most expensive
+-- part of a row.
 create or replace function load_inbound(messages inbound_message[])
 returns table (
     ordinal integer, "now" timestamptz, endpoint_id uuid, stored_message_id uuid, stored_session_id uuid, consent_kind text,
@@ -12,7 +13,8 @@ returns table (
     previous_session_id uuid, paused_until timestamptz, agent_id uuid, agent_version integer, debounce_seconds integer,
     reads_history boolean, warn_after_seconds integer, per_minute integer, repeats_in_five_minutes integer, first_answer integer,
     second_answer integer, in_last_minute integer, passed_in_last_minute integer, has_project_limit boolean, help_answer jsonb,
-    origin text, begun_by_agent boolean, started boolean, state jsonb, language text, handled_seq bigint
+    answers_reactions boolean, sent_messages jsonb, sender text, origin text, begun_by_agent boolean, started boolean, state jsonb,
+    language text, handled_seq bigint
 ) language plpgsql
 -- One plan a connection. Plans for given values would be made five times before, 10 ms each, and are no better.
 set plan_cache_mode = force_generic_plan
@@ -33,19 +35,20 @@ begin
            agent.id, coalesce(session.agent_version, current.version), coalesce(own.debounce_seconds, current.debounce_seconds),
            coalesce(own.reads_history, current.reads_history), current.warn_after_seconds,
            project.texts_per_contact_per_minute, project.repeats_in_five_minutes, coalesce(recent.first_answer, 0),
-           coalesce(recent.second_answer, 0), coalesce(recent.in_last_minute, 0), coalesce(recent.passed_in_last_minute, 0), project.texts_per_project_per_minute > 0,
-           case when m.asks_for_help then load_help_answer(m.project_id, m.endpoint_of, session.id) end,
+           coalesce(recent.second_answer, 0), coalesce(recent.in_last_minute, 0), coalesce(recent.passed_in_last_minute, 0),
+           project.texts_per_project_per_minute > 0, case when m.asks_for_help then load_help_answer(m.project_id, m.endpoint_of, session.id) end,
+           coalesce(own.reactions, current.reactions) = 'answer', case when m.may_react then load_sent_messages(coalesce(session.id, previous.id)) end,
+           case when m."from" = m."to" then 'itself' when own_number.id is not null then 'own_number' else 'contact' end,
            session.origin::text, session.begun_by_turn is not null, session.started_at is not null,
            case when m.agent_id = session.agent_id then session.state::jsonb end, session.language, session.handled_seq
       from (select given.*, locked.endpoints[given.ordinality] as endpoint_of, locked.agents[given.ordinality] as agent_of_endpoint
               from unnest(messages) with ordinality given where locked.endpoints[given.ordinality] is not null) m
      cross join lateral (select * from project where project.id = m.project_id limit 1) project
+      left join lateral (select id from number where number.project_id = m.project_id and number.number = m."from" and check_at is not null limit 1) own_number on true
       left join lateral (
-           select message.id, message.session_id from message
-            where message.project_id = m.project_id and message.carrier_id = m.carrier_id limit 1) of_carrier on true
+           select id, message.session_id from message where message.project_id = m.project_id and message.carrier_id = m.carrier_id limit 1) of_carrier on true
       left join lateral (
-           select consent.kind, consent.recorded_at from consent
-            where consent.endpoint_id = m.endpoint_of and consent.contact = m."from" order by consent.seq desc limit 1) consent on true
+           select kind, recorded_at from consent where consent.endpoint_id = m.endpoint_of and consent.contact = m."from" order by consent.seq desc limit 1) consent on true
       left join lateral (
            select * from session
             where session.endpoint_id = m.endpoint_of and session.contact = m."from" and session.channel = m.channel and session.status <> 'closed'
@@ -62,11 +65,10 @@ begin
       left join lateral (select turn.id from turn where turn.session_id = session.id limit 1) turn on true
      cross join lateral (select * from agent where agent.id = coalesce(session.agent_id, m.agent_of_endpoint) limit 1) agent
      cross join lateral (
-           select version.* from agent_version version
-            where version.agent_id = agent.id and version.version = agent.current_version limit 1) current
+           select * from agent_version version where version.agent_id = agent.id and version.version = agent.current_version limit 1) current
       left join lateral (
-           -- The session's own version, where it is an older one.
-           select version.debounce_seconds, version.reads_history from agent_version version
+           select version.debounce_seconds, version.reads_history, version.reactions from agent_version version
+            -- The session's own version, where it is an older one.
             where session.agent_version <> agent.current_version
               and version.agent_id = agent.id and version.version = session.agent_version limit 1) own on true
       left join lateral (

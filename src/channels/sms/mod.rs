@@ -8,6 +8,7 @@ use crate::channels::{Channel, Prepared};
 use crate::domain::agent::AgentSettings;
 use crate::domain::channel::Capabilities;
 use crate::domain::consent::Keyword;
+use crate::domain::reaction;
 use crate::domain::segments;
 use crate::domain::session::Channel as Kind;
 use crate::storage::ingest::{Attachment, InboundMessage};
@@ -72,6 +73,7 @@ pub fn inbound_of_carrier(
         Some(CarrierKeyword::Help) => Some(Keyword::Help),
         None => Sms.keyword(&received.body),
     };
+    let reaction = if keyword.is_none() { reaction::parse(&received.body) } else { None };
     let attachment = |media: InboundMedia| Attachment::at(media.url, Some(media.content_type));
     InboundMessage {
         carrier_id: received.carrier_id,
@@ -79,6 +81,7 @@ pub fn inbound_of_carrier(
         form,
         reject_reason: received.reject_reason,
         keyword,
+        reaction,
         sent_at,
         ..InboundMessage::of(Sms.facts(), project_id, received.from, received.to, received.body)
     }

@@ -114,8 +114,10 @@ async fn decide(
     loaded: &HashMap<usize, Loaded>,
 ) -> Result<Vec<Decision>, sqlx::Error> {
     let decide = |(position, message): &Positioned<'_>, over_project_limit| {
-        let facts = loaded.get(position).map(|loaded| loaded.facts(over_project_limit));
-        ingest::decide(&message.as_inbound(), facts.as_ref())
+        let loaded = loaded.get(position);
+        let is_reaction = loaded.is_some_and(|loaded| loaded.reaction(message.reaction.as_ref()).is_some());
+        let facts = loaded.map(|loaded| loaded.facts(over_project_limit));
+        ingest::decide(&message.as_inbound(is_reaction), facts.as_ref())
     };
     let mut decisions: Vec<Decision> = pass.iter().map(|positioned| decide(positioned, false)).collect();
 

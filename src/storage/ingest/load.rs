@@ -11,8 +11,10 @@ use uuid::Uuid;
 
 use crate::domain::consent::{ConsentKind, Keyword};
 use crate::domain::ingest::{Facts, Session};
+use crate::domain::message::Sender;
 use crate::domain::number::SendPolicy;
 use crate::domain::rate_limit::{ContactLimits, RecentMessages};
+use crate::domain::reaction::{self, Candidate, Reaction, SentMessage};
 use crate::domain::session::{Channel, SessionOrigin, SessionStatus};
 use crate::storage::composite::composite;
 use crate::storage::ingest::InboundMessage;
@@ -30,6 +32,7 @@ struct MessageRow<'a> {
     client_id: Option<&'a str>,
     said: Option<&'a str>,
     asks_for_help: bool,
+    may_react: bool,
     agent_id: Option<Uuid>,
 }
 
@@ -49,6 +52,7 @@ impl<'a> MessageRow<'a> {
             client_id: message.client_id.as_deref(),
             said: repeats.then_some(message.body.as_str()),
             asks_for_help: message.keyword == Some(Keyword::Help),
+            may_react: message.reaction.is_some(),
             agent_id: message.permit.map(|permit| permit.agent_id),
         }
     }
@@ -108,6 +112,11 @@ pub struct Loaded {
     pub has_project_limit: bool,
     /// The answer to HELP, if the message is to get it.
     pub help_answer: Option<Json<HelpAnswer>>,
+    sender: Sender,
+    /// Whether the agent answers reactions.
+    answers_reactions: bool,
+    /// Our last messages to the contact, if the message has the form of a reaction.
+    sent_messages: Option<Json<Vec<SentMessage>>>,
     /// Of the session, as all fields below. False if there is none.
     pub origin: Option<SessionOrigin>,
     pub begun_by_agent: bool,
@@ -119,11 +128,18 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// The reaction that a message is, if it has the form of one and is about a message of ours.
+    pub fn reaction(&self, candidate: Option<&Candidate>) -> Option<Reaction> {
+        reaction::resolve(candidate?, &self.sent_messages.as_ref()?.0)
+    }
+
     /// The facts of the decision.
     pub fn facts(&self, over_project_limit: bool) -> Facts {
         Facts {
             now: self.now,
             stored: self.stored_message_id.zip(self.stored_session_id),
+            sender: self.sender,
+            answers_reactions: self.answers_reactions,
             opted_out: self.consent_kind == Some(ConsentKind::OptedOut),
             consent_at: self.consent_at,
             session: self.session(),

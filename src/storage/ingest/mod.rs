@@ -17,6 +17,7 @@ use crate::domain::consent::Keyword;
 use crate::domain::ingest::Inbound;
 use crate::domain::job::JobKind;
 use crate::domain::message::{RejectReason, SkipReason};
+use crate::domain::reaction::Candidate;
 use crate::storage::batcher::BatchError;
 use crate::storage::turn::Claim;
 use crate::storage::{Storage, new_id};
@@ -46,6 +47,8 @@ pub struct InboundMessage {
     pub reject_reason: Option<RejectReason>,
     /// The consent keyword that it is.
     pub keyword: Option<Keyword>,
+    /// The reaction that it may be, by its form.
+    pub reaction: Option<Candidate>,
     /// When it was sent, by the carrier's clock, if that is long ago: a message that was backfilled.
     pub sent_at: Option<DateTime<Utc>>,
     /// The slot that the caller keeps for the turn of this message.
@@ -68,16 +71,18 @@ impl InboundMessage {
             form: Vec::new(),
             reject_reason: None,
             keyword: None,
+            reaction: None,
             sent_at: None,
             permit: None,
         }
     }
 
     /// What the domain needs to decide.
-    fn as_inbound(&self) -> Inbound {
+    fn as_inbound(&self, is_reaction: bool) -> Inbound {
         Inbound {
             reject_reason: self.reject_reason,
             keyword: self.keyword,
+            is_reaction,
             sent_at: self.sent_at,
             permit: self.permit.map(|permit| permit.agent_id),
         }
