@@ -11,7 +11,7 @@ create table project (
     texts_per_contact_per_minute integer not null default 10
         constraint texts_per_contact_per_minute_is_0_to_1000 check (texts_per_contact_per_minute between 0 and 1000),
     repeats_in_five_minutes      integer not null default 5
-        constraint repeats_in_five_minutes_is_0_or_2_to_100 check (repeats_in_five_minutes = 0 or repeats_in_five_minutes between 2 and 100),
+        constraint repeats_in_five_minutes_is_0_or_3_to_100 check (repeats_in_five_minutes = 0 or repeats_in_five_minutes between 3 and 100),
     texts_per_project_per_minute integer not null default 0
         constraint texts_per_project_per_minute_is_0_to_1000000 check (texts_per_project_per_minute between 0 and 1000000),
     -- Limits on outbound messages; 0 is off. A conversation with one message a minute and two answers to each stays

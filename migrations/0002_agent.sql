@@ -48,6 +48,8 @@ create table agent_version (
                                  constraint max_messages_per_turn_is_1_to_50 check (max_messages_per_turn between 1 and 50),
     -- Whether typographic characters are replaced by plain ones if a text is UCS-2 only because of them.
     smart_encoding   boolean     not null default false,
+    -- What becomes of a contact's reactions to messages of the agent.
+    reactions        text        not null default 'ignore' constraint reactions_setting_is_known check (reactions in ('ignore', 'answer')),
     -- Whether the agent may read the history, by AgentSpec::reads_history when the version was made.
     reads_history    boolean     not null,
     -- What the contact gets when the agent failed and the turn is not retried. Null means nothing.
@@ -56,6 +58,24 @@ create table agent_version (
     constraint agent_version_pk primary key (agent_id, version),
     constraint script_agent_has_a_source check ((spec ->> 'kind' = 'script') = ((spec ->> 'source') is not null)),
     constraint http_agent_has_a_url check ((spec ->> 'kind' = 'http') = ((spec ->> 'url') is not null))
+);
+
+-- The last error of an agent, and how many of its turns were given up because the processes that ran them ended. It is written
+-- when a turn fails, at most once a second, and not in the row of the agent, which each message reads.
+create table agent_error (
+    agent_id        uuid        not null constraint agent_error_pk primary key
+                                constraint agent_error_belongs_to_an_agent references agent (id) on delete cascade,
+    project_id      uuid        not null constraint agent_error_belongs_to_a_project references project (id),
+    at              timestamptz not null,
+    code            text        not null constraint agent_error_code_is_known
+                                check (code in ('unusable', 'failed', 'over_limit', 'answer_refused', 'worker_lost')),
+    -- Without what may be of a contact: src/domain/agent_error.rs.
+    message         text        not null constraint agent_error_has_at_most_500_bytes check (octet_length(message) <= 500),
+    session_id      uuid        not null,
+    version         integer     not null,
+    workers_lost    integer     not null default 0,
+    worker_lost_at  timestamptz,
+    constraint agent_error_tells_when_a_worker_was_lost check ((workers_lost = 0) = (worker_lost_at is null))
 );
 
 -- The two tables refer to each other, so this constraint is added after both, and is checked at commit.

@@ -59,6 +59,10 @@ create table number (
     send_policy    text        not null default 'open' constraint number_send_policy_is_known
                                check (send_policy in ('open', 'held', 'blocked')),
 
+    -- What becomes of the messages that waited for the registration, in portions, the oldest decision first: [{at, class, detail}]
+    -- for those planned until then. class: they fail with it; null: they are sent.
+    held_plans     jsonb       not null default '[]' constraint held_plans_are_a_list check (jsonb_typeof(held_plans) = 'array'),
+
     -- The last thirty steps at the carrier, the newest last: [{"at", "step", "detail"?}].
     steps          jsonb       not null default '[]' constraint number_steps_are_a_list check (jsonb_typeof(steps) = 'array'),
     -- When the number is reconciled next (null while it is detached), and the lease of the worker that does it now.
@@ -81,3 +85,4 @@ create table number (
 create unique index number_has_one_row_in_a_project on number (project_id, number);
 create index number_to_backfill on number (backfill_at) where backfill_at is not null;
 create index number_to_check on number (check_at) where check_at is not null;
+create index number_with_held_plans on number (id) where held_plans <> '[]';

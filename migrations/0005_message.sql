@@ -2,11 +2,13 @@
 
 create domain message_direction as text constraint message_direction_is_known check (value in ('inbound', 'outbound'));
 create domain message_kind as text constraint message_kind_is_known
-    check (value in ('text', 'keyword', 'greeting', 'reply', 'error', 'warning', 'closing', 'help'));
+    check (value in ('text', 'keyword', 'greeting', 'reply', 'error', 'warning', 'closing', 'help', 'reaction'));
+-- A reaction to a message of ours: {emoji, is_removed, message_id}. src/domain/reaction.rs writes and reads it.
+create domain message_reaction as jsonb constraint reaction_tells_its_emoji_and_message check (value ?& array['emoji', 'is_removed', 'message_id']);
 create domain message_encoding as text constraint message_encoding_is_known check (value in ('gsm7', 'ucs2'));
 create domain message_skip_reason as text constraint message_skip_reason_is_known
     check (value in ('session_ended', 'agent_failed', 'worker_lost', 'keyword', 'opted_out', 'contact_too_fast', 'repeats', 'paused',
-                     'project_too_fast', 'unreadable'));
+                     'project_too_fast', 'to_is_from', 'from_own_number', 'reaction', 'unreadable'));
 
 -- A message in a session. Rows are append-only, except for skip_reason.
 create table message (
@@ -28,13 +30,17 @@ create table message (
     client_id   text constraint client_id_has_1_to_100_characters check (length(client_id) between 1 and 100),
     -- Outbound: the turn that made it.
     turn_id     uuid,
-    -- Inbound: why no turn answers it. The four reasons after opted_out are rate limits, and such a message is held.
+    -- Inbound: why no turn answers it. The four reasons after opted_out are rate limits. Such a message is held, and so is one from a
+    -- number of the project.
     skip_reason message_skip_reason,
     -- The last message of a turn that reached its limit: how many characters were cut.
     truncated   integer,
     -- A warning: the inactivity before it, in seconds.
     inactivity_seconds integer,
+    -- Inbound, a reaction: what it is and to which message.
+    reaction    message_reaction,
     created_at  timestamptz         not null default now(),
+    constraint reaction_tells_what_it_is check ((kind = 'reaction') = (reaction is not null)),
     constraint encoding_and_segments_come_together check ((encoding is null) = (segments is null)),
     constraint warning_tells_its_inactivity check ((kind = 'warning') = (inactivity_seconds is not null)),
     constraint inbound_message_has_an_id_of_its_carrier_or_client

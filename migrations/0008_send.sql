@@ -27,7 +27,8 @@ create table scheduled_message (
     refusal_reason    text        constraint scheduled_message_refusal_reason_is_known
                                   check (refusal_reason in ('cancelled', 'contact_opted_out', 'session_active', 'number_detached',
                                                             'unreadable', 'turn_limit_reached', 'contact_limit_reached',
-                                                            'project_limit_reached', 'country_not_allowed', 'contact_is_landline')),
+                                                            'project_limit_reached', 'to_is_from', 'country_not_allowed',
+                                                            'contact_is_landline')),
     created_at        timestamptz not null default now(),
     constraint scheduled_message_is_due_or_refused check ((due_at is null) = (refusal_reason is not null))
 );

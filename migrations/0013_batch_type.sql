@@ -3,8 +3,9 @@
 -- use it.
 
 -- An inbound message as load_inbound needs it. ordinal: its position in the batch, from 0. endpoint_id: null for the
--- number "to". said: the body, or null if the message can't be a repetition, such as one with attachments. agent_id: the
--- caller has a permit for a turn of this agent. may_be_own_word: the text is short enough for a keyword of its project.
+-- number "to". said: the body, or null if the message can't be a repetition, such as one with attachments. may_be_own_word: the
+-- text is short enough for a keyword of its project. may_react: the text has the form of a reaction. agent_id: the caller has a
+-- permit for a turn of this agent.
 create type inbound_message as (
     ordinal       integer,
     project_id    uuid,
@@ -17,6 +18,7 @@ create type inbound_message as (
     said          text,
     asks_for_help boolean,
     may_be_own_word boolean,
+    may_react     boolean,
     agent_id      uuid
 );
 
@@ -39,6 +41,7 @@ create type inbound_decision as (
     kind                text,
     skip_reason         text,
     body                text,
+    reaction            jsonb,
     encoding            text,
     segments            integer,
     carrier_id         text,

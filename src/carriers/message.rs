@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::domain::bounds;
 use crate::domain::delivery::{DeliveryErrorClass, DeliveryStatus};
 use crate::domain::message::RejectReason;
 
@@ -142,12 +143,12 @@ pub enum CarrierKeyword {
 impl InboundMessage {
     /// A message as it came. What is missing or odd gives a reason to reject it, and no error.
     pub fn new(carrier_id: Option<String>, from: String, to: String, body: String, media: Vec<InboundMedia>) -> Self {
-        let reject_reason = reject_reason(carrier_id.as_deref(), &from, &to);
+        let reject_reason = reject_reason(carrier_id.as_deref(), &from, &to, &media);
         Self { carrier_id, from, to, body, media, reject_reason, keyword: None }
     }
 }
 
-fn reject_reason(carrier_id: Option<&str>, from: &str, to: &str) -> Option<RejectReason> {
+fn reject_reason(carrier_id: Option<&str>, from: &str, to: &str, media: &[InboundMedia]) -> Option<RejectReason> {
     if carrier_id.is_none() {
         Some(RejectReason::NoMessageId)
     } else if from.contains(':') || to.contains(':') {
@@ -155,6 +156,8 @@ fn reject_reason(carrier_id: Option<&str>, from: &str, to: &str) -> Option<Rejec
         Some(RejectReason::ChannelNotSupported)
     } else if !is_dialable(from) {
         Some(RejectReason::SenderCannotBeAnswered)
+    } else if media.iter().any(|media| media.url.chars().count() > bounds::MEDIA_URL_CHARS) {
+        Some(RejectReason::AttachmentUrlTooLong)
     } else {
         None
     }
@@ -202,7 +205,17 @@ mod tests {
             (Some("1"), "ACME", "+14155550199", Some(RejectReason::SenderCannotBeAnswered)),
             (Some("1"), "", "+14155550199", Some(RejectReason::SenderCannotBeAnswered)),
         ] {
-            assert_eq!(reject_reason(id, from, to), reason, "{id:?} {from} {to}");
+            assert_eq!(reject_reason(id, from, to, &[]), reason, "{id:?} {from} {to}");
+        }
+    }
+
+    #[test]
+    fn the_address_of_a_file_is_kept_as_far_as_the_table_takes_it() {
+        let medium = |chars| InboundMedia { url: "é".repeat(chars), content_type: String::new() };
+        for (media, reason) in
+            [(vec![medium(4000)], None), (vec![medium(1), medium(4001)], Some(RejectReason::AttachmentUrlTooLong))]
+        {
+            assert_eq!(reject_reason(Some("1"), "+14155550101", "+14155550199", &media), reason, "{}", media.len());
         }
     }
 

@@ -30,6 +30,16 @@ words! {
 /// and fits one segment.
 pub const DEFAULT_ERROR_MESSAGE: &str = "Sorry, something went wrong on our side. Please try again in a few minutes.";
 
+words! {
+    /// What becomes of a contact's reaction to a message of ours, such as `Liked “See you at 5”`. Without it, `ignore`.
+    pub enum Reactions {
+        /// It is stored and shown, and the agent does not run.
+        Ignore = "ignore",
+        /// The agent answers its text like any other.
+        Answer = "answer",
+    }
+}
+
 /// How many seconds the service of an `http` agent has for an answer, unless the version says otherwise.
 pub const DEFAULT_TIMEOUT_SECONDS: i32 = 30;
 
@@ -168,6 +178,8 @@ pub struct AgentSettings {
     pub max_messages_per_turn: i32,
     /// Whether typographic characters are replaced where they alone make a message UCS-2.
     pub smart_encoding: bool,
+    /// What becomes of a contact's reactions.
+    pub reactions: Reactions,
     /// What the contact gets when the agent failed for good.
     pub error_message: Option<String>,
 }

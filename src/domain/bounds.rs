@@ -19,6 +19,8 @@ pub const ERROR_BYTES: usize = 1 << 10;
 pub const LOG_LINE_BYTES: usize = 2 << 10;
 /// Most bytes that the agent may log in one turn.
 pub const TURN_LOG_BYTES: usize = 16 << 10;
+/// Most characters of the address of a file that comes or goes with a message. The table `attachment` has the same limit.
+pub const MEDIA_URL_CHARS: usize = 4000;
 /// How deep values may be nested. PostgreSQL and serde_json accept more, but no state needs it.
 pub const DEPTH: usize = 64;
 

@@ -46,6 +46,8 @@ words! {
         ContactLimitReached = "contact_limit_reached",
         /// The project sent as many messages as it may.
         ProjectLimitReached = "project_limit_reached",
+        /// The contact is the number that sends.
+        ToIsFrom = "to_is_from",
         /// The project does not send to this country.
         CountryNotAllowed = "country_not_allowed",
         /// The carrier said that the contact's number is a landline.

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::consent;
 use super::inactivity;
 use super::keyword::{Keyword, KeywordMatch, KnownBy};
-use super::message::{MessageKind, RejectReason, SkipReason};
+use super::message::{MessageKind, RejectReason, Sender, SkipReason};
 use super::rate_limit::{self, ContactLimits, RecentMessages};
 use super::session::SessionStatus;
 use super::words::words;
@@ -18,6 +18,8 @@ pub struct Inbound {
     pub reject_reason: Option<RejectReason>,
     /// The consent keyword that it is.
     pub keyword: Option<KeywordMatch>,
+    /// Whether it is a reaction to a message of ours.
+    pub is_reaction: bool,
     /// When it was sent, if that is long ago: a message that backfill found.
     pub sent_at: Option<DateTime<Utc>>,
     /// The agent of which this process may run a turn at once.
@@ -31,6 +33,10 @@ pub struct Facts {
     pub now: DateTime<Utc>,
     /// The message as it was stored before, with its session.
     pub stored: Option<(Uuid, Uuid)>,
+    /// Who sent it.
+    pub sender: Sender,
+    /// Whether the session's agent answers reactions.
+    pub answers_reactions: bool,
     /// Whether the contact has opted out.
     pub opted_out: bool,
     /// When the newest consent of the contact was recorded.
@@ -172,12 +178,16 @@ pub fn decide(inbound: &Inbound, facts: Option<&Facts>) -> Decision {
     if let Some((message_id, session_id)) = facts.stored {
         return Decision::Duplicate { message_id, session_id };
     }
-    let (kind, effect) = match keyword(inbound.keyword, facts) {
-        Some(keyword) => (MessageKind::Keyword, Effect::Obey(obey(keyword, inbound.sent_at, facts))),
-        None => match skip_reason(facts) {
-            Some(reason) => (MessageKind::Text, Effect::Skip(reason)),
-            None => (MessageKind::Text, Effect::Answer(answer(inbound.permit, facts))),
-        },
+    let (kind, effect) = match (facts.sender.skip_reason(), keyword(inbound.keyword, facts)) {
+        (Some(reason), _) => (MessageKind::Text, Effect::Skip(reason)),
+        (None, Some(keyword)) => (MessageKind::Keyword, Effect::Obey(obey(keyword, inbound.sent_at, facts))),
+        (None, None) => {
+            let kind = if inbound.is_reaction { MessageKind::Reaction } else { MessageKind::Text };
+            match skip_reason(inbound.is_reaction, facts) {
+                Some(reason) => (kind, Effect::Skip(reason)),
+                None => (kind, Effect::Answer(answer(inbound.permit, facts))),
+            }
+        }
     };
     Decision::Store(Store {
         session: match facts.session {
@@ -235,10 +245,13 @@ fn obey(found: KeywordMatch, sent_at: Option<DateTime<Utc>>, facts: &Facts) -> K
 }
 
 /// Why no turn answers a message that is no keyword.
-fn skip_reason(facts: &Facts) -> Option<SkipReason> {
+fn skip_reason(is_reaction: bool, facts: &Facts) -> Option<SkipReason> {
     if facts.opted_out {
         // An ordinary message does not restore messages to its contact.
         return Some(SkipReason::OptedOut);
+    }
+    if is_reaction && !facts.answers_reactions {
+        return Some(SkipReason::Reaction);
     }
     rate_limit::skip_reason(facts.limits, facts.recent, facts.paused_until, facts.now)
         .or_else(|| facts.over_project_limit.then_some(SkipReason::ProjectTooFast))
@@ -274,6 +287,8 @@ mod tests {
         Facts {
             now: DateTime::UNIX_EPOCH,
             stored: None,
+            sender: Sender::Contact,
+            answers_reactions: false,
             opted_out: false,
             consent_at: None,
             session: None,
@@ -387,12 +402,48 @@ mod tests {
     }
 
     #[test]
+    fn no_turn_answers_a_number_of_ours_and_its_keywords_are_not_obeyed() {
+        for (sender, reason) in [(Sender::Itself, SkipReason::ToIsFrom), (Sender::OwnNumber, SkipReason::FromOwnNumber)]
+        {
+            let facts = Facts { sender, ..facts() };
+            for keyword in [None, Some(Keyword::Stop), Some(Keyword::Help)] {
+                let inbound = Inbound { keyword: keyword.map(by_default), ..Inbound::default() };
+                let expected = Decision::Store(stored(NEW, MessageKind::Text, Effect::Skip(reason)));
+                assert_eq!(decide(&inbound, Some(&facts)), expected, "{sender} {keyword:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_reaction_is_answered_if_the_agent_wants_that_and_no_limit_stops_it() {
+        let answers = Facts { answers_reactions: true, ..facts() };
+        let paused = Some(DateTime::UNIX_EPOCH + TimeDelta::seconds(1));
+        for (facts, reason) in [
+            (facts(), Some(SkipReason::Reaction)),
+            (Facts { paused_until: paused, ..facts() }, Some(SkipReason::Reaction)),
+            (Facts { opted_out: true, ..facts() }, Some(SkipReason::OptedOut)),
+            (answers.clone(), None),
+            (Facts { paused_until: paused, ..answers.clone() }, Some(SkipReason::Paused)),
+            (Facts { opted_out: true, ..answers }, Some(SkipReason::OptedOut)),
+        ] {
+            let inbound = Inbound { is_reaction: true, ..Inbound::default() };
+            let Decision::Store(stored) = decide(&inbound, Some(&facts)) else { panic!("not stored: {facts:?}") };
+            assert_eq!(stored.kind, MessageKind::Reaction);
+            match (stored.effect, reason) {
+                (Effect::Answer(_), None) => {}
+                (Effect::Skip(skipped), Some(reason)) => assert_eq!(skipped, reason, "{facts:?}"),
+                (effect, _) => panic!("{effect:?} {facts:?}"),
+            }
+        }
+    }
+
+    #[test]
     fn no_turn_answers_what_a_limit_stops() {
         let later = DateTime::UNIX_EPOCH + TimeDelta::seconds(1);
         let paused = Some(later);
         let repeats = Some(DateTime::UNIX_EPOCH + TimeDelta::minutes(10));
-        let fast = RecentMessages { alike: 0, in_last_minute: 3, passed_in_last_minute: 3 };
-        let alike = RecentMessages { alike: 3, in_last_minute: 0, passed_in_last_minute: 0 };
+        let fast = RecentMessages { same_answers: [0, 0], in_last_minute: 3, passed_in_last_minute: 3 };
+        let alike = RecentMessages { same_answers: [3, 0], in_last_minute: 0, passed_in_last_minute: 0 };
         for (facts, reason, paused_until) in [
             (
                 Facts { opted_out: true, over_project_limit: true, paused_until: paused, ..facts() },

@@ -34,6 +34,8 @@ words! {
         Closing = "closing",
         /// The answer to HELP.
         Help = "help",
+        /// A reaction of the contact to a message of ours, which came as a text.
+        Reaction = "reaction",
     }
 }
 
@@ -52,14 +54,44 @@ words! {
         OptedOut = "opted_out",
         /// The contact sent more messages in a minute than the project allows.
         ContactTooFast = "contact_too_fast",
-        /// The contact sent the same message too often in five minutes.
+        /// The contact sent the same message too often in five minutes, and our answers to it repeated too.
         Repeats = "repeats",
         /// The contact is paused after too many repeated messages.
         Paused = "paused",
         /// The project got more messages in a minute than it allows.
         ProjectTooFast = "project_too_fast",
+        /// It came from the number that it was sent to. An answer would come back as its next message.
+        ToIsFrom = "to_is_from",
+        /// It came from another number of the project, whose agent would answer the answer.
+        FromOwnNumber = "from_own_number",
+        /// It was a reaction, and the agent does not answer reactions.
+        Reaction = "reaction",
         /// Its session could not be read.
         Unreadable = "unreadable",
+    }
+}
+
+words! {
+    /// Who sent an inbound message.
+    pub enum Sender {
+        /// A contact.
+        Contact = "contact",
+        /// The number that it was sent to.
+        Itself = "itself",
+        /// Another number of the project. One that was detached may be a contact's by now.
+        OwnNumber = "own_number",
+    }
+}
+
+impl Sender {
+    /// Why no turn answers what comes from a number of the project: the answer would be a message to the project again. Not
+    /// even a keyword is obeyed, since nobody gave a consent.
+    pub const fn skip_reason(self) -> Option<SkipReason> {
+        match self {
+            Self::Contact => None,
+            Self::Itself => Some(SkipReason::ToIsFrom),
+            Self::OwnNumber => Some(SkipReason::FromOwnNumber),
+        }
     }
 }
 
@@ -72,7 +104,7 @@ words! {
         Handled = "handled",
         /// Inbound: it gets no answer.
         Skipped = "skipped",
-        /// Inbound: a rate limit or the loop detection stopped it.
+        /// Inbound: a rate limit or the loop detection stopped it, or it came from a number of the project.
         Held = "held",
         /// Outbound: it waits for its time.
         Scheduled = "scheduled",
@@ -110,6 +142,8 @@ words! {
         SenderCannotBeAnswered = "sender_cannot_be_answered",
         /// It came to a number that is not attached.
         NumberNotAttached = "number_not_attached",
+        /// The address of one of its files is longer than we keep.
+        AttachmentUrlTooLong = "media_url_too_long",
     }
 }
 
@@ -140,6 +174,8 @@ words! {
         SessionActive = "session_active",
         /// The number is detached.
         NumberDetached = "number_detached",
+        /// The contact is the number that sends.
+        ToIsFrom = "to_is_from",
         /// The project does not send to this country.
         CountryNotAllowed = "country_not_allowed",
         /// The carrier said that the contact's number is a landline.
@@ -176,6 +212,8 @@ words! {
         SessionActive = "session_active",
         /// The number is detached.
         NumberDetached = "number_detached",
+        /// The contact is the number that sends.
+        ToIsFrom = "to_is_from",
         /// The project does not send to this country.
         CountryNotAllowed = "country_not_allowed",
         /// The carrier said that the contact's number is a landline.

@@ -1,6 +1,7 @@
 //! The product's values and rules, as pure functions over plain facts: no database, no HTTP, no carrier.
 
 pub mod agent;
+pub mod agent_error;
 pub mod bounds;
 pub mod carrier_account;
 pub mod channel;
@@ -22,6 +23,7 @@ pub mod phone_number;
 pub mod quarantine;
 pub mod quiet_hours;
 pub mod rate_limit;
+pub mod reaction;
 pub mod retry;
 pub mod segments;
 pub mod sending;

@@ -1,4 +1,11 @@
-//! Limits on what one contact sends: messages in a minute, and the same message again and again (loop detection).
+//! Limits on what one contact sends: messages in a minute, and loops.
+//!
+//! A loop is two machines that answer each other, and both sides of it repeat. A contact who answers `yes` to five questions
+//! repeats alone, so the contact is no machine as far as we can tell. Hence a message counts as a repetition only if the same
+//! text came before and we gave it the same answer before. Two answers that take turns count too, because some agents
+//! alternate. A person whom the agent told the same four times, and who says the same a fifth time, is stopped as well:
+//! the fifth answer would help no more than the first four. A machine with a counter in its text ("Ticket 123 received") never repeats itself
+//! to the letter; the limit per minute bounds how many answers it gets.
 
 use std::collections::HashMap;
 
@@ -19,19 +26,28 @@ pub const MOST_IN_A_MINUTE: u32 = 1000;
 pub struct ContactLimits {
     /// Messages of one contact in a minute.
     pub per_minute: u32,
-    /// The same message of one contact in five minutes.
+    /// The same message of one contact in five minutes, where our answers repeat too. At least 3: two equal answers are the
+    /// first sign that our side repeats.
     pub repeats_in_five_minutes: u32,
 }
 
 /// What a contact sent before a message, on the same endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RecentMessages {
-    /// Messages with the same text in the last five minutes. 0 for a message without text.
-    pub alike: u32,
+    /// How often we gave each of the two most frequent answers to messages with the same text in the last five minutes.
+    /// Zeros for a message without text, and where too few messages have its text.
+    pub same_answers: [u32; 2],
     /// Messages in the last minute.
     pub in_last_minute: u32,
     /// Those of them that no limit stopped.
     pub passed_in_last_minute: u32,
+}
+
+impl RecentMessages {
+    /// How many earlier messages with the same text got an answer that was given more than once.
+    fn repetitions(self) -> u32 {
+        self.same_answers.into_iter().filter(|times| *times > 1).sum()
+    }
 }
 
 /// Why a contact's message gets no answer, if a limit stops it.
@@ -45,7 +61,7 @@ pub fn skip_reason(
     if detects_loops && paused_until.is_some_and(|until| until > now) {
         return Some(SkipReason::Paused);
     }
-    if detects_loops && recent.alike + 1 >= limits.repeats_in_five_minutes {
+    if detects_loops && recent.repetitions() + 1 >= limits.repeats_in_five_minutes {
         return Some(SkipReason::Repeats);
     }
     let too_fast = recent.passed_in_last_minute >= limits.per_minute || recent.in_last_minute >= MOST_IN_A_MINUTE;
@@ -76,8 +92,8 @@ impl ProjectAllowances {
 mod tests {
     use super::*;
 
-    fn recent(alike: u32, in_last_minute: u32, passed_in_last_minute: u32) -> RecentMessages {
-        RecentMessages { alike, in_last_minute, passed_in_last_minute }
+    fn recent(same_answer: u32, in_last_minute: u32, passed_in_last_minute: u32) -> RecentMessages {
+        RecentMessages { same_answers: [same_answer, 0], in_last_minute, passed_in_last_minute }
     }
 
     #[test]
@@ -92,11 +108,35 @@ mod tests {
             (limits(3, 0), recent(0, 1000, 2), Some(SkipReason::ContactTooFast)),
             (limits(0, 4), recent(2, 500, 500), None),
             (limits(0, 4), recent(3, 0, 0), Some(SkipReason::Repeats)),
-            (limits(0, 2), recent(1, 0, 0), Some(SkipReason::Repeats)),
+            (limits(0, 3), recent(2, 0, 0), Some(SkipReason::Repeats)),
             // Of two limits the loop is told: it pauses the contact.
             (limits(3, 4), recent(3, 3, 3), Some(SkipReason::Repeats)),
         ] {
             assert_eq!(skip_reason(limits, recent, None, DateTime::UNIX_EPOCH), expected, "{limits:?} {recent:?}");
+        }
+    }
+
+    #[test]
+    fn a_loop_is_where_our_answers_repeat_too() {
+        for (repeats, same_answers, is_loop) in [
+            // Each answer was another one: a survey.
+            (5, [1, 1], false),
+            (3, [1, 1], false),
+            (5, [0, 0], false),
+            (5, [3, 0], false),
+            (5, [4, 0], true),
+            // Two answers take turns.
+            (5, [2, 2], true),
+            (5, [3, 2], true),
+            // An answer that was given once says nothing.
+            (5, [3, 1], false),
+            (4, [2, 1], false),
+            (3, [2, 1], true),
+        ] {
+            let limits = ContactLimits { per_minute: 0, repeats_in_five_minutes: repeats };
+            let recent = RecentMessages { same_answers, ..RecentMessages::default() };
+            let expected = is_loop.then_some(SkipReason::Repeats);
+            assert_eq!(skip_reason(limits, recent, None, DateTime::UNIX_EPOCH), expected, "{repeats} {same_answers:?}");
         }
     }
 

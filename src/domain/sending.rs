@@ -57,6 +57,8 @@ pub struct Facts {
     pub now: DateTime<Utc>,
     /// The agent of the number; `None` if the number is detached.
     pub agent_id: Option<Uuid>,
+    /// Whether the contact is the number itself. The text would come back as a message to it.
+    pub to_is_from: bool,
     /// Whether the contact has opted out.
     pub opted_out: bool,
     /// Whether the project sends to the contact's country.
@@ -112,6 +114,8 @@ words! {
         NumberDetached = "number_detached",
         /// The contact has opted out.
         ContactOptedOut = "contact_opted_out",
+        /// The contact is the number that sends.
+        ToIsFrom = "to_is_from",
         /// The project does not send to this country.
         CountryNotAllowed = "country_not_allowed",
         /// The carrier said that the contact's number is a landline.
@@ -157,6 +161,9 @@ pub enum Effect {
 /// Decides about a text.
 pub fn decide(request: &Request, facts: &Facts) -> Decision {
     let refuse = |reason| Decision::Refuse { reason, session_id: None };
+    if facts.to_is_from {
+        return refuse(Refusal::ToIsFrom);
+    }
     let send_at = request.send_at.filter(|at| *at > facts.now);
     if let Some(until) = request.quiet_until.filter(|until| send_at.is_none_or(|at| at < *until)) {
         return Decision::Wait { until, reason: WaitReason::QuietHours };
@@ -229,6 +236,7 @@ impl From<Refusal> for SendOutcome {
         match reason {
             Refusal::NumberDetached => Self::NumberDetached,
             Refusal::ContactOptedOut => Self::ContactOptedOut,
+            Refusal::ToIsFrom => Self::ToIsFrom,
             Refusal::CountryNotAllowed => Self::CountryNotAllowed,
             Refusal::ContactIsLandline => Self::ContactIsLandline,
             Refusal::SessionActive => Self::SessionActive,
@@ -243,6 +251,7 @@ impl From<Refusal> for ScheduledOutcome {
         match reason {
             Refusal::NumberDetached => Self::NumberDetached,
             Refusal::ContactOptedOut => Self::ContactOptedOut,
+            Refusal::ToIsFrom => Self::ToIsFrom,
             Refusal::CountryNotAllowed => Self::CountryNotAllowed,
             Refusal::ContactIsLandline => Self::ContactIsLandline,
             Refusal::SessionActive => Self::SessionActive,
@@ -257,6 +266,7 @@ impl From<Refusal> for RefusalReason {
         match reason {
             Refusal::NumberDetached => Self::NumberDetached,
             Refusal::ContactOptedOut => Self::ContactOptedOut,
+            Refusal::ToIsFrom => Self::ToIsFrom,
             Refusal::CountryNotAllowed => Self::CountryNotAllowed,
             Refusal::ContactIsLandline => Self::ContactIsLandline,
             Refusal::SessionActive => Self::SessionActive,
@@ -281,6 +291,7 @@ mod tests {
         Facts {
             now: at(0),
             agent_id: Some(AGENT),
+            to_is_from: false,
             opted_out: false,
             country_is_allowed: true,
             landline_since: None,
@@ -326,6 +337,8 @@ mod tests {
             (Some(1), None, detached, wait(1, WaitReason::SendTime)),
             (None, None, out.clone(), refused(Refusal::ContactOptedOut)),
             (Some(1), None, out, refused(Refusal::ContactOptedOut)),
+            (None, None, Facts { to_is_from: true, ..facts() }, refused(Refusal::ToIsFrom)),
+            (Some(1), Some(80), Facts { to_is_from: true, ..facts() }, refused(Refusal::ToIsFrom)),
             (None, None, abroad.clone(), refused(Refusal::CountryNotAllowed)),
             (Some(1), None, abroad, refused(Refusal::CountryNotAllowed)),
         ] {
@@ -345,7 +358,12 @@ mod tests {
             (Some(at(-5)), OnLandline::Refuse, None, landline),
             (Some(at(-5)), OnLandline::Refuse, Some(at(9)), landline),
             (Some(at(-5)), OnLandline::Send, None, opens),
-            (Some(at(-5)), OnLandline::Send, Some(at(9)), Decision::Wait { until: at(9), reason: WaitReason::SendTime }),
+            (
+                Some(at(-5)),
+                OnLandline::Send,
+                Some(at(9)),
+                Decision::Wait { until: at(9), reason: WaitReason::SendTime },
+            ),
             (Some(at(-5)), OnLandline::RefuseSince(at(-9)), None, landline),
             (Some(at(-5)), OnLandline::RefuseSince(at(-5)), None, opens),
             (Some(at(-5)), OnLandline::RefuseSince(at(-1)), None, opens),

@@ -21,6 +21,8 @@ use crate::storage::number::{self, Claim};
 
 /// How many numbers are reconciled at a time.
 const SLOTS: usize = 8;
+/// How many portions of held messages are released before each claim.
+const PORTIONS: usize = 10;
 
 /// Reconciles numbers with the carrier.
 pub struct Numbers {
@@ -63,6 +65,17 @@ impl Numbers {
         }
     }
 
+    /// Writes decisions about messages that waited for a registration. A bound, so that claims are not put off for long.
+    async fn release_held(&self) -> Result<(), sqlx::Error> {
+        for _ in 0..PORTIONS {
+            if !number::release_held(&self.carrier.storage).await? {
+                return Ok(());
+            }
+        }
+        self.carrier.storage.notifier().notify(JobKind::Number);
+        Ok(())
+    }
+
     fn note_outcome(&self, project_id: Uuid, outcome: ReconcileOutcome) {
         match outcome {
             ReconcileOutcome::Reconciled => {}
@@ -101,6 +114,7 @@ impl Job for Numbers {
     }
 
     async fn claim(&self, limits: ClaimLimits) -> Result<Vec<Claim>, sqlx::Error> {
+        self.release_held().await?;
         number::claim_due(&self.carrier.storage, limits, LEASE_SECONDS).await
     }
 

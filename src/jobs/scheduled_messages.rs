@@ -94,7 +94,8 @@ impl Job for ScheduledMessages {
             ScheduledOutcome::ContactOptedOut
             | ScheduledOutcome::ContactIsLandline
             | ScheduledOutcome::SessionActive
-            | ScheduledOutcome::NumberDetached => {
+            | ScheduledOutcome::NumberDetached
+            | ScheduledOutcome::ToIsFrom => {
                 tracing::warn!(%message_id, why = outcome.as_str(), "a scheduled message is not sent");
             }
         }

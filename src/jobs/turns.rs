@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::agents::{Agent, AgentError, AgentRuntime, Headroom, MessageBody, OutboundRequest};
 use crate::channels::Channels;
+use crate::domain::agent_error::AgentErrorCode;
 use crate::domain::bounds;
 use crate::domain::job::JobKind;
 use crate::domain::message::SkipReason;
@@ -135,6 +136,10 @@ impl Turns {
     async fn settle_failure(&self, claim: &Claim, mut failure: Failure) -> TurnOutcome {
         self.count_interruption(claim, &mut failure).await;
         if let Some(outcome) = self.put_off(claim, &failure).await {
+            // A turn that was interrupted is only lost when it is given up.
+            if failure.skip != SkipReason::WorkerLost {
+                failure.record(&self.storage, claim).await;
+            }
             return outcome;
         }
         tracing::error!(error = %failure, "the agent has failed too often; the contact gets its error message if it has one");
@@ -143,6 +148,7 @@ impl Turns {
 
     /// Settles a turn that is not retried. The contact gets the error message of the agent, if it has one.
     async fn settle_for_good(&self, claim: &Claim, failure: &Failure) -> TurnOutcome {
+        failure.record(&self.storage, claim).await;
         let settlement = failure.settlement(claim, &self.channels);
         TurnOutcome::of(self.settle_and_send(claim, settlement).await, TurnOutcome::Failed)
     }
@@ -167,7 +173,8 @@ impl Turns {
         let settings = self.load(claim).await.ok().map(|loaded| Box::new(loaded.version.settings.clone()));
         let error = bounds::error(&format!("the answer can't be stored: {error}"));
         let attempt = FailedAttempt::Agent { most_failures: 0 };
-        Failure { error, settings, attempt, skip: SkipReason::AgentFailed }
+        let code = Some(AgentErrorCode::AnswerRefused);
+        Failure { error, settings, attempt, skip: SkipReason::AgentFailed, code }
     }
 
     /// Settles a turn. If a slot is free, this process sends its first message, without a claim of its own.
@@ -241,7 +248,12 @@ impl Turns {
         if retry::ends_workers(claim.attempt) {
             let lost = failed(AgentError::Failed("the workers that tried it did not come back".to_owned()));
             let attempt = FailedAttempt::Agent { most_failures: 0 };
-            return Err(Failure { attempt, skip: SkipReason::WorkerLost, ..lost });
+            return Err(Failure {
+                attempt,
+                skip: SkipReason::WorkerLost,
+                code: Some(AgentErrorCode::WorkerLost),
+                ..lost
+            });
         }
         let answering = async {
             let Some(channel) = self.channels.get(claim.channel) else {

@@ -6,7 +6,8 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use crate::domain::agent::{AgentSettings, AgentSpec, FirstMessage, InactivitySettings, SpecFields};
+use crate::domain::agent::{AgentSettings, AgentSpec, FirstMessage, InactivitySettings, Reactions, SpecFields};
+use crate::domain::agent_error::{AgentErrorCode, LastError};
 use crate::secret::{SecretContext, SecretError, SecretKeys};
 use crate::storage::carrier_account::AccountError;
 use crate::storage::pagination::Page;
@@ -19,6 +20,8 @@ pub struct Agent<Spec = AgentSpec> {
     pub name: String,
     pub created_at: DateTime<Utc>,
     pub version: Version<Spec>,
+    /// Left out where a version was asked for.
+    pub last_error: Option<LastError>,
 }
 
 /// A version of an agent. In lists it has the fields of its spec that lists tell.
@@ -56,8 +59,10 @@ struct VersionRow {
     max_segments: Option<i32>,
     max_messages_per_turn: i32,
     smart_encoding: bool,
+    reactions: Reactions,
     error_message: Option<String>,
     version_created_at: DateTime<Utc>,
+    last_error: Option<Json<LastError>>,
 }
 
 impl<Spec> TryFrom<VersionRow> for Agent<Spec>
@@ -82,10 +87,12 @@ where
             max_segments: row.max_segments,
             max_messages_per_turn: row.max_messages_per_turn,
             smart_encoding: row.smart_encoding,
+            reactions: row.reactions,
             error_message: row.error_message,
         };
         let version = Version { version: row.version, spec, settings, version_created_at: row.version_created_at };
-        Ok(Self { id: row.id, name: row.name, created_at: row.created_at, version })
+        let last_error = row.last_error.map(|error| error.0);
+        Ok(Self { id: row.id, name: row.name, created_at: row.created_at, version, last_error })
     }
 }
 
@@ -229,6 +236,7 @@ async fn insert_version(
         settings.smart_encoding,
         settings.max_messages_per_turn,
         spec.reads_history(),
+        settings.reactions as _,
     )
     .execute(connection)
     .await?;
@@ -287,6 +295,30 @@ pub async fn find_version(
     finding.fetch_optional(&storage.pool).await?.map(Version::try_from).transpose()
 }
 
+/// Where an agent failed.
+#[derive(Debug, Clone, Copy)]
+pub struct FailedTurn {
+    pub project_id: Uuid,
+    pub agent_id: Uuid,
+    pub session_id: Uuid,
+    pub version: i32,
+}
+
+/// Records the last error of an agent. `message` is without what may be of a contact.
+pub async fn record_error(
+    connection: &mut PgConnection,
+    turn: FailedTurn,
+    code: AgentErrorCode,
+    message: &str,
+) -> Result<(), sqlx::Error> {
+    let FailedTurn { project_id, agent_id, session_id, version } = turn;
+    let code = code.as_str();
+    sqlx::query_file!("sql/queries/agent/record_error.sql", agent_id, project_id, code, message, session_id, version)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 /// The version that a session runs. A version is immutable, so the caller may cache it.
 pub async fn version(storage: &Storage, agent_id: Uuid, version: i32) -> Result<Version, sqlx::Error> {
     let finding = sqlx::query_file_as!(VersionRow, "sql/queries/agent/version.sql", agent_id, version);
@@ -315,8 +347,10 @@ mod tests {
             max_segments: None,
             max_messages_per_turn: 10,
             smart_encoding: false,
+            reactions: Reactions::Ignore,
             error_message: None,
             version_created_at: DateTime::UNIX_EPOCH,
+            last_error: None,
         }
     }
 

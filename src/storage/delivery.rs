@@ -236,7 +236,7 @@ pub async fn record(
             Some(moved) if class == DeliveryErrorClass::OptedOut => {
                 consent::record_refusals(&mut transaction, &[moved]).await?;
             }
-            Some(moved) => registration::record_refusal(&mut transaction, moved, report.error_code).await?,
+            Some(moved) => registration::record_refusals(&mut transaction, &[(moved, report.error_code)]).await?,
             None => {}
         }
         transaction.commit().await?;
@@ -356,8 +356,8 @@ async fn follow(connection: &mut PgConnection, decided: &[(&Settlement, &Store)]
     if !failed.is_empty() {
         sqlx::query_file!("sql/queries/delivery/report_failures.sql", &failed[..]).execute(&mut *connection).await?;
     }
-    for (delivery_id, code) in unregistered {
-        registration::record_refusal(connection, delivery_id, code).await?;
+    if !unregistered.is_empty() {
+        registration::record_refusals(connection, &unregistered).await?;
     }
     if !opted_out.is_empty() {
         consent::record_refusals(connection, &opted_out).await?;

@@ -403,6 +403,22 @@ pub async fn set_aside(connection: &mut PgConnection) -> Result<Vec<SetAside>, s
     sqlx::query_file_as!(SetAside, "sql/queries/health/set_aside.sql").fetch_all(connection).await
 }
 
+/// An agent whose turns were given up because the processes that ran them ended.
+#[derive(Debug, Clone)]
+pub struct LostWorkers {
+    pub project: String,
+    pub agent: String,
+    /// How many turns, since the agent was made.
+    pub turns: i32,
+    /// How many seconds ago the last one was given up.
+    pub seconds: f64,
+}
+
+/// The agents that lost workers in the last `seconds`, the latest first, ten at most.
+pub async fn lost_workers(connection: &mut PgConnection, seconds: f64) -> Result<Vec<LostWorkers>, sqlx::Error> {
+    sqlx::query_file_as!(LostWorkers, "sql/queries/health/lost_workers.sql", seconds).fetch_all(connection).await
+}
+
 /// A turn or a delivery that is not done after a long time.
 #[derive(Debug, Clone)]
 pub struct Stuck {

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::domain::delivery::{DeliveryErrorClass, DeliveryStep};
 use crate::domain::message::{Attachment, Direction, MessageKind, MessageStatus, SkipReason};
+use crate::domain::reaction::Reaction;
 use crate::domain::segments::Encoding;
 use crate::storage::pagination::{Page, rows_to_read};
 
@@ -19,6 +20,7 @@ pub struct Message {
     pub direction: Direction,
     pub kind: MessageKind,
     pub body: String,
+    pub reaction: Option<Json<Reaction>>,
     pub encoding: Option<Encoding>,
     /// How many segments it costs, where its channel has segments.
     pub segments: Option<i32>,
@@ -55,6 +57,7 @@ struct TracedRow {
     direction: Direction,
     kind: MessageKind,
     body: String,
+    reaction: Option<Json<Reaction>>,
     encoding: Option<Encoding>,
     segments: Option<i32>,
     media: Option<Json<Vec<Attachment>>>,
@@ -81,6 +84,7 @@ impl From<TracedRow> for Traced {
                 direction: row.direction,
                 kind: row.kind,
                 body: row.body,
+                reaction: row.reaction,
                 encoding: row.encoding,
                 segments: row.segments,
                 media: row.media,

@@ -1,5 +1,7 @@
 //! The registration of numbers, and what becomes of the messages that waited for it.
 
+use std::collections::HashMap;
+
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -39,17 +41,23 @@ pub(super) async fn settle(
     Ok(())
 }
 
-/// Records that the carrier blocked a delivery because its number is not registered. The number is checked at once, because
-/// the report may be older than an approval.
-pub(super) async fn record_refusal(
+/// Records that the carrier blocked deliveries because their numbers are not registered, each with the carrier's code. The
+/// numbers are checked at once, because a report may be older than an approval. All numbers are locked by one statement, in
+/// the order of their ids: two batches that each have deliveries of the same numbers would otherwise wait for each other.
+pub(super) async fn record_refusals(
     connection: &mut PgConnection,
-    delivery_id: Uuid,
-    code: Option<i32>,
+    blocked: &[(Uuid, Option<i32>)],
 ) -> Result<(), sqlx::Error> {
-    let number_id =
-        sqlx::query_file_scalar!("sql/queries/number/of_delivery.sql", delivery_id).fetch_one(&mut *connection).await?;
-    for number in lock(connection, &[number_id]).await? {
+    let (deliveries, codes): (Vec<Uuid>, Vec<Option<i32>>) = blocked.iter().copied().unzip();
+    let numbers =
+        sqlx::query_file!("sql/queries/number/of_deliveries.sql", &deliveries[..], &codes[..] as &[Option<i32>])
+            .fetch_all(&mut *connection)
+            .await?;
+    let codes: HashMap<Uuid, Option<i32>> = numbers.into_iter().map(|number| (number.id, number.code)).collect();
+    let ids: Vec<Uuid> = codes.keys().copied().collect();
+    for number in lock(connection, &ids).await? {
         if is_news_that_unregistered(number.registration) {
+            let code = codes.get(&number.id).copied().flatten();
             let code = code.map(|code| format!(" (error {code})")).unwrap_or_default();
             let observed = Observed {
                 registration: Some(RegistrationStatus::Unregistered),
@@ -58,7 +66,7 @@ pub(super) async fn record_refusal(
             number.settle(connection, &observed).await?;
         }
     }
-    check_now(connection, &[number_id]).await
+    check_now(connection, &ids).await
 }
 
 /// Makes numbers due for a check.

@@ -90,6 +90,7 @@ pub async fn send(
         | SendOutcome::ContactOptedOut
         | SendOutcome::SessionActive
         | SendOutcome::NumberDetached
+        | SendOutcome::ToIsFrom
         | SendOutcome::CountryNotAllowed
         | SendOutcome::ContactIsLandline
         | SendOutcome::ContactLimitReached

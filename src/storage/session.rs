@@ -34,6 +34,8 @@ pub struct Session {
     pub warning_due_at: Option<DateTime<Utc>>,
     /// When the session ends, if there is no message until then.
     pub end_due_at: Option<DateTime<Utc>>,
+    /// Until when the messages of the contact are held, if that is not over.
+    pub paused_until: Option<DateTime<Utc>>,
 }
 
 /// Which sessions to list.

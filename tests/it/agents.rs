@@ -34,6 +34,40 @@ async fn a_failing_agent_is_tried_again_then_apologises_and_the_session_goes_on(
 }
 
 #[tokio::test]
+async fn the_last_error_of_an_agent_stands_in_the_api_without_what_the_contact_said() {
+    let agent = "
+def reply(conv, text):
+    if text != \"hi\":
+        fail(\"no order \" + repr(text) + \" of \" + conv.caller_number)
+    return \"fine\"
+";
+    let app = TestApp::with_agent(agent, json!({"first_message": "process"})).await;
+    let path = format!(
+        "/v1/agents/{}",
+        app.ok(Method::GET, "/v1/agents", None).await["items"][0]["id"].as_str().expect("an id")
+    );
+    app.answers(ADA, "hi").await;
+    assert!(app.ok(Method::GET, &path, None).await.get("last_error").is_none());
+    app.text(ADA, "my secret").await;
+    app.run_jobs().await;
+    let error = app.ok(Method::GET, &path, None).await["last_error"].clone();
+    assert_eq!((&error["code"], &error["version"]), (&json!("failed"), &json!(1)));
+    assert_eq!(error["session_id"], app.sessions().await[0]["id"]);
+    let message = error["message"].as_str().expect("a message");
+    assert!(message.contains("no order … of …"), "{message}");
+    assert!(error["at"].is_string());
+    let listed = app.ok(Method::GET, "/v1/agents", None).await;
+    assert_eq!(listed["items"][0]["last_error"], error);
+
+    // It stays when the agent works again.
+    no_waiting(&app).await;
+    no_waiting(&app).await;
+    app.answers(ADA, "hi").await;
+    let later = app.ok(Method::GET, &path, None).await["last_error"].clone();
+    assert_eq!(later["code"], "failed");
+}
+
+#[tokio::test]
 async fn an_error_message_is_cut_and_split_as_an_answer_is() {
     let messages = |settings: Value| async move {
         let mut settings = settings;

@@ -193,7 +193,7 @@ async fn a_message_that_the_database_refuses_is_quarantined() {
     assert_eq!(
         kept,
         [
-            of("SM1", "attachment_url_has_at_most_4000_characters"),
+            of("SM1", "media_url_too_long"),
             of("SM2", "nobody_is_rude"),
             of("SM3", "refused_by_the_database_22012"),
             of("SM4", "nobody_is_rude"),

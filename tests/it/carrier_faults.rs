@@ -109,4 +109,6 @@ async fn a_text_that_kills_every_worker_is_set_aside_and_the_session_goes_on() {
     assert_eq!((&poison["status"], &poison["reason"]), (&json!("skipped"), &json!("worker_lost")));
     assert_eq!(harness.simulator.say(ADA, NUMBER, "harmless").await.webhook_status, Some(200));
     assert_eq!(harness.simulator.until_received(ADA, NUMBER, 1).await, ["harmless"], "the session goes on");
+    let agents = harness.call(Method::GET, "agents", Value::Null).await;
+    assert_eq!(agents["items"][0]["last_error"]["code"], "worker_lost", "{agents}");
 }

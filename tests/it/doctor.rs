@@ -31,6 +31,20 @@ async fn doctor_finds_what_is_wrong_and_says_how_to_repair_it() {
         printed(&output)
     );
 
+    let lost = "insert into agent_error (agent_id, project_id, at, code, message, session_id, version, workers_lost, worker_lost_at)
+                select id, project_id, now(), 'worker_lost', 'gone', id, 1, 3, now() - interval '8 days' from agent";
+    app.sql(lost).await;
+    assert!(!printed(&doctor(&well).await).contains("lost workers"), "that is long ago");
+    app.sql("update agent_error set worker_lost_at = now() - interval '60 seconds'").await;
+    let lost = printed(&doctor(&well).await);
+    assert!(
+        lost.contains(
+            "3 turns of the agent \"agent\" of the project \"tests\" were given up (worker_lost), the last 60 s ago"
+        ),
+        "{lost}"
+    );
+    app.sql("delete from agent_error").await;
+
     app.text(ADA, "hi").await;
     app.sql("update turn set created_at = now() - interval '10 minutes', last_error = 'no answer'").await;
     let stuck = printed(&doctor(&well).await);

@@ -57,6 +57,7 @@ mod quarantine;
 mod quickstart;
 mod quiet_hours;
 mod rate_limits;
+mod reactions;
 mod reconcile;
 mod registrations;
 mod requests;

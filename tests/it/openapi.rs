@@ -164,7 +164,7 @@ async fn carrier_and_project(api: &mut Checked<'_>) {
     api.ok(Method::GET, "/v1/carrier", None).await;
     api.ok(Method::GET, "/v1/project", None).await;
     let all = json!({"allowed_countries": ["US", "CA"], "help_message": "Help!", "quiet_hours": {"from": "02:00", "until": "02:01"},
-                     "guards": {"repeats_in_five_minutes": 2}});
+                     "guards": {"repeats_in_five_minutes": 3}});
     api.ok(Method::PATCH, "/v1/project", Some(all)).await;
     let none = json!({"allowed_countries": null, "help_message": null, "quiet_hours": null});
     let project = api.ok(Method::PATCH, "/v1/project", Some(none)).await;

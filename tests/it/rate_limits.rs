@@ -20,6 +20,12 @@ impl TestApp {
         held
     }
 
+    /// The session of the contact, as the API tells it.
+    async fn only_session(&self) -> Value {
+        let id = self.sessions().await.remove(0)["id"].clone();
+        self.ok(Method::GET, &format!("/v1/sessions/{}", id.as_str().expect("an id")), None).await
+    }
+
     async fn guard(&self, guards: Value) {
         self.ok(Method::PATCH, "/v1/project", Some(json!({"guards": guards}))).await;
     }
@@ -76,18 +82,85 @@ async fn the_agent_sees_later_what_was_held() {
     assert_eq!(app.answers(ADA, "three").await.pop().as_deref(), Some("[\"one\", \"two\"]"));
 }
 
+/// An agent that never understands.
+const SORRY: &str = "def reply(conv, text): return \"Sorry, I did not understand.\"";
+
 #[tokio::test]
-async fn the_same_text_five_times_in_five_minutes_pauses_the_contact_for_ten() {
-    let app = app().await;
+async fn the_same_text_five_times_with_the_same_answers_pauses_the_contact_for_ten_minutes() {
+    let app = TestApp::with_agent(SORRY, json!({"first_message": "process"})).await;
     for _ in 0..5 {
         app.answers(ADA, "buy now").await;
     }
     assert_eq!(app.simulator.received(ADA, NUMBER).len(), 4);
     app.answers(ADA, "something else").await;
     assert_eq!(app.held().await, ["repeats", "paused"]);
+    let session = app.only_session().await;
+    assert_eq!(session["pause_reason"], "repeats");
+    assert!(session["paused_until"].is_string(), "{session}");
+    let listed = app.ok(Method::GET, "/v1/sessions", None).await;
+    assert_eq!(listed["items"][0]["paused_until"], session["paused_until"]);
+
     app.sql("update session set paused_until = paused_until - interval '10 minutes'").await;
     app.sql("update message set created_at = created_at - interval '10 minutes'").await;
     assert_eq!(app.answers(ADA, "buy now").await.len(), 5, "it lifts by itself");
+    let session = app.only_session().await;
+    assert_eq!((session.get("paused_until"), session.get("pause_reason")), (None, None));
+}
+
+#[tokio::test]
+async fn who_answers_yes_to_each_question_of_a_survey_is_no_machine() {
+    let survey = r#"
+def reply(conv, text):
+    conv.state.n = conv.state.get("n", 0) + 1
+    return "Question " + str(conv.state.n) + ": do you agree?"
+"#;
+    let app = TestApp::with_agent(survey, json!({"first_message": "process"})).await;
+    for n in 1..=8 {
+        assert_eq!(app.answers(ADA, "yes").await.len(), n);
+    }
+    assert_eq!(app.held().await, Vec::<String>::new());
+}
+
+/// A part that is the same each time makes no repetition of an answer that differs in another part.
+#[tokio::test]
+async fn a_question_that_differs_counts_though_its_frame_is_the_same() {
+    let survey = r#"
+def reply(conv, text):
+    conv.state.n = conv.state.get("n", 0) + 1
+    conv.say("Thank you!")
+    conv.say("Is " + str(conv.state.n) + " right?")
+    return "Reply YES or NO."
+"#;
+    let app = TestApp::with_agent(survey, json!({"first_message": "process"})).await;
+    for n in 1..=6 {
+        assert_eq!(app.answers(ADA, "yes").await.len(), 3 * n);
+    }
+    assert_eq!(app.held().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn texts_that_are_answered_together_are_no_loop() {
+    let app = TestApp::with_agent(SORRY, json!({"first_message": "process"})).await;
+    for _ in 0..7 {
+        app.simulator.say(ADA, NUMBER, "hi").await;
+    }
+    app.run_jobs().await;
+    assert_eq!(app.answers(ADA, "hi").await.len(), 2);
+    assert_eq!(app.held().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn two_answers_that_take_turns_are_a_loop() {
+    let agent = r#"
+def reply(conv, text):
+    conv.state.n = conv.state.get("n", 0) + 1
+    return ["Hello?", "Are you there?"][conv.state.n % 2]
+"#;
+    let app = TestApp::with_agent(agent, json!({"first_message": "process"})).await;
+    for _ in 0..6 {
+        app.answers(ADA, "I am away.").await;
+    }
+    assert_eq!(app.held().await, ["repeats", "paused"]);
 }
 
 /// Two robots answer each other, and ours hangs up each time: without a memory beyond the session that goes on for ever.
@@ -111,7 +184,7 @@ async fn a_loop_between_two_robots_ends_though_each_turn_ends_the_session() {
 #[tokio::test]
 async fn stop_start_and_help_always_pass() {
     let app = app().await;
-    app.guard(json!({"texts_per_contact_per_minute": 1, "repeats_in_five_minutes": 2})).await;
+    app.guard(json!({"texts_per_contact_per_minute": 1, "repeats_in_five_minutes": 3})).await;
     app.ok(Method::PATCH, "/v1/project", Some(json!({"help_message": "Acme."}))).await;
     for text in ["a", "a", "HELP", "HELP", "HELP", "STOP", "STOP", "START"] {
         app.answers(ADA, text).await;
@@ -176,15 +249,17 @@ async fn a_projects_limit_holds_what_is_over_it_in_a_minute_of_the_clock() {
 
 #[tokio::test]
 async fn held_messages_are_counted_and_rate_limits_can_be_changed() {
-    let app = app().await;
+    let agent = "def reply(conv, text): return \"You said \" + text";
+    let app = TestApp::with_agent(agent, json!({"first_message": "process"})).await;
     textback::telemetry::metrics();
     let project = app.ok(Method::GET, "/v1/project", None).await;
     let defaults =
         json!({"texts_per_contact_per_minute": 10, "repeats_in_five_minutes": 5, "texts_per_project_per_minute": 0});
     assert_eq!(project["guards"], defaults);
-    app.guard(json!({"repeats_in_five_minutes": 2})).await;
-    app.answers(ADA, "a").await;
-    app.answers(ADA, "a").await;
+    app.guard(json!({"repeats_in_five_minutes": 3})).await;
+    for _ in 0..3 {
+        app.answers(ADA, "a").await;
+    }
     assert_eq!(app.held().await, ["repeats"]);
     let metrics = app
         .http
@@ -197,8 +272,9 @@ async fn held_messages_are_counted_and_rate_limits_can_be_changed() {
         .expect("text");
     assert!(metrics.contains("textback_messages_skipped_total{reason=\"repeats\"}"), "{metrics}");
     app.guard(json!({"repeats_in_five_minutes": 0})).await;
-    assert_eq!(app.answers(ADA, "a").await.pop().as_deref(), Some("2: a"));
-    for wrong in [json!({"repeats_in_five_minutes": 1}), json!({"texts_per_contact_per_minute": -1}), json!({"x": 1})] {
+    assert_eq!(app.answers(ADA, "a").await.pop().as_deref(), Some("You said a"));
+    assert_eq!(app.simulator.received(ADA, NUMBER).len(), 3);
+    for wrong in [json!({"repeats_in_five_minutes": 2}), json!({"texts_per_contact_per_minute": -1}), json!({"x": 1})] {
         app.refused(Method::PATCH, "/v1/project", Some(json!({"guards": wrong}))).await;
     }
 }

@@ -244,3 +244,50 @@ async fn bare_addresses_get_the_overrides_and_a_note_about_a_country_changes_no_
     app.ok(Method::PATCH, "/v1/countries/US", Some(json!({"note": "checked"}))).await;
     assert_eq!(app.number().await["registration"], "approved");
 }
+
+/// One statement for all would hold their rows for as long as it takes.
+#[tokio::test]
+async fn many_held_messages_are_released_in_portions() {
+    let app = TestApp::new().await;
+    app.simulator.change_service(NUMBER, |service| service.campaign = Some(("IN_PROGRESS".to_owned(), None)));
+    app.attach(ECHO, json!({"first_message": "process"})).await;
+    app.answers(ADA, "one").await;
+    app.sql(
+        "with copied as (
+             insert into message (id, project_id, session_id, direction, kind, body, encoding, segments, turn_id)
+             select gen_random_uuid(), project_id, session_id, direction, kind, body, encoding, segments, turn_id
+               from message cross join generate_series(1, 2500) where direction = 'outbound'
+             returning id, seq
+         )
+         insert into delivery (id, project_id, session_id, number_id, contact, seq, status, due_at)
+         select copied.id, project_id, session_id, number_id, contact, copied.seq, status, due_at from delivery cross join copied",
+    )
+    .await;
+    let held = "select count(*) from delivery where due_at = 'infinity'";
+    assert_eq!(app.count(held).await, 2501);
+    app.simulator.change_service(NUMBER, |service| service.campaign = Some(("VERIFIED".to_owned(), None)));
+    app.sql("update number set check_at = now()").await;
+    assert_eq!(app.workers.numbers.step().await.expect("numbers"), 1);
+    assert_eq!(app.count(held).await, 1501, "the first portion leaves with the approval");
+    app.workers.numbers.step().await.expect("numbers");
+    assert_eq!(app.count(held).await, 0, "the others follow without another approval");
+    assert_eq!(app.count("select count(*) from number where held_plans <> '[]'").await, 0);
+    assert_eq!(app.count("select count(*) from delivery where status = 'planned' and due_at <= now()").await, 2501);
+}
+
+/// What waited when the number was let go never leaves, though the number comes back before all of it has failed.
+#[tokio::test]
+async fn a_decision_to_fail_is_written_to_its_end_though_the_registration_changes() {
+    let app = TestApp::new().await;
+    app.simulator.change_service(NUMBER, |service| service.campaign = Some(("IN_PROGRESS".to_owned(), None)));
+    app.attach(ECHO, json!({"first_message": "process"})).await;
+    app.answers(ADA, "one").await;
+    let plan = "update number set held_plans = jsonb_build_array(jsonb_build_object('at', now(), 'class', 'permanent_config', 'detail', 'let go'))";
+    app.sql(plan).await;
+    app.simulator.change_service(NUMBER, |service| service.campaign = Some(("VERIFIED".to_owned(), None)));
+    app.sql("update number set check_at = now()").await;
+    app.workers.numbers.step().await.expect("numbers");
+    app.workers.numbers.step().await.expect("numbers");
+    assert_eq!(app.count("select count(*) from delivery where status = 'failed' and error_detail = 'let go'").await, 1);
+    assert_eq!(app.count("select count(*) from number where held_plans <> '[]'").await, 0);
+}

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use sqlx::Row;
-use textback::domain::{agent, consent, country, delivery, message, number, quarantine, segments, session};
+use textback::domain::{
+    agent, agent_error, consent, country, delivery, message, number, quarantine, segments, session,
+};
 
 use crate::harness::{new_database, pool};
 
@@ -37,7 +39,8 @@ async fn every_constraint_has_a_name_that_somebody_chose() {
 }
 
 /// The constraints on columns whose words are those of an enum. `endpoint.kind` has no such enum.
-const WORDS: [(&str, &[&str]); 24] = [
+const WORDS: [(&str, &[&str]); 27] = [
+    ("agent_error_code_is_known", agent_error::AgentErrorCode::WORDS),
     ("agent_kind_is_known", agent::AgentKind::WORDS),
     ("confidence_is_known", country::Confidence::WORDS),
     ("consent_kind_is_known", consent::ConsentKind::WORDS),
@@ -56,6 +59,7 @@ const WORDS: [(&str, &[&str]); 24] = [
     ("own_registration_policy_is_known", number::RegistrationPolicy::WORDS),
     ("quarantine_kind_is_known", quarantine::QuarantineKind::WORDS),
     ("quarantine_replay_outcome_is_known", quarantine::ReplayOutcome::WORDS),
+    ("reactions_setting_is_known", agent::Reactions::WORDS),
     ("registration_policy_is_known", number::RegistrationPolicy::WORDS),
     ("scheduled_message_refusal_reason_is_known", delivery::RefusalReason::WORDS),
     ("session_channel_is_known", session::Channel::WORDS),

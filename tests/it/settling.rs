@@ -167,3 +167,57 @@ async fn deliveries_of_one_batch_become_what_they_would_become_alone() {
     assert_eq!(app.count("select count(*) from consent where kind = 'opted_out' and source = 'carrier'").await, 1);
     assert_eq!(app.count("select count(*) from session where close_reason = 'opted_out'").await, 1);
 }
+
+/// Two batches block the same two numbers, in opposite orders. Each waits for the other unless both lock the numbers in one
+/// order.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_batches_that_block_the_same_numbers_do_not_wait_for_each_other() {
+    let app = app().await;
+    let agent: Uuid = sqlx::query_scalar("select id from agent").fetch_one(app.storage.pool()).await.expect("an agent");
+    let other = "+14155550198";
+    app.simulator.add_number(crate::harness::ACCOUNT_SID, other);
+    let attached = json!({"number": other, "agent_id": agent});
+    app.ok(reqwest::Method::POST, "/v1/numbers", Some(attached)).await;
+    let [ada, bob, cid, dan, _] = CONTACTS;
+    for (contact, number) in [(ada, NUMBER), (bob, other), (cid, other), (dan, NUMBER)] {
+        assert_eq!(app.simulator.say(contact, number, "hi").await.error, None);
+    }
+    while app.workers.turns.step().await.expect("turns") > 0 {}
+    let claims = delivery::claim(&app.storage, ClaimLimits::of(10), 30).await.expect("claims");
+    let settle = |contact: &str| {
+        let claim = claims.iter().find(|claim| claim.to == contact).expect("a claim");
+        let class = DeliveryErrorClass::Unregistered;
+        let outcome = Outcome::Failed(Refusal { code: Some(30034), class, detail: "no".to_owned() });
+        delivery::settle(&app.storage, delivery::Settlement { id: claim.id, token: claim.token, outcome })
+    };
+    let waiting = || async {
+        let waiting =
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+        app.count(waiting).await
+    };
+
+    // While somebody holds the number that both lock first, the two batches queue for it.
+    let mut holder = app.storage.pool().begin().await.expect("begun");
+    sqlx::query("select from number where id = (select min(id::text)::uuid from number) for update")
+        .execute(&mut *holder)
+        .await
+        .expect("held");
+    let first = futures::future::join(settle(ada), settle(bob));
+    let second = async {
+        while waiting().await < 1 {}
+        futures::future::join(settle(cid), settle(dan)).await
+    };
+    let release = async {
+        while waiting().await < 2 {}
+        holder.rollback().await.expect("released");
+        std::time::Instant::now()
+    };
+    let (first, second, released) = tokio::join!(first, second, release);
+    let settled_after = released.elapsed();
+    for settled in [first.0, first.1, second.0, second.1] {
+        assert_eq!(settled.expect("settled"), delivery::Settled::Written { may_have_work: true });
+    }
+    assert!(settled_after < std::time::Duration::from_millis(900), "one waited for the other: {settled_after:?}");
+    assert_eq!(app.count("select count(*) from number where registration = 'unregistered'").await, 2);
+    assert_eq!(app.count("select count(*) from delivery where status = 'failed'").await, 4);
+}

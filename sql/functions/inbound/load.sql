@@ -1,19 +1,21 @@
 -- Locks the contacts of a batch of inbound messages, one message a contact, and returns what decides about each of them
 -- (domain/ingest.rs). No row: the message's endpoint is not attached.
 --
--- has_project_limit: whether the project limits its inbound messages (count_inbound). help_answer: what decides about the
--- project's answer to HELP, if the message is to get it, or may be a word of the project for HELP. own_words: the keywords of
--- the project, if it has some and the message may be one. agent_id to warn_after_seconds: those of the session, or of the
--- session that would be opened. state: only where the caller has a permit for a turn of the session's agent, because
--- printing it is the most expensive part of a row.
+-- sender: who sent it (domain/message.rs). has_project_limit: whether the project limits its inbound messages (count_inbound).
+-- help_answer: what decides about the project's answer to HELP, if the message is to get it, or may be a word of the project
+-- for HELP. own_words: the keywords of the project, if it has some and the message may be one. sent_messages: where the text
+-- has the form of a reaction. agent_id to warn_after_seconds: those of the session, or of the session that would be opened.
+-- state: only where the caller has a permit for a turn of the session's agent, because printing it is the most expensive
+-- part of a row.
 create or replace function load_inbound(messages inbound_message[])
 returns table (
     ordinal integer, "now" timestamptz, endpoint_id uuid, stored_message_id uuid, stored_session_id uuid, consent_kind text,
     consent_at timestamptz, session_id uuid, session_status text, engaged boolean, has_turn boolean, session_warn_after_seconds integer,
     previous_session_id uuid, paused_until timestamptz, agent_id uuid, agent_version integer, debounce_seconds integer,
-    reads_history boolean, warn_after_seconds integer, per_minute integer, repeats_in_five_minutes integer, alike integer,
-    in_last_minute integer, passed_in_last_minute integer, has_project_limit boolean, help_answer jsonb, own_words jsonb,
-    origin text, begun_by_agent boolean, started boolean, state jsonb, language text, handled_seq bigint
+    reads_history boolean, warn_after_seconds integer, per_minute integer, repeats_in_five_minutes integer, first_answer integer,
+    second_answer integer, in_last_minute integer, passed_in_last_minute integer, has_project_limit boolean, help_answer jsonb,
+    own_words jsonb, answers_reactions boolean, sent_messages jsonb, sender text, origin text, begun_by_agent boolean, started boolean,
+    state jsonb, language text, handled_seq bigint
 ) language plpgsql
 -- One plan a connection. Plans for given values would be made five times before, 10 ms each, and are no better.
 set plan_cache_mode = force_generic_plan
@@ -33,31 +35,30 @@ begin
            session.engaged, turn.id is not null, session.warn_after_seconds, previous.id, coalesce(session.paused_until, previous.paused_until),
            agent.id, coalesce(session.agent_version, current.version), coalesce(own.debounce_seconds, current.debounce_seconds),
            coalesce(own.reads_history, current.reads_history), current.warn_after_seconds,
-           project.texts_per_contact_per_minute, project.repeats_in_five_minutes, coalesce(recent.alike, 0),
-           coalesce(recent.in_last_minute, 0), coalesce(recent.passed_in_last_minute, 0), project.texts_per_project_per_minute > 0,
+           project.texts_per_contact_per_minute, project.repeats_in_five_minutes, coalesce(recent.first_answer, 0),
+           coalesce(recent.second_answer, 0), coalesce(recent.in_last_minute, 0), coalesce(recent.passed_in_last_minute, 0), project.texts_per_project_per_minute > 0,
            case when m.asks_for_help or m.may_be_own_word and project.help_words <> '{}' then load_help_answer(m.project_id, m.endpoint_of, session.id) end,
-           case when m.may_be_own_word and project.has_own_words
-                then jsonb_build_object('opt_out', project.opt_out_words, 'opt_in', project.opt_in_words, 'help', project.help_words) end,
+           case when m.may_be_own_word and project.has_own_words then jsonb_build_object('opt_out', project.opt_out_words, 'opt_in', project.opt_in_words, 'help', project.help_words) end,
+           coalesce(own.reactions, current.reactions) = 'answer', case when m.may_react then load_sent_messages(coalesce(session.id, previous.id)) end,
+           case when m."from" = m."to" then 'itself' when own_number.id is not null then 'own_number' else 'contact' end,
            session.origin::text, session.begun_by_turn is not null, session.started_at is not null,
            case when m.agent_id = session.agent_id then session.state::jsonb end, session.language, session.handled_seq
       from (select given.*, locked.endpoints[given.ordinality] as endpoint_of, locked.agents[given.ordinality] as agent_of_endpoint
               from unnest(messages) with ordinality given where locked.endpoints[given.ordinality] is not null) m
      cross join lateral (select * from project where project.id = m.project_id limit 1) project
+      left join lateral (select id from number where number.project_id = m.project_id and number.number = m."from" and check_at is not null limit 1) own_number on true
       left join lateral (
-           select message.id, message.session_id from message
-            where message.project_id = m.project_id and message.carrier_id = m.carrier_id limit 1) of_carrier on true
+           select id, message.session_id from message where message.project_id = m.project_id and message.carrier_id = m.carrier_id limit 1) of_carrier on true
       left join lateral (
-           select consent.kind, consent.recorded_at from consent
-            where consent.endpoint_id = m.endpoint_of and consent.contact = m."from" order by consent.seq desc limit 1) consent on true
+           select kind, recorded_at from consent where consent.endpoint_id = m.endpoint_of and consent.contact = m."from" order by consent.seq desc limit 1) consent on true
       left join lateral (
            select * from session
             where session.endpoint_id = m.endpoint_of and session.contact = m."from" and session.channel = m.channel and session.status <> 'closed'
             limit 1 for update) session on true
       left join lateral (
            select earlier.id, earlier.paused_until from session earlier
-            where session.id is null and earlier.project_id = m.project_id and earlier.contact = m."from"
-              and earlier.endpoint_id = m.endpoint_of and earlier.channel = m.channel
-            order by earlier.id desc limit 1) previous on true
+            where session.id is null and earlier.project_id = m.project_id and earlier.contact = m."from" and earlier.endpoint_id = m.endpoint_of
+              and earlier.channel = m.channel order by earlier.id desc limit 1) previous on true
       left join lateral (
            select message.id, message.session_id from message
             where m.client_id is not null and message.session_id = coalesce(session.id, previous.id) and message.client_id = m.client_id
@@ -68,11 +69,10 @@ begin
            select * from agent_version version where version.agent_id = agent.id and version.version = agent.current_version limit 1) current
       left join lateral (
            -- The session's own version, where it is an older one.
-           select * from agent_version version
-            where session.agent_version <> agent.current_version and version.agent_id = agent.id and version.version = session.agent_version
-            limit 1) own on true
+           select * from agent_version version where session.agent_version <> agent.current_version
+              and version.agent_id = agent.id and version.version = session.agent_version limit 1) own on true
       left join lateral (
            -- With "limit 1", the function is not called where the condition is false. One call costs 2 us.
-           select * from recent_messages(coalesce(session.id, previous.id), m.said)
+           select * from recent_messages(coalesce(session.id, previous.id), m.said, project.repeats_in_five_minutes)
             where project.texts_per_contact_per_minute > 0 or project.repeats_in_five_minutes > 0 limit 1) recent on true;
 end $$;

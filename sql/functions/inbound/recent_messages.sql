@@ -1,10 +1,12 @@
--- Counts what a contact sent lately, for the limits of domain/rate_limit.rs: messages in the last minute, those of them
--- that got an answer, and messages of the last five minutes with the body `said` (null: none is alike). of_session: the
--- contact's newest session, or null, which counts nothing.
+-- Counts what a contact sent in the last five minutes, for the limits of domain/rate_limit.rs: messages in the last minute,
+-- those of them that got an answer, and, of our answers to messages with the body `said`, how often the two most frequent
+-- were given. said: null if the message can't be a repetition. repeats: the limit on repetitions; our answers are read only
+-- where enough messages have the same body. of_session: the contact's newest session, or null, which counts nothing.
 -- It also reads the contact's sessions before that one, if that one is younger than five minutes. So an agent that ends
 -- each session at once hides no loop.
 create or replace function recent_messages(
-    of_session uuid, said text, out alike integer, out in_last_minute integer, out passed_in_last_minute integer
+    of_session uuid, said text, repeats integer, out first_answer integer, out second_answer integer,
+    out in_last_minute integer, out passed_in_last_minute integer
 ) language plpgsql stable
 set search_path = textback, pg_temp as $$
 declare
@@ -12,8 +14,10 @@ declare
     recent    uuid[] := array[of_session];
     of_recent uuid;
     message   record;
+    alike     integer := 0;
 begin
-    alike := 0;
+    first_answer := 0;
+    second_answer := 0;
     in_last_minute := 0;
     passed_in_last_minute := 0;
     if of_session is null then
@@ -37,7 +41,7 @@ begin
     foreach of_recent in array recent loop
         for message in
             select body, skip_reason, created_at from message
-             where session_id = of_recent and direction = 'inbound' and kind = 'text'
+             where session_id = of_recent and direction = 'inbound' and kind <> 'keyword'
              order by seq desc limit 1000
         loop
             exit when message.created_at <= now() - interval '5 minutes';
@@ -48,4 +52,9 @@ begin
             end if;
         end loop;
     end loop;
+
+    if repeats > 0 and alike + 1 >= repeats then
+        select counted.first_answer, counted.second_answer into first_answer, second_answer
+          from count_answers(recent, said) counted;
+    end if;
 end $$;

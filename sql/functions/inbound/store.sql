@@ -51,9 +51,9 @@ begin
                  where decided.inactivity = 'bring_forward') earlier
          where inactivity.ctid = earlier.row_ctid
     ), stored as (
-        insert into message (id, seq, project_id, session_id, direction, kind, body, encoding, segments, carrier_id, client_id, skip_reason)
+        insert into message (id, seq, project_id, session_id, direction, kind, body, reaction, encoding, segments, carrier_id, client_id, skip_reason)
                overriding system value
-        select d.message_id, d.seq, project_id, session_id, 'inbound', kind, body, encoding, segments, carrier_id, client_id, skip_reason
+        select d.message_id, d.seq, project_id, session_id, 'inbound', kind, body, reaction, encoding, segments, carrier_id, client_id, skip_reason
           from decided d
     ), enqueued as (
         -- A turn that is there already covers the message.

@@ -15,6 +15,7 @@ begin
     return jsonb_build_object(
         'now', now(),
         'agent_id', (select agent_id from endpoint where id = from_number and project_id = of_project and detached_at is null),
+        'to_is_from', exists (select from number where id = from_number and number = to_contact),
         'opted_out', has_opted_out(from_number, to_contact),
         'country_is_allowed', country_is_allowed(of_project, to_contact, countries),
         'landline_since', landline_since(of_project, to_contact),

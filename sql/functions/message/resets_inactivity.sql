@@ -4,5 +4,5 @@ create or replace function resets_inactivity(kind text, skip_reason text) return
 set search_path = textback, pg_temp as $$
 begin
     return kind not in ('keyword', 'help', 'warning', 'closing')
-       and coalesce(skip_reason, '') not in ('opted_out', 'contact_too_fast', 'repeats', 'paused', 'project_too_fast');
+       and coalesce(skip_reason, '') not in ('opted_out', 'contact_too_fast', 'repeats', 'paused', 'project_too_fast', 'to_is_from', 'from_own_number', 'reaction');
 end $$;

@@ -6,7 +6,7 @@ set search_path = textback, pg_temp as $$
 begin
     return case when delivery_status is not null then delivery_status
                 when skip_reason = 'keyword' then 'handled'
-                when skip_reason in ('contact_too_fast', 'repeats', 'paused', 'project_too_fast') then 'held'
+                when skip_reason in ('contact_too_fast', 'repeats', 'paused', 'project_too_fast', 'to_is_from', 'from_own_number') then 'held'
                 when skip_reason is not null then 'skipped'
                 when seq <= handled_seq then 'handled'
                 else 'waiting' end;

@@ -8,7 +8,7 @@ begin
            registration = 'unknown', registration_detail = null, lease_token = null, leased_until = null
      where id = of_number;
     update endpoint set detached_at = now() where id = of_number;
-    perform fail_held_deliveries(of_number, 'permanent_config', 'number_detached: its number was let go before it was sent');
+    perform plan_held_deliveries(of_number, 'permanent_config', 'number_detached: its number was let go before it was sent');
     update scheduled_message set due_at = null, refusal_reason = 'number_detached'
      where number_id = of_number and due_at is not null;
 end $$;

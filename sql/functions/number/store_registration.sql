@@ -5,11 +5,14 @@ create or replace function store_registration(
 ) returns void language plpgsql
 set search_path = textback, pg_temp as $$
 begin
-    update number set registration = to_registration, registration_detail = detail, send_policy = to_policy where id = of_number;
-    if replans then
-        update delivery set due_at = now(), error_detail = null, updated_at = now()
-         where number_id = of_number and status = 'planned' and due_at = 'infinity';
-    elsif class is not null then
-        perform fail_held_deliveries(of_number, class, why);
+    -- A decision to send that is not written yet does not count any more. One to fail does: it was about earlier messages.
+    update number
+       set registration = to_registration, registration_detail = detail, send_policy = to_policy,
+           held_plans = (select coalesce(jsonb_agg(plan order by ordinal), '[]')
+                           from jsonb_array_elements(held_plans) with ordinality as plans (plan, ordinal)
+                          where plan ->> 'class' is not null)
+     where id = of_number;
+    if replans or class is not null then
+        perform plan_held_deliveries(of_number, class, why);
     end if;
 end $$;

@@ -1,5 +1,5 @@
 -- One message of a project ($1), by its id ($2), with every step of its delivery.
-select message.id, message.session_id, message.seq, message.direction as "direction: _", message.kind as "kind: _", message.body, message.encoding as "encoding?: _", message.segments,
+select message.id, message.session_id, message.seq, message.direction as "direction: _", message.kind as "kind: _", message.body, message.reaction as "reaction: _", message.encoding as "encoding?: _", message.segments,
        message_media(message.id) as "media: _",
        message_status(message.skip_reason, message.seq, session.handled_seq,
                       coalesce(delivery.status, case when message.direction = 'outbound' then 'sent' end)) as "status!: _",

@@ -1,5 +1,5 @@
 -- The messages of a session ($2) of a project ($1), oldest first, after a seq ($3), at most $4.
-select message.id, message.session_id, message.seq, message.direction as "direction: _", message.kind as "kind: _", message.body, message.encoding as "encoding?: _", message.segments,
+select message.id, message.session_id, message.seq, message.direction as "direction: _", message.kind as "kind: _", message.body, message.reaction as "reaction: _", message.encoding as "encoding?: _", message.segments,
        message_media(message.id) as "media: _",
        message_status(message.skip_reason, message.seq, session.handled_seq,
                       coalesce(delivery.status, case when message.direction = 'outbound' then 'sent' end)) as "status!: _",

@@ -9,7 +9,8 @@ select session.id, number.number as "number?", session.contact, session.channel 
        case when session.status = 'open' and session.engaged
             then session.last_message_at + make_interval(secs => session.warn_after_seconds + version.grace_seconds)
             when session.status = 'warned'
-            then coalesce(warning.accepted_at, now()) + make_interval(secs => version.grace_seconds) end as end_due_at
+            then coalesce(warning.accepted_at, now()) + make_interval(secs => version.grace_seconds) end as end_due_at,
+       case when session.paused_until > now() then session.paused_until end as paused_until
   from session
   left join number on number.id = session.endpoint_id
   join agent on agent.id = session.agent_id

@@ -10,6 +10,7 @@ use crate::channels::{Channel, Prepared};
 use crate::domain::agent::AgentSettings;
 use crate::domain::channel::Capabilities;
 use crate::domain::keyword::{self, Keyword, KeywordMatch, KnownBy, Reading};
+use crate::domain::reaction;
 use crate::domain::segments;
 use crate::domain::session::Channel as Kind;
 use crate::domain::smart_encoding;
@@ -82,6 +83,10 @@ pub fn inbound_of_carrier(
         Some(CarrierKeyword::Help) => reported(Keyword::Help),
         None => Sms.read(&received.body),
     };
+    let reaction = match reading {
+        Reading::Keyword(_) => None,
+        Reading::MayBeOwnWord(_) | Reading::Text => reaction::parse(&received.body),
+    };
     let attachment = |media: InboundMedia| Attachment::at(media.url, Some(media.content_type));
     InboundMessage {
         carrier_id: received.carrier_id,
@@ -89,6 +94,7 @@ pub fn inbound_of_carrier(
         form,
         reject_reason: received.reject_reason,
         reading,
+        reaction,
         sent_at,
         ..InboundMessage::of(Sms.facts(), project_id, received.from, received.to, received.body)
     }

@@ -9,6 +9,8 @@ use crate::telemetry::masked;
 const STUCK_SECONDS: f64 = 300.0;
 /// How long a job may be due without a claim. The deliveries of a paused carrier account wait for at most 60 s.
 const UNCLAIMED_SECONDS: f64 = 120.0;
+/// How long a lost worker is told of: a week.
+const LOST_SECONDS: f64 = 604_800.0;
 
 /// Runs all checks of this module.
 pub(super) async fn check_work(storage: &Storage, findings: &mut Findings) {
@@ -18,6 +20,7 @@ pub(super) async fn check_work(storage: &Storage, findings: &mut Findings) {
         ("due", check_backlog(storage, findings).await),
         ("unclaimed", check_unclaimed(storage, findings).await),
         ("set aside", check_set_aside(storage, findings).await),
+        ("lost workers", check_lost_workers(storage, findings).await),
         ("stuck", check_stuck(storage, findings).await),
         ("time zones", check_time_zones(storage, findings).await),
     ] {
@@ -107,6 +110,23 @@ async fn check_set_aside(storage: &Storage, findings: &mut Findings) -> Result<(
             "set aside",
             &found,
             "see: select * from textback.unreadable_row; delete rows there once they are repaired or no longer needed",
+        );
+    }
+    Ok(())
+}
+
+/// Reports agents whose turns were given up (`worker_lost`), because the processes that ran them ended again and again.
+async fn check_lost_workers(storage: &Storage, findings: &mut Findings) -> Result<(), sqlx::Error> {
+    for lost in health::lost_workers(&mut *storage.connection().await?, LOST_SECONDS).await? {
+        let health::LostWorkers { project, agent, turns, seconds } = lost;
+        let found = format!(
+            "{turns} turns of the agent {agent:?} of the project {project:?} were given up (worker_lost), the last {seconds:.0} s \
+             ago: the processes that ran them ended"
+        );
+        findings.bad(
+            "lost workers",
+            &found,
+            "why did they end: out of memory, or killed? the system's log says; GET /v1/agents/{id} tells the session (last_error)",
         );
     }
     Ok(())

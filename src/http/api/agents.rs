@@ -15,7 +15,7 @@ use super::lists::{self, List};
 use super::visible::visible;
 use super::{ApiState, Group};
 use crate::agents::SpecError;
-
+use crate::domain::agent_error::LastError;
 use crate::http::problem::Problem;
 use crate::outbound_http::standard_webhooks;
 use crate::storage::agent::{self, NewVersion};
@@ -45,6 +45,7 @@ struct Agent {
     created_at: DateTime<Utc>,
     /// What signs the requests to an `http` agent (`whsec_…`). It is told only once, when it is drawn.
     signing_secret: Option<String>,
+    last_error: Option<LastError>,
     #[oai(flatten)]
     current: AgentVersion,
 }
@@ -226,7 +227,7 @@ where
     AgentVersion: From<agent::Version<Spec>>,
 {
     fn from(agent: agent::Agent<Spec>) -> Self {
-        let agent::Agent { id, name, created_at, version } = agent;
-        Self { id, name, created_at, signing_secret: None, current: version.into() }
+        let agent::Agent { id, name, created_at, version, last_error } = agent;
+        Self { id, name, created_at, signing_secret: None, last_error, current: version.into() }
     }
 }

@@ -222,9 +222,6 @@ async fn prepare(state: &ApiState, project_id: Uuid, request: NewMessage) -> Res
         return Err(super::numbers::without_sms(&country));
     }
     let sender = sender(state, project_id, &contact, request.from, in_country.as_deref()).await?;
-    if sender.number == contact {
-        return Err(Problem::invalid("to_is_from", format!("{contact} can't send a message to itself")));
-    }
     if sender.unregistered {
         return Err(Problem::conflict(
             "number_not_registered",
@@ -301,7 +298,8 @@ const fn is_over_a_limit(outcome: SendOutcome) -> bool {
         | SendOutcome::ContactOptedOut
         | SendOutcome::ContactIsLandline
         | SendOutcome::SessionActive
-        | SendOutcome::NumberDetached => false,
+        | SendOutcome::NumberDetached
+        | SendOutcome::ToIsFrom => false,
     }
 }
 
@@ -336,6 +334,11 @@ fn accepted(result: SendResult) -> Result<Accepted, Problem> {
         SendOutcome::NumberDetached => {
             Problem::conflict("number_detached", "the number was detached a moment ago; send from another one")
         }
+        SendOutcome::ToIsFrom => Problem::invalid(
+            "to_is_from",
+            "to is the number that the message would be sent from, so it would come back as a message to us; send to another \
+             number, or from another one",
+        ),
         SendOutcome::CountryNotAllowed => Problem::invalid(
             "country_not_allowed",
             "the project does not send to the contact's country; allow it with PATCH /v1/project \

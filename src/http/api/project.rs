@@ -27,8 +27,9 @@ pub struct Api;
 struct Guards {
     /// Messages of one contact to one number in any minute.
     texts_per_contact_per_minute: i32,
-    /// A contact that sends the same text this many times within five minutes is paused for ten minutes. This also ends
-    /// loops between two automatic senders.
+    /// A contact that sends the same text this many times within five minutes, and gets the same answers again and again, is
+    /// paused for ten minutes. This ends loops between two automatic senders. Whoever gets another answer each time is not
+    /// paused.
     repeats_in_five_minutes: i32,
     /// Messages to the whole project in a minute of the clock.
     texts_per_project_per_minute: i32,
@@ -41,7 +42,7 @@ struct GuardChanges {
     /// 0 to 1000.
     #[oai(validator(maximum(value = "1000"), minimum(value = "0")))]
     texts_per_contact_per_minute: MaybeUndefined<i32>,
-    /// 0, or 2 to 100.
+    /// 0, or 3 to 100.
     #[oai(validator(maximum(value = "100"), minimum(value = "0")))]
     repeats_in_five_minutes: MaybeUndefined<i32>,
     /// 0 to 1000000.

@@ -13,6 +13,7 @@ use super::auth::Caller;
 use super::lists::{self, List};
 use super::{ApiState, Group};
 use crate::domain::message::{Attachment, Direction, MessageKind, MessageStatus, SkipReason};
+use crate::domain::reaction::Reaction;
 use crate::domain::segments::Encoding;
 use crate::domain::session::{Channel, CloseReason, SessionOrigin, SessionStatus};
 use crate::http::problem::Problem;
@@ -53,6 +54,10 @@ struct Session {
     /// When the session ends if no message comes until then. It does not end before the grace period is over, which
     /// begins when the carrier accepts the warning.
     end_due_at: Option<DateTime<Utc>>,
+    /// Until when the messages of the contact are held, for the `pause_reason`. It is `repeats`: the contact sent the same text
+    /// again and again, and got the same answers. Left out while they are answered.
+    paused_until: Option<DateTime<Utc>>,
+    pause_reason: Option<SkipReason>,
 }
 
 /// A message in a session.
@@ -64,6 +69,7 @@ struct Message {
     direction: Direction,
     kind: MessageKind,
     body: String,
+    reaction: Option<Reaction>,
     encoding: Option<Encoding>,
     /// How many segments it has. Left out on a channel without segments.
     segments: Option<i32>,
@@ -172,6 +178,9 @@ impl From<session::Session> for Session {
             previous_session_id: session.previous_session_id,
             warning_due_at: session.warning_due_at,
             end_due_at: session.end_due_at,
+            paused_until: session.paused_until,
+            // Nothing else pauses a contact.
+            pause_reason: session.paused_until.map(|_| SkipReason::Repeats),
         }
     }
 }
@@ -184,6 +193,7 @@ impl From<message::Message> for Message {
             direction: message.direction,
             kind: message.kind,
             body: message.body,
+            reaction: message.reaction.map(|reaction| reaction.0),
             encoding: message.encoding,
             segments: message.segments,
             media: message.media.map(|media| media.0),

@@ -113,8 +113,13 @@ pub const fn of_skip_reason(reason: SkipReason) -> &'static str {
         SkipReason::Keyword => "it is a consent keyword, which has its own answer",
         SkipReason::OptedOut => "the contact has opted out; START opts in again",
         SkipReason::ContactTooFast => "the contact sent more messages in a minute than the project allows",
-        SkipReason::Repeats => "the same message came too often in five minutes, which looks like a loop",
+        SkipReason::Repeats => {
+            "the same message came too often in five minutes and got the same answers, which looks like a loop"
+        }
         SkipReason::Paused => "the contact is paused, because its messages looked like a loop",
+        SkipReason::ToIsFrom => "it came from the number that it was sent to, which would answer itself",
+        SkipReason::FromOwnNumber => "it came from another number of the project, and the two would answer each other",
+        SkipReason::Reaction => "it is a reaction to a message, and the agent answers none",
         SkipReason::ProjectTooFast => "the project got more messages in a minute than it allows",
         SkipReason::Unreadable => "its session could not be read",
     }
@@ -146,6 +151,7 @@ pub const fn of_kind(kind: MessageKind) -> Option<&'static str> {
     match kind {
         MessageKind::Text | MessageKind::Reply => None,
         MessageKind::Keyword => Some("Consent keyword"),
+        MessageKind::Reaction => Some("Reaction"),
         MessageKind::Greeting => Some("Greeting"),
         MessageKind::Error => Some("Said because the agent failed"),
         MessageKind::Warning => Some("Warning of the inactivity timeout"),

@@ -3,13 +3,15 @@
 use crate::agents::AgentError;
 use crate::channels::Channels;
 use crate::domain::agent::AgentSettings;
+use crate::domain::agent_error::{self, AgentErrorCode};
 use crate::domain::bounds;
 use crate::domain::characters::is_blank;
 use crate::domain::message::{MessageKind, SkipReason};
 use crate::domain::retry::{self, FailedAttempt, Retry};
 use crate::jobs::turns::messages::Allowance;
-use crate::storage::agent::Version;
+use crate::storage::agent::{self, FailedTurn, Version};
 use crate::storage::turn::{Claim, Settlement};
+use crate::storage::{Storage, database};
 
 /// Why a turn failed.
 pub(crate) struct Failure {
@@ -19,35 +21,40 @@ pub(crate) struct Failure {
     pub(crate) attempt: FailedAttempt,
     /// The skip reason of its messages if the turn is not retried.
     pub(crate) skip: SkipReason,
+    /// What the operators of the agent are told. `None`: the agent is not to blame.
+    pub(crate) code: Option<AgentErrorCode>,
 }
 
 impl Failure {
     /// The failure of a turn whose agent returned an error.
     pub(crate) fn of_agent(error: AgentError, version: &Version) -> Self {
-        let most_failures = match &error {
+        let (code, most_failures) = match &error {
             AgentError::Ours(what) => return Self::of_ours(what.clone()),
             AgentError::Interrupted(what) => {
                 let settings = Some(Box::new(version.settings.clone()));
                 let attempt = FailedAttempt::Interrupted { count: 0 };
-                return Self { attempt, settings, skip: SkipReason::WorkerLost, ..Self::of_ours(what.clone()) };
+                let code = Some(AgentErrorCode::WorkerLost);
+                return Self { attempt, settings, skip: SkipReason::WorkerLost, code, ..Self::of_ours(what.clone()) };
             }
             // A retry of an unreadable script would fail again. A script that exceeded a limit would do so again, and
             // slow down other scripts.
-            AgentError::Unusable(_) | AgentError::OverLimit(_) => 1,
-            AgentError::Failed(_) => version.spec.kind().most_failures(),
+            AgentError::Unusable(_) => (AgentErrorCode::Unusable, 1),
+            AgentError::OverLimit(_) => (AgentErrorCode::OverLimit, 1),
+            AgentError::Failed(_) => (AgentErrorCode::Failed, version.spec.kind().most_failures()),
         };
         Self {
             error: bounds::error(&error.to_string()),
             settings: Some(Box::new(version.settings.clone())),
             attempt: FailedAttempt::Agent { most_failures },
             skip: SkipReason::AgentFailed,
+            code: Some(code),
         }
     }
 
     /// A failure of textback and not of the agent. The messages wait until textback works again.
     pub(crate) fn of_ours(error: String) -> Self {
         let error = bounds::error(&error);
-        Self { error, settings: None, attempt: FailedAttempt::Ours, skip: SkipReason::AgentFailed }
+        Self { error, settings: None, attempt: FailedAttempt::Ours, skip: SkipReason::AgentFailed, code: None }
     }
 
     /// The failure of a turn that runs while the process stops.
@@ -66,6 +73,22 @@ impl Failure {
     /// Whether the turn is retried, after this many earlier failures of the agent.
     pub(crate) fn retry(&self, failures: i32) -> Retry {
         retry::of_turn(self.attempt, failures)
+    }
+
+    /// Records the failure as the last error of the agent, if it is one. The turn does not depend on it.
+    pub(crate) async fn record(&self, storage: &Storage, claim: &Claim) {
+        let Some(code) = self.code else { return };
+        let turn = FailedTurn {
+            project_id: claim.project_id,
+            agent_id: claim.agent_id,
+            session_id: claim.session_id,
+            version: claim.agent_version,
+        };
+        let message = agent_error::shown(&self.error);
+        let recording = async { agent::record_error(&mut *storage.connection().await?, turn, code, &message).await };
+        if let Err(error) = database::with_timeout::<_, sqlx::Error, _>(recording).await {
+            tracing::warn!(%error, "the error of the agent could not be recorded");
+        }
     }
 
     /// The settlement of a turn that is not retried. The contact gets the error message of the agent, if it has one.

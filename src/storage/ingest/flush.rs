@@ -116,9 +116,10 @@ async fn decide(
 ) -> Result<Vec<Decision>, sqlx::Error> {
     let decide = |(position, message): &Positioned<'_>, over_project_limit| {
         let loaded = loaded.get(position);
+        let is_reaction = loaded.is_some_and(|loaded| loaded.reaction(message.reaction.as_ref()).is_some());
         let facts = loaded.map(|loaded| loaded.facts(over_project_limit));
         let own_words = loaded.and_then(|loaded| loaded.own_words.as_deref());
-        ingest::decide(&message.as_inbound(own_words), facts.as_ref())
+        ingest::decide(&message.as_inbound(own_words, is_reaction), facts.as_ref())
     };
     let mut decisions: Vec<Decision> = pass.iter().map(|positioned| decide(positioned, false)).collect();
 

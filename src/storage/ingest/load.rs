@@ -12,8 +12,10 @@ use uuid::Uuid;
 use crate::domain::consent::ConsentKind;
 use crate::domain::ingest::{Facts, Session};
 use crate::domain::keyword::{Keyword, KeywordMatch, KnownBy, OwnWords, Reading};
+use crate::domain::message::Sender;
 use crate::domain::number::SendPolicy;
 use crate::domain::rate_limit::{ContactLimits, RecentMessages};
+use crate::domain::reaction::{self, Candidate, Reaction, SentMessage};
 use crate::domain::session::{Channel, SessionOrigin, SessionStatus};
 use crate::storage::composite::composite;
 use crate::storage::ingest::InboundMessage;
@@ -32,6 +34,7 @@ struct MessageRow<'a> {
     said: Option<&'a str>,
     asks_for_help: bool,
     may_be_own_word: bool,
+    may_react: bool,
     agent_id: Option<Uuid>,
 }
 
@@ -58,6 +61,7 @@ impl<'a> MessageRow<'a> {
                 })
             ),
             may_be_own_word: matches!(message.reading, Reading::MayBeOwnWord(_)),
+            may_react: message.reaction.is_some(),
             agent_id: message.permit.map(|permit| permit.agent_id),
         }
     }
@@ -109,8 +113,9 @@ pub struct Loaded {
     /// The limits of the project.
     per_minute: i32,
     repeats_in_five_minutes: i32,
-    /// What the contact sent lately.
-    alike: i32,
+    /// What the contact sent lately, and how often our two most frequent answers to the same text were given.
+    first_answer: i32,
+    second_answer: i32,
     in_last_minute: i32,
     passed_in_last_minute: i32,
     /// Whether the project limits its inbound messages.
@@ -119,6 +124,11 @@ pub struct Loaded {
     pub help_answer: Option<Json<HelpAnswer>>,
     /// The words of the project, if it has some and the message may be one.
     pub own_words: Option<Json<OwnWords>>,
+    sender: Sender,
+    /// Whether the agent answers reactions.
+    answers_reactions: bool,
+    /// Our last messages to the contact, if the message has the form of a reaction.
+    sent_messages: Option<Json<Vec<SentMessage>>>,
     /// Of the session, as all fields below. False if there is none.
     pub origin: Option<SessionOrigin>,
     pub begun_by_agent: bool,
@@ -130,11 +140,18 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// The reaction that a message is, if it has the form of one and is about a message of ours.
+    pub fn reaction(&self, candidate: Option<&Candidate>) -> Option<Reaction> {
+        reaction::resolve(candidate?, &self.sent_messages.as_ref()?.0)
+    }
+
     /// The facts of the decision.
     pub fn facts(&self, over_project_limit: bool) -> Facts {
         Facts {
             now: self.now,
             stored: self.stored_message_id.zip(self.stored_session_id),
+            sender: self.sender,
+            answers_reactions: self.answers_reactions,
             opted_out: self.consent_kind == Some(ConsentKind::OptedOut),
             consent_at: self.consent_at,
             session: self.session(),
@@ -146,7 +163,7 @@ impl Loaded {
                 repeats_in_five_minutes: self.repeats_in_five_minutes.unsigned_abs(),
             },
             recent: RecentMessages {
-                alike: self.alike.unsigned_abs(),
+                same_answers: [self.first_answer.unsigned_abs(), self.second_answer.unsigned_abs()],
                 in_last_minute: self.in_last_minute.unsigned_abs(),
                 passed_in_last_minute: self.passed_in_last_minute.unsigned_abs(),
             },

@@ -17,6 +17,7 @@ use crate::domain::ingest::Inbound;
 use crate::domain::job::JobKind;
 use crate::domain::keyword::{OwnWords, Reading};
 use crate::domain::message::{RejectReason, SkipReason};
+use crate::domain::reaction::Candidate;
 use crate::storage::batcher::BatchError;
 use crate::storage::turn::Claim;
 use crate::storage::{Storage, new_id};
@@ -46,6 +47,8 @@ pub struct InboundMessage {
     pub reject_reason: Option<RejectReason>,
     /// What its text is.
     pub reading: Reading,
+    /// The reaction that it may be, by its form.
+    pub reaction: Option<Candidate>,
     /// When it was sent, by the carrier's clock, if that is long ago: a message that was backfilled.
     pub sent_at: Option<DateTime<Utc>>,
     /// The slot that the caller keeps for the turn of this message.
@@ -68,13 +71,14 @@ impl InboundMessage {
             form: Vec::new(),
             reject_reason: None,
             reading: Reading::Text,
+            reaction: None,
             sent_at: None,
             permit: None,
         }
     }
 
     /// What the domain needs to decide. `own_words`: those of its project.
-    fn as_inbound(&self, own_words: Option<&OwnWords>) -> Inbound {
+    fn as_inbound(&self, own_words: Option<&OwnWords>, is_reaction: bool) -> Inbound {
         Inbound {
             reject_reason: self.reject_reason,
             keyword: match &self.reading {
@@ -82,6 +86,7 @@ impl InboundMessage {
                 Reading::MayBeOwnWord(word) => own_words.and_then(|own_words| own_words.find(word)),
                 Reading::Text => None,
             },
+            is_reaction,
             sent_at: self.sent_at,
             permit: self.permit.map(|permit| permit.agent_id),
         }

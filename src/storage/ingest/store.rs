@@ -4,11 +4,13 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
+use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::domain::ingest::{Effect, Inactivity, KeywordEffect, Store, Target, Turn};
 use crate::domain::message::{MessageKind, SkipReason};
 use crate::domain::message_plan;
+use crate::domain::reaction::Reaction;
 use crate::domain::segments::Encoding;
 use crate::domain::session::Channel;
 use crate::storage::composite::composite;
@@ -72,6 +74,7 @@ struct DecisionRow<'a> {
     kind: MessageKind,
     skip_reason: Option<SkipReason>,
     body: &'a str,
+    reaction: Option<Json<Reaction>>,
     encoding: Option<Encoding>,
     segments: Option<i32>,
     carrier_id: Option<&'a str>,
@@ -97,6 +100,7 @@ impl<'a> DecisionRow<'a> {
             Effect::Skip(_) | Effect::Obey(_) => (false, Inactivity::Keep),
         };
         let segmentation = message.channel.capabilities.segmentation(&message.body);
+        let reaction = loaded.reaction(message.reaction.as_ref()).filter(|_| decided.kind == MessageKind::Reaction);
         Self {
             message_id,
             project_id: message.project_id,
@@ -113,6 +117,7 @@ impl<'a> DecisionRow<'a> {
             kind: decided.kind,
             skip_reason: to_store.skip_reason(),
             body: &message.body,
+            reaction: reaction.map(Json),
             encoding: segmentation.map(|text| text.encoding),
             segments: segmentation.map(|text| text.segments),
             carrier_id: message.carrier_id.as_deref(),

@@ -5,7 +5,7 @@ use poem_openapi::Object;
 
 use crate::domain::agent::{
     self, AgentKind, AgentSettings, AgentSpec, DEFAULT_ERROR_MESSAGE, DEFAULT_MESSAGES_PER_TURN, FirstMessage,
-    SpecFields,
+    Reactions, SpecFields,
 };
 use crate::http::api::texts;
 use crate::http::api::visible::visible;
@@ -69,6 +69,7 @@ pub(super) struct NewAgentVersion {
     /// 160. It applies to all messages that leave from the agent's numbers.
     #[oai(default)]
     smart_encoding: bool,
+    reactions: Option<Reactions>,
     /// What the contact gets when the agent failed for good. With an empty text the contact gets nothing, and the message is
     /// marked as skipped.
     #[oai(default = "default_error_message", validator(max_length = 1600))]
@@ -103,6 +104,7 @@ impl NewAgentVersion {
             max_segments: self.max_segments,
             max_messages_per_turn: self.max_messages_per_turn,
             smart_encoding: self.smart_encoding,
+            reactions: self.reactions.unwrap_or(Reactions::Ignore),
             error_message: Some(self.error_message),
         };
         Ok(NewVersion { spec, settings })
@@ -162,6 +164,7 @@ pub(super) struct AgentVersion {
     max_segments: Option<i32>,
     max_messages_per_turn: i32,
     smart_encoding: bool,
+    reactions: Reactions,
     error_message: Option<String>,
     version_created_at: DateTime<Utc>,
 }
@@ -183,6 +186,7 @@ impl<Spec: Into<SpecFields>> From<Version<Spec>> for AgentVersion {
             max_segments: settings.max_segments,
             max_messages_per_turn: settings.max_messages_per_turn,
             smart_encoding: settings.smart_encoding,
+            reactions: settings.reactions,
             error_message: settings.error_message,
             version_created_at,
         }

@@ -10,6 +10,7 @@ use crate::domain::delivery::{DeliveryErrorClass, DeliveryStep, RefusalReason};
 use crate::domain::message::{
     Attachment, Direction, MessageKind, MessageStatus, ScheduledMessageStatus, SkipReason, WaitReason,
 };
+use crate::domain::reaction::Reaction;
 use crate::domain::segments::{Encoding, Segmentation};
 use crate::domain::session::OnActiveSession;
 use crate::domain::time_zone::{self, TimeZone};
@@ -29,6 +30,7 @@ pub(super) struct TracedMessage {
     number: Option<String>,
     contact: String,
     body: String,
+    reaction: Option<Reaction>,
     encoding: Option<Encoding>,
     /// How many segments it has. Left out on a channel without segments.
     segments: Option<i32>,
@@ -96,6 +98,7 @@ impl From<Traced> for TracedMessage {
             number,
             contact,
             body: message.body,
+            reaction: message.reaction.map(|reaction| reaction.0),
             encoding: message.encoding,
             segments: message.segments,
             media: message.media.map(|media| media.0),
@@ -137,6 +140,7 @@ impl From<scheduled_message::ScheduledMessage> for TracedMessage {
             encoding: Some(segmentation.encoding),
             segments: Some(segmentation.segments),
             body: message.body,
+            reaction: None,
             media: (!media.is_empty()).then_some(media),
             status: if message.refusal_reason.is_some() { MessageStatus::Refused } else { MessageStatus::Scheduled },
             reason: message.refusal_reason.map(|reason| reason.to_string()),

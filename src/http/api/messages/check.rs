@@ -15,7 +15,7 @@ use crate::domain::segments;
 use crate::http::problem::Problem;
 
 /// The longest address of a file.
-const MOST_URL_BYTES: usize = 4000;
+const MOST_URL_BYTES: usize = bounds::MEDIA_URL_CHARS;
 
 /// Checks a request, and brings its variables into the form that is stored.
 pub(super) fn request(request: &mut NewMessage) -> Result<(), Problem> {

@@ -1,0 +1,143 @@
+//! The last error of an agent, as its operators see it.
+
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::bounds;
+use super::words::words;
+
+words! {
+    /// Why a turn of an agent failed.
+    pub enum AgentErrorCode {
+        /// The script can't be read or run at all.
+        Unusable = "unusable",
+        /// The agent ran and failed, or its service gave no answer that we understand.
+        Failed = "failed",
+        /// The run took too much time, steps or memory.
+        OverLimit = "over_limit",
+        /// The answer can't be stored.
+        AnswerRefused = "answer_refused",
+        /// The processes that ran it ended several times.
+        WorkerLost = "worker_lost",
+    }
+}
+
+/// The last error of an agent. It stays after the agent has succeeded again: the time tells how old it is.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, poem_openapi::Object)]
+pub struct LastError {
+    pub at: DateTime<Utc>,
+    pub code: AgentErrorCode,
+    /// What went wrong, up to 500 bytes. What stands in quotation marks, and long numbers, are left out (`…`), because
+    /// they may be of a contact.
+    pub message: String,
+    /// The session whose turn failed.
+    pub session_id: Uuid,
+    /// The version that ran.
+    pub version: i32,
+}
+
+/// The most bytes of the words of a last error.
+const MOST_BYTES: usize = 500;
+
+/// How many digits in a row may be a phone number. The shortest of E.164 in use have seven.
+const LEAST_DIGITS: usize = 7;
+
+/// The words of an error that operators are shown: bounded, and without what may be of a contact.
+pub fn shown(error: &str) -> String {
+    let mut shown = String::new();
+    let mut rest = error;
+    while let Some(c) = rest.chars().next() {
+        let end = match c {
+            '"' => quoted(rest, '"'),
+            '“' => quoted(rest, '”'),
+            '+' | '0'..='9' => match number(rest) {
+                (end, digits) if digits < LEAST_DIGITS => {
+                    shown.push_str(rest.get(..end).unwrap_or_default());
+                    rest = rest.get(end..).unwrap_or_default();
+                    continue;
+                }
+                (end, _) => end,
+            },
+            '\0' => {
+                shown.push('\u{fffd}');
+                rest = rest.get(1..).unwrap_or_default();
+                continue;
+            }
+            c => {
+                shown.push(c);
+                rest = rest.get(c.len_utf8()..).unwrap_or_default();
+                continue;
+            }
+        };
+        shown.push('…');
+        rest = rest.get(end..).unwrap_or_default();
+    }
+    bounds::text(&shown, MOST_BYTES).into_owned()
+}
+
+/// Where a quotation ends that a text begins with. One that was cut ends with its line.
+fn quoted(text: &str, closing: char) -> usize {
+    let mut is_escaped = false;
+    for (at, c) in text.char_indices().skip(1) {
+        if c == '\n' {
+            return at;
+        }
+        if c == closing && !is_escaped {
+            return at + c.len_utf8();
+        }
+        is_escaped = c == '\\' && !is_escaped;
+    }
+    text.len()
+}
+
+/// Where a number ends that a text begins with, and how many digits it has. Up to two characters may part its groups.
+fn number(text: &str) -> (usize, usize) {
+    let (mut end, mut digits, mut between) = (1, 0, 0);
+    for (at, c) in text.char_indices() {
+        match c {
+            '0'..='9' => {
+                digits += 1;
+                between = 0;
+                end = at + 1;
+            }
+            '+' if at == 0 => {}
+            ' ' | '(' | ')' | '-' if between < 2 => between += 1,
+            _ => break,
+        }
+    }
+    (end, digits)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_error_is_shown_without_what_may_be_of_a_contact() {
+        for (error, expected) in [
+            ("Variable `foo` not found at line 12", "Variable `foo` not found at line 12"),
+            ("the service answered 500", "the service answered 500"),
+            (r#"int: "my card is 4111" is no number"#, "int: … is no number"),
+            (r#"a "quote \" in it" and "more""#, "a … and …"),
+            (r#"cut in a "quotation"#, "cut in a …"),
+            ("connection refused: 127.0.0.1:8080, error 30034", "connection refused: 127.0.0.1:8080, error 30034"),
+            ("a text to +14155550101 needs a number", "a text to … needs a number"),
+            ("called (415) 555-0101", "called (…"),
+            ("said “my name is Ada”", "said …"),
+        ] {
+            assert_eq!(shown(error), expected);
+        }
+        assert!(shown(&"x".repeat(5000)).len() <= MOST_BYTES);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_is_bounded_and_has_no_long_number(error in "\\PC{0,700}", number in "[0-9]{7,15}") {
+            let shown = shown(&format!("{error} +{number}"));
+            prop_assert!(shown.len() <= MOST_BYTES && !shown.contains(&number), "{}", shown);
+        }
+    }
+}
