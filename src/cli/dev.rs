@@ -72,10 +72,7 @@ pub async fn run(options: Options) -> Done {
     require_password_for_remote_clients(&options)?;
     body::limit_memory(options.edge.body_memory());
     let folder = Folder::take(&options.dev.data_dir)?;
-    let secret_key = match options.secret_key.clone() {
-        Some(key) => key,
-        None => folder.secret_key()?,
-    };
+    let secret_key = options.secret_key.clone().map_or_else(|| folder.secret_key(), Ok)?;
     // The addresses are bound first, so that nothing else starts if one is in use.
     let listeners = Listeners::bind(&options).await?;
     let (postgres, url) = start_database(&options, &folder).await?;
