@@ -28,7 +28,7 @@ pub enum Command {
 pub async fn run(command: Command) -> Done {
     let Command::Create { database, name } = command;
     if is_blank(&name) {
-        return Err("nothing in the project's name is visible; give it a name".into());
+        return Err("nothing in the project's name is visible; give it a name of 1 to 100 characters".into());
     }
     refuse_unsuitable(database.required()?).await?;
     let storage = Storage::open(database.required()?, 1, Arc::new(Notifier::default()))?;

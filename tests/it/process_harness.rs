@@ -121,7 +121,7 @@ impl ProcessHarness {
 
     /// The agent of most tests.
     pub fn echo() -> Value {
-        json!({"name": "echo", "kind": "script", "source": ECHO_ALL, "first_message": "process"})
+        json!({"name": "echo", "kind": "script", "source": ECHO_ALL, "first_message": "process", "error_message": ""})
     }
 
     pub async fn call(&self, method: Method, path: &str, body: Value) -> Value {

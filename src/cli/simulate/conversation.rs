@@ -143,15 +143,15 @@ impl DevApi {
         query.append_pair("number", number).append_pair("contact", contact).append_pair("limit", "1");
         let sessions = self.get(&format!("/v1/sessions?{}", query.finish())).await?;
         let session = sessions.pointer("/items/0/id")?.as_str()?.to_owned();
-        let (mut messages, mut cursor) = (Vec::new(), String::new());
+        let first = format!("/v1/sessions/{session}/messages?limit=200");
+        let (mut messages, mut path) = (Vec::new(), first.clone());
         loop {
-            let path = format!("/v1/sessions/{session}/messages?limit=200&cursor={cursor}");
             let mut page = self.get(&path).await?;
             if let Some(Value::Array(items)) = page.get_mut("items").map(Value::take) {
                 messages.extend(items);
             }
             match page.get("next_cursor").and_then(Value::as_str) {
-                Some(next) => cursor = next.to_owned(),
+                Some(next) => path = format!("{first}&cursor={next}"),
                 None => return fate(&messages, sid),
             }
         }
