@@ -298,12 +298,15 @@ async fn health_and_doctor_report_detachments_rules_and_secrets() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_with_another_key_says_so_and_blames_no_database() {
     let app = app().await;
-    let (_, other_key) = textback::secret::SecretKeys::draw();
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
-    let mut serve = app.command("serve", &other_key);
+    let mut serve = app.command("serve", &app.secret_key);
     serve.env("TEXTBACK_LISTEN", free.to_string());
     let mut serve = Running::start(&mut serve, false);
     serve.until("serving");
+    // It began with the right key. Another process rotated the key since.
+    let (_, new_key) = textback::secret::SecretKeys::draw();
+    let rotated = format!("{new_key},{}", app.secret_key).parse().expect("keys");
+    textback::storage::key_rotation::re_encrypt(&app.storage, &rotated).await.expect("re-encrypted");
     let ask = async |path: &str| -> Value {
         let asking = app.http.get(format!("http://{free}{path}")).bearer_auth(&app.key).send();
         asking.await.expect("an answer").json().await.expect("JSON")

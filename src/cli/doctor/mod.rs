@@ -19,6 +19,9 @@ use crate::storage::notifier::Notifier;
 use crate::storage::{Storage, database, health, unreachable};
 use crate::telemetry::one_line;
 
+/// The repair for a database that only reads.
+const LEAD_TO_A_WRITER: &str = "let DATABASE_URL lead to a database that writes";
+
 /// The connections of one process that serves and one that works (`cli/serve.rs`).
 const FEWEST_CONNECTIONS: i32 = 20;
 
@@ -162,7 +165,9 @@ async fn check_readiness(storage: &Storage, findings: &mut Findings) -> bool {
             findings.bad("database", &unreachable.found(), unreachable.repair);
             return false;
         }
-        NotReady::ReadOnly | NotReady::Standby => ("database", "let DATABASE_URL lead to a database that writes", true),
+        NotReady::ReadOnly => ("database", LEAD_TO_A_WRITER, true),
+        // A standby refuses LISTEN, so the next check would blame a pooler.
+        NotReady::Standby => ("database", LEAD_TO_A_WRITER, false),
         NotReady::Blocked(_) => ("tables", health::END_THE_HOLDER, true),
         NotReady::NotClaimable { .. } => ("work", "the log of that process says why", true),
         NotReady::Unsuitable(unsuitable) => ("database", unsuitable.repair(), false),
