@@ -162,7 +162,9 @@ async fn every_operation_refuses_parameters_that_it_would_ignore() {
             let value = match parameter {
                 "limit" => "5",
                 "status" => "open",
-                "refresh" | "sms" => "true",
+                "kind" => "inbound",
+                "since" => "2030-01-01T00:00:00Z",
+                "refresh" | "sms" | "replayed" => "true",
                 "type" => "local",
                 "at_carrier" => "keep",
                 _ => "%2B14155550101",

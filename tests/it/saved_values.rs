@@ -96,8 +96,18 @@ fn of_an_agent(operation: &'static str) -> Vec<Saved> {
         saved(operation, "max_segments", [json!(0), json!(101)]),
         saved(operation, "max_messages_per_turn", [json!(0), json!(51)]),
         saved(operation, "smart_encoding", [json!("yes"), json!(1)]),
-        text("error_message"),
+        saved(operation, "error_message", [long(1601), json!(7), json!("  "), json!("\u{200b}")]),
+        saved(operation, "reactions", [json!("perhaps"), json!(true)]),
     ]
+}
+
+/// What is no list of a project's own words.
+fn words() -> Vec<Value> {
+    let many: Vec<String> = (0..21).map(|n| format!("WORD{n}")).collect();
+    let mut refused = vec![json!(many), json!("ARRET"), json!([7]), json!([null])];
+    refused.extend(["", "  ", "\u{200b}", "…", "STOP", "start", "HELP", "a b c d e"].map(|word| json!([word])));
+    refused.push(json!(["x".repeat(33)]));
+    refused
 }
 
 fn of_a_project() -> Vec<Saved> {
@@ -105,7 +115,7 @@ fn of_a_project() -> Vec<Saved> {
     vec![
         project("name", &[json!(""), long(101), json!(null)]),
         project("guards.texts_per_contact_per_minute", &[json!(-1), json!(1001)]),
-        project("guards.repeats_in_five_minutes", &[json!(-1), json!(1), json!(101)]),
+        project("guards.repeats_in_five_minutes", &[json!(-1), json!(1), json!(2), json!(101)]),
         project("guards.texts_per_project_per_minute", &[json!(-1), json!(1_000_001)]),
         project("outbound_per_contact_per_hour", &[json!(-1), json!(100_001)]),
         project("outbound_per_contact_per_day", &[json!(-1), json!(100_001)]),
@@ -113,6 +123,9 @@ fn of_a_project() -> Vec<Saved> {
         project("outbound_per_project_per_day", &[json!(-1), json!(1_000_000_001)]),
         project("allowed_countries", &[json!([]), json!(["XX"]), json!(["us"]), json!(["USA"]), json!(["US", null])]),
         project("help_message", &[json!(""), json!("  "), long(1601), emoji()]),
+        project("keywords.opt_out", &words()),
+        project("keywords.opt_in", &words()),
+        project("keywords.help", &words()),
         project("default_number", &[json!("+14155550777"), json!("4155550199"), json!("")]),
         project(
             "quiet_hours.from",
@@ -153,6 +166,7 @@ fn all() -> Vec<Saved> {
         saved("send_message", "body", [json!(""), json!("  "), long(1601), emoji()]),
         saved("send_message", "from", [json!("+14155550777"), json!("")]),
         saved("send_message", "on_active_session", [json!("wait")]),
+        saved("send_message", "even_to_landline", [json!("yes"), json!(1)]),
         saved(
             "send_message",
             "media_urls",
