@@ -348,7 +348,7 @@ fn the_sandbox_refuses_files_sockets_and_processes() {
 #[tokio::test]
 async fn nobody_reads_the_secrets_of_a_process_from_proc() {
     let app = TestApp::new().await;
-    let secret = textback::secret::SecretKeys::draw().1;
+    let secret = app.secret_key.clone();
     let mut command = app.command("serve", &secret);
     command.env("TEXTBACK_LISTEN", "127.0.0.1:0").env("PGPASSWORD", "a-password-of-libpq");
     command.env("TEXTBACK_CONSOLE_PASSWORD", "a-password-of-the-console");

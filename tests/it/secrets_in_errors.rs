@@ -14,7 +14,7 @@ use crate::harness::{ACCOUNT_SID, TestApp, id};
 const MARK: &str = "Sq7Zk9";
 
 /// Every command that the help names, with arguments that would do.
-const COMMANDS: [&[&str]; 14] = [
+const COMMANDS: [&[&str]; 19] = [
     &["dev"],
     &["serve"],
     &["work"],
@@ -27,7 +27,12 @@ const COMMANDS: [&[&str]; 14] = [
     &["simulate", "phone", "+14155550101"],
     &["simulate", "advance-clock", "--from", "+14155550101", "--to", "+14155550199"],
     &["project", "create", "acme"],
+    &["simulate", "chat", "--from", "+14155550101", "--to", "+14155550199"],
     &["agent", "check", "/dev/null"],
+    &["agent", "create", "/dev/null", "--project", "acme"],
+    &["agent", "update", "/dev/null", "--project", "acme"],
+    &["quarantine", "list", "--project", "acme"],
+    &["quarantine", "replay", "--project", "acme", "--all"],
     &["help"],
 ];
 
