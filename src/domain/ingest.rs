@@ -140,10 +140,12 @@ pub struct Answer {
 /// The turn that answers a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
-    /// It waits for a claim, or one that waits covers this message too.
+    /// A new one, which waits for a claim.
     Enqueue,
-    /// It is claimed for this process at once.
+    /// A new one, which is claimed for this process at once.
     Claim,
+    /// The one that the session has. It reads this message too, or another turn follows it.
+    Present,
 }
 
 words! {
@@ -261,7 +263,13 @@ fn answer(permit: Option<Uuid>, facts: &Facts) -> Answer {
     let Some(session) = facts.session else {
         return Answer { turn: Turn::Enqueue, inactivity: Inactivity::Schedule };
     };
-    let is_claimed = permit == Some(session.agent_id) && session.runs_at_once && !session.has_turn;
+    let turn = if session.has_turn {
+        Turn::Present
+    } else if permit == Some(session.agent_id) && session.runs_at_once {
+        Turn::Claim
+    } else {
+        Turn::Enqueue
+    };
     let inactivity = if !session.engaged {
         Inactivity::Schedule
     } else if inactivity::comes_too_late(session.warn_after_seconds, facts.warn_after_seconds) {
@@ -269,7 +277,7 @@ fn answer(permit: Option<Uuid>, facts: &Facts) -> Answer {
     } else {
         Inactivity::Keep
     };
-    Answer { turn: if is_claimed { Turn::Claim } else { Turn::Enqueue }, inactivity }
+    Answer { turn, inactivity }
 }
 
 #[cfg(test)]

@@ -91,7 +91,7 @@ async fn must_look_up(app: &TestApp, what: &str, plan: &str, but: &[&str]) {
     let first: HashMap<String, String> =
         sqlx::query_as(read).fetch_all(app.storage.pool()).await.expect("indexes").into_iter().collect();
     let lines: Vec<&str> = plan.lines().chain([""]).collect();
-    let grows = ["session", "message", "delivery", "turn", "inactivity", "consent"];
+    let grows = ["session", "message", "delivery", "turn", "inactivity", "consent", "number", "endpoint"];
     for pair in lines.windows(2) {
         assert!(!pair[0].contains("Seq Scan on") && !pair[0].contains("Bitmap"), "{what}: {}\n\n{plan}", pair[0]);
         let scan = pair[0].split_once(" using ").and_then(|(_, scan)| scan.split_once(" on "));
@@ -154,6 +154,7 @@ async fn answer_of(app: &TestApp, function: &str, messages: &str) -> String {
         let (_, answer) =
             source.split_once("return query").or_else(|| source.split_once("\nbegin\n")).expect("a statement");
         let (answer, _) = answer.rsplit_once("end").expect("its end");
+        let (answer, _) = answer.rsplit_once("return seqs;").unwrap_or((answer, ""));
         answer.trim().trim_end_matches(';').to_owned()
     };
     let messages = format!("({messages}[])");

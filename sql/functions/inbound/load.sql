@@ -40,13 +40,12 @@ begin
            case when m.asks_for_help or m.may_be_own_word and project.help_words <> '{}' then load_help_answer(m.project_id, m.endpoint_of, session.id) end,
            case when m.may_be_own_word and project.has_own_words then jsonb_build_object('opt_out', project.opt_out_words, 'opt_in', project.opt_in_words, 'help', project.help_words) end,
            coalesce(own.reactions, current.reactions) = 'answer', case when m.may_react then load_sent_messages(coalesce(session.id, previous.id)) end,
-           case when m."from" = m."to" then 'itself' when own_number.id is not null then 'own_number' else 'contact' end,
+           case when m."from" = m."to" then 'itself' when own_number.check_at is not null then 'own_number' else 'contact' end,
            session.origin::text, session.begun_by_turn is not null, session.started_at is not null,
            case when m.agent_id = session.agent_id then session.state::jsonb end, session.language, session.handled_seq
       from (select given.*, locked.endpoints[given.ordinality] as endpoint_of, locked.agents[given.ordinality] as agent_of_endpoint
               from unnest(messages) with ordinality given where locked.endpoints[given.ordinality] is not null) m
      cross join lateral (select * from project where project.id = m.project_id limit 1) project
-      left join lateral (select id from number where number.project_id = m.project_id and number.number = m."from" and check_at is not null limit 1) own_number on true
       left join lateral (
            select id, message.session_id from message where message.project_id = m.project_id and message.carrier_id = m.carrier_id limit 1) of_carrier on true
       left join lateral (
@@ -55,6 +54,9 @@ begin
            select * from session
             where session.endpoint_id = m.endpoint_of and session.contact = m."from" and session.channel = m.channel and session.status <> 'closed'
             limit 1 for update) session on true
+      left join lateral (
+           -- Where two numbers of the project text each other, the session of one of them is new: the others need no look-up.
+           select check_at from number where session.engaged is not true and number.project_id = m.project_id and number.number = m."from" limit 1) own_number on true
       left join lateral (
            select earlier.id, earlier.paused_until from session earlier
             where session.id is null and earlier.project_id = m.project_id and earlier.contact = m."from" and earlier.endpoint_id = m.endpoint_of
@@ -67,8 +69,7 @@ begin
      cross join lateral (select * from agent where agent.id = coalesce(session.agent_id, m.agent_of_endpoint) limit 1) agent
      cross join lateral (
            select * from agent_version version where version.agent_id = agent.id and version.version = agent.current_version limit 1) current
-      left join lateral (
-           -- The session's own version, where it is an older one.
+      left join lateral ( -- The session's own version, where it is an older one.
            select * from agent_version version where session.agent_version <> agent.current_version
               and version.agent_id = agent.id and version.version = session.agent_version limit 1) own on true
       left join lateral (

@@ -1,8 +1,8 @@
 -- Stores a batch of inbound messages as domain/ingest.rs decided, one message a contact, in one statement, which costs a
 -- third of one after the other. The caller has locked the contacts and their sessions (load_inbound). A turn with
--- is_claimed is claimed under claim_token for claim_seconds. Returns the seq of each message.
+-- is_claimed is claimed under claim_token for claim_seconds. Returns the seqs of the messages, in their order.
 create or replace function store_inbound(messages inbound_decision[], claim_token uuid, claim_seconds double precision)
-returns table (message_id uuid, seq bigint) language plpgsql
+returns bigint[] language plpgsql
 -- As in load_inbound.
 set plan_cache_mode = force_generic_plan
 set search_path = textback, pg_temp as $$
@@ -12,7 +12,6 @@ declare
     -- Drawn before the inserts, so no join with the inserted rows is needed. The contacts' locks keep the order.
     seqs      bigint[] := array(select nextval('message_seq_seq') from unnest(messages));
 begin
-    return query
     with decided as (
         select m.*, seqs[row_number() over ()] as seq from unnest(messages) m
     ), opened as (
@@ -55,14 +54,13 @@ begin
                overriding system value
         select d.message_id, d.seq, project_id, session_id, 'inbound', kind, body, reaction, encoding, segments, carrier_id, client_id, skip_reason
           from decided d
-    ), enqueued as (
-        -- A turn that is there already covers the message.
-        insert into turn (id, session_id, project_id, agent_id, due_at, seen_seq, attempts, lease_token, leased_until)
-        select turn_id, session_id, project_id, agent_id, now() + make_interval(secs => debounce_seconds),
-               case when is_claimed then decided.seq end, is_claimed::integer, case when is_claimed then claim_token end,
-               case when is_claimed then this_time + make_interval(secs => claim_seconds) end
-          from decided where is_answered
-        on conflict on constraint a_session_has_one_turn_at_a_time do nothing
     )
-    select decided.message_id, decided.seq from decided;
+    -- A message that the turn of its session covers has no turn_id.
+    insert into turn (id, session_id, project_id, agent_id, due_at, seen_seq, attempts, lease_token, leased_until)
+    select turn_id, session_id, project_id, agent_id, now() + make_interval(secs => debounce_seconds),
+           case when is_claimed then decided.seq end, is_claimed::integer, case when is_claimed then claim_token end,
+           case when is_claimed then this_time + make_interval(secs => claim_seconds) end
+      from decided where turn_id is not null
+    on conflict on constraint a_session_has_one_turn_at_a_time do nothing;
+    return seqs;
 end $$;

@@ -189,12 +189,14 @@ fn no_turn_answers_what_a_limit_stops() {
 fn a_message_joins_the_session_and_its_turn_is_claimed_where_that_is_possible() {
     let other = Uuid::from_u128(9);
     let enqueued = Answer { turn: Turn::Enqueue, inactivity: Inactivity::Keep };
+    let covered = Answer { turn: Turn::Present, ..enqueued };
     let earlier = Answer { inactivity: Inactivity::BringForward, ..enqueued };
     for (permit, session, warn_after_seconds, expected) in [
         (None, session(), 86_400, enqueued),
         (Some(AGENT), session(), 86_400, Answer { turn: Turn::Claim, ..enqueued }),
         (Some(other), session(), 86_400, enqueued),
-        (Some(AGENT), Session { has_turn: true, ..session() }, 86_400, enqueued),
+        (Some(AGENT), Session { has_turn: true, ..session() }, 86_400, covered),
+        (None, Session { has_turn: true, ..session() }, 86_400, covered),
         (Some(AGENT), Session { runs_at_once: false, ..session() }, 86_400, enqueued),
         (
             None,

@@ -101,8 +101,10 @@ async fn ingest_pass(
     let lease_seconds = pass.iter().filter_map(|(_, message)| message.permit).map(|permit| permit.lease_seconds).max();
     let seqs = store::store(connection, &to_store, token, lease_seconds).await?;
     store::apply_effects(connection, &to_store).await?;
-    for (position, stored) in positions.into_iter().zip(&to_store) {
-        let seq = *seqs.get(&stored.message_id).ok_or(sqlx::Error::RowNotFound)?;
+    if seqs.len() != to_store.len() {
+        return Err(sqlx::Error::RowNotFound);
+    }
+    for ((position, stored), seq) in positions.into_iter().zip(&to_store).zip(seqs) {
         ingested.push((position, ingested_by(stored, seq, token)));
     }
     Ok(ingested)

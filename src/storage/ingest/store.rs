@@ -1,13 +1,11 @@
 //! Writes what was decided about inbound messages.
 
-use std::collections::HashMap;
-
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use crate::domain::ingest::{Effect, Inactivity, KeywordEffect, Store, Target, Turn};
+use crate::domain::ingest::{Answer, Effect, Inactivity, KeywordEffect, Store, Target, Turn};
 use crate::domain::message::{MessageKind, SkipReason};
 use crate::domain::message_plan;
 use crate::domain::reaction::Reaction;
@@ -50,6 +48,14 @@ impl<'a> ToStore<'a> {
         }
     }
 
+    /// The turn that answers it, if it gets a new one.
+    const fn new_turn(&self) -> Option<Uuid> {
+        match self.decided.effect {
+            Effect::Answer(Answer { turn: Turn::Enqueue | Turn::Claim, .. }) => Some(self.turn_id),
+            Effect::Answer(Answer { turn: Turn::Present, .. }) | Effect::Skip(_) | Effect::Obey(_) => None,
+        }
+    }
+
     /// Whether its turn is claimed for the caller.
     pub fn is_claimed(&self) -> bool {
         matches!(self.decided.effect, Effect::Answer(answer) if answer.turn == Turn::Claim)
@@ -81,7 +87,7 @@ struct DecisionRow<'a> {
     client_id: Option<&'a str>,
     is_answered: bool,
     inactivity: Inactivity,
-    turn_id: Uuid,
+    turn_id: Option<Uuid>,
     debounce_seconds: i32,
     is_claimed: bool,
 }
@@ -90,7 +96,7 @@ composite!(DecisionRow<'_>, "inbound_decision");
 
 impl<'a> DecisionRow<'a> {
     fn of(to_store: &ToStore<'a>) -> Self {
-        let ToStore { message, loaded, decided, message_id, session_id, turn_id } = *to_store;
+        let ToStore { message, loaded, decided, message_id, session_id, .. } = *to_store;
         let (opens_session, previous_session_id) = match decided.session {
             Target::Join(_) => (false, None),
             Target::Open { previous } => (true, previous),
@@ -124,36 +130,29 @@ impl<'a> DecisionRow<'a> {
             client_id: message.client_id.as_deref(),
             is_answered,
             inactivity,
-            turn_id,
+            turn_id: to_store.new_turn(),
             debounce_seconds: loaded.debounce_seconds,
             is_claimed: to_store.is_claimed(),
         }
     }
 }
 
-/// The seq of a stored message.
-struct Stored {
-    message_id: Uuid,
-    seq: i64,
-}
-
-/// Stores messages with one statement. Turns that are claimed get `token` for `lease_seconds`. Returns the seqs by
-/// message.
+/// Stores messages with one statement. Turns that are claimed get `token` for `lease_seconds`. Returns the seqs of the
+/// messages, in their order.
 pub async fn store(
     connection: &mut PgConnection,
     to_store: &[ToStore<'_>],
     token: Uuid,
     lease_seconds: Option<u32>,
-) -> Result<HashMap<Uuid, i64>, sqlx::Error> {
+) -> Result<Vec<i64>, sqlx::Error> {
     if to_store.is_empty() {
-        return Ok(HashMap::new());
+        return Ok(Vec::new());
     }
     let rows: Vec<DecisionRow<'_>> = to_store.iter().map(DecisionRow::of).collect();
     let lease_seconds = lease_seconds.map(f64::from);
-    let stored = sqlx::query_file_as!(Stored, "sql/queries/inbound/store.sql", rows as _, token, lease_seconds)
-        .fetch_all(connection)
-        .await?;
-    Ok(stored.into_iter().map(|stored| (stored.message_id, stored.seq)).collect())
+    sqlx::query_file_scalar!("sql/queries/inbound/store.sql", rows as _, token, lease_seconds)
+        .fetch_one(connection)
+        .await
 }
 
 /// Stores attachments, withdraws what is no longer true, and obeys keywords. Few messages need any of it, so each has
