@@ -9,6 +9,8 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::characters::{is_invisible, is_space};
+
 /// The most characters of a text outside its quotation. `Removed an exclamation mark from` has 32; a longer frame is a
 /// sentence of a person.
 const MOST_FRAME_CHARS: usize = 48;
@@ -101,6 +103,22 @@ const VERBS: &[(&str, &str)] = &[
     ("vindt leuk", "👍"),
 ];
 
+/// Parts of the words with which phones of other languages tell that a reaction with an emoji was removed. In lower case.
+const REMOVAL: &[&str] = &[
+    "entfern",
+    "retir",
+    "supprim",
+    "enlev",
+    "elimin",
+    "quitó",
+    "borró",
+    "remov",
+    "rimoss",
+    "verwijder",
+    "usun",
+    "удал",
+];
+
 /// What an iPhone calls its tapbacks where it removes one.
 const NOUNS: &[(&str, &str)] = &[
     ("heart", "❤️"),
@@ -176,14 +194,14 @@ fn is_quoted(quoted: &str, body: &str) -> bool {
 /// A text without what phones and carriers change: invisible characters, the kind of quotation marks, and how many spaces
 /// stand between two words.
 fn plain(text: &str) -> String {
-    let is_visible =
-        |c: &char| !matches!(c, '\u{200b}' | '\u{200c}' | '\u{200e}' | '\u{200f}' | '\u{2060}' | '\u{feff}' | '\u{ad}');
+    // What joins the parts of an emoji stays: without it, the emoji is another one.
+    let is_kept = |c: &char| is_space(*c) || is_part_of_emoji(*c) || !is_invisible(*c);
     let straight = |c: char| match c {
-        '“' | '”' | '„' | '‟' | '«' | '»' | '″' | '「' | '」' | '『' | '』' | '＂' => '"',
+        '“' | '”' | '„' | '‟' | '«' | '»' | '″' | '״' | '「' | '」' | '『' | '』' | '＂' => '"',
         '‘' | '’' | '‚' => '\'',
         c => c,
     };
-    let text: String = text.chars().filter(is_visible).map(straight).collect();
+    let text: String = text.chars().filter(is_kept).map(straight).collect();
     text.split_whitespace().collect::<Vec<&str>>().join(" ")
 }
 
@@ -230,12 +248,17 @@ fn in_any_language(frame: &str) -> Option<(String, bool)> {
     }
     let mut emojis = frame.split(' ').filter(|word| is_emoji(word));
     let (emoji, more) = (emojis.next()?, emojis.next());
-    more.is_none().then(|| (emoji.to_owned(), false))
+    let is_removed = REMOVAL.iter().any(|word| frame.contains(word));
+    more.is_none().then(|| (emoji.to_owned(), is_removed))
+}
+
+/// Whether a character belongs to an emoji and is none by itself.
+const fn is_part_of_emoji(c: char) -> bool {
+    matches!(c, '\u{fe0f}' | '\u{200d}' | '\u{20e3}' | '\u{e0020}'..='\u{e007f}')
 }
 
 /// Whether a text is an emoji and nothing else. It may be a sequence of several characters.
 fn is_emoji(text: &str) -> bool {
-    let is_part = |c: char| matches!(c, '\u{fe0f}' | '\u{200d}' | '\u{20e3}' | '\u{e0020}'..='\u{e007f}');
     let is_pictograph = |c: char| {
         matches!(c, '\u{1f000}'..='\u{1faff}' | '\u{2190}'..='\u{21ff}' | '\u{2300}'..='\u{23ff}' | '\u{2460}'..='\u{27bf}'
             | '\u{2900}'..='\u{297f}' | '\u{2b00}'..='\u{2bff}' | '©' | '®' | '‼' | '⁉' | '™' | 'ℹ' | '〰' | '〽' | '㊗' | '㊙')
@@ -245,7 +268,7 @@ fn is_emoji(text: &str) -> bool {
     let rest = if is_keycap { text.get(1..).unwrap_or_default() } else { text };
     text.len() <= MOST_EMOJI_BYTES
         && (is_keycap || rest.chars().any(is_pictograph))
-        && rest.chars().all(|c| is_part(c) || is_pictograph(c))
+        && rest.chars().all(|c| is_part_of_emoji(c) || is_pictograph(c))
 }
 
 #[cfg(test)]
@@ -295,6 +318,14 @@ mod tests {
             ("Gefällt „Anything else?“", "👍", false, 3),
             ("Reaccionó con 👍 a “Anything else?”", "👍", false, 3),
             ("Hat mit 👍 auf „Anything else?“ reagiert", "👍", false, 3),
+            ("Hat 👍 von „Anything else?“ entfernt", "👍", true, 3),
+            ("A retiré 👍 de « Anything else? »", "👍", true, 3),
+            ("Eliminó 👍 de “Anything else?”", "👍", true, 3),
+            ("Removeu ❤️ de “Anything else?”", "❤️", true, 3),
+            // Phones isolate what they insert into a sentence of another direction.
+            ("Reacted 👍 to “\u{2068}Anything else?\u{2069}”", "👍", false, 3),
+            ("\u{202b}👍 ל״\u{2068}Anything else?\u{2069}״\u{202c}", "👍", false, 3),
+            ("Liked “Anything\u{fffc} else?”", "👍", false, 3),
             // Our text has quotation marks itself, a cut, and words of the carrier before it.
             ("Liked “Your table is booked for 7. Reply \"YES\" to confirm, it's yours.”", "👍", false, 2),
             ("Liked “Your table is booked…”", "👍", false, 2),
