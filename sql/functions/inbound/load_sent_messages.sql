@@ -7,11 +7,13 @@ begin
         select coalesce(jsonb_agg(jsonb_build_object(
                    'id', sent.id, 'body', sent.body,
                    'has_media', exists (select from attachment where attachment.message_id = sent.id)) order by sent.seq desc), '[]')
-          from (select session.id from session where session.id = of_session
-                 union all
-                select session.previous_session_id from session where session.id = of_session) of_contact
-         cross join lateral (
-               select message.id, message.seq, message.body from message
-                where message.session_id = of_contact.id and message.direction = 'outbound'
-                order by message.seq desc limit 20) sent);
+          from (select of_one.id, of_one.seq, of_one.body
+                  from (select session.id from session where session.id = of_session
+                         union all
+                        select session.previous_session_id from session where session.id = of_session) of_contact
+                 cross join lateral (
+                       select message.id, message.seq, message.body from message
+                        where message.session_id = of_contact.id and message.direction = 'outbound'
+                        order by message.seq desc limit 20) of_one
+                 order by of_one.seq desc limit 20) sent);
 end $$;
