@@ -58,9 +58,9 @@ fn replaced(text: &str) -> Option<String> {
     Some(plain)
 }
 
-/// Whether a character is a digit or a sign of a power or an index.
+/// Whether a character is a digit, a letter or a sign of a power or an index.
 const fn is_raised_or_lowered(character: char) -> bool {
-    matches!(character, '²' | '³' | '¹' | '\u{2070}' | '\u{2074}'..='\u{207e}' | '\u{2080}'..='\u{208e}')
+    matches!(character, '²' | '³' | '¹' | '\u{2070}'..='\u{207f}' | '\u{2080}'..='\u{208e}')
 }
 
 /// What stands for a character that GSM-7 lacks.
@@ -252,6 +252,7 @@ mod tests {
             "ça va…",
             "10² – 5",
             "10⁻³",
+            "2ⁿ – 1",
             "20° – 25°",
             "“Привет”",
             "\u{200b}",
