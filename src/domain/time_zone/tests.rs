@@ -170,6 +170,13 @@ const OF_OTHER_COUNTRIES: &[Expected] = &[
     ("+529981234567", &["America/Cancun"], &["America/Tijuana"]),
     ("+526141234567", &["America/Chihuahua"], &["America/Tijuana"]),
     ("+528001234567", MEXICAN, &[]),
+    // Turkey and Northern Cyprus; Israel and the Palestinian territories, which have a code of their own besides.
+    ("+903922281234", &["Europe/Istanbul", "Asia/Famagusta"], &[]),
+    ("+905338612345", &["Europe/Istanbul", "Asia/Famagusta"], &[]),
+    ("+905321234567", &["Europe/Istanbul"], &["Asia/Famagusta"]),
+    ("+972599123456", &["Asia/Jerusalem", "Asia/Gaza", "Asia/Hebron"], &[]),
+    ("+972502345678", &["Asia/Jerusalem"], &["Asia/Hebron"]),
+    ("+970599123456", &["Asia/Gaza", "Asia/Hebron"], &["Asia/Jerusalem"]),
     // Mongolia, Congo, China, Papua New Guinea, Kiribati, Micronesia, Polynesia, Greenland, Réunion, Mayotte.
     ("+97688123456", &["Asia/Ulaanbaatar", "Asia/Hovd"], &[]),
     ("+243812345678", &["Africa/Kinshasa", "Africa/Lubumbashi"], &[]),
