@@ -15,6 +15,7 @@ use crate::jobs::runtime::circuit_breaker::CircuitState;
 use crate::jobs::runtime::fair_limiter::Owner;
 use crate::jobs::runtime::job::{Job, claim_at_once};
 use crate::numbers::reconciler::{LEASE_SECONDS, OnRefusal, ReconcileOutcome, Reconciler};
+use crate::repeating::Repeating;
 use crate::storage::Storage;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::number::{self, Claim};
@@ -23,6 +24,9 @@ use crate::storage::number::{self, Claim};
 const SLOTS: usize = 8;
 /// How many portions of held messages are released before each claim.
 const PORTIONS: usize = 10;
+
+/// Held messages that can't be planned. Each claim tries it again.
+static NOT_RELEASED: Repeating = Repeating::new();
 
 /// Reconciles numbers with the carrier.
 pub struct Numbers {
@@ -114,7 +118,12 @@ impl Job for Numbers {
     }
 
     async fn claim(&self, limits: ClaimLimits) -> Result<Vec<Claim>, sqlx::Error> {
-        self.release_held().await?;
+        // Numbers are reconciled all the same.
+        if let Err(error) = self.release_held().await
+            && let Some(times) = NOT_RELEASED.observe("", &error.to_string())
+        {
+            tracing::warn!(%error, times, "messages that waited for a registration could not be planned; this is tried again");
+        }
         number::claim_due(&self.carrier.storage, limits, LEASE_SECONDS).await
     }
 

@@ -201,15 +201,15 @@ pub async fn claim_due(storage: &Storage, limits: ClaimLimits, lease_seconds: u3
 }
 
 /// Writes a portion of a decision about the messages that waited for the registration of some number, in a transaction of
-/// its own. Returns whether there was one: more may follow.
+/// its own. Returns whether it wrote one: more may follow.
 pub async fn release_held(storage: &Storage) -> Result<bool, sqlx::Error> {
-    let was_one = sqlx::query_file_scalar!("sql/queries/number/release_next.sql")
+    let wrote_one = sqlx::query_file_scalar!("sql/queries/number/release_next.sql")
         .fetch_one(&mut *storage.connection().await?)
         .await?;
-    if was_one {
+    if wrote_one {
         storage.notifier.notify(JobKind::Delivery);
     }
-    Ok(was_one)
+    Ok(wrote_one)
 }
 
 /// Renews the lease of a number while a future runs, however long that takes. If the lease is lost all the same, what

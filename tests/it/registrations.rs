@@ -2,6 +2,7 @@
 
 use reqwest::Method;
 use serde_json::json;
+use textback::storage::number;
 
 use crate::harness::{ACCOUNT_SID, ADA, AUTH_TOKEN, ECHO, NUMBER, TestApp};
 use crate::numbers::app;
@@ -273,6 +274,39 @@ async fn many_held_messages_are_released_in_portions() {
     assert_eq!(app.count(held).await, 0, "the others follow without another approval");
     assert_eq!(app.count("select count(*) from number where held_plans <> '[]'").await, 0);
     assert_eq!(app.count("select count(*) from delivery where status = 'planned' and due_at <= now()").await, 2501);
+}
+
+/// One whose delivery somebody holds must not keep a worker busy, nor the messages of another number waiting.
+#[tokio::test]
+async fn a_number_whose_held_messages_are_locked_is_passed_over() {
+    let app = TestApp::new().await;
+    let agent = app.attach(ECHO, json!({"first_message": "process"})).await;
+    let other = "+14155550198";
+    app.simulator.add_number(ACCOUNT_SID, other);
+    app.ok(Method::POST, "/v1/numbers", Some(json!({"number": other, "agent_id": agent}))).await;
+    app.answers(ADA, "one").await;
+    app.simulator.say(ADA, other, "two").await;
+    app.run_jobs().await;
+    app.sql("update delivery set status = 'planned', due_at = 'infinity', carrier_id = null, accepted_at = null").await;
+    app.sql("update number set held_plans = jsonb_build_array(jsonb_build_object('at', clock_timestamp()))").await;
+    let mut holder = app.storage.pool().begin().await.expect("a transaction");
+    let hold = "select from delivery where number_id = (select min(id::text)::uuid from number) for update";
+    assert_eq!(sqlx::query(hold).execute(&mut *holder).await.expect("held").rows_affected(), 1);
+
+    assert!(number::release_held(&app.storage).await.expect("a portion"), "the other number's");
+    assert!(!number::release_held(&app.storage).await.expect("no portion"), "there is nothing that could be written");
+    assert_eq!(app.count("select count(*) from delivery where due_at = 'infinity'").await, 1);
+    holder.rollback().await.expect("released");
+    app.workers.numbers.step().await.expect("numbers");
+    assert_eq!(app.count("select count(*) from delivery where due_at = 'infinity'").await, 0);
+}
+
+#[tokio::test]
+async fn numbers_are_reconciled_though_a_decision_about_held_messages_can_not_be_written() {
+    let app = TestApp::new().await;
+    app.attach(ECHO, json!({"first_message": "process"})).await;
+    app.sql("update number set held_plans = '[{\"at\": \"no time\", \"class\": \"x\"}]', check_at = now()").await;
+    assert_eq!(app.workers.numbers.step().await.expect("numbers"), 1);
 }
 
 /// What waited when the number was let go never leaves, though the number comes back before all of it has failed.

@@ -1,6 +1,7 @@
 -- Writes the oldest decision about a number's held deliveries to a portion of them. One statement for 300,000 deliveries would
 -- hold their rows for minutes, and a crash would begin it again. It skips rows that somebody holds, so it waits for nobody.
-create or replace function release_held_deliveries(of_number uuid) returns void language plpgsql
+-- Returns whether it wrote anything.
+create or replace function release_held_deliveries(of_number uuid) returns boolean language plpgsql
 set search_path = textback, pg_temp as $$
 declare
     most constant integer := 1000;
@@ -12,7 +13,7 @@ declare
 begin
     select held_plans -> 0 into plan from number where id = of_number for no key update;
     if plan is null then
-        return;
+        return false;
     end if;
     until := plan ->> 'at';
     class := plan ->> 'class';
@@ -34,5 +35,7 @@ begin
       where number_id = of_number and due_at = 'infinity' and status = 'planned' and created_at <= until limit 1;
     if not found then
         update number set held_plans = held_plans - 0 where id = of_number;
+        return true;
     end if;
+    return ids <> '{}';
 end $$;

@@ -1,2 +1,2 @@
--- Writes a portion of a decision about the held deliveries of a number. Returns whether there was one.
-select release_next_deliveries() as "was_one!"
+-- Writes a portion of a decision about the held deliveries of a number. Returns whether it wrote one.
+select release_next_deliveries() as "wrote_one!"
