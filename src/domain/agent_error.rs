@@ -43,37 +43,31 @@ const MOST_BYTES: usize = 500;
 /// How many digits in a row may be a phone number. The shortest of E.164 in use have seven.
 const LEAST_DIGITS: usize = 7;
 
+/// Names that stay, although they stand in quotation marks: the keys of an answer, which are no contact's.
+const KEYS_OF_AN_ANSWER: [&str; 4] = ["\"utterance\"", "\"messages\"", "\"state\"", "\"hangup\""];
+
 /// The words of an error that operators are shown: bounded, and without what may be of a contact.
 pub fn shown(error: &str) -> String {
     let mut shown = String::new();
     let mut rest = error;
-    while let Some(c) = rest.chars().next() {
-        let end = match c {
-            '"' => quoted(rest, '"'),
-            '“' => quoted(rest, '”'),
-            '+' | '0'..='9' => match number(rest) {
-                (end, digits) if digits < LEAST_DIGITS => {
-                    shown.push_str(rest.get(..end).unwrap_or_default());
-                    rest = rest.get(end..).unwrap_or_default();
-                    continue;
-                }
-                (end, _) => end,
+    while let Some(first) = rest.chars().next() {
+        let (end, is_shown) = match first {
+            '"' => match KEYS_OF_AN_ANSWER.iter().find(|key| rest.starts_with(**key)) {
+                Some(key) => (key.len(), true),
+                None => (quoted(rest, '"'), false),
             },
-            '\0' => {
-                shown.push('\u{fffd}');
-                rest = rest.get(1..).unwrap_or_default();
-                continue;
+            '“' => (quoted(rest, '”'), false),
+            '+' | '0'..='9' => {
+                let (end, digits) = number(rest);
+                (end, digits < LEAST_DIGITS)
             }
-            c => {
-                shown.push(c);
-                rest = rest.get(c.len_utf8()..).unwrap_or_default();
-                continue;
-            }
+            other => (other.len_utf8(), true),
         };
-        shown.push('…');
-        rest = rest.get(end..).unwrap_or_default();
+        let (part, after) = rest.split_at_checked(end).unwrap_or((rest, ""));
+        shown.push_str(if is_shown { part } else { "…" });
+        rest = after;
     }
-    bounds::text(&shown, MOST_BYTES).into_owned()
+    bounds::text(&shown, MOST_BYTES).replace('\0', "\u{fffd}")
 }
 
 /// Where a quotation ends that a text begins with. One that was cut ends with its line.
@@ -91,8 +85,12 @@ fn quoted(text: &str, closing: char) -> usize {
     text.len()
 }
 
-/// Where a number ends that a text begins with, and how many digits it has. Up to two characters may part its groups.
+/// Where a number ends that a text begins with, and how many digits of a phone number it has: an IP address has none. Up to
+/// two characters may part its groups.
 fn number(text: &str) -> (usize, usize) {
+    if let Some(end) = ip_address(text) {
+        return (end, 0);
+    }
     let (mut end, mut digits, mut between) = (1, 0, 0);
     for (at, c) in text.char_indices() {
         match c {
@@ -102,11 +100,18 @@ fn number(text: &str) -> (usize, usize) {
                 end = at + 1;
             }
             '+' if at == 0 => {}
-            ' ' | '(' | ')' | '-' if between < 2 => between += 1,
+            ' ' | '(' | ')' | '-' | '.' | '/' | '\u{a0}' | '\u{2011}' | '\u{2013}' if between < 2 => between += 1,
             _ => break,
         }
     }
     (end, digits)
+}
+
+/// Where an IPv4 address ends that a text begins with.
+fn ip_address(text: &str) -> Option<usize> {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let address = text.get(..end)?.trim_end_matches('.');
+    address.parse::<std::net::Ipv4Addr>().is_ok().then_some(address.len())
 }
 
 #[cfg(test)]
@@ -126,6 +131,14 @@ mod tests {
             ("connection refused: 127.0.0.1:8080, error 30034", "connection refused: 127.0.0.1:8080, error 30034"),
             ("a text to +14155550101 needs a number", "a text to … needs a number"),
             ("called (415) 555-0101", "called (…"),
+            ("called 415.555.0101.", "called …."),
+            ("called +33 6.12.34.56.78", "called …"),
+            ("called 030/901820 and 030\u{a0}901820", "called … and …"),
+            ("can't be reached: 203.0.113.250:8080", "can't be reached: 203.0.113.250:8080"),
+            ("can't be reached at 203.0.113.250.", "can't be reached at 203.0.113.250."),
+            (r#"an answer without "utterance", but with `text`"#, r#"an answer without "utterance", but with `text`"#),
+            (r#"it is "utterances" and "hangup""#, r#"it is … and "hangup""#),
+            ("a\0b", "a\u{fffd}b"),
             ("said “my name is Ada”", "said …"),
         ] {
             assert_eq!(shown(error), expected);

@@ -20,14 +20,14 @@ async fn last_error(app: &TestApp) -> String {
 #[tokio::test]
 async fn an_answer_that_is_not_understood_is_a_failure_that_is_told() {
     for (body, told) in [
-        (r#"{"text": "Hello"}"#, "\"text\""),
-        (r#"{"response": "Hello"}"#, "\"response\""),
-        (r#"{"reply": "Hello"}"#, "\"reply\""),
+        (r#"{"text": "Hello"}"#, "`text`"),
+        (r#"{"response": "Hello"}"#, "`response`"),
+        (r#"{"reply": "Hello"}"#, "`reply`"),
         ("{}", "without utterance and messages"),
         ("[]", "a list"),
         (r#""Hello""#, "a text"),
         ("", "an empty body"),
-        (r#"{"body": 7}"#, "\"body\""),
+        (r#"{"body": 7}"#, "`body`"),
         (r#"{"messages": "Hello"}"#, "messages that is a text"),
         (r#"{"utterance": "Hello", "state": []}"#, "state that is a list"),
         (r#"{"utterance": "Hello", "hangup": "yes"}"#, "hangup that is a text"),
@@ -39,6 +39,9 @@ async fn an_answer_that_is_not_understood_is_a_failure_that_is_told() {
         let error = last_error(&app).await;
         assert!(error.contains(told) && error.contains("must be") | error.contains("expected"), "{body}: {error}");
         assert!(!error.contains("Hello"), "no text of an answer is stored or logged: {error}");
+        let agents = app.ok(Method::GET, "/v1/agents", None).await;
+        let shown = agents["items"][0]["last_error"]["message"].as_str().expect("a message");
+        assert!(shown.contains(told) && !shown.contains('…'), "the API tells it in the same words: {shown}");
         no_waiting(&app).await;
         assert_eq!(app.simulator.received(ADA, NUMBER), ["understood"], "the service is asked again");
     }

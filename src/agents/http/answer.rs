@@ -6,6 +6,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use crate::agents::{Answer, Conversation, MOST_TEXTS, at_most};
+use crate::domain::agent_error;
 use crate::domain::bounds;
 use crate::domain::characters::is_blank;
 use crate::domain::json_text::without_lone_surrogates;
@@ -116,10 +117,11 @@ fn not_an_object(json: &str, error: &serde_json::Error) -> String {
     }
 }
 
-/// What is said of an answer without a text: the names of its keys and none of their values.
+/// What is said of an answer without a text: the names of its keys and none of their values. A service may use a contact's
+/// number as a key.
 fn without_text(others: &[String]) -> String {
-    let shown: Vec<String> =
-        others.iter().take(SHOWN_KEYS).map(|key| format!("{:?}", bounds::text(key, SHOWN_BYTES))).collect();
+    let name = |key: &String| format!("`{}`", bounds::text(&agent_error::shown(key), SHOWN_BYTES).escape_debug());
+    let shown: Vec<String> = others.iter().take(SHOWN_KEYS).map(name).collect();
     match others.len() {
         0 => "without utterance and messages".to_owned(),
         count if count > SHOWN_KEYS => {
@@ -250,12 +252,14 @@ mod tests {
             ("7", "with a number"),
             ("true", "with a truth value"),
             ("{}", "without utterance and messages; expected {\"utterance\": text}"),
-            (r#"{"text": "Hello"}"#, r#"without utterance and messages, but with "text"; expected"#),
-            (r#"{"response": "Hello"}"#, r#"but with "response""#),
-            (r#"{"reply": {"utterance": "Hello"}}"#, r#"but with "reply""#),
-            (r#"{"body": 7, "message": "x"}"#, r#"but with "body", "message""#),
-            (r#"{"Utterance": "Hello"}"#, r#"but with "Utterance""#),
-            (r#"{"utterance ": "Hello"}"#, r#"but with "utterance ""#),
+            (r#"{"text": "Hello"}"#, "without utterance and messages, but with `text`; expected"),
+            (r#"{"response": "Hello"}"#, "but with `response`"),
+            (r#"{"reply": {"utterance": "Hello"}}"#, "but with `reply`"),
+            (r#"{"body": 7, "message": "x"}"#, "but with `body`, `message`"),
+            (r#"{"Utterance": "Hello"}"#, "but with `Utterance`"),
+            (r#"{"utterance ": "Hello"}"#, "but with `utterance `"),
+            (r#"{"+14155550101": "Hello"}"#, "but with `…`; expected"),
+            (r#"{"a\nb": "Hello"}"#, "but with `a\\nb`; expected"),
             (r#"{"state": {}}"#, "without utterance and messages"),
             (r#"{"hangup": true}"#, "without utterance and messages"),
             (r#"{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1,"g":1}"#, "and 2 more keys"),
