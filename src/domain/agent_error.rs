@@ -67,7 +67,7 @@ pub fn shown(error: &str) -> String {
         shown.push_str(if is_shown { part } else { "…" });
         rest = after;
     }
-    bounds::text(&shown, MOST_BYTES).replace('\0', "\u{fffd}")
+    bounds::text(&shown.replace('\0', "\u{fffd}"), MOST_BYTES).into_owned()
 }
 
 /// Where a quotation ends that a text begins with. One that was cut ends with its line.
@@ -143,7 +143,9 @@ mod tests {
         ] {
             assert_eq!(shown(error), expected);
         }
-        assert!(shown(&"x".repeat(5000)).len() <= MOST_BYTES);
+        for letter in ["x", "\0", "é"] {
+            assert!(shown(&letter.repeat(5000)).len() <= MOST_BYTES);
+        }
     }
 
     proptest! {

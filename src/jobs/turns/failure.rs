@@ -84,7 +84,7 @@ impl Failure {
             session_id: claim.session_id,
             version: claim.agent_version,
         };
-        let message = agent_error::shown(&self.error);
+        let message = self.to_string();
         let recording = async { agent::record_error(&mut *storage.connection().await?, turn, code, &message).await };
         if let Err(error) = database::with_timeout::<_, sqlx::Error, _>(recording).await {
             tracing::warn!(%error, "the error of the agent could not be recorded");
@@ -112,14 +112,21 @@ impl Failure {
 }
 
 impl std::fmt::Display for Failure {
+    /// For logs, so without what may be of a contact. The row of the turn keeps the whole error.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.error)
+        f.write_str(&agent_error::shown(&self.error))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_logged_of_a_failure_has_nothing_of_a_contact() {
+        let error = r#"line 3, column 7: "my card is 4111" of +14155550101 is no order"#;
+        assert_eq!(Failure::of_ours(error.to_owned()).to_string(), "line 3, column 7: … of … is no order");
+    }
 
     #[test]
     fn a_turn_that_is_interrupted_too_often_says_so() {
