@@ -4,6 +4,7 @@ use crate::account::Account;
 use crate::faults::Fault;
 use crate::number::{AvailableNumber, Number, NumberType};
 use crate::service::Service;
+use crate::short_code::ShortCode;
 use crate::{Simulator, account};
 
 /// Accounts and numbers.
@@ -24,9 +25,11 @@ impl Simulator {
         self.store.lock().number(phone_number).cloned()
     }
 
-    /// The digits of all numbers.
+    /// The digits of all numbers and short codes.
     pub fn phone_numbers(&self) -> Vec<String> {
-        self.store.lock().numbers.iter().map(|number| number.phone_number.clone()).collect()
+        let records = self.store.lock();
+        let numbers = records.numbers.iter().map(|number| number.phone_number.clone());
+        numbers.chain(records.short_codes.iter().map(|code| code.short_code.clone())).collect()
     }
 
     /// Changes the settings of a number, as its owner could on Twilio's website.
@@ -58,6 +61,42 @@ impl Simulator {
     pub fn put_up_for_sale(&self, phone_number: &str) {
         let number = AvailableNumber::new(phone_number.to_owned(), "US", NumberType::Local);
         self.store.lock().available.push(number);
+    }
+}
+
+/// Short codes.
+impl Simulator {
+    /// Gives an account a short code, as if it had been leased, and returns the short code's id. One that exists keeps
+    /// its id and its webhooks.
+    pub fn add_short_code(&self, account_sid: &str, digits: &str) -> String {
+        self.store.lock().add_short_code(account_sid, digits)
+    }
+
+    /// A short code as it is set up now.
+    pub fn short_code(&self, digits: &str) -> Option<ShortCode> {
+        self.store.lock().short_code(digits).cloned()
+    }
+
+    /// Changes the settings of a short code, as its owner could on Twilio's website.
+    pub fn change_short_code(&self, digits: &str, change: impl FnOnce(&mut ShortCode)) {
+        if let Some(code) = self.store.lock().short_code_mut(digits) {
+            change(code);
+        }
+    }
+
+    /// Puts a short code into a messaging service of its own.
+    pub fn put_short_code_into_service(&self, digits: &str, change: impl FnOnce(&mut Service)) {
+        let mut records = self.store.lock();
+        let Some(code) = records.short_code_mut(digits) else { return };
+        let mut service = Service::approved(&code.account_sid);
+        code.service_sid = Some(service.sid.clone());
+        change(&mut service);
+        records.services.push(service);
+    }
+
+    /// Takes a short code away from its account, as if its lease had ended.
+    pub fn end_lease(&self, digits: &str) {
+        self.store.lock().short_codes.retain(|code| code.short_code != digits);
     }
 }
 

@@ -1,4 +1,4 @@
-//! A Twilio on loopback, in memory: accounts, numbers, messages, signed webhooks, status callbacks, faults and phones.
+//! A Twilio on loopback, in memory: accounts, numbers, short codes, messages, signed webhooks, status callbacks, faults and phones.
 //!
 //! ```no_run
 //! use twilio_simulator::{Account, Settings, Simulator};
@@ -31,6 +31,8 @@ mod registration;
 mod remote;
 mod server;
 mod service;
+mod short_code;
+mod short_codes;
 mod signature;
 mod webhooks;
 
@@ -48,6 +50,7 @@ pub use phones::{NewText, PhoneText, TextOutcome};
 pub use remote::{Remote, RemoteError};
 pub use server::Server;
 pub use service::Service;
+pub use short_code::ShortCode;
 
 use records::Store;
 

@@ -13,7 +13,7 @@ use crate::api::{Answer, ApiError, authenticate, form, page_2010, query, respond
 use crate::form::Form;
 use crate::media::{get_medium, list_media};
 use crate::message::{API_VERSION, Direction, Medium, Message, MessageStatus};
-use crate::{Simulator, numbers};
+use crate::{Simulator, numbers, short_codes};
 
 const MAX_BODY_CHARACTERS: usize = 1600;
 
@@ -24,7 +24,7 @@ pub fn routes() -> Route {
         .at("/Accounts/:account/Messages/:sid", get(get_message))
         .at("/Accounts/:account/Messages/:sid/Media.json", get(list_media))
         .at("/Accounts/:account/Messages/:sid/Media/:medium", get(get_medium));
-    numbers::add_to(routes)
+    short_codes::add_to(numbers::add_to(routes))
 }
 
 #[handler]
@@ -102,7 +102,7 @@ fn is_phone_number(text: &str) -> bool {
 fn accept(simulator: &Simulator, message: &Message) -> Result<(), ApiError> {
     let mut records = simulator.store.lock();
     let Message { from, to, .. } = message;
-    if records.number(from).is_none_or(|number| number.account_sid != message.account_sid) {
+    if records.owner(from) != Some(&message.account_sid) {
         return Err(ApiError::bad_request(
             21606,
             format!("The 'From' phone number {from} is not a valid, SMS-capable phone number for your account."),

@@ -114,7 +114,7 @@ async fn search(
 }
 
 /// Whether a number contains a pattern, in which `*` is any digit.
-fn contains_pattern(number: &str, pattern: &str) -> bool {
+pub fn contains_pattern(number: &str, pattern: &str) -> bool {
     let (number, pattern): (Vec<char>, Vec<char>) = (number.chars().collect(), pattern.chars().collect());
     number
         .windows(pattern.len())
@@ -252,25 +252,44 @@ async fn release_number(
     respond(with_number_fault(&simulator, call).await)
 }
 
+/// The webhooks of a number or a short code as a form leaves them.
+pub struct Webhooks {
+    pub sms_url: String,
+    pub sms_fallback_url: String,
+}
+
+impl Webhooks {
+    /// Those that a form names are changed.
+    pub fn changed(form: &Form, sms_url: &str, sms_fallback_url: &str) -> Result<Self, ApiError> {
+        let sms_url = url("SmsUrl", form, sms_url)?;
+        let sms_fallback_url = url("SmsFallbackUrl", form, sms_fallback_url)?;
+        if sms_url.is_empty() && !sms_fallback_url.is_empty() {
+            return Err(ApiError::bad_request(21406, "An SMS fallback URL needs an SMS URL."));
+        }
+        Ok(Self { sms_url, sms_fallback_url })
+    }
+}
+
+/// A URL that a form may change.
+fn url(name: &str, form: &Form, current: &str) -> Result<String, ApiError> {
+    let url = form.get(name).unwrap_or(current);
+    if !url.is_empty() && url::Url::parse(url).is_err() {
+        return Err(ApiError::bad_request(21402, format!("{name} is not a valid URL: {url}")));
+    }
+    Ok(url.to_owned())
+}
+
 /// Changes the settings of a number that a form names.
 fn change(number: &mut Number, form: &Form) -> Result<(), ApiError> {
     let changed = |name: &str, current: &str| form.get(name).unwrap_or(current).to_owned();
-    let sms_url = changed("SmsUrl", &number.sms_url);
-    let fallback_url = changed("SmsFallbackUrl", &number.sms_fallback_url);
-    let status_callback = changed("StatusCallback", &number.status_callback);
-    for (name, url) in [("SmsUrl", &sms_url), ("SmsFallbackUrl", &fallback_url), ("StatusCallback", &status_callback)] {
-        if !url.is_empty() && url::Url::parse(url).is_err() {
-            return Err(ApiError::bad_request(21402, format!("{name} is not a valid URL: {url}")));
-        }
-    }
-    if sms_url.is_empty() && !fallback_url.is_empty() {
-        return Err(ApiError::bad_request(21406, "An SMS fallback URL needs an SMS URL."));
-    }
+    let webhooks = Webhooks::changed(form, &number.sms_url, &number.sms_fallback_url)?;
+    let status_callback = url("StatusCallback", form, &number.status_callback)?;
     number.sms_method = changed("SmsMethod", &number.sms_method);
     number.sms_fallback_method = changed("SmsFallbackMethod", &number.sms_fallback_method);
     number.sms_application_sid = changed("SmsApplicationSid", &number.sms_application_sid);
     number.friendly_name = changed("FriendlyName", &number.friendly_name);
-    (number.sms_url, number.sms_fallback_url, number.status_callback) = (sms_url, fallback_url, status_callback);
+    (number.sms_url, number.sms_fallback_url) = (webhooks.sms_url, webhooks.sms_fallback_url);
+    number.status_callback = status_callback;
     number.date_updated = Utc::now();
     Ok(())
 }

@@ -124,13 +124,14 @@ impl Simulator {
     }
 }
 
-/// Records a text of a phone, and its keyword. Twilio applies the keyword itself, and posts the text all the same.
+/// Records a text of a phone, and its keyword. Twilio applies the keyword itself, unless it comes to a short code, and posts
+/// the text all the same (<https://support.twilio.com/hc/en-us/articles/223181748>).
 fn receive(records: &mut Records, text: NewText) -> Message {
     let prefix = if text.media_urls.is_empty() { "SM" } else { "MM" };
     let now = Utc::now();
     let message = Message {
         sid: text.sid.unwrap_or_else(|| new_sid(prefix)),
-        account_sid: records.number(&text.to).map(|number| number.account_sid.clone()).unwrap_or_default(),
+        account_sid: records.owner(&text.to).cloned().unwrap_or_default(),
         from: text.from,
         to: text.to,
         body: text.body,
@@ -145,7 +146,9 @@ fn receive(records: &mut Records, text: NewText) -> Message {
     };
     let pair = (message.to.clone(), message.from.clone());
     let keyword = message.body.trim().trim_end_matches(['.', '!', '?', ',', ';']).to_uppercase();
-    if STOP.contains(&keyword.as_str()) {
+    if records.short_code(&message.to).is_some() {
+        // The program that has the short code answers for itself.
+    } else if STOP.contains(&keyword.as_str()) {
         records.opted_out.insert(pair);
     } else if START.contains(&keyword.as_str()) {
         records.opted_out.remove(&pair);

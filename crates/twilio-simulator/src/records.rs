@@ -8,12 +8,14 @@ use crate::faults::Fault;
 use crate::message::Message;
 use crate::number::{AvailableNumber, Number, NumberType, numbers_for_sale};
 use crate::service::Service;
+use crate::short_code::ShortCode;
 
 /// Everything that the simulator knows.
 #[derive(Debug, Default)]
 pub struct Records {
     pub accounts: HashMap<String, Account>,
     pub numbers: Vec<Number>,
+    pub short_codes: Vec<ShortCode>,
     /// In the order in which they were created.
     pub messages: Vec<Message>,
     message_index: HashMap<String, usize>,
@@ -60,10 +62,41 @@ impl Records {
         self.numbers.iter_mut().find(|number| number.phone_number == phone_number)
     }
 
+    /// The short code with these digits.
+    pub fn short_code(&self, digits: &str) -> Option<&ShortCode> {
+        self.short_codes.iter().find(|code| code.short_code == digits)
+    }
+
+    /// The same, to change it.
+    pub fn short_code_mut(&mut self, digits: &str) -> Option<&mut ShortCode> {
+        self.short_codes.iter_mut().find(|code| code.short_code == digits)
+    }
+
+    /// The account that has a number or a short code.
+    pub fn owner(&self, sender: &str) -> Option<&String> {
+        let of_number = self.number(sender).map(|number| &number.account_sid);
+        of_number.or_else(|| self.short_code(sender).map(|code| &code.account_sid))
+    }
+
     /// The messaging service of a number.
     pub fn service_of(&self, number: &Number) -> Option<&Service> {
-        let sid = number.service_sid.as_ref()?;
-        self.services.iter().find(|service| service.sid == *sid)
+        self.service(number.service_sid.as_deref())
+    }
+
+    /// The messaging service with this id.
+    pub fn service(&self, sid: Option<&str>) -> Option<&Service> {
+        self.services.iter().find(|service| Some(service.sid.as_str()) == sid)
+    }
+
+    /// Gives an account a short code, and returns the short code's id.
+    pub fn add_short_code(&mut self, account_sid: &str, digits: &str) -> String {
+        if let Some(code) = self.short_code(digits) {
+            return code.sid.clone();
+        }
+        let code = ShortCode::new(account_sid, digits);
+        let sid = code.sid.clone();
+        self.short_codes.push(code);
+        sid
     }
 
     /// Gives an account a number, and returns the number's id.

@@ -25,6 +25,7 @@ pub fn routes() -> Route {
         .at("/Services/:sid/PhoneNumbers", get(list_members))
         .at("/Services/:sid/PhoneNumbers/:number", get(get_member))
         .at("/Services/:sid/ShortCodes", get(list_short_codes))
+        .at("/Services/:sid/ShortCodes/:code", get(get_short_code))
         .at("/Services/:sid/AlphaSenders", get(list_alpha_senders))
         .at("/Services/:sid/Compliance/Usa2p", get(list_campaigns))
         .at("/Services/:sid/Compliance/Usa2p/:campaign", get(get_campaign))
@@ -139,10 +140,29 @@ async fn get_member(
     call(request, &simulator, |account| one(members(&simulator, account, &sid), &number, request)).await
 }
 
-/// No service has short codes.
+/// The ShortCode resources of a service.
+fn short_codes(simulator: &Simulator, account: &str, sid: &str) -> Vec<Value> {
+    let records = simulator.store.lock();
+    let codes = records.short_codes.iter().filter(|code| code.account_sid == account);
+    codes.filter(|code| code.service_sid.as_deref() == Some(sid)).map(|code| code.member(sid)).collect()
+}
+
 #[handler]
-async fn list_short_codes(request: &Request, simulator: Data<&Simulator>) -> Response {
-    call(request, &simulator, |_| page("short_codes", request, &[])).await
+async fn list_short_codes(request: &Request, sid: Path<String>, simulator: Data<&Simulator>) -> Response {
+    call(request, &simulator, |account| {
+        service(&simulator, account, &sid, request)?;
+        page("short_codes", request, &short_codes(&simulator, account, &sid))
+    })
+    .await
+}
+
+#[handler]
+async fn get_short_code(
+    request: &Request,
+    Path((sid, code)): Path<(String, String)>,
+    simulator: Data<&Simulator>,
+) -> Response {
+    call(request, &simulator, |account| one(short_codes(&simulator, account, &sid), &code, request)).await
 }
 
 /// No service has alphanumeric senders.

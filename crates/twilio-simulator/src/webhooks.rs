@@ -122,16 +122,19 @@ impl Simulator {
         if records.switches.webhooks_lost {
             return Err("lost on the way".to_owned());
         }
-        let number = records.number(&message.to);
-        let account = number.and_then(|number| records.accounts.get(&number.account_sid));
-        let (Some(number), Some(account)) = (number, account) else {
+        let of_number = records.number(&message.to);
+        let own = of_number.map(|number| (&number.sms_url, &number.sms_fallback_url, number.service_sid.as_deref()));
+        let of_code = records.short_code(&message.to);
+        let own = own.or(of_code.map(|code| (&code.sms_url, &code.sms_fallback_url, code.service_sid.as_deref())));
+        let account = records.owner(&message.to).and_then(|sid| records.accounts.get(sid));
+        let (Some((sms_url, fallback_url, service_sid)), Some(account)) = (own, account) else {
             return Err(format!("nobody owns {}", message.to));
         };
         // In a messaging service that does not defer to it, the number's own webhook is not used.
-        let service = records.service_of(number).filter(|service| !service.use_inbound_webhook_on_number);
+        let service = records.service(service_sid).filter(|service| !service.use_inbound_webhook_on_number);
         let url = match service {
             Some(service) => service.inbound_request_url.clone().unwrap_or_default(),
-            None => number.sms_url.clone(),
+            None => sms_url.clone(),
         };
         if url.is_empty() {
             return Err(format!("{} has no SmsUrl", message.to));
@@ -139,7 +142,7 @@ impl Simulator {
         Ok(Target {
             auth_token: account.auth_token.clone(),
             url,
-            fallback_url: number.sms_fallback_url.clone(),
+            fallback_url: fallback_url.clone(),
             api_base: records.api_base.clone(),
         })
     }

@@ -167,6 +167,29 @@ async fn a_phone_that_sent_stop_gets_no_texts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_short_code_texts_and_is_texted_and_leaves_keywords_to_the_program() {
+    let mut test = TestSimulator::new().await;
+    let sid = test.twilio.add_short_code(ACCOUNT_SID, "72975");
+    assert_eq!(test.twilio.phone_numbers(), [NUMBER, "72975"]);
+    let url = format!("{}/2010-04-01/Accounts/{ACCOUNT_SID}/SMS/ShortCodes.json?ShortCode=729", test.server.url());
+    let listed = test.http.get(url).basic_auth(ACCOUNT_SID, Some(AUTH_TOKEN)).send().await.expect("an answer");
+    let listed: Value = listed.json().await.expect("JSON");
+    assert_eq!((&listed["short_codes"][0]["sid"], &listed["short_codes"][0]["sms_url"]), (&json!(sid), &json!("")));
+    let path = format!("SMS/ShortCodes/{sid}.json");
+    let (status, changed) = test.call(&path, &[("SmsUrl", &format!("{}/sms", test.program))]).await;
+    assert_eq!((status, &changed["short_code"]), (200, &json!("72975")));
+
+    assert_eq!(test.twilio.say(PHONE, "72975", "STOP").await.webhook_status, Some(200));
+    assert_eq!(test.webhook().await.form["To"], "72975");
+    let confirmation = [("From", "72975"), ("To", PHONE), ("Body", "You have opted out.")];
+    assert_eq!(test.call("Messages.json", &confirmation).await.0, 201, "Twilio keeps no record of the opt-out");
+    test.twilio.idle().await;
+    assert_eq!(test.twilio.received(PHONE, "72975"), ["You have opted out."]);
+    test.twilio.end_lease("72975");
+    assert_eq!(test.call("Messages.json", &confirmation).await.1["code"], 21606);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_number_is_bought_once() {
     let test = TestSimulator::new().await;
     let form = [("PhoneNumber", "+14155550120"), ("SmsUrl", "https://sms.example.com/")];
