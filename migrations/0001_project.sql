@@ -33,8 +33,12 @@ create table project (
     allowed_countries text[]
         constraint allowed_countries_are_1_to_300 check (cardinality(allowed_countries) between 1 and 300)
         constraint allowed_countries_are_iso_3166 check (array_to_string(allowed_countries, ' ', '?') ~ '^([A-Z]{2}|001)( ([A-Z]{2}|001))*$'),
-    -- The answer to HELP. If it is null, we send none; the carrier has an answer of its own.
+    -- The answer to HELP. If it is null, we send none where the carrier has an answer of its own, and ours where it has none.
     help_message   text constraint help_message_fits_a_text check (length(btrim(help_message)) between 1 and 1600 and length(help_message) <= 1600),
+    -- The confirmations of an opt-out and an opt-in, where the carrier leaves them to us. If one is null, we send ours
+    -- (domain/keyword_answer.rs).
+    opt_out_message text constraint opt_out_message_fits_a_text check (length(btrim(opt_out_message)) between 1 and 1600 and length(opt_out_message) <= 1600),
+    opt_in_message  text constraint opt_in_message_fits_a_text check (length(btrim(opt_in_message)) between 1 and 1600 and length(opt_in_message) <= 1600),
     -- Keywords of the project besides those of carriers, as they are compared (domain/keyword.rs).
     opt_out_words  text[]  not null default '{}' constraint opt_out_words_are_at_most_20 check (cardinality(opt_out_words) <= 20),
     opt_in_words   text[]  not null default '{}' constraint opt_in_words_are_at_most_20 check (cardinality(opt_in_words) <= 20),
@@ -42,7 +46,7 @@ create table project (
     has_own_words  boolean not null generated always as (opt_out_words <> '{}' or opt_in_words <> '{}' or help_words <> '{}') stored,
     constraint a_keyword_of_a_project_has_one_meaning
         check (not (opt_out_words && opt_in_words or opt_out_words && help_words or opt_in_words && help_words)),
-    -- The number (E.164) that sends when a request names none.
+    -- The number of the project that sends when a request names none.
     default_number text,
     -- Quiet hours, by the local time of the contact. No warning and no scheduled message is sent in them. They may span
     -- midnight.

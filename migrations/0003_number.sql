@@ -16,9 +16,10 @@ create table endpoint (
 create table number (
     id             uuid        not null constraint number_pk primary key constraint number_is_an_endpoint references endpoint (id),
     project_id     uuid        not null constraint number_belongs_to_a_project references project (id),
-    number         text        not null constraint number_is_e164 check (number ~ '^\+[1-9][0-9]{6,14}$'),
+    -- In E.164, or a short code: src/domain/phone_number.rs. Only E.164 begins with a plus.
+    number         text        not null constraint number_is_e164_or_a_short_code check (number ~ '^(\+[1-9][0-9]{6,14}|[0-9]{3,8})$'),
     -- The country of the number by its digits (ISO 3166-1 alpha-2). It is null if the digits do not identify one
-    -- country.
+    -- country; those of a short code never do.
     country        text        constraint number_country_is_iso_3166 check (country ~ '^[A-Z]{2}$'),
 
     -- The desired state. It is written before the first call of the carrier, so the work resumes after a crash.
@@ -36,7 +37,7 @@ create table number (
     -- Why the number can't be used, as last observed.
     refusal_reason text        constraint number_refusal_reason_is_known
                                check (refusal_reason in ('not_owned', 'not_for_sale', 'no_texts')),
-    -- The type of the number at the carrier: local, mobile or toll-free.
+    -- The type of the number at the carrier: local, mobile, toll-free or short-code.
     number_type    text,
 
     -- Whether the carrier sends the inbound messages of the number to us, as last observed.
@@ -77,6 +78,9 @@ create table number (
     -- The watermark of the backfill: all messages up to this time, by the carrier's clock, are stored. Messages before
     -- attached_at are not stored.
     backfilled_until timestamptz not null default now(),
+    constraint short_code_has_no_country check (number like '+%' or country is null),
+    -- People lease it at the carrier, and end its lease there.
+    constraint short_code_is_neither_bought_nor_released check (number like '+%' or (not may_buy and desired_state <> 'released')),
     constraint attached_number_is_checked_and_backfilled check ((check_at is null) = (backfill_at is null)),
     constraint number_lease_has_token_and_end check ((lease_token is null) = (leased_until is null))
 );

@@ -2,7 +2,7 @@
 
 create domain message_direction as text constraint message_direction_is_known check (value in ('inbound', 'outbound'));
 create domain message_kind as text constraint message_kind_is_known
-    check (value in ('text', 'keyword', 'greeting', 'reply', 'error', 'warning', 'closing', 'help', 'reaction'));
+    check (value in ('text', 'keyword', 'greeting', 'reply', 'error', 'warning', 'closing', 'help', 'opt_out', 'opt_in', 'reaction'));
 -- A reaction to a message of ours: {emoji, is_removed, message_id}. src/domain/reaction.rs writes and reads it.
 create domain message_reaction as jsonb constraint reaction_tells_its_emoji_and_message check (value ?& array['emoji', 'is_removed', 'message_id']);
 create domain message_encoding as text constraint message_encoding_is_known check (value in ('gsm7', 'ucs2'));
@@ -45,7 +45,7 @@ create table message (
     constraint warning_tells_its_inactivity check ((kind = 'warning') = (inactivity_seconds is not null)),
     constraint inbound_message_has_an_id_of_its_carrier_or_client
         check (num_nonnulls(carrier_id, client_id) = (direction = 'inbound')::integer),
-    constraint reply_has_the_turn_that_made_it check (direction = 'inbound' or kind in ('text', 'warning', 'closing', 'help') or turn_id is not null),
+    constraint reply_has_the_turn_that_made_it check (direction = 'inbound' or kind in ('text', 'warning', 'closing', 'help', 'opt_out', 'opt_in') or turn_id is not null),
     constraint keywords_are_inbound_and_skipped check (kind <> 'keyword' or (direction = 'inbound' and skip_reason = 'keyword')),
     constraint only_inbound_messages_are_skipped check (direction = 'inbound' or skip_reason is null)
 );
@@ -55,7 +55,7 @@ create table message (
 -- and read all of it when the table has no statistics.
 create unique index carrier_message_is_recorded_once on message (project_id, carrier_id) where carrier_id is not null;
 create index message_in_order_of_a_session on message (session_id, seq);
-create index message_of_the_clock on message (session_id, seq) where kind in ('warning', 'closing', 'help');
+create index message_of_the_clock on message (session_id, seq) where kind in ('warning', 'closing', 'help', 'opt_out', 'opt_in');
 
 -- Makes a message that a client sends twice one row. It is the last index: on an empty table all of them cost the same, and a plan
 -- that is made then takes the newest.

@@ -23,6 +23,8 @@ create table delivery (
     -- The time just before the last call of the carrier. A message at the carrier for this delivery is newer.
     attempted_at timestamptz,
     carrier_id  text,
+    -- Whether it leaves although its contact has opted out: it confirms that, or answers HELP.
+    despite_opt_out boolean       not null default false,
     error_code   integer,
     error_class  text,
     error_detail text,

@@ -3,7 +3,8 @@
 -- use it.
 
 -- An inbound message as load_inbound needs it. ordinal: its position in the batch, from 0. endpoint_id: null for the
--- number "to". said: the body, or null if the message can't be a repetition, such as one with attachments. may_be_own_word: the
+-- number "to". may_be_answered: the text is a keyword that we may answer. answers_keywords: the carrier leaves the keywords of
+-- our address to us. said: the body, or null if the message can't be a repetition, such as one with attachments. may_be_own_word: the
 -- text is short enough for a keyword of its project. may_react: the text has the form of a reaction. agent_id: the caller has a
 -- permit for a turn of this agent.
 create type inbound_message as (
@@ -16,7 +17,8 @@ create type inbound_message as (
     carrier_id   text,
     client_id     text,
     said          text,
-    asks_for_help boolean,
+    may_be_answered boolean,
+    answers_keywords boolean,
     may_be_own_word boolean,
     may_react     boolean,
     agent_id      uuid
@@ -68,6 +70,7 @@ create type settled_turn as (
 -- A message that is planned, and how its delivery is stored. status: null if it has no delivery. is_held: the message waits
 -- for the registration of its number. lease_token: the delivery is claimed under this token for lease_seconds. truncated:
 -- how many characters of it, or of its turn, were cut. inactivity_seconds: of a warning, the inactivity before it.
+-- despite_opt_out: it leaves although its contact has opted out.
 create type planned_message as (
     id                 uuid,
     project_id         uuid,
@@ -86,5 +89,6 @@ create type planned_message as (
     error_class        text,
     error_detail       text,
     lease_token        uuid,
-    lease_seconds      double precision
+    lease_seconds      double precision,
+    despite_opt_out    boolean
 );

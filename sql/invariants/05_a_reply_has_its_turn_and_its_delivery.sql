@@ -4,5 +4,5 @@ select message.id as message_id, message.session_id, message.turn_id, delivery.i
   from message
   left join delivery on delivery.id = message.id
  where message.direction = 'outbound'
-   and ((message.turn_id is null and message.kind not in ('text', 'warning', 'closing', 'help')) or (delivery.id is null and message.segments is not null)
+   and ((message.turn_id is null and message.kind not in ('text', 'warning', 'closing', 'help', 'opt_out', 'opt_in')) or (delivery.id is null and message.segments is not null)
         or delivery.session_id <> message.session_id or delivery.seq <> message.seq)

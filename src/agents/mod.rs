@@ -88,7 +88,7 @@ pub struct Conversation {
     pub channel_type: String,
     /// The contact, in E.164.
     pub caller_number: String,
-    /// Our number, in E.164.
+    /// Our number, in E.164 or a short code.
     pub callee_number: String,
     /// `live`, or `dev` in `textback dev`.
     pub env: String,

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use crate::domain::bounds;
 use crate::domain::delivery::{DeliveryErrorClass, DeliveryStatus};
 use crate::domain::message::RejectReason;
+use crate::domain::phone_number;
 
 /// A message to be sent.
 #[derive(Debug, Clone)]
@@ -154,19 +155,13 @@ fn reject_reason(carrier_id: Option<&str>, from: &str, to: &str, media: &[Inboun
     } else if from.contains(':') || to.contains(':') {
         // whatsapp:+…, rcs:…, messenger:…
         Some(RejectReason::ChannelNotSupported)
-    } else if !is_dialable(from) {
+    } else if !phone_number::is_dialable(from) {
         Some(RejectReason::SenderCannotBeAnswered)
     } else if media.iter().any(|media| media.url.chars().count() > bounds::MEDIA_URL_CHARS) {
         Some(RejectReason::AttachmentUrlTooLong)
     } else {
         None
     }
-}
-
-/// Whether it is an E.164 number or a short code.
-fn is_dialable(text: &str) -> bool {
-    let digits = text.strip_prefix('+').unwrap_or(text);
-    (3..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// What a call of the status webhook tells.

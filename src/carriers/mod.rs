@@ -51,6 +51,11 @@ pub trait Carrier: Send + Sync {
     /// What it can do.
     fn capabilities(&self) -> Capabilities;
 
+    /// Whether it acts on the consent keywords that come to a number of ours, and answers them. Where it does not, we answer.
+    fn answers_keywords(&self, _number: &str) -> bool {
+        self.capabilities().consent_keywords
+    }
+
     /// Whether a request to a webhook is worth reading, by its headers alone. Anybody can call a webhook, so this comes
     /// before a byte of the body is read.
     fn check_headers(&self, headers: &HeaderMap) -> Result<(), WebhookRefusal>;

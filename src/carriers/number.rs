@@ -45,7 +45,7 @@ pub struct CarrierNumber {
     /// The carrier's id of it.
     pub carrier_id: String,
     pub number: String,
-    /// `local`, `mobile`, `toll-free` and the like, where the carrier tells.
+    /// `local`, `mobile`, `toll-free`, `short-code` and the like, where the carrier tells.
     pub number_type: Option<String>,
     pub capabilities: NumberCapabilities,
     pub webhooks: NumberWebhooks,
@@ -57,6 +57,8 @@ pub struct NumberWebhooks {
     pub messages: String,
     pub fallback: String,
     pub status: String,
+    /// Whether numbers of its type have no status callback: each message names its own.
+    pub lacks_status: bool,
     /// Something that is set on the number and outranks its webhooks, if there is such a thing.
     pub outranked_by: Option<&'static str>,
     /// What is wrong with the way in which the carrier calls the addresses, if something is.
@@ -76,7 +78,7 @@ impl NumberWebhooks {
         if self.fallback != urls.fallback {
             return Some(format!("its fallback is {}", told(&self.fallback)));
         }
-        if self.status.is_empty() {
+        if self.status.is_empty() && !self.lacks_status {
             return Some("its status callback is nowhere".to_owned());
         }
         self.flaw.map(str::to_owned)
@@ -108,6 +110,7 @@ pub struct InboundRoute {
 pub struct RegistrationQuery<'a> {
     pub carrier_id: &'a str,
     pub is_toll_free: bool,
+    pub is_short_code: bool,
     /// ISO 3166-1 alpha-2, when the digits tell.
     pub country: Option<&'a str>,
     /// See [`InboundRoute::pool_id`].
@@ -161,5 +164,7 @@ mod tests {
         ] {
             assert_eq!(webhooks.drift(&urls).as_deref(), Some(drift));
         }
+        let without = NumberWebhooks { status: String::new(), lacks_status: true, ..ours() };
+        assert_eq!(without.drift(&urls), None, "a short code has no status callback");
     }
 }

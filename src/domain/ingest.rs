@@ -3,9 +3,10 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::consent;
+use super::consent::{self, ConsentKind};
 use super::inactivity;
 use super::keyword::{Keyword, KeywordMatch, KnownBy};
+use super::keyword_answer::AnswerFacts;
 use super::message::{MessageKind, RejectReason, Sender, SkipReason};
 use super::rate_limit::{self, ContactLimits, RecentMessages};
 use super::session::SessionStatus;
@@ -55,8 +56,8 @@ pub struct Facts {
     pub recent: RecentMessages,
     /// Whether this message is over what the project takes in a minute.
     pub over_project_limit: bool,
-    /// Whether the project has an answer to HELP and this session got none in the last minute.
-    pub may_answer_help: bool,
+    /// What decides about the answer to a keyword, if the message may get one.
+    pub answers: AnswerFacts,
 }
 
 /// A session that is not closed.
@@ -160,14 +161,13 @@ words! {
     }
 }
 
-/// What a consent keyword does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeywordEffect {
-    OptOut,
-    OptIn,
-    SendHelp,
-    /// Nothing: it came late, or HELP was answered by the carrier alone.
-    Nothing,
+/// What a consent keyword does. It does nothing if it came late, or if the carrier alone answers HELP.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct KeywordEffect {
+    /// What is recorded of the contact's consent.
+    pub consent: Option<ConsentKind>,
+    /// The answer that we send.
+    pub answer: Option<MessageKind>,
 }
 
 /// Decides about one inbound message. `facts` is `None` when no endpoint of ours is attached at its address.
@@ -219,13 +219,13 @@ fn withdraws(facts: &Facts, effect: &Effect) -> &'static [MessageKind] {
 }
 
 /// The keyword that a message is in its session. YES restores messages for a contact who opted out. From any other contact
-/// it is an ordinary answer. A form of HELP that only we know, and for which the project has no answer, goes to the agent:
-/// otherwise nobody would answer it.
+/// it is an ordinary answer. A form of HELP that only we know, and for which there is no answer, goes to the agent: otherwise
+/// nobody would answer it. Where all keywords are ours, there is one.
 fn keyword(found: Option<KeywordMatch>, facts: &Facts) -> Option<KeywordMatch> {
     let found = found?;
     match (found.keyword, found.known_by) {
         (Keyword::Yes, _) => facts.opted_out.then_some(KeywordMatch { keyword: Keyword::Start, ..found }),
-        (Keyword::Help, KnownBy::Us) => facts.may_answer_help.then_some(found),
+        (Keyword::Help, KnownBy::Us) => (facts.answers.answers_all || facts.answers.answers_help()).then_some(found),
         (Keyword::Help, KnownBy::CarrierReport | KnownBy::CarrierDefault) | (Keyword::Stop | Keyword::Start, _) => {
             Some(found)
         }
@@ -236,14 +236,24 @@ fn keyword(found: Option<KeywordMatch>, facts: &Facts) -> Option<KeywordMatch> {
 fn obey(found: KeywordMatch, sent_at: Option<DateTime<Utc>>, facts: &Facts) -> KeywordEffect {
     let is_outdated =
         sent_at.zip(facts.consent_at).is_some_and(|(sent_at, consent_at)| consent::is_outdated(sent_at, consent_at));
-    match (found.keyword, found.known_by) {
-        (Keyword::Stop, _) if !is_outdated => KeywordEffect::OptOut,
-        (Keyword::Start | Keyword::Yes, _) if !is_outdated => KeywordEffect::OptIn,
+    let (consent, answer, is_answered) = match found.keyword {
+        Keyword::Help => (None, MessageKind::Help, facts.answers.answers_help()),
+        _ if is_outdated => return KeywordEffect::default(),
+        Keyword::Stop => {
+            let kind = MessageKind::OptOut;
+            (Some(ConsentKind::OptedOut), kind, facts.answers.confirms(kind, !facts.opted_out))
+        }
+        Keyword::Start | Keyword::Yes => {
+            let kind = MessageKind::OptIn;
+            (Some(ConsentKind::OptedIn), kind, facts.answers.confirms(kind, facts.opted_out))
+        }
+    };
+    let is_answered = match found.known_by {
         // The carrier says that it has answered it.
-        (Keyword::Help, KnownBy::CarrierReport) => KeywordEffect::Nothing,
-        (Keyword::Help, KnownBy::CarrierDefault | KnownBy::Us) if facts.may_answer_help => KeywordEffect::SendHelp,
-        (Keyword::Stop | Keyword::Start | Keyword::Yes | Keyword::Help, _) => KeywordEffect::Nothing,
-    }
+        KnownBy::CarrierReport => false,
+        KnownBy::CarrierDefault | KnownBy::Us => is_answered,
+    };
+    KeywordEffect { consent, answer: is_answered.then_some(answer) }
 }
 
 /// Why no turn answers a message that is no keyword.

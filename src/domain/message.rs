@@ -34,6 +34,10 @@ words! {
         Closing = "closing",
         /// The answer to HELP.
         Help = "help",
+        /// The confirmation of an opt-out, where no carrier confirms it.
+        OptOut = "opt_out",
+        /// The confirmation of an opt-in, where no carrier confirms it.
+        OptIn = "opt_in",
         /// A reaction of the contact to a message of ours, which came as a text.
         Reaction = "reaction",
     }

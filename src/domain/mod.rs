@@ -15,6 +15,7 @@ pub mod ingest;
 pub mod job;
 pub mod json_text;
 pub mod keyword;
+pub mod keyword_answer;
 pub mod message;
 pub mod message_plan;
 pub mod number;

@@ -110,6 +110,16 @@ words! {
     }
 }
 
+impl RegistrationStatus {
+    /// Whether it is read again soon, because somebody waits for it.
+    pub const fn may_change_soon(self) -> bool {
+        match self {
+            Self::NotRequired | Self::Approved => false,
+            Self::Unregistered | Self::Pending | Self::Rejected | Self::Unknown => true,
+        }
+    }
+}
+
 /// What may be sent from a number, by the policy of its country and its registration.
 pub const fn send_policy(policy: RegistrationPolicy, registration: RegistrationStatus) -> SendPolicy {
     match (policy, registration) {
@@ -203,6 +213,8 @@ mod tests {
             let required = send_policy(RegistrationPolicy::Required, registration);
             assert_eq!((required, plan_of_held(required, registration)), (policy, held), "{registration}");
             assert_eq!(is_news_that_unregistered(registration), is_news, "{registration}");
+            let is_settled = matches!(registration, NotRequired | Approved);
+            assert_eq!(registration.may_change_soon(), !is_settled, "{registration}");
             for other in [RegistrationPolicy::Advised, RegistrationPolicy::None, RegistrationPolicy::Unknown] {
                 let not_required = send_policy(other, registration);
                 assert_eq!(not_required, SendPolicy::Open, "{other} {registration}");

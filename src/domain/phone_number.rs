@@ -1,10 +1,29 @@
-//! Checks whether a text is a phone number in E.164, and derives its country from its digits.
+//! Checks whether a text is a phone number in E.164 or a short code, and derives a number's country from its digits.
 
 /// Whether a text is a plus and 7 to 15 digits that don't begin with 0 (ITU-T E.164).
 pub fn is_e164(text: &str) -> bool {
     text.strip_prefix('+').is_some_and(|digits| {
         (7..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0')
     })
+}
+
+/// Whether a text is 3 to 8 digits without a plus, as short codes have. Their digits say nothing about a country: each country
+/// gives out its own.
+pub fn is_short_code(text: &str) -> bool {
+    (3..=8).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Whether a text can be a number of the project: in E.164, or a short code. The constraint `number_is_e164_or_a_short_code` says
+/// the same.
+pub fn is_e164_or_short_code(text: &str) -> bool {
+    is_e164(text) || is_short_code(text)
+}
+
+/// Whether it can be answered: 3 to 15 digits, with a plus or without. Carriers pass on what the sender's network says, so a
+/// contact need not be in E.164.
+pub fn is_dialable(text: &str) -> bool {
+    let digits = text.strip_prefix('+').unwrap_or(text);
+    (3..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// The country of an E.164 number (ISO 3166-1 alpha-2), if its digits identify one. 25 countries share +1.
@@ -85,18 +104,38 @@ mod tests {
     }
 
     #[test]
-    fn e164_is_a_plus_and_digits() {
-        assert!(is_e164("+14155550101"));
-        for text in [
-            "14155550101",
-            "+0415555010",
-            "+123456",
-            "+1234567890123456",
-            "+1415555o101",
-            "+",
-            "+１４１５５５５０１０１",
+    fn a_text_is_in_e164_or_a_short_code_or_only_dialable_or_nothing() {
+        for (text, e164, short_code, dialable) in [
+            ("+14155550101", true, false, true),
+            ("+1234567", true, false, true),
+            ("+123456", false, false, true),
+            ("+1234567890123456", false, false, false),
+            ("14155550101", false, false, true),
+            ("+0415555010", false, false, true),
+            ("+1415555o101", false, false, false),
+            ("+１４１５５５５０１０１", false, false, false),
+            ("72975", false, true, true),
+            ("123", false, true, true),
+            ("12345678", false, true, true),
+            // Some countries have short codes that begin with 0.
+            ("0123", false, true, true),
+            ("12", false, false, false),
+            ("123456789", false, false, true),
+            ("+72975", false, false, true),
+            (" 72975", false, false, false),
+            ("72975\n", false, false, false),
+            ("7297a", false, false, false),
+            ("٧٢٩٧٥", false, false, false),
+            ("-7297", false, false, false),
+            ("+", false, false, false),
+            ("", false, false, false),
         ] {
-            assert!(!is_e164(text), "{text}");
+            assert_eq!(
+                (is_e164(text), is_short_code(text), is_dialable(text)),
+                (e164, short_code, dialable),
+                "{text:?}"
+            );
+            assert_eq!(is_e164_or_short_code(text), e164 || short_code, "{text:?}");
         }
     }
 }

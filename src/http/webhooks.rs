@@ -149,7 +149,7 @@ async fn ingest_message(
     let inbound = webhooks.carrier().parse_message(&verified.account, verified.request(request));
     let project_id = verified.account.project_id;
     let (from, to, carrier_id) = (masked(&inbound.from), masked(&inbound.to), inbound.carrier_id.clone());
-    let message = channels::inbound_of_carrier(project_id, inbound, verified.body.take(), None);
+    let message = channels::inbound_of_carrier(webhooks.carrier(), project_id, inbound, verified.body.take(), None);
     let storing = webhooks.state.ingest.message(message, deadline);
     let outcome = storing.await.map_err(|error| match error {
         NotIngested::TooLate => blocked(),

@@ -125,7 +125,8 @@ impl InboundBackfill {
         let listing = Listing { message: message.clone(), media };
         let form = serde_json::to_vec(&listing).map_err(|error| error.to_string())?;
         let inbound = listing.message.into_inbound(listing.media);
-        let inbound = channels::inbound_of_carrier(account.project_id, inbound, form, message.received_at);
+        let carrier = self.carrier.carriers.of(account);
+        let inbound = channels::inbound_of_carrier(carrier, account.project_id, inbound, form, message.received_at);
         let storing = self.ingest.message(inbound, Instant::now() + STORED_WITHIN);
         let outcome = failpoint::during("backfill.in_commit", storing).await.map_err(|error| error.to_string())?;
         if let IngestOutcome::Stored { session_id, .. } | IngestOutcome::Skipped { session_id, .. } = &outcome {

@@ -131,5 +131,5 @@ fn inbound(carrier: &dyn Carrier, account: &CarrierAccount, item: &WholeItem) ->
         None => (carrier.parse_message(account, WebhookRequest::of_kept(&item.form)), None),
     };
     let sent_at = sent_at.unwrap_or(item.received_at);
-    channels::inbound_of_carrier(account.project_id, received, item.form.clone(), Some(sent_at))
+    channels::inbound_of_carrier(carrier, account.project_id, received, item.form.clone(), Some(sent_at))
 }

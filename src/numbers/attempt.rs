@@ -10,6 +10,7 @@ use crate::domain::carrier_account::CarrierAccount;
 use crate::domain::number::{
     DesiredState, NumberRefusal, NumberType, RegistrationPolicy, RegistrationStatus, WebhookState, is_toll_free,
 };
+use crate::domain::phone_number::is_short_code;
 use crate::failpoint;
 use crate::numbers::health;
 use crate::numbers::reconciler::{AttemptOutcome, Refusal};
@@ -232,6 +233,7 @@ impl Attempt<'_> {
         let query = RegistrationQuery {
             carrier_id,
             is_toll_free: has_toll_free_type || is_toll_free(&self.number.number),
+            is_short_code: is_short_code(&self.number.number),
             country: self.number.country.as_deref(),
             pool_id: pool_id.as_deref(),
         };
@@ -257,7 +259,7 @@ impl Attempt<'_> {
                 }
                 self.observed.registration = Some(registration);
                 self.observed.registration_detail = detail;
-                if registration != RegistrationStatus::Approved {
+                if registration.may_change_soon() {
                     self.observed.check_in_seconds = WAITING_SECONDS;
                 }
             }

@@ -5,6 +5,7 @@ use crate::domain::number::{
     DesiredState, NumberHealthStatus, NumberRefusal, RegistrationPolicy, RegistrationStatus, WebhookState,
     is_registered_for_a2p,
 };
+use crate::domain::phone_number::is_short_code;
 use crate::numbers::reconciler::Refusal;
 use crate::storage::country::Country;
 use crate::storage::number::Number;
@@ -30,6 +31,9 @@ pub(super) const TAKEN_BY_ANOTHER: &str =
 /// Why a number can't be as desired.
 pub(super) fn of_refusal(refusal: &Refusal) -> String {
     match refusal {
+        Refusal::NotOwned { account, number } if is_short_code(number) => format!(
+            "the carrier account {account} does not have the short code {number}; lease it at the carrier, which takes weeks and can't be done here, or give the account that has it: PUT /v1/carrier"
+        ),
         Refusal::NotOwned { account, number } => format!(
             "the carrier account {account} does not own {number}; buy it first, here with buy: true or at the carrier"
         ),
@@ -106,6 +110,10 @@ fn of_webhook(row: &Number) -> Vec<Diagnostic> {
 
 fn of_refusal_reason(number: &str, reason: NumberRefusal, why: &str) -> Diagnostic {
     match reason {
+        NumberRefusal::NotOwned if is_short_code(number) => blocked(
+            format!("{number} is not in the carrier account{why}"),
+            "renew its lease at the carrier, which is noticed within ten minutes; or detach it",
+        ),
         NumberRefusal::NotOwned => blocked(
             format!("{number} is not in the carrier account{why}"),
             "get it back at the carrier, which is noticed within ten minutes; or buy it (POST /v1/numbers with buy: true), or detach it",
@@ -205,6 +213,10 @@ fn of_registration(row: &Number, country: Option<&Country>) -> Vec<Diagnostic> {
 }
 
 fn of_country(row: &Number, country: Option<&Country>) -> Option<Diagnostic> {
+    if is_short_code(&row.number) {
+        // Its digits name no country, and texts go both ways wherever its carriers approved it.
+        return None;
+    }
     let Some(country) = country else {
         return Some(at_risk(
             format!(

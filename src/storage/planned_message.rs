@@ -50,6 +50,8 @@ pub(super) struct PlannedMessage<'a> {
     pub(super) error_detail: Option<Cow<'a, str>>,
     pub(super) lease_token: Option<Uuid>,
     pub(super) lease_seconds: Option<f64>,
+    /// It leaves although its contact has opted out.
+    pub(super) despite_opt_out: bool,
 }
 
 composite!(PlannedMessage<'_>, "planned_message");
@@ -77,6 +79,7 @@ impl<'a> PlannedMessage<'a> {
             error_detail: plan.error_detail(),
             lease_token: None,
             lease_seconds: None,
+            despite_opt_out: false,
         }
     }
 }

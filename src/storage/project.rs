@@ -62,6 +62,9 @@ pub struct Settings {
     pub allowed_countries: Option<Vec<String>>,
     /// What somebody gets who texts HELP.
     pub help_message: Option<String>,
+    /// What confirms an opt-out and an opt-in, where the carrier leaves that to us.
+    pub opt_out_message: Option<String>,
+    pub opt_in_message: Option<String>,
     /// The project's own keywords, as they are compared.
     pub opt_out_words: Vec<String>,
     pub opt_in_words: Vec<String>,

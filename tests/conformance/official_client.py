@@ -15,6 +15,7 @@ from twilio.rest import Client
 
 SIMULATOR, WEBHOOK = os.environ["SIMULATOR"], os.environ["WEBHOOK"]
 ACCOUNT_SID, AUTH_TOKEN, NUMBER = os.environ["ACCOUNT_SID"], os.environ["AUTH_TOKEN"], os.environ["NUMBER"]
+SHORT_CODE = os.environ["SHORT_CODE"]
 PHONE = "+14155550101"
 TEXTS = 1000
 
@@ -58,6 +59,19 @@ changed = client.incoming_phone_numbers(bought.sid).update(friendly_name="rename
 check("change it", changed.friendly_name == "renamed" and changed.sms_url == "https://sms.example.com/sms", vars(changed))
 check("list it", [number.sid for number in client.incoming_phone_numbers.list(phone_number=bought.phone_number)] == [bought.sid])
 check("fetch it", client.incoming_phone_numbers(bought.sid).fetch().phone_number == bought.phone_number)
+
+# Short codes.
+codes = client.short_codes.list(short_code=SHORT_CODE[:4])
+check("list short codes", [code.short_code for code in codes] == [SHORT_CODE] and codes[0].sid.startswith("SC"), codes)
+check("find no other short code", client.short_codes.list(short_code="99999") == [])
+changed = client.short_codes(codes[0].sid).update(sms_url="https://sms.example.com/sms", sms_method="POST", sms_fallback_url="https://sms.example.com/f")
+check("change a short code", changed.sms_url == "https://sms.example.com/sms" and changed.date_updated is not None, vars(changed))
+fetched = client.short_codes(codes[0].sid).fetch()
+check("fetch it", fetched.sms_fallback_url == "https://sms.example.com/f" and fetched.short_code == SHORT_CODE, vars(fetched))
+from_code = client.messages.create(to=PHONE, from_=SHORT_CODE, body="from a short code")
+check("send from it", from_code.from_ == SHORT_CODE, vars(from_code))
+members = [member for service in client.messaging.v1.services.list(limit=20) for member in client.messaging.v1.services(service.sid).short_codes.list(limit=20)]
+check("list it in its messaging service", [member.short_code for member in members] == [SHORT_CODE], members)
 
 # Messaging services and registrations.
 services = client.messaging.v1.services.list(limit=20)

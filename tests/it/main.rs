@@ -72,6 +72,7 @@ mod send_sms;
 mod sessions;
 mod settings;
 mod settling;
+mod short_codes;
 mod source;
 mod templates;
 mod texts;

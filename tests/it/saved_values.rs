@@ -123,6 +123,8 @@ fn of_a_project() -> Vec<Saved> {
         project("outbound_per_project_per_day", &[json!(-1), json!(1_000_000_001)]),
         project("allowed_countries", &[json!([]), json!(["XX"]), json!(["us"]), json!(["USA"]), json!(["US", null])]),
         project("help_message", &[json!(""), json!("  "), long(1601), emoji()]),
+        project("opt_out_message", &[json!(""), json!("  "), long(1601), emoji()]),
+        project("opt_in_message", &[json!(""), json!("  "), long(1601), emoji()]),
         project("keywords.opt_out", &words()),
         project("keywords.opt_in", &words()),
         project("keywords.help", &words()),

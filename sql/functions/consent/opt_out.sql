@@ -1,4 +1,4 @@
--- Records an opt-out: suppresses planned deliveries, refuses scheduled messages, and closes the session of this channel
+-- Records an opt-out: suppresses planned deliveries that do not leave despite it, refuses scheduled messages, and closes the session of this channel
 -- without a message. The caller holds the contact's lock.
 --
 -- Whoever plans a delivery holds that lock too. So each delivery that could still leave was planned before, and is
@@ -18,7 +18,7 @@ begin
            set status = 'suppressed', due_at = null, updated_at = now(), error_class = 'opted_out',
                error_detail = 'the contact has opted out',
                history = append_step(history, delivery_step('suppressed', null, null, 'opted_out', 'the contact has opted out'))
-         where number_id = of_endpoint and contact = of_contact and due_at is not null and status = 'planned'
+         where number_id = of_endpoint and contact = of_contact and due_at is not null and status = 'planned' and not despite_opt_out
         returning created_at
     loop
         perform uncount_outbound(of_project, of_contact, 1, withdrawn.created_at);

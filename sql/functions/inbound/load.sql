@@ -2,8 +2,7 @@
 -- (domain/ingest.rs). No row: the message's endpoint is not attached.
 --
 -- sender: who sent it (domain/message.rs). has_project_limit: whether the project limits its inbound messages (count_inbound).
--- help_answer: what decides about the project's answer to HELP, if the message is to get it, or may be a word of the project
--- for HELP. own_words: the keywords of the project, if it has some and the message may be one. sent_messages: where the text
+-- keyword_answers: what decides about the answer to a keyword, if the message may be one that we answer. own_words: the keywords of the project, if it has some and the message may be one. sent_messages: where the text
 -- has the form of a reaction. agent_id to warn_after_seconds: those of the session, or of the session that would be opened.
 -- state: only where the caller has a permit for a turn of the session's agent, because printing it is the most expensive
 -- part of a row.
@@ -13,7 +12,7 @@ returns table (
     consent_at timestamptz, session_id uuid, session_status text, engaged boolean, has_turn boolean, session_warn_after_seconds integer,
     previous_session_id uuid, paused_until timestamptz, agent_id uuid, agent_version integer, debounce_seconds integer,
     reads_history boolean, warn_after_seconds integer, per_minute integer, repeats_in_five_minutes integer, first_answer integer,
-    second_answer integer, in_last_minute integer, passed_in_last_minute integer, has_project_limit boolean, help_answer jsonb,
+    second_answer integer, in_last_minute integer, passed_in_last_minute integer, has_project_limit boolean, keyword_answers jsonb,
     own_words jsonb, answers_reactions boolean, sent_messages jsonb, sender text, origin text, begun_by_agent boolean, started boolean,
     state jsonb, language text, handled_seq bigint
 ) language plpgsql
@@ -37,7 +36,8 @@ begin
            coalesce(own.reads_history, current.reads_history), current.warn_after_seconds,
            project.texts_per_contact_per_minute, project.repeats_in_five_minutes, coalesce(recent.first_answer, 0),
            coalesce(recent.second_answer, 0), coalesce(recent.in_last_minute, 0), coalesce(recent.passed_in_last_minute, 0), project.texts_per_project_per_minute > 0,
-           case when m.asks_for_help or m.may_be_own_word and project.help_words <> '{}' then load_help_answer(m.project_id, m.endpoint_of, session.id) end,
+           case when m.may_be_answered or m.may_be_own_word and (project.help_words <> '{}' or m.answers_keywords and project.has_own_words)
+                then load_keyword_answers(m.project_id, m.endpoint_of, m."from") end,
            case when m.may_be_own_word and project.has_own_words then jsonb_build_object('opt_out', project.opt_out_words, 'opt_in', project.opt_in_words, 'help', project.help_words) end,
            coalesce(own.reactions, current.reactions) = 'answer', case when m.may_react then load_sent_messages(coalesce(session.id, previous.id)) end,
            case when m."from" = m."to" then 'itself' when own_number.check_at is not null then 'own_number' else 'contact' end,

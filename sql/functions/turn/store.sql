@@ -32,12 +32,12 @@ begin
           from unnest(messages) with ordinality as m
     ), delivered as (
         insert into delivery (id, project_id, session_id, number_id, contact, seq, status, due_at, lease_token, leased_until,
-                              attempts, attempted_at, error_class, error_detail, history)
+                              attempts, attempted_at, despite_opt_out, error_class, error_detail, history)
         select m.id, m.project_id, m.session_id, m.number_id, m.contact, seqs[m.ordinality], m.status,
                case when m.is_held then 'infinity' when m.status in ('planned', 'sending') then this_time end,
                m.lease_token, this_time + make_interval(secs => m.lease_seconds),
                (m.lease_token is not null)::integer, case when m.lease_token is not null then this_time end,
-               m.error_class, m.error_detail,
+               m.despite_opt_out, m.error_class, m.error_detail,
                case when m.status = 'planned' then '[]' when m.status = 'sending' then first_step
                     else delivery_step(m.status, null, null, m.error_class, m.error_detail) end
           from unnest(messages) with ordinality as m

@@ -19,7 +19,8 @@ with expired as (
            history = append_step(history, delivery_step('unknown', null, null, 'ambiguous', 'the worker that was sending it did not come back'))
      where id = any (array(select expired.id from expired))
 ), waiting as (
-    select d.id, d.project_id, d.due_at, has_opted_out(d.number_id, d.contact) as is_out from delivery d
+    select d.id, d.project_id, d.due_at, not d.despite_opt_out and has_opted_out(d.number_id, d.contact) as is_out
+      from delivery d
      where d.due_at <= now() and d.status = 'planned'
        and d.project_id <> all ($2) and ($8::uuid[] is null or d.id = any ($8))
        and (select earlier.seq from delivery earlier

@@ -7,7 +7,7 @@ select ordinal as "ordinal!", "now" as "now!", endpoint_id as "endpoint_id!", st
        repeats_in_five_minutes as "repeats_in_five_minutes!", first_answer as "first_answer!",
        second_answer as "second_answer!", in_last_minute as "in_last_minute!",
        passed_in_last_minute as "passed_in_last_minute!", has_project_limit as "has_project_limit!",
-       help_answer as "help_answer: _", own_words as "own_words: _", answers_reactions as "answers_reactions!",
+       keyword_answers as "keyword_answers: _", own_words as "own_words: _", answers_reactions as "answers_reactions!",
        sent_messages as "sent_messages: _", sender as "sender!: _",
        origin as "origin: SessionOrigin", begun_by_agent as "begun_by_agent!", started as "started!",
        state as "state: Json<Map<String, Value>>", language, handled_seq

@@ -12,6 +12,8 @@ update project
                                 then array(select jsonb_array_elements_text($2::jsonb -> 'allowed_countries'))
                                 when $2::jsonb ? 'allowed_countries' then null else allowed_countries end,
        help_message = case when $2::jsonb ? 'help_message' then $2::jsonb ->> 'help_message' else help_message end,
+       opt_out_message = case when $2::jsonb ? 'opt_out_message' then $2::jsonb ->> 'opt_out_message' else opt_out_message end,
+       opt_in_message = case when $2::jsonb ? 'opt_in_message' then $2::jsonb ->> 'opt_in_message' else opt_in_message end,
        opt_out_words = case when $2::jsonb ? 'opt_out_words' then array(select jsonb_array_elements_text($2::jsonb -> 'opt_out_words'))
                             else opt_out_words end,
        opt_in_words = case when $2::jsonb ? 'opt_in_words' then array(select jsonb_array_elements_text($2::jsonb -> 'opt_in_words'))
@@ -24,5 +26,5 @@ update project
  where id = $1
 returning id, name, texts_per_contact_per_minute, repeats_in_five_minutes, texts_per_project_per_minute,
           outbound_per_contact_per_hour, outbound_per_contact_per_day, outbound_per_project_per_minute, outbound_per_project_per_day,
-          allowed_countries, help_message, default_number, opt_out_words, opt_in_words, help_words,
+          allowed_countries, help_message, opt_out_message, opt_in_message, default_number, opt_out_words, opt_in_words, help_words,
           quiet_from, quiet_until, created_at

@@ -78,7 +78,7 @@ select claimed.id as turn_id,
   left join lateral (
       select jsonb_agg(jsonb_build_object('direction', m.direction, 'text', m.body, 'at', m.created_at) order by m.seq) as messages
         from (select seq, direction, body, created_at from message
-               where agent_version.reads_history and session_id = session.id and kind not in ('keyword', 'help')
+               where agent_version.reads_history and session_id = session.id and kind not in ('keyword', 'help', 'opt_out', 'opt_in')
                  and (seq <= session.handled_seq or direction = 'outbound' or skip_reason is not null)
                order by seq desc limit 50) m
   ) past on true

@@ -106,10 +106,11 @@ impl<'v> Conv<'v> {
     }
 
     fn send(&self, send: &OutboundRequest) -> starlark::Result<NoneType> {
-        for number in [Some(&send.to), send.from.as_ref()].into_iter().flatten() {
-            if !phone_number::is_e164(number) {
-                return Err(refused(format!("{number:?} is not in E.164, such as +14155550101")));
-            }
+        if !phone_number::is_e164(&send.to) {
+            return Err(refused(format!("{:?} is not in E.164, such as +14155550101", send.to)));
+        }
+        if let Some(from) = send.from.as_ref().filter(|from| !phone_number::is_e164_or_short_code(from)) {
+            return Err(refused(format!("{from:?} is neither in E.164, such as +14155550199, nor a short code")));
         }
         let mut sends = self.sends.borrow_mut();
         if sends.len() >= MOST_SENDS {

@@ -20,6 +20,7 @@ use crate::carriers::number::{
 use crate::carriers::webhook::{Acknowledgement, WebhookRefusal, WebhookRequest, WebhookUrls};
 use crate::carriers::{Capabilities, Carrier};
 use crate::domain::carrier_account::{CarrierAccount, Credentials};
+use crate::domain::phone_number::is_short_code;
 
 impl Carrier for Twilio {
     fn capabilities(&self) -> Capabilities {
@@ -33,6 +34,12 @@ impl Carrier for Twilio {
             lists_sent: true,
             lists_received: true,
         }
+    }
+
+    /// Twilio answers no keyword that comes to a short code, unless Advanced Opt-Out is on, which its webhooks tell
+    /// (<https://support.twilio.com/hc/en-us/articles/223181748>).
+    fn answers_keywords(&self, number: &str) -> bool {
+        !is_short_code(number)
     }
 
     fn check_headers(&self, headers: &HeaderMap) -> Result<(), WebhookRefusal> {

@@ -1,7 +1,9 @@
-//! Numbers at Twilio: searched, bought, found, pointed at us, released.
+//! Numbers at Twilio: searched, bought, found, pointed at us, released. Short codes are found and pointed at us; their leases
+//! are made and ended by people.
 //!
 //! <https://www.twilio.com/docs/phone-numbers/api/availablephonenumber-resource>,
-//! <https://www.twilio.com/docs/phone-numbers/api/incomingphonenumber-resource>.
+//! <https://www.twilio.com/docs/phone-numbers/api/incomingphonenumber-resource>,
+//! <https://www.twilio.com/docs/messaging/api/short-code-resource>.
 
 use reqwest::Method;
 use serde::Deserialize;
@@ -11,6 +13,7 @@ use crate::carriers::number::{AvailableNumber, CarrierNumber, NumberCapabilities
 use crate::carriers::webhook::WebhookUrls;
 use crate::domain::carrier_account::Credentials;
 use crate::domain::number::NumberType;
+use crate::domain::phone_number::is_short_code;
 
 /// How Twilio is to call us, behind an address (<https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides>).
 ///
@@ -20,6 +23,20 @@ use crate::domain::number::NumberType;
 /// together may take 15 s, so each may take 2 s to connect and 3 s to answer (ct, rt). The fallback address comes after
 /// that.
 pub const OVERRIDES: &str = "#rc=3&rp=ct,rt,5xx&ct=2000&rt=3000";
+
+/// The type of a short code, which Twilio's resource does not name.
+const SHORT_CODE_TYPE: &str = "short-code";
+
+/// Where numbers like this one are in Twilio's API, and by which parameter they are looked for.
+fn resource_of(number: &str) -> (&'static str, &'static str) {
+    if is_short_code(number) { ("SMS/ShortCodes", "ShortCode") } else { ("IncomingPhoneNumbers", "PhoneNumber") }
+}
+
+/// The path of a number that the account has.
+fn path_of_owned(number: &CarrierNumber) -> String {
+    let (resource, _) = resource_of(&number.number);
+    format!("{resource}/{}.json", number.carrier_id)
+}
 
 /// The last part of the path of a search.
 const fn path_of(number_type: NumberType) -> &'static str {
@@ -77,10 +94,12 @@ impl From<Capabilities> for NumberCapabilities {
     }
 }
 
-/// A number of the account, as Twilio tells it.
+/// A number of the account, as Twilio tells it, or a short code. The resource of a short code has no capabilities, no status
+/// callback, no application and no type.
 #[derive(Debug, Deserialize)]
 struct OwnedNumber {
     sid: String,
+    #[serde(alias = "short_code")]
     phone_number: String,
     #[serde(default)]
     capabilities: Capabilities,
@@ -120,18 +139,23 @@ impl From<OwnedNumber> for CarrierNumber {
     fn from(owned: OwnedNumber) -> Self {
         let bare = |url: &Option<String>| bare(url.as_deref().unwrap_or_default()).to_owned();
         let has_application = owned.sms_application_sid.as_deref().is_some_and(|sid| !sid.is_empty());
+        let is_short_code = is_short_code(&owned.phone_number);
         Self {
             webhooks: NumberWebhooks {
                 messages: bare(&owned.sms_url),
                 fallback: bare(&owned.sms_fallback_url),
                 status: bare(&owned.status_callback),
+                lacks_status: is_short_code,
                 outranked_by: has_application.then_some("an application is set on it, which outranks its webhooks"),
                 flaw: owned.flaw(),
             },
             carrier_id: owned.sid,
             number: owned.phone_number,
-            number_type: owned.number_type,
-            capabilities: owned.capabilities.into(),
+            number_type: owned.number_type.or_else(|| is_short_code.then(|| SHORT_CODE_TYPE.to_owned())),
+            capabilities: match is_short_code {
+                true => NumberCapabilities { sms: true, ..NumberCapabilities::default() },
+                false => owned.capabilities.into(),
+            },
         }
     }
 }
@@ -160,7 +184,7 @@ impl OverriddenUrls {
     }
 
     /// The fields that point a number at us. An application that is known to be set is taken off, because it would
-    /// outrank the addresses. A status callback of somebody else's, for calls, stays.
+    /// outrank the addresses. A status callback of somebody else's, for calls, stays. A short code has none.
     fn fields(&self, known: Option<&NumberWebhooks>) -> Vec<(&'static str, &str)> {
         let mut fields = vec![
             ("SmsUrl", self.messages.as_str()),
@@ -172,7 +196,8 @@ impl OverriddenUrls {
             fields.push(("SmsApplicationSid", ""));
         }
         let theirs = known.map_or("", |known| known.status.as_str());
-        if theirs.is_empty() || theirs == bare(&self.status) {
+        let has_status = known.is_none_or(|known| !known.lacks_status);
+        if has_status && (theirs.is_empty() || theirs == bare(&self.status)) {
             fields.push(("StatusCallback", self.status.as_str()));
             fields.push(("StatusCallbackMethod", "POST"));
         }
@@ -219,11 +244,12 @@ impl Client {
 
     /// The number as the carrier has it; `None` when the account does not own it.
     pub async fn find_number(&self, account: &Credentials, number: &str) -> Result<Option<CarrierNumber>, ApiError> {
-        let request = self.request(Method::GET, account, "IncomingPhoneNumbers.json").query(&[("PhoneNumber", number)]);
+        let (resource, parameter) = resource_of(number);
+        let request = self.request(Method::GET, account, &format!("{resource}.json"));
+        // The filter matches parts of numbers too. A short code may be part of many, so that it is not on a usual page.
+        let request = request.query(&[(parameter, number), ("PageSize", "1000")]);
         let found: Owned = read(answered(account, request).await).await?;
-        // The filter matches parts of numbers too.
-        let found = found.incoming_phone_numbers.into_iter().find(|found| found.phone_number == number);
-        Ok(found.map(Into::into))
+        Ok(found.numbers.into_iter().find(|found| found.phone_number == number).map(Into::into))
     }
 
     /// Whether the account's login is taken. It reads one of its numbers, which every key that serves us may do.
@@ -241,8 +267,7 @@ impl Client {
     ) -> Result<(), ApiError> {
         let urls = OverriddenUrls::of(urls);
         let fields = urls.fields(Some(&number.webhooks));
-        let path = format!("IncomingPhoneNumbers/{}.json", number.carrier_id);
-        let set = answered(account, self.request(Method::POST, account, &path).form(&fields)).await;
+        let set = answered(account, self.request(Method::POST, account, &path_of_owned(number)).form(&fields)).await;
         read::<OwnedNumber>(set).await.map(|_| ())
     }
 
@@ -267,8 +292,8 @@ impl Client {
         if fields.is_empty() {
             return Ok(false);
         }
-        let path = format!("IncomingPhoneNumbers/{}.json", number.carrier_id);
-        let cleared = answered(account, self.request(Method::POST, account, &path).form(&fields)).await;
+        let cleared =
+            answered(account, self.request(Method::POST, account, &path_of_owned(number)).form(&fields)).await;
         read::<OwnedNumber>(cleared).await.map(|_| true)
     }
 
@@ -282,9 +307,11 @@ impl Client {
     }
 }
 
+/// A page of the account's numbers, or of its short codes.
 #[derive(Deserialize)]
 struct Owned {
-    incoming_phone_numbers: Vec<OwnedNumber>,
+    #[serde(alias = "incoming_phone_numbers", alias = "short_codes")]
+    numbers: Vec<OwnedNumber>,
 }
 
 #[cfg(test)]
@@ -328,5 +355,27 @@ mod tests {
         let always = ["SmsUrl", "SmsMethod", "SmsFallbackUrl", "SmsFallbackMethod"];
         assert_eq!(names(None), [&always[..], &["StatusCallback", "StatusCallbackMethod"]].concat());
         assert_eq!(names(Some(&number("", "AP1").webhooks)), [&always[..], &["SmsApplicationSid"]].concat());
+        assert_eq!(names(Some(&short_code("").webhooks)), always, "a short code has no status callback");
+    }
+
+    fn short_code(sms_url: &str) -> CarrierNumber {
+        let json = serde_json::json!({
+            "sid": "SC1", "short_code": "72975", "friendly_name": "72975", "sms_url": sms_url, "sms_method": "POST",
+            "sms_fallback_url": format!("https://sms.example.com/webhooks/twilio/k/fallback{OVERRIDES}"),
+            "sms_fallback_method": "POST",
+        });
+        serde_json::from_value::<OwnedNumber>(json).expect("a short code").into()
+    }
+
+    #[test]
+    fn a_short_code_texts_has_no_status_callback_and_paths_of_its_own() {
+        let urls = WebhookUrls::of_key("https://sms.example.com", CarrierKind::Twilio, "k");
+        let ours = short_code(&format!("{}{OVERRIDES}", urls.messages));
+        assert_eq!(ours.webhooks.drift(&urls), None);
+        assert!(ours.capabilities.sms && !ours.capabilities.voice);
+        assert_eq!((ours.number.as_str(), ours.number_type.as_deref()), ("72975", Some(SHORT_CODE_TYPE)));
+        assert_eq!(short_code("").webhooks.drift(&urls).as_deref(), Some("its texts go to nowhere"));
+        assert_eq!(path_of_owned(&ours), "SMS/ShortCodes/SC1.json");
+        assert_eq!(path_of_owned(&number("", "")), "IncomingPhoneNumbers/PN1.json");
     }
 }

@@ -85,6 +85,10 @@ impl Client {
         account: &Credentials,
         query: RegistrationQuery<'_>,
     ) -> Result<RegistrationFacts, ApiError> {
+        if query.is_short_code {
+            // Carriers approve a short code with its use when it is leased.
+            return Ok(RegistrationFacts::Told { registration: RegistrationStatus::NotRequired, detail: None });
+        }
         match (query.is_toll_free, query.country, query.pool_id) {
             (true, ..) => self.verification(account, query.carrier_id).await,
             (false, Some(country), Some(service)) if is_registered_for_a2p(country) => {

@@ -1,6 +1,8 @@
-//! Twilio's messaging services: pools of numbers, with a webhook of their own that may take a number's messages.
+//! Twilio's messaging services: pools of numbers and short codes, with a webhook of their own that may take a number's
+//! messages.
 //!
-//! <https://www.twilio.com/docs/messaging/api/service-resource>. These resources live at another host than the 2010 API,
+//! <https://www.twilio.com/docs/messaging/api/service-resource>,
+//! <https://www.twilio.com/docs/messaging/api/services-shortcode-resource>. These resources live at another host than the 2010 API,
 //! and have pages and errors of another shape.
 
 use std::collections::HashMap;
@@ -76,11 +78,33 @@ impl Service {
     }
 }
 
+/// The two lists of members of a service. Few accounts have short codes, so theirs is read only where it is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Members {
+    PhoneNumbers,
+    ShortCodes,
+}
+
+impl Members {
+    /// The list that a number is in, by its id (PN… or SC…).
+    fn with(sid: &str) -> Self {
+        if sid.starts_with("SC") { Self::ShortCodes } else { Self::PhoneNumbers }
+    }
+
+    /// The last part of its path, and the key of its items.
+    const fn path_and_key(self) -> (&'static str, &'static str) {
+        match self {
+            Self::PhoneNumbers => ("PhoneNumbers", "phone_numbers"),
+            Self::ShortCodes => ("ShortCodes", "short_codes"),
+        }
+    }
+}
+
 /// Which messaging service each number of an account is in. Services list their numbers, and not the other way round, so
 /// all services of an account are read at once, and the answer is kept for all of its numbers.
 #[derive(Clone)]
 pub struct ServiceCache {
-    by_login: Cache<String, Arc<ServiceMembers>>,
+    by_login: Cache<(String, &'static str), Arc<ServiceMembers>>,
 }
 
 /// The messaging service of each number of an account, by the number's id.
@@ -98,7 +122,7 @@ impl Default for ServiceCache {
 }
 
 impl ServiceCache {
-    /// The messaging service that a number (PN…) is in, if any.
+    /// The messaging service that a number (PN…) or a short code (SC…) is in, if any.
     pub async fn service(
         &self,
         client: &Client,
@@ -107,7 +131,9 @@ impl ServiceCache {
     ) -> Result<Option<Service>, ApiError> {
         // A key that may not read them must not profit from what another key has read.
         let login = format!("{} {}", account.account_sid, account.login().0);
-        let reading = self.by_login.try_get_with(login, read_members(client, account));
+        let members = Members::with(number_sid);
+        let key = (login, members.path_and_key().0);
+        let reading = self.by_login.try_get_with(key, read_members(client, account, members));
         let members = reading.await.map_err(|error: Arc<ApiError>| (*error).clone())?;
         match (members.service.get(number_sid), &members.missing) {
             (Some(service), _) => Ok(Some(service.clone())),
@@ -122,8 +148,12 @@ impl ServiceCache {
     }
 }
 
-async fn read_members(client: &Client, account: &Credentials) -> Result<Arc<ServiceMembers>, ApiError> {
-    let reading = tokio::time::timeout(TIMEOUT, client.service_members(account)).await;
+async fn read_members(
+    client: &Client,
+    account: &Credentials,
+    members: Members,
+) -> Result<Arc<ServiceMembers>, ApiError> {
+    let reading = tokio::time::timeout(TIMEOUT, client.service_members(account, members)).await;
     reading.unwrap_or_else(|_| {
         Err(ApiError::Unreadable(format!("its messaging services take over {} s to read", TIMEOUT.as_secs())))
     })
@@ -142,12 +172,17 @@ struct Meta {
 
 impl Client {
     /// Which messaging service each number of an account is in. Of two, the first counts.
-    pub async fn service_members(&self, account: &Credentials) -> Result<Arc<ServiceMembers>, ApiError> {
+    pub async fn service_members(
+        &self,
+        account: &Credentials,
+        members: Members,
+    ) -> Result<Arc<ServiceMembers>, ApiError> {
+        let (list, key) = members.path_and_key();
         let services: Vec<Service> = self.pages(account, &format!("/v1/Services?{SERVICES_QUERY}"), "services").await?;
         let read: Vec<(Service, Result<Vec<Member>, ApiError>)> = stream::iter(services)
             .map(|service| async move {
-                let path = format!("/v1/Services/{}/PhoneNumbers?{MEMBERS_QUERY}", service.sid);
-                let members = self.pages(account, &path, "phone_numbers").await;
+                let path = format!("/v1/Services/{}/{list}?{MEMBERS_QUERY}", service.sid);
+                let members = self.pages(account, &path, key).await;
                 (service, members)
             })
             .buffered(AT_A_TIME)

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use crate::carriers::Carrier;
 use crate::carriers::message::{self, CarrierKeyword, InboundMedia};
 use crate::channels::{Channel, Prepared};
 use crate::domain::agent::AgentSettings;
@@ -71,6 +72,7 @@ fn shortened(settings: &AgentSettings, text: String) -> (String, usize) {
 /// A carrier's message to a project as an inbound message of this channel, with the request that it came in. `sent_at`
 /// is set for one that was backfilled.
 pub fn inbound_of_carrier(
+    carrier: &dyn Carrier,
     project_id: Uuid,
     received: message::InboundMessage,
     form: Vec<u8>,
@@ -94,6 +96,7 @@ pub fn inbound_of_carrier(
         form,
         reject_reason: received.reject_reason,
         reading,
+        answers_keywords: !carrier.answers_keywords(&received.to),
         reaction,
         sent_at,
         ..InboundMessage::of(Sms.facts(), project_id, received.from, received.to, received.body)

@@ -14,6 +14,7 @@ use twilio_simulator::{Account, NewText, Remote, RemoteError, Settings, Simulato
 use url::Url;
 
 use super::{Done, print, stop_signal};
+use crate::domain::phone_number::is_short_code;
 use crate::http::listener::Listening;
 use crate::http::{body, router};
 use conversation::{Conversation, DevApi, Event, Fate, LOOK_EVERY};
@@ -32,7 +33,7 @@ pub enum Command {
         /// The account's auth token
         #[arg(long, default_value = "simulated-auth-token")]
         auth_token: String,
-        /// A number that the account owns; may be given more than once
+        /// A number or a short code that the account owns; may be given more than once
         #[arg(long = "number", default_value = "+14155550199")]
         numbers: Vec<String>,
         /// Milliseconds from one delivery status to the next
@@ -135,7 +136,10 @@ pub async fn run(command: Command) -> Done {
             let simulator = Simulator::new(Settings { status_delay: Duration::from_millis(pace_ms) })?;
             simulator.add_account(Account::new(&account_sid, &auth_token));
             for number in &numbers {
-                simulator.add_number(&account_sid, number);
+                match is_short_code(number) {
+                    true => simulator.add_short_code(&account_sid, number),
+                    false => simulator.add_number(&account_sid, number),
+                };
             }
             let listening = Listening::at(listen, "TEXTBACK_SIMULATOR_LISTEN").await?;
             let signal = stop_signal();

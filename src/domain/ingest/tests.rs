@@ -24,7 +24,7 @@ fn facts() -> Facts {
         limits: ContactLimits { per_minute: 3, repeats_in_five_minutes: 4 },
         recent: RecentMessages::default(),
         over_project_limit: false,
-        may_answer_help: true,
+        answers: AnswerFacts { has_help_message: true, ..AnswerFacts::default() },
     }
 }
 
@@ -43,6 +43,11 @@ fn session() -> Session {
 fn by_default(keyword: Keyword) -> KeywordMatch {
     KeywordMatch { keyword, known_by: KnownBy::CarrierDefault }
 }
+
+const NOTHING: KeywordEffect = KeywordEffect { consent: None, answer: None };
+const OPT_OUT: KeywordEffect = KeywordEffect { consent: Some(ConsentKind::OptedOut), answer: None };
+const OPT_IN: KeywordEffect = KeywordEffect { consent: Some(ConsentKind::OptedIn), answer: None };
+const SEND_HELP: KeywordEffect = KeywordEffect { consent: None, answer: Some(MessageKind::Help) };
 
 fn stored(session: Target, kind: MessageKind, effect: Effect) -> Store {
     Store { session, kind, effect, withdraws: &[], paused_until: None }
@@ -68,15 +73,15 @@ fn what_fits_no_session_is_quarantined_and_what_is_there_is_a_duplicate() {
 #[test]
 fn a_keyword_is_obeyed_and_yes_is_one_only_while_opted_out() {
     let out = Facts { opted_out: true, ..facts() };
-    let helped = Facts { may_answer_help: false, ..facts() };
+    let helped = Facts { answers: AnswerFacts::default(), ..facts() };
     for (keyword, facts, effect) in [
-        (Keyword::Stop, &facts(), KeywordEffect::OptOut),
-        (Keyword::Stop, &out, KeywordEffect::OptOut),
-        (Keyword::Start, &facts(), KeywordEffect::OptIn),
-        (Keyword::Start, &out, KeywordEffect::OptIn),
-        (Keyword::Yes, &out, KeywordEffect::OptIn),
-        (Keyword::Help, &facts(), KeywordEffect::SendHelp),
-        (Keyword::Help, &helped, KeywordEffect::Nothing),
+        (Keyword::Stop, &facts(), OPT_OUT),
+        (Keyword::Stop, &out, OPT_OUT),
+        (Keyword::Start, &facts(), OPT_IN),
+        (Keyword::Start, &out, OPT_IN),
+        (Keyword::Yes, &out, OPT_IN),
+        (Keyword::Help, &facts(), SEND_HELP),
+        (Keyword::Help, &helped, NOTHING),
     ] {
         let inbound = Inbound { keyword: Some(by_default(keyword)), ..Inbound::default() };
         let expected = Decision::Store(stored(NEW, MessageKind::Keyword, Effect::Obey(effect)));
@@ -89,15 +94,16 @@ fn a_keyword_is_obeyed_and_yes_is_one_only_while_opted_out() {
 #[test]
 fn help_is_answered_once_by_the_carrier_by_us_or_by_the_agent() {
     for (known_by, may_answer_help, kind, obeyed) in [
-        (KnownBy::CarrierReport, true, MessageKind::Keyword, Some(KeywordEffect::Nothing)),
-        (KnownBy::CarrierReport, false, MessageKind::Keyword, Some(KeywordEffect::Nothing)),
-        (KnownBy::CarrierDefault, true, MessageKind::Keyword, Some(KeywordEffect::SendHelp)),
-        (KnownBy::CarrierDefault, false, MessageKind::Keyword, Some(KeywordEffect::Nothing)),
-        (KnownBy::Us, true, MessageKind::Keyword, Some(KeywordEffect::SendHelp)),
+        (KnownBy::CarrierReport, true, MessageKind::Keyword, Some(NOTHING)),
+        (KnownBy::CarrierReport, false, MessageKind::Keyword, Some(NOTHING)),
+        (KnownBy::CarrierDefault, true, MessageKind::Keyword, Some(SEND_HELP)),
+        (KnownBy::CarrierDefault, false, MessageKind::Keyword, Some(NOTHING)),
+        (KnownBy::Us, true, MessageKind::Keyword, Some(SEND_HELP)),
         (KnownBy::Us, false, MessageKind::Text, None),
     ] {
         let keyword = Some(KeywordMatch { keyword: Keyword::Help, known_by });
-        let facts = Facts { may_answer_help, ..facts() };
+        let answers = AnswerFacts { has_help_message: may_answer_help, ..AnswerFacts::default() };
+        let facts = Facts { answers, ..facts() };
         let Decision::Store(store) = decide(&Inbound { keyword, ..Inbound::default() }, Some(&facts)) else {
             panic!("{known_by:?}")
         };
@@ -110,16 +116,42 @@ fn help_is_answered_once_by_the_carrier_by_us_or_by_the_agent() {
 }
 
 #[test]
+fn where_the_carrier_leaves_keywords_to_us_each_is_answered_once() {
+    use MessageKind::{Help, OptIn, OptOut};
+    for (keyword, known_by, opted_out, in_last_minute, consent, answer) in [
+        (Keyword::Stop, KnownBy::CarrierDefault, false, vec![], Some(ConsentKind::OptedOut), Some(OptOut)),
+        (Keyword::Stop, KnownBy::Us, false, vec![], Some(ConsentKind::OptedOut), Some(OptOut)),
+        (Keyword::Stop, KnownBy::CarrierReport, false, vec![], Some(ConsentKind::OptedOut), None),
+        (Keyword::Stop, KnownBy::Us, true, vec![], Some(ConsentKind::OptedOut), Some(OptOut)),
+        (Keyword::Stop, KnownBy::Us, true, vec![OptOut], Some(ConsentKind::OptedOut), None),
+        (Keyword::Stop, KnownBy::Us, false, vec![OptOut, OptIn], Some(ConsentKind::OptedOut), Some(OptOut)),
+        (Keyword::Start, KnownBy::CarrierDefault, true, vec![OptOut], Some(ConsentKind::OptedIn), Some(OptIn)),
+        (Keyword::Start, KnownBy::Us, false, vec![OptIn], Some(ConsentKind::OptedIn), None),
+        (Keyword::Yes, KnownBy::CarrierDefault, true, vec![], Some(ConsentKind::OptedIn), Some(OptIn)),
+        (Keyword::Help, KnownBy::CarrierDefault, true, vec![OptOut], None, Some(Help)),
+        (Keyword::Help, KnownBy::Us, false, vec![], None, Some(Help)),
+        (Keyword::Help, KnownBy::Us, false, vec![Help], None, None),
+        (Keyword::Help, KnownBy::CarrierReport, false, vec![], None, None),
+    ] {
+        let answers = AnswerFacts { answers_all: true, has_help_message: false, in_last_minute };
+        let facts = Facts { opted_out, answers, ..facts() };
+        let inbound = Inbound { keyword: Some(KeywordMatch { keyword, known_by }), ..Inbound::default() };
+        let expected = stored(NEW, MessageKind::Keyword, Effect::Obey(KeywordEffect { consent, answer }));
+        assert_eq!(decide(&inbound, Some(&facts)), Decision::Store(expected), "{keyword:?} {known_by:?}");
+    }
+}
+
+#[test]
 fn a_keyword_that_came_late_does_not_undo_what_was_said_after_it() {
     let said = DateTime::UNIX_EPOCH;
     let later = Facts { consent_at: Some(said + TimeDelta::seconds(1)), ..facts() };
     let earlier = Facts { consent_at: Some(said - TimeDelta::seconds(1)), ..facts() };
     for (keyword, facts, effect) in [
-        (Keyword::Stop, &later, KeywordEffect::Nothing),
-        (Keyword::Start, &later, KeywordEffect::Nothing),
-        (Keyword::Stop, &earlier, KeywordEffect::OptOut),
-        (Keyword::Start, &earlier, KeywordEffect::OptIn),
-        (Keyword::Help, &later, KeywordEffect::SendHelp),
+        (Keyword::Stop, &later, NOTHING),
+        (Keyword::Start, &later, NOTHING),
+        (Keyword::Stop, &earlier, OPT_OUT),
+        (Keyword::Start, &earlier, OPT_IN),
+        (Keyword::Help, &later, SEND_HELP),
     ] {
         let inbound = Inbound { keyword: Some(by_default(keyword)), sent_at: Some(said), ..Inbound::default() };
         let expected = Decision::Store(stored(NEW, MessageKind::Keyword, Effect::Obey(effect)));

@@ -38,13 +38,15 @@ pub fn limit(requested: Option<u32>) -> Result<u32, Problem> {
     }
 }
 
-/// A parameter that filters a list by a number, which must be in E.164: anything else would find nothing, and the caller
-/// would not know why.
+/// A parameter that filters a list by a number, which must be in E.164 or a short code: anything else would find nothing, and
+/// the caller would not know why.
 pub fn number(name: &str, code: &'static str, requested: Option<String>) -> Result<Option<String>, Problem> {
     match requested {
-        Some(number) if !phone_number::is_e164(&number) => Err(Problem::invalid(
+        Some(number) if !phone_number::is_e164_or_short_code(&number) => Err(Problem::invalid(
             code,
-            format!("{name} must be a number in E.164, such as +14155550101, with the plus as %2B; it is {number:?}"),
+            format!(
+                "{name} must be a number in E.164, such as +14155550101, with the plus as %2B, or a short code, such as 72975; it is {number:?}"
+            ),
         )),
         requested => Ok(requested),
     }

@@ -36,11 +36,11 @@ pub struct Api;
 #[derive(Object)]
 #[oai(deny_unknown_fields)]
 struct NewNumber {
-    /// The number in E.164, such as +14155550199.
+    /// The number in E.164, such as +14155550199, or a short code, such as 72975.
     number: String,
     /// The agent that answers it.
     agent_id: Uuid,
-    /// Whether to buy the number if the account does not own it.
+    /// Whether to buy the number if the account does not own it. A short code can't be bought here.
     #[oai(default)]
     buy: bool,
     /// Whether its webhooks are set again when somebody else changes them. Without it a new number has true, and an
@@ -64,12 +64,12 @@ struct Number {
     id: Uuid,
     number: String,
     agent_id: Uuid,
-    /// The ISO 3166-1 alpha-2 code of its country, if its digits tell.
+    /// The ISO 3166-1 alpha-2 code of its country, if its digits tell. Those of a short code never do.
     country: Option<String>,
     wanted: DesiredState,
     /// The carrier's id of the number. Left out until it was found or bought.
     carrier_id: Option<String>,
-    /// What the carrier calls its type, such as `local`, `mobile` or `toll-free`.
+    /// Its type at the carrier, such as `local`, `mobile`, `toll-free` or `short-code`.
     number_type: Option<String>,
     webhook: WebhookState,
     /// What is set at the carrier instead, or why nothing was observed.
@@ -130,12 +130,7 @@ impl Api {
     ) -> Result<Json<Number>, Problem> {
         let project_id = caller.writer()?;
         let Json(NewNumber { number, agent_id, buy, repair_drift }) = body;
-        if !phone_number::is_e164(&number) {
-            return Err(Problem::invalid(
-                "number_not_e164",
-                format!("{number} is not in E.164; write + and the digits with the country code, such as +14155550199"),
-            ));
-        }
+        can_be_attached(&number, buy)?;
         known_agent(&state, project_id, agent_id).await?;
         let account = account(&state, project_id).await?;
         let country = phone_number::country(&number);
@@ -221,7 +216,7 @@ impl Api {
         state: Data<&ApiState>,
         caller: Caller,
         id: Path<Uuid>,
-        /// What happens to the number at the carrier. Required.
+        /// What happens to the number at the carrier. Required. A short code can't be released here.
         at_carrier: Query<Option<OnDetach>>,
     ) -> Result<DetachAnswer, Problem> {
         let project_id = caller.writer()?;
@@ -237,6 +232,11 @@ impl Api {
         };
         let account = account(&state, project_id).await?;
         let mut connection = state.storage.connection().await?;
+        if wanted == DesiredState::Released
+            && let Some(found) = number::find(&mut connection, project_id, *id).await?
+        {
+            can_be_released(&found.number)?;
+        }
         let is_stored = number::set_desired_state(&mut connection, project_id, *id, wanted).await?;
         drop(connection);
         if !is_stored {
@@ -303,6 +303,40 @@ impl From<Diagnostic> for Finding {
     fn from(diagnostic: Diagnostic) -> Self {
         Self { severity: diagnostic.severity, what: diagnostic.what, repair: Some(diagnostic.repair) }
     }
+}
+
+/// Refuses a number that can't be attached, whatever the carrier says.
+fn can_be_attached(number: &str, buy: bool) -> Result<(), Problem> {
+    if !phone_number::is_e164_or_short_code(number) {
+        return Err(Problem::invalid(
+            "number_not_e164",
+            format!(
+                "{number} is neither in E.164 nor a short code; write + and the digits with the country code, such as +14155550199, or the 3 to 8 digits of a short code"
+            ),
+        ));
+    }
+    if buy && phone_number::is_short_code(number) {
+        return Err(Problem::invalid(
+            "short_code_not_sold",
+            format!(
+                "the short code {number} can't be bought here: people lease it at the carrier; when the account has it, attach it without buy"
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// Refuses to release a number that can't be given back by the carrier's API.
+fn can_be_released(number: &str) -> Result<(), Problem> {
+    if phone_number::is_short_code(number) {
+        return Err(Problem::invalid(
+            "short_code_not_released",
+            format!(
+                "the short code {number} can't be released here: detach it (?at_carrier=keep), and end its lease at the carrier"
+            ),
+        ));
+    }
+    Ok(())
 }
 
 async fn known_agent(state: &ApiState, project_id: Uuid, agent_id: Uuid) -> Result<(), Problem> {

@@ -104,8 +104,14 @@ struct Project {
     /// as +882. Without a list the project sends to the countries of its numbers and to contacts who wrote first. A list
     /// applies to answers too.
     allowed_countries: Option<Vec<String>>,
-    /// What a contact gets who sends HELP or INFO. Without it only the carrier answers.
+    /// What a contact gets who sends HELP or INFO. Without it only the carrier answers, and to a short code, where the carrier
+    /// does not, textback answers with words of its own.
     help_message: Option<String>,
+    /// What a contact gets who sends STOP to a short code. Without it textback confirms with words of its own. To other numbers
+    /// only the carrier answers.
+    opt_out_message: Option<String>,
+    /// The same for START.
+    opt_in_message: Option<String>,
     keywords: Keywords,
     /// The number that sends if nothing else decides.
     default_number: Option<String>,
@@ -137,6 +143,12 @@ struct ProjectChanges {
     allowed_countries: MaybeUndefined<Vec<String>>,
     #[oai(validator(min_length = 1, max_length = 1600))]
     help_message: MaybeUndefined<String>,
+    /// The confirmation of STOP from a short code, as its carriers approved it.
+    #[oai(validator(min_length = 1, max_length = 1600))]
+    opt_out_message: MaybeUndefined<String>,
+    /// The same for START.
+    #[oai(validator(min_length = 1, max_length = 1600))]
+    opt_in_message: MaybeUndefined<String>,
     keywords: MaybeUndefined<KeywordChanges>,
     /// A number of the project.
     default_number: MaybeUndefined<String>,
@@ -172,9 +184,15 @@ impl Api {
         if let MaybeUndefined::Value(name) = &requested.name {
             visible("name", Some(name), "give the project a name")?;
         }
-        if let MaybeUndefined::Value(help_message) = &requested.help_message {
-            visible("help_message", Some(help_message), "set it to null to have none")?;
-            texts::fits_a_message("help_message", Some(help_message))?;
+        for (name, text) in [
+            ("help_message", &requested.help_message),
+            ("opt_out_message", &requested.opt_out_message),
+            ("opt_in_message", &requested.opt_in_message),
+        ] {
+            if let MaybeUndefined::Value(text) = text {
+                visible(name, Some(text), "set it to null to have none")?;
+                texts::fits_a_message(name, Some(text))?;
+            }
         }
         let keywords = keyword_changes(std::mem::take(&mut requested.keywords));
         let mut changes = changed(requested)?;
@@ -263,6 +281,8 @@ fn changed(requested: ProjectChanges) -> Result<Map<String, Value>, Problem> {
     }
     change("allowed_countries", value_of(requested.allowed_countries));
     change("help_message", value_of(requested.help_message));
+    change("opt_out_message", value_of(requested.opt_out_message));
+    change("opt_in_message", value_of(requested.opt_in_message));
     change("default_number", value_of(requested.default_number));
     let (from, until) = match requested.quiet_hours {
         MaybeUndefined::Undefined => (MaybeUndefined::Undefined, MaybeUndefined::Undefined),
@@ -310,6 +330,8 @@ impl From<project::Settings> for Project {
             outbound_per_project_per_day: settings.outbound_per_project_per_day,
             allowed_countries: settings.allowed_countries,
             help_message: settings.help_message,
+            opt_out_message: settings.opt_out_message,
+            opt_in_message: settings.opt_in_message,
             keywords: Keywords {
                 opt_out: settings.opt_out_words,
                 opt_in: settings.opt_in_words,

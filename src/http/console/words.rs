@@ -157,6 +157,8 @@ pub const fn of_kind(kind: MessageKind) -> Option<&'static str> {
         MessageKind::Warning => Some("Warning of the inactivity timeout"),
         MessageKind::Closing => Some("Said at the end of the session"),
         MessageKind::Help => Some("Answer to HELP"),
+        MessageKind::OptOut => Some("Confirmation of the opt-out"),
+        MessageKind::OptIn => Some("Confirmation of the opt-in"),
     }
 }
 

@@ -119,7 +119,7 @@ async fn decide(
     let decide = |(position, message): &Positioned<'_>, over_project_limit| {
         let loaded = loaded.get(position);
         let is_reaction = loaded.is_some_and(|loaded| loaded.reaction(message.reaction.as_ref()).is_some());
-        let facts = loaded.map(|loaded| loaded.facts(over_project_limit));
+        let facts = loaded.map(|loaded| loaded.facts(message.answers_keywords, over_project_limit));
         let own_words = loaded.and_then(|loaded| loaded.own_words.as_deref());
         ingest::decide(&message.as_inbound(own_words, is_reaction), facts.as_ref())
     };

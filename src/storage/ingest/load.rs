@@ -1,5 +1,6 @@
 //! Loads what decides about inbound messages, under the locks of their contacts.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
@@ -12,7 +13,8 @@ use uuid::Uuid;
 use crate::domain::consent::ConsentKind;
 use crate::domain::ingest::{Facts, Session};
 use crate::domain::keyword::{Keyword, KeywordMatch, KnownBy, OwnWords, Reading};
-use crate::domain::message::Sender;
+use crate::domain::keyword_answer::{self, AnswerFacts};
+use crate::domain::message::{MessageKind, Sender};
 use crate::domain::number::SendPolicy;
 use crate::domain::rate_limit::{ContactLimits, RecentMessages};
 use crate::domain::reaction::{self, Candidate, Reaction, SentMessage};
@@ -32,7 +34,8 @@ struct MessageRow<'a> {
     carrier_id: Option<&'a str>,
     client_id: Option<&'a str>,
     said: Option<&'a str>,
-    asks_for_help: bool,
+    may_be_answered: bool,
+    answers_keywords: bool,
     may_be_own_word: bool,
     may_react: bool,
     agent_id: Option<Uuid>,
@@ -53,13 +56,12 @@ impl<'a> MessageRow<'a> {
             carrier_id: message.carrier_id.as_deref(),
             client_id: message.client_id.as_deref(),
             said: repeats.then_some(message.body.as_str()),
-            asks_for_help: matches!(
-                message.reading,
-                Reading::Keyword(KeywordMatch {
-                    keyword: Keyword::Help,
-                    known_by: KnownBy::CarrierDefault | KnownBy::Us
-                })
-            ),
+            may_be_answered: match message.reading {
+                Reading::Keyword(KeywordMatch { known_by: KnownBy::CarrierReport, .. }) => false,
+                Reading::Keyword(KeywordMatch { keyword, .. }) => message.answers_keywords || keyword == Keyword::Help,
+                Reading::MayBeOwnWord(_) | Reading::Text => false,
+            },
+            answers_keywords: message.answers_keywords,
             may_be_own_word: matches!(message.reading, Reading::MayBeOwnWord(_)),
             may_react: message.reaction.is_some(),
             agent_id: message.permit.map(|permit| permit.agent_id),
@@ -67,13 +69,34 @@ impl<'a> MessageRow<'a> {
     }
 }
 
-/// The project's answer to HELP, with what decides about it.
+/// What decides about the answer to a keyword, with the project's texts.
 #[derive(Debug, Deserialize)]
-pub struct HelpAnswer {
-    pub body: String,
+pub struct KeywordAnswers {
+    opt_out: Option<String>,
+    opt_in: Option<String>,
+    help: Option<String>,
+    /// The answers that the contact got in the last minute.
+    in_last_minute: Vec<MessageKind>,
     pub send_policy: SendPolicy,
     pub has_limits: bool,
     pub smart_encoding: bool,
+}
+
+impl KeywordAnswers {
+    /// What an answer of this kind says.
+    pub fn text(&self, kind: MessageKind) -> Cow<'_, str> {
+        let of_project = match kind {
+            MessageKind::OptOut => &self.opt_out,
+            MessageKind::OptIn => &self.opt_in,
+            _ => &self.help,
+        };
+        keyword_answer::text(kind, of_project.as_deref())
+    }
+
+    fn facts(&self, answers_all: bool) -> AnswerFacts {
+        let in_last_minute = self.in_last_minute.clone();
+        AnswerFacts { answers_all, has_help_message: self.help.is_some(), in_last_minute }
+    }
 }
 
 /// What the database knows of a message, its contact and its session. "The session" is the contact's session that is not
@@ -120,8 +143,8 @@ pub struct Loaded {
     passed_in_last_minute: i32,
     /// Whether the project limits its inbound messages.
     pub has_project_limit: bool,
-    /// The answer to HELP, if the message is to get it.
-    pub help_answer: Option<Json<HelpAnswer>>,
+    /// The answers to keywords, if the message may get one.
+    pub keyword_answers: Option<Json<KeywordAnswers>>,
     /// The words of the project, if it has some and the message may be one.
     pub own_words: Option<Json<OwnWords>>,
     sender: Sender,
@@ -145,8 +168,9 @@ impl Loaded {
         reaction::resolve(candidate?, &self.sent_messages.as_ref()?.0)
     }
 
-    /// The facts of the decision.
-    pub fn facts(&self, over_project_limit: bool) -> Facts {
+    /// The facts of the decision. `answers_keywords`: see [`InboundMessage`].
+    pub fn facts(&self, answers_keywords: bool, over_project_limit: bool) -> Facts {
+        let answers = self.keyword_answers.as_ref().map(|answers| answers.facts(answers_keywords));
         Facts {
             now: self.now,
             stored: self.stored_message_id.zip(self.stored_session_id),
@@ -168,7 +192,7 @@ impl Loaded {
                 passed_in_last_minute: self.passed_in_last_minute.unsigned_abs(),
             },
             over_project_limit,
-            may_answer_help: self.help_answer.is_some(),
+            answers: answers.unwrap_or_default(),
         }
     }
 

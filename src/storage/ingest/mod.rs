@@ -47,6 +47,8 @@ pub struct InboundMessage {
     pub reject_reason: Option<RejectReason>,
     /// What its text is.
     pub reading: Reading,
+    /// Whether the carrier leaves the consent keywords of our address to us, so that we answer them.
+    pub answers_keywords: bool,
     /// The reaction that it may be, by its form.
     pub reaction: Option<Candidate>,
     /// When it was sent, by the carrier's clock, if that is long ago: a message that was backfilled.
@@ -71,6 +73,7 @@ impl InboundMessage {
             form: Vec::new(),
             reject_reason: None,
             reading: Reading::Text,
+            answers_keywords: false,
             reaction: None,
             sent_at: None,
             permit: None,
@@ -162,7 +165,7 @@ pub async fn store(storage: &Storage, message: InboundMessage) -> Result<Ingeste
     let ingested = storage.ingest_batches.submit(message).await?;
     match &ingested.outcome {
         IngestOutcome::Stored { .. } if ingested.claim.is_none() => storage.notifier.notify(JobKind::Turn),
-        // HELP may have an answer.
+        // It may have an answer.
         IngestOutcome::Skipped { reason: SkipReason::Keyword, .. } => storage.notifier.notify(JobKind::Delivery),
         _ => {}
     }

@@ -5,7 +5,9 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use crate::domain::consent::ConsentKind;
 use crate::domain::ingest::{Answer, Effect, Inactivity, KeywordEffect, Store, Target, Turn};
+use crate::domain::keyword_answer;
 use crate::domain::message::{MessageKind, SkipReason};
 use crate::domain::message_plan;
 use crate::domain::reaction::Reaction;
@@ -13,7 +15,7 @@ use crate::domain::segments::Encoding;
 use crate::domain::session::Channel;
 use crate::storage::composite::composite;
 use crate::storage::ingest::InboundMessage;
-use crate::storage::ingest::load::{HelpAnswer, Loaded};
+use crate::storage::ingest::load::Loaded;
 use crate::storage::new_id;
 use crate::storage::outbound_limits::{self, ToCount};
 use crate::storage::planned_message::{self, Content, Conversation, PlannedMessage};
@@ -211,8 +213,8 @@ async fn attach(connection: &mut PgConnection, to_store: &[ToStore<'_>]) -> Resu
 async fn obey(connection: &mut PgConnection, stored: &ToStore<'_>, keyword: KeywordEffect) -> Result<(), sqlx::Error> {
     let (id, project_id, endpoint_id) = (new_id(), stored.message.project_id, stored.loaded.endpoint_id);
     let (contact, body, message_id) = (&stored.message.from, &stored.message.body, stored.message_id);
-    match keyword {
-        KeywordEffect::OptOut => {
+    match keyword.consent {
+        Some(ConsentKind::OptedOut) => {
             sqlx::query_file!(
                 "sql/queries/consent/opt_out.sql",
                 id,
@@ -223,43 +225,43 @@ async fn obey(connection: &mut PgConnection, stored: &ToStore<'_>, keyword: Keyw
                 message_id,
                 stored.message.channel.channel.as_str(),
             )
-            .execute(connection)
+            .execute(&mut *connection)
             .await?;
         }
-        KeywordEffect::OptIn => {
+        Some(ConsentKind::OptedIn) => {
             sqlx::query_file!("sql/queries/consent/opt_in.sql", id, project_id, endpoint_id, contact, body, message_id)
-                .execute(connection)
+                .execute(&mut *connection)
                 .await?;
         }
-        KeywordEffect::SendHelp => {
-            if let Some(answer) = &stored.loaded.help_answer {
-                answer_help(connection, stored, id, answer).await?;
-            }
-        }
-        KeywordEffect::Nothing => {}
+        None => {}
     }
-    Ok(())
+    // An opt-out withdraws what is planned, so its confirmation is planned after it.
+    match keyword.answer {
+        Some(kind) => answer(connection, stored, kind).await,
+        None => Ok(()),
+    }
 }
 
-/// Plans the project's answer to HELP as the message `id`.
-async fn answer_help(
-    connection: &mut PgConnection,
-    stored: &ToStore<'_>,
-    id: Uuid,
-    answer: &HelpAnswer,
-) -> Result<(), sqlx::Error> {
+/// Plans the answer to a keyword.
+async fn answer(connection: &mut PgConnection, stored: &ToStore<'_>, kind: MessageKind) -> Result<(), sqlx::Error> {
+    let Some(answers) = &stored.loaded.keyword_answers else { return Ok(()) };
     let capabilities = stored.message.channel.capabilities;
     let (project_id, contact) = (stored.message.project_id, stored.message.from.as_str());
-    let HelpAnswer { body, send_policy, has_limits, smart_encoding } = answer;
     let facts = message_plan::Facts {
         has_delivery: capabilities.delivery_reports,
-        send_policy: *send_policy,
-        has_limits: *has_limits,
+        send_policy: answers.send_policy,
+        has_limits: answers.has_limits,
     };
     let limit = outbound_limits::count_one(connection, ToCount::one(&facts, project_id, contact)).await?;
-    let plan = message_plan::plan(&facts, limit);
+    // Carriers ask for the answers that they leave to us, so no limit of the project stops them.
+    let answers_all = stored.message.answers_keywords;
+    let plan = message_plan::plan(&facts, limit.filter(|_| !answers_all));
     let conversation =
         Conversation { project_id, session_id: stored.session_id, endpoint_id: stored.loaded.endpoint_id, contact };
-    let says = Content { kind: MessageKind::Help, text: capabilities.outbound(body, *smart_encoding) };
-    planned_message::store(connection, &[PlannedMessage::new(id, conversation, says, &plan)]).await
+    let says = Content { kind, text: capabilities.outbound(answers.text(kind), answers.smart_encoding) };
+    let planned = PlannedMessage {
+        despite_opt_out: keyword_answer::is_sent_despite_opt_out(kind, answers_all),
+        ..PlannedMessage::new(new_id(), conversation, says, &plan)
+    };
+    planned_message::store(connection, &[planned]).await
 }
