@@ -196,10 +196,11 @@ pub fn metrics() -> &'static PrometheusHandle {
     })
 }
 
-/// A phone number as logs may show it: the last four digits.
+/// A phone number as logs may show it: the last four digits, and of a short code at most half.
 pub fn masked(number: &str) -> String {
-    let last: String = number.chars().rev().take(4).collect::<Vec<_>>().into_iter().rev().collect();
-    format!("…{last}")
+    let characters = number.chars().count();
+    let hidden = characters - (characters / 2).min(4);
+    format!("…{}", number.chars().skip(hidden).collect::<String>())
 }
 
 #[cfg(test)]
@@ -228,6 +229,21 @@ mod tests {
         tracing::subscriber::with_default(subscriber(filter::of(None).0, format, ansi, move || to.clone()), log);
         let bytes = kept.0.lock().expect("no panic").clone();
         String::from_utf8(bytes).expect("UTF-8")
+    }
+
+    #[test]
+    fn no_number_is_logged_whole() {
+        for (number, expected) in [
+            ("+14155550101", "…0101"),
+            ("+1234567", "…4567"),
+            ("72975", "…75"),
+            ("123", "…3"),
+            ("whatsapp:+14155550101", "…0101"),
+            ("é", "…"),
+            ("", "…"),
+        ] {
+            assert_eq!(masked(number), expected, "{number}");
+        }
     }
 
     fn log_what_a_tenant_chose() {

@@ -44,7 +44,7 @@ pub struct AgentOptions {
     /// The name of the agent [default: the name in the JSON, or the name of the file]
     #[arg(long)]
     name: Option<String>,
-    /// A number of the carrier account that the agent is to answer
+    /// A number or a short code of the carrier account that the agent is to answer
     #[arg(long)]
     number: Option<String>,
 }

@@ -71,6 +71,9 @@ mod tests {
             ("+4915112345678", Some("DE")),
             ("+999123456789", None),
             ("72975", None),
+            ("123", None),
+            ("01234", None),
+            ("49151123", None),
             ("", None),
         ] {
             assert_eq!(country(number).as_deref(), of, "{number}");

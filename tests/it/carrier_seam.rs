@@ -49,6 +49,16 @@ async fn a_message_is_answered_at_another_carrier_and_its_report_moves_the_deliv
 }
 
 #[tokio::test]
+async fn keywords_that_a_carrier_does_not_act_on_are_answered_by_textback() {
+    let (app, carrier) = app().await;
+    app.ok(Method::PATCH, "/v1/project", Some(json!({"opt_out_message": "Stopped.", "opt_in_message": "Back."}))).await;
+    for (body, expected) in [("STOP", "Stopped."), ("hi", "Stopped."), ("START", "Back."), ("hi", "1: hi")] {
+        app.text_at(&carrier, body).await;
+        assert_eq!(carrier.said_to(ADA).pop().as_deref(), Some(expected), "{body}");
+    }
+}
+
+#[tokio::test]
 async fn only_the_carriers_stamp_opens_its_webhook() {
     let (app, carrier) = app().await;
     let url = carrier.webhooks().messages;

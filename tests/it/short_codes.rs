@@ -116,6 +116,22 @@ async fn drift_of_a_short_code_is_repaired_if_that_is_wanted_and_detaching_leave
     assert_eq!(app.simulator.short_code(CODE).expect("the account keeps it").sms_url, "");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_compares_the_webhooks_of_a_short_code() {
+    let app = app().await;
+    for (url, expected) in [
+        (None, "72975 is in the account, and its webhooks lead here"),
+        (Some("https://elsewhere.example/sms"), "the settings of 72975 at the carrier have drifted"),
+    ] {
+        app.simulator.change_short_code(CODE, |code| code.sms_url = url.map_or(code.sms_url.clone(), str::to_owned));
+        let mut doctor = app.command("doctor", &app.secret_key);
+        let output = tokio::task::spawn_blocking(move || doctor.output()).await.expect("it runs").expect("it runs");
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(printed.contains(expected), "{printed}");
+        assert_eq!(output.status.success(), url.is_none(), "{printed}");
+    }
+}
+
 #[tokio::test]
 async fn a_messaging_service_that_swallows_texts_to_a_short_code_is_told() {
     let app = TestApp::new().await;
