@@ -225,7 +225,7 @@ fn keyword(found: Option<KeywordMatch>, facts: &Facts) -> Option<KeywordMatch> {
     let found = found?;
     match (found.keyword, found.known_by) {
         (Keyword::Yes, _) => facts.opted_out.then_some(KeywordMatch { keyword: Keyword::Start, ..found }),
-        (Keyword::Help, KnownBy::Us) => (facts.answers.answers_all || facts.answers.answers_help()).then_some(found),
+        (Keyword::Help, KnownBy::Us) => facts.answers.has_help_answer().then_some(found),
         (Keyword::Help, KnownBy::CarrierReport | KnownBy::CarrierDefault) | (Keyword::Stop | Keyword::Start, _) => {
             Some(found)
         }

@@ -30,9 +30,14 @@ pub struct AnswerFacts {
 }
 
 impl AnswerFacts {
+    /// Whether there is an answer of ours to HELP.
+    pub const fn has_help_answer(&self) -> bool {
+        self.answers_all || self.has_help_message
+    }
+
     /// Whether HELP gets an answer of ours.
     pub fn answers_help(&self) -> bool {
-        (self.answers_all || self.has_help_message) && self.may_send(MessageKind::Help, false)
+        self.has_help_answer() && self.may_send(MessageKind::Help, false)
     }
 
     /// Whether an opt-out or an opt-in is confirmed. `changes`: the contact wanted something else before.

@@ -106,6 +106,7 @@ async fn help_is_answered_by_one() {
     assert_eq!(app.answers(ADA, "help!!").await, ["1: help!!"], "nobody else would answer this one");
     app.ok(Method::PATCH, "/v1/project", Some(json!({"help_message": "Acme."}))).await;
     assert_eq!(app.answers(ADA, "“Help”").await, ["1: help!!", "Acme."]);
+    assert_eq!(app.answers(ADA, "help!!").await.len(), 2, "it was answered in this minute, and the agent is not asked");
 
     let reported = format!(
         "AccountSid={ACCOUNT_SID}&MessageSid=SM9&From=%2B14155550102&To=%2B14155550199&Body=HELP&OptOutType=HELP"

@@ -93,16 +93,18 @@ fn a_keyword_is_obeyed_and_yes_is_one_only_while_opted_out() {
 
 #[test]
 fn help_is_answered_once_by_the_carrier_by_us_or_by_the_agent() {
-    for (known_by, may_answer_help, kind, obeyed) in [
-        (KnownBy::CarrierReport, true, MessageKind::Keyword, Some(NOTHING)),
-        (KnownBy::CarrierReport, false, MessageKind::Keyword, Some(NOTHING)),
-        (KnownBy::CarrierDefault, true, MessageKind::Keyword, Some(SEND_HELP)),
-        (KnownBy::CarrierDefault, false, MessageKind::Keyword, Some(NOTHING)),
-        (KnownBy::Us, true, MessageKind::Keyword, Some(SEND_HELP)),
-        (KnownBy::Us, false, MessageKind::Text, None),
+    for (known_by, has_help_message, in_last_minute, kind, obeyed) in [
+        (KnownBy::CarrierReport, true, vec![], MessageKind::Keyword, Some(NOTHING)),
+        (KnownBy::CarrierReport, false, vec![], MessageKind::Keyword, Some(NOTHING)),
+        (KnownBy::CarrierDefault, true, vec![], MessageKind::Keyword, Some(SEND_HELP)),
+        (KnownBy::CarrierDefault, false, vec![], MessageKind::Keyword, Some(NOTHING)),
+        (KnownBy::Us, true, vec![], MessageKind::Keyword, Some(SEND_HELP)),
+        (KnownBy::CarrierDefault, true, vec![MessageKind::Help], MessageKind::Keyword, Some(NOTHING)),
+        (KnownBy::Us, true, vec![MessageKind::Help], MessageKind::Keyword, Some(NOTHING)),
+        (KnownBy::Us, false, vec![], MessageKind::Text, None),
     ] {
         let keyword = Some(KeywordMatch { keyword: Keyword::Help, known_by });
-        let answers = AnswerFacts { has_help_message: may_answer_help, ..AnswerFacts::default() };
+        let answers = AnswerFacts { answers_all: false, has_help_message, in_last_minute };
         let facts = Facts { answers, ..facts() };
         let Decision::Store(store) = decide(&Inbound { keyword, ..Inbound::default() }, Some(&facts)) else {
             panic!("{known_by:?}")
@@ -111,7 +113,7 @@ fn help_is_answered_once_by_the_carrier_by_us_or_by_the_agent() {
             Effect::Obey(effect) => Some(effect),
             Effect::Answer(_) | Effect::Skip(_) => None,
         };
-        assert_eq!((store.kind, effect), (kind, obeyed), "{known_by:?} {may_answer_help}");
+        assert_eq!((store.kind, effect), (kind, obeyed), "{known_by:?} {has_help_message}");
     }
 }
 
