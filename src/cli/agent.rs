@@ -11,6 +11,8 @@ use uuid::Uuid;
 use super::operator::{Operator, ProjectOptions};
 use super::{Done, print};
 use crate::agents::script::runner::Runners;
+use crate::dev::shell;
+use crate::http::api::local::read_json;
 
 /// The subcommands of `textback agent`.
 #[derive(Subcommand)]
@@ -84,10 +86,10 @@ fn described(options: &AgentOptions) -> Result<Map<String, Value>, String> {
     let file = options.file.display();
     let ending = options.file.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
     let mut agent = match ending {
-        "json" => match serde_json::from_str(&text) {
+        "json" => match read_json(&text) {
             Ok(Value::Object(agent)) => agent,
             Ok(_) => return Err(format!("{file} holds no JSON object; write one as POST /v1/agents takes it")),
-            Err(error) => return Err(format!("{file} is not valid JSON: {error}")),
+            Err(error) => return Err(format!("{file} can't be used: {error}")),
         },
         "star" | "py" => {
             let mut agent = Map::new();

@@ -201,6 +201,12 @@ async fn an_operator_lists_shows_and_replays_from_a_shell() {
     assert_eq!(app.simulator.received(ADA, OTHER), ["1: first\nsecond"], "the oldest first");
     let nothing = command(&["list", "--reason", "no_message_id"]);
     assert!(printed(&nothing).contains("nothing is in quarantine"), "{}", printed(&nothing));
+    let misspelt = command(&["list", "--kind", "inbond"]);
+    assert!(
+        printed(&misspelt).contains("kind must be one of inbound, status, session_state"),
+        "{}",
+        printed(&misspelt)
+    );
     let unknown = run(app.command("quarantine", &app.secret_key).args(["list", "--project", "nobody"]));
     assert!(!unknown.status.success() && printed(&unknown).contains("no project \"nobody\""), "{}", printed(&unknown));
 }

@@ -169,7 +169,14 @@ async fn an_agent_is_created_and_updated_from_a_shell_with_the_checks_of_the_api
         (
             "field.json",
             "{\"name\": \"a\", \"kind\": \"http\", \"url\": \"https://a.example\", \"greting\": \"x\"}",
-            "greting",
+            "greting is not a known field; did you mean greeting?",
+        ),
+        ("kind.json", "{\"name\": \"a\", \"url\": \"https://a.example\"}", "kind is missing"),
+        ("type.json", "{\"kind\": \"http\", \"url\": 7}", "url must be a string, not a number"),
+        (
+            "twice.json",
+            "{\"kind\": \"http\", \"url\": \"https://a.example\", \"url\": \"https://b.example\"}",
+            "url is given twice",
         ),
         ("agent.txt", "x", ".star"),
     ] {

@@ -201,6 +201,11 @@ async fn a_parameter_out_of_form_is_refused_and_finds_no_empty_list() {
         assert!((400..500).contains(&status) && told == code && detail.contains(named), "{path}: {told} {detail}");
     }
     app.ok(Method::GET, "/v1/sessions?contact=%2B14155550101&limit=5&", None).await;
+    // HEAD is answered as GET is, without the body.
+    for (query, expected) in [("stauts=open", 400), ("limit=10&limit=20", 400), ("status=open", 200)] {
+        let (status, _) = app.call(&app.key, Method::HEAD, &format!("/v1/sessions?{query}"), None).await;
+        assert_eq!(status, expected, "HEAD {query}");
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,8 @@ use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{ApiState, service};
+use super::request_check::{self, Given};
+use super::{ApiState, operations, service};
 use crate::http::problem;
 use crate::storage::api_key::Key;
 
@@ -29,14 +30,18 @@ impl LocalApi {
     /// The API for the operator of a project, who has the database and so needs no key.
     pub fn of_project(state: ApiState, project_id: Uuid) -> Self {
         let key = Key { project_id, scopes: vec!["admin".to_owned()] };
-        let operations = service().data(state).around(move |next, mut request: Request| {
-            let key = key.clone();
+        let operations = operations();
+        let checked = service().data(state).around(move |next, mut request: Request| {
+            let (key, operations) = (key.clone(), operations.clone());
             async move {
+                let body = request.take_body().into_vec().await?;
+                operations.check(&Given::of(&request, &body))?;
+                request.set_body(body);
                 request.extensions_mut().insert(key);
                 next.call(request).await
             }
         });
-        Self { routes: Route::new().nest("/v1", operations).map_to_response().boxed() }
+        Self { routes: Route::new().nest("/v1", checked).map_to_response().boxed() }
     }
 
     /// Calls an operation, such as `POST /v1/agents`.
@@ -62,6 +67,11 @@ impl LocalApi {
         let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         Err(refused(&text("code"), text("detail")))
     }
+}
+
+/// Reads JSON as the body of a request is read: a field that is given twice is refused.
+pub fn read_json(text: &str) -> Result<Value, String> {
+    request_check::read_json(text.as_bytes())
 }
 
 fn refused(code: &str, detail: String) -> Refused {

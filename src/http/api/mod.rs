@@ -133,12 +133,17 @@ pub fn document_as_json() -> String {
     service().spec()
 }
 
+/// What each operation accepts, by the document.
+fn operations() -> Arc<Operations> {
+    let document = serde_json::from_str(&document_as_json()).unwrap_or_default();
+    Arc::new(Operations::of(&document, "/v1"))
+}
+
 /// Adds `/v1`, and on request `/docs` and `/openapi.yaml`.
 pub fn add_to(routes: Route, state: ApiState, with_docs: bool) -> Route {
     let service = service();
     let docs = with_docs.then(|| service.swagger_ui());
-    let checked = serde_json::from_str(&service.spec()).unwrap_or_default();
-    let operations = Arc::new(Operations::of(&checked, "/v1"));
+    let operations = operations();
     let authenticator = Authenticator::new(state.storage.clone());
     let bounded = service.data(state).around(move |next, request| {
         let (authenticator, operations) = (authenticator.clone(), operations.clone());
@@ -178,13 +183,7 @@ async fn bounded<E: Endpoint>(
     };
     request.extensions_mut().insert(key);
     let mut held = body::read(request.take_body(), reading).await?;
-    operations.check(&Given {
-        method: request.method(),
-        path: request.uri().path(),
-        query: request.uri().query(),
-        headers: request.headers(),
-        body: held.bytes(),
-    })?;
+    operations.check(&Given::of(&request, held.bytes()))?;
     request.set_body(held.take());
     // The body counts against the limit until the request is answered.
     let answer = next.call(request).await;

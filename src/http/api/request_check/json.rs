@@ -13,7 +13,7 @@ use crate::domain::bounds;
 pub(super) const SHOWN_NAME_BYTES: usize = 60;
 
 /// The JSON of a body. The error says what is wrong with it.
-pub(super) fn read(bytes: &[u8]) -> Result<Value, String> {
+pub(in crate::http::api) fn read(bytes: &[u8]) -> Result<Value, String> {
     let not_json = |error: serde_json::Error| format!("the body is not valid JSON: {error}");
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let mut repeated = None;

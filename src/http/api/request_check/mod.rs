@@ -10,11 +10,13 @@ mod query;
 mod schema;
 
 use percent_encoding::percent_decode_str;
+use poem::Request;
 use poem::http::{HeaderMap, Method, StatusCode, header};
 use serde_json::{Map, Value};
 
 use crate::http::problem::Problem;
 pub(super) use headers::IdempotencyKey;
+pub(super) use json::read as read_json;
 use schema::{Property, Schema};
 
 /// What each operation of the document accepts.
@@ -48,6 +50,14 @@ pub(super) struct Given<'r> {
     pub(super) body: &'r [u8],
 }
 
+impl<'r> Given<'r> {
+    /// A request to a path below `/v1`, whose body was read.
+    pub(super) fn of(request: &'r Request, body: &'r [u8]) -> Self {
+        let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+        Self { method, path: uri.path(), query: uri.query(), headers, body }
+    }
+}
+
 impl Operations {
     /// Reads the operations of a document whose paths begin with `prefix`.
     pub(super) fn of(document: &Value, prefix: &str) -> Self {
@@ -66,7 +76,9 @@ impl Operations {
     /// Checks a request. One that no operation matches is left to the router, which answers 404 or 405.
     pub(super) fn check(&self, given: &Given<'_>) -> Result<(), Problem> {
         let parts: Vec<&str> = given.path.trim_start_matches('/').split('/').collect();
-        let matched = self.0.iter().find(|operation| operation.method == *given.method && operation.matches(&parts));
+        // The router answers HEAD by the operation of GET.
+        let method = if *given.method == Method::HEAD { Method::GET } else { given.method.clone() };
+        let matched = self.0.iter().find(|operation| operation.method == method && operation.matches(&parts));
         let Some(operation) = matched else { return Ok(()) };
         headers::check(given.headers, given.method, operation.has_key)?;
         operation.check_path(&parts)?;
