@@ -146,10 +146,11 @@ async fn update(project: ProjectOptions, options: &AgentOptions) -> Done {
 /// The new script with the settings of the current version.
 fn with_settings_of(current: Value, script: Map<String, Value>) -> Map<String, Value> {
     let Value::Object(mut agent) = current else { return script };
-    for of_answers in
-        ["id", "name", "created_at", "version", "version_created_at", "kind", "source", "url", "timeout_seconds"]
-    {
+    for of_answers in ["id", "name", "created_at", "version", "version_created_at", "last_error", "signing_secret"] {
         agent.remove(of_answers);
+    }
+    for of_the_kind in ["kind", "source", "url", "timeout_seconds"] {
+        agent.remove(of_the_kind);
     }
     // An answer leaves out a text that was turned off, and a request without it would get the default.
     agent.entry("error_message").or_insert_with(|| json!(""));
@@ -196,5 +197,20 @@ mod tests {
         assert_eq!(Value::Object(kept), expected);
         let silent = with_settings_of(json!({"kind": "script", "source": "y"}), script());
         assert_eq!(silent.get("error_message"), Some(&json!("")), "what was turned off stays so");
+    }
+    /// An answer's field that a request does not have would make every update fail.
+    #[test]
+    fn each_setting_that_is_kept_is_one_that_a_request_has() {
+        let document: Value = serde_json::from_str(&crate::http::api::document_as_json()).expect("JSON");
+        let fields = |schema: &str| {
+            let fields = document.pointer(&format!("/components/schemas/{schema}/properties"));
+            fields.and_then(Value::as_object).expect("fields").clone()
+        };
+        let kept = with_settings_of(Value::Object(fields("Agent")), Map::new());
+        let taken = fields("NewAgentVersion");
+        for name in kept.keys() {
+            assert!(taken.contains_key(name), "{name} is in an answer only");
+        }
+        assert!(kept.len() >= 8, "{kept:?}");
     }
 }

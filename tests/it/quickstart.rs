@@ -162,6 +162,11 @@ async fn an_agent_is_created_and_updated_from_a_shell_with_the_checks_of_the_api
     assert_eq!((&current["greeting"], &current["error_message"]), (&json!("Hi"), &json!("")));
     assert!(current["source"].as_str().is_some_and(|source| source.contains("three")));
 
+    // What went wrong before is no setting, and keeps no repair away.
+    app.sql("insert into agent_error (agent_id, project_id, at, code, message, session_id, version) select id, project_id, now(), 'failed', 'a fault', gen_random_uuid(), 3 from agent").await;
+    let repaired = agent("update", &file("support.star", "def reply(conv, text): return 'four'\n"), &[]);
+    assert!(printed(&repaired).contains("has version 4"), "{}", printed(&repaired));
+
     for (name, text, why) in [
         ("wrong.star", "def reply(conv, text): return txt\n", "txt"),
         ("wrong.json", "{\"name\": \"a\", \"kind\": ", "not valid JSON"),
