@@ -58,7 +58,7 @@ pub struct MissingSetting(pub &'static str, pub &'static str);
 #[derive(Args, Clone)]
 pub struct ServerSettings {
     /// The address that the API and the webhooks listen on
-    #[arg(long, env = "TEXTBACK_LISTEN", default_value = "127.0.0.1:8080")]
+    #[arg(long, env = "TEXTBACK_LISTEN", default_value = "127.0.0.1:8080", value_parser = parse_address)]
     pub listen: SocketAddr,
     /// The URL that Twilio calls. Webhook signatures are checked over it [default: http://<listen>]
     #[arg(long, env = "TEXTBACK_PUBLIC_URL", value_parser = parse_base_url)]
@@ -82,10 +82,10 @@ pub struct EdgeSettings {
     #[arg(long, env = "TEXTBACK_METRICS_LISTEN")]
     pub metrics_listen: Option<MetricsListen>,
     /// The most connections that may be open at a time. Beyond it, each new connection closes an idle one; if none is idle, it gets a 503
-    #[arg(long, env = "TEXTBACK_MAX_CONNECTIONS", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, env = "TEXTBACK_MAX_CONNECTIONS", default_value_t = 4096, value_parser = whole::<1, 1_000_000>)]
     pub max_connections: u32,
     /// The most megabytes of request bodies in memory, half of them for webhooks. One project can use half of each half; requests beyond that get a 503
-    #[arg(long, env = "TEXTBACK_BODY_MEMORY_MB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(i64::from(LEAST_MEGABYTES)..=65_536))]
+    #[arg(long, env = "TEXTBACK_BODY_MEMORY_MB", default_value_t = 64, value_parser = whole::<LEAST_MEGABYTES, 65_536>)]
     pub body_memory_mb: u32,
     /// Also accept HTTP/2 without TLS, for a proxy that uses it (h2c with prior knowledge)
     #[arg(long, env = "TEXTBACK_HTTP2", value_parser = parse_switch, action = Set, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true")]
@@ -163,22 +163,22 @@ pub struct AgentSettings {
 #[derive(Args, Clone)]
 pub struct WorkerSettings {
     /// How many seconds a worker's claim on a job lasts before another worker may claim it. A running turn renews its lease
-    #[arg(long, env = "TEXTBACK_LEASE_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(3..=3600))]
+    #[arg(long, env = "TEXTBACK_LEASE_SECONDS", default_value_t = 30, value_parser = whole::<3, 3600>)]
     pub lease_seconds: u32,
     /// How many seconds an unknown delivery is searched for in Twilio's list of messages before it counts as not sent and is sent again
-    #[arg(long, env = "TEXTBACK_UNKNOWN_SETTLE_SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    #[arg(long, env = "TEXTBACK_UNKNOWN_SETTLE_SECONDS", default_value_t = 120, value_parser = whole::<1, 86_400>)]
     pub unknown_settle_seconds: u32,
     /// How often each number's inbound messages are listed at Twilio to find those whose webhook never came, in seconds
-    #[arg(long, env = "TEXTBACK_READ_BACK_SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    #[arg(long, env = "TEXTBACK_READ_BACK_SECONDS", default_value_t = 300, value_parser = whole::<1, 86_400>)]
     pub read_back_seconds: u32,
     /// How often workers poll for jobs that no notification announced, in seconds
     #[arg(long, env = "TEXTBACK_POLL_SECONDS", default_value_t = 1.0, value_parser = parse_seconds)]
     pub poll_seconds: f64,
     /// How many turns run at a time in this process. One agent may use at most as many slots as are left free
-    #[arg(long, env = "TEXTBACK_TURN_SLOTS", default_value_t = 1024, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    #[arg(long, env = "TEXTBACK_TURN_SLOTS", default_value_t = 1024, value_parser = parse_slots)]
     pub turn_slots: u16,
     /// How many deliveries this process sends at a time. One carrier account may use at most as many slots as are left free
-    #[arg(long, env = "TEXTBACK_DELIVERY_SLOTS", default_value_t = 1024, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    #[arg(long, env = "TEXTBACK_DELIVERY_SLOTS", default_value_t = 1024, value_parser = parse_slots)]
     pub delivery_slots: u16,
 }
 
@@ -199,7 +199,7 @@ pub struct DevSettings {
     #[arg(long, env = "TEXTBACK_PG_BIN")]
     pub pg_bin: Option<PathBuf>,
     /// The address that the simulated Twilio listens on
-    #[arg(long, env = "TEXTBACK_SIMULATOR_LISTEN", default_value = "127.0.0.1:8081")]
+    #[arg(long, env = "TEXTBACK_SIMULATOR_LISTEN", default_value = "127.0.0.1:8081", value_parser = parse_address)]
     pub simulator_listen: SocketAddr,
     /// The password of the console, for any user name. Without it, `textback dev` serves only this machine
     #[arg(long, env = "TEXTBACK_CONSOLE_PASSWORD", hide_env_values = true)]
@@ -213,11 +213,54 @@ impl DevSettings {
     }
 }
 
-/// Reads a base URL: http or https, without a query.
-pub fn parse_base_url(text: &str) -> Result<Url, String> {
+/// A URL as logs and errors show it: what stands before its host may be a password.
+pub fn shown_url(url: &str) -> String {
+    match url.parse::<Url>() {
+        Ok(mut parsed) if !parsed.username().is_empty() || parsed.password().is_some() => {
+            let is_hidden = parsed.set_username("…").is_ok() && parsed.set_password(None).is_ok();
+            let hidden = parsed.as_str().trim_end_matches('/').replace("%E2%80%A6@", "…@");
+            if is_hidden { hidden } else { "a URL with a password".to_owned() }
+        }
+        _ => url.to_owned(),
+    }
+}
+
+/// Reads an address to listen on.
+pub fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        "give an IP address and a port, such as 127.0.0.1:8080, or 0.0.0.0:8080 to listen on all interfaces".to_owned()
+    })
+}
+
+/// Reads a whole number within bounds.
+pub fn whole<const LEAST: u32, const MOST: u32>(text: &str) -> Result<u32, String> {
+    let number = text.parse::<u32>().ok().filter(|number| (LEAST..=MOST).contains(number));
+    number.ok_or_else(|| format!("give a whole number from {LEAST} to {MOST}, without a unit"))
+}
+
+/// Reads how many slots a process has.
+fn parse_slots(text: &str) -> Result<u16, String> {
+    whole::<1, 4096>(text).map(|slots| u16::try_from(slots).unwrap_or(u16::MAX))
+}
+
+/// Reads a URL of http or https.
+pub fn parse_http_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| format!("{error}; give a full URL such as https://sms.example.com"))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(format!("its scheme is {}; use http or https", url.scheme()));
+    match url.scheme() {
+        "http" | "https" => Ok(url),
+        scheme => Err(format!("its scheme is {scheme}; use http or https")),
+    }
+}
+
+/// Reads a base URL: http or https, without a user, a password and a query.
+pub fn parse_base_url(text: &str) -> Result<Url, String> {
+    let url = parse_http_url(text)?;
+    if !url.username().is_empty() || url.password().is_some() {
+        // It is in the log, and in the answer to a webhook whose signature is wrong.
+        return Err(
+            "it has a user or a password before its host, and such an address is shown to others; leave them out"
+                .to_owned(),
+        );
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err("it has a query or a fragment; give only scheme, host, port and path".to_owned());
@@ -268,8 +311,41 @@ mod tests {
     }
 
     #[test]
-    fn a_base_url_with_a_query_is_refused_with_a_reason() {
+    fn an_address_or_a_number_that_can_not_be_read_is_told_with_its_form() {
+        for text in ["8080", ":8080", "localhost:8080", "127.0.0.1", "http://127.0.0.1:8080", "0.0.0.0:99999", "*:80"] {
+            assert!(parse_address(text).expect_err(text).contains("such as 127.0.0.1:8080"), "{text}");
+        }
+        assert_eq!(parse_address("[::]:80"), Ok("[::]:80".parse().expect("an address")));
+        for text in ["30s", "1m", "64MB", "0", "-1", "3.5", "1e3", "10_000", "65537", "ten", ""] {
+            assert_eq!(
+                whole::<1, 65_536>(text),
+                Err("give a whole number from 1 to 65536, without a unit".to_owned()),
+                "{text}"
+            );
+        }
+        assert_eq!((whole::<1, 65_536>("65536"), parse_slots("4096")), (Ok(65_536), Ok(4096)));
+    }
+
+    #[test]
+    fn no_password_of_a_url_is_shown() {
+        for (url, shown) in [
+            ("https://sms.example.com", "https://sms.example.com"),
+            ("https://me:Secret77@sms.example.com/textback", "https://…@sms.example.com/textback"),
+            ("https://Secret77@sms.example.com", "https://…@sms.example.com"),
+            ("https://:Secret77@sms.example.com:8443", "https://…@sms.example.com:8443"),
+        ] {
+            assert_eq!(shown_url(url), shown);
+        }
+    }
+
+    #[test]
+    fn a_base_url_with_a_query_or_a_password_is_refused_with_a_reason() {
         assert!(parse_base_url("https://sms.example.com/?a=1").expect_err("refused").contains("query"));
         assert!(parse_base_url("sms.example.com").expect_err("refused").contains("https://"));
+        for url in ["https://me:Secret77@sms.example.com", "https://me@sms.example.com", "https://:Secret77@a.example"]
+        {
+            let told = parse_base_url(url).expect_err("refused");
+            assert!(told.contains("leave them out") && !told.contains("Secret77"), "{told}");
+        }
     }
 }

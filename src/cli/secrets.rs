@@ -94,8 +94,8 @@ pub fn exit_with(mut error: clap::Error, command: &Command) -> ! {
     }
     let arguments: Vec<String> = std::env::args_os().skip(1).map(|it| it.to_string_lossy().into_owned()).collect();
     let variables = variables();
-    let of_variables =
-        variables.iter().filter(|(name, _)| [&READ_ONCE[..], &READ_REPEATEDLY].concat().contains(&&**name));
+    let is_secret = |name: &str| READ_ONCE.iter().chain(&READ_REPEATEDLY).any(|secret| *secret == name);
+    let of_variables = variables.iter().filter(|(name, value)| is_secret(name) || may_hold_a_password(value));
     let secrets: Vec<&str> = of_variables
         .map(|(_, value)| value.as_str())
         .chain(secrets_among(&arguments))
@@ -154,9 +154,16 @@ fn secrets_among(arguments: &[String]) -> impl Iterator<Item = &str> {
         match (is_flag, is_value) {
             (true, _) if !value.is_empty() => Some(value),
             (false, true) => Some(argument.as_str()),
-            _ => (argument.contains("://") && argument.contains('@')).then_some(argument.as_str()),
+            // Errors show the value of a flag without the flag.
+            _ if flag.starts_with('-') && may_hold_a_password(value) => Some(value),
+            _ => may_hold_a_password(argument).then_some(argument.as_str()),
         }
     })
+}
+
+/// Whether a value may be an address with a user and a password.
+fn may_hold_a_password(value: &str) -> bool {
+    value.contains(':') && value.contains('@')
 }
 
 /// A text without the secrets in it.
@@ -196,6 +203,8 @@ mod tests {
         let url = "postgres://u:hunter2@db/app";
         assert_eq!(among(&["serve", url]), [url]);
         assert_eq!(among(&["serve", "--url", url]), [url]);
+        assert_eq!(among(&["serve", &format!("--public-url={url}")]), [url]);
+        assert_eq!(among(&["serve", "postgres://u:a=b@db/app"]), ["postgres://u:a=b@db/app"]);
         assert!(among(&["serve", "--listen", "x", "--public-url", "https://sms.example.com"]).is_empty());
     }
 

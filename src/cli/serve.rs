@@ -20,7 +20,7 @@ use crate::carriers::Carriers;
 use crate::channels::Channels;
 use crate::config::{
     AgentSettings, CarrierSettings, DatabaseSettings, EdgeSettings, MissingSetting, ServerSettings, WorkerSettings,
-    parse_base_url, parse_switch,
+    parse_address, parse_base_url, parse_switch,
 };
 use crate::http::body;
 use crate::http::health::Draining;
@@ -71,7 +71,7 @@ pub struct WorkOptions {
     #[arg(long, env = "TEXTBACK_PUBLIC_URL", value_parser = parse_base_url)]
     pub public_url: Option<url::Url>,
     /// The address that serves /livez, /readyz and /metrics of this process [default: none]
-    #[arg(long, env = "TEXTBACK_WORK_LISTEN")]
+    #[arg(long, env = "TEXTBACK_WORK_LISTEN", value_parser = parse_address)]
     pub health_listen: Option<SocketAddr>,
 }
 
@@ -244,7 +244,7 @@ async fn check_database(storage: &Storage, key: &SecretKeys) -> Result<(), NotRe
             if !matches!(not_ready, NotReady::Unreachable(_) | NotReady::Database(_) | NotReady::Unsuitable(_)) {
                 refuse_wrong_key(storage, key).await?;
             }
-            tracing::warn!(error = %not_ready, "started without being ready; it waits until this is mended");
+            tracing::warn!(error = %not_ready, "started without being ready; it waits until this is repaired");
         }
     }
     Ok(())

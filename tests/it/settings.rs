@@ -181,18 +181,25 @@ fn switches_are_taken_as_people_write_them() {
 
 #[test]
 fn a_wrong_value_names_the_variable_that_it_came_from() {
-    for (name, value, command) in [
-        ("TEXTBACK_LISTEN", "8080", "serve"),
-        ("TEXTBACK_LISTEN", "localhost:8080", "serve"),
-        ("TEXTBACK_PUBLIC_URL", "sms.example.com", "work"),
-        ("TEXTBACK_PUBLIC_URL", "ftp://sms.example.com", "doctor"),
-        ("TEXTBACK_TURN_SLOTS", "0", "work"),
-        ("TEXTBACK_METRICS_LISTEN", "9464", "serve"),
-        ("TEXTBACK_LOG", "xml", "migrate"),
-        ("TEXTBACK_SECRET_KEY", "short", "serve"),
+    for (name, value, command, repair) in [
+        ("TEXTBACK_LISTEN", "8080", "serve", "such as 127.0.0.1:8080"),
+        ("TEXTBACK_LISTEN", "localhost:8080", "serve", "such as 127.0.0.1:8080"),
+        ("TEXTBACK_WORK_LISTEN", ":9464", "work", "such as 127.0.0.1:8080"),
+        ("TEXTBACK_SIMULATOR_LISTEN", "8081", "dev", "such as 127.0.0.1:8080"),
+        ("TEXTBACK_PUBLIC_URL", "sms.example.com", "work", "https://"),
+        ("TEXTBACK_PUBLIC_URL", "ftp://sms.example.com", "doctor", "http"),
+        ("TEXTBACK_PUBLIC_URL", "https://me:Secret77@sms.example.com", "serve", "leave them out"),
+        ("TEXTBACK_TURN_SLOTS", "0", "work", "from 1 to 4096"),
+        ("TEXTBACK_LEASE_SECONDS", "30s", "work", "from 3 to 3600, without a unit"),
+        ("TEXTBACK_BODY_MEMORY_MB", "64MB", "serve", "from 4 to 65536, without a unit"),
+        ("TEXTBACK_POLL_SECONDS", "1s", "work", "between 0.05 and 60"),
+        ("TEXTBACK_METRICS_LISTEN", "9464", "serve", "such as 127.0.0.1:9464"),
+        ("TEXTBACK_LOG", "xml", "migrate", "json"),
+        ("TEXTBACK_SECRET_KEY", "short", "serve", "32 bytes"),
     ] {
         let told = run(textback().arg(command).env(name, value));
         assert_eq!(told.status.code(), Some(2), "{}", printed(&told));
+        assert!(printed(&told).contains(repair), "{}", printed(&told));
         assert!(printed(&told).contains(&format!("The value is that of the variable {name}.")), "{}", printed(&told));
     }
     // A flag is seen in the command, so nothing needs to be said.
