@@ -9,7 +9,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::{Done, METRICS_LISTEN, print};
-use crate::config::{MetricsListen, parse_base_url};
+use crate::config::{MetricsListen, parse_address, parse_base_url};
 use crate::domain::bounds;
 use crate::telemetry::one_line;
 
@@ -23,10 +23,10 @@ pub struct Options {
     #[arg(long, value_parser = parse_base_url)]
     url: Option<Url>,
     /// The address where textback work serves its health
-    #[arg(long, env = "TEXTBACK_WORK_LISTEN")]
+    #[arg(long, env = "TEXTBACK_WORK_LISTEN", value_parser = parse_address)]
     health_listen: Option<SocketAddr>,
     /// The address that the API and the webhooks listen on
-    #[arg(long, env = "TEXTBACK_LISTEN", default_value = "127.0.0.1:8080")]
+    #[arg(long, env = "TEXTBACK_LISTEN", default_value = "127.0.0.1:8080", value_parser = parse_address)]
     listen: SocketAddr,
     /// The address that serves /metrics, or off [default: 127.0.0.1:9464]
     #[arg(long, env = "TEXTBACK_METRICS_LISTEN")]
@@ -65,11 +65,14 @@ pub async fn run(options: Options) -> Done {
         let url = format!("{base}/{path}");
         let answer = match client.get(&url).send().await {
             Ok(answer) => answer,
+            Err(error) if error.is_timeout() => {
+                return Err(format!("{url} did not answer within {} s", options.timeout_seconds).into());
+            }
             Err(error) if error.is_connect() => {
                 silent.push(url);
                 continue;
             }
-            Err(_) => return Err(format!("{url} did not answer within {} s", options.timeout_seconds).into()),
+            Err(_) => return Err(format!("what listens at {url} does not speak HTTP; is it textback?").into()),
         };
         let status = answer.status();
         let body = answer.text().await.unwrap_or_default();

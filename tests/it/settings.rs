@@ -293,6 +293,15 @@ async fn healthcheck_says_whether_a_process_runs_and_is_ready() {
         assert!(code == Some(1) && told.contains("503") && told.contains("TEXTBACK_SECRET_KEY"), "{told}");
         assert_eq!(check(&variables, &["--live"]).0, Some(0), "it runs all the same");
     }
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let at = mute.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for mut client in mute.incoming().flatten() {
+            let _ = std::io::Write::write_all(&mut client, b"220 mail.example ESMTP\r\n");
+        }
+    });
+    let (code, told) = check(&[listen(at)], &[]);
+    assert!(code == Some(1) && told.contains("does not speak HTTP"), "{told}");
     let (code, told) = check(&[listen(app.simulator_address)], &[]);
     assert!(code == Some(1) && told.contains("404"), "{told}");
 }
