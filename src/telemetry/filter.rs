@@ -11,6 +11,9 @@ const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 /// Modules that may be given alone, for all that they log.
 const MODULES: [&str; 6] = ["textback", "twilio_simulator", "sqlx", "poem", "apalis", "apalis_core"];
 
+/// Those among them that are ours. No module of others has a name like theirs.
+const OURS: [&str; 2] = ["textback", "twilio_simulator"];
+
 /// The filter of a `RUST_LOG`, and what is wrong with it. One that is wrong is not used.
 pub(super) fn of(given: Option<&str>) -> (EnvFilter, Option<String>) {
     let Some(given) = given.map(str::trim).filter(|given| !given.is_empty()) else {
@@ -52,8 +55,11 @@ fn mistake(part: &str) -> Option<String> {
         let meant: Vec<&str> = LEVELS.iter().chain(&MODULES).copied().collect();
         return Some(format!("{} is not a level{}", shown(part), suggestion(module, &meant)));
     }
-    let is_misspelt = module != "textback" && strsim::damerau_levenshtein(module, "textback") <= 2;
-    is_misspelt.then(|| format!("there is no module {}, did you mean textback?", shown(module)))
+    // Names of modules are compared with their case.
+    let letters = module.to_ascii_lowercase().replace('-', "_");
+    let is_meant = |ours: &&&str| module != **ours && strsim::damerau_levenshtein(&letters, ours) <= 2;
+    let meant = OURS.iter().find(is_meant)?;
+    Some(format!("there is no module {}, did you mean {meant}?", shown(module)))
 }
 
 fn is_level(text: &str) -> bool {
@@ -102,6 +108,9 @@ mod tests {
             ("textback=inf", "did you mean info?"),
             ("texback=debug", "did you mean textback?"),
             ("info,texback", "did you mean textback?"),
+            ("TEXTBACK=debug", "did you mean textback?"),
+            ("info,Textback::jobs=debug", "did you mean textback?"),
+            ("twilio-simulator=debug", "did you mean twilio_simulator?"),
             ("verbose", "verbose is not a level"),
             ("info;debug", "info;debug is not a level"),
             ("textback=", "is not a level"),
