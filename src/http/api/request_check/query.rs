@@ -39,9 +39,10 @@ pub(super) fn check(query: &str, parameters: &[Property]) -> Result<(), Problem>
             ));
         }
         given.push(&parameter.name);
+        let has_plus = value.contains('+');
         let value = decoded(value)
             .map_err(|what| refused("parameter_unreadable", format!("the query parameter {name}: {what}")))?;
-        check_value(parameter, &value)?;
+        check_value(parameter, &value, has_plus)?;
     }
     match parameters.iter().find(|parameter| parameter.is_required && !given.contains(&parameter.name.as_str())) {
         Some(missing) => Err(refused("request_invalid", format!("the query parameter {} is missing", missing.name))),
@@ -49,7 +50,7 @@ pub(super) fn check(query: &str, parameters: &[Property]) -> Result<(), Problem>
     }
 }
 
-fn check_value(parameter: &Property, value: &str) -> Result<(), Problem> {
+fn check_value(parameter: &Property, value: &str, has_plus: bool) -> Result<(), Problem> {
     let name = &parameter.name;
     if value.is_empty() {
         return Err(refused(
@@ -61,7 +62,10 @@ fn check_value(parameter: &Property, value: &str) -> Result<(), Problem> {
         return Err(Problem::invalid("text_has_nul", format!("the query parameter {name} contains the character NUL")));
     }
     match parameter.schema.parameter_fault(value) {
-        Some(fault) => Err(refused("request_invalid", format!("the query parameter {name} {fault}"))),
+        Some(fault) => {
+            let why = if has_plus { "; a + in a query is a blank, so write %2B for it" } else { "" };
+            Err(refused("request_invalid", format!("the query parameter {name} {fault}{why}")))
+        }
         None => Ok(()),
     }
 }
@@ -107,6 +111,7 @@ mod tests {
             of("status", json!({"type": "string", "enum": ["open", "closed"]})),
             of("limit", json!({"type": "integer", "format": "uint32"})),
             of("refresh", json!({"type": "boolean"})),
+            of("since", json!({"type": "string", "format": "date-time"})),
         ]
     }
 
@@ -118,7 +123,7 @@ mod tests {
             (
                 "page=2",
                 "parameter_unknown",
-                "page is not a query parameter here; the known ones are contact, status, limit, refresh",
+                "page is not a query parameter here; the known ones are contact, status, limit, refresh, since",
             ),
             ("limit[]=1", "parameter_unknown", "limit[] is not a query parameter here; the known ones are"),
             ("=1", "parameter_unknown", "\"\" is not"),
@@ -138,6 +143,7 @@ mod tests {
             ),
             ("status=Open", "request_invalid", "must be one of"),
             ("refresh=yes", "request_invalid", "the query parameter refresh must be true or false; it is \"yes\""),
+            ("since=2030-01-31T09:00:00+01:00", "request_invalid", "so write %2B for it"),
             ("contact=%4", "parameter_unreadable", "the query parameter contact: a % must be followed"),
             ("contact=100%", "parameter_unreadable", "the query parameter contact: a % must be followed"),
             ("contact=%zz", "parameter_unreadable", "the query parameter contact: a % must be followed"),
@@ -153,9 +159,16 @@ mod tests {
 
     #[test]
     fn what_an_operation_has_is_accepted_in_every_spelling() {
-        for query in
-            ["", "&", "limit=10&", "limit=10&status=open", "st%61tus=%6fpen", "contact=%2B14155550101", "contact=a+b"]
-        {
+        for query in [
+            "",
+            "&",
+            "limit=10&",
+            "limit=10&status=open",
+            "st%61tus=%6fpen",
+            "contact=%2B14155550101",
+            "contact=a+b",
+            "since=2030-01-31T09:00:00%2B01:00",
+        ] {
             assert_eq!(check(query, &parameters()).map_err(|refused| refused.to_string()), Ok(()), "{query}");
         }
         let required = [Property { is_required: true, ..parameters().remove(0) }];
@@ -171,7 +184,7 @@ mod tests {
 
         #[test]
         fn an_unknown_parameter_is_refused_and_named(name in "[a-z_]{1,30}", value in "[a-z0-9]{0,10}") {
-            prop_assume!(!["contact", "status", "limit", "refresh"].contains(&name.as_str()));
+            prop_assume!(!["contact", "status", "limit", "refresh", "since"].contains(&name.as_str()));
             let refused = check(&format!("limit=5&{name}={value}"), &parameters()).expect_err("refused");
             prop_assert_eq!(refused.code(), "parameter_unknown");
             prop_assert!(refused.detail().contains(&name));
