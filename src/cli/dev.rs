@@ -122,8 +122,9 @@ pub async fn run(options: Options) -> Done {
         storage: storage.clone(),
     };
     let running_dev = RunningDev {
-        api: app.public_base.to_string(),
-        carrier: format!("http://{}", listeners.carrier.address()),
+        api: shell::url_of(listeners.api.address()),
+        carrier: shell::url_of(listeners.carrier.address()),
+        public_url: app.public_base.to_string(),
         database_url: postgres.as_ref().map(|_| url.clone()),
     };
     let addresses = (listeners.api.address(), listeners.carrier.address());

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 
 use crate::secret::SecretKeys;
 
+/// The file that is locked while a process has the folder.
+const LOCK: &str = "lock";
+
 /// A data folder that is ours as long as this lives.
 pub struct Folder {
     path: PathBuf,
@@ -24,13 +27,20 @@ pub enum FolderError {
     BadKey(PathBuf),
 }
 
+/// Whether a process has taken a folder.
+pub fn is_taken(path: &Path) -> bool {
+    // A shared lock, so that two who ask do not see each other.
+    let lock = File::open(path.join(LOCK));
+    lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
+}
+
 impl Folder {
     /// Takes a folder, making it if needed. The lock ends with the process, however that ends.
     pub fn take(path: &Path) -> Result<Self, FolderError> {
         let failed = |error| FolderError::Io { path: path.to_owned(), error };
         fs::create_dir_all(path).map_err(failed)?;
         let path = path.canonicalize().map_err(failed)?;
-        let lock = File::create(path.join("lock")).map_err(failed)?;
+        let lock = File::create(path.join(LOCK)).map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path, _lock: lock }),
             Err(fs::TryLockError::WouldBlock) => Err(FolderError::InUse(path)),

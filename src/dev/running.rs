@@ -4,17 +4,19 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::folder::{Folder, FolderError};
+use super::folder::{self, Folder, FolderError};
 
 const FILE: &str = "running.json";
 
 /// A `textback dev` that runs with a data folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunningDev {
-    /// The URL of the API, without a slash at the end.
+    /// The URL at which this machine reaches the API, without a slash at the end.
     pub api: String,
-    /// The URL of the simulated carrier.
+    /// The URL at which this machine reaches the simulated carrier.
     pub carrier: String,
+    /// The URL that the carrier calls, without a slash at the end.
+    pub public_url: String,
     /// The URL of its private database, which has no password. `None`: it uses the database of DATABASE_URL.
     pub database_url: Option<String>,
 }
@@ -27,8 +29,11 @@ impl RunningDev {
         Ok(Announced(folder.path().join(FILE)))
     }
 
-    /// The `textback dev` that runs with a data folder. A process that was killed may have left the file.
+    /// The `textback dev` that runs with a data folder. A process that was killed may have left the file, but no lock.
     pub fn find(data_dir: &Path) -> Option<Self> {
+        if !folder::is_taken(data_dir) {
+            return None;
+        }
         serde_json::from_str(&std::fs::read_to_string(data_dir.join(FILE)).ok()?).ok()
     }
 }
@@ -52,15 +57,20 @@ mod tests {
         let dev = RunningDev {
             api: "http://127.0.0.1:8080".to_owned(),
             carrier: "http://127.0.0.1:8081".to_owned(),
+            public_url: "https://sms.example.com".to_owned(),
             database_url: None,
         };
         assert_eq!(RunningDev::find(&path), None, "no folder");
         let folder = Folder::take(&path).expect("a folder");
         let announced = dev.announce(&folder).expect("written");
-        assert_eq!(RunningDev::find(&path), Some(dev));
+        assert_eq!(RunningDev::find(&path).as_ref(), Some(&dev));
         drop(announced);
         assert_eq!(RunningDev::find(&path), None);
+        // One that was killed leaves its file.
+        std::mem::forget(dev.announce(&folder).expect("written"));
+        assert!(RunningDev::find(&path).is_some());
         drop(folder);
+        assert_eq!(RunningDev::find(&path), None, "nobody has the folder");
         std::fs::remove_dir_all(&path).expect("removed");
     }
 }

@@ -247,12 +247,15 @@ fn commands_of(banner: &[String]) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_command_of_the_banner_runs_as_it_is_printed() {
     for (name, settings) in [
-        ("banner", &["--listen", "127.0.0.1:0"][..]),
-        ("banner-password", &["--listen", "0.0.0.0:0", "--console-password", "a password"][..]),
+        ("banner", &["--listen", "127.0.0.1:0", "--simulator-listen", "127.0.0.1:0"][..]),
+        (
+            "banner-password",
+            &["--listen", "0.0.0.0:0", "--simulator-listen", "0.0.0.0:0", "--console-password", "a password"],
+        ),
     ] {
         let folder = data_folder(name);
         let mut command = textback();
-        command.arg("dev").args(settings).args(["--simulator-listen", "127.0.0.1:0", "--data-dir"]).arg(&folder);
+        command.arg("dev").args(settings).arg("--data-dir").arg(&folder);
         let mut running = Running::start(&mut command, true);
         let mut banner = Vec::new();
         while banner.last().is_none_or(|line: &String| !line.contains("Ctrl-C")) {
@@ -277,6 +280,12 @@ async fn each_command_of_the_banner_runs_as_it_is_printed() {
         let console: Url = console.split_whitespace().last().expect("its address").parse().expect("an address");
         let answer = Client::new().get(console).basic_auth("any", Some("a password")).send().await.expect("an answer");
         assert!(answer.text().await.expect("a page").contains("Your table is ready.") || !has_curl);
+        // Other commands on this machine reach it by addresses of this machine.
+        let told = std::fs::read_to_string(folder.join("running.json")).expect("what other commands read");
+        let told: Value = serde_json::from_str(&told).expect("JSON");
+        for address in ["api", "carrier"] {
+            assert!(told[address].as_str().is_some_and(|url| url.starts_with("http://127.0.0.1:")), "{told}");
+        }
         drop(running);
         let _ = std::fs::remove_dir_all(&folder);
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::postgres::PgListener;
 
 use crate::commands::{Running, printed, run, textback};
@@ -164,12 +164,29 @@ async fn a_text_from_a_shell_tells_what_became_of_it() {
     let fast = simulate(&["send", "--no-wait", "Ada"]);
     let outcome: Value = serde_json::from_slice(&fast.stdout).expect("JSON");
     assert_eq!(outcome["webhook_status"], 200);
+    // Of a text that is delivered again its own session tells, although another has begun since.
+    let sid = outcome["sid"].as_str().expect("the id of the text").to_owned();
+    let again = || simulate(&["send", "--sid", &sid, "--wait-seconds", "20", "Ada"]);
+    assert!(again().status.success(), "{}", printed(&again()));
+    let send = json!({"to": ADA, "body": "Your table is ready."});
+    let api = dev.console.replace("/console", "/v1/messages");
+    let sent = reqwest::Client::new().post(api).bearer_auth(&dev.key).json(&send).send().await.expect("an answer");
+    assert_eq!(sent.status(), 202);
+    assert!(again().status.success(), "{}", printed(&again()));
     // The carrier confirms STOP itself.
     let stopped = simulate(&["send", "STOP"]);
     assert!(stopped.status.success() && printed(&stopped).contains("nothing to say"), "{}", printed(&stopped));
     let skipped = simulate(&["send", "are you there?"]);
     assert_eq!(skipped.status.code(), Some(1));
     assert!(printed(&skipped).contains("the text is skipped: opted_out"), "{}", printed(&skipped));
+    // A line that is not UTF-8 does not end a conversation.
+    let lines = folder.join("lines.txt");
+    std::fs::write(&lines, b"hi\r\nM\xfcller\nbye\n").expect("written");
+    let mut chat = textback();
+    chat.args(["simulate", "chat", "--from", "+14155550104", "--to", NUMBER]).env("TEXTBACK_DATA_DIR", &folder);
+    chat.env("TEXTBACK_SIMULATOR_URL", &dev.simulator).stdin(std::fs::File::open(&lines).expect("a file"));
+    let told = printed(&run(&mut chat));
+    assert!(told.contains("Nice to meet you, M\u{fffd}ller") && told.contains("Bye"), "{told}");
     let nobody = ["simulate", "send", "--from", ADA, "--to", NUMBER, "--simulator-url", "http://127.0.0.1:9", "hi"];
     let nobody = run(textback().args(nobody));
     assert!(nobody.status.code() == Some(1) && printed(&nobody).contains("no simulator"), "{}", printed(&nobody));

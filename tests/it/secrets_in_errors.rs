@@ -13,6 +13,9 @@ use crate::harness::{ACCOUNT_SID, TestApp, id};
 /// What each wrong secret of a test contains.
 const MARK: &str = "Sq7Zk9";
 
+/// An agent that can be created, so that the commands with a file come as far as their settings.
+const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/agents/demo.star");
+
 /// Every command that the help names, with arguments that would do.
 const COMMANDS: [&[&str]; 19] = [
     &["dev"],
@@ -29,8 +32,8 @@ const COMMANDS: [&[&str]; 19] = [
     &["project", "create", "acme"],
     &["simulate", "chat", "--from", "+14155550101", "--to", "+14155550199"],
     &["agent", "check", "/dev/null"],
-    &["agent", "create", "/dev/null", "--project", "acme"],
-    &["agent", "update", "/dev/null", "--project", "acme"],
+    &["agent", "create", DEMO, "--project", "acme"],
+    &["agent", "update", DEMO, "--project", "acme"],
     &["quarantine", "list", "--project", "acme"],
     &["quarantine", "replay", "--project", "acme", "--all"],
     &["help"],
@@ -134,7 +137,7 @@ fn no_command_prints_a_wrong_secret_key_or_password() {
 #[test]
 fn no_command_prints_the_password_of_the_database() {
     for command in COMMANDS {
-        let uses_it = matches!(command[0], "serve" | "work" | "migrate" | "doctor" | "project");
+        let uses_it = matches!(command[0], "serve" | "work" | "migrate" | "doctor" | "project" | "quarantine");
         for url in wrong_urls().into_iter().take(if uses_it { usize::MAX } else { 1 }) {
             let key = textback::secret::SecretKeys::draw().1;
             let mut process = textback();
@@ -146,6 +149,47 @@ fn no_command_prints_the_password_of_the_database() {
             for process in [process, flag, misspelt] {
                 let told = said(process);
                 assert!(!told.contains(MARK) && !told.contains(&key), "{url} {command:?}: {told}");
+            }
+        }
+    }
+}
+
+/// An address may have a password, too, such as that of a console or of a proxy.
+#[test]
+fn no_command_prints_the_password_of_an_address() {
+    let phones = ["--from", "+14155550101", "--to", "+14155550199"];
+    let texts = [&["simulate", "send"][..], &phones, &["hi"]].concat();
+    let advances = [&["simulate", "advance-clock"][..], &phones].concat();
+    for (command, flag, name) in [
+        (&["serve"][..], "--public-url", "TEXTBACK_PUBLIC_URL"),
+        (&["work"], "--public-url", "TEXTBACK_PUBLIC_URL"),
+        (&["doctor"], "--public-url", "TEXTBACK_PUBLIC_URL"),
+        (&["dev"], "--public-url", "TEXTBACK_PUBLIC_URL"),
+        (&["serve"], "--twilio-api-url", "TEXTBACK_TWILIO_API_URL"),
+        (&texts, "--simulator-url", "TEXTBACK_SIMULATOR_URL"),
+        (&advances, "--console-url", "TEXTBACK_CONSOLE_URL"),
+    ] {
+        for url in [
+            format!("http://u:{MARK}@127.0.0.1:1"),
+            format!("https://u:{MARK}@sms.example.com/?a=1"),
+            format!("ftp://u:{MARK}@sms.example.com"),
+            format!("u:{MARK}@sms.example.com"),
+            format!("http://u:{MARK}@sms example.com"),
+        ] {
+            let settings =
+                [("DATABASE_URL", "postgres://u@127.0.0.1:1/app".to_owned()), ("RUST_LOG", "debug".to_owned())];
+            let key = textback::secret::SecretKeys::draw().1;
+            let given = [vec![flag.to_owned(), url.clone()], vec![format!("{flag}={url}")], vec![]];
+            for arguments in given {
+                let mut process = textback();
+                process.args(command).args(&arguments).envs(settings.clone()).env("TEXTBACK_SECRET_KEY", &key);
+                process.env("TEXTBACK_LISTEN", "192.0.2.1:1").env("TEXTBACK_WORK_LISTEN", "192.0.2.1:1");
+                process.env("TEXTBACK_DATA_DIR", "/dev/null/none");
+                if arguments.is_empty() {
+                    process.env(name, &url);
+                }
+                let told = printed(&run(&mut process));
+                assert!(!told.contains(MARK), "{name} {command:?} {arguments:?}: {told}");
             }
         }
     }

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use twilio_simulator::{NewText, Remote};
+use url::Url;
 
 use crate::dev::running::RunningDev;
+use crate::http::console::guard::is_local;
 
 /// How often the phone's screen is looked at.
 pub const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -128,9 +130,9 @@ pub struct DevApi {
 
 impl DevApi {
     /// The API of the `textback dev` that runs with a data folder, if its simulator is the one at `simulator`.
-    pub fn find(data_dir: &Path, simulator: &str) -> Option<Self> {
+    pub fn find(data_dir: &Path, simulator: &Url) -> Option<Self> {
         let running = RunningDev::find(data_dir)?;
-        if running.carrier.trim_end_matches('/') != simulator.trim_end_matches('/') {
+        if !is_same(&running.carrier.parse().ok()?, simulator) {
             return None;
         }
         let key = std::fs::read_to_string(data_dir.join("api.key")).ok()?.trim().to_owned();
@@ -140,9 +142,20 @@ impl DevApi {
     /// What became of a text, by the carrier's id of it. `None`: it is not decided yet, or the API does not tell.
     async fn fate(&self, number: &str, contact: &str, sid: &str) -> Option<Fate> {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
-        query.append_pair("number", number).append_pair("contact", contact).append_pair("limit", "1");
+        query.append_pair("number", number).append_pair("contact", contact).append_pair("limit", SESSIONS);
         let sessions = self.get(&format!("/v1/sessions?{}", query.finish())).await?;
-        let session = sessions.pointer("/items/0/id")?.as_str()?.to_owned();
+        // Another session may have begun after the text came, so it need not be in the newest.
+        for session in sessions.get("items")?.as_array()? {
+            let messages = self.messages(session.get("id")?.as_str()?).await?;
+            if let Some(position) = position(&messages, sid) {
+                return fate(&messages, position);
+            }
+        }
+        None
+    }
+
+    /// The messages of a session, oldest first.
+    async fn messages(&self, session: &str) -> Option<Vec<Value>> {
         let first = format!("/v1/sessions/{session}/messages?limit=200");
         let (mut messages, mut path) = (Vec::new(), first.clone());
         loop {
@@ -152,7 +165,7 @@ impl DevApi {
             }
             match page.get("next_cursor").and_then(Value::as_str) {
                 Some(next) => path = format!("{first}&cursor={next}"),
-                None => return fate(&messages, sid),
+                None => return Some(messages),
             }
         }
     }
@@ -163,15 +176,29 @@ impl DevApi {
     }
 }
 
+/// How many of the phone's latest sessions with the number are looked at.
+const SESSIONS: &str = "5";
+
+/// Whether two URLs lead to the same simulator.
+fn is_same(one: &Url, other: &Url) -> bool {
+    let is_same_host = one.host() == other.host() || is_local(one) && is_local(other);
+    is_same_host && one.port_or_known_default() == other.port_or_known_default()
+}
+
+fn of<'a>(message: &'a Value, name: &str) -> &'a str {
+    message.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Where a text is among the messages of a session.
+fn position(messages: &[Value], sid: &str) -> Option<usize> {
+    messages.iter().position(|message| of(message, "carrier_id") == sid && of(message, "direction") == "inbound")
+}
+
 /// What became of a text, by the messages of its session, oldest first.
-fn fate(messages: &[Value], sid: &str) -> Option<Fate> {
-    let of = |message: &Value, name: &str| message.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let position = messages
-        .iter()
-        .position(|message| of(message, "carrier_id") == sid && of(message, "direction") == "inbound")?;
+fn fate(messages: &[Value], position: usize) -> Option<Fate> {
     let (text, after) = (messages.get(position)?, messages.get(position + 1..)?);
     let status = of(text, "status");
-    match status.as_str() {
+    match status {
         "handled" => {}
         "held" | "skipped" => {
             return Some(Fate::NotAnswered(format!("the text is {status}: {}", of(text, "reason"))));
@@ -180,10 +207,10 @@ fn fate(messages: &[Value], sid: &str) -> Option<Fate> {
     }
     let answers: Vec<&Value> = after.iter().filter(|message| of(message, "direction") == "outbound").collect();
     let is_under_way = |status: &str| matches!(status, "planned" | "sending" | "accepted" | "unknown" | "scheduled");
-    if answers.iter().any(|answer| is_under_way(&of(answer, "status"))) {
+    if answers.iter().any(|answer| is_under_way(of(answer, "status"))) {
         return None;
     }
-    let stopped = answers.iter().find(|answer| !matches!(of(answer, "status").as_str(), "sent" | "delivered"));
+    let stopped = answers.iter().find(|answer| !matches!(of(answer, "status"), "sent" | "delivered"));
     Some(match stopped {
         Some(answer) => Fate::NotAnswered(format!("the answer is {}: {}", of(answer, "status"), of(answer, "reason"))),
         None if answers.is_empty() => Fate::Silent,
@@ -221,7 +248,23 @@ mod tests {
                 not("the answer is suppressed: 30007"),
             ),
         ] {
-            assert_eq!(fate(&messages, "SM1"), expected, "{messages:?}");
+            let found = position(&messages, "SM1").and_then(|position| fate(&messages, position));
+            assert_eq!(found, expected, "{messages:?}");
+        }
+    }
+
+    #[test]
+    fn a_simulator_of_this_machine_has_several_names() {
+        let url = |text: &str| text.parse::<Url>().expect("a URL");
+        for (one, other, same) in [
+            ("http://127.0.0.1:8081", "http://127.0.0.1:8081/", true),
+            ("http://127.0.0.1:8081", "http://localhost:8081", true),
+            ("http://127.0.0.1:8081", "http://[::1]:8081", true),
+            ("http://127.0.0.1:8081", "http://127.0.0.1:8082", false),
+            ("http://127.0.0.1:8081", "http://simulator.example:8081", false),
+            ("http://192.168.1.5:8081", "http://192.168.1.5:8081", true),
+        ] {
+            assert_eq!(is_same(&url(one), &url(other)), same, "{one} {other}");
         }
     }
 }

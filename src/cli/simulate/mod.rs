@@ -2,7 +2,7 @@
 
 mod conversation;
 
-use std::io::IsTerminal;
+use std::io::{BufRead, IsTerminal};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,10 +14,14 @@ use twilio_simulator::{Account, NewText, Remote, RemoteError, Settings, Simulato
 use url::Url;
 
 use super::{Done, print, stop_signal};
+use crate::config::{parse_address, parse_http_url, shown_url};
 use crate::domain::phone_number::is_short_code;
 use crate::http::listener::Listening;
 use crate::http::{body, router};
 use conversation::{Conversation, DevApi, Event, Fate, LOOK_EVERY};
+
+/// Where the simulated Twilio is, if nothing else is said.
+pub(super) const SIMULATOR_URL: &str = "http://127.0.0.1:8081";
 
 /// The subcommands of `textback simulate`.
 #[derive(Subcommand)]
@@ -25,7 +29,7 @@ pub enum Command {
     /// Run a simulated Twilio on loopback; point TEXTBACK_TWILIO_API_URL at it
     Serve {
         /// The address to listen on
-        #[arg(long, env = "TEXTBACK_SIMULATOR_LISTEN", default_value = "127.0.0.1:8081")]
+        #[arg(long, env = "TEXTBACK_SIMULATOR_LISTEN", default_value = "127.0.0.1:8081", value_parser = parse_address)]
         listen: SocketAddr,
         /// The account SID
         #[arg(long, default_value = "AC00000000000000000000000000000000")]
@@ -90,7 +94,7 @@ pub enum Command {
     #[command(alias = "skip")]
     AdvanceClock {
         /// The console of `textback dev`
-        #[arg(long, env = "TEXTBACK_CONSOLE_URL", default_value = "http://127.0.0.1:8080/console")]
+        #[arg(long, env = "TEXTBACK_CONSOLE_URL", default_value = "http://127.0.0.1:8080/console", value_parser = parse_http_url)]
         console_url: Url,
         /// The phone
         #[arg(long)]
@@ -108,7 +112,7 @@ pub enum Command {
 #[derive(Args)]
 pub struct At {
     /// The URL of the simulated Twilio
-    #[arg(long, env = "TEXTBACK_SIMULATOR_URL", default_value = "http://127.0.0.1:8081")]
+    #[arg(long, env = "TEXTBACK_SIMULATOR_URL", default_value = SIMULATOR_URL, value_parser = parse_http_url)]
     simulator_url: Url,
     /// The data folder of the textback dev that uses the simulator. Its API tells why a text gets no answer
     #[arg(long, env = "TEXTBACK_DATA_DIR", default_value = "./data")]
@@ -123,7 +127,7 @@ impl At {
         to: String,
         wait_seconds: u64,
     ) -> Result<Conversation, Box<dyn std::error::Error>> {
-        let dev = DevApi::find(&self.data_dir, self.simulator_url.as_str());
+        let dev = DevApi::find(&self.data_dir, &self.simulator_url);
         let remote = Remote::new(self.simulator_url)?;
         Ok(Conversation::begin(remote, dev, (from, to), Duration::from_secs(wait_seconds)).await?)
     }
@@ -176,8 +180,9 @@ pub async fn run(command: Command) -> Done {
             let form = [("contact", &from), ("number", &to), ("seconds", &seconds.to_string())];
             let url = format!("{}/advance-clock", console_url.as_str().trim_end_matches('/'));
             let answer = reqwest::Client::new().post(&url).header("X-Textback-Console", "1").form(&form).send().await;
-            let answer =
-                answer.map_err(|_| format!("there is no console at {console_url}; is textback dev running?"))?;
+            let answer = answer.map_err(|_| {
+                format!("there is no console at {}; is textback dev running?", shown_url(console_url.as_str()))
+            })?;
             if !answer.status().is_success() {
                 return Err(format!("the console refused: {}", answer.text().await?).into());
             }
@@ -232,7 +237,9 @@ async fn chat(mut conversation: Conversation) -> Done {
 fn lines_of_input() -> mpsc::Receiver<String> {
     let (sender, receiver) = mpsc::channel(1);
     std::thread::spawn(move || {
-        for line in std::io::stdin().lines().map_while(Result::ok) {
+        for line in std::io::stdin().lock().split(b'\n').map_while(Result::ok) {
+            // A file may be in another encoding. A line of it is a text all the same.
+            let line = String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(&line)).into_owned();
             if sender.blocking_send(line).is_err() {
                 return;
             }
@@ -263,7 +270,10 @@ fn print_events(events: Vec<Event>) -> Result<bool, Box<dyn std::error::Error>> 
 /// The error with advice where the simulator could not be reached.
 fn explain(error: RemoteError) -> String {
     match error {
-        RemoteError::NotReached(_) => format!("{error}; textback dev starts one (or give --simulator-url)"),
+        RemoteError::NotReached(url) => format!(
+            "no simulator answers at {}; textback dev starts one (or give --simulator-url)",
+            shown_url(url.as_str())
+        ),
         RemoteError::Refused(_) => error.to_string(),
     }
 }
