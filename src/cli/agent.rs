@@ -172,10 +172,12 @@ async fn told(operator: &Operator, options: &AgentOptions, agent: &Map<String, V
         .await
         .map_err(|error| format!("the agent is there, but it does not answer {number}: {error}"))?;
     print(&format!("it answers {number} in sessions that begin from now on"))?;
-    if operator.is_dev {
-        print(&format!("next: textback simulate chat --from +14155550102 --to {number}"))
-    } else {
-        print(&format!("next: text {number}"))
+    match &operator.simulated {
+        Some(options) => {
+            let textback = shell::as_called();
+            print(&format!("next: {textback} simulate chat --from +14155550102 --to {number}{options}"))
+        }
+        None => print(&format!("next: text {number}")),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The API for commands that work in one project: over DATABASE_URL, or over the `textback dev` that runs here.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
@@ -9,19 +9,23 @@ use serde_json::{Value, json};
 use url::Url;
 use uuid::Uuid;
 
-use super::{carriers, dev, refuse_unsuitable};
+use super::{carriers, dev, refuse_unsuitable, simulate};
 use crate::agents::AgentRuntime;
 use crate::agents::http::{Caller, Networks};
 use crate::agents::script::runner::Runners;
 use crate::config::{AgentSettings, CarrierSettings, DatabaseSettings, MissingSetting, parse_base_url};
 use crate::dev::running::RunningDev;
+use crate::dev::shell::quoted;
 use crate::http::api::ApiState;
 use crate::http::api::local::{LocalApi, Refused};
 use crate::jobs::ingest::Ingest;
 use crate::secret::SecretKeys;
 use crate::storage::carrier_account::Accounts;
 use crate::storage::notifier::Notifier;
-use crate::storage::{Storage, project};
+use crate::storage::{Storage, health, project};
+
+/// The usual data folder of `textback dev`.
+const DATA_DIR: &str = "./data";
 
 /// How many connections a command uses.
 const CONNECTIONS: u32 = 3;
@@ -42,7 +46,7 @@ pub struct ProjectOptions {
     #[arg(long, env = "TEXTBACK_PUBLIC_URL", value_parser = parse_base_url)]
     public_url: Option<Url>,
     /// The data folder of the textback dev to use, without a DATABASE_URL
-    #[arg(long, env = "TEXTBACK_DATA_DIR", default_value = "./data")]
+    #[arg(long, env = "TEXTBACK_DATA_DIR", default_value = DATA_DIR)]
     data_dir: PathBuf,
 }
 
@@ -51,8 +55,9 @@ pub struct Operator {
     api: LocalApi,
     /// Whether numbers can be attached, because it is known where the carrier calls us.
     has_public_url: bool,
-    /// Whether it is the project of a `textback dev`, whose numbers are simulated.
-    pub is_dev: bool,
+    /// For the project of a `textback dev`, whose numbers are simulated: the options with which `textback simulate` reaches
+    /// it, if it does not without.
+    pub simulated: Option<String>,
 }
 
 /// What the settings come to.
@@ -62,7 +67,7 @@ struct Found {
     carrier: CarrierSettings,
     networks: Networks,
     public_base: Option<String>,
-    is_dev: bool,
+    simulated: Option<String>,
 }
 
 impl ProjectOptions {
@@ -72,6 +77,10 @@ impl ProjectOptions {
         let found = self.find()?;
         refuse_unsuitable(&found.database_url).await?;
         let storage = Storage::open(&found.database_url, CONNECTIONS, Arc::new(Notifier::default()))?;
+        // With a wrong key, this command would write secrets that no process can read.
+        if let Some(note) = health::check(&storage, Some(&found.secret_key)).await?.note() {
+            tracing::warn!("{note}");
+        }
         let project_id = project_id(&storage, &wanted).await?;
         let state = ApiState {
             accounts: Accounts::new(storage.clone(), found.secret_key),
@@ -82,19 +91,19 @@ impl ProjectOptions {
             storage,
         };
         let (api, has_public_url) = (LocalApi::of_project(state, project_id), found.public_base.is_some());
-        Ok(Operator { api, has_public_url, is_dev: found.is_dev })
+        Ok(Operator { api, has_public_url, simulated: found.simulated })
     }
 
     fn find(self) -> Result<Found, Box<dyn std::error::Error>> {
         let public_base = self.public_url.map(|url| url.as_str().trim_end_matches('/').to_owned());
-        if let Ok(url) = self.database.required() {
+        if let Some(url) = self.database.given()? {
             return Ok(Found {
                 database_url: url.to_owned(),
                 secret_key: self.carrier.required_key()?,
                 carrier: self.carrier,
                 networks: Networks::public_and(&self.agents.allow_hosts),
                 public_base,
-                is_dev: false,
+                simulated: None,
             });
         }
         let folder = self.data_dir.display();
@@ -122,20 +131,39 @@ impl ProjectOptions {
             secret_key,
             carrier: CarrierSettings { twilio_api_url: carrier.clone(), twilio_messaging_url: carrier, ..self.carrier },
             networks: dev::networks(&self.agents)?,
-            public_base: Some(public_base.unwrap_or(running.api)),
-            is_dev: true,
+            public_base: Some(public_base.unwrap_or(running.public_url)),
+            simulated: Some(options_of_simulate(&running.carrier, &self.data_dir)),
         })
     }
+}
+
+/// The options that `textback simulate` needs besides its variables and defaults, each with a blank before it.
+fn options_of_simulate(carrier: &str, data_dir: &Path) -> String {
+    let without_options = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
+    let mut options = String::new();
+    if carrier != without_options("TEXTBACK_SIMULATOR_URL", simulate::SIMULATOR_URL).trim_end_matches('/') {
+        options += &format!(" --simulator-url {}", quoted(carrier));
+    }
+    if data_dir != Path::new(&without_options("TEXTBACK_DATA_DIR", DATA_DIR)) {
+        options += &format!(" --data-dir {}", quoted(&data_dir.display().to_string()));
+    }
+    options
 }
 
 async fn project_id(storage: &Storage, wanted: &str) -> Result<Uuid, Box<dyn std::error::Error>> {
     let mut connection = storage.connection().await?;
     let found = match Uuid::parse_str(wanted) {
-        Ok(id) => project::find(&mut connection, id).await?,
-        Err(_) => project::find_by_name(&mut connection, wanted).await?,
+        Ok(id) => Vec::from_iter(project::find(&mut connection, id).await?),
+        Err(_) => project::named(&mut connection, wanted).await?,
     };
-    let found = found.ok_or_else(|| format!("there is no project {wanted:?}; textback project create makes one"))?;
-    Ok(found.id)
+    match &found[..] {
+        [project] => Ok(project.id),
+        [] => Err(format!("there is no project {wanted:?}; textback project create makes one").into()),
+        _ => Err(format!(
+            "several projects are called {wanted:?}; give --project the id of the one that you mean (GET /v1/project tells it)"
+        )
+        .into()),
+    }
 }
 
 impl Operator {

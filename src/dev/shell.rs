@@ -12,6 +12,11 @@ pub fn this_program() -> String {
     command_of(program.as_deref(), &folders)
 }
 
+/// The command of this program as it was called: the same shell, in the same folder, runs it again.
+pub fn as_called() -> String {
+    env::args_os().next().map_or_else(this_program, |called| quoted(&called.to_string_lossy()).into_owned())
+}
+
 fn command_of(program: Option<&Path>, folders: &[PathBuf]) -> String {
     const NAME: &str = "textback";
     let Some(program) = program else { return NAME.to_owned() };

@@ -33,6 +33,11 @@ pub async fn find_by_name(connection: &mut PgConnection, name: &str) -> Result<O
     sqlx::query_file_as!(Project, "sql/queries/project/find_by_name.sql", name).fetch_optional(connection).await
 }
 
+/// Up to two projects of a name, the oldest first.
+pub async fn named(connection: &mut PgConnection, name: &str) -> Result<Vec<Project>, sqlx::Error> {
+    sqlx::query_file_as!(Project, "sql/queries/project/named.sql", name).fetch_all(connection).await
+}
+
 /// A project by its id.
 pub async fn find(connection: &mut PgConnection, id: Uuid) -> Result<Option<Project>, sqlx::Error> {
     sqlx::query_file_as!(Project, "sql/queries/project/find.sql", id).fetch_optional(connection).await

@@ -190,5 +190,27 @@ async fn an_agent_is_created_and_updated_from_a_shell_with_the_checks_of_the_api
     }
     let unknown = agent("update", &file("unknown.star", "def reply(conv, text): return ''\n"), &[]);
     assert!(printed(&unknown).contains("no agent called unknown"), "{}", printed(&unknown));
+    assert_eq!(app.count("select count(*) from agent").await, 1, "what was refused made no agent");
     std::fs::remove_dir_all(&folder).expect("removed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_of_a_project_stores_nothing_with_a_wrong_key_and_asks_which_project_is_meant() {
+    let app = TestApp::new().await;
+    let service = std::env::temp_dir().join(format!("textback-service-{}.json", std::process::id()));
+    std::fs::write(&service, json!({"kind": "http", "url": "https://agent.example.com/"}).to_string())
+        .expect("written");
+    let create = |key: &str| {
+        let mut command = app.command("agent", key);
+        crate::commands::run(command.arg("create").arg(&service).args(["--project", "tests"]))
+    };
+    let wrong = create(&textback::secret::SecretKeys::draw().1);
+    assert!(!wrong.status.success() && printed(&wrong).contains("TEXTBACK_SECRET_KEY"), "{}", printed(&wrong));
+    assert_eq!(app.count("select count(*) from agent").await, 0);
+
+    crate::harness::create_project(&app.storage, "tests").await.expect("a project");
+    let which = create(&app.secret_key);
+    assert!(!which.status.success() && printed(&which).contains("several projects are called"), "{}", printed(&which));
+    assert_eq!(app.count("select count(*) from agent").await, 0);
+    std::fs::remove_file(&service).expect("removed");
 }

@@ -9,6 +9,8 @@ use crate::commands::{Running, printed, run, textback};
 use crate::harness::{TestApp, empty_database};
 use crate::process_harness::ProcessHarness;
 
+const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/agents/demo.star");
+
 /// The commands that use a database, with what else they need.
 fn commands_of_the_database() -> Vec<(&'static str, Command)> {
     let of = |name: &'static str, arguments: &[&str]| {
@@ -27,6 +29,8 @@ fn commands_of_the_database() -> Vec<(&'static str, Command)> {
         of("doctor", &["doctor"]),
         of("project", &["project", "create", "acme"]),
         of("dev", &["dev"]),
+        of("agent", &["agent", "create", DEMO, "--project", "acme"]),
+        of("quarantine", &["quarantine", "list", "--project", "acme"]),
     ]
 }
 
