@@ -135,6 +135,12 @@ try {
   await shows(page, "#session", "I am Bob");
   await page.goBack();
   await shows(page, "#session", "Ada, you said");
+  // The address without a query, from which this began, stands for the first phone again.
+  for (let back = 0; back < 3 && new URL(page.url()).search !== ""; back += 1) await page.goBack();
+  assert.equal(new URL(page.url()).search, "");
+  await page.locator(`#compose [name=phone][value="${ADA}"]`).waitFor({ state: "attached", timeout: 15_000 });
+  assert.equal(await page.inputValue("#view [name=phone]"), ADA);
+  await shows(page, "#session", "Ada, you said");
 
   // What was not answered or failed says why.
   change("update textback.message set skip_reason = 'repeats' where id = (select id from textback.message where direction = 'inbound' and body = 'Ada')");
@@ -164,6 +170,13 @@ try {
   await send(page, "typed while away");
   await shows(page, "#trouble", "no connection to the server");
   assert.equal(await page.inputValue("#body"), "typed while away");
+  // Neither of two texts is lost.
+  await page.fill("#body", "one");
+  await page.press("#body", "Enter");
+  await page.fill("#body", "two");
+  await page.press("#body", "Enter");
+  await page.waitForFunction(() => document.getElementById("body").value === "one\ntwo", undefined, { timeout: 5_000 });
+  await page.fill("#body", "typed while away");
   await look(page, "no-connection");
   server = await start(server.port);
   await page.locator("#connection").waitFor({ state: "hidden", timeout: 15_000 });

@@ -40,7 +40,7 @@ pub fn console(shown: &Shown, trouble: Option<&str>, database_trouble: Option<&s
                 main {
                     section.card.phone aria-labelledby="phone-title" { (phone_card(shown, trouble)) }
                     nav.card.sessions aria-labelledby="sessions-title" {
-                        h2 #sessions-title { "Sessions" }
+                        h2 #sessions-title tabindex="-1" { "Sessions" }
                         div #sessions { (sessions(shown)) }
                     }
                     section.card.detail aria-labelledby="session-title" {
@@ -59,7 +59,7 @@ fn phone_card(shown: &Shown, trouble: Option<&str>) -> Markup {
     let view = &shown.view;
     let is_other = !shown.numbers.contains(&view.number);
     html! {
-        h2 #phone-title { "Phone" }
+        h2 #phone-title tabindex="-1" { "Phone" }
         form #view method="get" action="/console" {
             label { "This phone"
                 input type="tel" name="phone" value=(view.phone) pattern=r"\+[1-9][0-9]{6,14}" required autocomplete="off"

@@ -85,8 +85,9 @@ function show(parts) {
     const focused = part.contains(document.activeElement) ? document.activeElement : null;
     updateChildren(part, wanted.content);
     if (part === texts && staysAtEnd) scrollToEnd();
-    // What had the focus is gone, such as a button of a session that has closed.
-    if (focused && !focused.isConnected) part.closest("[aria-labelledby]").querySelector("h2").focus();
+    if (!focused || document.activeElement === focused) continue;
+    // What had the focus has moved, or is gone, such as a button of a session that has closed.
+    (focused.isConnected ? focused : part.closest("[aria-labelledby]").querySelector("h2")).focus();
   }
 }
 
@@ -172,8 +173,10 @@ function showView() {
   const query = new URLSearchParams(location.search);
   for (const name of ["phone", "number"]) {
     const value = query.get(name);
-    if (!value) continue;
-    viewForm.elements[name].value = value;
+    const field = viewForm.elements[name];
+    // The number of an old session may be one that the carrier does not have any more.
+    if (field.options && ![...field.options].some((option) => option.value === value)) field.add(new Option(value));
+    field.value = value;
     compose.elements[name].value = value;
   }
   tellTrouble("");
@@ -181,7 +184,12 @@ function showView() {
   connect();
 }
 
-addEventListener("popstate", showView);
+addEventListener("popstate", () => {
+  const query = new URLSearchParams(location.search);
+  // An address that names no phone or no number stands for those that the server chooses.
+  if (query.get("phone") && query.get("number")) showView();
+  else location.reload();
+});
 
 viewForm.addEventListener("change", () => {
   if (viewForm.reportValidity()) open(`/console?${new URLSearchParams(new FormData(viewForm))}`);
@@ -240,8 +248,8 @@ function send() {
     const problem = await post(compose, fields);
     if (problem === "") return;
     tellTrouble(problem);
-    // What was typed is not lost.
-    if (field.value === "") field.value = typed;
+    // What was typed is not lost, also when several texts fail or another one was begun.
+    field.value = [field.value, typed].filter(Boolean).join("\n");
   });
 }
 
