@@ -92,8 +92,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    // This must run before another thread exists, because the environment may not change while another thread reads it.
+    // These must run before another thread exists, because the environment may not change while another thread reads it.
     secrets::clean_variables();
+    secrets::reach_this_machine();
     let cli = Cli::try_parse().unwrap_or_else(|error| secrets::exit_with(error, &Cli::command()));
     let done = match cli.command {
         // A script runner needs neither a log nor a runtime, and must stay small.

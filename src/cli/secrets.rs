@@ -52,6 +52,18 @@ pub fn clean_variables() {
     }
 }
 
+/// What is reached without a proxy, besides what the variables say: a proxy can't reach this machine.
+const THIS_MACHINE: &str = "localhost,127.0.0.0/8,::1";
+
+/// Lets this process reach this machine without a proxy that the environment names (`http_proxy`): the simulated carrier,
+/// the API of `textback dev`, and services of agents in development. Must be called before another thread starts.
+pub fn reach_this_machine() {
+    let given = ["NO_PROXY", "no_proxy"].iter().find_map(|name| std::env::var(name).ok());
+    let others = given.filter(|given| !given.trim().is_empty()).map_or_else(String::new, |given| format!("{given},"));
+    // SAFETY: this process has one thread, so no other thread reads the environment at the same time.
+    unsafe { std::env::set_var("NO_PROXY", format!("{others}{THIS_MACHINE}")) };
+}
+
 /// The variables of this process whose names and values are text.
 pub fn variables() -> Vec<(String, String)> {
     let text = |value: OsString| value.into_string().ok();

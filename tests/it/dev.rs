@@ -24,6 +24,8 @@ impl Dev {
     pub fn start(folder: &PathBuf) -> Self {
         let mut command = textback();
         command.args(["dev", "--listen", "127.0.0.1:0", "--simulator-listen", "127.0.0.1:0", "--data-dir"]).arg(folder);
+        // Nothing of it goes by the proxy of a company's network, which could not reach this machine.
+        command.env("http_proxy", "http://127.0.0.1:1").env("no_proxy", "example.com");
         let mut running = Running::start(&mut command, true);
         let last_word = |line: String| line.split_whitespace().last().expect("a word").to_owned();
         let console = last_word(running.until("Console"));
@@ -156,6 +158,7 @@ async fn a_text_from_a_shell_tells_what_became_of_it() {
     let simulate = |arguments: &[&str]| {
         let mut command = textback();
         command.arg("simulate").args(arguments).args(["--from", ADA, "--to", NUMBER]);
+        command.env("http_proxy", "http://127.0.0.1:1");
         run(command.env("TEXTBACK_SIMULATOR_URL", &dev.simulator).env("TEXTBACK_DATA_DIR", &folder))
     };
     let answered = simulate(&["send", "hi"]);
