@@ -118,6 +118,17 @@ impl Simulator {
         records.services.push(service);
     }
 
+    /// The messaging service of a number.
+    pub fn service_of(&self, phone_number: &str) -> Option<Service> {
+        let records = self.store.lock();
+        records.service_of(records.number(phone_number)?).cloned()
+    }
+
+    /// Puts a number into a messaging service, out of the one that it was in.
+    pub fn enter_service(&self, phone_number: &str, service_sid: &str) {
+        self.change_number(phone_number, |number| number.service_sid = Some(service_sid.to_owned()));
+    }
+
     /// Takes a number out of its messaging service.
     pub fn leave_service(&self, phone_number: &str) {
         self.change_number(phone_number, |number| number.service_sid = None);

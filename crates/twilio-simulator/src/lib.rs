@@ -34,6 +34,7 @@ mod service;
 mod short_code;
 mod short_codes;
 mod signature;
+mod smart_encoding;
 mod webhooks;
 
 use std::sync::Arc;

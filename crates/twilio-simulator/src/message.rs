@@ -33,7 +33,9 @@ impl Direction {
 pub enum MessageStatus {
     /// A phone sent it.
     Received,
-    /// The API accepted it.
+    /// The API accepted it, and its messaging service has not chosen a sender yet.
+    Accepted,
+    /// The API accepted it, and its sender is known.
     Queued,
     /// The network has it.
     Sent,
@@ -48,6 +50,7 @@ impl MessageStatus {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Received => "received",
+            Self::Accepted => "accepted",
             Self::Queued => "queued",
             Self::Sent => "sent",
             Self::Delivered => "delivered",
@@ -75,6 +78,8 @@ pub struct Medium {
 pub struct Message {
     pub sid: String,
     pub account_sid: String,
+    /// The messaging service that it was sent through, or that its number is in.
+    pub service_sid: Option<String>,
     pub from: String,
     pub to: String,
     pub body: String,
@@ -107,7 +112,7 @@ impl Message {
             "error_code": self.error_code,
             "error_message": null,
             "from": self.from,
-            "messaging_service_sid": null,
+            "messaging_service_sid": self.service_sid,
             "num_media": self.media.len().to_string(),
             "num_segments": "1",
             "price": null,

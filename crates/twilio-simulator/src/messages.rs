@@ -13,7 +13,8 @@ use crate::api::{Answer, ApiError, authenticate, form, page_2010, query, respond
 use crate::form::Form;
 use crate::media::{get_medium, list_media};
 use crate::message::{API_VERSION, Direction, Medium, Message, MessageStatus};
-use crate::{Simulator, numbers, short_codes};
+use crate::records::Records;
+use crate::{Simulator, numbers, short_codes, smart_encoding};
 
 const MAX_BODY_CHARACTERS: usize = 1600;
 
@@ -39,12 +40,12 @@ async fn create_message(
 
 async fn create(request: &Request, account_sid: &str, simulator: &Simulator, body: poem::Body) -> Answer {
     authenticate(simulator, request, account_sid)?;
-    let message = parse_message(&form(body).await?, account_sid)?;
+    let mut message = parse_message(&form(body).await?, account_sid)?;
     let fault = simulator.store.lock().message_faults.pop_front();
     if let Some(refusal) = fault.and_then(|fault| fault.refusal()) {
         return Err(refusal);
     }
-    accept(simulator, &message)?;
+    accept(simulator, &mut message)?;
     let created = Ok((StatusCode::CREATED, message.json()));
     simulator.deliver(message).await;
     match fault {
@@ -57,7 +58,12 @@ async fn create(request: &Request, account_sid: &str, simulator: &Simulator, bod
 fn parse_message(form: &Form, account_sid: &str) -> Result<Message, ApiError> {
     let bad = |code, message: &str| ApiError::bad_request(code, message);
     let to = form.non_empty("To").ok_or_else(|| bad(21604, "A 'To' phone number is required."))?;
-    let from = form.non_empty("From").ok_or_else(|| bad(21603, "A 'From' phone number is required."))?;
+    let service_sid = form.non_empty("MessagingServiceSid");
+    let from = match (form.non_empty("From"), service_sid) {
+        (None, None) => return Err(bad(21603, "A 'From' phone number is required.")),
+        // The service chooses.
+        (from, _) => from.unwrap_or_default(),
+    };
     let body = form.get("Body").unwrap_or_default();
     let medium = |url: &str| Medium { url: url.to_owned(), content_type: "application/octet-stream".to_owned() };
     let media: Vec<Medium> = form.all("MediaUrl").map(medium).collect();
@@ -74,16 +80,20 @@ fn parse_message(form: &Form, account_sid: &str) -> Result<Message, ApiError> {
     if status_callback.is_some_and(|url| url::Url::parse(url).is_err()) {
         return Err(bad(21609, "The 'StatusCallback' URL is not a valid URL."));
     }
+    if service_sid.is_some_and(|sid| !is_service_sid(sid)) {
+        return Err(bad(21705, "The Messaging Service Sid is invalid."));
+    }
     let now = Utc::now();
     Ok(Message {
         sid: new_sid("SM"),
         account_sid: account_sid.to_owned(),
+        service_sid: service_sid.map(str::to_owned),
         from: from.to_owned(),
         to: to.to_owned(),
         body: body.to_owned(),
         media,
         direction: Direction::OutboundApi,
-        status: MessageStatus::Queued,
+        status: if service_sid.is_some() { MessageStatus::Accepted } else { MessageStatus::Queued },
         error_code: None,
         status_callback: status_callback.map(str::to_owned),
         date_created: now,
@@ -98,20 +108,51 @@ fn is_phone_number(text: &str) -> bool {
     (3..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
+/// Whether a text is the id of a messaging service.
+fn is_service_sid(text: &str) -> bool {
+    text.strip_prefix("MG")
+        .is_some_and(|digits| digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
 /// Adds a message to the records, if its sender is the account's and its recipient wants texts.
-fn accept(simulator: &Simulator, message: &Message) -> Result<(), ApiError> {
+fn accept(simulator: &Simulator, message: &mut Message) -> Result<(), ApiError> {
     let mut records = simulator.store.lock();
-    let Message { from, to, .. } = message;
+    pass_service(&records, message)?;
+    let Message { from, to, .. } = &*message;
     if records.owner(from) != Some(&message.account_sid) {
         return Err(ApiError::bad_request(
             21606,
             format!("The 'From' phone number {from} is not a valid, SMS-capable phone number for your account."),
         ));
     }
-    if records.opted_out.contains(&(from.clone(), to.clone())) {
+    if records.opted_out.contains(&records.opt_out_pair(from, to)) {
         return Err(ApiError::bad_request(21610, "Attempt to send to unsubscribed recipient"));
     }
     records.add_message(message.clone());
+    Ok(())
+}
+
+/// What the messaging service of a message does to it: it chooses the sender, and replaces characters.
+fn pass_service(records: &Records, message: &mut Message) -> Result<(), ApiError> {
+    let Some(sid) = message.service_sid.clone() else { return Ok(()) };
+    let service =
+        records.services.iter().find(|service| service.sid == sid && service.account_sid == message.account_sid);
+    let service =
+        service.ok_or_else(|| ApiError::bad_request(21701, format!("The Messaging Service {sid} does not exist.")))?;
+    if message.from.is_empty() {
+        let chosen = records.sticky_sender(&sid, &message.to);
+        let chosen =
+            chosen.ok_or_else(|| ApiError::bad_request(21704, "The Messaging Service contains no phone numbers."))?;
+        message.from = chosen;
+    } else if records.service_sid_of(&message.from) != Some(&sid) {
+        return Err(ApiError::bad_request(
+            21711,
+            format!("The 'From' number {} is not associated with the specified Messaging Service.", message.from),
+        ));
+    }
+    if service.smart_encoding {
+        message.body = smart_encoding::encode(&message.body);
+    }
     Ok(())
 }
 
@@ -163,6 +204,7 @@ mod tests {
             (&long, 21617),
             ("To=nobody&From=%2B1415&Body=hi", 21211),
             ("To=%2B14155550101&From=%2B1415&Body=hi&StatusCallback=nowhere", 21609),
+            ("To=%2B14155550101&MessagingServiceSid=MG1&Body=hi", 21705),
         ] {
             let error = parse_message(&Form::parse(form.as_bytes()), "AC1").expect_err("a refusal");
             assert!(format!("{error:?}").contains(&code.to_string()), "{form}: {error:?}");

@@ -60,6 +60,9 @@ pub struct PhoneText {
     pub peer: String,
     /// The words.
     pub body: String,
+    /// The messaging service that it was sent through, or that the number is in which the phone texted.
+    #[serde(default)]
+    pub service_sid: Option<String>,
     /// How far it has come.
     pub status: MessageStatus,
     /// When it was sent.
@@ -91,14 +94,18 @@ impl Simulator {
         self.text(text).await
     }
 
-    /// Opts a phone out of a number's texts, without a text.
+    /// Opts a phone out of the texts of a number, or of its messaging service, without a text.
     pub fn opt_out(&self, phone: &str, number: &str) {
-        self.store.lock().opted_out.insert((number.to_owned(), phone.to_owned()));
+        let mut records = self.store.lock();
+        let pair = records.opt_out_pair(number, phone);
+        records.opted_out.insert(pair);
     }
 
     /// Opts a phone in again, without a text.
     pub fn opt_in(&self, phone: &str, number: &str) {
-        self.store.lock().opted_out.remove(&(number.to_owned(), phone.to_owned()));
+        let mut records = self.store.lock();
+        let pair = records.opt_out_pair(number, phone);
+        records.opted_out.remove(&pair);
     }
 
     /// The texts on a phone's screen, oldest first.
@@ -132,6 +139,7 @@ fn receive(records: &mut Records, text: NewText) -> Message {
     let message = Message {
         sid: text.sid.unwrap_or_else(|| new_sid(prefix)),
         account_sid: records.owner(&text.to).cloned().unwrap_or_default(),
+        service_sid: records.service_sid_of(&text.to).cloned(),
         from: text.from,
         to: text.to,
         body: text.body,
@@ -144,7 +152,7 @@ fn receive(records: &mut Records, text: NewText) -> Message {
         date_sent: Some(now),
         date_updated: now,
     };
-    let pair = (message.to.clone(), message.from.clone());
+    let pair = records.opt_out_pair(&message.to, &message.from);
     let keyword = message.body.trim().trim_end_matches(['.', '!', '?', ',', ';']).to_uppercase();
     if records.short_code(&message.to).is_some() {
         // The program that has the short code answers for itself.
@@ -163,7 +171,7 @@ fn receive(records: &mut Records, text: NewText) -> Message {
 fn on_screen(message: &Message, phone: &str) -> Option<PhoneText> {
     let arrived = match message.status {
         MessageStatus::Received | MessageStatus::Sent | MessageStatus::Delivered => true,
-        MessageStatus::Queued | MessageStatus::Undelivered => false,
+        MessageStatus::Accepted | MessageStatus::Queued | MessageStatus::Undelivered => false,
     };
     let (mine, peer, shown) = match message.direction {
         Direction::Inbound => (true, &message.to, message.from == phone),
@@ -174,6 +182,7 @@ fn on_screen(message: &Message, phone: &str) -> Option<PhoneText> {
         mine,
         peer: peer.clone(),
         body: message.body.clone(),
+        service_sid: message.service_sid.clone(),
         status: message.status,
         at: message.date_created,
     })

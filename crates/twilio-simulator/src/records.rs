@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::account::Account;
 use crate::faults::Fault;
-use crate::message::Message;
+use crate::message::{Direction, Message};
 use crate::number::{AvailableNumber, Number, NumberType, numbers_for_sale};
 use crate::service::Service;
 use crate::short_code::ShortCode;
@@ -32,7 +32,7 @@ pub struct Records {
     pub switches: Switches,
     /// The base URL of the latest call to the API. URLs of media begin with it, as Twilio's do with its own.
     pub api_base: Option<String>,
-    /// Who sent STOP to which number: (number, phone).
+    /// Who sent STOP to which sender: (messaging service or number without one, phone).
     pub opted_out: HashSet<(String, String)>,
 }
 
@@ -78,6 +78,12 @@ impl Records {
         of_number.or_else(|| self.short_code(sender).map(|code| &code.account_sid))
     }
 
+    /// The id of the messaging service that a number or a short code is in.
+    pub fn service_sid_of(&self, sender: &str) -> Option<&String> {
+        let of_number = self.number(sender).and_then(|number| number.service_sid.as_ref());
+        of_number.or_else(|| self.short_code(sender).and_then(|code| code.service_sid.as_ref()))
+    }
+
     /// The messaging service of a number.
     pub fn service_of(&self, number: &Number) -> Option<&Service> {
         self.service(number.service_sid.as_deref())
@@ -97,6 +103,28 @@ impl Records {
         let sid = code.sid.clone();
         self.short_codes.push(code);
         sid
+    }
+
+    /// Who a phone opts out of with a STOP to a number: the number's messaging service, or the number without one.
+    pub fn opt_out_pair(&self, phone_number: &str, phone: &str) -> (String, String) {
+        let service = self.service_sid_of(phone_number).cloned();
+        (service.unwrap_or_else(|| phone_number.to_owned()), phone.to_owned())
+    }
+
+    /// The sender that a messaging service chooses for a phone: the one that the phone had to do with last, else the first.
+    pub fn sticky_sender(&self, service_sid: &str, phone: &str) -> Option<String> {
+        let is_member = |sender: &&String| {
+            self.service_sid_of(sender).is_some_and(|sid| sid == service_sid)
+                && self.number(sender).is_none_or(|number| number.sms)
+        };
+        let with_phone = self.messages.iter().rev().find_map(|message| match message.direction {
+            Direction::Inbound if message.from == phone => Some(&message.to).filter(is_member),
+            Direction::OutboundApi if message.to == phone => Some(&message.from).filter(is_member),
+            Direction::Inbound | Direction::OutboundApi => None,
+        });
+        let numbers = self.numbers.iter().map(|number| &number.phone_number);
+        let all = numbers.chain(self.short_codes.iter().map(|code| &code.short_code));
+        with_phone.or_else(|| all.into_iter().find(is_member)).cloned()
     }
 
     /// Gives an account a number, and returns the number's id.

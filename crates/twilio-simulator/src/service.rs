@@ -21,6 +21,8 @@ pub struct Service {
     pub inbound_request_url: Option<String>,
     /// Whether messages go to the webhook of their number.
     pub use_inbound_webhook_on_number: bool,
+    /// Whether it replaces typographic characters of the messages that are sent through it.
+    pub smart_encoding: bool,
     /// The review of its campaign; `None` without a campaign.
     pub campaign: Option<Review>,
     /// The status of the brand of its campaign.
@@ -35,6 +37,7 @@ impl Service {
             account_sid: account_sid.to_owned(),
             inbound_request_url: None,
             use_inbound_webhook_on_number: true,
+            smart_encoding: false,
             campaign: Some(("VERIFIED".to_owned(), None)),
             brand_status: "APPROVED".to_owned(),
         }
@@ -56,7 +59,7 @@ impl Service {
             "sid": self.sid, "account_sid": self.account_sid, "friendly_name": "Texts",
             "inbound_request_url": self.inbound_request_url, "inbound_method": "POST", "fallback_url": null,
             "fallback_method": "POST", "status_callback": null, "sticky_sender": true, "mms_converter": true,
-            "smart_encoding": false, "fallback_to_long_code": false, "area_code_geomatch": true, "validity_period": 36000,
+            "smart_encoding": self.smart_encoding, "fallback_to_long_code": false, "area_code_geomatch": true, "validity_period": 36000,
             "synchronous_validation": false, "scan_message_content": "inherit", "usecase": "notifications",
             "us_app_to_person_registered": self.is_verified(),
             "use_inbound_webhook_on_number": self.use_inbound_webhook_on_number,

@@ -161,6 +161,9 @@ impl Simulator {
             (plan, records.blocked_code(&message.from))
         };
         let statuses = if blocked.is_some() { CallbackPlan::BLOCKED } else { plan.statuses };
+        // A messaging service tells when it has chosen the sender.
+        let chosen = message.service_sid.as_ref().map(|_| MessageStatus::Queued);
+        let statuses: Vec<MessageStatus> = chosen.into_iter().chain(statuses.iter().copied()).collect();
         let delay = self.settings.status_delay + plan.delay;
         let delivery = tokio::spawn(async move {
             let _in_flight = in_flight;
@@ -168,8 +171,8 @@ impl Simulator {
                 if !delay.is_zero() {
                     tokio::time::sleep(delay).await;
                 }
-                simulator.advance(&message.sid, *status, blocked);
-                simulator.post_status(&message, *status, blocked).await;
+                simulator.advance(&message.sid, status, blocked);
+                simulator.post_status(&message, status, blocked).await;
             }
         });
         if plan.before_answer {
@@ -263,6 +266,7 @@ fn inbound_form(message: &Message, api_base: Option<&str>) -> Pairs {
         ("From", &message.from),
         ("ApiVersion", API_VERSION),
     ]);
+    form.extend(service_of(message));
     for (index, medium) in message.media.iter().enumerate() {
         let hosted = api_base.map(|base| format!("{base}{}", media::path(message, index)));
         form.push((format!("MediaUrl{index}"), hosted.unwrap_or_else(|| medium.url.clone())));
@@ -283,10 +287,16 @@ fn status_form(message: &Message, status: MessageStatus, error_code: Option<i32>
         ("From", &message.from),
         ("ApiVersion", API_VERSION),
     ]);
+    form.extend(service_of(message));
     if let Some(code) = error_code.filter(|_| status == MessageStatus::Undelivered) {
         form.push(("ErrorCode".to_owned(), code.to_string()));
     }
     form
+}
+
+/// The parameter that names the messaging service of a message.
+fn service_of(message: &Message) -> Option<(String, String)> {
+    message.service_sid.clone().map(|sid| ("MessagingServiceSid".to_owned(), sid))
 }
 
 fn owned<const N: usize>(pairs: [(&str, &str); N]) -> Pairs {

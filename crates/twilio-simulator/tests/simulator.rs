@@ -240,3 +240,52 @@ async fn another_process_texts_and_reads_through_the_phones() {
     let refused = phones.text(&text).await.expect_err("a refusal").to_string();
     assert_eq!(refused, format!("the simulated carrier has no number +14155550000; it has {NUMBER}"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_through_a_service_names_it_and_its_sender_must_be_a_member() {
+    let mut test = TestSimulator::new().await;
+    let service = test.twilio.service_of(NUMBER).expect("a service").sid;
+    let callback = format!("{}/status", test.program);
+    let of = |from: &'static str| [("From", from), ("To", PHONE), ("Body", "hi")];
+    let through = [("MessagingServiceSid", service.as_str()), ("StatusCallback", &callback)];
+    let (status, message) = test.call("Messages.json", &[&of(NUMBER)[..], &through].concat()).await;
+    assert_eq!((status, &message["status"], &message["from"]), (201, &json!("accepted"), &json!(NUMBER)));
+    assert_eq!(message["messaging_service_sid"], service);
+    for expected in ["queued", "sent", "delivered"] {
+        let callback = test.webhook().await;
+        assert_eq!(
+            (callback.form["MessageStatus"].as_str(), &callback.form["MessagingServiceSid"]),
+            (expected, &service)
+        );
+    }
+    test.twilio.change_number(NUMBER, |number| number.sms_url = format!("{}/sms", test.program));
+    test.twilio.say(PHONE, NUMBER, "yes").await;
+    assert_eq!(test.webhook().await.form["MessagingServiceSid"], service);
+
+    test.twilio.leave_service(NUMBER);
+    let (status, error) = test.call("Messages.json", &[&of(NUMBER)[..], &through].concat()).await;
+    assert_eq!((status, &error["code"]), (400, &json!(21711)), "it is no member any more");
+    let (_, error) = test.call("Messages.json", &[("To", PHONE), ("Body", "hi"), through[0]]).await;
+    assert_eq!(error["code"], 21704, "the service is empty");
+    let unknown = ("MessagingServiceSid", "MG00000000000000000000000000000000");
+    let (_, error) = test.call("Messages.json", &[("To", PHONE), ("Body", "hi"), unknown]).await;
+    assert_eq!(error["code"], 21701);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_chooses_the_sender_that_the_phone_knows_and_encodes_and_opts_out_as_a_whole() {
+    let test = TestSimulator::new().await;
+    let other = "+14155550188";
+    test.twilio.change_service(NUMBER, |service| service.smart_encoding = true);
+    let service = test.twilio.service_of(NUMBER).expect("a service").sid;
+    test.twilio.add_number(ACCOUNT_SID, other);
+    test.twilio.enter_service(other, &service);
+    test.twilio.say(PHONE, other, "hi").await;
+    let form = [("MessagingServiceSid", service.as_str()), ("To", PHONE), ("Body", "“It’s ½ past”")];
+    let (_, message) = test.call("Messages.json", &form).await;
+    assert_eq!((&message["from"], &message["body"]), (&json!(other), &json!("\"It's 1/2 past\"")));
+    test.twilio.idle().await;
+    assert_eq!(test.twilio.received(PHONE, other), ["\"It's 1/2 past\""]);
+    test.twilio.say(PHONE, other, "STOP").await;
+    assert_eq!(test.send("hello?").await.1["code"], 21610, "the whole service is stopped");
+}

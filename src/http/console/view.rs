@@ -259,6 +259,7 @@ mod tests {
             mine,
             peer: "+14155550199".to_owned(),
             body: format!("text {sid}"),
+            service_sid: None,
             status: if mine { CarrierStatus::Received } else { CarrierStatus::Delivered },
             at: Utc::now(),
         }
