@@ -51,6 +51,9 @@ create table number (
     webhook_set_at timestamptz,
     -- Why inbound messages do not arrive although the webhook is right: a messaging service does not defer to it.
     inbound_blocked_reason text,
+    -- The carrier's id of the pool that the number is in, as last observed. It is kept when the number is detached, because an
+    -- opt-out counts for the whole pool.
+    pool_id        text,
 
     -- The registration (A2P 10DLC or toll-free verification) that the carrier reports.
     registration   text        not null default 'unknown' constraint number_registration_is_known
@@ -89,4 +92,5 @@ create table number (
 create unique index number_has_one_row_in_a_project on number (project_id, number);
 create index number_to_backfill on number (backfill_at) where backfill_at is not null;
 create index number_to_check on number (check_at) where check_at is not null;
+create index number_in_a_pool on number (project_id, pool_id) where pool_id is not null;
 create index number_with_held_plans on number (id) where held_plans <> '[]';

@@ -25,6 +25,8 @@ create table session (
     origin              session_origin       not null,
     -- The turn whose agent opened the session with send_sms.
     begun_by_turn       uuid,
+    -- The carrier's id of the pool that it was sent to. Its messages leave through that pool. Null: by the number alone.
+    pool_id             text,
     engaged             boolean              not null,
     agent_id            uuid                 not null,
     agent_version       integer              not null,

@@ -6,6 +6,9 @@ create table scheduled_message (
     id                uuid        not null constraint scheduled_message_pk primary key,
     project_id        uuid        not null constraint scheduled_message_belongs_to_a_project references project (id),
     number_id         uuid        not null constraint scheduled_message_leaves_from_a_number references number (id),
+    -- The carrier's id of the pool that it is sent to. Its number is chosen among those of the pool when it is due; until then
+    -- number_id is the one that would be chosen now. Null: number_id was asked for.
+    pool_id           text,
     contact           text        not null,
     -- The countries that the contact may be in, by the digits of its number.
     countries         text[]      not null default '{}',
@@ -47,6 +50,9 @@ create table idempotency_key (
     -- Null when the message was scheduled.
     session_id   uuid,
     send_at      timestamptz,
+    -- Our number, and the pool that the message was sent to. The number is null when it is chosen later.
+    number       text,
+    pool_id      text,
     created_at   timestamptz not null default now(),
     constraint idempotency_key_pk primary key (project_id, key)
 );

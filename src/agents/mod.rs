@@ -175,7 +175,7 @@ fn at_most(texts: Vec<String>, most: usize) -> (Vec<String>, usize) {
 pub struct OutboundRequest {
     /// In E.164.
     pub to: String,
-    /// One of the project's numbers; if absent, the session's.
+    /// One of the project's numbers, or a pool that some are in; if absent, the session's number.
     pub from: Option<String>,
     pub body: MessageBody,
 }

@@ -8,6 +8,7 @@ use crate::domain::bounds;
 use crate::domain::delivery::{DeliveryErrorClass, DeliveryStatus};
 use crate::domain::message::RejectReason;
 use crate::domain::phone_number;
+use crate::domain::smart_encoding;
 
 /// A message to be sent.
 #[derive(Debug, Clone)]
@@ -15,6 +16,8 @@ pub struct OutboundMessage<'a> {
     /// The same for each attempt to send this message: a carrier that takes idempotency keys is given it.
     pub delivery_id: Uuid,
     pub from: &'a str,
+    /// The carrier's id of the pool through which it is sent; `from` is in it.
+    pub pool_id: Option<&'a str>,
     pub to: &'a str,
     pub body: &'a str,
     /// Addresses of attachments, which the carrier fetches itself.
@@ -66,14 +69,18 @@ pub struct SentMessage {
 }
 
 impl SentMessage {
-    /// Whether it can be the message with this body. A carrier may put words of its own before a text and exchange
-    /// typographic characters, so only letters and digits are compared, from the end.
+    /// Whether it can be the message with this body. A carrier may put words of its own before a text, and a pool with smart
+    /// encoding replaces typographic characters. So only letters and digits are compared, as they are when all is replaced that
+    /// can be, from the end. A text without any is compared as a whole.
     pub fn may_be(&self, body: &str) -> bool {
-        let plain = |text: &str| -> String {
-            text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase()
-        };
-        let (ours, theirs) = (plain(body), plain(&self.body));
-        if ours.is_empty() { self.body.trim().ends_with(body.trim()) } else { theirs.ends_with(&ours) }
+        let (ours, theirs) = (smart_encoding::core(body), smart_encoding::core(&self.body));
+        let letters = |text: &str| text.chars().filter(char::is_ascii_alphanumeric).collect::<String>();
+        let our_letters = letters(&ours);
+        if our_letters.is_empty() {
+            theirs.trim().ends_with(ours.trim())
+        } else {
+            letters(&theirs).ends_with(&our_letters)
+        }
     }
 }
 
@@ -239,6 +246,12 @@ mod tests {
             ("1: hi", "1: hi", true),
             ("1: hi", "2: hi", false),
             ("trial 🎉", "🎉", true),
+            ("\"It's 1/2 past...\"", "“It’s ½ past…”", true),
+            ("It is 1/4 past", "It is ½ past", false),
+            ("Cafe", "Café", true),
+            ("...", "…", true),
+            ("trial \"?!\"", "“?!”", true),
+            ("\"Привет\"", "«Привет»", true),
             ("trial 🎈", "🎉", false),
         ] {
             assert_eq!(listed(theirs).may_be(ours), may_be, "{theirs} {ours}");

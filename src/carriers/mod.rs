@@ -177,6 +177,9 @@ pub trait Carrier: Send + Sync {
         query: RegistrationQuery<'a>,
     ) -> BoxFuture<'a, Result<RegistrationFacts, CarrierError>>;
 
+    /// Whether a text has the form of the ids of this carrier's pools. The error says the form.
+    fn check_pool_id(&self, pool_id: &str) -> Result<(), &'static str>;
+
     /// Forgets what is cached, so that the next question is asked of the carrier.
     fn forget_cached(&self) {}
 }

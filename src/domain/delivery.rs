@@ -68,6 +68,8 @@ words! {
         PermanentConfig = "permanent_config",
         /// The number lacks the registration that its country asks for.
         Unregistered = "unregistered",
+        /// The number is not in the pool through which it was to leave, or the pool is gone. It leaves from the number alone.
+        NotInPool = "not_in_pool",
         /// The carrier refused the text itself.
         Content = "content",
         /// The credentials are wrong or lack a right.
@@ -95,7 +97,7 @@ impl DeliveryErrorClass {
     /// Whether a message that a carrier refused for this may be offered again later.
     pub const fn may_pass(self) -> bool {
         match self {
-            Self::Throttled | Self::Transient | Self::Auth | Self::Account => true,
+            Self::Throttled | Self::Transient | Self::Auth | Self::Account | Self::NotInPool => true,
             Self::OptedOut
             | Self::PermanentRecipient
             | Self::Landline

@@ -56,6 +56,8 @@ pub enum Effect {
     Nothing,
     /// It is withdrawn if its message is no longer true.
     WithdrawIfStale,
+    /// The same, and its number is not in the pool through which it was to leave.
+    LeavePool,
     /// The session of a warning ends, and a number without registration is checked.
     ReportFailure,
     /// The same, and the contact has opted out at the carrier.
@@ -68,7 +70,11 @@ pub fn decide(outcome: &Outcome) -> Store {
     let (status, due_in_seconds, effect, has_work) = match outcome {
         Outcome::Accepted { .. } => (DeliveryStatus::Accepted, None, Effect::Nothing, false),
         Outcome::Unknown(_) => (DeliveryStatus::Unknown, Some(SECONDS_FOR_A_REPORT), Effect::Nothing, true),
-        Outcome::PutOff { seconds, .. } => (DeliveryStatus::Planned, Some(*seconds), Effect::WithdrawIfStale, true),
+        Outcome::PutOff { seconds, refusal } => {
+            let leaves_pool = refusal.class == DeliveryErrorClass::NotInPool;
+            let effect = if leaves_pool { Effect::LeavePool } else { Effect::WithdrawIfStale };
+            (DeliveryStatus::Planned, Some(*seconds), effect, true)
+        }
         Outcome::Failed(refusal) => {
             let opts_out = refusal.class == DeliveryErrorClass::OptedOut;
             let effect = if opts_out { Effect::OptOut } else { Effect::ReportFailure };
@@ -106,13 +112,15 @@ mod tests {
 
     #[test]
     fn each_outcome_has_its_status_its_next_time_and_its_effect() {
-        use DeliveryErrorClass::{Content, OptedOut, Throttled, Unregistered};
+        use DeliveryErrorClass::{Content, NotInPool, OptedOut, Throttled, Unregistered};
         use DeliveryStatus::{Accepted, Failed, Planned, Unknown};
         let put_off = Outcome::PutOff { seconds: 30.0, refusal: refusal(Throttled) };
+        let not_in_pool = Outcome::PutOff { seconds: 0.0, refusal: refusal(NotInPool) };
         for (outcome, status, due_in_seconds, effect, has_work) in [
             (accepted(), Accepted, None, Effect::Nothing, false),
             (Outcome::Unknown(refusal(Content)), Unknown, Some(3.0), Effect::Nothing, true),
             (put_off, Planned, Some(30.0), Effect::WithdrawIfStale, true),
+            (not_in_pool, Planned, Some(0.0), Effect::LeavePool, true),
             (Outcome::Failed(refusal(Content)), Failed, None, Effect::ReportFailure, true),
             (Outcome::Failed(refusal(Unregistered)), Failed, None, Effect::ReportFailure, true),
             (Outcome::Failed(refusal(OptedOut)), Failed, None, Effect::OptOut, true),

@@ -21,6 +21,7 @@ pub mod message_plan;
 pub mod number;
 pub mod outbound_limit;
 pub mod phone_number;
+pub mod pool;
 pub mod quarantine;
 pub mod quiet_hours;
 pub mod rate_limit;

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use icu_normalizer::ComposingNormalizerBorrowed;
+use icu_normalizer::{ComposingNormalizerBorrowed, DecomposingNormalizerBorrowed};
 use icu_properties::CodePointSetData;
 use icu_properties::props::{Dash, GeneralCategory};
 
@@ -30,6 +30,22 @@ pub fn plain(text: Cow<'_, str>) -> Cow<'_, str> {
         }
         Some(_) | None => text,
     }
+}
+
+/// A text as it would be if all was replaced that can be, in small letters without accents. A carrier may replace some characters
+/// of a text; then both have the same core.
+pub fn core(text: &str) -> String {
+    let text = ComposingNormalizerBorrowed::new_nfc().normalize(text);
+    let mut plain = String::with_capacity(text.len());
+    for character in text.chars() {
+        match septets(character).map_or_else(|| replacement(character), |_| None) {
+            Some(known) => plain.push_str(&known),
+            None => plain.push(character),
+        }
+    }
+    let letters = DecomposingNormalizerBorrowed::new_nfd().normalize(&plain);
+    let is_accent = |letter: &char| characters::category(*letter) == GeneralCategory::NonspacingMark;
+    letters.chars().filter(|letter| !is_accent(letter)).flat_map(char::to_lowercase).collect()
 }
 
 /// The text in GSM-7. `None`: a character has no replacement.
@@ -310,5 +326,24 @@ mod tests {
                 prop_assert_eq!(encoding(&plain), Encoding::Gsm7, "{:?}", character);
             }
         }
+    }
+
+    #[test]
+    fn what_a_carrier_replaces_does_not_change_the_core_of_a_text() {
+        for (ours, theirs) in [
+            ("“It’s ½ past…”", "\"It's 1/2 past...\""),
+            ("1½ hours", "1 1/2 hours"),
+            ("1½ hours", "11/2 hours"),
+            ("ＡＢＣ１２", "ABC12"),
+            ("ﬁne\u{a0}–\u{200b}ok", "fine -ok"),
+            ("Cafe\u{301}", "Café"),
+            ("№ 7", "No 7"),
+            ("«Привет»", "\"Привет\""),
+            ("🎉 «ok»", "🎉 \"ok\""),
+        ] {
+            let letters = |text: &str| core(text).chars().filter(|letter| letter.is_alphanumeric()).collect::<String>();
+            assert_eq!(letters(ours), letters(theirs), "{ours} {theirs}");
+        }
+        assert_ne!(core("1"), core("2"));
     }
 }

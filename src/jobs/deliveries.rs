@@ -129,7 +129,8 @@ impl Deliveries {
     async fn send_to_carrier(&self, account: &CarrierAccount, claim: &Claim) -> Sent {
         let status_url = WebhookUrls::status_of_delivery(&self.public_base, account, claim.id);
         let Claim { id, from, to, body, media_urls, .. } = claim;
-        let message = OutboundMessage { delivery_id: *id, from, to, body, media_urls, status_url: &status_url };
+        let (pool_id, status_url) = (claim.pool_id.as_deref(), status_url.as_str());
+        let message = OutboundMessage { delivery_id: *id, from, pool_id, to, body, media_urls, status_url };
         let time_left = self.lease().mul_f64(0.8).saturating_sub(claim.asked_at.elapsed());
         match tokio::time::timeout(time_left, self.carrier.carriers.of(account).send(account, &message)).await {
             Ok(sent) => sent,
@@ -161,6 +162,7 @@ impl Deliveries {
             ),
         }
         metrics::counter!("textback_deliveries_total", "outcome" => outcome_name).increment(1);
+        let leaves_pool = leaves_pool(&outcome);
         let until = Instant::now() + self.lease();
         let mut settlement = Settlement { id: claim.id, token: claim.token, outcome };
         while let Err(error) = delivery::settle(&self.carrier.storage, settlement.clone()).await {
@@ -175,6 +177,10 @@ impl Deliveries {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        if leaves_pool {
+            // The settlement made the number due.
+            self.carrier.storage.notifier().notify(JobKind::Number);
         }
     }
 }
@@ -199,7 +205,10 @@ fn judge(sent: Sent, attempt: i32) -> Outcome {
         Sent::NotReached { detail } => put_off(attempt, None, refusal(DeliveryErrorClass::Transient, &detail)),
         Sent::Refused(refused) => {
             let refusal = Refusal { code: refused.code, ..refusal(refused.class, &refused.detail) };
-            if refused.may_pass() {
+            if refused.class == DeliveryErrorClass::NotInPool && attempt < retry::MOST_OFFERS {
+                // The number alone may send it at once.
+                Outcome::PutOff { seconds: 0.0, refusal }
+            } else if refused.may_pass() {
                 put_off(attempt, refused.retry_after_seconds, refusal)
             } else if refused.class == DeliveryErrorClass::Ambiguous {
                 Outcome::Unknown(refusal)
@@ -221,6 +230,11 @@ fn put_off(attempt: i32, retry_after_seconds: Option<f64>, refusal: Refusal) -> 
 
 fn refusal(class: DeliveryErrorClass, detail: &str) -> Refusal {
     Refusal { code: None, class, detail: bounds::error(detail) }
+}
+
+/// Whether the carrier said that the number is not in the pool of the message.
+fn leaves_pool(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::PutOff { refusal, .. } if refusal.class == DeliveryErrorClass::NotInPool)
 }
 
 const fn name_of(outcome: &Outcome) -> &'static str {
@@ -300,7 +314,8 @@ mod tests {
                 DeliveryErrorClass::Throttled
                 | DeliveryErrorClass::Transient
                 | DeliveryErrorClass::Auth
-                | DeliveryErrorClass::Account => "put_off",
+                | DeliveryErrorClass::Account
+                | DeliveryErrorClass::NotInPool => "put_off",
                 DeliveryErrorClass::Ambiguous => "unknown",
                 DeliveryErrorClass::OptedOut
                 | DeliveryErrorClass::PermanentRecipient

@@ -229,6 +229,7 @@ impl Attempt<'_> {
             self.note_step("inbound messages are blocked", blocked_reason.clone());
         }
         self.observed.inbound_blocked_reason = Some(blocked_reason);
+        self.observed.pool_id = Some(pool_id.clone());
         let has_toll_free_type = self.observed.number_type.as_deref() == Some("toll-free");
         let query = RegistrationQuery {
             carrier_id,

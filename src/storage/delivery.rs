@@ -19,7 +19,7 @@ use crate::storage::batcher::BatchError;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::passes::position;
 use crate::storage::set_aside::{Claiming, read_claims};
-use crate::storage::{Storage, consent, new_id, registration, turn};
+use crate::storage::{Storage, consent, new_id, pool, registration, turn};
 
 /// A time by a clock that goes on while the process or the whole machine is suspended. It is used only to give up a
 /// claim that another worker may have by now.
@@ -62,6 +62,8 @@ pub struct Claim {
     pub body: String,
     /// The URLs of the media that are sent with it.
     pub media_urls: Vec<String>,
+    /// The carrier's id of the pool through which it leaves.
+    pub pool_id: Option<String>,
     /// The number of this attempt, from 1.
     pub attempt: i32,
     /// The time just before the claim, by the clock of this machine. The lease can't have begun earlier.
@@ -69,8 +71,8 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// The first claim of the delivery of a message that a claimed turn sends. It equals what a claim of its row would
-    /// return.
+    /// The first claim of the delivery of a message that a claimed turn sends. With the pool of the session it equals what a
+    /// claim of its row would return.
     pub(super) fn of_new_message(id: Uuid, body: String, turn: &turn::Claim) -> Self {
         let row = ClaimRow {
             id,
@@ -80,6 +82,7 @@ impl Claim {
             to: turn.contact.clone(),
             body,
             media_urls: Vec::new(),
+            pool_id: None,
             attempt: 1,
         };
         row.into_claim(new_id(), BootInstant::now())
@@ -99,13 +102,14 @@ struct ClaimRow {
     body: String,
     #[sqlx(rename = "media_urls!")]
     media_urls: Vec<String>,
+    pool_id: Option<String>,
     attempt: i32,
 }
 
 impl ClaimRow {
     fn into_claim(self, token: Uuid, asked_at: BootInstant) -> Claim {
-        let Self { id, project_id, session_id, from, to, body, media_urls, attempt } = self;
-        Claim { id, token, project_id, session_id, from, to, body, media_urls, attempt, asked_at }
+        let Self { id, project_id, session_id, from, to, body, media_urls, pool_id, attempt } = self;
+        Claim { id, token, project_id, session_id, from, to, body, media_urls, pool_id, attempt, asked_at }
     }
 }
 
@@ -334,11 +338,16 @@ async fn store(
 /// Writes the further effects of the decisions. They are rare, so each has a statement of its own that runs only if a
 /// delivery has the effect.
 async fn follow(connection: &mut PgConnection, decided: &[(&Settlement, &Store)]) -> Result<(), sqlx::Error> {
-    let (mut planned, mut failed, mut opted_out, mut unregistered) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut planned, mut failed, mut opted_out, mut unregistered, mut not_in_pool) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (settlement, store) in decided {
         match store.effect {
             Effect::Nothing => {}
             Effect::WithdrawIfStale => planned.push(settlement.id),
+            Effect::LeavePool => {
+                planned.push(settlement.id);
+                not_in_pool.push(settlement.id);
+            }
             Effect::ReportFailure | Effect::OptOut => {
                 failed.push(settlement.id);
                 let refusal = refusal(&settlement.outcome);
@@ -352,6 +361,9 @@ async fn follow(connection: &mut PgConnection, decided: &[(&Settlement, &Store)]
     }
     if !planned.is_empty() {
         withdraw_outdated(connection, &planned).await?;
+    }
+    if !not_in_pool.is_empty() {
+        pool::leave(connection, &not_in_pool).await?;
     }
     if !failed.is_empty() {
         sqlx::query_file!("sql/queries/delivery/report_failures.sql", &failed[..]).execute(&mut *connection).await?;

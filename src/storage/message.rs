@@ -43,6 +43,8 @@ pub struct Traced {
     pub message: Message,
     /// Our number, if the endpoint is one.
     pub number: Option<String>,
+    /// The carrier's id of the pool that its session was sent to.
+    pub pool_id: Option<String>,
     pub contact: String,
     pub error_class: Option<DeliveryErrorClass>,
     /// Oldest first.
@@ -69,6 +71,7 @@ struct TracedRow {
     truncated: Option<i32>,
     created_at: DateTime<Utc>,
     number: Option<String>,
+    pool_id: Option<String>,
     contact: String,
     error_class: Option<DeliveryErrorClass>,
     history: Json<Vec<DeliveryStep>>,
@@ -97,6 +100,7 @@ impl From<TracedRow> for Traced {
                 created_at: row.created_at,
             },
             number: row.number,
+            pool_id: row.pool_id,
             contact: row.contact,
             error_class: row.error_class,
             history: row.history,

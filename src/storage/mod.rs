@@ -28,6 +28,7 @@ pub mod outbound_limits;
 pub mod pagination;
 mod passes;
 mod planned_message;
+pub mod pool;
 pub mod project;
 pub mod quarantine;
 pub mod quiet_hours;

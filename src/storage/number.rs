@@ -50,6 +50,8 @@ pub struct Number {
     pub webhook_set_at: Option<DateTime<Utc>>,
     /// Why inbound messages vanish though the webhook is right.
     pub inbound_blocked_reason: Option<String>,
+    /// The carrier's id of the pool that it is in.
+    pub pool_id: Option<String>,
     #[sqlx(rename = "registration: _")]
     pub registration: RegistrationStatus,
     pub registration_detail: Option<String>,
@@ -102,6 +104,9 @@ pub struct ObservedState {
     /// The inner one is `None` when nothing blocks them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inbound_blocked_reason: Option<Option<String>>,
+    /// The inner one is `None` when it is in no pool.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool_id: Option<Option<String>>,
     pub registration: Option<RegistrationStatus>,
     pub registration_detail: Option<String>,
     /// It was detached or released.

@@ -11,11 +11,14 @@ use crate::domain::channel::ChannelFacts;
 use crate::domain::delivery::RefusalReason;
 use crate::domain::message::{ScheduledOutcome, WaitReason};
 use crate::domain::message_plan::MessagePlan;
+use crate::domain::phone_number;
+use crate::domain::pool::{Choice, choose};
 use crate::domain::sending::{self as rules, Admission, Decision, Facts, OnLandline, Refusal, Request};
-use crate::domain::session::OnActiveSession;
+use crate::domain::session::{Channel, OnActiveSession};
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::outbound_limits::{self, ToCount};
 use crate::storage::pagination::{Page, rows_to_read};
+use crate::storage::pool::{self, PoolContact};
 use crate::storage::quiet_hours::{self, Quiet};
 use crate::storage::sending::{self, PlannedText, SessionEffect};
 
@@ -24,8 +27,10 @@ use crate::storage::sending::{self, PlannedText, SessionEffect};
 pub struct ScheduledMessage {
     /// The id that its message will have.
     pub id: Uuid,
-    /// Our number.
-    pub number: String,
+    /// Our number. `None`: it is chosen when the message is due.
+    pub number: Option<String>,
+    /// The carrier's id of the pool that it is sent to.
+    pub pool_id: Option<String>,
     pub contact: String,
     pub body: String,
     pub media_urls: Vec<String>,
@@ -60,6 +65,7 @@ struct DueMessage {
     id: Uuid,
     project_id: Uuid,
     number_id: Uuid,
+    pool_id: Option<String>,
     contact: String,
     body: String,
     media_urls: Vec<String>,
@@ -91,6 +97,7 @@ impl DueMessage {
             message_id: self.id,
             project_id: self.project_id,
             number_id: self.number_id,
+            pool_id: self.pool_id.as_deref(),
             contact: &self.contact,
             channel,
             text: channel.capabilities.outbound(&self.body, self.facts.smart_encoding),
@@ -134,6 +141,7 @@ pub async fn send_due(
             .fetch_all(&mut *connection)
             .await?;
     let mut writes = Writes::default();
+    waiting = choose_numbers(connection, waiting, channel.channel, &mut writes).await?;
     while !waiting.is_empty() {
         let (ids, later) = first_of_each_contact(waiting);
         send_round(connection, &ids, channel, &mut writes).await?;
@@ -147,8 +155,46 @@ pub async fn send_due(
 #[derive(Debug)]
 struct Locked {
     message_id: Uuid,
+    project_id: Uuid,
     number_id: Uuid,
+    pool_id: Option<String>,
     contact: String,
+}
+
+/// Chooses the numbers of messages to pools. A message whose number and contact somebody else has locked stays due.
+async fn choose_numbers(
+    connection: &mut PgConnection,
+    locked: Vec<Locked>,
+    channel: Channel,
+    writes: &mut Writes,
+) -> Result<Vec<Locked>, sqlx::Error> {
+    let mut chosen = Vec::with_capacity(locked.len());
+    for message in locked {
+        let Locked { message_id, project_id, contact, .. } = &message;
+        let Some(pool_id) = &message.pool_id else {
+            chosen.push(message);
+            continue;
+        };
+        let of = PoolContact { project_id: *project_id, pool_id, contact, channel };
+        let facts = pool::facts(&mut *connection, of).await?;
+        let number_id = match choose(&facts, contact, phone_number::country(contact).as_deref()) {
+            Choice::Number(member) => member.id,
+            Choice::ContactOptedOut => {
+                writes.refuse_of_pool(&message, Refusal::ContactOptedOut);
+                continue;
+            }
+            Choice::NoNumber => {
+                writes.refuse_of_pool(&message, Refusal::NumberDetached);
+                continue;
+            }
+        };
+        let assigning =
+            sqlx::query_file_scalar!("sql/queries/scheduled_message/assign.sql", message_id, number_id, contact);
+        if assigning.fetch_one(&mut *connection).await? {
+            chosen.push(Locked { number_id, ..message });
+        }
+    }
+    Ok(chosen)
 }
 
 /// The first message to each contact, and the others: what the first one does to a session is a fact of the next one.
@@ -226,6 +272,14 @@ impl Writes {
         self.refused.push(message.id);
         self.reasons.push(RefusalReason::from(reason).as_str());
         self.all.push(message.due(reason.into(), session_id));
+    }
+
+    /// Refuses a message that no number of its pool can send.
+    fn refuse_of_pool(&mut self, message: &Locked, reason: Refusal) {
+        self.refused.push(message.message_id);
+        self.reasons.push(RefusalReason::from(reason).as_str());
+        let (message_id, project_id) = (message.message_id, message.project_id);
+        self.all.push(Due { message_id, project_id, session_id: None, outcome: reason.into(), late_seconds: 0.0 });
     }
 
     async fn write(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {

@@ -9,12 +9,15 @@ use uuid::Uuid;
 use crate::domain::channel::{ChannelFacts, OutboundText};
 use crate::domain::message::{MessageKind, SendOutcome, WaitReason};
 use crate::domain::message_plan::MessagePlan;
+use crate::domain::phone_number;
+use crate::domain::pool::{Choice, choose};
 use crate::domain::sending::{self, Admission, Decision, Effect, Facts, OnLandline, Request};
 use crate::domain::session::{Channel, OnActiveSession};
 use crate::storage::ingest::Attachment;
 use crate::storage::new_id;
 use crate::storage::outbound_limits::{self, ToCount};
 use crate::storage::planned_message::{Content, Conversation, PlannedMessage};
+use crate::storage::pool::{self, PoolContact};
 
 /// How a request that comes again is recognized.
 #[derive(Debug, Clone)]
@@ -28,8 +31,7 @@ pub struct Idempotency {
 #[derive(Debug, Clone)]
 pub struct NewText {
     pub project_id: Uuid,
-    /// The number that it leaves from.
-    pub number_id: Uuid,
+    pub from: SendFrom,
     pub channel: ChannelFacts,
     pub contact: String,
     /// The countries that the contact may be in, by the digits of its number.
@@ -42,6 +44,28 @@ pub struct NewText {
     pub on_landline: OnLandline,
 }
 
+/// Who a message is sent from.
+#[derive(Debug, Clone)]
+pub enum SendFrom {
+    Number {
+        id: Uuid,
+        number: String,
+    },
+    /// A number of this pool, which is chosen when the message is sent.
+    Pool {
+        pool_id: String,
+    },
+}
+
+/// The number that a message leaves from.
+#[derive(Debug)]
+struct Sender {
+    id: Uuid,
+    number: String,
+    /// The pool that the message was sent to.
+    pool_id: Option<String>,
+}
+
 /// What became of a request to send a message.
 #[derive(Debug, Clone)]
 pub struct SendResult {
@@ -50,13 +74,25 @@ pub struct SendResult {
     /// `None` while it is scheduled.
     pub session_id: Option<Uuid>,
     pub send_at: Option<DateTime<Utc>>,
+    /// Our number that it leaves from. `None` while it is to be chosen.
+    pub number: Option<String>,
+    /// The carrier's id of the pool that it was sent to.
+    pub pool_id: Option<String>,
     /// After how many seconds the limit that refused the message admits one again.
     pub retry_after_seconds: Option<f64>,
 }
 
 impl SendResult {
     fn new(outcome: SendOutcome, message_id: Uuid) -> Self {
-        Self { outcome, message_id, session_id: None, send_at: None, retry_after_seconds: None }
+        Self {
+            outcome,
+            message_id,
+            session_id: None,
+            send_at: None,
+            number: None,
+            pool_id: None,
+            retry_after_seconds: None,
+        }
     }
 }
 
@@ -81,10 +117,17 @@ pub async fn send(
     let result = send_or_schedule(&mut *connection, text, message_id).await?;
     match result.outcome {
         SendOutcome::Sent | SendOutcome::Scheduled | SendOutcome::Replayed => {
-            let (session_id, send_at) = (result.session_id, result.send_at);
-            sqlx::query_file!("sql/queries/idempotency_key/complete.sql", text.project_id, key, session_id, send_at)
-                .execute(connection)
-                .await?;
+            sqlx::query_file!(
+                "sql/queries/idempotency_key/complete.sql",
+                text.project_id,
+                key,
+                result.session_id,
+                result.send_at,
+                result.number.as_deref(),
+                result.pool_id.as_deref(),
+            )
+            .execute(connection)
+            .await?;
         }
         SendOutcome::KeyReused
         | SendOutcome::ContactOptedOut
@@ -120,15 +163,36 @@ pub async fn replay(
     .await
 }
 
+/// The number that a text leaves from, or why it leaves from none.
+async fn sender(connection: &mut PgConnection, text: &NewText) -> Result<Result<Sender, SendOutcome>, sqlx::Error> {
+    let pool_id = match &text.from {
+        SendFrom::Number { id, number } => return Ok(Ok(Sender { id: *id, number: number.clone(), pool_id: None })),
+        SendFrom::Pool { pool_id } => pool_id,
+    };
+    let (project_id, contact, channel) = (text.project_id, &text.contact, text.channel.channel);
+    let facts = pool::locked_facts(connection, PoolContact { project_id, pool_id, contact, channel }).await?;
+    Ok(match choose(&facts, contact, phone_number::country(contact).as_deref()) {
+        Choice::Number(member) => {
+            Ok(Sender { id: member.id, number: member.number.clone(), pool_id: Some(pool_id.clone()) })
+        }
+        Choice::ContactOptedOut => Err(SendOutcome::ContactOptedOut),
+        Choice::NoNumber => Err(SendOutcome::NumberDetached),
+    })
+}
+
 async fn send_or_schedule(
     connection: &mut PgConnection,
     text: &NewText,
     message_id: Uuid,
 ) -> Result<SendResult, sqlx::Error> {
+    let sender = match sender(connection, text).await? {
+        Ok(sender) => sender,
+        Err(outcome) => return Ok(SendResult::new(outcome, message_id)),
+    };
     let Json(facts): Json<Facts> = sqlx::query_file_scalar!(
         "sql/queries/message/load_send_facts.sql",
         text.project_id,
-        text.number_id,
+        sender.id,
         text.contact,
         &text.countries[..],
         text.channel.channel.as_str(),
@@ -143,10 +207,13 @@ async fn send_or_schedule(
             Ok(SendResult { session_id, ..SendResult::new(reason.into(), message_id) })
         }
         Decision::Wait { until, reason } => {
-            schedule(connection, text, message_id, until, reason).await?;
-            Ok(SendResult { send_at: Some(until), ..SendResult::new(SendOutcome::Scheduled, message_id) })
+            schedule(connection, text, &sender, message_id, until, reason).await?;
+            // The number of a pool is chosen when it is due.
+            let number = sender.pool_id.is_none().then_some(sender.number);
+            let (send_at, pool_id) = (Some(until), sender.pool_id);
+            Ok(SendResult { send_at, number, pool_id, ..SendResult::new(SendOutcome::Scheduled, message_id) })
         }
-        Decision::Send(effect) => send_now(connection, text, message_id, &facts, effect).await,
+        Decision::Send(effect) => send_now(connection, text, sender, message_id, &facts, effect).await,
     }
 }
 
@@ -154,6 +221,7 @@ async fn send_or_schedule(
 async fn send_now(
     connection: &mut PgConnection,
     text: &NewText,
+    sender: Sender,
     message_id: Uuid,
     facts: &Facts,
     effect: Effect,
@@ -170,7 +238,8 @@ async fn send_now(
             let text = PlannedText {
                 message_id,
                 project_id: text.project_id,
-                number_id: text.number_id,
+                number_id: sender.id,
+                pool_id: sender.pool_id.as_deref(),
                 contact: &text.contact,
                 channel: text.channel,
                 text: text.channel.capabilities.outbound(&text.body, facts.smart_encoding),
@@ -181,7 +250,8 @@ async fn send_now(
             };
             let session_id = Some(text.effect.session_id());
             write(connection, &[text]).await?;
-            Ok(SendResult { session_id, ..SendResult::new(SendOutcome::Sent, message_id) })
+            let (number, pool_id) = (Some(sender.number), sender.pool_id);
+            Ok(SendResult { session_id, number, pool_id, ..SendResult::new(SendOutcome::Sent, message_id) })
         }
     }
 }
@@ -189,6 +259,7 @@ async fn send_now(
 async fn schedule(
     connection: &mut PgConnection,
     text: &NewText,
+    sender: &Sender,
     message_id: Uuid,
     at: DateTime<Utc>,
     reason: WaitReason,
@@ -197,7 +268,7 @@ async fn schedule(
         "sql/queries/scheduled_message/insert.sql",
         message_id,
         text.project_id,
-        text.number_id,
+        sender.id,
         text.contact,
         &text.countries[..],
         text.body,
@@ -205,6 +276,7 @@ async fn schedule(
         text.on_active_session.as_str(),
         at,
         reason.as_str(),
+        sender.pool_id,
     )
     .execute(connection)
     .await?;
@@ -242,6 +314,8 @@ pub(super) struct PlannedText<'a> {
     pub message_id: Uuid,
     pub project_id: Uuid,
     pub number_id: Uuid,
+    /// The pool that it was sent to.
+    pub pool_id: Option<&'a str>,
     pub contact: &'a str,
     pub channel: ChannelFacts,
     pub text: OutboundText<'a>,
@@ -258,6 +332,7 @@ struct TextRow<'a> {
     message_id: Uuid,
     project_id: Uuid,
     number_id: Uuid,
+    pool_id: Option<&'a str>,
     contact: &'a str,
     channel: Channel,
     media: Vec<Attachment>,
@@ -272,6 +347,7 @@ impl<'a> PlannedText<'a> {
             message_id: self.message_id,
             project_id: self.project_id,
             number_id: self.number_id,
+            pool_id: self.pool_id,
             contact: self.contact,
             channel: self.channel.channel,
             media: self.media_urls.iter().map(|url| Attachment::at(url.clone(), None)).collect(),

@@ -14,6 +14,8 @@ pub struct Session {
     pub id: Uuid,
     /// Our number, if the endpoint is one.
     pub number: Option<String>,
+    /// The carrier's id of the pool that it was sent to.
+    pub pool_id: Option<String>,
     pub contact: String,
     pub channel: Channel,
     pub status: SessionStatus,

@@ -107,7 +107,7 @@ const SERVICE: &str = "MG0123456789abcdef0123456789abcdef";
 async fn send(client: &Client, account: &Credentials, body: &str, media_urls: &[String]) -> Result<String, ApiError> {
     let status_url = "https://sms.example.com/webhooks/twilio/key/status?delivery=1";
     let delivery_id = uuid::Uuid::nil();
-    let message = OutboundMessage { delivery_id, from: NUMBER, to: ADA, body, media_urls, status_url };
+    let message = OutboundMessage { delivery_id, from: NUMBER, pool_id: None, to: ADA, body, media_urls, status_url };
     match client.send(account, &message).await {
         SendAnswer::Accepted { sid } => Ok(sid),
         SendAnswer::Refused { code, status, detail, .. } => Err(ApiError::Refused { status, code, message: detail }),

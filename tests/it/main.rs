@@ -40,6 +40,7 @@ mod inbound_sms;
 mod keywords;
 mod landlines;
 mod memory_carrier;
+mod messaging_services;
 mod migrate;
 mod number_desired_state;
 mod number_faults;

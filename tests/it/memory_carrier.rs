@@ -350,6 +350,10 @@ impl Carrier for MemoryCarrier {
         done(Ok(InboundRoute::default()))
     }
 
+    fn check_pool_id(&self, _: &str) -> Result<(), &'static str> {
+        Err("nothing else, because this carrier has no pools")
+    }
+
     fn registration<'a>(
         &'a self,
         _: &'a CarrierAccount,

@@ -36,6 +36,7 @@ async fn turns_of_one_batch_become_what_they_would_become_alone() {
     };
     let lost = turn::Claim { token: Uuid::now_v7(), ..claim(ada).clone() };
     let send = PlannedSend {
+        pool_id: None,
         message_id: Uuid::now_v7(),
         number: None,
         contact: ELSEWHERE.to_owned(),

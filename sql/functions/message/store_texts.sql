@@ -8,7 +8,7 @@ declare
 begin
     for sent in
         select * from jsonb_to_recordset(texts) as decided (
-               project_id uuid, number_id uuid, contact text, channel text, turn_id uuid, effect text, agent_id uuid,
+               project_id uuid, number_id uuid, pool_id text, contact text, channel text, turn_id uuid, effect text, agent_id uuid,
                superseded uuid, session_id uuid, withdraws_warning boolean, brings_inactivity_forward boolean,
                new_session_id uuid, new_turn_id uuid)
     loop
@@ -16,17 +16,20 @@ begin
             when 'open' then
                 perform open_outbound_session(sent.new_session_id, sent.project_id, sent.number_id, sent.contact, sent.channel,
                                               sent.agent_id, sent.superseded);
-                update session set begun_by_turn = sent.turn_id where id = sent.new_session_id and sent.turn_id is not null;
+                update session set begun_by_turn = sent.turn_id, pool_id = sent.pool_id
+                 where id = sent.new_session_id and num_nonnulls(sent.turn_id, sent.pool_id) > 0;
                 -- The turn runs the start function.
                 perform enqueue_turn(sent.new_turn_id, sent.new_session_id);
             when 'start' then
                 update session
-                   set origin = 'outbound', begun_by_turn = sent.turn_id, last_message_at = now(),
+                   set origin = 'outbound', begun_by_turn = sent.turn_id, pool_id = sent.pool_id, last_message_at = now(),
                        warn_after_seconds = inactivity_seconds(id)
                  where id = sent.session_id;
                 perform enqueue_turn(sent.new_turn_id, sent.session_id);
             when 'join' then
                 perform join_session(sent.session_id, sent.withdraws_warning, sent.brings_inactivity_forward);
+                update session set pool_id = sent.pool_id
+                 where id = sent.session_id and sent.pool_id is not null and pool_id is distinct from sent.pool_id;
         end case;
     end loop;
     perform store_messages(messages);

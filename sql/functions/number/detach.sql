@@ -1,5 +1,5 @@
 -- Detaches a number that the project no longer has. Its held deliveries fail and its scheduled messages are refused;
--- otherwise they would leave years later, when the number comes back.
+-- otherwise they would leave years later, when the number comes back. A scheduled message to a pool gets another number of it.
 create or replace function detach_number(of_number uuid) returns void language plpgsql
 set search_path = textback, pg_temp as $$
 begin
@@ -10,5 +10,5 @@ begin
     update endpoint set detached_at = now() where id = of_number;
     perform plan_held_deliveries(of_number, 'permanent_config', 'number_detached: its number was let go before it was sent');
     update scheduled_message set due_at = null, refusal_reason = 'number_detached'
-     where number_id = of_number and due_at is not null;
+     where number_id = of_number and pool_id is null and due_at is not null;
 end $$;

@@ -1,7 +1,7 @@
 -- Writes what was observed and done at the carrier about a number, for the worker that has its token. Returns whether
 -- the token holds. The caller settles the registration.
 -- facts: {generation (that was reconciled), carrier_id, account_sid, number_type, refusal_reason, webhook,
--- webhook_detail, webhook_was_set, inbound_blocked_reason, gone, steps: [{step,
+-- webhook_detail, webhook_was_set, inbound_blocked_reason, pool_id, gone, steps: [{step,
 -- detail}], check_in_seconds}. A key that is absent was not observed.
 create or replace function settle_number(of_number uuid, by_token uuid, facts jsonb) returns boolean language plpgsql
 set search_path = textback, pg_temp as $$
@@ -30,6 +30,7 @@ begin
                                  when facts ->> 'webhook' = 'ok' then coalesce(webhook_set_at, this_time)
                                  else webhook_set_at end,
            inbound_blocked_reason = case when facts ? 'inbound_blocked_reason' then facts ->> 'inbound_blocked_reason' else inbound_blocked_reason end,
+           pool_id = case when facts ? 'pool_id' then facts ->> 'pool_id' else pool_id end,
            steps = (select coalesce(jsonb_agg(step order by ordinal), '[]')
                       from (select step, ordinal from jsonb_array_elements(
                                 steps || (select coalesce(jsonb_agg(step || jsonb_build_object('at', this_time)), '[]')

@@ -6,7 +6,7 @@ create or replace function load_turns(
     turns uuid[], sessions uuid[], tokens uuid[], endpoints uuid[], contacts text[], seen_seqs bigint[]
 ) returns table (
     ordinal bigint, project_id uuid, handled_seq bigint, send_policy text, has_limits boolean,
-    delivery_waits boolean, newer_waits boolean, warn_after_seconds integer, current_warn_after_seconds integer
+    delivery_waits boolean, newer_waits boolean, warn_after_seconds integer, current_warn_after_seconds integer, pool_id text
 ) language plpgsql
 -- One plan a connection. Plans for given values would be made five times before, 10 ms each, and are no better.
 set plan_cache_mode = force_generic_plan
@@ -29,13 +29,13 @@ begin
              where newer.session_id = t.session_id and newer.seq > t.seen_seq and newer.direction = 'inbound'
                and newer.skip_reason is null
              limit 1) is not null,
-           session.warn_after_seconds, version.warn_after_seconds
+           session.warn_after_seconds, version.warn_after_seconds, session.pool_id
       from unnest(turns, sessions, tokens, endpoints, contacts, seen_seqs) with ordinality
            as t (turn_id, session_id, token, endpoint_id, contact, seen_seq, ordinal)
      -- By "limit 1" each row is looked up by its key. A join that was planned while there were few sessions would read all
      -- of them for each batch later.
      cross join lateral (
-           select session.project_id, session.agent_id, session.handled_seq, session.warn_after_seconds from session
+           select session.project_id, session.agent_id, session.handled_seq, session.warn_after_seconds, session.pool_id from session
             where session.id = t.session_id
             limit 1 for update) session
      cross join lateral (

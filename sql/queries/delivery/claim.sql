@@ -57,6 +57,7 @@ select claimed.id,
        claimed.contact as "to",
        (select body from message where message.id = claimed.id limit 1) as "body!",
        coalesce((select array_agg(url order by position) from attachment where attachment.message_id = claimed.id), '{}') as "media_urls!",
-       claimed.attempts as attempt
+       claimed.attempts as attempt,
+       (select session.pool_id from session where session.id = claimed.session_id limit 1) as pool_id
   from claimed
  order by claimed.seq

@@ -10,6 +10,7 @@ select message.id, message.session_id, message.seq, message.direction as "direct
        message.truncated,
        message.created_at,
        number.number as "number?",
+       session.pool_id,
        session.contact,
        delivery.error_class as "error_class?: _",
        coalesce(delivery.history, '[]') as "history!: _"

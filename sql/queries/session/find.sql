@@ -1,5 +1,5 @@
 -- One session of a project ($1), by its id ($2).
-select session.id, number.number as "number?", session.contact, session.channel as "channel: _", session.status as "status: _", session.state, session.origin as "origin: _",
+select session.id, number.number as "number?", session.pool_id, session.contact, session.channel as "channel: _", session.status as "status: _", session.state, session.origin as "origin: _",
        session.engaged, session.agent_id, session.agent_version, session.opened_at, session.last_message_at,
        session.warned_at, session.closed_at, session.close_reason as "close_reason: _", session.previous_session_id,
        case when session.status = 'open' and session.engaged

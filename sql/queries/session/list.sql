@@ -1,7 +1,7 @@
 -- The sessions of a project ($1), newest first: those on a number ($2), of a contact ($3), in a
 -- status ($4), before a session ($5), at most $6. A filter that is null lets all pass.
 -- Without the agents' states, which may have 256 kB each.
-select session.id, number.number as "number?", session.contact, session.channel as "channel: _", session.status as "status: _", null::jsonb as state, session.origin as "origin: _",
+select session.id, number.number as "number?", session.pool_id, session.contact, session.channel as "channel: _", session.status as "status: _", null::jsonb as state, session.origin as "origin: _",
        session.engaged, session.agent_id, session.agent_version, session.opened_at, session.last_message_at,
        session.warned_at, session.closed_at, session.close_reason as "close_reason: _", session.previous_session_id,
        case when session.status = 'open' and session.engaged

@@ -24,6 +24,7 @@ use crate::agents::{Conversation, LogLine, MOST_SENDS, MOST_TEXTS, MessageBody, 
 use crate::domain::bounds;
 use crate::domain::characters::is_blank;
 use crate::domain::phone_number;
+use crate::domain::pool;
 use crate::domain::segments;
 
 /// The most log lines of one run, so that a loop does not fill the log.
@@ -109,7 +110,8 @@ impl<'v> Conv<'v> {
         if !phone_number::is_e164(&send.to) {
             return Err(refused(format!("{:?} is not in E.164, such as +14155550101", send.to)));
         }
-        if let Some(from) = send.from.as_ref().filter(|from| !phone_number::is_e164_or_short_code(from)) {
+        let from = send.from.as_ref().filter(|from| !pool::may_be_id(from));
+        if let Some(from) = from.filter(|from| !phone_number::is_e164_or_short_code(from)) {
             return Err(refused(format!("{from:?} is neither in E.164, such as +14155550199, nor a short code")));
         }
         let mut sends = self.sends.borrow_mut();
@@ -208,7 +210,7 @@ fn conv_methods(builder: &mut MethodsBuilder) {
         Ok(NoneType)
     }
 
-    /// Sends a text outside the answer after the turn, from one of the project's numbers (None: the session's).
+    /// Sends a text outside the answer after the turn, from one of the project's numbers (None: the session's) or of a pool's.
     fn send_sms(this: Value, to: &str, from_number: NoneOr<&str>, content: &str) -> starlark::Result<NoneType> {
         let length = segments::units(content);
         if is_blank(content) || length > segments::MOST_UNITS {

@@ -8,7 +8,7 @@ use reqwest::header::{HeaderMap, HeaderValue};
 use super::client::ApiError;
 use super::form::Form;
 use super::services::ServiceCache;
-use super::{Twilio, signature, webhooks};
+use super::{Twilio, services, signature, webhooks};
 use crate::carriers::error::{CarrierError, CarrierErrorKind, CredentialsError};
 use crate::carriers::media::{FetchedMedia, MediaError};
 use crate::carriers::message::{
@@ -20,6 +20,7 @@ use crate::carriers::number::{
 use crate::carriers::webhook::{Acknowledgement, WebhookRefusal, WebhookRequest, WebhookUrls};
 use crate::carriers::{Capabilities, Carrier};
 use crate::domain::carrier_account::{CarrierAccount, Credentials};
+use crate::domain::delivery::DeliveryErrorClass;
 use crate::domain::phone_number::is_short_code;
 
 impl Carrier for Twilio {
@@ -77,7 +78,14 @@ impl Carrier for Twilio {
     }
 
     fn send<'a>(&'a self, account: &'a CarrierAccount, message: &'a OutboundMessage<'a>) -> BoxFuture<'a, Sent> {
-        self.client.send(&account.credentials, message).map(Into::into).boxed()
+        async move {
+            let sent = self.client.send(&account.credentials, message).await.into();
+            if matches!(&sent, Sent::Refused(refusal) if refusal.class == DeliveryErrorClass::NotInPool) {
+                self.services.forget_of(&account.credentials).await;
+            }
+            sent
+        }
+        .boxed()
     }
 
     fn list_sent<'a>(
@@ -202,6 +210,10 @@ impl Carrier for Twilio {
     ) -> BoxFuture<'a, Result<RegistrationFacts, CarrierError>> {
         let reading = self.client.registration(&account.credentials, query);
         reading.map(|read| read.map_err(without_permission)).boxed()
+    }
+
+    fn check_pool_id(&self, pool_id: &str) -> Result<(), &'static str> {
+        services::check_id(pool_id)
     }
 
     fn forget_cached(&self) {

@@ -17,7 +17,14 @@ pub enum SendAnswer {
     /// It has the message.
     Accepted { sid: String },
     /// It did not take the message.
-    Refused { code: Option<i32>, status: u16, detail: String, retry_after_seconds: Option<f64> },
+    Refused {
+        code: Option<i32>,
+        status: u16,
+        /// Whether the message named a messaging service.
+        names_service: bool,
+        detail: String,
+        retry_after_seconds: Option<f64>,
+    },
     /// It was not reached: no byte of the request was sent.
     NotReached { detail: String },
     /// It may have taken the message or not.
@@ -30,14 +37,15 @@ impl From<SendAnswer> for Sent {
             SendAnswer::Accepted { sid } => Self::Accepted { carrier_id: sid },
             SendAnswer::NotReached { detail } => Self::NotReached { detail },
             SendAnswer::Unsure { detail } => Self::Unsure { detail },
-            SendAnswer::Refused { code, status, detail, retry_after_seconds } => {
-                let class = class_of(code, status);
+            SendAnswer::Refused { code, status, names_service, detail, retry_after_seconds } => {
+                let class = class_of(code, status, names_service);
                 Self::Refused(SendRefusal {
                     code,
                     class,
                     is_permanent: code.is_some_and(error_codes::is_permanent),
-                    // One number's queue is full. The account's other numbers may send.
-                    is_of_one_number: class == DeliveryErrorClass::Throttled && status != 429,
+                    // One number's queue is full, or it is not in its service. The account's other numbers may send.
+                    is_of_one_number: class == DeliveryErrorClass::NotInPool
+                        || (class == DeliveryErrorClass::Throttled && status != 429),
                     detail,
                     retry_after_seconds,
                 })
@@ -47,9 +55,11 @@ impl From<SendAnswer> for Sent {
 }
 
 /// The class of a refusal.
-fn class_of(code: Option<i32>, status: u16) -> DeliveryErrorClass {
+fn class_of(code: Option<i32>, status: u16, names_service: bool) -> DeliveryErrorClass {
     match (code, status) {
         (_, 429) => DeliveryErrorClass::Throttled,
+        (Some(code), _) if names_service && error_codes::may_be_of_a_service(code) => DeliveryErrorClass::NotInPool,
+        (None, 404) if names_service => DeliveryErrorClass::NotInPool,
         (Some(code), _) => error_codes::class_of(code),
         (None, 401 | 403) => DeliveryErrorClass::Auth,
         (None, _) => DeliveryErrorClass::PermanentConfig,
@@ -61,20 +71,23 @@ impl Client {
     pub async fn send(&self, account: &Credentials, message: &OutboundMessage<'_>) -> SendAnswer {
         let status_callback = format!("{}{OVERRIDES}", message.status_url);
         let mut fields = vec![("To", message.to), ("From", message.from), ("StatusCallback", status_callback.as_str())];
+        if let Some(service) = message.pool_id {
+            fields.push(("MessagingServiceSid", service));
+        }
         if !message.body.is_empty() {
             fields.push(("Body", message.body));
         }
         fields.extend(message.media_urls.iter().map(|url| ("MediaUrl", url.as_str())));
         let request = self.request(reqwest::Method::POST, account, "Messages.json").form(&fields);
         match answered(account, request).await {
-            Ok(answer) => read_sent(answer).await,
+            Ok(answer) => read_sent(answer, message.pool_id.is_some()).await,
             Err(error) if error.is_connect() => SendAnswer::NotReached { detail: describe(&error) },
             Err(error) => SendAnswer::Unsure { detail: describe(&error) },
         }
     }
 }
 
-async fn read_sent(answer: Response) -> SendAnswer {
+async fn read_sent(answer: Response, names_service: bool) -> SendAnswer {
     #[derive(Deserialize)]
     struct Created {
         sid: String,
@@ -100,7 +113,7 @@ async fn read_sent(answer: Response) -> SendAnswer {
     let code = error.code;
     let detail = error.reason().unwrap_or_else(|| format!("the carrier answered {status}"));
     if status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT {
-        return SendAnswer::Refused { code, status: status.as_u16(), detail, retry_after_seconds };
+        return SendAnswer::Refused { code, status: status.as_u16(), names_service, detail, retry_after_seconds };
     }
     SendAnswer::Unsure { detail }
 }
@@ -129,8 +142,9 @@ fn retry_after(answer: &Response) -> Option<f64> {
 mod tests {
     use super::*;
 
-    fn refused(code: Option<i32>, status: u16) -> SendRefusal {
-        let answer = SendAnswer::Refused { code, status, detail: "no".to_owned(), retry_after_seconds: Some(7.0) };
+    fn refused(code: Option<i32>, status: u16, names_service: bool) -> SendRefusal {
+        let (detail, retry_after_seconds) = ("no".to_owned(), Some(7.0));
+        let answer = SendAnswer::Refused { code, status, names_service, detail, retry_after_seconds };
         match answer.into() {
             Sent::Refused(refusal) => refusal,
             other => panic!("{other:?}"),
@@ -152,10 +166,37 @@ mod tests {
             (Some(99999), 400, DeliveryErrorClass::PermanentConfig, false, false),
             (None, 404, DeliveryErrorClass::PermanentConfig, false, false),
         ] {
-            let refusal = refused(code, status);
+            let refusal = refused(code, status, false);
             let told = (refusal.class, refusal.may_pass(), refusal.is_of_one_number);
             assert_eq!(told, (class, may_pass, is_of_one_number), "{code:?} {status}");
             assert_eq!(refusal.retry_after_seconds, Some(7.0));
+        }
+    }
+
+    #[test]
+    fn what_a_service_does_not_send_its_number_may_send_alone() {
+        for (code, status, is_of_the_service) in [
+            (Some(20404), 404, true),
+            (None, 404, true),
+            (Some(21701), 400, true),
+            (Some(21702), 400, true),
+            (Some(21703), 400, true),
+            (Some(21704), 400, true),
+            (Some(21705), 400, true),
+            (Some(21711), 400, true),
+            (Some(21712), 400, true),
+            (Some(21606), 400, true),
+            (Some(21408), 400, false),
+            (Some(21610), 400, false),
+            (Some(21211), 400, false),
+            (Some(21703), 429, false),
+            (Some(20003), 401, false),
+            (None, 400, false),
+        ] {
+            let through = refused(code, status, true);
+            assert_eq!(through.class == DeliveryErrorClass::NotInPool, is_of_the_service, "{code:?} {status}");
+            assert!(!is_of_the_service || (through.may_pass() && through.is_of_one_number), "{code:?} {status}");
+            assert_ne!(refused(code, status, false).class, DeliveryErrorClass::NotInPool, "{code:?} {status}");
         }
     }
 }

@@ -38,6 +38,15 @@ const KEPT: Duration = Duration::from_secs(60);
 const DEFER: &str =
     "let it defer to the number's webhook (Messaging, Services, Integration, Defer to sender's webhook)";
 
+/// Whether a text is the id of a messaging service. The error says the form.
+pub fn check_id(text: &str) -> Result<(), &'static str> {
+    let digits = text.strip_prefix("MG").filter(|digits| digits.len() == 32);
+    match digits {
+        Some(digits) if digits.bytes().all(|byte| byte.is_ascii_hexdigit()) => Ok(()),
+        Some(_) | None => Err("a messaging service, MG and 32 hexadecimal digits"),
+    }
+}
+
 /// A messaging service.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Service {
@@ -86,6 +95,8 @@ pub enum Members {
 }
 
 impl Members {
+    const ALL: [Self; 2] = [Self::PhoneNumbers, Self::ShortCodes];
+
     /// The list that a number is in, by its id (PN… or SC…).
     fn with(sid: &str) -> Self {
         if sid.starts_with("SC") { Self::ShortCodes } else { Self::PhoneNumbers }
@@ -129,10 +140,8 @@ impl ServiceCache {
         account: &Credentials,
         number_sid: &str,
     ) -> Result<Option<Service>, ApiError> {
-        // A key that may not read them must not profit from what another key has read.
-        let login = format!("{} {}", account.account_sid, account.login().0);
         let members = Members::with(number_sid);
-        let key = (login, members.path_and_key().0);
+        let key = (login_of(account), members.path_and_key().0);
         let reading = self.by_login.try_get_with(key, read_members(client, account, members));
         let members = reading.await.map_err(|error: Arc<ApiError>| (*error).clone())?;
         match (members.service.get(number_sid), &members.missing) {
@@ -142,10 +151,22 @@ impl ServiceCache {
         }
     }
 
+    /// Lets the next question about an account be asked of Twilio.
+    pub async fn forget_of(&self, account: &Credentials) {
+        for members in Members::ALL {
+            self.by_login.invalidate(&(login_of(account), members.path_and_key().0)).await;
+        }
+    }
+
     /// Lets the next question be asked of Twilio.
     pub fn forget(&self) {
         self.by_login.invalidate_all();
     }
+}
+
+/// Who read the services. A key that may not read them must not profit from what another key has read.
+fn login_of(account: &Credentials) -> String {
+    format!("{} {}", account.account_sid, account.login().0)
 }
 
 async fn read_members(

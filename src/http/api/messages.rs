@@ -2,6 +2,7 @@
 
 mod answers;
 mod check;
+mod sender;
 
 use std::collections::BTreeMap;
 
@@ -22,14 +23,15 @@ use crate::channels;
 use crate::domain::job::JobKind;
 use crate::domain::message::SendOutcome;
 use crate::domain::phone_number;
+use crate::domain::pool;
 use crate::domain::sending::OnLandline;
 use crate::domain::session::OnActiveSession;
 use crate::http::problem::Problem;
 use crate::secret::sha256;
 use crate::storage::database;
-use crate::storage::number::Sender;
+use crate::storage::pool::PoolContact;
 use crate::storage::sending::{self, Idempotency, NewText, SendResult};
-use crate::storage::{country, message, number, scheduled_message};
+use crate::storage::{country, message, scheduled_message};
 use answers::{ScheduledMessage, TracedMessage};
 
 /// How far ahead a message can be scheduled.
@@ -46,7 +48,9 @@ struct NewMessage {
     to: String,
     /// The text, 1 to 1600 characters. Give a body or a template. With media it may be left out.
     body: Option<String>,
-    /// A number of the project. Without it the message leaves from the number that the contact had to do with last, else
+    /// A number of the project, or a pool that some of them are in: at Twilio a messaging service (MG…). Of a pool the message leaves
+    /// from the number of the contact's session, else from the number that the contact had to do with last, else from one of the
+    /// contact's country. Without `from` the message leaves from the number that the contact had to do with last, else
     /// from one of the contact's country, else from the project's `default_number`, else from the oldest.
     from: Option<String>,
     on_active_session: Option<OnActiveSession>,
@@ -74,6 +78,10 @@ struct MessageAccepted {
     message_id: Uuid,
     /// The session that it is in. A scheduled message has none.
     session_id: Option<Uuid>,
+    /// Our number that it leaves from. Left out while a scheduled message to a pool waits: the number is chosen when it is due.
+    number: Option<String>,
+    /// The pool that it was sent to.
+    pool_id: Option<String>,
     /// When a scheduled message is to be sent.
     send_at: Option<DateTime<Utc>>,
 }
@@ -221,21 +229,21 @@ async fn prepare(state: &ApiState, project_id: Uuid, request: NewMessage) -> Res
     {
         return Err(super::numbers::without_sms(&country));
     }
-    let sender = sender(state, project_id, &contact, request.from, in_country.as_deref()).await?;
-    if sender.unregistered {
-        return Err(Problem::conflict(
-            "number_not_registered",
-            format!(
-                "the carrier blocks messages from {} until it is registered (A2P 10DLC, or toll-free verification); register it at the carrier; we check it every ten minutes",
-                sender.number
-            ),
-        ));
-    }
-    let countries = phone_number::countries(&contact);
     let channel = channels::of_numbers().facts();
+    let from = match request.from {
+        Some(pool_id) if pool::names_no_number(&pool_id) => {
+            sender::of_pool(
+                state,
+                PoolContact { project_id, pool_id: &pool_id, contact: &contact, channel: channel.channel },
+            )
+            .await?
+        }
+        from => sender::of_number(state, project_id, &contact, from, in_country.as_deref()).await?,
+    };
+    let countries = phone_number::countries(&contact);
     Ok(NewText {
         project_id,
-        number_id: sender.id,
+        from,
         channel,
         contact,
         countries,
@@ -266,27 +274,6 @@ async fn body(state: &ApiState, project_id: Uuid, request: &NewMessage) -> Resul
     Ok(body)
 }
 
-/// The number that the message leaves from.
-async fn sender(
-    state: &ApiState,
-    project_id: Uuid,
-    contact: &str,
-    from: Option<String>,
-    country: Option<&str>,
-) -> Result<Sender, Problem> {
-    match from {
-        Some(from) => number::find_by_number(&mut *state.storage.connection().await?, project_id, &from).await?.ok_or_else(|| {
-            Problem::invalid(
-                "number_not_ours",
-                format!("{from:?} is not a number of this project; list them with GET /v1/numbers, or attach one with POST /v1/numbers"),
-            )
-        }),
-        None => number::choose(&mut *state.storage.connection().await?, project_id, contact, country).await?.ok_or_else(|| {
-            Problem::conflict("number_missing", "this project has no number to send from; attach one with POST /v1/numbers")
-        }),
-    }
-}
-
 /// Whether a limit on outbound messages refused the message.
 const fn is_over_a_limit(outcome: SendOutcome) -> bool {
     match outcome {
@@ -305,10 +292,11 @@ const fn is_over_a_limit(outcome: SendOutcome) -> bool {
 
 /// What is answered to a request to send a message.
 fn accepted(result: SendResult) -> Result<Accepted, Problem> {
-    let SendResult { outcome, message_id, session_id, send_at, retry_after_seconds } = result;
+    let SendResult { outcome, message_id, session_id, send_at, number, pool_id, retry_after_seconds } = result;
     Err(match outcome {
         SendOutcome::Sent | SendOutcome::Scheduled | SendOutcome::Replayed => {
-            return Ok(Accepted::Accepted(Json(MessageAccepted { message_id, session_id, send_at })));
+            let accepted = MessageAccepted { message_id, session_id, number, pool_id, send_at };
+            return Ok(Accepted::Accepted(Json(accepted)));
         }
         SendOutcome::KeyReused => Problem::invalid(
             "idempotency_key_reused",
@@ -316,8 +304,8 @@ fn accepted(result: SendResult) -> Result<Accepted, Problem> {
         ),
         SendOutcome::ContactOptedOut => Problem::conflict(
             "contact_opted_out",
-            "the contact has opted out of messages from this number (see GET /v1/consents); nothing is sent until the \
-             contact sends START",
+            "the contact has opted out of messages from this number, or from a number of this pool (see GET /v1/consents); nothing \
+             is sent until the contact sends START",
         ),
         SendOutcome::ContactIsLandline => Problem::conflict(
             "contact_is_landline",
@@ -331,9 +319,10 @@ fn accepted(result: SendResult) -> Result<Accepted, Problem> {
                 session_id.map(|id| format!(", {id}")).unwrap_or_default()
             ),
         ),
-        SendOutcome::NumberDetached => {
-            Problem::conflict("number_detached", "the number was detached a moment ago; send from another one")
-        }
+        SendOutcome::NumberDetached => Problem::conflict(
+            "number_detached",
+            "the number was detached a moment ago, or left the pool; send from another one",
+        ),
         SendOutcome::ToIsFrom => Problem::invalid(
             "to_is_from",
             "to is the number that the message would be sent from, so it would come back as a message to us; send to another \

@@ -69,6 +69,9 @@ struct Number {
     wanted: DesiredState,
     /// The carrier's id of the number. Left out until it was found or bought.
     carrier_id: Option<String>,
+    /// The carrier's id of the pool that it is in, as last observed: at Twilio a messaging service (MG…). Texts may be sent to the
+    /// pool. Left out if it is in none.
+    pool_id: Option<String>,
     /// Its type at the carrier, such as `local`, `mobile`, `toll-free` or `short-code`.
     number_type: Option<String>,
     webhook: WebhookState,
@@ -452,6 +455,7 @@ impl Number {
             country: number.country,
             wanted: number.desired_state,
             carrier_id: number.carrier_id,
+            pool_id: number.pool_id,
             number_type: number.number_type,
             webhook: number.webhook,
             webhook_detail: number.webhook_detail,

@@ -29,6 +29,8 @@ struct Session {
     id: Uuid,
     /// Our number. Left out on a channel without numbers.
     number: Option<String>,
+    /// The pool that the project sent to when it opened or joined the session. Its messages leave through it.
+    pool_id: Option<String>,
     /// The number of the contact.
     contact: String,
     channel: Channel,
@@ -162,6 +164,7 @@ impl From<session::Session> for Session {
         Self {
             id: session.id,
             number: session.number,
+            pool_id: session.pool_id,
             contact: session.contact,
             channel: session.channel,
             status: session.status,

@@ -133,6 +133,7 @@ pub const fn of_error_class(class: DeliveryErrorClass) -> &'static str {
         DeliveryErrorClass::Landline => "the contact's number is a landline",
         DeliveryErrorClass::PermanentConfig => "something is set up wrong on our side",
         DeliveryErrorClass::Unregistered => "the number lacks the registration that its country asks for",
+        DeliveryErrorClass::NotInPool => "the number is not in the pool; it leaves from the number alone",
         DeliveryErrorClass::Content => "the carrier refused the text",
         DeliveryErrorClass::Auth => "the carrier account's credentials are wrong or lack a right",
         DeliveryErrorClass::Account => "the carrier account may not send",

@@ -7,6 +7,7 @@ use crate::domain::channel::Capabilities;
 use crate::domain::delivery::RefusalReason;
 use crate::domain::message::MessageKind;
 use crate::domain::phone_number;
+use crate::domain::pool;
 use crate::storage::database;
 use crate::storage::new_id;
 use crate::storage::turn::{PlannedSend, Settlement};
@@ -83,9 +84,11 @@ impl<'a> Allowance<'a> {
                 Some(OVER)
             }
         };
+        let (pool_id, number) = if from.as_deref().is_some_and(pool::may_be_id) { (from, None) } else { (None, from) };
         settlement.send(PlannedSend {
             message_id: new_id(),
-            number: from,
+            number,
+            pool_id,
             contact: to,
             countries,
             body: database::strip_nul(body),

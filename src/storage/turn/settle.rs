@@ -59,6 +59,8 @@ pub async fn settle(storage: &Storage, settlement: Settlement) -> Result<Settled
 struct Loaded {
     project_id: Uuid,
     handled_seq: i64,
+    /// The pool through which the messages of the session leave.
+    pool_id: Option<String>,
     facts: Facts,
 }
 
@@ -108,7 +110,8 @@ async fn settle_pass(
     let mut settled = Vec::with_capacity(settlements.len());
     for ((settlement, loaded), limits) in settlements.iter().zip(&loaded).zip(&limits) {
         let decision = decide(settlement.outcome(), loaded.as_ref().map(|loaded| &loaded.facts), limits);
-        settled.push(Settled::of(settlement, &decision));
+        let pool_id = loaded.as_ref().and_then(|loaded| loaded.pool_id.as_ref());
+        settled.push(Settled::of(settlement, &decision, pool_id));
         if let (Decision::Store(store), Some(loaded)) = (decision, loaded) {
             decided.push(Decided { settlement, loaded, store });
         }
@@ -122,14 +125,18 @@ async fn settle_pass(
 }
 
 impl Settled {
-    fn of(settlement: &Settlement, decision: &Decision) -> Self {
+    fn of(settlement: &Settlement, decision: &Decision, pool_id: Option<&String>) -> Self {
         let Decision::Store(store) = decision else { return Self::Stale };
         let first_delivery = settlement.first_delivery.as_ref().filter(|_| store.claims_delivery);
         Self::Written {
             planned: i32::try_from(store.messages.iter().filter(|plan| plan.status().is_some()).count())
                 .unwrap_or(i32::MAX),
             more_work: store.next != Next::Nothing,
-            first_delivery: first_delivery.map(|first| first.claim.clone()),
+            first_delivery: first_delivery.map(|first| {
+                let mut claim = first.claim.clone();
+                claim.pool_id = pool_id.cloned();
+                claim
+            }),
         }
     }
 }
@@ -145,6 +152,7 @@ struct LoadedRow {
     newer_waits: bool,
     warn_after_seconds: i32,
     current_warn_after_seconds: i32,
+    pool_id: Option<String>,
 }
 
 impl From<LoadedRow> for Loaded {
@@ -152,6 +160,7 @@ impl From<LoadedRow> for Loaded {
         Self {
             project_id: row.project_id,
             handled_seq: row.handled_seq,
+            pool_id: row.pool_id,
             facts: Facts {
                 send_policy: row.send_policy,
                 has_limits: row.has_limits,

@@ -61,6 +61,8 @@ pub struct PlannedSend {
     pub message_id: Uuid,
     /// Our number that sends it. `None` means the number of the session.
     pub number: Option<String>,
+    /// The carrier's id of the pool that it is sent to, instead of a number.
+    pub pool_id: Option<String>,
     pub contact: String,
     /// The countries that the contact may be in, by the digits of its number.
     pub countries: Vec<String>,

@@ -28,6 +28,8 @@ pub(super) struct TracedMessage {
     kind: MessageKind,
     /// Our number. Left out on a channel without numbers.
     number: Option<String>,
+    /// The pool that its session was sent to, or that a scheduled message is sent to. The number of the latter is chosen when it is due.
+    pool_id: Option<String>,
     contact: String,
     body: String,
     reaction: Option<Reaction>,
@@ -72,8 +74,10 @@ pub(super) struct ScheduledMessage {
     id: Uuid,
     status: ScheduledMessageStatus,
     reason: Option<RefusalReason>,
-    /// Our number.
-    number: String,
+    /// Our number. Left out of one that is sent to a pool: the number is chosen when it is due.
+    number: Option<String>,
+    /// The pool that it is sent to.
+    pool_id: Option<String>,
     contact: String,
     body: String,
     media_urls: Vec<String>,
@@ -89,13 +93,14 @@ pub(super) struct ScheduledMessage {
 
 impl From<Traced> for TracedMessage {
     fn from(traced: Traced) -> Self {
-        let Traced { message, number, contact, error_class, history } = traced;
+        let Traced { message, number, pool_id, contact, error_class, history } = traced;
         Self {
             id: message.id,
             session_id: Some(message.session_id),
             direction: message.direction,
             kind: message.kind,
             number,
+            pool_id,
             contact,
             body: message.body,
             reaction: message.reaction.map(|reaction| reaction.0),
@@ -135,7 +140,8 @@ impl From<scheduled_message::ScheduledMessage> for TracedMessage {
             session_id: None,
             direction: Direction::Outbound,
             kind: MessageKind::Text,
-            number: Some(message.number),
+            number: message.number,
+            pool_id: message.pool_id,
             contact: message.contact,
             encoding: Some(segmentation.encoding),
             segments: Some(segmentation.segments),
@@ -171,6 +177,7 @@ impl From<scheduled_message::ScheduledMessage> for ScheduledMessage {
             },
             reason: message.refusal_reason,
             number: message.number,
+            pool_id: message.pool_id,
             contact: message.contact,
             body: message.body,
             media_urls: message.media_urls,
