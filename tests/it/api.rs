@@ -58,7 +58,7 @@ async fn every_refusal_is_a_problem_with_a_stable_code() {
         (
             Method::POST,
             "/v1/numbers".to_owned(),
-            Some(json!({"number": "0415", "agent_id": nobody})),
+            Some(json!({"number": "4155550199", "agent_id": nobody})),
             422,
             "number_not_e164",
         ),

@@ -221,7 +221,7 @@ async fn numbers(api: &mut Checked<'_>, agent: &str) -> String {
     api.ok(Method::GET, &path, None).await;
     api.ok(Method::POST, "/v1/numbers", Some(json!({"number": NUMBER, "agent_id": agent}))).await;
     api.refused(Method::DELETE, &path, None).await;
-    api.refused(Method::POST, "/v1/numbers", Some(json!({"number": "0415", "agent_id": agent}))).await;
+    api.refused(Method::POST, "/v1/numbers", Some(json!({"number": "4155550199", "agent_id": agent}))).await;
     path
 }
 

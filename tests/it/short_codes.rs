@@ -164,6 +164,9 @@ async fn a_short_code_is_neither_bought_nor_released_and_must_be_the_accounts() 
         assert!(answer["detail"].as_str().is_some_and(|detail| detail.contains(advice)), "{number}: {answer}");
     }
     assert_eq!(app.ok(Method::GET, "/v1/numbers", None).await["items"], json!([]), "none of them is left behind");
+    let search = app.call(&app.key, Method::GET, "/v1/available-numbers?country=US&type=short_code", None).await;
+    assert_eq!((search.0.as_u16(), &search.1["code"]), (400, &json!("request_invalid")));
+    assert!(search.1["detail"].as_str().is_some_and(|detail| detail.contains("toll_free")), "{}", search.1);
 
     app.attach_code(ECHO).await;
     let path = app.path_of_code().await;

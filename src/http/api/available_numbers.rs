@@ -50,7 +50,7 @@ impl Api {
         caller: Caller,
         /// The ISO 3166-1 alpha-2 code of a country, such as US.
         country: Query<String>,
-        /// Without it `local`.
+        /// Without it `local`. Short codes are not searched: people lease them at the carrier.
         r#type: Query<Option<NumberType>>,
         /// 2 to 16 digits, with `*` for any digit.
         contains: Query<Option<String>>,
