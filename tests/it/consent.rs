@@ -284,6 +284,8 @@ async fn consent_is_append_only_and_of_one_number() {
     let app = app().await;
     let other = "+14155550198";
     app.simulator.add_number(crate::harness::ACCOUNT_SID, other);
+    // In a service of its own: the carrier stops all numbers of a service.
+    app.simulator.change_service(other, |_| {});
     let agents = app.ok(Method::GET, "/v1/agents", None).await;
     let attach = json!({"number": other, "agent_id": agents["items"][0]["id"]});
     app.ok(Method::POST, "/v1/numbers", Some(attach)).await;

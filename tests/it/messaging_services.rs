@@ -5,9 +5,14 @@ use std::collections::HashSet;
 use chrono::{Duration, Utc};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use textback::channels;
+use textback::domain::sending::OnLandline;
+use textback::domain::session::OnActiveSession;
+use textback::storage::project;
+use textback::storage::sending::{self, NewText, SendFrom};
 use twilio_simulator::{Account, Fault};
 
-use crate::harness::{ACCOUNT_SID, ADA, AUTH_TOKEN, ECHO, NUMBER, TestApp, create_project};
+use crate::harness::{ACCOUNT_SID, ADA, AUTH_TOKEN, ECHO, NUMBER, TestApp, create_project, pooled};
 
 /// Another number of the service.
 const SECOND: &str = "+14155550188";
@@ -308,6 +313,41 @@ async fn many_who_send_to_one_contact_at_once_choose_one_number() {
         app.run_jobs().await;
         assert_eq!(app.count("select count(*) from delivery where status = 'delivered'").await, 36);
     }
+}
+
+/// Without the lock the second would know nothing of the first's session, and open one on another number.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_sends_while_another_chooses_waits_and_chooses_the_same_number() {
+    let (app, service) = app().await;
+    let project =
+        project::find_by_name(&mut *pooled(&app.storage).await, "tests").await.expect("an answer").expect("one");
+    let text = NewText {
+        project_id: project.id,
+        from: SendFrom::Pool { pool_id: service.clone() },
+        channel: channels::of_numbers().facts(),
+        contact: ADA.to_owned(),
+        countries: vec!["US".to_owned()],
+        body: "first".to_owned(),
+        media_urls: Vec::new(),
+        on_active_session: OnActiveSession::Supersede,
+        send_at: None,
+        on_landline: OnLandline::Refuse,
+    };
+    let mut first = app.storage.transaction().await.expect("a transaction");
+    let chosen = sending::send(&mut first, &text, None).await.expect("sent").number.expect("a number");
+    // Who does not know of the first text takes the other number now.
+    sqlx::query("update number set send_policy = 'held' where number = $1")
+        .bind(&chosen)
+        .execute(app.storage.pool())
+        .await
+        .expect("changed");
+    let committing = async {
+        app.until_one_waits().await;
+        first.commit().await.expect("committed");
+    };
+    let (second, ()) = tokio::join!(app.send_from(&service, ADA, "second"), committing);
+    assert_eq!(second["number"], chosen.as_str());
+    assert_eq!(app.count("select count(*) from session where status <> 'closed'").await, 1);
 }
 
 #[tokio::test]
