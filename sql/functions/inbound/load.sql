@@ -2,8 +2,9 @@
 -- (domain/ingest.rs). No row: the message's endpoint is not attached.
 --
 -- sender: who sent it (domain/message.rs). has_project_limit: whether the project limits its inbound messages (count_inbound).
--- keyword_answers: what decides about the answer to a keyword, if the message may be one that we answer. own_words: the keywords of the project, if it has some and the message may be one. sent_messages: where the text
--- has the form of a reaction. agent_id to warn_after_seconds: those of the session, or of the session that would be opened.
+-- keyword_answers: what decides about the answer to a keyword, if the message may be one that we answer. own_words: the keywords
+-- of the project, if it has some and the message may be one. sent_messages: where the text has the form of a reaction.
+-- agent_id to warn_after_seconds: those of the session, or of the session that would be opened.
 -- state: only where the caller has a permit for a turn of the session's agent, because printing it is the most expensive
 -- part of a row.
 create or replace function load_inbound(messages inbound_message[])
@@ -24,8 +25,7 @@ declare
 begin
     -- Until the transaction ends. A batch waits at most 1 s for a lock; then the batcher writes its items one by one.
     perform set_config('lock_timeout', '1s', true);
-    -- By a statement of its own: the snapshot of a statement is older than a lock that the statement takes.
-    locked := lock_inbound_contacts(messages);
+    locked := lock_inbound_contacts(messages); -- By a statement of its own: a statement's snapshot is older than its locks.
     return query
     -- "limit 1" forces a look-up of each row. A join that was planned while there were few sessions would read all of
     -- them for each batch later.
