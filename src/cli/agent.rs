@@ -62,6 +62,10 @@ pub async fn run(command: Command) -> Done {
 
 async fn check(file: &Path) -> Done {
     let name = file.display();
+    if file.extension().is_some_and(|ending| ending == "json") {
+        let advice = "agent create and agent update check it before they write anything";
+        return Err(format!("{name} is JSON, and agent check takes a script (.star or .py); {advice}").into());
+    }
     let source = read(file)?;
     // A runner has the same limits as the check of the API.
     let faults = Runners::new()?.check(Uuid::nil(), &source).await?;

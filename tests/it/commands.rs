@@ -254,6 +254,9 @@ fn agent_check_tells_faults_with_line_and_column() {
             run(textback().args(["agent", "check"]).arg(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(&example.0)));
         assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     }
+    let json = run(textback().args(["agent", "check", "service.json"]));
+    let told = "service.json is JSON, and agent check takes a script";
+    assert!(json.status.code() == Some(1) && printed(&json).contains(told), "{}", printed(&json));
     // The bounds are those of the API.
     std::fs::write(&file, "X = [str(i) * 1000 for i in range(6000)]\ndef reply(conv, text): return X[0]\n")
         .expect("written");
