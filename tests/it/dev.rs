@@ -190,6 +190,10 @@ async fn a_text_from_a_shell_tells_what_became_of_it() {
     chat.env("TEXTBACK_SIMULATOR_URL", &dev.simulator).stdin(std::fs::File::open(&lines).expect("a file"));
     let told = printed(&run(&mut chat));
     assert!(told.contains("Nice to meet you, M\u{fffd}ller") && told.contains("Bye"), "{told}");
+    for verb in ["send", "chat"] {
+        let bare = run(textback().args(["simulate", verb, "--from", "4155550101", "--to", NUMBER]));
+        assert!(bare.status.code() == Some(2) && printed(&bare).contains("such as +14155550101"), "{}", printed(&bare));
+    }
     let nobody = ["simulate", "send", "--from", ADA, "--to", NUMBER, "--simulator-url", "http://127.0.0.1:9", "hi"];
     let nobody = run(textback().args(nobody));
     assert!(nobody.status.code() == Some(1) && printed(&nobody).contains("no simulator"), "{}", printed(&nobody));

@@ -15,7 +15,7 @@ use url::Url;
 
 use super::{Done, print, stop_signal};
 use crate::config::{parse_address, parse_http_url, shown_url};
-use crate::domain::phone_number::is_short_code;
+use crate::domain::phone_number::{is_e164, is_short_code};
 use crate::http::listener::Listening;
 use crate::http::{body, router};
 use conversation::{Conversation, DevApi, Event, Fate, LOOK_EVERY};
@@ -49,7 +49,7 @@ pub enum Command {
         #[command(flatten)]
         at: At,
         /// The phone that sends
-        #[arg(long)]
+        #[arg(long, value_parser = parse_phone)]
         from: String,
         /// The number that it texts
         #[arg(long)]
@@ -74,7 +74,7 @@ pub enum Command {
         #[command(flatten)]
         at: At,
         /// The phone that texts
-        #[arg(long)]
+        #[arg(long, value_parser = parse_phone)]
         from: String,
         /// The number that it texts
         #[arg(long)]
@@ -184,12 +184,23 @@ pub async fn run(command: Command) -> Done {
                 format!("there is no console at {}; is textback dev running?", shown_url(console_url.as_str()))
             })?;
             if !answer.status().is_success() {
-                return Err(format!("the console refused: {}", answer.text().await?).into());
+                let refusal = answer.text().await?;
+                let problem: serde_json::Value = serde_json::from_str(&refusal).unwrap_or_default();
+                let detail = problem.get("detail").and_then(serde_json::Value::as_str).unwrap_or(&refusal);
+                return Err(format!("the clock of {from} and {to} is not advanced: {detail}").into());
             }
             print(&format!("the clock of the session between {from} and {to} is {seconds} seconds ahead"))?;
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// A simulated phone is found again by its number, so a number without its plus would never see the answer.
+fn parse_phone(text: &str) -> Result<String, &'static str> {
+    if is_e164(text) {
+        return Ok(text.to_owned());
+    }
+    Err("a phone's number is in E.164, + and the digits with the country code, such as +14155550101")
 }
 
 /// Waits for the answer to the text that was sent, and prints its texts.
