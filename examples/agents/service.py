@@ -16,7 +16,10 @@ import os
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-SECRET = base64.b64decode(os.environ["TEXTBACK_SIGNING_SECRET"].removeprefix("whsec_"))
+SECRET = base64.b64decode(os.environ.get("TEXTBACK_SIGNING_SECRET", "").removeprefix("whsec_"))
+if not SECRET:
+    # With an empty secret, anyone could sign.
+    raise SystemExit("TEXTBACK_SIGNING_SECRET is not set; set it to the signing_secret of the agent, which begins with whsec_")
 # Answers by turn: a turn that is asked again, since our answer was lost, gets the same one.
 ANSWERS = {}
 
