@@ -51,6 +51,7 @@ async fn an_answer_that_is_not_understood_is_a_failure_that_is_told() {
 async fn only_204_and_null_say_nothing() {
     let answers = vec![
         ResponseTemplate::new(204),
+        answer("null"),
         answer(r#"{"utterance": null}"#),
         answer(r#"{"messages": null}"#),
         answer(r#"{"messages": []}"#),
@@ -59,10 +60,10 @@ async fn only_204_and_null_say_nothing() {
     ];
     let service = service(answers).await;
     let (app, _) = app_with(&service, json!({})).await;
-    for text in ["one", "two", "three", "four", "five"] {
+    for text in ["one", "two", "three", "four", "five", "six"] {
         assert!(app.answers(ADA, text).await.is_empty(), "{text}");
     }
-    assert_eq!(app.answers(ADA, "six").await, ["heard you"]);
+    assert_eq!(app.answers(ADA, "seven").await, ["heard you"]);
 }
 
 #[tokio::test]

@@ -16,8 +16,8 @@ const SHOWN_KEYS: usize = 5;
 const SHOWN_BYTES: usize = 40;
 
 /// What an answer may be, for errors.
-const EXPECTED: &str = "{\"utterance\": text} or {\"messages\": [texts]}, with state and hangup if needed; null for either, or \
-     status 204, says nothing";
+const EXPECTED: &str = "{\"utterance\": text} or {\"messages\": [texts]}, with state and hangup if needed; null for either or for \
+     all, or status 204, says nothing";
 
 /// Reads an answer whose Content-Type names a charset, or none. The error has no value of the answer, because it is logged.
 pub(super) fn read(bytes: &[u8], charset: Option<&str>, conversation: Conversation) -> Result<Answer, String> {
@@ -26,6 +26,10 @@ pub(super) fn read(bytes: &[u8], charset: Option<&str>, conversation: Conversati
         return Err(format!("answered with an empty body; expected {EXPECTED}"));
     }
     let json = without_lone_surrogates(&text);
+    if json.trim() == "null" {
+        let Conversation { state, language, .. } = conversation;
+        return Ok(Answer { state, language, ..Answer::default() });
+    }
     let not_json = |error: serde_json::Error| {
         format!("did not answer with JSON (line {}, column {}); expected {EXPECTED}", error.line(), error.column())
     };
@@ -223,6 +227,9 @@ mod tests {
     fn saying_nothing_is_meant() {
         let silent = Answer { state: conversation().state, ..Answer::default() };
         for text in [
+            "null",
+            " null\n",
+            "\u{feff}null",
             r#"{"utterance": null}"#,
             r#"{"messages": null}"#,
             r#"{"utterance": null, "messages": null, "text": "x"}"#,
@@ -244,7 +251,6 @@ mod tests {
             ("<html>", "did not answer with JSON (line 1, column 1)"),
             (r#"{"utterance": "a""#, "did not answer with JSON"),
             (r#"{"utterance": "a"} {}"#, "did not answer with JSON"),
-            ("null", "with null"),
             ("[]", "with a list"),
             ("[1]", "with a list"),
             (r#"[{"utterance": "a"}]"#, "with a list"),
