@@ -149,3 +149,16 @@ async fn a_script_that_returns_something_else_fails_too() {
     app.run_jobs().await;
     assert!(last_error(&app).await.contains("greet_message must be a text"));
 }
+
+#[tokio::test]
+async fn a_compressed_answer_is_told_as_such() {
+    let gzip = answer("\u{1f}compressed").insert_header("Content-Encoding", "gzip");
+    let service = service(vec![gzip]).await;
+    let (app, _) = app_with(&service, json!({})).await;
+    app.text(ADA, "hi").await;
+    app.run_jobs().await;
+    let error = last_error(&app).await;
+    assert!(error.contains("Content-Encoding gzip") && error.contains("must be"), "{error}");
+    let requests = service.received_requests().await.expect("requests");
+    assert_eq!(requests[0].headers.get("accept-encoding").and_then(|value| value.to_str().ok()), Some("identity"));
+}

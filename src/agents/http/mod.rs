@@ -7,7 +7,7 @@ mod answer;
 
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 use serde::Serialize;
 use serde_json::{Value, json};
 use url::Url;
@@ -109,6 +109,15 @@ fn charset(headers: &HeaderMap) -> Option<&str> {
     named.find(|(name, _)| name.trim().eq_ignore_ascii_case("charset")).map(|(_, value)| value.trim().trim_matches('"'))
 }
 
+/// What is said of an answer that can't be read because it is compressed, although the request asks for no compression.
+fn coding(headers: &HeaderMap) -> Option<String> {
+    let coding = headers.get(CONTENT_ENCODING)?.to_str().ok()?.trim();
+    let shown = bounds::text(coding, 40);
+    (!coding.eq_ignore_ascii_case("identity")).then(|| {
+        format!("answered with the Content-Encoding {shown}, which is not read; an answer must be sent without one")
+    })
+}
+
 /// Whether a name server could know a name (RFC 1035, 2.3.4). Underscores are not in host names, and name servers know
 /// some all the same.
 fn is_host_name(name: &str) -> bool {
@@ -149,6 +158,7 @@ impl HttpAgent {
             .post(url)
             .header(CONTENT_TYPE, "application/json")
             .header(ACCEPT, "application/json")
+            .header(ACCEPT_ENCODING, "identity")
             .header(standard_webhooks::ID, &input.turn_id)
             .header(standard_webhooks::TIMESTAMP, timestamp)
             .header(
@@ -172,7 +182,8 @@ impl HttpAgent {
             }
             bytes.extend_from_slice(&part);
         }
-        answer::read(&bytes, charset(answer.headers()), conversation).map_err(failed)
+        let read = answer::read(&bytes, charset(answer.headers()), conversation);
+        read.map_err(|what| failed(coding(answer.headers()).unwrap_or(what)))
     }
 
     /// Describes the error without the URL, whose query may contain a secret.
