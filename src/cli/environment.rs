@@ -57,6 +57,11 @@ fn is_of_a_service(name: &str, value: &str) -> bool {
 
 /// The setting that is most similar to a name of ours. The common beginning says nothing, so it is left out.
 fn most_similar<'a>(name: &str, known: &'a BTreeSet<String>) -> Option<&'a str> {
+    // DATABASE_URL and RUST_LOG have no prefix, and people give them one.
+    let unprefixed = name.trim_start_matches(PREFIX);
+    if let Some(known) = known.get(unprefixed) {
+        return Some(known);
+    }
     let rest = |name: &str| name.trim_start_matches(PREFIX).replace('_', "").to_ascii_uppercase();
     let similarity = |known: &&String| strsim::jaro_winkler(&rest(name), &rest(known));
     let ours = known.iter().filter(|known| known.starts_with(PREFIX) && *known != "TEXTBACK_FAILPOINT");
@@ -100,6 +105,8 @@ mod tests {
             ("TEXTBACK_LISTEN_ADDRESS", "TEXTBACK_LISTEN?"),
             ("TEXTBACK_SECRETKEY", "TEXTBACK_SECRET_KEY?"),
             ("TEXTBACK_SECRET", "TEXTBACK_SECRET_KEY?"),
+            ("TEXTBACK_DATABASE_URL", " DATABASE_URL?"),
+            ("TEXTBACK_RUST_LOG", " RUST_LOG?"),
             ("TEXTBACK_PUBLIC_ULR", "TEXTBACK_PUBLIC_URL?"),
             ("TEXTBACK_PUBLICURL", "TEXTBACK_PUBLIC_URL?"),
             ("TEXTBACK_Listen", "TEXTBACK_LISTEN?"),
