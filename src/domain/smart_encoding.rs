@@ -84,6 +84,9 @@ fn replacement(character: char) -> Option<Cow<'static, str>> {
     if let Some(known) = by_table(character).or_else(|| by_property(character)) {
         return Some(Cow::Borrowed(known));
     }
+    if let Some(number) = circled_number(character) {
+        return Some(Cow::Owned(number));
+    }
     let compatible = ComposingNormalizerBorrowed::new_nfkc().normalize(character.encode_utf8(&mut [0; 4])).into_owned();
     let mut plain = String::with_capacity(compatible.len());
     for part in compatible.chars() {
@@ -107,6 +110,21 @@ fn by_property(character: char) -> Option<&'static str> {
     } else {
         None
     }
+}
+
+/// The number in a circle, where NFKC does not tell it because the circle is black or double, or its letters have no serifs.
+fn circled_number(character: char) -> Option<String> {
+    let number = |first: char, value: u32| u32::from(character) - u32::from(first) + value;
+    Some(match character {
+        '❶'..='❿' => number('❶', 1),
+        '➀'..='➉' => number('➀', 1),
+        '➊'..='➓' => number('➊', 1),
+        '⓫'..='⓴' => number('⓫', 11),
+        '⓵'..='⓾' => number('⓵', 1),
+        '⓿' => 0,
+        _ => return None,
+    })
+    .map(|number| number.to_string())
 }
 
 /// What neither a property nor NFKC tells, and what reads better than they tell.
@@ -139,9 +157,11 @@ const fn quote(character: char) -> Option<&'static str> {
 
 const fn punctuation(character: char) -> Option<&'static str> {
     Some(match character {
-        '•' | '⁃' | '‣' | '◦' | '∙' | '⋅' | '·' | '‧' | '・' | '●' | '○' | '▪' | '▫' | '■' | '□' | '◆' | '◇' | '►'
-        | '▸' | '⎼' | '⎽' | '─' | '━' => "-",
+        '¯' | '‾' | 'ˉ' | '•' | '⁃' | '‣' | '◦' | '∙' | '⋅' | '·' | '‧' | '・' | '●' | '○' | '▪' | '▫' | '■' | '□'
+        | '◆' | '◇' | '►' | '▸' | '⎼' | '⎽' | '─' | '━' => "-",
         '…' | '⋯' => "...",
+        '‽' => "?!",
+        '‖' | '∥' => "||",
         '、' | '\u{326}' => ",",
         '。' => ".",
         '؛' | '⁏' => ";",
@@ -180,6 +200,7 @@ const fn sign(character: char) -> Option<&'static str> {
         '↔' => "<->",
         '∼' | '≈' | '˜' | '˷' | '⁓' | '〜' | '〰' | '\u{303}' | '\u{330}' | '\u{334}' => "~",
         'ˆ' | '˄' | 'ꞈ' | '\u{302}' | '\u{32d}' => "^",
+        '∆' => "Δ",
         '©' => "(C)",
         '®' => "(R)",
         // A blank cell of Braille, and fillers of Hangul that are as wide as a letter.
@@ -249,7 +270,8 @@ mod tests {
             ("5\u{212a} 5Ω\u{2126}", "5K 5ΩΩ"),
             ("‼ ⁉ ․‥…", "!! !? ......"),
             ("《a》 【b】 ❴c❵ 〈d〉", "<<a>> [b] {c} <d>"),
-            ("①②", "1 2"),
+            ("①② ❶❷ ➀➁ ➊ ❿ ⓫ ⓴ ⓿", "1 2 1 2 1 2 1 10 11 20 0"),
+            ("¯ ‾ ˉ ‖ ∥ ‽ ∆", "- - - || || ?! Δ"),
         ] {
             assert_eq!(of(text), expected, "{text:?}");
             assert_eq!(encoding(expected), Encoding::Gsm7);
