@@ -431,6 +431,8 @@ async fn templates_are_filled_in_strictly() {
         let refused = app.refused(Method::PUT, &format!("/v1/templates/{name}"), Some(json!({"body": body}))).await;
         assert_eq!(refused.1, code, "{body}");
     }
+    let (_, told) = app.call(&app.key, Method::PUT, "/v1/templates/gr%C3%BC%C3%9Fe", Some(json!({"body": "x"}))).await;
+    assert!(told["detail"].as_str().is_some_and(|detail| detail.contains("\"grüße\"")), "{told}");
     let listed = app.ok(Method::GET, "/v1/templates", None).await;
     assert_eq!(listed["items"][0]["name"], "order_ready");
     assert_eq!(app.call(&app.key, Method::DELETE, "/v1/templates/order_ready", None).await.0, 204);

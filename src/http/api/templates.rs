@@ -10,6 +10,8 @@ use super::auth::Caller;
 use super::lists::{self, List};
 use super::visible::visible;
 use super::{ApiState, Group};
+use crate::agents::template::is_name;
+use crate::domain::bounds;
 use crate::http::problem::Problem;
 use crate::storage::template;
 
@@ -54,6 +56,7 @@ impl Api {
         body: Json<NewTemplate>,
     ) -> Result<Json<Template>, Problem> {
         let project_id = caller.writer()?;
+        named(&name)?;
         visible("body", Some(&body.body), "write a text")?;
         let checked = state.agent_runtime.runners.check_template(project_id, &body.body).await;
         checked.map_err(|error| {
@@ -98,6 +101,20 @@ impl Api {
             true => Ok(TemplateDeleted::Deleted),
             false => Err(Problem::not_found("template")),
         }
+    }
+}
+
+/// Refuses a name that the database would refuse, by the name.
+fn named(name: &str) -> Result<(), Problem> {
+    match is_name(name) {
+        true => Ok(()),
+        false => Err(Problem::invalid(
+            "value_refused",
+            format!(
+                "the name of a template has 1 to 100 letters, digits, _, . and -, and begins with a letter, a digit or _; it is {:?}",
+                bounds::text(name, 80)
+            ),
+        )),
     }
 }
 
