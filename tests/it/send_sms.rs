@@ -270,6 +270,7 @@ async fn what_cannot_be_sent_says_why() {
         (json!({"to": ADA, "template": "nothing"}), 422, "template_unknown"),
         (json!({"to": NUMBER, "body": "x"}), 422, "to_is_from"),
         (json!({"to": ADA, "body": "x", "media_urls": ["file:///etc/passwd"]}), 422, "media_url_invalid"),
+        (json!({"to": ADA, "body": "x", "media_urls": ["http://localhost:8000/a.png"]}), 422, "media_url_invalid"),
         (json!({"to": ADA, "body": "x", "send_at": "2100-01-01T00:00:00Z"}), 422, "send_at_too_far"),
         // Croatia has no texts in both directions: see migrations/0013_country.sql.
         (json!({"to": "+385912345678", "body": "x"}), 422, "country_without_sms"),

@@ -6,16 +6,21 @@ use chrono::{Datelike, Utc};
 use poem::http::StatusCode;
 use poem_openapi::types::Any;
 use serde_json::{Map, Value};
+use url::{Host, Url};
 
 use super::{FARTHEST, NewMessage};
 use crate::domain::bounds;
-use crate::domain::characters::is_blank;
+use crate::domain::characters::{is_blank, is_invisible};
 use crate::domain::phone_number;
 use crate::domain::segments;
 use crate::http::problem::Problem;
+use crate::outbound_http::networks::{Networks, Transport};
 
 /// The longest address of a file.
 const MOST_URL_BYTES: usize = bounds::MEDIA_URL_CHARS;
+
+/// How much of an address an error shows.
+const SHOWN_URL_BYTES: usize = 200;
 
 /// Checks a request, and brings its variables into the form that is stored.
 pub(super) fn request(request: &mut NewMessage) -> Result<(), Problem> {
@@ -30,12 +35,12 @@ pub(super) fn request(request: &mut NewMessage) -> Result<(), Problem> {
     }
     send_at(request)?;
     for url in &request.media_urls {
-        let is_http = url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-        if !is_http || url.len() > MOST_URL_BYTES {
+        if !is_media_url(url) {
             return Err(Problem::invalid(
                 "media_url_invalid",
                 format!(
-                    "media_urls must be http or https addresses of at most {MOST_URL_BYTES} bytes that the carrier can fetch; one is {url:?}"
+                    "media_urls must be http or https addresses on the internet, of at most {MOST_URL_BYTES} bytes and without blanks, that the carrier can fetch; one is {:?}",
+                    bounds::text(url, SHOWN_URL_BYTES)
                 ),
             ));
         }
@@ -59,6 +64,26 @@ pub(super) fn request(request: &mut NewMessage) -> Result<(), Problem> {
             None => Ok(()),
         },
     }
+}
+
+/// Whether the carrier may be able to fetch a file from an address. Ours is the standard of browsers, which repairs addresses:
+/// it removes blanks and line ends, turns `\` into `/` and adds a missing `//`. The carrier gets the address as it is.
+fn is_media_url(given: &str) -> bool {
+    let Ok(url) = Url::parse(given) else { return false };
+    let (scheme, after) = given.split_once("://").unwrap_or_default();
+    let is_public = |address| Networks::public_and(&[]).admit(address, Transport::Tls).is_ok();
+    let is_reachable = match url.host() {
+        Some(Host::Domain(name)) => name.trim_end_matches('.').contains('.') && !name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => is_public(address.into()),
+        Some(Host::Ipv6(address)) => is_public(address.into()),
+        None => false,
+    };
+    is_reachable
+        && (scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https"))
+        && !after.starts_with(['/', '\\'])
+        // NUL is refused by a code of its own.
+        && !given.contains(|character| character == '\\' || (is_invisible(character) && character != '\0'))
+        && given.len() <= MOST_URL_BYTES
 }
 
 /// Variables as a JSON object.
@@ -101,4 +126,52 @@ pub(super) fn body(body: &str, media_urls: &[String]) -> Result<(), Problem> {
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_of_a_file_is_one_that_the_carrier_can_fetch_as_it_is() {
+        for url in [
+            "https://example.com/a.png",
+            "HTTPS://EXAMPLE.COM:8443/a.png?b=c#d",
+            "http://user:password@example.com/%20",
+            "https://münchen.example/ü.png",
+            "https://93.184.216.34/a",
+            "https://[2606:4700::1111]/a",
+        ] {
+            assert!(is_media_url(url), "{url}");
+        }
+        for url in [
+            "",
+            "example.com/a.png",
+            "//example.com/a.png",
+            "file:///etc/passwd",
+            "data:image/png;base64,AAAA",
+            "https://",
+            "https:///a.png",
+            "https:example.com/a.png",
+            "https:\\\\example.com\\a.png",
+            "https://example.com\\a.png",
+            " https://example.com/a.png",
+            "https://example.com/a.png\n",
+            "https://example.com/a b.png",
+            "https://example.com/a\t.png",
+            "https://example.com/\u{200b}a.png",
+            "https://\u{200b}example.com/a.png",
+            "https://localhost/a.png",
+            "https://files.localhost/a.png",
+            "https://files/a.png",
+            "http://127.0.0.1:8000/a.png",
+            "https://10.0.0.1/a.png",
+            "https://169.254.169.254/a.png",
+            "https://2130706433/a.png",
+            "https://[::1]/a.png",
+        ] {
+            assert!(!is_media_url(url), "{url:?}");
+        }
+        assert!(!is_media_url(&format!("https://example.com/{}", "a".repeat(MOST_URL_BYTES))));
+    }
 }
