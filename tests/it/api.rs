@@ -196,7 +196,12 @@ async fn lists_come_in_pages_without_gaps_or_repeats() {
         let page = app.ok(Method::GET, &path, None).await;
         seen.extend(page["items"].as_array().expect("items").iter().map(|session| session["contact"].clone()));
         match page["next_cursor"].as_str() {
-            Some(cursor) => path = format!("/v1/sessions?limit=3&cursor={cursor}"),
+            Some(cursor) => {
+                // The positions of both lists are ids, so that of the other list would be read.
+                let other = app.refused(Method::GET, &format!("/v1/agents?cursor={cursor}"), None).await;
+                assert_eq!(other, (422, "cursor_invalid".to_owned()));
+                path = format!("/v1/sessions?limit=3&cursor={cursor}");
+            }
             None => break,
         }
     }

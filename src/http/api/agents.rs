@@ -157,7 +157,7 @@ impl Api {
         cursor: Query<Option<String>>,
         limit: Query<Option<u32>>,
     ) -> Result<Json<List<Agent>>, Problem> {
-        let (cursor, limit) = (lists::cursor(cursor.0)?, lists::limit(limit.0)?);
+        let (cursor, limit) = (List::<Agent>::cursor(cursor.0)?, lists::limit(limit.0)?);
         Ok(Json(List::of(agent::list(&state.storage, caller.reader(), cursor, limit).await?)))
     }
 
@@ -180,7 +180,7 @@ impl Api {
         cursor: Query<Option<String>>,
         limit: Query<Option<u32>>,
     ) -> Result<Json<List<AgentVersion>>, Problem> {
-        let (cursor, limit) = (lists::cursor(cursor.0)?, lists::limit(limit.0)?);
+        let (cursor, limit) = (List::<AgentVersion>::cursor(cursor.0)?, lists::limit(limit.0)?);
         if agent::find(&state.storage, caller.reader(), *id).await?.is_none() {
             return Err(Problem::not_found("agent"));
         }

@@ -72,7 +72,7 @@ impl Api {
         cursor: Query<Option<String>>,
         limit: Query<Option<u32>>,
     ) -> Result<Json<List<Consent>>, Problem> {
-        let (cursor, limit) = (lists::cursor(cursor.0)?, lists::limit(limit.0)?);
+        let (cursor, limit) = (List::<Consent>::cursor(cursor.0)?, lists::limit(limit.0)?);
         let number = lists::number("number", "number_not_e164", number.0)?;
         let contact = lists::number("contact", "contact_not_e164", contact.0)?;
         let filter = consent::Filter { number, contact };

@@ -69,7 +69,7 @@ impl Api {
         cursor: Query<Option<String>>,
         limit: Query<Option<u32>>,
     ) -> Result<Json<List<Country>>, Problem> {
-        let (cursor, limit) = (lists::cursor(cursor.0)?, lists::limit(limit.0)?);
+        let (cursor, limit) = (List::<Country>::cursor(cursor.0)?, lists::limit(limit.0)?);
         Ok(Json(List::of(
             country::list(&mut *state.storage.connection().await?, caller.reader(), cursor, limit).await?,
         )))

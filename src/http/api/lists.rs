@@ -21,7 +21,21 @@ pub struct List<T: Type + ParseFromJSON + ToJSON> {
 impl<T: Type + ParseFromJSON + ToJSON> List<T> {
     /// A page of rows as a page of answers.
     pub fn of<R: Into<T>>(page: Page<R>) -> Self {
-        Self { items: page.items.into_iter().map(Into::into).collect(), next_cursor: page.next_cursor }
+        let next_cursor = page.next_cursor.map(|cursor| format!("{}.{cursor}", T::name()));
+        Self { items: page.items.into_iter().map(Into::into).collect(), next_cursor }
+    }
+
+    /// The position that was requested. A cursor names the items of its list, because the positions of many lists are ids, and
+    /// that of another list would silently show a part of this one.
+    pub fn cursor<P: FromStr>(requested: Option<String>) -> Result<Option<P>, Problem> {
+        let Some(cursor) = requested else { return Ok(None) };
+        let position = cursor.split_once('.').filter(|(items, _)| **items == *T::name());
+        position.and_then(|(_, position)| pagination::read_cursor(position)).map(Some).ok_or_else(|| {
+            Problem::invalid(
+                "cursor_invalid",
+                "cursor must be the next_cursor of a page of this list; leave it out for the first page",
+            )
+        })
     }
 }
 
@@ -49,18 +63,5 @@ pub fn number(name: &str, code: &'static str, requested: Option<String>) -> Resu
             ),
         )),
         requested => Ok(requested),
-    }
-}
-
-/// The position that was requested.
-pub fn cursor<P: FromStr>(requested: Option<String>) -> Result<Option<P>, Problem> {
-    match requested {
-        None => Ok(None),
-        Some(cursor) => pagination::read_cursor(&cursor).map(Some).ok_or_else(|| {
-            Problem::invalid(
-                "cursor_invalid",
-                "cursor must be the next_cursor of a page of this list; leave it out for the first page",
-            )
-        }),
     }
 }

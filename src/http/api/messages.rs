@@ -188,7 +188,7 @@ impl Api {
         cursor: Query<Option<String>>,
         limit: Query<Option<u32>>,
     ) -> Result<Json<List<ScheduledMessage>>, Problem> {
-        let (cursor, limit) = (lists::cursor(cursor.0)?, lists::limit(limit.0)?);
+        let (cursor, limit) = (List::<ScheduledMessage>::cursor(cursor.0)?, lists::limit(limit.0)?);
         Ok(Json(List::of(
             scheduled_message::list(&mut *state.storage.connection().await?, caller.reader(), cursor, limit).await?,
         )))

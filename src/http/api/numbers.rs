@@ -167,7 +167,7 @@ impl Api {
         cursor: Query<Option<String>>,
         limit: Query<Option<u32>>,
     ) -> Result<Json<List<Number>>, Problem> {
-        let (cursor, limit) = (lists::cursor(cursor.0)?, lists::limit(limit.0)?);
+        let (cursor, limit) = (List::<Number>::cursor(cursor.0)?, lists::limit(limit.0)?);
         let project_id = caller.reader();
         let mut connection = state.storage.connection().await?;
         let page = number::list(&mut connection, project_id, cursor, limit).await?;

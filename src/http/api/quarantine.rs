@@ -102,7 +102,7 @@ impl Api {
         cursor: Query<Option<String>>,
         limit: Query<Option<u32>>,
     ) -> Result<Json<List<QuarantineItem>>, Problem> {
-        let (cursor, limit) = (lists::cursor(cursor.0)?, lists::limit(limit.0)?);
+        let (cursor, limit) = (List::<QuarantineItem>::cursor(cursor.0)?, lists::limit(limit.0)?);
         let filter = quarantine::Filter { kind: kind.0, reason: reason.0, since: since.0, replayed: replayed.0 };
         Ok(Json(List::of(
             quarantine::list(&mut *state.storage.connection().await?, caller.reader(), &filter, cursor, limit).await?,

@@ -113,7 +113,7 @@ impl Api {
         cursor: Query<Option<String>>,
         limit: Query<Option<u32>>,
     ) -> Result<Json<List<Session>>, Problem> {
-        let (cursor, limit) = (lists::cursor(cursor.0)?, lists::limit(limit.0)?);
+        let (cursor, limit) = (List::<Session>::cursor(cursor.0)?, lists::limit(limit.0)?);
         let number = lists::number("number", "number_not_e164", number.0)?;
         let contact = lists::number("contact", "contact_not_e164", contact.0)?;
         let filter = session::Filter { number, contact, status: status.0 };
@@ -139,7 +139,7 @@ impl Api {
         cursor: Query<Option<String>>,
         limit: Query<Option<u32>>,
     ) -> Result<Json<List<Message>>, Problem> {
-        let (cursor, limit) = (lists::cursor(cursor.0)?, lists::limit(limit.0)?);
+        let (cursor, limit) = (List::<Message>::cursor(cursor.0)?, lists::limit(limit.0)?);
         let mut connection = state.storage.connection().await?;
         if session::find(&mut connection, caller.reader(), *id).await?.is_none() {
             return Err(Problem::not_found("session"));

@@ -74,7 +74,7 @@ impl Api {
         cursor: Query<Option<String>>,
         limit: Query<Option<u32>>,
     ) -> Result<Json<List<Template>>, Problem> {
-        let (cursor, limit) = (lists::cursor(cursor.0)?, lists::limit(limit.0)?);
+        let (cursor, limit) = (List::<Template>::cursor(cursor.0)?, lists::limit(limit.0)?);
         Ok(Json(List::of(
             template::list(&mut *state.storage.connection().await?, caller.reader(), cursor, limit).await?,
         )))
