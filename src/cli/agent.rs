@@ -19,7 +19,7 @@ use crate::http::api::local::read_json;
 pub enum Command {
     /// Print the faults of a script with line and column. The exit code is 1 if the script can't be used
     Check {
-        /// The file of the script
+        /// The file of the script, or of an agent as JSON whose script is checked
         file: PathBuf,
     },
     /// Create an agent of a script (.star or .py), or of the JSON that POST /v1/agents takes (.json)
@@ -62,11 +62,7 @@ pub async fn run(command: Command) -> Done {
 
 async fn check(file: &Path) -> Done {
     let name = file.display();
-    if file.extension().is_some_and(|ending| ending == "json") {
-        let advice = "agent create and agent update check it before they write anything";
-        return Err(format!("{name} is JSON, and agent check takes a script (.star or .py); {advice}").into());
-    }
-    let source = read(file)?;
+    let source = source_of(file)?;
     // A runner has the same limits as the check of the API.
     let faults = Runners::new()?.check(Uuid::nil(), &source).await?;
     for fault in &faults {
@@ -80,21 +76,53 @@ async fn check(file: &Path) -> Done {
     print(&format!("{name}: the script can be used"))
 }
 
+/// The script in a file, which is all of it, or the source of the agent that it describes.
+fn source_of(file: &Path) -> Result<String, String> {
+    let (name, text) = (file.display(), read(file)?);
+    let source = match is_json(file) {
+        true => match object_in(&text, file)?.remove("source") {
+            Some(Value::String(source)) => source,
+            _ => return Err(format!("{name} has no source of a script; textback agent create checks all of it")),
+        },
+        false => text,
+    };
+    match source.contains('\0') {
+        true => Err(format!("the script in {name} contains the character NUL, which can't be stored; remove it")),
+        false => Ok(source),
+    }
+}
+
+fn is_json(file: &Path) -> bool {
+    file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json"))
+}
+
+/// The agent in a file of JSON.
+fn object_in(text: &str, file: &Path) -> Result<Map<String, Value>, String> {
+    let file = file.display();
+    match read_json(text) {
+        Ok(Value::Object(agent)) => Ok(agent),
+        Ok(_) => Err(format!("{file} holds no JSON object; write one as POST /v1/agents takes it")),
+        Err(error) => Err(format!("{file} can't be used: {error}")),
+    }
+}
+
+/// The text of a file. Some editors begin UTF-8 with a byte order mark, which is no part of the text.
 fn read(file: &Path) -> Result<String, String> {
-    std::fs::read_to_string(file).map_err(|error| format!("{} can't be read: {error}", file.display()))
+    let name = file.display();
+    let bytes = std::fs::read(file).map_err(|error| format!("{name} can't be read: {error}"))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        format!("{name} is not UTF-8 (byte {}); save it in UTF-8", error.utf8_error().valid_up_to())
+    })?;
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
 /// The agent that a file describes, as POST /v1/agents takes it.
 fn described(options: &AgentOptions) -> Result<Map<String, Value>, String> {
     let text = read(&options.file)?;
     let file = options.file.display();
-    let ending = options.file.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
-    let mut agent = match ending {
-        "json" => match read_json(&text) {
-            Ok(Value::Object(agent)) => agent,
-            Ok(_) => return Err(format!("{file} holds no JSON object; write one as POST /v1/agents takes it")),
-            Err(error) => return Err(format!("{file} can't be used: {error}")),
-        },
+    let ending = options.file.extension().and_then(|ending| ending.to_str()).unwrap_or_default().to_ascii_lowercase();
+    let mut agent = match ending.as_str() {
+        "json" => object_in(&text, &options.file)?,
         "star" | "py" => {
             let mut agent = Map::new();
             agent.insert("kind".to_owned(), json!("script"));

@@ -244,19 +244,32 @@ fn agent_check_tells_faults_with_line_and_column() {
         ("X = 1\nreply = 5", 1, "agent.star:2:1: error: reply is no function"),
         ("def reply(conv, text): pass\nstart = None", 1, "agent.star:2:1: error: start is no function"),
         ("def reply(conv, text): pass\ndef end(conv): pass", 0, "agent.star:2:1: warning: end is not called"),
+        ("\u{feff}def reply(conv, text): pass\r\n", 0, "the script can be used"),
+        ("def reply(conv, text): return 'a\0b'", 1, "contains the character NUL"),
     ] {
         std::fs::write(&file, source).expect("written");
         let output = run(textback().args(["agent", "check"]).arg(&file));
         assert!(output.status.code() == Some(code) && printed(&output).contains(told), "{}", printed(&output));
     }
+    let agent = folder.join("agent.json");
+    for (text, code, told) in [
+        ("{\"kind\": \"script\", \"source\": \"def reply(conv, text): pass\"}", 0, "the script can be used"),
+        ("{\"kind\": \"script\", \"source\": \"reply = 5\"}", 1, "agent.json:1:1: error: reply is no function"),
+        ("{\"kind\": \"http\", \"url\": \"https://a.example\"}", 1, "has no source of a script"),
+        ("[]", 1, "no JSON object"),
+    ] {
+        std::fs::write(&agent, text).expect("written");
+        let output = run(textback().args(["agent", "check"]).arg(&agent));
+        assert!(output.status.code() == Some(code) && printed(&output).contains(told), "{}", printed(&output));
+    }
+    std::fs::write(&file, b"def reply(conv, text): return 'gr\xfc\xdfe'").expect("written");
+    let output = run(textback().args(["agent", "check"]).arg(&file));
+    assert!(output.status.code() == Some(1) && printed(&output).contains("save it in UTF-8"), "{}", printed(&output));
     for example in crate::tidy::files("examples/agents", "star") {
         let output =
             run(textback().args(["agent", "check"]).arg(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(&example.0)));
         assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     }
-    let json = run(textback().args(["agent", "check", "service.json"]));
-    let told = "service.json is JSON, and agent check takes a script";
-    assert!(json.status.code() == Some(1) && printed(&json).contains(told), "{}", printed(&json));
     // The bounds are those of the API.
     std::fs::write(&file, "X = [str(i) * 1000 for i in range(6000)]\ndef reply(conv, text): return X[0]\n")
         .expect("written");

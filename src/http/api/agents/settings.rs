@@ -79,8 +79,9 @@ pub(super) struct NewAgentVersion {
 impl NewAgentVersion {
     /// Checks what needs no look at the script or the service.
     pub(super) fn validate(self) -> Result<NewVersion, Problem> {
-        let fields =
-            SpecFields { kind: self.kind, source: self.source, url: self.url, timeout_seconds: self.timeout_seconds };
+        // Who reads a file as bytes may leave its byte order mark, which is no part of the script.
+        let source = self.source.map(|source| source.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(source));
+        let fields = SpecFields { kind: self.kind, source, url: self.url, timeout_seconds: self.timeout_seconds };
         let spec = AgentSpec::try_from(fields)
             .map_err(|mismatch| Problem::invalid("agent_kind_mismatch", mismatch.to_string()))?;
         let inactivity = self.inactivity.unwrap_or_default();
