@@ -188,13 +188,13 @@ async fn an_agent_is_created_and_updated_from_a_shell_with_the_checks_of_the_api
         let refused = agent("create", &file(name, text), &[]);
         assert!(refused.status.code() == Some(1) && printed(&refused).contains(why), "{name}: {}", printed(&refused));
     }
+    assert_eq!(app.count("select count(*) from agent").await, 1, "what was refused made no agent");
     // Editors of Windows write a byte order mark, and lines that end with CR LF.
     let script = file("windows.STAR", "\u{feff}def reply(conv, text):\r\n    return text\r\n");
     let made = agent("create", &script, &[]);
     assert!(made.status.success(), "{}", printed(&made));
     let unknown = agent("update", &file("unknown.star", "def reply(conv, text): return ''\n"), &[]);
     assert!(printed(&unknown).contains("no agent called unknown"), "{}", printed(&unknown));
-    assert_eq!(app.count("select count(*) from agent").await, 1, "what was refused made no agent");
     std::fs::remove_dir_all(&folder).expect("removed");
 }
 
