@@ -171,7 +171,7 @@ pub async fn check(storage: &Storage, keys: Option<&SecretKeys>) -> Result<Ready
             refuse_missing_rights(storage).await?;
             return Err(NotReady::Schema { found: 0, needed });
         }
-        Err(error) => return Err(not_ready(storage, error)),
+        Err(error) => return Err(not_ready(storage, error).await),
     };
     let found = state.versions.last().copied().unwrap_or(0);
     if let Some(outdated) = state.outdated(found, needed) {
@@ -210,10 +210,7 @@ async fn read_state(storage: &Storage) -> Result<State, sqlx::Error> {
         tokio::time::sleep(database::VALIDATION_INTERVAL).await;
         state(storage).await
     };
-    match database::with_timeout(reading).await {
-        Err(error) => Err(database::reason(&storage.pool, error).await),
-        state => state,
-    }
+    database::with_timeout(reading).await
 }
 
 /// Refuses a role that lacks a right.
@@ -222,7 +219,7 @@ async fn refuse_missing_rights(storage: &Storage) -> Result<(), NotReady> {
     match database::with_timeout::<_, sqlx::Error, _>(asking).await {
         Ok(missing) if missing.is_empty() => Ok(()),
         Ok(missing) => Err(NotReady::Rights { missing: brief(&missing) }),
-        Err(error) => Err(not_ready(storage, error)),
+        Err(error) => Err(not_ready(storage, error).await),
     }
 }
 
@@ -232,7 +229,7 @@ pub async fn refuse_unreadable_secrets(storage: &Storage, keys: &SecretKeys) -> 
     match database::with_timeout::<_, sqlx::Error, _>(asking).await {
         Ok(None) => Ok(()),
         Ok(Some(unreadable)) => Err(NotReady::SecretKey(unreadable)),
-        Err(error) => Err(not_ready(storage, error)),
+        Err(error) => Err(not_ready(storage, error).await),
     }
 }
 
@@ -252,19 +249,20 @@ async fn writable(storage: &Storage) -> Result<(), NotReady> {
         // A right that is missing in a newer schema, where not all rights are looked at.
         Err(error) if database::what_is_missing(&error).is_some() => {
             refuse_missing_rights(storage).await?;
-            Err(not_ready(storage, error))
+            Err(not_ready(storage, error).await)
         }
         Err(sqlx::Error::Database(error)) if database::is_lock_timeout(error.as_ref()) => Err(NotReady::Blocked(
             "somebody holds a table that every inbound message needs; see pg_locks and pg_stat_activity".to_owned(),
         )),
-        Err(error) => Err(not_ready(storage, error)),
+        Err(error) => Err(not_ready(storage, error).await),
     }
 }
 
-/// Why a process is not ready, by the error of its check. If the pool has connections and none is free, all of them are
-/// held by statements that do not end.
-fn not_ready(storage: &Storage, error: sqlx::Error) -> NotReady {
-    match (error, storage.pool.size()) {
+/// Why a process is not ready, by the error of its check. A pool that gives no connection does not tell why, so that is looked
+/// for: a pooler in transaction mode is one cause. If there is none, and the pool has connections of which none is free, all of
+/// them are held by statements that do not end.
+async fn not_ready(storage: &Storage, error: sqlx::Error) -> NotReady {
+    match (database::reason(&storage.pool, error).await, storage.pool.size()) {
         (sqlx::Error::PoolTimedOut, all) if all > 0 => {
             NotReady::Blocked(format!("all {all} connections to the database wait for statements that do not end"))
         }
