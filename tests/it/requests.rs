@@ -184,6 +184,7 @@ async fn a_parameter_out_of_form_is_refused_and_finds_no_empty_list() {
     for (path, code, named) in [
         ("/v1/sessions?contact=abc", "contact_not_e164", "contact must be a number in E.164"),
         ("/v1/sessions?contact=+14155550101", "contact_not_e164", "with the plus as %2B"),
+        ("/v1/sessions?contact=14", "contact_not_e164", "3 to 15 digits"),
         ("/v1/sessions?number=4155550199", "number_not_e164", "number must be a number in E.164"),
         ("/v1/consents?contact=abc", "contact_not_e164", "contact"),
         ("/v1/consents?number=abc", "number_not_e164", "number"),
@@ -332,4 +333,18 @@ async fn a_webhook_with_unknown_parameters_is_stored() {
     let texted = app.simulator.text(serde_json::from_value(text).expect("a text")).await;
     assert_eq!(texted.error, None);
     assert_eq!(app.count("select count(*) from message").await, 1);
+}
+
+#[tokio::test]
+async fn a_contact_whose_texts_come_without_a_plus_is_found_and_opted_out() {
+    let app = TestApp::with_agent(ECHO, json!({})).await;
+    for contact in ["4155550108", "72345"] {
+        app.answers(contact, "hi").await;
+        let sessions = app.ok(Method::GET, &format!("/v1/sessions?contact={contact}"), None).await;
+        assert_eq!(sessions["items"][0]["contact"], contact, "{sessions}");
+        let consent = json!({"number": NUMBER, "contact": contact, "kind": "opted_out"});
+        app.ok(Method::POST, "/v1/consents", Some(consent)).await;
+        let consents = app.ok(Method::GET, &format!("/v1/consents?contact={contact}"), None).await;
+        assert_eq!(consents["items"][0]["kind"], "opted_out", "{consents}");
+    }
 }

@@ -12,7 +12,6 @@ use super::lists::{self, List};
 use super::{ApiState, Group};
 use crate::channels;
 use crate::domain::consent::{ConsentKind, ConsentSource};
-use crate::domain::phone_number;
 use crate::http::problem::Problem;
 use crate::storage::{consent, number};
 
@@ -42,7 +41,7 @@ struct Consent {
 struct NewConsent {
     /// A number of the project.
     number: String,
-    /// The contact's number in E.164.
+    /// The contact's number in E.164, or as its texts come.
     contact: String,
     kind: ConsentKind,
     /// How the contact said it, as evidence.
@@ -74,7 +73,7 @@ impl Api {
     ) -> Result<Json<List<Consent>>, Problem> {
         let (cursor, limit) = (List::<Consent>::cursor(cursor.0)?, lists::limit(limit.0)?);
         let number = lists::number("number", "number_not_e164", number.0)?;
-        let contact = lists::number("contact", "contact_not_e164", contact.0)?;
+        let contact = lists::contact(contact.0)?;
         let filter = consent::Filter { number, contact };
         Ok(Json(List::of(
             consent::list(&mut *state.storage.connection().await?, caller.reader(), &filter, cursor, limit).await?,
@@ -91,12 +90,7 @@ impl Api {
     ) -> Result<ConsentRecorded, Problem> {
         let project_id = caller.writer()?;
         let NewConsent { number, contact, kind, note } = body.0;
-        if !phone_number::is_e164(&contact) {
-            return Err(Problem::invalid(
-                "contact_not_e164",
-                format!("contact must be a number in E.164, such as +14155550101; it is {contact:?}"),
-            ));
-        }
+        let contact = lists::check_contact(contact, "")?;
         let mut connection = state.storage.connection().await?;
         let Some(found) = number::find_by_number(&mut connection, project_id, &number).await? else {
             return Err(Problem::invalid("number_not_ours", format!("{number:?} is not a number of this project")));

@@ -65,3 +65,22 @@ pub fn number(name: &str, code: &'static str, requested: Option<String>) -> Resu
         requested => Ok(requested),
     }
 }
+
+/// A parameter that filters a list by a contact. Sessions have contacts that are not in E.164, because carriers pass on what the
+/// sender's network says.
+pub fn contact(requested: Option<String>) -> Result<Option<String>, Problem> {
+    requested.map(|contact| check_contact(contact, ", with the plus as %2B")).transpose()
+}
+
+/// A contact, whom messages come from and can go to. `hint`: how its plus is written.
+pub fn check_contact(contact: String, hint: &str) -> Result<String, Problem> {
+    if phone_number::is_dialable(&contact) {
+        return Ok(contact);
+    }
+    Err(Problem::invalid(
+        "contact_not_e164",
+        format!(
+            "contact must be a number in E.164, such as +14155550101{hint}, or 3 to 15 digits, as its texts come; it is {contact:?}"
+        ),
+    ))
+}

@@ -115,7 +115,7 @@ impl Api {
     ) -> Result<Json<List<Session>>, Problem> {
         let (cursor, limit) = (List::<Session>::cursor(cursor.0)?, lists::limit(limit.0)?);
         let number = lists::number("number", "number_not_e164", number.0)?;
-        let contact = lists::number("contact", "contact_not_e164", contact.0)?;
+        let contact = lists::contact(contact.0)?;
         let filter = session::Filter { number, contact, status: status.0 };
         Ok(Json(List::of(
             session::list(&mut *state.storage.connection().await?, caller.reader(), &filter, cursor, limit).await?,

@@ -46,7 +46,7 @@ impl Api {
         contact: Query<Option<String>>,
     ) -> Result<Json<Usage>, Problem> {
         let project_id = caller.reader();
-        let contact = lists::number("contact", "contact_not_e164", contact.0)?;
+        let contact = lists::contact(contact.0)?;
         let used =
             outbound_limits::usage(&mut *state.storage.connection().await?, project_id, contact.as_deref()).await?;
         let of = |used: outbound_limits::Usage| {
