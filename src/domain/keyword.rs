@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use icu_normalizer::ComposingNormalizerBorrowed;
+use icu_normalizer::{ComposingNormalizerBorrowed, DecomposingNormalizerBorrowed};
 use icu_properties::CodePointSetData;
 use icu_properties::props::{Dash, GeneralCategory, GeneralCategoryGroup};
 use serde::Deserialize;
@@ -134,13 +134,28 @@ fn folded(text: &str) -> String {
         nfkc.normalize(&visible).chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect();
     let mut letters = String::with_capacity(cased.len());
     for letter in nfkc.normalize(&cased).chars() {
-        // Lines through or below Latin letters are decoration. Marks of other scripts are vowels.
-        let is_decoration = letters.ends_with(|last: char| last.is_ascii_alphanumeric())
-            && GeneralCategoryGroup::Mark.contains(category(letter));
-        letters.extend((!is_decoration).then_some(letter));
+        // Lines through or below Latin letters.
+        letters.extend((!is_decoration(&letters, letter)).then_some(letter));
     }
     // Compatible characters of a bracketed letter are marks too.
     joined(letters.trim_matches(is_mark).chars())
+}
+
+/// A word without the accents of its Latin letters.
+fn without_accents(word: &str) -> Cow<'_, str> {
+    if word.is_ascii() {
+        return Cow::Borrowed(word);
+    }
+    let mut letters = String::with_capacity(word.len());
+    for letter in DecomposingNormalizerBorrowed::new_nfd().normalize(word).chars() {
+        letters.extend((!is_decoration(&letters, letter)).then_some(letter));
+    }
+    Cow::Owned(letters)
+}
+
+/// Whether a character is a mark on a Latin letter or a digit. Marks of other scripts are vowels.
+fn is_decoration(before: &str, letter: char) -> bool {
+    before.ends_with(|last: char| last.is_ascii_alphanumeric()) && GeneralCategoryGroup::Mark.contains(category(letter))
 }
 
 /// The words in lower case, with one blank between two of them, however they are separated.
@@ -230,8 +245,12 @@ impl OwnWords {
     /// The keyword that a compared text is in this project.
     pub fn find(&self, word: &str) -> Option<KeywordMatch> {
         let lists = [(&self.opt_out, Keyword::Stop), (&self.opt_in, Keyword::Start), (&self.help, Keyword::Help)];
-        let (_, keyword) = lists.into_iter().find(|(words, _)| words.iter().any(|own| own == word))?;
-        Some(KeywordMatch { keyword, known_by: KnownBy::Us })
+        let plain = without_accents(word);
+        let exact = lists.iter().find(|(words, _)| words.iter().any(|own| own == word));
+        // Many people text without accents, and some keyboards add them.
+        let alike = || lists.iter().find(|(words, _)| words.iter().any(|own| without_accents(own) == plain));
+        let (_, keyword) = exact.or_else(alike)?;
+        Some(KeywordMatch { keyword: *keyword, known_by: KnownBy::Us })
     }
 }
 

@@ -63,7 +63,7 @@ async fn a_project_has_words_of_its_own_which_count_from_the_next_text_on() {
     assert_eq!(app.answers(ADA, "allo ?").await.len(), 2);
     app.answers(ADA, "reprendre!").await;
     assert_eq!(app.answers(ADA, "me revoilà").await.len(), 3);
-    app.answers(ADA, "NO MÁS").await;
+    app.answers(ADA, "NO MAS").await;
     assert_eq!(kinds(&app.consents().await), ["opted_out", "opted_in", "opted_out"]);
     assert_eq!(app.answers("+14155550102", "arrêt du bus").await, ["1: arrêt du bus"], "a sentence");
     assert_eq!(app.answers("+14155550102", "STOP").await.len(), 1, "carriers' words count as before");

@@ -175,7 +175,11 @@ fn a_projects_words_are_compared_as_the_others_are() {
         ("No más", Some(Keyword::Stop)),
         ("alta.", Some(Keyword::Start)),
         ("aide?", Some(Keyword::Help)),
-        ("ARRET", None),
+        ("ARRET", Some(Keyword::Stop)),
+        ("NO MAS!", Some(Keyword::Stop)),
+        ("bäja", Some(Keyword::Stop)),
+        ("áide", Some(Keyword::Help)),
+        ("बाजा", None),
         ("baja por favor", None),
     ] {
         let found = match read(text) {
