@@ -35,4 +35,5 @@ pub mod suggestion;
 pub mod time_zone;
 pub mod turn_settlement;
 pub mod unknown_delivery;
+pub mod web_address;
 pub mod words;

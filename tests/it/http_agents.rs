@@ -224,6 +224,11 @@ async fn addresses_that_are_not_for_agents_are_refused() {
         ("https://user:secret@example.com/", "password"),
         ("ftp://example.com/", "scheme"),
         ("https://example.com/#a", "fragment"),
+        (" https://example.com/", "remove blanks"),
+        ("https://example.com/a\n", "remove blanks"),
+        ("https:///example.com/", "two slashes"),
+        ("https:example.com", "two slashes"),
+        ("https:\\\\example.com", "https://example.com/ would be called"),
         ("example.com", "full URL"),
     ] {
         let agent = json!({"name": "a", "kind": "http", "url": url});

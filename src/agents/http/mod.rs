@@ -14,6 +14,7 @@ use url::Url;
 
 use crate::agents::{Agent, AgentError, AgentFuture, Answer, Conversation, HistoryEntry, TurnInput, UserMessage};
 use crate::domain::bounds;
+use crate::domain::web_address::is_called_as_written;
 pub use crate::outbound_http::networks::{Network, Networks};
 use crate::outbound_http::networks::{Resolver, Transport};
 use crate::outbound_http::standard_webhooks;
@@ -79,6 +80,11 @@ impl Caller {
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err("it contains a user name or a password, which everybody who can read the agent would see; requests are signed instead".to_owned());
+        }
+        if !is_called_as_written(text) {
+            return Err(format!(
+                "it is {text:?}, and {url} would be called; remove blanks, line ends and \\, and write two slashes after the scheme"
+            ));
         }
         if url.fragment().is_some() {
             return Err("it has a fragment, which is never sent; remove the # and everything after it".to_owned());

@@ -10,9 +10,10 @@ use url::{Host, Url};
 
 use super::{FARTHEST, NewMessage};
 use crate::domain::bounds;
-use crate::domain::characters::{is_blank, is_invisible};
+use crate::domain::characters::is_blank;
 use crate::domain::phone_number;
 use crate::domain::segments;
+use crate::domain::web_address::is_called_as_written;
 use crate::http::problem::Problem;
 use crate::outbound_http::networks::{Networks, Transport};
 
@@ -66,11 +67,9 @@ pub(super) fn request(request: &mut NewMessage) -> Result<(), Problem> {
     }
 }
 
-/// Whether the carrier may be able to fetch a file from an address. Ours is the standard of browsers, which repairs addresses:
-/// it removes blanks and line ends, turns `\` into `/` and adds a missing `//`. The carrier gets the address as it is.
+/// Whether the carrier may be able to fetch a file from an address. The carrier gets the address as it is written.
 fn is_media_url(given: &str) -> bool {
     let Ok(url) = Url::parse(given) else { return false };
-    let (scheme, after) = given.split_once("://").unwrap_or_default();
     let is_public = |address| Networks::public_and(&[]).admit(address, Transport::Tls).is_ok();
     let is_reachable = match url.host() {
         Some(Host::Domain(name)) => name.trim_end_matches('.').contains('.') && !name.ends_with(".localhost"),
@@ -79,10 +78,8 @@ fn is_media_url(given: &str) -> bool {
         None => false,
     };
     is_reachable
-        && (scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https"))
-        && !after.starts_with(['/', '\\'])
-        // NUL is refused by a code of its own.
-        && !given.contains(|character| character == '\\' || (is_invisible(character) && character != '\0'))
+        && matches!(url.scheme(), "http" | "https")
+        && is_called_as_written(given)
         && given.len() <= MOST_URL_BYTES
 }
 
