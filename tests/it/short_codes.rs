@@ -231,8 +231,8 @@ async fn the_projects_texts_and_words_are_used_at_a_short_code_and_its_numbers_a
     assert_eq!(changed["opt_out_message"], "Acme: stopped.");
     for (body, expected) in [
         ("aide", "Acme: 555-0100."),
-        ("Arrêt", "1: Arrêt"),
-        ("ARRET", "Acme: stopped."),
+        ("l'arrêt du bus ?", "1: l'arrêt du bus ?"),
+        ("Arrêt", "Acme: stopped."),
         ("reprendre", "Acme: welcome back."),
     ] {
         assert_eq!(app.answers_of_code(ADA, body).await.pop().as_deref(), Some(expected), "{body}");
