@@ -10,12 +10,9 @@ const LONGEST_NAME: usize = 11;
 /// Whether a sender can be the id of a pool: it begins with a letter, as no number does, and is longer than a name. Its carrier
 /// knows the form of its ids.
 pub fn may_be_id(sender: &str) -> bool {
-    names_no_number(sender) && sender.len() > LONGEST_NAME && sender.bytes().all(|byte| byte.is_ascii_alphanumeric())
-}
-
-/// Whether a sender begins as no number does.
-pub fn names_no_number(sender: &str) -> bool {
     sender.starts_with(|first: char| first.is_ascii_alphabetic())
+        && sender.len() > LONGEST_NAME
+        && sender.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 /// An attached number of a pool.

@@ -112,7 +112,9 @@ impl<'v> Conv<'v> {
         }
         let from = send.from.as_ref().filter(|from| !pool::may_be_id(from));
         if let Some(from) = from.filter(|from| !phone_number::is_e164_or_short_code(from)) {
-            return Err(refused(format!("{from:?} is neither in E.164, such as +14155550199, nor a short code")));
+            return Err(refused(format!(
+                "{from:?} is neither in E.164, such as +14155550199, nor a short code, nor the id of a pool"
+            )));
         }
         let mut sends = self.sends.borrow_mut();
         if sends.len() >= MOST_SENDS {

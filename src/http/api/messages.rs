@@ -23,7 +23,6 @@ use crate::channels;
 use crate::domain::job::JobKind;
 use crate::domain::message::SendOutcome;
 use crate::domain::phone_number;
-use crate::domain::pool;
 use crate::domain::sending::OnLandline;
 use crate::domain::session::OnActiveSession;
 use crate::http::problem::Problem;
@@ -231,7 +230,7 @@ async fn prepare(state: &ApiState, project_id: Uuid, request: NewMessage) -> Res
     }
     let channel = channels::of_numbers().facts();
     let from = match request.from {
-        Some(pool_id) if pool::names_no_number(&pool_id) => {
+        Some(pool_id) if !phone_number::is_e164_or_short_code(&pool_id) => {
             sender::of_pool(
                 state,
                 PoolContact { project_id, pool_id: &pool_id, contact: &contact, channel: channel.channel },

@@ -37,7 +37,7 @@ pub(super) async fn of_number(
     Ok(SendFrom::Number { id: sender.id, number: sender.number })
 }
 
-/// A pool that a request names. Its number is chosen under a lock later; here the request is refused early and in words.
+/// A pool that a request names, by what is neither a number nor a short code. Its number is chosen under a lock later; here the request is refused early and in words.
 pub(super) async fn of_pool(state: &ApiState, of: PoolContact<'_>) -> Result<SendFrom, Problem> {
     let pool_id = of.pool_id;
     let forms: Vec<Result<(), &str>> = state.carriers.all().map(|carrier| carrier.check_pool_id(pool_id)).collect();
@@ -45,7 +45,7 @@ pub(super) async fn of_pool(state: &ApiState, of: PoolContact<'_>) -> Result<Sen
         return Err(Problem::invalid(
             "from_invalid",
             format!(
-                "from must be a number of this project in E.164, such as +14155550199, or {form}; it is {pool_id:?}"
+                "from must be a number of this project in E.164, such as +14155550199, or a short code, such as 72975, or {form}; it is {pool_id:?}"
             ),
         ));
     }
