@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use super::number::SendPolicy;
+use super::phone_number::is_short_code;
 
 /// The longest name that a carrier takes for a sender, such as a company's.
 const LONGEST_NAME: usize = 11;
@@ -23,9 +24,11 @@ pub struct Member {
     /// ISO 3166-1 alpha-2, when the digits tell.
     pub country: Option<String>,
     pub send_policy: SendPolicy,
+    /// Whether its texts come to us, as far as we know. Those of a number whose webhooks somebody changed go elsewhere.
+    pub receives: bool,
     /// The session with the contact that is not closed. Its id tells which of two is newer.
     pub session_id: Option<Uuid>,
-    /// Whether the contact's newest session with the pool was on this number.
+    /// Whether the contact's newest session with the members was on this number.
     pub is_last: bool,
     /// Whether the contact has opted out of this number.
     pub opted_out: bool,
@@ -51,8 +54,9 @@ pub enum Choice<'a> {
 
 /// Chooses the number of a pool that sends to a contact in a country: one that is not the contact itself and may send at all; the one
 /// of the contact's session; else the one that the contact had to do with last; else one that need not wait for its registration;
-/// else one of the contact's country. Among equals the contact and the number decide, so that contacts spread over the numbers,
-/// and each has the same one every time.
+/// else one that gets the contact's reply; else one of the contact's country; else one that is no short code, which reaches only the
+/// country of its lease. Among equals the contact and the number decide, so that contacts spread over the numbers, and each has the
+/// same one every time.
 pub fn choose<'a>(facts: &'a Facts, contact: &str, country: Option<&str>) -> Choice<'a> {
     if facts.members.is_empty() {
         return Choice::NoNumber;
@@ -67,7 +71,9 @@ pub fn choose<'a>(facts: &'a Facts, contact: &str, country: Option<&str>) -> Cho
             member.session_id,
             member.is_last,
             member.send_policy == SendPolicy::Open,
+            member.receives,
             country.is_some() && member.country.as_deref() == country,
+            !is_short_code(&member.number),
             weight(contact, member.id),
         )
     };
@@ -99,6 +105,7 @@ mod tests {
             number: format!("+1415555020{id}"),
             country: Some("US".to_owned()),
             send_policy: SendPolicy::Open,
+            receives: true,
             session_id: None,
             is_last: false,
             opted_out: false,
@@ -119,6 +126,8 @@ mod tests {
         let abroad = |id| Member { country: Some("GB".to_owned()), ..member(id) };
         let policy = |send_policy, of: Member| Member { send_policy, ..of };
         let held = |of| policy(SendPolicy::Held, of);
+        let elsewhere = |of| Member { receives: false, ..of };
+        let code = |id| Member { number: "72975".to_owned(), country: None, ..member(id) };
         let blocked = |of| policy(SendPolicy::Blocked, of);
         let out = |of: Member| Member { opted_out: true, ..of };
         let contact = |id| Member { number: ADA.to_owned(), ..member(id) };
@@ -135,6 +144,14 @@ mod tests {
             // A number that waits for its registration is worse than one that does not, unless the contact knows it.
             (vec![held(member(1)), abroad(2)], Some(2)),
             (vec![held(last(1)), member(2)], Some(1)),
+            // So is one whose texts go elsewhere, and a short code, which may not reach the contact's country.
+            (vec![elsewhere(member(1)), abroad(2)], Some(2)),
+            (vec![elsewhere(member(1)), held(member(2))], Some(1)),
+            (vec![elsewhere(last(1)), member(2)], Some(1)),
+            (vec![abroad(1), abroad(2), code(3)], Some(1)),
+            (vec![abroad(1), abroad(2), code(4)], Some(1)),
+            (vec![code(3), held(member(1))], Some(3)),
+            (vec![Member { is_last: true, ..code(3) }, member(2)], Some(3)),
             // One that may not send sends only if all may not: then the refusal says so.
             (vec![blocked(in_session(1, 7)), abroad(2)], Some(2)),
             (vec![blocked(in_session(1, 7)), held(member(2))], Some(2)),

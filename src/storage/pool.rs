@@ -23,6 +23,7 @@ struct MemberRow {
     number: String,
     country: Option<String>,
     send_policy: SendPolicy,
+    receives: bool,
     session_id: Option<Uuid>,
     is_last: bool,
     opted_out: bool,
@@ -31,8 +32,8 @@ struct MemberRow {
 
 impl From<MemberRow> for Member {
     fn from(row: MemberRow) -> Self {
-        let MemberRow { id, number, country, send_policy, session_id, is_last, opted_out, .. } = row;
-        Self { id, number, country, send_policy, session_id, is_last, opted_out }
+        let MemberRow { id, number, country, send_policy, receives, session_id, is_last, opted_out, .. } = row;
+        Self { id, number, country, send_policy, receives, session_id, is_last, opted_out }
     }
 }
 

@@ -151,6 +151,21 @@ async fn a_service_keeps_to_the_number_that_the_contact_knows_and_else_to_its_co
 }
 
 #[tokio::test]
+async fn a_service_sends_from_a_number_that_the_contact_knows_and_that_gets_the_reply() {
+    let (app, service) = app().await;
+    app.attach_member(LONDON).await;
+    // The number of the newest session is not ours any more: the one before counts.
+    for number in [NUMBER, SECOND] {
+        app.say(BRIT, number, "stop").await;
+        app.say(BRIT, number, "start").await;
+    }
+    app.detach(SECOND).await;
+    assert_eq!(app.send_from(&service, BRIT, "news").await["number"], NUMBER);
+    app.sql("update number set webhook = 'drifted' where number = '+447700900123'").await;
+    assert_eq!(app.send_from(&service, "+442079460001", "news").await["number"], NUMBER);
+}
+
+#[tokio::test]
 async fn a_service_is_of_the_project_that_has_a_number_in_it() {
     let (app, service) = app().await;
     assert_eq!(app.refused_from("MG0123456789abcdef0123456789abcdef").await, (422, "pool_unknown".to_owned()));

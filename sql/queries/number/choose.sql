@@ -7,7 +7,11 @@ select number.id, number.number, number.country, number.send_policy = 'blocked' 
   join project on project.id = number.project_id
   join endpoint on endpoint.id = number.id
   left join lateral (
-      select session.endpoint_id from session where session.project_id = $1 and session.contact = $2 order by session.id desc limit 1
+      select session.endpoint_id from session
+        join number known on known.id = session.endpoint_id
+       where session.project_id = $1 and session.contact = $2
+         and known.check_at is not null and known.desired_state = 'attached' and known.carrier_id is not null and known.refusal_reason is null
+       order by session.id desc limit 1
   ) last on true
  where number.project_id = $1 and endpoint.detached_at is null and number.desired_state = 'attached' and number.carrier_id is not null
    and number.refusal_reason is null

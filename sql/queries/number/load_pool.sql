@@ -2,6 +2,7 @@
 -- who sends (domain/pool.rs). opted_out_of_pool: the newest thing that the contact said to any number that is or was in the pool is an
 -- opt-out.
 select number.id, number.number, number.country, number.send_policy as "send_policy: _",
+       number.webhook <> 'drifted' and number.inbound_blocked_reason is null as "receives!",
        active.id as "session_id?", coalesce(number.id = last.endpoint_id, false) as "is_last!",
        has_opted_out(number.id, $3) as "opted_out!",
        coalesce((select consent.kind = 'opted_out' from number of_pool
@@ -18,7 +19,10 @@ select number.id, number.number, number.country, number.send_policy as "send_pol
   left join lateral (
        select session.endpoint_id from session
         where session.project_id = $1 and session.contact = $3 and session.channel = $4
-          and session.endpoint_id = any (array(select id from number of_pool where of_pool.project_id = $1 and of_pool.pool_id = $2))
+          and session.endpoint_id = any (array(
+              select id from number member
+               where member.project_id = $1 and member.pool_id = $2 and member.check_at is not null and member.desired_state = 'attached'
+                 and member.carrier_id is not null and member.refusal_reason is null))
         order by session.id desc limit 1
   ) last on true
  where number.project_id = $1 and number.pool_id = $2 and number.check_at is not null and number.desired_state = 'attached'
