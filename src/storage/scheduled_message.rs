@@ -141,9 +141,9 @@ pub async fn send_due(
             .fetch_all(&mut *connection)
             .await?;
     let mut writes = Writes::default();
-    waiting = choose_numbers(connection, waiting, channel.channel, &mut writes).await?;
     while !waiting.is_empty() {
-        let (ids, later) = first_of_each_contact(waiting);
+        let (first, later) = first_of_each_contact(waiting);
+        let ids = choose_numbers(connection, first, channel.channel, &mut writes).await?;
         send_round(connection, &ids, channel, &mut writes).await?;
         waiting = later;
     }
@@ -156,23 +156,23 @@ pub async fn send_due(
 struct Locked {
     message_id: Uuid,
     project_id: Uuid,
-    number_id: Uuid,
     pool_id: Option<String>,
     contact: String,
 }
 
-/// Chooses the numbers of messages to pools. A message whose number and contact somebody else has locked stays due.
+/// Chooses the numbers of messages to pools, and returns all that have a number. A message whose number and contact somebody else
+/// has locked stays due.
 async fn choose_numbers(
     connection: &mut PgConnection,
     locked: Vec<Locked>,
     channel: Channel,
     writes: &mut Writes,
-) -> Result<Vec<Locked>, sqlx::Error> {
+) -> Result<Vec<Uuid>, sqlx::Error> {
     let mut chosen = Vec::with_capacity(locked.len());
     for message in locked {
-        let Locked { message_id, project_id, contact, .. } = &message;
-        let Some(pool_id) = &message.pool_id else {
-            chosen.push(message);
+        let Locked { message_id, project_id, pool_id, contact } = &message;
+        let Some(pool_id) = pool_id else {
+            chosen.push(*message_id);
             continue;
         };
         let of = PoolContact { project_id: *project_id, pool_id, contact, channel };
@@ -191,18 +191,19 @@ async fn choose_numbers(
         let assigning =
             sqlx::query_file_scalar!("sql/queries/scheduled_message/assign.sql", message_id, number_id, contact);
         if assigning.fetch_one(&mut *connection).await? {
-            chosen.push(Locked { number_id, ..message });
+            chosen.push(*message_id);
         }
     }
     Ok(chosen)
 }
 
-/// The first message to each contact, and the others: what the first one does to a session is a fact of the next one.
-fn first_of_each_contact(waiting: Vec<Locked>) -> (Vec<Uuid>, Vec<Locked>) {
+/// The first message of a project to each contact, and the others: what the first one does to a session is a fact of the next one,
+/// and of the choice of its number.
+fn first_of_each_contact(waiting: Vec<Locked>) -> (Vec<Locked>, Vec<Locked>) {
     let (mut first, mut later, mut contacts) = (Vec::new(), Vec::new(), HashSet::new());
     for one in waiting {
-        if contacts.insert((one.number_id, one.contact.clone())) {
-            first.push(one.message_id);
+        if contacts.insert((one.project_id, one.contact.clone())) {
+            first.push(one);
         } else {
             later.push(one);
         }

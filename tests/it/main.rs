@@ -64,6 +64,7 @@ mod registrations;
 mod requests;
 mod rights;
 mod saved_values;
+mod scheduled_pools;
 mod schema;
 mod script_runners;
 mod script_turns;
