@@ -316,8 +316,22 @@ async fn store_sends(connection: &mut PgConnection, decided: &[Decided<'_>]) -> 
         let (project_id, turn_id, number_id) = (loaded.project_id, settlement.turn_id, settlement.endpoint_id);
         sends.extend(settlement.sends.iter().map(|send| SendRow { project_id, turn_id, number_id, send }));
     }
-    if !sends.is_empty() {
-        sqlx::query_file!("sql/queries/turn/store_sends.sql", Json(sends) as _).execute(connection).await?;
+    if sends.is_empty() {
+        return Ok(());
+    }
+    let names_number = |row: &&SendRow<'_>| row.send.number.is_some() && row.send.refused.is_none();
+    let named: Vec<Uuid> = sends.iter().filter(names_number).map(|row| row.send.message_id).collect();
+    sqlx::query_file!("sql/queries/turn/store_sends.sql", Json(sends) as _).execute(&mut *connection).await?;
+    // A number that is not the project's is noticed here. All other refusals are logged where they are decided.
+    if !named.is_empty() {
+        let refused = sqlx::query_file!("sql/queries/turn/refused_sends.sql", &named[..]).fetch_all(connection).await?;
+        for message in refused {
+            tracing::warn!(
+                message_id = %message.id,
+                why = message.reason,
+                "a message outside an answer is not sent, because the number that it names is not the project's"
+            );
+        }
     }
     Ok(())
 }
