@@ -15,7 +15,7 @@ use url::Url;
 
 use super::{Done, print, stop_signal};
 use crate::config::{parse_address, parse_http_url, shown_url};
-use crate::domain::phone_number::{is_e164, is_short_code};
+use crate::domain::phone_number::{is_e164, is_e164_or_short_code, is_short_code};
 use crate::http::listener::Listening;
 use crate::http::{body, router};
 use conversation::{Conversation, DevApi, Event, Fate, LOOK_EVERY};
@@ -38,7 +38,7 @@ pub enum Command {
         #[arg(long, default_value = "simulated-auth-token")]
         auth_token: String,
         /// A number or a short code that the account owns; may be given more than once
-        #[arg(long = "number", default_value = "+14155550199")]
+        #[arg(long = "number", default_value = "+14155550199", value_parser = parse_number)]
         numbers: Vec<String>,
         /// Milliseconds from one delivery status to the next
         #[arg(long, default_value_t = 300)]
@@ -195,6 +195,16 @@ pub async fn run(command: Command) -> Done {
     }
 }
 
+/// A number that textback would not attach would be of no use.
+fn parse_number(text: &str) -> Result<String, &'static str> {
+    if is_e164_or_short_code(text) {
+        return Ok(text.to_owned());
+    }
+    Err(
+        "a number is in E.164, + and the digits with the country code, such as +14155550199, or a short code of 3 to 8 digits",
+    )
+}
+
 /// A simulated phone is found again by its number, so a number without its plus would never see the answer.
 fn parse_phone(text: &str) -> Result<String, &'static str> {
     if is_e164(text) {
@@ -286,5 +296,24 @@ fn explain(error: RemoteError) -> String {
             shown_url(url.as_str())
         ),
         RemoteError::Refused(_) => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_simulated_can_be_attached_and_a_phone_is_in_e164() {
+        for (text, number, phone) in [
+            ("+14155550199", true, true),
+            ("72975", true, false),
+            ("12", false, false),
+            ("7297a", false, false),
+            ("+72975", false, false),
+            ("14155550199", false, false),
+        ] {
+            assert_eq!((parse_number(text).is_ok(), parse_phone(text).is_ok()), (number, phone), "{text}");
+        }
     }
 }
