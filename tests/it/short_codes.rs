@@ -361,7 +361,11 @@ async fn texts_between_a_short_code_and_a_number_of_the_project_are_held() {
 async fn the_short_code_sends_where_it_is_named_or_the_contact_texted_it() {
     let app = TestApp::new().await;
     app.attach_code("def reply(conv, text): conv.send_sms(\"+14155550103\", \"72975\", \"from the code\")").await;
+    // The digits of the short code tell no country to which the project would be limited; those of the number do.
+    let abroad = |n: u8| Some(json!({"to": format!("+3361234567{n}"), "from": CODE, "body": "news"}));
+    app.ok(Method::POST, "/v1/messages", abroad(1)).await;
     app.attach(ECHO, json!({"first_message": "process"})).await;
+    assert_eq!(app.refused(Method::POST, "/v1/messages", abroad(2)).await, (422, "country_not_allowed".to_owned()));
     app.ok(Method::PATCH, "/v1/project", Some(json!({"allowed_countries": ["US", "GB"]}))).await;
     app.answers_of_code(ADA, "hi").await;
     assert_eq!(app.simulator.received(CAROL, CODE), ["from the code"]);
