@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{Done, explained, print, refuse_unsuitable};
 use crate::config::DatabaseSettings;
-use crate::domain::characters::is_blank;
+use crate::domain::name;
 use crate::storage::notifier::Notifier;
 use crate::storage::{self, Storage, health, project, refused_by, unreachable};
 
@@ -27,8 +27,8 @@ pub enum Command {
 /// Runs `textback project`.
 pub async fn run(command: Command) -> Done {
     let Command::Create { database, name } = command;
-    if is_blank(&name) {
-        return Err("nothing in the project's name is visible; give it a name of 1 to 100 characters".into());
+    if let Some(fault) = name::fault(&name) {
+        return Err(format!("the project's name {fault}; give it a name of 1 to 100 characters").into());
     }
     refuse_unsuitable(database.required()?).await?;
     let storage = Storage::open(database.required()?, 1, Arc::new(Notifier::default()))?;

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::auth::Caller;
 use super::lists::{self, List};
-use super::visible::visible;
+use super::visible::named;
 use super::{ApiState, Group};
 use crate::agents::SpecError;
 use crate::domain::agent_error::LastError;
@@ -83,7 +83,7 @@ impl Api {
     ) -> Result<AgentCreated, Problem> {
         let project_id = caller.writer()?;
         let NewAgent { name, version } = body.0;
-        visible("name", Some(&name), "give the agent a name")?;
+        named("name", &name, "give the agent a name")?;
         let version = validate(&state, project_id, version).await?;
         let secret = needed_secret(&version);
         let signing = secret.as_ref().map(|secret| (secret, state.accounts.key()));

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::auth::Caller;
-use super::visible::visible;
+use super::visible::{named, visible};
 use super::{ApiState, Group, changes, texts};
 use crate::domain::keyword::OwnWords;
 use crate::domain::outbound_limit::OutboundLimit;
@@ -182,7 +182,7 @@ impl Api {
             known_countries(&state, project_id, countries).await?;
         }
         if let MaybeUndefined::Value(name) = &requested.name {
-            visible("name", Some(name), "give the project a name")?;
+            named("name", name, "give the project a name")?;
         }
         for (name, text) in [
             ("help_message", &requested.help_message),
