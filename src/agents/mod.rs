@@ -1,6 +1,7 @@
 //! Defines the trait of all kinds of agents, the values that agents and workers exchange, and the factory that makes an
 //! agent of what its version says.
 
+mod answer;
 pub mod http;
 pub mod script;
 pub mod template;

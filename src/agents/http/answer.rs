@@ -1,10 +1,11 @@
-//! Reads the answer of a service. What is not understood is a failure that says so: only null and status 204 say nothing.
+//! Reads the answer of a service. What is not understood is a failure that says so, and never silence.
 
 use std::fmt;
 
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
+use crate::agents::answer::{self, Said, Unclear};
 use crate::agents::{Answer, Conversation, MOST_TEXTS, at_most};
 use crate::domain::agent_error;
 use crate::domain::bounds;
@@ -17,7 +18,7 @@ const SHOWN_BYTES: usize = 40;
 
 /// What an answer may be, for errors.
 const EXPECTED: &str = "{\"utterance\": text} or {\"messages\": [texts]}, with state and hangup if needed; null for either or for \
-     all, or status 204, says nothing";
+     all, or status 204, says nothing, and {\"hangup\": true} ends the session without a text";
 
 /// Reads an answer whose Content-Type names a charset, or none. The error has no value of the answer, because it is logged.
 pub(super) fn read(bytes: &[u8], charset: Option<&str>, conversation: Conversation) -> Result<Answer, String> {
@@ -42,32 +43,23 @@ pub(super) fn read(bytes: &[u8], charset: Option<&str>, conversation: Conversati
     if handoff.is_some_and(|handoff| !handoff.is_null() && handoff != Value::Bool(false)) {
         return Err("asked for a handoff, which is not supported".to_owned());
     }
-    let texts = match (utterance, messages) {
-        (None, None) => return Err(format!("answered {}; expected {EXPECTED}", without_text(&others))),
-        (Some(Value::Null) | None, Some(Value::Null) | None) => Vec::new(),
-        (Some(Value::String(text)), Some(Value::Null) | None) => vec![text],
-        (Some(Value::Null) | None, Some(Value::Array(texts))) => read_messages(texts)?,
-        (Some(Value::Null) | None, Some(other)) => {
-            return Err(wrong_type("messages", &other, "a list of texts or null"));
-        }
-        (Some(Value::String(_)), Some(_)) => {
-            return Err("answered with an utterance and messages; give one of them".to_owned());
-        }
-        (Some(other), _) => return Err(wrong_type("utterance", &other, "a text or null")),
-    };
+    let said = Said { utterance, messages, hangup }.read(!others.is_empty());
+    let (texts, hangup) = said.map_err(|unclear| match unclear {
+        Unclear::Nothing => format!("answered {}; expected {EXPECTED}", without_text(&others)),
+        Unclear::Both => "answered with an utterance and messages; give one of them".to_owned(),
+        Unclear::Type(what) => format!("answered with {what}"),
+    })?;
     let (texts, cut) = at_most(texts, MOST_TEXTS);
     Ok(Answer {
         texts,
         cut,
-        hangup: match hangup {
-            None | Some(Value::Null) => false,
-            Some(Value::Bool(hangup)) => hangup,
-            Some(other) => return Err(wrong_type("hangup", &other, "true, false or null")),
-        },
+        hangup,
         state: match state {
             None | Some(Value::Null) => conversation.state,
             Some(Value::Object(state)) => checked_state(state)?,
-            Some(other) => return Err(wrong_type("state", &other, "an object or null")),
+            Some(other) => {
+                return Err(format!("answered with {}", answer::wrong("state", &other, "an object or null")));
+            }
         },
         language: conversation.language,
         ..Answer::default()
@@ -81,33 +73,10 @@ fn decoded<'a>(bytes: &'a [u8], charset: Option<&str>) -> std::borrow::Cow<'a, s
     charset.unwrap_or(encoding_rs::UTF_8).decode(bytes).0
 }
 
-fn read_messages(messages: Vec<Value>) -> Result<Vec<String>, String> {
-    let text = |(position, message)| match message {
-        Value::String(text) => Ok(text),
-        other => Err(wrong_type(&format!("messages[{position}]"), &other, "a text")),
-    };
-    messages.into_iter().enumerate().map(text).collect()
-}
-
 fn checked_state(mut state: Map<String, Value>) -> Result<Map<String, Value>, String> {
     bounds::object(&mut state, bounds::STATE_BYTES)
         .map_err(|what| format!("answered with a state that can't be stored: {what}"))?;
     Ok(state)
-}
-
-fn wrong_type(key: &str, value: &Value, expected: &str) -> String {
-    format!("answered with {key} that is {}; it must be {expected}", type_of(value))
-}
-
-const fn type_of(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a truth value",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
 }
 
 /// What is said of an answer that is JSON, but not the fields of an answer.
@@ -116,7 +85,7 @@ fn not_an_object(json: &str, error: &serde_json::Error) -> String {
         Ok(Value::Object(_)) => {
             format!("answered with a key that is given twice (line {}, column {})", error.line(), error.column())
         }
-        Ok(value) => format!("answered with {}", type_of(&value)),
+        Ok(value) => format!("answered with {}", answer::type_of(&value)),
         Err(error) => format!("did not answer with JSON (line {}, column {})", error.line(), error.column()),
     }
 }
@@ -221,6 +190,8 @@ mod tests {
         assert_eq!(of(r#"{"utterance": "hi", "messages": null, "state": null, "hangup": null}"#).texts, ["hi"]);
         assert!(of(r#"{"state": {}, "handoff": false, "utterance": null}"#).state.is_empty());
         assert!(of(r#"{"utterance": "bye", "hangup": true}"#).hangup);
+        let ended = of(r#"{"hangup": true, "state": {"kept": 2}}"#);
+        assert_eq!((ended.texts.len(), ended.hangup, Value::from(ended.state)), (0, true, json!({"kept": 2})));
     }
 
     #[test]
@@ -237,6 +208,8 @@ mod tests {
             r#"{"utterance": ""}"#,
             r#"{"utterance": "\u200b\u2800"}"#,
             r#"{"messages": ["\ufe0f", "\u3164"]}"#,
+            r#"{"hangup": null}"#,
+            r#"{"hangup": false}"#,
         ] {
             assert_eq!(of(text), silent, "{text}");
         }
@@ -267,7 +240,8 @@ mod tests {
             (r#"{"+14155550101": "Hello"}"#, "but with `…`; expected"),
             (r#"{"a\nb": "Hello"}"#, "but with `a\\nb`; expected"),
             (r#"{"state": {}}"#, "without utterance and messages"),
-            (r#"{"hangup": true}"#, "without utterance and messages"),
+            (r#"{"text": "Hello", "hangup": true}"#, "without utterance and messages, but with `text`"),
+            (r#"{"hangup": "yes"}"#, "hangup that is a text"),
             (r#"{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1,"g":1}"#, "and 2 more keys"),
             (r#"{"utterance": 7}"#, "utterance that is a number; it must be a text or null"),
             (r#"{"utterance": ["a"]}"#, "utterance that is a list"),

@@ -18,7 +18,9 @@ use starlark::values::{Value, ValueLike};
 
 use super::conv::{Conv, State};
 use super::functions::{self, Functions};
+use super::json::to_json;
 use super::{depth, memory};
+use crate::agents::answer::{Said, Unclear};
 use crate::agents::{AgentError, Answer, Conversation, MOST_TEXTS, at_most};
 use crate::domain::bounds;
 
@@ -234,7 +236,10 @@ fn bounded<'v, 'a, 'e>(module: &'a Module<'v>, most: Duration) -> Result<Evaluat
     Ok(evaluator)
 }
 
-/// Parses the value that a function returned: a text, a dict with `utterance` and `hangup`, or None.
+/// What a function may return, for errors.
+pub(super) const MAY_BE_RETURNED: &str = "return a text, a dict with \"utterance\" and \"hangup\", or None";
+
+/// Parses the value that a function returned: a text, a dict as a service may answer, or None.
 fn read_returned(function: &str, returned: Value, answer: &mut Answer) -> Result<(), AgentError> {
     if returned.is_none() {
         return Ok(());
@@ -243,30 +248,25 @@ fn read_returned(function: &str, returned: Value, answer: &mut Answer) -> Result
         answer.texts.push(text.to_owned());
         return Ok(());
     }
-    let wrong = |what: String| {
-        AgentError::Failed(format!(
-            "{function} returned {what}; return a text, a dict with \"utterance\" and \"hangup\", or None"
-        ))
-    };
+    let wrong = |what: String| AgentError::Failed(format!("{function} returned {what}; {MAY_BE_RETURNED}"));
     let Some(dict) = DictRef::from_value(returned) else { return Err(wrong(format!("a {}", returned.get_type()))) };
-    if dict.iter().next().is_none() {
-        return Err(wrong("an empty dict".to_owned()));
-    }
+    let mut said = Said::default();
     for (key, value) in dict.iter() {
-        match key.unpack_str() {
-            Some("utterance") if value.is_none() => {}
-            Some("utterance") => {
-                let text =
-                    value.unpack_str().ok_or_else(|| wrong(format!("an utterance that is a {}", value.get_type())))?;
-                answer.texts.push(text.to_owned());
-            }
-            Some("hangup") => {
-                answer.hangup =
-                    value.unpack_bool().ok_or_else(|| wrong(format!("a hangup that is a {}", value.get_type())))?;
-            }
+        let field = match key.unpack_str() {
+            Some("utterance") => &mut said.utterance,
+            Some("messages") => &mut said.messages,
+            Some("hangup") => &mut said.hangup,
             _ => return Err(wrong(format!("a dict with the key {key}"))),
-        }
+        };
+        *field = Some(to_json(value).map_err(|what| wrong(format!("a dict whose {key} is no JSON: {what}")))?);
     }
+    let (texts, hangup) = said.read(false).map_err(|unclear| match unclear {
+        Unclear::Nothing => wrong("an empty dict".to_owned()),
+        Unclear::Both => wrong("an utterance and messages".to_owned()),
+        Unclear::Type(what) => wrong(format!("a dict with {what}")),
+    })?;
+    answer.texts.extend(texts);
+    answer.hangup = hangup;
     Ok(())
 }
 

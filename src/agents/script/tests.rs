@@ -65,12 +65,35 @@ fn start_function_is_start_by_its_other_name() {
 fn a_reply_is_a_text_or_a_dict() {
     assert_eq!(texts_of("def reply(conv, text): return text.upper()", "hi"), ["HI"]);
     assert_eq!(texts_of("def reply(conv, text): return None", "hi"), Vec::<String>::new());
-    let answer =
-        reply("def reply(conv, text): return {\"utterance\": \"bye\", \"hangup\": True}", "hi").expect("an answer");
-    assert_eq!((answer.texts, answer.hangup), (vec!["bye".to_owned()], true));
-    for (source, word) in [("5", "int"), ("{\"uterance\": \"x\"}", "uterance"), ("{\"hangup\": \"yes\"}", "hangup")] {
-        let error = reply(&format!("def reply(conv, text): return {source}"), "hi").expect_err("refused").to_string();
-        assert!(error.contains(word), "{error}");
+    let of = |returned: &str| reply(&format!("def reply(conv, text): return {returned}"), "hi");
+    for (returned, texts, hangup) in [
+        (r#"{"utterance": "bye", "hangup": True}"#, vec!["bye"], true),
+        (r#"{"utterance": "bye", "hangup": None}"#, vec!["bye"], false),
+        (r#"{"messages": ["a", "b"], "utterance": None}"#, vec!["a", "b"], false),
+        (r#"{"utterance": None}"#, vec![], false),
+        (r#"{"hangup": True}"#, vec![], true),
+        (r#"{"hangup": text == "bye"}"#, vec![], false),
+        (r#"{"hangup": None}"#, vec![], false),
+    ] {
+        let answer = of(returned).expect("an answer");
+        assert_eq!(
+            (answer.texts, answer.hangup),
+            (texts.into_iter().map(str::to_owned).collect(), hangup),
+            "{returned}"
+        );
+    }
+    for (returned, words) in [
+        ("5", "a int"),
+        ("{}", "an empty dict"),
+        (r#"{"uterance": "x"}"#, "uterance"),
+        (r#"{"state": {}}"#, "state"),
+        (r#"{"hangup": "yes"}"#, "hangup that is a text; it must be true, false or null"),
+        (r#"{"utterance": 5}"#, "utterance that is a number; it must be a text or null"),
+        (r#"{"utterance": len}"#, "no JSON"),
+        (r#"{"utterance": "a", "messages": ["b"]}"#, "an utterance and messages"),
+    ] {
+        let error = of(returned).expect_err("refused").to_string();
+        assert!(error.contains(words), "{returned}: {error}");
     }
 }
 
