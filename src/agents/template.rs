@@ -46,7 +46,11 @@ pub fn check(body: &str) -> Result<(), String> {
     let environment = environment();
     let template = environment.template_from_str(body).map_err(|error| readable(&error))?;
     let compiled = get_compiled_template(&template);
-    std::iter::once(&compiled.instructions).chain(compiled.blocks.values()).try_for_each(check_instructions)?;
+    let instructions = || std::iter::once(&compiled.instructions).chain(compiled.blocks.values());
+    instructions().try_for_each(check_instructions)?;
+    if !instructions().any(may_show) {
+        return Err("the rendered text is always empty".to_owned());
+    }
     match template.undeclared_variables(false).is_empty() {
         true => fill(body, &Map::new()).map(|_| ()),
         false => Ok(()),
@@ -74,6 +78,15 @@ fn check_instructions(instructions: &Instructions) -> Result<(), String> {
         return Err(instructions.get_line(index).map_or(unknown.clone(), |line| format!("line {line}: {unknown}")));
     }
     Ok(())
+}
+
+/// Whether instructions may write something visible.
+fn may_show(instructions: &Instructions) -> bool {
+    (0..).map_while(|index| instructions.get(index)).any(|instruction| match instruction {
+        Instruction::EmitRaw(text) => !is_blank(text),
+        Instruction::Emit => true,
+        _ => false,
+    })
 }
 
 /// Converts JSON to minijinja's values. serde_json's own conversion would turn its numbers, which keep all digits, into
@@ -162,6 +175,8 @@ mod tests {
             ("   ", "empty"),
             ("{# a note #}", "empty"),
             ("{{ 1 / 0 }}", "line 1"),
+            ("{% if name %} {% endif %}", "always empty"),
+            ("{% for name in names %}\u{200b}{% else %}\n{% endfor %}", "always empty"),
         ] {
             let error = check(body).expect_err(body);
             assert!(error.contains(why), "{body}: {error}");
@@ -171,6 +186,8 @@ mod tests {
             "Hi {{ name }}",
             "{{ order.id }} {% if vip and not late %}!{% elif count > 2 %}?{% else %}.{% endif %}",
             "{% for item in items %}{{ loop.index }} {{ item.name ~ \"x\" }}{{ loop.cycle(\",\", \";\") }}{% else %}none{% endfor %}",
+            "{% if vip %}!{% endif %}",
+            "{% for child in children recursive %}{{ child.name }}{{ loop(child.children) }}{% endfor %}",
             "{% set total = a + b %}{{ total }} {{ names[0] }} {{ \"x\" in names }}",
         ] {
             assert_eq!(check(body), Ok(()), "{body}");
