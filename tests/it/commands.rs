@@ -205,7 +205,10 @@ async fn migrate_and_project_create_make_an_empty_database_usable() {
     let made: Value = serde_json::from_slice(&created.stdout).expect("JSON");
     id(&made["project_id"]);
     assert!(made["api_key"].as_str().is_some_and(|key| key.starts_with("tb_") && key.len() > 40));
-    assert!(printed(&run(textback().args(["project", "create", ""]).env("DATABASE_URL", &url))).contains("1 to 100"));
+    for name in ["", " ", "a\nb", "a\u{202e}b"] {
+        let refused = run(textback().args(["project", "create", name]).env("DATABASE_URL", &url));
+        assert!(!refused.status.success() && printed(&refused).contains("1 to 100"), "{name:?}: {}", printed(&refused));
+    }
 }
 
 #[test]
@@ -242,6 +245,13 @@ fn agent_check_tells_faults_with_line_and_column() {
             "agent.star:1:1: error: reply is called with (conv, text), and it takes (conv)",
         ),
         ("X = 1\nreply = 5", 1, "agent.star:2:1: error: reply is no function"),
+        ("def reply(text, conv): return 1", 1, "agent.star:1:1: error: reply takes (conv, text) in this order"),
+        (
+            "def reply(conv, text): return conv.stat",
+            1,
+            "agent.star:1:36: error: conv has no attribute stat; did you mean state?",
+        ),
+        ("def reply(conv, text): return [text]", 1, "agent.star:1:31: error: reply returns a list"),
         ("def reply(conv, text): pass\nstart = None", 1, "agent.star:2:1: error: start is no function"),
         ("def reply(conv, text): pass\ndef end(conv): pass", 0, "agent.star:2:1: warning: end is not called"),
         ("\u{feff}def reply(conv, text): pass\r\n", 0, "the script can be used"),

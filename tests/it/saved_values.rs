@@ -38,6 +38,17 @@ fn scripts() -> Vec<Value> {
         "def reply(text, conv, x): return text",
         "def reply(conv, text, *, lang): return text",
         "def reply(**given): return \"\"",
+        "def reply(text, conv): return text",
+        "def start(lang = None, conv = None): return \"hi\"",
+        "def reply(conv, text): return conv.stat.name",
+        "def reply(conv, text): conv.send_smss(text, None, text)",
+        "def reply(conv, text): conv.say()",
+        "def reply(conv, text): conv.log.warn(text)",
+        "def reply(conv, text): conv.state = {}",
+        "def f(c): return c.stat\ndef reply(conv, text): return f(conv)",
+        "def reply(conv, text): return {\"uterance\": text}",
+        "def reply(conv, text): return [text]",
+        "def start(conv): return 5",
         "reply = 5",
         "reply = None",
         "start = None\ndef reply(conv, text): return text",
@@ -101,6 +112,16 @@ fn of_an_agent(operation: &'static str) -> Vec<Saved> {
     ]
 }
 
+/// What is no name of anything.
+fn names() -> Vec<Value> {
+    let mut refused: Vec<Value> =
+        ["", "  ", "\u{200b}", "a\nb", "a\r\n", "a\u{2028}b", "a\tb", "\u{1b}[31ma", "a\u{202e}b", "a\u{2066}b"]
+            .map(Value::from)
+            .to_vec();
+    refused.push(long(101));
+    refused
+}
+
 /// What is no list of a project's own words.
 fn words() -> Vec<Value> {
     let many: Vec<String> = (0..21).map(|n| format!("WORD{n}")).collect();
@@ -113,7 +134,7 @@ fn words() -> Vec<Value> {
 fn of_a_project() -> Vec<Saved> {
     let project = |field, refused: &[Value]| saved("change_project", field, refused.to_vec());
     vec![
-        project("name", &[json!(""), long(101), json!(null)]),
+        project("name", &names().into_iter().chain([json!(null)]).collect::<Vec<_>>()),
         project("guards.texts_per_contact_per_minute", &[json!(-1), json!(1001)]),
         project("guards.repeats_in_five_minutes", &[json!(-1), json!(1), json!(2), json!(101)]),
         project("guards.texts_per_project_per_minute", &[json!(-1), json!(1_000_001)]),
@@ -144,7 +165,7 @@ fn all() -> Vec<Saved> {
     let nobody = json!(uuid::Uuid::now_v7());
     let tomorrow_a_year = (chrono::Utc::now() + chrono::Duration::days(367)).to_rfc3339();
     all.extend([
-        saved("create_agent", "name", [json!(""), long(101), json!("agent")]),
+        saved("create_agent", "name", names().into_iter().chain([json!("agent")])),
         saved("put_carrier", "carrier", [json!("vonage")]),
         saved(
             "put_carrier",
@@ -194,6 +215,7 @@ fn all() -> Vec<Saved> {
                 json!("{% include \"other\" %}"),
                 json!("   "),
                 json!("{# a note #}"),
+                json!("{% if name %} {% endif %}"),
             ],
         ),
         saved("record_consent", "number", [json!("+14155550777"), json!("")]),

@@ -4,10 +4,14 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 use starlark::analysis::{AstModuleLint, EvalSeverity};
+use starlark::codemap::ResolvedSpan;
 use starlark::syntax::AstModule;
 
+use super::conv_use;
 use super::functions::{self, Functions};
 use super::interpret::{Script, dialect, globals, on_own_thread};
+use super::module_names::ModuleNames;
+use super::returns;
 use crate::agents::AgentError;
 use crate::domain::bounds;
 
@@ -32,12 +36,16 @@ pub fn check(source: &str) -> Vec<Fault> {
 
 /// The same, but on the current thread, which must be one of [`on_own_thread`] for its stack.
 pub(super) fn check_here(source: &str) -> Result<Vec<Fault>, AgentError> {
-    let mut faults = read(source);
-    if !faults.iter().any(|fault| fault.fatal) {
-        match Script::compile_here(source) {
-            Ok(script) => faults.extend(warnings(source, script.functions)),
-            Err(ours @ (AgentError::Ours(_) | AgentError::Interrupted(_))) => return Err(ours),
-            Err(error) => faults.push(with_position(&error.to_string())),
+    let mut faults = Vec::new();
+    match read(source) {
+        Err(fault) => faults.push(fault),
+        Ok(Read { warnings: lints, failing }) => {
+            faults.extend(lints);
+            match Script::compile_here(source) {
+                Ok(script) => faults.extend(warnings(source, script.functions).into_iter().chain(failing)),
+                Err(ours @ (AgentError::Ours(_) | AgentError::Interrupted(_))) => return Err(ours),
+                Err(error) => faults.push(with_position(&error.to_string())),
+            }
         }
     }
     for fault in &mut faults {
@@ -63,23 +71,32 @@ fn warnings(source: &str, functions: Functions) -> Vec<Fault> {
     warnings
 }
 
-fn read(source: &str) -> Vec<Fault> {
+/// What is seen in a script that can be parsed, before it runs.
+struct Read {
+    warnings: Vec<Fault>,
+    /// What would fail whenever it runs. It is of no use to the author while the script can't be compiled.
+    failing: Vec<Fault>,
+}
+
+fn read(source: &str) -> Result<Read, Fault> {
     if let Some((line, message)) = super::depth::too_deep(source) {
-        return vec![Fault { line, column: 1, fatal: true, message }];
+        return Err(Fault { line, column: 1, fatal: true, message });
     }
-    let ast = match AstModule::parse("agent.star", source.to_owned(), &dialect()) {
-        Ok(ast) => ast,
-        Err(error) => return vec![fault_of(&error)],
+    let ast = AstModule::parse("agent.star", source.to_owned(), &dialect()).map_err(|error| fault_of(&error))?;
+    let at = |span: &ResolvedSpan, fatal, message| Fault {
+        line: span.begin.line + 1,
+        column: span.begin.column + 1,
+        fatal,
+        message,
     };
     let known: HashSet<String> = globals().names().map(|name| name.as_str().to_owned()).collect();
-    ast.lint(Some(&known))
-        .into_iter()
-        .filter(|lint| matches!(lint.severity, EvalSeverity::Error | EvalSeverity::Warning))
-        .map(|lint| {
-            let begin = lint.location.resolve_span().begin;
-            Fault { line: begin.line + 1, column: begin.column + 1, fatal: false, message: lint.problem }
-        })
-        .collect()
+    let lints = ast.lint(Some(&known)).into_iter();
+    let told = lints.filter(|lint| matches!(lint.severity, EvalSeverity::Error | EvalSeverity::Warning));
+    let warnings = told.map(|lint| at(&lint.location.resolve_span(), false, lint.problem)).collect();
+    let names = ModuleNames::of(ast.statement());
+    let failing = conv_use::faults(&names).into_iter().chain(returns::faults(&names));
+    let failing = failing.map(|(span, what)| at(&ast.file_span(span).resolve_span(), true, what)).collect();
+    Ok(Read { warnings, failing })
 }
 
 fn fault_of(error: &starlark::Error) -> Fault {

@@ -12,8 +12,10 @@ use allocative::Allocative;
 use serde_json::{Map, Value as Json, json};
 use starlark::any::ProvidesStaticType;
 use starlark::collections::SmallMap;
+use starlark::docs::DocType;
 use starlark::environment::{Methods, MethodsBuilder};
 use starlark::starlark_module;
+use starlark::typing::Ty;
 use starlark::values::dict::AllocDict;
 use starlark::values::none::{NoneOr, NoneType};
 use starlark::values::structs::AllocStruct;
@@ -143,8 +145,38 @@ impl fmt::Display for Conv<'_> {
     }
 }
 
-const READABLE: &str = "id, channel_type, caller_number, callee_number, env, language, state, history, messages, media, log, say(text), \
-     send_sms(to, from_number, content), send_sms_template(to, template, variables)";
+/// How an attribute is read.
+type Read = for<'v> fn(&Conv<'v>, Heap<'v>) -> Value<'v>;
+
+/// The attributes of `conv`; the methods are below. The check of scripts knows both from here.
+const ATTRIBUTES: [(&str, Read); 11] = [
+    ("id", |conv, heap| heap.alloc(conv.id.as_str())),
+    ("channel_type", |conv, heap| heap.alloc(conv.channel_type.as_str())),
+    ("caller_number", |conv, heap| heap.alloc(conv.caller_number.as_str())),
+    ("callee_number", |conv, heap| heap.alloc(conv.callee_number.as_str())),
+    ("env", |conv, heap| heap.alloc(conv.env.as_str())),
+    ("language", |conv, heap| conv.language().map_or(Value::new_none(), |language| heap.alloc(language))),
+    ("state", |conv, _| conv.state),
+    ("history", |conv, _| conv.history),
+    ("messages", |conv, _| conv.messages),
+    ("media", |conv, _| conv.media),
+    ("log", |conv, _| conv.log),
+];
+
+/// The names of the attributes of `conv`.
+pub(super) fn attributes() -> impl Iterator<Item = &'static str> {
+    ATTRIBUTES.iter().map(|(name, _)| *name)
+}
+
+/// The methods of `conv`, of `conv.state` and of `conv.log`, with their parameters.
+pub(super) fn methods() -> [DocType; 3] {
+    [&CONV_METHODS, &STATE_METHODS, &LOG_METHODS].map(|of| of.methods().documentation(Ty::any()))
+}
+
+/// Why an attribute of `conv` can't be set, if it can't.
+pub(super) fn not_settable(attribute: &str) -> Option<String> {
+    (attribute != "language").then(|| format!("conv.{attribute} can't be set; conv.language and conv.state.<name> can"))
+}
 
 #[starlark_value(type = "conv")]
 impl<'v> StarlarkValue<'v> for Conv<'v> {
@@ -153,25 +185,12 @@ impl<'v> StarlarkValue<'v> for Conv<'v> {
     }
 
     fn get_attr(&self, attribute: &str, heap: Heap<'v>) -> Option<Value<'v>> {
-        Some(match attribute {
-            "id" => heap.alloc(self.id.as_str()),
-            "channel_type" => heap.alloc(self.channel_type.as_str()),
-            "caller_number" => heap.alloc(self.caller_number.as_str()),
-            "callee_number" => heap.alloc(self.callee_number.as_str()),
-            "env" => heap.alloc(self.env.as_str()),
-            "language" => self.language.borrow().as_deref().map_or(Value::new_none(), |language| heap.alloc(language)),
-            "state" => self.state,
-            "history" => self.history,
-            "messages" => self.messages,
-            "media" => self.media,
-            "log" => self.log,
-            _ => return None,
-        })
+        ATTRIBUTES.iter().find(|(name, _)| *name == attribute).map(|(_, read)| read(self, heap))
     }
 
     fn set_attr(&self, attribute: &str, new_value: Value<'v>) -> starlark::Result<()> {
-        if attribute != "language" {
-            return Err(refused(format!("conv.{attribute} can't be set; conv.language and conv.state.<name> can")));
+        if let Some(what) = not_settable(attribute) {
+            return Err(refused(what));
         }
         let language = match new_value.unpack_str() {
             Some(text) if text.len() <= 35 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') => {
@@ -189,7 +208,7 @@ impl<'v> StarlarkValue<'v> for Conv<'v> {
     }
 
     fn dir_attr(&self) -> Vec<String> {
-        READABLE.split(", ").filter(|name| !name.contains('(')).map(str::to_owned).collect()
+        attributes().map(str::to_owned).collect()
     }
 }
 

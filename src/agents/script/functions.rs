@@ -14,6 +14,16 @@ struct Called {
     arguments: &'static [&'static str],
 }
 
+/// The names of the functions that textback calls, now or later. The first argument of each is conv.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    answering().chain(END.names.iter().copied())
+}
+
+/// The names of the functions whose values are answers.
+pub(super) fn answering() -> impl Iterator<Item = &'static str> {
+    START.names.iter().chain(REPLY.names).copied()
+}
+
 const START: Called = Called { names: &["start", "start_function"], arguments: &["conv"] };
 const REPLY: Called = Called { names: &["reply"], arguments: &["conv", "text"] };
 /// Not called yet. Its name is reserved, so that a script that has it needs no change later.
@@ -89,11 +99,27 @@ impl Called {
                 value.value().get_type()
             ));
         };
-        (!takes(&function.params, self.arguments.len())).then(|| {
+        let given = signature(&function.params);
+        if !takes(&function.params, self.arguments.len()) {
+            return Some(format!(
+                "{name} is called with ({arguments}), and it takes ({given}); define it as def {name}({arguments})"
+            ));
+        }
+        self.misplaced(&function.params).map(|parameter| {
             format!(
-                "{name} is called with ({arguments}), and it takes ({}); define it as def {name}({arguments})",
-                signature(&function.params)
+                "{name} takes ({arguments}) in this order, and it is defined with ({given}): {parameter} would get another argument; define it as def {name}({arguments})"
             )
+        })
+    }
+
+    /// A parameter that has the name of an argument and would get another one. Parameters may have any other names,
+    /// because arguments are given by position.
+    fn misplaced<'p>(&self, parameters: &'p DocParams) -> Option<&'p str> {
+        let names = parameters.pos_only.iter().chain(&parameters.pos_or_named).map(|parameter| parameter.name.as_str());
+        names.enumerate().find_map(|(position, name)| {
+            let own = self.arguments.iter().position(|argument| *argument == name)?;
+            // Behind the arguments a parameter keeps its default. Without conv a function can do little.
+            (position != own && (position < self.arguments.len() || own == 0)).then_some(name)
         })
     }
 }
@@ -108,7 +134,7 @@ fn takes(parameters: &DocParams, count: usize) -> bool {
 }
 
 /// The parameters of a function as its author wrote them, without types.
-fn signature(parameters: &DocParams) -> String {
+pub(super) fn signature(parameters: &DocParams) -> String {
     let shown = |parameter: &DocParam| match parameter.default_value.is_some() {
         true => format!("{}=…", parameter.name),
         false => parameter.name.clone(),
@@ -192,6 +218,19 @@ mod tests {
                 "line 2, column 1: the script defines replay and no reply; did you mean reply(conv, text)?",
             ),
             ("def Reply(conv, text): return text", "did you mean reply(conv, text)?"),
+            (
+                "def reply(text, conv): return text",
+                "line 1, column 1: reply takes (conv, text) in this order, and it is defined with (text, conv): text would get another argument; define it as def reply(conv, text)",
+            ),
+            ("reply = lambda text, conv: text", "in this order, and it is defined with (text, conv)"),
+            ("def reply(text, message): return text", "in this order, and it is defined with (text, message)"),
+            ("def reply(message, conv): return message", "(message, conv): conv would get another argument"),
+            ("def reply(message, lang, conv = None): return message", "(message, lang, conv=…): conv would get"),
+            ("def start(lang = None, conv = None): return \"hi\"", "start takes (conv) in this order"),
+            (
+                "def reply(conv, text): return text\ndef end(reason = \"\", conv = None): pass",
+                "line 2, column 1: end takes (conv) in this order",
+            ),
             ("def helper(conv): pass", "neither start(conv) nor reply(conv, text)"),
             ("", "neither start(conv) nor reply(conv, text)"),
         ] {
@@ -205,6 +244,13 @@ mod tests {
         for source in [
             "def reply(conv, text): return text",
             "def reply(c, t): return t",
+            "def reply(c, message): return message",
+            "def reply(conv, message): return message",
+            "def reply(c, text): return text",
+            "def reply(conv, message, text = \"\"): return message",
+            "def reply(c, message, *, conv = None): return message",
+            "def reply(*conv): return conv[1]",
+            "def start(c, text = None): return \"hi\"",
             "def reply(conv, text = \"\"): return text",
             "def reply(conv, text, lang = \"de\"): return text",
             "def reply(conv, text, *, lang = \"de\"): return text",

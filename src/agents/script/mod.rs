@@ -4,14 +4,18 @@
 pub mod check;
 mod child;
 mod conv;
+mod conv_use;
 mod depth;
 mod functions;
 mod interpret;
 mod json;
+mod members;
 pub mod memory;
+mod module_names;
 pub mod process;
 mod protocol;
 mod queue;
+mod returns;
 pub mod runner;
 pub mod sandbox;
 mod slots;

@@ -1,0 +1,112 @@
+//! What `conv` has, and why an attribute or a call of a script would fail.
+
+use starlark::docs::{DocMember, DocParam, DocParams, DocType};
+
+use super::conv;
+use super::functions::signature;
+use crate::domain::suggestion::nearest;
+
+/// The attributes and the methods of `conv`, of `conv.state` and of `conv.log`.
+pub(super) struct Members {
+    conv: DocType,
+    state: DocType,
+    log: DocType,
+}
+
+/// What a call gives, as far as the script tells it.
+#[derive(Debug, Default)]
+pub(super) struct Given<'s> {
+    pub positional: usize,
+    pub named: Vec<&'s str>,
+    /// Whether `*list` or `**dict` gives more.
+    pub has_more: bool,
+}
+
+impl Members {
+    pub(super) fn new() -> Self {
+        let [conv, state, log] = conv::methods();
+        Self { conv, state, log }
+    }
+
+    /// Why reading an attribute of `conv` fails.
+    pub(super) fn unknown(&self, attribute: &str) -> Option<String> {
+        let mut known: Vec<&str> = conv::attributes().collect();
+        known.extend(names(&self.conv));
+        has_no("conv", attribute, &known)
+    }
+
+    /// Why reading an attribute of `conv.log` fails.
+    pub(super) fn unknown_of_log(&self, attribute: &str) -> Option<String> {
+        has_no("conv.log", attribute, &names(&self.log).collect::<Vec<&str>>())
+    }
+
+    /// Why a call of an attribute of `conv` fails that is known.
+    pub(super) fn bad_call(&self, attribute: &str, given: &Given) -> Option<String> {
+        match parameters(&self.conv, attribute) {
+            Some(parameters) => unfit(&format!("conv.{attribute}"), parameters, given),
+            None => conv::attributes()
+                .any(|name| name == attribute)
+                .then(|| format!("conv.{attribute} is no function and can't be called")),
+        }
+    }
+
+    /// Why a call of a method of `conv.state` fails. Other attributes of it are keys.
+    pub(super) fn bad_call_of_state(&self, method: &str, given: &Given) -> Option<String> {
+        unfit(&format!("conv.state.{method}"), parameters(&self.state, method)?, given)
+    }
+
+    /// Why a call of a method of `conv.log` fails.
+    pub(super) fn bad_call_of_log(&self, method: &str, given: &Given) -> Option<String> {
+        unfit(&format!("conv.log.{method}"), parameters(&self.log, method)?, given)
+    }
+}
+
+fn names(of: &DocType) -> impl Iterator<Item = &str> {
+    of.members.keys().map(String::as_str)
+}
+
+fn parameters<'d>(of: &'d DocType, method: &str) -> Option<&'d DocParams> {
+    match of.members.get(method)? {
+        DocMember::Function(function) => Some(&function.params),
+        DocMember::Property(_) => None,
+    }
+}
+
+/// What is told of an attribute that is not known.
+fn has_no(what: &str, attribute: &str, known: &[&str]) -> Option<String> {
+    if known.contains(&attribute) {
+        return None;
+    }
+    Some(match nearest(attribute, known.iter().copied()) {
+        Some(meant) => format!("{what} has no attribute {attribute}; did you mean {meant}?"),
+        None => format!("{what} has no attribute {attribute}; it has {}", known.join(", ")),
+    })
+}
+
+/// Why a call does not fit the parameters of what it calls.
+fn unfit(called: &str, parameters: &DocParams, given: &Given) -> Option<String> {
+    let takes = format!("{called} takes ({})", signature(parameters));
+    let positional: Vec<&DocParam> = parameters.pos_only.iter().chain(&parameters.pos_or_named).collect();
+    if given.positional > positional.len() && parameters.args.is_none() {
+        return Some(format!("{takes}, and it is called with {} arguments", given.positional + given.named.len()));
+    }
+    let by_name = || parameters.pos_or_named.iter().chain(&parameters.named_only).map(|parameter| &*parameter.name);
+    if parameters.kwargs.is_none()
+        && let Some(unknown) = given.named.iter().find(|name| !by_name().any(|known| known == **name))
+    {
+        let meant = nearest(unknown, by_name()).map(|meant| format!("; did you mean {meant}?")).unwrap_or_default();
+        return Some(format!("{takes}, and it has no argument by the name {unknown}{meant}"));
+    }
+    for (at, parameter) in positional.into_iter().enumerate() {
+        let can_be_named = parameters.pos_or_named.iter().any(|one| one.name == parameter.name);
+        let is_named = can_be_named && given.named.contains(&&*parameter.name);
+        match (at < given.positional, is_named) {
+            (true, true) => return Some(format!("{takes}, and {} is given twice", parameter.name)),
+            (false, false) if parameter.default_value.is_none() && !given.has_more => {
+                return Some(format!("{takes}, and {} is missing", parameter.name));
+            }
+            _ => {}
+        }
+    }
+    None
+}
