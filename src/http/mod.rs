@@ -1,5 +1,6 @@
 //! All HTTP endpoints of textback: webhooks, the API, the console and health.
 
+mod access_log;
 pub mod api;
 pub mod body;
 pub mod console;
@@ -8,6 +9,7 @@ pub mod headers;
 pub mod health;
 pub mod listener;
 pub mod problem;
+mod request_id;
 pub mod router;
 mod single_flight;
 pub mod webhooks;

@@ -6,13 +6,14 @@ use std::time::Duration;
 use poem::error::ResponseError;
 use poem::http::{HeaderValue, StatusCode, header};
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route, get, handler};
+use poem_openapi::OperationId;
 
 use crate::agents::AgentRuntime;
 use crate::carriers::Carriers;
 use crate::domain::carrier_account::CarrierKind;
 use crate::http::health::{self, Draining};
 use crate::http::problem::Problem;
-use crate::http::{api, console, headers, problem, webhooks};
+use crate::http::{access_log, api, console, headers, problem, request_id, webhooks};
 use crate::jobs::ingest::Ingest;
 use crate::secret::SecretKeys;
 use crate::storage::Storage;
@@ -75,9 +76,10 @@ fn to_console() -> Response {
     StatusCode::SEE_OTHER.with_header(header::LOCATION, "/console").into_response()
 }
 
-/// Wraps all routes of an address: path checks, problem responses and security headers for browsers.
+/// Wraps all routes of an address: path checks, problem responses, security headers for browsers, request ids and log
+/// lines.
 pub fn edge<E: Endpoint<Output = Response> + 'static>(routes: E) -> impl Endpoint<Output = Response> + 'static {
-    routes.around(answer_all)
+    routes.around(answer_all).around(access_log::log).around(request_id::identify)
 }
 
 /// Health and metrics, on an address that the carrier can't reach.
@@ -137,7 +139,14 @@ fn with_security_headers(mut response: Response) -> Response {
 async fn answer_errors<E: Endpoint<Output = Response>>(next: Arc<E>, request: Request) -> poem::Result<Response> {
     match tokio::time::timeout(REQUEST_TIMEOUT, next.call(request)).await {
         Ok(Ok(response)) => Ok(response),
-        Ok(Err(error)) => Ok(problem::from_error(error).await),
+        Ok(Err(error)) => {
+            let operation = error.data::<OperationId>().copied();
+            let mut response = problem::from_error(error).await;
+            if let Some(operation) = operation {
+                response.set_data(operation);
+            }
+            Ok(response)
+        }
         Err(_) => Ok(Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "too_slow",

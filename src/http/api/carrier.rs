@@ -125,7 +125,7 @@ impl Api {
             CredentialsError::Failed(error) => of_carrier(error),
         })?;
         state.accounts.put(&account).await?;
-        tracing::info!(%project_id, account_sid = account.id(), "carrier account set");
+        tracing::info!(account_sid = account.id(), "carrier account set");
         Ok(Json(Carrier::of(&account, &state)))
     }
 

@@ -26,6 +26,7 @@ use crate::domain::phone_number;
 use crate::domain::sending::OnLandline;
 use crate::domain::session::OnActiveSession;
 use crate::http::problem::Problem;
+use crate::http::request_id;
 use crate::secret::sha256;
 use crate::storage::database;
 use crate::storage::pool::PoolContact;
@@ -294,6 +295,7 @@ fn accepted(result: SendResult) -> Result<Accepted, Problem> {
     let SendResult { outcome, message_id, session_id, send_at, number, pool_id, retry_after_seconds } = result;
     Err(match outcome {
         SendOutcome::Sent | SendOutcome::Scheduled | SendOutcome::Replayed => {
+            request_id::record_message(message_id, session_id);
             let accepted = MessageAccepted { message_id, session_id, number, pool_id, send_at };
             return Ok(Accepted::Accepted(Json(accepted)));
         }

@@ -33,6 +33,7 @@ use request_check::{Given, Operations};
 use crate::agents::AgentRuntime;
 use crate::carriers::Carriers;
 use crate::http::body::{self, Reading};
+use crate::http::request_id;
 use crate::jobs::ingest::Ingest;
 use crate::storage::Storage;
 use crate::storage::carrier_account::Accounts;
@@ -181,6 +182,7 @@ async fn bounded<E: Endpoint>(
         owner: key.project_id,
         budget: body::of_requests(),
     };
+    request_id::record_project(key.project_id);
     request.extensions_mut().insert(key);
     let mut held = body::read(request.take_body(), reading).await?;
     operations.check(&Given::of(&request, held.bytes()))?;
