@@ -9,6 +9,7 @@ use poem::error::ResponseError;
 use poem::http::{StatusCode, header};
 use poem::web::{Data, Path};
 use poem::{Body, Endpoint, EndpointExt, IntoEndpoint, Request, Response, Route, handler, post};
+use tracing::field::display;
 use uuid::Uuid;
 
 use crate::carriers::message::StatusNotice;
@@ -21,6 +22,7 @@ use crate::domain::job::JobKind;
 use crate::domain::quarantine::QuarantineKind;
 use crate::http::body::{self, HeldBody, Reading};
 use crate::http::problem::Problem;
+use crate::http::request_id;
 use crate::jobs::ingest::{Ingest, NotIngested};
 use crate::storage::carrier_account::Accounts;
 use crate::storage::database;
@@ -156,18 +158,19 @@ async fn ingest_message(
         NotIngested::Refused(error) => Problem::unavailable(&error),
     })?;
     match &outcome {
-        ingest::IngestOutcome::Stored { session_id, .. } => {
-            tracing::info!(%session_id, carrier_id, from, to, "message stored");
+        ingest::IngestOutcome::Stored { session_id, message_id, turn_id } => {
+            let turn_id = turn_id.map(display);
+            tracing::info!(%session_id, %message_id, turn_id, carrier_id, from, to, "message stored");
         }
-        ingest::IngestOutcome::Skipped { session_id, reason, .. } => {
+        ingest::IngestOutcome::Skipped { session_id, message_id, reason } => {
             metrics::counter!("textback_messages_skipped_total", "reason" => reason.as_str()).increment(1);
-            tracing::info!(%session_id, carrier_id, from, to, %reason, "message stored; no agent answers it");
+            tracing::info!(%session_id, %message_id, carrier_id, from, to, %reason, "message stored; no agent answers it");
         }
-        ingest::IngestOutcome::Duplicate { session_id, .. } => {
-            tracing::info!(%session_id, carrier_id, from, to, "message was stored before");
+        ingest::IngestOutcome::Duplicate { session_id, message_id } => {
+            tracing::info!(%session_id, %message_id, carrier_id, from, to, "message was stored before");
         }
         ingest::IngestOutcome::Quarantined { reason } => {
-            tracing::warn!(%project_id, reason, carrier_id, from, to, "message fits no session; it is kept in quarantine");
+            tracing::warn!(reason, carrier_id, from, to, "message fits no session; it is kept in quarantine");
         }
     }
     Ok(outcome.as_str())
@@ -186,26 +189,24 @@ async fn record(webhooks: &Webhooks, request: &Request, verified: &Verified) -> 
     let report = channels::report_of_carrier(delivery_in(request), report);
     let reported = &report;
     let record = || async move { delivery::record(&mut *storage.connection().await?, project_id, reported).await };
-    Ok(match database::retry_on_deadlock(record).await? {
+    let recorded = database::retry_on_deadlock(record).await?;
+    let (session_id, message_id) = (recorded.session_id.map(display), recorded.message_id.map(display));
+    let (carrier_id, delivery_status) = (report.carrier_id.as_str(), report.status.as_str());
+    Ok(match recorded.outcome {
         ReportOutcome::Moved => {
             storage.notifier().notify(JobKind::Delivery);
-            tracing::info!(
-                carrier_id = report.carrier_id,
-                status = report.status.as_str(),
-                code = report.error_code,
-                "delivery moved"
-            );
+            let (turn_id, code) = (recorded.turn_id.map(display), report.error_code);
+            tracing::info!(session_id, message_id, turn_id, carrier_id, delivery_status, code, "delivery moved");
             "moved"
         }
-        ReportOutcome::Unchanged => "unchanged",
+        ReportOutcome::Unchanged => {
+            tracing::debug!(session_id, message_id, carrier_id, delivery_status, "the delivery is further already");
+            "unchanged"
+        }
         ReportOutcome::Unknown => {
             let reason = ReportRejectReason::DeliveryUnknown;
-            quarantine_status(webhooks, verified, reason, Some(&report.carrier_id)).await?;
-            tracing::warn!(
-                carrier_id = report.carrier_id,
-                status = report.status.as_str(),
-                "a status report fits no delivery; it is kept in quarantine"
-            );
+            quarantine_status(webhooks, verified, reason, Some(carrier_id)).await?;
+            tracing::warn!(carrier_id, delivery_status, "a status report fits no delivery; it is kept in quarantine");
             "quarantined"
         }
     })
@@ -270,7 +271,7 @@ async fn verify(
             return Ok(verified);
         }
     }
-    Err(refuse(&verified.account, &refusal))
+    Err(refuse(&refusal))
 }
 
 /// Finds the account of a request and checks the headers, before a byte of the body is read.
@@ -288,14 +289,15 @@ async fn recognize(
             "no project with a carrier account has this webhook key; PUT /v1/carrier tells the right addresses",
         ));
     };
+    request_id::record_project(account.project_id);
     match webhooks.carrier().check_headers(request.headers()) {
         Ok(()) => Ok(account),
-        Err(refusal) => Err(refuse(&account, &refusal)),
+        Err(refusal) => Err(refuse(&refusal)),
     }
 }
 
-fn refuse(account: &CarrierAccount, refusal: &WebhookRefusal) -> Problem {
-    tracing::warn!(project_id = %account.project_id, why = %refusal, "a webhook was refused");
+fn refuse(refusal: &WebhookRefusal) -> Problem {
+    tracing::warn!(why = %refusal, "a webhook was refused");
     Problem::new(StatusCode::FORBIDDEN, "signature_invalid", refusal.to_string())
 }
 

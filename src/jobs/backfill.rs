@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
+use tracing::field::display;
 use uuid::Uuid;
 
 use crate::carriers::message::{InboundMedia, Listing, ReceivedMessage};
@@ -53,7 +54,7 @@ impl InboundBackfill {
         Self { carrier, ingest, every_seconds: shared.context.settings.read_back_seconds }
     }
 
-    #[tracing::instrument(name = "number.backfill", skip_all, fields(number_id = %claim.id))]
+    #[tracing::instrument(name = "number.backfill", skip_all, fields(project_id = %claim.project_id, number_id = %claim.id))]
     async fn backfill(&self, claim: &BackfillClaim) {
         let account = match self.carrier.accounts.of_project(claim.project_id).await {
             Ok(Some(account)) => account,
@@ -129,8 +130,13 @@ impl InboundBackfill {
         let inbound = channels::inbound_of_carrier(carrier, account.project_id, inbound, form, message.received_at);
         let storing = self.ingest.message(inbound, Instant::now() + STORED_WITHIN);
         let outcome = failpoint::during("backfill.in_commit", storing).await.map_err(|error| error.to_string())?;
-        if let IngestOutcome::Stored { session_id, .. } | IngestOutcome::Skipped { session_id, .. } = &outcome {
-            tracing::warn!(%session_id, carrier_id = message.carrier_id, "a message whose webhook never came was backfilled");
+        if let IngestOutcome::Stored { session_id, message_id, .. }
+        | IngestOutcome::Skipped { session_id, message_id, .. } = &outcome
+        {
+            let turn_id =
+                if let IngestOutcome::Stored { turn_id, .. } = &outcome { turn_id.map(display) } else { None };
+            let carrier_id = message.carrier_id.as_str();
+            tracing::warn!(%session_id, %message_id, turn_id, carrier_id, "a message whose webhook never came was backfilled");
         }
         metrics::counter!("textback_backfilled_total", "result" => outcome.as_str()).increment(1);
         Ok(())

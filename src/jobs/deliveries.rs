@@ -56,7 +56,7 @@ impl Deliveries {
     }
 
     /// Sends one delivery and settles it.
-    #[tracing::instrument(name = "delivery.send", skip_all, fields(session_id = %claim.session_id, delivery_id = %claim.id, attempt = claim.attempt))]
+    #[tracing::instrument(name = "delivery.send", skip_all, fields(project_id = %claim.project_id, session_id = %claim.session_id, message_id = %claim.id, turn_id = claim.turn_id.map(display), attempt = claim.attempt))]
     async fn send(&self, claim: Claim) {
         let began = Instant::now();
         failpoint::reach("delivery.after_claim");

@@ -73,18 +73,20 @@ impl Job for InactivityJobs {
     }
 
     async fn run(&self, decided: Decided) {
-        let Decided { session_id, outcome, late_seconds, suppressed, .. } = decided;
+        let Decided { session_id, project_id, outcome, late_seconds, suppressed, .. } = decided;
+        let span = tracing::info_span!("inactivity.decide", %project_id, %session_id);
+        let _in_span = span.enter();
         if let Some(reason) = suppressed {
-            tracing::warn!(%session_id, %reason, "a warning or a closing message is over a limit of its project and is not sent");
+            tracing::warn!(%reason, "a warning or a closing message is over a limit of its project and is not sent");
             metrics::counter!("textback_outbound_refused_total", "reason" => reason.as_str()).increment(1);
         }
         match outcome {
             InactivityOutcome::Warned => {
-                tracing::info!(%session_id, late_seconds, "the session is inactive; a warning is planned")
+                tracing::info!(late_seconds, "the session is inactive; a warning is planned")
             }
-            InactivityOutcome::Ended => tracing::info!(%session_id, late_seconds, "the session has timed out"),
+            InactivityOutcome::Ended => tracing::info!(late_seconds, "the session has timed out"),
             InactivityOutcome::Moved => {
-                tracing::debug!(%session_id, "the session is not inactive; it is checked again later")
+                tracing::debug!("the session is not inactive; it is checked again later")
             }
         }
         if outcome != InactivityOutcome::Moved {

@@ -50,7 +50,7 @@ impl Numbers {
         Ok(claims.len())
     }
 
-    #[tracing::instrument(name = "number.reconcile", skip_all, fields(number_id = %claim.number.id))]
+    #[tracing::instrument(name = "number.reconcile", skip_all, fields(project_id = %claim.number.project_id, number_id = %claim.number.id))]
     async fn reconcile(&self, claim: &Claim) {
         let project_id = claim.number.project_id;
         let written = match self.carrier.accounts.of_project(project_id).await {

@@ -109,7 +109,7 @@ impl Replay<'_> {
         let (project_id, reported) = (account.project_id, &report);
         let record =
             || async move { delivery::record(&mut *self.storage.connection().await?, project_id, reported).await };
-        Ok(match database::retry_on_deadlock(record).await? {
+        Ok(match database::retry_on_deadlock(record).await?.outcome {
             ReportOutcome::Moved => {
                 self.storage.notifier().notify(JobKind::Delivery);
                 Replayed::done(ReplayOutcome::Moved)

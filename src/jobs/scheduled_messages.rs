@@ -76,19 +76,21 @@ impl Job for ScheduledMessages {
     }
 
     async fn run(&self, due: Due) {
-        let Due { message_id, session_id, outcome, late_seconds, .. } = due;
+        let Due { message_id, project_id, session_id, turn_id, outcome, late_seconds } = due;
+        let turn_id = turn_id.map(display);
+        let span = tracing::info_span!("scheduled_message.send", %project_id, %message_id, turn_id, session_id = session_id.map(display));
+        let _in_span = span.enter();
         match outcome {
             ScheduledOutcome::Sent => {
-                let session_id = session_id.map(display);
-                tracing::info!(%message_id, session_id, late_seconds, "a delivery of a scheduled message is planned");
+                tracing::info!(late_seconds, "a delivery of a scheduled message is planned");
             }
             ScheduledOutcome::PutOff => {
-                tracing::info!(%message_id, "a scheduled message waits for the end of quiet hours, or of a limit's window");
+                tracing::info!("a scheduled message waits for the end of quiet hours, or of a limit's window");
             }
             ScheduledOutcome::ContactLimitReached
             | ScheduledOutcome::ProjectLimitReached
             | ScheduledOutcome::CountryNotAllowed => {
-                tracing::warn!(%message_id, why = outcome.as_str(), "a scheduled message is not sent");
+                tracing::warn!(why = outcome.as_str(), "a scheduled message is not sent");
                 metrics::counter!("textback_outbound_refused_total", "reason" => outcome.as_str()).increment(1);
             }
             ScheduledOutcome::ContactOptedOut
@@ -96,7 +98,7 @@ impl Job for ScheduledMessages {
             | ScheduledOutcome::SessionActive
             | ScheduledOutcome::NumberDetached
             | ScheduledOutcome::ToIsFrom => {
-                tracing::warn!(%message_id, why = outcome.as_str(), "a scheduled message is not sent");
+                tracing::warn!(why = outcome.as_str(), "a scheduled message is not sent");
             }
         }
         metrics::counter!("textback_scheduled_messages_total", "outcome" => outcome.as_str()).increment(1);

@@ -104,7 +104,7 @@ impl Turns {
     }
 
     /// Runs one turn to its end.
-    #[tracing::instrument(name = "turn.take", skip_all, fields(session_id = %claim.session_id, turn_id = %claim.turn_id, attempt = claim.attempt))]
+    #[tracing::instrument(name = "turn.take", skip_all, fields(project_id = %claim.project_id, session_id = %claim.session_id, turn_id = %claim.turn_id, message_id = claim.first_message().map(display), attempt = claim.attempt))]
     async fn take(&self, claim: Claim) {
         let began = Instant::now();
         failpoint::reach("turn.after_claim");
@@ -128,7 +128,7 @@ impl Turns {
                 tracing::error!(error = %failure, "the agent's answer can't be stored; the turn has failed");
                 self.settle_for_good(claim, &failure).await
             }
-            settled => TurnOutcome::of(settled, TurnOutcome::Answered),
+            settled => TurnOutcome::of(claim, settled, TurnOutcome::Answered),
         }
     }
 
@@ -150,7 +150,7 @@ impl Turns {
     async fn settle_for_good(&self, claim: &Claim, failure: &Failure) -> TurnOutcome {
         failure.record(&self.storage, claim).await;
         let settlement = failure.settlement(claim, &self.channels);
-        TurnOutcome::of(self.settle_and_send(claim, settlement).await, TurnOutcome::Failed)
+        TurnOutcome::of(claim, self.settle_and_send(claim, settlement).await, TurnOutcome::Failed)
     }
 
     /// Counts an interruption of the turn, if that is its failure.
@@ -415,10 +415,11 @@ enum TurnOutcome {
 
 impl TurnOutcome {
     /// The outcome of a turn that was settled as `outcome`, if the settlement was written.
-    fn of(settled: Result<Settled, BatchError>, outcome: Self) -> Self {
+    fn of(claim: &Claim, settled: Result<Settled, BatchError>, outcome: Self) -> Self {
         match settled {
             Ok(Settled::Written { planned, .. }) => {
-                tracing::info!(outcome = outcome.as_str(), planned, "turn settled");
+                let further_message_ids = claim.further_messages();
+                tracing::info!(outcome = outcome.as_str(), planned, further_message_ids, "turn settled");
                 outcome
             }
             Ok(Settled::Stale) => {

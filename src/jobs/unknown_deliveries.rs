@@ -44,7 +44,7 @@ impl UnknownDeliveries {
         Self { carrier: shared.carrier.clone(), lease_seconds: settings.lease_seconds, settle_after_seconds }
     }
 
-    #[tracing::instrument(name = "delivery.reconcile", skip_all, fields(delivery_id = %claim.id))]
+    #[tracing::instrument(name = "delivery.reconcile", skip_all, fields(project_id = %claim.project_id, session_id = %claim.session_id, message_id = %claim.id, turn_id = claim.turn_id.map(display)))]
     async fn look_for(&self, claim: &Unknown) {
         let candidates = self.candidates(claim).await;
         let resolving = async {

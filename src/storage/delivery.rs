@@ -55,6 +55,8 @@ pub struct Claim {
     pub token: Uuid,
     pub project_id: Uuid,
     pub session_id: Uuid,
+    /// The turn that made the message, if one did.
+    pub turn_id: Option<Uuid>,
     /// Our number.
     pub from: String,
     /// The contact.
@@ -78,6 +80,7 @@ impl Claim {
             id,
             project_id: turn.project_id,
             session_id: turn.session_id,
+            turn_id: Some(turn.turn_id),
             from: turn.address.clone(),
             to: turn.contact.clone(),
             body,
@@ -95,6 +98,7 @@ struct ClaimRow {
     id: Uuid,
     project_id: Uuid,
     session_id: Uuid,
+    turn_id: Option<Uuid>,
     #[sqlx(rename = "from!")]
     from: String,
     to: String,
@@ -108,8 +112,8 @@ struct ClaimRow {
 
 impl ClaimRow {
     fn into_claim(self, token: Uuid, asked_at: BootInstant) -> Claim {
-        let Self { id, project_id, session_id, from, to, body, media_urls, pool_id, attempt } = self;
-        Claim { id, token, project_id, session_id, from, to, body, media_urls, pool_id, attempt, asked_at }
+        let Self { id, project_id, session_id, turn_id, from, to, body, media_urls, pool_id, attempt } = self;
+        Claim { id, token, project_id, session_id, turn_id, from, to, body, media_urls, pool_id, attempt, asked_at }
     }
 }
 
@@ -224,19 +228,15 @@ impl Report {
 
 /// Moves a delivery forward by a report of the carrier. It may be ended by a deadlock, and the caller repeats it. If the
 /// delivery moved, the caller notifies the workers of deliveries.
-pub async fn record(
-    connection: &mut PgConnection,
-    project_id: Uuid,
-    report: &Report,
-) -> Result<ReportOutcome, sqlx::Error> {
+pub async fn record(connection: &mut PgConnection, project_id: Uuid, report: &Report) -> Result<Recorded, sqlx::Error> {
     let recording = async {
         let says_more = [DeliveryErrorClass::OptedOut, DeliveryErrorClass::Unregistered];
         let Some(class) = report.failure().filter(|class| says_more.contains(class)) else {
-            return Ok(move_by(connection, project_id, report).await?.outcome);
+            return move_by(connection, project_id, report).await;
         };
         let mut transaction = connection.begin().await?;
         let recorded = move_by(&mut transaction, project_id, report).await?;
-        match recorded.moved {
+        match recorded.message_id.filter(|_| recorded.outcome == ReportOutcome::Moved) {
             Some(moved) if class == DeliveryErrorClass::OptedOut => {
                 consent::record_refusals(&mut transaction, &[moved]).await?;
             }
@@ -244,15 +244,19 @@ pub async fn record(
             None => {}
         }
         transaction.commit().await?;
-        Ok(recorded.outcome)
+        Ok(recorded)
     };
     failpoint::during("status.in_commit", recording).await
 }
 
-/// What a report changed.
-struct Recorded {
-    outcome: ReportOutcome,
-    moved: Option<Uuid>,
+/// What a report changed, and of which message. The ids are `None` if it fits no delivery.
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    pub outcome: ReportOutcome,
+    pub message_id: Option<Uuid>,
+    pub session_id: Option<Uuid>,
+    /// The turn that made the message, if one did and the delivery moved.
+    pub turn_id: Option<Uuid>,
 }
 
 async fn move_by(connection: &mut PgConnection, project_id: Uuid, report: &Report) -> Result<Recorded, sqlx::Error> {

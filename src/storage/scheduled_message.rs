@@ -54,6 +54,8 @@ pub struct Due {
     pub project_id: Uuid,
     /// The session that it is in now.
     pub session_id: Option<Uuid>,
+    /// The turn that sent it, if one did. It is not loaded of a message to a pool that is refused.
+    pub turn_id: Option<Uuid>,
     pub outcome: ScheduledOutcome,
     /// How long after its time.
     pub late_seconds: f64,
@@ -110,7 +112,7 @@ impl DueMessage {
 
     fn due(&self, outcome: ScheduledOutcome, session_id: Option<Uuid>) -> Due {
         let (message_id, project_id, late_seconds) = (self.id, self.project_id, self.late_seconds);
-        Due { message_id, project_id, session_id, outcome, late_seconds }
+        Due { message_id, project_id, session_id, turn_id: self.turn_id, outcome, late_seconds }
     }
 }
 
@@ -280,7 +282,8 @@ impl Writes {
         self.refused.push(message.message_id);
         self.reasons.push(RefusalReason::from(reason).as_str());
         let (message_id, project_id) = (message.message_id, message.project_id);
-        self.all.push(Due { message_id, project_id, session_id: None, outcome: reason.into(), late_seconds: 0.0 });
+        let (session_id, turn_id, outcome) = (None, None, reason.into());
+        self.all.push(Due { message_id, project_id, session_id, turn_id, outcome, late_seconds: 0.0 });
     }
 
     async fn write(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {

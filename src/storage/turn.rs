@@ -71,6 +71,17 @@ impl Claim {
     pub fn seen_seq(&self) -> i64 {
         self.waiting.iter().map(|message| message.seq).max().unwrap_or(self.handled_seq)
     }
+
+    /// The first message that the turn answers. The turn has its id.
+    pub fn first_message(&self) -> Option<Uuid> {
+        self.waiting.first().map(|message| message.id)
+    }
+
+    /// The ids of the other messages that the turn answers, separated by commas, for its log line. `None` if there are none.
+    pub fn further_messages(&self) -> Option<String> {
+        let ids: Vec<String> = self.waiting.iter().skip(1).map(|message| message.id.to_string()).collect();
+        (!ids.is_empty()).then(|| ids.join(","))
+    }
 }
 
 /// An inbound message that waits for its answer.

@@ -18,6 +18,9 @@ pub struct Unknown {
     #[sqlx(rename = "token!")]
     pub token: Uuid,
     pub project_id: Uuid,
+    pub session_id: Uuid,
+    /// The turn that made the message, if one did.
+    pub turn_id: Option<Uuid>,
     /// Our number.
     #[sqlx(rename = "from!")]
     pub from: String,

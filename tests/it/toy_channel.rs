@@ -131,7 +131,7 @@ async fn a_message_is_answered_without_a_carrier_a_delivery_and_segments() {
 #[tokio::test]
 async fn a_message_that_a_client_sends_twice_is_one_and_another_visitors_is_another() {
     let toy = ToyApp::new(ECHO, json!({"first_message": "process"})).await;
-    let IngestOutcome::Stored { session_id, message_id } = toy.say(VISITOR, "c1", "hi").await else {
+    let IngestOutcome::Stored { session_id, message_id, .. } = toy.say(VISITOR, "c1", "hi").await else {
         panic!("not stored");
     };
     let again = toy.say(VISITOR, "c1", "hi").await;

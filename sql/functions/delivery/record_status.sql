@@ -1,8 +1,10 @@
 -- Moves a delivery forward by a status report of the carrier. Late and repeated reports change nothing. outcome: moved,
--- unchanged, or unknown when no delivery of the project matches. moved: the delivery, if it moved. It takes the contact's
--- lock for an opt-out, which the caller records, as it does a lack of registration.
+-- unchanged, or unknown when no delivery of the project matches. message_id, session_id: of the delivery that matches.
+-- turn_id: the turn that made the message, if the delivery moved. It takes the contact's lock for an opt-out, which the
+-- caller records, as it does a lack of registration.
 create or replace function record_delivery_status(
-    of_project uuid, of_delivery uuid, of_carrier_id text, to_status text, code integer, class text, out outcome text, out moved uuid
+    of_project uuid, of_delivery uuid, of_carrier_id text, to_status text, code integer, class text,
+    out outcome text, out message_id uuid, out session_id uuid, out turn_id uuid
 ) language plpgsql
 set search_path = textback, pg_temp as $$
 declare
@@ -24,13 +26,15 @@ begin
         -- The contact's lock comes before the delivery's row.
         perform lock_contact(locked.number_id, locked.contact);
     end if;
-    select id, status, carrier_id into locked from delivery
+    select delivery.id, delivery.session_id, delivery.status, delivery.carrier_id into locked from delivery
      where id = locked.id and (carrier_id is null or carrier_id = of_carrier_id)
        for update;
     if not found then
         outcome := 'unknown';
         return;
     end if;
+    message_id := locked.id;
+    session_id := locked.session_id;
     -- A delivery that we failed or suppressed without an answer of the carrier still takes the carrier's report.
     if delivery_rank(to_status) <= delivery_rank(locked.status)
        and not (locked.carrier_id is null and locked.status in ('failed', 'suppressed') and to_status <> 'failed') then
@@ -46,6 +50,6 @@ begin
     if to_status = 'failed' then
         perform expedite_inactivity(locked.id);
     end if;
+    select message.turn_id into turn_id from message where message.id = locked.id;
     outcome := 'moved';
-    moved := locked.id;
 end $$;

@@ -1,12 +1,13 @@
 -- Locks turns that are to be settled, with their contacts and sessions, and returns what decides about them
 -- (domain/turn_settlement.rs): one row for each that is still claimed under its token, with its position from 1.
+-- newer_message_id: the first message that came in after those that the turn knows of.
 -- A number that may not send is locked too, because its registration may be changing right now. Most numbers are open and
 -- not locked.
 create or replace function load_turns(
     turns uuid[], sessions uuid[], tokens uuid[], endpoints uuid[], contacts text[], seen_seqs bigint[]
 ) returns table (
     ordinal bigint, project_id uuid, handled_seq bigint, send_policy text, has_limits boolean,
-    delivery_waits boolean, newer_waits boolean, warn_after_seconds integer, current_warn_after_seconds integer, pool_id text
+    delivery_waits boolean, newer_message_id uuid, warn_after_seconds integer, current_warn_after_seconds integer, pool_id text
 ) language plpgsql
 -- One plan a connection. Plans for given values would be made five times before, 10 ms each, and are no better.
 set plan_cache_mode = force_generic_plan
@@ -25,10 +26,10 @@ begin
            (select waiting.seq from delivery waiting
              where waiting.number_id = t.endpoint_id and waiting.contact = t.contact and waiting.due_at is not null
              limit 1) is not null,
-           (select newer.seq from message newer
+           (select newer.id from message newer
              where newer.session_id = t.session_id and newer.seq > t.seen_seq and newer.direction = 'inbound'
                and newer.skip_reason is null
-             limit 1) is not null,
+             order by newer.seq limit 1),
            session.warn_after_seconds, version.warn_after_seconds, session.pool_id
       from unnest(turns, sessions, tokens, endpoints, contacts, seen_seqs) with ordinality
            as t (turn_id, session_id, token, endpoint_id, contact, seen_seq, ordinal)

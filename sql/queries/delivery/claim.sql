@@ -55,9 +55,11 @@ select claimed.id,
        claimed.session_id,
        (select number from number where number.id = claimed.number_id limit 1) as "from!",
        claimed.contact as "to",
-       (select body from message where message.id = claimed.id limit 1) as "body!",
+       message.body as "body!",
        coalesce((select array_agg(url order by position) from attachment where attachment.message_id = claimed.id), '{}') as "media_urls!",
        claimed.attempts as attempt,
-       (select session.pool_id from session where session.id = claimed.session_id limit 1) as pool_id
+       (select session.pool_id from session where session.id = claimed.session_id limit 1) as pool_id,
+       message.turn_id
   from claimed
+  left join lateral (select body, turn_id from message where message.id = claimed.id limit 1) message on true
  order by claimed.seq

@@ -20,9 +20,12 @@ with waiting as (
 select claimed.id,
        claimed.lease_token as "token!",
        claimed.project_id,
+       claimed.session_id,
        (select number from number where number.id = claimed.number_id limit 1) as "from!",
        claimed.contact as "to",
-       (select body from message where message.id = claimed.id limit 1) as "body!",
+       message.body as "body!",
+       message.turn_id,
        claimed.attempted_at as "attempted_at!"
   from claimed
+  left join lateral (select body, turn_id from message where message.id = claimed.id limit 1) message on true
  order by claimed.attempted_at

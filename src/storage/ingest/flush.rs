@@ -157,7 +157,7 @@ fn ingested_by(stored: &ToStore<'_>, seq: i64, token: Uuid) -> Ingested {
             Ingested { outcome: IngestOutcome::Skipped { session_id, message_id, reason }, agent_id: None, claim: None }
         }
         None => Ingested {
-            outcome: IngestOutcome::Stored { session_id, message_id },
+            outcome: IngestOutcome::Stored { session_id, message_id, turn_id: stored.new_turn() },
             agent_id: Some(stored.loaded.agent_id),
             claim: claim(stored, seq, token).map(Box::new),
         },
@@ -174,7 +174,7 @@ fn claim(stored: &ToStore<'_>, seq: i64, token: Uuid) -> Option<Claim> {
     let waiting =
         WaitingMessage { id: stored.message_id, seq, text: message.body.clone(), media: Value::Array(media.collect()) };
     stored.is_claimed().then(|| Claim {
-        turn_id: stored.turn_id,
+        turn_id: stored.message_id,
         session_id: stored.session_id,
         project_id: message.project_id,
         endpoint_id: loaded.endpoint_id,

@@ -127,8 +127,8 @@ impl Attachment {
 /// What became of an inbound message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IngestOutcome {
-    /// It is stored, and a turn will answer it.
-    Stored { session_id: Uuid, message_id: Uuid },
+    /// It is stored, and a turn will answer it. `turn_id` is that turn if the message began it.
+    Stored { session_id: Uuid, message_id: Uuid, turn_id: Option<Uuid> },
     /// It is stored, and no turn will answer it.
     Skipped { session_id: Uuid, message_id: Uuid, reason: SkipReason },
     /// It was stored before.

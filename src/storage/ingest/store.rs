@@ -29,7 +29,6 @@ pub struct ToStore<'a> {
     pub message_id: Uuid,
     /// The session that it joins or opens.
     pub session_id: Uuid,
-    pub turn_id: Uuid,
 }
 
 impl<'a> ToStore<'a> {
@@ -38,7 +37,7 @@ impl<'a> ToStore<'a> {
             Target::Join(id) => id,
             Target::Open { .. } => new_id(),
         };
-        Self { message, loaded, decided, message_id: new_id(), session_id, turn_id: new_id() }
+        Self { message, loaded, decided, message_id: new_id(), session_id }
     }
 
     /// Why no turn answers it.
@@ -50,10 +49,10 @@ impl<'a> ToStore<'a> {
         }
     }
 
-    /// The turn that answers it, if it gets a new one.
-    const fn new_turn(&self) -> Option<Uuid> {
+    /// The turn that answers it, if it gets a new one: a turn has the id of the first message that it answers.
+    pub const fn new_turn(&self) -> Option<Uuid> {
         match self.decided.effect {
-            Effect::Answer(Answer { turn: Turn::Enqueue | Turn::Claim, .. }) => Some(self.turn_id),
+            Effect::Answer(Answer { turn: Turn::Enqueue | Turn::Claim, .. }) => Some(self.message_id),
             Effect::Answer(Answer { turn: Turn::Present, .. }) | Effect::Skip(_) | Effect::Obey(_) => None,
         }
     }

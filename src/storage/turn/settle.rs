@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::domain::delivery::{DeliveryErrorClass, DeliveryStatus};
 use crate::domain::job::JobKind;
 use crate::domain::number::SendPolicy;
+use crate::domain::outbound_limit::LimitReached;
 use crate::domain::session::CloseReason;
 use crate::domain::turn_settlement::{Decision, Facts, Next, Store, decide, must_count};
 use crate::failpoint;
@@ -61,6 +62,8 @@ struct Loaded {
     handled_seq: i64,
     /// The pool through which the messages of the session leave.
     pool_id: Option<String>,
+    /// The first message that came in while the agent ran. The turn that answers it gets its id.
+    newer_message_id: Option<Uuid>,
     facts: Facts,
 }
 
@@ -89,20 +92,20 @@ pub(in crate::storage) async fn flush(
     };
     let (settled, suppressed) = failpoint::during("turn.in_commit", settling).await?;
     failpoint::reach("turn.after_settle");
-    for class in suppressed {
+    for (turn_id, session_id, class) in suppressed {
         let reason = class.as_str();
-        tracing::warn!(reason, "a message of a turn is over a limit of its project and is not sent");
+        tracing::warn!(%session_id, %turn_id, reason, "a message of a turn is over a limit of its project and is not sent");
         metrics::counter!("textback_outbound_refused_total", "reason" => reason).increment(1);
     }
     Ok(settled)
 }
 
 /// Settles turns of different contacts: locks and loads their facts, decides, and writes. Adds to `suppressed` the
-/// limits that stopped messages.
+/// limits that stopped messages, with the turn and the session.
 async fn settle_pass(
     connection: &mut PgConnection,
     settlements: &[&Settlement],
-    suppressed: &mut Vec<DeliveryErrorClass>,
+    suppressed: &mut Vec<(Uuid, Uuid, DeliveryErrorClass)>,
 ) -> Result<Vec<Settled>, sqlx::Error> {
     let loaded = load(connection, settlements).await?;
     let limits = count(connection, settlements, &loaded).await?;
@@ -120,7 +123,10 @@ async fn settle_pass(
         store(connection, &decided).await?;
         follow(connection, &decided).await?;
     }
-    suppressed.extend(limits.iter().flatten().map(|(_, limit)| limit.class()));
+    for (settlement, limits) in settlements.iter().zip(&limits) {
+        let of_turn = |limit: &LimitReached| (settlement.turn_id, settlement.session_id, limit.class());
+        suppressed.extend(limits.iter().map(|(_, limit)| of_turn(limit)));
+    }
     Ok(settled)
 }
 
@@ -149,7 +155,7 @@ struct LoadedRow {
     send_policy: SendPolicy,
     has_limits: bool,
     delivery_waits: bool,
-    newer_waits: bool,
+    newer_message_id: Option<Uuid>,
     warn_after_seconds: i32,
     current_warn_after_seconds: i32,
     pool_id: Option<String>,
@@ -161,11 +167,12 @@ impl From<LoadedRow> for Loaded {
             project_id: row.project_id,
             handled_seq: row.handled_seq,
             pool_id: row.pool_id,
+            newer_message_id: row.newer_message_id,
             facts: Facts {
                 send_policy: row.send_policy,
                 has_limits: row.has_limits,
                 delivery_waits: row.delivery_waits,
-                newer_waits: row.newer_waits,
+                newer_waits: row.newer_message_id.is_some(),
                 warn_after_seconds: row.warn_after_seconds,
                 current_warn_after_seconds: row.current_warn_after_seconds,
             },
@@ -362,16 +369,17 @@ async fn close_sessions(connection: &mut PgConnection, decided: &[Decided<'_>]) 
 /// Enqueues turns for messages that came in while the agent ran, and opens the next session for those of a closed one.
 async fn enqueue_next(connection: &mut PgConnection, decided: &[Decided<'_>]) -> Result<(), sqlx::Error> {
     let (mut turns, mut sessions) = (Vec::new(), Vec::new());
-    for Decided { settlement, store, .. } in decided {
+    for Decided { settlement, loaded, store } in decided {
+        let turn_id = loaded.newer_message_id.unwrap_or_else(new_id);
         match store.next {
             Next::Nothing => {}
             Next::Turn => {
-                turns.push(new_id());
+                turns.push(turn_id);
                 sessions.push(settlement.session_id);
             }
             Next::Session => {
                 let Settlement { session_id, seen_seq, .. } = *settlement;
-                sqlx::query_file!("sql/queries/session/open_next.sql", session_id, seen_seq, new_id(), new_id())
+                sqlx::query_file!("sql/queries/session/open_next.sql", session_id, seen_seq, new_id(), turn_id)
                     .execute(&mut *connection)
                     .await?;
             }
