@@ -39,6 +39,7 @@ mod inactivity_races;
 mod inbound_sms;
 mod keywords;
 mod landlines;
+mod logs;
 mod memory_carrier;
 mod messaging_services;
 mod migrate;
