@@ -97,3 +97,5 @@ create table quarantine (
 create unique index carrier_message_is_quarantined_once on quarantine (project_id, carrier_id)
     where kind = 'inbound' and carrier_id is not null;
 create index quarantine_newest_of_a_project on quarantine (project_id, id);
+-- How much is in quarantine, for the metrics.
+create index quarantine_that_was_not_replayed on quarantine (kind) where replayed_at is null;

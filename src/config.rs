@@ -78,9 +78,8 @@ impl ServerSettings {
 /// The limits for clients of a process, and its other public endpoints.
 #[derive(Args, Clone)]
 pub struct EdgeSettings {
-    /// The address that serves /metrics, /livez and /readyz without a key, or off [default: 127.0.0.1:9464, if it is free]
-    #[arg(long, env = "TEXTBACK_METRICS_LISTEN")]
-    pub metrics_listen: Option<MetricsListen>,
+    #[command(flatten)]
+    pub metrics: MetricsSettings,
     /// The most connections that may be open at a time. Beyond it, each new connection closes an idle one; if none is idle, it gets a 503
     #[arg(long, env = "TEXTBACK_MAX_CONNECTIONS", default_value_t = 4096, value_parser = whole::<1, 1_000_000>)]
     pub max_connections: u32,
@@ -106,6 +105,14 @@ impl EdgeSettings {
     pub fn body_memory(&self) -> usize {
         usize::try_from(self.body_memory_mb).unwrap_or(usize::MAX).saturating_mul(1 << 20)
     }
+}
+
+/// Where a process serves its metrics.
+#[derive(Args, Clone, Copy)]
+pub struct MetricsSettings {
+    /// The address that serves /metrics, /livez and /readyz without a key, or off [default: 127.0.0.1:9464, if it is free]
+    #[arg(long, env = "TEXTBACK_METRICS_LISTEN")]
+    pub metrics_listen: Option<MetricsListen>,
 }
 
 /// Where metrics are served.

@@ -3,12 +3,11 @@
 mod filter;
 mod json_lines;
 mod masking;
+pub mod metrics;
 
 use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
-use std::sync::OnceLock;
 
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use serde_json::{Value, json};
 use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
@@ -183,23 +182,6 @@ fn shorten(value: &mut Value, most: usize) {
         Value::Object(fields) => fields.values_mut().for_each(|item| shorten(item, most)),
         _ => {}
     }
-}
-
-/// The metrics of this process in Prometheus' text format.
-pub fn metrics() -> &'static PrometheusHandle {
-    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
-    HANDLE.get_or_init(|| {
-        let seconds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
-        let builder = PrometheusBuilder::new();
-        let builder =
-            builder.set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &seconds).unwrap_or_default();
-        let recorder = builder.build_recorder();
-        let handle = recorder.handle();
-        // A process has one recorder, and OnceLock makes this one the first.
-        let _ = metrics::set_global_recorder(recorder);
-        metrics::gauge!("textback_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
-        handle
-    })
 }
 
 #[cfg(test)]

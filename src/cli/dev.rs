@@ -33,6 +33,7 @@ use crate::dev::running::RunningDev;
 use crate::dev::{postgres, shell};
 use crate::http::console::guard::{self, Guard};
 use crate::http::health::Draining;
+use crate::http::metrics::Observed;
 use crate::http::listener::{AddressTaken, Listening};
 use crate::http::router::{self, App};
 use crate::http::{body, console};
@@ -68,7 +69,7 @@ pub struct Options {
 
 /// Runs `textback dev` until Ctrl-C.
 pub async fn run(options: Options) -> Done {
-    telemetry::metrics();
+    telemetry::metrics::start();
     require_password_for_remote_clients(&options)?;
     body::limit_memory(options.edge.body_memory());
     let folder = Folder::take(&options.dev.data_dir)?;
@@ -148,7 +149,7 @@ impl Listeners {
     async fn bind(options: &Options) -> Result<Self, AddressTaken> {
         Ok(Self {
             api: Listening::at(options.server.listen, "TEXTBACK_LISTEN").await?.with(options.edge.limits()),
-            metrics: metrics_listening(options.edge.metrics_listen).await?,
+            metrics: metrics_listening(options.edge.metrics.metrics_listen).await?,
             carrier: Listening::at(options.dev.simulator_listen, "TEXTBACK_SIMULATOR_LISTEN").await?,
         })
     }
@@ -209,7 +210,7 @@ struct Storages {
 struct Running {
     api: JoinHandle<std::io::Result<()>>,
     carrier: JoinHandle<std::io::Result<()>>,
-    metrics: Option<JoinHandle<std::io::Result<()>>>,
+    metrics: Vec<JoinHandle<std::io::Result<()>>>,
     workers: JoinHandle<Result<(), String>>,
     storages: Storages,
     draining: Draining,
@@ -229,7 +230,12 @@ impl Running {
     ) -> Self {
         let (stop, stop_workers) = (CancellationToken::new(), CancellationToken::new());
         let draining = app.draining.clone();
-        let metrics = serve_metrics(listeners.metrics, &storages.serving, app.accounts.key(), &draining, stop.clone());
+        let metrics = serve_metrics(
+            listeners.metrics,
+            (&storages.serving, app.accounts.key(), &draining),
+            Observed::serving(&storages.serving).and_workers(&storages.workers, &workers),
+            &stop,
+        );
         let api = tokio::spawn(listeners.api.serve(router::routes(app), stop.clone().cancelled_owned()));
         let carrier = tokio::spawn(listeners.carrier.serve(simulator, stop.clone().cancelled_owned()));
         let stopped = stop_workers.clone().cancelled_owned();

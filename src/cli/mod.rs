@@ -25,8 +25,10 @@ use tokio_util::sync::CancellationToken;
 use crate::carriers::Carriers;
 use crate::carriers::twilio::Twilio;
 use crate::config::{CarrierSettings, MetricsListen};
-use crate::http::health::Draining;
+use crate::http;
+use crate::http::health::{Draining, Readiness};
 use crate::http::listener::{AddressTaken, Limits, Listening};
+use crate::http::metrics::Observed;
 use crate::http::router;
 use crate::secret::SecretKeys;
 use crate::storage::connection_settings::Unsuitable;
@@ -56,8 +58,8 @@ pub fn open_many_files() {
 /// exporters.
 const METRICS_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
 
-/// Binds the address of the metrics, if they are served. If another process on this machine has the default address,
-/// this process starts without metrics.
+/// Binds the address of the metrics, if they are served. An address that was given must be free. If another process on this
+/// machine has the default address, this process starts without metrics, because its work matters more.
 async fn metrics_listening(wanted: Option<MetricsListen>) -> Result<Option<Listening>, AddressTaken> {
     match wanted {
         Some(MetricsListen::Off) => Ok(None),
@@ -65,7 +67,10 @@ async fn metrics_listening(wanted: Option<MetricsListen>) -> Result<Option<Liste
         None => match Listening::at(METRICS_LISTEN, "TEXTBACK_METRICS_LISTEN").await {
             Ok(listening) => Ok(Some(listening)),
             Err(error) => {
-                tracing::warn!(%error, "the metrics of this process are not served");
+                tracing::warn!(
+                    %error,
+                    "the metrics of this process are not served, because another process has their default address; give this one its own (TEXTBACK_METRICS_LISTEN=127.0.0.1:9465), or off"
+                );
                 Ok(None)
             }
         },
@@ -80,18 +85,30 @@ fn carriers(settings: &CarrierSettings) -> reqwest::Result<Carriers> {
 
 /// Serves health and metrics on a separate address until `stop`.
 fn serve_metrics(
-    listening: Option<Listening>,
-    storage: &Storage,
-    keys: &SecretKeys,
-    draining: &Draining,
-    stop: CancellationToken,
-) -> Option<JoinHandle<std::io::Result<()>>> {
-    let listening = listening?;
-    tracing::info!(address = %listening.address(), "serving metrics");
-    // The only clients are health checks and scrapers.
-    let listening = listening.with(Limits { connections: 256, ..Limits::default() });
-    let routes = router::health_routes(storage.clone(), keys.clone(), draining.clone());
-    Some(tokio::spawn(listening.serve(routes, stop.cancelled_owned())))
+    listening: impl IntoIterator<Item = Listening>,
+    (storage, keys, draining): (&Storage, &SecretKeys, &Draining),
+    observed: Observed,
+    stop: &CancellationToken,
+) -> Vec<JoinHandle<std::io::Result<()>>> {
+    let mut serving = Vec::new();
+    for listening in listening {
+        tracing::info!(address = %listening.address(), "serving metrics");
+        // The only clients are health checks and scrapers.
+        let listening = listening.with(Limits { connections: 256, ..Limits::default() });
+        let routes = router::health_routes(storage.clone(), keys.clone(), draining.clone(), observed.clone());
+        serving.push(tokio::spawn(listening.serve(routes, stop.clone().cancelled_owned())));
+    }
+    let kept = match serving.is_empty() {
+        // Nobody reads them, and what was measured must not pile up.
+        true => tokio::spawn(http::metrics::only_upkeep(stop.clone())),
+        false => tokio::spawn(observed.keep(
+            Readiness::new(storage.clone(), keys.clone()),
+            draining.clone(),
+            stop.clone(),
+        )),
+    };
+    serving.push(tokio::spawn(async move { kept.await.map_err(std::io::Error::other) }));
+    serving
 }
 
 /// Waits for SIGTERM, SIGINT (Ctrl-C) or SIGHUP (the terminal was closed). The handlers are installed by the call itself,

@@ -19,12 +19,13 @@ use crate::agents::script::runner::Runners;
 use crate::carriers::Carriers;
 use crate::channels::Channels;
 use crate::config::{
-    AgentSettings, CarrierSettings, DatabaseSettings, EdgeSettings, MissingSetting, ServerSettings, WorkerSettings,
+    AgentSettings, CarrierSettings, DatabaseSettings, EdgeSettings, MetricsListen, MetricsSettings, MissingSetting, ServerSettings, WorkerSettings,
     parse_address, parse_base_url, parse_switch,
 };
 use crate::http::body;
 use crate::http::health::Draining;
-use crate::http::listener::Listening;
+use crate::http::listener::{AddressTaken, Listening};
+use crate::http::metrics::Observed;
 use crate::http::router::{self, App};
 use crate::jobs::ingest::Ingest;
 use crate::jobs::{JobContext, Workers};
@@ -70,14 +71,16 @@ pub struct WorkOptions {
     /// The URL of `textback serve` that Twilio calls to report deliveries
     #[arg(long, env = "TEXTBACK_PUBLIC_URL", value_parser = parse_base_url)]
     pub public_url: Option<url::Url>,
-    /// The address that serves /livez, /readyz and /metrics of this process [default: none]
+    #[command(flatten)]
+    pub metrics: MetricsSettings,
+    /// Another address that serves /livez, /readyz and /metrics of this process. With it, TEXTBACK_METRICS_LISTEN has no default [default: none]
     #[arg(long, env = "TEXTBACK_WORK_LISTEN", value_parser = parse_address)]
     pub health_listen: Option<SocketAddr>,
 }
 
 /// Runs `textback serve`.
 pub async fn serve(database: &DatabaseSettings, options: ServeOptions) -> Done {
-    telemetry::metrics();
+    telemetry::metrics::start();
     let ServeOptions { server, edge, carrier, agents, with_workers, worker: settings } = options;
     body::limit_memory(edge.body_memory());
     let (url, notifier) = (database.required()?, Arc::new(Notifier::default()));
@@ -100,7 +103,7 @@ pub async fn serve(database: &DatabaseSettings, options: ServeOptions) -> Done {
     let key = carrier.required_key()?;
     refuse_unsuitable(url).await?;
     let listening = Listening::at(server.listen, "TEXTBACK_LISTEN").await?.with(edge.limits());
-    let metrics = metrics_listening(edge.metrics_listen).await?;
+    let metrics = metrics_listening(edge.metrics.metrics_listen).await?;
     let draining = Draining::default();
     let app = App {
         accounts: Accounts::new(storage.clone(), key.clone()),
@@ -121,7 +124,11 @@ pub async fn serve(database: &DatabaseSettings, options: ServeOptions) -> Done {
     tracing::info!(address = %listening.address(), public_url = %app.public_base, with_workers, "serving");
 
     let stopped = CancellationToken::new();
-    let metrics = serve_metrics(metrics, &storage, &key, &draining, stopped.clone());
+    let observed = match worker_storage.as_ref().zip(workers.as_ref()) {
+        Some((storage_of_workers, workers)) => Observed::serving(&storage).and_workers(storage_of_workers, workers),
+        None => Observed::serving(&storage),
+    };
+    let metrics = serve_metrics(metrics, (&storage, &key, &draining), observed, &stopped);
     let serving = listening.serve(router::routes(app), async move {
         signal.await;
         draining.store(true, Ordering::Relaxed);
@@ -133,7 +140,7 @@ pub async fn serve(database: &DatabaseSettings, options: ServeOptions) -> Done {
         }
     }
     stopped.cancel();
-    if let Some(metrics) = metrics {
+    for metrics in metrics {
         metrics.await??;
     }
     storage.close().await;
@@ -165,7 +172,7 @@ async fn serve_with_workers(
 
 /// Runs `textback work`.
 pub async fn work(database: &DatabaseSettings, options: WorkOptions) -> Done {
-    telemetry::metrics();
+    telemetry::metrics::start();
     let storage = Storage::open(database.required()?, WORK_CONNECTIONS, Arc::new(Notifier::default()))?;
     let carriers = carriers(&options.carrier)?;
     let public_url = options.public_url.as_ref();
@@ -175,10 +182,7 @@ pub async fn work(database: &DatabaseSettings, options: WorkOptions) -> Done {
     let workers = workers_of(&storage, (carrier, &carriers), runtime, public_base.to_owned(), options.worker.clone())?;
     let key = carrier.required_key()?;
     refuse_unsuitable(database.required()?).await?;
-    let health = match options.health_listen {
-        Some(address) => Some(Listening::at(address, "TEXTBACK_WORK_LISTEN").await?),
-        None => None,
-    };
+    let health = health_listening(&options).await?;
     check_database(&storage, &key).await?;
     warn_of_local_url(public_base, carrier);
     key_rotation::re_encrypt_in_background(&storage, &key);
@@ -187,7 +191,8 @@ pub async fn work(database: &DatabaseSettings, options: WorkOptions) -> Done {
 
     let stop = CancellationToken::new();
     let draining = Draining::default();
-    let health = serve_metrics(health, &storage, &key, &draining, stop.clone());
+    let observed = Observed::working(&storage, &workers);
+    let health = serve_metrics(health, (&storage, &key, &draining), observed, &stop);
     let signal = stop_signal();
     tracing::info!(turn_slots = options.worker.turn_slots, delivery_slots = options.worker.delivery_slots, "working");
     // The workers run on a thread of the runtime. On the main thread, each step of each turn would have to wake it.
@@ -197,11 +202,25 @@ pub async fn work(database: &DatabaseSettings, options: WorkOptions) -> Done {
     });
     tokio::spawn(running).await??;
     stop.cancel();
-    if let Some(health) = health {
+    for health in health {
         health.await??;
     }
     storage.close().await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Binds the addresses where `work` serves its health and its metrics.
+async fn health_listening(options: &WorkOptions) -> Result<Vec<Listening>, AddressTaken> {
+    let (health, metrics) = (options.health_listen, options.metrics.metrics_listen);
+    let mut listening = Vec::new();
+    if let Some(address) = health {
+        listening.push(Listening::at(address, "TEXTBACK_WORK_LISTEN").await?);
+    }
+    // Both settings may name the same address.
+    if health.is_none() || metrics.is_some_and(|metrics| health.map(MetricsListen::At) != Some(metrics)) {
+        listening.extend(metrics_listening(metrics).await?);
+    }
+    Ok(listening)
 }
 
 /// The workers of a process that calls `carriers`.

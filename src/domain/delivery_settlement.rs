@@ -28,6 +28,19 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// The words of all outcomes, for metrics.
+    pub const WORDS: &[&str] = &["accepted", "failed", "unknown", "put_off"];
+
+    /// The word of this outcome.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Accepted { .. } => "accepted",
+            Self::Failed(_) => "failed",
+            Self::Unknown(_) => "unknown",
+            Self::PutOff { .. } => "put_off",
+        }
+    }
+
     /// Whether the contact is locked first: where a delivery is planned again or tells of an opt-out. An opt-out
     /// suppresses what is planned.
     pub fn locks_contact(&self) -> bool {

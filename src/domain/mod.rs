@@ -18,6 +18,7 @@ pub mod keyword;
 pub mod keyword_answer;
 pub mod message;
 pub mod message_plan;
+pub mod metric_sample;
 pub mod name;
 pub mod number;
 pub mod outbound_limit;

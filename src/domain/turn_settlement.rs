@@ -4,6 +4,23 @@ use super::inactivity;
 use super::message_plan::{self, MessagePlan};
 use super::number::SendPolicy;
 use super::outbound_limit::LimitReached;
+use super::words::words;
+
+words! {
+    /// What happened to a turn that was run.
+    pub enum TurnOutcome {
+        /// Its agent answered, or chose to say nothing.
+        Answered = "answered",
+        /// It is given up. The contact got the error message of the agent, if it has one.
+        Failed = "failed",
+        /// It is run again later.
+        PutOff = "put_off",
+        /// Another worker has the turn, or its session has ended.
+        Stale = "stale",
+        /// The outcome could not be written. The turn runs again when its lease ends.
+        NotSettled = "not_settled",
+    }
+}
 
 /// What a turn came to, as far as the decision needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

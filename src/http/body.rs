@@ -15,6 +15,7 @@ use poem::{Body, Endpoint, EndpointExt, Request, Response};
 use uuid::Uuid;
 
 use crate::http::problem::Problem;
+use crate::telemetry::metrics;
 
 /// How long a client may take to send a body. Ordinary clients send a megabyte faster.
 pub const READ_WITHIN: Duration = Duration::from_secs(10);
@@ -201,7 +202,7 @@ async fn read_parts(body: Body, reading: Reading) -> Result<HeldBody, Problem> {
             return Err(too_large(most));
         }
         if !held.extend(&part) {
-            metrics::counter!("textback_bodies_refused_total").increment(1);
+            metrics::BODIES_REFUSED.count(&[]);
             return Err(Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "too_many_bodies",

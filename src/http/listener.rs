@@ -25,6 +25,7 @@ use activity::{Connections, IDLE};
 use connection::Serving;
 
 use crate::repeating::Repeating;
+use crate::telemetry::metrics;
 
 /// How long requests that run may go on after the signal to stop.
 const GRACE: Duration = Duration::from_secs(5);
@@ -153,12 +154,12 @@ impl Listening {
                         serving.serve(socket, peer).await;
                         drop(permit);
                     } else {
-                        metrics::counter!("textback_connections_refused_total").increment(1);
+                        metrics::CONNECTIONS_REFUSED.count(&[]);
                         let _ = tokio::time::timeout(REFUSAL_TIMEOUT, refuse(socket)).await;
                     }
                 });
             } else {
-                metrics::counter!("textback_connections_refused_total").increment(1);
+                metrics::CONNECTIONS_REFUSED.count(&[]);
             }
         }
         drop(listener);

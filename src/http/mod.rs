@@ -8,6 +8,7 @@ pub mod failed_attempts;
 pub mod headers;
 pub mod health;
 pub mod listener;
+pub mod metrics;
 pub mod problem;
 mod request_id;
 pub mod router;

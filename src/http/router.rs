@@ -13,7 +13,8 @@ use crate::carriers::Carriers;
 use crate::domain::carrier_account::CarrierKind;
 use crate::http::health::{self, Draining};
 use crate::http::problem::Problem;
-use crate::http::{access_log, api, console, headers, problem, request_id, webhooks};
+use crate::http::metrics::Observed;
+use crate::http::{access_log, api, console, headers, metrics, problem, request_id, webhooks};
 use crate::jobs::ingest::Ingest;
 use crate::secret::SecretKeys;
 use crate::storage::Storage;
@@ -87,9 +88,9 @@ pub fn health_routes(
     storage: Storage,
     keys: SecretKeys,
     draining: Draining,
+    observed: Observed,
 ) -> impl Endpoint<Output = Response> + 'static {
-    let routes = health::add_to(Route::new(), storage.clone(), keys, draining);
-    edge(health::add_metrics_to(routes, storage))
+    edge(metrics::add_to(health::add_to(Route::new(), storage, keys, draining), observed))
 }
 
 /// The longest path of any route. A name in a path has at most 100 characters, each of up to nine bytes when encoded.

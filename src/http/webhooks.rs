@@ -29,6 +29,7 @@ use crate::storage::database;
 use crate::storage::quarantine::{self, NewItem};
 use crate::storage::{Storage, delivery, ingest};
 use crate::telemetry::masked;
+use crate::telemetry::metrics;
 
 /// The largest body. The carrier's own limit is 64 kB too.
 const MOST_BYTES: usize = 64 * 1024;
@@ -84,20 +85,19 @@ async fn messages(request: &Request, Path(key): Path<String>, webhooks: Data<&Ar
         ingest_message(&webhooks, request, verified, deadline).await
     }
     .await;
-    metrics::histogram!("textback_webhook_duration_seconds", "hook" => "messages")
-        .record(began.elapsed().as_secs_f64());
-    acknowledge(webhooks.carrier(), "messages", answer)
+    acknowledge(webhooks.carrier(), "messages", began, answer)
 }
 
 #[handler]
 async fn status(request: &Request, Path(key): Path<String>, webhooks: Data<&Arc<Webhooks>>, body: Body) -> Response {
-    let deadline = Instant::now() + ANSWER_WITHIN;
+    let began = Instant::now();
+    let deadline = began + ANSWER_WITHIN;
     let answer = async {
         let verified = verify(&webhooks, request, &key, body, deadline).await?;
         in_time(deadline, record(&webhooks, request, &verified)).await
     }
     .await;
-    acknowledge(webhooks.carrier(), "status", answer)
+    acknowledge(webhooks.carrier(), "status", began, answer)
 }
 
 /// Only checks the signature, for `textback doctor`.
@@ -163,7 +163,6 @@ async fn ingest_message(
             tracing::info!(%session_id, %message_id, turn_id, carrier_id, from, to, "message stored");
         }
         ingest::IngestOutcome::Skipped { session_id, message_id, reason } => {
-            metrics::counter!("textback_messages_skipped_total", "reason" => reason.as_str()).increment(1);
             tracing::info!(%session_id, %message_id, carrier_id, from, to, %reason, "message stored; no agent answers it");
         }
         ingest::IngestOutcome::Duplicate { session_id, message_id } => {
@@ -302,12 +301,18 @@ fn refuse(refusal: &WebhookRefusal) -> Problem {
 }
 
 /// Answers a webhook in the format of its carrier.
-fn acknowledge(carrier: &dyn Carrier, hook: &'static str, answer: Result<&'static str, Problem>) -> Response {
+fn acknowledge(
+    carrier: &dyn Carrier,
+    hook: &'static str,
+    began: Instant,
+    answer: Result<&'static str, Problem>,
+) -> Response {
     let result = match &answer {
         Ok(word) => *word,
         Err(problem) => problem.code(),
     };
-    metrics::counter!("textback_webhook_requests_total", "hook" => hook, "result" => result).increment(1);
+    metrics::WEBHOOK_SECONDS.record(&[hook], began.elapsed());
+    metrics::WEBHOOK_REQUESTS.count(&[hook, result]);
     match answer {
         Ok(_) => {
             let received = carrier.acknowledgement();

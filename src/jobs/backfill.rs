@@ -26,6 +26,7 @@ use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
 use crate::storage::ingest::{self, IngestOutcome};
 use crate::storage::number::{self, BackfillClaim};
+use crate::telemetry::metrics;
 
 /// How many numbers are backfilled at a time.
 const SLOTS: usize = 8;
@@ -103,7 +104,7 @@ impl InboundBackfill {
                     carrier_id = message.carrier_id,
                     "a message could not be backfilled; it is tried again later"
                 );
-                metrics::counter!("textback_backfilled_total", "result" => "failed").increment(1);
+                metrics::BACKFILLED.count(&["failed"]);
                 behind = true;
             } else if !behind {
                 newest = newest.max(message.received_at.unwrap_or(newest));
@@ -138,7 +139,7 @@ impl InboundBackfill {
             let carrier_id = message.carrier_id.as_str();
             tracing::warn!(%session_id, %message_id, turn_id, carrier_id, "a message whose webhook never came was backfilled");
         }
-        metrics::counter!("textback_backfilled_total", "result" => outcome.as_str()).increment(1);
+        metrics::BACKFILLED.count(&[outcome.as_str()]);
         Ok(())
     }
 

@@ -28,6 +28,7 @@ use crate::storage::database;
 use crate::storage::delivery;
 use crate::storage::delivery::{Claim, Settlement};
 use crate::storage::outbound_limits;
+use crate::telemetry::metrics;
 
 /// How long a project's list of countries is cached, as long as its account.
 const COUNTRIES_KEPT: Duration = Duration::from_secs(5);
@@ -80,8 +81,7 @@ impl Deliveries {
             Ok(Some(account)) => {
                 let sent = failpoint::during("delivery.in_call", Box::pin(self.send_to_carrier(&account, claim))).await;
                 failpoint::reach("delivery.before_settle");
-                metrics::histogram!("textback_carrier_request_duration_seconds", "operation" => "send")
-                    .record(began.elapsed().as_secs_f64());
+                metrics::CARRIER_REQUEST_SECONDS.record(&["send"], began.elapsed());
                 match account_trouble(&sent) {
                     Some(retry_after) => self.carrier.sends.record_failure(claim.project_id, retry_after),
                     None => self.carrier.sends.record_success(claim.project_id),
@@ -113,7 +113,7 @@ impl Deliveries {
                     return None;
                 }
                 let class = DeliveryErrorClass::CountryNotAllowed;
-                metrics::counter!("textback_outbound_refused_total", "reason" => class.as_str()).increment(1);
+                metrics::OUTBOUND_REFUSED.count(&[class.as_str()]);
                 let detail = format!("{class}: the contact is in none of the project's allowed_countries");
                 Some(Outcome::Failed(refusal(class, &detail)))
             }
@@ -141,7 +141,6 @@ impl Deliveries {
     /// Writes the outcome, and retries until the lease ends. If the outcome of an accepted message is lost, the message
     /// must be searched for in the carrier's list.
     async fn settle(&self, claim: Claim, outcome: Outcome) {
-        let outcome_name = name_of(&outcome);
         match &outcome {
             Outcome::Accepted { carrier_id } => tracing::info!(carrier_id, "the carrier accepted the text"),
             Outcome::Failed(refusal) => tracing::error!(
@@ -161,7 +160,7 @@ impl Deliveries {
                 "the carrier did not take the text; later"
             ),
         }
-        metrics::counter!("textback_deliveries_total", "outcome" => outcome_name).increment(1);
+        metrics::DELIVERIES.count(&[outcome.as_str()]);
         let leaves_pool = leaves_pool(&outcome);
         let until = Instant::now() + self.lease();
         let mut settlement = Settlement { id: claim.id, token: claim.token, outcome };
@@ -237,15 +236,6 @@ fn leaves_pool(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::PutOff { refusal, .. } if refusal.class == DeliveryErrorClass::NotInPool)
 }
 
-const fn name_of(outcome: &Outcome) -> &'static str {
-    match outcome {
-        Outcome::Accepted { .. } => "accepted",
-        Outcome::Failed(_) => "failed",
-        Outcome::Unknown(_) => "unknown",
-        Outcome::PutOff { .. } => "put_off",
-    }
-}
-
 impl Job for Deliveries {
     type Claim = Claim;
     const KIND: JobKind = JobKind::Delivery;
@@ -309,7 +299,7 @@ mod tests {
         assert!(matches!(judge(not_reached, 1), Outcome::PutOff { .. }));
         assert!(matches!(judge(Sent::Unsure { detail: String::new() }, 1), Outcome::Unknown(_)));
         for class in DeliveryErrorClass::ALL {
-            let outcome = name_of(&judge(Sent::Refused(refused(*class)), 1));
+            let outcome = judge(Sent::Refused(refused(*class)), 1).as_str();
             let expected = match class {
                 DeliveryErrorClass::Throttled
                 | DeliveryErrorClass::Transient

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::channels::Channels;
 use crate::domain::job::JobKind;
-use crate::domain::session::InactivityOutcome;
+use crate::domain::session::{CloseReason, InactivityOutcome};
 use crate::jobs::Shared;
 use crate::jobs::runtime::fair_limiter::Owner;
 use crate::jobs::runtime::job::{Job, claim_at_once};
@@ -13,6 +13,7 @@ use crate::storage::Storage;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
 use crate::storage::inactivity::{self, Decided};
+use crate::telemetry::metrics;
 
 /// How many sessions are decided in one transaction.
 const SLOTS: usize = 500;
@@ -78,7 +79,7 @@ impl Job for InactivityJobs {
         let _in_span = span.enter();
         if let Some(reason) = suppressed {
             tracing::warn!(%reason, "a warning or a closing message is over a limit of its project and is not sent");
-            metrics::counter!("textback_outbound_refused_total", "reason" => reason.as_str()).increment(1);
+            metrics::OUTBOUND_REFUSED.count(&[reason.as_str()]);
         }
         match outcome {
             InactivityOutcome::Warned => {
@@ -90,9 +91,12 @@ impl Job for InactivityJobs {
             }
         }
         if outcome != InactivityOutcome::Moved {
-            metrics::histogram!("textback_inactivity_lateness_seconds").record(late_seconds);
+            metrics::INACTIVITY_LATENESS_SECONDS.record_seconds(&[], late_seconds);
         }
-        metrics::counter!("textback_inactivity_jobs_total", "outcome" => outcome.as_str()).increment(1);
+        metrics::INACTIVITY_JOBS.count(&[outcome.as_str()]);
+        if outcome == InactivityOutcome::Ended {
+            metrics::SESSIONS_CLOSED.count(&[CloseReason::TimedOut.as_str()]);
+        }
     }
 
     /// Returns how many sessions were warned or ended.

@@ -79,6 +79,11 @@ macro_rules! jobs {
                 Self { $($name,)+ settings: context.settings, stopping, tasks }
             }
 
+            /// Sets the gauges of the slots and circuits of each kind of job.
+            pub fn observe(&self) {
+                $(self.$name.observe();)+
+            }
+
             fn register(&self, runtime: Runtime) -> Runtime {
                 runtime$(.register(&self.$name))+
             }

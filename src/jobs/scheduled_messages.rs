@@ -16,6 +16,7 @@ use crate::storage::Storage;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
 use crate::storage::scheduled_message::{self, Due};
+use crate::telemetry::metrics;
 
 /// How many scheduled messages are sent in one transaction.
 const SLOTS: usize = 100;
@@ -91,7 +92,7 @@ impl Job for ScheduledMessages {
             | ScheduledOutcome::ProjectLimitReached
             | ScheduledOutcome::CountryNotAllowed => {
                 tracing::warn!(why = outcome.as_str(), "a scheduled message is not sent");
-                metrics::counter!("textback_outbound_refused_total", "reason" => outcome.as_str()).increment(1);
+                metrics::OUTBOUND_REFUSED.count(&[outcome.as_str()]);
             }
             ScheduledOutcome::ContactOptedOut
             | ScheduledOutcome::ContactIsLandline
@@ -101,6 +102,6 @@ impl Job for ScheduledMessages {
                 tracing::warn!(why = outcome.as_str(), "a scheduled message is not sent");
             }
         }
-        metrics::counter!("textback_scheduled_messages_total", "outcome" => outcome.as_str()).increment(1);
+        metrics::SCHEDULED_MESSAGES.count(&[outcome.as_str()]);
     }
 }

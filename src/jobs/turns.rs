@@ -21,6 +21,7 @@ use crate::domain::bounds;
 use crate::domain::job::JobKind;
 use crate::domain::message::SkipReason;
 use crate::domain::retry::{self, FailedAttempt, Retry};
+use crate::domain::turn_settlement::TurnOutcome;
 use crate::failpoint;
 use crate::jobs::Shared;
 use crate::jobs::deliveries::Deliveries;
@@ -38,6 +39,7 @@ use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
 use crate::storage::turn::{Claim, Delay, Settled, Settlement};
 use crate::storage::{self, Storage, agent, turn};
+use crate::telemetry::metrics;
 
 /// The pause before a settlement is retried because the database was unavailable.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
@@ -114,9 +116,9 @@ impl Turns {
             Ok(settlement) => self.settle_answer(&claim, settlement).await,
             Err(failure) => self.settle_failure(&claim, failure).await,
         };
-        metrics::counter!("textback_turns_total", "outcome" => outcome.as_str()).increment(1);
+        metrics::TURNS.count(&[outcome.as_str()]);
         if outcome != TurnOutcome::PutOff {
-            metrics::histogram!("textback_turn_duration_seconds").record(began.elapsed().as_secs_f64());
+            metrics::TURN_SECONDS.record(&[], began.elapsed());
         }
     }
 
@@ -128,7 +130,7 @@ impl Turns {
                 tracing::error!(error = %failure, "the agent's answer can't be stored; the turn has failed");
                 self.settle_for_good(claim, &failure).await
             }
-            settled => TurnOutcome::of(claim, settled, TurnOutcome::Answered),
+            settled => written(claim, settled, TurnOutcome::Answered),
         }
     }
 
@@ -150,7 +152,7 @@ impl Turns {
     async fn settle_for_good(&self, claim: &Claim, failure: &Failure) -> TurnOutcome {
         failure.record(&self.storage, claim).await;
         let settlement = failure.settlement(claim, &self.channels);
-        TurnOutcome::of(claim, self.settle_and_send(claim, settlement).await, TurnOutcome::Failed)
+        written(claim, self.settle_and_send(claim, settlement).await, TurnOutcome::Failed)
     }
 
     /// Counts an interruption of the turn, if that is its failure.
@@ -401,45 +403,21 @@ impl Turns {
     }
 }
 
-/// What happened to a turn that was run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum TurnOutcome {
-    Answered,
-    Failed,
-    PutOff,
-    /// Another worker has the turn, or its session has ended.
-    Stale,
-    /// The outcome could not be written. The turn runs again when its lease ends.
-    NotSettled,
-}
-
-impl TurnOutcome {
-    /// The outcome of a turn that was settled as `outcome`, if the settlement was written.
-    fn of(claim: &Claim, settled: Result<Settled, BatchError>, outcome: Self) -> Self {
-        match settled {
-            Ok(Settled::Written { planned, .. }) => {
-                let further_message_ids = claim.further_messages();
-                tracing::info!(outcome = outcome.as_str(), planned, further_message_ids, "turn settled");
-                outcome
-            }
-            Ok(Settled::Stale) => {
-                tracing::warn!("another worker has the turn, or its session has ended; its outcome is thrown away");
-                Self::Stale
-            }
-            Err(error) => {
-                tracing::error!(%error, "the turn could not be settled");
-                Self::NotSettled
-            }
+/// The outcome of a turn that was settled as `outcome`, if the settlement was written.
+fn written(claim: &Claim, settled: Result<Settled, BatchError>, outcome: TurnOutcome) -> TurnOutcome {
+    match settled {
+        Ok(Settled::Written { planned, .. }) => {
+            let further_message_ids = claim.further_messages();
+            tracing::info!(outcome = outcome.as_str(), planned, further_message_ids, "turn settled");
+            outcome
         }
-    }
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Answered => "answered",
-            Self::Failed => "failed",
-            Self::PutOff => "put_off",
-            Self::Stale => "stale",
-            Self::NotSettled => "not_settled",
+        Ok(Settled::Stale) => {
+            tracing::warn!("another worker has the turn, or its session has ended; its outcome is thrown away");
+            TurnOutcome::Stale
+        }
+        Err(error) => {
+            tracing::error!(%error, "the turn could not be settled");
+            TurnOutcome::NotSettled
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use uuid::Uuid;
 
-use crate::domain::delivery::ResolveOutcome;
+use crate::domain::delivery::{DeliveryErrorClass, ResolveOutcome};
 use crate::domain::job::JobKind;
 use crate::failpoint;
 use crate::jobs::Shared;
@@ -19,6 +19,7 @@ use crate::storage::Storage;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
 use crate::storage::unknown_delivery::{self, Unknown};
+use crate::telemetry::metrics;
 
 /// How many deliveries are looked for at a time. They are few, and each needs a list of the carrier.
 const SLOTS: usize = 8;
@@ -65,7 +66,10 @@ impl UnknownDeliveries {
                 }
                 let word = resolved.as_str();
                 tracing::info!(outcome = word, "looked for an unknown delivery at the carrier");
-                metrics::counter!("textback_reconciliations_total", "outcome" => word).increment(1);
+                metrics::RECONCILIATIONS.count(&[word]);
+                if resolved == ResolveOutcome::GivenUp {
+                    metrics::DELIVERIES_FAILED.count(&[DeliveryErrorClass::Ambiguous.as_str()]);
+                }
             }
             // It is looked for again when its lease ends.
             Err(error) => {

@@ -319,7 +319,7 @@ impl FlushWorker {
             Some((connection, used_at)) if used_at.elapsed() < database::VALIDATION_INTERVAL => connection,
             Some((mut connection, _)) => match database::with_timeout(connection.ping()).await {
                 Ok(()) => connection,
-                Err(_) => database::with_timeout(self.pool.acquire()).await?,
+                Err(_) => database::with_timeout(database::acquire(&self.pool)).await?,
             },
             None => database::with_timeout(self.pool.acquire()).await?,
         };

@@ -5,16 +5,18 @@ use std::future::Future;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Once};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::error::DatabaseError;
 use sqlx::migrate::Migrator;
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgConnection, Postgres, Row, Transaction};
 
 use super::connection_settings::{self, Unsuitable};
 use super::database_url::DatabaseUrl;
 use super::unreachable::{self, Unreachable};
+use crate::telemetry::metrics;
 
 /// All migrations, embedded in the binary.
 pub static MIGRATIONS: Migrator = sqlx::migrate!();
@@ -225,7 +227,18 @@ pub async fn retry_on_deadlock<T, F: Future<Output = Result<T, sqlx::Error>>>(
 /// two deadlocked (`conflict`), another session held its rows or tables (`lock`), or a session's state could not be
 /// read (`unreadable_row`).
 pub fn count_retry(why: &'static str) {
-    metrics::counter!("textback_batch_retries_total", "why" => why).increment(1);
+    metrics::BATCH_RETRIES.count(&[why]);
+}
+
+/// A connection of a pool. The wait for it is measured.
+pub async fn acquire(pool: &PgPool) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+    let began = Instant::now();
+    let acquired = pool.acquire().await;
+    metrics::POOL_WAIT_SECONDS.record(&[], began.elapsed());
+    if matches!(acquired, Err(sqlx::Error::PoolTimedOut)) {
+        metrics::POOL_TIMEOUTS.count(&[]);
+    }
+    acquired
 }
 
 /// A pool that connects when it is first used, so a process starts while its database is away.

@@ -22,6 +22,7 @@ pub mod ingest;
 pub mod invariant;
 pub mod key_rotation;
 pub mod message;
+pub mod metric_sample;
 pub mod notifier;
 pub mod number;
 pub mod outbound_limits;
@@ -102,12 +103,18 @@ impl Storage {
     /// A connection of the pool, for one statement or a few. It goes back to the pool when it is dropped. Whoever holds
     /// one must not wait for another one: all others may be waiting too.
     pub async fn connection(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
-        self.pool.acquire().await
+        database::acquire(&self.pool).await
     }
 
     /// A transaction on a connection of the pool. Dropped without a commit, it is rolled back.
     pub async fn transaction(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-        self.pool.begin().await
+        Transaction::begin(database::acquire(&self.pool).await?, None).await
+    }
+
+    /// How many connections the pool has open, how many of them are idle, and how many it opens at most.
+    pub fn connections(&self) -> (usize, usize, usize) {
+        let whole = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+        (whole(self.pool.size()), self.pool.num_idle(), whole(self.pool.options().get_max_connections()))
     }
 
     /// The pool, for tests and tools that look at rows.

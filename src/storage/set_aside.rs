@@ -10,6 +10,7 @@ use crate::domain::bounds;
 use crate::domain::job::JobKind;
 use crate::storage::Storage;
 use crate::storage::database;
+use crate::telemetry::metrics;
 
 /// At most `most` rows of due work, the oldest first, without the owners in `excluded`.
 pub async fn due(
@@ -38,7 +39,7 @@ pub async fn set_aside(
         .await?;
     if is_set_aside {
         tracing::error!(work, row = %row, error = why, "a row can't be read; it is set aside, and the others go on");
-        metrics::counter!("textback_set_aside_total", "work" => work).increment(1);
+        metrics::SET_ASIDE.count(&[work]);
     }
     Ok(is_set_aside)
 }

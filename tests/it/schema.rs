@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sqlx::Row;
 use textback::domain::{
-    agent, agent_error, consent, country, delivery, message, number, quarantine, segments, session,
+    agent, agent_error, consent, country, delivery, message, metric_sample, number, quarantine, segments, session,
 };
 
 use crate::harness::{new_database, pool};
@@ -39,7 +39,7 @@ async fn every_constraint_has_a_name_that_somebody_chose() {
 }
 
 /// The constraints on columns whose words are those of an enum. `endpoint.kind` has no such enum.
-const WORDS: [(&str, &[&str]); 27] = [
+const WORDS: [(&str, &[&str]); 28] = [
     ("agent_error_code_is_known", agent_error::AgentErrorCode::WORDS),
     ("agent_kind_is_known", agent::AgentKind::WORDS),
     ("confidence_is_known", country::Confidence::WORDS),
@@ -51,6 +51,7 @@ const WORDS: [(&str, &[&str]); 27] = [
     ("message_encoding_is_known", segments::Encoding::WORDS),
     ("message_kind_is_known", message::MessageKind::WORDS),
     ("message_skip_reason_is_known", message::SkipReason::WORDS),
+    ("metric_sample_name_is_known", metric_sample::SampleKind::WORDS),
     ("number_desired_state_is_known", number::DesiredState::WORDS),
     ("number_refusal_reason_is_known", number::NumberRefusal::WORDS),
     ("number_registration_is_known", number::RegistrationStatus::WORDS),

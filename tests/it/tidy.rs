@@ -31,11 +31,12 @@ pub fn files(folder: &str, ending: &str) -> Vec<(String, String)> {
 /// The modules of `src/` that each folder may use (`crate::…`), and the crates that it must not use. Imports run one way:
 /// cli → http → jobs → channels, agents, numbers → carriers, outbound_http → storage → domain. http uses jobs to store inbound
 /// messages, whose turns run in the same process.
-const LAYERS: [(&str, &[&str], &[&str]); 11] = [
+const LAYERS: [(&str, &[&str], &[&str]); 12] = [
     ("domain", &["domain"], &["apalis", "reqwest", "starlark", "maud", "tokio"]),
+    ("telemetry", &["domain", "telemetry"], &["poem", "apalis", "reqwest", "sqlx", "starlark", "maud"]),
     (
         "storage",
-        &["domain", "failpoint", "repeating", "secret", "storage"],
+        &["domain", "failpoint", "repeating", "secret", "storage", "telemetry"],
         &["poem", "apalis", "reqwest", "starlark", "maud"],
     ),
     ("outbound_http", &["outbound_http", "secret"], &["poem", "apalis", "sqlx", "starlark", "maud"]),
@@ -61,6 +62,7 @@ const LAYERS: [(&str, &[&str], &[&str]); 11] = [
             "repeating",
             "secret",
             "storage",
+            "telemetry",
         ],
         &["poem", "reqwest", "starlark", "maud"],
     ),

@@ -18,6 +18,7 @@ use crate::http::problem::Problem;
 use crate::secret::sha256;
 use crate::storage::Storage;
 use crate::storage::api_key::{self, Key};
+use crate::telemetry::metrics;
 
 /// An API key of a project, as `textback project create` prints it.
 #[derive(SecurityScheme)]
@@ -130,7 +131,7 @@ impl Authenticator {
         if self.guesses.note(request).await {
             return too_many_wrong_keys();
         }
-        metrics::counter!("textback_wrong_keys_total", "answer" => "401").increment(1);
+        metrics::WRONG_KEYS.count(&["401"]);
         Problem::new(
             StatusCode::UNAUTHORIZED,
             "api_key_invalid",
@@ -140,7 +141,7 @@ impl Authenticator {
 }
 
 fn too_many_wrong_keys() -> Problem {
-    metrics::counter!("textback_wrong_keys_total", "answer" => "429").increment(1);
+    metrics::WRONG_KEYS.count(&["429"]);
     let told =
         format!("more than {MAX_GUESSES} wrong API keys came from this address within a minute; wait until it is over");
     Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_wrong_keys", told).retry_after(WAIT_SECONDS)

@@ -32,6 +32,7 @@ use crate::storage::database;
 use crate::storage::pool::PoolContact;
 use crate::storage::sending::{self, Idempotency, NewText, SendResult};
 use crate::storage::{country, message, scheduled_message};
+use crate::telemetry::metrics;
 use answers::{ScheduledMessage, TracedMessage};
 
 /// How far ahead a message can be scheduled.
@@ -135,7 +136,7 @@ impl Api {
             state.storage.notifier().notify(JobKind::Turn);
         }
         if is_over_a_limit(result.outcome) {
-            metrics::counter!("textback_outbound_refused_total", "reason" => result.outcome.as_str()).increment(1);
+            metrics::OUTBOUND_REFUSED.count(&[result.outcome.as_str()]);
         }
         accepted(result)
     }

@@ -14,6 +14,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::http::listener::Limits;
+use crate::telemetry::metrics;
 
 /// How long a client may take for a request's header, from its first byte, and for the first byte of a new connection.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -273,7 +274,7 @@ impl Connections {
         let open = self.open();
         let ranked = open.by_id.values().filter_map(|activity| Some((activity.rank()?, activity)));
         let Some((_, idlest)) = ranked.min_by_key(|(rank, _)| *rank) else { return false };
-        metrics::counter!("textback_connections_displaced_total").increment(1);
+        metrics::CONNECTIONS_DISPLACED.count(&[]);
         idlest.evicted.cancel();
         true
     }

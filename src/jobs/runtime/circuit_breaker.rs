@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
+use crate::telemetry::metrics;
 
 /// After how many failures in a row a circuit is opened.
 const FAILURES: u32 = 5;
@@ -69,7 +70,7 @@ impl CircuitBreakers {
         let open_for = doubled.max(retry_after.min(LONGEST_OPEN));
         breaker.openings += 1;
         breaker.open_until = Some(now + open_for);
-        metrics::counter!("textback_carrier_account_rests_total").increment(1);
+        metrics::CIRCUIT_OPENINGS.count(&[]);
         tracing::error!(
             %project_id,
             failures = breaker.failures,

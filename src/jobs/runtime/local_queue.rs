@@ -12,9 +12,11 @@ use futures::task::AtomicWaker;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use crate::jobs::runtime::circuit_breaker::CircuitState;
 use crate::jobs::runtime::fair_limiter::{FairLimiter, Owner, Permit};
 use crate::jobs::runtime::job::Job;
 use crate::storage::database;
+use crate::telemetry::metrics;
 
 /// How often a claim is given back while the process stops.
 const TRIES_WHILE_STOPPING: u32 = 5;
@@ -119,6 +121,18 @@ impl<J: Job> LocalQueue<J> {
             }
             tries += 1;
             tokio::time::sleep(RETRY_DELAY).await;
+        }
+    }
+
+    /// Sets the gauges of the slots and circuits.
+    pub fn observe(&self) {
+        let (limiter, work) = (&self.0.limiter, J::KIND.as_str());
+        metrics::SLOTS.set_count(&[work], self.job().concurrency());
+        metrics::SLOTS_IN_USE.set_count(&[work], limiter.in_use());
+        let circuits = self.job().circuits();
+        for (state, word) in [(CircuitState::Open, "open"), (CircuitState::HalfOpen, "half_open")] {
+            let count = circuits.iter().filter(|(_, found)| *found == state).count();
+            metrics::CIRCUITS.set_count(&[work, word], count);
         }
     }
 

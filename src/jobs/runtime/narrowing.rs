@@ -12,6 +12,7 @@ use crate::repeating::Repeating;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
 use crate::storage::set_aside;
+use crate::telemetry::metrics;
 
 /// Searches for a row, and searches that blamed none. While no row can be claimed, there is one a second.
 static SEARCHED: Repeating = Repeating::new();
@@ -83,7 +84,7 @@ impl Narrowing {
         error: sqlx::Error,
     ) -> Result<Claimed<J::Claim>, sqlx::Error> {
         job.storage().notifier().claim_health().failed_at(J::KIND, Instant::now());
-        metrics::counter!("textback_claim_failures_total", "work" => J::KIND.as_str()).increment(1);
+        metrics::CLAIM_FAILURES.count(&[J::KIND.as_str()]);
         let Some(fault) = database::fault(&error) else {
             // While the database is unavailable, a failure says nothing about the rows.
             match error.as_database_error() {

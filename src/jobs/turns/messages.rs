@@ -11,6 +11,7 @@ use crate::domain::pool;
 use crate::storage::database;
 use crate::storage::new_id;
 use crate::storage::turn::{PlannedSend, Settlement};
+use crate::telemetry::metrics;
 
 /// The reason for a message outside the answer beyond the turn's limit.
 const OVER: RefusalReason = RefusalReason::TurnLimitReached;
@@ -63,7 +64,7 @@ impl<'a> Allowance<'a> {
             cut_characters = cut,
             "the turn says more than it may send; the rest is cut (max_messages_per_turn of the agent)"
         );
-        metrics::counter!("textback_outbound_refused_total", "reason" => OVER.as_str()).increment(1);
+        metrics::OUTBOUND_REFUSED.count(&[OVER.as_str()]);
         settlement.cut(cut)
     }
 
@@ -80,7 +81,7 @@ impl<'a> Allowance<'a> {
                     most = self.most,
                     "the turn sends more than it may; a text outside its answer is not sent"
                 );
-                metrics::counter!("textback_outbound_refused_total", "reason" => OVER.as_str()).increment(1);
+                metrics::OUTBOUND_REFUSED.count(&[OVER.as_str()]);
                 Some(OVER)
             }
         };

@@ -21,6 +21,7 @@ use crate::storage::passes::{at_ordinal, items_at, passes, put_at};
 use crate::storage::planned_message::{Content, Conversation, PlannedMessage};
 use crate::storage::turn::settlement::{PlannedSend, Settlement};
 use crate::storage::{Storage, delivery, new_id};
+use crate::telemetry::metrics;
 
 /// Whether a settlement was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,7 +96,7 @@ pub(in crate::storage) async fn flush(
     for (turn_id, session_id, class) in suppressed {
         let reason = class.as_str();
         tracing::warn!(%session_id, %turn_id, reason, "a message of a turn is over a limit of its project and is not sent");
-        metrics::counter!("textback_outbound_refused_total", "reason" => reason).increment(1);
+        metrics::OUTBOUND_REFUSED.count(&[reason]);
     }
     Ok(settled)
 }
