@@ -15,7 +15,7 @@ COPY LICENSE /usr/share/doc/textback/LICENSE
 USER 10001
 # Metrics have no key, so they stay on loopback unless TEXTBACK_METRICS_LISTEN says otherwise. textback work serves its
 # health there too, for the check below.
-ENV TEXTBACK_LISTEN=0.0.0.0:8080 TEXTBACK_WORK_LISTEN=127.0.0.1:9464 TEXTBACK_LOG=json
+ENV TEXTBACK_LISTEN=0.0.0.0:8080 TEXTBACK_LOG=json
 EXPOSE 8080
 # Whether the process runs. Some supervisors restart a container that is unhealthy, and a restart repairs no database, so
 # readiness is not asked here.

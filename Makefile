@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help dev test check deny chaos conformance browser openapi queries bench isolation build release postgres faketime pgbouncer clean
+.PHONY: help dev test check deny chaos conformance browser openapi queries bench isolation build release postgres faketime pgbouncer promtool alerts clean
 
 help: ## List the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -10,7 +10,7 @@ help: ## List the commands
 dev: postgres build ## A working SMS agent on this machine, with a phone in the browser
 	@exec target/debug/textback dev
 
-test: postgres faketime pgbouncer check ## Everything that must hold: format, lints, unit and integration tests
+test: postgres faketime pgbouncer promtool check ## Everything that must hold: format, lints, unit and integration tests
 	$(CARGO) test --locked --workspace
 
 check: deny ## Format, lints, and dependencies
@@ -58,6 +58,13 @@ faketime: ## The library that gives the workers of a test other clocks, if it is
 
 pgbouncer: ## PgBouncer, for the tests behind a pooler, if it is missing
 	@scripts/ensure-pgbouncer.sh
+
+promtool: ## Prometheus' promtool, for the tests of metrics and alerts, if it is missing
+	@scripts/ensure-promtool.sh
+
+alerts: promtool ## Check the rules of deploy/prometheus, and run their tests
+	promtool check rules deploy/prometheus/alerts.yaml
+	promtool test rules deploy/prometheus/alerts_test.yaml
 
 clean: ## Remove what was built, and the data of make dev
 	$(CARGO) clean

@@ -101,11 +101,9 @@ fn serve_metrics(
     let kept = match serving.is_empty() {
         // Nobody reads them, and what was measured must not pile up.
         true => tokio::spawn(http::metrics::only_upkeep(stop.clone())),
-        false => tokio::spawn(observed.keep(
-            Readiness::new(storage.clone(), keys.clone()),
-            draining.clone(),
-            stop.clone(),
-        )),
+        false => {
+            tokio::spawn(observed.keep(Readiness::new(storage.clone(), keys.clone()), draining.clone(), stop.clone()))
+        }
     };
     serving.push(tokio::spawn(async move { kept.await.map_err(std::io::Error::other) }));
     serving

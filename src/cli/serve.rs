@@ -19,8 +19,8 @@ use crate::agents::script::runner::Runners;
 use crate::carriers::Carriers;
 use crate::channels::Channels;
 use crate::config::{
-    AgentSettings, CarrierSettings, DatabaseSettings, EdgeSettings, MetricsListen, MetricsSettings, MissingSetting, ServerSettings, WorkerSettings,
-    parse_address, parse_base_url, parse_switch,
+    AgentSettings, CarrierSettings, DatabaseSettings, EdgeSettings, MetricsListen, MetricsSettings, MissingSetting,
+    ServerSettings, WorkerSettings, parse_address, parse_base_url, parse_switch,
 };
 use crate::http::body;
 use crate::http::health::Draining;

@@ -1,7 +1,7 @@
 //! Serves `/livez` and `/readyz`, which need no key and show no data of a project.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use poem::error::ResponseError;
 use poem::http::StatusCode;

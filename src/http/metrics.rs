@@ -97,7 +97,9 @@ impl Observed {
         *self.sampled() = samples
             .into_iter()
             .filter(show_sample)
-            .filter_map(|Sample { name: kind, age_seconds, .. }| Some(Sampled { kind, age_seconds: age_seconds?, read }))
+            .filter_map(|Sample { name: kind, age_seconds, .. }| {
+                Some(Sampled { kind, age_seconds: age_seconds?, read })
+            })
             .collect();
         Ok(())
     }

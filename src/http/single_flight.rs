@@ -42,7 +42,8 @@ impl<T: Clone + Send + Sync + 'static> SingleFlight<T> {
     }
 
     /// Whether a task is running.
-    pub fn is_under_way(&self) -> bool {
+    #[cfg(test)]
+    fn is_under_way(&self) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(is_under_way)
     }
 }

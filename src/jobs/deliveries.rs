@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::carriers::message::{OutboundMessage, Sent};
 use crate::carriers::webhook::WebhookUrls;
+use crate::channels;
 use crate::domain::bounds;
 use crate::domain::carrier_account::CarrierAccount;
 use crate::domain::delivery::DeliveryErrorClass;
@@ -26,7 +27,7 @@ use crate::storage::Storage;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
 use crate::storage::delivery;
-use crate::storage::delivery::{Claim, Settlement};
+use crate::storage::delivery::{Claim, Settled, Settlement};
 use crate::storage::outbound_limits;
 use crate::telemetry::metrics;
 
@@ -143,6 +144,14 @@ impl Deliveries {
     async fn settle(&self, claim: Claim, outcome: Outcome) {
         match &outcome {
             Outcome::Accepted { carrier_id } => tracing::info!(carrier_id, "the carrier accepted the text"),
+            // The contact's own wish, and no fault of anybody.
+            Outcome::Failed(refusal) if refusal.class == DeliveryErrorClass::OptedOut => {
+                tracing::info!(
+                    code = refusal.code,
+                    detail = refusal.detail,
+                    "the text is not delivered: its contact has opted out"
+                );
+            }
             Outcome::Failed(refusal) => tracing::error!(
                 code = refusal.code,
                 class = refusal.class.as_str(),
@@ -161,10 +170,20 @@ impl Deliveries {
             ),
         }
         metrics::DELIVERIES.count(&[outcome.as_str()]);
+        if matches!(outcome, Outcome::Accepted { .. }) {
+            count_accepted(&claim);
+        }
         let leaves_pool = leaves_pool(&outcome);
         let until = Instant::now() + self.lease();
         let mut settlement = Settlement { id: claim.id, token: claim.token, outcome };
-        while let Err(error) = delivery::settle(&self.carrier.storage, settlement.clone()).await {
+        loop {
+            let error = match delivery::settle(&self.carrier.storage, settlement.clone()).await {
+                Ok(settled) => {
+                    count_settled(&settlement.outcome, settled);
+                    break;
+                }
+                Err(error) => error,
+            };
             tracing::error!(%error, "a delivery could not be settled");
             if error.is_of_the_data()
                 && let Some(outcome) = delivery_settlement::instead_of(&settlement.outcome)
@@ -181,6 +200,23 @@ impl Deliveries {
             // The settlement made the number due.
             self.carrier.storage.notifier().notify(JobKind::Number);
         }
+    }
+}
+
+/// Counts what a message cost that the carrier accepted, and how long its contact waited for it.
+fn count_accepted(claim: &Claim) {
+    if let Some(cost) = channels::of_numbers().capabilities().segmentation(&claim.body) {
+        metrics::SEGMENTS.add(&[cost.encoding.as_str()], u64::try_from(cost.segments).unwrap_or(0));
+    }
+    if let Some(since) = claim.text_since {
+        metrics::TEXT_TO_REPLY_SECONDS.record(&[], since.elapsed());
+    }
+}
+
+/// Counts a delivery that has failed for good.
+fn count_settled(outcome: &Outcome, settled: Settled) {
+    if let (Outcome::Failed(refusal), Settled::Written { .. }) = (outcome, settled) {
+        metrics::DELIVERIES_FAILED.count(&[refusal.class.as_str()]);
     }
 }
 

@@ -125,7 +125,7 @@ impl LocalTurns {
         self.tasks.spawn(async move {
             let (project_id, number) = (message.project_id, message.to.clone());
             match ingest::store(&storage, message).await {
-                Ok(Ingested { outcome, agent_id, claim }) => {
+                Ok(Ingested { outcome, agent_id, claim, .. }) => {
                     // Nobody waits for the outcome if the request was cut off.
                     let _ = answer.send(Ok(outcome));
                     local.learn(project_id, number, agent_id);

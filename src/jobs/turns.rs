@@ -152,7 +152,13 @@ impl Turns {
     async fn settle_for_good(&self, claim: &Claim, failure: &Failure) -> TurnOutcome {
         failure.record(&self.storage, claim).await;
         let settlement = failure.settlement(claim, &self.channels);
-        written(claim, self.settle_and_send(claim, settlement).await, TurnOutcome::Failed)
+        let skipped = settlement.skip_reason();
+        let outcome = written(claim, self.settle_and_send(claim, settlement).await, TurnOutcome::Failed);
+        if let (TurnOutcome::Failed, Some(reason)) = (outcome, skipped) {
+            let messages = u64::try_from(claim.waiting.len()).unwrap_or(u64::MAX);
+            metrics::MESSAGES_SKIPPED.add(&[reason.as_str()], messages);
+        }
+        outcome
     }
 
     /// Counts an interruption of the turn, if that is its failure.
@@ -262,7 +268,8 @@ impl Turns {
                 return Err(Failure::of_ours(format!("this process does not know the channel {}", claim.channel)));
             };
             let mut allowance = Allowance::of(&version.settings, channel);
-            let context = TurnContext { env: self.env, signing_secrets: self.signing_secrets(claim, version).await? };
+            let signing_secrets = self.signing_secrets(claim, version).await?;
+            let context = TurnContext { env: self.env, kind: version.spec.kind(), signing_secrets };
             let conversing = converse(&*loaded.agent, &version.settings, claim, context, &mut allowance);
             let (mut settlement, sends) = conversing.await.map_err(failed)?;
             for OutboundRequest { to, from, body } in sends {

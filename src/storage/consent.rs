@@ -7,9 +7,10 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::domain::consent::{ConsentKind, ConsentSource, LastConsent, records_refusal};
-use crate::domain::session::Channel;
+use crate::domain::session::{Channel, CloseReason};
 use crate::storage::new_id;
 use crate::storage::pagination::{Page, rows_to_read};
+use crate::storage::session;
 
 /// A record of what a contact said about messages.
 #[derive(Debug, Clone)]
@@ -70,7 +71,7 @@ pub async fn list(
 /// Records for an operator what a contact wants of a number. An opt-out cancels planned messages and ends the session.
 pub async fn record(connection: &mut PgConnection, consent: &NewConsent) -> Result<Consent, sqlx::Error> {
     let id = new_id();
-    sqlx::query_file!(
+    let recording = sqlx::query_file!(
         "sql/queries/consent/record.sql",
         id,
         consent.project_id,
@@ -79,9 +80,9 @@ pub async fn record(connection: &mut PgConnection, consent: &NewConsent) -> Resu
         consent.kind.as_str(),
         consent.note.as_deref(),
         consent.channel.as_str(),
-    )
-    .execute(&mut *connection)
-    .await?;
+    );
+    let closed = recording.fetch_one(&mut *connection).await?.closed;
+    session::count_closed(CloseReason::OptedOut, closed);
     sqlx::query_file_as!(Consent, "sql/queries/consent/find.sql", consent.project_id, id).fetch_one(connection).await
 }
 
@@ -120,7 +121,7 @@ pub(super) async fn record_refusals(connection: &mut PgConnection, deliveries: &
     }
     let ids = |id: fn(&Refused) -> Uuid| recorded.iter().map(|refused| id(refused)).collect::<Vec<Uuid>>();
     let texts = |text: fn(&Refused) -> &str| recorded.iter().map(|refused| text(refused)).collect::<Vec<&str>>();
-    sqlx::query_file!(
+    let opting_out = sqlx::query_file!(
         "sql/queries/consent/opt_out_refused.sql",
         &ids(|_| new_id()),
         &ids(|refused| refused.project_id),
@@ -128,8 +129,9 @@ pub(super) async fn record_refusals(connection: &mut PgConnection, deliveries: &
         &texts(|refused| &refused.contact)[..] as &[&str],
         &ids(|refused| refused.delivery_id),
         &texts(|refused| refused.channel.as_str())[..] as &[&str],
-    )
-    .execute(connection)
-    .await?;
+    );
+    for contact in opting_out.fetch_all(connection).await? {
+        session::count_closed(CloseReason::OptedOut, contact.closed);
+    }
     Ok(())
 }

@@ -19,7 +19,9 @@ use crate::storage::batcher::BatchError;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::passes::position;
 use crate::storage::set_aside::{Claiming, read_claims};
+use crate::storage::since::Since;
 use crate::storage::{Storage, consent, new_id, pool, registration, turn};
+use crate::telemetry::metrics;
 
 /// A time by a clock that goes on while the process or the whole machine is suspended. It is used only to give up a
 /// claim that another worker may have by now.
@@ -68,6 +70,8 @@ pub struct Claim {
     pub pool_id: Option<String>,
     /// The number of this attempt, from 1.
     pub attempt: i32,
+    /// When the message was stored that it answers, if it answers one.
+    pub text_since: Option<Since>,
     /// The time just before the claim, by the clock of this machine. The lease can't have begun earlier.
     pub asked_at: BootInstant,
 }
@@ -87,6 +91,7 @@ impl Claim {
             media_urls: Vec::new(),
             pool_id: None,
             attempt: 1,
+            text_since: turn.text_since,
         };
         row.into_claim(new_id(), BootInstant::now())
     }
@@ -108,12 +113,28 @@ struct ClaimRow {
     media_urls: Vec<String>,
     pool_id: Option<String>,
     attempt: i32,
+    #[sqlx(rename = "text_since: _")]
+    text_since: Option<Since>,
 }
 
 impl ClaimRow {
     fn into_claim(self, token: Uuid, asked_at: BootInstant) -> Claim {
-        let Self { id, project_id, session_id, turn_id, from, to, body, media_urls, pool_id, attempt } = self;
-        Claim { id, token, project_id, session_id, turn_id, from, to, body, media_urls, pool_id, attempt, asked_at }
+        let Self { id, project_id, session_id, turn_id, from, to, body, media_urls, pool_id, attempt, text_since } = self;
+        Claim {
+            id,
+            token,
+            project_id,
+            session_id,
+            turn_id,
+            from,
+            to,
+            body,
+            media_urls,
+            pool_id,
+            attempt,
+            text_since,
+            asked_at,
+        }
     }
 }
 
@@ -246,7 +267,18 @@ pub async fn record(connection: &mut PgConnection, project_id: Uuid, report: &Re
         transaction.commit().await?;
         Ok(recorded)
     };
-    failpoint::during("status.in_commit", recording).await
+    let recorded = failpoint::during("status.in_commit", recording).await?;
+    if recorded.outcome == ReportOutcome::Moved {
+        match report.status {
+            DeliveryStatus::Delivered => metrics::DELIVERED.count(&[]),
+            DeliveryStatus::Failed => {
+                let class = report.failure().map_or(metrics::NONE, DeliveryErrorClass::as_str);
+                metrics::DELIVERIES_FAILED.count(&[class]);
+            }
+            _ => {}
+        }
+    }
+    Ok(recorded)
 }
 
 /// What a report changed, and of which message. The ids are `None` if it fits no delivery.

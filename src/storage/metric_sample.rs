@@ -62,7 +62,8 @@ pub struct SessionCount {
 /// Reads the samples, and takes those that are due if no other process does.
 pub async fn refresh(storage: &Storage) -> Result<Vec<Sample>, sqlx::Error> {
     let stored = read(storage).await?;
-    let is_due = |kind: &SampleKind| stored.iter().find(|sample| sample.name == *kind).is_none_or(|sample| sample.is_due);
+    let is_due =
+        |kind: &SampleKind| stored.iter().find(|sample| sample.name == *kind).is_none_or(|sample| sample.is_due);
     let due: Vec<SampleKind> = SampleKind::ALL.iter().copied().filter(is_due).collect();
     if due.is_empty() {
         return Ok(stored);

@@ -40,6 +40,7 @@ mod schema;
 pub mod sending;
 pub mod session;
 pub mod set_aside;
+pub mod since;
 pub mod template;
 pub mod turn;
 pub mod unknown_delivery;

@@ -8,6 +8,7 @@ use crate::domain::message::SkipReason;
 use crate::domain::quarantine::{QuarantineKind, ReplayOutcome};
 use crate::storage::new_id;
 use crate::storage::pagination::{Page, rows_to_read};
+use crate::telemetry::metrics;
 
 /// A request that fits no session or delivery.
 #[derive(Debug, Clone, Copy)]
@@ -65,9 +66,11 @@ pub struct Filter {
 pub async fn keep(connection: &mut PgConnection, item: NewItem<'_>) -> Result<(), sqlx::Error> {
     let NewItem { project_id, kind, reason, carrier_id, form } = item;
     let (id, kind) = (new_id(), kind.as_str());
-    sqlx::query_file!("sql/queries/inbound/quarantine.sql", id, project_id, kind, reason, carrier_id, form)
-        .execute(connection)
-        .await?;
+    let keeping =
+        sqlx::query_file!("sql/queries/inbound/quarantine.sql", id, project_id, kind, reason, carrier_id, form);
+    if keeping.execute(connection).await?.rows_affected() > 0 {
+        metrics::QUARANTINED.count(&[kind, reason]);
+    }
     Ok(())
 }
 

@@ -12,12 +12,14 @@ use crate::domain::message_plan::MessagePlan;
 use crate::domain::phone_number;
 use crate::domain::pool::{Choice, choose};
 use crate::domain::sending::{self, Admission, Decision, Effect, Facts, OnLandline, Request};
-use crate::domain::session::{Channel, OnActiveSession};
+use crate::domain::session::{Channel, CloseReason, OnActiveSession, SessionOrigin};
 use crate::storage::ingest::Attachment;
 use crate::storage::new_id;
 use crate::storage::outbound_limits::{self, ToCount};
 use crate::storage::planned_message::{Content, Conversation, PlannedMessage};
 use crate::storage::pool::{self, PoolContact};
+use crate::storage::session;
+use crate::telemetry::metrics;
 
 /// How a request that comes again is recognized.
 #[derive(Debug, Clone)]
@@ -376,5 +378,10 @@ pub(super) async fn write(connection: &mut PgConnection, texts: &[PlannedText<'_
     sqlx::query_file!("sql/queries/message/store_texts.sql", Json(rows) as _, messages as _)
         .execute(connection)
         .await?;
+    for text in texts {
+        let Effect::Open { superseded, .. } = text.effect.effect else { continue };
+        metrics::SESSIONS_OPENED.count(&[SessionOrigin::Outbound.as_str()]);
+        session::count_closed(CloseReason::Superseded, superseded.map_or(0, |_| 1));
+    }
     Ok(())
 }

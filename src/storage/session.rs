@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::domain::session::{Channel, CloseReason, SessionOrigin, SessionStatus};
 use crate::storage::pagination::{Page, rows_to_read};
+use crate::telemetry::metrics;
 
 /// A session with its endpoint.
 #[derive(Debug, Clone)]
@@ -76,13 +77,19 @@ pub async fn list(
     Ok(Page::of(rows, limit, |session: &Session| session.id.to_string()))
 }
 
+/// Counts sessions that were closed, for the metrics. A transaction that is repeated counts them again, which is rare.
+pub(super) fn count_closed(reason: CloseReason, sessions: i64) {
+    metrics::SESSIONS_CLOSED.add(&[reason.as_str()], u64::try_from(sessions).unwrap_or(0));
+}
+
 /// Ends a session for an operator. A closed one stays as it is. `None`: the project has no such session.
 pub async fn end(connection: &mut PgConnection, project_id: Uuid, id: Uuid) -> Result<Option<Session>, sqlx::Error> {
     if find(connection, project_id, id).await?.is_none() {
         return Ok(None);
     }
     let reason = CloseReason::OperatorEnded.as_str();
-    sqlx::query_file!("sql/queries/session/end.sql", id, reason).execute(&mut *connection).await?;
+    let ended = sqlx::query_file!("sql/queries/session/end.sql", id, reason).fetch_one(&mut *connection).await?;
+    count_closed(CloseReason::OperatorEnded, ended.closed);
     find(connection, project_id, id).await
 }
 

@@ -7,7 +7,9 @@ use sqlx::{Connection, Execute, Executor, FromRow, PgConnection, Postgres, Row};
 use uuid::Uuid;
 
 use crate::domain::bounds;
+use crate::domain::delivery::DeliveryErrorClass;
 use crate::domain::job::JobKind;
+use crate::domain::session::CloseReason;
 use crate::storage::Storage;
 use crate::storage::database;
 use crate::telemetry::metrics;
@@ -32,7 +34,7 @@ pub async fn set_aside(
     token: Option<Uuid>,
     error: &sqlx::Error,
 ) -> Result<bool, sqlx::Error> {
-    let work = work.as_str();
+    let (kind, work) = (work, work.as_str());
     let why = bounds::error(&format!("this {} can't be read: {error}", work.replace('_', " ")));
     let is_set_aside = sqlx::query_file_scalar!("sql/queries/set_aside/set_aside.sql", work, row, token, why)
         .fetch_one(connection)
@@ -40,6 +42,13 @@ pub async fn set_aside(
     if is_set_aside {
         tracing::error!(work, row = %row, error = why, "a row can't be read; it is set aside, and the others go on");
         metrics::SET_ASIDE.count(&[work]);
+        match kind {
+            JobKind::Turn | JobKind::Inactivity => metrics::SESSIONS_CLOSED.count(&[CloseReason::Unreadable.as_str()]),
+            JobKind::Delivery | JobKind::UnknownDelivery => {
+                metrics::DELIVERIES_FAILED.count(&[DeliveryErrorClass::Unreadable.as_str()]);
+            }
+            JobKind::ScheduledMessage | JobKind::Number | JobKind::Backfill => {}
+        }
     }
     Ok(is_set_aside)
 }

@@ -19,6 +19,7 @@ use crate::domain::message::Direction;
 use crate::domain::session::{Channel, SessionOrigin};
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::set_aside::{Claiming, read_claims};
+use crate::storage::since::Since;
 use crate::storage::{Storage, new_id};
 
 /// A turn that this process may run until its lease ends. The names of the columns say in the SQL text that this struct
@@ -58,6 +59,9 @@ pub struct Claim {
     pub state: Json<Map<String, Value>>,
     pub language: Option<String>,
     pub handled_seq: i64,
+    /// When the oldest message that this turn answers was stored.
+    #[sqlx(rename = "text_since: _")]
+    pub text_since: Option<Since>,
     /// The inbound messages that this turn answers, in order.
     #[sqlx(rename = "waiting!: _")]
     pub waiting: Json<Vec<WaitingMessage>>,

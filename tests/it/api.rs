@@ -240,7 +240,7 @@ async fn messages_come_oldest_first_page_by_page() {
 #[tokio::test]
 async fn health_docs_and_metrics_answer_without_a_key() {
     let app = TestApp::with_agent(ECHO, json!({"first_message": "process"})).await;
-    textback::telemetry::metrics();
+    textback::telemetry::metrics::start();
     app.answers(ADA, "hi").await;
     for path in ["/livez", "/readyz", "/metrics", "/docs/", "/openapi.yaml"] {
         let at = if path == "/metrics" { app.metrics } else { app.api };
@@ -249,11 +249,7 @@ async fn health_docs_and_metrics_answer_without_a_key() {
         let text = answer.text().await.expect("a body");
         match path {
             "/metrics" => {
-                assert!(
-                    text.contains("textback_webhook_requests_total{hook=\"messages\",result=\"stored\"}"),
-                    "{text}"
-                );
-                assert!(text.contains("textback_due{queue=\"turns\"} 0"), "{text}");
+                assert!(text.contains("textback_webhook_requests_total{hook=\"messages\",result=\"stored\"}"));
                 assert!(!text.contains("4155550101"), "no label carries a number");
             }
             "/docs/" => assert!(

@@ -351,13 +351,12 @@ async fn times_that_no_database_holds_are_refused() {
 }
 
 #[tokio::test]
-async fn scrapers_do_not_ask_the_database_more_than_once_in_five_seconds() {
+async fn scrapers_do_not_wait_for_the_database() {
     let app = TestApp::with_agent(ECHO, json!({})).await;
     let scrape = || async {
         let answer = app.http.get(format!("http://{}/metrics", app.metrics)).send().await.expect("an answer");
         answer.text().await.expect("a text")
     };
-    scrape().await;
     let mut holder = app.storage.pool().begin().await.expect("a transaction");
     sqlx::raw_sql("lock table turn, delivery in access exclusive mode").execute(&mut *holder).await.expect("locked");
     let began = Instant::now();

@@ -20,6 +20,7 @@ use textback::config::WorkerSettings;
 use textback::dev::postgres;
 use textback::domain::channel::Capabilities;
 use textback::http::listener::Listening;
+use textback::http::metrics::Observed;
 use textback::http::router::{self, App};
 use textback::jobs::ingest::Ingest;
 use textback::jobs::{JobContext, Workers};
@@ -109,7 +110,9 @@ impl TestApp {
         };
         let listening_for_metrics = loopback().await;
         let metrics = listening_for_metrics.address();
-        let health = router::health_routes(storage.clone(), state.accounts.key().clone(), state.draining.clone());
+        let observed = Observed::serving(&storage);
+        let (keys, draining) = (state.accounts.key().clone(), state.draining.clone());
+        let health = router::health_routes(storage.clone(), keys, draining, observed);
         tokio::spawn(listening_for_metrics.serve(health, std::future::pending()));
         tokio::spawn(listening.serve(router::routes(state), std::future::pending()));
         let (project, key) = create_project(&storage, "tests").await.expect("a project");

@@ -42,6 +42,7 @@ mod landlines;
 mod logs;
 mod memory_carrier;
 mod messaging_services;
+mod metrics;
 mod migrate;
 mod number_desired_state;
 mod number_faults;

@@ -4,6 +4,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::harness::{ACCOUNT_SID, ADA, ECHO, NUMBER, TestApp, bodies};
+use crate::metrics::value;
 
 const BEA: &str = "+14155550102";
 const KINGSTON: &str = "+18765550123";
@@ -56,9 +57,12 @@ fn to(contact: &str) -> Value {
     json!({"to": contact, "body": "Your table is ready.", "on_active_session": "join"})
 }
 
+const CUT: &str = "textback_outbound_refused_total{reason=\"turn_limit_reached\"}";
+const SUPPRESSED: &str = "textback_outbound_refused_total{reason=\"contact_limit_reached\"}";
+
 #[tokio::test]
 async fn a_reply_of_two_megabytes_is_ten_messages_and_says_what_was_cut() {
-    textback::telemetry::metrics();
+    let cut_before = value(CUT);
     let agent = "def reply(conv, text): return \"word and \" * 220000";
     let app = TestApp::with_agent(agent, json!({"first_message": "process"})).await;
     assert_eq!(app.answers(ADA, "hi").await.len(), 10);
@@ -66,11 +70,7 @@ async fn a_reply_of_two_megabytes_is_ten_messages_and_says_what_was_cut() {
     let cut = messages[10]["truncated_characters"].as_i64().expect("a number");
     assert!(cut > 1_960_000 && messages[10]["truncated"] == true, "{cut}");
     assert!(messages[..10].iter().all(|message| message["truncated"] == false));
-    assert!(
-        textback::telemetry::metrics()
-            .render()
-            .contains("textback_outbound_refused_total{reason=\"turn_limit_reached\"}")
-    );
+    assert!(value(CUT) > cut_before);
 }
 
 #[tokio::test]
@@ -242,7 +242,7 @@ async fn a_warning_that_waits_for_a_count_delays_no_other_session() {
 
 #[tokio::test]
 async fn answers_over_a_limit_are_suppressed_and_say_why() {
-    textback::telemetry::metrics();
+    let suppressed_before = value(SUPPRESSED);
     let agent = "
 def reply(conv, text):
     conv.say(\"one\")
@@ -258,11 +258,7 @@ def reply(conv, text):
     assert!(last["reason"].as_str().is_some_and(|why| why.starts_with("contact_limit_reached")), "{last}");
     let traced = app.ok(Method::GET, &format!("/v1/messages/{}", last["id"].as_str().expect("an id")), None).await;
     assert_eq!(traced["error_class"], "contact_limit_reached");
-    assert!(
-        textback::telemetry::metrics()
-            .render()
-            .contains("textback_outbound_refused_total{reason=\"contact_limit_reached\"}")
-    );
+    assert!(value(SUPPRESSED) > suppressed_before);
     assert_eq!(app.answers(BEA, "c").await.len(), 3);
 }
 

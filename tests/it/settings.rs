@@ -198,6 +198,7 @@ fn a_wrong_value_names_the_variable_that_it_came_from() {
         ("TEXTBACK_BODY_MEMORY_MB", "64MB", "serve", "from 4 to 65536, without a unit"),
         ("TEXTBACK_POLL_SECONDS", "1s", "work", "between 0.05 and 60"),
         ("TEXTBACK_METRICS_LISTEN", "9464", "serve", "such as 127.0.0.1:9464"),
+        ("TEXTBACK_METRICS_LISTEN", "on", "work", "such as 127.0.0.1:9464"),
         ("TEXTBACK_LOG", "xml", "migrate", "json"),
         ("TEXTBACK_SECRET_KEY", "short", "serve", "32 bytes"),
     ] {
@@ -223,6 +224,10 @@ fn addresses_in_use_and_folders_that_can_not_be_used_are_told_with_their_setting
             _ => continue,
         };
         let told = run(command.env("DATABASE_URL", "postgres://u@127.0.0.1:1/app").env(setting, &address));
+        assert!(!told.status.success() && printed(&told).contains(setting), "{name}: {}", printed(&told));
+        let setting = "TEXTBACK_METRICS_LISTEN";
+        let given = ["TEXTBACK_LISTEN", "TEXTBACK_WORK_LISTEN", "TEXTBACK_SIMULATOR_LISTEN"];
+        let told = run(command.envs(given.map(|name| (name, "127.0.0.1:0"))).env(setting, &address));
         assert!(!told.status.success() && printed(&told).contains(setting), "{name}: {}", printed(&told));
     }
     let told = printed(&run(textback().args(["dev", "--data-dir", "/dev/null/data"])));

@@ -59,7 +59,16 @@ select claimed.id,
        coalesce((select array_agg(url order by position) from attachment where attachment.message_id = claimed.id), '{}') as "media_urls!",
        claimed.attempts as attempt,
        (select session.pool_id from session where session.id = claimed.session_id limit 1) as pool_id,
-       message.turn_id
+       message.turn_id,
+       -- The newest message before it that was answered, if it is an answer.
+       (select (select extract(epoch from now() - answered.created_at)::float8 from message answered
+                 where answered.session_id = claimed.session_id and answered.seq < claimed.seq and answered.seq <= session.handled_seq
+                   and answered.direction = 'inbound' and answered.skip_reason is null
+                 order by answered.seq desc limit 1)
+          from session
+         where session.id = claimed.session_id
+           and message.kind in ('greeting', 'reply', 'error')
+         limit 1) as "text_since: _"
   from claimed
-  left join lateral (select body, turn_id from message where message.id = claimed.id limit 1) message on true
+  left join lateral (select body, turn_id, kind from message where message.id = claimed.id limit 1) message on true
  order by claimed.seq

@@ -54,6 +54,7 @@ select claimed.id as turn_id,
        session.state as "state: _",
        session.language,
        session.handled_seq,
+       extract(epoch from now() - waiting.oldest)::float8 as "text_since: _",
        coalesce(waiting.messages, '[]') as "waiting!: _",
        coalesce(past.messages, '[]') as "history!: _"
   from claimed
@@ -68,9 +69,10 @@ select claimed.id as turn_id,
       select jsonb_agg(jsonb_build_object('id', m.id, 'seq', m.seq, 'text', m.body, 'media', coalesce((
                select jsonb_agg(jsonb_build_object('id', id, 'url', url, 'content_type', content_type, 'bytes', bytes) order by position)
                  from attachment where message_id = m.id), '[]'))
-                       order by m.seq) as messages
+                       order by m.seq) as messages,
+             min(m.created_at) as oldest
         -- At most a hundred, each with its media. The next turn gets the others.
-        from (select id, seq, body from message
+        from (select id, seq, body, created_at from message
                where session_id = session.id and seq > session.handled_seq and seq <= claimed.seen_seq
                  and skip_reason is null and direction = 'inbound'
                order by seq limit 100) m

@@ -22,8 +22,9 @@ mod usage;
 mod visible;
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use poem::http::Method;
+use poem::http::{Method, StatusCode};
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Route};
 use poem_openapi::{LicenseObject, OpenApi, OpenApiService, Tags};
 
@@ -37,6 +38,7 @@ use crate::http::request_id;
 use crate::jobs::ingest::Ingest;
 use crate::storage::Storage;
 use crate::storage::carrier_account::Accounts;
+use crate::telemetry::metrics;
 
 /// A script may have 256 kB, and JSON may double it.
 const MOST_BYTES_OF_AN_AGENT: usize = 1 << 20;
@@ -148,7 +150,12 @@ pub fn add_to(routes: Route, state: ApiState, with_docs: bool) -> Route {
     let authenticator = Authenticator::new(state.storage.clone());
     let bounded = service.data(state).around(move |next, request| {
         let (authenticator, operations) = (authenticator.clone(), operations.clone());
-        async move { bounded(next, request, &authenticator, &operations).await }
+        async move {
+            let measured = Measured::begin(operations.id_of(request.method(), request.uri().path()));
+            let answer = bounded(next, request, &authenticator, &operations).await.map(IntoResponse::into_response);
+            measured.end(answer.as_ref().map_or_else(poem::Error::status, poem::Response::status));
+            answer
+        }
     });
     let routes = routes.nest("/v1", bounded);
     let Some(docs) = docs else { return routes };
@@ -161,6 +168,37 @@ pub fn add_to(routes: Route, state: ApiState, with_docs: bool) -> Route {
         page.with_header("Content-Security-Policy", "frame-ancestors 'none'")
     });
     routes.nest("/docs", docs).at("/openapi.yaml", document)
+}
+
+/// A request whose time is measured. One that is dropped is counted too, without a status: its client went away, or it took
+/// too long.
+struct Measured {
+    operation: &'static str,
+    began: Instant,
+    status: &'static str,
+}
+
+impl Measured {
+    fn begin(operation: &'static str) -> Self {
+        Self { operation, began: Instant::now(), status: metrics::NONE }
+    }
+
+    /// Ends with a status.
+    fn end(mut self, status: StatusCode) {
+        self.status = match status.as_u16() {
+            ..300 => "2xx",
+            300..400 => "3xx",
+            400..500 => "4xx",
+            500.. => "5xx",
+        };
+    }
+}
+
+impl Drop for Measured {
+    fn drop(&mut self) {
+        metrics::API_REQUEST_SECONDS.record(&[self.operation], self.began.elapsed());
+        metrics::API_REQUESTS.count(&[self.operation, self.status]);
+    }
 }
 
 /// Checks the key before a byte of the body is read, reads the body here, so that no request can exceed its memory limit,

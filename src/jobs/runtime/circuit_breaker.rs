@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use uuid::Uuid;
 use crate::telemetry::metrics;
+use uuid::Uuid;
 
 /// After how many failures in a row a circuit is opened.
 const FAILURES: u32 = 5;

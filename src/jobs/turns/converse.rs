@@ -1,24 +1,30 @@
 //! Runs the agent: `start` in a new session, and `reply` for the messages that wait. It only plans the outcome; the
 //! caller stores it.
 
+use std::time::Instant;
+
 use secrecy::SecretString;
 use serde_json::Value;
 
 use crate::agents::{
-    Agent, AgentError, Answer, Conversation, HistoryEntry, LogLine, OutboundRequest, TurnInput, UserMessage,
+    Agent, AgentError, AgentFuture, Answer, Conversation, HistoryEntry, LogLine, OutboundRequest, TurnInput,
+    UserMessage,
 };
-use crate::domain::agent::{AgentSettings, FirstMessage};
+use crate::domain::agent::{AgentKind, AgentSettings, FirstMessage};
 use crate::domain::bounds;
 use crate::domain::characters::is_blank;
 use crate::domain::message::{Direction, MessageKind};
 use crate::domain::session::{CloseReason, SessionOrigin};
 use crate::jobs::turns::messages::Allowance;
 use crate::storage::turn::{Claim, Settlement, WaitingMessage};
+use crate::telemetry::metrics;
 
 /// What an agent is told in a turn that is not in its claim.
 pub(crate) struct TurnContext {
     /// Where it runs: `sandbox`, `live` or `dev`.
     pub(crate) env: &'static str,
+    /// The kind of agent that runs.
+    pub(crate) kind: AgentKind,
     /// What signs its requests, the newest first.
     pub(crate) signing_secrets: Vec<SecretString>,
 }
@@ -40,7 +46,7 @@ pub(crate) async fn converse(
     let mut log_left = bounds::TURN_LOG_BYTES;
 
     if !claim.started {
-        let started = agent.start(conversation.clone()).await?;
+        let started = measured(context.kind, "start", agent.start(conversation.clone())).await?;
         write_log(&started.log, &mut log_left);
         if claim.origin != SessionOrigin::Outbound {
             let greeting = greeting(&started, settings)?;
@@ -68,7 +74,8 @@ pub(crate) async fn converse(
         (conversation.state, conversation.language) = (started.state, started.language);
     }
     if processes && !hangup && !claim.waiting.is_empty() && agent.replies() {
-        let answer = agent.reply(conversation.clone(), turn_input(claim, context.signing_secrets)).await?;
+        let input = turn_input(claim, context.signing_secrets);
+        let answer = measured(context.kind, "reply", agent.reply(conversation.clone(), input)).await?;
         write_log(&answer.log, &mut log_left);
         settlement = allowance.say(settlement, MessageKind::Reply, answer.texts, answer.cut);
         hangup = answer.hangup;
@@ -78,6 +85,23 @@ pub(crate) async fn converse(
     let changed = (conversation.state != claim.state.0).then_some(conversation.state);
     settlement = settlement.remember(changed, conversation.language);
     Ok((if hangup { settlement.close(CloseReason::AgentEnded) } else { settlement }, sends))
+}
+
+/// Calls an agent, and counts the call by its result.
+async fn measured(kind: AgentKind, function: &str, call: AgentFuture<'_>) -> Result<Answer, AgentError> {
+    let began = Instant::now();
+    let answer = call.await;
+    let result = match &answer {
+        Ok(_) => "ok",
+        Err(AgentError::Failed(_)) => "failed",
+        Err(AgentError::OverLimit(_)) => "over_limit",
+        Err(AgentError::Unusable(_)) => "unusable",
+        Err(AgentError::Interrupted(_)) => "interrupted",
+        Err(AgentError::Ours(_)) => "not_run",
+    };
+    metrics::AGENT_CALL_SECONDS.record(&[kind.as_str()], began.elapsed());
+    metrics::AGENT_CALLS.count(&[kind.as_str(), function, result]);
+    answer
 }
 
 /// The conversation of a claimed turn, as its agent sees it in `env`.

@@ -7,7 +7,7 @@ use sqlx::types::Json;
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
-use crate::domain::ingest::{self, Decision};
+use crate::domain::ingest::{self, Decision, Target};
 use crate::domain::quarantine::QuarantineKind;
 use crate::domain::rate_limit::ProjectAllowances;
 use crate::failpoint;
@@ -16,6 +16,7 @@ use crate::storage::ingest::store::{self, ToStore};
 use crate::storage::ingest::{InboundMessage, IngestOutcome, Ingested};
 use crate::storage::passes::passes;
 use crate::storage::quarantine::{self, NewItem};
+use crate::storage::since::Since;
 use crate::storage::turn::{Claim, WaitingMessage};
 use crate::storage::{database, new_id};
 
@@ -87,7 +88,7 @@ async fn ingest_pass(
             }
             (Decision::Duplicate { message_id, session_id }, _) => {
                 let outcome = IngestOutcome::Duplicate { message_id: *message_id, session_id: *session_id };
-                ingested.push((*position, Ingested { outcome, agent_id: None, claim: None }));
+                ingested.push((*position, Ingested::without_a_turn(outcome)));
             }
             (Decision::Quarantine { reason }, _) => {
                 ingested.push((*position, keep(connection, message, reason.as_str().to_owned()).await?));
@@ -152,14 +153,17 @@ async fn count(connection: &mut PgConnection, counts: HashMap<Uuid, i32>) -> Res
 
 fn ingested_by(stored: &ToStore<'_>, seq: i64, token: Uuid) -> Ingested {
     let (session_id, message_id) = (stored.session_id, stored.message_id);
+    let opens = matches!(stored.decided.session, Target::Open { .. });
     match stored.skip_reason() {
         Some(reason) => {
-            Ingested { outcome: IngestOutcome::Skipped { session_id, message_id, reason }, agent_id: None, claim: None }
+            let outcome = IngestOutcome::Skipped { session_id, message_id, reason };
+            Ingested { opens, ..Ingested::without_a_turn(outcome) }
         }
         None => Ingested {
             outcome: IngestOutcome::Stored { session_id, message_id, turn_id: stored.new_turn() },
             agent_id: Some(stored.loaded.agent_id),
             claim: claim(stored, seq, token).map(Box::new),
+            opens,
         },
     }
 }
@@ -187,6 +191,7 @@ fn claim(stored: &ToStore<'_>, seq: i64, token: Uuid) -> Option<Claim> {
         attempt: 1,
         failures: 0,
         claimed_at: loaded.now,
+        text_since: Some(Since::now()),
         agent_id: loaded.agent_id,
         agent_version: loaded.agent_version,
         started: loaded.started,
@@ -226,5 +231,5 @@ async fn keep(
         form: &message.form,
     };
     quarantine::keep(connection, request).await?;
-    Ok(Ingested { outcome: IngestOutcome::Quarantined { reason }, agent_id: None, claim: None })
+    Ok(Ingested::without_a_turn(IngestOutcome::Quarantined { reason }))
 }

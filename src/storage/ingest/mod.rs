@@ -18,9 +18,11 @@ use crate::domain::job::JobKind;
 use crate::domain::keyword::{OwnWords, Reading};
 use crate::domain::message::{RejectReason, SkipReason};
 use crate::domain::reaction::Candidate;
+use crate::domain::session::SessionOrigin;
 use crate::storage::batcher::BatchError;
 use crate::storage::turn::Claim;
 use crate::storage::{Storage, new_id};
+use crate::telemetry::metrics;
 
 pub(super) use flush::flush;
 
@@ -158,11 +160,26 @@ pub struct Ingested {
     pub agent_id: Option<Uuid>,
     /// Its turn, if it was claimed for the caller. Nobody else is notified of it.
     pub claim: Option<Box<Claim>>,
+    /// Whether it opened its session.
+    pub opens: bool,
+}
+
+impl Ingested {
+    /// A message that gets no turn.
+    const fn without_a_turn(outcome: IngestOutcome) -> Self {
+        Self { outcome, agent_id: None, claim: None, opens: false }
+    }
 }
 
 /// Stores a message. When this returns, it is committed. The caller must run the turn that was claimed for it.
 pub async fn store(storage: &Storage, message: InboundMessage) -> Result<Ingested, BatchError> {
     let ingested = storage.ingest_batches.submit(message).await?;
+    if ingested.opens {
+        metrics::SESSIONS_OPENED.count(&[SessionOrigin::Inbound.as_str()]);
+    }
+    if let IngestOutcome::Skipped { reason, .. } = &ingested.outcome {
+        metrics::MESSAGES_SKIPPED.count(&[reason.as_str()]);
+    }
     match &ingested.outcome {
         IngestOutcome::Stored { .. } if ingested.claim.is_none() => storage.notifier.notify(JobKind::Turn),
         // It may have an answer.

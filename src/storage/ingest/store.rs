@@ -12,13 +12,14 @@ use crate::domain::message::{MessageKind, SkipReason};
 use crate::domain::message_plan;
 use crate::domain::reaction::Reaction;
 use crate::domain::segments::Encoding;
-use crate::domain::session::Channel;
+use crate::domain::session::{Channel, CloseReason};
 use crate::storage::composite::composite;
 use crate::storage::ingest::InboundMessage;
 use crate::storage::ingest::load::Loaded;
 use crate::storage::new_id;
 use crate::storage::outbound_limits::{self, ToCount};
 use crate::storage::planned_message::{self, Content, Conversation, PlannedMessage};
+use crate::storage::session;
 
 /// A message that is to be stored, and what was decided about it.
 #[derive(Debug)]
@@ -214,7 +215,7 @@ async fn obey(connection: &mut PgConnection, stored: &ToStore<'_>, keyword: Keyw
     let (contact, body, message_id) = (&stored.message.from, &stored.message.body, stored.message_id);
     match keyword.consent {
         Some(ConsentKind::OptedOut) => {
-            sqlx::query_file!(
+            let opting_out = sqlx::query_file!(
                 "sql/queries/consent/opt_out.sql",
                 id,
                 project_id,
@@ -223,9 +224,9 @@ async fn obey(connection: &mut PgConnection, stored: &ToStore<'_>, keyword: Keyw
                 body,
                 message_id,
                 stored.message.channel.channel.as_str(),
-            )
-            .execute(&mut *connection)
-            .await?;
+            );
+            let closed = opting_out.fetch_one(&mut *connection).await?.closed;
+            session::count_closed(CloseReason::OptedOut, closed);
         }
         Some(ConsentKind::OptedIn) => {
             sqlx::query_file!("sql/queries/consent/opt_in.sql", id, project_id, endpoint_id, contact, body, message_id)

@@ -11,7 +11,7 @@ use crate::domain::delivery::{DeliveryErrorClass, DeliveryStatus};
 use crate::domain::job::JobKind;
 use crate::domain::number::SendPolicy;
 use crate::domain::outbound_limit::LimitReached;
-use crate::domain::session::CloseReason;
+use crate::domain::session::{CloseReason, SessionOrigin};
 use crate::domain::turn_settlement::{Decision, Facts, Next, Store, decide, must_count};
 use crate::failpoint;
 use crate::storage::batcher::BatchError;
@@ -20,7 +20,7 @@ use crate::storage::outbound_limits::{self, Limits, ToCount};
 use crate::storage::passes::{at_ordinal, items_at, passes, put_at};
 use crate::storage::planned_message::{Content, Conversation, PlannedMessage};
 use crate::storage::turn::settlement::{PlannedSend, Settlement};
-use crate::storage::{Storage, delivery, new_id};
+use crate::storage::{Storage, delivery, new_id, session};
 use crate::telemetry::metrics;
 
 /// Whether a settlement was written.
@@ -93,6 +93,11 @@ pub(in crate::storage) async fn flush(
     };
     let (settled, suppressed) = failpoint::during("turn.in_commit", settling).await?;
     failpoint::reach("turn.after_settle");
+    for (settlement, _) in settlements.iter().zip(&settled).filter(|(_, settled)| **settled != Settled::Stale) {
+        if let Some(reason) = settlement.close {
+            session::count_closed(reason, 1);
+        }
+    }
     for (turn_id, session_id, class) in suppressed {
         let reason = class.as_str();
         tracing::warn!(%session_id, %turn_id, reason, "a message of a turn is over a limit of its project and is not sent");
@@ -383,6 +388,7 @@ async fn enqueue_next(connection: &mut PgConnection, decided: &[Decided<'_>]) ->
                 sqlx::query_file!("sql/queries/session/open_next.sql", session_id, seen_seq, new_id(), turn_id)
                     .execute(&mut *connection)
                     .await?;
+                metrics::SESSIONS_OPENED.count(&[SessionOrigin::Inbound.as_str()]);
             }
         }
     }

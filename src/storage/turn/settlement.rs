@@ -153,6 +153,11 @@ impl Settlement {
         self
     }
 
+    /// Why the waiting messages are skipped, if they are.
+    pub const fn skip_reason(&self) -> Option<SkipReason> {
+        self.skip
+    }
+
     /// Skips the waiting messages with this reason.
     pub fn skip(mut self, reason: SkipReason) -> Self {
         self.skip = Some(reason);

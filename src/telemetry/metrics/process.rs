@@ -98,9 +98,15 @@ mod tests {
 
     #[test]
     fn the_fields_of_a_process_are_found_after_its_name() {
-        let line = "42 (a b) c) S 1 42 42 0 -1 4194560 1 2 3 4 150 50 7 8 20 0 12 0 9000 1048576 256 18446744073709551615 1";
-        let expected =
-            Stat { cpu_ticks: 200.0, threads: 12.0, started_ticks: 9000.0, virtual_bytes: 1_048_576.0, resident_pages: 256.0 };
+        let line =
+            "42 (a b) c) S 1 42 42 0 -1 4194560 1 2 3 4 150 50 7 8 20 0 12 0 9000 1048576 256 18446744073709551615 1";
+        let expected = Stat {
+            cpu_ticks: 200.0,
+            threads: 12.0,
+            started_ticks: 9000.0,
+            virtual_bytes: 1_048_576.0,
+            resident_pages: 256.0,
+        };
         assert_eq!(Stat::parse(line), Some(expected));
         assert_eq!(Stat::parse("42 (a"), None);
     }
@@ -109,7 +115,10 @@ mod tests {
     #[test]
     fn this_process_has_files_memory_and_a_beginning() {
         let [_, started, resident, in_all, threads, open, most] = read().expect("/proc");
-        assert!(started > 1.6e9 && resident > 1e6 && in_all >= resident && threads >= 1.0, "{started} {resident} {in_all}");
+        assert!(
+            started > 1.6e9 && resident > 1e6 && in_all >= resident && threads >= 1.0,
+            "{started} {resident} {in_all}"
+        );
         assert!(open >= 3.0 && most >= open, "{open} of {most}");
     }
 }

@@ -65,6 +65,19 @@ const QUARANTINE_REASONS: &[&str] = &[
 /// What became of a call of an agent: its answer, or the kind of its error.
 const AGENT_RESULTS: &[&str] = &["ok", "failed", "over_limit", "unusable", "interrupted", "not_run"];
 
+/// The classes of errors, and `none` where the carrier reported a failure without a code.
+const FAILURE_CLASSES: &[&str] = &and_none::<{ DeliveryErrorClass::WORDS.len() + 1 }>(DeliveryErrorClass::WORDS);
+
+#[expect(clippy::indexing_slicing, reason = "it runs in the compiler, and both lengths come from the same list")]
+const fn and_none<const ALL: usize>(words: &[&'static str]) -> [&'static str; ALL] {
+    let (mut all, mut n) = ([NONE; ALL], 0);
+    while n < words.len() {
+        all[n] = words[n];
+        n += 1;
+    }
+    all
+}
+
 /// The guards that stop a message.
 const GUARDS: &[&str] = &[
     RefusalReason::TurnLimitReached.as_str(),
@@ -175,7 +188,7 @@ table! {
         "Attempts to send a message, by their outcome.";
     Counter DELIVERED = "textback_deliveries_delivered_total", [],
         "Deliveries that ended well: the carrier reported that the contact has the message.";
-    Counter DELIVERIES_FAILED = "textback_deliveries_failed_total", ["class": DeliveryErrorClass::WORDS],
+    Counter DELIVERIES_FAILED = "textback_deliveries_failed_total", ["class": FAILURE_CLASSES],
         "Deliveries that failed for good, at the carrier's answer or by its report, by the class of the error.";
     Histogram TEXT_TO_REPLY_SECONDS = "textback_text_to_reply_seconds", [], LONG,
         "From the commit of an inbound message to the carrier's acceptance of a message of the turn that answered it.";

@@ -15,6 +15,7 @@ use poem::http::{HeaderMap, Method, StatusCode, header};
 use serde_json::{Map, Value};
 
 use crate::http::problem::Problem;
+use crate::telemetry::metrics;
 pub(super) use headers::IdempotencyKey;
 pub(super) use json::read as read_json;
 use schema::{Property, Schema};
@@ -25,6 +26,8 @@ pub(super) struct Operations(Vec<Operation>);
 
 #[derive(Debug)]
 struct Operation {
+    /// Its id in the document.
+    id: &'static str,
     method: Method,
     /// The parts of the path between slashes, below `/v1`.
     path: Vec<Part>,
@@ -73,18 +76,31 @@ impl Operations {
         Self(operations.collect())
     }
 
+    /// The id of the operation that a request is for, or `none`.
+    pub(super) fn id_of(&self, method: &Method, path: &str) -> &'static str {
+        self.find(method, &parts_of(path)).map_or(metrics::NONE, |operation| operation.id)
+    }
+
+    fn find(&self, method: &Method, parts: &[&str]) -> Option<&Operation> {
+        // The router answers HEAD by the operation of GET.
+        let method = if *method == Method::HEAD { &Method::GET } else { method };
+        self.0.iter().find(|operation| operation.method == *method && operation.matches(parts))
+    }
+
     /// Checks a request. One that no operation matches is left to the router, which answers 404 or 405.
     pub(super) fn check(&self, given: &Given<'_>) -> Result<(), Problem> {
-        let parts: Vec<&str> = given.path.trim_start_matches('/').split('/').collect();
-        // The router answers HEAD by the operation of GET.
-        let method = if *given.method == Method::HEAD { Method::GET } else { given.method.clone() };
-        let matched = self.0.iter().find(|operation| operation.method == method && operation.matches(&parts));
-        let Some(operation) = matched else { return Ok(()) };
+        let parts = parts_of(given.path);
+        let Some(operation) = self.find(given.method, &parts) else { return Ok(()) };
         headers::check(given.headers, given.method, operation.has_key)?;
         operation.check_path(&parts)?;
         query::check(given.query.unwrap_or_default(), &operation.query)?;
         operation.check_body(given)
     }
+}
+
+/// The parts of a path between slashes.
+fn parts_of(path: &str) -> Vec<&str> {
+    path.trim_start_matches('/').split('/').collect()
 }
 
 impl Operation {
@@ -105,7 +121,9 @@ impl Operation {
         };
         let content = operation.pointer("/requestBody/content").and_then(Value::as_object);
         let body = content.and_then(|content| content.values().next());
+        let id = operation["operationId"].as_str().unwrap_or_default();
         Self {
+            id: metrics::OPERATIONS.iter().copied().find(|known| *known == id).unwrap_or(metrics::NONE),
             method,
             path: path.trim_start_matches('/').split('/').map(part).collect(),
             query: of_kind("query").map(property).collect(),
