@@ -1,0 +1,48 @@
+-- What the views of the schema reporting need besides the tables of the product: docs/reporting.md.
+
+create domain turn_end as text constraint turn_end_is_known check (value in ('answered', 'silent', 'failed', 'cancelled'));
+
+-- A turn that is done. The row of a turn is deleted when it is done, so it is recorded here, by the statement that deletes
+-- it. It has one index and no foreign key, because it is written once a turn.
+create table finished_turn (
+    id            uuid        not null constraint finished_turn_pk primary key,
+    project_id    uuid        not null,
+    session_id    uuid        not null,
+    agent_id      uuid        not null,
+    agent_version integer     not null,
+    -- Null: the agent did not run to an end.
+    agent_milliseconds integer,
+    attempts      smallint    not null,
+    failures      smallint    not null,
+    messages      smallint    not null,
+    outcome       turn_end    not null,
+    error_code    text        constraint finished_turn_error_code_is_known
+                              check (error_code in ('unusable', 'failed', 'over_limit', 'answer_refused', 'worker_lost')),
+    created_at    timestamptz not null,
+    finished_at   timestamptz not null default now()
+);
+
+-- When the inactivity that ended a session was over. Its end is late by the time from then to closed_at.
+alter table session add column inactive_at timestamptz;
+
+-- Filters on time read few pages by these. Their columns never change, so they stop no update from being HOT.
+create index message_by_time on message using brin (created_at) with (autosummarize = on);
+create index delivery_by_time on delivery using brin (created_at) with (autosummarize = on);
+create index session_by_time on session using brin (opened_at) with (autosummarize = on);
+create index finished_turn_by_time on finished_turn using brin (finished_at) with (autosummarize = on);
+
+-- Which roles see which project in the views. A role that is not here sees nothing, unless it may read the tables.
+create table reporting_access (
+    role_name  text        not null constraint reporting_access_pk primary key,
+    -- Null: all projects.
+    project_id uuid        constraint reporting_access_is_to_a_project references project (id),
+    granted_at timestamptz not null default now()
+);
+
+-- The key of the hashes that stand for contacts in the views: HMAC-SHA256, with the key combined with its two pads. The
+-- role of the views can't read it.
+create table reporting_key (
+    is_the_key boolean not null constraint there_is_one_reporting_key primary key constraint reporting_key_is_the_key check (is_the_key),
+    inner_pad  bytea   not null constraint inner_pad_has_64_bytes check (octet_length(inner_pad) = 64),
+    outer_pad  bytea   not null constraint outer_pad_has_64_bytes check (octet_length(outer_pad) = 64)
+);
