@@ -1,4 +1,4 @@
-//! Embeds the SQL functions, so that no list of files can forget one, and tells cargo which other files belong to the binary.
+//! Embeds the SQL functions and the reporting views, so that no list of files can forget one, and tells cargo which other files belong to the binary.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
@@ -11,13 +11,16 @@ fn main() -> io::Result<()> {
     // They read descriptions from .sqlx. A build must not connect to DATABASE_URL, which is a setting of textback.
     println!("cargo:rustc-env=SQLX_OFFLINE=true");
     let root = env::var("CARGO_MANIFEST_DIR").map_err(io::Error::other)?;
-    let mut files = Vec::new();
-    collect(&Path::new(&root).join("sql/functions"), &mut files)?;
-    files.sort();
-    let listed: Vec<String> =
-        files.iter().map(|file| format!("include_str!({:?})", file.display().to_string())).collect();
     let target = env::var("OUT_DIR").map_err(io::Error::other)?;
-    fs::write(Path::new(&target).join("functions.rs"), format!("[{}]", listed.join(", ")))
+    for folder in ["functions", "reporting"] {
+        let mut files = Vec::new();
+        collect(&Path::new(&root).join("sql").join(folder), &mut files)?;
+        files.sort();
+        let listed: Vec<String> =
+            files.iter().map(|file| format!("include_str!({:?})", file.display().to_string())).collect();
+        fs::write(Path::new(&target).join(folder).with_extension("rs"), format!("[{}]", listed.join(", ")))?;
+    }
+    Ok(())
 }
 
 /// Adds all .sql files of a folder and of the folders in it.

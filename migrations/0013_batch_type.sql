@@ -56,7 +56,7 @@ create type inbound_decision as (
 );
 
 -- How a turn is stored. state: null if it did not change. speaks: whether the turn has messages. If it has, its session
--- gets warn_after_seconds.
+-- gets warn_after_seconds. agent_version to messages: what is recorded of it (finished_turn).
 create type settled_turn as (
     session_id         uuid,
     state              jsonb,
@@ -64,7 +64,12 @@ create type settled_turn as (
     handled_seq        bigint,
     started            boolean,
     speaks             boolean,
-    warn_after_seconds integer
+    warn_after_seconds integer,
+    agent_version      integer,
+    agent_milliseconds integer,
+    outcome            text,
+    error_code         text,
+    messages           integer
 );
 
 -- A message that is planned, and how its delivery is stored. status: null if it has no delivery. is_held: the message waits

@@ -12,9 +12,9 @@ create table finished_turn (
     agent_version integer     not null,
     -- Null: the agent did not run to an end.
     agent_milliseconds integer,
-    attempts      smallint    not null,
-    failures      smallint    not null,
-    messages      smallint    not null,
+    attempts      integer     not null,
+    failures      integer     not null,
+    messages      integer     not null,
     outcome       turn_end    not null,
     error_code    text        constraint finished_turn_error_code_is_known
                               check (error_code in ('unusable', 'failed', 'over_limit', 'answer_refused', 'worker_lost')),

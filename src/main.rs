@@ -6,7 +6,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use textback::agents::script::memory::Bounded;
 use textback::agents::script::{process, sandbox};
 use textback::cli::{
-    self, Done, agent, dev, doctor, environment, healthcheck, project, quarantine, secrets, serve, simulate,
+    self, Done, agent, dev, doctor, environment, healthcheck, project, quarantine, reporting, secrets, serve, simulate,
 };
 use textback::config::DatabaseSettings;
 use textback::telemetry::{self, LogFormat};
@@ -79,6 +79,11 @@ enum Command {
         #[command(subcommand)]
         command: quarantine::Command,
     },
+    /// Say which role sees which project in the views for dashboards
+    Reporting {
+        #[command(subcommand)]
+        command: reporting::Command,
+    },
     /// Run scripts for another textback process; started by textback itself
     #[command(name = process::COMMAND, hide = true)]
     RunScripts {
@@ -134,6 +139,7 @@ async fn carry_out(command: Command) -> Done {
         Command::Project { command } => project::run(command).await,
         Command::Agent { command } => agent::run(command).await,
         Command::Quarantine { command } => quarantine::run(command).await,
+        Command::Reporting { command } => reporting::run(command).await,
         Command::RunScripts { .. } => unreachable!("carried out without a runtime"),
     }
 }

@@ -2,8 +2,8 @@
 create or replace view reporting.turns_v1 with (security_barrier) as
 select finished.project_id, finished.id as turn_id, finished.session_id, session.channel::text as channel,
        finished.agent_id, agent.name as agent_name, version.spec ->> 'kind' as agent_kind, finished.agent_version,
-       finished.outcome::text as outcome, finished.error_code, finished.attempts::integer as attempts,
-       finished.failures::integer as failures, finished.messages::integer as messages,
+       finished.outcome::text as outcome, finished.error_code, finished.attempts,
+       finished.failures, finished.messages,
        finished.created_at, finished.finished_at,
        extract(epoch from finished.finished_at - finished.created_at)::double precision as total_seconds,
        finished.agent_milliseconds / 1000.0::double precision as agent_seconds

@@ -8,6 +8,7 @@ pub mod healthcheck;
 mod operator;
 pub mod project;
 pub mod quarantine;
+pub mod reporting;
 pub mod secrets;
 pub mod serve;
 pub mod simulate;

@@ -150,7 +150,8 @@ fn options_of_simulate(carrier: &str, data_dir: &Path) -> String {
     options
 }
 
-async fn project_id(storage: &Storage, wanted: &str) -> Result<Uuid, Box<dyn std::error::Error>> {
+/// The id of the project that a name or an id means. Errors when there is none, or several have the name.
+pub(super) async fn project_id(storage: &Storage, wanted: &str) -> Result<Uuid, Box<dyn std::error::Error>> {
     let mut connection = storage.connection().await?;
     let found = match Uuid::parse_str(wanted) {
         Ok(id) => Vec::from_iter(project::find(&mut connection, id).await?),

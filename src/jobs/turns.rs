@@ -112,9 +112,10 @@ impl Turns {
         failpoint::reach("turn.after_claim");
         let answered = failpoint::during("turn.in_agent", Box::pin(self.answer(&claim))).await;
         failpoint::reach("turn.after_agent");
+        let ran = began.elapsed();
         let outcome = match answered {
-            Ok(settlement) => self.settle_answer(&claim, settlement).await,
-            Err(failure) => self.settle_failure(&claim, failure).await,
+            Ok(settlement) => self.settle_answer(&claim, settlement.ran_for(ran), ran).await,
+            Err(failure) => self.settle_failure(&claim, failure, ran).await,
         };
         metrics::TURNS.count(&[outcome.as_str()]);
         if outcome != TurnOutcome::PutOff {
@@ -123,19 +124,19 @@ impl Turns {
     }
 
     /// Settles the answer of the agent, and sends its first message.
-    async fn settle_answer(&self, claim: &Claim, settlement: Settlement) -> TurnOutcome {
+    async fn settle_answer(&self, claim: &Claim, settlement: Settlement, ran: Duration) -> TurnOutcome {
         match self.settle_and_send(claim, settlement).await {
             Err(error) if error.is_of_the_data() => {
                 let failure = self.unstorable(claim, &error).await;
                 tracing::error!(error = %failure, "the agent's answer can't be stored; the turn has failed");
-                self.settle_for_good(claim, &failure).await
+                self.settle_for_good(claim, &failure, ran).await
             }
             settled => written(claim, settled, TurnOutcome::Answered),
         }
     }
 
     /// Retries a turn later after a failure, or settles it as failed.
-    async fn settle_failure(&self, claim: &Claim, mut failure: Failure) -> TurnOutcome {
+    async fn settle_failure(&self, claim: &Claim, mut failure: Failure, ran: Duration) -> TurnOutcome {
         self.count_interruption(claim, &mut failure).await;
         if let Some(outcome) = self.put_off(claim, &failure).await {
             // A turn that was interrupted is only lost when it is given up.
@@ -145,13 +146,13 @@ impl Turns {
             return outcome;
         }
         tracing::error!(error = %failure, "the agent has failed too often; the contact gets its error message if it has one");
-        self.settle_for_good(claim, &failure).await
+        self.settle_for_good(claim, &failure, ran).await
     }
 
     /// Settles a turn that is not retried. The contact gets the error message of the agent, if it has one.
-    async fn settle_for_good(&self, claim: &Claim, failure: &Failure) -> TurnOutcome {
+    async fn settle_for_good(&self, claim: &Claim, failure: &Failure, ran: Duration) -> TurnOutcome {
         failure.record(&self.storage, claim).await;
-        let settlement = failure.settlement(claim, &self.channels);
+        let settlement = failure.settlement(claim, &self.channels).ran_for(ran);
         let skipped = settlement.skip_reason();
         let outcome = written(claim, self.settle_and_send(claim, settlement).await, TurnOutcome::Failed);
         if let (TurnOutcome::Failed, Some(reason)) = (outcome, skipped) {

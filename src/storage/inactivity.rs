@@ -145,6 +145,8 @@ struct Writes<'a> {
     next_at: Vec<DateTime<Utc>>,
     warnings: Vec<PlannedMessage<'a>>,
     ended: Vec<Uuid>,
+    /// When the inactivity of each was over.
+    inactive_at: Vec<DateTime<Utc>>,
     closings: Vec<PlannedMessage<'a>>,
 }
 
@@ -192,6 +194,7 @@ impl<'a> Writes<'a> {
             }
             Decision::End { due_at, .. } => {
                 self.ended.push(locked.session_id);
+                self.inactive_at.push(due_at);
                 self.closings.extend(message);
                 (InactivityOutcome::Ended, locked.now - due_at)
             }
@@ -220,7 +223,8 @@ impl<'a> Writes<'a> {
                 .await?;
         }
         if !self.ended.is_empty() {
-            sqlx::query_file!("sql/queries/inactivity/end.sql", &self.ended[..], self.closings as _)
+            let (sessions, inactive_at) = (&self.ended[..], &self.inactive_at[..]);
+            sqlx::query_file!("sql/queries/inactivity/end.sql", sessions, inactive_at, self.closings as _)
                 .execute(connection)
                 .await?;
         }

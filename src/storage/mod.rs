@@ -35,6 +35,7 @@ pub mod quarantine;
 pub mod quiet_hours;
 mod reference_data;
 mod registration;
+pub mod reporting;
 pub mod scheduled_message;
 mod schema;
 pub mod sending;
@@ -148,6 +149,7 @@ pub async fn migrate(url: &str) -> Result<(), database::MigrateError> {
             done => break done?,
         }
     }
+    reporting::provide_role(&mut connection).await?;
     connection.close().await?;
     Ok(())
 }
@@ -157,6 +159,7 @@ async fn migrate_once(connection: &mut PgConnection) -> Result<(), database::Mig
     sqlx::query_file!("sql/queries/schema/lock.sql").fetch_one(&mut *transaction).await?;
     database::apply_migrations(&mut transaction).await?;
     let installed = schema::install(&mut transaction).await?;
+    reporting::install(&mut transaction).await?;
     reference_data::load(&mut transaction).await?;
     transaction.commit().await?;
     tracing::debug!(?installed, "functions, triggers and views are installed");

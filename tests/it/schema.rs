@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sqlx::Row;
 use textback::domain::{
-    agent, agent_error, consent, country, delivery, message, metric_sample, number, quarantine, segments, session,
+    agent, agent_error, consent, country, delivery, message, metric_sample, number, quarantine, segments, session, turn_settlement,
 };
 
 use crate::harness::{new_database, pool};
@@ -39,13 +39,14 @@ async fn every_constraint_has_a_name_that_somebody_chose() {
 }
 
 /// The constraints on columns whose words are those of an enum. `endpoint.kind` has no such enum.
-const WORDS: [(&str, &[&str]); 28] = [
+const WORDS: [(&str, &[&str]); 29] = [
     ("agent_error_code_is_known", agent_error::AgentErrorCode::WORDS),
     ("agent_kind_is_known", agent::AgentKind::WORDS),
     ("confidence_is_known", country::Confidence::WORDS),
     ("consent_kind_is_known", consent::ConsentKind::WORDS),
     ("consent_source_is_known", consent::ConsentSource::WORDS),
     ("delivery_status_is_known", delivery::DeliveryStatus::WORDS),
+    ("finished_turn_error_code_is_known", agent_error::AgentErrorCode::WORDS),
     ("first_message_is_known", agent::FirstMessage::WORDS),
     ("message_direction_is_known", message::Direction::WORDS),
     ("message_encoding_is_known", segments::Encoding::WORDS),
@@ -67,6 +68,7 @@ const WORDS: [(&str, &[&str]); 28] = [
     ("session_close_reason_is_known", session::CloseReason::WORDS),
     ("session_origin_is_known", session::SessionOrigin::WORDS),
     ("session_status_is_known", session::SessionStatus::WORDS),
+    ("turn_end_is_known", turn_settlement::TurnEnd::WORDS),
     ("what_a_scheduled_message_waits_for_is_known", message::WaitReason::WORDS),
 ];
 

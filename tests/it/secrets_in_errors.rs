@@ -17,7 +17,7 @@ const MARK: &str = "Sq7Zk9";
 const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/agents/demo.star");
 
 /// Every command that the help names, with arguments that would do.
-const COMMANDS: [&[&str]; 19] = [
+const COMMANDS: [&[&str]; 22] = [
     &["dev"],
     &["serve"],
     &["work"],
@@ -36,6 +36,9 @@ const COMMANDS: [&[&str]; 19] = [
     &["agent", "update", DEMO, "--project", "acme"],
     &["quarantine", "list", "--project", "acme"],
     &["quarantine", "replay", "--project", "acme", "--all"],
+    &["reporting", "grant", "dashboard", "--project", "acme"],
+    &["reporting", "revoke", "dashboard"],
+    &["reporting", "list"],
     &["help"],
 ];
 
@@ -137,7 +140,7 @@ fn no_command_prints_a_wrong_secret_key_or_password() {
 #[test]
 fn no_command_prints_the_password_of_the_database() {
     for command in COMMANDS {
-        let uses_it = matches!(command[0], "serve" | "work" | "migrate" | "doctor" | "project" | "quarantine");
+        let uses_it = matches!(command[0], "serve" | "work" | "migrate" | "doctor" | "project" | "quarantine" | "reporting");
         for url in wrong_urls().into_iter().take(if uses_it { usize::MAX } else { 1 }) {
             let key = textback::secret::SecretKeys::draw().1;
             let mut process = textback();

@@ -1,10 +1,18 @@
--- Closes a session: deletes its turn and its inactivity job, and suppresses a warning that was not sent. The caller
--- holds the contact's lock and has locked the session's row.
-create or replace function close_session(of_session uuid, for_reason text) returns void language plpgsql
+-- Closes a session: ends its turn as cancelled, deletes its inactivity job, and suppresses a warning that was not sent. The caller
+-- holds the contact's lock and has locked the session's row. was_inactive_at: when the inactivity that ends it was over.
+create or replace function close_session(of_session uuid, for_reason text, was_inactive_at timestamptz default null)
+returns void language plpgsql
 set search_path = textback, pg_temp as $$
 begin
-    update session set status = 'closed', closed_at = now(), close_reason = for_reason where id = of_session;
-    delete from turn where turn.session_id = of_session;
+    update session set status = 'closed', closed_at = now(), close_reason = for_reason, inactive_at = was_inactive_at where id = of_session;
+    with cancelled as (
+        delete from turn where turn.session_id = of_session
+        returning turn.id, turn.session_id, turn.project_id, turn.agent_id, turn.attempts, turn.failures, turn.created_at
+    )
+    insert into finished_turn (id, project_id, session_id, agent_id, agent_version, attempts, failures, messages, outcome, created_at)
+    select cancelled.id, cancelled.project_id, cancelled.session_id, cancelled.agent_id, session.agent_version, cancelled.attempts,
+           cancelled.failures, 0, 'cancelled', cancelled.created_at
+      from cancelled join session on session.id = of_session;
     delete from inactivity where inactivity.session_id = of_session;
     perform withdraw_stale_deliveries(session.endpoint_id, session.contact, '{warning}')
        from session where session.id = of_session and warned_at is not null;

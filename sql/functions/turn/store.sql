@@ -1,5 +1,5 @@
 -- Stores what was decided about turns, which the caller has locked (load_turns): their sessions, their messages, and that
--- they are done. A turn with messages makes its session open and active. Messages without a turn come by store_messages.
+-- they are done (finished_turn). A turn with messages makes its session open and active. Messages without a turn come by store_messages.
 create or replace function store_turns(turns settled_turn[], messages planned_message[]) returns void language plpgsql
 -- One plan a connection. Plans for given values would be made five times before, 10 ms each, and are no better.
 set plan_cache_mode = force_generic_plan
@@ -42,7 +42,14 @@ begin
                     else delivery_step(m.status, null, null, m.error_class, m.error_detail) end
           from unnest(messages) with ordinality as m
          where m.status is not null
+    ), done as (
+        -- By an array, because a join that was planned while few turns waited would read all of them.
+        delete from turn where turn.session_id = any (array(select t.session_id from unnest(turns) t))
+        returning turn.id, turn.session_id, turn.project_id, turn.agent_id, turn.attempts, turn.failures, turn.created_at
     )
-    -- By an array, because a join that was planned while few turns waited would read all of them.
-    delete from turn where turn.session_id = any (array(select t.session_id from unnest(turns) t));
+    insert into finished_turn (id, project_id, session_id, agent_id, agent_version, agent_milliseconds, attempts, failures, messages,
+                               outcome, error_code, created_at, finished_at)
+    select done.id, done.project_id, done.session_id, done.agent_id, t.agent_version, t.agent_milliseconds, done.attempts, done.failures,
+           t.messages, t.outcome, t.error_code, done.created_at, this_time
+      from done join unnest(turns) t on t.session_id = done.session_id;
 end $$;

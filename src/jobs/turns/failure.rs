@@ -94,7 +94,7 @@ impl Failure {
     /// The settlement of a turn that is not retried. The contact gets the error message of the agent, if it has one.
     /// The session stays open.
     pub(crate) fn settlement(&self, claim: &Claim, channels: &Channels) -> Settlement {
-        let settlement = Settlement::of(claim, channels.capabilities(claim.channel));
+        let settlement = Settlement::of(claim, channels.capabilities(claim.channel)).failed(self.code);
         if claim.waiting.is_empty() {
             // No message waits, so `start` failed in a session that an outbound message opened. It runs again with the
             // first message of the contact.

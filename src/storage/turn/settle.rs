@@ -7,12 +7,13 @@ use sqlx::types::Json;
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
+use crate::domain::agent_error::AgentErrorCode;
 use crate::domain::delivery::{DeliveryErrorClass, DeliveryStatus};
 use crate::domain::job::JobKind;
 use crate::domain::number::SendPolicy;
 use crate::domain::outbound_limit::LimitReached;
 use crate::domain::session::{CloseReason, SessionOrigin};
-use crate::domain::turn_settlement::{Decision, Facts, Next, Store, decide, must_count};
+use crate::domain::turn_settlement::{Decision, Facts, Next, Store, TurnEnd, decide, must_count};
 use crate::failpoint;
 use crate::storage::batcher::BatchError;
 use crate::storage::composite::composite;
@@ -233,6 +234,11 @@ struct TurnRow<'a> {
     started: bool,
     speaks: bool,
     warn_after_seconds: i32,
+    agent_version: i32,
+    agent_milliseconds: Option<i32>,
+    outcome: &'static str,
+    error_code: Option<&'static str>,
+    messages: i32,
 }
 
 composite!(TurnRow<'_>, "settled_turn");
@@ -247,6 +253,11 @@ impl<'a> Decided<'a> {
             started: self.settlement.started,
             speaks: self.settlement.speaks(),
             warn_after_seconds: self.loaded.facts.current_warn_after_seconds,
+            agent_version: self.settlement.agent_version,
+            agent_milliseconds: self.settlement.agent_milliseconds,
+            outcome: TurnEnd::of(self.settlement.has_failed, self.settlement.messages.len()).as_str(),
+            error_code: self.settlement.error_code.map(AgentErrorCode::as_str),
+            messages: i32::try_from(self.settlement.messages.len()).unwrap_or(i32::MAX),
         }
     }
 

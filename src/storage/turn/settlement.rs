@@ -1,9 +1,12 @@
 //! The outcome of a turn, as the job that ran it reports it.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use crate::domain::agent_error::AgentErrorCode;
 use crate::domain::channel::{Capabilities, OutboundText};
 use crate::domain::delivery::RefusalReason;
 use crate::domain::message::{MessageKind, SkipReason};
@@ -36,6 +39,14 @@ pub struct Settlement {
     pub(super) truncated: Option<i32>,
     /// The delivery of the first message, if the caller wants to claim it.
     pub(super) first_delivery: Option<FirstDelivery>,
+    /// The version of the agent that ran.
+    pub(super) agent_version: i32,
+    /// How long the agent ran. `None`: that is not known.
+    pub(super) agent_milliseconds: Option<i32>,
+    /// Whether the turn was given up.
+    pub(super) has_failed: bool,
+    /// Why, if the agent is to blame.
+    pub(super) error_code: Option<AgentErrorCode>,
 }
 
 /// A message of a turn.
@@ -91,7 +102,23 @@ impl Settlement {
             sends: Vec::new(),
             truncated: None,
             first_delivery: None,
+            agent_version: claim.agent_version,
+            agent_milliseconds: None,
+            has_failed: false,
+            error_code: None,
         }
+    }
+
+    /// Records how long the agent ran.
+    pub fn ran_for(mut self, time: Duration) -> Self {
+        self.agent_milliseconds = Some(i32::try_from(time.as_millis()).unwrap_or(i32::MAX));
+        self
+    }
+
+    /// Records that the turn was given up, and why, if the agent is to blame.
+    pub fn failed(mut self, code: Option<AgentErrorCode>) -> Self {
+        (self.has_failed, self.error_code) = (true, code);
+        self
     }
 
     /// Sets the new state of the agent, or `None` if it did not change, and the language of the session.

@@ -1,0 +1,3 @@
+-- Stores the two pads of the key of contact_key, unless there is one.
+insert into reporting_key (is_the_key, inner_pad, outer_pad) values (true, $1, $2)
+on conflict on constraint there_is_one_reporting_key do nothing

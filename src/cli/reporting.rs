@@ -1,0 +1,116 @@
+//! `textback reporting`: says which role of the database sees which project in the views for dashboards.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::operator::project_id;
+use super::{Done, explained, print, refuse_unsuitable};
+use crate::config::DatabaseSettings;
+use crate::storage::notifier::Notifier;
+use crate::storage::reporting::{self, Access, GrantError};
+use crate::storage::{Storage, health};
+
+/// The subcommands of `textback reporting`.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Let a role see a project in the views, or all projects, instead of what it saw before
+    Grant {
+        #[command(flatten)]
+        database: DatabaseSettings,
+        /// The role of the database that a dashboard connects as
+        #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
+        role: String,
+        #[command(flatten)]
+        scope: Scope,
+    },
+    /// Let a role see nothing in the views
+    Revoke {
+        #[command(flatten)]
+        database: DatabaseSettings,
+        /// The role of the database
+        #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
+        role: String,
+    },
+    /// List the roles, with the project that each sees
+    List {
+        #[command(flatten)]
+        database: DatabaseSettings,
+    },
+}
+
+/// What a role sees.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub struct Scope {
+    /// The name or the id of the project
+    #[arg(long)]
+    project: Option<String>,
+    /// All projects, for the operators of this textback
+    #[arg(long)]
+    all_projects: bool,
+}
+
+/// Runs `textback reporting`.
+pub async fn run(command: Command) -> Done {
+    let (Command::Grant { database, .. } | Command::Revoke { database, .. } | Command::List { database }) = &command;
+    refuse_unsuitable(database.required()?).await?;
+    let storage = Storage::open(database.required()?, 2, Arc::new(Notifier::default()))?;
+    let done = match &command {
+        Command::Grant { role, scope, .. } => grant(&storage, role, scope).await,
+        Command::Revoke { role, .. } => revoke(&storage, role).await,
+        Command::List { .. } => list(&storage).await,
+    };
+    match done.map_err(|error| error.downcast::<sqlx::Error>()) {
+        Ok(done) => Ok(done),
+        Err(Err(error)) => Err(error),
+        // The schema or a right may be missing, or the database may only read.
+        Err(Ok(error)) => Err(match health::check(&storage, None).await {
+            Err(not_ready) => not_ready.to_string().into(),
+            Ok(_) => explained(&storage, *error).await,
+        }),
+    }
+}
+
+async fn grant(storage: &Storage, role: &str, scope: &Scope) -> Done {
+    let project_id = match &scope.project {
+        Some(wanted) => Some(project_id(storage, wanted).await?),
+        None => None,
+    };
+    let mut connection = storage.connection().await?;
+    let refused = match reporting::grant(&mut connection, role, project_id).await {
+        Ok(refused) => refused,
+        Err(GrantError::Database(error)) => return Err(error.into()),
+        Err(error) => return Err(error.into()),
+    };
+    if !refused.is_empty() {
+        return Err(format!(
+            "what the role {role} may see is stored, but the role of DATABASE_URL may not do the rest: as an administrator of the database, run {}",
+            refused.join("; ")
+        )
+        .into());
+    }
+    print(&json!({"role": role, "project_id": project_id}).to_string())
+}
+
+async fn revoke(storage: &Storage, role: &str) -> Done {
+    let mut connection = storage.connection().await?;
+    match reporting::revoke(&mut connection, role).await? {
+        true => Ok(ExitCode::SUCCESS),
+        false => Err(format!("the role {role} saw no project; textback reporting list names those that do").into()),
+    }
+}
+
+async fn list(storage: &Storage) -> Done {
+    let mut connection = storage.connection().await?;
+    for Access { role_name, project_id, project, granted_at, is_there } in reporting::list(&mut connection).await? {
+        let access = json!({
+            "role": role_name, "project_id": project_id, "project": project,
+            "granted_at": granted_at, "role_exists": is_there,
+        });
+        print(&access.to_string())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
