@@ -56,7 +56,7 @@ create type inbound_decision as (
 );
 
 -- How a turn is stored. state: null if it did not change. speaks: whether the turn has messages. If it has, its session
--- gets warn_after_seconds. agent_version to messages: what is recorded of it (finished_turn).
+-- gets warn_after_seconds.
 create type settled_turn as (
     session_id         uuid,
     state              jsonb,
@@ -64,18 +64,14 @@ create type settled_turn as (
     handled_seq        bigint,
     started            boolean,
     speaks             boolean,
-    warn_after_seconds integer,
-    agent_version      integer,
-    agent_milliseconds integer,
-    outcome            text,
-    error_code         text,
-    messages           integer
+    warn_after_seconds integer
 );
 
 -- A message that is planned, and how its delivery is stored. status: null if it has no delivery. is_held: the message waits
 -- for the registration of its number. lease_token: the delivery is claimed under this token for lease_seconds. truncated:
 -- how many characters of it, or of its turn, were cut. inactivity_seconds: of a warning, the inactivity before it.
--- despite_opt_out: it leaves although its contact has opted out.
+-- despite_opt_out: it leaves although its contact has opted out. turn_created_at to turn_error_code: what is recorded of its turn, if it
+-- is the first message of that.
 create type planned_message as (
     id                 uuid,
     project_id         uuid,
@@ -95,5 +91,24 @@ create type planned_message as (
     error_detail       text,
     lease_token        uuid,
     lease_seconds      double precision,
-    despite_opt_out    boolean
+    despite_opt_out    boolean,
+    turn_created_at    timestamptz,
+    turn_attempts      integer,
+    turn_failures      integer,
+    turn_messages      integer,
+    turn_milliseconds  integer,
+    turn_error_code    text
+);
+
+-- A turn that is done and said nothing, as it is recorded in turn_without_message.
+create type silent_turn as (
+    id                 uuid,
+    project_id         uuid,
+    session_id         uuid,
+    milliseconds       integer,
+    attempts           integer,
+    failures           integer,
+    outcome            text,
+    error_code         text,
+    created_at         timestamptz
 );

@@ -1,25 +1,33 @@
 -- What the views of the schema reporting need besides the tables of the product: docs/reporting.md.
 
-create domain turn_end as text constraint turn_end_is_known check (value in ('answered', 'silent', 'failed', 'cancelled'));
+create domain turn_end as text constraint turn_end_is_known check (value in ('silent', 'failed', 'cancelled'));
+create domain turn_error_code as text constraint turn_error_code_is_known
+    check (value in ('unusable', 'failed', 'over_limit', 'answer_refused', 'worker_lost'));
 
--- A turn that is done. The row of a turn is deleted when it is done, so it is recorded here, by the statement that deletes
--- it. It has one index and no foreign key, because it is written once a turn.
-create table finished_turn (
-    id            uuid        not null constraint finished_turn_pk primary key,
-    project_id    uuid        not null,
-    session_id    uuid        not null,
-    agent_id      uuid        not null,
-    agent_version integer     not null,
-    -- Null: the agent did not run to an end.
-    agent_milliseconds integer,
-    attempts      integer     not null,
-    failures      integer     not null,
-    messages      integer     not null,
-    outcome       turn_end    not null,
-    error_code    text        constraint finished_turn_error_code_is_known
-                              check (error_code in ('unusable', 'failed', 'over_limit', 'answer_refused', 'worker_lost')),
-    created_at    timestamptz not null,
-    finished_at   timestamptz not null default now()
+-- The row of a turn is deleted when it is done, so its first message records what is of interest later: a row for each turn would be a
+-- tenth more to write for a message. Null for other messages.
+alter table message
+    add column turn_created_at   timestamptz,
+    add column turn_attempts     integer,
+    add column turn_failures     integer,
+    add column turn_messages     integer,
+    -- How long the agent ran at the last attempt.
+    add column turn_milliseconds integer,
+    add column turn_error_code   turn_error_code;
+
+-- A turn that is done and has no message. It has no foreign key, because it is written when a turn settles.
+create table turn_without_message (
+    id            uuid            not null constraint turn_without_message_pk primary key,
+    project_id    uuid            not null,
+    session_id    uuid            not null,
+    -- How long the agent ran at the last attempt. Null if it was cancelled.
+    milliseconds  integer,
+    attempts      integer         not null,
+    failures      integer         not null,
+    outcome       turn_end        not null,
+    error_code    turn_error_code,
+    created_at    timestamptz     not null,
+    finished_at   timestamptz     not null default now()
 );
 
 -- When the inactivity that ended a session was over. Its end is late by the time from then to closed_at.
@@ -29,7 +37,7 @@ alter table session add column inactive_at timestamptz;
 create index message_by_time on message using brin (created_at) with (autosummarize = on);
 create index delivery_by_time on delivery using brin (created_at) with (autosummarize = on);
 create index session_by_time on session using brin (opened_at) with (autosummarize = on);
-create index finished_turn_by_time on finished_turn using brin (finished_at) with (autosummarize = on);
+create index turn_without_message_by_time on turn_without_message using brin (finished_at) with (autosummarize = on);
 
 -- Which roles see which project in the views. A role that is not here sees nothing, unless it may read the tables.
 create table reporting_access (

@@ -23,27 +23,14 @@ words! {
 }
 
 words! {
-    /// How a turn ended, as it is recorded.
+    /// How a turn without messages ended, as it is recorded.
     pub enum TurnEnd {
-        /// It said something.
-        Answered = "answered",
         /// The agent ran and said nothing.
         Silent = "silent",
-        /// It was given up. The contact may have got the error message of the agent.
+        /// It was given up, and the agent has no error message.
         Failed = "failed",
         /// Its session ended first.
         Cancelled = "cancelled",
-    }
-}
-
-impl TurnEnd {
-    /// How a turn ends that is settled.
-    pub const fn of(has_failed: bool, messages: usize) -> Self {
-        match (has_failed, messages) {
-            (true, _) => Self::Failed,
-            (false, 0) => Self::Silent,
-            (false, _) => Self::Answered,
-        }
     }
 }
 
@@ -149,18 +136,6 @@ mod tests {
 
     use super::*;
     use crate::domain::outbound_limit::OutboundLimit;
-
-    #[test]
-    fn a_turn_that_failed_has_failed_even_if_it_says_the_error_message() {
-        for (has_failed, messages, expected) in [
-            (false, 0, TurnEnd::Silent),
-            (false, 2, TurnEnd::Answered),
-            (true, 0, TurnEnd::Failed),
-            (true, 1, TurnEnd::Failed),
-        ] {
-            assert_eq!(TurnEnd::of(has_failed, messages), expected, "{has_failed} {messages}");
-        }
-    }
 
     const REPLY: Outcome = Outcome { messages: 1, has_deliveries: true, closes: false, asks_for_delivery: true };
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -52,6 +53,13 @@ pub(super) struct PlannedMessage<'a> {
     pub(super) lease_seconds: Option<f64>,
     /// It leaves although its contact has opted out.
     pub(super) despite_opt_out: bool,
+    /// What is recorded of its turn, if it is the first message of that.
+    pub(super) turn_created_at: Option<DateTime<Utc>>,
+    pub(super) turn_attempts: Option<i32>,
+    pub(super) turn_failures: Option<i32>,
+    pub(super) turn_messages: Option<i32>,
+    pub(super) turn_milliseconds: Option<i32>,
+    pub(super) turn_error_code: Option<&'static str>,
 }
 
 composite!(PlannedMessage<'_>, "planned_message");
@@ -80,6 +88,12 @@ impl<'a> PlannedMessage<'a> {
             lease_token: None,
             lease_seconds: None,
             despite_opt_out: false,
+            turn_created_at: None,
+            turn_attempts: None,
+            turn_failures: None,
+            turn_messages: None,
+            turn_milliseconds: None,
+            turn_error_code: None,
         }
     }
 }

@@ -91,8 +91,7 @@ pub async fn install(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
 }
 
 async fn installed(connection: &mut PgConnection) -> Result<HashMap<String, Installed>, sqlx::Error> {
-    let found =
-        sqlx::query_file_as!(Installed, "sql/queries/reporting/installed.sql").fetch_all(connection).await?;
+    let found = sqlx::query_file_as!(Installed, "sql/queries/reporting/installed.sql").fetch_all(connection).await?;
     Ok(found.into_iter().map(|view| (view.name.clone(), view)).collect())
 }
 
@@ -108,7 +107,8 @@ fn pads(key: &[u8; 32]) -> ([u8; 64], [u8; 64]) {
 pub async fn provide_role(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     let mut refused = Vec::new();
     for _ in 0..TRIES {
-        refused = run_each(connection, missing(connection).await?).await?;
+        let statements = missing(connection).await?;
+        refused = run_each(connection, statements).await?;
         if refused.is_empty() {
             return Ok(());
         }
@@ -163,7 +163,9 @@ pub struct Access {
 /// Why a role can't be given access.
 #[derive(Debug, thiserror::Error)]
 pub enum GrantError {
-    #[error("there is no role {0:?}; create it first, as an administrator of the database: create role … login password '…'")]
+    #[error(
+        "there is no role {0:?}; create it first, as an administrator of the database: create role … login password '…'"
+    )]
     NoRole(String),
     #[error(
         "the role {0:?} may read the tables of textback, so it sees all projects whatever is granted; use a role without that right"
@@ -188,9 +190,8 @@ pub async fn grant(
         Some(false) => {}
     }
     sqlx::query_file!("sql/queries/reporting/grant.sql", role, project_id).execute(&mut *connection).await?;
-    let statements = sqlx::query_file_scalar!("sql/queries/reporting/missing_of_role.sql", role)
-        .fetch_all(&mut *connection)
-        .await?;
+    let statements =
+        sqlx::query_file_scalar!("sql/queries/reporting/missing_of_role.sql", role).fetch_all(&mut *connection).await?;
     Ok(run_each(connection, statements).await?)
 }
 
@@ -217,7 +218,11 @@ mod tests {
         for view in views() {
             assert_eq!(view.statements.matches("create or replace view").count(), 1, "{}", view.name);
             assert!(view.statements.contains("with (security_barrier)"), "{}", view.name);
-            assert!(view.name.rsplit_once("_v").is_some_and(|(_, version)| version.parse::<u32>().is_ok()), "{}", view.name);
+            assert!(
+                view.name.rsplit_once("_v").is_some_and(|(_, version)| version.parse::<u32>().is_ok()),
+                "{}",
+                view.name
+            );
         }
     }
 

@@ -48,6 +48,8 @@ pub struct Claim {
     pub attempt: i32,
     /// How often the agent has failed at it.
     pub failures: i32,
+    /// When its first message was stored.
+    pub created_at: DateTime<Utc>,
     #[sqlx(rename = "claimed_at!")]
     pub claimed_at: DateTime<Utc>,
     pub agent_id: Uuid,

@@ -63,6 +63,7 @@ mod rate_limits;
 mod reactions;
 mod reconcile;
 mod registrations;
+mod reporting;
 mod requests;
 mod rights;
 mod saved_values;

@@ -161,6 +161,7 @@ async fn answer_of(app: &TestApp, function: &str, messages: &str) -> String {
     let arrays = [
         ("(turns)", "(settled_turn[])"),
         ("(messages)", messages.as_str()),
+        ("(silent)", "(silent_turn[])"),
         (
             "(turns, sessions, tokens, endpoints, contacts, seen_seqs)",
             "(uuid[], uuid[], uuid[], uuid[], text[], bigint[])",

@@ -46,7 +46,6 @@ const WORDS: [(&str, &[&str]); 29] = [
     ("consent_kind_is_known", consent::ConsentKind::WORDS),
     ("consent_source_is_known", consent::ConsentSource::WORDS),
     ("delivery_status_is_known", delivery::DeliveryStatus::WORDS),
-    ("finished_turn_error_code_is_known", agent_error::AgentErrorCode::WORDS),
     ("first_message_is_known", agent::FirstMessage::WORDS),
     ("message_direction_is_known", message::Direction::WORDS),
     ("message_encoding_is_known", segments::Encoding::WORDS),
@@ -69,6 +68,7 @@ const WORDS: [(&str, &[&str]); 29] = [
     ("session_origin_is_known", session::SessionOrigin::WORDS),
     ("session_status_is_known", session::SessionStatus::WORDS),
     ("turn_end_is_known", turn_settlement::TurnEnd::WORDS),
+    ("turn_error_code_is_known", agent_error::AgentErrorCode::WORDS),
     ("what_a_scheduled_message_waits_for_is_known", message::WaitReason::WORDS),
 ];
 

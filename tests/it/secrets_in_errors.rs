@@ -140,7 +140,8 @@ fn no_command_prints_a_wrong_secret_key_or_password() {
 #[test]
 fn no_command_prints_the_password_of_the_database() {
     for command in COMMANDS {
-        let uses_it = matches!(command[0], "serve" | "work" | "migrate" | "doctor" | "project" | "quarantine" | "reporting");
+        let uses_it =
+            matches!(command[0], "serve" | "work" | "migrate" | "doctor" | "project" | "quarantine" | "reporting");
         for url in wrong_urls().into_iter().take(if uses_it { usize::MAX } else { 1 }) {
             let key = textback::secret::SecretKeys::draw().1;
             let mut process = textback();

@@ -3,5 +3,5 @@
 create or replace function store_messages(messages planned_message[]) returns void language plpgsql
 set search_path = textback, pg_temp as $$
 begin
-    perform store_turns('{}', messages);
+    perform store_turns('{}', messages, '{}');
 end $$;

@@ -19,7 +19,7 @@ begin
     if not found then
         return false;
     end if;
-    update message set created_at = created_at - by_time where message.session_id = of_session;
+    update message set created_at = created_at - by_time, turn_created_at = turn_created_at - by_time where message.session_id = of_session;
     update delivery
        set created_at = created_at - by_time, accepted_at = accepted_at - by_time,
            attempted_at = attempted_at - by_time, updated_at = updated_at - by_time

@@ -7,12 +7,11 @@ begin
     update session set status = 'closed', closed_at = now(), close_reason = for_reason, inactive_at = was_inactive_at where id = of_session;
     with cancelled as (
         delete from turn where turn.session_id = of_session
-        returning turn.id, turn.session_id, turn.project_id, turn.agent_id, turn.attempts, turn.failures, turn.created_at
+        returning turn.id, turn.project_id, turn.attempts, turn.failures, turn.created_at
     )
-    insert into finished_turn (id, project_id, session_id, agent_id, agent_version, attempts, failures, messages, outcome, created_at)
-    select cancelled.id, cancelled.project_id, cancelled.session_id, cancelled.agent_id, session.agent_version, cancelled.attempts,
-           cancelled.failures, 0, 'cancelled', cancelled.created_at
-      from cancelled join session on session.id = of_session;
+    insert into turn_without_message (id, project_id, session_id, attempts, failures, outcome, created_at)
+    select cancelled.id, cancelled.project_id, of_session, cancelled.attempts, cancelled.failures, 'cancelled', cancelled.created_at
+      from cancelled;
     delete from inactivity where inactivity.session_id = of_session;
     perform withdraw_stale_deliveries(session.endpoint_id, session.contact, '{warning}')
        from session where session.id = of_session and warned_at is not null;

@@ -1,6 +1,6 @@
 -- Stores what was decided about turns, which the caller has locked (load_turns): their sessions, their messages, and that
--- they are done (finished_turn). A turn with messages makes its session open and active. Messages without a turn come by store_messages.
-create or replace function store_turns(turns settled_turn[], messages planned_message[]) returns void language plpgsql
+-- they are done. silent: those without messages, as they are recorded. A turn with messages makes its session open and active. Messages without a turn come by store_messages.
+create or replace function store_turns(turns settled_turn[], messages planned_message[], silent silent_turn[]) returns void language plpgsql
 -- One plan a connection. Plans for given values would be made five times before, 10 ms each, and are no better.
 set plan_cache_mode = force_generic_plan
 set search_path = textback, pg_temp as $$
@@ -25,10 +25,12 @@ begin
          where session.ctid = locked.row_ctid
     ), written as (
         insert into message (id, seq, project_id, session_id, direction, kind, body, encoding, segments, turn_id, truncated,
-                             inactivity_seconds)
+                             inactivity_seconds, turn_created_at, turn_attempts, turn_failures, turn_messages, turn_milliseconds,
+                             turn_error_code)
                overriding system value
         select m.id, seqs[m.ordinality], m.project_id, m.session_id, 'outbound', m.kind, m.body, m.encoding, m.segments, m.turn_id, m.truncated,
-               m.inactivity_seconds
+               m.inactivity_seconds, m.turn_created_at, m.turn_attempts, m.turn_failures, m.turn_messages, m.turn_milliseconds,
+               m.turn_error_code
           from unnest(messages) with ordinality as m
     ), delivered as (
         insert into delivery (id, project_id, session_id, number_id, contact, seq, status, due_at, lease_token, leased_until,
@@ -42,14 +44,11 @@ begin
                     else delivery_step(m.status, null, null, m.error_class, m.error_detail) end
           from unnest(messages) with ordinality as m
          where m.status is not null
-    ), done as (
-        -- By an array, because a join that was planned while few turns waited would read all of them.
-        delete from turn where turn.session_id = any (array(select t.session_id from unnest(turns) t))
-        returning turn.id, turn.session_id, turn.project_id, turn.agent_id, turn.attempts, turn.failures, turn.created_at
+    ), recorded as (
+        insert into turn_without_message (id, project_id, session_id, milliseconds, attempts, failures, outcome, error_code, created_at)
+        select t.id, t.project_id, t.session_id, t.milliseconds, t.attempts, t.failures, t.outcome, t.error_code, t.created_at
+          from unnest(silent) t
     )
-    insert into finished_turn (id, project_id, session_id, agent_id, agent_version, agent_milliseconds, attempts, failures, messages,
-                               outcome, error_code, created_at, finished_at)
-    select done.id, done.project_id, done.session_id, done.agent_id, t.agent_version, t.agent_milliseconds, done.attempts, done.failures,
-           t.messages, t.outcome, t.error_code, done.created_at, this_time
-      from done join unnest(turns) t on t.session_id = done.session_id;
+    -- By an array, because a join that was planned while few turns waited would read all of them.
+    delete from turn where turn.session_id = any (array(select t.session_id from unnest(turns) t));
 end $$;

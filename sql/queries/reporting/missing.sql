@@ -16,7 +16,7 @@ with role as (
      where format('%s=%s', setting, value) <> all (coalesce(role.rolconfig, '{}'))
     union all
     select 4, 'grant usage on schema reporting to textback_reporting'
-      from role, schema where coalesce(has_schema_privilege(role.oid, schema.oid, 'usage'), false) is false
+      from role, schema where schema.oid is not null and coalesce(has_schema_privilege(role.oid, schema.oid, 'usage'), false) is false
     union all
     select 5, format('grant select on reporting.%I to textback_reporting', view.relname)
       from role, schema join pg_class view on view.relnamespace = schema.oid and view.relkind = 'v'

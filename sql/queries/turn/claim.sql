@@ -33,7 +33,7 @@ with waiting_turn as (
      -- By its place, since it is locked: a plan that was made while few turns waited would read all of them for each. One that
      -- was put off or given back at this very moment has moved; it stays due, and the next claim has it.
      where turn.ctid = due.row_ctid
-    returning turn.id, turn.session_id, turn.lease_token, turn.attempts, turn.failures, turn.due_at, turn.seen_seq
+    returning turn.id, turn.session_id, turn.lease_token, turn.attempts, turn.failures, turn.due_at, turn.seen_seq, turn.created_at
 )
 select claimed.id as turn_id,
        session.id as session_id,
@@ -47,6 +47,7 @@ select claimed.id as turn_id,
        claimed.lease_token as "token!",
        claimed.attempts as attempt,
        claimed.failures,
+       claimed.created_at,
        now() as "claimed_at!",
        session.agent_id,
        session.agent_version,

@@ -16,7 +16,7 @@ use crate::config::{CarrierSettings, DatabaseSettings, parse_base_url};
 use crate::storage::connection_settings::Unsuitable;
 use crate::storage::health::NotReady;
 use crate::storage::notifier::Notifier;
-use crate::storage::{Storage, database, health, unreachable};
+use crate::storage::{Storage, database, health, reporting, unreachable};
 use crate::telemetry::one_line;
 
 /// The repair for a database that only reads.
@@ -94,6 +94,7 @@ pub async fn run(options: Options) -> Done {
     let storage = Storage::open(url, 2, Arc::new(Notifier::default()))?;
     if check_database(&storage, url, &mut findings).await {
         work::check_work(&storage, &mut findings).await;
+        check_reporting(&storage, &mut findings).await;
         carrier::check_carrier(&storage, &options, &mut findings).await?;
     }
     carrier::check_public_url(options.public_url.as_ref(), &mut findings).await;
@@ -179,6 +180,31 @@ async fn check_readiness(storage: &Storage, findings: &mut Findings) -> bool {
     };
     findings.bad(what, &found, repair);
     goes_on
+}
+
+/// Checks whether dashboards can read the views. textback works without them.
+async fn check_reporting(storage: &Storage, findings: &mut Findings) {
+    let asking = async {
+        let mut connection = storage.connection().await?;
+        Ok((reporting::missing(&mut connection).await?, reporting::missing_views(&mut connection).await?))
+    };
+    match asking.await {
+        Ok((statements, _)) if !statements.is_empty() => {
+            let statements = statements.join("; ");
+            let then = "and then textback migrate again";
+            findings.skipped(
+                "reporting",
+                &format!(
+                    "dashboards can't read all views: as an administrator of the database, run {statements}; {then}"
+                ),
+            );
+        }
+        Ok((_, views)) if !views.is_empty() => {
+            findings.skipped("reporting", &format!("the views {} are missing: run textback migrate", views.join(", ")));
+        }
+        Ok(_) => findings.ok("reporting", "members of textback_reporting can read the views"),
+        Err(error) => findings.failed_check("reporting", &error),
+    }
 }
 
 /// The text of an error.

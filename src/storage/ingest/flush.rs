@@ -190,6 +190,7 @@ fn claim(stored: &ToStore<'_>, seq: i64, token: Uuid) -> Option<Claim> {
         token,
         attempt: 1,
         failures: 0,
+        created_at: loaded.now,
         claimed_at: loaded.now,
         text_since: Some(Since::now()),
         agent_id: loaded.agent_id,

@@ -1,6 +1,7 @@
 //! Settles turns. One transaction locks and loads the facts of a batch, lets the domain decide, and writes the
 //! decisions.
 
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use sqlx::types::Json;
@@ -234,14 +235,25 @@ struct TurnRow<'a> {
     started: bool,
     speaks: bool,
     warn_after_seconds: i32,
-    agent_version: i32,
-    agent_milliseconds: Option<i32>,
-    outcome: &'static str,
-    error_code: Option<&'static str>,
-    messages: i32,
 }
 
 composite!(TurnRow<'_>, "settled_turn");
+
+/// What is recorded of a turn without messages.
+#[derive(Debug, sqlx::Encode)]
+struct SilentTurn {
+    id: Uuid,
+    project_id: Uuid,
+    session_id: Uuid,
+    milliseconds: Option<i32>,
+    attempts: i32,
+    failures: i32,
+    outcome: &'static str,
+    error_code: Option<&'static str>,
+    created_at: DateTime<Utc>,
+}
+
+composite!(SilentTurn, "silent_turn");
 
 impl<'a> Decided<'a> {
     fn row(&self) -> TurnRow<'a> {
@@ -253,12 +265,23 @@ impl<'a> Decided<'a> {
             started: self.settlement.started,
             speaks: self.settlement.speaks(),
             warn_after_seconds: self.loaded.facts.current_warn_after_seconds,
-            agent_version: self.settlement.agent_version,
-            agent_milliseconds: self.settlement.agent_milliseconds,
-            outcome: TurnEnd::of(self.settlement.has_failed, self.settlement.messages.len()).as_str(),
-            error_code: self.settlement.error_code.map(AgentErrorCode::as_str),
-            messages: i32::try_from(self.settlement.messages.len()).unwrap_or(i32::MAX),
         }
+    }
+
+    /// What is recorded of a turn without messages. The first message of another turn has it.
+    fn silent(&self) -> Option<SilentTurn> {
+        let Self { settlement: Settlement { turn_id, session_id, record, messages, .. }, loaded, .. } = self;
+        messages.is_empty().then(|| SilentTurn {
+            id: *turn_id,
+            project_id: loaded.project_id,
+            session_id: *session_id,
+            milliseconds: record.milliseconds,
+            attempts: record.attempts,
+            failures: record.failures,
+            outcome: if record.has_failed { TurnEnd::Failed } else { TurnEnd::Silent }.as_str(),
+            error_code: record.error_code.map(AgentErrorCode::as_str),
+            created_at: record.created_at,
+        })
     }
 
     fn planned_messages(&self) -> impl Iterator<Item = PlannedMessage<'_>> {
@@ -275,6 +298,7 @@ impl<'a> Decided<'a> {
             let claimed = claimed.filter(|_| position == 0);
             let says = Content { kind: message.kind, text: message.text.borrowed() };
             let cut = settlement.truncated.filter(|_| position == last);
+            let record = Some(&settlement.record).filter(|_| position == 0);
             let planned = PlannedMessage::new(message.id, conversation, says, plan);
             PlannedMessage {
                 turn_id: Some(settlement.turn_id),
@@ -284,6 +308,12 @@ impl<'a> Decided<'a> {
                 status: if claimed.is_some() { Some(DeliveryStatus::Sending) } else { planned.status },
                 lease_token: claimed.map(|first| first.claim.token),
                 lease_seconds: claimed.map(|first| f64::from(first.lease_seconds)),
+                turn_created_at: record.map(|turn| turn.created_at),
+                turn_attempts: record.map(|turn| turn.attempts),
+                turn_failures: record.map(|turn| turn.failures),
+                turn_messages: record.map(|_| i32::try_from(settlement.messages.len()).unwrap_or(i32::MAX)),
+                turn_milliseconds: record.and_then(|turn| turn.milliseconds),
+                turn_error_code: record.and_then(|turn| turn.error_code).map(AgentErrorCode::as_str),
                 ..planned
             }
         })
@@ -294,7 +324,8 @@ impl<'a> Decided<'a> {
 async fn store(connection: &mut PgConnection, decided: &[Decided<'_>]) -> Result<(), sqlx::Error> {
     let turns: Vec<TurnRow<'_>> = decided.iter().map(Decided::row).collect();
     let messages: Vec<PlannedMessage<'_>> = decided.iter().flat_map(Decided::planned_messages).collect();
-    sqlx::query_file!("sql/queries/turn/store.sql", turns as _, messages as _).execute(connection).await?;
+    let silent: Vec<SilentTurn> = decided.iter().filter_map(Decided::silent).collect();
+    sqlx::query_file!("sql/queries/turn/store.sql", turns as _, messages as _, silent as _).execute(connection).await?;
     Ok(())
 }
 

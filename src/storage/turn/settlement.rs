@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -39,10 +40,18 @@ pub struct Settlement {
     pub(super) truncated: Option<i32>,
     /// The delivery of the first message, if the caller wants to claim it.
     pub(super) first_delivery: Option<FirstDelivery>,
-    /// The version of the agent that ran.
-    pub(super) agent_version: i32,
+    /// What is recorded of the turn.
+    pub(super) record: Record,
+}
+
+/// What is recorded of a turn when it is done and its row is deleted.
+#[derive(Debug, Clone)]
+pub(super) struct Record {
+    pub(super) created_at: DateTime<Utc>,
+    pub(super) attempts: i32,
+    pub(super) failures: i32,
     /// How long the agent ran. `None`: that is not known.
-    pub(super) agent_milliseconds: Option<i32>,
+    pub(super) milliseconds: Option<i32>,
     /// Whether the turn was given up.
     pub(super) has_failed: bool,
     /// Why, if the agent is to blame.
@@ -102,22 +111,26 @@ impl Settlement {
             sends: Vec::new(),
             truncated: None,
             first_delivery: None,
-            agent_version: claim.agent_version,
-            agent_milliseconds: None,
-            has_failed: false,
-            error_code: None,
+            record: Record {
+                created_at: claim.created_at,
+                attempts: claim.attempt,
+                failures: claim.failures,
+                milliseconds: None,
+                has_failed: false,
+                error_code: None,
+            },
         }
     }
 
     /// Records how long the agent ran.
     pub fn ran_for(mut self, time: Duration) -> Self {
-        self.agent_milliseconds = Some(i32::try_from(time.as_millis()).unwrap_or(i32::MAX));
+        self.record.milliseconds = Some(i32::try_from(time.as_millis()).unwrap_or(i32::MAX));
         self
     }
 
     /// Records that the turn was given up, and why, if the agent is to blame.
     pub fn failed(mut self, code: Option<AgentErrorCode>) -> Self {
-        (self.has_failed, self.error_code) = (true, code);
+        (self.record.has_failed, self.record.error_code) = (true, code);
         self
     }
 
