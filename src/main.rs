@@ -9,7 +9,7 @@ use textback::cli::{
     self, Done, agent, dev, doctor, environment, healthcheck, project, quarantine, reporting, secrets, serve, simulate,
 };
 use textback::config::DatabaseSettings;
-use textback::telemetry::{self, LogFormat};
+use textback::telemetry::{self, LogFormat, traces};
 
 /// The memory of a message is allocated on one thread and freed on another. With the system's allocator this took a
 /// sixth of the CPU time. In script runners, allocations are also counted.
@@ -126,11 +126,19 @@ fn main() -> ExitCode {
     }
 }
 
+/// Carries out a command that exports traces, if the environment asks for them.
+async fn traced(command: impl Future<Output = Done>) -> Done {
+    traces::start();
+    let done = command.await;
+    traces::stop().await;
+    done
+}
+
 async fn carry_out(command: Command) -> Done {
     match command {
-        Command::Dev(options) => dev::run(options).await,
-        Command::Serve { database, options } => serve::serve(&database, options).await,
-        Command::Work { database, worker } => serve::work(&database, worker).await,
+        Command::Dev(options) => traced(dev::run(options)).await,
+        Command::Serve { database, options } => traced(serve::serve(&database, options)).await,
+        Command::Work { database, worker } => traced(serve::work(&database, worker)).await,
         Command::Migrate { database, grant_to } => project::migrate(&database, grant_to.as_deref()).await,
         Command::Doctor(options) => doctor::run(options).await,
         Command::Healthcheck(options) => healthcheck::run(options).await,

@@ -1,9 +1,10 @@
-//! Sets up logging and metrics.
+//! Sets up logging, metrics and traces.
 
 mod filter;
 mod json_lines;
 mod masking;
 pub mod metrics;
+pub mod traces;
 
 use std::borrow::Cow;
 use std::io::{IsTerminal, Write};

@@ -125,6 +125,8 @@ pub struct TurnInput {
     pub messages: Vec<UserMessage>,
     /// What signs the request of a turn, the newest first, if the spec is signed. They may change between two turns.
     pub signing_secrets: Vec<SecretString>,
+    /// The header `traceparent` of a request to a service, while traces are on.
+    pub traceparent: Option<String>,
 }
 
 /// An inbound message.

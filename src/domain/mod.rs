@@ -35,6 +35,7 @@ pub mod session;
 pub mod smart_encoding;
 pub mod suggestion;
 pub mod time_zone;
+pub mod trace;
 pub mod turn_settlement;
 pub mod unknown_delivery;
 pub mod web_address;

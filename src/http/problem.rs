@@ -159,6 +159,11 @@ impl Problem {
         &self.detail
     }
 
+    /// The HTTP status.
+    pub fn status_code(&self) -> u16 {
+        self.status.as_u16()
+    }
+
     /// The stable code.
     pub const fn code(&self) -> &'static str {
         self.code

@@ -1,6 +1,8 @@
 //! The webhooks that carriers call. Each request is verified, stored and acknowledged. It is acknowledged only after
 //! the commit.
 
+mod span;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,6 +32,7 @@ use crate::storage::quarantine::{self, NewItem};
 use crate::storage::{Storage, delivery, ingest};
 use crate::telemetry::masked;
 use crate::telemetry::metrics;
+use span::WebhookSpan;
 
 /// The largest body. The carrier's own limit is 64 kB too.
 const MOST_BYTES: usize = 64 * 1024;
@@ -78,25 +81,28 @@ pub fn routes(state: WebhookState, kind: CarrierKind) -> impl Endpoint<Output = 
 
 #[handler]
 async fn messages(request: &Request, Path(key): Path<String>, webhooks: Data<&Arc<Webhooks>>, body: Body) -> Response {
-    let began = Instant::now();
+    let (began, mut span) = (Instant::now(), WebhookSpan::begin("POST /webhooks/{carrier}/{key}/messages"));
     let deadline = began + ANSWER_WITHIN;
     let answer = async {
         let verified = verify(&webhooks, request, &key, body, deadline).await?;
-        ingest_message(&webhooks, request, verified, deadline).await
+        ingest_message(&webhooks, request, verified, deadline, &mut span).await
     }
     .await;
+    span.end(&answer);
     acknowledge(webhooks.carrier(), "messages", began, answer)
 }
 
 #[handler]
 async fn status(request: &Request, Path(key): Path<String>, webhooks: Data<&Arc<Webhooks>>, body: Body) -> Response {
+    let mut span = WebhookSpan::begin("POST /webhooks/{carrier}/{key}/status");
     let began = Instant::now();
     let deadline = began + ANSWER_WITHIN;
     let answer = async {
         let verified = verify(&webhooks, request, &key, body, deadline).await?;
-        in_time(deadline, record(&webhooks, request, &verified)).await
+        in_time(deadline, record(&webhooks, request, &verified, &mut span)).await
     }
     .await;
+    span.end(&answer);
     acknowledge(webhooks.carrier(), "status", began, answer)
 }
 
@@ -147,16 +153,18 @@ async fn ingest_message(
     request: &Request,
     mut verified: Verified,
     deadline: Instant,
+    span: &mut WebhookSpan,
 ) -> Result<&'static str, Problem> {
     let inbound = webhooks.carrier().parse_message(&verified.account, verified.request(request));
     let project_id = verified.account.project_id;
     let (from, to, carrier_id) = (masked(&inbound.from), masked(&inbound.to), inbound.carrier_id.clone());
     let message = channels::inbound_of_carrier(webhooks.carrier(), project_id, inbound, verified.body.take(), None);
-    let storing = webhooks.state.ingest.message(message, deadline);
+    let storing = webhooks.state.ingest.message_of(message, deadline, Some(span.request));
     let outcome = storing.await.map_err(|error| match error {
         NotIngested::TooLate => blocked(),
         NotIngested::Refused(error) => Problem::unavailable(&error),
     })?;
+    span.brought(&outcome);
     match &outcome {
         ingest::IngestOutcome::Stored { session_id, message_id, turn_id } => {
             let turn_id = turn_id.map(display);
@@ -175,7 +183,12 @@ async fn ingest_message(
     Ok(outcome.as_str())
 }
 
-async fn record(webhooks: &Webhooks, request: &Request, verified: &Verified) -> Result<&'static str, Problem> {
+async fn record(
+    webhooks: &Webhooks,
+    request: &Request,
+    verified: &Verified,
+    span: &mut WebhookSpan,
+) -> Result<&'static str, Problem> {
     let (storage, project_id) = (&webhooks.state.storage, verified.account.project_id);
     let report = match webhooks.carrier().parse_status(&verified.account, verified.request(request)) {
         StatusNotice::NotOfAMessage => return Ok("of_a_call"),
@@ -194,6 +207,7 @@ async fn record(webhooks: &Webhooks, request: &Request, verified: &Verified) -> 
     Ok(match recorded.outcome {
         ReportOutcome::Moved => {
             storage.notifier().notify(JobKind::Delivery);
+            span.reported(&recorded, &report);
             let (turn_id, code) = (recorded.turn_id.map(display), report.error_code);
             tracing::info!(session_id, message_id, turn_id, carrier_id, delivery_status, code, "delivery moved");
             "moved"

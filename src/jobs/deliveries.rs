@@ -23,6 +23,7 @@ use crate::jobs::carrier_calls::CarrierCalls;
 use crate::jobs::runtime::circuit_breaker::CircuitState;
 use crate::jobs::runtime::fair_limiter::Owner;
 use crate::jobs::runtime::job::Job;
+use crate::jobs::spans;
 use crate::storage::Storage;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
@@ -60,12 +61,13 @@ impl Deliveries {
     /// Sends one delivery and settles it.
     #[tracing::instrument(name = "delivery.send", skip_all, fields(project_id = %claim.project_id, session_id = %claim.session_id, message_id = %claim.id, turn_id = claim.turn_id.map(display), attempt = claim.attempt))]
     async fn send(&self, claim: Claim) {
-        let began = Instant::now();
+        let (began, span) = (Instant::now(), spans::begin_delivery(&claim));
         failpoint::reach("delivery.after_claim");
         let outcome = match self.refuse_country(&claim).await {
             Some(outcome) => outcome,
             None => self.call(&claim, began).await,
         };
+        spans::end_delivery(span, &claim, &outcome);
         self.settle(claim, outcome).await;
     }
 

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::jobs::runtime::fair_limiter::{Owner, Permit};
 use crate::jobs::runtime::local_queue::LocalQueue;
+use crate::jobs::spans::IngestSpan;
 use crate::jobs::turns::Turns;
 use crate::storage::Storage;
 use crate::storage::batcher::BatchError;
@@ -57,7 +58,18 @@ impl Ingest {
     /// Stores a message, waiting until `deadline` at most. When this returns an outcome, it is committed. After a
     /// time-out the message may still be committed a moment later. If the carrier sends it again, its id keeps it one
     /// message.
-    pub async fn message(&self, mut message: InboundMessage, deadline: Instant) -> Result<IngestOutcome, NotIngested> {
+    pub async fn message(&self, message: InboundMessage, deadline: Instant) -> Result<IngestOutcome, NotIngested> {
+        self.message_of(message, deadline, None).await
+    }
+
+    /// The same for a message that a request brought. `request` is the id of the request's span.
+    pub async fn message_of(
+        &self,
+        mut message: InboundMessage,
+        deadline: Instant,
+        request: Option<Uuid>,
+    ) -> Result<IngestOutcome, NotIngested> {
+        let span = IngestSpan::begin(&message, request);
         let contact = ContactKey::of(message.project_id, &message.to, &message.from);
         let storing = async {
             let Some(local) = &self.local_turns else {
@@ -73,7 +85,9 @@ impl Ingest {
                 }
             }
         };
-        wait(&self.storage, contact, deadline, storing).await
+        let outcome = wait(&self.storage, contact, deadline, storing).await?;
+        span.end(&outcome);
+        Ok(outcome)
     }
 }
 

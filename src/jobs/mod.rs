@@ -9,6 +9,7 @@ pub mod numbers;
 pub mod replay;
 pub mod runtime;
 pub mod scheduled_messages;
+mod spans;
 pub mod turns;
 pub mod unknown_deliveries;
 

@@ -4,6 +4,7 @@
 mod converse;
 mod failure;
 mod messages;
+mod outcome;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,9 +30,11 @@ use crate::jobs::runtime::circuit_breaker::CircuitState;
 use crate::jobs::runtime::fair_limiter::{Owner, Permit};
 use crate::jobs::runtime::job::Job;
 use crate::jobs::runtime::local_queue::LocalQueue;
+use crate::jobs::spans;
 use crate::jobs::turns::converse::{TurnContext, converse};
 use crate::jobs::turns::failure::Failure;
 use crate::jobs::turns::messages::Allowance;
+use crate::jobs::turns::outcome::written;
 use crate::secret::SecretKeys;
 use crate::storage::agent::Version;
 use crate::storage::batcher::BatchError;
@@ -40,6 +43,7 @@ use crate::storage::database;
 use crate::storage::turn::{Claim, Delay, Settled, Settlement};
 use crate::storage::{self, Storage, agent, turn};
 use crate::telemetry::metrics;
+use crate::telemetry::traces::{self, Side};
 
 /// The pause before a settlement is retried because the database was unavailable.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
@@ -108,7 +112,7 @@ impl Turns {
     /// Runs one turn to its end.
     #[tracing::instrument(name = "turn.take", skip_all, fields(project_id = %claim.project_id, session_id = %claim.session_id, turn_id = %claim.turn_id, message_id = claim.first_message().map(display), attempt = claim.attempt))]
     async fn take(&self, claim: Claim) {
-        let began = Instant::now();
+        let (began, span) = (Instant::now(), spans::begin_turn(&claim));
         failpoint::reach("turn.after_claim");
         let answered = failpoint::during("turn.in_agent", Box::pin(self.answer(&claim))).await;
         failpoint::reach("turn.after_agent");
@@ -117,6 +121,7 @@ impl Turns {
             Ok(settlement) => self.settle_answer(&claim, settlement.ran_for(ran), ran).await,
             Err(failure) => self.settle_failure(&claim, failure, ran).await,
         };
+        spans::end_turn(span, &claim, outcome.as_str(), outcome == TurnOutcome::Answered);
         metrics::TURNS.count(&[outcome.as_str()]);
         if outcome != TurnOutcome::PutOff {
             metrics::TURN_SECONDS.record(&[], began.elapsed());
@@ -193,7 +198,11 @@ impl Turns {
             settlement.claim_first_delivery(claim, self.lease_seconds);
         }
         let asked_for = settlement.first_delivery().cloned();
+        let span = traces::begin("settle turn", Side::Internal);
         let mut settled = self.settle(claim, settlement).await;
+        if matches!(settled, Ok(Settled::Written { .. })) {
+            spans::end_settling(span, claim);
+        }
         match (&mut settled, permit) {
             (Ok(Settled::Written { first_delivery, .. }), Some(permit)) => {
                 if let Some(delivery) = first_delivery.take() {
@@ -408,25 +417,6 @@ impl Turns {
                 TurnOutcome::NotSettled
             }
         })
-    }
-}
-
-/// The outcome of a turn that was settled as `outcome`, if the settlement was written.
-fn written(claim: &Claim, settled: Result<Settled, BatchError>, outcome: TurnOutcome) -> TurnOutcome {
-    match settled {
-        Ok(Settled::Written { planned, .. }) => {
-            let further_message_ids = claim.further_messages();
-            tracing::info!(outcome = outcome.as_str(), planned, further_message_ids, "turn settled");
-            outcome
-        }
-        Ok(Settled::Stale) => {
-            tracing::warn!("another worker has the turn, or its session has ended; its outcome is thrown away");
-            TurnOutcome::Stale
-        }
-        Err(error) => {
-            tracing::error!(%error, "the turn could not be settled");
-            TurnOutcome::NotSettled
-        }
     }
 }
 

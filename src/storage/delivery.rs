@@ -119,7 +119,8 @@ struct ClaimRow {
 
 impl ClaimRow {
     fn into_claim(self, token: Uuid, asked_at: BootInstant) -> Claim {
-        let Self { id, project_id, session_id, turn_id, from, to, body, media_urls, pool_id, attempt, text_since } = self;
+        let Self { id, project_id, session_id, turn_id, from, to, body, media_urls, pool_id, attempt, text_since } =
+            self;
         Claim {
             id,
             token,

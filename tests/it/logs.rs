@@ -39,6 +39,11 @@ impl Processes {
         Self { address, variables: own.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(more).collect() }
     }
 
+    /// Sets a variable of processes that are started later.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.variables.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Starts a command and waits until it is ready.
     pub fn start(&self, command: &str, ready: &str) -> Running {
         let mut process: Command = textback();
@@ -120,9 +125,9 @@ async fn each_line_of_a_message_has_its_ids_and_no_whole_number() {
         "{of_reply:?}"
     );
     // Every line with an id of this contact's flow is one of those above.
-    let stray: Vec<&Value> =
+    let others: Vec<&Value> =
         lines.iter().filter(|line| line["carrier_id"].is_string() && line["session_id"] != *session_id).collect();
-    assert!(stray.is_empty(), "{stray:?}");
+    assert!(others.is_empty(), "{others:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

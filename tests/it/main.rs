@@ -83,6 +83,7 @@ mod templates;
 mod texts;
 mod tidy;
 mod toy_channel;
+mod traces;
 mod understood_answers;
 mod webhook;
 mod words;

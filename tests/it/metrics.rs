@@ -12,8 +12,8 @@ use serde_yaml::Value;
 use textback::http::metrics::Observed;
 use textback::telemetry::metrics::{self, ALL, Metric, process};
 
-use crate::harness::{ADA, TestApp};
 use crate::commands::Running;
+use crate::harness::{ADA, TestApp};
 use crate::tidy::files;
 
 const ECHO: &str = "def reply(conv, text): return \"You said \" + text";

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use sqlx::Row;
 use textback::domain::{
-    agent, agent_error, consent, country, delivery, message, metric_sample, number, quarantine, segments, session, turn_settlement,
+    agent, agent_error, consent, country, delivery, message, metric_sample, number, quarantine, segments, session,
+    turn_settlement,
 };
 
 use crate::harness::{new_database, pool};

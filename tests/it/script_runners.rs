@@ -77,7 +77,14 @@ pub async fn say_as(agent: &ScriptAgent, session: &str, text: &str) -> Result<An
     conversation.id = session.to_owned();
     let message = UserMessage { id: "1".to_owned(), text: text.to_owned(), media: json!([]) };
     let (turn_id, signing_secrets) = ("1".to_owned(), Vec::new());
-    let input = TurnInput { turn_id, attempt: 1, at: chrono::Utc::now(), messages: vec![message], signing_secrets };
+    let input = TurnInput {
+        turn_id,
+        attempt: 1,
+        at: chrono::Utc::now(),
+        messages: vec![message],
+        signing_secrets,
+        traceparent: None,
+    };
     agent.reply(conversation, input).await
 }
 

@@ -160,7 +160,7 @@ impl HttpAgent {
             Transport::Tls => &caller.tls,
             Transport::Plain => &caller.plain,
         };
-        let request = client
+        let mut request = client
             .post(url)
             .header(CONTENT_TYPE, "application/json")
             .header(ACCEPT, "application/json")
@@ -173,6 +173,9 @@ impl HttpAgent {
             )
             .body(body)
             .timeout(*timeout);
+        if let Some(traceparent) = &input.traceparent {
+            request = request.header("traceparent", traceparent);
+        }
         let mut answer = request.send().await.map_err(|error| failed(self.describe(&error)))?;
         let status = answer.status();
         if status == reqwest::StatusCode::NO_CONTENT {

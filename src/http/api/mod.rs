@@ -107,7 +107,7 @@ fn service() -> OpenApiService<impl OpenApi, ()> {
              one project. Errors: `application/problem+json` (RFC 9457) with a stable `code`. A parameter, header or field that is \
              unknown, repeated or out of form is refused (400), and the `detail` names it. Lists: `{items, next_cursor}`, with \
              the parameters `cursor` and `limit`. Times: RFC 3339. Ids: UUIDv7. A field without a value is left out of an \
-             answer; no answer has a null.",
+             answer; no answer has a null. Each answer has `X-Request-Id`: that of the request, or a new one.",
         )
         .license(LicenseObject::new("Apache-2.0").url("https://www.apache.org/licenses/LICENSE-2.0"))
         .server("/")

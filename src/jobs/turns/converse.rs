@@ -15,6 +15,7 @@ use crate::domain::bounds;
 use crate::domain::characters::is_blank;
 use crate::domain::message::{Direction, MessageKind};
 use crate::domain::session::{CloseReason, SessionOrigin};
+use crate::jobs::spans::AgentCall;
 use crate::jobs::turns::messages::Allowance;
 use crate::storage::turn::{Claim, Settlement, WaitingMessage};
 use crate::telemetry::metrics;
@@ -46,7 +47,7 @@ pub(crate) async fn converse(
     let mut log_left = bounds::TURN_LOG_BYTES;
 
     if !claim.started {
-        let started = measured(context.kind, "start", agent.start(conversation.clone())).await?;
+        let started = start(agent, &conversation, claim, context.kind).await?;
         write_log(&started.log, &mut log_left);
         if claim.origin != SessionOrigin::Outbound {
             let greeting = greeting(&started, settings)?;
@@ -74,8 +75,9 @@ pub(crate) async fn converse(
         (conversation.state, conversation.language) = (started.state, started.language);
     }
     if processes && !hangup && !claim.waiting.is_empty() && agent.replies() {
-        let input = turn_input(claim, context.signing_secrets);
-        let answer = measured(context.kind, "reply", agent.reply(conversation.clone(), input)).await?;
+        let call = AgentCall::begin(claim, context.kind, "reply");
+        let input = turn_input(claim, context.signing_secrets, call.traceparent());
+        let answer = call.end(measured(context.kind, "reply", agent.reply(conversation.clone(), input)).await)?;
         write_log(&answer.log, &mut log_left);
         settlement = allowance.say(settlement, MessageKind::Reply, answer.texts, answer.cut);
         hangup = answer.hangup;
@@ -102,6 +104,22 @@ async fn measured(kind: AgentKind, function: &str, call: AgentFuture<'_>) -> Res
     metrics::AGENT_CALL_SECONDS.record(&[kind.as_str()], began.elapsed());
     metrics::AGENT_CALLS.count(&[kind.as_str(), function, result]);
     answer
+}
+
+/// Runs `start`. A service has none, so that is no call of it.
+async fn start(
+    agent: &dyn Agent,
+    conversation: &Conversation,
+    claim: &Claim,
+    kind: AgentKind,
+) -> Result<Answer, AgentError> {
+    match kind {
+        AgentKind::Script => {
+            let call = AgentCall::begin(claim, kind, "start");
+            call.end(measured(kind, "start", agent.start(conversation.clone())).await)
+        }
+        AgentKind::Http => agent.start(conversation.clone()).await,
+    }
 }
 
 /// The conversation of a claimed turn, as its agent sees it in `env`.
@@ -131,7 +149,7 @@ fn conversation(claim: &Claim, env: &'static str) -> Conversation {
 }
 
 /// The messages that a claimed turn gives its agent.
-fn turn_input(claim: &Claim, signing_secrets: Vec<SecretString>) -> TurnInput {
+fn turn_input(claim: &Claim, signing_secrets: Vec<SecretString>, traceparent: Option<String>) -> TurnInput {
     let user_message = |message: &WaitingMessage| UserMessage {
         id: message.id.to_string(),
         text: message.text.clone(),
@@ -143,6 +161,7 @@ fn turn_input(claim: &Claim, signing_secrets: Vec<SecretString>) -> TurnInput {
         at: claim.claimed_at,
         messages: claim.waiting.iter().map(user_message).collect(),
         signing_secrets,
+        traceparent,
     }
 }
 
