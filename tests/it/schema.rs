@@ -40,7 +40,7 @@ async fn every_constraint_has_a_name_that_somebody_chose() {
 }
 
 /// The constraints on columns whose words are those of an enum. `endpoint.kind` has no such enum.
-const WORDS: [(&str, &[&str]); 29] = [
+const WORDS: [(&str, &[&str]); 30] = [
     ("agent_error_code_is_known", agent_error::AgentErrorCode::WORDS),
     ("agent_kind_is_known", agent::AgentKind::WORDS),
     ("confidence_is_known", country::Confidence::WORDS),
