@@ -216,8 +216,10 @@ async fn health_listening(options: &WorkOptions) -> Result<Vec<Listening>, Addre
     if let Some(address) = health {
         listening.push(Listening::at(address, "TEXTBACK_WORK_LISTEN").await?);
     }
-    // Both settings may name the same address.
-    if health.is_none() || metrics.is_some_and(|metrics| health.map(MetricsListen::At) != Some(metrics)) {
+    // Both settings may name the same address. Port 0 is another one each time.
+    let is_same =
+        |health: SocketAddr| metrics.is_none_or(|metrics| metrics == MetricsListen::At(health) && health.port() != 0);
+    if !health.is_some_and(is_same) {
         listening.extend(metrics_listening(metrics).await?);
     }
     Ok(listening)

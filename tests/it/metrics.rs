@@ -108,7 +108,7 @@ async fn a_text_and_its_reply_are_counted_on_their_way() {
     let replies = || {
         metrics::render()
             .lines()
-            .filter_map(|line| line.strip_prefix("textback_text_to_reply_seconds_count ")?.parse().ok())
+            .filter_map(|line| line.strip_prefix("textback_text_to_reply_seconds_count ")?.parse::<f64>().ok())
             .sum::<f64>()
     };
     let replies_before = replies();

@@ -113,7 +113,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn this_process_has_files_memory_and_a_beginning() {
+    fn this_process_has_files_memory_and_a_start_time() {
         let [_, started, resident, in_all, threads, open, most] = read().expect("/proc");
         assert!(
             started > 1.6e9 && resident > 1e6 && in_all >= resident && threads >= 1.0,
