@@ -50,7 +50,7 @@ create table reporting_access (
 -- The key of the hashes that stand for contacts in the views: HMAC-SHA256, with the key combined with its two pads. The
 -- role of the views can't read it.
 create table reporting_key (
-    is_the_key boolean not null constraint there_is_one_reporting_key primary key constraint reporting_key_is_the_key check (is_the_key),
+    is_the_key boolean not null constraint reporting_has_one_key_row primary key constraint reporting_key_is_true check (is_the_key),
     inner_pad  bytea   not null constraint inner_pad_has_64_bytes check (octet_length(inner_pad) = 64),
     outer_pad  bytea   not null constraint outer_pad_has_64_bytes check (octet_length(outer_pad) = 64)
 );

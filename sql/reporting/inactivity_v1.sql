@@ -47,7 +47,7 @@ comment on view reporting.inactivity_v1 is 'One row for each inactivity that led
 comment on column reporting.inactivity_v1.project_id is 'Id of the project of the session.';
 comment on column reporting.inactivity_v1.session_id is 'Id of the session.';
 comment on column reporting.inactivity_v1.warning_message_id is 'Id of the message that warned the contact. Null: the channel has no warnings.';
-comment on column reporting.inactivity_v1.channel is 'How the session talks: sms, webchat or voice.';
+comment on column reporting.inactivity_v1.channel is 'Channel of the session, by the word that the API has for it.';
 comment on column reporting.inactivity_v1.address is 'The number of the project in E.164 or as a short code, or the id of another endpoint.';
 comment on column reporting.inactivity_v1.contact_masked is 'The contact without its middle digits, such as +1415•••0101.';
 comment on column reporting.inactivity_v1.contact_key is 'Keyed hash of the contact, 32 hexadecimal digits, the same in all views of a project.';

@@ -32,8 +32,8 @@ comment on view reporting.messages_v1 is 'One row for each message, without its 
 comment on column reporting.messages_v1.project_id is 'Id of the project of the message.';
 comment on column reporting.messages_v1.message_id is 'Id of the message. The delivery of an outbound message has the same id.';
 comment on column reporting.messages_v1.session_id is 'Id of the session of the message.';
-comment on column reporting.messages_v1.turn_id is 'Outbound: id of the turn that made the message. Null: no turn made it.';
-comment on column reporting.messages_v1.channel is 'How the session talks: sms, webchat or voice.';
+comment on column reporting.messages_v1.turn_id is 'Id of the turn that made the message. Null: it is inbound, or no turn made it.';
+comment on column reporting.messages_v1.channel is 'Channel of the session, by the word that the API has for it.';
 comment on column reporting.messages_v1.direction is 'inbound (from the contact) or outbound (to the contact).';
 comment on column reporting.messages_v1.kind is 'text, keyword, greeting, reply, error, warning, closing, help, opt_out, opt_in or reaction.';
 comment on column reporting.messages_v1.status is 'Inbound: waiting, handled, held (by a rate limit) or skipped. Outbound: the status of its delivery (see deliveries_v1), or handled on a channel without deliveries.';

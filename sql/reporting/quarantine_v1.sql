@@ -7,7 +7,7 @@ select quarantine.project_id, quarantine.id as quarantine_id, quarantine.kind, q
 
 comment on view reporting.quarantine_v1 is 'One row for each webhook or state that fits no session and is kept as it came. Its content is not here: "textback quarantine show".';
 comment on column reporting.quarantine_v1.project_id is 'Id of the project.';
-comment on column reporting.quarantine_v1.quarantine_id is 'Id of the item.';
+comment on column reporting.quarantine_v1.quarantine_id is 'Id of the item in quarantine.';
 comment on column reporting.quarantine_v1.kind is 'inbound (a message), status (a report about a delivery) or session_state (of a session that could not be read).';
 comment on column reporting.quarantine_v1.reason is 'Why it fits no session, or the constraint or error of the database that refused it.';
 comment on column reporting.quarantine_v1.bytes is 'Size of what is kept, in bytes.';

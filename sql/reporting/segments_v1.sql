@@ -17,7 +17,7 @@ comment on view reporting.segments_v1 is 'One row for each message with segments
 comment on column reporting.segments_v1.project_id is 'Id of the project of the message.';
 comment on column reporting.segments_v1.message_id is 'Id of the message.';
 comment on column reporting.segments_v1.session_id is 'Id of the session of the message.';
-comment on column reporting.segments_v1.channel is 'How the session talks. Only sms has segments today.';
+comment on column reporting.segments_v1.channel is 'Channel of the session, by the word that the API has for it. Only text messages have segments.';
 comment on column reporting.segments_v1.direction is 'inbound (from the contact) or outbound (to the contact). Carriers charge for both.';
 comment on column reporting.segments_v1.kind is 'Kind of the message: see messages_v1.kind.';
 comment on column reporting.segments_v1.address is 'The number of the project in E.164 or as a short code.';

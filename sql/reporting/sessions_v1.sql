@@ -27,7 +27,7 @@ select session.project_id, session.id as session_id, session.channel::text as ch
 comment on view reporting.sessions_v1 is 'One row for each session. Filter on opened_at to read few rows.';
 comment on column reporting.sessions_v1.project_id is 'Id of the project of the session.';
 comment on column reporting.sessions_v1.session_id is 'Id of the session.';
-comment on column reporting.sessions_v1.channel is 'How the session talks: sms, webchat or voice.';
+comment on column reporting.sessions_v1.channel is 'Channel of the session, by the word that the API has for it.';
 comment on column reporting.sessions_v1.origin is 'Who opened the session: inbound (the contact) or outbound (a message of the project or of an agent).';
 comment on column reporting.sessions_v1.status is 'open, warned (the contact was told that the session will end) or closed.';
 comment on column reporting.sessions_v1.end_reason is 'Why the session ended: agent_ended, operator_ended, timed_out, opted_out, superseded (by an outbound message) or unreadable. Null: it has not ended.';

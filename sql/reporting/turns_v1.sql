@@ -24,7 +24,7 @@ comment on view reporting.turns_v1 is 'One row for each turn that is done. Turns
 comment on column reporting.turns_v1.project_id is 'Id of the project of the turn.';
 comment on column reporting.turns_v1.turn_id is 'Id of the turn. All attempts have the same id.';
 comment on column reporting.turns_v1.session_id is 'Id of the session of the turn.';
-comment on column reporting.turns_v1.channel is 'How the session talks: sms, webchat or voice.';
+comment on column reporting.turns_v1.channel is 'Channel of the session, by the word that the API has for it.';
 comment on column reporting.turns_v1.agent_id is 'Id of the agent that ran.';
 comment on column reporting.turns_v1.agent_name is 'Name of the agent.';
 comment on column reporting.turns_v1.agent_kind is 'What the version is: script or http.';

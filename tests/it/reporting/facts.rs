@@ -34,6 +34,7 @@ pub const TEXTS: [&str; 8] = [
 pub async fn app() -> TestApp {
     let settings = json!({"first_message": "process", "error_message": "It went wrong."});
     let app = TestApp::with_agent(AGENT, settings).await;
+    app.ok(Method::PATCH, "/v1/project", Some(json!({"allowed_countries": ["US", "GB"]}))).await;
     let [_, ben, cy, dee, eve, fay] = CONTACTS;
     // New, continued, timed out, and new after the time-out.
     app.answers(ADA, "hello there").await;
@@ -185,8 +186,11 @@ pub const QUESTIONS: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "select step, status, told_by, count(*) from reporting.delivery_steps_v1 group by 1, 2, 3 order by 1, 2",
-        &["(1,sending,,12)", "(2,accepted,carrier,12)", "(3,sent,report,12)", "(4,delivered,report,12)"],
+        // A report may come before the answer of the carrier, which then is no step.
+        "select count(*) filter (where step = 1 and status = 'sending' and told_by is null) as began,
+                count(*) filter (where status = 'delivered' and told_by = 'report') as arrived, bool_and(seconds_since_created >= 0) as ordered
+           from reporting.delivery_steps_v1",
+        &["(12,12,t)"],
     ),
     (
         "select contact_masked, inactivity_seconds, warning_late_seconds < 60 as warned_in_time, warning_late_seconds >= 30 as warned_late,
@@ -213,7 +217,7 @@ pub const QUESTIONS: &[(&str, &[&str])] = &[
     (
         "select address, country, agent_name, is_attached, desired_state, refusal_reason, webhook, registration, send_policy, check_late_seconds
            from reporting.numbers_v1",
-        &["(+14155550199,US,agent,t,attached,,ok,unknown,open,0)"],
+        &["(+14155550199,US,agent,t,attached,,ok,approved,open,0)"],
     ),
     (
         "select kind, depth, due, running, oldest_due_seconds > 0 as is_old from reporting.jobs_v1 order by kind",
