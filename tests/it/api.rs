@@ -185,6 +185,19 @@ async fn secrets_are_neither_returned_nor_stored_in_the_clear() {
 }
 
 #[tokio::test]
+async fn numbers_come_in_pages() {
+    let app = TestApp::with_agent(ECHO, json!({})).await;
+    let agent = app.ok(Method::GET, "/v1/agents", None).await["items"][0]["id"].clone();
+    app.simulator.add_number(ACCOUNT_SID, "+14155550177");
+    app.ok(Method::POST, "/v1/numbers", Some(json!({"number": "+14155550177", "agent_id": agent}))).await;
+    let first = app.ok(Method::GET, "/v1/numbers?limit=1", None).await;
+    let cursor = first["next_cursor"].as_str().expect("a cursor");
+    let second = app.ok(Method::GET, &format!("/v1/numbers?limit=1&cursor={cursor}"), None).await;
+    assert_eq!((&first["items"][0]["number"], &second["items"][0]["number"]), (&json!("+14155550177"), &json!(NUMBER)));
+    assert_eq!(second.get("next_cursor"), None);
+}
+
+#[tokio::test]
 async fn lists_come_in_pages_without_gaps_or_repeats() {
     let app = TestApp::with_agent(ECHO, json!({"first_message": "process"})).await;
     for n in 0..7 {

@@ -25,6 +25,7 @@ use crate::numbers::reconciler::{LEASE_SECONDS, OnRefusal, ReconcileOutcome, Rec
 use crate::storage::agent;
 use crate::storage::country::{self, Country};
 use crate::storage::number::{self, AttachRequest, Claim};
+use crate::storage::pagination::Page;
 
 /// How long a request waits for a number that a worker reconciles at the moment.
 const BUSY: std::time::Duration = std::time::Duration::from_secs(3);
@@ -177,8 +178,8 @@ impl Api {
             let country = number.country.as_ref().and_then(|iso2| countries.get(iso2));
             Number::of(number, country)
         };
-        let items = page.items.into_iter().map(told).collect::<Result<_, _>>()?;
-        Ok(Json(List { items, next_cursor: page.next_cursor }))
+        let items = page.items.into_iter().map(told).collect::<Result<Vec<Number>, _>>()?;
+        Ok(Json(List::of(Page { items, next_cursor: page.next_cursor })))
     }
 
     /// Read an attached number
