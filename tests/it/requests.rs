@@ -101,6 +101,9 @@ async fn a_header_that_is_repeated_unreadable_or_misspelt_sends_nothing() {
         (headers(&[("Idempotency-Key", b"a"), ("Idempotency-Key", b"b")]), "header_repeated", "Idempotency-Key"),
         (headers(&[("X-Idempotency-Key", b"a")]), "header_unknown", "x-idempotency-key"),
         (headers(&[("Idempotency_Key", b"a")]), "header_unknown", "idempotency_key"),
+        (headers(&[("Idempotency", b"a")]), "header_unknown", "did you mean Idempotency-Key?"),
+        (headers(&[("I-Twilio-Idempotency-Token", b"a")]), "header_unknown", "did you mean Idempotency-Key?"),
+        (headers(&[("PayPal-Request-Id", b"a")]), "header_unknown", "paypal-request-id"),
         (headers(&[("Content-Type", b"application/json; charset=latin1")]), "content_type_unsupported", "latin1"),
         (headers(&[("Content-Encoding", b"gzip")]), "content_encoding_unsupported", "Content-Encoding"),
         (headers(&[("Authorization", "Bearer tb_ü".as_bytes())]), "header_unreadable", "Authorization"),
@@ -129,6 +132,32 @@ async fn a_header_that_is_repeated_unreadable_or_misspelt_sends_nothing() {
     let valid =
         app.http.get(format!("http://{}/v1/project", app.api)).header(AUTHORIZATION, format!("bearer {}", app.key));
     assert_eq!(valid.send().await.expect("an answer").status(), 200);
+}
+
+/// The whole document: each operation without a key refuses one, and what other products call it.
+#[tokio::test]
+async fn every_operation_without_a_key_refuses_one() {
+    let app = TestApp::with_agent(ECHO, json!({})).await;
+    let mut checked = 0;
+    for Operation { method, path, told } in Operation::all() {
+        if told["operationId"] == "send_message" {
+            continue;
+        }
+        for name in ["Idempotency-Key", "X-Idempotency-Key", "Dedup-Key"] {
+            checked += 1;
+            let (status, answer) = app.call_with(method.clone(), &path, headers(&[(name, b"a")]), None).await;
+            assert_eq!(
+                (status.as_u16(), &answer["code"]),
+                (400, &json!("header_unknown")),
+                "{method} {path}: {answer}"
+            );
+            let detail = answer["detail"].as_str().unwrap_or_default();
+            assert!(detail.to_lowercase().contains(&name.to_lowercase()), "{method} {path}: {detail}");
+        }
+    }
+    assert!(checked > 90, "{checked}");
+    let (status, _) = app.call_with(Method::HEAD, "/v1/sessions", headers(&[("Idempotency-Key", b"a")]), None).await;
+    assert_eq!(status, 400, "HEAD");
 }
 
 /// The whole document: each operation with each parameter.

@@ -1,6 +1,6 @@
 //! Headers that the API reads: each is given once, and readable.
 
-use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use poem::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaParamIn, MetaSchemaRef, Registry};
 use poem_openapi::types::Type;
@@ -58,8 +58,28 @@ impl<'a> ApiExtractor<'a> for IdempotencyKey {
     }
 }
 
+/// What other products call such a key in other words than ours. PayPal has PayPal-Request-Id, OData and Azure have
+/// Repeatability-Request-ID, AWS has a client token, and Amazon SQS has a deduplication id.
+const OTHER_NAMES: [&str; 8] = [
+    "paypalrequestid",
+    "repeatabilityrequestid",
+    "xamzclienttoken",
+    "xamznclienttoken",
+    "idemkey",
+    "idemtoken",
+    "xidemkey",
+    "xidemtoken",
+];
+
+/// Words that tell what such a key is for. Products put their own name before them, as Cko-Idempotency-Key and
+/// I-Twilio-Idempotency-Token.
+const PURPOSES: [&str; 6] = ["idempotency", "idempotence", "idempotent", "deduplication", "dedupe", "dedup"];
+
+/// What stands after such a word in the name of a key. Another word, such as in Idempotency-Key-Expiry, names another thing.
+const ENDINGS: [&str; 8] = ["", "key", "keys", "token", "id", "uuid", "value", "header"];
+
 /// Checks the headers of a request. `has_key` says whether the operation has an Idempotency-Key.
-pub(super) fn check(headers: &HeaderMap, method: &Method, has_key: bool) -> Result<(), Problem> {
+pub(super) fn check(headers: &HeaderMap, has_key: bool) -> Result<(), Problem> {
     only(headers, &header::CONTENT_TYPE, "Content-Type")?;
     once(headers, &IDEMPOTENCY_KEY, "Idempotency-Key")?;
     if only(headers, &header::CONTENT_ENCODING, "Content-Encoding")?
@@ -76,23 +96,26 @@ pub(super) fn check(headers: &HeaderMap, method: &Method, has_key: bool) -> Resu
         (Some(name), true) => {
             Err(refused("header_unknown", format!("the header {name} is not known; did you mean Idempotency-Key?")))
         }
-        // Other methods may be repeated without harm.
-        (name, false) if *method == Method::POST && (name.is_some() || headers.contains_key(IDEMPOTENCY_KEY)) => {
-            Err(refused(
-                "header_unknown",
-                format!(
-                    "the header {} has no effect on this operation; only POST /v1/messages has an Idempotency-Key",
-                    name.map_or("Idempotency-Key", HeaderName::as_str)
-                ),
-            ))
-        }
+        (name, false) if name.is_some() || headers.contains_key(IDEMPOTENCY_KEY) => Err(refused(
+            "header_unknown",
+            format!(
+                "the header {} has no effect on this operation; only POST /v1/messages has an Idempotency-Key",
+                name.map_or("Idempotency-Key", HeaderName::as_str)
+            ),
+        )),
         _ => Ok(()),
     }
 }
 
 /// Whether a header is a misspelt Idempotency-Key, or has the name that other products give it.
 fn is_like_a_key(name: &str) -> bool {
-    nearest(name.strip_prefix("x-").unwrap_or(name), ["idempotency-key", "idempotence-key", "idempotent-key"]).is_some()
+    let letters: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
+    let has_purpose =
+        |purpose: &&str| letters.split_once(*purpose).is_some_and(|(_, ending)| ENDINGS.contains(&ending));
+    OTHER_NAMES.contains(&&*letters)
+        || PURPOSES.iter().any(has_purpose)
+        || nearest(name.strip_prefix("x-").unwrap_or(name), ["idempotency-key", "idempotence-key", "idempotent-key"])
+            .is_some()
 }
 
 #[cfg(test)]
@@ -138,29 +161,88 @@ mod tests {
             (&[("Idempotent-Key", b"a")], "header_unknown", "idempotent-key"),
             (&[("Idempotency-Kye", b"a")], "header_unknown", "idempotency-kye"),
         ] {
-            let refused = check(&headers(given), &Method::POST, true).expect_err(named);
+            let refused = check(&headers(given), true).expect_err(named);
             assert_eq!(refused.code(), code, "{refused}");
             assert!(refused.detail().contains(named), "{refused}");
         }
     }
 
     #[test]
+    fn the_names_that_other_products_give_a_key_are_refused_with_ours() {
+        for name in [
+            "Idempotency",
+            "Idempotence",
+            "Idempotent",
+            "X-Idempotency",
+            "Idempotency-Token",
+            "Idempotency-ID",
+            "Idempotency-UUID",
+            "X-Idempotence-Uuid",
+            "IdempotencyToken",
+            "I-Twilio-Idempotency-Token",
+            "Cko-Idempotency-Key",
+            "Klarna-Idempotency-Key",
+            "X-Payout-Idempotency",
+            "PayPal-Request-Id",
+            "Repeatability-Request-ID",
+            "X-Amz-Client-Token",
+            "Idem-Key",
+            "X-Idem-Key",
+            "Dedup-Key",
+            "Dedupe-Id",
+            "X-Dedup",
+            "Deduplication-Key",
+            "Message-Deduplication-Id",
+            "Idempotencey-Key",
+            "Impotency-Key",
+            "Idempotancy_Key",
+        ] {
+            let given = headers(&[(name, b"a")]);
+            for (has_key, told) in [(true, "did you mean Idempotency-Key?"), (false, "has no effect on this operation")]
+            {
+                let refused = check(&given, has_key).expect_err(name);
+                assert_eq!(refused.code(), "header_unknown", "{refused}");
+                assert!(
+                    refused.detail().contains(&name.to_lowercase()) && refused.detail().contains(told),
+                    "{refused}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn a_key_counts_only_where_it_has_an_effect() {
         let key = headers(&[("Idempotency-Key", b"a")]);
-        assert!(check(&key, &Method::POST, true).is_ok());
-        assert_eq!(check(&key, &Method::POST, false).expect_err("no effect").code(), "header_unknown");
-        for method in [Method::GET, Method::PUT, Method::PATCH, Method::DELETE] {
-            assert!(check(&key, &method, false).is_ok(), "{method} may be repeated without harm");
-        }
+        assert!(check(&key, true).is_ok());
+        let refused = check(&key, false).expect_err("no effect");
+        assert!(refused.code() == "header_unknown" && refused.detail().contains("Idempotency-Key"), "{refused}");
+    }
+
+    #[test]
+    fn ordinary_headers_pass_everywhere() {
         let ordinary = headers(&[
             ("Content-Type", b"application/json"),
             ("Content-Encoding", b"identity"),
+            ("Content-Length", b"2"),
             ("User-Agent", b"curl/8"),
+            ("Accept", b"*/*"),
             ("X-Request-Id", b"7"),
+            ("Request-Id", b"7"),
+            ("X-Correlation-Id", b"7"),
+            ("X-Ms-Client-Request-Id", b"7"),
+            ("X-Client-Token", b"7"),
             ("X-Api-Key", b"7"),
+            ("X-Forwarded-For", b"192.0.2.1"),
+            ("Traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+            ("Tracestate", b"a=b"),
+            ("Identity-Key", b"7"),
+            ("Independent", b"7"),
             ("Idempotency-Key-Expiry", b"7"),
+            ("Idempotent-Replayed", b"true"),
         ]);
-        assert!(check(&ordinary, &Method::POST, true).is_ok());
+        for has_key in [true, false] {
+            assert_eq!(check(&ordinary, has_key).map_err(|refused| refused.to_string()), Ok(()));
+        }
     }
 
     proptest! {

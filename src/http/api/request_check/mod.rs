@@ -91,7 +91,7 @@ impl Operations {
     pub(super) fn check(&self, given: &Given<'_>) -> Result<(), Problem> {
         let parts = parts_of(given.path);
         let Some(operation) = self.find(given.method, &parts) else { return Ok(()) };
-        headers::check(given.headers, given.method, operation.has_key)?;
+        headers::check(given.headers, operation.has_key)?;
         operation.check_path(&parts)?;
         query::check(given.query.unwrap_or_default(), &operation.query)?;
         operation.check_body(given)
