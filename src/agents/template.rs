@@ -1,14 +1,21 @@
-//! Renders the templates of projects with minijinja. A missing variable is an error.
+//! Renders the templates of projects with minijinja. A variable that is missing is an error, and so is one that the template
+//! has no place for.
 //!
 //! Only script runners call it. minijinja limits the steps of a template, but a single step such as `[1] * 10000000` can
 //! use any amount of time and memory.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
 use minijinja::machinery::{Instruction, Instructions, get_compiled_template};
-use minijinja::{Environment, UndefinedBehavior};
+use minijinja::value::Object;
+use minijinja::{Environment, ErrorKind, Template, UndefinedBehavior};
 use serde_json::{Map, Value};
 
+use crate::domain::bounds;
 use crate::domain::characters::is_blank;
 use crate::domain::segments;
+use crate::domain::suggestion::or_known;
 
 /// The most steps of one rendering: far more than a template of 500 characters needs.
 const MOST_STEPS: u64 = 10_000;
@@ -25,11 +32,32 @@ pub fn is_name(name: &str) -> bool {
         && name.bytes().all(|byte| is_in_word(byte) || byte == b'.' || byte == b'-')
 }
 
-/// Renders a template with its variables. The error tells the author what is wrong, such as a missing variable, or a
-/// result that is empty or over 1600 characters.
+/// The longest name of a variable that an error shows, in bytes.
+const SHOWN_NAME_BYTES: usize = 60;
+
+/// Renders a template with its variables. The error tells the author what is wrong, such as a variable that is missing or has
+/// no place in the template, or a result that is empty or over 1600 characters.
 pub fn fill(body: &str, variables: &Map<String, Value>) -> Result<String, String> {
     let environment = environment();
-    let filled = environment.render_str(body, of_fields(variables)).map_err(|error| readable(&error))?;
+    let template = environment.template_from_str(body).map_err(|error| readable(&error))?;
+    let known = variables_of(&template);
+    if let Some(name) = variables.keys().find(|name| !known.contains(*name)) {
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        let hint = if known.is_empty() { "it has no variables".to_owned() } else { or_known(name, &known) };
+        return Err(format!("it has no place for the variable {}; {hint}", shown(name)));
+    }
+    let given = Arc::new(Given::of(variables));
+    let filled = template.render(minijinja::Value::from_dyn_object(given.clone()));
+    if let Some(name) = given.first_missing() {
+        return Err(match variables.contains_key(&name) {
+            true => format!("the variable {} is null, which counts as missing; give it a value", shown(&name)),
+            false => format!("the variable {} is missing; give it in variables", shown(&name)),
+        });
+    }
+    let filled = filled.map_err(|error| match error.kind() {
+        ErrorKind::UndefinedError => with_names(body, variables).unwrap_or_else(|| readable(&error)),
+        _ => readable(&error),
+    })?;
     match segments::units(&filled) {
         _ if is_blank(&filled) => Err("the rendered text is empty".to_owned()),
         units if units > segments::MOST_UNITS => Err(format!(
@@ -51,10 +79,37 @@ pub fn check(body: &str) -> Result<(), String> {
     if !instructions().any(may_show) {
         return Err("the rendered text is always empty".to_owned());
     }
-    match template.undeclared_variables(false).is_empty() {
+    match variables_of(&template).is_empty() {
         true => fill(body, &Map::new()).map(|_| ()),
         false => Ok(()),
     }
+}
+
+/// The names of the variables that a template has a place for. `{{ order.id }}` is a place for `order`.
+fn variables_of(template: &Template<'_, '_>) -> BTreeSet<String> {
+    let mut known = BTreeSet::from_iter(template.undeclared_variables(false));
+    // The engine takes `{% set name = name ~ "!" %}` for a template that sets its name itself.
+    let compiled = get_compiled_template(template);
+    for instructions in std::iter::once(&compiled.instructions).chain(compiled.blocks.values()) {
+        let mut set_before = BTreeSet::from(["loop", "self"]);
+        for instruction in (0..).map_while(|index| instructions.get(index)) {
+            match instruction {
+                Instruction::StoreLocal(name) => drop(set_before.insert(*name)),
+                Instruction::Lookup(name) if !set_before.contains(name) => drop(known.insert((*name).to_owned())),
+                _ => {}
+            }
+        }
+    }
+    known
+}
+
+/// What is undefined, by the words of the template, such as `order.id`. The engine names it only in its debug mode, which
+/// looks up more variables than the template does, so the first rendering is without.
+fn with_names(body: &str, variables: &Map<String, Value>) -> Option<String> {
+    let mut environment = environment();
+    environment.set_debug(true);
+    let error = environment.render_str(body, of_fields(variables)).err()?;
+    Some(readable(&error))
 }
 
 /// Looks for filters, tests and calls, which the engine looks for only while it renders. The environment has none, and
@@ -89,6 +144,39 @@ fn may_show(instructions: &Instructions) -> bool {
     })
 }
 
+/// The variables of a message, as its template looks them up. It notes the first one that is missing: the engine compares with
+/// a missing variable without an error.
+#[derive(Debug)]
+struct Given {
+    values: BTreeMap<String, minijinja::Value>,
+    missing: Mutex<Option<String>>,
+}
+
+impl Given {
+    fn of(variables: &Map<String, Value>) -> Self {
+        let given = variables.iter().filter(|(_, value)| !value.is_null());
+        Self { values: given.map(|(name, value)| (name.clone(), of_json(value))).collect(), missing: Mutex::default() }
+    }
+
+    fn first_missing(&self) -> Option<String> {
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Object for Given {
+    fn get_value(self: &Arc<Self>, key: &minijinja::Value) -> Option<minijinja::Value> {
+        self.get_value_by_str(key.as_str()?)
+    }
+
+    fn get_value_by_str(self: &Arc<Self>, name: &str) -> Option<minijinja::Value> {
+        let found = self.values.get(name).cloned();
+        if found.is_none() {
+            self.missing.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| name.to_owned());
+        }
+        found
+    }
+}
+
 /// Converts JSON to minijinja's values. serde_json's own conversion would turn its numbers, which keep all digits, into
 /// objects.
 fn of_json(value: &Value) -> minijinja::Value {
@@ -119,6 +207,15 @@ fn environment() -> Environment<'static> {
     environment
 }
 
+fn shown(name: &str) -> String {
+    let is_word = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if is_word && name.len() <= SHOWN_NAME_BYTES {
+        name.to_owned()
+    } else {
+        format!("{:?}", bounds::text(name, SHOWN_NAME_BYTES))
+    }
+}
+
 fn readable(error: &minijinja::Error) -> String {
     let what = error.detail().map_or_else(|| error.kind().to_string(), |detail| format!("{}: {detail}", error.kind()));
     error.line().map_or(what.clone(), |line| format!("line {line}: {what}"))
@@ -144,12 +241,19 @@ mod tests {
     #[test]
     fn a_missing_variable_is_an_error() {
         for (body, variables, why) in [
-            ("Hi {{ name }}", json!({}), "undefined"),
-            ("Hi {{ a.b }}", json!({"a": {}}), "undefined"),
+            ("Hi {{ name }}", json!({}), "the variable name is missing"),
+            ("Hi {{ a.b }}", json!({}), "the variable a is missing"),
+            ("Hi {{ a.b }}", json!({"a": {}}), "`a.b` is undefined"),
+            ("Hi\n{{ a.b.c }}", json!({"a": {}}), "line 2: undefined value: `a.b` is undefined"),
+            ("{% for item in items %}{{ item.name }}{% endfor %}", json!({"items": [{}]}), "`item.name` is undefined"),
+            ("{% if a %}{{ b }}{% endif %}{{ c }}", json!({"a": true, "c": 1}), "the variable b is missing"),
+            ("{% if vip %}x{% endif %}y", json!({}), "the variable vip is missing"),
+            ("{% if language == 'de' %}Hallo{% else %}Hello{% endif %}", json!({}), "the variable language is missing"),
+            ("{{ 1 / 0 }}{{ name }}", json!({"name": 1}), "line 1"),
             ("Hi {{ name", json!({"name": "x"}), "syntax"),
             ("{{ name }}", json!({"name": "  "}), "empty"),
             ("{{ name }}", json!({"name": "\u{200b}"}), "empty"),
-            ("Hi {{ name }}", json!({"name": null}), "undefined"),
+            ("Hi {{ name }}", json!({"name": null}), "the variable name is null"),
             ("{{ name }}", json!({"name": "x".repeat(1601)}), "1601"),
         ] {
             let error = with(body, variables).expect_err(body);
@@ -157,6 +261,49 @@ mod tests {
         }
         assert!(check("{% if %}").is_err());
         assert_eq!(check("Hi {{ name }}"), Ok(()));
+    }
+
+    #[test]
+    fn a_variable_without_a_place_in_the_template_is_an_error() {
+        for (body, variables, why) in [
+            ("Hi {{ name }}", json!({"name": "x", "nmae": "x"}), "no place for the variable nmae; did you mean name?"),
+            ("Hi {{ name }}", json!({"nmae": "x"}), "no place for the variable nmae; did you mean name?"),
+            ("Hi {{ name }}", json!({"name": "x", "Name": "x"}), "no place for the variable Name; did you mean name?"),
+            (
+                "Hi {{ name }}, {{ id }}",
+                json!({"code": null}),
+                "no place for the variable code; the known ones are id, name",
+            ),
+            ("Bye", json!({"name": "x"}), "no place for the variable name; it has no variables"),
+            ("Hi {{ order.id }}", json!({"order": {"id": 1}, "id": 1}), "no place for the variable id"),
+            ("Hi {{ name }}", json!({"name": "x", "first name": 1}), "no place for the variable \"first name\""),
+            (
+                "{% for item in items %}{{ item }}{{ loop.index }}{% endfor %}",
+                json!({"items": [1], "item": 1}),
+                "no place for the variable item",
+            ),
+            ("{% set total = a %}{{ total }}", json!({"a": 1, "total": 2}), "no place for the variable total"),
+        ] {
+            let error = with(body, variables).expect_err(body);
+            assert!(error.contains(why), "{body}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_variable_has_a_place_wherever_the_template_names_it() {
+        for (body, variables, filled) in [
+            ("Hi {{ order.id }}", json!({"order": {"id": 1, "note": "not used"}}), "Hi 1"),
+            ("{% if vip %}{{ code }}{% endif %}.", json!({"vip": false, "code": "x"}), "."),
+            ("{% if vip %}{{ code }}{% endif %}.", json!({"vip": false}), "."),
+            ("{% set name = name ~ '!' %}{{ name }}", json!({"name": "Ada"}), "Ada!"),
+            ("{% if a %}{% set b = 1 %}{% endif %}{{ b }}", json!({"a": false, "b": 2}), "2"),
+            ("{% for b in a %}{{ b }}{% endfor %}{{ b }}", json!({"a": [1], "b": 2}), "12"),
+            ("{% with name = name %}{{ name }}{% endwith %}", json!({"name": "Ada"}), "Ada"),
+            ("{{ names[position] }}", json!({"names": ["a", "b"], "position": 1}), "b"),
+            ("{{ 'x' in order }} {{ order == {} }}", json!({"order": {"y": 1}}), "False False"),
+        ] {
+            assert_eq!(with(body, variables).as_deref(), Ok(filled), "{body}");
+        }
     }
 
     #[test]
@@ -188,6 +335,7 @@ mod tests {
             "{% for item in items %}{{ loop.index }} {{ item.name ~ \"x\" }}{{ loop.cycle(\",\", \";\") }}{% else %}none{% endfor %}",
             "{% if vip %}!{% endif %}",
             "{% for child in children recursive %}{{ child.name }}{{ loop(child.children) }}{% endfor %}",
+            "{% set name = name ~ '!' %}{{ name }}",
             "{% set total = a + b %}{{ total }} {{ names[0] }} {{ \"x\" in names }}",
         ] {
             assert_eq!(check(body), Ok(()), "{body}");

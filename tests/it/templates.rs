@@ -76,3 +76,48 @@ async fn a_turn_whose_template_costs_too_much_is_final_and_the_person_is_told() 
     assert_eq!(app.count("select count(*) from turn").await, 0);
     app.end().await;
 }
+
+#[tokio::test]
+async fn a_variable_that_is_missing_or_has_no_place_is_named_and_nothing_is_sent() {
+    let app = TestApp::with_agent(ECHO, json!({})).await;
+    let template = json!({"body": "Hi {{ name }}, your order {{ order.id }} is ready."});
+    app.ok(Method::PUT, "/v1/templates/ready", Some(template)).await;
+    for (variables, told) in [
+        (json!({"name": "Ada"}), "the variable order is missing"),
+        (json!({"name": null, "order": {"id": 7}}), "the variable name is null"),
+        (json!({"name": "Ada", "order": {}}), "`order.id` is undefined"),
+        (json!({"name": "Ada", "order": {"id": 7}, "oder": 7}), "no place for the variable oder; did you mean order?"),
+        (json!({"nmae": "Ada", "order": {"id": 7}}), "no place for the variable nmae; did you mean name?"),
+    ] {
+        let send = json!({"to": ADA, "template": "ready", "variables": variables});
+        let (status, answer) = app.call(&app.key, Method::POST, "/v1/messages", Some(send)).await;
+        assert_eq!((status.as_u16(), &answer["code"]), (422, &json!("template_not_filled")), "{answer}");
+        assert!(answer["detail"].as_str().is_some_and(|detail| detail.contains(told)), "{told}: {answer}");
+    }
+    assert_eq!(app.count("select count(*) from message").await, 0, "nothing was sent");
+    // Other fields of an object are no variables.
+    let send = json!({"to": ADA, "template": "ready", "variables": {"name": "Ada", "order": {"id": 7, "total": 9}}});
+    app.ok(Method::POST, "/v1/messages", Some(send)).await;
+    app.run_jobs().await;
+    assert_eq!(app.simulator.received(ADA, NUMBER), ["Hi Ada, your order 7 is ready."]);
+    app.end().await;
+}
+
+#[tokio::test]
+async fn a_variable_that_a_script_gives_in_vain_is_its_fault_and_named() {
+    for (variables, told) in
+        [("{}", "the variable name is missing"), ("{\"name\": 1, \"nane\": 2}", "no place for the variable nane")]
+    {
+        let agent =
+            format!("def reply(conv, text):\n    conv.send_sms_template(\"{BEN}\", \"greeting\", {variables})\n");
+        let app = TestApp::with_agent(&agent, json!({"first_message": "process"})).await;
+        app.ok(Method::PUT, "/v1/templates/greeting", Some(json!({"body": "Hi {{ name }}"}))).await;
+        app.text(ADA, "hi").await;
+        app.workers.turns.step().await.expect("turns");
+        let error: String =
+            sqlx::query_scalar("select last_error from turn").fetch_one(app.storage.pool()).await.expect(told);
+        assert!(error.contains(told), "{variables}: {error}");
+        assert_eq!(app.count("select count(*) from scheduled_message").await, 0, "nothing is sent");
+        app.end().await;
+    }
+}

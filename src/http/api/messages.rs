@@ -60,7 +60,7 @@ struct NewMessage {
     media_urls: Vec<String>,
     /// The name of a template, instead of a body.
     template: Option<String>,
-    /// The variables of the template.
+    /// The variables of the template: all that it looks up, and no others.
     variables: Option<BTreeMap<String, Any<Value>>>,
     /// The message is not sent before this time, and not in the contact's quiet hours. At most a year ahead. A time in
     /// the past means now.
