@@ -98,6 +98,12 @@ pub async fn list(
     Ok(Page::of(rows, limit, |item: &Item| item.id.to_string()))
 }
 
+/// Whether a word can be a reason that [`crate::domain::quarantine::is_reason`] does not know: a constraint has this name, or
+/// something in the quarantine of the project has it as its reason, such as a constraint that a migration removed.
+pub async fn is_reason(connection: &mut PgConnection, project_id: Uuid, word: &str) -> Result<bool, sqlx::Error> {
+    sqlx::query_file_scalar!("sql/queries/quarantine/is_reason.sql", project_id, word).fetch_one(connection).await
+}
+
 /// An item of a project, by its id.
 pub async fn find(connection: &mut PgConnection, project_id: Uuid, id: Uuid) -> Result<Option<WholeItem>, sqlx::Error> {
     sqlx::query_file_as!(WholeItem, "sql/queries/quarantine/find.sql", project_id, id).fetch_optional(connection).await

@@ -133,6 +133,49 @@ async fn what_can_never_fit_stays_and_is_kept_once() {
 }
 
 #[tokio::test]
+async fn a_reason_that_can_be_one_filters_and_another_word_is_refused() {
+    let app = TestApp::new().await;
+    for reason in [
+        "number_not_attached",
+        "session_unreadable",
+        "refused_by_the_database_22021",
+        "attachment_url_has_at_most_4000_characters",
+        "message_kind_is_known",
+        "message_belongs_to_a_session",
+    ] {
+        assert!(app.quarantine(&format!("reason={reason}")).await.is_empty(), "{reason}");
+    }
+    for word in ["typo", "number_not_atached", "message_pk", "of_an_older_schema"] {
+        let refused = app.refused(Method::GET, &format!("/v1/quarantine?reason={word}"), None).await;
+        assert_eq!(refused, (400, "request_invalid".to_owned()), "{word}");
+    }
+    let keep = async |kind: &str, reason: &str| {
+        let insert = "insert into quarantine (id, project_id, kind, reason, form) select gen_random_uuid(), id, $1, $2, '{}' from project";
+        sqlx::query(insert).bind(kind).bind(reason).execute(app.storage.pool()).await.expect("kept");
+    };
+    keep("inbound", "of_an_older_schema").await;
+    assert_eq!(app.quarantine("reason=of_an_older_schema").await.len(), 1, "what stands in quarantine is a reason");
+    keep("session_state", "session_unreadable: 0198c0de-0000-7000-8000-000000000000").await;
+    assert_eq!(app.quarantine("reason=session_unreadable").await.len(), 1, "the id does not count");
+    assert_eq!(app.quarantine("reason=session_unreadable:%200198c0de-0000-7000-8000-000000000000").await.len(), 1);
+    let (_, key) = crate::harness::create_project(&app.storage, "other").await.expect("a project");
+    let (status, _) = app.call(&key, Method::GET, "/v1/quarantine?reason=of_an_older_schema", None).await;
+    assert_eq!(status, 400, "another project does not learn of it");
+}
+
+/// The document names each reason of textback's own.
+#[test]
+fn the_document_names_each_reason() {
+    let document: Value = serde_json::from_str(&textback::http::api::document_as_json()).expect("JSON");
+    let parameters = document["paths"]["/v1/quarantine"]["get"]["parameters"].as_array().expect("parameters");
+    let reason = parameters.iter().find(|parameter| parameter["name"] == "reason").expect("the parameter");
+    let told = reason["description"].as_str().expect("a description");
+    for word in textback::domain::quarantine::reasons() {
+        assert!(told.contains(&format!("`{word}`")), "{word}: {told}");
+    }
+}
+
+#[tokio::test]
 async fn a_report_that_came_before_its_delivery_was_known_moves_it_later() {
     let app = TestApp::with_agent(ECHO, json!({"first_message": "process"})).await;
     app.answers(ADA, "hi").await;
@@ -207,6 +250,11 @@ async fn an_operator_lists_shows_and_replays_from_a_shell() {
         "{}",
         printed(&misspelt)
     );
+    for command_line in [&["list", "--reason", "typo"][..], &["replay", "--all", "--reason", "typo"]] {
+        let misspelt = command(command_line);
+        assert!(!misspelt.status.success(), "{}", printed(&misspelt));
+        assert!(printed(&misspelt).contains("the query parameter reason must be"), "{}", printed(&misspelt));
+    }
     let unknown = run(app.command("quarantine", &app.secret_key).args(["list", "--project", "nobody"]));
     assert!(!unknown.status.success() && printed(&unknown).contains("no project \"nobody\""), "{}", printed(&unknown));
 }

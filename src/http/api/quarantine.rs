@@ -12,8 +12,9 @@ use super::auth::Caller;
 use super::lists::{self, List};
 use super::{ApiState, Group};
 use crate::carriers::message::Listing;
+use crate::domain::bounds;
 use crate::domain::message::SkipReason;
-use crate::domain::quarantine::{QuarantineKind, ReplayOutcome};
+use crate::domain::quarantine::{QuarantineKind, ReplayOutcome, is_reason, meant_by};
 use crate::http::problem::Problem;
 use crate::jobs::ingest::NotIngested;
 use crate::jobs::replay::{Replay, ReplayError, Replayed};
@@ -93,7 +94,10 @@ impl Api {
         caller: Caller,
         /// Only of this kind.
         kind: Query<Option<QuarantineKind>>,
-        /// Only for this reason.
+        /// Only for this reason: `foreign_account`, `no_message_id`, `channel_not_supported`, `sender_cannot_be_answered`,
+        /// `number_not_attached`, `media_url_too_long`, `status_not_understood`, `delivery_unknown`, `session_unreadable`, the
+        /// name of a constraint of the database, or `refused_by_the_database_` with the code of its error. Another word is
+        /// refused.
         reason: Query<Option<String>>,
         /// Only what came at this time or later.
         since: Query<Option<DateTime<Utc>>>,
@@ -103,9 +107,13 @@ impl Api {
         limit: Query<Option<u32>>,
     ) -> Result<Json<List<QuarantineItem>>, Problem> {
         let (cursor, limit) = (List::<QuarantineItem>::cursor(cursor.0)?, lists::limit(limit.0)?);
+        let project_id = caller.reader();
+        if let Some(reason) = &reason.0 {
+            known_reason(&state, project_id, reason).await?;
+        }
         let filter = quarantine::Filter { kind: kind.0, reason: reason.0, since: since.0, replayed: replayed.0 };
         Ok(Json(List::of(
-            quarantine::list(&mut *state.storage.connection().await?, caller.reader(), &filter, cursor, limit).await?,
+            quarantine::list(&mut *state.storage.connection().await?, project_id, &filter, cursor, limit).await?,
         )))
     }
 
@@ -144,6 +152,22 @@ impl Api {
         let item = find(&state, project_id, *id).await?;
         Ok(Json(ReplayResult::of(replayed, &item)))
     }
+}
+
+/// Refuses a word that can be no reason, because it would find nothing.
+async fn known_reason(state: &ApiState, project_id: Uuid, reason: &str) -> Result<(), Problem> {
+    if is_reason(reason) || quarantine::is_reason(&mut *state.storage.connection().await?, project_id, reason).await? {
+        return Ok(());
+    }
+    Err(Problem::new(
+        StatusCode::BAD_REQUEST,
+        "request_invalid",
+        format!(
+            "the query parameter reason must be a reason of something in quarantine; it is {:?}; {}",
+            bounds::text(reason, 60),
+            meant_by(reason)
+        ),
+    ))
 }
 
 async fn find(state: &ApiState, project_id: Uuid, id: Uuid) -> Result<quarantine::WholeItem, Problem> {

@@ -8,7 +8,7 @@ use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use crate::domain::ingest::{self, Decision, Target};
-use crate::domain::quarantine::QuarantineKind;
+use crate::domain::quarantine::{self as in_quarantine, QuarantineKind};
 use crate::domain::rate_limit::ProjectAllowances;
 use crate::failpoint;
 use crate::storage::ingest::load::{Loaded, load};
@@ -204,18 +204,10 @@ fn claim(stored: &ToStore<'_>, seq: i64, token: Uuid) -> Option<Claim> {
     })
 }
 
-/// Why the database will always refuse a message: a value can't be stored (class 22), breaks a constraint (class 23), or
-/// exceeds an index's limit (class 54). The carrier would send such a message again and again. A row that another
-/// transaction wrote first (23505) is found by a retry.
-///
-/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+/// Why the database will always refuse a message, if it does.
 fn refusal(error: &sqlx::Error) -> Option<String> {
     let refused = error.as_database_error()?;
-    let code = refused.code()?;
-    if code == "23505" || !["22", "23", "54"].iter().any(|class| code.starts_with(class)) {
-        return None;
-    }
-    Some(refused.constraint().map_or_else(|| format!("refused_by_the_database_{code}"), str::to_owned))
+    in_quarantine::refusal(&refused.code()?, refused.constraint())
 }
 
 /// Keeps a message in quarantine, as it came.
