@@ -353,6 +353,11 @@ pub async fn find_by_number(
         .await
 }
 
+/// Whether a project has or had a number. One that was detached keeps its sessions and its consents.
+pub async fn is_of_project(connection: &mut PgConnection, project_id: Uuid, number: &str) -> Result<bool, sqlx::Error> {
+    sqlx::query_file_scalar!("sql/queries/number/is_of_project.sql", project_id, number).fetch_one(connection).await
+}
+
 /// The number that sends to a contact when the request names none. `None` when the project has no number.
 pub async fn choose(
     connection: &mut PgConnection,

@@ -217,6 +217,12 @@ async fn a_parameter_out_of_form_is_refused_and_finds_no_empty_list() {
         ("/v1/sessions?number=4155550199", "number_not_e164", "number must be a number in E.164"),
         ("/v1/consents?contact=abc", "contact_not_e164", "contact"),
         ("/v1/consents?number=abc", "number_not_e164", "number"),
+        ("/v1/sessions?number=%2B14155559999", "number_not_ours", "number is \"+14155559999\""),
+        ("/v1/consents?number=%2B14155559999", "number_not_ours", "number is \"+14155559999\""),
+        ("/v1/quarantine?reason=number_not_atached", "request_invalid", "reason must be"),
+        ("/v1/quarantine?reason=number_not_atached", "request_invalid", "did you mean number_not_attached?"),
+        ("/v1/quarantine?reason=typo", "request_invalid", "the known ones are foreign_account,"),
+        ("/v1/quarantine?reason=message_pk", "request_invalid", "it is \"message_pk\""),
         ("/v1/usage?contact=abc", "contact_not_e164", "contact"),
         ("/v1/sessions?limit=abc", "request_invalid", "limit must be an integer; it is \"abc\""),
         ("/v1/sessions?limit=", "request_invalid", "limit has no value"),
@@ -231,6 +237,13 @@ async fn a_parameter_out_of_form_is_refused_and_finds_no_empty_list() {
         assert!((400..500).contains(&status) && told == code && detail.contains(named), "{path}: {told} {detail}");
     }
     app.ok(Method::GET, "/v1/sessions?contact=%2B14155550101&limit=5&", None).await;
+    let own = NUMBER.replace('+', "%2B");
+    let number = app.ok(Method::GET, "/v1/numbers", None).await["items"][0]["id"].as_str().expect("an id").to_owned();
+    let detach = format!("/v1/numbers/{number}?at_carrier=keep");
+    assert_eq!(app.call(&app.key, Method::DELETE, &detach, None).await.0, 204);
+    for list in ["sessions", "consents"] {
+        app.ok(Method::GET, &format!("/v1/{list}?number={own}"), None).await;
+    }
     // HEAD is answered as GET is, without the body.
     for (query, expected) in [("stauts=open", 400), ("limit=10&limit=20", 400), ("status=open", 200)] {
         let (status, _) = app.call(&app.key, Method::HEAD, &format!("/v1/sessions?{query}"), None).await;

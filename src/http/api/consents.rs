@@ -64,7 +64,7 @@ impl Api {
         &self,
         state: Data<&ApiState>,
         caller: Caller,
-        /// Only for this number of the project.
+        /// Only for this number of the project, attached or detached. Another number is refused.
         number: Query<Option<String>>,
         /// Only of this contact.
         contact: Query<Option<String>>,
@@ -72,7 +72,7 @@ impl Api {
         limit: Query<Option<u32>>,
     ) -> Result<Json<List<Consent>>, Problem> {
         let (cursor, limit) = (List::<Consent>::cursor(cursor.0)?, lists::limit(limit.0)?);
-        let number = lists::number("number", "number_not_e164", number.0)?;
+        let number = lists::number(&state, caller.reader(), number.0).await?;
         let contact = lists::contact(contact.0)?;
         let filter = consent::Filter { number, contact };
         Ok(Json(List::of(

@@ -4,9 +4,12 @@ use std::str::FromStr;
 
 use poem_openapi::Object;
 use poem_openapi::types::{ParseFromJSON, ToJSON, Type};
+use uuid::Uuid;
 
+use super::ApiState;
 use crate::domain::phone_number;
 use crate::http::problem::Problem;
+use crate::storage::number;
 use crate::storage::pagination::{self, Page};
 
 /// A page of a list.
@@ -52,17 +55,26 @@ pub fn limit(requested: Option<u32>) -> Result<u32, Problem> {
     }
 }
 
-/// A parameter that filters a list by a number, which must be in E.164 or a short code: anything else would find nothing, and
-/// the caller would not know why.
-pub fn number(name: &str, code: &'static str, requested: Option<String>) -> Result<Option<String>, Problem> {
-    match requested {
-        Some(number) if !phone_number::is_e164_or_short_code(&number) => Err(Problem::invalid(
-            code,
+/// A parameter that filters a list by a number of the project: in E.164 or a short code, and one that the project has or had.
+/// Anything else would find nothing, and the caller would not know why.
+pub async fn number(state: &ApiState, project_id: Uuid, requested: Option<String>) -> Result<Option<String>, Problem> {
+    let Some(number) = requested else { return Ok(None) };
+    if !phone_number::is_e164_or_short_code(&number) {
+        return Err(Problem::invalid(
+            "number_not_e164",
             format!(
-                "{name} must be a number in E.164, such as +14155550101, with the plus as %2B, or a short code, such as 72975; it is {number:?}"
+                "number must be a number in E.164, such as +14155550101, with the plus as %2B, or a short code, such as 72975; it is {number:?}"
+            ),
+        ));
+    }
+    match number::is_of_project(&mut *state.storage.connection().await?, project_id, &number).await? {
+        true => Ok(Some(number)),
+        false => Err(Problem::invalid(
+            "number_not_ours",
+            format!(
+                "number is {number:?}, which is not a number of this project; list the numbers with GET /v1/numbers"
             ),
         )),
-        requested => Ok(requested),
     }
 }
 

@@ -104,7 +104,7 @@ impl Api {
         &self,
         state: Data<&ApiState>,
         caller: Caller,
-        /// Only sessions of this number of the project.
+        /// Only sessions of this number of the project, attached or detached. Another number is refused.
         number: Query<Option<String>>,
         /// Only sessions of this contact.
         contact: Query<Option<String>>,
@@ -114,7 +114,7 @@ impl Api {
         limit: Query<Option<u32>>,
     ) -> Result<Json<List<Session>>, Problem> {
         let (cursor, limit) = (List::<Session>::cursor(cursor.0)?, lists::limit(limit.0)?);
-        let number = lists::number("number", "number_not_e164", number.0)?;
+        let number = lists::number(&state, caller.reader(), number.0).await?;
         let contact = lists::contact(contact.0)?;
         let filter = session::Filter { number, contact, status: status.0 };
         Ok(Json(List::of(
