@@ -7,7 +7,7 @@ pub(super) const KEYS: [&str; 3] = ["utterance", "messages", "hangup"];
 
 /// The keys of an answer that say something. A key that is null says nothing, like one that is absent.
 #[derive(Debug, Default)]
-pub(super) struct Said {
+pub(super) struct AnswerFields {
     /// One text.
     pub utterance: Option<Value>,
     /// Or some.
@@ -27,7 +27,7 @@ pub(super) enum Unclear {
     Type(String),
 }
 
-impl Said {
+impl AnswerFields {
     /// The texts, blank ones with them, and whether the session ends. `has_others`: whether there are keys that are not
     /// known. One of them may hold the text, so that such an answer does not end a session silently.
     pub(super) fn read(self, has_others: bool) -> Result<(Vec<String>, bool), Unclear> {
@@ -89,7 +89,8 @@ mod tests {
 
     fn read(mut answer: Value, has_others: bool) -> Result<(Vec<String>, bool), Unclear> {
         let mut take = |key: &str| answer.as_object_mut().and_then(|fields| fields.remove(key));
-        Said { utterance: take("utterance"), messages: take("messages"), hangup: take("hangup") }.read(has_others)
+        AnswerFields { utterance: take("utterance"), messages: take("messages"), hangup: take("hangup") }
+            .read(has_others)
     }
 
     #[test]

@@ -53,7 +53,9 @@ async fn an_eagerly_dispatched_turn_equals_a_claimed_one() {
     app.sql("update turn set leased_until = now() - interval '1 second'").await;
     let mut claim = turn::claim(&app.storage, ClaimLimits::of(10), 30).await.expect("claims").remove(0);
     assert_eq!((with_message.attempt, claim.attempt), (1, 2), "the attempt counts from the message on");
+    assert!(claim.text_since.is_some() && with_message.text_since.is_some(), "both know when the text came");
     (claim.attempt, claim.token, claim.claimed_at) = (1, with_message.token, with_message.claimed_at);
+    claim.text_since = with_message.text_since;
     assert_eq!(format!("{with_message:?}"), format!("{claim:?}"));
 
     let late = turn::Settlement::of(&with_message, crate::harness::TEXTS)

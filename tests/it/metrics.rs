@@ -158,6 +158,7 @@ async fn all_processes_show_the_sample_that_one_of_them_took() {
 
 #[tokio::test]
 async fn a_page_asks_the_database_nothing() {
+    metrics::start();
     let app = TestApp::with_agent(ECHO, json!({})).await;
     app.storage.pool().close().await;
     let page = tokio::time::timeout(Duration::from_secs(5), page_of(&app)).await.expect("at once");

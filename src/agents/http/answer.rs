@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
-use crate::agents::answer::{self, Said, Unclear};
+use crate::agents::answer::{self, AnswerFields, Unclear};
 use crate::agents::{Answer, Conversation, MOST_TEXTS, at_most};
 use crate::domain::agent_error;
 use crate::domain::bounds;
@@ -43,8 +43,8 @@ pub(super) fn read(bytes: &[u8], charset: Option<&str>, conversation: Conversati
     if handoff.is_some_and(|handoff| !handoff.is_null() && handoff != Value::Bool(false)) {
         return Err("asked for a handoff, which is not supported".to_owned());
     }
-    let said = Said { utterance, messages, hangup }.read(!others.is_empty());
-    let (texts, hangup) = said.map_err(|unclear| match unclear {
+    let read = AnswerFields { utterance, messages, hangup }.read(!others.is_empty());
+    let (texts, hangup) = read.map_err(|unclear| match unclear {
         Unclear::Nothing => format!("answered {}; expected {EXPECTED}", without_text(&others)),
         Unclear::Both => "answered with an utterance and messages; give one of them".to_owned(),
         Unclear::Type(what) => format!("answered with {what}"),

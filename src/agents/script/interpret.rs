@@ -20,7 +20,7 @@ use super::conv::{Conv, State};
 use super::functions::{self, Functions};
 use super::json::to_json;
 use super::{depth, memory};
-use crate::agents::answer::{Said, Unclear};
+use crate::agents::answer::{AnswerFields, Unclear};
 use crate::agents::{AgentError, Answer, Conversation, MOST_TEXTS, at_most};
 use crate::domain::bounds;
 
@@ -250,17 +250,17 @@ fn read_returned(function: &str, returned: Value, answer: &mut Answer) -> Result
     }
     let wrong = |what: String| AgentError::Failed(format!("{function} returned {what}; {MAY_BE_RETURNED}"));
     let Some(dict) = DictRef::from_value(returned) else { return Err(wrong(format!("a {}", returned.get_type()))) };
-    let mut said = Said::default();
+    let mut fields = AnswerFields::default();
     for (key, value) in dict.iter() {
         let field = match key.unpack_str() {
-            Some("utterance") => &mut said.utterance,
-            Some("messages") => &mut said.messages,
-            Some("hangup") => &mut said.hangup,
+            Some("utterance") => &mut fields.utterance,
+            Some("messages") => &mut fields.messages,
+            Some("hangup") => &mut fields.hangup,
             _ => return Err(wrong(format!("a dict with the key {key}"))),
         };
         *field = Some(to_json(value).map_err(|what| wrong(format!("a dict whose {key} is no JSON: {what}")))?);
     }
-    let (texts, hangup) = said.read(false).map_err(|unclear| match unclear {
+    let (texts, hangup) = fields.read(false).map_err(|unclear| match unclear {
         Unclear::Nothing => wrong("an empty dict".to_owned()),
         Unclear::Both => wrong("an utterance and messages".to_owned()),
         Unclear::Type(what) => wrong(format!("a dict with {what}")),
