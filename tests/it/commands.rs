@@ -82,6 +82,11 @@ impl Running {
         self.lines.by_ref().collect()
     }
 
+    /// Reads on until it ends, which another must bring about.
+    pub fn until_end(mut self) -> Vec<String> {
+        self.lines.by_ref().collect()
+    }
+
     /// The number of the process.
     pub fn id(&self) -> u32 {
         self.child.id()

@@ -3,6 +3,8 @@
 
 use std::process::Command;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde_json::json;
@@ -207,6 +209,9 @@ async fn no_request_with_a_secret_makes_the_api_or_its_log_repeat_it() {
     serve.env("TEXTBACK_LISTEN", address.to_string()).env("TEXTBACK_METRICS_LISTEN", "off").env("RUST_LOG", "debug");
     let mut serve = Running::start(&mut serve, false);
     let mut said = serve.all_until("serving");
+    let pid = Pid::from_raw(i32::try_from(serve.id()).expect("a pid"));
+    // The log is longer than a pipe holds, so it is read meanwhile.
+    let rest = tokio::task::spawn_blocking(move || serve.until_end());
     let service = json!({"name": "service", "kind": "http", "url": "https://agent.example.com/"});
     let made = app.ok(Method::POST, "/v1/agents", Some(service)).await;
     let signing_secret = made["signing_secret"].as_str().expect("a secret").to_owned();
@@ -259,7 +264,8 @@ async fn no_request_with_a_secret_makes_the_api_or_its_log_repeat_it() {
             assert!(!body.contains(secret), "{path} {status}: {body}");
         }
     }
-    said.extend(serve.rest());
+    kill(pid, Signal::SIGTERM).expect("it is there");
+    said.extend(rest.await.expect("read"));
     let said = said.join("\n");
     for secret in [MARK, crate::harness::AUTH_TOKEN, &signing_secret, &app.key, &app.secret_key] {
         assert!(
