@@ -31,8 +31,10 @@ pub fn files(folder: &str, ending: &str) -> Vec<(String, String)> {
 /// The modules of `src/` that each folder may use (`crate::…`), and the crates that it must not use. Imports run one way:
 /// cli → http → jobs → channels, agents, numbers → carriers, outbound_http → storage → domain. http uses jobs to store inbound
 /// messages, whose turns run in the same process.
-const LAYERS: [(&str, &[&str], &[&str]); 12] = [
+const LAYERS: [(&str, &[&str], &[&str]); 13] = [
     ("domain", &["domain"], &["apalis", "reqwest", "starlark", "maud", "tokio"]),
+    // The exporter of traces sends by the HTTP client that the product has.
+    ("telemetry/traces", &["domain", "telemetry"], &["poem", "apalis", "sqlx", "starlark", "maud"]),
     ("telemetry", &["domain", "telemetry"], &["poem", "apalis", "reqwest", "sqlx", "starlark", "maud"]),
     (
         "storage",

@@ -188,7 +188,7 @@ impl<'a> Scope<'a, '_, '_> {
     }
 
     fn dot(&mut self, of: &'a AstExpr, span: Span, name: &'a str) {
-        if self.is_conv(of) && !self.search.names.asked.contains(name) {
+        if self.is_conv(of) && !self.search.names.tested.contains(name) {
             let fault = self.search.members.unknown(name);
             self.add(span, fault);
         } else if self.attribute_of_conv(of) == Some("log") {

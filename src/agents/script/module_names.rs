@@ -41,7 +41,7 @@ pub(super) struct ModuleNames<'a> {
     /// How often each name is read.
     pub(super) references: HashMap<&'a str, usize>,
     /// The attributes that `hasattr` asks for, of whatever value.
-    pub(super) asked: HashSet<&'a str>,
+    pub(super) tested: HashSet<&'a str>,
     /// Whether attributes are asked for in another way, so that none is certain to be read.
     pub(super) asks_for_any: bool,
 }
@@ -133,8 +133,8 @@ impl<'a> ModuleNames<'a> {
                 self.asks_for_any |= matches!(name, "dir" | "hasattr");
             }
             ExprP::Call(called, args) => {
-                if let Some(name) = asked(called, &args.args) {
-                    self.asked.insert(name);
+                if let Some(name) = tested_name(called, &args.args) {
+                    self.tested.insert(name);
                     return args.args.iter().for_each(|argument| self.expr(argument.node.expr()));
                 }
             }
@@ -154,7 +154,7 @@ impl<'a> ModuleNames<'a> {
 }
 
 /// The attribute that a call asks for: `x` of `hasattr(conv, "x")`.
-fn asked<'a>(called: &AstExpr, args: &'a [AstArgument]) -> Option<&'a str> {
+fn tested_name<'a>(called: &AstExpr, args: &'a [AstArgument]) -> Option<&'a str> {
     match (&called.node, args) {
         (ExprP::Identifier(name), [_, second]) if name.node.ident == "hasattr" => match &second.node {
             ArgumentP::Positional(value) => match &value.node {
