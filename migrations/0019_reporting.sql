@@ -30,8 +30,8 @@ create table turn_without_message (
     finished_at   timestamptz     not null default now()
 );
 
--- When the inactivity that ended a session was over. Its end is late by the time from then to closed_at.
-alter table session add column inactive_at timestamptz;
+-- When the end of a session that timed out was due. Its end is late by the time from then to closed_at.
+alter table session add column end_was_due_at timestamptz;
 
 -- Filters on time read few pages by these. Their columns never change, so they stop no update from being HOT.
 create index message_by_time on message using brin (created_at) with (autosummarize = on);

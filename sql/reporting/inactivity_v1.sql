@@ -15,7 +15,7 @@ select session.project_id, session.id as session_id, warning.id as warning_messa
        rescue.created_at as rescued_at, rescue.direction::text as rescued_by,
        extract(epoch from rescue.created_at - warning.created_at)::double precision as rescued_seconds,
        case when rescue.created_at is null then session.closed_at end as ended_at,
-       case when rescue.created_at is null then extract(epoch from session.closed_at - session.inactive_at)::double precision end
+       case when rescue.created_at is null then extract(epoch from session.closed_at - session.end_was_due_at)::double precision end
            as end_late_seconds
   from message warning
   join session on session.id = warning.session_id
@@ -37,7 +37,7 @@ select session.project_id, session.id, null, session.channel::text, coalesce(num
        mask_contact(session.contact),
        contact_key((select inner_pad from reporting_key), (select outer_pad from reporting_key), session.project_id, session.contact),
        session.agent_id, session.warn_after_seconds, null, null, null, null, 'ended', null, null, null, session.closed_at,
-       extract(epoch from session.closed_at - session.inactive_at)::double precision
+       extract(epoch from session.closed_at - session.end_was_due_at)::double precision
   from session
   left join number on number.id = session.endpoint_id
  where session.close_reason = 'timed_out' and session.warned_at is null

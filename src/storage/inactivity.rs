@@ -145,8 +145,8 @@ struct Writes<'a> {
     next_at: Vec<DateTime<Utc>>,
     warnings: Vec<PlannedMessage<'a>>,
     ended: Vec<Uuid>,
-    /// When the inactivity of each was over.
-    inactive_at: Vec<DateTime<Utc>>,
+    /// When the end of each was due.
+    ends_due_at: Vec<DateTime<Utc>>,
     closings: Vec<PlannedMessage<'a>>,
 }
 
@@ -194,7 +194,7 @@ impl<'a> Writes<'a> {
             }
             Decision::End { due_at, .. } => {
                 self.ended.push(locked.session_id);
-                self.inactive_at.push(due_at);
+                self.ends_due_at.push(due_at);
                 self.closings.extend(message);
                 (InactivityOutcome::Ended, locked.now - due_at)
             }
@@ -223,8 +223,8 @@ impl<'a> Writes<'a> {
                 .await?;
         }
         if !self.ended.is_empty() {
-            let (sessions, inactive_at) = (&self.ended[..], &self.inactive_at[..]);
-            sqlx::query_file!("sql/queries/inactivity/end.sql", sessions, inactive_at, self.closings as _)
+            let (sessions, due_at) = (&self.ended[..], &self.ends_due_at[..]);
+            sqlx::query_file!("sql/queries/inactivity/end.sql", sessions, due_at, self.closings as _)
                 .execute(connection)
                 .await?;
         }

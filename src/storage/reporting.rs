@@ -98,7 +98,9 @@ async fn installed(connection: &mut PgConnection) -> Result<HashMap<String, Inst
 /// A key as HMAC uses it (RFC 2104): combined with the byte 0x36 for the inner hash, and with 0x5c for the outer one.
 fn pads(key: &[u8; 32]) -> ([u8; 64], [u8; 64]) {
     let mut block = [0_u8; 64];
-    block.iter_mut().zip(key).for_each(|(padded, byte)| *padded = *byte);
+    for (byte, of_key) in block.iter_mut().zip(key) {
+        *byte = *of_key;
+    }
     (block.map(|byte| byte ^ 0x36), block.map(|byte| byte ^ 0x5c))
 }
 

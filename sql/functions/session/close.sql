@@ -1,10 +1,10 @@
 -- Closes a session: ends its turn as cancelled, deletes its inactivity job, and suppresses a warning that was not sent. The caller
--- holds the contact's lock and has locked the session's row. was_inactive_at: when the inactivity that ends it was over.
-create or replace function close_session(of_session uuid, for_reason text, was_inactive_at timestamptz default null)
+-- holds the contact's lock and has locked the session's row. was_due_at: when the end of one that times out was due.
+create or replace function close_session(of_session uuid, for_reason text, was_due_at timestamptz default null)
 returns void language plpgsql
 set search_path = textback, pg_temp as $$
 begin
-    update session set status = 'closed', closed_at = now(), close_reason = for_reason, inactive_at = was_inactive_at where id = of_session;
+    update session set status = 'closed', closed_at = now(), close_reason = for_reason, end_was_due_at = was_due_at where id = of_session;
     with cancelled as (
         delete from turn where turn.session_id = of_session
         returning turn.id, turn.project_id, turn.attempts, turn.failures, turn.created_at
