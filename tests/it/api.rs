@@ -24,7 +24,7 @@ async fn every_refusal_is_a_problem_with_a_stable_code() {
         (Method::POST, "/v1/agents".to_owned(), agent(json!({"debounce_seconds": 61})), 400, "request_invalid"),
         (Method::POST, "/v1/agents".to_owned(), agent(json!({"source": "def reply(conv:"})), 422, "script_has_faults"),
         (Method::POST, "/v1/agents".to_owned(), agent(json!({"greeting": "a\u{0}b"})), 422, "text_has_nul"),
-        (Method::POST, "/v1/agents".to_owned(), agent(json!({"name": "a\u{0}b"})), 422, "text_has_nul"),
+        (Method::POST, "/v1/agents".to_owned(), agent(json!({"name": "a\u{0}b"})), 422, "name_not_usable"),
         (Method::GET, "/v1/sessions?contact=%00".to_owned(), None, 422, "text_has_nul"),
         (
             Method::POST,

@@ -286,8 +286,11 @@ fn agent_check_tells_faults_with_line_and_column() {
         assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     }
     // The bounds are those of the API.
-    std::fs::write(&file, "X = [str(i) * 1000 for i in range(6000)]\ndef reply(conv, text): return X[0]\n")
-        .expect("written");
+    std::fs::write(
+        &file,
+        "B = ('x' * 1000) * 100\nX = [str(i) + B for i in range(200)]\ndef reply(conv, text): return X[0]\n",
+    )
+    .expect("written");
     let large = run(textback().args(["agent", "check"]).arg(&file));
     assert!(large.status.code() == Some(1) && printed(&large).contains("keeps"), "{}", printed(&large));
     std::fs::remove_dir_all(&folder).expect("removed");
