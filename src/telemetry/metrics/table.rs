@@ -47,6 +47,9 @@ const WEBHOOK_RESULTS: &[&str] = &[
     OTHER,
 ];
 
+/// What became of the spans of traces.
+const SPAN_RESULTS: &[&str] = &["exported", "failed", "dropped"];
+
 const BACKFILL_RESULTS: &[&str] = &["stored", "skipped", "duplicate", "quarantined", "failed"];
 
 /// Why something is in quarantine. The names of constraints that refused a message are counted as one.
@@ -256,6 +259,8 @@ table! {
         "Connections beyond the limit (TEXTBACK_MAX_CONNECTIONS).";
     Counter CONNECTIONS_DISPLACED = "textback_connections_displaced_total", [],
         "Idle connections that were closed for new ones.";
+    Counter SPANS = "textback_spans_total", ["result": SPAN_RESULTS],
+        "Spans of traces: exported, failed (the collector did not take them) or dropped (too many waited).";
 
     Gauge POOL_CONNECTIONS = "textback_database_connections", ["pool": POOLS, "state": &["in_use", "idle"]],
         "Open connections to the database.";

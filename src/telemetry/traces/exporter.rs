@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::client::Client;
 use super::settings::Settings;
 use crate::repeating::Repeating;
+use crate::telemetry::metrics;
 
 /// Exports that fail.
 static NOT_EXPORTED: Repeating = Repeating::new();
@@ -43,7 +44,7 @@ impl Queue {
 
 fn count(result: &'static str, spans: usize) {
     let spans = u64::try_from(spans).unwrap_or(u64::MAX);
-    metrics::counter!("textback_spans_total", "result" => result).increment(spans);
+    metrics::SPANS.add(&[result], spans);
 }
 
 /// An exporter that counts.
