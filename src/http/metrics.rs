@@ -19,8 +19,10 @@ use crate::storage::Storage;
 use crate::storage::metric_sample::{self, DueWork, Queues, Sample, SessionCount};
 use crate::telemetry::metrics;
 
-/// How often the samples are read and the readiness is checked.
+/// How often the samples are read.
 const INTERVAL: Duration = Duration::from_secs(5);
+/// After how many of these intervals the readiness is checked, which takes some statements.
+const READINESS_EVERY: u32 = 3;
 
 /// Adds `/metrics`.
 pub fn add_to(routes: Route, observed: Observed) -> Route {
@@ -110,11 +112,15 @@ impl Observed {
         let keep_on = async {
             let mut intervals = tokio::time::interval(INTERVAL);
             intervals.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            loop {
+            let mut is_ready = false;
+            for interval in (0..READINESS_EVERY).cycle() {
                 intervals.tick().await;
                 metrics::upkeep();
-                let is_ready = readiness.check().await.is_ok() && !draining.load(Ordering::Relaxed);
-                metrics::READY.set(&[], f64::from(u8::from(is_ready)));
+                if interval == 0 {
+                    is_ready = readiness.check().await.is_ok();
+                }
+                let is_serving = is_ready && !draining.load(Ordering::Relaxed);
+                metrics::READY.set(&[], f64::from(u8::from(is_serving)));
                 match self.sample().await {
                     Err(error) if is_ready => {
                         if let Some(times) = NOT_SAMPLED.observe("", &error.to_string()) {

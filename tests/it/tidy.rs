@@ -34,7 +34,7 @@ pub fn files(folder: &str, ending: &str) -> Vec<(String, String)> {
 const LAYERS: [(&str, &[&str], &[&str]); 13] = [
     ("domain", &["domain"], &["apalis", "reqwest", "starlark", "maud", "tokio"]),
     // The exporter of traces sends by the HTTP client that the product has.
-    ("telemetry/traces", &["domain", "telemetry"], &["poem", "apalis", "sqlx", "starlark", "maud"]),
+    ("telemetry/traces", &["domain", "repeating", "telemetry"], &["poem", "apalis", "sqlx", "starlark", "maud"]),
     ("telemetry", &["domain", "telemetry"], &["poem", "apalis", "reqwest", "sqlx", "starlark", "maud"]),
     (
         "storage",
