@@ -104,6 +104,7 @@ pub async fn add_another_project(app: &TestApp) {
 }
 
 /// Adds rows of ninety days to the session of each table that grows, in the order of time, so that their tables have many pages.
+/// One message in three is a HELP, so that the partial index of automatic messages is no cheaper than an index by time.
 pub async fn add_many(app: &TestApp) {
     run_sql(
         app.storage.pool(),
@@ -114,7 +115,7 @@ pub async fn add_many(app: &TestApp) {
              select gen_random_uuid(), project_id, endpoint_id, '+1', channel, 'closed', origin, engaged, agent_id, agent_version, 60, at, at, 'agent_ended'
                from time, (select * from session limit 1) session order by position;
          insert into message (id, project_id, session_id, direction, kind, body, created_at)
-             select gen_random_uuid(), project_id, id, 'outbound', 'text', repeat('x', 100), at from time, (select * from session limit 1) session order by position;
+             select gen_random_uuid(), project_id, id, 'outbound', case position % 3 when 0 then 'help' else 'text' end, repeat('x', 100), at from time, (select * from session limit 1) session order by position;
          insert into delivery (id, project_id, session_id, number_id, contact, seq, status, carrier_id, created_at)
              select gen_random_uuid(), project_id, id, endpoint_id, '+1', 0, 'sent', 'SX' || position, at from time, (select * from session limit 1) session order by position;
          insert into turn_without_message (id, project_id, session_id, attempts, failures, outcome, created_at, finished_at)
