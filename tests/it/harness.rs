@@ -1,14 +1,13 @@
 //! A test application: textback in this process, with its own database, a simulated carrier, and workers that tests step.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::{Method, StatusCode};
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::PgPool;
 use textback::agents::AgentRuntime;
 use textback::agents::http::{Caller, Networks};
 use textback::agents::script::runner::Runners;
@@ -17,7 +16,6 @@ use textback::carriers::twilio::form::Form;
 use textback::carriers::twilio::{Twilio, signature};
 use textback::channels::{self, Channels};
 use textback::config::WorkerSettings;
-use textback::dev::postgres;
 use textback::domain::channel::Capabilities;
 use textback::http::listener::Listening;
 use textback::http::metrics::Observed;
@@ -32,6 +30,8 @@ use textback::storage::{Storage, invariant, project};
 use twilio_simulator::{Account, Settings, Simulator, TextOutcome};
 use url::Url;
 use uuid::Uuid;
+
+pub use crate::databases::{empty_database, new_database};
 
 /// Our number in most tests.
 pub const NUMBER: &str = "+14155550199";
@@ -48,8 +48,6 @@ def reply(conv, text):
 /// What the channel of our number can do.
 pub const TEXTS: Capabilities = channels::sms::CAPABILITIES;
 const LEASE_SECONDS: u32 = 30;
-/// The folders of the shared servers are named by this prefix and the id of the process.
-const FOLDER_PREFIX: &str = "textback-tests-";
 
 /// textback with a database and a simulated carrier of its own.
 pub struct TestApp {
@@ -400,76 +398,6 @@ pub async fn create_project(storage: &Storage, name: &str) -> Result<(project::P
 
 async fn loopback() -> Listening {
     Listening::at(SocketAddr::from(([127, 0, 0, 1], 0)), "nothing").await.expect("a free port")
-}
-
-/// Connects to a database of the shared server by its name.
-async fn connect(database: &str) -> PgConnection {
-    PgConnection::connect(&server_url().replace("/textback?", &format!("/{database}?"))).await.expect("a connection")
-}
-
-/// Creates a database with the schema.
-pub async fn new_database() -> String {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-    let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
-    let url = server_url().replace("/textback?", &format!("/{name}?"));
-    // PostgreSQL copies a template only while nobody is connected to it.
-    let _lock = ONE_AT_A_TIME.lock().await;
-    let mut server = connect("postgres").await;
-    sqlx::raw_sql(sqlx::AssertSqlSafe(format!("create database {name} template textback")))
-        .execute(&mut server)
-        .await
-        .expect("a database");
-    url
-}
-
-/// Creates a database without the schema.
-pub async fn empty_database(name: &str) -> String {
-    let mut server = connect("postgres").await;
-    sqlx::raw_sql(sqlx::AssertSqlSafe(format!("create database {name}")))
-        .execute(&mut server)
-        .await
-        .expect("a database");
-    server_url().replace("/textback?", &format!("/{name}?"))
-}
-
-/// The PostgreSQL that all tests share. It does not sync to disk, and ends with this process.
-fn server_url() -> &'static str {
-    static SERVER: OnceLock<String> = OnceLock::new();
-    SERVER.get_or_init(|| {
-        let (sender, receiver) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-            runtime.block_on(async {
-                remove_old_folders();
-                let folder = std::env::temp_dir().join(format!("{FOLDER_PREFIX}{}", std::process::id()));
-                std::fs::create_dir_all(&folder).expect("a folder");
-                let settings = [
-                    ("fsync", "off"),
-                    ("synchronous_commit", "off"),
-                    ("full_page_writes", "off"),
-                    ("max_connections", "400"),
-                ];
-                let postgres = postgres::builder().settings(settings).start(&folder).await.expect("PostgreSQL");
-                textback::storage::migrate(postgres.url()).await.expect("the schema");
-                sender.send(postgres.url().to_owned()).expect("the receiver waits");
-                // The server ends with this process.
-                std::future::pending::<()>().await;
-            });
-        });
-        receiver.recv().expect("a server")
-    })
-}
-
-/// Removes the folders of earlier runs, whose servers ended with them.
-fn remove_old_folders() {
-    for entry in std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let Some(pid) = name.strip_prefix(FOLDER_PREFIX).and_then(|pid| pid.parse().ok()) else { continue };
-        if nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None).is_err() {
-            let _ = std::fs::remove_dir_all(entry.path());
-        }
-    }
 }
 
 /// A pool of plain connections to a database.

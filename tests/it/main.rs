@@ -25,6 +25,7 @@ mod commands;
 mod consent;
 mod console;
 mod database_states;
+mod databases;
 mod deliveries;
 mod dev;
 mod doctor;
