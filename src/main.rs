@@ -6,7 +6,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 use textback::agents::script::memory::Bounded;
 use textback::agents::script::{process, sandbox};
 use textback::cli::{
-    self, Done, agent, dev, doctor, environment, healthcheck, project, quarantine, reporting, secrets, serve, simulate,
+    self, Done, agent, configuration, dev, doctor, environment, healthcheck, project, quarantine, reporting, secrets,
+    serve, simulate,
 };
 use textback::config::DatabaseSettings;
 use textback::telemetry::{self, LogFormat, traces};
@@ -59,6 +60,9 @@ enum Command {
     Healthcheck(healthcheck::Options),
     /// Print the OpenAPI document
     Openapi,
+    /// Print the settings and the commands as Markdown, for docs/configuration.md
+    #[command(hide = true)]
+    Configuration,
     /// Run a simulated Twilio and use its phones
     Simulate {
         #[command(subcommand)]
@@ -142,6 +146,7 @@ async fn carry_out(command: Command) -> Done {
         Command::Migrate { database, grant_to } => project::migrate(&database, grant_to.as_deref()).await,
         Command::Doctor(options) => doctor::run(options).await,
         Command::Healthcheck(options) => healthcheck::run(options).await,
+        Command::Configuration => cli::print(&configuration::markdown(&Cli::command())),
         Command::Openapi => cli::print(&textback::http::api::document()),
         Command::Simulate { command } => simulate::run(command).await,
         Command::Project { command } => project::run(command).await,

@@ -1,6 +1,7 @@
 //! Implements the commands: each one opens the storage, starts what it needs and waits for a signal to stop.
 
 pub mod agent;
+pub mod configuration;
 pub mod dev;
 pub mod doctor;
 pub mod environment;

@@ -19,7 +19,7 @@ const MARK: &str = "Sq7Zk9";
 const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/agents/demo.star");
 
 /// Every command that the help names, with arguments that would do.
-const COMMANDS: [&[&str]; 22] = [
+const COMMANDS: [&[&str]; 23] = [
     &["dev"],
     &["serve"],
     &["work"],
@@ -27,6 +27,7 @@ const COMMANDS: [&[&str]; 22] = [
     &["doctor"],
     &["healthcheck", "--url", "http://127.0.0.1:1"],
     &["openapi"],
+    &["configuration"],
     &["simulate", "serve"],
     &["simulate", "send", "--from", "+14155550101", "--to", "+14155550199", "hi"],
     &["simulate", "phone", "+14155550101"],
