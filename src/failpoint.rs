@@ -3,6 +3,8 @@
 //! `TEXTBACK_FAILPOINT=turn.in_commit:3:800` aborts the process 800 µs after that point is reached for the third time.
 //! Like kill -9, an abort runs no destructor and closes no connection properly. With `:stop` at the end, the process is
 //! instead stopped once (SIGSTOP), as if its machine slept, until it gets SIGCONT.
+//!
+//! docs/decisions/040-faults-are-tested.md has the reasons.
 
 use std::future::Future;
 #[cfg(debug_assertions)]

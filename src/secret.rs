@@ -1,4 +1,6 @@
 //! Encrypts stored secrets, hashes API keys, and creates random tokens. No function of this module logs a secret.
+//!
+//! docs/decisions/028-secrets.md has the reasons.
 
 use std::fmt;
 use std::str::FromStr;

@@ -2,6 +2,8 @@
 //!
 //! A carrier's own words (its field names, its codes, its documents) stay in its folder. Plain values of the product
 //! cross the trait.
+//!
+//! docs/decisions/027-carrier-trait.md has the reasons.
 
 pub mod error;
 pub mod media;

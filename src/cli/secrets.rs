@@ -4,6 +4,8 @@
 //! Linux shows the memory of a process's original arguments and environment as `/proc/<pid>/cmdline` and
 //! `/proc/<pid>/environ`, whatever the process changes in its own list of variables. So the process is made not
 //! dumpable, and that memory is overwritten after it was read.
+//!
+//! docs/decisions/028-secrets.md has the reasons.
 
 #![expect(
     unsafe_code,

@@ -3,6 +3,8 @@
 //! serde_json keeps all digits of a number (starlark enables `arbitrary_precision`). PostgreSQL's jsonb stores
 //! `1e99999` in twelve bytes and prints it with 100,000 digits. So numbers become i64, u64 or finite f64, and sizes are
 //! measured as PostgreSQL prints the value.
+//!
+//! docs/decisions/022-bounds-of-values.md has the reasons.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write};

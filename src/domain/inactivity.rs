@@ -1,4 +1,6 @@
 //! What becomes of a session in which nobody says anything: it is warned, it ends, or it is looked at again later.
+//!
+//! docs/decisions/032-inactivity-jobs.md has the reasons.
 
 use chrono::{DateTime, TimeDelta, Utc};
 

@@ -3,6 +3,8 @@
 //! A carrier that acts on keywords answers them itself, and we add the project's answer to HELP. Where the carrier leaves them to
 //! us, as Twilio does at short codes, each keyword is answered, as carriers ask
 //! (<https://www.twilio.com/help/faq/short-codes/what-does-a-compliant-help-and-stop-message-look-like>).
+//!
+//! docs/decisions/024-consent.md has the reasons.
 
 use std::borrow::Cow;
 

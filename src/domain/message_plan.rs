@@ -1,4 +1,6 @@
 //! What becomes of an outbound message when it is planned: it is sent, it waits, or it is not sent.
+//!
+//! docs/decisions/029-registration.md has the reasons.
 
 use std::borrow::Cow;
 

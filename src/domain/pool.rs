@@ -1,4 +1,6 @@
 //! Which number of a pool sends a text. We choose it and not the carrier, so that the contact's reply surely joins the session.
+//!
+//! docs/decisions/033-pools.md has the reasons.
 
 use uuid::Uuid;
 

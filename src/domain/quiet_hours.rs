@@ -1,4 +1,6 @@
 //! Quiet hours of a contact, by the clocks of the time zones that the contact's number may be in.
+//!
+//! docs/decisions/016-time-zones.md has the reasons.
 
 use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
 use serde::Deserialize;

@@ -6,6 +6,8 @@
 //! alternate. A person whom the agent told the same four times, and who says the same a fifth time, is stopped as well:
 //! the fifth answer would help no more than the first four. A machine with a counter in its text ("Ticket 123 received") never repeats itself
 //! to the letter; the limit per minute bounds how many answers it gets.
+//!
+//! docs/decisions/030-limits.md has the reasons.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,6 @@
 //! When work that came to nothing is tried again, and when it is given up.
+//!
+//! docs/decisions/018-leases-and-attempts.md has the reasons.
 
 /// How often a message is offered to a carrier that certainly did not take it: with the waits between, for some twelve
 /// hours. An outage or a wrong credential is repaired by then, and a later reply helps nobody.

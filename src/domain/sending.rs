@@ -1,4 +1,6 @@
 //! What becomes of a text that the project sends: whether it may go, when, and what it does to the contact's session.
+//!
+//! docs/decisions/025-messages-of-the-project.md has the reasons.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};

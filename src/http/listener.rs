@@ -4,6 +4,8 @@
 //! half a header, or never reads its response is disconnected. At the limit, an idle connection is closed for a new
 //! one, so a client that opens many silent connections locks nobody out. HTTP/2 is spoken only if the operator enables
 //! it.
+//!
+//! docs/decisions/041-client-limits.md has the reasons.
 
 mod activity;
 mod connection;

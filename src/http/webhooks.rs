@@ -1,5 +1,7 @@
 //! The webhooks that carriers call. Each request is verified, stored and acknowledged. It is acknowledged only after
 //! the commit.
+//!
+//! docs/decisions/043-webhooks-and-readiness.md has the reasons.
 
 mod span;
 

@@ -1,5 +1,7 @@
 //! Backfills inbound messages whose webhook never came: reads them from the carrier's list and stores them like any
 //! other message.
+//!
+//! docs/decisions/034-backfill-and-quarantine.md has the reasons.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,7 @@
 //! Stores inbound messages and runs their turns in this process, if it has a free slot. The statement that stores a
 //! message claims its turn: a claim of its own would cost a commit and a fifth of what PostgreSQL does for a message.
+//!
+//! docs/decisions/014-eager-dispatch.md has the reasons.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,6 @@
 //! Processes what is in quarantine again, as if it came now, for example after its number was attached.
+//!
+//! docs/decisions/034-backfill-and-quarantine.md has the reasons.
 
 use std::time::{Duration, Instant};
 

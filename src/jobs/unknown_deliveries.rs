@@ -1,5 +1,7 @@
 //! Looks for unknown deliveries in the carrier's list of messages until they are found or certainly absent. Sends
 //! nothing itself.
+//!
+//! docs/decisions/023-unknown-deliveries.md has the reasons.
 
 use std::time::Duration;
 

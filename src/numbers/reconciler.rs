@@ -2,6 +2,8 @@
 //!
 //! The desired state is a row before the carrier is called, and each step can be repeated, so a crash between two calls
 //! loses nothing: the next attempt begins with what the account has.
+//!
+//! docs/decisions/026-numbers-controller.md has the reasons.
 
 use crate::carriers::Carriers;
 use crate::carriers::error::CarrierError;

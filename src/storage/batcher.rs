@@ -28,6 +28,8 @@
 //!   deadlock or a conflict with another transaction is retried three times.
 //! - An item that needs a locked row is retried outside of the flush workers, one such item at a time. If a batch has
 //!   three of them, the database counts as unavailable, and the items that were not tried yet get the error.
+//!
+//! docs/decisions/013-natural-batching.md has the reasons.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,5 +1,7 @@
 //! The settings of each database connection. They are set when the connection is made, and then read to verify them. A
 //! pooler that does not keep them is refused.
+//!
+//! docs/decisions/017-connections.md has the reasons.
 
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
 //! Checks whether a process can serve: whether the database answers, has the schema of this binary and can be written.
 //! Reports how much work waits.
+//!
+//! docs/decisions/039-wrong-states.md has the reasons.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,5 @@
 -- The progress of a delivery as a number. A status report moves a delivery to a higher rank only.
+-- docs/decisions/031-delivery-row.md has the reasons.
 create or replace function delivery_rank(status text) returns integer language plpgsql immutable
 set search_path = textback, pg_temp as $$
 begin

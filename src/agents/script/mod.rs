@@ -1,5 +1,7 @@
 //! The `script` kind of agents: Starlark scripts, limited in steps, depth, memory and time. Only the state lasts from one
 //! turn to the next.
+//!
+//! docs/decisions/037-script-runners.md has the reasons.
 
 pub mod check;
 mod child;

@@ -3,6 +3,8 @@
 //! A project may hold as many slots of a kind as are left free. The waiting project that used the least CPU time lately
 //! is served first. A run begins in a quick slot. A run that turns out to be slow moves to a slow slot, or is stopped
 //! and queued until one is free.
+//!
+//! docs/decisions/038-script-fairness.md has the reasons.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

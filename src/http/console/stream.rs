@@ -2,6 +2,8 @@
 //!
 //! The first event has every part of the page, later ones the parts that changed, so a page that connects again misses
 //! nothing. A change wakes the stream: one of the simulated carrier at once, one of the database within [`CHECK`].
+//!
+//! docs/decisions/036-console.md has the reasons.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;

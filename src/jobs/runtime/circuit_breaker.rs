@@ -2,6 +2,8 @@
 //! after one call that succeeds.
 //!
 //! It uses the process's monotonic clock, because it only delays jobs.
+//!
+//! docs/decisions/020-circuit-breaker.md has the reasons.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -5,6 +5,8 @@
 //! Choudhury and Hahne, "Dynamic queue length thresholds", 1998). A single owner takes half of the slots, two slow ones
 //! a third each, and an owner that holds none always finds one. All owners of one project may hold three times as many
 //! slots as are left free: ten agents of one project leave a quarter to other projects.
+//!
+//! docs/decisions/019-fair-limiter.md has the reasons.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};

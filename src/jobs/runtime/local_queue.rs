@@ -2,6 +2,8 @@
 //! the one that stores a message, pushes it here, so that the worker need not claim it.
 //!
 //! A slot is reserved before the statement runs, so that no more is claimed than there are slots.
+//!
+//! docs/decisions/014-eager-dispatch.md has the reasons.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,6 @@
 //! Runs jobs: claims, leases, permits, circuit breakers. Only this module uses apalis.
+//!
+//! docs/decisions/035-apalis.md has the reasons.
 
 pub mod circuit_breaker;
 pub mod fair_limiter;

@@ -4,6 +4,8 @@
 //! When a claim of all due rows fails, they are claimed in ever smaller groups. A row is to blame only if it fails
 //! alone while another row of the same search can be claimed (a control). If no row can be claimed, the schema or the
 //! server is to blame.
+//!
+//! docs/decisions/021-rows-set-aside.md has the reasons.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};

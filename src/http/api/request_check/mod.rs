@@ -3,6 +3,8 @@
 //!
 //! poem-openapi alone ignores unknown and repeated query parameters, repeated headers and repeated JSON fields, and its
 //! errors name types of Rust instead of fields.
+//!
+//! docs/decisions/042-request-check.md has the reasons.
 
 mod headers;
 mod json;
