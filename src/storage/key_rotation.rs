@@ -31,7 +31,7 @@ pub async fn count(connection: &mut PgConnection) -> Result<Vec<Count>, sqlx::Er
 /// Stored secrets that none of the given keys decrypts.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{rows} stored secrets were encrypted with key {theirs}, but TEXTBACK_SECRET_KEY is key {ours}, which does not decrypt them: {examples}; give the key of that data, alone or after a comma, or see \"A lost secret key\" in docs/operations.md"
+    "{rows} stored secrets were encrypted with key {theirs}, but TEXTBACK_SECRET_KEY is key {ours}, which does not decrypt them: {examples}; give the key of that data, alone or after a comma, or see \"A lost secret key\" in docs/operations/secrets.md"
 )]
 pub struct Unreadable {
     /// How many carrier accounts and agents have such secrets.

@@ -40,6 +40,11 @@ impl Dev {
         &self.simulator
     }
 
+    /// The API key of its project.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
     /// A connection to its database that notices when the server is gone.
     async fn witness(&self) -> PgListener {
         let socket = self.folder.join("postgres/socket");

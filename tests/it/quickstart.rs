@@ -1,4 +1,4 @@
-//! Tests the pages that newcomers follow: each command of the quickstart prints what the page shows, and each agent in the
+//! Tests the pages that newcomers follow: each command in a `console` block prints what the page shows, and each agent in the
 //! guides can be created as it stands.
 
 use std::path::Path;
@@ -40,50 +40,66 @@ fn commands(block: &str) -> Vec<(String, String)> {
 
 /// A text with each UUID replaced.
 fn without_ids(text: &str) -> String {
+    let is_of_id = |letter: char| letter.is_ascii_hexdigit() || letter == '-';
     let word = |word: &str| {
-        let bare = word.trim_end();
+        let bare = word.trim_end_matches(|letter| !is_of_id(letter));
         if uuid::Uuid::parse_str(bare).is_ok() { word.replace(bare, "<id>") } else { word.to_owned() }
     };
-    text.split_inclusive(char::is_whitespace).map(word).collect()
+    text.split_inclusive(|letter| !is_of_id(letter)).map(word).collect()
+}
+
+/// The pages with blocks of commands, in the order in which they run. `API` and `AUTH` are set as the pages set them.
+fn pages_with_commands() -> Vec<(String, String)> {
+    let (first, mut pages): (Vec<_>, Vec<_>) =
+        files("docs", "md").into_iter().partition(|(path, _)| path == "docs/quickstart.md");
+    pages.retain(|(_, page)| page.contains("\n```console\n"));
+    first.into_iter().chain(pages).collect()
+}
+
+/// A shell in the folder of a clone, beside a `textback dev`.
+fn shell(here: &Path, dev: &Dev, command: &str) -> std::process::Command {
+    let mut shell = std::process::Command::new("sh");
+    for (name, value) in textback().get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    shell.args(["-c", command]).current_dir(here).stdin(Stdio::null());
+    shell.env("TEXTBACK_SIMULATOR_URL", dev.simulator()).env("TEXTBACK_DATA_DIR", &dev.folder);
+    shell
+        .env("API", dev.console.replace("/console", "/v1"))
+        .env("AUTH", format!("Authorization: Bearer {}", dev.key()));
+    shell.env("JSON", "Content-Type: application/json").env("RUST_LOG", "warn").env("NO_PROXY", "*");
+    shell
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_command_of_the_quickstart_prints_what_the_page_shows() {
+async fn each_command_of_the_guides_prints_what_the_page_shows() {
     let folder = data_folder("quickstart");
     let dev = Dev::start(&folder.join("data"));
     let here = folder.join("clone");
     std::fs::create_dir_all(here.join("target/debug")).expect("a folder");
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_textback"), here.join("target/debug/textback")).expect("a link");
-    let page =
-        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/quickstart.md")).expect("a page");
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    std::os::unix::fs::symlink(examples, here.join("examples")).expect("a link");
     let mut ran = 0;
-    for (before, language, text) in blocks(&page) {
-        match language {
-            "python" => {
-                let (_, name) = before.rsplit_once("Save this as `").expect("it says how to save it");
+    for (path, page) in pages_with_commands() {
+        for (before, language, text) in blocks(&page) {
+            if language == "python"
+                && let Some((_, name)) = before.rsplit_once("Save this as `")
+            {
                 std::fs::write(here.join(name.split('`').next().expect("a name")), text).expect("saved");
             }
-            "console" => {
-                for (command, expected) in commands(text) {
-                    let mut shell = std::process::Command::new("sh");
-                    for (name, value) in textback().get_envs() {
-                        match value {
-                            Some(value) => shell.env(name, value),
-                            None => shell.env_remove(name),
-                        };
-                    }
-                    shell.args(["-c", &command]).current_dir(&here).stdin(Stdio::null());
-                    shell.env("TEXTBACK_SIMULATOR_URL", dev.simulator()).env("TEXTBACK_DATA_DIR", folder.join("data"));
-                    let output = shell.env("RUST_LOG", "warn").output().expect("it runs");
-                    assert!(output.status.success(), "{command}: {}", printed(&output));
-                    assert_eq!(without_ids(&printed(&output)), without_ids(&expected), "{command}");
-                    ran += 1;
-                }
+            for (command, expected) in commands(if language == "console" { text } else { "" }) {
+                let output = shell(&here, &dev, &command).output().expect("it runs");
+                assert!(output.status.success(), "{path}, {command}: {}", printed(&output));
+                assert_eq!(without_ids(&printed(&output)), without_ids(&expected), "{path}, {command}");
+                ran += 1;
             }
-            _ => {}
         }
     }
-    assert!(ran >= 8, "{ran} commands");
+    assert!(ran >= 12, "{ran} commands");
     drop(dev);
     let _ = std::fs::remove_dir_all(&folder);
 }

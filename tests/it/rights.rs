@@ -9,10 +9,11 @@ use crate::commands::printed;
 use crate::harness::{ADA, NUMBER, id};
 use crate::process_harness::ProcessHarness;
 
-/// A block of SQL that docs/operations.md tells operators to run.
+/// A block of SQL that the pages for operators tell them to run.
 pub fn documented(name: &str) -> &'static str {
-    let page = include_str!("../../docs/operations.md");
-    let (_, rest) = page.split_once(&format!("```sql {name}\n")).expect("a block of that name");
+    let pages = [include_str!("../../docs/operations/database.md"), include_str!("../../docs/operations/secrets.md")];
+    let block = format!("```sql {name}\n");
+    let (_, rest) = pages.into_iter().find_map(|page| page.split_once(&block)).expect("a block of that name");
     rest.split_once("```").expect("its end").0
 }
 

@@ -110,3 +110,32 @@ fn unfit(called: &str, parameters: &DocParams, given: &Given) -> Option<String> 
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The first cells of the table of `conv` in the guide.
+    fn documented() -> BTreeSet<String> {
+        let (_, table) =
+            include_str!("../../../docs/agents.md").split_once("| `conv` | |\n|---|---|\n").unwrap_or_default();
+        let rows = table.lines().take_while(|line| line.starts_with('|'));
+        rows.filter_map(|row| row.strip_prefix("| `")?.split('`').next().map(str::to_owned)).collect()
+    }
+
+    #[test]
+    fn the_guide_lists_what_conv_has() {
+        let members = Members::new();
+        let mut has: BTreeSet<String> = conv::attributes().map(str::to_owned).collect();
+        for (prefix, of) in [("", &members.conv), ("state.", &members.state), ("log.", &members.log)] {
+            let call = |name: &str| {
+                parameters(of, name).map(|parameters| format!("{prefix}{name}({})", signature(parameters)))
+            };
+            has.extend(names(of).filter_map(call));
+        }
+        assert!(has.len() > 15, "{has:?}");
+        assert_eq!(documented(), has);
+    }
+}

@@ -52,7 +52,7 @@ async fn check_invariants(storage: &Storage, findings: &mut Findings) {
                 "rows are missing, as after a partial restore of a backup: restore all of it (the view shows which rows)"
             }
             Some("invariant_12_") => {
-                "set the sequences before anything writes; docs/operations.md shows how, for a promoted replica"
+                "set the sequences before anything writes; docs/operations/database.md shows how, for a promoted replica"
             }
             _ => "this is a bug in textback: please report it with the rows of that view",
         };
