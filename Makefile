@@ -2,10 +2,10 @@
 
 CARGO ?= cargo
 
-.PHONY: help dev test check deny chaos conformance browser openapi queries bench isolation build release postgres faketime pgbouncer promtool alerts clean
+.PHONY: help dev test check deny chaos conformance browser openapi docs docs-configuration queries bench isolation build release postgres faketime pgbouncer promtool alerts clean
 
 help: ## List the commands
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 dev: postgres build ## A working SMS agent on this machine, with a phone in the browser
 	@exec target/debug/textback dev
@@ -28,11 +28,20 @@ chaos: postgres ## Kill everything at random under load, 20 seeds (minutes; TEXT
 conformance: postgres ## The client and the simulator against Twilio's documents and its Python client (node 20, TEXTBACK_TWILIO_SPEC)
 	scripts/conformance.sh
 
-browser: postgres build ## The console in Chromium at four widths in both themes, with axe; pictures in target/browser/pictures (node 20, by hand)
+browser: postgres build docs ## The console in Chromium at four widths in both themes, with axe, and the book; pictures in target/browser/pictures and docs/pictures (node 20, by hand)
 	scripts/browser.sh
 
 openapi: build ## Write openapi/textback.yaml from the code
 	target/debug/textback openapi > openapi/textback.yaml
+
+docs: ## Build the book of docs/ into target/book (npm; Python 3.8 or newer)
+	scripts/docs.sh
+
+docs-configuration: build ## Write the settings and commands of docs/configuration.md from the code
+	sed '/^<!-- The rest is printed by/q' docs/configuration.md > target/configuration.md
+	echo >> target/configuration.md
+	RUST_LOG=off target/debug/textback configuration >> target/configuration.md
+	mv target/configuration.md docs/configuration.md
 
 queries: postgres ## Write .sqlx anew: the descriptions of sql/queries by which the compiler checks parameters and columns
 	$(CARGO) run --locked --quiet -p query-descriptions -- textback "$${TEXTBACK_PG_BIN:-}"
