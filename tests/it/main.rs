@@ -29,6 +29,7 @@ mod databases;
 mod deliveries;
 mod dev;
 mod doctor;
+mod documents;
 mod eager_dispatch;
 mod edge;
 mod failpoints;

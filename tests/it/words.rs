@@ -133,6 +133,12 @@ fn names_of_document(text: &str) -> Vec<(String, bool)> {
     names
 }
 
+/// The retired words that are refused as words of any identifier, with what replaces them. Several words have `_` between them.
+pub fn retired() -> Vec<(String, String)> {
+    let retired = Glossary::read().retired.into_iter().filter(|retired| retired.rule == Rule::Word);
+    retired.map(|retired| (retired.words, retired.instead)).collect()
+}
+
 fn all_files() -> Vec<(String, String)> {
     let folders =
         [("src", "rs"), ("tests", "rs"), ("benches", "rs"), ("migrations", "sql"), ("sql", "sql"), ("openapi", "yaml")];
