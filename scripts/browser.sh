@@ -1,5 +1,5 @@
 #!/bin/sh
-# Looks at the console of `textback dev` in Chromium (tests/browser/console.mjs). Installs what it needs below target/browser,
+# Looks at the console of `textback dev` (tests/browser/console.mjs) and the book (book.mjs) in Chromium. Installs what it needs below target/browser,
 # and Chromium with apt-get if it is missing; CHROMIUM names another one.
 set -eu
 cd "$(dirname "$0")/.."
@@ -35,4 +35,5 @@ mkdir -p "$tools"
 [ -f "$tools/package.json" ] || echo '{"private": true}' > "$tools/package.json"
 [ -d "$tools/node_modules/axe-core" ] || npm install --silent --no-audit --no-fund --no-package-lock --prefix "$tools" \
     playwright-core@1.65.1 axe-core@4.14.1
-exec node tests/browser/console.mjs
+node tests/browser/console.mjs
+exec node tests/browser/book.mjs

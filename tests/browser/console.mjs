@@ -1,10 +1,10 @@
 // Looks at the console of `textback dev` in Chromium: `make browser`. It starts its own process on a data folder of its own,
 // fails with the first thing that does not hold, and leaves a picture of each width, theme and situation in
-// target/browser/pictures.
+// target/browser/pictures, and the picture of the README in docs/pictures.
 
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -83,6 +83,19 @@ async function look(page, name) {
   await page.setViewportSize({ width: 1280, height: 900 });
 }
 
+/** The picture of the README: a conversation that goes well. */
+async function picture(page) {
+  const file = path.resolve("docs/pictures/dev.png");
+  mkdirSync(path.dirname(file), { recursive: true });
+  await send(page, "What are your opening hours?");
+  await shows(page, "#texts li:nth-child(6)", "Delivered");
+  await page.emulateMedia({ colorScheme: "light", reducedMotion: "reduce" });
+  await page.setViewportSize({ width: 1120, height: 700 });
+  await page.screenshot({ path: file });
+  await page.setViewportSize({ width: 1280, height: 900 });
+  assert.ok(statSync(file).size < 300_000, "docs/pictures/dev.png is too large");
+}
+
 const shows = (page, selector, text) => page.locator(selector, { hasText: text }).first().waitFor({ timeout: 15_000 });
 const focused = (page) => page.evaluate(() => document.activeElement.textContent || document.activeElement.id);
 
@@ -113,6 +126,7 @@ try {
   await shows(page, "#texts", "Nice to meet you, Ada");
   await shows(page, "#texts li:nth-child(4)", "Delivered");
   assert.ok(await page.evaluate(() => window.firstText === document.querySelector("#texts li")), "a text was replaced");
+  await picture(page);
   for (const text of ["<img src=x onerror=alert(1)>", "שלום, מה שלומך?", "Donaudampfschifffahrtsgesellschaft".repeat(8)]) {
     await send(page, text);
     await shows(page, "#texts", text.slice(0, 20));
