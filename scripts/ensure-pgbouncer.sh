@@ -1,6 +1,7 @@
 #!/bin/sh
 # Makes sure that PgBouncer is on a Linux machine: a story runs textback behind it. It is only installed: none is set up.
 set -eu
+. "$(dirname "$0")/packages.sh"
 
 found() {
     command -v pgbouncer >/dev/null 2>&1 || [ -x /usr/sbin/pgbouncer ]
@@ -10,15 +11,9 @@ if [ "$(uname)" != Linux ] || found; then
     exit 0
 fi
 
-as_root() {
-    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
-}
-
-if command -v apt-get >/dev/null 2>&1 && { [ "$(id -u)" = 0 ] || command -v sudo >/dev/null 2>&1; }; then
-    echo "PgBouncer is missing; installing it with apt-get" >&2
-    as_root apt-get update -qq || true
-    # RUNLEVEL=1 keeps Debian from starting the service of the package.
-    as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends pgbouncer >/dev/null || true
+if has_apt; then
+    apt_update PgBouncer
+    apt_install pgbouncer || true
 fi
 if found; then exit 0; fi
 

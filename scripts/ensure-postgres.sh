@@ -2,6 +2,7 @@
 # Makes sure that PostgreSQL's programs (initdb, postgres) are on this machine. They are only installed: no server
 # is set up or started, and one that runs is left alone.
 set -eu
+. "$(dirname "$0")/packages.sh"
 
 found() {
     for folder in "${TEXTBACK_PG_BIN:-}" /usr/lib/postgresql/*/bin /usr/local/opt/postgresql*/bin \
@@ -16,17 +17,12 @@ if found; then
     exit 0
 fi
 
-as_root() {
-    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
-}
-
-if command -v apt-get >/dev/null 2>&1 && { [ "$(id -u)" = 0 ] || command -v sudo >/dev/null 2>&1; }; then
-    echo "PostgreSQL is missing; installing it with apt-get" >&2
-    as_root apt-get update -qq || true
+if has_apt; then
+    apt_update PostgreSQL
     # Debian makes and starts a cluster with the package unless it is told not to.
-    if as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql-common >/dev/null; then
+    if apt_install postgresql-common; then
         as_root sed -i 's/^#\?create_main_cluster *=.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf || true
-        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql >/dev/null || true
+        apt_install postgresql || true
     fi
     if found; then exit 0; fi
 fi
