@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::consent::{self, ConsentKind};
 use super::inactivity;
 use super::keyword::{Keyword, KeywordMatch, KnownBy};
-use super::keyword_answer::AnswerFacts;
+use super::keyword_answer::{AnswerFacts, KeywordAnswer};
 use super::message::{MessageKind, RejectReason, Sender, SkipReason};
 use super::rate_limit::{self, ContactLimits, RecentMessages};
 use super::session::SessionStatus;
@@ -167,7 +167,7 @@ pub struct KeywordEffect {
     /// What is recorded of the contact's consent.
     pub consent: Option<ConsentKind>,
     /// The answer that we send.
-    pub answer: Option<MessageKind>,
+    pub answer: Option<KeywordAnswer>,
 }
 
 /// Decides about one inbound message. `facts` is `None` when no endpoint of ours is attached at its address.
@@ -237,15 +237,15 @@ fn obey(found: KeywordMatch, sent_at: Option<DateTime<Utc>>, facts: &Facts) -> K
     let is_outdated =
         sent_at.zip(facts.consent_at).is_some_and(|(sent_at, consent_at)| consent::is_outdated(sent_at, consent_at));
     let (consent, answer, is_answered) = match found.keyword {
-        Keyword::Help => (None, MessageKind::Help, facts.answers.answers_help()),
+        Keyword::Help => (None, KeywordAnswer::Help, facts.answers.answers_help()),
         _ if is_outdated => return KeywordEffect::default(),
         Keyword::Stop => {
-            let kind = MessageKind::OptOut;
-            (Some(ConsentKind::OptedOut), kind, facts.answers.confirms(kind, !facts.opted_out))
+            let answer = KeywordAnswer::OptOut;
+            (Some(ConsentKind::OptedOut), answer, facts.answers.confirms(answer, !facts.opted_out))
         }
         Keyword::Start | Keyword::Yes => {
-            let kind = MessageKind::OptIn;
-            (Some(ConsentKind::OptedIn), kind, facts.answers.confirms(kind, facts.opted_out))
+            let answer = KeywordAnswer::OptIn;
+            (Some(ConsentKind::OptedIn), answer, facts.answers.confirms(answer, facts.opted_out))
         }
     };
     let is_answered = match found.known_by {

@@ -20,6 +20,47 @@ const OPT_IN: &str = "You will get messages from this number again. Reply HELP f
 const HELP: &str =
     "Reply STOP to get no more messages from this number, START to get them again. Msg&data rates may apply.";
 
+/// An answer to a consent keyword.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeywordAnswer {
+    /// The confirmation of an opt-out.
+    OptOut,
+    /// The confirmation of an opt-in.
+    OptIn,
+    /// The answer to HELP.
+    Help,
+}
+
+impl KeywordAnswer {
+    /// The kind of its message.
+    pub const fn kind(self) -> MessageKind {
+        match self {
+            Self::OptOut => MessageKind::OptOut,
+            Self::OptIn => MessageKind::OptIn,
+            Self::Help => MessageKind::Help,
+        }
+    }
+
+    /// What it says: the project's text, else ours.
+    pub fn text(self, of_project: Option<&str>) -> Cow<'_, str> {
+        match (of_project, self) {
+            (Some(text), _) => Cow::Borrowed(text),
+            (None, Self::OptOut) => Cow::Borrowed(OPT_OUT),
+            (None, Self::OptIn) => Cow::Borrowed(OPT_IN),
+            (None, Self::Help) => Cow::Borrowed(HELP),
+        }
+    }
+
+    /// Whether it leaves although its contact has opted out: the confirmation of the opt-out, and the answer to HELP, which
+    /// everybody gets who asks. `answers_all`: see [`AnswerFacts`]; elsewhere the carrier would refuse them.
+    pub const fn is_sent_despite_opt_out(self, answers_all: bool) -> bool {
+        match self {
+            Self::OptOut | Self::Help => answers_all,
+            Self::OptIn => false,
+        }
+    }
+}
+
 /// What decides about the answer to a keyword.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AnswerFacts {
@@ -39,34 +80,18 @@ impl AnswerFacts {
 
     /// Whether HELP gets an answer of ours.
     pub fn answers_help(&self) -> bool {
-        self.has_help_answer() && self.may_send(MessageKind::Help, false)
+        self.has_help_answer() && self.may_send(KeywordAnswer::Help, false)
     }
 
     /// Whether an opt-out or an opt-in is confirmed. `changes`: the contact wanted something else before.
-    pub fn confirms(&self, kind: MessageKind, changes: bool) -> bool {
-        self.answers_all && self.may_send(kind, changes)
+    pub fn confirms(&self, answer: KeywordAnswer, changes: bool) -> bool {
+        self.answers_all && self.may_send(answer, changes)
     }
 
     /// Two machines that answer each other stop here: the same answer comes once in a minute, unless the contact's mind has
     /// changed since.
-    fn may_send(&self, kind: MessageKind, changes: bool) -> bool {
-        self.in_last_minute.len() < MOST_IN_A_MINUTE && (changes || !self.in_last_minute.contains(&kind))
-    }
-}
-
-/// Whether an answer leaves although its contact has opted out: the confirmation of the opt-out, and the answer to HELP, which
-/// everybody gets who asks. `answers_all`: see [`AnswerFacts`]; elsewhere the carrier would refuse them.
-pub const fn is_sent_despite_opt_out(kind: MessageKind, answers_all: bool) -> bool {
-    answers_all && matches!(kind, MessageKind::OptOut | MessageKind::Help)
-}
-
-/// What an answer says: the project's text, else ours.
-pub fn text(kind: MessageKind, of_project: Option<&str>) -> Cow<'_, str> {
-    match (of_project, kind) {
-        (Some(text), _) => Cow::Borrowed(text),
-        (None, MessageKind::OptOut) => Cow::Borrowed(OPT_OUT),
-        (None, MessageKind::OptIn) => Cow::Borrowed(OPT_IN),
-        (None, _) => Cow::Borrowed(HELP),
+    fn may_send(&self, answer: KeywordAnswer, changes: bool) -> bool {
+        self.in_last_minute.len() < MOST_IN_A_MINUTE && (changes || !self.in_last_minute.contains(&answer.kind()))
     }
 }
 
@@ -91,7 +116,11 @@ mod tests {
             (false, &[], true, false, false),
         ] {
             let facts = AnswerFacts { answers_all, has_help_message: false, in_last_minute: in_last_minute.to_vec() };
-            assert_eq!((facts.confirms(OptOut, changes), facts.answers_help()), (out, help), "{facts:?}");
+            assert_eq!(
+                (facts.confirms(KeywordAnswer::OptOut, changes), facts.answers_help()),
+                (out, help),
+                "{facts:?}"
+            );
         }
     }
 
@@ -100,31 +129,30 @@ mod tests {
         for (in_last_minute, expected) in [(vec![], true), (vec![MessageKind::Help], false)] {
             let facts = AnswerFacts { answers_all: false, has_help_message: true, in_last_minute };
             assert_eq!(facts.answers_help(), expected, "{facts:?}");
-            assert!(!facts.confirms(MessageKind::OptOut, true), "the carrier confirms it");
+            assert!(!facts.confirms(KeywordAnswer::OptOut, true), "the carrier confirms it");
         }
     }
 
     #[test]
     fn the_confirmation_of_an_opt_out_and_help_reach_who_has_opted_out() {
-        for (kind, answers_all, expected) in [
-            (MessageKind::OptOut, true, true),
-            (MessageKind::Help, true, true),
-            (MessageKind::OptIn, true, false),
-            (MessageKind::Reply, true, false),
-            (MessageKind::OptOut, false, false),
-            (MessageKind::Help, false, false),
+        for (answer, answers_all, expected) in [
+            (KeywordAnswer::OptOut, true, true),
+            (KeywordAnswer::Help, true, true),
+            (KeywordAnswer::OptIn, true, false),
+            (KeywordAnswer::OptOut, false, false),
+            (KeywordAnswer::Help, false, false),
         ] {
-            assert_eq!(is_sent_despite_opt_out(kind, answers_all), expected, "{kind} {answers_all}");
+            assert_eq!(answer.is_sent_despite_opt_out(answers_all), expected, "{answer:?} {answers_all}");
         }
     }
 
     #[test]
     fn our_own_words_are_one_segment_and_those_of_the_project_come_first() {
-        for kind in [MessageKind::OptOut, MessageKind::OptIn, MessageKind::Help] {
-            let ours = text(kind, None);
+        for answer in [KeywordAnswer::OptOut, KeywordAnswer::OptIn, KeywordAnswer::Help] {
+            let ours = answer.text(None);
             let one = Segmentation { encoding: Encoding::Gsm7, segments: 1 };
             assert_eq!(Segmentation::of(&ours), one, "{ours}");
-            assert_eq!(text(kind, Some("Acme")), "Acme");
+            assert_eq!(answer.text(Some("Acme")), "Acme");
         }
     }
 }

@@ -47,7 +47,7 @@ fn by_default(keyword: Keyword) -> KeywordMatch {
 const NOTHING: KeywordEffect = KeywordEffect { consent: None, answer: None };
 const OPT_OUT: KeywordEffect = KeywordEffect { consent: Some(ConsentKind::OptedOut), answer: None };
 const OPT_IN: KeywordEffect = KeywordEffect { consent: Some(ConsentKind::OptedIn), answer: None };
-const SEND_HELP: KeywordEffect = KeywordEffect { consent: None, answer: Some(MessageKind::Help) };
+const SEND_HELP: KeywordEffect = KeywordEffect { consent: None, answer: Some(KeywordAnswer::Help) };
 
 fn stored(session: Target, kind: MessageKind, effect: Effect) -> Store {
     Store { session, kind, effect, withdraws: &[], paused_until: None }
@@ -119,7 +119,7 @@ fn help_is_answered_once_by_the_carrier_by_us_or_by_the_agent() {
 
 #[test]
 fn where_the_carrier_leaves_keywords_to_us_each_is_answered_once() {
-    use MessageKind::{Help, OptIn, OptOut};
+    use KeywordAnswer::{Help, OptIn, OptOut};
     for (keyword, known_by, opted_out, in_last_minute, consent, answer) in [
         (Keyword::Stop, KnownBy::CarrierDefault, false, vec![], Some(ConsentKind::OptedOut), Some(OptOut)),
         (Keyword::Stop, KnownBy::Us, false, vec![], Some(ConsentKind::OptedOut), Some(OptOut)),
@@ -135,6 +135,7 @@ fn where_the_carrier_leaves_keywords_to_us_each_is_answered_once() {
         (Keyword::Help, KnownBy::Us, false, vec![Help], None, None),
         (Keyword::Help, KnownBy::CarrierReport, false, vec![], None, None),
     ] {
+        let in_last_minute = in_last_minute.into_iter().map(KeywordAnswer::kind).collect();
         let answers = AnswerFacts { answers_all: true, has_help_message: false, in_last_minute };
         let facts = Facts { opted_out, answers, ..facts() };
         let inbound = Inbound { keyword: Some(KeywordMatch { keyword, known_by }), ..Inbound::default() };

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::domain::consent::ConsentKind;
 use crate::domain::ingest::{Facts, Session};
 use crate::domain::keyword::{Keyword, KeywordMatch, KnownBy, OwnWords, Reading};
-use crate::domain::keyword_answer::{self, AnswerFacts};
+use crate::domain::keyword_answer::{AnswerFacts, KeywordAnswer};
 use crate::domain::message::{MessageKind, Sender};
 use crate::domain::number::SendPolicy;
 use crate::domain::rate_limit::{ContactLimits, RecentMessages};
@@ -83,14 +83,14 @@ pub struct KeywordAnswers {
 }
 
 impl KeywordAnswers {
-    /// What an answer of this kind says.
-    pub fn text(&self, kind: MessageKind) -> Cow<'_, str> {
-        let of_project = match kind {
-            MessageKind::OptOut => &self.opt_out,
-            MessageKind::OptIn => &self.opt_in,
-            _ => &self.help,
+    /// What an answer says.
+    pub fn text(&self, answer: KeywordAnswer) -> Cow<'_, str> {
+        let of_project = match answer {
+            KeywordAnswer::OptOut => &self.opt_out,
+            KeywordAnswer::OptIn => &self.opt_in,
+            KeywordAnswer::Help => &self.help,
         };
-        keyword_answer::text(kind, of_project.as_deref())
+        answer.text(of_project.as_deref())
     }
 
     fn facts(&self, answers_all: bool) -> AnswerFacts {

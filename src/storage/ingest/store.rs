@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::domain::consent::ConsentKind;
 use crate::domain::ingest::{Answer, Effect, Inactivity, KeywordEffect, Store, Target, Turn};
-use crate::domain::keyword_answer;
+use crate::domain::keyword_answer::KeywordAnswer;
 use crate::domain::message::{MessageKind, SkipReason};
 use crate::domain::message_plan;
 use crate::domain::reaction::Reaction;
@@ -237,13 +237,13 @@ async fn obey(connection: &mut PgConnection, stored: &ToStore<'_>, keyword: Keyw
     }
     // An opt-out withdraws what is planned, so its confirmation is planned after it.
     match keyword.answer {
-        Some(kind) => answer(connection, stored, kind).await,
+        Some(keyword) => answer(connection, stored, keyword).await,
         None => Ok(()),
     }
 }
 
 /// Plans the answer to a keyword.
-async fn answer(connection: &mut PgConnection, stored: &ToStore<'_>, kind: MessageKind) -> Result<(), sqlx::Error> {
+async fn answer(connection: &mut PgConnection, stored: &ToStore<'_>, answer: KeywordAnswer) -> Result<(), sqlx::Error> {
     let Some(answers) = &stored.loaded.keyword_answers else { return Ok(()) };
     let capabilities = stored.message.channel.capabilities;
     let (project_id, contact) = (stored.message.project_id, stored.message.from.as_str());
@@ -258,9 +258,10 @@ async fn answer(connection: &mut PgConnection, stored: &ToStore<'_>, kind: Messa
     let plan = message_plan::plan(&facts, limit.filter(|_| !answers_all));
     let conversation =
         Conversation { project_id, session_id: stored.session_id, endpoint_id: stored.loaded.endpoint_id, contact };
-    let says = Content { kind, text: capabilities.outbound(answers.text(kind), answers.smart_encoding) };
+    let says =
+        Content { kind: answer.kind(), text: capabilities.outbound(answers.text(answer), answers.smart_encoding) };
     let planned = PlannedMessage {
-        despite_opt_out: keyword_answer::is_sent_despite_opt_out(kind, answers_all),
+        despite_opt_out: answer.is_sent_despite_opt_out(answers_all),
         ..PlannedMessage::new(new_id(), conversation, says, &plan)
     };
     planned_message::store(connection, &[planned]).await
