@@ -1,4 +1,5 @@
-//! Embeds the SQL functions and the reporting views, so that no list of files can forget one, and tells cargo which other files belong to the binary.
+//! Embeds the SQL functions, the reporting views and the comments, so that no list of files can forget one, and tells
+//! cargo which other files belong to the binary.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
@@ -12,7 +13,7 @@ fn main() -> io::Result<()> {
     println!("cargo:rustc-env=SQLX_OFFLINE=true");
     let root = env::var("CARGO_MANIFEST_DIR").map_err(io::Error::other)?;
     let target = env::var("OUT_DIR").map_err(io::Error::other)?;
-    for folder in ["functions", "reporting"] {
+    for folder in ["functions", "reporting", "comments"] {
         let mut files = Vec::new();
         collect(&Path::new(&root).join("sql").join(folder), &mut files)?;
         files.sort();

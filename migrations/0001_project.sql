@@ -1,13 +1,11 @@
 -- Projects (tenants), their API keys and their carrier accounts. Statements do not name the schema; the search path
--- contains it.
+-- contains it. What each column means stands in sql/comments; the migrations say why the schema is as it is.
 
 create table project (
     id          uuid        not null constraint project_pk primary key,
     name        text        not null constraint project_name_has_1_to_100_characters check (length(name) between 1 and 100),
-    -- A random part of the webhook address. It identifies the project before the request is verified.
     webhook_key text        not null constraint webhook_key_belongs_to_one_project unique,
     created_at  timestamptz not null default now(),
-    -- Rate limits on inbound messages; 0 is off. A message over a limit is stored as held, and no agent sees it.
     texts_per_contact_per_minute integer not null default 10
         constraint texts_per_contact_per_minute_is_0_to_1000 check (texts_per_contact_per_minute between 0 and 1000),
     repeats_in_five_minutes      integer not null default 5
@@ -28,28 +26,19 @@ create table project (
     has_outbound_limits             boolean not null generated always as
         (outbound_per_contact_per_hour > 0 or outbound_per_contact_per_day > 0
          or outbound_per_project_per_minute > 0 or outbound_per_project_per_day > 0) stored,
-    -- The countries that the project may send to (ISO 3166-1 alpha-2; 001 means numbers of no country). If this is
-    -- null, the function country_is_allowed decides.
     allowed_countries text[]
         constraint allowed_countries_are_1_to_300 check (cardinality(allowed_countries) between 1 and 300)
         constraint allowed_countries_are_iso_3166 check (array_to_string(allowed_countries, ' ', '?') ~ '^([A-Z]{2}|001)( ([A-Z]{2}|001))*$'),
-    -- The answer to HELP. If it is null, we send none where the carrier has an answer of its own, and ours where it has none.
     help_message   text constraint help_message_fits_a_text check (length(btrim(help_message)) between 1 and 1600 and length(help_message) <= 1600),
-    -- The confirmations of an opt-out and an opt-in, where the carrier leaves them to us. If one is null, we send ours
-    -- (domain/keyword_answer.rs).
     opt_out_message text constraint opt_out_message_fits_a_text check (length(btrim(opt_out_message)) between 1 and 1600 and length(opt_out_message) <= 1600),
     opt_in_message  text constraint opt_in_message_fits_a_text check (length(btrim(opt_in_message)) between 1 and 1600 and length(opt_in_message) <= 1600),
-    -- Keywords of the project besides those of carriers, as they are compared (domain/keyword.rs).
     opt_out_words  text[]  not null default '{}' constraint opt_out_words_are_at_most_20 check (cardinality(opt_out_words) <= 20),
     opt_in_words   text[]  not null default '{}' constraint opt_in_words_are_at_most_20 check (cardinality(opt_in_words) <= 20),
     help_words     text[]  not null default '{}' constraint help_words_are_at_most_20 check (cardinality(help_words) <= 20),
     has_own_words  boolean not null generated always as (opt_out_words <> '{}' or opt_in_words <> '{}' or help_words <> '{}') stored,
     constraint a_keyword_of_a_project_has_one_meaning
         check (not (opt_out_words && opt_in_words or opt_out_words && help_words or opt_in_words && help_words)),
-    -- The number of the project that sends when a request names none.
     default_number text,
-    -- Quiet hours, by the local time of the contact. No warning and no scheduled message is sent in them. They may span
-    -- midnight.
     quiet_from     time,
     quiet_until    time,
     constraint quiet_hours_have_a_begin_and_an_end check ((quiet_from is null) = (quiet_until is null)),
@@ -59,10 +48,8 @@ create table project (
 create table api_key (
     id         uuid        not null constraint api_key_pk primary key,
     project_id uuid        not null constraint api_key_belongs_to_a_project references project (id),
-    -- SHA-256 of a key with 256 random bits. Such a key can't be guessed, so no slow hash is needed.
     hash       bytea       not null constraint api_key_hash_is_unique unique
                                     constraint api_key_hash_is_sha256 check (octet_length(hash) = 32),
-    -- The first characters of the key, so that a user recognises it in a list.
     prefix     text        not null,
     scopes     text[]      not null default '{admin}'
                                     constraint api_key_scopes_are_known check (scopes <@ '{admin,read}' and scopes <> '{}'),
@@ -73,15 +60,11 @@ create table api_key (
 create table carrier_account (
     project_id      uuid        not null constraint a_project_has_one_carrier_account primary key
                                          constraint carrier_account_belongs_to_a_project references project (id),
-    -- A word of CarrierKind in src/domain/carrier_account.rs, which alone knows the carriers.
     carrier         text        not null,
     account_sid     text        not null constraint account_sid_has_1_to_200_characters check (length(account_sid) between 1 and 200),
-    -- Secrets are encrypted (AES-256-GCM) before they are stored; key_id names the key that decrypts them.
     key_id          text        not null,
     auth_token      bytea       not null,
-    -- The next auth token. While it is set, webhooks are accepted with either token.
     next_auth_token bytea,
-    -- An API key for REST calls. Without one, they use the auth token.
     api_key_sid     text        constraint api_key_sid_has_1_to_200_characters check (length(api_key_sid) between 1 and 200),
     api_key_secret  bytea,
     updated_at      timestamptz not null default now(),

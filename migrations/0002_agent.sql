@@ -7,8 +7,6 @@ create table agent (
     project_id      uuid        not null constraint agent_belongs_to_a_project references project (id),
     name            text        not null constraint agent_name_has_1_to_100_characters check (length(name) between 1 and 100),
     current_version integer     not null default 1,
-    -- The encrypted secret that signs requests to an http agent. It is made with the first http version. After a
-    -- change, the previous secret also signs for a day, so that the service can switch.
     signing_key_id            text,
     signing_secret            bytea,
     previous_signing_secret   bytea,
@@ -22,7 +20,6 @@ create table agent (
 create table agent_version (
     agent_id         uuid        not null constraint agent_version_belongs_to_an_agent references agent (id),
     version          integer     not null constraint agent_versions_count_from_one check (version >= 1),
-    -- What only agents of one kind have, and the kind: SpecFields in src/domain/agent.rs.
     spec             jsonb       not null
                                  constraint agent_kind_is_known check ((spec ->> 'kind') is not null and spec ->> 'kind' in ('script', 'http'))
                                  constraint script_source_is_at_most_256_kb check (octet_length(spec ->> 'source') <= 262144)
@@ -33,26 +30,18 @@ create table agent_version (
                                  constraint first_message_is_known check (first_message in ('greet', 'process', 'greet_then_process')),
     debounce_seconds integer     not null default 0
                                  constraint debounce_is_0_to_60_seconds check (debounce_seconds between 0 and 60),
-    -- Inactivity: when the contact is warned, the grace after the warning, and the two messages. They are read from the
-    -- current version of the agent, also for sessions that run an older version.
     warn_after_seconds integer   not null default 86400
                                  constraint warn_after_is_1_second_to_30_days check (warn_after_seconds between 1 and 2592000),
     grace_seconds    integer     not null default 600
                                  constraint grace_is_1_second_to_30_days check (grace_seconds between 1 and 2592000),
     warning          text        not null constraint warning_fits_a_text check (length(warning) between 1 and 1600),
     closing          text        constraint closing_fits_a_text check (length(closing) between 1 and 1600),
-    -- The most segments of one answer. A longer answer is cut. Null means no limit.
     max_segments     integer     constraint max_segments_is_1_to_100 check (max_segments between 1 and 100),
-    -- The most messages of one turn, counting the greeting, the answer and send_sms. The rest is cut.
     max_messages_per_turn integer not null default 10
                                  constraint max_messages_per_turn_is_1_to_50 check (max_messages_per_turn between 1 and 50),
-    -- Whether typographic characters are replaced by plain ones if a text is UCS-2 only because of them.
     smart_encoding   boolean     not null default false,
-    -- What becomes of a contact's reactions to messages of the agent.
     reactions        text        not null default 'ignore' constraint reactions_setting_is_known check (reactions in ('ignore', 'answer')),
-    -- Whether the agent may read the history, by AgentSpec::reads_history when the version was made.
     reads_history    boolean     not null,
-    -- What the contact gets when the agent failed and the turn is not retried. Null means nothing.
     error_message    text        constraint error_message_fits_a_text check (length(error_message) <= 1600),
     created_at       timestamptz not null default now(),
     constraint agent_version_pk primary key (agent_id, version),
@@ -69,7 +58,6 @@ create table agent_error (
     at              timestamptz not null,
     code            text        not null constraint agent_error_code_is_known
                                 check (code in ('unusable', 'failed', 'over_limit', 'answer_refused', 'worker_lost')),
-    -- Without what may be of a contact: src/domain/agent_error.rs.
     message         text        not null constraint agent_error_has_at_most_500_bytes check (octet_length(message) <= 500),
     session_id      uuid        not null,
     version         integer     not null,

@@ -23,14 +23,11 @@ create table session (
     channel             session_channel      not null,
     status              session_status       not null,
     origin              session_origin       not null,
-    -- The turn whose agent opened the session with send_sms.
     begun_by_turn       uuid,
-    -- The carrier's id of the pool that it was sent to. Its messages leave through that pool. Null: by the number alone.
     pool_id             text,
     engaged             boolean              not null,
     agent_id            uuid                 not null,
     agent_version       integer              not null,
-    -- The agent's own state (conv.state).
     state               session_state        not null default '{}',
     language            text,
     -- The watermark: every inbound message up to this seq is handled. A turn handles all messages that wait, so one
@@ -38,12 +35,8 @@ create table session (
     handled_seq         bigint               not null default 0,
     started_at          timestamptz,
     opened_at           timestamptz          not null default now(),
-    -- Changes with every message of either side. No index contains it, so the update is HOT.
     last_message_at     timestamptz          not null default now(),
-    -- How long after last_message_at the contact is warned. It is the setting of the agent at the time of that message,
-    -- so a change of the setting counts from the next message.
     warn_after_seconds  integer              not null,
-    -- Until when the messages of the contact are held because it repeated the same message.
     paused_until        timestamptz,
     warned_at           timestamptz,
     closed_at           timestamptz,

@@ -16,28 +16,18 @@ create table message (
     -- The order within a session. Every writer gets it from the sequence while it holds the lock of the contact.
     seq         bigint              not null generated always as identity,
     project_id  uuid                not null,
-    -- The trigger message_belongs_to_a_session checks it.
     session_id  uuid                not null,
     direction   message_direction   not null,
     kind        message_kind        not null,
     body        text                not null,
-    -- What a text costs, where the channel has segments: src/domain/segments.rs. Null on other channels.
     encoding    message_encoding,
     segments    integer,
-    -- Inbound, where a carrier brought it: the carrier's id of the message. Outbound: see delivery.
     carrier_id text,
-    -- Inbound, where no carrier brought it: the id that the contact's client gave it, unique in its session.
     client_id   text constraint client_id_has_1_to_100_characters check (length(client_id) between 1 and 100),
-    -- Outbound: the turn that made it.
     turn_id     uuid,
-    -- Inbound: why no turn answers it. The four reasons after opted_out are rate limits. Such a message is held, and so is one from a
-    -- number of the project.
     skip_reason message_skip_reason,
-    -- The last message of a turn that reached its limit: how many characters were cut.
     truncated   integer,
-    -- A warning: the inactivity before it, in seconds.
     inactivity_seconds integer,
-    -- Inbound, a reaction: what it is and to which message.
     reaction    message_reaction,
     created_at  timestamptz         not null default now(),
     constraint reaction_tells_what_it_is check ((kind = 'reaction') = (reaction is not null)),
@@ -69,9 +59,7 @@ create table attachment (
     message_id   uuid        not null constraint attachment_belongs_to_a_message references message (id),
     position     integer     not null constraint a_message_has_at_most_10_attachments check (position between 0 and 9),
     url          text        not null constraint attachment_url_has_at_most_4000_characters check (length(url) <= 4000),
-    -- As the carrier reports it. For an outbound message it is null until the file is fetched.
     content_type text,
-    -- Null until the file is fetched.
     bytes        bigint,
     constraint attachments_of_a_message_have_an_order unique (message_id, position)
 );
@@ -83,10 +71,8 @@ create table quarantine (
     kind        text        not null constraint quarantine_kind_is_known check (kind in ('inbound', 'status', 'session_state')),
     reason      text        not null,
     carrier_id text,
-    -- The unchanged form. It may contain bytes that the type text does not allow (NUL, invalid UTF-8).
     form        bytea       not null,
     received_at timestamptz not null default now(),
-    -- When it was processed again, and what became of it then. What still fits nothing has neither.
     replayed_at timestamptz,
     replay_outcome text constraint quarantine_replay_outcome_is_known
         check (replay_outcome in ('stored', 'skipped', 'duplicate', 'moved', 'unchanged', 'quarantined')),

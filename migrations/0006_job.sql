@@ -7,19 +7,13 @@ create table turn (
     -- There is no foreign key, because its check cost 3 % of a message. The id always comes from the row of a session
     -- that the same transaction has locked or inserted, and sessions are never deleted. Invariant 4 checks it.
     session_id   uuid        not null constraint a_session_has_one_turn_at_a_time primary key,
-    -- All attempts have the same id.
     id           uuid        not null,
-    -- The project and the agent of the session, because claim limits count by them.
     project_id   uuid        not null,
     agent_id     uuid        not null,
-    -- The newest message that this turn answers. The first claim sets it.
     seen_seq     bigint,
     due_at       timestamptz not null,
-    -- Each claim counts as an attempt before the agent runs, so a message that kills its worker is counted too.
     attempts     integer     not null default 0,
-    -- How often the agent itself failed.
     failures     integer     not null default 0,
-    -- How often the process that ran the agent ended for an unknown reason. A turn with too many interruptions fails.
     interruptions integer    not null default 0,
     lease_token  uuid,
     leased_until timestamptz,

@@ -20,10 +20,8 @@ create table delivery (
     attempts     integer          not null default 0,
     lease_token  uuid,
     leased_until timestamptz,
-    -- The time just before the last call of the carrier. A message at the carrier for this delivery is newer.
     attempted_at timestamptz,
     carrier_id  text,
-    -- Whether it leaves although its contact has opted out: it confirms that, or answers HELP.
     despite_opt_out boolean       not null default false,
     error_code   integer,
     error_class  text,

@@ -6,27 +6,19 @@ create table scheduled_message (
     id                uuid        not null constraint scheduled_message_pk primary key,
     project_id        uuid        not null constraint scheduled_message_belongs_to_a_project references project (id),
     number_id         uuid        not null constraint scheduled_message_leaves_from_a_number references number (id),
-    -- The carrier's id of the pool that it is sent to. Its number is chosen among those of the pool when it is due; until then
-    -- number_id is the one that would be chosen now. Null: number_id was asked for.
     pool_id           text,
     contact           text        not null,
-    -- The countries that the contact may be in, by the digits of its number.
     countries         text[]      not null default '{}',
     body              text        not null constraint scheduled_message_fits_a_text check (length(body) <= 1600),
     media_urls        text[]      not null default '{}' constraint scheduled_message_has_at_most_10_media check (cardinality(media_urls) <= 10),
     on_active_session text        not null constraint scheduled_message_knows_what_to_do_with_a_session
                                   check (on_active_session in ('supersede', 'join', 'reject')),
-    -- Whether quiet hours delay it. They delay messages of the API and not those of a turn.
     heeds_quiet_hours boolean     not null,
-    -- The turn whose agent sends it.
     turn_id           uuid,
     send_at           timestamptz not null,
-    -- Null after it was refused or cancelled.
     due_at            timestamptz,
-    -- What it waits for, or waited for at last.
     waits_for         text        not null default 'send_time' constraint what_a_scheduled_message_waits_for_is_known
                                   check (waits_for in ('send_time', 'quiet_hours', 'outbound_limit')),
-    -- Why it is not sent.
     refusal_reason    text        constraint scheduled_message_refusal_reason_is_known
                                   check (refusal_reason in ('cancelled', 'contact_opted_out', 'session_active', 'number_detached',
                                                             'unreadable', 'turn_limit_reached', 'contact_limit_reached',
@@ -47,10 +39,8 @@ create table idempotency_key (
     key          text        not null constraint idempotency_key_has_1_to_255_characters check (length(key) between 1 and 255),
     request_hash bytea       not null constraint request_hash_is_sha256 check (octet_length(request_hash) = 32),
     message_id   uuid        not null,
-    -- Null when the message was scheduled.
     session_id   uuid,
     send_at      timestamptz,
-    -- Our number, and the pool that the message was sent to. The number is null when it is chosen later.
     number       text,
     pool_id      text,
     created_at   timestamptz not null default now(),

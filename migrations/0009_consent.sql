@@ -9,13 +9,9 @@ create table consent (
     endpoint_id uuid        not null constraint consent_is_given_to_an_endpoint references endpoint (id),
     contact     text        not null,
     kind        text        not null constraint consent_kind_is_known check (kind in ('opted_out', 'opted_in')),
-    -- Who reported it: the contact with a keyword, the carrier with its error 21610, or an operator.
     source      text        not null constraint consent_source_is_known check (source in ('keyword', 'carrier', 'operator')),
-    -- The message of the contact, or the note of the operator.
     said        text        constraint what_was_said_fits_a_text check (length(said) <= 1600),
     message_id  uuid,
-    -- A time after all running claims, so it is later than the start of the transaction. The function opt_out explains
-    -- it.
     recorded_at timestamptz not null
 );
 

@@ -13,12 +13,9 @@ create table inbound_rate_window (
 -- with its first message and not with an hour of the clock.
 create table outbound_rate_window (
     project_id  uuid        not null constraint outbound_rate_window_belongs_to_a_project references project (id),
-    -- Empty for the whole project.
     contact     text        not null,
-    -- The shorter window: an hour for a contact, a minute for a project.
     short_began timestamptz not null,
     short_sent  integer     not null,
-    -- 24 hours.
     day_began   timestamptz not null,
     day_sent    integer     not null,
     constraint outbound_rate_window_pk primary key (project_id, contact)

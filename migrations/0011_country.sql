@@ -6,21 +6,15 @@ create table sms_country (
     iso2                text    not null constraint sms_country_pk primary key
                                          constraint sms_country_is_iso_3166 check (iso2 ~ '^[A-Z]{2}$'),
     name                text    not null,
-    -- Whether any kind of sender can both send and receive. Null if it is unknown or the sources differ.
     two_way             boolean,
-    -- The same for an ordinary number.
     two_way_long_code   boolean,
-    -- The kinds of numbers that the carrier lists with SMS.
     number_types        text[]  not null,
-    -- Whether a number of the country must be registered before it may send.
     registration_policy text    not null constraint registration_policy_is_known
                                          check (registration_policy in ('required', 'advised', 'none', 'unknown')),
-    -- The registration that the sources describe.
     registration        text    not null,
     registration_detail text,
     sources             text[]  not null,
     confidence          text    constraint confidence_is_known check (confidence in ('high', 'medium', 'low')),
-    -- The date of the newest source that has a date.
     as_of               date
 );
 

@@ -3,8 +3,6 @@
 -- A row that was set aside because it made claims fail, so that other rows can be claimed. `textback doctor` reports
 -- these rows, and an operator deletes them here.
 create table unreadable_row (
-    -- The kind of work, and the id of its row: a session for turns and inactivity, a message for deliveries, or a
-    -- number.
     work       text        not null,
     row_id     uuid        not null,
     project_id uuid        not null constraint unreadable_row_belongs_to_a_project references project (id),

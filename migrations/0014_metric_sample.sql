@@ -4,9 +4,7 @@
 create table metric_sample (
     name       text        not null constraint metric_sample_pk primary key
                            constraint metric_sample_name_is_known check (name in ('queues', 'sessions')),
-    -- From when on a process may count again. While one counts, it keeps the others away until then.
     next_at    timestamptz not null,
-    -- Null until the first count ends.
     sampled_at timestamptz,
     counts     jsonb,
     constraint metric_sample_has_counts_and_their_time check ((counts is null) = (sampled_at is null))

@@ -11,7 +11,6 @@ alter table message
     add column turn_attempts     integer,
     add column turn_failures     integer,
     add column turn_messages     integer,
-    -- How long the agent ran at the last attempt.
     add column turn_milliseconds integer,
     add column turn_error_code   turn_error_code;
 
@@ -20,7 +19,6 @@ create table turn_without_message (
     id            uuid            not null constraint turn_without_message_pk primary key,
     project_id    uuid            not null,
     session_id    uuid            not null,
-    -- How long the agent ran at the last attempt. Null if it was cancelled.
     milliseconds  integer,
     attempts      integer         not null,
     failures      integer         not null,
@@ -42,7 +40,6 @@ create index turn_without_message_by_time on turn_without_message using brin (fi
 -- Which roles see which project in the views. A role that is not here sees nothing, unless it may read the tables.
 create table reporting_access (
     role_name  text        not null constraint reporting_access_pk primary key,
-    -- Null: all projects.
     project_id uuid        constraint reporting_access_is_to_a_project references project (id),
     granted_at timestamptz not null default now()
 );

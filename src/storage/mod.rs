@@ -8,6 +8,7 @@ pub mod batcher;
 pub mod carrier_account;
 pub mod claim_health;
 pub mod claim_limits;
+mod comments;
 mod composite;
 pub mod connection_settings;
 pub mod consent;
@@ -160,6 +161,7 @@ async fn migrate_once(connection: &mut PgConnection) -> Result<(), database::Mig
     database::apply_migrations(&mut transaction).await?;
     let installed = schema::install(&mut transaction).await?;
     reporting::install(&mut transaction).await?;
+    comments::install(&mut transaction).await?;
     reference_data::load(&mut transaction).await?;
     transaction.commit().await?;
     tracing::debug!(?installed, "functions, triggers and views are installed");

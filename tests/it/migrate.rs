@@ -17,6 +17,7 @@ const VERSIONS: &str = "select md5(string_agg(row, ' ' order by row)) from (
          select 'function ' || oid || ' ' || xmin || ' ' || proname as row from pg_proc where pronamespace = 'textback'::regnamespace
          union all select 'trigger ' || oid || ' ' || xmin from pg_trigger
          union all select 'relation ' || oid || ' ' || xmin from pg_class where relnamespace = 'textback'::regnamespace and relkind = 'v'
+         union all select 'comment ' || objoid || ' ' || objsubid || ' ' || xmin from pg_description where classoid = 'pg_class'::regclass
          union all select 'rule ' || oid || ' ' || xmin from pg_rewrite
          union all select 'country ' || xmin || ' ' || xmax || ' ' || iso2 from sms_country) rows";
 
@@ -75,6 +76,17 @@ async fn a_function_that_was_changed_in_the_database_is_replaced_and_keeps_its_g
     assert_eq!((text(&pool, source).await, text(&pool, trigger).await, text(&pool, view).await), ours);
     assert_eq!(text(&pool, rights).await, granted);
     assert_eq!(text(&pool, others).await, untouched, "plans that call other functions stay");
+}
+
+#[tokio::test]
+async fn a_comment_that_was_changed_in_the_database_is_replaced() {
+    let url = new_database().await;
+    let pool = pool(&url).await;
+    let comments = "select obj_description('message'::regclass, 'pg_class') || col_description('message'::regclass, 7)";
+    let ours = text(&pool, comments).await;
+    run(&pool, "comment on table message is 'x'; comment on column message.body is null").await;
+    textback::storage::migrate(&url).await.expect("repaired");
+    assert_eq!(text(&pool, comments).await, ours);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::Row;
+use sqlx::{PgPool, Row};
 use textback::domain::{
     agent, agent_error, consent, country, delivery, message, metric_sample, number, quarantine, segments, session,
     turn_settlement,
@@ -37,6 +37,39 @@ async fn every_constraint_has_a_name_that_somebody_chose() {
     .await
     .expect("an answer");
     assert_eq!(generated, Vec::<String>::new());
+}
+
+/// Fails unless each table or view (`kind`: `r` or `v`, as pg_class has it) of a schema, and each of its columns, has a comment
+/// that says its unit and meaning. Returns how many comments it read.
+pub async fn assert_comments(pool: &PgPool, schema: &str, kind: &str) -> usize {
+    let commented: Vec<(String, Option<String>)> = sqlx::query_as(
+        "select relname || coalesce('.' || attname, ''),
+                case when attnum is null then obj_description(pg_class.oid, 'pg_class') else col_description(pg_class.oid, attnum) end
+           from pg_class
+           join pg_namespace on pg_namespace.oid = relnamespace and nspname = $1
+           join (select attrelid, attnum, attname from pg_attribute where attnum > 0 and not attisdropped
+                 union all select oid, null, null from pg_class) part on attrelid = pg_class.oid
+          where relkind::text = $2 and relname <> '_sqlx_migrations' order by 1",
+    )
+    .bind(schema)
+    .bind(kind)
+    .fetch_all(pool)
+    .await
+    .expect("comments");
+    for (of, comment) in &commented {
+        let comment = comment.as_ref().unwrap_or_else(|| panic!("{schema}.{of} has no comment"));
+        assert!(comment.len() > 15 && comment.ends_with('.'), "{of}: {comment}");
+        for (ending, unit) in [("_seconds", "Seconds "), ("_at", "Time "), ("_id", "Id "), ("_messages", "Count ")] {
+            assert!(!of.ends_with(ending) || comment.starts_with(unit), "{of} does not say its unit: {comment}");
+        }
+    }
+    commented.len()
+}
+
+#[tokio::test]
+async fn every_table_and_column_has_a_comment_that_says_its_unit_and_meaning() {
+    let count = assert_comments(&pool(&new_database().await).await, "textback", "r").await;
+    assert!(count > 300, "{count}");
 }
 
 /// The constraints on columns whose words are those of an enum. `endpoint.kind` has no such enum.

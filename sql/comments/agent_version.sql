@@ -1,0 +1,18 @@
+comment on table agent_version is 'A version of an agent, which never changes.';
+comment on column agent_version.agent_id is 'Id of the agent.';
+comment on column agent_version.version is 'Number of the version, from 1.';
+comment on column agent_version.spec is 'Kind of the agent, and the settings that only agents of this kind have (SpecFields in src/domain/agent.rs).';
+comment on column agent_version.greeting is 'First message of a session; null: the agent''s start says it, or nobody does.';
+comment on column agent_version.first_message is 'What becomes of the first message of a contact: greet, process or greet_then_process.';
+comment on column agent_version.debounce_seconds is 'Seconds that a turn waits for more messages of the contact.';
+comment on column agent_version.warn_after_seconds is 'Seconds after the last message of either side until the contact is warned, read from the current version of the agent.';
+comment on column agent_version.grace_seconds is 'Seconds from the carrier''s acceptance of the warning until the session ends, read from the current version of the agent.';
+comment on column agent_version.warning is 'Text of the warning.';
+comment on column agent_version.closing is 'Text that is sent when a session times out; null: none.';
+comment on column agent_version.max_segments is 'Most segments of one answer, of which the rest is cut; null: no limit.';
+comment on column agent_version.max_messages_per_turn is 'Most messages of one turn, with the greeting, the answer and send_sms, of which the rest is cut.';
+comment on column agent_version.smart_encoding is 'Whether typographic characters are replaced by plain ones if a text is UCS-2 only because of them.';
+comment on column agent_version.reactions is 'What becomes of a contact''s reactions to messages of the agent: ignore or answer.';
+comment on column agent_version.reads_history is 'Whether the agent may read the history, by AgentSpec::reads_history when the version was made.';
+comment on column agent_version.error_message is 'Text that the contact gets when the agent failed and the turn is not retried; null: none.';
+comment on column agent_version.created_at is 'Time at which the version was made.';

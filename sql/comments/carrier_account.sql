@@ -1,0 +1,10 @@
+comment on table carrier_account is 'The account of a project at its carrier, with encrypted secrets.';
+comment on column carrier_account.project_id is 'Id of the project.';
+comment on column carrier_account.carrier is 'Name of the carrier, a word of CarrierKind in src/domain/carrier_account.rs.';
+comment on column carrier_account.account_sid is 'Id of the account at the carrier (AC… at Twilio).';
+comment on column carrier_account.key_id is 'Id of the secret key that decrypts the secrets of this row.';
+comment on column carrier_account.auth_token is 'Auth token, encrypted with AES-256-GCM.';
+comment on column carrier_account.next_auth_token is 'Next auth token, encrypted; while it is set, webhooks are accepted with either token.';
+comment on column carrier_account.api_key_sid is 'Id of the API key for calls of the carrier; null: they use the auth token.';
+comment on column carrier_account.api_key_secret is 'Secret of that API key, encrypted.';
+comment on column carrier_account.updated_at is 'Time of the last change of this row.';

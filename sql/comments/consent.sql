@@ -1,0 +1,11 @@
+comment on table consent is 'The opt-outs and opt-ins of contacts; rows are append-only, and the newest of an endpoint and a contact counts.';
+comment on column consent.id is 'Id of the row, a UUIDv7.';
+comment on column consent.seq is 'Place of the row in the order in which they were recorded.';
+comment on column consent.project_id is 'Id of the project of the endpoint.';
+comment on column consent.endpoint_id is 'Id of the endpoint.';
+comment on column consent.contact is 'The other side: an E.164 number or a short code.';
+comment on column consent.kind is 'What it is: opted_out or opted_in.';
+comment on column consent.source is 'Who reported it: keyword (the contact), carrier (its refusal of a message) or operator.';
+comment on column consent.said is 'Message of the contact, or note of the operator.';
+comment on column consent.message_id is 'Id of the message that said it; null: none did.';
+comment on column consent.recorded_at is 'Time of the record, after all running claims, and so later than the start of its transaction (the function opt_out).';

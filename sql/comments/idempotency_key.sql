@@ -1,0 +1,10 @@
+comment on table idempotency_key is 'The key of a request that may be repeated: the same key with the same request gets the first answer, for a week.';
+comment on column idempotency_key.project_id is 'Id of the project of the request.';
+comment on column idempotency_key.key is 'The key as the caller gave it, 1 to 255 characters.';
+comment on column idempotency_key.request_hash is 'SHA-256 of the request, 32 bytes.';
+comment on column idempotency_key.message_id is 'Id of the message that the request made.';
+comment on column idempotency_key.session_id is 'Id of the session of the message; null: it was scheduled.';
+comment on column idempotency_key.send_at is 'Time at which it was to be sent; null: at once.';
+comment on column idempotency_key.number is 'Our number that it leaves from; null: it is chosen later.';
+comment on column idempotency_key.pool_id is 'Id of the pool at the carrier that it was sent to; null: a number was asked for.';
+comment on column idempotency_key.created_at is 'Time of the first request.';

@@ -1,0 +1,10 @@
+comment on table quarantine is 'Data of verified webhooks that fits no session, stored unchanged until an operator replays it.';
+comment on column quarantine.id is 'Id of the row, a UUIDv7.';
+comment on column quarantine.project_id is 'Id of the project whose webhook brought it.';
+comment on column quarantine.kind is 'What it is: inbound (a message), status (a status callback) or session_state (a state that can''t be read).';
+comment on column quarantine.reason is 'Why it fits no session.';
+comment on column quarantine.carrier_id is 'Id of the message at the carrier, if it names one.';
+comment on column quarantine.form is 'Form of the request in bytes, unchanged, which may have what the type text does not allow (NUL, invalid UTF-8).';
+comment on column quarantine.received_at is 'Time at which it came.';
+comment on column quarantine.replayed_at is 'Time at which it was processed again; null: it was not, or still fits nothing.';
+comment on column quarantine.replay_outcome is 'What became of it then: stored, skipped, duplicate, moved or unchanged.';

@@ -1,0 +1,17 @@
+comment on table scheduled_message is 'A message that is sent at a later time, or after the turn whose agent sends it; when it is due, a message with its id takes its place.';
+comment on column scheduled_message.id is 'Id of the row, and of the message that it becomes.';
+comment on column scheduled_message.project_id is 'Id of the project of the message.';
+comment on column scheduled_message.number_id is 'Id of the number that it leaves from; of a pool, the one that would be chosen now.';
+comment on column scheduled_message.pool_id is 'Id of the pool at the carrier that it is sent to, whose number is chosen when it is due; null: a number was asked for.';
+comment on column scheduled_message.contact is 'Number that it goes to, in E.164 or a short code.';
+comment on column scheduled_message.countries is 'Countries that the contact may be in by the digits of its number (ISO 3166-1 alpha-2).';
+comment on column scheduled_message.body is 'Text of the message.';
+comment on column scheduled_message.media_urls is 'Addresses of its files.';
+comment on column scheduled_message.on_active_session is 'What it does to a session that is not closed: supersede, join or reject.';
+comment on column scheduled_message.heeds_quiet_hours is 'Whether quiet hours delay it: those of the API, and not those of a turn.';
+comment on column scheduled_message.turn_id is 'Id of the turn whose agent sends it; null: it is of the API.';
+comment on column scheduled_message.send_at is 'Time that was asked for.';
+comment on column scheduled_message.due_at is 'Time at which it is sent or looked at again; null: it was refused or cancelled.';
+comment on column scheduled_message.waits_for is 'What it waits for, or waited for last: send_time, quiet_hours or outbound_limit.';
+comment on column scheduled_message.refusal_reason is 'Why it is not sent; null: it is to be sent.';
+comment on column scheduled_message.created_at is 'Time at which it was asked for.';

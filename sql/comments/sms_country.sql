@@ -1,0 +1,12 @@
+comment on table sms_country is 'Whether texts work both ways in a country, and which registration it needs, from sql/data/countries.csv.';
+comment on column sms_country.iso2 is 'The country (ISO 3166-1 alpha-2).';
+comment on column sms_country.name is 'Name of the country in English.';
+comment on column sms_country.two_way is 'Whether any kind of sender can both send and receive; null: unknown, or the sources differ.';
+comment on column sms_country.two_way_long_code is 'Whether an ordinary number can both send and receive; null: unknown, or the sources differ.';
+comment on column sms_country.number_types is 'Kinds of numbers that the carrier lists as able to text.';
+comment on column sms_country.registration_policy is 'Whether a number of the country must be registered before it may send: required, advised, none or unknown.';
+comment on column sms_country.registration is 'Registration that the sources describe.';
+comment on column sms_country.registration_detail is 'What the sources say of the registration, in words.';
+comment on column sms_country.sources is 'Addresses of the sources.';
+comment on column sms_country.confidence is 'How sure the row is: high, medium or low.';
+comment on column sms_country.as_of is 'Date of the newest source that has a date.';

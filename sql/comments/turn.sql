@@ -1,0 +1,14 @@
+comment on table turn is 'One run of an agent over all messages that wait in a session; the row is deleted when the turn is settled, so the table is as small as the backlog.';
+comment on column turn.session_id is 'Id of the session, without a foreign key, whose check cost 3 % of a message; invariant 4 checks it.';
+comment on column turn.id is 'Id of the turn in all its attempts: that of the first message that it answers.';
+comment on column turn.project_id is 'Id of the project, by which claims are limited.';
+comment on column turn.agent_id is 'Id of the agent, by which claims are limited.';
+comment on column turn.seen_seq is 'Seq of the newest message that it answers; null: it was never claimed.';
+comment on column turn.due_at is 'Time from which on a worker may claim it.';
+comment on column turn.attempts is 'Count of claims, counted before the agent runs, so that a message that kills its worker is counted too.';
+comment on column turn.failures is 'Count of attempts at which the agent itself failed.';
+comment on column turn.interruptions is 'Count of attempts whose process ended for an unknown reason; with too many the turn fails.';
+comment on column turn.lease_token is 'Random id of the claim of the worker that runs it now.';
+comment on column turn.leased_until is 'Time after which another worker may claim it.';
+comment on column turn.last_error is 'The last error in words.';
+comment on column turn.created_at is 'Time at which its first message was stored.';

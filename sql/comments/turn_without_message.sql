@@ -1,0 +1,11 @@
+comment on table turn_without_message is 'A turn that is done and said nothing; other turns are recorded in their first message.';
+comment on column turn_without_message.id is 'Id of the turn, which is that of its first message.';
+comment on column turn_without_message.project_id is 'Id of the project of the turn.';
+comment on column turn_without_message.session_id is 'Id of its session, without a foreign key, because the row is written when a turn settles.';
+comment on column turn_without_message.milliseconds is 'Milliseconds that the agent ran at the last attempt; null: it was cancelled.';
+comment on column turn_without_message.attempts is 'Count of attempts.';
+comment on column turn_without_message.failures is 'Count of attempts at which the agent itself failed.';
+comment on column turn_without_message.outcome is 'How it ended: silent, failed or cancelled.';
+comment on column turn_without_message.error_code is 'Why it failed; null: it did not, or the agent is not to blame.';
+comment on column turn_without_message.created_at is 'Time at which the first message of the turn was stored.';
+comment on column turn_without_message.finished_at is 'Time at which the turn was settled.';
