@@ -35,6 +35,7 @@ alter table session add column end_was_due_at timestamptz;
 create index message_by_time on message using brin (created_at) with (autosummarize = on);
 create index delivery_by_time on delivery using brin (created_at) with (autosummarize = on);
 create index session_by_time on session using brin (opened_at) with (autosummarize = on);
+create index turn_without_message_of_a_session on turn_without_message (session_id);
 create index turn_without_message_by_time on turn_without_message using brin (finished_at) with (autosummarize = on);
 
 -- Which roles see which project in the views. A role that is not here sees nothing, unless it may read the tables.

@@ -23,6 +23,9 @@ union all
 select 'turn without its session', id::text from turn
  where not exists (select from session where session.id = turn.session_id)
 union all
+select 'record of a turn without its session', id::text from turn_without_message
+ where not exists (select from session where session.id = turn_without_message.session_id)
+union all
 select 'inactivity job without its session', session_id::text from inactivity
  where not exists (select from session where session.id = inactivity.session_id)
 union all

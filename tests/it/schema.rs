@@ -408,6 +408,11 @@ async fn every_invariant_notices_when_it_is_broken() {
         ("11", "set local session_replication_role = replica; delete from session; delete from message; delete from delivery"),
         (
             "11",
+            "insert into turn_without_message (id, project_id, session_id, attempts, failures, outcome, created_at)
+             select gen_random_uuid(), id, gen_random_uuid(), 1, 0, 'silent', now() from project",
+        ),
+        (
+            "11",
             "set local session_replication_role = replica;
              insert into attachment (id, project_id, message_id, position, url)
              select gen_random_uuid(), id, gen_random_uuid(), 0, 'https://example.com' from project",

@@ -237,3 +237,21 @@ async fn a_debounced_agent_waits_for_more() {
     app.run_jobs().await;
     assert_eq!(app.simulator.received(ADA, NUMBER), ["1: one\ntwo"]);
 }
+
+#[tokio::test]
+async fn what_is_recorded_of_a_silent_turn_moves_and_goes_with_its_session() {
+    let app =
+        TestApp::with_agent("def reply(conv, text):\n    return None\n", json!({"first_message": "process"})).await;
+    assert_eq!(app.answers(ADA, "hi").await, Vec::<String>::new());
+    let old = "select count(*) from turn_without_message where created_at < now() - interval '50 seconds' and finished_at < now() - interval '50 seconds'";
+    assert_eq!((app.count("select count(*) from turn_without_message").await, app.count(old).await), (1, 0));
+    app.sql("select advance_session_clock(project_id, id, 60) from session").await;
+    assert_eq!(app.count(old).await, 1);
+    for gone in ["inactivity", "message", "session"] {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(format!("delete from {gone}")))
+            .execute(app.storage.pool())
+            .await
+            .expect(gone);
+    }
+    assert_eq!(app.count("select count(*) from turn_without_message").await, 0);
+}

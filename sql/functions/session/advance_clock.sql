@@ -24,6 +24,9 @@ begin
        set created_at = created_at - by_time, accepted_at = accepted_at - by_time,
            attempted_at = attempted_at - by_time, updated_at = updated_at - by_time
      where delivery.session_id = of_session;
+    update turn_without_message
+       set created_at = created_at - by_time, finished_at = finished_at - by_time
+     where turn_without_message.session_id = of_session;
     update inactivity set due_at = due_at - by_time where inactivity.session_id = of_session;
     update outbound_rate_window set short_began = short_began - by_time, day_began = day_began - by_time
      where outbound_rate_window.project_id = of_project and outbound_rate_window.contact = locked.contact;
