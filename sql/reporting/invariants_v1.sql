@@ -24,8 +24,7 @@ select checked.invariant, checked.breaches, checked.breaches = 0 as holds
           select '11_every_row_has_what_it_belongs_to', (select count(*) from (select from invariant_11_every_row_has_what_it_belongs_to limit 100) breach)
           union all
           select '12_what_is_drawn_next_is_new', (select count(*) from (select from invariant_12_what_is_drawn_next_is_new limit 100) breach)) checked
- where (has_table_privilege(current_user, 'project'::regclass, 'select')
-        or exists (select from reporting_access where reporting_access.role_name = current_user and reporting_access.project_id is null))
+ where (select sees_all_projects(current_user))
    and coalesce(current_setting('textback.reporting_project', true), '') = '';
 
 comment on view reporting.invariants_v1 is 'One row for each rule that must always hold, for roles that see all projects. It is heavy, because some rules read whole tables: select one invariant at a time, and not on each refresh of a dashboard.';

@@ -4,8 +4,7 @@
 create or replace view reporting.projects_v1 with (security_barrier) as
 select project.id as project_id, project.name, project.created_at
   from project
- where ((select has_table_privilege(current_user, 'project'::regclass, 'select'))
-        or (select true from reporting_access where reporting_access.role_name = current_user and reporting_access.project_id is null)
+ where ((select sees_all_projects(current_user))
         or project.id = (select reporting_access.project_id from reporting_access where reporting_access.role_name = current_user))
    and ((select coalesce(current_setting('textback.reporting_project', true), '') = '')
         or project.id::text = lower(current_setting('textback.reporting_project', true)));

@@ -80,11 +80,12 @@ async fn grant(storage: &Storage, role: &str, scope: &Scope) -> Done {
         None => None,
     };
     let mut connection = storage.connection().await?;
-    let refused = match reporting::grant(&mut connection, role, project_id).await {
-        Ok(refused) => refused,
-        Err(GrantError::Database(error)) => return Err(error.into()),
-        Err(error) => return Err(error.into()),
-    };
+    let granted = reporting::grant(&mut connection, role, project_id).await;
+    // `run` looks for an error of the database itself.
+    let refused = granted.map_err(|error| match error {
+        GrantError::Database(error) => Box::<dyn std::error::Error>::from(error),
+        error => error.into(),
+    })?;
     if !refused.is_empty() {
         return Err(format!(
             "what the role {role} may see is stored, but the role of DATABASE_URL may not do the rest: as an administrator of the database, run {}",
