@@ -1,5 +1,6 @@
--- Stores what was decided about turns, which the caller has locked (load_turns): their sessions, their messages, and that
--- they are done. silent: those without messages, as they are recorded. A turn with messages makes its session open and active. Messages without a turn come by store_messages.
+-- Stores what was decided about turns, which the caller has locked (load_turns): their sessions, their messages, and
+-- that they are done. silent: those without messages, as they are recorded. A turn with messages makes its session open
+-- and active. Messages without a turn come by store_messages.
 create or replace function store_turns(turns settled_turn[], messages planned_message[], silent silent_turn[]) returns void language plpgsql
 -- One plan a connection. Plans for given values would be made five times before, 10 ms each, and are no better.
 set plan_cache_mode = force_generic_plan
