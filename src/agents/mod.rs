@@ -225,6 +225,17 @@ pub enum AgentError {
 }
 
 impl AgentError {
+    /// Its kind as metrics and spans have it: a word of the table of metrics.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Unusable(_) => "unusable",
+            Self::Failed(_) => "failed",
+            Self::OverLimit(_) => "over_limit",
+            Self::Ours(_) => "not_run",
+            Self::Interrupted(_) => "interrupted",
+        }
+    }
+
     /// The same error with at most [`bounds::ERROR_BYTES`] of text: a script chooses the length of its error.
     pub fn bounded(self) -> Self {
         self.map(|text| bounds::error(&text))

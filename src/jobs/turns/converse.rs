@@ -93,14 +93,7 @@ pub(crate) async fn converse(
 async fn measured(kind: AgentKind, function: &str, call: AgentFuture<'_>) -> Result<Answer, AgentError> {
     let began = Instant::now();
     let answer = call.await;
-    let result = match &answer {
-        Ok(_) => "ok",
-        Err(AgentError::Failed(_)) => "failed",
-        Err(AgentError::OverLimit(_)) => "over_limit",
-        Err(AgentError::Unusable(_)) => "unusable",
-        Err(AgentError::Interrupted(_)) => "interrupted",
-        Err(AgentError::Ours(_)) => "not_run",
-    };
+    let result = answer.as_ref().map_or_else(AgentError::kind, |_| "ok");
     metrics::AGENT_CALL_SECONDS.record(&[kind.as_str()], began.elapsed());
     metrics::AGENT_CALLS.count(&[kind.as_str(), function, result]);
     answer
