@@ -35,6 +35,7 @@ use crate::http::console::guard::{self, Guard};
 use crate::http::health::Draining;
 use crate::http::listener::{AddressTaken, Listening};
 use crate::http::metrics::Observed;
+use crate::http::own_calls::OwnCalls;
 use crate::http::router::{self, App};
 use crate::http::{body, console};
 use crate::jobs::{JobContext, Workers};
@@ -130,8 +131,9 @@ pub async fn run(options: Options) -> Done {
     };
     let addresses = (listeners.api.address(), listeners.carrier.address());
     let storages = Storages { serving: storage, workers: worker_storage };
+    let own = OwnCalls::new(app.clone(), demo.api_key.clone());
     let running = Running::start(app, listeners, guarded(simulator.routes(), guard), storages, workers);
-    demo::furnish(&demo, addresses.0, &simulator, &secret_key).await?;
+    demo::furnish(async |operation, body| own.call(operation, body).await, &simulator, &secret_key).await?;
     let signal = stop_signal();
     let _announced = running_dev.announce(&folder)?;
     println!("{}", ready_message(&demo, addresses, &data_location(folder.path(), postgres.is_some())));
@@ -327,7 +329,7 @@ fn guarded<E: Endpoint<Output = Response> + 'static>(
             }
         }
     });
-    router::edge(guarded)
+    router::edge_of_carrier(guarded)
 }
 
 /// The allowed networks and this machine, because in development the service of an agent runs on this machine.

@@ -1,7 +1,5 @@
 //! The demo project of `textback dev`, made through our own API like anybody's; it has no way of its own into the storage.
 
-use std::net::SocketAddr;
-
 use serde::Deserialize;
 use serde_json::{Value, json};
 use twilio_simulator::{Account, Simulator};
@@ -22,6 +20,9 @@ pub struct Demo {
     pub api_key: String,
 }
 
+/// The method of an operation of the API, and its path below `/v1`.
+pub type Operation<'a> = (&'a str, &'a str);
+
 /// Why there is no demo.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
@@ -30,7 +31,7 @@ pub enum DemoError {
     #[error("the database: {0}")]
     Database(#[from] sqlx::Error),
     #[error("our own API does not answer: {0}")]
-    NotReached(#[from] reqwest::Error),
+    NotReached(String),
     #[error("our own API refused {0}")]
     Refused(String),
 }
@@ -58,10 +59,9 @@ pub async fn project(storage: &Storage, folder: &Folder) -> Result<Demo, DemoErr
     Ok(Demo { project_id, api_key })
 }
 
-/// Gives the project an account at the simulated carrier, an agent, and a number.
+/// Gives the project an account at the simulated carrier, an agent, and a number. `api` calls our own API.
 pub async fn furnish(
-    demo: &Demo,
-    api: SocketAddr,
+    api: impl AsyncFn(Operation<'_>, Option<Value>) -> Result<(u16, Value), String>,
     simulator: &Simulator,
     secret_key: &SecretKeys,
 ) -> Result<(), DemoError> {
@@ -71,26 +71,32 @@ pub async fn furnish(
     simulator.add_account(account.clone());
     simulator.add_number(&account.sid, NUMBER);
 
-    let api = Caller { http: reqwest::Client::new(), base: format!("http://{api}/v1"), key: &demo.api_key };
+    let call = async |operation: Operation<'_>, body: Option<Value>| -> Result<Value, DemoError> {
+        let (status, answer) = api(operation, body).await.map_err(DemoError::NotReached)?;
+        let path = operation.1;
+        if (200..300).contains(&status) {
+            Ok(answer)
+        } else {
+            Err(DemoError::Refused(format!("{path} ({status}): {answer}")))
+        }
+    };
     let credentials = json!({"account_sid": account.sid, "auth_token": account.auth_token});
-    api.call(reqwest::Method::PUT, "carrier", Some(credentials)).await?;
-    let agents: Agents =
-        serde_json::from_value(api.call(reqwest::Method::GET, "agents?limit=200", None).await?).unwrap_or_default();
+    call(("PUT", "carrier"), Some(credentials)).await?;
+    let agents: Agents = serde_json::from_value(call(("GET", "agents?limit=200"), None).await?).unwrap_or_default();
     let agent_id = match agents.items.into_iter().find(|agent| agent.name == NAME) {
         Some(agent) => agent.id,
         None => {
             let agent = json!({"name": NAME, "kind": "script", "source": AGENT, "error_message": "Sorry, something went wrong. Please try again."});
-            let made: Agent = serde_json::from_value(api.call(reqwest::Method::POST, "agents", Some(agent)).await?)
+            let made: Agent = serde_json::from_value(call(("POST", "agents"), Some(agent)).await?)
                 .map_err(|error| DemoError::Refused(error.to_string()))?;
             made.id
         }
     };
     // The number keeps the agent that somebody gave it. It is attached at each start, because our address may have changed.
-    let numbers: Numbers =
-        serde_json::from_value(api.call(reqwest::Method::GET, "numbers?limit=200", None).await?).unwrap_or_default();
+    let numbers: Numbers = serde_json::from_value(call(("GET", "numbers?limit=200"), None).await?).unwrap_or_default();
     let kept = numbers.items.into_iter().find(|number| number.number == NUMBER).map(|number| number.agent_id);
     let agent_id = kept.unwrap_or(agent_id);
-    api.call(reqwest::Method::POST, "numbers", Some(json!({"number": NUMBER, "agent_id": agent_id}))).await?;
+    call(("POST", "numbers"), Some(json!({"number": NUMBER, "agent_id": agent_id}))).await?;
     Ok(())
 }
 
@@ -114,23 +120,4 @@ struct Number {
 struct Agent {
     id: Uuid,
     name: String,
-}
-
-struct Caller<'a> {
-    http: reqwest::Client,
-    base: String,
-    key: &'a str,
-}
-
-impl Caller<'_> {
-    async fn call(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> Result<Value, DemoError> {
-        let mut request = self.http.request(method, format!("{}/{path}", self.base)).bearer_auth(self.key);
-        if let Some(body) = body {
-            request = request.json(&body);
-        }
-        let answer = request.send().await?;
-        let status = answer.status();
-        let body: Value = answer.json().await?;
-        if status.is_success() { Ok(body) } else { Err(DemoError::Refused(format!("{path} ({status}): {body}"))) }
-    }
 }

@@ -17,6 +17,20 @@ const MOST_PATH_BYTES: usize = 200;
 
 /// Logs a request and what it was answered.
 pub async fn log<E: Endpoint<Output = Response>>(next: Arc<E>, request: Request) -> poem::Result<Response> {
+    let is_of_the_api = request.uri().path().starts_with("/v1/");
+    log_as(next, request, is_of_the_api).await
+}
+
+/// Logs a request to the simulated carrier with debug, whatever its path: Twilio's API has paths below `/v1` too.
+pub async fn log_of_carrier<E: Endpoint<Output = Response>>(next: Arc<E>, request: Request) -> poem::Result<Response> {
+    log_as(next, request, false).await
+}
+
+async fn log_as<E: Endpoint<Output = Response>>(
+    next: Arc<E>,
+    request: Request,
+    is_of_the_api: bool,
+) -> poem::Result<Response> {
     let began = Instant::now();
     let method = request.method().clone();
     let uri = request.uri().clone();
@@ -26,7 +40,7 @@ pub async fn log<E: Endpoint<Output = Response>>(next: Arc<E>, request: Request)
     let status = response.status().as_u16();
     let operation = response.data::<OperationId>().map(|id| id.0);
     let duration_seconds = began.elapsed().as_secs_f64();
-    if uri.path().starts_with("/v1/") {
+    if is_of_the_api {
         tracing::info!(method, path, operation, status, duration_seconds, "request answered");
     } else {
         tracing::debug!(method, path, operation, status, duration_seconds, "request answered");

@@ -9,6 +9,7 @@ pub mod headers;
 pub mod health;
 pub mod listener;
 pub mod metrics;
+pub mod own_calls;
 pub mod problem;
 mod request_id;
 pub mod router;

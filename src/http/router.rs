@@ -44,6 +44,15 @@ pub struct App {
 
 /// All routes of `textback serve`.
 pub fn routes(app: App) -> impl Endpoint<Output = Response> + 'static {
+    edge(all(app))
+}
+
+/// The same routes for calls that this process makes itself: they have no request id, and no line in the log of requests.
+pub fn for_own_calls(app: App) -> impl Endpoint<Output = Response> + 'static {
+    all(app).around(answer_all)
+}
+
+fn all(app: App) -> impl Endpoint<Output = Response> + 'static {
     let webhooks = webhooks::WebhookState {
         storage: app.storage.clone(),
         ingest: app.ingest.clone(),
@@ -68,7 +77,7 @@ pub fn routes(app: App) -> impl Endpoint<Output = Response> + 'static {
     if let Some(console) = app.console {
         routes = routes.at("/", get(to_console)).nest("/console", console::routes(console));
     }
-    edge(health::add_to(routes, app.storage, keys, app.draining))
+    health::add_to(routes, app.storage, keys, app.draining)
 }
 
 /// Where a person goes who opens the address of `textback dev`.
@@ -81,6 +90,13 @@ fn to_console() -> Response {
 /// lines.
 pub fn edge<E: Endpoint<Output = Response> + 'static>(routes: E) -> impl Endpoint<Output = Response> + 'static {
     routes.around(answer_all).around(access_log::log).around(request_id::identify)
+}
+
+/// The same for the simulated carrier of `textback dev`.
+pub fn edge_of_carrier<E: Endpoint<Output = Response> + 'static>(
+    routes: E,
+) -> impl Endpoint<Output = Response> + 'static {
+    routes.around(answer_all).around(access_log::log_of_carrier).around(request_id::identify)
 }
 
 /// Health and metrics, on an address that the carrier can't reach.

@@ -1,6 +1,7 @@
 //! Tests `textback dev`: one process with its own database, whose data lasts, and the console.
 
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -68,6 +69,28 @@ pub fn data_folder(name: &str) -> PathBuf {
 async fn gone(mut witness: PgListener) {
     // None: the connection broke. It is not made again, since nobody asks twice.
     while let Ok(Some(_)) = witness.try_recv().await {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dev_logs_the_requests_of_its_users_and_not_its_own() {
+    let folder = data_folder("log");
+    let mut command = Command::new("sh");
+    // The log and the banner in the order in which they come.
+    command.args(["-c", "exec \"$0\" \"$@\" 2>&1", env!("CARGO_BIN_EXE_textback")]);
+    command.args(["dev", "--listen", "127.0.0.1:0", "--simulator-listen", "127.0.0.1:0", "--data-dir"]).arg(&folder);
+    let mut dev = Running::start(command.env("RUST_LOG", "info").stdout(Stdio::piped()), true);
+    let lines = dev.all_until("Ctrl-C");
+    assert!(!lines.iter().any(|line| line.contains("request answered")), "{lines:#?}");
+    let last_word = |text: &str| {
+        let line = lines.iter().find(|line| line.contains(text)).expect(text);
+        line.split_whitespace().last().expect("a word").trim_end_matches(')').to_owned()
+    };
+    let url = last_word("Console").replace("/console", "/v1/project");
+    let answer = reqwest::Client::new().get(url).bearer_auth(last_word("key:")).send().await.expect("an answer");
+    assert_eq!(answer.status(), 200);
+    assert!(dev.until("request answered").contains("/v1/project"));
+    drop(dev);
+    let _ = std::fs::remove_dir_all(&folder);
 }
 
 #[tokio::test(flavor = "multi_thread")]
