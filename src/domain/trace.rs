@@ -20,6 +20,11 @@ impl TraceContext {
         Self::of(trace, request, "request", 0)
     }
 
+    /// The request to the API that made a message. It begins the trace of the message.
+    pub fn of_api_send(message_id: Uuid) -> Self {
+        Self::of(message_id, message_id, "send", 0)
+    }
+
     /// The storing of an inbound message.
     pub fn of_ingest(message_id: Uuid) -> Self {
         Self::of(message_id, message_id, "ingest", 0)
@@ -115,6 +120,7 @@ mod tests {
         let spans: HashSet<[u8; 8]> = contexts.iter().map(|context| context.span_id).collect();
         assert_eq!(spans.len(), contexts.len());
         assert_eq!(TraceContext::of_delivery(reply, None, 1).trace_id, *reply.as_bytes());
+        assert_eq!(TraceContext::of_api_send(reply).trace_id, *reply.as_bytes());
     }
 
     #[test]

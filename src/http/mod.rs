@@ -13,5 +13,6 @@ pub mod own_calls;
 pub mod problem;
 mod request_id;
 pub mod router;
+mod server_span;
 mod single_flight;
 pub mod webhooks;

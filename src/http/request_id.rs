@@ -15,7 +15,7 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MOST_BYTES: usize = 128;
 
 /// Answers a request in a span with its id, and adds the id to the answer.
-pub async fn identify<E: Endpoint<Output = Response>>(next: Arc<E>, request: Request) -> poem::Result<Response> {
+pub async fn identify<E: Endpoint<Output = Response>>(next: Arc<E>, mut request: Request) -> poem::Result<Response> {
     let id = kept(request.headers()).unwrap_or_else(drawn);
     let shown = id.to_str().unwrap_or_default();
     let span = tracing::info_span!(
@@ -25,9 +25,19 @@ pub async fn identify<E: Endpoint<Output = Response>>(next: Arc<E>, request: Req
         message_id = Empty,
         session_id = Empty
     );
+    request.extensions_mut().insert(RequestId(id.clone()));
     let mut response = next.call(request).instrument(span).await?;
     response.headers_mut().insert(REQUEST_ID, id);
     Ok(response)
+}
+
+/// The id of a request, within the request.
+#[derive(Clone)]
+struct RequestId(HeaderValue);
+
+/// The id of a request. `None` for a call within this process.
+pub fn of(request: &Request) -> Option<&str> {
+    request.extensions().get::<RequestId>().and_then(|id| id.0.to_str().ok())
 }
 
 /// The id that a client or a proxy gave the request, if it is one of 1 to 128 visible ASCII characters.

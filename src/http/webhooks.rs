@@ -83,7 +83,7 @@ pub fn routes(state: WebhookState, kind: CarrierKind) -> impl Endpoint<Output = 
 
 #[handler]
 async fn messages(request: &Request, Path(key): Path<String>, webhooks: Data<&Arc<Webhooks>>, body: Body) -> Response {
-    let (began, mut span) = (Instant::now(), WebhookSpan::begin("POST /webhooks/{carrier}/{key}/messages"));
+    let (began, mut span) = (Instant::now(), WebhookSpan::begin(request, "/webhooks/{carrier}/{key}/messages"));
     let deadline = began + ANSWER_WITHIN;
     let answer = async {
         let verified = verify(&webhooks, request, &key, body, deadline).await?;
@@ -96,7 +96,7 @@ async fn messages(request: &Request, Path(key): Path<String>, webhooks: Data<&Ar
 
 #[handler]
 async fn status(request: &Request, Path(key): Path<String>, webhooks: Data<&Arc<Webhooks>>, body: Body) -> Response {
-    let mut span = WebhookSpan::begin("POST /webhooks/{carrier}/{key}/status");
+    let mut span = WebhookSpan::begin(request, "/webhooks/{carrier}/{key}/status");
     let began = Instant::now();
     let deadline = began + ANSWER_WITHIN;
     let answer = async {
@@ -161,7 +161,7 @@ async fn ingest_message(
     let project_id = verified.account.project_id;
     let (from, to, carrier_id) = (masked(&inbound.from), masked(&inbound.to), inbound.carrier_id.clone());
     let message = channels::inbound_of_carrier(webhooks.carrier(), project_id, inbound, verified.body.take(), None);
-    let storing = webhooks.state.ingest.message_of(message, deadline, Some(span.request));
+    let storing = webhooks.state.ingest.message_of(message, deadline, Some(span.request()));
     let outcome = storing.await.map_err(|error| match error {
         NotIngested::TooLate => blocked(),
         NotIngested::Refused(error) => Problem::unavailable(&error),
@@ -215,7 +215,15 @@ async fn record(
             "moved"
         }
         ReportOutcome::Unchanged => {
-            tracing::debug!(session_id, message_id, carrier_id, delivery_status, "the delivery is further already");
+            let turn_id = recorded.turn_id.map(display);
+            tracing::debug!(
+                session_id,
+                message_id,
+                turn_id,
+                carrier_id,
+                delivery_status,
+                "the delivery is further already"
+            );
             "unchanged"
         }
         ReportOutcome::Unknown => {

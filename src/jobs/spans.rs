@@ -11,6 +11,7 @@ use crate::domain::trace::TraceContext;
 use crate::storage::delivery;
 use crate::storage::ingest::{InboundMessage, IngestOutcome};
 use crate::storage::turn::Claim;
+use crate::storage::unknown_delivery::Unknown;
 use crate::telemetry::traces::{self, Side, Span};
 
 /// The storing of an inbound message.
@@ -116,13 +117,7 @@ impl AgentCall {
     /// Ends the span, and returns the answer.
     pub(super) fn end<T>(mut self, answer: Result<T, AgentError>) -> Result<T, AgentError> {
         if let Err(error) = &answer {
-            self.span.fail(match error {
-                AgentError::Unusable(_) => "unusable",
-                AgentError::Failed(_) => "failed",
-                AgentError::OverLimit(_) => "over_limit",
-                AgentError::Ours(_) => "ours",
-                AgentError::Interrupted(_) => "interrupted",
-            });
+            self.span.fail(error.kind());
         }
         self.span.end(self.context, Some(self.turn));
         answer
@@ -131,15 +126,35 @@ impl AgentCall {
 
 /// Begins the span of an attempt of a delivery.
 pub(super) fn begin_delivery(claim: &delivery::Claim) -> Span {
-    let mut span = traces::begin("send message", Side::Client);
-    span.set("messaging.system", || channels::of_numbers().facts().channel.as_str());
-    span.set("messaging.operation.name", || "send");
-    span.set("messaging.operation.type", || "send");
-    span.set("textback.project.id", || claim.project_id.to_string());
-    span.set("textback.session.id", || claim.session_id.to_string());
-    span.set("textback.message.id", || claim.id.to_string());
+    let mut span = begin_call("send message", ("send", "send"), [claim.project_id, claim.session_id, claim.id]);
     span.set("textback.attempt", || i64::from(claim.attempt));
     span
+}
+
+/// Begins a span of a call of the carrier about a message. `of`: the ids of its project, its session and the message.
+fn begin_call(name: &'static str, (operation, kind): (&'static str, &'static str), of: [Uuid; 3]) -> Span {
+    let [project_id, session_id, message_id] = of;
+    let mut span = traces::begin(name, Side::Client);
+    span.set("messaging.system", || channels::of_numbers().facts().channel.as_str());
+    span.set("messaging.operation.name", || operation);
+    span.set("messaging.operation.type", || kind);
+    span.set("textback.project.id", || project_id.to_string());
+    span.set("textback.session.id", || session_id.to_string());
+    span.set("textback.message.id", || message_id.to_string());
+    span
+}
+
+/// Begins the span of a search for an unknown delivery.
+pub(super) fn begin_search(unknown: &Unknown) -> Span {
+    begin_call("find message", ("find", "settle"), [unknown.project_id, unknown.session_id, unknown.id])
+}
+
+/// Ends the span of a search that found the message. Reports about it have this span as their parent, because the attempt
+/// that sent it did not know whether the carrier accepted it.
+pub(super) fn end_search(mut span: Span, unknown: &Unknown, carrier_id: String) {
+    span.set("messaging.message.id", || carrier_id);
+    let context = TraceContext::of_accepted_delivery(unknown.id, unknown.turn_id);
+    span.end(context, unknown.turn_id.map(TraceContext::of_settling));
 }
 
 /// Ends the span of an attempt of a delivery by what the carrier answered.
@@ -154,5 +169,6 @@ pub(super) fn end_delivery(mut span: Span, claim: &delivery::Claim, outcome: &Ou
             TraceContext::of_delivery(claim.id, claim.turn_id, claim.attempt)
         }
     };
-    span.end(context, claim.turn_id.map(TraceContext::of_settling));
+    let of_request = claim.is_of_the_api.then(|| TraceContext::of_api_send(claim.id));
+    span.end(context, claim.turn_id.map(TraceContext::of_settling).or(of_request));
 }

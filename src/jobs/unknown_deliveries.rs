@@ -16,11 +16,12 @@ use crate::jobs::carrier_calls::CarrierCalls;
 use crate::jobs::runtime::circuit_breaker::CircuitState;
 use crate::jobs::runtime::fair_limiter::Owner;
 use crate::jobs::runtime::job::Job;
+use crate::jobs::spans;
 use crate::repeating::Repeating;
 use crate::storage::Storage;
 use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
-use crate::storage::unknown_delivery::{self, Unknown};
+use crate::storage::unknown_delivery::{self, Resolved, Unknown};
 use crate::telemetry::metrics;
 
 /// How many deliveries are looked for at a time. They are few, and each needs a list of the carrier.
@@ -49,6 +50,7 @@ impl UnknownDeliveries {
 
     #[tracing::instrument(name = "delivery.reconcile", skip_all, fields(project_id = %claim.project_id, session_id = %claim.session_id, message_id = %claim.id, turn_id = claim.turn_id.map(display)))]
     async fn look_for(&self, claim: &Unknown) {
+        let span = spans::begin_search(claim);
         let candidates = self.candidates(claim).await;
         let resolving = async {
             let mut transaction = self.carrier.storage.transaction().await?;
@@ -58,7 +60,7 @@ impl UnknownDeliveries {
         };
         let resolving = database::with_timeout::<_, sqlx::Error, _>(resolving);
         match failpoint::during("reconcile.in_commit", resolving).await {
-            Ok(resolved) => {
+            Ok(Resolved { outcome: resolved, carrier_id }) => {
                 match resolved {
                     // This delivery or the next one of the contact may go now.
                     ResolveOutcome::Found | ResolveOutcome::Absent | ResolveOutcome::GivenUp => {
@@ -67,7 +69,10 @@ impl UnknownDeliveries {
                     ResolveOutcome::Waiting | ResolveOutcome::Stale => {}
                 }
                 let word = resolved.as_str();
-                tracing::info!(outcome = word, "looked for an unknown delivery at the carrier");
+                tracing::info!(carrier_id, outcome = word, "looked for an unknown delivery at the carrier");
+                if let Some(carrier_id) = carrier_id {
+                    spans::end_search(span, claim, carrier_id);
+                }
                 metrics::RECONCILIATIONS.count(&[word]);
                 if resolved == ResolveOutcome::GivenUp {
                     metrics::DELIVERIES_FAILED.count(&[DeliveryErrorClass::Ambiguous.as_str()]);

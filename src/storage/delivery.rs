@@ -59,6 +59,8 @@ pub struct Claim {
     pub session_id: Uuid,
     /// The turn that made the message, if one did.
     pub turn_id: Option<Uuid>,
+    /// Whether a request to the API made the message.
+    pub is_of_the_api: bool,
     /// Our number.
     pub from: String,
     /// The contact.
@@ -85,6 +87,7 @@ impl Claim {
             project_id: turn.project_id,
             session_id: turn.session_id,
             turn_id: Some(turn.turn_id),
+            is_of_the_api: false,
             from: turn.address.clone(),
             to: turn.contact.clone(),
             body,
@@ -104,6 +107,8 @@ struct ClaimRow {
     project_id: Uuid,
     session_id: Uuid,
     turn_id: Option<Uuid>,
+    #[sqlx(rename = "is_of_the_api!")]
+    is_of_the_api: bool,
     #[sqlx(rename = "from!")]
     from: String,
     to: String,
@@ -119,21 +124,20 @@ struct ClaimRow {
 
 impl ClaimRow {
     fn into_claim(self, token: Uuid, asked_at: BootInstant) -> Claim {
-        let Self { id, project_id, session_id, turn_id, from, to, body, media_urls, pool_id, attempt, text_since } =
-            self;
         Claim {
-            id,
+            id: self.id,
             token,
-            project_id,
-            session_id,
-            turn_id,
-            from,
-            to,
-            body,
-            media_urls,
-            pool_id,
-            attempt,
-            text_since,
+            project_id: self.project_id,
+            session_id: self.session_id,
+            turn_id: self.turn_id,
+            is_of_the_api: self.is_of_the_api,
+            from: self.from,
+            to: self.to,
+            body: self.body,
+            media_urls: self.media_urls,
+            pool_id: self.pool_id,
+            attempt: self.attempt,
+            text_since: self.text_since,
             asked_at,
         }
     }
@@ -288,7 +292,7 @@ pub struct Recorded {
     pub outcome: ReportOutcome,
     pub message_id: Option<Uuid>,
     pub session_id: Option<Uuid>,
-    /// The turn that made the message, if one did and the delivery moved.
+    /// The turn that made the message, if one did.
     pub turn_id: Option<Uuid>,
 }
 

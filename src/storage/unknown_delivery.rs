@@ -69,9 +69,12 @@ pub async fn resolve(
     unknown: &Unknown,
     candidates: Option<Vec<String>>,
     settle_after_seconds: u32,
-) -> Result<ResolveOutcome, sqlx::Error> {
+) -> Result<Resolved, sqlx::Error> {
+    let nothing = |outcome| Resolved { outcome, carrier_id: None };
     let loading = sqlx::query_file!("sql/queries/unknown/load.sql", unknown.id, unknown.token, candidates.as_deref());
-    let Some(loaded) = loading.fetch_optional(&mut *connection).await? else { return Ok(ResolveOutcome::Stale) };
+    let Some(loaded) = loading.fetch_optional(&mut *connection).await? else {
+        return Ok(nothing(ResolveOutcome::Stale));
+    };
     let facts = Facts {
         now: loaded.now,
         attempted_at: loaded.attempted_at,
@@ -83,7 +86,7 @@ pub async fn resolve(
     let settled = match unknown_delivery::decide(&facts) {
         Decision::LookAgain { at } => {
             sqlx::query_file!("sql/queries/unknown/postpone.sql", unknown.id, at).execute(connection).await?;
-            return Ok(ResolveOutcome::Waiting);
+            return Ok(nothing(ResolveOutcome::Waiting));
         }
         Decision::Found => Settled {
             outcome: ResolveOutcome::Found,
@@ -111,7 +114,15 @@ pub async fn resolve(
     if settled.status == DeliveryStatus::Planned {
         delivery::withdraw_outdated(connection, &[unknown.id]).await?;
     }
-    Ok(settled.outcome)
+    Ok(Resolved { outcome: settled.outcome, carrier_id: settled.carrier_id })
+}
+
+/// What became of an unknown delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved {
+    pub outcome: ResolveOutcome,
+    /// The message at the carrier, if it was found.
+    pub carrier_id: Option<String>,
 }
 
 /// How an unknown delivery is settled.

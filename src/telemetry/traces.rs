@@ -88,9 +88,14 @@ struct Measured {
 
 /// Begins a span. Where it is in a trace may be known only when it ends.
 pub fn begin(name: &'static str, side: Side) -> Span {
+    begin_named(|| name.into(), side)
+}
+
+/// The same with a name that is made only while traces are on.
+pub fn begin_named(name: impl FnOnce() -> Cow<'static, str>, side: Side) -> Span {
     Span(TRACER.get().map(|_| {
         Box::new(Measured {
-            name: name.into(),
+            name: name(),
             side,
             began: SystemTime::now(),
             attributes: Vec::new(),

@@ -60,6 +60,7 @@ select claimed.id,
        claimed.attempts as attempt,
        (select session.pool_id from session where session.id = claimed.session_id limit 1) as pool_id,
        message.turn_id,
+       message.kind = 'text' and message.turn_id is null as "is_of_the_api!",
        -- The newest message before it that was answered, if it is an answer.
        (select (select extract(epoch from now() - answered.created_at)::float8 from message answered
                  where answered.session_id = claimed.session_id and answered.seq < claimed.seq and answered.seq <= session.handled_seq

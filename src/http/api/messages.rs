@@ -18,6 +18,7 @@ use uuid::Uuid;
 use super::auth::Caller;
 use super::lists::{self, List};
 use super::request_check::IdempotencyKey;
+use super::span::Made;
 use super::{ApiState, Group};
 use crate::channels;
 use crate::domain::job::JobKind;
@@ -108,6 +109,7 @@ impl Api {
         /// For a week the same key with the same request gets the first answer. With another request it is refused.
         #[oai(name = "Idempotency-Key")]
         key: IdempotencyKey,
+        made: Data<&Made>,
         body: Json<NewMessage>,
     ) -> Result<Accepted, Problem> {
         let project_id = caller.writer()?;
@@ -134,6 +136,9 @@ impl Api {
             state.storage.notifier().notify(JobKind::Delivery);
             // A new session runs its start function.
             state.storage.notifier().notify(JobKind::Turn);
+        }
+        if matches!(result.outcome, SendOutcome::Sent | SendOutcome::Scheduled) {
+            made.message(result.message_id, result.session_id);
         }
         if is_over_a_limit(result.outcome) {
             metrics::OUTBOUND_REFUSED.count(&[result.outcome.as_str()]);

@@ -16,6 +16,7 @@ mod project;
 mod quarantine;
 mod request_check;
 mod sessions;
+mod span;
 mod templates;
 mod texts;
 mod usage;
@@ -30,6 +31,7 @@ use poem_openapi::{LicenseObject, OpenApi, OpenApiService, Tags};
 
 use auth::Authenticator;
 use request_check::{Given, Operations};
+use span::ApiSpan;
 
 use crate::agents::AgentRuntime;
 use crate::carriers::Carriers;
@@ -148,11 +150,15 @@ pub fn add_to(routes: Route, state: ApiState, with_docs: bool) -> Route {
     let docs = with_docs.then(|| service.swagger_ui());
     let operations = operations();
     let authenticator = Authenticator::new(state.storage.clone());
-    let bounded = service.data(state).around(move |next, request| {
+    let bounded = service.data(state).around(move |next, mut request| {
         let (authenticator, operations) = (authenticator.clone(), operations.clone());
         async move {
-            let measured = Measured::begin(operations.id_of(request.method(), request.uri().path()));
-            let answer = bounded(next, request, &authenticator, &operations).await.map(IntoResponse::into_response);
+            let operation = operations.named(request.method(), request.uri().path());
+            let measured = Measured::begin(operation.map_or(metrics::NONE, |operation| operation.id));
+            let mut span = ApiSpan::begin(&mut request, operation.map(|operation| operation.route));
+            let checks = (&authenticator, &*operations);
+            let answer = bounded(next, request, checks, &mut span).await.map(IntoResponse::into_response);
+            span.end(&answer);
             measured.end(answer.as_ref().map_or_else(poem::Error::status, poem::Response::status));
             answer
         }
@@ -206,8 +212,8 @@ impl Drop for Measured {
 async fn bounded<E: Endpoint>(
     next: Arc<E>,
     mut request: Request,
-    authenticator: &Authenticator,
-    operations: &Operations,
+    (authenticator, operations): (&Authenticator, &Operations),
+    span: &mut ApiSpan,
 ) -> poem::Result<E::Output> {
     let key = authenticator.key_of(&request).await.map_err(|refused| match body::is_announced(&request) {
         true => refused.before_the_body(),
@@ -221,6 +227,7 @@ async fn bounded<E: Endpoint>(
         budget: body::of_requests(),
     };
     request_id::record_project(key.project_id);
+    span.of_project(key.project_id);
     request.extensions_mut().insert(key);
     let mut held = body::read(request.take_body(), reading).await?;
     operations.check(&Given::of(&request, held.bytes()))?;

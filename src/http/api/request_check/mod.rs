@@ -26,10 +26,17 @@ use schema::{Property, Schema};
 #[derive(Debug)]
 pub(super) struct Operations(Vec<Operation>);
 
+/// The names of an operation in the document.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Named {
+    pub(super) id: &'static str,
+    /// Its path, with the names of its parameters in braces.
+    pub(super) route: &'static str,
+}
+
 #[derive(Debug)]
 struct Operation {
-    /// Its id in the document.
-    id: &'static str,
+    named: Named,
     method: Method,
     /// The parts of the path between slashes, below `/v1`.
     path: Vec<Part>,
@@ -68,19 +75,22 @@ impl Operations {
     pub(super) fn of(document: &Value, prefix: &str) -> Self {
         let paths = document["paths"].as_object().into_iter().flatten();
         let operations = paths.flat_map(|(path, item)| {
+            // Each path is kept once for the time of the process.
+            let route: &'static str = Box::leak(path.clone().into_boxed_str());
             let below = path.strip_prefix(prefix).unwrap_or(path);
             let operations = item.as_object().into_iter().flatten();
-            operations.filter_map(|(method, operation)| {
+            operations.filter_map(move |(method, operation)| {
                 let method = Method::from_bytes(method.to_ascii_uppercase().as_bytes()).ok()?;
-                Some(Operation::read(document, method, below, operation))
+                let read = Operation::read(document, method, below, operation);
+                Some(Operation { named: Named { route, ..read.named }, ..read })
             })
         });
         Self(operations.collect())
     }
 
-    /// The id of the operation that a request is for, or `none`.
-    pub(super) fn id_of(&self, method: &Method, path: &str) -> &'static str {
-        self.find(method, &parts_of(path)).map_or(metrics::NONE, |operation| operation.id)
+    /// The names of the operation that a request is for.
+    pub(super) fn named(&self, method: &Method, path: &str) -> Option<Named> {
+        self.find(method, &parts_of(path)).map(|operation| operation.named)
     }
 
     fn find(&self, method: &Method, parts: &[&str]) -> Option<&Operation> {
@@ -125,7 +135,10 @@ impl Operation {
         let body = content.and_then(|content| content.values().next());
         let id = operation["operationId"].as_str().unwrap_or_default();
         Self {
-            id: metrics::OPERATIONS.iter().copied().find(|known| *known == id).unwrap_or(metrics::NONE),
+            named: Named {
+                id: metrics::OPERATIONS.iter().copied().find(|known| *known == id).unwrap_or(metrics::NONE),
+                route: "",
+            },
             method,
             path: path.trim_start_matches('/').split('/').map(part).collect(),
             query: of_kind("query").map(property).collect(),
