@@ -161,12 +161,14 @@ impl Deliveries {
                 "the text can't be delivered"
             ),
             Outcome::Unknown(refusal) => tracing::error!(
+                code = refusal.code,
                 detail = refusal.detail,
                 "the carrier may have the text or not; it is not sent again blindly"
             ),
             Outcome::PutOff { seconds, refusal } => tracing::warn!(
                 seconds,
                 code = refusal.code,
+                class = refusal.class.as_str(),
                 detail = refusal.detail,
                 "the carrier did not take the text; later"
             ),

@@ -405,7 +405,7 @@ impl Turns {
         };
         Some(match database::with_timeout::<_, sqlx::Error, _>(putting_off).await {
             Ok(true) => {
-                tracing::warn!(error = %failure, "the turn failed and is put off");
+                tracing::warn!(error = %failure, seconds, "the turn failed and is put off");
                 TurnOutcome::PutOff
             }
             Ok(false) => {

@@ -293,7 +293,12 @@ impl TestApp {
 
     /// Posts a form to a webhook as the carrier would, signed with a token.
     pub async fn post(&self, hook: &str, form: &str, token: &str) -> reqwest::Response {
-        let url = format!("http://{}/webhooks/twilio/{}/{hook}", self.api, self.webhook_key);
+        self.post_to(self.api, hook, form, token).await
+    }
+
+    /// The same to a process at an address, which has this address as its public one.
+    pub async fn post_to(&self, address: SocketAddr, hook: &str, form: &str, token: &str) -> reqwest::Response {
+        let url = format!("http://{address}/webhooks/twilio/{}/{hook}", self.webhook_key);
         let signature = signature::sign(&SecretString::from(token.to_owned()), &url, &Form::read(form.as_bytes()));
         let request = self.http.post(url).header(signature::HEADER, signature);
         let request = request.header("Content-Type", "application/x-www-form-urlencoded");

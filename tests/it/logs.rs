@@ -9,9 +9,12 @@ use std::process::Command;
 use nix::sys::signal::Signal;
 use reqwest::Method;
 use serde_json::{Value, json};
+use twilio_simulator::Fault;
+use wiremock::matchers::method;
+use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use crate::commands::{Running, textback};
-use crate::harness::{ADA, NUMBER, TestApp, id};
+use crate::harness::{ACCOUNT_SID, ADA, AUTH_TOKEN, ECHO, NUMBER, TestApp, id};
 use crate::source::{self, Kind};
 use crate::tidy::files;
 
@@ -130,6 +133,101 @@ async fn each_line_of_a_message_has_its_ids_and_no_whole_number() {
     assert!(others.is_empty(), "{others:?}");
 }
 
+/// A service that fails once, and then answers.
+async fn service_that_fails_once() -> MockServer {
+    let service = MockServer::start().await;
+    let fails = Mock::given(method("POST")).respond_with(ResponseTemplate::new(500)).up_to_n_times(1);
+    fails.mount(&service).await;
+    let answers = ResponseTemplate::new(200).set_body_json(json!({"utterance": "1: hello"}));
+    Mock::given(method("POST")).respond_with(answers).mount(&service).await;
+    service
+}
+
+/// What is logged of a flow that fails: the line, its level, and the ids that it has.
+const FAILURES: [(&str, &str, &[&str]); 9] = [
+    ("the turn failed and is put off", "WARN", &["session_id", "turn_id", "message_id", "error", "seconds"]),
+    (
+        "the carrier did not take the text; later",
+        "WARN",
+        &["session_id", "turn_id", "message_id", "class", "seconds", "detail"],
+    ),
+    ("the carrier accepted the text", "INFO", &["session_id", "turn_id", "message_id", "carrier_id"]),
+    // The contact's own wish, and no fault of anybody: no alert on errors may see it.
+    (
+        "the text is not delivered: its contact has opted out",
+        "INFO",
+        &["session_id", "turn_id", "message_id", "code", "detail"],
+    ),
+    (
+        "message stored; no agent answers it",
+        "INFO",
+        &["session_id", "message_id", "carrier_id", "reason", "from", "to"],
+    ),
+    ("message was stored before", "INFO", &["session_id", "message_id", "carrier_id", "from", "to"]),
+    ("message fits no session; it is kept in quarantine", "WARN", &["reason", "carrier_id", "from", "to"]),
+    ("a status report fits no delivery; it is kept in quarantine", "WARN", &["carrier_id", "delivery_status"]),
+    (
+        "the delivery is further already",
+        "DEBUG",
+        &["session_id", "turn_id", "message_id", "carrier_id", "delivery_status"],
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_line_of_a_flow_that_fails_has_its_level_its_ids_and_no_whole_number() {
+    const BOB: &str = "+14155550102";
+    let (app, service) = (TestApp::new().await, service_that_fails_once().await);
+    let variables =
+        [("TEXTBACK_LOG", "json"), ("RUST_LOG", "debug,sqlx=warn"), ("TEXTBACK_ALLOW_HOSTS", "127.0.0.1/32")];
+    let processes = Processes::of(&app, &variables);
+    let (mut serve, mut work) = (processes.start("serve", "serving"), processes.start("work", "working"));
+    let agent = json!({"name": "service", "kind": "http", "url": service.uri(), "first_message": "process"});
+    processes.attach(&app, agent).await;
+    app.simulator.plan_faults([Fault::TooManyRequests]);
+    let texted = app.text(ADA, "hello").await;
+    let mut worked = work.all_until("the carrier accepted the text");
+    let mut served = serve.all_until("\"delivery_status\":\"delivered\"");
+
+    app.simulator.opt_out(BOB, NUMBER);
+    app.text(BOB, "hi").await;
+    worked.extend(work.all_until("its contact has opted out"));
+    app.text(ADA, "STOP").await;
+    let form = |to: &str, sid: &str| {
+        format!("MessageSid={sid}&AccountSid={ACCOUNT_SID}&From=%2B14155550101&To=%2B{to}&Body=hello")
+    };
+    let reply = app.simulator.screen(ADA).into_iter().find(|text| !text.mine).expect("a reply").sid;
+    for (hook, form) in [
+        ("messages", form("14155550199", &texted.sid)),
+        ("messages", form("14155550198", "SM00000000000000000000000000000001")),
+        ("status", "MessageSid=SM00000000000000000000000000000002&MessageStatus=sent".to_owned()),
+        ("status", format!("MessageSid={reply}&MessageStatus=sent")),
+    ] {
+        let form = if hook == "status" { format!("{form}&AccountSid={ACCOUNT_SID}") } else { form };
+        let answer = app.post_to(processes.address, hook, &form, AUTH_TOKEN).await;
+        assert!(answer.status().is_success(), "{form}: {}", answer.status());
+    }
+    served.extend(serve.all_until("the delivery is further already"));
+    for (process, lines) in [(serve, &mut served), (work, &mut worked)] {
+        process.tell(Signal::SIGTERM);
+        lines.extend(process.rest());
+    }
+
+    let lines = read(&[served, worked].concat());
+    for contact in [ADA, BOB].map(|contact| contact.trim_start_matches('+')) {
+        assert!(lines.iter().all(|line| !line.to_string().contains(contact)), "a whole number of {contact}");
+    }
+    for (text, level, fields) in FAILURES {
+        let line = lines.iter().find(|line| line["message"] == text).unwrap_or_else(|| panic!("no line says {text}"));
+        assert_eq!(line["level"], level, "{line}");
+        for field in fields.iter().chain(&["project_id"]) {
+            assert!(!line[*field].is_null(), "{text:?} has no {field}: {line}");
+        }
+        // Lines of a request have its id, and those of jobs the attempt.
+        let of_request = line["target"].as_str().is_some_and(|target| target.starts_with("textback::http"));
+        assert_eq!((line["request_id"].is_string(), line["attempt"].is_number()), (of_request, !of_request), "{line}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_of_the_api_are_logged_with_their_ids() {
     let app = TestApp::new().await;
@@ -168,6 +266,11 @@ async fn requests_of_the_api_are_logged_with_their_ids() {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_answer_carries_a_request_id() {
     let app = TestApp::new().await;
+    app.attach(ECHO, json!({})).await;
+    let refuses =
+        "create function refuse_template() returns trigger language plpgsql as $$ begin raise 'by an operator'; end $$";
+    app.sql(refuses).await;
+    app.sql("create trigger refuse before insert on template for each row execute function refuse_template()").await;
     let webhook = format!("/webhooks/twilio/{}/messages", app.webhook_key);
     let get = |path: &str| app.http.get(format!("http://{}{path}", app.api));
     let with_key = |path: &str| get(path).bearer_auth(&app.key);
@@ -181,6 +284,10 @@ async fn each_answer_carries_a_request_id() {
         (405, with_key("/v1/scheduled-messages").method(Method::PUT)),
         (405, get(&webhook)),
         (403, get(&webhook).method(Method::POST)),
+        (413, with_key("/v1/messages").method(Method::POST).body("x".repeat(200 << 10))),
+        (415, with_key("/v1/templates/a").method(Method::PUT).body("{}")),
+        (422, with_key("/v1/messages").method(Method::POST).json(&json!({"to": NUMBER, "body": "to ourselves"}))),
+        (500, with_key("/v1/templates/a").method(Method::PUT).json(&json!({"body": "x"}))),
         (400, get("/v1/project").header("Authorization", "Bearer a").header("Authorization", "Bearer b")),
     ] {
         let request = request.build().expect("a request");
@@ -195,6 +302,10 @@ async fn each_answer_carries_a_request_id() {
             assert_eq!(answer.headers()["x-request-id"] == given, is_kept, "{given}: {}", request.url());
         }
     }
+    // A webhook that is accepted has one too.
+    let form = format!("MessageSid=SM{:032}&AccountSid={ACCOUNT_SID}&From=%2B14155550101&To=%2B14155550199&Body=hi", 1);
+    let answer = app.post("messages", &form, AUTH_TOKEN).await;
+    assert!(answer.status() == 200 && answer.headers().contains_key("x-request-id"), "{answer:?}");
     for _ in 0..40 {
         let answer = get("/v1/project").bearer_auth("tb_wrong").send().await.expect("an answer");
         assert!(answer.headers().contains_key("x-request-id"), "{}", answer.status());
