@@ -59,6 +59,24 @@ impl WebhookUrls {
     }
 }
 
+/// A text for the log: without the keys in the addresses of webhooks. Whoever has a key knows half of what a webhook needs.
+pub fn without_webhook_keys(text: &str) -> String {
+    let mut shown = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("/webhooks/") {
+        let (carrier, of_key) = after.split_once('/').unwrap_or((after, ""));
+        let end = of_key.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))).unwrap_or(of_key.len());
+        shown.push_str(before);
+        shown.push_str("/webhooks/");
+        shown.push_str(carrier);
+        if after.len() > carrier.len() {
+            shown.push_str(if end == 0 { "/" } else { "/{key}" });
+        }
+        rest = of_key.get(end..).unwrap_or_default();
+    }
+    shown + rest
+}
+
 /// A request to a webhook.
 #[derive(Debug, Clone, Copy)]
 pub struct WebhookRequest<'a> {
@@ -92,6 +110,24 @@ pub struct Acknowledgement {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_log_shows_no_key() {
+        for (text, shown) in [
+            ("https://a.example/webhooks/twilio/s3-cr_et/messages", "https://a.example/webhooks/twilio/{key}/messages"),
+            ("https://a.example/webhooks/twilio/secret", "https://a.example/webhooks/twilio/{key}"),
+            (
+                "it is /webhooks/twilio/secret, not /webhooks/twilio/other/x?y",
+                "it is /webhooks/twilio/{key}, not /webhooks/twilio/{key}/x?y",
+            ),
+            ("https://a.example/webhooks/twilio", "https://a.example/webhooks/twilio"),
+            ("https://a.example/webhooks/twilio//x", "https://a.example/webhooks/twilio//x"),
+            ("https://a.example/sms", "https://a.example/sms"),
+            ("", ""),
+        ] {
+            assert_eq!(without_webhook_keys(text), shown);
+        }
+    }
 
     #[test]
     fn addresses_are_told_apart_by_their_key() {

@@ -8,7 +8,7 @@
 use crate::carriers::Carriers;
 use crate::carriers::error::CarrierError;
 use crate::carriers::number::Freshness;
-use crate::carriers::webhook::WebhookUrls;
+use crate::carriers::webhook::{WebhookUrls, without_webhook_keys};
 use crate::domain::carrier_account::CarrierAccount;
 use crate::domain::job::JobKind;
 use crate::domain::number::NumberRefusal;
@@ -121,7 +121,8 @@ impl Reconciler {
         let (outcome, observed) = number::while_leased(&self.storage, claim, LEASE_SECONDS, attempt.run()).await;
         failpoint::reach("number.before_settle");
         for step in &observed.steps {
-            tracing::info!(number_id = %claim.number.id, step = step.step, detail = step.detail, "a step was done at the carrier");
+            let detail = step.detail.as_deref().map(without_webhook_keys);
+            tracing::info!(project_id = %account.project_id, number_id = %claim.number.id, step = step.step, detail, "a step was done at the carrier");
         }
         let was_never_ours = claim.number.carrier_id.is_none();
         let was_bought = claim.number.may_buy && observed.carrier_id.is_some();

@@ -104,7 +104,10 @@ async fn each_line_of_a_message_has_its_ids_and_no_whole_number() {
     let digits = ADA.trim_start_matches('+');
     for line in &lines {
         assert!(!line.to_string().contains(digits), "a whole number: {line}");
+        assert!(!line.to_string().contains(&app.webhook_key), "the key of the webhooks: {line}");
     }
+    let set = lines.iter().find(|line| line["step"] == "webhook set").expect("the webhook was set");
+    assert!(set["detail"].as_str().is_some_and(|detail| detail.ends_with("/{key}/messages")), "{set}");
     let has_message =
         |text: &'static str| move |line: &&Value| line["message"].as_str().is_some_and(|m| m.contains(text));
     let stored = lines.iter().find(has_message("message stored")).expect("the message was stored");
