@@ -39,8 +39,11 @@ pub const POINTS: [&str; 17] = [
 /// The points of reconciling a number.
 pub const NUMBER_POINTS: [&str; 2] = ["number.after_call", "number.before_settle"];
 
+/// The point of counting hours.
+pub const ROLLUP_POINT: &str = "rollup.in_commit";
+
 fn is_known(point: &str) -> bool {
-    POINTS.contains(&point) || NUMBER_POINTS.contains(&point)
+    POINTS.contains(&point) || NUMBER_POINTS.contains(&point) || point == ROLLUP_POINT
 }
 
 #[cfg(debug_assertions)]

@@ -8,10 +8,7 @@ select session.project_id, session.id as session_id, warning.id as warning_messa
        session.agent_id, warning.inactivity_seconds, warning.created_at as warned_at,
        extract(epoch from warning.created_at - before.created_at)::double precision - warning.inactivity_seconds as warning_late_seconds,
        delivery.status::text as warning_status, delivery.accepted_at as warning_accepted_at,
-       case when rescue.created_at is not null then 'rescued'
-            when session.close_reason = 'timed_out' then 'ended'
-            when session.closed_at is not null then 'ended_otherwise'
-            else 'waiting' end as outcome,
+       warning_outcome(rescue.created_at is not null, session.close_reason) as outcome,
        rescue.created_at as rescued_at, rescue.direction::text as rescued_by,
        extract(epoch from rescue.created_at - warning.created_at)::double precision as rescued_seconds,
        case when rescue.created_at is null then session.closed_at end as ended_at,

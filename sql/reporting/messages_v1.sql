@@ -8,10 +8,7 @@ select message.project_id, message.id as message_id, message.session_id, message
             when exists (select from message earlier
                           where earlier.session_id = message.session_id and earlier.seq < message.seq
                             and earlier.direction = 'inbound') then 'continued'
-            when session.origin = 'outbound' then 'reply_to_outbound'
-            when previous.id is null then 'new'
-            when previous.close_reason = 'timed_out' then 'after_timeout'
-            else 'after_end' end as session_case,
+            else opening_case(session.origin, previous.id, previous.close_reason) end as session_case,
        coalesce(number.number, session.endpoint_id::text) as address,
        mask_contact(session.contact) as contact_masked,
        contact_key((select inner_pad from reporting_key), (select outer_pad from reporting_key), session.project_id, session.contact)

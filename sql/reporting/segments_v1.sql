@@ -4,8 +4,7 @@ select message.project_id, message.id as message_id, message.session_id, session
        message.direction::text as direction, message.kind::text as kind, number.number as address, number.country as number_country,
        calling_code(session.contact) as contact_calling_code, message.encoding::text as encoding, message.segments,
        delivery.status::text as delivery_status,
-       message.direction = 'inbound' or delivery.status in ('accepted', 'sent', 'delivered')
-           or (delivery.status = 'failed' and delivery.accepted_at is not null) as is_at_the_carrier,
+       is_at_the_carrier(message.direction, delivery.status, delivery.accepted_at) as is_at_the_carrier,
        message.created_at
   from message
   join session on session.id = message.session_id

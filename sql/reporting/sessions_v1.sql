@@ -2,10 +2,8 @@
 create or replace view reporting.sessions_v1 with (security_barrier) as
 select session.project_id, session.id as session_id, session.channel::text as channel, session.origin::text as origin,
        session.status::text as status, session.close_reason::text as end_reason,
-       case when session.origin = 'outbound' then case when session.engaged then 'reply_to_outbound' else 'outbound_without_reply' end
-            when previous.id is null then 'new'
-            when previous.close_reason = 'timed_out' then 'after_timeout'
-            else 'after_end' end as session_case,
+       case when session.origin = 'outbound' and not session.engaged then 'outbound_without_reply'
+            else opening_case(session.origin, previous.id, previous.close_reason) end as session_case,
        session.engaged as is_engaged, coalesce(number.number, session.endpoint_id::text) as address,
        mask_contact(session.contact) as contact_masked,
        contact_key((select inner_pad from reporting_key), (select outer_pad from reporting_key), session.project_id, session.contact)

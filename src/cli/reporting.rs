@@ -1,8 +1,9 @@
-//! `textback reporting`: says which role of the database sees which project in the views for dashboards.
+//! `textback reporting`: says which role of the database sees which project in the views for dashboards, and counts hours again.
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -11,7 +12,11 @@ use super::{Done, explained, print, refuse_unsuitable};
 use crate::config::DatabaseSettings;
 use crate::storage::notifier::Notifier;
 use crate::storage::reporting::{self, Access, GrantError};
+use crate::storage::rollup;
 use crate::storage::{Storage, health};
+
+/// After how many hours a rebuild tells how far it is: a month.
+const EACH: u32 = 720;
 
 /// The subcommands of `textback reporting`.
 #[derive(Subcommand)]
@@ -34,6 +39,14 @@ pub enum Command {
         #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
         role: String,
     },
+    /// Count hours again for the views by hour, after rows were changed by hand. Workers do it by themselves otherwise
+    Rebuild {
+        #[command(flatten)]
+        database: DatabaseSettings,
+        /// Only hours from this time on (RFC 3339), and not all
+        #[arg(long)]
+        since: Option<DateTime<Utc>>,
+    },
     /// List the roles, with the project that each sees
     List {
         #[command(flatten)]
@@ -55,12 +68,16 @@ pub struct Scope {
 
 /// Runs `textback reporting`.
 pub async fn run(command: Command) -> Done {
-    let (Command::Grant { database, .. } | Command::Revoke { database, .. } | Command::List { database }) = &command;
+    let (Command::Grant { database, .. }
+    | Command::Revoke { database, .. }
+    | Command::Rebuild { database, .. }
+    | Command::List { database }) = &command;
     refuse_unsuitable(database.required()?).await?;
     let storage = Storage::open(database.required()?, 2, Arc::new(Notifier::default()))?;
     let done = match &command {
         Command::Grant { role, scope, .. } => grant(&storage, role, scope).await,
         Command::Revoke { role, .. } => revoke(&storage, role).await,
+        Command::Rebuild { since, .. } => rebuild(&storage, *since).await,
         Command::List { .. } => list(&storage).await,
     };
     match done.map_err(|error| error.downcast::<sqlx::Error>()) {
@@ -114,4 +131,25 @@ async fn list(storage: &Storage) -> Done {
         print(&access.to_string())?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Counts hours again, the newest first, each in a transaction of its own. It can be ended and begun again at any time.
+async fn rebuild(storage: &Storage, since: Option<DateTime<Utc>>) -> Done {
+    let Some((oldest, until)) = rollup::hours(&mut *storage.connection().await?).await? else {
+        return Err("no hour was counted yet: a worker counts them, so start textback work".into());
+    };
+    let first = since.map_or(oldest, |since| since.max(oldest));
+    if first >= until {
+        return Err(format!("--since {first} is after the hour that runs").into());
+    }
+    let (mut hour, mut counted) = (until, 0_u32);
+    while hour > first {
+        hour -= TimeDelta::hours(1);
+        rollup::rebuild(storage, hour).await?;
+        counted += 1;
+        if counted.is_multiple_of(EACH) {
+            print(&json!({"hours": counted, "counted_from": hour}).to_string())?;
+        }
+    }
+    print(&json!({"hours": counted, "counted_from": hour, "done": true}).to_string())
 }

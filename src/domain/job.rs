@@ -19,6 +19,8 @@ words! {
         ScheduledMessage = "scheduled_message",
         /// A number is compared with what the carrier says of it.
         Number = "number",
+        /// What happened is counted by hour, for the views of dashboards.
+        Rollup = "rollup",
     }
 }
 
@@ -32,6 +34,7 @@ impl JobKind {
             Self::Delivery | Self::UnknownDelivery => "failed (error_class unreadable)",
             Self::ScheduledMessage => "were refused (unreadable)",
             Self::Number | Self::Backfill => "are tried again each hour",
+            Self::Rollup => "are tried again at once",
         }
     }
 }

@@ -29,6 +29,7 @@ pub mod quiet_hours;
 pub mod rate_limit;
 pub mod reaction;
 pub mod retry;
+pub mod rollup;
 pub mod segments;
 pub mod sending;
 pub mod session;

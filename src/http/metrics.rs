@@ -176,6 +176,9 @@ fn show_queues(queues: &Queues) {
         metrics::QUARANTINE.set_count(&[kind.as_str()], count(*waiting));
     }
     metrics::SET_ASIDE_ROWS.set_count(&[], count(queues.set_aside));
+    if let Some(seconds) = queues.rollup_lag_seconds {
+        metrics::ROLLUP_LAG_SECONDS.set(&[], seconds);
+    }
 }
 
 fn show_sessions(counts: &[SessionCount]) {

@@ -7,6 +7,7 @@ pub mod inactivity;
 pub mod ingest;
 pub mod numbers;
 pub mod replay;
+pub mod rollups;
 pub mod runtime;
 pub mod scheduled_messages;
 mod spans;
@@ -100,6 +101,7 @@ jobs! {
     inactivity: InactivityJobs();
     scheduled_messages: ScheduledMessages();
     numbers: Numbers();
+    rollups: Rollups();
 }
 
 impl Workers {

@@ -49,6 +49,9 @@ pub struct Queues {
     pub oldest_unknown_seconds: f64,
     pub quarantine: Vec<(QuarantineKind, i64)>,
     pub set_aside: i64,
+    /// How many seconds ago the last hour ended whose rollups are final. `None`: another version counted.
+    #[serde(default)]
+    pub rollup_lag_seconds: Option<f64>,
 }
 
 /// How many sessions of a channel have a status. The sample `sessions` is a list of them.
@@ -131,6 +134,7 @@ pub async fn queues(connection: &mut PgConnection) -> Result<Queues, sqlx::Error
             (QuarantineKind::SessionState, unsettled.session_state),
         ],
         set_aside: unsettled.set_aside,
+        rollup_lag_seconds: unsettled.rollup_lag_seconds,
     })
 }
 

@@ -37,6 +37,7 @@ pub mod quiet_hours;
 mod reference_data;
 mod registration;
 pub mod reporting;
+pub mod rollup;
 pub mod scheduled_message;
 mod schema;
 pub mod sending;

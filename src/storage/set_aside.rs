@@ -47,7 +47,7 @@ pub async fn set_aside(
             JobKind::Delivery | JobKind::UnknownDelivery => {
                 metrics::DELIVERIES_FAILED.count(&[DeliveryErrorClass::Unreadable.as_str()]);
             }
-            JobKind::ScheduledMessage | JobKind::Number | JobKind::Backfill => {}
+            JobKind::ScheduledMessage | JobKind::Number | JobKind::Backfill | JobKind::Rollup => {}
         }
     }
     Ok(is_set_aside)

@@ -7,6 +7,7 @@ use crate::commands::{printed, run, textback};
 use crate::harness::{NUMBER, TestApp, empty_database, new_database, pool};
 
 mod facts;
+mod rollups;
 
 /// The contacts of the fixture that have a session, in the order of their first sessions.
 const CONTACTS: [&str; 6] =

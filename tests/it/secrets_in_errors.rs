@@ -41,6 +41,7 @@ const COMMANDS: [&[&str]; 23] = [
     &["quarantine", "replay", "--project", "acme", "--all"],
     &["reporting", "grant", "dashboard", "--project", "acme"],
     &["reporting", "revoke", "dashboard"],
+    &["reporting", "rebuild"],
     &["reporting", "list"],
     &["help"],
 ];

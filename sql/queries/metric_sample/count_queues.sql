@@ -33,3 +33,7 @@ select 'number', count(*), coalesce(extract(epoch from now() - min(since)), 0)
 union all
 select 'backfill', count(*), coalesce(extract(epoch from now() - min(backfill_at)), 0)
   from (select backfill_at from number where backfill_at <= now() order by backfill_at limit $1) backfill
+union all
+select 'rollup', count(*), coalesce(extract(epoch from now() - min(since)), 0)
+  from (select greatest(due_at, leased_until) as since from rollup_progress
+         where due_at <= now() and (leased_until is null or leased_until < now())) rollup

@@ -2,13 +2,16 @@
 
 use super::Findings;
 use crate::domain::bounds;
-use crate::storage::{Storage, health, invariant, outbound_limits, quiet_hours};
+use crate::storage::{Storage, health, invariant, outbound_limits, quiet_hours, rollup};
 use crate::telemetry::masked;
 
 /// A job that is older than this is stuck: by then a lease, the search for an unknown delivery and a retry are over.
 const STUCK_SECONDS: f64 = 300.0;
 /// How long a job may be due without a claim. The deliveries of a paused carrier account wait for at most 60 s.
 const UNCLAIMED_SECONDS: f64 = 120.0;
+/// How long ago the last hour may have ended that is counted for good. An hour is final 5 minutes after its end, so this is at most 66
+/// minutes while a worker counts.
+const ROLLUP_LAG_SECONDS: f64 = 7_200.0;
 /// How long a lost worker is told of: a week.
 const LOST_SECONDS: f64 = 604_800.0;
 
@@ -23,6 +26,7 @@ pub(super) async fn check_work(storage: &Storage, findings: &mut Findings) {
         ("lost workers", check_lost_workers(storage, findings).await),
         ("stuck", check_stuck(storage, findings).await),
         ("time zones", check_time_zones(storage, findings).await),
+        ("rollups", check_rollups(storage, findings).await),
     ] {
         if let Err(error) = result {
             findings.failed_check(what, &error);
@@ -72,6 +76,23 @@ async fn check_time_zones(storage: &Storage, findings: &mut Findings) -> Result<
             &found,
             "update the time zones of the database's machine (its package tzdata), or PostgreSQL",
         );
+    }
+    Ok(())
+}
+
+/// Reports that the counts by hour, which dashboards read, are behind.
+async fn check_rollups(storage: &Storage, findings: &mut Findings) -> Result<(), sqlx::Error> {
+    let rollup::RollupState { lag_seconds, backlog_hours, marked } =
+        rollup::state(&mut *storage.connection().await?).await?;
+    if lag_seconds > ROLLUP_LAG_SECONDS {
+        let found = format!("the counts for dashboards are {:.1} hours behind", lag_seconds / 3600.0);
+        let repair = "is textback work running? its log has the errors; a transaction that runs for hours keeps hours from being \
+                      final: select pid, xact_start, query from pg_stat_activity order by xact_start";
+        findings.bad("rollups", &found, repair);
+    } else if backlog_hours > 0 {
+        findings.ok("rollups", &format!("{backlog_hours} older hours are still to be counted"));
+    } else {
+        findings.ok("rollups", &format!("the counts for dashboards are current; {marked} late changes wait"));
     }
     Ok(())
 }

@@ -225,6 +225,8 @@ table! {
         "Deliveries of which it is not known whether the carrier has them. Sampled from the database.";
     Gauge OLDEST_UNKNOWN_AGE_SECONDS = "textback_oldest_unknown_delivery_age_seconds", [],
         "How long ago the oldest unknown delivery was attempted. Sampled from the database.";
+    Gauge ROLLUP_LAG_SECONDS = "textback_rollup_lag_seconds", [],
+        "How long ago the last hour ended whose counts for dashboards are final: up to 4000 s. Sampled from the database.";
     Gauge QUARANTINE = "textback_quarantine", ["kind": QuarantineKind::WORDS],
         "What is in quarantine and was not replayed, up to 100000 of each kind. Sampled from the database.";
     Gauge SET_ASIDE_ROWS = "textback_set_aside_rows", [],

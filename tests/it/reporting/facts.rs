@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::json;
 
-use super::{CONTACTS, run_sql};
+use super::{CONTACTS, rollups, run_sql};
 use crate::harness::{ADA, TestApp, create_project};
 
 /// An agent that can fail, say nothing and hang up.
@@ -67,6 +67,7 @@ pub async fn app() -> TestApp {
     // One that waits, with its turn.
     app.text(fay, "hello there").await;
     app.sql("insert into quarantine (id, project_id, kind, reason, form) select gen_random_uuid(), id, 'inbound', 'number_not_attached', 'Body=no more of this' from project").await;
+    rollups::count(&app).await;
     app
 }
 
@@ -101,6 +102,7 @@ pub async fn add_another_project(app: &TestApp) {
          commit",
     )
     .await;
+    rollups::count(app).await;
 }
 
 /// Adds rows of ninety days to the session of each table that grows, in the order of time, so that their tables have many pages.
