@@ -1,5 +1,5 @@
-//! Embeds the SQL functions, the reporting views and the comments, so that no list of files can forget one, and tells
-//! cargo which other files belong to the binary.
+//! Embeds the SQL functions, the reporting views, the reports and the comments, so that no list of files can forget one,
+//! and tells cargo which other files belong to the binary.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
@@ -13,12 +13,19 @@ fn main() -> io::Result<()> {
     println!("cargo:rustc-env=SQLX_OFFLINE=true");
     let root = env::var("CARGO_MANIFEST_DIR").map_err(io::Error::other)?;
     let target = env::var("OUT_DIR").map_err(io::Error::other)?;
-    for folder in ["functions", "reporting", "comments"] {
+    for folder in ["functions", "reporting", "reports", "comments"] {
         let mut files = Vec::new();
         collect(&Path::new(&root).join("sql").join(folder), &mut files)?;
         files.sort();
-        let listed: Vec<String> =
-            files.iter().map(|file| format!("include_str!({:?})", file.display().to_string())).collect();
+        // The name of a report is that of its file. A function and a view tell their names themselves.
+        let name = |file: &Path| match (folder, file.file_stem()) {
+            ("reports", Some(stem)) => format!("{}\n", stem.display()),
+            _ => String::new(),
+        };
+        let listed: Vec<String> = files
+            .iter()
+            .map(|file| format!("concat!({:?}, include_str!({:?}))", name(file), file.display().to_string()))
+            .collect();
         fs::write(Path::new(&target).join(folder).with_extension("rs"), format!("[{}]", listed.join(", ")))?;
     }
     Ok(())

@@ -6,8 +6,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 use textback::agents::script::memory::Bounded;
 use textback::agents::script::{process, sandbox};
 use textback::cli::{
-    self, Done, agent, configuration, dev, doctor, environment, healthcheck, project, quarantine, reporting, secrets,
-    serve, simulate,
+    self, Done, agent, configuration, dev, doctor, environment, healthcheck, project, quarantine, report, reporting,
+    secrets, serve, simulate,
 };
 use textback::config::DatabaseSettings;
 use textback::telemetry::{self, LogFormat, traces};
@@ -83,7 +83,9 @@ enum Command {
         #[command(subcommand)]
         command: quarantine::Command,
     },
-    /// Say which role sees which project in the views for dashboards
+    /// Answer a question of the dashboards in the terminal, as text, CSV or JSON; without a name, list the questions
+    Report(report::Options),
+    /// Say which role sees which project in the views for dashboards, and write the dashboards
     Reporting {
         #[command(subcommand)]
         command: reporting::Command,
@@ -152,6 +154,7 @@ async fn carry_out(command: Command) -> Done {
         Command::Project { command } => project::run(command).await,
         Command::Agent { command } => agent::run(command).await,
         Command::Quarantine { command } => quarantine::run(command).await,
+        Command::Report(options) => report::run(options).await,
         Command::Reporting { command } => reporting::run(command).await,
         Command::RunScripts { .. } => unreachable!("carried out without a runtime"),
     }

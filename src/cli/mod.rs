@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod configuration;
+mod dashboards;
 pub mod dev;
 pub mod doctor;
 pub mod environment;
@@ -9,6 +10,7 @@ pub mod healthcheck;
 mod operator;
 pub mod project;
 pub mod quarantine;
+pub mod report;
 pub mod reporting;
 pub mod secrets;
 pub mod serve;

@@ -1,5 +1,6 @@
 //! `textback reporting`: says which role of the database sees which project in the views for dashboards, and counts hours again.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::operator::project_id;
-use super::{Done, explained, print, refuse_unsuitable};
+use super::{Done, dashboards, explained, print, refuse_unsuitable};
 use crate::config::DatabaseSettings;
 use crate::storage::notifier::Notifier;
 use crate::storage::reporting::{self, Access, GrantError};
@@ -52,6 +53,11 @@ pub enum Command {
         #[command(flatten)]
         database: DatabaseSettings,
     },
+    /// Write the dashboards for Grafana and for Superset to a folder. No database is needed
+    Dashboards {
+        /// The folder; it gets the folders grafana and superset
+        folder: PathBuf,
+    },
 }
 
 /// What a role sees.
@@ -68,17 +74,23 @@ pub struct Scope {
 
 /// Runs `textback reporting`.
 pub async fn run(command: Command) -> Done {
-    let (Command::Grant { database, .. }
-    | Command::Revoke { database, .. }
-    | Command::Rebuild { database, .. }
-    | Command::List { database }) = &command;
+    let database = match &command {
+        Command::Grant { database, .. }
+        | Command::Revoke { database, .. }
+        | Command::Rebuild { database, .. }
+        | Command::List { database } => database,
+        Command::Dashboards { folder } => {
+            let written = dashboards::write(folder)?;
+            return print(&json!({"folder": folder, "files": written}).to_string());
+        }
+    };
     refuse_unsuitable(database.required()?).await?;
     let storage = Storage::open(database.required()?, 2, Arc::new(Notifier::default()))?;
     let done = match &command {
         Command::Grant { role, scope, .. } => grant(&storage, role, scope).await,
         Command::Revoke { role, .. } => revoke(&storage, role).await,
         Command::Rebuild { since, .. } => rebuild(&storage, *since).await,
-        Command::List { .. } => list(&storage).await,
+        Command::List { .. } | Command::Dashboards { .. } => list(&storage).await,
     };
     match done.map_err(|error| error.downcast::<sqlx::Error>()) {
         Ok(done) => Ok(done),

@@ -28,6 +28,7 @@ pub mod quarantine;
 pub mod quiet_hours;
 pub mod rate_limit;
 pub mod reaction;
+pub mod report;
 pub mod retry;
 pub mod rollup;
 pub mod segments;

@@ -36,6 +36,7 @@ pub mod quarantine;
 pub mod quiet_hours;
 mod reference_data;
 mod registration;
+pub mod report;
 pub mod reporting;
 pub mod rollup;
 pub mod scheduled_message;

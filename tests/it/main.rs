@@ -66,6 +66,7 @@ mod reactions;
 mod reconcile;
 mod registrations;
 mod reporting;
+mod reports;
 mod requests;
 mod rights;
 mod saved_values;

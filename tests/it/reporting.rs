@@ -6,27 +6,27 @@ use uuid::Uuid;
 use crate::commands::{printed, run, textback};
 use crate::harness::{NUMBER, TestApp, empty_database, new_database, pool};
 
-mod facts;
+pub mod facts;
 mod rollups;
 
 /// The contacts of the fixture that have a session, in the order of their first sessions.
-const CONTACTS: [&str; 6] =
+pub const CONTACTS: [&str; 6] =
     ["+14155550101", "+14155550102", "+14155550103", "+14155550104", "+447700900123", "+14155550106"];
 
 /// A connection of a role of its own, with nothing that the product sets on its connections.
-async fn connect(app: &TestApp, role: &str) -> PgConnection {
+pub async fn connect(app: &TestApp, role: &str) -> PgConnection {
     let url = app.database_url.replace("//textback@", &format!("//{role}@"));
     PgConnection::connect(&url).await.expect("a connection")
 }
 
 /// Creates a login role that may read the views. Roles are of the whole server, so the name is drawn.
-async fn role(app: &TestApp) -> String {
+pub async fn role(app: &TestApp) -> String {
     let name = format!("dashboard_{}", Uuid::now_v7().simple());
     run_sql(app.storage.pool(), &format!("create role {name} login; grant textback_reporting to {name}")).await;
     name
 }
 
-async fn run_sql(pool: &PgPool, statement: &str) {
+pub async fn run_sql(pool: &PgPool, statement: &str) {
     sqlx::raw_sql(AssertSqlSafe(statement)).execute(pool).await.expect(statement);
 }
 

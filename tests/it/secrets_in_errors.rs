@@ -19,7 +19,7 @@ const MARK: &str = "Sq7Zk9";
 const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/agents/demo.star");
 
 /// Every command that the help names, with arguments that would do.
-const COMMANDS: [&[&str]; 23] = [
+const COMMANDS: [&[&str]; 25] = [
     &["dev"],
     &["serve"],
     &["work"],
@@ -43,6 +43,8 @@ const COMMANDS: [&[&str]; 23] = [
     &["reporting", "revoke", "dashboard"],
     &["reporting", "rebuild"],
     &["reporting", "list"],
+    &["reporting", "dashboards", "/dev/null/none"],
+    &["report", "texts"],
     &["help"],
 ];
 
@@ -144,8 +146,10 @@ fn no_command_prints_a_wrong_secret_key_or_password() {
 #[test]
 fn no_command_prints_the_password_of_the_database() {
     for command in COMMANDS {
-        let uses_it =
-            matches!(command[0], "serve" | "work" | "migrate" | "doctor" | "project" | "quarantine" | "reporting");
+        let uses_it = matches!(
+            command[0],
+            "serve" | "work" | "migrate" | "doctor" | "project" | "quarantine" | "report" | "reporting"
+        );
         for url in wrong_urls().into_iter().take(if uses_it { usize::MAX } else { 1 }) {
             let key = textback::secret::SecretKeys::draw().1;
             let mut process = textback();

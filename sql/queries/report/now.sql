@@ -1,0 +1,2 @@
+-- The time now.
+select now() as "now!";
