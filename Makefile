@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help dev test check deny chaos conformance browser openapi docs docs-configuration queries bench isolation build release postgres faketime pgbouncer promtool alerts clean
+.PHONY: help dev test check deny chaos conformance browser dashboards dashboards-test exports openapi docs docs-configuration queries bench isolation build release postgres faketime pgbouncer promtool alerts clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -30,6 +30,16 @@ conformance: postgres ## The client and the simulator against Twilio's documents
 
 browser: postgres build docs ## The console in Chromium at four widths in both themes, with axe, and the book; pictures in target/browser/pictures and docs/pictures (node 20, by hand)
 	scripts/browser.sh
+
+dashboards: build ## Superset with the dashboards, on the database of the textback dev that runs (Python 3.10 to 3.12, 850 MB; PORT, DASHBOARDS_DATABASE_URL)
+	@exec scripts/dashboards.sh
+
+dashboards-test: postgres build ## The dashboards in Superset and Chromium, with conversations of a week; pictures in docs/pictures (node 20, by hand)
+	scripts/dashboards.sh test
+
+exports: build ## Write the dashboards of deploy/grafana and deploy/superset from sql/reports
+	rm -rf deploy/grafana/dashboards deploy/superset/textback
+	target/debug/textback reporting dashboards deploy
 
 openapi: build ## Write openapi/textback.yaml from the code
 	target/debug/textback openapi > openapi/textback.yaml

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Looks at the console of `textback dev` (tests/browser/console.mjs) and the book (book.mjs) in Chromium. Installs what it needs below target/browser,
-# and Chromium with apt-get if it is missing; CHROMIUM names another one.
+# Looks at the console of `textback dev` (tests/browser/console.mjs) and the book (book.mjs) in Chromium, or runs another
+# test of that folder. Installs what it needs below target/browser, and Chromium with apt-get if it is missing; CHROMIUM
+# names another one.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -35,5 +36,8 @@ mkdir -p "$tools"
 [ -f "$tools/package.json" ] || echo '{"private": true}' > "$tools/package.json"
 [ -d "$tools/node_modules/axe-core" ] || npm install --silent --no-audit --no-fund --no-package-lock --prefix "$tools" \
     playwright-core@1.65.1 axe-core@4.14.1
+if [ $# -gt 0 ]; then
+    exec node "$1"
+fi
 node tests/browser/console.mjs
 exec node tests/browser/book.mjs

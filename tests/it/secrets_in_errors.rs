@@ -19,7 +19,7 @@ const MARK: &str = "Sq7Zk9";
 const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/agents/demo.star");
 
 /// Every command that the help names, with arguments that would do.
-const COMMANDS: [&[&str]; 25] = [
+const COMMANDS: [&[&str]; 26] = [
     &["dev"],
     &["serve"],
     &["work"],

@@ -252,7 +252,9 @@ fn every_statement_is_used_by_storage() {
     let sources = files("src", "rs");
     // build.rs embeds the functions, the views, the reports and the comments.
     let is_embedded = |path: &str| {
-        ["functions", "reporting", "reports", "comments"].iter().any(|folder| path.starts_with(&format!("sql/{folder}/")))
+        ["functions", "reporting", "reports", "comments"]
+            .iter()
+            .any(|folder| path.starts_with(&format!("sql/{folder}/")))
     };
     for (path, _) in files("sql", "sql").into_iter().filter(|(path, _)| !is_embedded(path)) {
         // Invariants are listed by their bare names.
