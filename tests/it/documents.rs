@@ -110,7 +110,7 @@ fn each_document_that_the_code_names_is_there() {
         for (at, _) in text.match_indices("docs/") {
             let before = text[..at].chars().next_back().unwrap_or(' ');
             // Other sites have documents too.
-            if before == '/' || before.is_alphanumeric() {
+            if matches!(before, '/' | '-') || before.is_alphanumeric() {
                 continue;
             }
             let is_of_path = |letter: &char| letter.is_ascii_alphanumeric() || matches!(letter, '/' | '.' | '-' | '_');

@@ -278,7 +278,8 @@ fn functions() -> Vec<(String, String, String)> {
 }
 
 /// Kinds of jobs whose rows are never set aside, and of which nobody is told when they are due and not claimed.
-const NOT_SET_ASIDE: [JobKind; 0] = [];
+/// The rollups have one row, which says how far they are: `textback doctor` and a metric tell how late that is.
+const NOT_SET_ASIDE: [JobKind; 1] = [JobKind::Rollup];
 
 #[test]
 fn each_kind_of_job_is_listed_where_its_rows_are_found_and_set_aside() {

@@ -5,6 +5,7 @@
 
 use serde_json::{Value, json};
 
+use super::merged;
 use crate::domain::report::dashboard::{DASHBOARDS, Dashboard, Position, WIDTH};
 use crate::domain::report::{Chart, Column, Report, Unit};
 
@@ -147,10 +148,10 @@ fn fields(report: &Report) -> Value {
     let unit = report.figures().next().map_or("string", unit);
     let mut defaults = json!({"unit": unit, "custom": custom, "noValue": "–"});
     if report.chart.is_over_time() || report.chart == Chart::Ranking {
-        defaults["min"] = 0.into();
+        defaults = merged(defaults, json!({"min": 0}));
     }
     if let Some(series) = report.series() {
-        defaults["displayName"] = format!("${{__field.labels.{}}}", series.name).into();
+        defaults = merged(defaults, json!({"displayName": format!("${{__field.labels.{}}}", series.name)}));
     }
     let of_column = |column: &Column| json!({"matcher": {"id": "byName", "options": column.name}, "properties": [{"id": "unit", "value": self::unit(column)}]});
     let overrides: Vec<Value> = match report.series() {

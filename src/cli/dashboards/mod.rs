@@ -7,11 +7,24 @@ mod yaml;
 
 use std::path::Path;
 
+use serde_json::Value;
+
 /// The files, by their paths below the folder of both tools.
 pub fn files() -> Vec<(String, String)> {
     let mut files = grafana::files();
     files.extend(superset::files());
     files
+}
+
+/// An object with the fields of another one too.
+fn merged(one: Value, more: Value) -> Value {
+    match (one, more) {
+        (Value::Object(mut one), Value::Object(more)) => {
+            one.extend(more);
+            Value::Object(one)
+        }
+        (one, _) => one,
+    }
 }
 
 /// Writes the files below a folder, over those that are there. Errors with the path that can't be written.

@@ -7,7 +7,7 @@
 use serde_json::{Map, Value, json};
 use uuid::{Builder, Uuid};
 
-use super::yaml;
+use super::{merged, yaml};
 use crate::domain::report::dashboard::{DASHBOARDS, Dashboard, Position, WIDTH};
 use crate::domain::report::moment::BUCKETS;
 use crate::domain::report::{Chart, Column, Report, Unit, reports};
@@ -151,8 +151,8 @@ fn chart_title(report: &Report, column: Option<&Column>) -> String {
 }
 
 fn chart(report: &Report, column: Option<&Column>) -> Value {
-    let (kind, mut params) = drawn(report, column);
-    params["viz_type"] = kind.into();
+    let (kind, params) = drawn(report, column);
+    let params = merged(params, json!({"viz_type": kind}));
     let name = chart_name(report, column);
     json!({
         "slice_name": chart_title(report, column), "description": column.map_or(report.answers, |column| column.meaning),
@@ -165,7 +165,7 @@ fn chart(report: &Report, column: Option<&Column>) -> Value {
 fn drawn(report: &Report, column: Option<&Column>) -> (&'static str, Value) {
     let figures: Vec<Value> = report.figures().map(metric).collect();
     let format = report.figures().next().map_or(",d", format_of);
-    let in_unit = report.figures().all(|column| column.unit == Unit::Seconds).then_some("seconds").unwrap_or_default();
+    let in_unit = if report.figures().all(|column| column.unit == Unit::Seconds) { "seconds" } else { "" };
     let whole_time = json!([{
         "clause": "WHERE", "expressionType": "SIMPLE", "subject": "time", "operator": "TEMPORAL_RANGE", "comparator": "No filter",
     }]);
@@ -174,13 +174,7 @@ fn drawn(report: &Report, column: Option<&Column>) -> (&'static str, Value) {
         "rich_tooltip": true, "y_axis_format": format, "y_axis_title": in_unit, "y_axis_title_margin": 45, "y_axis_title_position": "Left", "truncate_metric": true,
         "x_axis_title_margin": 15, "x_axis_time_format": "%m-%d %H:%M", "sort_series_type": "sum",
     });
-    let with = |more: Value| {
-        let mut all = axes.clone();
-        if let (Value::Object(all), Value::Object(more)) = (&mut all, more) {
-            all.extend(more);
-        }
-        all
-    };
+    let with = |more: Value| merged(axes.clone(), more);
     let series: Vec<&str> = report.series().iter().map(|column| column.name).collect();
     match (report.chart, column) {
         (Chart::Figures, Some(column)) => (

@@ -14,17 +14,18 @@ pub fn json(answer: &Answer) -> String {
         .iter()
         .map(|column| json!({"name": column.name, "unit": column.unit.as_str(), "meaning": column.meaning}))
         .collect();
-    let mut document = json!({
+    let document = json!({
         "report": report.name, "title": report.title, "answers": report.answers,
         "project_id": answer.project.as_ref().map(|project| project.project_id),
         "columns": columns, "rows": answer.rows,
     });
+    let mut document = document.as_object().cloned().unwrap_or_default();
     if report.is_of_a_time() {
-        document["from"] = time(answer.range.from).into();
-        document["to"] = time(answer.range.to).into();
+        document.insert("from".to_owned(), time(answer.range.from).into());
+        document.insert("to".to_owned(), time(answer.range.to).into());
     }
     if report.has_buckets() {
-        document["bucket_seconds"] = answer.range.bucket.seconds.into();
+        document.insert("bucket_seconds".to_owned(), answer.range.bucket.seconds.into());
     }
     serde_json::to_string_pretty(&document).unwrap_or_default()
 }

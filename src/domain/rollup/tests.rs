@@ -1,3 +1,5 @@
+//! Tests what is counted next.
+
 use super::*;
 
 fn at(hours: f64) -> Hour {
@@ -22,10 +24,18 @@ fn progress() -> Progress {
 const ALL: Allowed = Allowed { live: true, marked: true, hours: 4 };
 const NOT_LIVE: Allowed = Allowed { live: false, ..ALL };
 
+/// A case, what is counted so far, what is allowed, and what comes next.
+type Case = (&'static str, Progress, Allowed, Step);
+
+fn check(table: &[Case]) {
+    for (case, progress, allowed, expected) in table {
+        assert_eq!(next(progress, *allowed), *expected, "{case}");
+    }
+}
+
 #[test]
-fn what_is_counted_next() {
-    let all = progress();
-    let first = Progress { settled_until: None, ended_until: None, counted_from: None, oldest: None, ..all.clone() };
+fn the_first_count_begins_with_the_newest_hours() {
+    let first = Progress { settled_until: None, ended_until: None, counted_from: None, oldest: None, ..progress() };
     let ended = Progress { ended_until: Some(at(12.0)), is_over: false, ..first.clone() };
     let started = Progress {
         settled_until: Some(at(12.0)),
@@ -33,8 +43,38 @@ fn what_is_counted_next() {
         counted_from: Some(at(12.0)),
         ..first.clone()
     };
+    check(&[
+        (
+            "the first time the dashboards are useful soon",
+            first.clone(),
+            ALL,
+            Step::Live { since: at(10.0), until: at(13.0) },
+        ),
+        ("and then the hours before have ended", first, NOT_LIVE, Step::End { until: at(12.0) }),
+        ("older transactions run", ended.clone(), NOT_LIVE, Step::Rest),
+        ("they are over", Progress { is_over: true, ..ended }, NOT_LIVE, Step::Start { at: at(12.0) }),
+        ("it is not known how old the rows are", started.clone(), NOT_LIVE, Step::FindOldest),
+        (
+            "the newest hours come first",
+            Progress { oldest: Some(at(-100.5)), ..started.clone() },
+            NOT_LIVE,
+            Step::Backlog { since: at(8.0), until: at(12.0) },
+        ),
+        (
+            "the last portion is short",
+            Progress { oldest: Some(at(10.0)), ..started.clone() },
+            NOT_LIVE,
+            Step::Backlog { since: at(10.0), until: at(12.0) },
+        ),
+        ("there is no row", Progress { oldest: Some(at(12.0)), ..started }, NOT_LIVE, Step::Rest),
+    ]);
+}
+
+#[test]
+fn what_is_counted_next_once_all_is_counted() {
+    let all = progress();
     let later = Progress { now: at(22.2), ended_before: at(22.0), ..all.clone() };
-    let table = [
+    check(&[
         (
             "all is counted, and the hour that runs may be counted again",
             all.clone(),
@@ -61,29 +101,6 @@ fn what_is_counted_next() {
             ALL,
             Step::Live { since: at(20.0), until: at(23.0) },
         ),
-        (
-            "the first time the dashboards are useful soon",
-            first.clone(),
-            ALL,
-            Step::Live { since: at(10.0), until: at(13.0) },
-        ),
-        ("and then the hours before have ended", first.clone(), NOT_LIVE, Step::End { until: at(12.0) }),
-        ("older transactions run", ended.clone(), NOT_LIVE, Step::Rest),
-        ("they are over", Progress { is_over: true, ..ended }, NOT_LIVE, Step::Start { at: at(12.0) }),
-        ("it is not known how old the rows are", started.clone(), NOT_LIVE, Step::FindOldest),
-        (
-            "the newest hours come first",
-            Progress { oldest: Some(at(-100.5)), ..started.clone() },
-            NOT_LIVE,
-            Step::Backlog { since: at(8.0), until: at(12.0) },
-        ),
-        (
-            "the last portion is short",
-            Progress { oldest: Some(at(10.0)), ..started.clone() },
-            NOT_LIVE,
-            Step::Backlog { since: at(10.0), until: at(12.0) },
-        ),
-        ("there is no row", Progress { oldest: Some(at(12.0)), ..started }, NOT_LIVE, Step::Rest),
         ("ten hours have ended", later.clone(), NOT_LIVE, Step::End { until: at(22.0) }),
         (
             "they are settled in portions",
@@ -115,10 +132,7 @@ fn what_is_counted_next() {
             ALL,
             Step::GoBack { to: at(9.0) },
         ),
-    ];
-    for (case, progress, allowed, expected) in table {
-        assert_eq!(next(&progress, allowed), expected, "{case}");
-    }
+    ]);
 }
 
 /// From nothing, and from any time later, the steps end, and count each hour before the last end for good exactly once.

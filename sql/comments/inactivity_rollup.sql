@@ -1,0 +1,12 @@
+comment on table inactivity_rollup is 'Counts of the inactivities of which the contact was warned, or that ended a session, in an hour.';
+comment on column inactivity_rollup.project_id is 'Id of the project.';
+comment on column inactivity_rollup.hour is 'Hour that is counted, by its start, in UTC.';
+comment on column inactivity_rollup.endpoint_id is 'Id of the endpoint of the sessions.';
+comment on column inactivity_rollup.agent_id is 'Id of the agent of the sessions.';
+comment on column inactivity_rollup.channel is 'Channel of the sessions, such as sms.';
+comment on column inactivity_rollup.warned is 'Count of warnings that were stored.';
+comment on column inactivity_rollup.rescued is 'Count of those after which a message kept the session open.';
+comment on column inactivity_rollup.ended is 'Count of those after which the session timed out.';
+comment on column inactivity_rollup.ended_otherwise is 'Count of those whose session ended for another reason.';
+comment on column inactivity_rollup.waiting is 'Count of those whose grace period is not over.';
+comment on column inactivity_rollup.ended_without_warning is 'Count of sessions that timed out without a warning.';

@@ -1,0 +1,12 @@
+comment on table message_rollup is 'Counts of the messages that were stored in an hour.';
+comment on column message_rollup.project_id is 'Id of the project.';
+comment on column message_rollup.hour is 'Hour that is counted, by its start, in UTC.';
+comment on column message_rollup.endpoint_id is 'Id of the endpoint of the sessions.';
+comment on column message_rollup.agent_id is 'Id of the agent of the sessions.';
+comment on column message_rollup.channel is 'Channel of the sessions, such as sms.';
+comment on column message_rollup.direction is 'inbound or outbound.';
+comment on column message_rollup.kind is 'Kind of the messages, such as text or reply.';
+comment on column message_rollup.skip_reason is 'Why the messages were not answered; empty: they were.';
+comment on column message_rollup.session_case is 'What the messages did to their session: see reporting.messages_v1.session_case; empty: outbound messages.';
+comment on column message_rollup.messages is 'Count of messages.';
+comment on column message_rollup.segments is 'Count of segments of the messages, by our own count.';

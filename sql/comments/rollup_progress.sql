@@ -1,0 +1,14 @@
+comment on table rollup_progress is 'How far the hours are counted. It has one row, which is also the job that counts them.';
+comment on column rollup_progress.is_the_row is 'Always true, so that there is one row.';
+comment on column rollup_progress.due_at is 'Time from which on the job may run.';
+comment on column rollup_progress.lease_token is 'Token of the worker that counts; null: none does.';
+comment on column rollup_progress.leased_until is 'Time until which that worker has the job; null: none has.';
+comment on column rollup_progress.settled_until is 'End of the hours that are counted for the last time; null: none is.';
+comment on column rollup_progress.ended_until is 'End of the hours that had ended when the transaction ended_by began; null: none is watched.';
+comment on column rollup_progress.ended_by is 'Transaction id; when all transactions below it are over, the hours before ended_until can be counted for the last time.';
+comment on column rollup_progress.counted_from is 'Start of the hours that are counted; the hours before it are a backlog. Null: none is counted yet.';
+comment on column rollup_progress.oldest is 'Hour of the oldest row of this database, in UTC; null: it was not looked up yet.';
+comment on column rollup_progress.counted_at is 'Time at which the current hour was counted last; null: never.';
+comment on column rollup_progress.count_at is 'Time from which on the current hour may be counted again.';
+comment on column rollup_progress.recount_at is 'Time from which on marked hours may be counted again.';
+comment on column rollup_progress.created_at is 'Time at which the row was created.';

@@ -1,0 +1,13 @@
+comment on table session_rollup is 'Counts of the sessions that were opened or closed in an hour.';
+comment on column session_rollup.project_id is 'Id of the project.';
+comment on column session_rollup.hour is 'Hour that is counted, by its start, in UTC.';
+comment on column session_rollup.endpoint_id is 'Id of the endpoint of the sessions.';
+comment on column session_rollup.agent_id is 'Id of the agent of the sessions.';
+comment on column session_rollup.channel is 'Channel of the sessions, such as sms.';
+comment on column session_rollup.agent_version is 'Version of the agent that the sessions run.';
+comment on column session_rollup.origin is 'Who opened the sessions, such as inbound or outbound.';
+comment on column session_rollup.session_case is 'Why the sessions were opened, such as new or after_timeout.';
+comment on column session_rollup.end_reason is 'Why the sessions were closed; empty in the hour in which they were opened.';
+comment on column session_rollup.opened is 'Count of sessions that were opened in the hour.';
+comment on column session_rollup.closed is 'Count of sessions that were closed in the hour.';
+comment on column session_rollup.closed_seconds is 'Seconds from the opening to the end of the sessions that were closed, added up.';
