@@ -3,7 +3,7 @@ comment on column delivery_rollup.project_id is 'Id of the project.';
 comment on column delivery_rollup.hour is 'Hour that is counted, by its start, in UTC.';
 comment on column delivery_rollup.endpoint_id is 'Id of the endpoint of the sessions.';
 comment on column delivery_rollup.agent_id is 'Id of the agent of the sessions.';
-comment on column delivery_rollup.channel is 'Channel of the sessions, such as sms.';
+comment on column delivery_rollup.channel is 'Channel of the sessions, by the word that the API has for it.';
 comment on column delivery_rollup.calling_code is 'Calling code of the country of the contact, without a plus; empty: the contact is a short code.';
 comment on column delivery_rollup.status is 'Status of the deliveries when the hour was counted.';
 comment on column delivery_rollup.error_code is 'Error code of the carrier; 0: there is none.';

@@ -3,7 +3,7 @@ comment on column inactivity_rollup.project_id is 'Id of the project.';
 comment on column inactivity_rollup.hour is 'Hour that is counted, by its start, in UTC.';
 comment on column inactivity_rollup.endpoint_id is 'Id of the endpoint of the sessions.';
 comment on column inactivity_rollup.agent_id is 'Id of the agent of the sessions.';
-comment on column inactivity_rollup.channel is 'Channel of the sessions, such as sms.';
+comment on column inactivity_rollup.channel is 'Channel of the sessions, by the word that the API has for it.';
 comment on column inactivity_rollup.warned is 'Count of warnings that were stored.';
 comment on column inactivity_rollup.rescued is 'Count of those after which a message kept the session open.';
 comment on column inactivity_rollup.ended is 'Count of those after which the session timed out.';

@@ -3,7 +3,7 @@ comment on column latency_rollup.project_id is 'Id of the project.';
 comment on column latency_rollup.hour is 'Hour that is counted, by its start, in UTC.';
 comment on column latency_rollup.endpoint_id is 'Id of the endpoint of the sessions.';
 comment on column latency_rollup.agent_id is 'Id of the agent of the sessions.';
-comment on column latency_rollup.channel is 'Channel of the sessions, such as sms.';
+comment on column latency_rollup.channel is 'Channel of the sessions, by the word that the API has for it.';
 comment on column latency_rollup.agent_version is 'Version of the agent that the sessions run.';
 comment on column latency_rollup.measure is 'What was measured, such as reply or delivered: see reporting.latencies_by_hour_v1.';
 comment on column latency_rollup.below_seconds is 'Seconds that the durations of the bucket are below: its upper bound.';

@@ -3,7 +3,7 @@ comment on column message_rollup.project_id is 'Id of the project.';
 comment on column message_rollup.hour is 'Hour that is counted, by its start, in UTC.';
 comment on column message_rollup.endpoint_id is 'Id of the endpoint of the sessions.';
 comment on column message_rollup.agent_id is 'Id of the agent of the sessions.';
-comment on column message_rollup.channel is 'Channel of the sessions, such as sms.';
+comment on column message_rollup.channel is 'Channel of the sessions, by the word that the API has for it.';
 comment on column message_rollup.direction is 'inbound or outbound.';
 comment on column message_rollup.kind is 'Kind of the messages, such as text or reply.';
 comment on column message_rollup.skip_reason is 'Why the messages were not answered; empty: they were.';

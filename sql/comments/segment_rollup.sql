@@ -3,7 +3,7 @@ comment on column segment_rollup.project_id is 'Id of the project.';
 comment on column segment_rollup.hour is 'Hour that is counted, by its start, in UTC.';
 comment on column segment_rollup.endpoint_id is 'Id of the endpoint of the sessions.';
 comment on column segment_rollup.agent_id is 'Id of the agent of the sessions.';
-comment on column segment_rollup.channel is 'Channel of the sessions, such as sms.';
+comment on column segment_rollup.channel is 'Channel of the sessions, by the word that the API has for it.';
 comment on column segment_rollup.calling_code is 'Calling code of the country of the contact, without a plus; empty: the contact is a short code.';
 comment on column segment_rollup.direction is 'inbound or outbound.';
 comment on column segment_rollup.encoding is 'Encoding of the messages: gsm7 or ucs2; empty: it is not known.';

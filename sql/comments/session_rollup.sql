@@ -3,7 +3,7 @@ comment on column session_rollup.project_id is 'Id of the project.';
 comment on column session_rollup.hour is 'Hour that is counted, by its start, in UTC.';
 comment on column session_rollup.endpoint_id is 'Id of the endpoint of the sessions.';
 comment on column session_rollup.agent_id is 'Id of the agent of the sessions.';
-comment on column session_rollup.channel is 'Channel of the sessions, such as sms.';
+comment on column session_rollup.channel is 'Channel of the sessions, by the word that the API has for it.';
 comment on column session_rollup.agent_version is 'Version of the agent that the sessions run.';
 comment on column session_rollup.origin is 'Who opened the sessions, such as inbound or outbound.';
 comment on column session_rollup.session_case is 'Why the sessions were opened, such as new or after_timeout.';

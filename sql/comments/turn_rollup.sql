@@ -3,7 +3,7 @@ comment on column turn_rollup.project_id is 'Id of the project.';
 comment on column turn_rollup.hour is 'Hour that is counted, by its start, in UTC.';
 comment on column turn_rollup.endpoint_id is 'Id of the endpoint of the sessions.';
 comment on column turn_rollup.agent_id is 'Id of the agent of the sessions.';
-comment on column turn_rollup.channel is 'Channel of the sessions, such as sms.';
+comment on column turn_rollup.channel is 'Channel of the sessions, by the word that the API has for it.';
 comment on column turn_rollup.agent_version is 'Version of the agent that the sessions run.';
 comment on column turn_rollup.outcome is 'How the turns ended, such as answered or failed.';
 comment on column turn_rollup.error_code is 'Why the turns failed; empty: they did not.';

@@ -1,9 +1,9 @@
 -- The rows of latency_rollup from one hour to another, as turns and deliveries are now. A turn counts in the hour in which it was
--- done, and a delivery in the hour in which it was created.
+-- done, and a delivery in the hour in which it was created. Seconds are added up as numeric, because a sum of floats depends on the order of the rows.
 create or replace function latencies_of_hours(since timestamptz, until timestamptz) returns setof latency_rollup language sql stable
 begin atomic
     select latency.project_id, latency.hour, session.endpoint_id, session.agent_id, session.channel::text, session.agent_version,
-           latency.measure, latency_bound(latency.seconds), count(*), sum(latency.seconds)
+           latency.measure, latency_bound(latency.seconds), count(*), sum(latency.seconds::numeric)::double precision
       from (select message.project_id, hour_of(message.created_at) as hour, message.session_id, measured.measure, measured.seconds
               from message
               left join delivery on delivery.id = message.id

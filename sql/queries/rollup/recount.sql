@@ -1,1 +1,2 @@
+-- Counts whole hours again, from the first to before the second time.
 select recount_hours($1, $2)
