@@ -7,7 +7,7 @@ comment on column turn_rollup.channel is 'Channel of the sessions, by the word t
 comment on column turn_rollup.agent_version is 'Version of the agent that the sessions run.';
 comment on column turn_rollup.outcome is 'How the turns ended, such as answered or failed.';
 comment on column turn_rollup.error_code is 'Why the turns failed; empty: they did not.';
-comment on column turn_rollup.turns is 'Count of turns.';
+comment on column turn_rollup.turns is 'Count of turns that are done.';
 comment on column turn_rollup.attempts is 'Count of attempts at the turns.';
 comment on column turn_rollup.failures is 'Count of attempts at which the agent itself failed, without the last ones.';
 comment on column turn_rollup.messages is 'Count of messages that the turns said.';
