@@ -5,6 +5,7 @@ mod answer;
 pub mod http;
 pub mod script;
 pub mod template;
+mod template_faults;
 
 pub use script::Headroom;
 

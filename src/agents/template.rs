@@ -12,6 +12,7 @@ use minijinja::value::Object;
 use minijinja::{Environment, ErrorKind, Template, UndefinedBehavior};
 use serde_json::{Map, Value};
 
+use super::template_faults;
 use crate::domain::bounds;
 use crate::domain::characters::is_blank;
 use crate::domain::segments;
@@ -76,6 +77,9 @@ pub fn check(body: &str) -> Result<(), String> {
     let compiled = get_compiled_template(&template);
     let instructions = || std::iter::once(&compiled.instructions).chain(compiled.blocks.values());
     instructions().try_for_each(check_instructions)?;
+    if let Some(fault) = template_faults::first(body, &environment) {
+        return Err(fault);
+    }
     if !instructions().any(may_show) {
         return Err("the rendered text is always empty".to_owned());
     }
@@ -216,8 +220,13 @@ fn shown(name: &str) -> String {
     }
 }
 
+/// What an error says, without its place.
+pub(super) fn without_line(error: &minijinja::Error) -> String {
+    error.detail().map_or_else(|| error.kind().to_string(), |detail| format!("{}: {detail}", error.kind()))
+}
+
 fn readable(error: &minijinja::Error) -> String {
-    let what = error.detail().map_or_else(|| error.kind().to_string(), |detail| format!("{}: {detail}", error.kind()));
+    let what = without_line(error);
     error.line().map_or(what.clone(), |line| format!("line {line}: {what}"))
 }
 
@@ -323,6 +332,21 @@ mod tests {
             ("{# a note #}", "empty"),
             ("{{ 1 / 0 }}", "line 1"),
             ("{% if name %} {% endif %}", "always empty"),
+            ("{{ name }}{{ 1/0 }}", "line 1"),
+            ("{{ name }}\n{{ none.x }}", "line 2: none.x has no value"),
+            ("{{ name }}{{ none.x.y }}", "line 1"),
+            ("{% if vip %}{{ name }}{% else %}{{ 1 // 0 }}{% endif %}", "line 1"),
+            ("{% for x in 5 %}{{ x }}{{ name }}{% endfor %}", "5 is a number and has no items"),
+            ("{{ name }}{{ name / 0 }}", "line 1"),
+            ("{{ name - 'x' }}", "line 1"),
+            ("{{ name }}{{ a % 0 }}", "line 1"),
+            ("{{ name }}{{ 'a' - 1 }}", "line 1"),
+            ("{{ name }}{{ 5 < [1] < 2 and [] - 1 }}", "line 1"),
+            ("{{ name }}{{ 'Ada'.first }}", "has no value"),
+            ("{{ name }}{{ {'a': 1}.b }}", "has no value"),
+            ("{{ name }}{{ -'x' }}", "line 1"),
+            ("{% set x = 1 / 0 %}{{ name }}", "line 1"),
+            ("{% with x = 'a' - 1 %}{{ name }}{% endwith %}", "line 1"),
             ("{% for name in names %}\u{200b}{% else %}\n{% endfor %}", "always empty"),
         ] {
             let error = check(body).expect_err(body);
@@ -334,6 +358,19 @@ mod tests {
             "{{ order.id }} {% if vip and not late %}!{% elif count > 2 %}?{% else %}.{% endif %}",
             "{% for item in items %}{{ loop.index }} {{ item.name ~ \"x\" }}{{ loop.cycle(\",\", \";\") }}{% else %}none{% endfor %}",
             "{% if vip %}!{% endif %}",
+            "{{ name / 2 }} {{ name + 1 }} {{ name * 3 }} {{ -name }} {{ a % b }} {{ a / b }} {{ a - b }}",
+            "{% if count > 0 %}{{ total / count }}{% endif %}{{ 1 / count }}",
+            "{% if false %}{{ 1 / 0 }}{% endif %}{{ name }}",
+            "{% if true %}{{ name }}{% else %}{{ none.x }}{% endif %}",
+            "{{ name if vip else 'you' }} {{ 'a' if false else name }} {{ false and 1 / 0 }}",
+            "{% for x in name %}{{ x }}{% endfor %}{% for k in [1, 2] %}{{ k }}{% endfor %}.",
+            "{% for x in items[1:] %}{{ x.name.first[0] }}{% endfor %}{{ order['id'] }}{{ order[key] }}",
+            "{{ {'de': 'Hallo', 'en': 'Hello'}[language] }} {{ ['a', 'b'][position] }}",
+            "{{ name ~ 1 ~ none }} {{ name == none }} {{ none }} {{ 'x' in name }} {{ not name }} {{ name and 5 }}",
+            "{{ 'abc'[0] }} {{ 'abc'[1:] }} {{ [1, 2][0] }} {{ {'a': 1}.a }} {{ (1 + 2) * 3 }} {{ name }}",
+            "{% for a in 'ab' %}{{ a }}{% endfor %}{% for k in {'a': 1} %}{{ k }}{% endfor %}{{ 1 == 'a' }}",
+            "{{ a < b }} {{ a < 'x' }} {{ 1 < 2 < a }} {{ a >= 5 }} {{ [a, b] }} {{ {'x': a} }}",
+            "{% set x = name %}{{ x / 2 }}{% with y = x %}{{ y - 1 }}{% endwith %}",
             "{% for child in children recursive %}{{ child.name }}{{ loop(child.children) }}{% endfor %}",
             "{% set name = name ~ '!' %}{{ name }}",
             "{% set total = a + b %}{{ total }} {{ names[0] }} {{ \"x\" in names }}",

@@ -116,7 +116,10 @@ def reply(conv, text):
 #[tokio::test]
 async fn a_template_that_no_project_can_have_is_the_scripts_failure() {
     for name in ["a\\x00b", "", "a b", ".a"] {
-        let agent = format!("def reply(conv, text):\n    conv.send_sms_template(\"{BEN}\", \"{name}\", {{}})\n");
+        // A name that is spelled out in the call is refused when the script is saved.
+        let agent = format!(
+            "def reply(conv, text):\n    name = \"{name}\"\n    conv.send_sms_template(\"{BEN}\", name, {{}})\n"
+        );
         let settings = json!({"first_message": "process", "error_message": "sorry"});
         let app = TestApp::with_agent(&agent, settings).await;
         app.text(ADA, "hi").await;

@@ -257,6 +257,21 @@ fn agent_check_tells_faults_with_line_and_column() {
             "agent.star:1:36: error: conv has no attribute stat; did you mean state?",
         ),
         ("def reply(conv, text): return [text]", 1, "agent.star:1:31: error: reply returns a list"),
+        (
+            "def reply(conv, text): return text.uper()",
+            1,
+            "agent.star:1:31: error: a string has no attribute uper; did you mean upper?",
+        ),
+        (
+            "SEEN = []\ndef reply(conv, text): SEEN.append(text)",
+            1,
+            "agent.star:2:24: error: this changes a value of the top",
+        ),
+        (
+            "def reply(conv, text): return str(int(text))",
+            0,
+            "warning: a test run of reply with the text \"Hello\" fails",
+        ),
         ("def reply(conv, text): pass\nstart = None", 1, "agent.star:2:1: error: start is no function"),
         ("def reply(conv, text): pass\ndef end(conv): pass", 0, "agent.star:2:1: warning: end is not called"),
         ("\u{feff}def reply(conv, text): pass\r\n", 0, "the script can be used"),

@@ -11,7 +11,7 @@ use super::conv_use;
 use super::functions::{self, Functions};
 use super::interpret::{Script, dialect, globals, on_own_thread};
 use super::module_names::ModuleNames;
-use super::returns;
+use super::{dead, dry_run, returns, types, unbound};
 use crate::agents::AgentError;
 use crate::domain::bounds;
 
@@ -30,11 +30,25 @@ pub struct Fault {
 /// All faults of a script, in the order of their lines.
 pub fn check(source: &str) -> Vec<Fault> {
     let source = source.to_owned();
-    let checked = on_own_thread(move || check_here(&source));
+    let checked = on_own_thread(move || {
+        let mut faults = check_here(&source)?;
+        if !faults.iter().any(|fault| fault.fatal) {
+            faults.extend(dry_run::faults(&source));
+        }
+        Ok(faults)
+    });
     checked.unwrap_or_else(|error| vec![without_position(true, error.to_string())])
 }
 
-/// The same, but on the current thread, which must be one of [`on_own_thread`] for its stack.
+/// The faults that are found without a run of a function, for tests.
+#[cfg(test)]
+pub(super) fn check_as_written(source: &str) -> Vec<Fault> {
+    let source = source.to_owned();
+    on_own_thread(move || check_here(&source)).expect("checked")
+}
+
+/// The faults that are found without a run of a function, on the current thread, which must be one of [`on_own_thread`]
+/// for its stack.
 pub(super) fn check_here(source: &str) -> Result<Vec<Fault>, AgentError> {
     let mut faults = Vec::new();
     match read(source) {
@@ -94,8 +108,20 @@ fn read(source: &str) -> Result<Read, Fault> {
     let told = lints.filter(|lint| matches!(lint.severity, EvalSeverity::Error | EvalSeverity::Warning));
     let warnings = told.map(|lint| at(&lint.location.resolve_span(), false, lint.problem)).collect();
     let names = ModuleNames::of(ast.statement());
-    let failing = conv_use::faults(&names).into_iter().chain(returns::faults(&names));
-    let failing = failing.map(|(span, what)| at(&ast.file_span(span).resolve_span(), true, what)).collect();
+    let mut failing: Vec<Fault> = Vec::new();
+    let never_run = dead::spans(&names, ast.statement());
+    let found = conv_use::faults(&names)
+        .into_iter()
+        .chain(returns::faults(&names))
+        .chain(unbound::faults(ast.statement()))
+        .chain(types::faults(source, ast.statement(), &names));
+    for (span, what) in found.filter(|(span, _)| !never_run.iter().any(|dead| dead.contains(span.begin()))) {
+        let fault = at(&ast.file_span(span).resolve_span(), true, what);
+        // What was said better before is not said again.
+        if !failing.iter().any(|told| told.line == fault.line && told.column.abs_diff(fault.column) < 2) {
+            failing.push(fault);
+        }
+    }
     Ok(Read { warnings, failing })
 }
 

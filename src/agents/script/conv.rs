@@ -21,13 +21,11 @@ use starlark::values::none::{NoneOr, NoneType};
 use starlark::values::structs::AllocStruct;
 use starlark::values::{Heap, NoSerialize, StarlarkValue, Trace, Value, ValueLike, starlark_value};
 
+use super::accepted;
 use super::json::to_json;
 use crate::agents::{Conversation, LogLine, MOST_SENDS, MOST_TEXTS, MessageBody, OutboundRequest};
 use crate::domain::bounds;
 use crate::domain::characters::is_blank;
-use crate::domain::phone_number;
-use crate::domain::pool;
-use crate::domain::segments;
 
 /// The most log lines of one run, so that a loop does not fill the log.
 const MOST_LOG_LINES: usize = 100;
@@ -109,14 +107,9 @@ impl<'v> Conv<'v> {
     }
 
     fn send(&self, send: &OutboundRequest) -> starlark::Result<NoneType> {
-        if !phone_number::is_e164(&send.to) {
-            return Err(refused(format!("{:?} is not in E.164, such as +14155550101", send.to)));
-        }
-        let from = send.from.as_ref().filter(|from| !pool::may_be_id(from));
-        if let Some(from) = from.filter(|from| !phone_number::is_e164_or_short_code(from)) {
-            return Err(refused(format!(
-                "{from:?} is neither in E.164, such as +14155550199, nor a short code, nor the id of a pool"
-            )));
+        let refusal = accepted::bad_recipient(&send.to).or_else(|| accepted::bad_sender(send.from.as_deref()?));
+        if let Some(what) = refusal {
+            return Err(refused(what));
         }
         let mut sends = self.sends.borrow_mut();
         if sends.len() >= MOST_SENDS {
@@ -148,24 +141,25 @@ impl fmt::Display for Conv<'_> {
 /// How an attribute is read.
 type Read = for<'v> fn(&Conv<'v>, Heap<'v>) -> Value<'v>;
 
-/// The attributes of `conv`; the methods are below. The check of scripts knows both from here.
-const ATTRIBUTES: [(&str, Read); 11] = [
-    ("id", |conv, heap| heap.alloc(conv.id.as_str())),
-    ("channel_type", |conv, heap| heap.alloc(conv.channel_type.as_str())),
-    ("caller_number", |conv, heap| heap.alloc(conv.caller_number.as_str())),
-    ("callee_number", |conv, heap| heap.alloc(conv.callee_number.as_str())),
-    ("env", |conv, heap| heap.alloc(conv.env.as_str())),
-    ("language", |conv, heap| conv.language().map_or(Value::new_none(), |language| heap.alloc(language))),
-    ("state", |conv, _| conv.state),
-    ("history", |conv, _| conv.history),
-    ("messages", |conv, _| conv.messages),
-    ("media", |conv, _| conv.media),
-    ("log", |conv, _| conv.log),
+/// The attributes of `conv` with their types; the methods are below. The check of scripts knows both from here. The
+/// items of a list may be changed, so lists are of any type.
+const ATTRIBUTES: [(&str, fn() -> Ty, Read); 11] = [
+    ("id", Ty::string, |conv, heap| heap.alloc(conv.id.as_str())),
+    ("channel_type", Ty::string, |conv, heap| heap.alloc(conv.channel_type.as_str())),
+    ("caller_number", Ty::string, |conv, heap| heap.alloc(conv.caller_number.as_str())),
+    ("callee_number", Ty::string, |conv, heap| heap.alloc(conv.callee_number.as_str())),
+    ("env", Ty::string, |conv, heap| heap.alloc(conv.env.as_str())),
+    ("language", Ty::any, |conv, heap| conv.language().map_or(Value::new_none(), |language| heap.alloc(language))),
+    ("state", Ty::starlark_value::<State>, |conv, _| conv.state),
+    ("history", Ty::any, |conv, _| conv.history),
+    ("messages", Ty::any, |conv, _| conv.messages),
+    ("media", Ty::any, |conv, _| conv.media),
+    ("log", Ty::starlark_value::<Log>, |conv, _| conv.log),
 ];
 
 /// The names of the attributes of `conv`.
 pub(super) fn attributes() -> impl Iterator<Item = &'static str> {
-    ATTRIBUTES.iter().map(|(name, _)| *name)
+    ATTRIBUTES.iter().map(|(name, ..)| *name)
 }
 
 /// The methods of `conv`, of `conv.state` and of `conv.log`, with their parameters.
@@ -184,26 +178,25 @@ impl<'v> StarlarkValue<'v> for Conv<'v> {
         Some(CONV_METHODS.methods())
     }
 
+    fn attr_ty(attribute: &str) -> Option<Ty> {
+        ATTRIBUTES.iter().find(|(name, ..)| *name == attribute).map(|(_, of, _)| of())
+    }
+
     fn get_attr(&self, attribute: &str, heap: Heap<'v>) -> Option<Value<'v>> {
-        ATTRIBUTES.iter().find(|(name, _)| *name == attribute).map(|(_, read)| read(self, heap))
+        ATTRIBUTES.iter().find(|(name, ..)| *name == attribute).map(|(_, _, read)| read(self, heap))
     }
 
     fn set_attr(&self, attribute: &str, new_value: Value<'v>) -> starlark::Result<()> {
         if let Some(what) = not_settable(attribute) {
             return Err(refused(what));
         }
-        let language = match new_value.unpack_str() {
-            Some(text) if text.len() <= 35 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') => {
-                Some(text.to_owned())
-            }
-            None if new_value.is_none() => None,
-            _ => {
-                return Err(refused(
-                    "conv.language takes a language tag such as \"de\" or \"en-GB\", or None".to_owned(),
-                ));
-            }
-        };
-        *self.language.borrow_mut() = language;
+        let language = new_value.unpack_str();
+        // Neither a text nor None is as wrong as a text that is no tag.
+        let given = language.or(new_value.is_none().then_some("")).unwrap_or(" ");
+        if let Some(what) = accepted::bad_language(given) {
+            return Err(refused(what));
+        }
+        *self.language.borrow_mut() = language.map(str::to_owned);
         Ok(())
     }
 
@@ -233,9 +226,8 @@ fn conv_methods(builder: &mut MethodsBuilder) {
 
     /// Sends a text outside the answer after the turn, from one of the project's numbers (None: the session's) or of a pool's.
     fn send_sms(this: Value, to: &str, from_number: NoneOr<&str>, content: &str) -> starlark::Result<NoneType> {
-        let length = segments::units(content);
-        if is_blank(content) || length > segments::MOST_UNITS {
-            return Err(refused(format!("conv.send_sms takes 1 to {} characters, not {length}", segments::MOST_UNITS)));
+        if let Some(what) = accepted::bad_content(content) {
+            return Err(refused(what));
         }
         let from = from_number.into_option().map(str::to_owned);
         this.downcast_ref_err::<Conv>()?.send(&OutboundRequest {
@@ -252,11 +244,8 @@ fn conv_methods(builder: &mut MethodsBuilder) {
         template: &str,
         #[starlark(default = NoneOr::None)] variables: NoneOr<Value<'v>>,
     ) -> starlark::Result<NoneType> {
-        if !crate::agents::template::is_name(template) {
-            let shown = bounds::text(template, 40);
-            return Err(refused(format!(
-                "{shown:?} is not a template name: a name has 1 to 100 letters, digits, _, . and -, and begins with a letter, a digit or _"
-            )));
+        if let Some(what) = accepted::bad_template(template) {
+            return Err(refused(what));
         }
         let variables = match variables.into_option().map(to_json) {
             None => Map::new(),

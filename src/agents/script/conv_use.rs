@@ -8,10 +8,11 @@ use std::collections::{HashMap, HashSet};
 
 use starlark::codemap::Span;
 use starlark::syntax::ast::{
-    ArgumentP, AssignTarget, AssignTargetP, AstArgument, AstExpr, AstNoPayload, AstParameter, AstStmt, CallArgsP,
-    ClauseP, DefP, ExprP, ForClause, LambdaP, ParameterP, StmtP,
+    ArgumentP, AssignTarget, AssignTargetP, AstArgument, AstExpr, AstLiteral, AstNoPayload, AstParameter, AstStmt,
+    CallArgsP, ClauseP, DefP, ExprP, ForClause, LambdaP, ParameterP, StmtP,
 };
 
+use super::accepted;
 use super::functions;
 use super::members::{Given, Members};
 use super::module_names::{Function, ModuleNames, bound_in, normal_name, parameter_name, positional_names};
@@ -106,6 +107,7 @@ impl<'a> Scope<'a, '_, '_> {
             StmtP::Def(def) => self.nested_def(def),
             StmtP::Assign(assign) => {
                 self.target(&assign.lhs.node);
+                self.language(&assign.lhs.node, &assign.rhs);
                 self.expr(&assign.rhs);
             }
             StmtP::AssignModify(target, _, value) => {
@@ -150,6 +152,17 @@ impl<'a> Scope<'a, '_, '_> {
             if let ParameterP::Normal(_, _, Some(default)) = &parameter.node {
                 self.expr(default);
             }
+        }
+    }
+
+    /// Reads the language that an assignment sets as it is spelled out.
+    fn language(&mut self, target: &AssignTarget, value: &AstExpr) {
+        if let (AssignTargetP::Dot(of, name), ExprP::Literal(literal)) = (target, &value.node)
+            && self.is_conv(of)
+            && name.node == "language"
+        {
+            let given = if let AstLiteral::String(text) = literal { text.node.as_str() } else { " " };
+            self.add(value.span, accepted::bad_language(given));
         }
     }
 
@@ -210,7 +223,7 @@ impl<'a> Scope<'a, '_, '_> {
         match &called.node {
             ExprP::Dot(of, method) => {
                 let members = self.search.members;
-                let given = given(args);
+                let given = Given::of(args);
                 let fault = match self.attribute_of_conv(of) {
                     Some("state") => members.bad_call_of_state(&method.node, &given),
                     Some("log") => members.bad_call_of_log(&method.node, &given),
@@ -219,9 +232,28 @@ impl<'a> Scope<'a, '_, '_> {
                     None => None,
                 };
                 self.add(method.span, fault);
+                if self.is_conv(of) {
+                    self.literals(&method.node, args);
+                }
             }
             ExprP::Identifier(name) => self.pass(&name.node.ident, args),
             _ => {}
+        }
+    }
+
+    /// Reads the strings that a method of conv gets as they are spelled out.
+    fn literals(&mut self, method: &str, args: &'a [AstArgument]) {
+        let parameters = self.search.members.parameters_of(method);
+        for (position, argument) in args.iter().enumerate() {
+            let (parameter, value) = match &argument.node {
+                ArgumentP::Positional(value) => (parameters.get(position).map(String::as_str), value),
+                ArgumentP::Named(name, value) => (Some(name.node.as_str()), value),
+                // What follows has no place that is known.
+                ArgumentP::Args(_) | ArgumentP::KwArgs(_) => return,
+            };
+            if let (Some(parameter), ExprP::Literal(AstLiteral::String(text))) = (parameter, &value.node) {
+                self.add(value.span, accepted::bad_argument(method, parameter, &text.node));
+            }
         }
     }
 
@@ -257,25 +289,13 @@ fn binds(first: &ForClause, rest: &[ClauseP<AstNoPayload>], name: &str) -> bool 
     is_bound
 }
 
-fn given(args: &[AstArgument]) -> Given<'_> {
-    let mut given = Given::default();
-    for argument in args {
-        match &argument.node {
-            ArgumentP::Positional(_) => given.positional += 1,
-            ArgumentP::Named(name, _) => given.named.push(&name.node),
-            ArgumentP::Args(_) | ArgumentP::KwArgs(_) => given.has_more = true,
-        }
-    }
-    given
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::check::check;
+    use super::super::check::check_as_written;
 
     /// What the check refuses a script for.
     fn told(source: &str) -> Vec<String> {
-        check(source).into_iter().filter(|fault| fault.fatal).map(|fault| fault.to_string()).collect()
+        check_as_written(source).into_iter().filter(|fault| fault.fatal).map(|fault| fault.to_string()).collect()
     }
 
     /// A script whose reply runs a line.

@@ -11,7 +11,7 @@ use nix::time::{ClockId, clock_gettime};
 use serde_json::{Map, Value as Json};
 use starlark::ErrorKind;
 use starlark::environment::{FrozenModule, Globals, GlobalsBuilder, LibraryExtension, Module};
-use starlark::eval::Evaluator;
+use starlark::eval::{Evaluator, ProfileMode};
 use starlark::syntax::{AstModule, Dialect, DialectTypes};
 use starlark::values::dict::DictRef;
 use starlark::values::{Value, ValueLike};
@@ -19,6 +19,7 @@ use starlark::values::{Value, ValueLike};
 use super::conv::{Conv, State};
 use super::functions::{self, Functions};
 use super::json::to_json;
+use super::protocol::Run;
 use super::{depth, memory};
 use crate::agents::answer::{AnswerFields, Unclear};
 use crate::agents::{AgentError, Answer, Conversation, MOST_TEXTS, at_most};
@@ -30,6 +31,16 @@ const MOST_TICKS: u64 = 2_000_000;
 const MOST_DEPTH: usize = 64;
 /// The most bytes of one run's values. The interpreter checks it only from time to time.
 const MOST_HEAP: usize = 64 << 20;
+/// The limits of one evaluation, and whether it notes the lines that it runs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) time: Duration,
+    pub(super) ticks: u64,
+    pub(super) notes_lines: bool,
+}
+
+pub(super) const OF_A_RUN: Limits = Limits { time: MOST_TIME, ticks: MOST_TICKS, notes_lines: false };
+pub(super) const OF_TOP_LEVEL: Limits = Limits { time: MOST_TIME_OF_TOP_LEVEL, ticks: MOST_TICKS, notes_lines: false };
 /// How many bytes a compiled script may keep, where allocations are counted. It stays in its runner beside other
 /// scripts.
 const MOST_KEPT: isize = 16 << 20;
@@ -44,7 +55,7 @@ const STACK: usize = 64 << 20;
 /// A compiled script.
 #[derive(Debug)]
 pub struct Script {
-    module: FrozenModule,
+    pub(super) module: FrozenModule,
     /// The functions that textback calls.
     pub(super) functions: Functions,
 }
@@ -60,8 +71,13 @@ impl Script {
     /// Compiles a script and runs its top level on the current thread, which must be one of [`on_own_thread`] for its
     /// stack. The error names line and column.
     pub(super) fn compile_here(source: &str) -> Result<Self, AgentError> {
+        Self::compile_within(source, &OF_TOP_LEVEL)
+    }
+
+    /// The same within other limits. Only a script that was compiled so notes the lines that it runs.
+    pub(super) fn compile_within(source: &str, limits: &Limits) -> Result<Self, AgentError> {
         let before = memory::live();
-        let script = compile_here(source)?;
+        let script = compile_here(source, limits)?;
         let kept = memory::live() - before;
         if kept > MOST_KEPT {
             return Err(AgentError::Unusable(format!(
@@ -90,6 +106,31 @@ impl Script {
         conversation: Conversation,
         texts: Option<Vec<String>>,
     ) -> Result<Answer, AgentError> {
+        self.call_within(function, Run { conversation, texts }, &OF_A_RUN)
+    }
+
+    /// The same within other limits.
+    pub(super) fn call_within(&self, function: &str, run: Run, limits: &Limits) -> Result<Answer, AgentError> {
+        self.evaluate(function, run, limits, |returned, evaluator, [conv, state]| {
+            let returned = returned.map_err(|error| readable(function, &error, evaluator, limits))?;
+            read_answer(function, returned, conv, state)
+        })
+    }
+
+    /// Calls a function of the script on the current thread, and reads what it returned, or why it failed, with conv and
+    /// conv.state.
+    pub(super) fn evaluate<T>(
+        &self,
+        function: &str,
+        run: Run,
+        limits: &Limits,
+        read: impl for<'v> FnOnce(
+            starlark::Result<Value<'v>>,
+            &Evaluator<'v, '_, '_>,
+            [Value<'v>; 2],
+        ) -> Result<T, AgentError>,
+    ) -> Result<T, AgentError> {
+        let Run { conversation, texts } = run;
         Module::with_temp_heap(|module| {
             let heap = module.heap();
             let found = self.module.get(function).map_err(|error| AgentError::Unusable(error.to_string()))?;
@@ -101,31 +142,32 @@ impl Script {
             if let Some(texts) = &texts {
                 arguments.push(heap.alloc(texts.join("\n")));
             }
-            let returned = {
-                let mut evaluator = bounded(&module, MOST_TIME)?;
-                let returned = evaluator.eval_function(function_value, &arguments, &[]);
-                returned.map_err(|error| readable(function, &error, &evaluator, MOST_TIME))?
-            };
-
-            let conv = conv.downcast_ref::<Conv>().ok_or_else(|| AgentError::Failed("conv is gone".to_owned()))?;
-            let mut answer = Answer {
-                texts: conv.texts(),
-                cut: conv.cut(),
-                sends: conv.sends(),
-                language: conv.language(),
-                log: conv.log_lines(),
-                ..Answer::default()
-            };
-            read_returned(function, returned, &mut answer)?;
-            let (texts, cut) = at_most(answer.texts, MOST_TEXTS);
-            (answer.texts, answer.cut) = (texts, answer.cut + cut);
-            answer.state = read_state(state)?;
-            Ok(answer)
+            let mut evaluator = bounded(&module, limits)?;
+            let returned = evaluator.eval_function(function_value, &arguments, &[]);
+            read(returned, &evaluator, [conv, state])
         })
     }
 }
 
-fn compile_here(source: &str) -> Result<Script, AgentError> {
+/// The answer of a run that returned a value.
+pub(super) fn read_answer(function: &str, returned: Value, conv: Value, state: Value) -> Result<Answer, AgentError> {
+    let conv = conv.downcast_ref::<Conv>().ok_or_else(|| AgentError::Failed("conv is gone".to_owned()))?;
+    let mut answer = Answer {
+        texts: conv.texts(),
+        cut: conv.cut(),
+        sends: conv.sends(),
+        language: conv.language(),
+        log: conv.log_lines(),
+        ..Answer::default()
+    };
+    read_returned(function, returned, &mut answer)?;
+    let (texts, cut) = at_most(answer.texts, MOST_TEXTS);
+    (answer.texts, answer.cut) = (texts, answer.cut + cut);
+    answer.state = read_state(state)?;
+    Ok(answer)
+}
+
+fn compile_here(source: &str, limits: &Limits) -> Result<Script, AgentError> {
     if let Some((line, what)) = depth::too_deep(source) {
         return Err(AgentError::Unusable(format!("line {line}, column 1: {what}")));
     }
@@ -133,10 +175,10 @@ fn compile_here(source: &str) -> Result<Script, AgentError> {
         .map_err(|error| AgentError::Unusable(one_line(&error)))?;
     Module::with_temp_heap(|module| {
         {
-            let mut evaluator = bounded(&module, MOST_TIME_OF_TOP_LEVEL)?;
+            let mut evaluator = bounded(&module, limits)?;
             if let Err(error) = evaluator.eval_module(ast, &globals()) {
                 let what = "the script's top level";
-                return Err(AgentError::Unusable(match readable(what, &error, &evaluator, MOST_TIME_OF_TOP_LEVEL) {
+                return Err(AgentError::Unusable(match readable(what, &error, &evaluator, limits) {
                     AgentError::OverLimit(text) => text,
                     _ => one_line(&error),
                 }));
@@ -191,15 +233,17 @@ pub(super) fn dialect() -> Dialect {
     }
 }
 
+/// What scripts can use beyond the language's core.
+pub(super) const EXTENSIONS: [LibraryExtension; 5] = [
+    LibraryExtension::StructType,
+    LibraryExtension::Map,
+    LibraryExtension::Filter,
+    LibraryExtension::Json,
+    LibraryExtension::SetType,
+];
+
 pub(super) fn globals() -> Globals {
-    GlobalsBuilder::extended_by(&[
-        LibraryExtension::StructType,
-        LibraryExtension::Map,
-        LibraryExtension::Filter,
-        LibraryExtension::Json,
-        LibraryExtension::SetType,
-    ])
-    .build()
+    GlobalsBuilder::extended_by(&EXTENSIONS).build()
 }
 
 thread_local! {
@@ -217,21 +261,22 @@ pub(super) fn over_time(what: &str, most: Duration) -> String {
     format!("{what} took over {} seconds of a processor", most.as_secs_f64())
 }
 
-/// An evaluator that ends a run after `most` CPU time. The wall-clock time depends on how busy the machine is, and the
+/// An evaluator that ends a run after its CPU time. The wall-clock time depends on how busy the machine is, and the
 /// caller limits it.
-fn bounded<'v, 'a, 'e>(module: &'a Module<'v>, most: Duration) -> Result<Evaluator<'v, 'a, 'e>, AgentError> {
+fn bounded<'v, 'a, 'e>(module: &'a Module<'v>, limits: &Limits) -> Result<Evaluator<'v, 'a, 'e>, AgentError> {
     let mut evaluator = Evaluator::new(module);
     IS_OVER_TIME.set(false);
-    let until = cpu_time() + most;
+    let until = cpu_time() + limits.time;
     evaluator.set_check_cancelled(Box::new(move || {
         let is_over = cpu_time() > until;
         IS_OVER_TIME.set(is_over);
         is_over
     }));
     evaluator
-        .set_max_tick_count(MOST_TICKS)
+        .set_max_tick_count(limits.ticks)
         .and_then(|()| evaluator.set_max_callstack_size(MOST_DEPTH))
         .and_then(|()| evaluator.set_max_heap_size(MOST_HEAP))
+        .and_then(|()| if limits.notes_lines { evaluator.enable_profile(&ProfileMode::Coverage) } else { Ok(()) })
         .map_err(|error| AgentError::Failed(error.to_string()))?;
     Ok(evaluator)
 }
@@ -280,9 +325,9 @@ fn read_state(state: Value) -> Result<Map<String, Json>, AgentError> {
 
 /// The error of a run, in our own words if one of our limits ended it. The error's text is never the only evidence,
 /// because scripts and contacts choose the text of most errors.
-fn readable(function: &str, error: &starlark::Error, evaluator: &Evaluator, most: Duration) -> AgentError {
+fn readable(function: &str, error: &starlark::Error, evaluator: &Evaluator, limits: &Limits) -> AgentError {
     if IS_OVER_TIME.take() {
-        return AgentError::OverLimit(over_time(function, most));
+        return AgentError::OverLimit(over_time(function, limits.time));
     }
     // The interpreter reports these two limits only in the text of a general error, so its counters are checked too.
     let is_told = |words: String| {
@@ -295,9 +340,11 @@ fn readable(function: &str, error: &starlark::Error, evaluator: &Evaluator, most
     if bytes > MOST_HEAP && is_told(format!("Heap memory limit of {MOST_HEAP} bytes exceeded.")) {
         return AgentError::OverLimit(format!("{function} used over {} MiB of memory", MOST_HEAP >> 20));
     }
-    let ticks = evaluator.get_total_tick_count();
-    if ticks > MOST_TICKS && is_told(format!("Execution duration limit of {MOST_TICKS} ticks has been exceeded")) {
-        return AgentError::OverLimit(format!("{function} ran over {MOST_TICKS} calls and loop rounds"));
+    let most = limits.ticks;
+    if evaluator.get_total_tick_count() > most
+        && is_told(format!("Execution duration limit of {most} ticks has been exceeded"))
+    {
+        return AgentError::OverLimit(format!("{function} ran over {most} calls and loop rounds"));
     }
     match error.kind() {
         ErrorKind::StackOverflow(_) => {

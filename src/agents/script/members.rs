@@ -1,6 +1,7 @@
 //! What `conv` has, and why an attribute or a call of a script would fail.
 
 use starlark::docs::{DocMember, DocParam, DocParams, DocType};
+use starlark::syntax::ast::{ArgumentP, AstArgument};
 
 use super::conv;
 use super::functions::signature;
@@ -22,6 +23,20 @@ pub(super) struct Given<'s> {
     pub has_more: bool,
 }
 
+impl<'s> Given<'s> {
+    pub(super) fn of(args: &'s [AstArgument]) -> Self {
+        let mut given = Self::default();
+        for argument in args {
+            match &argument.node {
+                ArgumentP::Positional(_) => given.positional += 1,
+                ArgumentP::Named(name, _) => given.named.push(&name.node),
+                ArgumentP::Args(_) | ArgumentP::KwArgs(_) => given.has_more = true,
+            }
+        }
+        given
+    }
+}
+
 impl Members {
     pub(super) fn new() -> Self {
         let [conv, state, log] = conv::methods();
@@ -38,6 +53,13 @@ impl Members {
     /// Why reading an attribute of `conv.log` fails.
     pub(super) fn unknown_of_log(&self, attribute: &str) -> Option<String> {
         has_no("conv.log", attribute, &names(&self.log).collect::<Vec<&str>>())
+    }
+
+    /// The names of the parameters of a method of `conv`.
+    pub(super) fn parameters_of(&self, method: &str) -> Vec<String> {
+        let known = parameters(&self.conv, method);
+        let all = known.iter().flat_map(|of| of.pos_only.iter().chain(&of.pos_or_named));
+        all.map(|parameter| parameter.name.clone()).collect()
     }
 
     /// Why a call of an attribute of `conv` fails that is known.
@@ -84,7 +106,7 @@ fn has_no(what: &str, attribute: &str, known: &[&str]) -> Option<String> {
 }
 
 /// Why a call does not fit the parameters of what it calls.
-fn unfit(called: &str, parameters: &DocParams, given: &Given) -> Option<String> {
+pub(super) fn unfit(called: &str, parameters: &DocParams, given: &Given) -> Option<String> {
     let takes = format!("{called} takes ({})", signature(parameters));
     let positional: Vec<&DocParam> = parameters.pos_only.iter().chain(&parameters.pos_or_named).collect();
     if given.positional > positional.len() && parameters.args.is_none() {

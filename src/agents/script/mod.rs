@@ -3,11 +3,16 @@
 //!
 //! docs/decisions/037-script-runners.md has the reasons.
 
+mod accepted;
+mod certain;
 pub mod check;
 mod child;
 mod conv;
 mod conv_use;
+mod dead;
 mod depth;
+mod dry_run;
+mod evident;
 mod functions;
 mod interpret;
 mod json;
@@ -19,9 +24,14 @@ mod protocol;
 mod queue;
 mod returns;
 pub mod runner;
+mod samples;
 pub mod sandbox;
 mod slots;
 mod slowness;
+mod type_words;
+mod typed;
+mod types;
+mod unbound;
 
 use super::{Agent, AgentError, AgentFuture, Answer, Conversation, TurnInput};
 use protocol::{Run, Source};
@@ -73,5 +83,7 @@ impl Agent for ScriptAgent {
     }
 }
 
+#[cfg(test)]
+mod saved_tests;
 #[cfg(test)]
 mod tests;

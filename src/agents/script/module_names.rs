@@ -36,6 +36,8 @@ enum Bound<'a> {
 #[derive(Default)]
 pub(super) struct ModuleNames<'a> {
     top: HashMap<&'a str, Bound<'a>>,
+    /// How often the top level binds each name.
+    bindings: HashMap<&'a str, usize>,
     /// The names that a function, a lambda or a comprehension binds for itself.
     local: HashSet<&'a str>,
     /// How often each name is read.
@@ -70,7 +72,13 @@ impl<'a> ModuleNames<'a> {
         }
     }
 
+    /// Whether a name is bound once at the top level and nowhere else.
+    pub(super) fn is_bound_once(&self, name: &str) -> bool {
+        !self.local.contains(name) && self.bindings.get(name) == Some(&1)
+    }
+
     fn bind(&mut self, name: &'a str, to: Bound<'a>) {
+        *self.bindings.entry(name).or_default() += 1;
         let bound = self.top.entry(name);
         bound.and_modify(|bound| *bound = Bound::Other).or_insert(to);
     }

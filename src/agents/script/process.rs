@@ -12,7 +12,7 @@ use super::check::check_here;
 use super::functions::Functions;
 use super::interpret::{MOST_TIME, Script, on_own_thread, panicked};
 use super::protocol::{DefinedFunctions, MOST_ANSWER, Request, Response};
-use super::{memory, sandbox};
+use super::{dry_run, memory, sandbox};
 use crate::agents::AgentError;
 use crate::domain::bounds;
 
@@ -167,6 +167,7 @@ fn try_answer(request: Request, scripts: &mut HashMap<String, Script>) -> Result
             script.run(*conversation, texts).map(|answer| Response::Ran(Box::new(answer)))
         }
         Request::Check { source } => check_here(&source).map(Response::Checked),
+        Request::Try { source } => Ok(Response::Checked(dry_run::faults(&source))),
         Request::Fill { template, variables } => {
             let filled = crate::agents::template::fill(&template, &variables);
             Ok(Response::Filled(filled.map_err(|what| bounds::error(&what))))

@@ -31,6 +31,8 @@ pub(super) enum Request {
     Run { key: String, conversation: Box<Conversation>, texts: Option<Vec<String>> },
     /// Report a script's faults.
     Check { source: String },
+    /// Run a script that has no faults with sample texts, and report what fails whatever a text is.
+    Try { source: String },
     /// Render a template.
     Fill { template: String, variables: Map<String, Value> },
     /// Report why a template can't be parsed.

@@ -100,10 +100,10 @@ fn kind(value: &AstExpr) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::check;
+    use super::super::check::check_as_written;
 
     fn told(source: &str) -> Vec<String> {
-        check(source).into_iter().filter(|fault| fault.fatal).map(|fault| fault.to_string()).collect()
+        check_as_written(source).into_iter().filter(|fault| fault.fatal).map(|fault| fault.to_string()).collect()
     }
 
     #[test]

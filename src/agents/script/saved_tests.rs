@@ -1,0 +1,295 @@
+//! Tests what is refused when a script is saved: each refused script also fails when it runs, and each accepted one runs.
+
+use super::check::check;
+use super::interpret::{OF_A_RUN, Script};
+use super::protocol::Run;
+use super::tests::conversation;
+use crate::agents::{AgentError, Answer};
+
+fn refusals(source: &str) -> Vec<String> {
+    check(source).into_iter().filter(|fault| fault.fatal).map(|fault| fault.to_string()).collect()
+}
+
+/// What a script answers to a text.
+fn answer(source: &str, text: &str) -> Result<Answer, AgentError> {
+    let run = Run { conversation: conversation("sms"), texts: Some(vec![text.to_owned()]) };
+    Script::compile(source)?.call_within("reply", run, &OF_A_RUN)
+}
+
+/// A script whose reply runs some lines.
+fn reply(lines: &str) -> String {
+    let lines: Vec<String> = lines.lines().map(|line| format!("    {line}\n")).collect();
+    format!("def reply(conv, text):\n{}", lines.concat())
+}
+
+#[test]
+fn what_fails_by_the_types_of_its_values_is_refused() {
+    let mut wrong = Vec::new();
+    for (lines, what) in [
+        ("return text.uper()", "2:17: a string has no attribute uper; did you mean upper?"),
+        ("return \"a\".uper()", "did you mean upper?"),
+        ("[1].add(2)", "a list has no attribute add"),
+        ("{}.push(1)", "a dict has no attribute push"),
+        ("return str(text).foo()", "a string has no attribute foo"),
+        ("return f\"{text}\".foo()", "a string has no attribute foo"),
+        ("return (text + \"x\").foo()", "a string has no attribute foo"),
+        ("return (\"x\" + text).lowr()", "did you mean lower?"),
+        ("return text.split(\" \")[0].foo()", "a string has no attribute foo"),
+        ("return text.upper().lowr()", "did you mean lower?"),
+        ("return conv.channel_type.uper()", "did you mean upper?"),
+        ("x = 5\nreturn x.foo()", "an int has no attribute foo"),
+        ("return len(text).foo", "an int has no attribute foo"),
+        ("return json.encod(text)", "json has no attribute encod; did you mean encode?"),
+        ("return struct(a = 1).b", "this struct has no attribute b"),
+        ("c = conv\nc.sya(\"x\")", "conv has no attribute sya"),
+        ("conv.say(5)", "2:14: conv.say takes a string here, and this is an int; str(…) makes a string of it"),
+        ("conv.say(len(text))", "conv.say takes a string here, and this is an int"),
+        ("conv.say([text])", "conv.say takes a string here, and this is a list"),
+        ("conv.send_sms(5, None, text)", "conv.send_sms takes a string here"),
+        ("conv.log.info(5)", "conv.log.info takes a string here"),
+        ("conv.state.get(5)", "conv.state.get takes a string here"),
+        ("return text.split(5)", "text.split takes a string here, and this is an int"),
+        ("return text.startswith(5)", "text.startswith takes"),
+        ("return \"\".join(5)", "takes something with items"),
+        ("return int([1])", "int takes"),
+        ("return range(\"a\")", "range takes an int here, and this is a string"),
+        ("return str(sorted(5))", "sorted takes something with items"),
+        ("return str(len())", "is missing"),
+        ("return str(len(text, text))", "and it is called with 2 arguments"),
+        ("return str()", "is missing"),
+        ("return text.replace(\"a\")", "text.replace takes"),
+        ("return str(5())", "an int can't be called"),
+        ("return \"a\"(\"b\")", "a string can't be called"),
+        ("return text(1)", "a string can't be called"),
+        ("return text - text", "a string - a string can't be computed"),
+        ("return text + 5", "a number goes only with a number here, and this is a string"),
+        ("return \"n \" + len(text)", "a string goes only with a string here, and this is an int; str(…) makes"),
+        ("return len(text) + \" letters\"", "a string goes only with a string here"),
+        ("return \"yes\" if text < 5 else \"no\"", "a number goes only with a number here"),
+        ("return -text", "a string does not go with -"),
+        ("for x in 5: pass", "an int has no items to go over"),
+        ("for x in text: pass", "a string has no items to go over; text.split() gives its words"),
+        ("return str([x for x in text])", "a string has no items to go over"),
+        ("a, b = [1, 2, 3]", "2:12: 3 values can't be unpacked into 2 names"),
+        ("a, b = (1,)", "1 values can't be unpacked into 2 names"),
+        ("a, b = \"ab\"", "a string can't be unpacked"),
+        ("conv.send_sms(\"12345\", None, text)", "2:19: \"12345\" is not in E.164"),
+        ("conv.send_sms(\"+14155550102\", \"me!\", text)", "\"me!\" is neither in E.164"),
+        ("conv.send_sms(\"+14155550102\", None, \"\")", "takes 1 to 1600 characters, not 0"),
+        ("conv.send_sms_template(to = \"+14155550102\", template = \"a b\")", "\"a b\" is not a template name"),
+        ("conv.language = \"not a tag\"", "conv.language takes a language tag"),
+        ("conv.language = 5", "conv.language takes a language tag"),
+    ] {
+        let source = reply(lines);
+        let told = refusals(&source);
+        if !told.iter().any(|fault| fault.contains(what)) || answer(&source, "hi").is_ok() {
+            wrong.push(format!("{lines}: {told:?} {:?}", answer(&source, "hi").err()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn what_fails_in_the_scripts_own_functions_is_refused() {
+    let mut wrong = Vec::new();
+    for (source, what) in [
+        ("def f(a, b): return a\ndef reply(conv, text): return f(text)", "f takes (a, b), and b is missing"),
+        (
+            "def f(a): return a\ndef reply(conv, text): return f(text, 1)",
+            "f takes (a), and it is called with 2 arguments",
+        ),
+        ("def f(a): return a\ndef reply(conv, text): return f(b = text)", "and it has no argument by the name b"),
+        ("def f(lang): return lang\ndef reply(conv, text): return f(lnag = text)", "did you mean lang?"),
+        (
+            "def f(c): c.sya(\"x\")\ndef reply(conv, text): f(conv)",
+            "1:13: conv has no attribute sya; did you mean say?",
+        ),
+        ("def f(c): c.say(5)\ndef reply(conv, text): f(conv)", "c.say takes a string here"),
+        ("def f(t): return t.uper()\ndef reply(conv, text): return f(text)", "did you mean upper?"),
+        (
+            "def g(t): return t.uper()\ndef f(t): return g(t)\ndef reply(conv, text): return f(text)",
+            "did you mean upper?",
+        ),
+        ("def f(t): return t.uper()\ndef reply(conv, text): return f(\"a\") + f(text)", "did you mean upper?"),
+        ("def reply(conv, text: int) -> int: return text.uper()", "did you mean upper?"),
+        ("N = 0\ndef reply(conv, text):\n    N += 1", "3:5: N has no value here: an assignment in reply makes a name"),
+        ("N = 0\ndef reply(conv, text):\n    N = N + 1", "3:9: N has no value here"),
+        ("SEEN = []\ndef reply(conv, text):\n    SEEN.append(text)", "3:5: this changes a value of the top level"),
+        ("SEEN = {}\ndef reply(conv, text):\n    SEEN[text] = 1", "this changes a value of the top level"),
+        (
+            "SEEN = []\ndef add(x): SEEN.append(x)\ndef reply(conv, text):\n    if text == \"order\":\n        add(text)",
+            "this changes a value",
+        ),
+        ("reply = lambda conv, text: text.uper()", "has no attribute `uper`"),
+        ("def reply(conv, text):\n    return (lambda t: t.uper())(text)", "has no attribute `uper`"),
+        (
+            "def reply(conv, text):\n    parts = text.split(\" \")\n    return parts[0].uper()",
+            "has no attribute `uper`",
+        ),
+        ("def reply(conv, text):\n    return \"n\" + conv.state.get(\"n\", 0)", "2:12: Operation `+` not supported"),
+        ("def f(t): return f(t)\ndef reply(conv, text): return f(text)", "too deep"),
+        ("def reply(conv, text): return reply(conv, text)", "too deep"),
+        ("def reply(conv, text): return len(text)", "reply returned a int"),
+        ("def reply(conv, text):\n    conv.state.f = len", "can't be stored"),
+        ("H = {\"a\": lambda c: \"x\"}\ndef reply(conv, text):\n    return H[\"a\"]()", "Missing"),
+        ("def reply(conv, text):\n    x = [1]\n    for y in x:\n        x.append(y)", "mutates an iterable"),
+    ] {
+        let told = refusals(source);
+        let fails = ["hi", "order"].iter().any(|text| answer(source, text).is_err());
+        if !fails || !told.iter().any(|fault| fault.contains(what)) {
+            wrong.push(format!("{source}: {told:?} {:?}", answer(source, "hi").err()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let greets = "def start(conv):\n    conv.state.greet_message = 7\ndef reply(conv, text): return text";
+    assert!(refusals(greets).iter().any(|fault| fault.contains("greet_message to 7; it must be a text or None")));
+}
+
+#[test]
+fn what_looks_wrong_and_works_is_accepted() {
+    let mut wrong = Vec::new();
+    for (source, text) in [
+        (reply("d = {\"a\": 1}\nd.update([(\"b\", \"x\")])\nreturn d[\"b\"].upper()"), "hi"),
+        (reply("x = [1]\ny = x\ny.append(\"a\")\nreturn x[1].upper()"), "hi"),
+        (reply("x = []\ny = x\ny.append(\"a\")\nx.append(1)\nreturn x[0].upper()"), "hi"),
+        (reply("d = {\"a\": {}}\nd[\"a\"][\"b\"] = \"c\"\nreturn d[\"a\"][\"b\"].upper()"), "hi"),
+        (reply("d = {}\nd.setdefault(\"a\", []).append(1)\nreturn str(d[\"a\"][0] + 1)"), "hi"),
+        (reply("x = None\nfor y in [\"a\", \"b\"]:\n    if x != None: return x.upper()\n    x = y"), "hi"),
+        (reply("x = None\nif x != None: return x.upper()\nreturn text"), "hi"),
+        (reply("x = 5\nif type(x) == \"string\": return x.upper()\nreturn text"), "hi"),
+        (reply("x = 5\nif hasattr(x, \"upper\"): return x.upper()\nreturn text"), "hi"),
+        (reply("return getattr(text, \"uper\", lambda: text)()"), "hi"),
+        (reply("if False: return text.uper()\nreturn text"), "hi"),
+        (reply("return text\nreturn text.uper()"), "hi"),
+        (reply("return text if True else text.uper()"), "hi"),
+        (reply("return str(int(text) + 1)"), "41"),
+        (reply("return {\"a\": \"x\"}[text]"), "a"),
+        (reply("if text != \"a\": fail(\"only a\")\nreturn text"), "a"),
+        (reply("return text.split(\" \")[4]"), "a b c d e"),
+        (reply("a, b = text.split(\"/\")\nreturn a"), "a/b"),
+        (reply("return str(10 // int(text))"), "5"),
+        (reply("text = text.split(\" \")\nreturn text[0].upper() + \" \".join(text[1:])"), "hi you"),
+        (reply("x = (\"a\" if text else 5)\nreturn x.upper()"), "hi"),
+        (reply("t = (1, \"a\")\nreturn t[1].upper()"), "hi"),
+        (reply("x = [1, 2]\nfor i in range(2): x[i] = str(x[i])\nreturn \",\".join(x)"), "hi"),
+        (reply("parts = text.split(\",\")\nfor i in range(len(parts)): parts[i] = int(parts[i])\nreturn str(parts[0] - 1)"), "5,6"),
+        (reply("return \"yes\" if text == 5 else \"no\""), "hi"),
+        (reply("return \"yes\" if 5 in [text] or 5 in {\"a\": 1} else \"no\""), "hi"),
+        (reply("return \"%s is %d\" % (text, 5)"), "hi"),
+        (reply("return text * 2 + 2 * \"x\""), "hi"),
+        (reply("return str([1] + [text]) + str((1,) + (text,)) + str({\"a\": 1} | {\"b\": text})"), "hi"),
+        (reply("return str(1 + 2.5 - 3 * 2 // 1 % 5) + str(1 < 2.5)"), "hi"),
+        (reply("return str(max(1, 2)) + str(sorted([\"b\", \"a\"], key = len, reverse = True))"), "hi"),
+        (reply("return str(enumerate([\"a\"])[0][1].upper()) + str(zip([1], [\"a\"])[0][1].upper())"), "hi"),
+        (reply("return [\"a\", \"b\"].pop().upper() + [\"a\"].pop(0)"), "hi"),
+        (reply("return str([1, 2, 3].index(2, 0, 3)) + str([1].count)") .replace(" + str([1].count)", ""), "hi"),
+        (reply("s = struct(a = \"x\", b = [1])\nreturn s.a.upper() + str(s.b[0] + 1)"), "hi"),
+        (reply("x = json.decode(\"{\\\"a\\\": [1]}\")\nreturn str(x[\"a\"][0] + 1)"), "hi"),
+        (reply("s = set([1])\ns.add(\"a\")\nreturn \"yes\" if \"a\" in s else \"no\""), "hi"),
+        (reply("f = lambda x: x + 1\nreturn str(f(1))"), "hi"),
+        (reply("def f(x): return x + 1\nreturn str(f(1))"), "hi"),
+        (reply("n = 0\nn += 1.5\nfor x in [1]: n += x\nreturn str(n)"), "hi"),
+        (reply("return \"yes\" if \"x\" in conv.state else str(conv.state.items())"), "hi"),
+        (reply("conv.state.cart = conv.state.get(\"cart\", []) + [text]\nconv.state.cart.append(1)"), "hi"),
+        (reply("if not conv.state.step:\n    conv.state.step = \"name\"\n    conv.state.items_ = []\nelse:\n    conv.state.items_.append(text)"), "hi"),
+        (reply("if text == \"begin\": conv.state.cart = []\nconv.state.cart.append(text)"), "begin"),
+        (reply("for i in range(1000000): pass\nreturn text"), "hi"),
+        (reply("x = [i for i in range(100000)]\nreturn str(len(x))"), "hi"),
+        (reply("return conv.history[0].text if conv.history else text"), "hi"),
+        (reply("return \",\".join([m for m in conv.messages] + [x for x in text.elems()])"), "hi"),
+        (reply("return text.format(1, a = 2) + \"\".join(reversed([\"a\"]))"), "hi"),
+        (reply("x = []\nreturn x[0] if x else text"), "hi"),
+        (reply("x = [[1, 2], [3, 4]]\nfor a, b in x: text += str(a + b)\nreturn text"), "hi"),
+        (reply("conv.language = None\nconv.language = \"de\"\nconv.send_sms(\"+14155550102\", \"MG0123456789abcdef0123456789abcdef\", text)"), "hi"),
+        ("G = None\ndef reply(conv, text):\n    if G: return G.strip()\n    return text".to_owned(), "hi"),
+        ("G = None\ndef reply(conv, text):\n    return G.strip() if G != None else text".to_owned(), "hi"),
+        ("D = False\ndef reply(conv, text):\n    if D: text.uper()\n    return text".to_owned(), "hi"),
+        ("N = 0\ndef reply(conv, text):\n    n = N\n    n += 1\n    return str(n)".to_owned(), "hi"),
+        ("X = []\ndef add(x): X.append(x)\nadd(\"a\")\ndef reply(conv, text): return X[0]".to_owned(), "hi"),
+        ("X = {\"a\": []}\ndef reply(conv, text):\n    x = dict(X)\n    x[\"b\"] = 1\n    return str(x)".to_owned(), "hi"),
+        ("M = {\"pizza\": struct(price = 5)}\ndef reply(conv, text):\n    return str(M.get(text, \"none\").price)".to_owned(), "pizza"),
+        ("M = {\"p%d\" % i: \"5\" for i in range(9)}\ndef reply(conv, text):\n    return \"Price \" + M.get(text, 0)".to_owned(), "p3"),
+        ("H = {\"hi\": lambda c: \"x\"}\ndef reply(conv, text):\n    return H.get(text, lambda c, d: \"y\")(conv)".to_owned(), "hi"),
+        ("def f(x: int): return x.upper()\ndef reply(conv: \"Conversation\", text: str) -> None: return f(text)".to_owned(), "hi"),
+        ("def f(c): return c.stat\ndef reply(conv, text): return f(struct(stat = text)) if text else f(conv)".to_owned(), "hi"),
+        ("def f(n): return \"x\" if n == 0 else f(n - 1)\ndef reply(conv, text): return f(len(text) % 5)".to_owned(), "hi"),
+        ("def f(*args, **more): return str(args) + str(more)\ndef reply(conv, text): return f(1, text, a = 2)".to_owned(), "hi"),
+        ("def f(a, b = 1, *, c = 2): return str(a) + str(b) + str(c)\ndef reply(conv, text): return f(text, c = 3) + f(*[1, 2])".to_owned(), "hi"),
+        ("def reply(conv, text):\n    if text.isdigit(): return str(int(text) + 1)\n    return text".to_owned(), "hi"),
+        ("def reply(conv, text):\n    f = {\"a\": str.upper}.get(text) if False else None\n    return text".to_owned(), "hi"),
+        ("def reply(conv, text):\n    return text.strip().lower().replace(\"a\", \"b\", 1)[0:3]".to_owned(), "hi"),
+    ] {
+        let (told, answered) = (refusals(&source), answer(&source, text));
+        if !told.is_empty() || answered.is_err() {
+            wrong.push(format!("{source}: {told:?} {:?}", answered.err()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Each method of each type and each built-in function, with arguments of each type: what the types refuse fails when it
+/// runs. The checker knows the interpreter's functions only from their descriptions.
+#[test]
+fn no_call_of_a_function_of_the_language_is_refused_that_works() {
+    let values = [
+        "text",
+        "\"a b\"",
+        "5",
+        "1.5",
+        "True",
+        "[\"a\", \"b\"]",
+        "{\"a\": 1}",
+        "(\"a\", 1)",
+        "range(3)",
+        "len",
+        "struct(a = 1)",
+        "set([1])",
+    ];
+    let mut calls: Vec<String> = Vec::new();
+    let mut with_arguments = |called: &str| {
+        calls.push(format!("{called}()"));
+        for first in values {
+            calls.push(format!("{called}({first})"));
+            for second in ["text", "5", "[\"a\"]", "{\"a\": 1}"] {
+                calls.push(format!("{called}({first}, {second})"));
+            }
+        }
+        calls.extend(["5, 0, 1", "\"a\", 0, 2", "\"a\", \"b\", 1"].map(|three| format!("{called}({three})")));
+    };
+    for name in super::interpret::globals().names() {
+        if !matches!(name.as_str(), "fail" | "True" | "False" | "None" | "json") {
+            with_arguments(name.as_str());
+        }
+    }
+    for value in ["text", "[\"a\", \"b\"]", "{\"a\": 1}", "set([1])"] {
+        for method in super::type_words::methods_of(value) {
+            with_arguments(&format!("{value}.{method}"));
+        }
+    }
+    for left in values {
+        for right in values {
+            let operators =
+                ["+", "-", "*", "/", "//", "%", "<", "<=", "==", "!=", "in", "and", "or", "&", "|", "^", "<<"];
+            calls.extend(operators.map(|operator| format!("{left} {operator} {right}")));
+            calls.push(format!("{left}[{right}]"));
+        }
+        calls.extend([format!("-{left}"), format!("+{left}"), format!("~{left}"), format!("{left}[0:1]")]);
+        calls.extend([format!("[x for x in {left}]"), format!("{left}()")]);
+    }
+    assert!(calls.len() > 5000, "{}", calls.len());
+    let works = |call: &&String| answer(&reply(&format!("x = {call}")), "a").is_ok();
+    let refused = refused_by_types(&calls);
+    assert!(refused.len() > 1000, "{}", refused.len());
+    let wrong: Vec<&String> = refused.into_iter().filter(works).collect();
+    assert_eq!(wrong, Vec::<&String>::new(), "these are refused, and work");
+}
+
+/// The expressions that are refused for their types, each in a script of some hundred of them.
+fn refused_by_types(calls: &[String]) -> Vec<&String> {
+    let portion = |calls: &'_ [String]| -> Vec<usize> {
+        let lines: Vec<String> = calls.iter().map(|call| format!("    x = {call}\n")).collect();
+        let source = format!("def reply(conv, text):\n{}", lines.concat());
+        super::types::lines_of(&source).into_iter().map(|line| line - 2).collect()
+    };
+    calls.chunks(200).flat_map(|some| portion(some).into_iter().map(move |index| &some[index])).collect()
+}

@@ -1,0 +1,248 @@
+//! Finds expressions of a template that fail whatever its variables are: `{{ 1 / 0 }}`, `{{ none.x }}`,
+//! `{% for x in 5 %}`, `{{ name / 0 }}`.
+//!
+//! An expression is evaluated alone. Its variables get values of each type that JSON has, and only an expression that fails
+//! with all of them is told. What stands behind a condition that never holds is left.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use minijinja::machinery::ast::{CallArg, Expr, Stmt};
+use minijinja::machinery::{Span, parse, parse_expr};
+use minijinja::value::ValueKind;
+use minijinja::{Environment, Value};
+
+/// The most variables of one expression whose values are tried together. Ten values of each make 100 evaluations.
+const MOST_VARIABLES: usize = 2;
+
+/// What fails always, with its line. A template that can't be parsed has no such faults.
+pub(super) fn first(body: &str, environment: &Environment) -> Option<String> {
+    let Ok(Stmt::Template(template)) = parse(body, "template", Default::default()) else { return None };
+    let mut search = Search { body, environment, found: None };
+    search.body(&template.children);
+    search.found
+}
+
+/// Where an expression stands, as far as it decides what its value must be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// It is written or decides a condition, so it must be defined.
+    Needed,
+    /// Something goes over its items.
+    Over,
+    Other,
+}
+
+struct Search<'s> {
+    body: &'s str,
+    environment: &'s Environment<'s>,
+    found: Option<String>,
+}
+
+impl Search<'_> {
+    fn body(&mut self, stmts: &[Stmt]) {
+        for stmt in stmts {
+            if self.found.is_none() {
+                self.stmt(stmt);
+            }
+        }
+    }
+
+    fn stmt(&mut self, stmt: &Stmt) {
+        match stmt {
+            Stmt::Template(template) => self.body(&template.children),
+            Stmt::EmitExpr(emitted) => self.expr(&emitted.expr, Place::Needed),
+            Stmt::ForLoop(each) => {
+                self.expr(&each.iter, Place::Over);
+                if let Some(filter) = &each.filter_expr {
+                    self.expr(filter, Place::Needed);
+                }
+                self.body(&each.body);
+                self.body(&each.else_body);
+            }
+            Stmt::IfCond(condition) => {
+                self.expr(&condition.expr, Place::Needed);
+                let known = self.known(&condition.expr).map(|value| value.is_true());
+                if known != Some(false) {
+                    self.body(&condition.true_body);
+                }
+                if known != Some(true) {
+                    self.body(&condition.false_body);
+                }
+            }
+            Stmt::WithBlock(with) => {
+                with.assignments.iter().for_each(|(_, value)| self.expr(value, Place::Other));
+                self.body(&with.body);
+            }
+            Stmt::Set(set) => self.expr(&set.expr, Place::Other),
+            Stmt::SetBlock(set) => self.body(&set.body),
+            Stmt::AutoEscape(escape) => self.body(&escape.body),
+            Stmt::FilterBlock(filter) => self.body(&filter.body),
+            Stmt::EmitRaw(_) | Stmt::Do(_) => {}
+        }
+    }
+
+    /// Looks for the largest part that fails always.
+    fn expr(&mut self, expr: &Expr, place: Place) {
+        if self.found.is_some() {
+            return;
+        }
+        if let Some(what) = self.fault(expr, place) {
+            self.found = Some(format!("line {}: {what}", expr.span().start_line));
+            return;
+        }
+        let (is_known, place) = (self.known(expr).is_some(), Place::Other);
+        if !is_known {
+            parts(expr).into_iter().for_each(|part| self.expr(part, place));
+        }
+    }
+
+    /// The value of an expression without variables that has one.
+    fn known(&self, expr: &Expr) -> Option<Value> {
+        let source = self.source(expr)?;
+        if !variables(expr)?.is_empty() {
+            return None;
+        }
+        self.environment.compile_expression_owned(source.to_owned()).ok()?.eval(()).ok()
+    }
+
+    /// Why an expression fails with whatever variables.
+    fn fault(&self, expr: &Expr, place: Place) -> Option<String> {
+        let names = variables(expr).filter(|names| names.len() <= MOST_VARIABLES)?;
+        // An expression of a single variable is as good as its value.
+        if matches!(expr, Expr::Var(_) | Expr::Const(_)) && place == Place::Other {
+            return None;
+        }
+        let source = self.source(expr)?;
+        let expression = self.environment.compile_expression_owned(source.to_owned()).ok()?;
+        let mut last = None;
+        for given in combinations(&names) {
+            let what = match expression.eval(given) {
+                Err(error) => super::template::without_line(&error),
+                Ok(value) if place != Place::Other && value.is_undefined() => format!("{source} has no value"),
+                Ok(value) if place == Place::Over && value.try_iter().is_err() => {
+                    format!("{source} is {} and has no items to go over", noun(&value))
+                }
+                Ok(_) => return None,
+            };
+            last = Some(what);
+        }
+        last
+    }
+
+    /// An expression as it is written, if that reads as the same expression.
+    fn source(&self, expr: &Expr) -> Option<&str> {
+        let source = self.body.get(first_place(expr) as usize..expr.span().end_offset as usize)?;
+        let again = parse_expr(source).ok()?;
+        (shape(&again) == shape(expr)).then_some(source)
+    }
+}
+
+/// The names of the variables of an expression. None if it has a part that is not evaluated: a call, a filter or a test,
+/// which templates don't have, and what is taken out of a variable, which may be anything.
+fn variables<'e>(expr: &'e Expr) -> Option<BTreeSet<&'e str>> {
+    let taken_out_of = match expr {
+        Expr::Call(_) | Expr::Filter(_) | Expr::Test(_) => return None,
+        Expr::Var(name) => return Some(BTreeSet::from([name.id])),
+        Expr::GetAttr(attribute) => Some(&attribute.expr),
+        Expr::GetItem(item) => Some(&item.expr),
+        Expr::Slice(slice) => Some(&slice.expr),
+        _ => None,
+    };
+    if taken_out_of.is_some_and(|of| variables(of).is_none_or(|names| !names.is_empty())) {
+        return None;
+    }
+    let mut names = BTreeSet::new();
+    for part in parts(expr) {
+        names.extend(variables(part)?);
+    }
+    Some(names)
+}
+
+/// The values of variables, one of each type for each of them.
+fn combinations(names: &BTreeSet<&str>) -> Vec<BTreeMap<String, Value>> {
+    let samples = || {
+        let one = Value::from_pairs([("name", "Ada"), ("id", "1")]);
+        [
+            Value::from("Ada"),
+            Value::from("7"),
+            Value::from(7),
+            Value::from(0),
+            Value::from(-2),
+            Value::from(true),
+            Value::from(false),
+            Value::from(vec!["a", "b"]),
+            Value::from(vec![1, 2]),
+            one,
+        ]
+    };
+    let mut all = vec![BTreeMap::new()];
+    for name in names {
+        let more = all.iter().flat_map(|given: &BTreeMap<String, Value>| {
+            samples().into_iter().map(move |sample| {
+                let mut given = given.clone();
+                given.insert((*name).to_owned(), sample);
+                given
+            })
+        });
+        all = more.collect();
+    }
+    all
+}
+
+fn noun(value: &Value) -> &'static str {
+    match value.kind() {
+        ValueKind::None => "none",
+        ValueKind::Bool => "a truth value",
+        ValueKind::Number => "a number",
+        ValueKind::String => "a text",
+        _ => "no list",
+    }
+}
+
+/// The parts of an expression.
+fn parts<'e, 'a>(expr: &'e Expr<'a>) -> Vec<&'e Expr<'a>> {
+    match expr {
+        Expr::Var(_) | Expr::Const(_) => Vec::new(),
+        Expr::Slice(slice) => {
+            std::iter::once(&slice.expr).chain(&slice.start).chain(&slice.stop).chain(&slice.step).collect()
+        }
+        Expr::UnaryOp(unary) => vec![&unary.expr],
+        Expr::BinOp(binary) => vec![&binary.left, &binary.right],
+        Expr::Compare(compared) => {
+            std::iter::once(&compared.expr).chain(compared.ops.iter().map(|op| &op.expr)).collect()
+        }
+        Expr::IfExpr(choice) => [&choice.test_expr, &choice.true_expr].into_iter().chain(&choice.false_expr).collect(),
+        Expr::Filter(filter) => filter.expr.iter().chain(filter.args.iter().map(argument)).collect(),
+        Expr::Test(test) => std::iter::once(&test.expr).chain(test.args.iter().map(argument)).collect(),
+        Expr::GetAttr(attribute) => vec![&attribute.expr],
+        Expr::GetItem(item) => vec![&item.expr, &item.subscript_expr],
+        Expr::Call(call) => std::iter::once(&call.expr).chain(call.args.iter().map(argument)).collect(),
+        Expr::List(list) => list.items.iter().collect(),
+        Expr::Tuple(tuple) => tuple.items.iter().collect(),
+        Expr::Map(map) => map.keys.iter().chain(&map.values).collect(),
+    }
+}
+
+fn argument<'e, 'a>(argument: &'e CallArg<'a>) -> &'e Expr<'a> {
+    match argument {
+        CallArg::Pos(value) | CallArg::Kwarg(_, value) | CallArg::PosSplat(value) | CallArg::KwargSplat(value) => value,
+    }
+}
+
+/// Where an expression begins: the engine counts some from a later part.
+fn first_place(expr: &Expr) -> u32 {
+    let own: Span = expr.span();
+    parts(expr).into_iter().map(first_place).fold(own.start_offset, u32::min)
+}
+
+/// What an expression is made of, to compare two of them.
+fn shape(expr: &Expr) -> String {
+    let inner: Vec<String> = parts(expr).into_iter().map(shape).collect();
+    let own = match expr {
+        Expr::Var(name) => name.id.to_owned(),
+        Expr::Const(constant) => constant.value.to_string(),
+        Expr::GetAttr(attribute) => attribute.name.to_owned(),
+        other => other.description().to_owned(),
+    };
+    format!("{own}({})", inner.join(","))
+}
