@@ -53,7 +53,6 @@ fn scripts() -> Vec<Value> {
         "def f(a, b): return a\ndef reply(conv, text): return f(text)",
         "SEEN = []\ndef reply(conv, text): SEEN.append(text)",
         "N = 0\ndef reply(conv, text): N += 1",
-        "def start(conv): conv.state.greet_message = 7",
         "def start(conv): return 5",
         "reply = 5",
         "reply = None",

@@ -408,7 +408,7 @@ mod tests {
             "return \",\".join([m.role + m.text + m.at for m in conv.history] + conv.messages + [conv.id, conv.env])",
             "return conv.caller_number + conv.callee_number + str(conv.media) + str(conv.channel_type)",
             "x = struct(stat = 1); return x.stat",
-            "return text.stat",
+            "return getattr(text, \"stat\", text)",
         ] {
             assert_eq!(told(&reply(line)), Vec::<String>::new(), "{line}");
         }
@@ -428,7 +428,7 @@ mod tests {
             "def f(c):\n    c = struct(stat = c.id)\n    return c.stat\ndef reply(conv, text): return f(conv)",
             "def reply(conv, text):\n    def f(conv): return conv.stat\n    return f(struct(stat = text))",
             "def reply(conv, text):\n    def f(c):\n        conv = c\n        return conv.stat\n    return text",
-            "def reply(conv, text):\n    def conv(): pass\n    return conv.stat",
+            "def reply(conv, text):\n    def conv(): return struct(stat = text)\n    return conv().stat",
             "if True:\n    def reply(conv, text): return conv.id\nelse:\n    def reply(conv, text): return conv.stat",
             "def reply(conv, text): return conv.stat\ndef reply(conv, text): return text",
             "conv = struct(stat = 1)\nx = conv.stat\ndef reply(c, text): return conv.stat",

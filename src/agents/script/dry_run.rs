@@ -1,9 +1,9 @@
 //! Runs a script with sample texts before it is saved, and finds what fails whatever a text is. The runs send nothing
 //! and keep nothing.
 //!
-//! A script may fail for a sample and work for real texts. So an error refuses a script only if it is of a kind that does
-//! not depend on what the person writes (see [`super::certain`]), and if no sample passed the statement that fails. The
-//! samples contain the script's own strings, so that a run comes into most of its branches.
+//! A script may fail for a sample and work for real texts. So an error refuses a script only if it does not depend on a
+//! value (see [`super::certain`]), and if no sample passed the statement that fails. What is only likely to fail is a
+//! warning. The samples contain the script's own strings, so that a run comes into most of its branches.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,7 +28,7 @@ const OF_ALL: Duration = Duration::from_millis(250);
 /// The column and the line of a fault count from 1, and the interpreter from 0.
 const FIRST: usize = 1;
 
-/// What fails with the samples: with every text, which is fatal, or with the first one.
+/// What fails with the samples: with every text, which is fatal, or with those that were tried.
 pub(super) fn faults(source: &str) -> Vec<Fault> {
     let limits = Limits { notes_lines: true, time: MOST_TIME_OF_TOP_LEVEL, ..OF_TOP_LEVEL };
     let Ok(script) = Script::compile_within(source, &limits) else { return Vec::new() };
@@ -73,7 +73,7 @@ fn try_all(source: &str, script: &Script) -> Vec<Fault> {
         {
             let (line, column) = super::functions::position_of(source, start).unwrap_or_default();
             let message = format!("{start} sets conv.state.greet_message to {value}; it must be a text or None");
-            faults.push(Fault { line, column, fatal: true, message });
+            faults.push(Fault { line, column, fatal: false, message });
         }
         state = began.map(|answer| answer.state).unwrap_or_default();
     }
@@ -111,7 +111,8 @@ impl Runs {
             match returned {
                 Ok(returned) => read_answer(function, returned, conv, state),
                 Err(error) => {
-                    noted.1 = Some((error.span().map(|span| span.resolve_span()), certain::cause(&error, names)));
+                    let at = error.span().map(|span| span.resolve_span());
+                    noted.1 = Some((at, certain::cause(&error, at, names)));
                     Err(AgentError::Failed(certain::words(&error)))
                 }
             }
@@ -120,7 +121,7 @@ impl Runs {
         let answer = match ended {
             Ok(answer) => Some(answer),
             Err(error) => {
-                let (at, cause) = failure.unwrap_or((None, Cause::Answer));
+                let (at, cause) = failure.unwrap_or((None, Cause::Likely));
                 let statement = at.and_then(|at| innermost(&statements, at.begin));
                 if let Some(failed) = &statement {
                     statements.remove(failed);
@@ -136,33 +137,38 @@ impl Runs {
     }
 
     fn faults(&self) -> Vec<Fault> {
+        let is_first = |failed: &Failed| failed.text.as_deref().is_none_or(|text| text == samples::FIRST);
+        // The functions begin with the first runs, in a new session.
+        let likely = self.failed.iter().filter(|failed| self.is_likely(failed) || is_first(failed));
+        let certain = self.failed.iter().filter(|failed| self.is_certain(failed)).map(|failed| failed.fault(true));
         let mut faults: Vec<Fault> = Vec::new();
-        for failed in self.failed.iter().filter(|failed| self.is_certain(failed)) {
-            let fault = failed.fault(true);
+        for fault in certain.chain(likely.map(|failed| failed.fault(false))) {
             if !faults.iter().any(|told| (told.line, told.column) == (fault.line, fault.column)) {
                 faults.push(fault);
             }
         }
-        if faults.is_empty() {
-            // The functions begin with these runs, in a new session.
-            let first =
-                self.failed.iter().find(|failed| failed.text.as_deref().is_none_or(|text| text == samples::FIRST));
-            faults.extend(first.map(|failed| failed.fault(false)));
-        }
         faults
     }
 
-    /// Whether a run would fail whatever its text is.
+    /// Whether a run fails there whatever its text is.
     fn is_certain(&self, failed: &Failed) -> bool {
-        match failed.cause {
-            Cause::Always => failed.statement.is_some_and(|statement| !self.passed.contains(&statement)),
-            Cause::Depth | Cause::Answer => {
-                let like =
-                    self.failed.iter().filter(|one| one.function == failed.function && one.cause == failed.cause);
+        failed.cause == Cause::Always && self.was_never_passed(failed)
+    }
+
+    /// Whether all runs that came there failed there.
+    fn is_likely(&self, failed: &Failed) -> bool {
+        match (failed.cause, failed.statement) {
+            (Cause::Varies | Cause::Limit, _) => false,
+            (Cause::Always | Cause::Likely, Some(_)) => self.was_never_passed(failed),
+            (Cause::Always | Cause::Likely, None) => {
+                let like = self.failed.iter().filter(|one| one.function == failed.function && one.statement.is_none());
                 self.counts.get(failed.function) == Some(&like.count())
             }
-            Cause::Varies | Cause::Limit => false,
         }
+    }
+
+    fn was_never_passed(&self, failed: &Failed) -> bool {
+        failed.statement.is_some_and(|statement| !self.passed.contains(&statement))
     }
 }
 

@@ -43,6 +43,12 @@ impl Members {
         Self { conv, state, log }
     }
 
+    /// The names of all attributes and methods, of whatever value.
+    pub(super) fn names(&self) -> Vec<String> {
+        let methods = [&self.conv, &self.state, &self.log].into_iter().flat_map(names).map(str::to_owned);
+        conv::attributes().map(str::to_owned).chain(methods).collect()
+    }
+
     /// Why reading an attribute of `conv` fails.
     pub(super) fn unknown(&self, attribute: &str) -> Option<String> {
         let mut known: Vec<&str> = conv::attributes().collect();

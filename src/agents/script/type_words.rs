@@ -150,8 +150,15 @@ impl Kind {
     }
 
     fn attributes(self) -> Vec<String> {
-        if self == Self::Set {
-            return SET_METHODS.map(str::to_owned).to_vec();
+        match self {
+            Self::Set => return SET_METHODS.map(str::to_owned).to_vec(),
+            Self::Module => {
+                // The value lives as long as what it is read from.
+                let globals = globals();
+                let module = globals.iter().find(|(name, _)| *name == "json");
+                return module.map(|(_, value)| value.to_value().dir_attr()).unwrap_or_default();
+            }
+            _ => {}
         }
         Module::with_temp_heap(|module| self.example(module.heap()).map(|value| value.dir_attr()).unwrap_or_default())
     }
@@ -161,7 +168,6 @@ impl Kind {
             Self::Text => heap.alloc(""),
             Self::List => heap.alloc(Vec::<i32>::new()),
             Self::Dict => heap.alloc(AllocDict(std::iter::empty::<(i32, i32)>())),
-            Self::Module => globals().iter().find(|(name, _)| *name == "json")?.1.to_value(),
             _ => return None,
         })
     }
@@ -268,16 +274,23 @@ pub(super) fn unfit(
     names: &ModuleNames,
 ) -> Option<String> {
     let (called, args) = call;
-    let parameters = match &called.node {
+    let described = match &called.node {
         ExprP::Identifier(name) => {
-            let own = names.function(&name.node.ident);
-            own.map(|function| written_parameters(function.parameters())).or_else(|| of_global(&name.node.ident))
+            let own = names.function(&name.node.ident).map(|function| written_parameters(function.parameters()));
+            own.or_else(|| of_global(&name.node.ident)).into_iter().collect()
         }
-        ExprP::Dot(_, method) => of_method(&method.node),
-        _ => None,
+        ExprP::Dot(_, method) => of_methods(&method.node),
+        _ => Vec::new(),
     };
-    if let Some(parameters) = parameters {
-        return unfit_call(written, &parameters, &Given::of(args));
+    if !described.is_empty() {
+        let given = Given::of(args);
+        let unfit: Option<Vec<String>> =
+            described.iter().map(|parameters| unfit_call(written, parameters, &given)).collect();
+        return unfit?.into_iter().next();
+    }
+    // The uses of conv are checked before, by a description of it.
+    if written.starts_with("conv.") {
+        return None;
     }
     Some(match finding {
         Finding::UnknownArgument(name) => format!("{written} has no argument by the name {name}"),
@@ -314,24 +327,30 @@ fn written_parameters(parameters: &[AstParameter]) -> DocParams {
 }
 
 fn of_global(name: &str) -> Option<DocParams> {
-    match globals().iter().find(|(global, _)| *global == name)?.1.to_value().documentation() {
+    match described(name)? {
         DocItem::Member(DocMember::Function(function)) => Some(function.params),
         DocItem::Type(of) => Some(of.constructor?.params),
         DocItem::Member(DocMember::Property(_)) | DocItem::Module(_) => None,
     }
 }
 
-/// The parameters of a method. A name that several types have is told by the first of them.
-fn of_method(name: &str) -> Option<DocParams> {
-    [Kind::Text, Kind::List, Kind::Dict].into_iter().find_map(|kind| {
-        Module::with_temp_heap(|module| match kind.example(module.heap())?.documentation() {
-            DocItem::Type(of) => match of.members.get(name)? {
-                DocMember::Function(function) => Some(function.params.clone()),
-                DocMember::Property(_) => None,
-            },
-            DocItem::Member(_) | DocItem::Module(_) => None,
-        })
-    })
+/// The parameters of a method, of each type that has one by this name.
+fn of_methods(name: &str) -> Vec<DocParams> {
+    let of_type = |of: &str| match described(of)? {
+        DocItem::Type(of) => match of.members.get(name)? {
+            DocMember::Function(function) => Some(function.params.clone()),
+            DocMember::Property(_) => None,
+        },
+        DocItem::Member(_) | DocItem::Module(_) => None,
+    };
+    ["str", "list", "dict", "set"].into_iter().filter_map(of_type).collect()
+}
+
+/// The description of what scripts can use.
+fn described(name: &str) -> Option<DocItem> {
+    let globals = globals();
+    let (_, value) = globals.iter().find(|(global, _)| *global == name)?;
+    Some(value.to_value().documentation())
 }
 
 /// What is shown of a part of a script: its first line, cut.
