@@ -25,7 +25,7 @@ use super::type_words::{self, Finding};
 use super::typed::{ITEMS, NUMBER, PREFIX, TEXT, Typed};
 
 /// The longest script whose types are checked, in bytes. The check took 100 ms longer in a debug build for a
-/// script of this size, with 340 functions of six lines.
+/// script of this size, with 400 functions of six lines.
 const LONGEST: usize = 64 << 10;
 
 /// What fails by the types of its values, each with its place.
