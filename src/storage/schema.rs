@@ -120,7 +120,7 @@ mod tests {
             let function = first.strip_prefix("function ").expect("a function first");
             assert!(others.iter().all(|name| name.starts_with("trigger ")), "{names:?}");
             assert!(
-                statements(file).iter().skip(1).all(|text| text.contains(&format!("execute function {function}()"))),
+                statements(file).iter().skip(1).all(|text| text.contains(&format!("execute function {function}("))),
                 "{names:?}"
             );
         }
