@@ -24,7 +24,7 @@ pub(super) fn first(body: &str, environment: &Environment) -> Option<String> {
 
 /// Where an expression stands, as far as it decides what its value must be.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum Position {
     /// It is written or decides a condition, so it must be defined.
     Needed,
     /// Something goes over its items.
@@ -50,17 +50,17 @@ impl Search<'_> {
     fn stmt(&mut self, stmt: &Stmt) {
         match stmt {
             Stmt::Template(template) => self.body(&template.children),
-            Stmt::EmitExpr(emitted) => self.expr(&emitted.expr, Place::Needed),
+            Stmt::EmitExpr(emitted) => self.expr(&emitted.expr, Position::Needed),
             Stmt::ForLoop(each) => {
-                self.expr(&each.iter, Place::Over);
+                self.expr(&each.iter, Position::Over);
                 if let Some(filter) = &each.filter_expr {
-                    self.expr(filter, Place::Needed);
+                    self.expr(filter, Position::Needed);
                 }
                 self.body(&each.body);
                 self.body(&each.else_body);
             }
             Stmt::IfCond(condition) => {
-                self.expr(&condition.expr, Place::Needed);
+                self.expr(&condition.expr, Position::Needed);
                 let known = self.known(&condition.expr).map(|value| value.is_true());
                 if known != Some(false) {
                     self.body(&condition.true_body);
@@ -70,10 +70,10 @@ impl Search<'_> {
                 }
             }
             Stmt::WithBlock(with) => {
-                with.assignments.iter().for_each(|(_, value)| self.expr(value, Place::Other));
+                with.assignments.iter().for_each(|(_, value)| self.expr(value, Position::Other));
                 self.body(&with.body);
             }
-            Stmt::Set(set) => self.expr(&set.expr, Place::Other),
+            Stmt::Set(set) => self.expr(&set.expr, Position::Other),
             Stmt::SetBlock(set) => self.body(&set.body),
             Stmt::AutoEscape(escape) => self.body(&escape.body),
             Stmt::FilterBlock(filter) => self.body(&filter.body),
@@ -82,17 +82,17 @@ impl Search<'_> {
     }
 
     /// Looks for the largest part that fails always.
-    fn expr(&mut self, expr: &Expr, place: Place) {
+    fn expr(&mut self, expr: &Expr, position: Position) {
         if self.found.is_some() {
             return;
         }
-        if let Some(what) = self.fault(expr, place) {
+        if let Some(what) = self.fault(expr, position) {
             self.found = Some(format!("line {}: {what}", expr.span().start_line));
             return;
         }
-        let (is_known, place) = (self.known(expr).is_some(), Place::Other);
+        let (is_known, position) = (self.known(expr).is_some(), Position::Other);
         if !is_known {
-            parts(expr).into_iter().for_each(|part| self.expr(part, place));
+            parts(expr).into_iter().for_each(|part| self.expr(part, position));
         }
     }
 
@@ -106,10 +106,10 @@ impl Search<'_> {
     }
 
     /// Why an expression fails with whatever variables.
-    fn fault(&self, expr: &Expr, place: Place) -> Option<String> {
+    fn fault(&self, expr: &Expr, position: Position) -> Option<String> {
         let names = variables(expr).filter(|names| names.len() <= MOST_VARIABLES)?;
         // An expression of a single variable is as good as its value.
-        if matches!(expr, Expr::Var(_) | Expr::Const(_)) && place == Place::Other {
+        if matches!(expr, Expr::Var(_) | Expr::Const(_)) && position == Position::Other {
             return None;
         }
         let source = self.source(expr)?;
@@ -118,8 +118,8 @@ impl Search<'_> {
         for given in combinations(&names) {
             let what = match expression.eval(given) {
                 Err(error) => super::template::without_line(&error),
-                Ok(value) if place != Place::Other && value.is_undefined() => format!("{source} has no value"),
-                Ok(value) if place == Place::Over && value.try_iter().is_err() => {
+                Ok(value) if position != Position::Other && value.is_undefined() => format!("{source} has no value"),
+                Ok(value) if position == Position::Over && value.try_iter().is_err() => {
                     format!("{source} is {} and has no items to go over", noun(&value))
                 }
                 Ok(_) => return None,

@@ -195,13 +195,14 @@ fn a_carriers_words_stay_in_its_folder() {
 
 /// Where the channel of text messages may be named: in its folder; in the enum of channels and the registry; where a carrier
 /// tells or is asked what a number can do; in addresses of examples and in tests.
-const PATHS_OF_SMS: [&str; 7] = [
+const PATHS_OF_SMS: [&str; 8] = [
     "src/channels/",
     "src/domain/session.rs",
     "src/carriers/",
     "src/numbers/attempt.rs",
     "src/http/api/available_numbers.rs",
     "src/config.rs",
+    "src/agents/script/saved_tests.rs",
     "src/agents/script/tests.rs",
 ];
 

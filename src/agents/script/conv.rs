@@ -141,9 +141,12 @@ impl fmt::Display for Conv<'_> {
 /// How an attribute is read.
 type Read = for<'v> fn(&Conv<'v>, Heap<'v>) -> Value<'v>;
 
+/// An attribute of `conv`: its name, its type, and how it is read.
+type Attribute = (&'static str, fn() -> Ty, Read);
+
 /// The attributes of `conv` with their types; the methods are below. The check of scripts knows both from here. The
 /// items of a list may be changed, so lists are of any type.
-const ATTRIBUTES: [(&str, fn() -> Ty, Read); 11] = [
+const ATTRIBUTES: [Attribute; 11] = [
     ("id", Ty::string, |conv, heap| heap.alloc(conv.id.as_str())),
     ("channel_type", Ty::string, |conv, heap| heap.alloc(conv.channel_type.as_str())),
     ("caller_number", Ty::string, |conv, heap| heap.alloc(conv.caller_number.as_str())),

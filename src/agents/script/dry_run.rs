@@ -20,6 +20,7 @@ use super::protocol::Run;
 use super::samples;
 use crate::agents::{AgentError, Answer, Conversation};
 use crate::domain::bounds;
+use crate::domain::session::Channel;
 
 /// The limits of a run with a sample. A run that exceeds them proves nothing.
 const OF_A_SAMPLE: Limits = Limits { time: Duration::from_millis(50), ticks: 200_000, notes_lines: true };
@@ -192,18 +193,19 @@ fn statements(evaluator: &Evaluator) -> HashSet<ResolvedSpan> {
 }
 
 /// The smallest statement that a place is in.
-fn innermost(statements: &HashSet<ResolvedSpan>, place: ResolvedPos) -> Option<ResolvedSpan> {
+fn innermost(statements: &HashSet<ResolvedSpan>, position: ResolvedPos) -> Option<ResolvedSpan> {
     let around: BTreeSet<&ResolvedSpan> =
-        statements.iter().filter(|statement| statement.begin <= place && place <= statement.end).collect();
+        statements.iter().filter(|statement| statement.begin <= position && position <= statement.end).collect();
     // Of two statements around a place, the inner one begins later.
     around.into_iter().next_back().copied()
 }
 
 /// A conversation that has just begun.
 fn conversation(state: &Map<String, Json>) -> Conversation {
+    let channel = Channel::ALL.first();
     Conversation {
         id: "018f0000-0000-7000-8000-000000000000".to_owned(),
-        channel_type: "sms".to_owned(),
+        channel_type: channel.map(ToString::to_string).unwrap_or_default(),
         caller_number: "+12025550143".to_owned(),
         callee_number: "+12025550144".to_owned(),
         env: "live".to_owned(),

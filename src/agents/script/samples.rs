@@ -11,7 +11,7 @@ use super::interpret::dialect;
 /// The first sample: what many people begin with.
 pub(super) const FIRST: &str = "Hello";
 /// What people write, by form: a number, words, a date, an address.
-const USUAL: [&str; 12] = [
+const COMMON: [&str; 12] = [
     FIRST,
     "1",
     "42",
@@ -44,9 +44,9 @@ pub(super) fn of(source: &str, module: &FrozenModule) -> Vec<String> {
             own.extend(list.iter().filter_map(|item| item.unpack_str()).take(MOST_OWN).map(str::to_owned));
         }
     }
-    let mut samples: Vec<String> = USUAL.map(str::to_owned).to_vec();
+    let mut samples: Vec<String> = COMMON.map(str::to_owned).to_vec();
     for text in own {
-        if samples.len() < USUAL.len() + MOST_OWN
+        if samples.len() < COMMON.len() + MOST_OWN
             && text.len() <= LONGEST_OWN
             && !text.trim().is_empty()
             && !samples.contains(&text)

@@ -244,10 +244,9 @@ pub(super) fn beside_literal(got: &str, required: &str) -> Option<String> {
 pub(super) fn other_type(called: &str, got: &str, required: &str) -> Option<String> {
     let kind = Kind::of(got);
     // What a container holds is not known, and None is often asked for first.
-    if !kind.is_plain()
-        && !(matches!(kind, Kind::List | Kind::Dict | Kind::Tuple | Kind::Set | Kind::Conv | Kind::State)
-            && only_plain(required))
-    {
+    let is_known = matches!(kind, Kind::List | Kind::Dict | Kind::Tuple | Kind::Set | Kind::Conv | Kind::State);
+    let is_told = kind.is_plain() || (is_known && only_plain(required));
+    if !is_told {
         return None;
     }
     let taken: Vec<&str> = alternatives(required)

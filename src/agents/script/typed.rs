@@ -58,11 +58,11 @@ impl Typed {
 
     /// The part of the script that a part of the rewritten one stands for.
     pub(super) fn original(&self, span: Span) -> Span {
-        Span::new(self.original_place(span.begin()), self.original_place(span.end()))
+        Span::new(self.original_position(span.begin()), self.original_position(span.end()))
     }
 
-    fn original_place(&self, place: Pos) -> Pos {
-        let mut left = place.get() as usize;
+    fn original_position(&self, position: Pos) -> Pos {
+        let mut left = position.get() as usize;
         let mut at = 0;
         for edit in &self.edits {
             let kept = edit.from.saturating_sub(at);

@@ -46,8 +46,8 @@ pub(super) fn faults(source: &str, top: &AstStmt, names: &ModuleNames) -> Vec<(S
         let span = error.span()?.span;
         let before = typed.source.get(..span.begin().get() as usize)?;
         let finding = Finding::of(&error.without_diagnostic().to_string())?;
-        let place = typed.original(span);
-        script.told(&finding, place, before).map(|what| (place, what))
+        let position = typed.original(span);
+        script.told(&finding, position, before).map(|what| (position, what))
     });
     found.collect()
 }
