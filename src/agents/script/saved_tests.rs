@@ -235,8 +235,6 @@ fn what_looks_wrong_and_works_is_accepted() {
             ),
             "hi",
         ),
-        (reply("if text == \"begin\": conv.state.cart = []\nconv.state.cart.append(text)"), "begin"),
-        (reply("for i in range(1000000): pass\nreturn text"), "hi"),
         (reply("x = [i for i in range(100000)]\nreturn str(len(x))"), "hi"),
         (reply("return conv.history[0].text if conv.history else text"), "hi"),
         (reply("return \",\".join([m for m in conv.messages] + [x for x in text.elems()])"), "hi"),
@@ -255,6 +253,8 @@ fn what_looks_wrong_and_works_is_accepted() {
 #[test]
 fn a_whole_script_that_looks_wrong_and_works_is_accepted() {
     assert_accepted(&[
+        (reply("if text == \"begin\": conv.state.cart = []\nconv.state.cart.append(text)"), "begin"),
+        (reply("for i in range(1000000): pass\nreturn text"), "hi"),
         ("G = None\ndef reply(conv, text):\n    if G: return G.strip()\n    return text".to_owned(), "hi"),
         ("G = None\ndef reply(conv, text):\n    return G.strip() if G != None else text".to_owned(), "hi"),
         ("D = False\ndef reply(conv, text):\n    if D: text.uper()\n    return text".to_owned(), "hi"),
