@@ -7,6 +7,8 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a check that stumbles has failed")]
 #![allow(dead_code, reason = "the harness serves the stories too")]
 
+#[path = "../it/databases.rs"]
+mod databases;
 #[path = "../it/harness.rs"]
 mod harness;
 
