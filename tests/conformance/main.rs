@@ -5,7 +5,7 @@
 //! signatures and the answers of our webhook. It prints a line for each check, and exits with 1 when one fails.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a check that stumbles has failed")]
-#![allow(dead_code, reason = "the harness serves the stories too")]
+#![allow(dead_code, unused_imports, reason = "the harness serves the stories too")]
 
 #[path = "../it/databases.rs"]
 mod databases;
