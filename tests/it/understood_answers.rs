@@ -1,4 +1,5 @@
-//! Tests that an answer which is not understood is a failure that is told, and that a runaway answer is cut.
+//! Tests that an answer which is not understood is a failure that is told, and that a runaway
+//! answer is cut.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -144,7 +145,7 @@ async fn a_script_that_returns_something_else_fails_too() {
         let error = last_error(&app).await;
         assert!(error.contains("reply returned") && error.contains("return a text"), "{returned}: {error}");
     }
-    let source = "def start(conv): conv.state.greet_message = 7\ndef reply(conv, text): return text";
+    let source = "def start(conv): conv.state.greet_message = len(conv.id)\ndef reply(conv, text): return text";
     let app = TestApp::with_agent(source, json!({})).await;
     app.text(ADA, "hi").await;
     app.run_jobs().await;

@@ -1,4 +1,5 @@
-//! Checks a script and reports its faults with line and column. It runs the top level of the script, but no function.
+//! Checks a script and reports its faults with line and column. It runs the top level of the
+//! script, but no function.
 
 use std::collections::HashSet;
 
@@ -9,6 +10,7 @@ use starlark::syntax::AstModule;
 
 use super::conv_use;
 use super::functions::{self, Functions};
+use super::greeting;
 use super::interpret::{Script, dialect, globals, on_own_thread};
 use super::module_names::ModuleNames;
 use super::{dead, dry_run, returns, types, unbound};
@@ -47,8 +49,8 @@ pub(super) fn check_as_written(source: &str) -> Vec<Fault> {
     on_own_thread(move || check_here(&source)).expect("checked")
 }
 
-/// The faults that are found without a run of a function, on the current thread, which must be one of [`on_own_thread`]
-/// for its stack.
+/// The faults that are found without a run of a function, on the current thread, which must be one
+/// of [`on_own_thread`] for its stack.
 pub(super) fn check_here(source: &str) -> Result<Vec<Fault>, AgentError> {
     let mut faults = Vec::new();
     match read(source) {
@@ -88,7 +90,8 @@ fn warnings(source: &str, functions: Functions) -> Vec<Fault> {
 /// What is seen in a script that can be parsed, before it runs.
 struct Read {
     warnings: Vec<Fault>,
-    /// What would fail whenever it runs. It is of no use to the author while the script can't be compiled.
+    /// What would fail whenever it runs. It is of no use to the author while the script can't be
+    /// compiled.
     failing: Vec<Fault>,
 }
 
@@ -113,6 +116,7 @@ fn read(source: &str) -> Result<Read, Fault> {
     let found = conv_use::faults(&names)
         .into_iter()
         .chain(returns::faults(&names))
+        .chain(greeting::faults(&names, ast.statement()))
         .chain(unbound::faults(ast.statement()))
         .chain(types::faults(source, ast.statement(), &names));
     for (span, what) in found.filter(|(span, _)| !never_run.iter().any(|dead| dead.contains(span.begin()))) {

@@ -1,5 +1,5 @@
-//! Finds the functions of a script that textback calls, and refuses those that could never be called: what is known when
-//! a script is saved is not left to its first message.
+//! Finds the functions of a script that textback calls, and refuses those that could never be
+//! called: what is known when a script is saved is not left to its first message.
 
 use starlark::docs::{DocItem, DocMember, DocParam, DocParams};
 use starlark::environment::FrozenModule;
@@ -14,7 +14,8 @@ struct Called {
     arguments: &'static [&'static str],
 }
 
-/// The names of the functions that textback calls, now or later. The first argument of each is conv.
+/// The names of the functions that textback calls, now or later. The first argument of each is
+/// conv.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
     answering().chain(END.names.iter().copied())
 }
@@ -22,6 +23,11 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
 /// The names of the functions whose values are answers.
 pub(super) fn answering() -> impl Iterator<Item = &'static str> {
     START.names.iter().chain(REPLY.names).copied()
+}
+
+/// The names of the function that greets.
+pub(super) fn greeting() -> impl Iterator<Item = &'static str> {
+    START.names.iter().copied()
 }
 
 const START: Called = Called { names: &["start", "start_function"], arguments: &["conv"] };
@@ -62,7 +68,8 @@ pub(super) fn find(module: &FrozenModule) -> Result<Functions, Unusable> {
     Ok(functions)
 }
 
-/// A function that most likely was to be `reply`: one letter differs, and it takes the same arguments.
+/// A function that most likely was to be `reply`: one letter differs, and it takes the same
+/// arguments.
 fn misspelt(module: &FrozenModule) -> Option<String> {
     let names = module.names().map(|name| name.as_str().to_owned());
     names
@@ -112,13 +119,14 @@ impl Called {
         })
     }
 
-    /// A parameter that has the name of an argument and would get another one. Parameters may have any other names,
-    /// because arguments are given by position.
+    /// A parameter that has the name of an argument and would get another one. Parameters may have
+    /// any other names, because arguments are given by position.
     fn misplaced<'p>(&self, parameters: &'p DocParams) -> Option<&'p str> {
         let names = parameters.pos_only.iter().chain(&parameters.pos_or_named).map(|parameter| parameter.name.as_str());
         names.enumerate().find_map(|(position, name)| {
             let own = self.arguments.iter().position(|argument| *argument == name)?;
-            // Behind the arguments a parameter keeps its default. Without conv a function can do little.
+            // Behind the arguments a parameter keeps its default. Without conv a function can do
+            // little.
             (position != own && (position < self.arguments.len() || own == 0)).then_some(name)
         })
     }
@@ -150,7 +158,8 @@ pub(super) fn signature(parameters: &DocParams) -> String {
     written.join(", ")
 }
 
-/// The line and the column, from 1, at which a script defines a name, for error messages. The last definition counts.
+/// The line and the column, from 1, at which a script defines a name, for error messages. The last
+/// definition counts.
 pub(super) fn position_of(source: &str, name: &str) -> Option<(usize, usize)> {
     let defines = |line: &str| {
         let (rest, ends): (&str, &[char]) = match line.strip_prefix("def ") {

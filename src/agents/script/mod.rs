@@ -1,5 +1,5 @@
-//! The `script` kind of agents: Starlark scripts, limited in steps, depth, memory and time. Only the state lasts from one
-//! turn to the next.
+//! The `script` kind of agents: Starlark scripts, limited in steps, depth, memory and time. Only
+//! the state lasts from one turn to the next.
 //!
 //! docs/decisions/037-script-runners.md has the reasons.
 
@@ -14,6 +14,7 @@ mod depth;
 mod dry_run;
 mod evident;
 mod functions;
+mod greeting;
 mod interpret;
 mod json;
 mod members;
@@ -46,8 +47,8 @@ pub struct ScriptAgent {
 }
 
 impl ScriptAgent {
-    /// A project's script, which is compiled at its first turn. `key` identifies the script, so each script needs its own
-    /// key.
+    /// A project's script, which is compiled at its first turn. `key` identifies the script, so
+    /// each script needs its own key.
     pub fn new(runners: Runners, project: Uuid, key: String, text: String) -> Self {
         Self { runs: Queue::new(runners, Source { project, key, text }) }
     }

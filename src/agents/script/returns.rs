@@ -1,4 +1,5 @@
-//! Finds returned values in a script that are no answer whenever they are returned, as far as the script spells them out.
+//! Finds returned values in a script that are no answer whenever they are returned, as far as the
+//! script spells them out.
 
 use starlark::codemap::Span;
 use starlark::syntax::ast::{AstExpr, AstLiteral, AstStmt, ExprP, StmtP};
@@ -79,7 +80,7 @@ fn fault_of_pair(key: &AstExpr, value: &AstExpr) -> Option<(Span, String)> {
 }
 
 /// What a value is that a script spells out.
-fn kind(value: &AstExpr) -> Option<&'static str> {
+pub(super) fn kind(value: &AstExpr) -> Option<&'static str> {
     Some(match &value.node {
         ExprP::Literal(AstLiteral::String(_)) | ExprP::FString(_) => "a text",
         ExprP::Literal(AstLiteral::Int(_) | AstLiteral::Float(_)) => "a number",
